@@ -1,0 +1,1 @@
+"""Keeps a Redis cache of OHLCV candles complete and right."""

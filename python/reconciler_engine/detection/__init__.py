@@ -1,0 +1,1 @@
+"""Gap detection: native when it is built, pure Python otherwise, with the same answers and errors."""

@@ -1,0 +1,1 @@
+"""The pass: scan, confirm, plan, fetch, merge, result."""

@@ -1,0 +1,100 @@
+"""Every error a user of reconciler_engine can meet, sorted by who must act."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class ReconcilerError(Exception):
+    """Root of the engine's own errors.
+
+    `retryable` says whether the same call can succeed later without anybody's help.
+    """
+
+    retryable: ClassVar[bool] = False
+
+
+class ConfigError(ReconcilerError):
+    """The operator must change a setting. Holds every fault found, one line each."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class SourceError(ReconcilerError):
+    """The exchange did not give an answer that can be used; nothing is proved about any slot."""
+
+
+class RateLimited(SourceError):
+    """The exchange refused for rate (429, or 403 `Too many errors`).
+
+    `retry_after_ms` is what the exchange asked for, bounded, or None where it did not say.
+    """
+
+    retryable = True
+
+    def __init__(self, status: int, retry_after_ms: int | None = None, *, blocked: bool = False) -> None:
+        self.status = status
+        self.retry_after_ms = retry_after_ms
+        self.blocked = blocked
+        asked = "" if retry_after_ms is None else f"; asked to wait {retry_after_ms} ms"
+        super().__init__(f"exchange refused for rate: HTTP {status}{asked}")
+
+
+class SourceUnavailable(SourceError):
+    """No answer came, or one that says the server is in trouble (5xx, a CDN page, a broken connection)."""
+
+    retryable = True
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"exchange unavailable: {reason}")
+
+
+class BadResponse(SourceError):
+    """An answer came that is not what the exchange documents; none of it is used."""
+
+    retryable = True
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"exchange answer refused: {reason}")
+
+
+class RequestRefused(SourceError):
+    """The exchange understood the request and will not serve it (400, 404): asking again cannot help."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        self.status = status
+        super().__init__(f"exchange refused the request: HTTP {status} {reason}")
+
+
+class NotAuthorized(SourceError):
+    """The exchange does not accept the credentials (401, 403)."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        self.status = status
+        super().__init__(f"exchange refused the credentials: HTTP {status} {reason}")
+
+
+class StoreError(ReconcilerError):
+    """Redis did not do what was asked of it."""
+
+
+class StoreUnavailable(StoreError):
+    """Redis cannot be reached, or did not answer in time; whether a write took effect is unknown."""
+
+    retryable = True
+
+
+class WorkerError(ReconcilerError):
+    """A process of the engine's tree failed."""
+
+
+class DataDirectoryBusy(ReconcilerError):
+    """Another process holds the data directory."""
+
+    def __init__(self, path: str, holder: str) -> None:
+        self.path = path
+        self.holder = holder
+        super().__init__(f"data directory {path} is in use by {holder}; stop it or set another data_dir")

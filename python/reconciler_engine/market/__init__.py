@@ -1,0 +1,1 @@
+"""Values of the candle market: frozen, validated, standard library only."""

@@ -1,0 +1,44 @@
+"""The candle: one bar of a series."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Candle:
+    """One bar; prices in quote units, volume in base units.
+
+    Attributes:
+        timestamp: Open time (ms UTC).
+        open: First price.
+        high: Highest price.
+        low: Lowest price.
+        close: Last price.
+        volume: Traded amount; a bar without trades does not exist, but copies may hold a zero.
+        sequence_num: The websocket connection's sequence number, for bars that came live; otherwise None.
+
+    Raises:
+        ValueError: A value is no finite number, is negative, or high and low do not bound open and close. The
+            message names the field and the value.
+    """
+
+    timestamp: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    sequence_num: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("open", "high", "low", "close", "volume"):
+            value = getattr(self, field)
+            if not math.isfinite(value) or value < 0:
+                raise ValueError(f"candle {self.timestamp}: {field} {value!r} is not a finite number >= 0")
+        if not self.low <= min(self.open, self.close) <= max(self.open, self.close) <= self.high:
+            raise ValueError(
+                f"candle {self.timestamp}: low {self.low!r} and high {self.high!r} do not bound "
+                f"open {self.open!r} and close {self.close!r}"
+            )

@@ -1,0 +1,33 @@
+"""Gaps: runs of expected open times that no candle fills."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from reconciler_engine.market.timeframe import Timeframe
+
+
+class Gap(NamedTuple):
+    """A maximal run of missing expected open times.
+
+    Attributes:
+        start: First missing open time (ms UTC).
+        end: Last missing open time (ms UTC), inclusive; equal to `start` for a single slot.
+        count: Number of missing open times, at least 1.
+    """
+
+    start: int
+    end: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class GapInfo:
+    """A gap and the series it is in."""
+
+    symbol: str
+    timeframe: Timeframe
+    start: int
+    end: int
+    count: int

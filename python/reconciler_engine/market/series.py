@@ -1,0 +1,51 @@
+"""A series: the candles of one product in one timeframe."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from reconciler_engine.market.timeframe import Timeframe
+
+_SYMBOL = re.compile(r"[A-Z0-9]+(-[A-Z0-9.]+){1,3}")
+_SYMBOL_LIMIT = 64
+
+
+def check_symbol(symbol: str) -> str:
+    """Return `symbol` if it is a product id such as `BTC-USD` or `BIP-20DEC30-CDE`.
+
+    The check is on the full text: a product id becomes part of a URL path and of cache keys.
+
+    Raises:
+        ValueError: It is not a product id; the message names the value and the form.
+    """
+    if len(symbol) > _SYMBOL_LIMIT or _SYMBOL.fullmatch(symbol) is None:
+        raise ValueError(
+            f"symbol {symbol[: _SYMBOL_LIMIT + 1]!r} is no product id; allowed: capitals and digits in 2 to 4 "
+            f"parts joined by '-', at most {_SYMBOL_LIMIT} characters, such as BTC-USD"
+        )
+    return symbol
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One product in one timeframe; `str()` gives `BTC-USD:5m`."""
+
+    symbol: str
+    timeframe: Timeframe
+
+    def __post_init__(self) -> None:
+        check_symbol(self.symbol)
+
+    @classmethod
+    def parse(cls, text: str) -> Series:
+        """Return the series written as `SYMBOL:TIMEFRAME`.
+
+        Raises:
+            ValueError: Either part is not what it must be.
+        """
+        symbol, _, timeframe = text.partition(":")
+        return cls(symbol, Timeframe.parse(timeframe))
+
+    def __str__(self) -> str:
+        return f"{self.symbol}:{self.timeframe.value}"

@@ -1,0 +1,1 @@
+"""When jobs run: cron expressions, ticks, the loop and its overlap guard."""

@@ -1,0 +1,1 @@
+"""Redis: the transport, the candle cache's layout, task streams, the embedded server."""

@@ -1,0 +1,1 @@
+"""The tree of processes: who starts whom, who notices a death, who ends last."""
