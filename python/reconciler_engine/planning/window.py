@@ -1,0 +1,91 @@
+"""Which slots of a series a pass examines."""
+
+from __future__ import annotations
+
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.timeframe import Timeframe
+
+MINIMUM_STEPS = 3
+"""A window holds at least this many bars: 30 minutes would otherwise never see a 30m, 1h, 4h or 1d bar."""
+
+DEFAULT_GRACE_MS = 15_000
+"""How long after its close a bar may still be on its way (design: closed candles only)."""
+
+
+def closed_before(now: int, timeframe: Timeframe, grace_ms: int = DEFAULT_GRACE_MS) -> int:
+    """Return the end of the closed slots: every open time below it closed at least `grace_ms` ago.
+
+    The newest closed slot opens one step earlier; the forming bar lies at or after the returned instant.
+    """
+    return timeframe.floor(now - grace_ms)
+
+
+def oldest_kept(now: int, timeframe: Timeframe, max_candles: int) -> int | None:
+    """Return the oldest open time that a cache of `max_candles` members keeps, or None if it keeps all (0).
+
+    The forming bar at `now` is one of the members.
+    """
+    if max_candles == 0:
+        return None
+    return timeframe.floor(now) - (max_candles - 1) * timeframe.step_ms
+
+
+def scan_window(
+    now: int,
+    timeframe: Timeframe,
+    window_ms: int,
+    *,
+    max_candles: int,
+    grace_ms: int = DEFAULT_GRACE_MS,
+) -> Interval:
+    """Return the closed slots to examine: the last `window_ms`, at least three bars, inside retention.
+
+    Args:
+        now: The pass's instant (ms UTC).
+        timeframe: The series' bar length.
+        window_ms: How far back to look.
+        max_candles: Members that the cache keeps a series; 0 keeps all.
+        grace_ms: How long after its close a bar counts as still on its way.
+    """
+    stop = closed_before(now, timeframe, grace_ms)
+    start = stop - max(window_ms, MINIMUM_STEPS * timeframe.step_ms)
+    return clamp_to_retention(Interval(start, stop), now, timeframe, max_candles)
+
+
+def range_window(
+    asked: Interval,
+    now: int,
+    timeframe: Timeframe,
+    *,
+    max_candles: int,
+    grace_ms: int = DEFAULT_GRACE_MS,
+) -> Interval:
+    """Return the part of `asked` that is closed and kept; empty when nothing of it is."""
+    stop = max(asked.start, min(asked.stop, closed_before(now, timeframe, grace_ms)))
+    return clamp_to_retention(Interval(asked.start, stop), now, timeframe, max_candles)
+
+
+def clamp_to_retention(window: Interval, now: int, timeframe: Timeframe, max_candles: int) -> Interval:
+    """Return `window` without the slots that the cache no longer keeps; empty at its stop if none is left."""
+    oldest = oldest_kept(now, timeframe, max_candles)
+    if oldest is None or oldest <= window.start:
+        return window
+    return Interval(min(oldest, window.stop), window.stop)
+
+
+def retention_fault(field: str, window_ms: int, timeframe: Timeframe, max_candles: int) -> str | None:
+    """Say why a window can never be complete in a cache of `max_candles` members, or None if it can.
+
+    One member is the forming bar and one may be a bar that closed within the grace.
+    """
+    if max_candles == 0:
+        return None
+    needed = max(-(-window_ms // timeframe.step_ms), MINIMUM_STEPS)
+    kept = max_candles - 2
+    if needed <= kept:
+        return None
+    return (
+        f"{field} {window_ms}: {timeframe} needs max({window_ms} / {timeframe.step_ms}, {MINIMUM_STEPS}) = {needed} "
+        f"closed candles, but max_candles {max_candles} keeps {kept} beside the forming and the settling one; "
+        f"allowed: at most {max(kept, 0) * timeframe.step_ms}, or a larger max_candles, or 0 for unlimited"
+    )

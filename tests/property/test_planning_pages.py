@@ -1,0 +1,48 @@
+"""The page cover is never beaten by a brute force."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import groupby, pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler_engine.market.gap import Gap
+from reconciler_engine.planning.pages import cover
+
+
+def runs(slots: list[int], step: int) -> list[Gap]:
+    """The maximal runs of a sorted slot list."""
+    grouped = groupby(enumerate(slots), key=lambda pair: pair[1] // step - pair[0])
+    members = [[slot for _, slot in group] for _, group in grouped]
+    return [Gap(run[0], run[-1], len(run)) for run in members]
+
+
+def fewest(slots: tuple[int, ...], span: int) -> int:
+    """The least number of windows of length `span` that hold all slots, by trying every placement."""
+
+    @cache
+    def best(first: int) -> int:
+        if first == len(slots):
+            return 0
+        starts = range(slots[first] - span + 1, slots[first] + 1)
+        reached = {next((i for i in range(first, len(slots)) if slots[i] >= s + span), len(slots)) for s in starts}
+        return 1 + min(best(end) for end in reached)
+
+    return best(0)
+
+
+@given(
+    slots=st.sets(st.integers(0, 40), max_size=16).map(sorted),
+    limit=st.integers(1, 9),
+    step=st.sampled_from([1, 7, 60_000]),
+)
+def test_cover_is_exact_disjoint_and_minimal(slots, limit, step):
+    gaps = runs([slot * step for slot in slots], step)
+    pages = cover(gaps, step, limit)
+    asked = [open_time for page in pages for gap in page.gaps for open_time in range(gap.start, gap.end + 1, step)]
+    assert sorted(asked) == [slot * step for slot in slots]
+    assert all(len(page.interval.grid(step)) <= limit for page in pages)
+    assert all(newer.interval.start >= older.interval.stop for newer, older in pairwise(pages))
+    assert len(pages) == fewest(tuple(slots), limit)
