@@ -1,0 +1,191 @@
+"""The engine's settings: one frozen model, checked whole, every fault named at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from reconciler_engine.errors import ConfigError
+from reconciler_engine.market.series import Series, check_symbol
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.window import DEFAULT_GRACE_MS, retention_fault
+from reconciler_engine.scheduling.cron import CronExpression
+
+SECRET_FIELDS = frozenset({"redis_url"})
+"""Fields whose values never appear in a message; a Redis URL may hold a password."""
+
+_TIMEFRAME_NAMES = ", ".join(member.value for member in Timeframe)
+
+
+def _split_list(value: object) -> object:
+    """Take `a,b` for a list, as flags and environment variables write it."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _no_boolean(value: object) -> object:
+    """Refuse true and false, which pydantic would take for 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("no whole number")  # noqa: TRY004  pydantic turns ValueError alone into a fault
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_boolean)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_list)]
+
+
+class ReconciliationConfig(BaseModel):
+    """Everything that can be set, with its default; each description says what is allowed.
+
+    Build it with `ReconciliationConfig.check` to get every fault at once as a `ConfigError`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
+
+    redis_url: str | None = Field(
+        None,
+        repr=False,
+        description="redis://, rediss:// or unix:// URL of a server of version 6.2 or newer; "
+        "unset means the embedded server in the data directory",
+    )
+    base_url: str = Field(
+        "https://api.coinbase.com",
+        description="https:// URL of the exchange without path, query or password; http:// on loopback only",
+    )
+    symbols: Names = Field((), description="one product id or more, such as BTC-USD,ETH-USD")
+    timeframes: Names = Field(
+        ("1m", "5m", "15m", "1h", "4h", "1d"), min_length=1, description=f"one or more of {_TIMEFRAME_NAMES}"
+    )
+    workers: Whole = Field(2, ge=1, le=64, description="worker processes, a whole number from 1 to 64")
+    data_dir: Path | None = Field(None, description="folder of the embedded server's data and the engine's lock")
+    max_candles: Whole = Field(
+        1_000, ge=0, le=100_000_000, description="members the cache keeps a series, 0 for unlimited, else 5 or more"
+    )
+    ttl: Whole = Field(86_400, ge=0, le=3_153_600_000, description="life of a key in seconds, 0 for unlimited")
+    batch_size: Whole = Field(5, ge=1, le=1_000, description="requests per batch_delay_ms, a whole number 1 to 1000")
+    batch_delay_ms: Whole = Field(1_000, ge=1, le=3_600_000, description="milliseconds, a whole number 1 to 3600000")
+    quick_scan_window_ms: Whole = Field(
+        1_800_000, ge=60_000, le=10**13, description="milliseconds, a whole number from 60000"
+    )
+    full_reconcile_window_ms: Whole = Field(
+        21_600_000, ge=60_000, le=10**13, description="milliseconds, a whole number from 60000"
+    )
+    gap_scan_cron: str = Field("*/5 * * * *", description="a cron expression of five or six fields that can fire")
+    full_reconcile_cron: str = Field("0 * * * *", description="a cron expression of five or six fields that can fire")
+    user_id: Whole = Field(1, ge=0, le=2**53, description="a whole number from 0, as in the cache's keys")
+    exchange_id: Whole = Field(1, ge=0, le=2**53, description="a whole number from 0, as in the cache's keys")
+    grace_ms: Whole = Field(
+        DEFAULT_GRACE_MS, ge=0, le=600_000, description="milliseconds a closed bar may be late, 0 to 600000"
+    )
+
+    @field_validator("symbols")
+    @classmethod
+    def _check_symbols(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(check_symbol(symbol) for symbol in symbols))
+
+    @field_validator("timeframes")
+    @classmethod
+    def _check_timeframes(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(Timeframe.parse(name).value for name in names))
+
+    @field_validator("gap_scan_cron", "full_reconcile_cron")
+    @classmethod
+    def _check_cron(cls, text: str) -> str:
+        expression = CronExpression.parse(text)
+        if expression.never_fires:
+            raise ValueError("no such date exists in any year")
+        return text
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, url: str | None) -> str | None:
+        if url is not None and urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
+            raise ValueError("unknown scheme")
+        return url
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_base_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.username or parts.password or parts.query or parts.fragment or parts.path not in {"", "/"}:
+            raise ValueError("more than scheme, host and port")
+        loopback = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+        if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and loopback)):
+            raise ValueError("scheme or host")
+        return url.rstrip("/")
+
+    @classmethod
+    def check(
+        cls, settings: Mapping[str, Any], origins: Mapping[str, str] | None = None, *, needs_symbols: bool = False
+    ) -> Self:
+        """Return the configuration that `settings` describe.
+
+        Args:
+            settings: Values by field name; texts are parsed as flags and environment variables write them.
+            origins: Where each value came from, for the messages, such as `--workers` or `RECONCILER_WORKERS`.
+            needs_symbols: Whether an empty list of symbols is a fault.
+
+        Raises:
+            ConfigError: With every fault found: field, value, origin and what is allowed.
+        """
+        faults: dict[str, str] = {}
+        try:
+            config = cls.model_validate(dict(settings))
+        except ValidationError as error:
+            faults = _field_faults(cls, error, settings, origins or {})
+            config = cls.model_validate({field: value for field, value in settings.items() if field not in faults})
+        if needs_symbols and not config.symbols and "symbols" not in faults:
+            faults["symbols"] = f"symbols is empty: allowed: {cls.model_fields['symbols'].description}"
+        lines = [*faults.values(), *_retention_faults(config, ignore=faults.keys())]
+        if lines:
+            raise ConfigError(lines)
+        return config
+
+    def series(self) -> list[Series]:
+        """Return every configured series, by symbol, then timeframe in the configured order."""
+        return [Series(symbol, Timeframe(name)) for symbol in self.symbols for name in self.timeframes]
+
+
+def _field_faults(
+    model: type[ReconciliationConfig], error: ValidationError, settings: Mapping[str, Any], origins: Mapping[str, str]
+) -> dict[str, str]:
+    """One line a faulty field; pydantic's own texts are not used, since they echo what was given."""
+    faults: dict[str, str] = {}
+    for detail in error.errors(include_url=False, include_context=True, include_input=False):
+        field = str(detail["loc"][0])
+        origin = f" (from {origins[field]})" if field in origins else ""
+        if detail["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(field, model.model_fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(model.model_fields)}"
+            faults[field] = f"{field}{origin}: unknown setting; {hint}"
+            continue
+        secret = field in SECRET_FIELDS
+        value = "<hidden>" if secret else repr(settings.get(field))
+        reason = detail.get("ctx", {}).get("error")
+        why = f" ({reason})" if isinstance(reason, ValueError) and not secret else ""
+        faults[field] = f"{field} {value}{origin}: allowed: {model.model_fields[field].description}{why}"
+    return faults
+
+
+def _retention_faults(config: ReconciliationConfig, ignore: Collection[str]) -> list[str]:
+    """What no field shows alone: windows that the cache's retention can never satisfy."""
+    if not {"timeframes", "max_candles"}.isdisjoint(ignore):
+        return []
+    windows = {field: getattr(config, field) for field in _WINDOWS if field not in ignore}
+    faults = (
+        retention_fault(field, window_ms, Timeframe(name), config.max_candles)
+        for field, window_ms in windows.items()
+        for name in config.timeframes
+    )
+    return [fault for fault in faults if fault is not None]
+
+
+_WINDOWS = ("quick_scan_window_ms", "full_reconcile_window_ms")
+
+DEFAULT_RECONCILIATION_CONFIG = ReconciliationConfig()

@@ -1,0 +1,67 @@
+"""What time it is for a pass: the earlier of Redis' clock and the exchange's."""
+
+from __future__ import annotations
+
+import logging
+
+from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.errors import SourceError
+from reconciler_engine.limiting.shared import TokenBucket
+from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.transport import TrioRedis
+
+MEASURE_EVERY_S = 3_600
+"""The exchange's clock is compared with Redis' at start and then hourly, by one process of all."""
+
+_KEPT_S = 2 * MEASURE_EVERY_S
+_RETRY_S = 60
+_logger = logging.getLogger(__name__)
+
+
+class SharedClock:
+    """Redis' clock and the exchange's offset from it, kept in Redis for every process of every node."""
+
+    def __init__(self, client: TrioRedis, scope: Scope) -> None:
+        self._client = client
+        self._skew_key = scope.key("clock:skew_ms")
+        self._turn_key = scope.key("clock:turn")
+
+    async def now(self) -> int:
+        """Return the instant of a pass (ms UTC): neither clock has passed it."""
+        return await self.redis_now() + min(0, await self.skew_ms() or 0)
+
+    async def redis_now(self) -> int:
+        """Return Redis' clock (ms UTC)."""
+        seconds, microseconds = await self._client.execute_command("TIME")
+        return int(seconds) * 1_000 + int(microseconds) // 1_000
+
+    async def skew_ms(self) -> int | None:
+        """Return the exchange's clock less Redis' (ms), or None where nobody measured it lately."""
+        text = await self._client.execute_command("GET", self._skew_key)
+        return None if text is None else int(text)
+
+    async def measure_when_due(self, source: CoinbaseClient, bucket: TokenBucket) -> None:
+        """Measure the exchange's offset if nobody did within the hour; one process of all does it.
+
+        An exchange that does not answer is logged and asked again a minute later; passes use Redis' clock alone
+        until then. The request waits for a permit like any other.
+        """
+        taken = await self._client.execute_command("SET", self._turn_key, "1", "NX", "EX", MEASURE_EVERY_S)
+        if not taken:
+            return
+        await self._client.execute_command("EXPIRE", self._turn_key, _RETRY_S)
+        await bucket.wait_permit()
+        before = await self.redis_now()
+        try:
+            theirs = await source.fetch_time()
+        except SourceError as error:
+            _logger.warning("the exchange's clock could not be read", extra={"error": str(error)})
+            return
+        skew = theirs - (before + await self.redis_now()) // 2
+        await self._client.pipe(
+            [
+                ("SET", self._skew_key, skew, "EX", _KEPT_S),
+                ("SET", self._turn_key, "1", "EX", MEASURE_EVERY_S),
+            ]
+        )
+        _logger.info("exchange clock measured", extra={"skew_ms": skew})

@@ -1,0 +1,149 @@
+"""A pass, from its windows to its result: scan, plan, fetch. The workers do the work; this directs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import trio
+
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.messages import Keeping, PageOutcome, PageTask, ScanOutcome, ScanTask, Span, outcome_of
+from reconciler_engine.engine.tally import Tally
+from reconciler_engine.engine.scan import CONFIRM_MS
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.pages import Page, cover, shards
+from reconciler_engine.planning.window import range_window, scan_window
+from reconciler_engine.store.candles import PIPELINE_MEMBERS, Retention
+from reconciler_engine.store.tasks import Lane, TaskQueue
+
+_CLOSE_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class PassRequest:
+    """What a pass examines and what it may do.
+
+    Attributes:
+        job: Name in logs and records.
+        series: Every series to examine.
+        look_back: Window in milliseconds before now, or an explicit interval (clamped to closed slots).
+        repair: Whether anything is written or asked; False only reports.
+        lane: The stream its pages go on.
+    """
+
+    job: str
+    series: Sequence[Series]
+    look_back: int | Interval
+    repair: bool = True
+    lane: Lane = Lane.DEEP
+
+
+class Reconciler:
+    """Directs passes of one scope. Its state is in Redis; any number of them may direct passes at once."""
+
+    def __init__(
+        self, queue: TaskQueue, clock: SharedClock, config: ReconciliationConfig, retention: Retention
+    ) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._config = config
+        self._keeping = Keeping(
+            max_candles=retention.max_candles, ttl_s=retention.ttl_s, trim=retention.trim
+        )
+
+    async def run_pass(self, request: PassRequest) -> ReconciliationResult:
+        """Scan, and where the request says so, repair; return when every page has its outcome.
+
+        Cancelled, the run's record is closed: tasks still about become void, what was merged stays.
+
+        Raises:
+            StoreError: Redis cannot be reached, or the run's record was lost; the next pass derives the work anew.
+        """
+        started = trio.current_time()
+        now = await self._clock.now()
+        windows = [(series, self._window(series, request.look_back, now)) for series in request.series]
+        tally = Tally(windows)
+        run = await self._queue.open_run(request.job, now)
+        try:
+            await self._scan(run, windows, request, tally)
+            if request.repair:
+                await self._fetch(run, tally, request)
+        finally:
+            with trio.move_on_after(_CLOSE_TIMEOUT_S, shield=True):
+                await self._queue.close_run(run)
+        return tally.result(duration_ms=round((trio.current_time() - started) * 1_000))
+
+    def _window(self, series: Series, look_back: int | Interval, now: int) -> Interval:
+        limits = {"max_candles": self._config.max_candles, "grace_ms": self._config.grace_ms}
+        if isinstance(look_back, Interval):
+            return range_window(look_back, now, series.timeframe, **limits)
+        return scan_window(now, series.timeframe, look_back, **limits)
+
+    async def _scan(
+        self, run: str, windows: Sequence[tuple[Series, Interval]], request: PassRequest, tally: Tally
+    ) -> None:
+        spans = [(series, window) for series, window in windows if window.grid(series.timeframe.step_ms)]
+        sizes = (len(window.grid(series.timeframe.step_ms)) for series, window in spans)
+        tasks = {
+            f"scan-{number}": spans[shard.start : shard.stop]
+            for number, shard in enumerate(shards(sizes, PIPELINE_MEMBERS))
+        }
+        await self._do(
+            run,
+            Lane.SCAN,
+            [
+                ScanTask(
+                    run=run,
+                    id=task_id,
+                    spans=tuple(Span.of(series, window) for series, window in shard),
+                    confirm_ms=CONFIRM_MS,
+                    repair=request.repair,
+                    keeping=self._keeping,
+                )
+                for task_id, shard in tasks.items()
+            ],
+        )
+        for body in await self._queue.outcomes(run):
+            outcome = outcome_of.validate_json(body)
+            if isinstance(outcome, ScanOutcome):
+                tally.add_scan([series for series, _ in tasks[outcome.id]], outcome)
+
+    async def _fetch(self, run: str, tally: Tally, request: PassRequest) -> None:
+        pages = plan_pages(tally)
+        await self._do(
+            run,
+            request.lane,
+            [
+                PageTask(
+                    run=run,
+                    id=f"page-{number}",
+                    span=Span.of(series, page.interval),
+                    gaps=tuple((gap.start, gap.count) for gap in page.gaps),
+                    keeping=self._keeping,
+                )
+                for number, (series, page) in enumerate(pages)
+            ],
+        )
+        for body in await self._queue.outcomes(run):
+            outcome = outcome_of.validate_json(body)
+            if isinstance(outcome, PageOutcome):
+                tally.add_page(outcome)
+
+    async def _do(self, run: str, lane: Lane, tasks: Sequence[ScanTask | PageTask]) -> None:
+        if tasks:
+            await self._queue.enqueue(run, lane, [(task.id, task.model_dump_json()) for task in tasks])
+            await self._queue.wait_finished(run)
+
+
+def plan_pages(tally: Tally) -> list[tuple[Series, Page]]:
+    """Return the fewest pages that cover what every series lacks, newest first over all series."""
+    pages = [
+        (series, page)
+        for series, gaps in tally.missing()
+        for page in cover(gaps, series.timeframe.step_ms)
+    ]
+    return sorted(pages, key=lambda planned: planned[1].interval.stop, reverse=True)

@@ -1,0 +1,115 @@
+"""Scan: read series, detect what is missing, and look twice before calling it so."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import trio
+
+from reconciler_engine.detection import detect_gaps
+from reconciler_engine.engine.messages import ScanOutcome, ScanTask, SpanFinding, runs_of
+from reconciler_engine.errors import StoreError, StoreUnavailable
+from reconciler_engine.market.gap import Gap
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.store.candles import CandleStore, SlotsRead
+
+CONFIRM_MS = 250
+"""A gap is read again after this long: the feeder's remove-then-add leaves holes that last one round trip."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpanScan:
+    """What a span of a series lacks.
+
+    Attributes:
+        gaps: Maximal runs of closed slots without a candle, ascending; each was missing in every read made.
+        duplicates: Open times that several candles share.
+        malformed: Scores of members that are no candle of the series.
+        error: Why the span could not be read; then nothing is known about it.
+    """
+
+    gaps: tuple[Gap, ...] = ()
+    duplicates: tuple[int, ...] = ()
+    malformed: tuple[int, ...] = ()
+    error: StoreError | None = None
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether there is nothing to say about this span."""
+        return not (self.gaps or self.duplicates or self.malformed or self.error)
+
+
+async def scan(
+    store: CandleStore, wanted: Sequence[tuple[Series, Interval]], *, confirm_ms: int = CONFIRM_MS
+) -> list[SpanScan]:
+    """Return what each span lacks, in the order asked.
+
+    Spans with something to say are read a second time after `confirm_ms` (0: never); a slot counts as missing only
+    if no read saw its candle.
+    """
+    first = await store.read(wanted)
+    scans = [_examine(series, interval, [read]) for (series, interval), read in zip(wanted, first, strict=True)]
+    doubtful = [index for index, found in enumerate(scans) if not found.is_clean and found.error is None]
+    if not doubtful or confirm_ms == 0:
+        return scans
+    await trio.sleep(confirm_ms / 1_000)
+    second = await store.read([wanted[index] for index in doubtful])
+    for index, again in zip(doubtful, second, strict=True):
+        scans[index] = _examine(*wanted[index], [first[index], again])
+    return scans
+
+
+def _examine(series: Series, interval: Interval, reads: Sequence[SlotsRead]) -> SpanScan:
+    """Judge a span by all reads of it: a candle seen in any counts, duplicates and refusals as last seen."""
+    last = reads[-1]
+    if last.error is not None:
+        return SpanScan(error=last.error)
+    seen = last.timestamps
+    if len(reads) > 1:
+        seen = array("q")
+        for read in reads:
+            seen.frombytes(read.timestamps)
+    gaps = detect_gaps(seen, interval.grid(series.timeframe.step_ms))
+    if not gaps and not last.duplicates and not last.malformed:
+        return _CLEAN
+    return SpanScan(tuple(gaps), tuple(last.duplicates), tuple(last.malformed))
+
+
+_CLEAN = SpanScan()
+
+
+async def perform_scan(store: CandleStore, task: ScanTask) -> ScanOutcome:
+    """Do a scan task: say what its spans lack, and clean duplicates on the way where it asks for repair.
+
+    Errors that are one series' own end in its finding.
+
+    Raises:
+        StoreUnavailable: Redis cannot be reached; duplicates cleaned so far stay clean.
+    """
+    scans = await scan(store, [(span.series, span.interval) for span in task.spans], confirm_ms=task.confirm_ms)
+    findings = []
+    for span, found in zip(task.spans, scans, strict=True):
+        if found.is_clean:
+            continue
+        error = found.error
+        if task.repair and found.duplicates:
+            try:
+                await store.merge(span.series, (), task.keeping.retention, duplicated=found.duplicates)
+            except StoreUnavailable:
+                raise
+            except StoreError as refused:
+                error = refused
+        findings.append(
+            SpanFinding(
+                symbol=span.symbol,
+                timeframe=span.timeframe,
+                gaps=runs_of(found.gaps),
+                duplicates=len(found.duplicates),
+                malformed=len(found.malformed),
+                error=None if error is None else str(error),
+            )
+        )
+    return ScanOutcome(id=task.id, findings=tuple(findings))

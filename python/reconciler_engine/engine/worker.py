@@ -1,0 +1,179 @@
+"""The worker: takes tasks from Redis, scans, fetches, merges, records what came of it. Holds nothing in between."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import trio
+from pydantic import ValidationError
+
+from reconciler_engine.engine.backfill import Backfill, page_outcome
+from reconciler_engine.engine.messages import PageOutcome, PageTask, ScanOutcome, ScanTask, gaps_of, task_of
+from reconciler_engine.engine.scan import perform_scan
+from reconciler_engine.errors import StoreError, StoreUnavailable
+from reconciler_engine.market.gap import Gap
+from reconciler_engine.store.candles import CandleStore
+from reconciler_engine.store.tasks import MAX_DELIVERIES, Delivery, Lane, TaskQueue
+
+PAGES_IN_FLIGHT = 16
+"""Pages one worker has under way at a time: at 30 requests a second an answer may take half a second."""
+
+_TAKE_WAIT_S = 1.0
+_TOUCH_S = 10.0
+_STORE_AWAY_S = 1.0
+_logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class Worker:
+    """Runs until cancelled or drained. Killed at any point, its tasks are handed out again and repeat harmlessly."""
+
+    def __init__(self, queue: TaskQueue, store: CandleStore, backfill: Backfill | None) -> None:
+        """Make a worker; without `backfill` it scans, and leaves pages to others."""
+        self._queue = queue
+        self._store = store
+        self._backfill = backfill
+        self._held: dict[str, Delivery] = {}
+        self._draining = False
+        self.tasks_done = 0
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Take and do tasks until drained; report started once the streams can be read.
+
+        A Redis that goes away is waited for: the tasks in hand are done again from their beginning.
+        """
+        await self._queue.create_groups()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_tasks)
+            task_status.started()
+            async with trio.open_nursery() as working:
+                working.start_soon(self._do_scans)
+                if self._backfill is not None:
+                    working.start_soon(self._do_pages, self._backfill, working)
+            nursery.cancel_scope.cancel()
+
+    def drain(self) -> None:
+        """Take no more tasks; `run` returns when those in hand are done, about a second later if there are none."""
+        self._draining = True
+
+    async def _do_scans(self) -> None:
+        """Do one scan after another: its pipelines are what other clients of the server wait for."""
+        while not self._draining:
+            for delivery in await self._take(Lane.SCAN):
+                task = await self._until_stored(self._read, delivery)
+                if isinstance(task, ScanTask):
+                    await self._until_stored(self._scan, delivery, task)
+
+    async def _do_pages(self, backfill: Backfill, working: trio.Nursery) -> None:
+        """Take a page and its permit, then let it go on its own; the live lane is looked at before each permit."""
+        slots = trio.Semaphore(PAGES_IN_FLIGHT, max_value=PAGES_IN_FLIGHT)
+        while not self._draining:
+            for delivery in await self._take(Lane.LIVE, Lane.DEEP):
+                task = await self._until_stored(self._read, delivery)
+                if not isinstance(task, PageTask):
+                    continue
+                await slots.acquire()
+                admitted = await self._until_stored(self._admit, backfill, delivery, task)
+                if admitted:
+                    working.start_soon(self._fill, backfill, delivery, task, admitted, slots)
+                else:
+                    slots.release()
+
+    async def _scan(self, delivery: Delivery, task: ScanTask) -> None:
+        await self._finish(delivery, task, await perform_scan(self._store, task))
+
+    async def _admit(self, backfill: Backfill, delivery: Delivery, task: PageTask) -> tuple[Gap, ...]:
+        """Return what is to be asked for, a permit in hand; finish the page where there is nothing to ask."""
+        try:
+            missing = await backfill.admit(task)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            gaps = gaps_of(task.gaps, task.span.timeframe.step_ms)
+            await self._finish(delivery, task, page_outcome(task, gaps, error=str(error)))
+            return ()
+        if not missing:
+            await self._finish(delivery, task, page_outcome(task, ()))
+        return missing
+
+    async def _fill(
+        self,
+        backfill: Backfill,
+        delivery: Delivery,
+        task: PageTask,
+        missing: tuple[Gap, ...],
+        slots: trio.Semaphore,
+    ) -> None:
+        try:
+            while missing:
+                try:
+                    outcome = await backfill.fill(task, missing)
+                except StoreUnavailable as error:
+                    # Asked for again, with a new permit, once Redis is there to take the answer.
+                    _logger.warning("page not stored", extra={"task": task.id, "error": str(error)})
+                    missing = await self._until_stored(self._admit, backfill, delivery, task)
+                else:
+                    await self._until_stored(self._finish, delivery, task, outcome)
+                    return
+        finally:
+            slots.release()
+
+    async def _take(self, *lanes: Lane) -> list[Delivery]:
+        found = await self._until_stored(self._queue.take, *lanes, wait_s=_TAKE_WAIT_S)
+        self._held.update((delivery.entry, delivery) for delivery in found)
+        return found
+
+    async def _read(self, delivery: Delivery) -> ScanTask | PageTask | None:
+        """Return the task in a delivery, or None after taking it off its stream: no task, no run, or no hope."""
+        try:
+            task = task_of.validate_json(delivery.body)
+        except ValidationError as error:
+            _logger.error("a stream entry is no task", extra={"lane": delivery.lane, "faults": error.error_count()})
+            await self._drop(delivery)
+            return None
+        if not await self._queue.is_open(task.run):
+            await self._drop(delivery)
+            return None
+        if delivery.deliveries > MAX_DELIVERIES:
+            await self._finish(delivery, task, _given_up(task))
+            return None
+        return task
+
+    async def _finish(
+        self, delivery: Delivery, task: ScanTask | PageTask, outcome: ScanOutcome | PageOutcome
+    ) -> None:
+        await self._queue.finish(delivery, task.run, task.id, outcome.model_dump_json())
+        self._held.pop(delivery.entry, None)
+        self.tasks_done += 1
+
+    async def _drop(self, delivery: Delivery) -> None:
+        await self._queue.drop(delivery)
+        self._held.pop(delivery.entry, None)
+
+    async def _keep_tasks(self) -> None:
+        """Say of every task in hand that it is being worked on; hand out again what others let lie."""
+        while True:
+            await trio.sleep(_TOUCH_S)
+            try:
+                await self._queue.touch(list(self._held.values()))
+                await self._queue.redeliver_idle()
+            except StoreError as error:
+                _logger.warning("tasks could not be kept", extra={"error": str(error)})
+
+    async def _until_stored(self, step: Callable[..., Awaitable[_T]], *args: Any, **named: Any) -> _T:
+        """Repeat a harmless step until Redis is there for it."""
+        while True:
+            try:
+                return await step(*args, **named)
+            except StoreUnavailable as error:
+                _logger.warning("waiting for Redis", extra={"error": str(error)})
+                await trio.sleep(_STORE_AWAY_S)
+
+
+def _given_up(task: ScanTask | PageTask) -> ScanOutcome | PageOutcome:
+    error = f"given up after {MAX_DELIVERIES} workers failed on it"
+    if isinstance(task, ScanTask):
+        return ScanOutcome(id=task.id, error=error)
+    return page_outcome(task, gaps_of(task.gaps, task.span.timeframe.step_ms), error=error)

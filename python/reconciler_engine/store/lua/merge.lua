@@ -1,0 +1,164 @@
+-- Merge candles of one series into its cache key. One key, one slot, atomic.
+--
+-- KEYS[1]  candle key: sorted set, score = open time (ms), member = JSON
+-- ARGV     symbol, timeframe, step (ms), max members (0 = unlimited), ttl (ms, 0 = none), trim (1 = cap the key),
+--          channel for repair messages ('' = none), n, then n pairs of open time and member JSON in ascending order,
+--          then open times to clean of duplicates, ascending
+--
+-- Returns  { outcome letters of the n candles, extra members removed, members removed that were no candle }
+--   I inserted   P present with the same values   D present with other values, kept   R refused: retention drops it
+--
+-- A candle that is there is never replaced. Of several candles in one slot the greatest volume stays, then the
+-- greatest sequence. Values are compared as numbers: JavaScript writes 88000, Python 88000.0.
+
+local key = KEYS[1]
+local symbol, timeframe, step = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local cap, ttl, trim = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1'
+local channel, n = ARGV[7], tonumber(ARGV[8])
+local FIRST = 9
+local PRICES = { 'open', 'high', 'low', 'close', 'volume' }
+-- Lua hands at most about 8,000 values to one call
+local FLUSH = 1000
+
+local function finite(value)
+    return type(value) == 'number' and value == value and value > -math.huge and value < math.huge
+end
+
+-- The candle in a member, or nil where the member is no candle of this series in this slot.
+local function candle_of(member, score)
+    local ok, candle = pcall(cjson.decode, member)
+    if not ok or type(candle) ~= 'table' then return nil end
+    if candle.symbol ~= symbol or candle.timeframe ~= timeframe or candle.timestamp ~= score then return nil end
+    for _, field in ipairs(PRICES) do
+        if not finite(candle[field]) then return nil end
+    end
+    return candle
+end
+
+local function same(a, b)
+    for _, field in ipairs(PRICES) do
+        if a[field] ~= b[field] then return false end
+    end
+    return true
+end
+
+local function better(a, b)
+    if a.volume ~= b.volume then return a.volume > b.volume end
+    return (tonumber(a.sequenceNum) or -1) > (tonumber(b.sequenceNum) or -1)
+end
+
+local slots, lowest, highest = {}, nil, nil
+local function ask(text)
+    local at = tonumber(text)
+    slots[at] = { valid = {}, foreign = {} }
+    lowest = lowest and math.min(lowest, at) or at
+    highest = highest and math.max(highest, at) or at
+    return at
+end
+
+local open_times, members = {}, {}
+for i = 1, n do
+    open_times[i] = ask(ARGV[FIRST + 2 * (i - 1)])
+    members[i] = ARGV[FIRST + 2 * (i - 1) + 1]
+end
+local cleaned = {}
+for i = FIRST + 2 * n, #ARGV do
+    cleaned[#cleaned + 1] = ask(ARGV[i])
+end
+if lowest == nil then return { '', 0, 0 } end
+
+local pttl = redis.call('PTTL', key)
+local text = function(number) return string.format('%.0f', number) end
+local found = redis.call('ZRANGEBYSCORE', key, text(lowest), text(highest), 'WITHSCORES')
+for i = 1, #found, 2 do
+    local score = tonumber(found[i + 1])
+    local slot = slots[score]
+    if slot then
+        local candle = candle_of(found[i], score)
+        if candle then
+            candle.member = found[i]
+            table.insert(slot.valid, candle)
+        else
+            table.insert(slot.foreign, found[i])
+        end
+    end
+end
+
+local removed, added = {}, {}
+local extra, foreign = 0, 0
+
+-- Leave one candle in a slot that holds several, and nothing beside it that is no candle.
+local function settle(slot)
+    local best = slot.valid[1]
+    for i = 2, #slot.valid do
+        if better(slot.valid[i], best) then best = slot.valid[i] end
+    end
+    for _, candle in ipairs(slot.valid) do
+        if candle ~= best then
+            removed[#removed + 1] = candle.member
+            extra = extra + 1
+        end
+    end
+    for _, member in ipairs(slot.foreign) do
+        removed[#removed + 1] = member
+        foreign = foreign + 1
+    end
+    slot.valid, slot.foreign = { best }, {}
+end
+
+-- Newest first, so that each candle knows how many newer ones it joins.
+local outcome, newer = {}, 0
+for i = n, 1, -1 do
+    local at, slot = open_times[i], slots[open_times[i]]
+    if #slot.valid > 0 then
+        settle(slot)
+        local offered = cjson.decode(members[i])
+        outcome[i] = same(slot.valid[1], offered) and 'P' or 'D'
+    elseif cap > 0 and redis.call('ZCOUNT', key, '(' .. text(at), '+inf') + newer >= cap then
+        outcome[i] = 'R'
+    else
+        outcome[i] = 'I'
+        newer = newer + 1
+        added[#added + 1] = text(at)
+        added[#added + 1] = members[i]
+        for _, member in ipairs(slot.foreign) do
+            removed[#removed + 1] = member
+            foreign = foreign + 1
+        end
+    end
+end
+for _, at in ipairs(cleaned) do
+    if #slots[at].valid > 0 then settle(slots[at]) end
+end
+
+local function flush(command, list)
+    for i = 1, #list, FLUSH do
+        redis.call(command, key, unpack(list, i, math.min(i + FLUSH - 1, #list)))
+    end
+end
+flush('ZREM', removed)
+flush('ZADD', added)
+if trim and cap > 0 then redis.call('ZREMRANGEBYRANK', key, 0, -(cap + 1)) end
+
+-- A life that is there is prolonged, never cut short; a key made here gets the configured one.
+if ttl > 0 and #added > 0 and (pttl == -2 or (pttl >= 0 and pttl < ttl)) then
+    redis.call('PEXPIRE', key, text(ttl))
+end
+
+if channel ~= '' then
+    local start, count = nil, 0
+    for i = 1, n + 1 do
+        local joins = i <= n and outcome[i] == 'I'
+        if start and not (joins and open_times[i] == start + count * step) then
+            redis.call('PUBLISH', channel, string.format('{"start":%.0f,"stop":%.0f,"count":%d}',
+                start, start + count * step, count))
+            start = nil
+        end
+        if joins then
+            if not start then start, count = open_times[i], 0 end
+            count = count + 1
+        end
+    end
+end
+
+return { table.concat(outcome), extra, foreign }

@@ -1,0 +1,39 @@
+"""Whose candles, from which exchange: the name that separates one engine's keys from another's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from reconciler_engine.market.series import Series
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The owner of a family of keys.
+
+    Candle keys and channels have the feeder's fixed layout. The engine's own keys carry one hash tag, so that all
+    of them live in one Cluster slot and one script may touch several; the tag names the exchange's host, so that an
+    engine against a simulator never takes work from one against the real exchange.
+    """
+
+    user_id: int
+    exchange_id: int
+    source: str
+
+    @classmethod
+    def of(cls, user_id: int, exchange_id: int, base_url: str) -> Scope:
+        """Return the scope of the exchange at `base_url`."""
+        return cls(user_id, exchange_id, urlsplit(base_url).netloc)
+
+    def candle_key(self, series: Series) -> str:
+        """Return the sorted set that holds a series: score = open time (ms), member = JSON."""
+        return f"candles:{self.user_id}:{self.exchange_id}:{series.symbol}:{series.timeframe.value}"
+
+    def repaired_channel(self, series: Series) -> str:
+        """Return the channel on which repaired ranges of a series are announced."""
+        return f"channel:candle:repaired:{self.user_id}:{self.exchange_id}:{series.symbol}:{series.timeframe.value}"
+
+    def key(self, name: str) -> str:
+        """Return one of the engine's own keys."""
+        return f"recon:{{{self.user_id}:{self.exchange_id}:{self.source}}}:{name}"

@@ -1,0 +1,219 @@
+"""Durable work: task streams with a consumer group, and the records of the runs that the tasks belong to."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from reconciler_engine.errors import RunClosed, StoreError
+from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scripts import Script
+from reconciler_engine.store.transport import TrioRedis
+
+GROUP = "workers"
+RUN_LIFE_MS = 120_000
+"""A run whose owner has not refreshed it for so long is dead, and its tasks are void."""
+
+REDELIVER_IDLE_MS = 60_000
+"""A task untouched for so long is handed out again; workers touch what they hold every 10 s."""
+
+MAX_DELIVERIES = 5
+"""A task handed out more often has failed its workers; it ends with an error instead of a sixth try."""
+
+_ENQUEUE_TASKS = 500
+_WAIT_S = 2.0
+
+
+class Lane(StrEnum):
+    """A task stream. Pages of the quick scan overtake those of deep passes."""
+
+    SCAN = "scan"
+    LIVE = "live"
+    DEEP = "deep"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A task in a worker's hands: where it stands, what it says, how often it was handed out."""
+
+    lane: Lane
+    entry: str
+    body: bytes
+    deliveries: int
+
+
+_ENQUEUE = Script.load("reconciler_engine.store", "lua/enqueue.lua")
+_FINISH = Script.load("reconciler_engine.store", "lua/finish.lua")
+_REDELIVER = Script.load("reconciler_engine.store", "lua/redeliver.lua")
+
+
+class TaskQueue:
+    """The task streams of one scope, as seen by one consumer.
+
+    Delivery is at least once: a task is handed out again when its consumer is known to be dead (`redeliver`) or
+    has not touched it for `REDELIVER_IDLE_MS`. Finishing it twice is harmless.
+    """
+
+    def __init__(self, client: TrioRedis, scope: Scope, consumer: str) -> None:
+        self._client = client
+        self._scope = scope
+        self.consumer = consumer
+
+    async def take(self, *lanes: Lane, wait_s: float = _WAIT_S) -> list[Delivery]:
+        """Take at most one task a lane, in the order of `lanes`; wait up to `wait_s` while there is none.
+
+        A first look at each lane does not wait, so an earlier lane is emptied before a later one is read. Cancelled,
+        a task that was on its way to us stays pending and is handed out again after `REDELIVER_IDLE_MS`.
+        """
+        for lane in lanes:
+            found = await self._read((lane,), None)
+            if found:
+                return found
+        return await self._read(lanes, wait_s)
+
+    async def _read(self, lanes: Sequence[Lane], wait_s: float | None) -> list[Delivery]:
+        streams = [self._stream(lane) for lane in lanes]
+        block = () if wait_s is None else ("BLOCK", int(wait_s * 1_000))
+        command = ("XREADGROUP", "GROUP", GROUP, self.consumer, "COUNT", 1, *block, "STREAMS", *streams)
+        try:
+            reply = await self._client.execute_command(*command, *(">" for _ in streams))
+        except StoreError as error:
+            if error.code != "NOGROUP":
+                raise
+            await self.create_groups()
+            return []
+        by_stream = {self._stream(lane).encode(): lane for lane in lanes}
+        found = {by_stream[stream]: entries for stream, entries in reply or ()}
+        return [_delivery(lane, *entry) for lane in lanes for entry in found.get(lane, ())]
+
+    async def create_groups(self) -> None:
+        """Create the streams and their group where they do not exist, from the first task on."""
+        for lane in Lane:
+            try:
+                await self._client.execute_command(
+                    "XGROUP CREATE", self._stream(lane), GROUP, "0", "MKSTREAM"
+                )
+            except StoreError as error:
+                if error.code != "BUSYGROUP":
+                    raise
+
+    async def touch(self, deliveries: Sequence[Delivery]) -> None:
+        """Say that these tasks are still being worked on."""
+        await self._client.pipe(
+            [
+                ("XCLAIM", self._stream(held.lane), GROUP, self.consumer, 0, held.entry, "JUSTID")
+                for held in deliveries
+            ]
+        )
+
+    async def redeliver(self, consumer: str) -> int:
+        """Hand out again what `consumer`, known to be dead, had taken; forget the consumer. Return how many."""
+        moved = await self._redeliver(consumer, 0)
+        for lane in Lane:
+            await self._client.execute_command("XGROUP DELCONSUMER", self._stream(lane), GROUP, consumer)
+        return moved
+
+    async def redeliver_idle(self) -> int:
+        """Hand out again what nobody has touched for `REDELIVER_IDLE_MS`. Return how many."""
+        return await self._redeliver("", REDELIVER_IDLE_MS)
+
+    async def _redeliver(self, consumer: str, idle_ms: int) -> int:
+        moved = 0
+        for lane in Lane:
+            try:
+                moved += await _REDELIVER.run(
+                    self._client, keys=[self._stream(lane)], args=[GROUP, idle_ms, consumer, 1_000]
+                )
+            except StoreError as error:
+                if error.code != "NOGROUP":
+                    raise
+                await self.create_groups()
+        return moved
+
+    async def finish(self, delivery: Delivery, run_id: str, task_id: str, outcome: str) -> bool:
+        """Take the task off its stream and record its outcome; return False where that was done before."""
+        done = await _FINISH.run(
+            self._client,
+            keys=[self._stream(delivery.lane), *(self._run_key(run_id, part) for part in _RUN_PARTS)],
+            args=[GROUP, delivery.entry, task_id, outcome, RUN_LIFE_MS],
+        )
+        return bool(done)
+
+    async def drop(self, delivery: Delivery) -> None:
+        """Take a task off its stream whose run is closed or whose body is no task."""
+        await self._client.pipe(
+            [
+                ("XACK", self._stream(delivery.lane), GROUP, delivery.entry),
+                ("XDEL", self._stream(delivery.lane), delivery.entry),
+            ]
+        )
+
+    async def is_open(self, run_id: str) -> bool:
+        """Return whether the run still wants its tasks done."""
+        return bool(await self._client.execute_command("EXISTS", self._run_key(run_id, "")))
+
+    async def open_run(self, job: str, opened_at: int) -> str:
+        """Make the record of a new run and return its id; the caller closes it with `close_run`."""
+        run_id = f"{job}-{opened_at}-{secrets.token_hex(4)}"
+        key = self._run_key(run_id, "")
+        await self._client.pipe([("HSET", key, "job", job, "opened_at", opened_at), ("PEXPIRE", key, RUN_LIFE_MS)])
+        return run_id
+
+    async def enqueue(self, run_id: str, lane: Lane, tasks: Sequence[tuple[str, str]]) -> None:
+        """Put tasks (id, body) of a run on a lane, in order.
+
+        Raises:
+            RunClosed: The run's record is gone.
+        """
+        await self.create_groups()
+        for start in range(0, len(tasks), _ENQUEUE_TASKS):
+            part = [text for pair in tasks[start : start + _ENQUEUE_TASKS] for text in pair]
+            keys = [self._stream(lane), self._run_key(run_id, ""), self._run_key(run_id, ":unfinished")]
+            if await _ENQUEUE.run(self._client, keys=keys, args=[RUN_LIFE_MS, *part]) < 0:
+                raise RunClosed(run_id)
+
+    async def wait_finished(self, run_id: str) -> None:
+        """Wait until every task of the run is finished, keeping its record alive.
+
+        Raises:
+            RunClosed: The run's record is gone (Redis was emptied, or somebody closed it).
+        """
+        wake, unfinished = self._run_key(run_id, ":wake"), self._run_key(run_id, ":unfinished")
+        while True:
+            alive = await self._client.pipe(
+                [("PEXPIRE", self._run_key(run_id, part), RUN_LIFE_MS) for part in _RUN_PARTS] + [("SCARD", unfinished)]
+            )
+            if alive[0] != 1:
+                raise RunClosed(run_id)
+            if alive[-1] == 0:
+                await self._client.execute_command("DEL", wake)
+                return
+            await self._client.execute_command("BLPOP", wake, _WAIT_S)
+
+    async def outcomes(self, run_id: str) -> list[bytes]:
+        """Return the outcomes recorded so far and forget them."""
+        key = self._run_key(run_id, ":outcomes")
+        found, _ = await self._client.pipe([("LRANGE", key, 0, -1), ("DEL", key)])
+        return list(found)
+
+    async def close_run(self, run_id: str) -> None:
+        """Forget the run; tasks of it that are still about are void."""
+        await self._client.execute_command("DEL", *(self._run_key(run_id, part) for part in _RUN_PARTS))
+
+    def _stream(self, lane: Lane) -> str:
+        return self._scope.key(f"tasks:{lane.value}")
+
+    def _run_key(self, run_id: str, part: str) -> str:
+        return self._scope.key(f"run:{run_id}{part}")
+
+
+_RUN_PARTS = ("", ":unfinished", ":outcomes", ":wake")
+
+
+def _delivery(lane: Lane, entry: bytes, fields: dict[bytes, bytes] | None) -> Delivery:
+    # An entry that was deleted while pending comes without fields.
+    fields = fields or {}
+    deliveries = fields.get(b"deliveries", b"")
+    return Delivery(lane, entry.decode(), fields.get(b"body", b""), int(deliveries) if deliveries.isdigit() else 1)
