@@ -5,12 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+import redis as redis_py
 import trio
 import trio.testing
+
+from reconciler_engine.store.embedded import ServerPlan, find_binary, socket_directory, socket_path
+from reconciler_engine.store.server import wait_serving
+from reconciler_engine.store.transport import TrioRedis
 
 
 @pytest.fixture
@@ -34,10 +41,55 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
 
         @functools.wraps(body)
         def run(**arguments: object) -> None:
-            trio.run(functools.partial(body, **arguments), clock=clocks[0] if clocks else None)
+            trio.run(_run_with_clients, body, arguments, clock=clocks[0] if clocks else None)
 
         pyfuncitem.obj = run
     yield
+
+
+async def _run_with_clients(body: Callable[..., Awaitable[None]], arguments: dict[str, object]) -> None:
+    """Run a test; clients of its fixtures connect on use and are closed inside the run they belong to."""
+    async with AsyncExitStack() as stack:
+        for value in arguments.values():
+            if isinstance(value, TrioRedis):
+                await stack.enter_async_context(value)
+        await body(**arguments)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPlan]:
+    """One real server for the session, as the product starts it: private unix socket, AOF on."""
+    data_directory = tmp_path_factory.mktemp("redis")
+    plan = ServerPlan(find_binary(), data_directory, socket_path(socket_directory(data_directory, [Path("/tmp")])))
+    server = subprocess.Popen(plan.arguments())
+    try:
+        trio.run(_wait_serving, plan.url)
+        yield plan
+    finally:
+        server.kill()
+        server.wait()
+        plan.socket.unlink(missing_ok=True)
+        plan.socket.parent.rmdir()
+
+
+async def _wait_serving(url: str) -> None:
+    async with TrioRedis.from_url(url) as client:
+        await wait_serving(client, 10)
+
+
+@pytest.fixture
+def redis_url(redis_server: ServerPlan) -> str:
+    """URL of a real server that holds no keys and knows no scripts."""
+    with redis_py.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+        client.script_flush()
+    return redis_server.url
+
+
+@pytest.fixture
+def redis(redis_url: str) -> TrioRedis:
+    """A client of the real, empty server; for `async def` tests, which close it when they end."""
+    return TrioRedis.from_url(redis_url)
 
 
 @pytest.fixture(scope="session")

@@ -78,13 +78,32 @@ class NotAuthorized(SourceError):
 
 
 class StoreError(ReconcilerError):
-    """Redis did not do what was asked of it."""
+    """Redis did not do what was asked of it.
+
+    `code` is the first word of the server's own answer (`WRONGTYPE`, `NOGROUP`, ...); empty where no answer came.
+    """
+
+    def __init__(self, reason: str, *, code: str = "") -> None:
+        self.code = code
+        super().__init__(reason)
 
 
 class StoreUnavailable(StoreError):
-    """Redis cannot be reached, or did not answer in time; whether a write took effect is unknown."""
+    """Redis cannot be reached, did not answer in time, or says it cannot serve just now.
+
+    Whether a write took effect is unknown, unless there is a `code`: a server that answered (`LOADING`, `BUSY`,
+    `READONLY`, ...) did nothing.
+    """
 
     retryable = True
+
+
+class StoreDenied(StoreError):
+    """Redis does not accept the credentials, or their permissions do not allow the command; nothing was done."""
+
+
+class StoreRefused(StoreError):
+    """Redis answered a command with an error and did nothing; `code` says why (`NOSCRIPT`, `OOM`, ...)."""
 
 
 class WorkerError(ReconcilerError):

@@ -1,0 +1,80 @@
+"""All that the store takes from redis-py below its public face; nobody else imports it.
+
+The command layer, the response callbacks and the reply errors of redis-py are semi-public: a minor version is pinned in
+pyproject.toml, and tests/unit/test_store_redis_py.py says what we stand on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from redis._parsers.base import BaseParser
+from redis._parsers.encoders import Encoder
+from redis._parsers.response_callbacks import get_response_callbacks
+from redis.client import EMPTY_RESPONSE
+from redis.commands.core import AsyncCoreCommands
+from redis.exceptions import RedisError
+
+from reconciler_engine.errors import StoreDenied, StoreError, StoreRefused, StoreUnavailable
+
+__all__ = [
+    "EMPTY_RESPONSE",
+    "ENCODER",
+    "RESPONSE_CALLBACKS",
+    "AsyncCoreCommands",
+    "Encoder",
+    "callback_options",
+    "reply_error",
+]
+
+ResponseCallback = Callable[..., Any]
+
+# Replies in the shapes redis-py has always had over RESP2; keys are upper case.
+RESPONSE_CALLBACKS: Final[dict[str, ResponseCallback]] = {
+    name.upper(): callback for name, callback in get_response_callbacks(user_protocol=2, legacy_responses=True).items()
+}
+
+# redis-py types neither.
+_new_encoder: Callable[..., Encoder] = Encoder
+_parse_error: Callable[[str], RedisError] = BaseParser.parse_error
+
+# What redis-py's commands ask of `get_encoder()`.
+ENCODER: Final = _new_encoder("utf-8", "strict", decode_responses=False)
+
+# Options of `execute_command` that steer redis-py's own connections and caches, not the callbacks.
+_STEERING: Final = frozenset({EMPTY_RESPONSE, "NEVER_DECODE", "keys"})
+
+# The server is up and says that it cannot serve now: another moment, or another connection after a failover, can help.
+_BUSY_CODES: Final = frozenset(
+    {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "READONLY", "TRYAGAIN", "UNBLOCKED"}
+)
+_DENIED_CODES: Final = frozenset({"NOAUTH", "NOPERM", "WRONGPASS"})
+_MAX_CLIENTS: Final = "max number of clients reached"
+_OLD_WRONG_PASSWORD: Final = "invalid password"  # noqa: S105 - the server's words, no password
+
+
+def reply_error(text: str) -> StoreError:
+    """Translate the text of an error reply, such as `WRONGTYPE Operation against ...`.
+
+    The class says who must act, `code` which error it is; redis-py's exception for the same text is the cause.
+    """
+    code = text.split(" ", 1)[0]
+    if not code.isupper():
+        code = "ERR"
+    error: StoreError
+    if code in _BUSY_CODES or _MAX_CLIENTS in text:
+        error = StoreUnavailable(f"redis cannot serve now: {text}", code=code)
+    elif code in _DENIED_CODES or text.endswith(_OLD_WRONG_PASSWORD):
+        error = StoreDenied(f"redis denied the command: {text}", code=code)
+    else:
+        error = StoreRefused(f"redis refused the command: {text}", code=code)
+    error.__cause__ = _parse_error(text)
+    return error
+
+
+def callback_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of an `execute_command` call that its response callback takes."""
+    if _STEERING.isdisjoint(options):
+        return options
+    return {name: value for name, value in options.items() if name not in _STEERING}

@@ -1,0 +1,172 @@
+"""The trio client: redis-py's commands over our own connections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+import trio
+
+from reconciler_engine.errors import StoreError, StoreUnavailable
+from reconciler_engine.store.address import Address
+from reconciler_engine.store.commands import block_s, check_batch, check_single
+from reconciler_engine.store.connection import Command, pack
+from reconciler_engine.store.pool import Pool
+from reconciler_engine.store.redis_py import (
+    EMPTY_RESPONSE,
+    ENCODER,
+    RESPONSE_CALLBACKS,
+    AsyncCoreCommands,
+    Encoder,
+    callback_options,
+)
+
+DEFAULT_TIMEOUT_S: Final = 5.0
+DEFAULT_MAX_CONNECTIONS: Final = 8
+
+# Blocking reads a client may have open at the same time, beside `max_connections`.
+DEFAULT_MAX_BLOCKING: Final = 8
+
+
+class TrioRedis(AsyncCoreCommands):
+    """A client of one Redis or Valkey server, for any number of tasks of one trio run.
+
+    All commands of redis-py (`await client.zadd(...)`) with its arguments and RESP2 result shapes; keys and values
+    come back as bytes. Connections are made on use and remade after a failure. A command is sent once: again only if a
+    connection proved dead before the first byte went out. A call that fails or is cancelled closes its connection, so
+    that its late reply meets nobody; its effect on the server is then unknown.
+
+    Every call is bounded by a timeout, which includes waiting for a free connection and connecting. Blocking commands
+    (XREADGROUP with BLOCK, BLPOP, ...) take connections of their own and are bounded by their wait plus the timeout.
+
+    Errors are those of reconciler_engine.errors: StoreUnavailable (no connection, no answer in time, a server that
+    cannot serve now), StoreDenied, StoreRefused (`code` is the server's error word), StoreError for the rest; for an
+    error reply redis-py's exception is the `__cause__`.
+    """
+
+    # redis-py's overloads choose awaitable results by this mark.
+    _is_async_client: Literal[True] = True
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        max_connections: int = DEFAULT_MAX_CONNECTIONS,
+        max_blocking: int = DEFAULT_MAX_BLOCKING,
+    ) -> None:
+        if not timeout_s > 0:
+            raise ValueError(f"timeout_s {timeout_s} must be more than 0")
+        if max_connections < 1 or max_blocking < 1:
+            raise ValueError(f"max_connections {max_connections} and max_blocking {max_blocking} must be at least 1")
+        self._address = address
+        self._timeout_s = timeout_s
+        self._pool = Pool(address, max_connections)
+        self._blocking_pool = Pool(address, max_blocking)
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        max_connections: int = DEFAULT_MAX_CONNECTIONS,
+        max_blocking: int = DEFAULT_MAX_BLOCKING,
+    ) -> Self:
+        """Make a client of the server at `url` (see `Address.parse`); connects on first use.
+
+        Raises:
+            ValueError: The URL or a number is not allowed; the message never holds the password.
+        """
+        address = Address.parse(url)
+        return cls(address, timeout_s=timeout_s, max_connections=max_connections, max_blocking=max_blocking)
+
+    @property
+    def address(self) -> Address:
+        """Where the server is; its `str()` is safe to show."""
+        return self._address
+
+    def __repr__(self) -> str:
+        return f"<TrioRedis {self._address}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection; calls under way raise StoreUnavailable, later ones too."""
+        self._pool.close()
+        self._blocking_pool.close()
+        await trio.lowlevel.checkpoint()
+
+    async def execute_command(self, *args: str | float | bytes, timeout_s: float | None = None, **options: Any) -> Any:
+        """Send one command and return its reply in redis-py's shape.
+
+        Args:
+            args: The command's name and arguments.
+            timeout_s: Bound of this call instead of the client's; a blocking command may wait its own time besides.
+            options: What redis-py's response callback takes.
+
+        Raises:
+            StoreError: The reply is an error, or none came.
+            ValueError: The command would change the connection for others, or block without end.
+            TypeError: An argument is not str, int, float or bytes.
+        """
+        check_single(args)
+        waits_s = block_s(args)
+        pool = self._pool if waits_s is None else self._blocking_pool
+        replies = await self._exchange(pool, pack(args), 1, self._bound_s(timeout_s) + (waits_s or 0))
+        reply = replies[0]
+        if isinstance(reply, StoreError):
+            if EMPTY_RESPONSE in options:
+                return options[EMPTY_RESPONSE]
+            raise reply
+        callback = RESPONSE_CALLBACKS.get(str(args[0]).upper())
+        return reply if callback is None else callback(reply, **callback_options(options))
+
+    async def pipe(self, commands: Sequence[Command], *, timeout_s: float | None = None) -> list[Any]:
+        """Send commands in one write and return their raw replies, in order.
+
+        Replies are bytes, int, None, lists of these, or a StoreError in place of the reply of a command that failed;
+        the others are carried out all the same (it is no transaction unless MULTI and EXEC are among them). The caller
+        bounds the number of commands and the size of their replies.
+
+        Raises:
+            StoreUnavailable: The replies did not all come; what took effect is unknown.
+            ValueError: A command blocks, or changes the connection for others.
+            TypeError: An argument is not str, int, float or bytes.
+        """
+        if not commands:
+            await trio.lowlevel.checkpoint()
+            return []
+        check_batch(commands)
+        payload = b"".join(map(pack, commands))
+        return await self._exchange(self._pool, payload, len(commands), self._bound_s(timeout_s))
+
+    def get_encoder(self) -> Encoder:
+        """Return redis-py's encoder of arguments; its commands ask for it."""
+        return ENCODER
+
+    def get_connection_kwargs(self) -> dict[str, Any]:
+        """Return the options redis-py's commands look at: replies are not decoded."""
+        return {"decode_responses": False}
+
+    def _bound_s(self, timeout_s: float | None) -> float:
+        return self._timeout_s if timeout_s is None else timeout_s
+
+    async def _exchange(self, pool: Pool, payload: bytes, replies: int, bound_s: float) -> list[Any]:
+        with trio.move_on_after(bound_s):
+            connection = await pool.acquire()
+            try:
+                answers = await connection.exchange(payload, replies)
+            except BaseException:
+                pool.discard(connection)
+                raise
+            pool.release(connection)
+            return answers
+        raise StoreUnavailable(f"{self._address} did not answer within {bound_s:g} s")
