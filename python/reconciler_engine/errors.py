@@ -106,6 +106,13 @@ class StoreRefused(StoreError):
     """Redis answered a command with an error and did nothing; `code` says why (`NOSCRIPT`, `OOM`, ...)."""
 
 
+class RunClosed(StoreError):
+    """A run's record is gone: Redis was emptied, or the run ended elsewhere. The next tick derives the work anew."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"the record of run {run_id} is gone")
+
+
 class WorkerError(ReconcilerError):
     """A process of the engine's tree failed."""
 
