@@ -117,6 +117,14 @@ class WorkerError(ReconcilerError):
     """A process of the engine's tree failed."""
 
 
+class RoleFailed(WorkerError):
+    """A role of the tree was given up; `status` is how its last child ended (78: its configuration cannot work)."""
+
+    def __init__(self, name: str, reason: str, status: int) -> None:
+        self.status = status
+        super().__init__(f"{name} given up: {reason}")
+
+
 class DataDirectoryBusy(ReconcilerError):
     """Another process holds the data directory."""
 

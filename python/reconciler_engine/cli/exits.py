@@ -1,0 +1,71 @@
+"""Exit codes, and the one place where errors become messages."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from reconciler_engine.errors import (
+    ConfigError,
+    DataDirectoryBusy,
+    ReconcilerError,
+    RoleFailed,
+    SourceUnavailable,
+    StoreUnavailable,
+    WorkerError,
+)
+
+DONE = 0
+FAILURE = 1
+UNRESOLVED = 3
+UNAVAILABLE = 69
+ROLE_FAILED = 70
+BUSY = 75
+CONFIG = 78
+INTERRUPTED = 130
+
+_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (KeyboardInterrupt, INTERRUPTED),
+    (ConfigError, CONFIG),
+    (DataDirectoryBusy, BUSY),
+    (StoreUnavailable, UNAVAILABLE),
+    (SourceUnavailable, UNAVAILABLE),
+    (WorkerError, ROLE_FAILED),
+    (ReconcilerError, FAILURE),
+    (OSError, FAILURE),
+)
+
+
+@contextmanager
+def reported_errors() -> Iterator[None]:
+    """Turn errors that a user can cause into a message on standard error and an exit code; let bugs fly."""
+    try:
+        yield
+    except BaseException as error:
+        leaves = list(_leaves(error))
+        for kind, code in _CODES:
+            found = next((leaf for leaf in leaves if isinstance(leaf, kind)), None)
+            if found is not None and all(isinstance(leaf, _EXPECTED) for leaf in leaves):
+                hopeless = isinstance(found, RoleFailed) and found.status == CONFIG
+                leave(CONFIG if hopeless else code, str(found))
+        raise
+
+
+def leave(code: int, message: str = "") -> NoReturn:
+    """End the process with `code`, the message on standard error."""
+    for line in message.splitlines():
+        sys.stderr.write(f"reconciler-engine: {line}\n")
+    raise SystemExit(code)
+
+
+_EXPECTED = (KeyboardInterrupt, ReconcilerError, OSError)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

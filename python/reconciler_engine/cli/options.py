@@ -1,0 +1,106 @@
+"""The settings as flags: one table, from which every command takes the options it needs.
+
+Options are taken as text and checked together by the configuration, so that every fault is named at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting as the command line shows it."""
+
+    name: str
+    metavar: str
+    help: str
+
+    @property
+    def flag(self) -> str:
+        """Its flag, such as `--batch-size`."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return f"RECONCILER_{self.name.upper()}"
+
+
+SETTINGS = {
+    setting.name: setting
+    for setting in (
+        Setting("symbols", "LIST", "Product ids, such as BTC-USD,ETH-USD."),
+        Setting("timeframes", "LIST", "Timeframes, such as 1m,5m,1h. [default: 1m,5m,15m,1h,4h,1d]"),
+        Setting("redis_url", "URL", "Redis or Valkey >= 6.2; unset: the embedded server in the data directory."),
+        Setting("base_url", "URL", "The exchange. [default: https://api.coinbase.com]"),
+        Setting("data_dir", "FOLDER", "Folder of the embedded server and of the engine's lock."),
+        Setting("workers", "N", "Worker processes. [default: 2]"),
+        Setting("max_candles", "N", "Members the cache keeps a series, 0 for unlimited. [default: 1000]"),
+        Setting("ttl", "SECONDS", "Life of a key the engine creates, 0 for unlimited. [default: 86400]"),
+        Setting("batch_size", "N", "Requests per batch delay, over all processes. [default: 5]"),
+        Setting("batch_delay_ms", "MS", "The batch delay. [default: 1000]"),
+        Setting("quick_scan_window_ms", "MS", "How far back the gap scan looks. [default: 1800000]"),
+        Setting("full_reconcile_window_ms", "MS", "How far back the full pass looks. [default: 21600000]"),
+        Setting("gap_scan_cron", "CRON", "When the gap scan runs (UTC). [default: */5 * * * *]"),
+        Setting("full_reconcile_cron", "CRON", "When the full pass runs (UTC). [default: 0 * * * *]"),
+        Setting("user_id", "N", "User id in the cache's keys. [default: 1]"),
+        Setting("exchange_id", "N", "Exchange id in the cache's keys. [default: 1]"),
+        Setting("grace_ms", "MS", "How late a closed bar may come. [default: 15000]"),
+    )
+}
+
+_EVERYWHERE = ("redis_url", "data_dir", "user_id", "exchange_id", "max_candles", "ttl")
+_PASS = ("symbols", "timeframes", "base_url", "batch_size", "batch_delay_ms", "full_reconcile_window_ms", "grace_ms")
+LOAD_SETTINGS = _EVERYWHERE
+PASS_SETTINGS = (*_PASS, *_EVERYWHERE)
+START_SETTINGS = tuple(SETTINGS)
+
+
+def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the flags of these settings and `--config`.
+
+    The command gets them as `flags`: values by setting name, as text, those alone that were given; and `config`: the
+    path of the settings file or None.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [one for one in inspect.signature(command, eval_str=True).parameters.values() if one.name not in _GIVEN]
+        added = [_parameter(SETTINGS[name]) for name in names]
+
+        @functools.wraps(command)
+        def with_settings(**arguments: Any) -> None:
+            flags = {name: value for name in names if (value := arguments.pop(name)) is not None}
+            command(flags=flags, config=arguments.pop("config"), **arguments)
+
+        with_settings.__signature__ = inspect.Signature([*own, *added, _CONFIG])  # type: ignore[attr-defined]
+        with_settings.__annotations__ = {one.name: one.annotation for one in (*own, *added, _CONFIG)}
+        return with_settings
+
+    return decorate
+
+
+def _parameter(setting: Setting) -> inspect.Parameter:
+    option = typer.Option(setting.flag, metavar=setting.metavar, help=setting.help, rich_help_panel="Settings")
+    annotation = Annotated[str | None, option]
+    return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+_GIVEN = ("flags", "config")
+_CONFIG = inspect.Parameter(
+    "config",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        str | None,
+        typer.Option("--config", metavar="FILE", help="Settings file (TOML). Flags and RECONCILER_<NAME> go first."),
+    ],
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]

@@ -1,0 +1,76 @@
+"""The engine's parts put together over one Redis client: what a worker needs, what a pass needs."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from random import Random
+
+from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.backfill import Backfill
+from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.reconcile import Reconciler
+from reconciler_engine.engine.worker import Worker
+from reconciler_engine.limiting.shared import TokenBucket
+from reconciler_engine.limiting.token_bucket import Rate
+from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.tasks import TaskQueue
+from reconciler_engine.store.transport import TrioRedis
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is built on one client for one scope. The client is the owner's to close."""
+
+    client: TrioRedis
+    scope: Scope
+    store: CandleStore
+    queue: TaskQueue
+    clock: SharedClock
+    bucket: TokenBucket
+    config: ReconciliationConfig
+    retention: Retention
+
+    @property
+    def reconciler(self) -> Reconciler:
+        """A director of passes."""
+        return Reconciler(self.queue, self.clock, self.config, self.retention)
+
+    def worker(self, source: CoinbaseClient | None) -> Worker:
+        """A worker; without `source` one that scans only."""
+        if source is None:
+            return Worker(self.queue, self.store, None)
+        return Worker(self.queue, self.store, Backfill(self.store, source, self.bucket, self.queue.is_open, Random()))
+
+
+@asynccontextmanager
+async def open_parts(config: ReconciliationConfig, redis_url: str, *, owns_server: bool) -> AsyncIterator[Parts]:
+    """Build the parts over a client of `redis_url`, closed at the end; connects on first use.
+
+    Args:
+        config: The settings.
+        redis_url: Where the cache is.
+        owns_server: Whether the server is the embedded one, whose keys the engine itself caps.
+    """
+    async with TrioRedis.from_url(redis_url) as client:
+        scope = Scope.of(config.user_id, config.exchange_id, config.base_url)
+        yield Parts(
+            client=client,
+            scope=scope,
+            store=CandleStore(client, scope),
+            queue=TaskQueue(client, scope, consumer_name()),
+            clock=SharedClock(client, scope),
+            bucket=TokenBucket(client, scope.key("budget"), Rate(config.batch_size, config.batch_delay_ms)),
+            config=config,
+            retention=Retention(config.max_candles, config.ttl, trim=owns_server),
+        )
+
+
+def consumer_name(pid: int | None = None) -> str:
+    """Return the name under which a process of this machine takes tasks."""
+    return f"{socket.gethostname()}:{os.getpid() if pid is None else pid}"

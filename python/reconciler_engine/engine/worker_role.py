@@ -1,0 +1,65 @@
+"""The worker as a child process: its parts, its exchange client, its clock duty."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.assembly import Parts, open_parts
+from reconciler_engine.engine.worker import Worker
+from reconciler_engine.errors import StoreError
+
+_CLOCK_LOOK_S = 30.0
+_logger = logging.getLogger(__name__)
+
+
+async def run_worker(message: dict[str, Any], do: Callable[[WorkerRole], Awaitable[None]]) -> None:
+    """Open what a worker needs, from the spec's message, and have `do` run it.
+
+    Raises:
+        ConfigError: The settings do not stand the check.
+    """
+    config = ReconciliationConfig.check(message["config"])
+    async with (
+        open_parts(config, message["redis_url"], owns_server=message["owns_server"]) as parts,
+        CoinbaseClient(config.base_url) as source,
+    ):
+        await do(WorkerRole(parts, source))
+
+
+class WorkerRole:
+    """A worker that also compares the exchange's clock with Redis' when that is due."""
+
+    def __init__(self, parts: Parts, source: CoinbaseClient) -> None:
+        self._parts = parts
+        self._source = source
+        self._worker: Worker = parts.worker(source)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Work until drained; started once tasks can be taken."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_time)
+            await self._worker.run(task_status=task_status)
+            nursery.cancel_scope.cancel()
+
+    def drain(self) -> None:
+        """Take no more tasks."""
+        self._worker.drain()
+
+    @property
+    def tasks_done(self) -> int:
+        """Tasks finished so far."""
+        return self._worker.tasks_done
+
+    async def _keep_time(self) -> None:
+        while True:
+            try:
+                await self._parts.clock.measure_when_due(self._source, self._parts.bucket)
+            except StoreError as error:
+                _logger.warning("the exchange's clock was not measured", extra={"error": str(error)})
+            await trio.sleep(_CLOCK_LOOK_S)

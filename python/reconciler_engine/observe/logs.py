@@ -1,0 +1,83 @@
+"""Structured logs: one event a line, JSON for machines, short lines for a terminal."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import Final, Literal
+
+Style = Literal["human", "json"]
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_PACKAGE: Final = "reconciler_engine"
+
+
+def configure(style: Style, level: str, *, process: str, simulated: bool = False) -> None:
+    """Send the package's log to standard error; call once a process.
+
+    Args:
+        style: `json` for one JSON object a line, `human` for a terminal.
+        level: Name of the least level shown, such as `INFO`.
+        process: Name of this process in the tree, in every line.
+        simulated: Whether every line says SIMULATED.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json(process, simulated) if style == "json" else _Human(process, simulated))
+    logger = logging.getLogger(_PACKAGE)
+    logger.handlers[:] = [handler]
+    logger.setLevel(level)
+    logger.propagate = False
+
+
+def _extra(record: logging.LogRecord) -> dict[str, object]:
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+class _Json(logging.Formatter):
+    def __init__(self, process: str, simulated: bool) -> None:  # noqa: FBT001  private, both given by position once
+        super().__init__()
+        self._fixed = {"process": process, **({"simulated": True} if simulated else {})}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of JSON."""
+        event: dict[str, object] = {
+            "time": _iso(record.created),
+            "level": record.levelname,
+            "logger": record.name.removeprefix(f"{_PACKAGE}."),
+            "event": record.getMessage(),
+            **self._fixed,
+            **_extra(record),
+        }
+        if record.exc_info:
+            event["exception"] = self.formatException(record.exc_info)
+        return json.dumps(event, default=str)
+
+
+class _Human(logging.Formatter):
+    def __init__(self, process: str, simulated: bool) -> None:  # noqa: FBT001  private, both given by position once
+        super().__init__()
+        self._process = process
+        self._mark = "SIMULATED " if simulated else ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one short line."""
+        clock = time.strftime("%H:%M:%S", time.gmtime(record.created))
+        level = "" if record.levelno <= logging.INFO else f"{record.levelname} "
+        fields = " ".join(f"{name}={_short(value)}" for name, value in _extra(record).items())
+        text = f"{clock} {self._mark}{self._process:<10} {level}{record.getMessage()}{'  ' if fields else ''}{fields}"
+        if record.exc_info:
+            text = f"{text}\n{self.formatException(record.exc_info)}"
+        return text
+
+
+def _iso(instant_s: float) -> str:
+    whole, milliseconds = divmod(round(instant_s * 1_000), 1_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{milliseconds:03d}Z"
+
+
+def _short(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return f"[{len(value)}]" if value else "[]"
+    return str(value)

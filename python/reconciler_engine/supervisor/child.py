@@ -1,0 +1,113 @@
+"""A child's program: read the spec, hold the lifeline, do the role, beat once a second.
+
+Standard input brings the spec, one line of JSON, and is the lifeline from then on. Standard output carries the beats
+and nothing else. Standard error is the log.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import trio
+
+from reconciler_engine.errors import ConfigError
+from reconciler_engine.observe import logs
+from reconciler_engine.planning.restart import EXIT_CONFIG
+from reconciler_engine.supervisor import lifeline
+from reconciler_engine.supervisor.process import BEAT_S
+
+_SPEC_LIMIT = 16 * 1024 * 1024
+
+
+class Role(Protocol):
+    """What a child does."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Do the role until drained; report started when it can be of use."""
+
+    def drain(self) -> None:
+        """Take nothing new; `run` returns when what is in hand is done."""
+
+    @property
+    def tasks_done(self) -> int:
+        """Useful things done so far."""
+
+
+RoleRunner = Callable[[dict[str, Any], Callable[[Role], Awaitable[None]]], Awaitable[None]]
+"""Opens what a role needs, from the spec's message, and calls back with the role; closes it afterwards."""
+
+
+def main() -> None:
+    """Run as a child; exits 0 when drained, 78 where the configuration cannot work."""
+    # The parent alone decides what a Ctrl-C in the terminal means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable()
+    faulthandler.register(signal.SIGABRT, chain=True)
+    spec = json.loads(_read_line(0))
+    lifeline.hold(0)
+    beats = os.dup(1)
+    os.dup2(2, 1)
+    logs.configure(spec["log_style"], spec["log_level"], process=spec["name"])
+    module, _, function = spec["runner"].partition(":")
+    runner: RoleRunner = getattr(importlib.import_module(module), function)
+    try:
+        trio.run(_serve, runner, spec, beats)
+    except* ConfigError as group:
+        for fault in _faults(group):
+            print(fault, file=sys.stderr)  # noqa: T201  read by the operator, as the parent's own faults are
+        sys.exit(EXIT_CONFIG)
+
+
+async def _serve(runner: RoleRunner, spec: dict[str, Any], beats: int) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM) as terminations:
+
+        async def do(role: Role) -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_drain_when_asked, terminations, role)
+                async with trio.open_nursery() as working:
+                    await working.start(role.run)
+                    nursery.start_soon(_beat, role, beats)
+                nursery.cancel_scope.cancel()
+
+        await runner(spec, do)
+
+
+async def _drain_when_asked(terminations: Any, role: Role) -> None:
+    async for _ in terminations:
+        role.drain()
+
+
+async def _beat(role: Role, beats: int) -> None:
+    while True:
+        # A line this short goes into a pipe whole or not at all; a full pipe means a parent that stopped reading.
+        os.write(beats, json.dumps({"done": role.tasks_done}).encode() + b"\n")
+        await trio.sleep(BEAT_S)
+
+
+def _read_line(descriptor: int) -> bytes:
+    """Read up to the first newline and not a byte further: the rest of the pipe is the lifeline's."""
+    line = bytearray()
+    while not line.endswith(b"\n") and len(line) < _SPEC_LIMIT:
+        received = os.read(descriptor, 65_536)
+        if not received:
+            sys.exit(lifeline.ORPHANED)
+        line += received
+    return bytes(line)
+
+
+def _faults(group: BaseExceptionGroup[ConfigError]) -> list[str]:
+    faults: list[str] = []
+    for error in group.exceptions:
+        faults.extend(_faults(error) if isinstance(error, BaseExceptionGroup) else error.faults)
+    return faults
+
+
+if __name__ == "__main__":
+    main()

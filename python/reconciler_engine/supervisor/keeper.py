@@ -1,0 +1,106 @@
+"""The keeper of one role: starts its child, starts it again when it dies, and ends it in order."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from random import Random
+
+import trio
+
+from reconciler_engine.errors import RoleFailed
+from reconciler_engine.planning.restart import FRUITLESS_LIMIT, Death, decide_restart
+from reconciler_engine.supervisor.process import ChildProcess, ChildSpec, NotReady, describe_status
+
+_logger = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Keeps one child alive until it is stopped."""
+
+    def __init__(
+        self,
+        make_spec: Callable[[], ChildSpec],
+        random: Random,
+        *,
+        on_death: Callable[[ChildSpec], Awaitable[None]] | None = None,
+    ) -> None:
+        """Make a keeper.
+
+        Args:
+            make_spec: Called for each start, so that each life can have a name of its own.
+            random: Draws the jitter of pauses.
+            on_death: Called after each death that was not asked for, with the spec of the dead child.
+        """
+        self._make_spec = make_spec
+        self._random = random
+        self._on_death = on_death
+        self._deaths: deque[Death] = deque(maxlen=FRUITLESS_LIMIT + 1)
+        self._stopping = trio.Event()
+        self._ended = trio.Event()
+        self._was_ready = False
+        self.child: ChildProcess | None = None
+        self.restarts = 0
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the child alive until `stop`; started once the child is ready for the first time.
+
+        Cancelled, the child is killed and reaped.
+
+        Raises:
+            RoleFailed: It died too often before doing any work, or its configuration cannot work.
+        """
+        try:
+            while not self._stopping.is_set():
+                status, was_useful, spec = await self._live(task_status)
+                if self._stopping.is_set():
+                    return
+                _logger.warning("child died", extra={"child": spec.name, "status": describe_status(status)})
+                if self._on_death is not None:
+                    await self._on_death(spec)
+                await self._pause(spec, status, was_useful=was_useful)
+                self.restarts += 1
+        finally:
+            self._ended.set()
+
+    async def stop(self, timeout_s: float) -> None:
+        """Ask the child to finish, kill it after `timeout_s`; return when it is gone."""
+        self._stopping.set()
+        if self.child is not None:
+            self.child.ask_to_stop()
+        with trio.move_on_after(timeout_s):
+            await self._ended.wait()
+            return
+        if self.child is not None:
+            _logger.warning("child killed, it did not stop in time", extra={"child": self.child.spec.name})
+            await self.child.kill()
+        await self._ended.wait()
+
+    async def _live(self, task_status: trio.TaskStatus[None]) -> tuple[int, bool, ChildSpec]:
+        """One life of the child: its status, whether it was of use, its spec."""
+        spec = self._make_spec()
+        try:
+            child = await ChildProcess.start(spec)
+        except NotReady as error:
+            _logger.error("child did not start", extra={"child": spec.name, "error": str(error)})
+            return error.status or 0, False, spec
+        self.child = child
+        if not self._was_ready:
+            self._was_ready = True
+            task_status.started()
+        _logger.info("child ready", extra={"child": spec.name, "pid": child.pid})
+        try:
+            status = await child.wait()
+        finally:
+            await child.kill()
+            self.child = None
+        return status, bool(child.beats.get("done")), spec
+
+    async def _pause(self, spec: ChildSpec, status: int, *, was_useful: bool) -> None:
+        self._deaths.append(Death(round(trio.current_time() * 1_000), status, was_useful))
+        decision = decide_restart(list(self._deaths), self._random.random())
+        if decision.reason is not None:
+            raise RoleFailed(spec.name, decision.reason, status)
+        with trio.move_on_after(decision.delay_ms / 1_000):
+            await self._stopping.wait()

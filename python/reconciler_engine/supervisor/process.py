@@ -1,0 +1,173 @@
+"""A child process as its parent holds it: started with a spec, watched by its beats, ended by a ladder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import trio
+
+from reconciler_engine.errors import WorkerError
+
+READY_TIMEOUT_S = 30.0
+"""How long a child may take from its start to its first beat."""
+
+BEAT_S = 1.0
+BEAT_DEADLINE_S = 5.0
+"""A child silent for longer hangs: it is asked for its stack (SIGABRT), then killed."""
+
+ABORT_S = 1.0
+_LINE_LIMIT = 64 * 1024
+_logger = logging.getLogger(__name__)
+
+
+class NotReady(WorkerError):
+    """A child ended, or stayed silent, before its first beat. `status` is its exit status, None where it was killed."""
+
+    def __init__(self, name: str, reason: str, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(f"{name} {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """What to start.
+
+    Attributes:
+        name: Unique in the tree, such as `worker-1`.
+        module: Module run as the child's program.
+        message: JSON object handed over its standard input; may hold secrets, which no command line shows.
+        environment: The child's whole environment.
+        own_session: Whether the terminal's signals must not reach it.
+    """
+
+    name: str
+    module: str
+    message: Mapping[str, object] = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
+    own_session: bool = False
+
+
+class ChildProcess:
+    """A running child. Its standard input is its lifeline: when this process ends, it ends."""
+
+    def __init__(self, spec: ChildSpec, process: trio.Process) -> None:
+        self.spec = spec
+        self.beats: dict[str, object] = {}
+        self._process = process
+        self._buffer = bytearray()
+
+    @classmethod
+    async def start(cls, spec: ChildSpec) -> ChildProcess:
+        """Start a child and wait for its first beat.
+
+        Cancelled or failing, the child is killed and reaped first.
+
+        Raises:
+            NotReady: It ended or stayed silent before it was ready.
+        """
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-m", spec.module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=dict(spec.environment),
+            start_new_session=spec.own_session,
+        )
+        child = cls(spec, process)
+        try:
+            with trio.move_on_after(READY_TIMEOUT_S):
+                await child._hand_over()
+                if await child._next_beat():
+                    return child
+                status = await process.wait()
+                raise NotReady(spec.name, f"ended with {describe_status(status)} before it was ready", status)
+            raise NotReady(spec.name, f"was not ready within {READY_TIMEOUT_S:g} s")
+        except BaseException:
+            await child.kill()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """Exit code or negative signal number; None while it runs."""
+        return self._process.returncode
+
+    async def wait(self) -> int:
+        """Wait until the child has ended, killing it if its beats stop; return its status.
+
+        Cancelled, the child runs on.
+        """
+        while True:
+            with trio.move_on_after(BEAT_DEADLINE_S) as silence:
+                if not await self._next_beat():
+                    return await self._process.wait()
+            if silence.cancelled_caught:
+                _logger.error(
+                    "child hangs", extra={"child": self.spec.name, "pid": self.pid, "silent_s": BEAT_DEADLINE_S}
+                )
+                await self._abort()
+                return await self._process.wait()
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM: finish what is in hand and end."""
+        self._process.terminate()
+
+    async def kill(self) -> None:
+        """Kill and reap the child, whatever it does; not interrupted by cancellation."""
+        with trio.CancelScope(shield=True):
+            self._process.kill()
+            await self._process.wait()
+            await self._close_pipes()
+
+    async def _abort(self) -> None:
+        """Have a hanging child print its stacks, then kill it."""
+        self._process.send_signal(signal.SIGABRT)
+        with trio.move_on_after(ABORT_S):
+            await self._process.wait()
+        self._process.kill()
+
+    async def _hand_over(self) -> None:
+        stdin = self._process.stdin
+        if stdin is None:
+            raise WorkerError(f"{self.spec.name} has no standard input")
+        try:
+            await stdin.send_all(json.dumps(self.spec.message).encode() + b"\n")
+        except trio.BrokenResourceError:
+            # It ended already; the missing first beat tells.
+            return
+
+    async def _next_beat(self) -> bool:
+        """Read one beat; return False at the end of the child's output."""
+        stdout = self._process.stdout
+        if stdout is None:
+            raise WorkerError(f"{self.spec.name} has no standard output")
+        while b"\n" not in self._buffer:
+            received = await stdout.receive_some(_LINE_LIMIT)
+            if not received:
+                return False
+            self._buffer += received
+            if len(self._buffer) > _LINE_LIMIT:
+                raise WorkerError(f"{self.spec.name} wrote a line of more than {_LINE_LIMIT} bytes where beats go")
+        line, _, rest = bytes(self._buffer).rpartition(b"\n")
+        self._buffer = bytearray(rest)
+        self.beats = json.loads(line.rpartition(b"\n")[2])
+        return True
+
+    async def _close_pipes(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                await trio.aclose_forcefully(pipe)
+
+
+def describe_status(status: int) -> str:
+    """Return `exit code 1` or `SIGKILL` for a process' status."""
+    return f"exit code {status}" if status >= 0 else signal.Signals(-status).name

@@ -1,0 +1,82 @@
+"""The embedded server's wrapper: holds the lifeline for a program that knows nothing of it.
+
+Run as a child in a session of its own, so that neither the terminal's Ctrl-C nor its parent's death reaches the
+server before the engine has drained. It ends the server, in order, when it is asked to or when the lifeline ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+
+from reconciler_engine.supervisor.process import BEAT_S
+
+STOP_S = 10.0
+"""How long the server may take to write its append-only file out before it is killed."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Run the server until told to stop; return its exit code."""
+    message = json.loads(sys.stdin.buffer.readline())
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    signal.set_wakeup_fd(wake_write)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    server = subprocess.Popen(
+        message["arguments"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=_die_with_parent,  # noqa: PLW1509  this process has one thread at this point
+    )
+    threading.Thread(target=_tell_end, args=(server, wake_write), daemon=True).start()
+    stop_asked = _watch(wake_read, server)
+    if stop_asked:
+        server.terminate()
+        try:
+            server.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            server.kill()
+    status = server.wait()
+    return 0 if stop_asked else abs(status) or 1
+
+
+def _watch(wake: int, server: subprocess.Popen[bytes]) -> bool:
+    """Beat until the server ends (False), or a signal or the lifeline's end asks for it (True)."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(0, selectors.EVENT_READ)
+        selector.register(wake, selectors.EVENT_READ)
+        while True:
+            try:
+                os.write(1, b'{"done": 1}\n')
+            except BrokenPipeError:
+                return True
+            for key, _ in selector.select(BEAT_S):
+                received = os.read(key.fd, 4_096)
+                if key.fd == wake:
+                    return server.poll() is None
+                if not received:
+                    return True
+
+
+def _tell_end(server: subprocess.Popen[bytes], wake: int) -> None:
+    server.wait()
+    os.write(wake, b"e")
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end the server should this wrapper be killed. The spawning thread is the main one and stays."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
