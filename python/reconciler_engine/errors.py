@@ -44,11 +44,15 @@ class RateLimited(SourceError):
 
 
 class SourceUnavailable(SourceError):
-    """No answer came, or one that says the server is in trouble (5xx, a CDN page, a broken connection)."""
+    """No answer came, or one that says the server is in trouble (5xx, a CDN page, a broken connection).
+
+    `retry_after_ms` is what the exchange asked for, bounded, or None where it did not say.
+    """
 
     retryable = True
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, retry_after_ms: int | None = None) -> None:
+        self.retry_after_ms = retry_after_ms
         super().__init__(f"exchange unavailable: {reason}")
 
 

@@ -1,0 +1,170 @@
+"""The exchange client: one request a call, every answer checked."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from importlib.metadata import version
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+import trio
+
+from reconciler_engine.coinbase.base_url import COINBASE, BaseUrl
+from reconciler_engine.coinbase.body import ACCEPT_ENCODING, BoundedBody
+from reconciler_engine.coinbase.candles import CandlePage, parse_candles
+from reconciler_engine.coinbase.refusals import refusal
+from reconciler_engine.coinbase.transport import mapped
+from reconciler_engine.coinbase.wire import TIME_PATH, candles_path, candles_query, parse_time
+from reconciler_engine.errors import BadResponse, SourceUnavailable
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+
+# 351 rows of six fields, each of 40 digits, stay below 200 kB.
+_PAGE_LIMIT_BYTES = 1_000_000
+# Outlives the pauses of a running pass; the CDN's own limit is longer.
+_KEEPALIVE_S = 30.0
+
+_Answer = TypeVar("_Answer")
+
+
+class CoinbaseClient:
+    """Asks the exchange, one HTTP request a call and never a second one by itself.
+
+    So a caller that takes a permit a call holds the budget: nothing is retried, no redirect is followed, and nothing is
+    cached (the exchange marks live candles as cacheable for hours). Retries are the caller's, see `retryable` of the
+    errors. Proxies, netrc and certificate settings of the environment are ignored, and cookies are refused.
+
+    Use it as `async with CoinbaseClient(...) as client`; leaving the block closes all connections. Several tasks may
+    call at once, up to `connections` of them are served at a time. A call that is cancelled closes its connection.
+    """
+
+    def __init__(
+        self,
+        base_url: str = COINBASE,
+        *,
+        silence_timeout_ms: int = 10_000,
+        request_timeout_ms: int = 20_000,
+        connections: int = 8,
+        ssl_context: ssl.SSLContext | None = None,
+        now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        """Check the settings; nothing is opened before the first call.
+
+        Args:
+            base_url: Where the exchange is, see `BaseUrl`.
+            silence_timeout_ms: Longest wait for a connection, and for any next bytes of an answer.
+            request_timeout_ms: Longest whole call, from connecting to the answer's last byte, waiting for a free
+                connection included: an answer that drips ends here.
+            connections: Most connections, open or idle.
+            ssl_context: What certificates are checked against; None trusts the public authorities httpx ships.
+            now: This machine's clock (ms UTC).
+
+        Raises:
+            ValueError: A setting is not allowed; the message names it, its value and what is.
+        """
+        bounds = {
+            "silence_timeout_ms": silence_timeout_ms,
+            "request_timeout_ms": request_timeout_ms,
+            "connections": connections,
+        }
+        for field, value in bounds.items():
+            if value < 1:
+                raise ValueError(f"{field} {value} is not allowed; allowed: 1 and more")
+        self._base = BaseUrl.parse(base_url, signed=False)
+        self._request_timeout_s = request_timeout_ms / 1_000
+        self._now = now
+        self._http = _http(self._base, silence_timeout_ms / 1_000, connections, ssl_context)
+
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._http.__aexit__(kind, error, traceback)
+
+    async def fetch_candles(self, series: Series, interval: Interval) -> CandlePage:
+        """Ask for the candles of a page, an interval of at most 300 slots on the series' grid.
+
+        Raises:
+            ValueError: The interval is no page; nothing was sent.
+            RateLimited: Refused for rate.
+            SourceUnavailable: No answer, or one of a server in trouble.
+            BadResponse: An answer that is not what is documented; none of it is used.
+            RequestRefused: The exchange will not serve this request, whenever it is asked.
+            NotAuthorized: The exchange does not let this client ask.
+        """
+        query = candles_query(series.timeframe, interval)
+        return await self._get(candles_path(series.symbol), query, lambda body: parse_candles(body, series, interval))
+
+    async def fetch_time(self) -> int:
+        """Ask for the exchange's clock (ms UTC).
+
+        Raises:
+            SourceError: As `fetch_candles`.
+        """
+        return await self._get(TIME_PATH, {}, parse_time)
+
+    async def _get(self, path: str, query: dict[str, str], parse: Callable[[bytes], _Answer]) -> _Answer:
+        with trio.move_on_after(self._request_timeout_s), mapped():
+            async with self._http.stream("GET", path, params=query) as answer:
+                try:
+                    body = await _read(answer)
+                    if answer.status_code != HTTPStatus.OK:
+                        raise refusal(answer.status_code, answer.headers, body, self._now())
+                    return parse(body)
+                except BadResponse:
+                    # Where one answer was wrong, bytes of it may be left that would pass for the next one.
+                    await answer.extensions["network_stream"].aclose()
+                    raise
+        raise SourceUnavailable(f"no complete answer within {self._request_timeout_s:g} s")
+
+
+async def _read(answer: httpx.Response) -> bytes:
+    body = BoundedBody(answer.headers.get("content-encoding", ""), _PAGE_LIMIT_BYTES)
+    # Raw, since httpx would decompress without a bound.
+    async for chunk in answer.aiter_raw():
+        body.feed(chunk)
+    return body.finish()
+
+
+def _http(
+    base: BaseUrl, silence_timeout_s: float, connections: int, ssl_context: ssl.SSLContext | None
+) -> httpx.AsyncClient:
+    # httpx reports every URL with its query at INFO; a host that has set a level of its own keeps it.
+    logger = logging.getLogger("httpx")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.WARNING)
+    if ssl_context is None and base.scheme == "http":
+        # Never used; spares loading the authorities. It trusts nobody.
+        ssl_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return httpx.AsyncClient(
+        base_url=str(base),
+        timeout=httpx.Timeout(silence_timeout_s),
+        limits=httpx.Limits(
+            max_connections=connections,
+            max_keepalive_connections=connections,
+            keepalive_expiry=_KEEPALIVE_S,
+        ),
+        verify=True if ssl_context is None else ssl_context,
+        trust_env=False,
+        follow_redirects=False,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        headers={
+            "accept": "application/json",
+            "accept-encoding": ACCEPT_ENCODING,
+            # Passes the exchange's own cache of a second (documented: Advanced Trade REST API Endpoints).
+            "cache-control": "no-cache",
+            "user-agent": f"reconciler-engine/{version('reconciler-engine')}",
+        },
+    )

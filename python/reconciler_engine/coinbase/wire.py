@@ -1,0 +1,107 @@
+"""The exchange's shapes, and nothing else: what goes into a URL and what a body may say. Pure.
+
+Facts about the exchange are from its documentation (Get Product Candles, Get Server Time, read 2026-11-23)
+unless a line says otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import cast
+
+from reconciler_engine.coinbase.refusals import excerpt, is_html
+from reconciler_engine.errors import BadResponse, SourceUnavailable
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import check_symbol
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.pages import PAGE_SLOTS
+
+TIME_PATH = "/api/v3/brokerage/time"
+
+_DIGITS = re.compile(r"[0-9]{1,16}")
+# Instants the exchange can mean, from 2001 to 2286: outside them a number is in another unit.
+_EPOCH_MS = range(10**12, 10**13)
+
+
+def candles_path(symbol: str, *, authenticated: bool = False) -> str:
+    """Return the URL path that serves the candles of `symbol`.
+
+    Raises:
+        ValueError: `symbol` is no product id.
+    """
+    market = "" if authenticated else "market/"
+    return f"/api/v3/brokerage/{market}products/{check_symbol(symbol)}/candles"
+
+
+def candles_query(timeframe: Timeframe, interval: Interval) -> dict[str, str]:
+    """Return the query that asks for the slots of `interval`, and for no other.
+
+    `end` is the last second before `stop`: the same slots are asked for whether the exchange includes its `end`
+    (undocumented, evidence conflicts) or not.
+
+    Raises:
+        ValueError: The interval is empty, off the timeframe's grid, before 1970, or spans more than `PAGE_SLOTS`
+            slots, which the exchange would refuse as a whole.
+    """
+    step = timeframe.step_ms
+    if interval.start % step or interval.stop % step or interval.start < 0:
+        raise ValueError(
+            f"page {interval.start}..{interval.stop} is off the grid of {timeframe}; allowed: multiples of {step} ms"
+        )
+    slots = (interval.stop - interval.start) // step
+    if not 1 <= slots <= PAGE_SLOTS:
+        raise ValueError(f"page of {slots} slots of {timeframe}; allowed: 1 to {PAGE_SLOTS}")
+    return {
+        "start": str(interval.start // 1_000),
+        "end": str(interval.stop // 1_000 - 1),
+        "granularity": timeframe.granularity,
+    }
+
+
+def parse_time(body: bytes) -> int:
+    """Return the exchange's clock (ms UTC) from the answer of `TIME_PATH`.
+
+    The epochs are strings on the wire and integers in the exchange's own SDK; both are read.
+
+    Raises:
+        BadResponse: The answer is not `{"epochSeconds", "epochMillis"}` with instants that agree.
+        SourceUnavailable: It is an HTML page.
+    """
+    answer = read_object(body)
+    millis = _epoch(answer, "epochMillis")
+    seconds = _epoch(answer, "epochSeconds")
+    if millis not in _EPOCH_MS:
+        raise BadResponse(f"epochMillis {millis} is no instant in ms")
+    if millis // 1_000 != seconds:
+        raise BadResponse(f"epochMillis {millis} and epochSeconds {seconds} are different instants")
+    return millis
+
+
+def read_object(body: bytes) -> dict[str, object]:
+    """Return the JSON object that `body` is.
+
+    Raises:
+        BadResponse: It is empty, truncated, not UTF-8, nested too deep, or not an object.
+        SourceUnavailable: It is an HTML page, whatever its status and content type say.
+    """
+    if is_html(body):
+        raise SourceUnavailable(f"an HTML page instead of JSON: {excerpt(body)}")
+    if not body:
+        raise BadResponse("empty body")
+    try:
+        answer: object = json.loads(body.decode())
+    except (ValueError, RecursionError) as error:
+        raise BadResponse(f"no JSON in {len(body)} bytes: {excerpt(body)}") from error
+    if not isinstance(answer, dict):
+        raise BadResponse(f"JSON is a {type(answer).__name__}, not an object")
+    return cast("dict[str, object]", answer)
+
+
+def _epoch(answer: dict[str, object], field: str) -> int:
+    value = answer.get(field)
+    # bool is an int to isinstance, and no instant.
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if _DIGITS.fullmatch(text) is None:
+        raise BadResponse(f"{field} {excerpt(repr(value))} is no count since the epoch")
+    return int(text)

@@ -1,0 +1,125 @@
+"""How long to wait before asking again."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+from reconciler_engine.errors import RateLimited
+
+RETRY_AFTER_LIMIT_MS = 3_600_000
+"""The longest wait an exchange can impose: an hour, its longest known rate window (10,000 requests an hour)."""
+
+_SECONDS = re.compile(r"[0-9]{1,12}")
+_HTTP_DATE_LIMIT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Exponential waits with full jitter: the n-th failure in a row waits less than `base_ms` * 2**(n-1).
+
+    Attributes:
+        base_ms: Bound of the first wait (ms), above 0.
+        cap_ms: Bound of every wait (ms), at least `base_ms`.
+
+    Raises:
+        ValueError: The bounds are not as above.
+    """
+
+    base_ms: int
+    cap_ms: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.base_ms <= self.cap_ms:
+            raise ValueError(f"backoff base_ms {self.base_ms} and cap_ms {self.cap_ms}: 0 < base_ms <= cap_ms")
+
+    def ceiling_ms(self, failures: int) -> int:
+        """Return the bound of the wait after `failures` failures in a row.
+
+        Raises:
+            ValueError: `failures` is below 1.
+        """
+        if failures < 1:
+            raise ValueError(f"failures {failures}: a wait follows at least 1 failure")
+        # Past 2**62 no cap in milliseconds can be the larger one, and the shift stays cheap for any count.
+        return min(self.cap_ms, self.base_ms << min(failures - 1, 62))
+
+    def delay_ms(self, failures: int, draw: float) -> int:
+        """Return the wait (ms) after `failures` failures in a row: uniform in `[0, ceiling_ms(failures))`.
+
+        Args:
+            failures: Failures in a row, this one included; at least 1.
+            draw: A uniform random draw from `[0, 1)`.
+
+        Raises:
+            ValueError: `failures` or `draw` is outside its range.
+        """
+        return int(_check_draw(draw) * self.ceiling_ms(failures))
+
+
+THROTTLED = Backoff(base_ms=1_000, cap_ms=60_000)
+"""For 429. Coinbase names no wait; its buckets refill within a second, and bursts cluster where bars close."""
+
+BLOCKED = Backoff(base_ms=30_000, cap_ms=600_000)
+"""For 403 `Too many errors`: such keys stayed blocked for tens of seconds to minutes (field reports, 2026-01)."""
+
+
+def push_back_ms(refusal: RateLimited, refusals: int, draw: float) -> int:
+    """Return for how long (ms) nobody may ask the exchange after a refusal for rate.
+
+    This wait is shared by all who use the same budget, so half of it is certain and only the other half is
+    jitter: a draw near zero must not send everybody back at once. What the exchange asked for is never
+    undercut, and a small or zero request never stops the wait from growing.
+
+    Args:
+        refusal: The exchange's answer.
+        refusals: Refusals in a row for this budget, this one included; at least 1.
+        draw: A uniform random draw from `[0, 1)`.
+
+    Returns:
+        At most the larger of the schedule's cap and `RETRY_AFTER_LIMIT_MS`; at least half of the schedule's base.
+
+    Raises:
+        ValueError: `refusals` or `draw` is outside its range.
+    """
+    ceiling = (BLOCKED if refusal.blocked else THROTTLED).ceiling_ms(refusals)
+    certain = ceiling // 2
+    own = certain + int(_check_draw(draw) * (ceiling - certain))
+    return max(own, min(refusal.retry_after_ms or 0, RETRY_AFTER_LIMIT_MS))
+
+
+def retry_after_ms(header: str | None, now: int) -> int | None:
+    """Return the wait (ms) that a Retry-After header asks for, or None where it says nothing that can be used.
+
+    Both forms of RFC 9110 section 10.2.3 are read: whole seconds and an HTTP date. A date that has passed is 0;
+    a negative, fractional or otherwise unreadable value is None; a huge one is `RETRY_AFTER_LIMIT_MS`.
+
+    Args:
+        header: The header's value, None if it was not sent.
+        now: The instant (ms UTC) that a date is counted from, best the one in the answer's own Date header.
+    """
+    text = (header or "").strip()
+    if _SECONDS.fullmatch(text):
+        return min(int(text) * 1_000, RETRY_AFTER_LIMIT_MS)
+    until = http_date_ms(text)
+    return None if until is None else min(max(until - now, 0), RETRY_AFTER_LIMIT_MS)
+
+
+def http_date_ms(text: str) -> int | None:
+    """Return the instant (ms UTC) of an HTTP date, or None if `text` is none."""
+    if not text or len(text) > _HTTP_DATE_LIMIT:
+        return None
+    try:
+        moment = parsedate_to_datetime(text)
+        # A date that claims no zone is UTC by the header's definition, never this machine's zone.
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000)
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+
+
+def _check_draw(draw: float) -> float:
+    if not 0 <= draw < 1:
+        raise ValueError(f"draw {draw!r} is outside [0, 1)")
+    return draw
