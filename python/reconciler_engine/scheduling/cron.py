@@ -1,0 +1,251 @@
+"""Cron expressions: parse, compare, and find the next slot.
+
+What fires when is Debian's cron (Vixie lineage); what is accepted is the Open Cron Pattern Specification 1.0.
+A slot is an instant at which an expression fires. Nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, tzinfo
+
+from reconciler_engine.scheduling.english import sentence
+from reconciler_engine.scheduling.fields import CronError, Fault, Field, FieldReader, Kind
+from reconciler_engine.scheduling.normal import normal_form
+from reconciler_engine.scheduling.wall import DAY_S, WallTimes
+from reconciler_engine.scheduling.zones import FIRST_S, LAST_S, Span, span_at
+
+__all__ = ["CronError", "CronExpression", "Fault", "NoNextSlot"]
+
+# Longer than any change of offset, and within what a span sees around itself.
+_NEAR_S = 2 * DAY_S
+_LONGEST_TEXT = 1_024
+_TOKEN = re.compile(r"\S+", re.ASCII)
+_NICKNAMES = {
+    "@YEARLY": "0 0 1 1 *",
+    "@ANNUALLY": "0 0 1 1 *",
+    "@MONTHLY": "0 0 1 * *",
+    "@WEEKLY": "0 0 * * 0",
+    "@DAILY": "0 0 * * *",
+    "@MIDNIGHT": "0 0 * * *",
+    "@HOURLY": "0 * * * *",
+}
+
+
+class NoNextSlot(ValueError):
+    """An expression has no slot between an instant (ms UTC) and the last that is computed, in the year 9999."""
+
+    def __init__(self, expression: str, instant: int) -> None:
+        self.expression = expression
+        self.instant = instant
+        super().__init__(f"cron expression {expression!r} never fires after {instant} ms")
+
+    def __reduce__(self) -> tuple[type[NoNextSlot], tuple[str, int]]:
+        return type(self), (self.expression, self.instant)
+
+
+class CronExpression:
+    """A schedule; immutable; build it with `parse`.
+
+    Two expressions are equal when they fire at the same instants in every zone, however they are written;
+    `str()` gives a normal form that parses to an equal expression.
+    """
+
+    __slots__ = ("_fields", "_follows", "_text", "_wall", "_warnings")
+
+    _fields: tuple[Field, ...]
+    _follows: bool
+    _text: str
+    _wall: WallTimes
+    _warnings: tuple[str, ...]
+
+    def __init__(self, text: str) -> None:
+        raise TypeError(f"build an expression with CronExpression.parse({text!r})")
+
+    @classmethod
+    def parse(cls, text: str) -> CronExpression:
+        """Return the expression written in `text`: five fields, six with seconds first, or a nickname.
+
+        An expression that can never fire is accepted here (see `never_fires`) and refused by a job.
+
+        Raises:
+            CronError: With every fault of the text, left to right.
+        """
+        reader = FieldReader()
+        fields = tuple(reader.read(kind, token, column) for kind, token, column in _split(text))
+        if reader.faults:
+            raise CronError(text, tuple(reader.faults))
+        _, minute, hour, day, _, weekday = fields
+        if (day.star or weekday.star) and day.restricts(Kind.DAY) and weekday.restricts(Kind.WEEKDAY):
+            reader.warnings.append(
+                "day-of-month or day-of-week begins with '*', so both must match; "
+                "other schedulers fire when either does"
+            )
+        made = object.__new__(cls)
+        put = object.__setattr__
+        put(made, "_text", text)
+        put(made, "_fields", fields)
+        put(made, "_warnings", tuple(reader.warnings))
+        put(made, "_follows", minute.star or hour.star)
+        put(made, "_wall", WallTimes(fields))
+        return made
+
+    @property
+    def text(self) -> str:
+        """The expression as it was written."""
+        return self._text
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is accepted but may surprise, one sentence each."""
+        return self._warnings
+
+    @property
+    def never_fires(self) -> bool:
+        """Whether no date of the calendar can match (`0 0 30 2 *`)."""
+        return self._wall.is_empty
+
+    @property
+    def follows_wall_clock(self) -> bool:
+        """Whether it follows the wall clock's minutes as they pass, both passes of a repeated hour included.
+
+        True when the text of the minute or the hour begins with `*`: what a spring gap leaves out does not happen.
+        Any other expression has fixed times: those in a gap give one slot at the first minute after it, those in
+        a repeated hour fire in the first pass only.
+        """
+        return self._follows
+
+    def describe(self) -> str:
+        """Return an English sentence, without a full stop."""
+        return sentence(self._fields)
+
+    def next_after(self, instant: int, tz: tzinfo = UTC) -> int:
+        """Return the first slot strictly after `instant` (both ms UTC) on the wall clock of `tz`.
+
+        Raises:
+            NoNextSlot: There is none before June of the year 9999.
+            ValueError: `instant` lies before June of the year 1.
+        """
+        second = instant // 1_000 + 1
+        if second < FIRST_S:
+            raise ValueError(f"instant {instant} lies before June of the year 1")
+        found = self._wall.first_from(second) if tz is UTC else self._first_from(second, tz)
+        if found is None or found > LAST_S:
+            raise NoNextSlot(self._text, instant)
+        return found * 1_000
+
+    def slots_after(self, instant: int, tz: tzinfo = UTC) -> Iterator[int]:
+        """Yield the slots after `instant` (ms UTC), strictly increasing, until there are no more."""
+        while True:
+            try:
+                instant = self.next_after(instant, tz)
+            except NoNextSlot:
+                return
+            yield instant
+
+    def count(self, after: int, until: int, tz: tzinfo = UTC) -> int:
+        """Count the slots in `(after, until]` (ms UTC) by arithmetic.
+
+        The cost grows with the months and clock changes in between, not with the slots. Instants outside the
+        years that `next_after` knows count as their ends.
+        """
+        second = max(after // 1_000 + 1, FIRST_S)
+        stop = min(until // 1_000, LAST_S) + 1
+        if tz is UTC:
+            return self._wall.count(second, stop)
+        total = 0
+        while second < stop:
+            span = span_at(tz, second)
+            end = min(span.stop, stop)
+            start, wall_stop = second + span.offset, end + span.offset
+            if not self._follows:
+                lands = start <= span.landing < wall_stop and self._lands(span)
+                if lands and self._wall.first_from(span.landing) != span.landing:
+                    total += 1
+                start = max(start, span.fresh)
+            total += self._wall.count(start, wall_stop)
+            second = end
+        return total
+
+    def _first_from(self, second: int, tz: tzinfo) -> int | None:
+        """Return the first slot at or after `second` (s UTC) where offsets change."""
+        while second <= LAST_S:
+            span = span_at(tz, second)
+            wall = second + span.offset
+            if self._follows:
+                found = self._wall.first_from(wall)
+            else:
+                found = self._wall.first_from(max(wall, span.fresh))
+                if wall <= span.landing and self._lands(span):
+                    found = span.landing if found is None else min(found, span.landing)
+            if found is None:
+                return None
+            slot = found - span.offset
+            if slot < span.stop:
+                return slot
+            # Nothing in this span. Close to its end a repeated hour may show times before `wall` again, so the
+            # next span is looked at; otherwise no wall time until `found` matches and the way there is skipped.
+            second = span.stop if span.stop - second <= _NEAR_S else max(span.stop, slot - _NEAR_S)
+        return None
+
+    def _lands(self, span: Span) -> bool:
+        """Return whether a fixed time falls into the gap before `span`."""
+        found = self._wall.first_from(span.gap)
+        return found is not None and found < span.landing
+
+    def _meaning(self) -> object:
+        return not self.never_fires and self._follows, self._wall.meaning
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, CronExpression):
+            return NotImplemented
+        return self._meaning() == other._meaning()
+
+    def __hash__(self) -> int:
+        return hash(self._meaning())
+
+    def __str__(self) -> str:
+        return normal_form(self._fields, self._wall.months)
+
+    def __repr__(self) -> str:
+        return f"CronExpression.parse({self._text!r})"
+
+    def __reduce__(self) -> tuple[Callable[[str], CronExpression], tuple[str]]:
+        return CronExpression.parse, (self._text,)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"an expression is immutable; {name} cannot be set")
+
+
+def _split(text: str) -> list[tuple[Kind, str, int]]:
+    """Return each field's kind, text and column, seconds first.
+
+    Raises:
+        CronError: The text has no five or six fields and is no nickname.
+    """
+    if len(text) > _LONGEST_TEXT:
+        raise _whole(text[:_LONGEST_TEXT], f"is {len(text)} characters long; allowed: {_LONGEST_TEXT}")
+    tokens = [(match[0], match.start() + 1) for match in _TOKEN.finditer(text)]
+    if tokens and tokens[0][0].startswith("@"):
+        nickname, column = tokens[0]
+        known = _NICKNAMES.get(nickname.upper())
+        if known is None or len(tokens) > 1:
+            allowed = ", ".join(name.lower() for name in _NICKNAMES)
+            raise _whole(text, f"is no nickname; allowed: {allowed}, each alone")
+        tokens = [(token, column) for token in known.split()]
+    if len(tokens) == len(Kind) - 1:
+        tokens.insert(0, ("0", 1))
+    if len(tokens) != len(Kind):
+        count = f"{len(tokens)} field{'' if len(tokens) == 1 else 's'}"
+        raise _whole(
+            text,
+            f"has {count}; allowed: 5 (minute hour day-of-month month day-of-week), 6 (second before them) "
+            "or a nickname such as @daily",
+        )
+    return [(kind, token, column) for kind, (token, column) in zip(Kind, tokens, strict=True)]
+
+
+def _whole(text: str, message: str) -> CronError:
+    begin = len(text) - len(text.lstrip()) + 1
+    return CronError(text, (Fault("expression", text.strip(), begin, message),))

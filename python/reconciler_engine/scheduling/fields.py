@@ -1,0 +1,288 @@
+"""The fields of a cron expression: what each may hold, and how its text becomes bit masks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+
+_WEEKDAY_NAMES = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+_MONTH_NAMES = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_SUNDAY = 7
+WEEKS = 5
+
+_ITEM = re.compile(r"(?P<first>[^-/]*)(?:-(?P<last>[^-/]*))?(?:/(?P<step>[^/]*))?", re.ASCII)
+_NUMBER = re.compile(r"[0-9]+", re.ASCII)
+_NEAREST = re.compile(r"([0-9]+)W", re.ASCII)
+_NTH = re.compile(r"([0-9]+|[A-Za-z]{3})#(.*)", re.ASCII)
+_LAST_OF = re.compile(r"([0-9]+|[A-Za-z]{3})[Ll]", re.ASCII)
+
+
+class Kind(Enum):
+    """The six fields in the order they are written; the value is the name in messages."""
+
+    SECOND = "second"
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day-of-month"
+    MONTH = "month"
+    WEEKDAY = "day-of-week"
+
+    @property
+    def low(self) -> int:
+        """Smallest value, inclusive."""
+        return 1 if self in {Kind.DAY, Kind.MONTH} else 0
+
+    @property
+    def high(self) -> int:
+        """Largest value, inclusive; Sunday as 7 is folded into 0 after parsing."""
+        return _HIGH[self]
+
+    @property
+    def names(self) -> Mapping[str, int]:
+        """Three-letter names in capitals and what they count as."""
+        return _NAMES.get(self, MappingProxyType({}))
+
+    @property
+    def full(self) -> int:
+        """The mask with every value of the field."""
+        return (1 << self.high + 1) - (1 << self.low)
+
+    @property
+    def allowed(self) -> str:
+        """What an item of this field may be, for messages."""
+        text = f"{self.low}-{_SUNDAY if self is Kind.WEEKDAY else self.high}"
+        match self:
+            case Kind.DAY:
+                return f"{text}, '*', 'L', 'LW' or a day with 'W' (15W)"
+            case Kind.MONTH:
+                return f"{text}, JAN-DEC or '*'"
+            case Kind.WEEKDAY:
+                return f"{text}, SUN-SAT, '*', the nth of a month (5#2) or the last (5L)"
+            case _:
+                return f"{text} or '*'"
+
+
+_HIGH = {Kind.SECOND: 59, Kind.MINUTE: 59, Kind.HOUR: 23, Kind.DAY: 31, Kind.MONTH: 12, Kind.WEEKDAY: 6}
+_NAMES = {
+    Kind.MONTH: MappingProxyType({name: at for at, name in enumerate(_MONTH_NAMES, start=1)}),
+    Kind.WEEKDAY: MappingProxyType({name: at for at, name in enumerate(_WEEKDAY_NAMES)}),
+}
+_DAY_KINDS = frozenset({Kind.DAY, Kind.WEEKDAY})
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with an expression.
+
+    `token` is the offending item as written, `column` its first character's position in the text (from 1),
+    `message` what is wrong and what is allowed.
+    """
+
+    field: str
+    token: str
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field} {self.token!r} at column {self.column}: {self.message}"
+
+
+class CronError(ValueError):
+    """A cron expression was refused; `faults` holds everything that is wrong with it, left to right."""
+
+    def __init__(self, expression: str, faults: tuple[Fault, ...]) -> None:
+        self.expression = expression
+        self.faults = faults
+        super().__init__(f"cron expression {expression!r} refused: " + "; ".join(str(fault) for fault in faults))
+
+    def __reduce__(self) -> tuple[type[CronError], tuple[str, tuple[Fault, ...]]]:
+        return type(self), (self.expression, self.faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What one field selects. Bit n of a mask stands for the value n.
+
+    `star`: its text begins with `*` (or `?`), which decides how it combines with other fields.
+    `values`: plain values. Day of month only: `last` (L), `last_weekday` (LW), `nearest` (mask of the days with
+    W). Day of week only, Sunday 0: `nth` (bit `weekday * 5 + n - 1` for `weekday#n`), `last_of` (mask of `nL`).
+    """
+
+    star: bool = False
+    values: int = 0
+    last: bool = False
+    last_weekday: bool = False
+    nearest: int = 0
+    nth: int = 0
+    last_of: int = 0
+
+    def union(self, other: Field) -> Field:
+        """Return the field that selects what either selects; `star` is the left one's."""
+        return Field(
+            star=self.star,
+            values=self.values | other.values,
+            last=self.last or other.last,
+            last_weekday=self.last_weekday or other.last_weekday,
+            nearest=self.nearest | other.nearest,
+            nth=self.nth | other.nth,
+            last_of=self.last_of | other.last_of,
+        )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether values say it all: no L, W or #."""
+        return not (self.last or self.last_weekday or self.nearest or self.nth or self.last_of)
+
+    def restricts(self, kind: Kind) -> bool:
+        """Return whether this field, which is of `kind`, is more than a plain `*`."""
+        return not self.star or self.values != kind.full
+
+
+def bits(mask: int) -> list[int]:
+    """Return the positions of the set bits, ascending."""
+    return [at for at in range(mask.bit_length()) if mask >> at & 1]
+
+
+def stepped(first: int, last: int, step: int) -> int:
+    """Return the mask of `first`, `first + step`, ... up to `last` (inclusive)."""
+    mask = 0
+    for value in range(first, last + 1, step):
+        mask |= 1 << value
+    return mask
+
+
+class FieldReader:
+    """Reads fields and collects every fault and warning on the way."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.warnings: list[str] = []
+
+    def read(self, kind: Kind, text: str, column: int) -> Field:
+        """Return what `text`, which stands at `column`, selects; its faults are kept, not raised."""
+        if text in {"*", "?"} and (text == "*" or kind in _DAY_KINDS):
+            return Field(star=True, values=kind.full)
+        field: Field | None = None
+        for written in text.split(","):
+            item = _Item(kind, written, column, self)
+            selected = item.read()
+            field = selected if field is None else field.union(selected)
+            column += len(written) + 1
+        return field or Field()
+
+
+class _Item:
+    """One item of a field's list."""
+
+    def __init__(self, kind: Kind, written: str, column: int, reader: FieldReader) -> None:
+        self._kind = kind
+        self._written = written
+        self._column = column
+        self._reader = reader
+
+    def read(self) -> Field:
+        kind = self._kind
+        if not self._written:
+            return self._refuse(f"an item of the list is missing; allowed: {kind.allowed}")
+        special = self._special()
+        if special is not None:
+            return special
+        parts = _ITEM.fullmatch(self._written)
+        if parts is None:
+            return self._refuse(f"is not a value, a range or a step; allowed: {kind.allowed}")
+        first, last, step = parts["first"], parts["last"], parts["step"]
+        star = first == "*" or (first == "?" and kind in _DAY_KINDS)
+        if not star and last is None:
+            return self._single(first, step)
+        limits = (kind.low, kind.high) if star and last is None else self._range(first, last)
+        every = 1 if step is None else self._step(step, limits)
+        if limits is None or every is None:
+            return Field()
+        return Field(star=star, values=_folded(kind, stepped(*limits, every)))
+
+    def _special(self) -> Field | None:
+        if self._kind is Kind.DAY:
+            return self._day()
+        return self._weekday() if self._kind is Kind.WEEKDAY else None
+
+    def _day(self) -> Field | None:
+        """Read what only a day of month can be, or return None."""
+        text = self._written.upper()
+        if text in {"L", "LW"}:
+            return Field(last=text == "L", last_weekday=text == "LW")
+        nearest = _NEAREST.fullmatch(text)
+        if nearest is None:
+            return None
+        value = self._value(nearest[1])
+        return Field() if value is None else Field(nearest=1 << value)
+
+    def _weekday(self) -> Field | None:
+        """Read what only a day of week can be, or return None."""
+        nth, last = _NTH.fullmatch(self._written), _LAST_OF.fullmatch(self._written)
+        if nth is not None:
+            value, week = self._value(nth[1]), nth[2]
+            if not _NUMBER.fullmatch(week) or not 1 <= int(week) <= WEEKS:
+                return self._refuse(f"{week!r} is no occurrence in a month; allowed after '#': 1-{WEEKS}")
+            return Field() if value is None else Field(nth=1 << value % _SUNDAY * WEEKS + int(week) - 1)
+        if last is None:
+            return None
+        value = self._value(last[1])
+        return Field() if value is None else Field(last_of=1 << value % _SUNDAY)
+
+    def _single(self, text: str, step: str | None) -> Field:
+        value = self._value(text)
+        if value is None:
+            return Field()
+        if step is not None:
+            return self._refuse(f"a step needs a range; write '*/{step}' or '{text}-{self._kind.high}/{step}'")
+        return Field(values=_folded(self._kind, 1 << value))
+
+    def _value(self, text: str) -> int | None:
+        kind = self._kind
+        named = kind.names.get(text.upper())
+        if named is not None:
+            return named
+        if not _NUMBER.fullmatch(text):
+            self._refuse(f"{text!r} is not a value; allowed: {kind.allowed}")
+            return None
+        value = int(text)
+        if not kind.low <= value <= (_SUNDAY if kind is Kind.WEEKDAY else kind.high):
+            self._refuse(f"{text} is out of range; allowed: {kind.allowed}")
+            return None
+        return value
+
+    def _range(self, first: str, last: str) -> tuple[int, int] | None:
+        low, high = self._value(first), self._value(last)
+        if low is None or high is None:
+            return None
+        if last.upper() == "SUN":
+            # A range that ends in SUN ends in the 7th day; SUN-SUN is that one day, not a week.
+            low, high = _SUNDAY if first.upper() == "SUN" else low, _SUNDAY
+        if high < low:
+            kind = self._kind
+            self._refuse(f"the range runs backward; write '{first}-{kind.high},{kind.low}-{last}'")
+            return None
+        return low, high
+
+    def _step(self, text: str, limits: tuple[int, int] | None) -> int | None:
+        if not _NUMBER.fullmatch(text) or not text.strip("0"):
+            self._refuse(f"step {text!r} is not a whole number above 0")
+            return None
+        step = int(text)
+        if limits is not None and step > max(limits[1] - limits[0], 1):
+            self._reader.warnings.append(
+                f"{self._kind.value} {self._written!r}: the step is longer than its range, only {limits[0]} matches"
+            )
+        return step
+
+    def _refuse(self, message: str) -> Field:
+        self._reader.faults.append(Fault(self._kind.value, self._written, self._column, message))
+        return Field()
+
+
+def _folded(kind: Kind, values: int) -> int:
+    """Count Sunday written as 7 as 0."""
+    return values & kind.full | 1 if kind is Kind.WEEKDAY and values >> _SUNDAY else values

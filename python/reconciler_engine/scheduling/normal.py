@@ -1,0 +1,100 @@
+"""The normal form of an expression: one way of writing for what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from reconciler_engine.scheduling.calendar import EVERY_DAY, day_table
+from reconciler_engine.scheduling.fields import WEEKS, Field, Kind, bits, stepped
+
+_SHORTEST_PROGRESSION = 3
+
+
+def normal_form(fields: Sequence[Field], months: int) -> str:
+    """Return the normal form of six fields, without the seconds where they are 0.
+
+    `months` are those in which a date can match; 0 if none can, then the months are written as given.
+    """
+    second, minute, hour, day, month, weekday = fields
+    parts = [_time_field(Kind.SECOND, second, star=_is_regular(Kind.SECOND, second))]
+    parts += _clock(minute, hour)
+    day_text, weekday_text = _days(day, weekday)
+    month = Field(values=months or month.values)
+    month_text = _time_field(Kind.MONTH, month, star=_is_regular(Kind.MONTH, month))
+    parts += [day_text, month_text, weekday_text]
+    return " ".join(parts[1:] if parts[0] == "0" else parts)
+
+
+def _clock(minute: Field, hour: Field) -> list[str]:
+    """Write minute and hour; a `*` at the beginning of either says that the wall clock is followed."""
+    follows = minute.star or hour.star
+    stars = [follows and _is_regular(Kind.MINUTE, minute), follows and _is_regular(Kind.HOUR, hour)]
+    if follows and not any(stars):
+        stars = [minute.star, hour.star and not minute.star]
+    return [_time_field(Kind.MINUTE, minute, star=stars[0]), _time_field(Kind.HOUR, hour, star=stars[1])]
+
+
+def _days(day: Field, weekday: Field) -> tuple[str, str]:
+    table = day_table(day, weekday)
+    if table == EVERY_DAY:
+        return "*", "*"
+    anything = Field(star=True, values=Kind.DAY.full)
+    if table == day_table(day, replace(anything, values=Kind.WEEKDAY.full)):
+        return _day_field(Kind.DAY, day, star=_is_regular(Kind.DAY, day)), "*"
+    if table == day_table(anything, weekday):
+        return "*", _day_field(Kind.WEEKDAY, weekday, star=_is_regular(Kind.WEEKDAY, weekday))
+    both = day.star or weekday.star
+    stars = [both and _is_regular(Kind.DAY, day), both and _is_regular(Kind.WEEKDAY, weekday)]
+    if both and not any(stars):
+        stars = [day.star, weekday.star and not day.star]
+    return _day_field(Kind.DAY, day, star=stars[0]), _day_field(Kind.WEEKDAY, weekday, star=stars[1])
+
+
+def _is_regular(kind: Kind, field: Field) -> bool:
+    """Return whether `*` or `*/n` with at least two matches writes the values exactly."""
+    values = bits(field.values)
+    if len(values) < 2:  # noqa: PLR2004 - two points make a step
+        return False
+    return field.values == stepped(kind.low, kind.high, values[1] - values[0])
+
+
+def _time_field(kind: Kind, field: Field, *, star: bool) -> str:
+    return ",".join(_starred(kind, field.values) if star else _listed(field.values))
+
+
+def _day_field(kind: Kind, field: Field, *, star: bool) -> str:
+    items = _starred(kind, field.values) if star else _listed(field.values)
+    items += [f"{day}W" for day in bits(field.nearest)]
+    items += ["L"] * field.last + ["LW"] * field.last_weekday
+    items += [f"{at // WEEKS}#{at % WEEKS + 1}" for at in bits(field.nth)]
+    items += [f"{weekday}L" for weekday in bits(field.last_of)]
+    return ",".join(items)
+
+
+def _starred(kind: Kind, values: int) -> list[str]:
+    """Write values, the field's lowest among them, with a `*` first and the densest step that fits."""
+    if values == kind.full:
+        return ["*"]
+    for step in range(2, kind.high + 2):
+        pattern = stepped(kind.low, kind.high, step)
+        if pattern & values == pattern:
+            return [f"*/{step}", *_listed(values & ~pattern)]
+    return _listed(values)
+
+
+def _listed(values: int) -> list[str]:
+    """Write values as one stepped range if they are one, otherwise as runs and single values."""
+    found = bits(values)
+    if len(found) >= _SHORTEST_PROGRESSION:
+        step = found[1] - found[0]
+        if step > 1 and values == stepped(found[0], found[-1], step):
+            return [f"{found[0]}-{found[-1]}/{step}"]
+    items = []
+    while found:
+        run = 1
+        while run < len(found) and found[run] == found[0] + run:
+            run += 1
+        items.append(str(found[0]) if run == 1 else f"{found[0]}-{found[run - 1]}")
+        found = found[run:]
+    return items

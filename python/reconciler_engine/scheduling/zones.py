@@ -1,0 +1,108 @@
+"""Zones as spans of constant offset, so that a search need not ask the zone at every minute."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
+from typing import NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+# The two offset changes nearest to each other that undo each other are 3.98 days apart (Freetown 1939; since
+# 1945 6.96 days: Recife 2000, Gaza 2040), so looking every third day sees every change. tzdata 2026, all zones.
+_STRIDE_S = 3 * 86_400
+_BLOCK_BITS = 23
+_BLOCKS_KEPT = 1_024
+_NEVER = -(1 << 62)
+
+# `datetime` ends with the year 9999; the margins let any offset be added and a block be looked around.
+FIRST_S = int(datetime(1, 6, 1, tzinfo=UTC).timestamp())
+LAST_S = int(datetime(9999, 6, 1, tzinfo=UTC).timestamp())
+
+
+class Span(NamedTuple):
+    """The instants `start <= t < stop` (s UTC) at which a zone's offset is `offset` (s).
+
+    The ends are offset changes where one is near, otherwise only where looking stopped.
+    `fresh`: wall seconds before this have been shown before (a repeated hour). `landing`: after a spring gap the
+    first whole wall minute. `gap`: the wall second at which that gap began. All three lie before all time where
+    there is none.
+    """
+
+    start: int
+    stop: int
+    offset: int
+    fresh: int
+    landing: int
+    gap: int
+
+
+def load_zone(name: str) -> tzinfo:
+    """Return the IANA zone called `name`; `UTC` gives `datetime.UTC`.
+
+    Raises:
+        ValueError: There is no such zone; the message names it.
+    """
+    if name == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            f"timezone {name!r} is unknown; allowed: an IANA name such as UTC or America/New_York"
+        ) from None
+
+
+def offset_at(zone: tzinfo, instant_s: int) -> int:
+    """Return the offset from UTC (s) that `zone` has at an instant (s UTC)."""
+    offset = datetime.fromtimestamp(instant_s, zone).utcoffset()
+    return 0 if offset is None else offset.days * 86_400 + offset.seconds
+
+
+def span_at(zone: tzinfo, instant_s: int) -> Span:
+    """Return the span that holds an instant (s UTC); all changes within two days of the instant are seen.
+
+    Answers are kept per zone and block of 97 days, at most 1,024 blocks over all zones (the least used goes).
+    """
+    spans = _spans(zone, instant_s >> _BLOCK_BITS)
+    for span in spans:
+        if instant_s < span.stop:
+            return span
+    return spans[-1]
+
+
+@lru_cache(maxsize=_BLOCKS_KEPT)
+def _spans(zone: tzinfo, block: int) -> tuple[Span, ...]:
+    start = (block << _BLOCK_BITS) - _STRIDE_S
+    stop = (block + 1 << _BLOCK_BITS) + _STRIDE_S
+    offset = offset_at(zone, start)
+    span = Span(start, stop, offset, _NEVER, _NEVER, _NEVER)
+    spans = []
+    at = start
+    while at < stop:
+        ahead = min(at + _STRIDE_S, stop)
+        if offset_at(zone, ahead) == span.offset:
+            at = ahead
+            continue
+        at = _change(zone, at, ahead)
+        spans.append(span._replace(stop=at))
+        span = _after(span.offset, at, offset_at(zone, at), stop)
+    return (*spans, span)
+
+
+def _after(before: int, start: int, offset: int, stop: int) -> Span:
+    if offset < before:
+        return Span(start, stop, offset, start + before, _NEVER, _NEVER)
+    landing = -(-(start + offset) // 60) * 60
+    return Span(start, stop, offset, _NEVER, landing, start + before)
+
+
+def _change(zone: tzinfo, left: int, right: int) -> int:
+    """Return an instant in `(left, right]` at which the offset at `left` ends."""
+    before = offset_at(zone, left)
+    while right - left > 1:
+        middle = (left + right) // 2
+        if offset_at(zone, middle) == before:
+            left = middle
+        else:
+            right = middle
+    return right
