@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
+from reconciler_engine.coinbase.base_url import BaseUrl
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.series import Series, check_symbol
 from reconciler_engine.market.timeframe import Timeframe
@@ -55,8 +56,7 @@ class ReconciliationConfig(BaseModel):
         "unset means the embedded server in the data directory",
     )
     base_url: str = Field(
-        "https://api.coinbase.com",
-        description="https:// URL of the exchange without path, query or password; http:// on loopback only",
+        "https://api.coinbase.com", description="https:// or http:// URL of the exchange, without path, query or password"
     )
     symbols: Names = Field((), description="one product id or more, such as BTC-USD,ETH-USD")
     timeframes: Names = Field(
@@ -112,13 +112,7 @@ class ReconciliationConfig(BaseModel):
     @field_validator("base_url")
     @classmethod
     def _check_base_url(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.username or parts.password or parts.query or parts.fragment or parts.path not in {"", "/"}:
-            raise ValueError("more than scheme, host and port")
-        loopback = parts.hostname in {"127.0.0.1", "localhost", "::1"}
-        if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and loopback)):
-            raise ValueError("scheme or host")
-        return url.rstrip("/")
+        return str(BaseUrl.parse(url, signed=False))
 
     @classmethod
     def check(

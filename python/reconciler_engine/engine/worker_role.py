@@ -11,7 +11,7 @@ import trio
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.assembly import Parts, open_parts
-from reconciler_engine.engine.worker import Worker
+from reconciler_engine.engine.worker import PAGES_IN_FLIGHT, Worker
 from reconciler_engine.errors import StoreError
 
 _CLOCK_LOOK_S = 30.0
@@ -27,7 +27,7 @@ async def run_worker(message: dict[str, Any], do: Callable[[WorkerRole], Awaitab
     config = ReconciliationConfig.check(message["config"])
     async with (
         open_parts(config, message["redis_url"], owns_server=message["owns_server"]) as parts,
-        CoinbaseClient(config.base_url) as source,
+        CoinbaseClient(config.base_url, connections=PAGES_IN_FLIGHT) as source,
     ):
         await do(WorkerRole(parts, source))
 

@@ -24,14 +24,14 @@ class Keeper:
         make_spec: Callable[[], ChildSpec],
         random: Random,
         *,
-        on_death: Callable[[ChildSpec], Awaitable[None]] | None = None,
+        on_death: Callable[[ChildProcess], Awaitable[None]] | None = None,
     ) -> None:
         """Make a keeper.
 
         Args:
             make_spec: Called for each start, so that each life can have a name of its own.
             random: Draws the jitter of pauses.
-            on_death: Called after each death that was not asked for, with the spec of the dead child.
+            on_death: Called after each death of a child that had been ready, unless it was asked to stop.
         """
         self._make_spec = make_spec
         self._random = random
@@ -53,14 +53,11 @@ class Keeper:
         """
         try:
             while not self._stopping.is_set():
-                status, was_useful, spec = await self._live(task_status)
-                if self._stopping.is_set():
-                    return
-                _logger.warning("child died", extra={"child": spec.name, "status": describe_status(status)})
-                if self._on_death is not None:
-                    await self._on_death(spec)
-                await self._pause(spec, status, was_useful=was_useful)
-                self.restarts += 1
+                spec = self._make_spec()
+                status, was_useful = await self._live(spec, task_status)
+                if not self._stopping.is_set():
+                    await self._pause(spec, status, was_useful=was_useful)
+                    self.restarts += 1
         finally:
             self._ended.set()
 
@@ -77,25 +74,30 @@ class Keeper:
             await self.child.kill()
         await self._ended.wait()
 
-    async def _live(self, task_status: trio.TaskStatus[None]) -> tuple[int, bool, ChildSpec]:
-        """One life of the child: its status, whether it was of use, its spec."""
-        spec = self._make_spec()
+    async def _live(self, spec: ChildSpec, task_status: trio.TaskStatus[None]) -> tuple[int, bool]:
+        """One life of the child: how it ended, and whether it was of use."""
         try:
             child = await ChildProcess.start(spec)
         except NotReady as error:
             _logger.error("child did not start", extra={"child": spec.name, "error": str(error)})
-            return error.status or 0, False, spec
+            return error.status or 0, False
         self.child = child
         if not self._was_ready:
             self._was_ready = True
             task_status.started()
         _logger.info("child ready", extra={"child": spec.name, "pid": child.pid})
         try:
+            if self._stopping.is_set():
+                child.ask_to_stop()
             status = await child.wait()
         finally:
             await child.kill()
             self.child = None
-        return status, bool(child.beats.get("done")), spec
+        if not self._stopping.is_set():
+            _logger.warning("child died", extra={"child": spec.name, "status": describe_status(status)})
+            if self._on_death is not None:
+                await self._on_death(child)
+        return status, bool(child.beats.get("done"))
 
     async def _pause(self, spec: ChildSpec, status: int, *, was_useful: bool) -> None:
         self._deaths.append(Death(round(trio.current_time() * 1_000), status, was_useful))

@@ -1,0 +1,32 @@
+"""The commands, in the order a newcomer meets them."""
+
+from __future__ import annotations
+
+import typer
+
+from reconciler_engine.cli.gaps import gaps
+from reconciler_engine.cli.load import load
+from reconciler_engine.cli.reconcile import reconcile
+from reconciler_engine.cli.scan import scan
+from reconciler_engine.cli.simulate import simulate
+from reconciler_engine.cli.start import start
+
+app = typer.Typer(
+    name="reconciler-engine",
+    help="""Keep a Redis cache of OHLCV candles complete and right.
+
+    \b
+    Examples:
+      reconciler-engine start --simulate
+      reconciler-engine start --symbols BTC-USD,ETH-USD --redis-url redis://localhost:6379
+      reconciler-engine scan --symbols BTC-USD --timeframes 1m,5m
+      reconciler-engine gaps BTC-USD_5m_2025.csv.gz
+    """,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+for command in (start, scan, reconcile, gaps, load, simulate):
+    app.command()(command)

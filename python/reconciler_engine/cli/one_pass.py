@@ -1,0 +1,105 @@
+"""One pass for `scan` and `reconcile`: a worker in this process, helped by any that run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import trio
+
+from reconciler_engine.cli.connection import open_cache
+from reconciler_engine.cli.exits import UNRESOLVED, leave
+from reconciler_engine.cli.report import print_result
+from reconciler_engine.cli.settings import load_config
+from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.assembly import open_parts
+from reconciler_engine.engine.reconcile import PassRequest
+from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
+from reconciler_engine.errors import ConfigError
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.observe import logs
+
+
+def run_one_pass(
+    command: str,
+    flags: dict[str, str],
+    config_file: str | None,
+    from_: str | None,
+    to: str | None,
+    *,
+    repair: bool,
+    as_json: bool,
+) -> None:
+    """Run a pass and print its result; leave with 3 where slots are missing or a series failed.
+
+    Raises:
+        ReconcilerError: What stands in the way; nothing is printed then.
+    """
+    config = load_config(flags, config_file, needs_symbols=True)
+    asked = parse_range(from_, to)
+    logs.configure("human" if sys.stderr.isatty() else "json", "WARNING", process=command)
+    result, simulated = trio.run(_pass, command, config, asked, repair)
+    if as_json:
+        print(json.dumps(asdict(result) | ({"simulated": True} if simulated else {})))
+    else:
+        print_result(result, repaired=repair, simulated=simulated)
+    if result.unresolved or result.errors:
+        leave(UNRESOLVED)
+
+
+async def _pass(
+    command: str, config: ReconciliationConfig, asked: Interval | None, repair: bool
+) -> tuple[ReconciliationResult, bool]:
+    async with AsyncExitStack() as stack:
+        cache = await stack.enter_async_context(open_cache(config, command))
+        parts = await stack.enter_async_context(open_parts(config, cache.url, owns_server=cache.owns_server))
+        source = None
+        if repair:
+            source = await stack.enter_async_context(CoinbaseClient(config.base_url, connections=PAGES_IN_FLIGHT))
+            await parts.clock.measure_when_due(source, parts.bucket)
+        request = PassRequest(command, config.series(), asked or config.full_reconcile_window_ms, repair=repair)
+        worker = parts.worker(source)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(worker.run)
+            result = await parts.reconciler.run_pass(request)
+            worker.drain()
+        return result, cache.simulated
+
+
+def parse_range(from_: str | None, to: str | None) -> Interval | None:
+    """Return the range between two ISO 8601 times; None where neither is given.
+
+    Raises:
+        ConfigError: With each fault of the two.
+    """
+    if from_ is None and to is None:
+        return None
+    faults: list[str] = []
+    start = _instant("--from", from_, faults)
+    stop = _instant("--to", to, faults)
+    if not faults and start >= stop:
+        faults.append(f"--to {to}: lies not after --from {from_}; allowed: a later time")
+    if faults:
+        raise ConfigError(faults)
+    return Interval(start, stop)
+
+
+def _instant(flag: str, text: str | None, faults: list[str]) -> int:
+    allowed = "allowed: an ISO 8601 time from 1970 on, such as 2026-01-31 or 2026-01-31T13:00Z"
+    if text is None:
+        faults.append(f"{flag} is missing; --from and --to go together")
+        return 0
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        faults.append(f"{flag} {text!r}: no time; {allowed}")
+        return 0
+    instant = round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000)
+    if instant < 0:
+        faults.append(f"{flag} {text!r}: lies before 1970; {allowed}")
+    return instant

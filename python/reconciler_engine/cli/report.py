@@ -1,0 +1,46 @@
+"""Results for people: a table of what is noteworthy and one line of totals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from reconciler_engine.market.result import ReconciliationResult, SeriesResult
+
+
+def print_result(result: ReconciliationResult, *, repaired: bool, simulated: bool) -> None:
+    """Print a pass: series with something to say, then the totals."""
+    mark = "SIMULATED " if simulated else ""
+    noteworthy = [row for row in result.series if row.missing or row.errors or row.duplicates or row.malformed]
+    if noteworthy:
+        print_table(
+            ("series", "from", "to", "slots", "gaps", "missing", "filled", "unresolved", "dup", "bad"),
+            [_cells(row) for row in noteworthy],
+        )
+    unknown = sum(not row.expected for row in result.series)
+    done = f", {result.filled} filled, {result.unresolved} unresolved, {result.requests} requests" if repaired else ""
+    print(
+        f"{mark}{len(result.series)} series: {result.missing} slots missing in {result.gaps_found} gaps{done}"
+        f"{f', {unknown} series without a closed slot in reach' if unknown else ''}, {result.duration_ms} ms"
+    )
+    for error in result.errors:
+        print(f"  {error}")
+
+
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print columns, the first one left-aligned, the others right-aligned."""
+    widths = [max(len(line[column]) for line in (heads, *rows)) for column in range(len(heads))]
+    for line in (heads, *rows):
+        cells = [text.rjust(width) for text, width in zip(line, widths, strict=True)]
+        cells[0] = line[0].ljust(widths[0])
+        print("  ".join(cells))
+
+
+def iso(instant: int) -> str:
+    """Return an instant (ms UTC) as `2026-01-31T13:00Z`."""
+    return datetime.fromtimestamp(instant / 1_000, UTC).strftime("%Y-%m-%dT%H:%MZ")
+
+
+def _cells(row: SeriesResult) -> tuple[str, ...]:
+    counts = (row.expected, row.gaps, row.missing, row.filled, row.unresolved, row.duplicates, row.malformed)
+    return (f"{row.symbol}:{row.timeframe}", iso(row.start), iso(row.stop), *map(str, counts))

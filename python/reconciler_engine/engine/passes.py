@@ -1,0 +1,44 @@
+"""The scheduled passes: the gap scan and the full reconciliation, as jobs of the scheduler."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from functools import partial
+
+from reconciler_engine.engine.assembly import Parts
+from reconciler_engine.engine.reconcile import PassRequest
+from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.scheduling.cron import CronExpression
+from reconciler_engine.scheduling.job import Job
+from reconciler_engine.scheduling.ticks import Tick
+from reconciler_engine.store.tasks import Lane
+
+GAP_SCAN = "gap_scan"
+FULL_RECONCILE = "full_reconcile"
+_logger = logging.getLogger(__name__)
+
+
+def make_jobs(parts: Parts) -> list[Job]:
+    """Return the two jobs, as the configuration schedules them (UTC)."""
+    config = parts.config
+    series = tuple(config.series())
+    scan = PassRequest(GAP_SCAN, series, config.quick_scan_window_ms, lane=Lane.LIVE)
+    full = PassRequest(FULL_RECONCILE, series, config.full_reconcile_window_ms, lane=Lane.DEEP)
+    return [
+        Job(request.job, CronExpression.parse(cron), partial(_run_and_log, parts, request))
+        for cron, request in ((config.gap_scan_cron, scan), (config.full_reconcile_cron, full))
+    ]
+
+
+async def _run_and_log(parts: Parts, request: PassRequest, tick: Tick) -> ReconciliationResult:
+    result = await parts.reconciler.run_pass(request)
+    _logger.info("pass done", extra={"job": request.job, "slot": tick.slot, **totals(result)})
+    return result
+
+
+def totals(result: ReconciliationResult) -> dict[str, object]:
+    """Return a result's fields without its rows."""
+    fields = asdict(result)
+    del fields["series"]
+    return fields

@@ -1,0 +1,141 @@
+"""The tree: who is started when, and who ends last.
+
+Server first, then the exchange's simulator where there is one, then workers, then the schedule; ended the other way
+round. The supervisor itself asks the exchange nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from random import Random
+
+import trio
+
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.assembly import Parts, consumer_name, open_parts
+from reconciler_engine.engine.passes import FULL_RECONCILE, make_jobs
+from reconciler_engine.errors import StoreError
+from reconciler_engine.observe.logs import Style
+from reconciler_engine.scheduling.scheduler import Scheduler
+from reconciler_engine.store.server import check_server
+from reconciler_engine.supervisor.keeper import Keeper
+from reconciler_engine.supervisor.process import ChildProcess, ChildSpec
+from reconciler_engine.supervisor.signals import stop_on_signal
+
+WORKER_STOP_S = 20.0
+"""How long a worker may take for the page in hand once it is told to stop."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TreePlan:
+    """What `start` runs.
+
+    Attributes:
+        config: The checked settings.
+        redis_url: Where the cache is.
+        owns_server: Whether that is the embedded server.
+        environment: Environment of the children: nothing secret.
+        log_style: How every process writes its log.
+        log_level: Least level shown.
+        simulated: Whether candles are invented; every log line says so.
+    """
+
+    config: ReconciliationConfig
+    redis_url: str = field(repr=False)
+    owns_server: bool
+    environment: Mapping[str, str] = field(repr=False)
+    log_style: Style
+    log_level: str
+    simulated: bool = False
+
+    def child(self, name: str, runner: str, **message: object) -> ChildSpec:
+        """Return the spec of a child with the role that `runner` (`module:function`) opens."""
+        common = {
+            "name": name,
+            "runner": runner,
+            "log_style": self.log_style,
+            "log_level": self.log_level,
+            "simulated": self.simulated,
+        }
+        return ChildSpec(name, "reconciler_engine.supervisor.child", {**common, **message}, self.environment)
+
+
+async def run_tree(plan: TreePlan) -> None:
+    """Run workers and schedule until a signal asks to stop; return when everything in hand is done.
+
+    Raises:
+        ConfigError: Redis does not accept the credentials, or is too old.
+        RoleFailed: A role was given up.
+        StoreUnavailable: Redis is not there at the start.
+    """
+    async with (
+        stop_on_signal() as stop,
+        open_parts(plan.config, plan.redis_url, owns_server=plan.owns_server) as parts,
+    ):
+        info = await check_server(parts.client)
+        _logger.info("cache", extra={"server": str(info), "address": str(parts.client.address)})
+        if info.may_evict:
+            _logger.warning("the server may evict candles", extra={"maxmemory_policy": info.maxmemory_policy})
+        await parts.queue.create_groups()
+        scheduler = Scheduler(make_jobs(parts), now=lambda: time.time_ns() // 1_000_000)
+        async with trio.open_nursery() as scheduling:
+            async with _workers(plan, parts):
+                await scheduling.start(scheduler.run)
+                # One full pass at once, then the schedule.
+                scheduler.trigger_now(FULL_RECONCILE)
+                await stop.wait()
+                scheduler.stop()
+            # The pages in hand are stored. What is left of a pass is derived anew by the next one.
+            scheduling.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _workers(plan: TreePlan, parts: Parts) -> AsyncIterator[None]:
+    """Keep the workers alive; give way once all are ready; let them finish at the end."""
+    message = {
+        "config": plan.config.model_dump(mode="json"),
+        "redis_url": plan.redis_url,
+        "owns_server": plan.owns_server,
+    }
+    lives = itertools.count(1)
+
+    def make_spec() -> ChildSpec:
+        return plan.child(f"worker-{next(lives)}", "reconciler_engine.engine.worker_role:run_worker", **message)
+
+    keepers = [
+        Keeper(make_spec, Random(), on_death=partial(_redeliver, parts)) for _ in range(plan.config.workers)
+    ]
+    async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as starting:
+            for keeper in keepers:
+                starting.start_soon(nursery.start, keeper.run)
+        try:
+            yield
+        finally:
+            with trio.CancelScope(shield=True):
+                await stop_all(keepers, WORKER_STOP_S)
+
+
+async def stop_all(keepers: list[Keeper], timeout_s: float) -> None:
+    """Stop several children at once."""
+    async with trio.open_nursery() as stopping:
+        for keeper in keepers:
+            stopping.start_soon(keeper.stop, timeout_s)
+
+
+async def _redeliver(parts: Parts, child: ChildProcess) -> None:
+    """Hand out again what a dead worker had taken; should Redis be away too, idle time does it later."""
+    try:
+        count = await parts.queue.redeliver(consumer_name(child.pid))
+    except StoreError as error:
+        _logger.warning("tasks of a dead worker wait", extra={"child": child.spec.name, "error": str(error)})
+    else:
+        _logger.info("tasks handed out again", extra={"child": child.spec.name, "count": count})
