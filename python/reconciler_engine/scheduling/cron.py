@@ -106,6 +106,15 @@ class CronExpression:
         """Whether no date of the calendar can match (`0 0 30 2 *`)."""
         return self._wall.is_empty
 
+    def ensure_fires(self) -> None:
+        """Refuse an expression that can never fire.
+
+        Raises:
+            CronError: No date of the calendar matches.
+        """
+        if self.never_fires:
+            raise _whole(self._text, "never fires; allowed: a day that one of the months has")
+
     @property
     def follows_wall_clock(self) -> bool:
         """Whether it follows the wall clock's minutes as they pass, both passes of a repeated hour included.

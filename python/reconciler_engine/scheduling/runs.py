@@ -1,0 +1,142 @@
+"""The runs of one job: from a tick to its ending, and the figures kept on the way."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+
+import trio
+
+from reconciler_engine.scheduling.events import (
+    Event,
+    JobStatistics,
+    Outcome,
+    RunFinished,
+    RunStarted,
+    SlotSkipped,
+    SlotsMissed,
+)
+from reconciler_engine.scheduling.job import Job
+from reconciler_engine.scheduling.overlap import GuardHeld, OverlapGuard
+from reconciler_engine.scheduling.ticks import Missed, Reason, Tick
+
+_LOG = logging.getLogger(__name__)
+_LONGEST_ERROR = 500
+
+
+class JobRuns:
+    """Takes a job's ticks and ends each exactly once: run, skipped or missed.
+
+    `emit` is called with every event and does not raise. `stopping`, once set, turns runs that still wait in their
+    jitter into missed ones.
+    """
+
+    def __init__(self, job: Job, guard: OverlapGuard, emit: Callable[[Event], None], stopping: trio.Event) -> None:
+        self.job = job
+        self._guard = guard
+        self._emit = emit
+        self._stopping = stopping
+        self._runs = 0
+        self._skipped = 0
+        self._missed = 0
+        self._timed_out = 0
+        self._failed = 0
+        self._last_error: str | None = None
+        self._last_duration_ms: int | None = None
+
+    def statistics(self, next_slot: int | None) -> JobStatistics:
+        """Return the figures as of now."""
+        return JobStatistics(
+            name=self.job.name,
+            runs=self._runs,
+            skipped=self._skipped,
+            missed=self._missed,
+            timed_out=self._timed_out,
+            failed=self._failed,
+            last_error=self._last_error,
+            last_duration_ms=self._last_duration_ms,
+            next_slot=next_slot,
+            is_running=self._guard.is_held,
+        )
+
+    def miss(self, missed: Missed, era: int) -> None:
+        """Count slots that nobody was there for."""
+        self._missed += missed.count
+        _LOG.warning("job %s: missed %d slots from %d to %d", self.job.name, missed.count, missed.first, missed.last)
+        self._emit(SlotsMissed(self.job.name, missed, era))
+
+    async def attempt(self, tick: Tick) -> None:
+        """Run `tick` if the guard is free. A run's exceptions end here; only cancellation travels on."""
+        is_ended = False
+        try:
+            async with self._guard.hold():
+                await self._wait_jitter(tick)
+                if not self._stopping.is_set():
+                    is_ended = True
+                    await self._perform(tick)
+        except GuardHeld:
+            is_ended = True
+            self._skip(tick, None)
+        except Exception as error:  # noqa: BLE001 - the guard's question failed; what a run raises ends in _perform
+            is_ended = True
+            self._skip(tick, _text(error))
+        finally:
+            if not is_ended:
+                self.miss(Missed(tick.slot, tick.slot, 1), tick.era)
+
+    async def _wait_jitter(self, tick: Tick) -> None:
+        delay = 0 if tick.reason is Reason.TRIGGER else self.job.delay(tick)
+        if delay:
+            with trio.move_on_after(delay / 1_000):
+                await self._stopping.wait()
+
+    async def _perform(self, tick: Tick) -> None:
+        self._runs += 1
+        self._emit(RunStarted(tick))
+        limit_ms = self.job.run_limit(tick)
+        begin = trio.current_time()
+        scope = trio.CancelScope(deadline=math.inf if limit_ms is None else begin + limit_ms / 1_000)
+        outcome, error = Outcome.CANCELLED, None
+        raised: BaseException | None = None
+        try:
+            with scope:
+                await self.job.run(tick)
+                outcome = Outcome.DONE
+            if outcome is not Outcome.DONE:
+                outcome, error = Outcome.TIMED_OUT, f"timed out after {limit_ms} ms"
+        except* Exception as group:  # noqa: BLE001 - a job may raise anything; it is kept, counted and logged
+            outcome = Outcome.TIMED_OUT if scope.cancel_called else Outcome.FAILED
+            raised = group.exceptions[0] if len(group.exceptions) == 1 else group
+            error = _text(raised)
+        finally:
+            duration_ms = round((trio.current_time() - begin) * 1_000)
+            level = logging.INFO if error is None else logging.ERROR
+            _LOG.log(
+                level,
+                "job %s slot %d: %s in %d ms",
+                tick.job,
+                tick.slot,
+                outcome.value,
+                duration_ms,
+                exc_info=raised,
+            )
+            self._finish(RunFinished(tick, outcome, duration_ms, error))
+
+    def _finish(self, finished: RunFinished) -> None:
+        self._last_duration_ms = finished.duration_ms
+        self._failed += finished.outcome is Outcome.FAILED
+        self._timed_out += finished.outcome is Outcome.TIMED_OUT
+        self._last_error = finished.error or self._last_error
+        self._emit(finished)
+
+    def _skip(self, tick: Tick, error: str | None) -> None:
+        self._skipped += 1
+        self._last_error = error or self._last_error
+        why = "its run is still open" if error is None else f"whether a run is open is unknown: {error}"
+        _LOG.warning("job %s slot %d: skipped, %s", tick.job, tick.slot, why)
+        self._emit(SlotSkipped(tick, error))
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]

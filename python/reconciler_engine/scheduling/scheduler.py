@@ -1,0 +1,129 @@
+"""The scheduler's loop: sleep, read the clock once, decide, start what is due."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import trio
+
+from reconciler_engine.scheduling.events import Event, JobStatistics, Observer
+from reconciler_engine.scheduling.job import Job
+from reconciler_engine.scheduling.overlap import HeldElsewhere, OverlapGuard
+from reconciler_engine.scheduling.runs import JobRuns
+from reconciler_engine.scheduling.ticks import Position, Reason, Tick, decide
+
+_LOG = logging.getLogger(__name__)
+# A suspend or a clock step is noticed at the latest after this.
+_LONGEST_SLEEP_MS = 30_000
+
+
+class Scheduler:
+    """Runs jobs at their slots until it is stopped or cancelled.
+
+    Each tick ends exactly once: run, skipped (its guard was held) or missed. A job that fails is logged and counted; it
+    ends neither the scheduler nor another job. Every job has at most one run at a time, so the tasks are bounded by the
+    jobs.
+
+    Args:
+        jobs: With distinct names.
+        now: The wall clock (ms UTC), read once a decision.
+        held_elsewhere: Asked with a job's name whether a run of it is open outside this process; none by default.
+        decided_until: Slots at or before this instant (ms UTC) are not ours to count; by default the first reading.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        *,
+        now: Callable[[], int],
+        held_elsewhere: HeldElsewhere | None = None,
+        decided_until: int | None = None,
+    ) -> None:
+        if len({job.name for job in jobs}) != len(jobs):
+            raise ValueError(f"job names must differ, got {', '.join(job.name for job in jobs)}")
+        self._now = now
+        self._decided_until = decided_until
+        self._observers: list[Observer] = []
+        self._stopping = trio.Event()
+        self._nursery: trio.Nursery | None = None
+        self._reading = 0
+        self._jobs = {
+            job.name: JobRuns(job, OverlapGuard(job.name, held_elsewhere), self._emit, self._stopping) for job in jobs
+        }
+        self._positions = {job.name: Position(0) for job in jobs}
+        self._next_slots: dict[str, int | None] = dict.fromkeys(self._jobs)
+
+    def subscribe(self, observer: Observer) -> Callable[[], None]:
+        """Call `observer` with every event, in order; return what ends that.
+
+        It is called in the scheduler's own tasks and must not block. An observer that raises is logged, nothing more.
+        """
+        self._observers.append(observer)
+        return lambda: self._observers.remove(observer)
+
+    def statistics(self) -> dict[str, JobStatistics]:
+        """Return each job's figures by name, as of now."""
+        return {name: job.statistics(self._next_slots[name]) for name, job in self._jobs.items()}
+
+    def stop(self) -> None:
+        """Stop scheduling: `run` returns when the runs in hand are over; a run still in its jitter is missed."""
+        self._stopping.set()
+
+    def trigger_now(self, job: str) -> None:
+        """Start a run of `job` out of turn, through the same guard: skipped if that is held.
+
+        Raises:
+            KeyError: There is no such job.
+            RuntimeError: The scheduler is not running, or is stopping.
+        """
+        runs = self._jobs[job]
+        if self._nursery is None or self._stopping.is_set():
+            raise RuntimeError(f"job {job!r} cannot be triggered: the scheduler is not running")
+        tick = Tick(job, self._now(), Reason.TRIGGER, self._positions[job].era)
+        self._nursery.start_soon(runs.attempt, tick)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Schedule until `stop` is called and the runs are over; cancelling it cancels the runs.
+
+        Reports started when the first decision is made and `trigger_now` works.
+        """
+        self._reading = self._now()
+        begin = self._reading if self._decided_until is None else self._decided_until
+        self._positions = {name: Position(begin) for name in self._jobs}
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                sleep_ms = self._decide(nursery)
+                task_status.started()
+                while not self._stopping.is_set():
+                    with trio.move_on_after(sleep_ms / 1_000):
+                        await self._stopping.wait()
+                    if not self._stopping.is_set():
+                        sleep_ms = self._decide(nursery)
+        finally:
+            self._nursery = None
+
+    def _decide(self, nursery: trio.Nursery) -> int:
+        """Decide every job at one reading of the clock, start what is due, and return how long to sleep (ms)."""
+        now = self._now()
+        wake = now + _LONGEST_SLEEP_MS
+        for name, runs in self._jobs.items():
+            decision = decide(name, runs.job.schedule, self._positions[name], self._reading, now)
+            self._positions[name] = decision.position
+            self._next_slots[name] = decision.next_slot
+            if decision.missed is not None:
+                runs.miss(decision.missed, decision.position.era)
+            if decision.run is not None:
+                nursery.start_soon(runs.attempt, decision.run)
+            if decision.next_slot is not None:
+                wake = min(wake, decision.next_slot)
+        self._reading = now
+        return max(wake - now, 1)
+
+    def _emit(self, event: Event) -> None:
+        for observer in tuple(self._observers):
+            try:
+                observer(event)
+            except Exception:  # noqa: BLE001 - an observer's fault is its own; the scheduler goes on
+                _LOG.exception("an observer of the scheduler failed at %s", event)
