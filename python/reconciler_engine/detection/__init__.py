@@ -1,1 +1,11 @@
-"""Gap detection: native when it is built, pure Python otherwise, with the same answers and errors."""
+"""Gap detection: native when it is built, pure Python otherwise, with the same answers and errors.
+
+RECONCILER_PURE_PYTHON=1 in the environment forces the pure one; it is read once, at import.
+"""
+
+from reconciler_engine.detection.detect import detect_gaps
+from reconciler_engine.detection.gaps import Gaps
+from reconciler_engine.detection.implementation import IMPLEMENTATION
+from reconciler_engine.market.gap import Gap
+
+__all__ = ["IMPLEMENTATION", "Gap", "Gaps", "detect_gaps"]

@@ -1,10 +1,25 @@
 //! `reconciler_engine._native`: a table of contents, no logic.
 
+mod check_members;
+mod detect_gaps;
+mod detect_gaps_explicit;
+mod input;
+mod output;
+mod watch_lifeline;
+
 use pyo3::prelude::*;
 
 /// The native half of `reconciler_engine`.
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("DEBUG_BUILD", cfg!(debug_assertions))?;
+    module.add_class::<output::Int64Column>()?;
+    module.add_function(wrap_pyfunction!(check_members::check_members, module)?)?;
+    module.add_function(wrap_pyfunction!(detect_gaps::detect_gaps, module)?)?;
+    module.add_function(wrap_pyfunction!(
+        detect_gaps_explicit::detect_gaps_explicit,
+        module
+    )?)?;
+    module.add_function(wrap_pyfunction!(watch_lifeline::watch_lifeline, module)?)?;
     Ok(())
 }

@@ -1,1 +1,22 @@
 //! Decides which members of a candle cache key are candles of its series.
+//!
+//! A member is a candle of a series if it is a JSON object whose `symbol` and `timeframe` are the series', whose
+//! `timestamp` is a whole number equal to the member's score, and whose `open`, `high`, `low`, `close` and
+//! `volume` are finite numbers. Other keys are allowed. All is read as `JSON.parse` reads it, since that is what
+//! the cache's readers do: of repeated keys the last counts, every number is a double, `1e999` is infinite.
+//!
+//! Objects and arrays may be nested [`MAX_DEPTH`] levels deep.
+//!
+//! # Why no JSON library
+//!
+//! The question needs no value tree, no numbers but one, and the grammar to the letter (lone surrogate escapes are
+//! JSON, `NaN` is none). The scanner allocates nothing and is held to an independent parser by the parity tests.
+#![forbid(unsafe_code)]
+
+mod candle;
+mod scan;
+mod scanner;
+
+pub use candle::{Series, is_candle};
+pub use scan::{BadReply, Scan};
+pub use scanner::MAX_DEPTH;

@@ -1,0 +1,67 @@
+"""The native half of `reconciler_engine`; its users are the modules of that package."""
+
+import sys
+from typing import Final, final
+
+__all__ = [
+    "DEBUG_BUILD",
+    "Int64Column",
+    "check_members",
+    "detect_gaps",
+    "detect_gaps_explicit",
+    "watch_lifeline",
+]
+
+DEBUG_BUILD: Final[bool]
+"""Whether this is a build with debug checks, which is of no use for measuring."""
+
+@final
+class Int64Column:
+    """Read-only int64 values, owned by Rust; `memoryview(column)` shares them."""
+
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
+
+def check_members(
+    reply: list[bytes], symbol: str, timeframe: str, /
+) -> tuple[memoryview[int], memoryview[int], memoryview[int]]:
+    """Return timestamps, duplicates and malformed scores, as `detection.members.check_members` defines them.
+
+    Raises:
+        TypeError: An item of the reply is not bytes.
+        ValueError: The reply does not alternate members and ascending scores.
+    """
+
+def detect_gaps(
+    timestamps: object, start: int, step: int, length: int, /
+) -> tuple[memoryview[int], memoryview[int], int] | None:
+    """Return starts, counts and the number of missing points of a regular grid.
+
+    `timestamps` is a contiguous int64 buffer, read in place, or a list of int64 numbers; None is returned for
+    anything else. The interpreter is released for long input.
+
+    Raises:
+        ValueError: There is no such grid within int64.
+        OverflowError: A number of the grid does not fit 64 bits.
+    """
+
+def detect_gaps_explicit(
+    timestamps: object, expected: object, /
+) -> tuple[memoryview[int], memoryview[int], memoryview[int]] | None:
+    """Return starts, ends and counts for a strictly increasing `expected`.
+
+    None is returned if an argument is neither an int64 buffer nor a list of int64 numbers, or if `expected`
+    does not increase.
+    """
+
+def watch_lifeline(fd: int, exit_code: int, /) -> None:
+    """End this process with `_exit(exit_code)` as soon as the other end of `fd` is gone.
+
+    A native thread reads and discards from a duplicate of `fd`; end of file or an error ends the process at
+    once, without cleanup, even while the interpreter is stuck. The thread takes no signals, cannot be
+    stopped, and does not survive a fork. The caller's `fd` stays the caller's.
+
+    Raises:
+        OSError: `fd` is no open file, or no thread could be started.
+        ValueError: `exit_code` is not within 0..255.
+    """

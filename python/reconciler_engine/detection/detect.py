@@ -1,0 +1,54 @@
+"""The function people import."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reconciler_engine.detection.grids import check_range
+from reconciler_engine.detection.implementation import IMPLEMENTATION, Detector
+
+if TYPE_CHECKING:
+    from reconciler_engine.detection.gaps import Gaps
+
+if IMPLEMENTATION == "native":
+    from reconciler_engine.detection import native
+
+    _DETECTOR: Detector = native
+else:
+    from reconciler_engine.detection import pure
+
+    _DETECTOR = pure
+
+
+def detect_gaps(timestamps: object, expected: object, *, trusted: bool = False) -> Gaps:
+    """Find the maximal runs of expected open times that no timestamp fills.
+
+    Args:
+        timestamps: Open times that are present (ms UTC), in any order; duplicates and values off the grid or
+            outside it are allowed and change nothing. One-dimensional contiguous int64 buffers (NumPy,
+            `array('q')`, memoryview) and NumPy `datetime64[ms]` are read in place; a list or another iterable
+            of int is copied. If another thread writes to the memory meanwhile, the answer is unspecified.
+        expected: The grid: an ascending `range` (the fast case), or int64 values as above that are strictly
+            increasing.
+        trusted: Promise that `timestamps` are sorted, unique, on the grid and inside it (with a range only).
+            The search then skips what is complete. A broken promise gives a wrong answer.
+
+    Returns:
+        The gaps in ascending order; `Gap.end` is the last missing open time.
+
+    Raises:
+        TypeError: An argument is of another type; the message names the conversion.
+        ValueError: `expected` does not ascend, has more than 2**63 - 1 points or leaves int64; an integer of
+            a list leaves int64; `trusted` without a range. The message names the index and the value.
+    """
+    return detect_gaps_by(_DETECTOR, timestamps, expected, trusted=trusted)
+
+
+def detect_gaps_by(detector: Detector, timestamps: object, expected: object, *, trusted: bool) -> Gaps:
+    """Find the gaps by a given implementation; see `detect_gaps`."""
+    if isinstance(expected, range):
+        check_range(expected)
+        return detector.detect_regular(timestamps, expected, trusted=trusted)
+    if trusted:
+        raise ValueError("trusted=True needs expected as a range; it is " + type(expected).__name__)
+    return detector.detect_explicit(timestamps, expected)

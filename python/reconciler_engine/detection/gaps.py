@@ -1,0 +1,150 @@
+"""The answer: a sequence of gaps over columns."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Self, overload
+
+from reconciler_engine.market.gap import Gap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SHOWN = 3
+
+
+class Gaps(Sequence[Gap]):
+    """Gaps in ascending order, disjoint and never adjacent; read-only.
+
+    `detect_gaps` makes them. A `Gap` object exists only once it is asked for; the columns are int64 (ms UTC)
+    memoryviews that NumPy and others share without a copy. Two answers are equal if their gaps are.
+    """
+
+    __slots__ = ("_counts", "_ends", "_missing", "_starts", "_step")
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        starts: memoryview[int],
+        counts: memoryview[int],
+        *,
+        step: int | None = None,
+        ends: memoryview[int] | None = None,
+        missing: int | None = None,
+    ) -> None:
+        """Take columns of one length; not for users.
+
+        Either `step` (ms, the grid's) or `ends` is given. `missing` is the sum of `counts`, if it is known.
+        """
+        self._starts = starts
+        self._counts = counts
+        self._step = step
+        self._ends = ends
+        self._missing = missing
+
+    @property
+    def starts(self) -> memoryview[int]:
+        """First missing open time of each gap (int64, ms UTC)."""
+        return self._starts
+
+    @property
+    def ends(self) -> memoryview[int]:
+        """Last missing open time of each gap (int64, ms UTC), inclusive; computed on first use."""
+        if self._ends is None:
+            step = self._step or 0
+            pairs = zip(self._starts, self._counts, strict=True)
+            self._ends = readonly(array("q", [start + (count - 1) * step for start, count in pairs]))
+        return self._ends
+
+    @property
+    def counts(self) -> memoryview[int]:
+        """Number of missing open times of each gap (int64), at least 1."""
+        return self._counts
+
+    @property
+    def missing(self) -> int:
+        """Number of missing open times of all gaps together."""
+        if self._missing is None:
+            self._missing = sum(self._counts)
+        return self._missing
+
+    def to_list(self) -> list[tuple[int, int, int]]:
+        """Return plain tuples (start, end, count)."""
+        return list(zip(self._starts.tolist(), self.ends.tolist(), self._counts.tolist(), strict=True))
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, index: int) -> Gap: ...
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> Gap | Self:
+        if isinstance(index, slice):
+            return self._sliced(index)
+        try:
+            start, count = self._starts[index], self._counts[index]
+        except IndexError:
+            raise IndexError(f"gap index {index} out of range: there are {len(self)}") from None
+        if self._ends is not None:
+            return Gap(start, self._ends[index], count)
+        return Gap(start, start + (count - 1) * (self._step or 0), count)
+
+    def __iter__(self) -> Iterator[Gap]:
+        if self._ends is not None:
+            yield from map(Gap, self._starts, self._ends, self._counts)
+            return
+        step = self._step or 0
+        for start, count in zip(self._starts, self._counts, strict=True):
+            yield Gap(start, start + (count - 1) * step, count)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Gaps):
+            return NotImplemented
+        return self._starts == other._starts and self._counts == other._counts and self.ends == other.ends
+
+    def __repr__(self) -> str:
+        shown = ", ".join(repr(gap) for gap in islice(self, _SHOWN))
+        more = f", ... {len(self) - _SHOWN} more" if len(self) > _SHOWN else ""
+        return f"<Gaps: {len(self)} gaps, {self.missing} missing [{shown}{more}]>"
+
+    def __reduce__(self) -> tuple[Callable[..., Gaps], tuple[object, ...]]:
+        ends = None if self._ends is None or self._step is not None else _copied(self._ends)
+        return _restored, (_copied(self._starts), _copied(self._counts), self._step, ends, self._missing)
+
+    def _sliced(self, index: slice) -> Self:
+        first, stop, stride = index.indices(len(self))
+        if stride < 0:
+            raise ValueError("gaps ascend: a slice with a negative step is not Gaps; use reversed()")
+
+        def cut(column: memoryview[int]) -> memoryview[int]:
+            part = column[first:stop:stride]
+            return part if part.c_contiguous else readonly(array("q", part))
+
+        ends = None if self._ends is None else cut(self._ends)
+        return type(self)(cut(self._starts), cut(self._counts), step=self._step, ends=ends)
+
+
+def readonly(numbers: array[int]) -> memoryview[int]:
+    """Return a read-only view that keeps `numbers` alive."""
+    return memoryview(numbers).toreadonly()
+
+
+def _copied(column: memoryview[int]) -> array[int]:
+    numbers = array("q")
+    numbers.frombytes(column.tobytes())
+    return numbers
+
+
+def _restored(
+    starts: array[int], counts: array[int], step: int | None, ends: array[int] | None, missing: int | None
+) -> Gaps:
+    return Gaps(
+        readonly(starts),
+        readonly(counts),
+        step=step,
+        ends=None if ends is None else readonly(ends),
+        missing=missing,
+    )

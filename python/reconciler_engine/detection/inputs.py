@@ -1,0 +1,99 @@
+"""What counts as int64 milliseconds, and the words for what does not."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from array import array
+from collections.abc import Iterable
+
+INT64_MIN = -(2**63)
+INT64_MAX = 2**63 - 1
+
+# How `struct` spells a signed 64-bit integer in this machine's byte order.
+_NATIVE_INT64 = frozenset({"q", "@q", "=q", ("<" if sys.byteorder == "little" else ">") + "q"}) | (
+    {"l", "@l"} if array("l").itemsize == 8 else set()  # noqa: PLR2004  # bytes of an int64
+)
+_DATETIME_MS = "datetime64[ms]"
+
+
+def int64_view(name: str, values: object) -> memoryview[int]:
+    """Return `values` as a contiguous memoryview of int64, without a copy where they are one already.
+
+    Args:
+        name: The parameter's name, for messages.
+        values: An int64 buffer, a NumPy `datetime64[ms]` array, or an iterable of int.
+
+    Raises:
+        TypeError: Anything else; the message says what to convert it with.
+        ValueError: An integer outside int64, with its index.
+    """
+    if isinstance(values, str):
+        raise TypeError(f"{name} is a str; it must be an int64 array or an iterable of int (ms)")
+    values = _physical(name, values)
+    try:
+        view = memoryview(values)  # type: ignore[arg-type]  # asking is the check
+    except TypeError:
+        return _from_iterable(name, values)
+    except (BufferError, ValueError) as refusal:
+        raise TypeError(
+            f"{name} lends no int64 buffer ({refusal}); convert it with .astype('int64')"
+        ) from None
+    return _checked(name, view)
+
+
+def _physical(name: str, values: object) -> object:
+    """Return the int64 view of a `datetime64[ms]` array, anything else as it is."""
+    unit = str(getattr(values, "dtype", ""))
+    if not unit.startswith("datetime64") or not hasattr(values, "view"):
+        return values
+    if unit != _DATETIME_MS:
+        raise TypeError(f"{name} is {unit}; convert it with .astype('{_DATETIME_MS}')")
+    return values.view("int64")
+
+
+def _checked(name: str, view: memoryview) -> memoryview[int]:
+    if view.ndim != 1:
+        raise TypeError(f"{name} has {view.ndim} dimensions; it must have one: use .ravel()")
+    if view.format not in _NATIVE_INT64:
+        raise TypeError(
+            f"{name} is an array of {_described(view)}; it must be int64: convert it with .astype('int64')"
+        )
+    if not view.c_contiguous:
+        raise TypeError(f"{name} is strided; it must be contiguous: use .copy()")
+    return view if view.format == "q" else view.cast("B").cast("q")
+
+
+def _described(view: memoryview) -> str:
+    """Name a buffer's items: `float64`, `int32`, `int64 in foreign byte order`, `format 'O'`."""
+    letter = view.format[-1:]
+    if view.format == "?":
+        return "bool"
+    kind = (
+        "float" if letter in "efd" else "int" if letter in "bhilqn" else "uint" if letter in "BHILQN" else ""
+    )
+    if not kind or len(view.format) > 2:  # noqa: PLR2004  # byte order and letter
+        return f"format {view.format!r}"
+    foreign = " in foreign byte order" if view.format[0] in "<>!" and view.itemsize > 1 else ""
+    return f"{kind}{8 * view.itemsize}{foreign}"
+
+
+def _from_iterable(name: str, values: object) -> memoryview[int]:
+    if not isinstance(values, Iterable):
+        raise TypeError(
+            f"{name} is {type(values).__name__}; it must be an int64 array or an iterable of int (ms)"
+        )
+    numbers = array("q", (_int64(name, index, value) for index, value in enumerate(values)))
+    return memoryview(numbers).toreadonly()
+
+
+def _int64(name: str, index: int, value: object) -> int:
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        raise TypeError(
+            f"{name}[{index}] is {type(value).__name__}; it must be int (ms): convert it with int()"
+        )
+    number = operator.index(value)  # type: ignore[arg-type]  # just looked at
+    if not INT64_MIN <= number <= INT64_MAX:
+        shown = str(number) if number.bit_length() <= 256 else f"a number of {number.bit_length()} bits"  # noqa: PLR2004  # fits a line
+        raise ValueError(f"{name}[{index}] is {shown}; it must be an int64 value (ms)")
+    return number

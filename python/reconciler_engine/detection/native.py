@@ -1,0 +1,40 @@
+"""Gap detection by the native module; imported only where that was built."""
+
+from __future__ import annotations
+
+from reconciler_engine import _native
+from reconciler_engine.detection.gaps import Gaps
+from reconciler_engine.detection.grids import check_increasing
+from reconciler_engine.detection.inputs import int64_view
+
+NAME = "native"
+
+
+def detect_regular(timestamps: object, expected: range, *, trusted: bool) -> Gaps:
+    """Find the gaps of a range; `trusted` says that the input is sorted, unique and on the grid."""
+    del trusted
+    length = len(expected)
+    # A single point has no neighbour, so its step says nothing; it may be any number.
+    step = expected.step if length > 1 else 1
+    start = expected.start if length else 0
+    columns = _native.detect_gaps(timestamps, start, step, length)
+    if columns is None:
+        columns = _native.detect_gaps(int64_view("timestamps", timestamps), start, step, length)
+    if columns is None:
+        raise AssertionError("the native module refused an int64 view")
+    starts, counts, missing = columns
+    return Gaps(starts, counts, step=step, missing=missing)
+
+
+def detect_explicit(timestamps: object, expected: object) -> Gaps:
+    """Find the gaps of a strictly increasing array."""
+    columns = _native.detect_gaps_explicit(timestamps, expected)
+    if columns is None:
+        grid = int64_view("expected", expected)
+        view = int64_view("timestamps", timestamps)
+        columns = _native.detect_gaps_explicit(view, grid)
+        if columns is None:
+            check_increasing(grid)
+            raise AssertionError("the native module refused an increasing int64 view")
+    starts, ends, counts = columns
+    return Gaps(starts, counts, ends=ends)

@@ -1,0 +1,32 @@
+//! Gaps against a regular grid.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyMemoryView;
+use reconciler_gaps::{Grid, detect};
+
+use crate::input::Int64Input;
+use crate::output::memoryview;
+
+/// Starts, counts and the number of missing points; None where the timestamps need converting first.
+type Columns<'py> = Option<(Bound<'py, PyMemoryView>, Bound<'py, PyMemoryView>, u64)>;
+
+#[pyfunction]
+#[pyo3(signature = (timestamps, start, step, length, /))]
+pub fn detect_gaps<'py>(
+    py: Python<'py>,
+    timestamps: &Bound<'py, PyAny>,
+    start: i64,
+    step: u64,
+    length: u64,
+) -> PyResult<Columns<'py>> {
+    let grid =
+        Grid::new(start, step, length).map_err(|refusal| PyValueError::new_err(refusal.to_string()))?;
+    let Some(input) = Int64Input::of(timestamps) else {
+        return Ok(None);
+    };
+    let gaps = input.with(py, |column| detect(column, &grid));
+    let missing = gaps.missing();
+    let (starts, counts) = gaps.into_columns();
+    Ok(Some((memoryview(py, starts)?, memoryview(py, counts)?, missing)))
+}

@@ -1,0 +1,40 @@
+//! Gaps against a grid given point by point.
+
+use pyo3::prelude::*;
+use pyo3::types::PyMemoryView;
+use reconciler_gaps::detect_explicit;
+
+use crate::input::Int64Input;
+use crate::output::memoryview;
+
+/// Starts, ends and counts.
+type Columns<'py> = (
+    Bound<'py, PyMemoryView>,
+    Bound<'py, PyMemoryView>,
+    Bound<'py, PyMemoryView>,
+);
+
+#[pyfunction]
+#[pyo3(signature = (timestamps, expected, /))]
+pub fn detect_gaps_explicit<'py>(
+    py: Python<'py>,
+    timestamps: &Bound<'py, PyAny>,
+    expected: &Bound<'py, PyAny>,
+) -> PyResult<Option<Columns<'py>>> {
+    let Some(expected) = Int64Input::of(expected) else {
+        return Ok(None);
+    };
+    let Some(input) = Int64Input::of(timestamps) else {
+        return Ok(None);
+    };
+    let expected = expected.column();
+    // Which index is out of order, and the words for it, are the slow path's; None leads there.
+    let Ok(gaps) = input.with(py, |column| detect_explicit(column, expected)) else {
+        return Ok(None);
+    };
+    Ok(Some((
+        memoryview(py, gaps.starts)?,
+        memoryview(py, gaps.ends)?,
+        memoryview(py, gaps.counts)?,
+    )))
+}

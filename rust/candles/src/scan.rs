@@ -1,0 +1,136 @@
+//! A reply: what its members say, in columns.
+
+use std::error::Error;
+use std::fmt;
+
+use crate::candle::{Series, is_candle};
+
+/// What a reply of members with ascending scores holds, member by member.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scan {
+    /// Open times of the candles, ascending, repeated where candles share one.
+    pub timestamps: Vec<i64>,
+    /// Open times that two or more candles share, each once, ascending.
+    pub duplicates: Vec<i64>,
+    /// Scores of the members that are no candles of the series, rounded down and kept within int64.
+    pub malformed: Vec<i64>,
+    last_score: Option<f64>,
+}
+
+impl Scan {
+    /// Returns an empty scan with room for `members`.
+    #[must_use]
+    pub fn with_capacity(members: usize) -> Self {
+        Self {
+            timestamps: Vec::with_capacity(members),
+            ..Self::default()
+        }
+    }
+
+    /// Takes note of one member and of its score as the server printed it.
+    ///
+    /// # Errors
+    ///
+    /// [`BadReply`] if the score is no number or below the one before it.
+    pub fn push(&mut self, member: &[u8], score: &[u8], series: Series<'_>) -> Result<(), BadReply> {
+        let score = parse_score(score).ok_or(BadReply::Score)?;
+        if self.last_score.is_some_and(|last| score < last) {
+            return Err(BadReply::Order);
+        }
+        self.last_score = Some(score);
+        // Saturates beyond int64, which no candle can have.
+        #[allow(clippy::cast_possible_truncation)]
+        let floored = score.floor() as i64;
+        if is_candle(member, score, series) {
+            if self.timestamps.last() == Some(&floored) && self.duplicates.last() != Some(&floored) {
+                self.duplicates.push(floored);
+            }
+            self.timestamps.push(floored);
+        } else {
+            self.malformed.push(floored);
+        }
+        Ok(())
+    }
+}
+
+/// Reads a score as a server prints it: digits, `1.7251e+12`, `inf`, `-inf`.
+fn parse_score(text: &[u8]) -> Option<f64> {
+    if (1..=15).contains(&text.len()) && text.iter().all(u8::is_ascii_digit) {
+        let whole = text
+            .iter()
+            .fold(0, |value, digit| value * 10 + u64::from(digit - b'0'));
+        // At most fifteen digits, so below 2^53: exact.
+        #[allow(clippy::cast_precision_loss)]
+        return Some(whole as f64);
+    }
+    let numeric = text
+        .iter()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
+    if numeric || text == b"inf" || text == b"-inf" {
+        str::from_utf8(text).ok()?.parse().ok()
+    } else {
+        None
+    }
+}
+
+/// The reply is none of ascending scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadReply {
+    /// The score is no number.
+    Score,
+    /// The score is below the one before it.
+    Order,
+}
+
+impl fmt::Display for BadReply {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Score => "the score is no number",
+            Self::Order => "the score is below the one before it",
+        })
+    }
+}
+
+impl Error for BadReply {}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const SERIES: Series<'static> = Series {
+        symbol: "S",
+        timeframe: "1m",
+    };
+
+    fn member(timestamp: &str) -> Vec<u8> {
+        format!(
+            r#"{{"timestamp":{timestamp},"open":1,"high":1,"low":1,"close":1,"volume":1,"symbol":"S","timeframe":"1m"}}"#
+        )
+        .into_bytes()
+    }
+
+    #[test]
+    fn sorts_members_into_columns() {
+        let mut scan = Scan::default();
+        for (timestamp, score) in [
+            ("1", "0.5"),
+            ("1", "1"),
+            ("1", "1"),
+            ("1.0", "1"),
+            ("2", "2"),
+            ("9", "3"),
+            ("1e3", "1e+3"),
+        ] {
+            scan.push(&member(timestamp), score.as_bytes(), SERIES).unwrap();
+        }
+        scan.push(b"{}", b"inf", SERIES).unwrap();
+        assert_eq!(scan.timestamps, [1, 1, 1, 2, 1000]);
+        assert_eq!(scan.duplicates, [1]);
+        assert_eq!(scan.malformed, [0, 3, i64::MAX]);
+        assert_eq!(scan.push(b"", b"5", SERIES), Err(BadReply::Order));
+        for score in [&b""[..], b"nan", b"1_0", b" 1", b"0x1", b"infinity", b"-", b"e5"] {
+            assert_eq!(Scan::default().push(b"", score, SERIES), Err(BadReply::Score));
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! JSON to the letter (RFC 8259), without building values.
+
+/// How deep objects and arrays may be nested, the member itself included.
+pub const MAX_DEPTH: u32 = 64;
+
+/// A JSON value, as far as anybody here wants to know.
+pub(crate) enum Value<'a> {
+    /// The text between the quotes, escapes not resolved.
+    Text(&'a [u8]),
+    /// The number as written.
+    Number(Number<'a>),
+    /// An object, an array, true, false or null.
+    Other,
+}
+
+/// A number as written.
+pub(crate) struct Number<'a> {
+    text: &'a [u8],
+    plain: bool,
+}
+
+impl Number<'_> {
+    /// The nearest double; infinite past the largest.
+    pub(crate) fn value(&self) -> f64 {
+        // The grammar of JSON numbers is within that of Rust's.
+        str::from_utf8(self.text)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(f64::NAN)
+    }
+
+    /// Whether the nearest double is finite; without an exponent it takes more than 300 digits not to be.
+    pub(crate) fn is_finite(&self) -> bool {
+        (self.plain && self.text.len() < 300) || self.value().is_finite()
+    }
+}
+
+/// A position in the text of a member.
+pub(crate) struct Scanner<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Scanner<'a> {
+    pub(crate) const fn new(text: &'a [u8]) -> Self {
+        Self { rest: text }
+    }
+
+    /// Whether nothing is left.
+    pub(crate) const fn is_done(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub(crate) fn skip_space(&mut self) {
+        while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..] = self.rest {
+            self.rest = rest;
+        }
+    }
+
+    /// Takes `byte` if it comes next.
+    pub(crate) fn take(&mut self, byte: u8) -> bool {
+        match self.rest {
+            [first, rest @ ..] if *first == byte => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes `"key" :` and the space around it; gives the key's text, escapes not resolved.
+    pub(crate) fn key(&mut self) -> Option<&'a [u8]> {
+        self.skip_space();
+        let key = self.string()?;
+        self.skip_space();
+        let colon = self.take(b':');
+        self.skip_space();
+        colon.then_some(key)
+    }
+
+    /// Takes one value, `depth` levels being open around it; None where there is none.
+    pub(crate) fn value(&mut self, depth: u32) -> Option<Value<'a>> {
+        match self.rest.first()? {
+            b'"' => self.string().map(Value::Text),
+            b'-' | b'0'..=b'9' => self.number().map(Value::Number),
+            b'{' | b'[' => self.container(depth).map(|()| Value::Other),
+            _ => self.literal().map(|()| Value::Other),
+        }
+    }
+
+    fn string(&mut self) -> Option<&'a [u8]> {
+        let [b'"', text @ ..] = self.rest else { return None };
+        let mut at = 0;
+        loop {
+            match text.get(at)? {
+                b'"' => break,
+                b'\\' => at += escape_len(text.get(at + 1..)?)?,
+                0..0x20 => return None,
+                _ => at += 1,
+            }
+        }
+        self.rest = &text[at + 1..];
+        Some(&text[..at])
+    }
+
+    fn number(&mut self) -> Option<Number<'a>> {
+        let text = self.rest;
+        let mut at = usize::from(text.first() == Some(&b'-'));
+        at += match digits(&text[at..]) {
+            0 => return None,
+            many if many > 1 && text[at] == b'0' => return None,
+            many => many,
+        };
+        if text.get(at) == Some(&b'.') {
+            let fraction = digits(&text[at + 1..]);
+            if fraction == 0 {
+                return None;
+            }
+            at += 1 + fraction;
+        }
+        let plain = !matches!(text.get(at), Some(b'e' | b'E'));
+        if !plain {
+            at += 1 + usize::from(matches!(text.get(at + 1), Some(b'+' | b'-')));
+            let exponent = digits(&text[at..]);
+            if exponent == 0 {
+                return None;
+            }
+            at += exponent;
+        }
+        self.rest = &text[at..];
+        Some(Number {
+            text: &text[..at],
+            plain,
+        })
+    }
+
+    fn literal(&mut self) -> Option<()> {
+        for word in [&b"null"[..], b"true", b"false"] {
+            if let Some(rest) = self.rest.strip_prefix(word) {
+                self.rest = rest;
+                return Some(());
+            }
+        }
+        None
+    }
+
+    /// Takes an object or array, which comes next; nesting is kept in the bits of a word, not on the stack.
+    fn container(&mut self, outer: u32) -> Option<()> {
+        let mut objects = 0u64;
+        let mut depth = 0;
+        loop {
+            self.skip_space();
+            let opens_object = self.take(b'{');
+            if opens_object || self.take(b'[') {
+                depth += 1;
+                if outer + depth > MAX_DEPTH {
+                    return None;
+                }
+                objects = objects << 1 | u64::from(opens_object);
+                self.skip_space();
+                if !matches!(
+                    (opens_object, self.rest.first()),
+                    (true, Some(b'}')) | (false, Some(b']'))
+                ) {
+                    if opens_object {
+                        self.key()?;
+                    }
+                    continue;
+                }
+            } else {
+                self.value(outer + depth)?;
+            }
+            loop {
+                self.skip_space();
+                let in_object = objects & 1 == 1;
+                if self.take(b',') {
+                    if in_object {
+                        self.key()?;
+                    }
+                    break;
+                }
+                if !self.take(if in_object { b'}' } else { b']' }) {
+                    return None;
+                }
+                objects >>= 1;
+                depth -= 1;
+                if depth == 0 {
+                    return Some(());
+                }
+            }
+        }
+    }
+}
+
+/// Number of leading decimal digits.
+fn digits(text: &[u8]) -> usize {
+    text.iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
+/// Length of an escape, backslash included; `after` is what follows the backslash.
+fn escape_len(after: &[u8]) -> Option<usize> {
+    match after {
+        [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => Some(2),
+        [b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(|byte| byte.is_ascii_hexdigit()) => Some(6),
+        _ => None,
+    }
+}
+
+/// Whether a string's text, as it stands between its quotes, says `plain`.
+pub(crate) fn says(text: &[u8], plain: &str) -> bool {
+    text == plain.as_bytes() && !text.contains(&b'\\')
+        || text.contains(&b'\\') && unescaped(text).is_some_and(|resolved| resolved == plain)
+}
+
+/// Resolves the escapes of a valid string's text; None where a surrogate is alone, which no `str` equals.
+#[cold]
+fn unescaped(text: &[u8]) -> Option<String> {
+    let mut units = Vec::new();
+    let mut rest = str::from_utf8(text).ok()?;
+    while let Some(at) = rest.find('\\') {
+        units.extend(rest[..at].encode_utf16());
+        let escape = rest.as_bytes().get(at + 1)?;
+        let mut taken = at + 2;
+        units.push(match escape {
+            b'u' => {
+                taken = at + 6;
+                u16::from_str_radix(rest.get(at + 2..taken)?, 16).ok()?
+            }
+            b'b' => 8,
+            b'f' => 12,
+            b'n' => 10,
+            b'r' => 13,
+            b't' => 9,
+            other => u16::from(*other),
+        });
+        rest = &rest[taken..];
+    }
+    units.extend(rest.encode_utf16());
+    String::from_utf16(&units).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_json(text: &str) -> bool {
+        let mut scanner = Scanner::new(text.as_bytes());
+        scanner.value(0).is_some() && scanner.is_done()
+    }
+
+    #[test]
+    fn takes_the_grammar() {
+        for good in [
+            "0",
+            "-0",
+            "10.5",
+            "1e9",
+            "1E+9",
+            "1.0e-9",
+            "null",
+            "true",
+            "false",
+            r#""""#,
+            r#""a\"b""#,
+        ] {
+            assert!(is_json(good), "{good}");
+        }
+        for good in [
+            "[]",
+            "{}",
+            "[1, [2, {}], \"x\"]",
+            r#"{"a": {"b": [null]}, "c": 1}"#,
+            r#""\ud800""#,
+            "[ ]",
+        ] {
+            assert!(is_json(good), "{good}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_not_json() {
+        for bad in [
+            "",
+            "+1",
+            "01",
+            "-01",
+            ".5",
+            "1.",
+            "1e",
+            "1e+",
+            "-",
+            "NaN",
+            "nul",
+            "Infinity",
+            "-Infinity",
+        ] {
+            assert!(!is_json(bad), "{bad}");
+        }
+        for bad in [
+            "\"",
+            r#""\x""#,
+            r#""\u12g4""#,
+            "\"\n\"",
+            "'a'",
+            "[1,]",
+            "[,1]",
+            "{,}",
+            "[",
+            "{",
+            "[}",
+            "{]",
+        ] {
+            assert!(!is_json(bad), "{bad}");
+        }
+        for bad in [
+            r#"{"a"}"#,
+            r#"{"a":}"#,
+            r#"{"a":1,}"#,
+            r"{1:1}",
+            r#"{"a" 1}"#,
+            "[1 2]",
+            "[1]]",
+        ] {
+            assert!(!is_json(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn bounds_the_depth() {
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(is_json(&nested(64)));
+        assert!(!is_json(&nested(65)));
+        assert!(!is_json(&"[".repeat(1_000_000)));
+    }
+
+    #[test]
+    fn resolves_escapes() {
+        assert!(says(br"\u0042TC-USD", "BTC-USD"));
+        assert!(says(br"\ud83d\ude00\n\/\\", "😀\n/\\"));
+        assert!(!says(br"\ud83d", "\u{fffd}"));
+        assert!(!says(br"\\u0042", "B"));
+        assert!(!says(br"a\b", r"a\b"));
+    }
+}

@@ -1,0 +1,221 @@
+//! The regular grid: `len` instants, `step` apart.
+
+use std::error::Error;
+use std::fmt;
+
+/// The instants `start + k * step` for `k` in `0..len`, all of them int64 values.
+///
+/// Built valid or not at all, so that no later step can overflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    start: i64,
+    step: u64,
+    len: u64,
+    /// Multiplicative inverse of the odd part of `step`, modulo 2^64.
+    inverse: u64,
+    /// Number of factors of two in `step`.
+    shift: u32,
+}
+
+impl Grid {
+    /// Returns the grid of `len` points from `start` on, `step` apart.
+    ///
+    /// The step may exceed `i64::MAX`: two points can lie that far apart.
+    ///
+    /// # Errors
+    ///
+    /// [`GridError`] if `step` is zero, if there are more than `i64::MAX` points, or if the last point is no
+    /// int64 value.
+    pub fn new(start: i64, step: u64, len: u64) -> Result<Self, GridError> {
+        if step == 0 {
+            return Err(GridError::ZeroStep);
+        }
+        if len > i64::MAX.unsigned_abs() {
+            return Err(GridError::TooManyPoints { len });
+        }
+        (len.saturating_sub(1))
+            .checked_mul(step)
+            .and_then(|span| start.checked_add_unsigned(span))
+            .ok_or(GridError::PastInt64 { start, step, len })?;
+        let shift = step.trailing_zeros();
+        Ok(Self {
+            start,
+            step,
+            len,
+            inverse: inverse_of_odd(step >> shift),
+            shift,
+        })
+    }
+
+    /// First instant of the grid, were it not empty.
+    #[must_use]
+    pub const fn start(&self) -> i64 {
+        self.start
+    }
+
+    /// Distance of neighbours, at least 1.
+    #[must_use]
+    pub const fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Number of instants, at most `i64::MAX`.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether the grid has no instant.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The instant at `index`; meaningless, but no panic, for an index past the end.
+    #[must_use]
+    #[inline]
+    pub const fn at(&self, index: u64) -> i64 {
+        self.start.wrapping_add_unsigned(index.wrapping_mul(self.step))
+    }
+
+    /// The last instant; meaningless, but no panic, on an empty grid.
+    #[must_use]
+    pub const fn last(&self) -> i64 {
+        self.at(self.len.wrapping_sub(1))
+    }
+
+    /// The index of `instant`, or any number not below [`Grid::len`] if it is not on the grid.
+    ///
+    /// One multiplication decides both range and divisibility: multiplying by the inverse of the odd part and
+    /// rotating by the power of two is an exact division where `step` divides the distance, and gives more than
+    /// `u64::MAX / step`, hence at least `len`, where it does not. An instant before `start` wraps to a distance
+    /// of at least `2^63 - start`, which lies behind the last point.
+    #[must_use]
+    #[inline]
+    pub const fn index_of(&self, instant: i64) -> u64 {
+        self.steps(instant.wrapping_sub(self.start).cast_unsigned())
+    }
+
+    /// `distance / step` where it divides, more than `u64::MAX / step` where it does not.
+    #[inline]
+    pub(crate) const fn steps(&self, distance: u64) -> u64 {
+        distance.wrapping_mul(self.inverse).rotate_right(self.shift)
+    }
+}
+
+/// Inverse modulo 2^64 by Newton's iteration; each round doubles the number of right bits, from five.
+const fn inverse_of_odd(odd: u64) -> u64 {
+    let mut inverse = odd.wrapping_mul(3) ^ 2;
+    let mut round = 0;
+    while round < 4 {
+        inverse = inverse.wrapping_mul(2u64.wrapping_sub(odd.wrapping_mul(inverse)));
+        round += 1;
+    }
+    inverse
+}
+
+/// Why there is no such grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GridError {
+    /// The step is zero.
+    ZeroStep,
+    /// More than `i64::MAX` points: their number would be no int64 count.
+    TooManyPoints {
+        /// The number asked for.
+        len: u64,
+    },
+    /// The last point is no int64 value.
+    PastInt64 {
+        /// The first point asked for.
+        start: i64,
+        /// The step asked for.
+        step: u64,
+        /// The number of points asked for.
+        len: u64,
+    },
+}
+
+impl fmt::Display for GridError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ZeroStep => write!(formatter, "grid step is 0; it must be at least 1"),
+            Self::TooManyPoints { len } => {
+                write!(
+                    formatter,
+                    "grid has {len} points; at most {} are allowed",
+                    i64::MAX
+                )
+            }
+            Self::PastInt64 { start, step, len } => {
+                write!(
+                    formatter,
+                    "grid of {len} points from {start} by {step} leaves int64"
+                )
+            }
+        }
+    }
+}
+
+impl Error for GridError {}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_what_leaves_int64() {
+        assert_eq!(Grid::new(0, 0, 1), Err(GridError::ZeroStep));
+        assert_eq!(
+            Grid::new(0, 1, 1 << 63),
+            Err(GridError::TooManyPoints { len: 1 << 63 })
+        );
+        let past = GridError::PastInt64 {
+            start: i64::MAX,
+            step: 1,
+            len: 2,
+        };
+        assert_eq!(Grid::new(i64::MAX, 1, 2), Err(past));
+        assert!(Grid::new(i64::MAX, u64::MAX, 1).is_ok());
+        assert!(Grid::new(i64::MIN, u64::MAX, 2).is_ok());
+        assert!(Grid::new(i64::MIN, u64::MAX, 3).is_err());
+    }
+
+    #[test]
+    fn index_is_exact_at_the_edges_of_int64() {
+        let steps = [1, 2, 3, 7, 60_000, 1 << 40, (1 << 62) + 1, 1 << 63, u64::MAX];
+        let starts = [i64::MIN, -1, 0, 1, i64::MAX - 1, i64::MAX];
+        let probes = [
+            i64::MIN,
+            i64::MIN + 1,
+            -60_000,
+            -1,
+            0,
+            1,
+            59_999,
+            60_000,
+            i64::MAX - 1,
+            i64::MAX,
+        ];
+        for step in steps {
+            for start in starts {
+                for len in [1, 2, 5, 1000] {
+                    let Ok(grid) = Grid::new(start, step, len) else {
+                        continue;
+                    };
+                    for probe in probes {
+                        let distance = i128::from(probe) - i128::from(start);
+                        let (quotient, rest) = (distance / i128::from(step), distance % i128::from(step));
+                        let on_grid = distance >= 0 && rest == 0 && quotient < i128::from(len);
+                        let index = grid.index_of(probe);
+                        assert_eq!(index < len, on_grid, "{grid:?} {probe}");
+                        if on_grid {
+                            assert_eq!(i128::from(index), quotient);
+                            assert_eq!(grid.at(index), probe);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! A borrowed column of int64 that somebody else may be writing.
+
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// A view of int64 values, aligned and contiguous.
+///
+/// # Concurrent writes
+///
+/// The memory often belongs to an array of another language, and with the interpreter released nothing stops
+/// another thread from writing to it while we read. This is the one place that makes it harmless:
+///
+/// - no `&[i64]` is ever made from foreign memory, so the compiler is never promised that it stands still;
+/// - every value is read by a relaxed atomic load, or by a vector load in inline assembly, which stands for the
+///   relaxed loads of its lanes: each is one opaque read into a register and is never repeated;
+/// - no index, length or capacity is taken from the memory without a check of the value that was read.
+///
+/// So a write from elsewhere can change the answer, which is then unspecified, but never memory safety.
+#[derive(Clone, Copy, Debug)]
+pub struct Column<'a> {
+    first: *const i64,
+    len: usize,
+    borrow: PhantomData<&'a [i64]>,
+}
+
+// SAFETY: a column only reads, atomically, what its creator keeps alive for 'a.
+unsafe impl Send for Column<'_> {}
+// SAFETY: as above; sharing the view shares nothing but atomic reads.
+unsafe impl Sync for Column<'_> {}
+
+impl Column<'_> {
+    /// Returns a view of `len` values from `first` on.
+    ///
+    /// # Safety
+    ///
+    /// `first` is aligned for `i64`, and the `len` values behind it stay readable for the lifetime of the view.
+    /// They may be written meanwhile, by anybody.
+    #[must_use]
+    pub const unsafe fn from_raw(first: *const i64, len: usize) -> Self {
+        Self {
+            first,
+            len,
+            borrow: PhantomData,
+        }
+    }
+
+    /// Number of values.
+    #[must_use]
+    #[inline]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no value.
+    #[must_use]
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The value at `index`.
+    ///
+    /// # Panics
+    ///
+    /// If `index` is not below [`Column::len`].
+    #[must_use]
+    #[inline]
+    pub fn get(&self, index: usize) -> i64 {
+        assert!(index < self.len, "index {index} of a column of {}", self.len);
+        // SAFETY: the index was checked; the creator vouches for alignment and life. Atomic, because others may
+        // write.
+        unsafe { AtomicI64::from_ptr(self.first.add(index).cast_mut()).load(Ordering::Relaxed) }
+    }
+
+    /// The values in order.
+    #[must_use]
+    #[inline]
+    pub fn values(&self) -> impl ExactSizeIterator<Item = i64> + DoubleEndedIterator {
+        (0..self.len).map(|index| self.get(index))
+    }
+
+    /// The values from `from` up to, but not including, `to`.
+    ///
+    /// # Panics
+    ///
+    /// If `from <= to <= len` does not hold.
+    #[must_use]
+    pub fn slice(&self, from: usize, to: usize) -> Self {
+        assert!(
+            from <= to && to <= self.len,
+            "slice {from}..{to} of a column of {}",
+            self.len
+        );
+        // SAFETY: within the bounds just checked, so within what the creator vouched for.
+        unsafe { Self::from_raw(self.first.add(from), to - from) }
+    }
+}
+
+impl<'a> From<&'a [i64]> for Column<'a> {
+    fn from(values: &'a [i64]) -> Self {
+        Self {
+            first: values.as_ptr(),
+            len: values.len(),
+            borrow: PhantomData,
+        }
+    }
+}

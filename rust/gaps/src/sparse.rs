@@ -1,0 +1,22 @@
+//! Unsorted input on a grid far longer than it: sort the indices that are on the grid.
+
+use crate::gaps::Gaps;
+use crate::grid::Grid;
+use crate::raw::Column;
+use crate::walk::{finish, visit};
+
+/// Filters, sorts and walks; O(len log len), and linear for ascending or descending runs.
+pub(crate) fn sort(column: Column<'_>, grid: &Grid) -> Gaps {
+    let mut indices: Vec<u64> = column
+        .values()
+        .map(|value| grid.index_of(value))
+        .filter(|&index| index < grid.len())
+        .collect();
+    indices.sort_unstable();
+    let mut gaps = Gaps::default();
+    let next = indices
+        .iter()
+        .fold(0, |next, &index| visit(grid, &mut gaps, next, index));
+    finish(grid, &mut gaps, next);
+    gaps
+}

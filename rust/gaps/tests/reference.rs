@@ -1,0 +1,179 @@
+//! Every path against a reference that cannot be wrong: a set of what is present.
+#![allow(clippy::unwrap_used)]
+// Draws are small numbers; instants are made from bits on purpose.
+#![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
+
+use std::collections::HashSet;
+
+use reconciler_gaps::{Column, Disorder, Grid, detect, detect_explicit};
+
+/// Runs of expected instants that are not in the set: (start, end, count).
+fn reference(timestamps: &[i64], expected: &[i64]) -> Vec<(i64, i64, i64)> {
+    let present: HashSet<i64> = timestamps.iter().copied().collect();
+    let mut runs: Vec<(i64, i64, i64)> = Vec::new();
+    let mut open = false;
+    for &instant in expected {
+        if present.contains(&instant) {
+            open = false;
+        } else if open {
+            let run = runs.last_mut().unwrap();
+            (run.1, run.2) = (instant, run.2 + 1);
+        } else {
+            runs.push((instant, instant, 1));
+            open = true;
+        }
+    }
+    runs
+}
+
+fn regular(timestamps: &[i64], grid: &Grid) -> Vec<(i64, i64, i64)> {
+    let gaps = detect(Column::from(timestamps), grid);
+    let rows: Vec<_> = (gaps.starts().iter().zip(gaps.counts()))
+        .map(|(&start, &count)| {
+            let end = start.wrapping_add_unsigned((count.unsigned_abs() - 1).wrapping_mul(grid.step()));
+            (start, end, count)
+        })
+        .collect();
+    assert_eq!(
+        u128::from(gaps.missing()),
+        rows.iter().map(|row| u128::from(row.2.unsigned_abs())).sum()
+    );
+    rows
+}
+
+fn explicit(timestamps: &[i64], expected: &[i64]) -> Vec<(i64, i64, i64)> {
+    let gaps = detect_explicit(Column::from(timestamps), Column::from(expected)).unwrap();
+    (gaps.starts.iter().zip(&gaps.ends).zip(&gaps.counts))
+        .map(|((&s, &e), &c)| (s, e, c))
+        .collect()
+}
+
+/// A small deterministic source of numbers (splitmix64).
+struct Draw(u64);
+
+impl Draw {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+fn check(timestamps: &[i64], grid: &Grid) {
+    let expected: Vec<i64> = (0..grid.len()).map(|index| grid.at(index)).collect();
+    let truth = reference(timestamps, &expected);
+    assert_eq!(regular(timestamps, grid), truth, "{grid:?} {timestamps:?}");
+    assert_eq!(
+        explicit(timestamps, &expected),
+        truth,
+        "explicit {grid:?} {timestamps:?}"
+    );
+}
+
+/// Mutates a complete series: loses, doubles, shifts and strays, then perhaps disorders it.
+fn example(draw: &mut Draw) -> (Vec<i64>, Grid) {
+    let len = [0, 1, 2, 63, 64, 65, 127, 128, 129, 300, 1000][draw.below(11) as usize];
+    let step = [1, 2, 3, 60_000, 60_000, 86_400_000, (1 << 40) + 1][draw.below(7) as usize];
+    let span = len * step;
+    let start = match draw.below(4) {
+        0 => i64::MIN,
+        1 => (i128::from(i64::MAX) - i128::from(span)) as i64,
+        _ => draw.below(1 << 40) as i64 - (1 << 39),
+    };
+    let grid = Grid::new(start, step, len).unwrap();
+    let rarely = [0, 1, 5, 50][draw.below(4) as usize];
+    let mut timestamps = Vec::new();
+    let mut index = 0;
+    while index < len {
+        if draw.below(100) < rarely {
+            index += [1, 1, 2, 64, 200][draw.below(5) as usize];
+            continue;
+        }
+        let instant = grid.at(index);
+        timestamps.push(instant);
+        match draw.below(100) {
+            0..2 if rarely > 1 => timestamps.push(instant),
+            2..4 if rarely > 1 => timestamps.push(instant.saturating_add(1)),
+            4 if rarely > 1 => timestamps.push(instant.wrapping_add_unsigned(step * 70)),
+            5 if rarely > 1 => timestamps.push(i64::MIN),
+            6 if rarely > 1 => timestamps.push(i64::MAX),
+            _ => {}
+        }
+        index += 1;
+    }
+    match draw.below(6) {
+        0 => {}
+        1 => timestamps.reverse(),
+        2 => (1..timestamps.len()).for_each(|i| timestamps.swap(i, draw.below(i as u64 + 1) as usize)),
+        3 => timestamps.chunks_mut(100).for_each(<[i64]>::reverse),
+        _ => timestamps.sort_unstable(),
+    }
+    (timestamps, grid)
+}
+
+#[test]
+fn agrees_on_mutated_series() {
+    let mut draw = Draw(20_240_601);
+    for _ in 0..20_000 {
+        let (timestamps, grid) = example(&mut draw);
+        check(&timestamps, &grid);
+    }
+}
+
+#[test]
+fn agrees_on_noise() {
+    let mut draw = Draw(7);
+    for _ in 0..5_000 {
+        let grid = Grid::new(draw.next() as i64 >> 2, 1 + draw.below(5), draw.below(80)).unwrap();
+        let count = draw.below(100);
+        let timestamps: Vec<i64> = (0..count)
+            .map(|_| grid.start() - 20 + draw.below(400) as i64)
+            .collect();
+        check(&timestamps, &grid);
+    }
+}
+
+#[test]
+fn every_subset_of_a_small_grid() {
+    let grid = Grid::new(-30, 10, 9).unwrap();
+    for chosen in 0..1u32 << 9 {
+        let timestamps: Vec<i64> = (0..9)
+            .filter(|bit| chosen >> bit & 1 == 1)
+            .map(|bit| grid.at(bit))
+            .collect();
+        check(&timestamps, &grid);
+    }
+}
+
+#[test]
+fn memory_follows_the_input_not_the_grid() {
+    let grid = Grid::new(i64::MIN, 2, i64::MAX.unsigned_abs()).unwrap();
+    assert_eq!(regular(&[], &grid), [(i64::MIN, grid.last(), i64::MAX)]);
+    let rows = regular(&[4, 0, 2], &grid);
+    assert_eq!(rows, [(i64::MIN, -2, 1 << 62), (6, grid.last(), (1 << 62) - 4)]);
+}
+
+#[test]
+fn steps_beyond_int64() {
+    let grid = Grid::new(i64::MIN, u64::MAX, 2).unwrap();
+    assert_eq!(regular(&[i64::MAX], &grid), [(i64::MIN, i64::MIN, 1)]);
+    assert_eq!(regular(&[i64::MIN, 0], &grid), [(i64::MAX, i64::MAX, 1)]);
+    let halves = Grid::new(-(1 << 62), 1 << 62, 3).unwrap();
+    assert_eq!(regular(&[0, 0, 1 << 62], &halves), [(-(1 << 62), -(1 << 62), 1)]);
+}
+
+#[test]
+fn explicit_grid_must_increase() {
+    let disorder = detect_explicit(Column::from(&[][..]), Column::from(&[1, 2, 2][..]));
+    assert_eq!(disorder, Err(Disorder { index: 2 }));
+    assert_eq!(
+        disorder.unwrap_err().to_string(),
+        "expected instants do not increase at index 2"
+    );
+}
