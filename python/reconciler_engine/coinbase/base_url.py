@@ -68,7 +68,7 @@ def _host(text: str, host: str) -> tuple[bool, str]:
     try:
         address = ip_address(host)
     except ValueError:
-        if _NAME.fullmatch(host) is None:
+        if "[" in text or _NAME.fullmatch(host) is None:
             raise ValueError(f"base_url {text[:200]!r} has no valid host; allowed: {_FORM}") from None
         return host == "localhost", host
     return address.is_loopback, f"[{address}]" if isinstance(address, IPv6Address) else str(address)

@@ -149,7 +149,7 @@ def _refuse_coarser(candles: tuple[Candle, ...], timeframe: Timeframe) -> None:
     busy = sum(candle.high > candle.low for candle in candles)
     if 2 * busy <= len(candles):
         return
-    for coarser in Timeframe:
+    for coarser in reversed(Timeframe):
         ratio = coarser.step_ms / timeframe.step_ms
         if (
             ratio > 1
