@@ -23,6 +23,21 @@ class ConfigError(ReconcilerError):
         super().__init__("\n".join(self.faults))
 
 
+class CandleFileError(ReconcilerError):
+    """The operator must change a candle file, or ask to skip its bad rows. Nothing of the file was used.
+
+    `faults` holds one line each, in file order, at most 1,000 of them; `total` is how many there are.
+    """
+
+    def __init__(self, path: str, faults: Sequence[str], total: int | None = None) -> None:
+        self.path = path
+        self.faults = tuple(faults)
+        self.total = len(self.faults) if total is None else total
+        more = self.total - len(self.faults)
+        lines = [f"{path}: {fault}" for fault in self.faults]
+        super().__init__("\n".join([*lines, f"{path}: and {more:,} more"] if more else lines))
+
+
 class SourceError(ReconcilerError):
     """The exchange did not give an answer that can be used; nothing is proved about any slot."""
 
