@@ -56,7 +56,7 @@ class ReconciliationConfig(BaseModel):
         "unset means the embedded server in the data directory",
     )
     base_url: str = Field(
-        "https://api.coinbase.com", description="https:// or http:// URL of the exchange, without path, query or password"
+        "https://api.coinbase.com", description="https:// or http:// URL of the exchange, no path, query or password"
     )
     symbols: Names = Field((), description="one product id or more, such as BTC-USD,ETH-USD")
     timeframes: Names = Field(

@@ -10,8 +10,8 @@ import trio
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.messages import Keeping, PageOutcome, PageTask, ScanOutcome, ScanTask, Span, outcome_of
-from reconciler_engine.engine.tally import Tally
 from reconciler_engine.engine.scan import CONFIRM_MS
+from reconciler_engine.engine.tally import Tally
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series

@@ -36,7 +36,7 @@ def _extra(record: logging.LogRecord) -> dict[str, object]:
 
 
 class _Json(logging.Formatter):
-    def __init__(self, process: str, simulated: bool) -> None:  # noqa: FBT001  private, both given by position once
+    def __init__(self, process: str, simulated: bool) -> None:
         super().__init__()
         self._fixed = {"process": process, **({"simulated": True} if simulated else {})}
 
@@ -56,7 +56,7 @@ class _Json(logging.Formatter):
 
 
 class _Human(logging.Formatter):
-    def __init__(self, process: str, simulated: bool) -> None:  # noqa: FBT001  private, both given by position once
+    def __init__(self, process: str, simulated: bool) -> None:
         super().__init__()
         self._process = process
         self._mark = "SIMULATED " if simulated else ""

@@ -152,7 +152,8 @@ class CandleStore:
         outcomes = []
         for start in range(0, max(len(candles), len(duplicated)), MERGE_CANDLES):
             part = slice(start, start + MERGE_CANDLES)
-            outcomes.append(await self._merge_part(series, candles[part], retention, duplicated[part], announce=announce))
+            done = await self._merge_part(series, candles[part], retention, duplicated[part], announce=announce)
+            outcomes.append(done)
         return _sum(outcomes)
 
     async def _merge_part(

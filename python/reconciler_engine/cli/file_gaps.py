@@ -1,0 +1,121 @@
+"""The report of `gaps`: one row a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler_engine.cli.report import iso, print_table
+from reconciler_engine.detection import Gaps, detect_gaps
+from reconciler_engine.errors import ConfigError
+from reconciler_engine.market.candle_file import CandleFile, parse_file_name, read_candle_file
+from reconciler_engine.market.gap import Gap
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series, check_symbol
+from reconciler_engine.market.timeframe import Timeframe
+
+
+@dataclass(frozen=True, slots=True)
+class FileGaps:
+    """What one file lacks on the grid from its first to its last candle."""
+
+    series: Series
+    file: CandleFile
+    gaps: Gaps
+    off_grid: int
+
+    @property
+    def longest(self) -> Gap | None:
+        """The longest gap, the oldest of several."""
+        return max(self.gaps, key=lambda gap: gap.count, default=None)
+
+
+def report_files(
+    files: Sequence[Path], symbol: str | None, timeframe: str | None, *, every: bool, as_json: bool
+) -> None:
+    """Print the gaps of each file: a JSON line a file, or a table.
+
+    Raises:
+        ConfigError: A name does not say its series.
+        CandleFileError: A file has bad rows or cannot be read; files before it were printed.
+    """
+    series = [series_of(path, symbol, timeframe) for path in files]
+    found = (_examine(path, one) for path, one in zip(files, series, strict=True))
+    if as_json:
+        for report in found:
+            print(json.dumps(_fields(report, every=every)), flush=True)
+        return
+    reports = list(found)
+    heads = ("file", "series", "rows", "first", "last", "missing", "gaps", "longest", "from", "dup", "off grid")
+    print_table(heads, [_cells(report) for report in reports])
+    if every:
+        for report in reports:
+            for gap in report.gaps:
+                print(f"{report.series}  {iso(gap.start)}  {iso(gap.end)}  {gap.count}")
+
+
+def series_of(path: Path, symbol: str | None, timeframe: str | None) -> Series:
+    """Return the series of a file, from its name where the options do not say it.
+
+    Raises:
+        ConfigError: Neither says it, or what is said is no product id or timeframe.
+    """
+    try:
+        return parse_file_name(
+            path,
+            None if symbol is None else check_symbol(symbol),
+            None if timeframe is None else Timeframe.parse(timeframe),
+        )
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
+
+
+def _examine(path: Path, series: Series) -> FileGaps:
+    step = series.timeframe.step_ms
+    file = read_candle_file(path)
+    starts = file.starts
+    # Grids are multiples of the step; a file may begin with a row that is off it.
+    grid = Interval(starts[0], starts[-1] + 1).grid(step) if starts else range(0)
+    off_grid = sum(start % step != 0 for start in starts)
+    return FileGaps(series, file, detect_gaps(starts, grid), off_grid)
+
+
+def _fields(report: FileGaps, *, every: bool) -> dict[str, object]:
+    starts = report.file.starts
+    longest = report.longest
+    fields: dict[str, object] = {
+        "file": str(report.file.path),
+        "symbol": report.series.symbol,
+        "timeframe": report.series.timeframe.value,
+        "rows": report.file.rows,
+        "first": starts[0] if starts else None,
+        "last": starts[-1] if starts else None,
+        "missing": report.gaps.missing,
+        "gaps": len(report.gaps),
+        "longest": None if longest is None else {"start": longest.start, "count": longest.count},
+        "duplicates": report.file.duplicates,
+        "off_grid": report.off_grid,
+    }
+    if every:
+        fields["list"] = [gap._asdict() for gap in report.gaps]
+    return fields
+
+
+def _cells(report: FileGaps) -> tuple[str, ...]:
+    starts = report.file.starts
+    longest = report.longest
+    return (
+        report.file.path.name,
+        str(report.series),
+        str(report.file.rows),
+        iso(starts[0]) if starts else "-",
+        iso(starts[-1]) if starts else "-",
+        str(report.gaps.missing),
+        str(len(report.gaps)),
+        "-" if longest is None else str(longest.count),
+        "-" if longest is None else iso(longest.start),
+        str(report.file.duplicates),
+        str(report.off_grid),
+    )
