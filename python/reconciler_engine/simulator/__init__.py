@@ -1,1 +1,1 @@
-"""A Coinbase look-alike on loopback: the product's own exchange for trials and tests."""
+"""A Coinbase look-alike on loopback: seeded or recorded prices, its refusals and its faults."""

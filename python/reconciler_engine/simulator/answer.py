@@ -1,0 +1,95 @@
+"""Requests and answers as values, and the exact bodies of the exchange's errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as the exchange reads it.
+
+    Attributes:
+        method: Such as `GET`.
+        target: Path and query as sent.
+        path: Path without the query, percent-decoded.
+        values: Values of each query key, in the order sent.
+        headers: Header values by lower-case name.
+        peer: Address of the client, without the port.
+    """
+
+    method: str
+    target: str
+    path: str
+    values: Mapping[str, Sequence[str]]
+    headers: Mapping[str, str]
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer before it goes over the wire.
+
+    Attributes:
+        status: HTTP status.
+        body: The bytes of the body.
+        headers: Headers besides date, length and connection; includes the content type if there is one.
+        rows: Candles in it; None where the answer is not about candles.
+    """
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = field(default=())
+    rows: int | None = None
+
+
+_JSON = (("content-type", "application/json; charset=utf-8"),)
+_TEXT = (("content-type", "text/plain; charset=utf-8"),)
+
+
+def give_json(body: str, rows: int | None = None) -> Answer:
+    """Return a 200 with a JSON body."""
+    return Answer(HTTPStatus.OK, body.encode(), _JSON, rows)
+
+
+def refuse(status: int, error: str, details: str) -> Answer:
+    """Return an error in the wire shape, `error_details` repeated as `message`.
+
+    Source of the bodies: coinbase-api.md section 2, read 2026-11-23; trailing spaces are the exchange's.
+    """
+    body = json.dumps({"error": error, "error_details": details, "message": details}, separators=(",", ":"))
+    return Answer(status, body.encode(), _JSON)
+
+
+def refuse_span(limit: int) -> Answer:
+    """Return the refusal of a window with too many buckets; `limit` is the most that passes."""
+    return refuse_argument(
+        f"start and end argument is invalid - number of candles requested should be less than {limit} "
+    )
+
+
+def refuse_argument(details: str) -> Answer:
+    """Return the refusal of a value that was understood but is not allowed."""
+    return refuse(HTTPStatus.BAD_REQUEST, "INVALID_ARGUMENT", details)
+
+
+def refuse_field(name: str, value: str) -> Answer:
+    """Return the refusal of a query value that is not in the field's enum."""
+    return refuse(HTTPStatus.BAD_REQUEST, "unknown", f'parsing field "{name}": "{value}" is not a valid value')
+
+
+def refuse_integer(name: str, value: str) -> Answer:
+    """Return the refusal of a query value that is no 32-bit integer; the wording is that of Go's parser."""
+    details = f'parsing field "{name}": strconv.ParseInt: parsing "{value}": invalid syntax'
+    return refuse(HTTPStatus.BAD_REQUEST, "unknown", details)
+
+
+UNKNOWN_PRODUCT = refuse(HTTPStatus.NOT_FOUND, "NOT_FOUND", "valid product_id is required")
+UNKNOWN_PATH = refuse(HTTPStatus.NOT_FOUND, "NOT_FOUND", "Not Found")
+WRONG_METHOD = Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"", (("allow", "GET"),))
+UNAUTHORIZED = Answer(HTTPStatus.UNAUTHORIZED, b"Unauthorized", _TEXT)
+MISSING_SCOPE = refuse(HTTPStatus.FORBIDDEN, "PERMISSION_DENIED", "Missing required scopes")
+TOO_MANY_ERRORS = Answer(HTTPStatus.FORBIDDEN, b"Too many errors", _TEXT)

@@ -1,0 +1,184 @@
+"""The simulated exchange: every rule between a request and its answer, without the network."""
+
+from __future__ import annotations
+
+import re
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Protocol
+
+from reconciler_engine.simulator.answer import (
+    UNAUTHORIZED,
+    UNKNOWN_PATH,
+    WRONG_METHOD,
+    Answer,
+    Request,
+    give_json,
+)
+from reconciler_engine.simulator.answer_cache import AnswerCache
+from reconciler_engine.simulator.candles import CandleRules, answer_candles
+from reconciler_engine.simulator.catalogue import answer_product, answer_products
+from reconciler_engine.simulator.clock import SimulatedClock
+from reconciler_engine.simulator.request_log import RequestLog, RequestRecord, read_instant
+from reconciler_engine.simulator.throttle import Throttle
+from reconciler_engine.simulator.throttled import ThrottleStyle, refuse_for_rate
+from reconciler_engine.simulator.truth import Market
+
+_ROUTE = re.compile(r"/api/v3/brokerage(/market)?/(?:(time)|products(?:/([^/]+)(/candles)?)?)")
+
+
+class Verifier(Protocol):
+    """Tells who signed a request to a private path."""
+
+    def verify(self, request: Request, now: int) -> str | Answer:
+        """Return the name of the key that signed, or the refusal; `now` is the exchange's time (ms UTC)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeRules:
+    """How the exchange behaves where nothing goes wrong.
+
+    Attributes:
+        candles: Rules of the candle endpoint.
+        public_rate: Requests a second for each address on public paths; 0 lifts the limit.
+        public_burst: Requests that may come at once.
+        private_rate: Requests a second for each key on private paths; 0 lifts the limit.
+        private_burst: Requests that may come at once.
+        throttled: What a refusal for rate looks like.
+        cache_s: Seconds for which a public answer is repeated; 0 turns the cache off.
+    """
+
+    candles: CandleRules = field(default_factory=CandleRules)
+    public_rate: float = 10.0
+    public_burst: int = 10
+    private_rate: float = 30.0
+    private_burst: int = 30
+    throttled: ThrottleStyle = field(default_factory=ThrottleStyle)
+    cache_s: float = 1.0
+
+
+class Exchange:
+    """Answers requests; holds the buckets, the cache and the log.
+
+    Args:
+        market: What exists.
+        clock: The exchange's time; for `/time`, the open bars, signatures.
+        rules: How it behaves.
+        log: Where requests are recorded.
+        verifier: Tells who signed; without one every private path is 401.
+        read_s: Seconds of a clock that never goes back; for rates and the cache, which know no simulated time.
+    """
+
+    def __init__(
+        self,
+        market: Market,
+        clock: SimulatedClock,
+        rules: ExchangeRules | None = None,
+        *,
+        log: RequestLog | None = None,
+        verifier: Verifier | None = None,
+        read_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.market = market
+        self.clock = clock
+        self.rules = ExchangeRules() if rules is None else rules
+        self.log = RequestLog() if log is None else log
+        self._verifier = verifier
+        self._read_s = read_s
+        self._public = Throttle(self.rules.public_rate, self.rules.public_burst)
+        self._private = Throttle(self.rules.private_rate, self.rules.private_burst)
+        self._cache = AnswerCache(self.rules.cache_s)
+
+    def respond(self, request: Request) -> Answer:
+        """Return the answer to a request, and record both."""
+        route = _ROUTE.fullmatch(request.path)
+        now = self.clock.now()
+        key, answer = self._admit(request, route, now)
+        if answer is None:
+            answer = self._look_up(request, route, now)
+        first = {name: values[0] for name, values in request.values.items()}
+        self.log.add(
+            RequestRecord(
+                time_ms=int(time.time() * 1000),
+                path=request.path,
+                product=route[3] if route else None,
+                granularity=first.get("granularity"),
+                start=read_instant(first.get("start")),
+                end=read_instant(first.get("end")),
+                status=int(answer.status),
+                rows=answer.rows,
+                key=key,
+            )
+        )
+        return answer
+
+    def _admit(self, request: Request, route: re.Match[str] | None, now: int) -> tuple[str | None, Answer | None]:
+        """Return who signed, and the refusal if the request does not get through."""
+        if request.method != "GET":
+            return None, WRONG_METHOD
+        if route is None:
+            return None, UNKNOWN_PATH
+        if _is_public(route):
+            wait_s = self._public.take(request.peer, self._read_s())
+            return None, self._refuse_for_rate(wait_s, self.rules.public_rate) if wait_s else None
+        identity = UNAUTHORIZED if self._verifier is None else self._verifier.verify(request, now)
+        if isinstance(identity, Answer):
+            return None, identity
+        wait_s = self._private.take(identity, self._read_s())
+        return identity, self._refuse_for_rate(wait_s, self.rules.private_rate) if wait_s else None
+
+    def _refuse_for_rate(self, wait_s: float, rate: float) -> Answer:
+        return refuse_for_rate(self.rules.throttled, wait_s, rate, self.clock.now() / 1000)
+
+    def _look_up(self, request: Request, route: re.Match[str] | None, now: int) -> Answer:
+        """Answer an admitted request, from the cache where it may stand in."""
+        if route is None:
+            return UNKNOWN_PATH
+        # A cached clock would be none.
+        if route[2] is not None or not _is_public(route):
+            return self._compute(request, route, now)
+        now_s = self._read_s()
+        cached = "no-cache" not in request.headers.get("cache-control", "")
+        answer = self._cache.find(request.target, now_s) if cached else None
+        if answer is None:
+            answer = self._compute(request, route, now)
+            if answer.status == HTTPStatus.OK:
+                answer = replace(answer, headers=answer.headers + _cache_headers(answer.body))
+                self._cache.keep(request.target, answer, now_s)
+                missed = ("cf-cache-status", "MISS" if cached else "BYPASS")
+                answer = replace(answer, headers=(*answer.headers, missed))
+        return answer
+
+    def _compute(self, request: Request, route: re.Match[str], now: int) -> Answer:
+        if route[2] is not None:
+            return _answer_time(now)
+        if route[4] is not None:
+            first = {name: values[0] for name, values in request.values.items()}
+            return answer_candles(self.market, self.rules.candles, route[3], first, now)
+        if route[3] is not None:
+            return answer_product(self.market, route[3], now)
+        return answer_products(self.market, request.values, now)
+
+
+def _is_public(route: re.Match[str]) -> bool:
+    return route[1] is not None or route[2] is not None
+
+
+def _cache_headers(body: bytes) -> tuple[tuple[str, str], ...]:
+    checksum = f"{zlib.crc32(body):08x}"
+    return (
+        ("cache-control", "public, max-age=14400"),
+        ("etag", f'W/"{checksum}"'),
+        ("cf-ray", f"{checksum}{len(body):08x}-SIM"),
+    )
+
+
+def _answer_time(now: int) -> Answer:
+    seconds = now // 1000
+    iso = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return give_json(f'{{"iso":"{iso}","epochSeconds":"{seconds}","epochMillis":"{now}"}}')

@@ -1,0 +1,151 @@
+"""The products of the simulated exchange and how each of them trades."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from reconciler_engine.market.series import check_symbol
+
+_DAY_MS = 86_400_000
+_NEW_FOR_DAYS = 2
+_DELISTED_SINCE_DAYS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A product and its profile.
+
+    Attributes:
+        symbol: Product id.
+        price: Price around which the seeded path moves (quote units).
+        price_decimals: Decimals of the price increment.
+        volume: Base units traded on an ordinary day.
+        volume_decimals: Decimals of the base increment, 4 to 8; a trade is at least 0.0001 base units.
+        trades: Trades on an ordinary day.
+        dense: Every second of an ordinary day trades; otherwise bars without trades occur.
+        volatility: Typical move of a day, as a share of the price.
+        listed: First instant it trades (ms UTC); None is always.
+        delisted: First instant it trades no more (ms UTC); None is never.
+        alias_of: The product whose book this one shows.
+    """
+
+    symbol: str
+    price: float
+    price_decimals: int = 2
+    volume: float = 1_000.0
+    volume_decimals: int = 8
+    trades: int = 400_000
+    dense: bool = True
+    volatility: float = 0.03
+    listed: int | None = None
+    delisted: int | None = None
+    alias_of: str | None = None
+
+    def __post_init__(self) -> None:
+        check_symbol(self.symbol)
+
+
+def list_products(now: int) -> tuple[Product, ...]:
+    """Return the default products; `now` (ms UTC) dates the new one and the delisted one.
+
+    Both dates are midnights: the new product is 2 days old, the delisted one has been gone for 2 days.
+    """
+    midnight = now - now % _DAY_MS
+    dense = (
+        Product("BTC-USD", 65_000.0, 2, 9_000.0, trades=500_000, volatility=0.025),
+        Product("ETH-USD", 3_000.0, 2, 110_000.0, trades=400_000),
+        Product("SOL-USD", 150.0, 2, 900_000.0, trades=300_000, volatility=0.04),
+        Product("XRP-USD", 1.5, 4, 60_000_000.0, 6, trades=300_000, volatility=0.04),
+        Product("DOGE-USD", 0.15, 5, 250_000_000.0, 4, trades=200_000, volatility=0.045),
+        Product("ADA-USD", 0.6, 4, 40_000_000.0, 6, trades=200_000, volatility=0.04),
+        Product("LINK-USD", 15.0, 3, 900_000.0, trades=150_000, volatility=0.04),
+        Product("LTC-USD", 80.0, 2, 120_000.0, trades=150_000),
+        Product("AVAX-USD", 30.0, 2, 400_000.0, trades=150_000, volatility=0.045),
+        Product("DOT-USD", 5.0, 3, 900_000.0, trades=150_000, volatility=0.04),
+    )
+    thin = (
+        Product("UNI-USD", 9.0, 3, 200_000.0, 6, 9_000, dense=False, volatility=0.045),
+        Product("AERO-USD", 1.1, 5, 900_000.0, 4, 3_000, dense=False, volatility=0.06),
+        Product("DASH-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False),
+        Product("ZEC-USD", 40.0, 2, 4_000.0, 6, 700, dense=False, volatility=0.05),
+    )
+    special = (
+        Product(
+            "JUP-USD",
+            0.8,
+            4,
+            500_000.0,
+            4,
+            20_000,
+            dense=False,
+            volatility=0.09,
+            listed=midnight - _NEW_FOR_DAYS * _DAY_MS,
+        ),
+        Product("OMG-USD", 0.6, 4, 90_000.0, 4, 1_500, dense=False, delisted=midnight - _DELISTED_SINCE_DAYS * _DAY_MS),
+        Product("BTC-USDC", 65_000.0, alias_of="BTC-USD"),
+    )
+    return dense + thin + special
+
+
+def write_product(product: Product, aliases: tuple[str, ...], price: str, volume: str, now: int) -> str:
+    """Return the JSON object of a product (coinbase-api.md section 5): numbers as strings, unset ones empty.
+
+    Args:
+        product: The product.
+        aliases: Products that show its book.
+        price: Its last price, empty if it has none.
+        volume: Base units traded in the last 24 hours, empty if unknown.
+        now: Time of the answer (ms UTC).
+    """
+    base, _, quote = product.symbol.rpartition("-")
+    gone = product.delisted is not None and now >= product.delisted
+    fresh = product.listed is not None and now >= product.listed
+    turnover = f"{float(price) * float(volume):.2f}" if price and volume else ""
+    return json.dumps(
+        {
+            "product_id": product.symbol,
+            "price": price,
+            "price_percentage_change_24h": "",
+            "volume_24h": volume,
+            "base_increment": _increment(product.volume_decimals),
+            "quote_increment": _increment(product.price_decimals),
+            "price_increment": _increment(product.price_decimals),
+            "quote_min_size": "1",
+            "quote_max_size": "150000000",
+            "base_min_size": "0.0001",
+            "base_max_size": "100000000",
+            "base_name": base,
+            "quote_name": quote,
+            "status": "delisted" if gone else "online",
+            "trading_disabled": gone,
+            "is_disabled": False,
+            "cancel_only": False,
+            "limit_only": False,
+            "post_only": False,
+            "auction_mode": False,
+            "view_only": False,
+            "new": fresh,
+            "new_at": _write_time(product.listed) if fresh and product.listed is not None else None,
+            "product_type": "SPOT",
+            "base_currency_id": base,
+            "quote_currency_id": quote,
+            "base_display_symbol": base,
+            "quote_display_symbol": quote,
+            "alias": product.alias_of or "",
+            "alias_to": list(aliases),
+            "product_venue": "CBE",
+            "mid_market_price": "",
+            "approximate_quote_24h_volume": turnover,
+        },
+        separators=(",", ":"),
+    )
+
+
+def _increment(decimals: int) -> str:
+    return f"{10.0**-decimals:.{decimals}f}"
+
+
+def _write_time(instant: int) -> str:
+    return datetime.fromtimestamp(instant / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

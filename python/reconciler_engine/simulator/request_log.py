@@ -1,0 +1,85 @@
+"""What was asked of the exchange, kept for tests and written for people."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO
+
+from reconciler_engine.errors import ConfigError
+
+_KEPT = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One request.
+
+    Attributes:
+        time_ms: When it was answered (ms UTC, the machine's clock, whatever the exchange's shows).
+        path: Path without the query.
+        product: Product in the path, if any.
+        granularity: As asked.
+        start: As asked: seconds UTC, or the text if that is no number.
+        end: The same.
+        status: HTTP status; 0 if a fault let no answer out.
+        rows: Candles in the answer; None if it is not about candles.
+        key: Name of the key that signed it, if one did.
+        fault: Name of the fault that was played, if any.
+    """
+
+    time_ms: int
+    path: str
+    product: str | None
+    granularity: str | None
+    start: int | str | None
+    end: int | str | None
+    status: int
+    rows: int | None
+    key: str | None = None
+    fault: str | None = None
+
+
+class RequestLog:
+    """Requests in the order they were answered: the last 100,000 in memory, all of them in the file if there is one.
+
+    A record is written before its answer is sent, so that a client that has an answer finds it in the log.
+    """
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        self.records: deque[RequestRecord] = deque(maxlen=_KEPT)
+        self._file = file
+
+    def add(self, record: RequestRecord) -> None:
+        """Keep a record, and write it as one line of JSON."""
+        self.records.append(record)
+        if self._file is not None:
+            self._file.write(json.dumps(asdict(record), separators=(",", ":")) + "\n")
+            self._file.flush()
+
+
+@contextmanager
+def open_request_log(path: Path | None) -> Iterator[RequestLog]:
+    """Open a log that appends to `path`, or one in memory only.
+
+    Raises:
+        ConfigError: The file cannot be opened.
+    """
+    if path is None:
+        yield RequestLog()
+        return
+    try:
+        file = path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([f"log {str(path)!r} cannot be opened: {error.strerror}"]) from error
+    with file:
+        yield RequestLog(file)
+
+
+def read_instant(text: str | None) -> int | str | None:
+    """Return seconds as a number where they are one."""
+    return int(text) if text is not None and text.isascii() and text.isdigit() else text

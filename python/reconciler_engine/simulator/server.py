@@ -1,0 +1,188 @@
+"""HTTP/1.1 over trio sockets in front of a simulated exchange, on loopback only."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from email.utils import formatdate
+from functools import partial
+from urllib.parse import parse_qs, unquote
+
+import h11
+import trio
+
+from reconciler_engine.errors import ConfigError
+from reconciler_engine.simulator.answer import Answer, Request
+from reconciler_engine.simulator.exchange import Exchange
+
+_HEAD_LIMIT = 16 * 1024
+_BODY_LIMIT = 64 * 1024
+_CONNECTIONS_LIMIT = 256
+_IDLE_S = 75.0
+_REQUEST_S = 20.0
+_SEND_S = 30.0
+_CHUNK = 64 * 1024
+
+
+async def serve_exchange(
+    exchange: Exchange,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve an exchange until cancelled; `nursery.start` returns its base URL, such as `http://127.0.0.1:4711`.
+
+    At most 256 connections are held, more are closed at once; a connection is closed after 75 s without a
+    request, when a request takes over 20 s to arrive, its head over 16 KiB or its body over 64 KiB, and when an
+    answer cannot be sent within 30 s. Cancelling closes the listener and all connections.
+
+    Args:
+        exchange: What to serve.
+        host: A loopback address.
+        port: Where to listen; 0 lets the system choose.
+        task_status: Told the base URL when the port is open.
+
+    Raises:
+        ConfigError: The host is not loopback, or the port cannot be opened.
+    """
+    if not _is_loopback(host):
+        raise ConfigError([f"host {host!r} is not loopback; the simulator serves 127.0.0.1 or ::1 only"])
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        raise ConfigError([f"port {port} on {host} cannot be opened: {error.strerror or error}"]) from error
+    bound = listeners[0].socket.getsockname()[1]
+    face = _Face(exchange)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(trio.serve_listeners, face.serve_connection, listeners))
+        shown = f"[{host}]" if ":" in host else host
+        task_status.started(f"http://{shown}:{bound}")
+
+
+@asynccontextmanager
+async def open_exchange(exchange: Exchange, *, port: int = 0) -> AsyncIterator[str]:
+    """Serve an exchange for the length of a block; gives the base URL."""
+    async with trio.open_nursery() as nursery:
+        yield await nursery.start(partial(serve_exchange, exchange, port=port))
+        nursery.cancel_scope.cancel()
+
+
+async def run_exchange(exchange: Exchange, *, port: int = 0, announce: Callable[[str], None] = print) -> None:
+    """Serve an exchange until cancelled, for the command line: announces `listening on http://127.0.0.1:PORT`."""
+    async with trio.open_nursery() as nursery:
+        base_url = await nursery.start(partial(serve_exchange, exchange, port=port))
+        announce(f"listening on {base_url}")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _Face:
+    """All connections of one listener."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._open = 0
+
+    async def serve_connection(self, stream: trio.SocketStream) -> None:
+        """Serve one connection until either side ends it."""
+        async with stream:
+            if self._open >= _CONNECTIONS_LIMIT:
+                return
+            self._open += 1
+            try:
+                await self._serve_requests(stream)
+            except trio.BrokenResourceError:
+                # The client went away; it is not owed anything.
+                return
+            finally:
+                self._open -= 1
+
+    async def _serve_requests(self, stream: trio.SocketStream) -> None:
+        peer = stream.socket.getpeername()[0]
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD_LIMIT)
+        while True:
+            try:
+                request = await _receive_request(connection, stream, peer)
+            except h11.RemoteProtocolError as error:
+                await _refuse(connection, stream, error.error_status_hint)
+                return
+            if request is None:
+                return
+            answer = self._exchange.respond(request)
+            await _send(connection, stream, answer, self._exchange.clock.now())
+            if connection.our_state is not h11.DONE:
+                return
+            connection.start_next_cycle()
+
+
+async def _receive_request(connection: h11.Connection, stream: trio.SocketStream, peer: str) -> Request | None:
+    """Return the next request, body read and dropped; None when the client is done or too slow."""
+    head: h11.Request | None = None
+    size = 0
+    with trio.move_on_after(_IDLE_S) as patience:
+        while True:
+            event = connection.next_event()
+            if event is h11.NEED_DATA:
+                data = await stream.receive_some(_CHUNK)
+                connection.receive_data(data)
+                if head is None and size == 0 and data:
+                    patience.deadline = min(patience.deadline, trio.current_time() + _REQUEST_S)
+                    size = -1
+            elif isinstance(event, h11.Request):
+                head = event
+                size = 0
+            elif isinstance(event, h11.Data):
+                size += len(event.data)
+                if size > _BODY_LIMIT:
+                    raise h11.RemoteProtocolError("body too long", error_status_hint=413)
+            elif isinstance(event, h11.EndOfMessage) and head is not None:
+                return _read_request(head, peer)
+            else:
+                return None
+    return None
+
+
+def _read_request(head: h11.Request, peer: str) -> Request:
+    target = head.target.decode("ascii")
+    path, _, query = target.partition("?")
+    return Request(
+        method=head.method.decode("ascii"),
+        target=target,
+        path=unquote(path, errors="replace"),
+        values=parse_qs(query, keep_blank_values=True, errors="replace"),
+        headers={name.decode("ascii"): value.decode("latin-1") for name, value in head.headers},
+        peer=peer,
+    )
+
+
+async def _send(connection: h11.Connection, stream: trio.SocketStream, answer: Answer, now: int) -> None:
+    """Send an answer; `now` (ms UTC) dates it."""
+    headers = [
+        ("date", formatdate(now // 1000, usegmt=True)),
+        ("server", "cloudflare"),
+        *answer.headers,
+        ("content-length", str(len(answer.body))),
+    ]
+    data = connection.send(h11.Response(status_code=answer.status, headers=headers))
+    parts = [data, connection.send(h11.Data(data=answer.body)), connection.send(h11.EndOfMessage())]
+    with trio.move_on_after(_SEND_S) as patience:
+        await stream.send_all(b"".join(part for part in parts if part))
+    if patience.cancelled_caught:
+        connection.send_failed()
+
+
+async def _refuse(connection: h11.Connection, stream: trio.SocketStream, status: int) -> None:
+    """Answer what is not HTTP, as far as that is still possible, before the connection is closed."""
+    if connection.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+        return
+    headers = [("connection", "close"), ("content-length", "0")]
+    data = connection.send(h11.Response(status_code=status, headers=headers)) or b""
+    with trio.move_on_after(_SEND_S):
+        await stream.send_all(data + (connection.send(h11.EndOfMessage()) or b""))

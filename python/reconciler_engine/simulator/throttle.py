@@ -1,0 +1,47 @@
+"""How the exchange counts requests: one token bucket an identity."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+_IDENTITIES_LIMIT = 4096
+
+
+class Throttle:
+    """Token buckets, full at first, filled evenly; one for each identity that asked lately.
+
+    Of more than 4,096 identities the ones longest silent are forgotten, which gives them a full bucket.
+
+    Args:
+        rate: Requests a second; 0 lifts the limit.
+        burst: Size of a bucket, at least 1.
+
+    Raises:
+        ValueError: Rate or burst is out of range.
+    """
+
+    def __init__(self, rate: float, burst: int) -> None:
+        if not 0 <= rate < float("inf"):
+            raise ValueError(f"rate {rate!r} is no finite number >= 0")
+        if burst < 1:
+            raise ValueError(f"burst {burst!r} is less than 1")
+        self._rate = rate
+        self._burst = burst
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, identity: str, now_s: float) -> float:
+        """Take a token; return 0, or the seconds until there is one (then none was taken).
+
+        Args:
+            identity: Who asks.
+            now_s: Seconds of a clock that never goes back.
+        """
+        if not self._rate:
+            return 0.0
+        tokens, seen_s = self._buckets.pop(identity, (float(self._burst), now_s))
+        tokens = min(self._burst, tokens + (now_s - seen_s) * self._rate)
+        wait_s = 0.0 if tokens >= 1 else (1 - tokens) / self._rate
+        self._buckets[identity] = (tokens if wait_s else tokens - 1, now_s)
+        if len(self._buckets) > _IDENTITIES_LIMIT:
+            self._buckets.popitem(last=False)
+        return wait_s
