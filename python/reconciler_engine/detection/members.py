@@ -149,7 +149,8 @@ def _shown(candle: dict[str, object], field: str) -> str:
     return "absent" if field not in candle else repr(candle[field])[:60]
 
 
-def _native_checker() -> Callable[[list[bytes], str, str], Members]:
+def native_checker() -> Callable[[list[bytes], str, str], Members]:
+    """Return `check_members` by the native module; it must be built."""
     from reconciler_engine import _native  # noqa: PLC0415  # built or not is only known here
 
     native, make = _native.check_members, Members._make
@@ -160,7 +161,7 @@ def _native_checker() -> Callable[[list[bytes], str, str], Members]:
     return check
 
 
-_CHECK = _native_checker() if IMPLEMENTATION == "native" else check_members_pure
+_CHECK = native_checker() if IMPLEMENTATION == "native" else check_members_pure
 
 
 def check_members(reply: list[bytes], symbol: str, timeframe: str) -> Members:

@@ -1,0 +1,55 @@
+"""Which implementation is chosen, and what importing it costs, in fresh interpreters."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+def run(program: str, **environment: str) -> str:
+    inherited = {name: value for name, value in os.environ.items() if name != "RECONCILER_PURE_PYTHON"}
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=inherited | environment,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+ASK = (
+    "from reconciler_engine.detection import IMPLEMENTATION, detect_gaps; "
+    "from reconciler_engine.detection.members import check_members; "
+    "members = check_members([], 'A-B', '1m').timestamps.tolist(); "
+    "print(IMPLEMENTATION, detect_gaps([1], range(3)).to_list(), members)"
+)
+
+
+def test_native_is_chosen_where_it_is_built():
+    assert run(ASK) == "native [(0, 0, 1), (2, 2, 1)] []"
+
+
+def test_pure_is_forced_by_the_environment():
+    assert run(ASK, RECONCILER_PURE_PYTHON="1") == "pure [(0, 0, 1), (2, 2, 1)] []"
+    assert run(ASK, RECONCILER_PURE_PYTHON="0").startswith("native")
+
+
+def test_pure_is_chosen_where_native_is_missing():
+    hidden = "import sys; sys.modules['reconciler_engine._native'] = None; "
+    assert run(hidden + ASK).startswith("pure")
+
+
+@pytest.mark.parametrize("pure", ["0", "1"])
+def test_importing_detection_loads_nothing_heavy(pure):
+    loaded = run(
+        "import sys; import reconciler_engine.detection; "
+        "heavy = {'pydantic', 'redis', 'httpx', 'trio', 'numpy', 'ctypes', 'asyncio'}; "
+        "print(sorted(heavy & set(sys.modules)))",
+        RECONCILER_PURE_PYTHON=pure,
+    )
+    assert loaded == "[]"
