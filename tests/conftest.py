@@ -97,7 +97,5 @@ def market_data() -> Path:
     """The folder of real candle files; see tests/README.md."""
     folder = Path(os.environ.get("RECONCILER_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
     if not (folder / "coinbase" / "MANIFEST.csv").is_file():
-        pytest.skip(
-            f"no candle files in {folder} (set RECONCILER_TEST_DATA); synthetic twins assert the same"
-        )
+        pytest.skip(f"no candle files in {folder} (set RECONCILER_TEST_DATA); synthetic twins assert the same")
     return folder / "coinbase"

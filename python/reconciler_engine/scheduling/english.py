@@ -53,13 +53,16 @@ def _clock(second: Field, minute: Field, hour: Field) -> str:
     parts = []
     if second.values != 1:
         parts.append(_unit(Kind.SECOND, second))
-    if second.values == 1 or minute.values != Kind.MINUTE.full:
+    if minute.values != Kind.MINUTE.full:
         parts.append(_unit(Kind.MINUTE, minute))
+    elif not parts or not parts[0].startswith("every"):
+        parts.append("every minute")
     if hour.values != Kind.HOUR.full:
         parts.append(_unit(Kind.HOUR, hour))
     elif not parts[-1].startswith("every"):
         parts.append("every hour")
-    return " of ".join(parts)
+    text = " of ".join(parts)
+    return text if text.startswith("every") else f"at {text}"
 
 
 def _unit(kind: Kind, field: Field) -> str:
@@ -72,7 +75,7 @@ def _unit(kind: Kind, field: Field) -> str:
         even = (kind.high + 1) % step == 0
         if even and step > 1 and field.values == stepped(0, kind.high, step):
             return f"every {step} {name}s" if kind is not Kind.HOUR else f"every {_nth(step)} hour"
-    return f"{'at ' if kind is not Kind.HOUR else ''}{name}{'s' if len(values) > 1 else ''} " + _list(field.values)
+    return f"{name}{'s' if len(values) > 1 else ''} {_list(field.values)}"
 
 
 def _days(day: Field, weekday: Field) -> str:

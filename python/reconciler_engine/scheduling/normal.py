@@ -52,9 +52,9 @@ def _days(day: Field, weekday: Field) -> tuple[str, str]:
 
 
 def _is_regular(kind: Kind, field: Field) -> bool:
-    """Return whether `*` or `*/n` with at least two matches writes the values exactly."""
+    """Return whether `*` or `*/n` writes the values exactly, and better than a list would."""
     values = bits(field.values)
-    if len(values) < 2:  # noqa: PLR2004 - two points make a step
+    if len(values) < (_SHORTEST_PROGRESSION if kind is Kind.WEEKDAY else 2):
         return False
     return field.values == stepped(kind.low, kind.high, values[1] - values[0])
 

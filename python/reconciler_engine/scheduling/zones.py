@@ -48,7 +48,7 @@ def load_zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(
-            f"timezone {name!r} is unknown; allowed: an IANA name such as UTC or America/New_York"
+            f"timezone {name[:64]!r} is unknown; allowed: an IANA name such as UTC or America/New_York"
         ) from None
 
 
