@@ -20,6 +20,9 @@ from reconciler_engine.store.server import wait_serving
 from reconciler_engine.store.transport import TrioRedis
 
 
+CLIENTS = pytest.StashKey[list[TrioRedis]]()
+
+
 @pytest.fixture
 def mock_clock() -> trio.testing.MockClock:
     """A clock that stands still until the test moves it."""
@@ -41,18 +44,20 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
 
         @functools.wraps(body)
         def run(**arguments: object) -> None:
-            trio.run(_run_with_clients, body, arguments, clock=clocks[0] if clocks else None)
+            clients = pyfuncitem.stash.get(CLIENTS, [])
+            trio.run(_run_with_clients, body, arguments, clients, clock=clocks[0] if clocks else None)
 
         pyfuncitem.obj = run
     yield
 
 
-async def _run_with_clients(body: Callable[..., Awaitable[None]], arguments: dict[str, object]) -> None:
+async def _run_with_clients(
+    body: Callable[..., Awaitable[None]], arguments: dict[str, object], clients: list[TrioRedis]
+) -> None:
     """Run a test; clients of its fixtures connect on use and are closed inside the run they belong to."""
     async with AsyncExitStack() as stack:
-        for value in arguments.values():
-            if isinstance(value, TrioRedis):
-                await stack.enter_async_context(value)
+        for client in clients:
+            await stack.enter_async_context(client)
         await body(**arguments)
 
 
@@ -87,9 +92,11 @@ def redis_url(redis_server: ServerPlan) -> str:
 
 
 @pytest.fixture
-def redis(redis_url: str) -> TrioRedis:
+def redis(redis_url: str, request: pytest.FixtureRequest) -> TrioRedis:
     """A client of the real, empty server; for `async def` tests, which close it when they end."""
-    return TrioRedis.from_url(redis_url)
+    client = TrioRedis.from_url(redis_url)
+    request.node.stash.setdefault(CLIENTS, []).append(client)
+    return client
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from reconciler_engine.errors import StoreError, StoreUnavailable
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
-from reconciler_engine.store.candles import CandleStore, SlotsRead
+from reconciler_engine.store.candles import CandleStore, SlotsRead, join_timestamps
 
 CONFIRM_MS = 250
 """A gap is read again after this long: the feeder's remove-then-add leaves holes that last one round trip."""
@@ -67,11 +66,7 @@ def _examine(series: Series, interval: Interval, reads: Sequence[SlotsRead]) -> 
     last = reads[-1]
     if last.error is not None:
         return SpanScan(error=last.error)
-    seen = last.timestamps
-    if len(reads) > 1:
-        seen = array("q")
-        for read in reads:
-            seen.frombytes(read.timestamps)
+    seen = last.timestamps if len(reads) == 1 else join_timestamps(reads)
     gaps = detect_gaps(seen, interval.grid(series.timeframe.step_ms))
     if not gaps and not last.duplicates and not last.malformed:
         return _CLEAN

@@ -218,16 +218,19 @@ def _pieces(interval: Interval, step: int) -> Iterable[Interval]:
 def _join(pieces: list[SlotsRead]) -> SlotsRead:
     if len(pieces) == 1:
         return pieces[0]
-    timestamps = array("q")
-    duplicates: list[int] = []
-    malformed: list[int] = []
-    for piece in pieces:
-        if piece.error is not None:
-            return piece
-        timestamps.frombytes(piece.timestamps)
-        duplicates.extend(piece.duplicates)
-        malformed.extend(piece.malformed)
-    return SlotsRead(timestamps, duplicates, malformed)
+    failed = next((piece for piece in pieces if piece.error is not None), None)
+    if failed is not None:
+        return failed
+    return SlotsRead(
+        join_timestamps(pieces),
+        [at for piece in pieces for at in piece.duplicates],
+        [at for piece in pieces for at in piece.malformed],
+    )
+
+
+def join_timestamps(reads: Iterable[SlotsRead]) -> array[int]:
+    """Return the open times of several reads, one after the other."""
+    return array("q", b"".join(read.timestamps for read in reads))
 
 
 def _sum(outcomes: Sequence[MergeOutcome]) -> MergeOutcome:
