@@ -19,7 +19,6 @@ from reconciler_engine.store.embedded import ServerPlan, find_binary, socket_dir
 from reconciler_engine.store.server import wait_serving
 from reconciler_engine.store.transport import TrioRedis
 
-
 CLIENTS = pytest.StashKey[list[TrioRedis]]()
 
 

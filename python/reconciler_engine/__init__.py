@@ -1,1 +1,43 @@
-"""Keeps a Redis cache of OHLCV candles complete and right."""
+"""Keeps a Redis cache of OHLCV candles complete and right.
+
+`detect_gaps` and the values of the market are here at once; what needs httpx, redis or pydantic is loaded when it is
+first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from reconciler_engine.detection import IMPLEMENTATION, Gaps, detect_gaps
+from reconciler_engine.market.candle import Candle
+from reconciler_engine.market.gap import Gap, GapInfo
+from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.market.timeframe import Timeframe
+
+if TYPE_CHECKING:
+    from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
+
+__all__ = [
+    "DEFAULT_RECONCILIATION_CONFIG",
+    "IMPLEMENTATION",
+    "Candle",
+    "Gap",
+    "GapInfo",
+    "Gaps",
+    "ReconciliationConfig",
+    "ReconciliationResult",
+    "Timeframe",
+    "detect_gaps",
+]
+
+_LATER = {
+    "DEFAULT_RECONCILIATION_CONFIG": "reconciler_engine.config",
+    "ReconciliationConfig": "reconciler_engine.config",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

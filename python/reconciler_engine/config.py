@@ -50,38 +50,52 @@ class ReconciliationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
 
     redis_url: str | None = Field(
-        None,
+        default=None,
         repr=False,
         description="redis://, rediss:// or unix:// URL of a server of version 6.2 or newer; "
         "unset means the embedded server in the data directory",
     )
     base_url: str = Field(
-        "https://api.coinbase.com", description="https:// or http:// URL of the exchange, no path, query or password"
+        default="https://api.coinbase.com",
+        description="https:// or http:// URL of the exchange, no path, query or password",
     )
-    symbols: Names = Field((), description="one product id or more, such as BTC-USD,ETH-USD")
+    symbols: Names = Field(default=(), description="one product id or more, such as BTC-USD,ETH-USD")
     timeframes: Names = Field(
-        ("1m", "5m", "15m", "1h", "4h", "1d"), min_length=1, description=f"one or more of {_TIMEFRAME_NAMES}"
+        default=("1m", "5m", "15m", "1h", "4h", "1d"), min_length=1, description=f"one or more of {_TIMEFRAME_NAMES}"
     )
-    workers: Whole = Field(2, ge=1, le=64, description="worker processes, a whole number from 1 to 64")
-    data_dir: Path | None = Field(None, description="folder of the embedded server's data and the engine's lock")
+    workers: Whole = Field(default=2, ge=1, le=64, description="worker processes, a whole number from 1 to 64")
+    data_dir: Path | None = Field(
+        default=None, description="folder of the embedded server's data and the engine's lock"
+    )
     max_candles: Whole = Field(
-        1_000, ge=0, le=100_000_000, description="members the cache keeps a series, 0 for unlimited, else 5 or more"
+        default=1_000,
+        ge=0,
+        le=100_000_000,
+        description="members the cache keeps a series, 0 for unlimited, else 5 or more",
     )
-    ttl: Whole = Field(86_400, ge=0, le=3_153_600_000, description="life of a key in seconds, 0 for unlimited")
-    batch_size: Whole = Field(5, ge=1, le=1_000, description="requests per batch_delay_ms, a whole number 1 to 1000")
-    batch_delay_ms: Whole = Field(1_000, ge=1, le=3_600_000, description="milliseconds, a whole number 1 to 3600000")
+    ttl: Whole = Field(default=86_400, ge=0, le=3_153_600_000, description="life of a key in seconds, 0 for unlimited")
+    batch_size: Whole = Field(
+        default=5, ge=1, le=1_000, description="requests per batch_delay_ms, a whole number 1 to 1000"
+    )
+    batch_delay_ms: Whole = Field(
+        default=1_000, ge=1, le=3_600_000, description="milliseconds, a whole number 1 to 3600000"
+    )
     quick_scan_window_ms: Whole = Field(
-        1_800_000, ge=60_000, le=10**13, description="milliseconds, a whole number from 60000"
+        default=1_800_000, ge=60_000, le=10**13, description="milliseconds, a whole number from 60000"
     )
     full_reconcile_window_ms: Whole = Field(
-        21_600_000, ge=60_000, le=10**13, description="milliseconds, a whole number from 60000"
+        default=21_600_000, ge=60_000, le=10**13, description="milliseconds, a whole number from 60000"
     )
-    gap_scan_cron: str = Field("*/5 * * * *", description="a cron expression of five or six fields that can fire")
-    full_reconcile_cron: str = Field("0 * * * *", description="a cron expression of five or six fields that can fire")
-    user_id: Whole = Field(1, ge=0, le=2**53, description="a whole number from 0, as in the cache's keys")
-    exchange_id: Whole = Field(1, ge=0, le=2**53, description="a whole number from 0, as in the cache's keys")
+    gap_scan_cron: str = Field(
+        default="*/5 * * * *", description="a cron expression of five or six fields that can fire"
+    )
+    full_reconcile_cron: str = Field(
+        default="0 * * * *", description="a cron expression of five or six fields that can fire"
+    )
+    user_id: Whole = Field(default=1, ge=0, le=2**53, description="a whole number from 0, as in the cache's keys")
+    exchange_id: Whole = Field(default=1, ge=0, le=2**53, description="a whole number from 0, as in the cache's keys")
     grace_ms: Whole = Field(
-        DEFAULT_GRACE_MS, ge=0, le=600_000, description="milliseconds a closed bar may be late, 0 to 600000"
+        default=DEFAULT_GRACE_MS, ge=0, le=600_000, description="milliseconds a closed bar may be late, 0 to 600000"
     )
 
     @field_validator("symbols")

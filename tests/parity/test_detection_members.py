@@ -197,9 +197,7 @@ def mutated() -> st.SearchStrategy[bytes]:
             *(b"", b"\\u00", b"null", b"NaN", b"true", b"1e999", b"1e308", b'"open":', b"\xf0\x9f\x98\x80"),
         ]
     )
-    spans = st.tuples(
-        st.integers(0, len(TEXT)), st.integers(0, 6), st.lists(pieces, max_size=3).map(b"".join)
-    )
+    spans = st.tuples(st.integers(0, len(TEXT)), st.integers(0, 6), st.lists(pieces, max_size=3).map(b"".join))
 
     def apply(changes: list[tuple[int, int, bytes]]) -> bytes:
         member = TEXT.encode()

@@ -25,9 +25,7 @@ def grids(draw):
     length, step = draw(LENGTHS), draw(STEPS)
     length = min(length, (2**64 - 1) // step + 1)
     span = step * max(length - 1, 0)
-    start = draw(
-        st.one_of(st.just(MIN), st.just(MAX - span), st.integers(MIN, MAX - span), st.just(-span // 2))
-    )
+    start = draw(st.one_of(st.just(MIN), st.just(MAX - span), st.integers(MIN, MAX - span), st.just(-span // 2)))
     return range(start, start + step * length, step)
 
 
@@ -55,9 +53,7 @@ def cases(draw):
     if order != "as_is":
         timestamps.sort(reverse=order == "reversed")
     if order == "pages":
-        timestamps = [
-            instant for at in range(0, len(timestamps), 70)[::-1] for instant in timestamps[at : at + 70]
-        ]
+        timestamps = [instant for at in range(0, len(timestamps), 70)[::-1] for instant in timestamps[at : at + 70]]
     return timestamps, grid
 
 

@@ -26,9 +26,7 @@ sum(itertools.repeat(0))
 
 @pytest.mark.parametrize("mode", ["plain", "nonblocking", "closed"])
 def test_a_stuck_process_dies_when_its_lifeline_does(mode):
-    with subprocess.Popen(
-        [sys.executable, "-c", STUCK, mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as child:
+    with subprocess.Popen([sys.executable, "-c", STUCK, mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         try:

@@ -5,6 +5,6 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the `reconciler-engine` command."""
-    from reconciler_engine.cli.app import app  # noqa: PLC0415  the package itself stays cheap to import
+    from reconciler_engine.cli.app import app
 
     app()

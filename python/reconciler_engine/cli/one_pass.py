@@ -80,8 +80,8 @@ def parse_range(from_: str | None, to: str | None) -> Interval | None:
     if from_ is None and to is None:
         return None
     faults: list[str] = []
-    start = _instant("--from", from_, faults)
-    stop = _instant("--to", to, faults)
+    start = parse_instant("--from", from_, faults)
+    stop = parse_instant("--to", to, faults)
     if not faults and start >= stop:
         faults.append(f"--to {to}: lies not after --from {from_}; allowed: a later time")
     if faults:
@@ -89,7 +89,8 @@ def parse_range(from_: str | None, to: str | None) -> Interval | None:
     return Interval(start, stop)
 
 
-def _instant(flag: str, text: str | None, faults: list[str]) -> int:
+def parse_instant(flag: str, text: str | None, faults: list[str]) -> int:
+    """Return the instant (ms UTC) that an ISO 8601 time names; add what is wrong with it to `faults`."""
     allowed = "allowed: an ISO 8601 time from 1970 on, such as 2026-01-31 or 2026-01-31T13:00Z"
     if text is None:
         faults.append(f"{flag} is missing; --from and --to go together")

@@ -91,9 +91,7 @@ def gather(
 def child_environment() -> dict[str, str]:
     """Return this process' environment without what may be secret and without settings: children get a spec."""
     kept = {"RECONCILER_PURE_PYTHON"}
-    return {
-        name: value for name, value in os.environ.items() if name in kept or not name.startswith(_SECRET_PREFIXES)
-    }
+    return {name: value for name, value in os.environ.items() if name in kept or not name.startswith(_SECRET_PREFIXES)}
 
 
 def default_data_dir(*, simulated: bool) -> Path:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any
 
 import trio
 
@@ -15,13 +17,61 @@ from reconciler_engine.errors import ConfigError
 from reconciler_engine.observe import logs
 from reconciler_engine.store.data_directory import DataDirectory
 from reconciler_engine.supervisor.embedded import embedded_server, plan_record
+from reconciler_engine.supervisor.process import ChildMaker
+from reconciler_engine.supervisor.signals import stop_on_signal
+from reconciler_engine.supervisor.simulation import simulated_exchange, simulated_feeder
 from reconciler_engine.supervisor.tree import TreePlan, run_tree
 
+_COMMAND = "reconciler-engine start"
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-_SIMULATION = {
+_SIMULATION: dict[str, Any] = {
     "symbols": ("BTC-USD", "ETH-USD", "SOL-USD", "DOGE-USD"),
     "timeframes": ("1m", "5m", "15m", "1h"),
     # Often enough that a newcomer sees gaps close within a minute.
     "gap_scan_cron": "*/10 * * * * *",
     "full_reconcile_cron": "0 * * * * *",
 }
+
+
+def run_start(flags: dict[str, str], config_file: str | None, *, simulate: bool, log_level: str, as_json: bool) -> None:
+    """Run the engine until a signal ends it.
+
+    Raises:
+        ConfigError: Settings are out of order, with every fault.
+        DataDirectoryBusy: Another engine holds the data directory.
+        RoleFailed: A part of the tree was given up.
+        StoreUnavailable: Redis is not there at the start.
+    """
+    config = load_config(flags, config_file, overrides=_SIMULATION if simulate else None, needs_symbols=True)
+    faults = [] if log_level in _LEVELS else [f"--log-level {log_level!r}: allowed: {', '.join(_LEVELS)}"]
+    if simulate:
+        faults += [
+            f"{name} does not go with --simulate: invented candles stay in a server and a data directory of their own"
+            for name in ("redis_url", "base_url")
+            if name in config.model_fields_set
+        ]
+    if faults:
+        raise ConfigError(faults)
+    style: logs.Style = "json" if as_json or not sys.stderr.isatty() else "human"
+    logs.configure(style, log_level, process="supervisor", simulated=simulate)
+    maker = ChildMaker(child_environment(), style, log_level, simulated=simulate)
+    trio.run(_run, config, maker)
+
+
+async def _run(config: ReconciliationConfig, maker: ChildMaker) -> None:
+    """Lock the data directory, start what is below the tree, run the tree; end in the opposite order."""
+    directory = DataDirectory(config.data_dir or default_data_dir(simulated=maker.simulated))
+    directory.prepare()
+    async with stop_on_signal() as stop, AsyncExitStack() as stack:
+        stack.enter_context(directory.lock(_COMMAND))
+        redis_url = config.redis_url
+        if redis_url is None:
+            record = plan_record(directory, os.getpid(), _COMMAND, simulated=maker.simulated)
+            redis_url = await stack.enter_async_context(embedded_server(directory, record, maker.environment))
+        plan = TreePlan(config, redis_url, owns_server=config.redis_url is None, children=maker)
+        if maker.simulated:
+            now = time.time_ns() // 1_000_000
+            base_url = await stack.enter_async_context(simulated_exchange(maker, now))
+            plan = replace(plan, config=config.model_copy(update={"base_url": base_url}))
+            await stack.enter_async_context(simulated_feeder(maker, plan.config, redis_url, now))
+        await run_tree(plan, stop)

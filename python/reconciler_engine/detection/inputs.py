@@ -36,9 +36,7 @@ def int64_view(name: str, values: object) -> memoryview[int]:
     except TypeError:
         return _from_iterable(name, values)
     except (BufferError, ValueError) as refusal:
-        raise TypeError(
-            f"{name} lends no int64 buffer ({refusal}); convert it with .astype('int64')"
-        ) from None
+        raise TypeError(f"{name} lends no int64 buffer ({refusal}); convert it with .astype('int64')") from None
     return _checked(name, view)
 
 
@@ -56,9 +54,7 @@ def _checked(name: str, view: memoryview) -> memoryview[int]:
     if view.ndim != 1:
         raise TypeError(f"{name} has {view.ndim} dimensions; it must have one: use .ravel()")
     if view.format not in _NATIVE_INT64:
-        raise TypeError(
-            f"{name} is an array of {_described(view)}; it must be int64: convert it with .astype('int64')"
-        )
+        raise TypeError(f"{name} is an array of {_described(view)}; it must be int64: convert it with .astype('int64')")
     if not view.c_contiguous:
         raise TypeError(f"{name} is strided; it must be contiguous: use .copy()")
     return view if view.format == "q" else view.cast("B").cast("q")
@@ -69,9 +65,7 @@ def _described(view: memoryview) -> str:
     letter = view.format[-1:]
     if view.format == "?":
         return "bool"
-    kind = (
-        "float" if letter in "efd" else "int" if letter in "bhilqn" else "uint" if letter in "BHILQN" else ""
-    )
+    kind = "float" if letter in "efd" else "int" if letter in "bhilqn" else "uint" if letter in "BHILQN" else ""
     if not kind or len(view.format) > 2:  # noqa: PLR2004  # byte order and letter
         return f"format {view.format!r}"
     foreign = " in foreign byte order" if view.format[0] in "<>!" and view.itemsize > 1 else ""
@@ -80,18 +74,14 @@ def _described(view: memoryview) -> str:
 
 def _from_iterable(name: str, values: object) -> memoryview[int]:
     if not isinstance(values, Iterable):
-        raise TypeError(
-            f"{name} is {type(values).__name__}; it must be an int64 array or an iterable of int (ms)"
-        )
+        raise TypeError(f"{name} is {type(values).__name__}; it must be an int64 array or an iterable of int (ms)")
     numbers = array("q", (_int64(name, index, value) for index, value in enumerate(values)))
     return memoryview(numbers).toreadonly()
 
 
 def _int64(name: str, index: int, value: object) -> int:
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
-        raise TypeError(
-            f"{name}[{index}] is {type(value).__name__}; it must be int (ms): convert it with int()"
-        )
+        raise TypeError(f"{name}[{index}] is {type(value).__name__}; it must be int (ms): convert it with int()")
     number = operator.index(value)  # type: ignore[arg-type]  # just looked at
     if not INT64_MIN <= number <= INT64_MAX:
         shown = str(number) if number.bit_length() <= 256 else f"a number of {number.bit_length()} bits"  # noqa: PLR2004  # fits a line

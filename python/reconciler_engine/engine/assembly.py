@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from reconciler_engine.coinbase.client import CoinbaseClient
@@ -15,12 +16,15 @@ from reconciler_engine.engine.backfill import Backfill
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.reconcile import Reconciler
 from reconciler_engine.engine.worker import Worker
-from reconciler_engine.limiting.shared import TokenBucket
-from reconciler_engine.limiting.token_bucket import Rate
+from reconciler_engine.limiting.shared import TokenBucket, script_text
+from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.store.candles import CandleStore, Retention
 from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scripts import Script
 from reconciler_engine.store.tasks import TaskQueue
 from reconciler_engine.store.transport import TrioRedis
+
+_TOKEN_BUCKET = Script(script_text(), "token_bucket.lua")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,11 @@ async def open_parts(config: ReconciliationConfig, redis_url: str, *, owns_serve
             store=CandleStore(client, scope),
             queue=TaskQueue(client, scope, consumer_name()),
             clock=SharedClock(client, scope),
-            bucket=TokenBucket(client, scope.key("budget"), Rate(config.batch_size, config.batch_delay_ms)),
+            bucket=TokenBucket(
+                partial(_TOKEN_BUCKET.run, client),
+                scope.key("budget"),
+                Budget(config.batch_size, config.batch_delay_ms),
+            ),
             config=config,
             retention=Retention(config.max_candles, config.ttl, trim=owns_server),
         )

@@ -10,8 +10,8 @@ import trio
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.engine.messages import PageOutcome, PageTask, gaps_of, runs_of
 from reconciler_engine.engine.scan import scan
-from reconciler_engine.errors import RateLimited, SourceError, StoreError, StoreUnavailable
-from reconciler_engine.limiting.shared import TokenBucket
+from reconciler_engine.errors import PermitRefused, RateLimited, SourceError, StoreError, StoreUnavailable
+from reconciler_engine.limiting.shared import Permit, TokenBucket
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
@@ -21,6 +21,7 @@ from reconciler_engine.store.candles import CandleStore
 ATTEMPTS = 4
 """Requests sent for one page before it is left for the next pass."""
 
+_LONGEST_PAUSE_S = 5.0
 _RETRY = Backoff(base_ms=500, cap_ms=5_000)
 
 
@@ -45,8 +46,8 @@ class Backfill:
         self._is_open = is_open
         self._random = random
 
-    async def admit(self, task: PageTask) -> tuple[Gap, ...]:
-        """Return what the cache lacks of a page at this moment, with a permit to ask for it if that is anything.
+    async def admit(self, task: PageTask) -> tuple[tuple[Gap, ...], Permit | None]:
+        """Return what the cache lacks of a page at this moment, and a permit to ask for it if that is anything.
 
         Raises:
             StoreError: The cache could not be read, or no permit could be had.
@@ -59,11 +60,9 @@ class Backfill:
             if found.error is not None:
                 raise found.error
         missing = tuple(gap for found in scans for gap in found.gaps)
-        if missing:
-            await self._bucket.wait_permit()
-        return missing
+        return missing, await self._wait_permit() if missing else None
 
-    async def fill(self, task: PageTask, missing: tuple[Gap, ...]) -> PageOutcome:
+    async def fill(self, task: PageTask, missing: tuple[Gap, ...], permit: Permit) -> PageOutcome:
         """Ask for an admitted page and merge what was missing; retries wait for permits of their own.
 
         An error that is the series' own, such as a key of another type, ends in the outcome.
@@ -77,6 +76,9 @@ class Backfill:
         candles: tuple[Candle, ...] = ()
         error: str | None = None
         while True:
+            # A permit that lay too long is void: requests would bunch.
+            while not permit.is_valid():
+                permit = await self._wait_permit()
             requests += 1
             try:
                 candles = (await self._source.fetch_candles(task.span.series, asked)).candles
@@ -89,13 +91,21 @@ class Backfill:
                 await trio.sleep(_RETRY.delay_ms(requests, self._random.random()) / 1_000)
                 if not await self._is_open(task.run):
                     break
-                await self._bucket.wait_permit()
+                permit = await self._wait_permit()
             else:
                 error = None
                 break
         if candles and not await self._is_open(task.run):
             return page_outcome(task, missing, requests=requests, error="the run ended before the merge")
         return await self._merge(task, missing, candles, requests, error)
+
+    async def _wait_permit(self) -> Permit:
+        """Wait as long as it takes: the exchange may have sent everybody back for minutes."""
+        while True:
+            try:
+                return await self._bucket.wait_permit()
+            except PermitRefused as refused:
+                await trio.sleep(min(refused.wait_ms / 1_000, _LONGEST_PAUSE_S))
 
     async def _merge(
         self, task: PageTask, missing: tuple[Gap, ...], candles: tuple[Candle, ...], requests: int, error: str | None

@@ -51,9 +51,7 @@ class Reconciler:
         self._queue = queue
         self._clock = clock
         self._config = config
-        self._keeping = Keeping(
-            max_candles=retention.max_candles, ttl_s=retention.ttl_s, trim=retention.trim
-        )
+        self._keeping = Keeping(max_candles=retention.max_candles, ttl_s=retention.ttl_s, trim=retention.trim)
 
     async def run_pass(self, request: PassRequest) -> ReconciliationResult:
         """Scan, and where the request says so, repair; return when every page has its outcome.
@@ -141,9 +139,5 @@ class Reconciler:
 
 def plan_pages(tally: Tally) -> list[tuple[Series, Page]]:
     """Return the fewest pages that cover what every series lacks, newest first over all series."""
-    pages = [
-        (series, page)
-        for series, gaps in tally.missing()
-        for page in cover(gaps, series.timeframe.step_ms)
-    ]
+    pages = [(series, page) for series, gaps in tally.missing() for page in cover(gaps, series.timeframe.step_ms)]
     return sorted(pages, key=lambda planned: planned[1].interval.stop, reverse=True)

@@ -13,6 +13,7 @@ from reconciler_engine.engine.backfill import Backfill, page_outcome
 from reconciler_engine.engine.messages import PageOutcome, PageTask, ScanOutcome, ScanTask, gaps_of, task_of
 from reconciler_engine.engine.scan import perform_scan
 from reconciler_engine.errors import StoreError, StoreUnavailable
+from reconciler_engine.limiting.shared import Permit
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.tasks import MAX_DELIVERIES, Delivery, Lane, TaskQueue
@@ -20,7 +21,6 @@ from reconciler_engine.store.tasks import MAX_DELIVERIES, Delivery, Lane, TaskQu
 PAGES_IN_FLIGHT = 16
 """Pages one worker has under way at a time: at 30 requests a second an answer may take half a second."""
 
-_TAKE_WAIT_S = 1.0
 _TOUCH_S = 10.0
 _STORE_AWAY_S = 1.0
 _logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Worker:
         self._store = store
         self._backfill = backfill
         self._held: dict[str, Delivery] = {}
-        self._draining = False
+        self._taking = trio.CancelScope()
         self.tasks_done = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -49,18 +49,21 @@ class Worker:
             nursery.start_soon(self._keep_tasks)
             task_status.started()
             async with trio.open_nursery() as working:
-                working.start_soon(self._do_scans)
-                if self._backfill is not None:
-                    working.start_soon(self._do_pages, self._backfill, working)
+                with self._taking:
+                    async with trio.open_nursery() as taking:
+                        taking.start_soon(self._do_scans)
+                        if self._backfill is not None:
+                            taking.start_soon(self._do_pages, self._backfill, working)
+            await self._hand_back()
             nursery.cancel_scope.cancel()
 
     def drain(self) -> None:
-        """Take no more tasks; `run` returns when those in hand are done, about a second later if there are none."""
-        self._draining = True
+        """Take no more tasks; `run` returns when the pages under way are stored. What waits is handed back."""
+        self._taking.cancel()
 
     async def _do_scans(self) -> None:
         """Do one scan after another: its pipelines are what other clients of the server wait for."""
-        while not self._draining:
+        while True:
             for delivery in await self._take(Lane.SCAN):
                 task = await self._until_stored(self._read, delivery)
                 if isinstance(task, ScanTask):
@@ -69,34 +72,36 @@ class Worker:
     async def _do_pages(self, backfill: Backfill, working: trio.Nursery) -> None:
         """Take a page and its permit, then let it go on its own; the live lane is looked at before each permit."""
         slots = trio.Semaphore(PAGES_IN_FLIGHT, max_value=PAGES_IN_FLIGHT)
-        while not self._draining:
+        while True:
             for delivery in await self._take(Lane.LIVE, Lane.DEEP):
                 task = await self._until_stored(self._read, delivery)
                 if not isinstance(task, PageTask):
                     continue
                 await slots.acquire()
-                admitted = await self._until_stored(self._admit, backfill, delivery, task)
-                if admitted:
-                    working.start_soon(self._fill, backfill, delivery, task, admitted, slots)
-                else:
+                missing, permit = await self._until_stored(self._admit, backfill, delivery, task)
+                if permit is None:
                     slots.release()
+                else:
+                    working.start_soon(self._fill, backfill, delivery, task, missing, permit, slots)
 
     async def _scan(self, delivery: Delivery, task: ScanTask) -> None:
         await self._finish(delivery, task, await perform_scan(self._store, task))
 
-    async def _admit(self, backfill: Backfill, delivery: Delivery, task: PageTask) -> tuple[Gap, ...]:
-        """Return what is to be asked for, a permit in hand; finish the page where there is nothing to ask."""
+    async def _admit(
+        self, backfill: Backfill, delivery: Delivery, task: PageTask
+    ) -> tuple[tuple[Gap, ...], Permit | None]:
+        """Return what is to be asked for and a permit; finish the page where there is nothing to ask."""
         try:
-            missing = await backfill.admit(task)
+            missing, permit = await backfill.admit(task)
         except StoreUnavailable:
             raise
         except StoreError as error:
             gaps = gaps_of(task.gaps, task.span.timeframe.step_ms)
             await self._finish(delivery, task, page_outcome(task, gaps, error=str(error)))
-            return ()
-        if not missing:
+            return (), None
+        if permit is None:
             await self._finish(delivery, task, page_outcome(task, ()))
-        return missing
+        return missing, permit
 
     async def _fill(
         self,
@@ -104,16 +109,17 @@ class Worker:
         delivery: Delivery,
         task: PageTask,
         missing: tuple[Gap, ...],
+        permit: Permit | None,
         slots: trio.Semaphore,
     ) -> None:
         try:
-            while missing:
+            while permit is not None:
                 try:
-                    outcome = await backfill.fill(task, missing)
+                    outcome = await backfill.fill(task, missing, permit)
                 except StoreUnavailable as error:
                     # Asked for again, with a new permit, once Redis is there to take the answer.
                     _logger.warning("page not stored", extra={"task": task.id, "error": str(error)})
-                    missing = await self._until_stored(self._admit, backfill, delivery, task)
+                    missing, permit = await self._until_stored(self._admit, backfill, delivery, task)
                 else:
                     await self._until_stored(self._finish, delivery, task, outcome)
                     return
@@ -121,7 +127,7 @@ class Worker:
             slots.release()
 
     async def _take(self, *lanes: Lane) -> list[Delivery]:
-        found = await self._until_stored(self._queue.take, *lanes, wait_s=_TAKE_WAIT_S)
+        found = await self._until_stored(self._queue.take, *lanes)
         self._held.update((delivery.entry, delivery) for delivery in found)
         return found
 
@@ -141,9 +147,7 @@ class Worker:
             return None
         return task
 
-    async def _finish(
-        self, delivery: Delivery, task: ScanTask | PageTask, outcome: ScanOutcome | PageOutcome
-    ) -> None:
+    async def _finish(self, delivery: Delivery, task: ScanTask | PageTask, outcome: ScanOutcome | PageOutcome) -> None:
         await self._queue.finish(delivery, task.run, task.id, outcome.model_dump_json())
         self._held.pop(delivery.entry, None)
         self.tasks_done += 1
@@ -151,6 +155,13 @@ class Worker:
     async def _drop(self, delivery: Delivery) -> None:
         await self._queue.drop(delivery)
         self._held.pop(delivery.entry, None)
+
+    async def _hand_back(self) -> None:
+        """Hand out again what was taken and not begun; should Redis be away, idle time does it later."""
+        try:
+            await self._queue.redeliver(self._queue.consumer)
+        except StoreError as error:
+            _logger.warning("tasks could not be handed back", extra={"error": str(error)})
 
     async def _keep_tasks(self) -> None:
         """Say of every task in hand that it is being worked on; hand out again what others let lie."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import trio
@@ -55,6 +55,11 @@ class WorkerRole:
     def tasks_done(self) -> int:
         """Tasks finished so far."""
         return self._worker.tasks_done
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """Nothing the parent must know."""
+        return {}
 
     async def _keep_time(self) -> None:
         while True:

@@ -19,7 +19,8 @@ class Gap(NamedTuple):
 
     start: int
     end: int
-    count: int
+    # The field's standard name; nobody counts the items of a gap.
+    count: int  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,9 +92,7 @@ class TaskQueue:
         """Create the streams and their group where they do not exist, from the first task on."""
         for lane in Lane:
             try:
-                await self._client.execute_command(
-                    "XGROUP CREATE", self._stream(lane), GROUP, "0", "MKSTREAM"
-                )
+                await self._client.execute_command("XGROUP CREATE", self._stream(lane), GROUP, "0", "MKSTREAM")
             except StoreError as error:
                 if error.code != "BUSYGROUP":
                     raise
@@ -102,10 +100,7 @@ class TaskQueue:
     async def touch(self, deliveries: Sequence[Delivery]) -> None:
         """Say that these tasks are still being worked on."""
         await self._client.pipe(
-            [
-                ("XCLAIM", self._stream(held.lane), GROUP, self.consumer, 0, held.entry, "JUSTID")
-                for held in deliveries
-            ]
+            [("XCLAIM", self._stream(held.lane), GROUP, self.consumer, 0, held.entry, "JUSTID") for held in deliveries]
         )
 
     async def redeliver(self, consumer: str) -> int:

@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import trio
@@ -39,6 +39,10 @@ class Role(Protocol):
     def tasks_done(self) -> int:
         """Useful things done so far."""
 
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """What the parent must know of it, such as where it listens; fixed once it has started."""
+
 
 RoleRunner = Callable[[dict[str, Any], Callable[[Role], Awaitable[None]]], Awaitable[None]]
 """Opens what a role needs, from the spec's message, and calls back with the role; closes it afterwards."""
@@ -54,7 +58,7 @@ def main() -> None:
     lifeline.hold(0)
     beats = os.dup(1)
     os.dup2(2, 1)
-    logs.configure(spec["log_style"], spec["log_level"], process=spec["name"])
+    logs.configure(spec["log_style"], spec["log_level"], process=spec["name"], simulated=spec["simulated"])
     module, _, function = spec["runner"].partition(":")
     runner: RoleRunner = getattr(importlib.import_module(module), function)
     try:
@@ -87,7 +91,7 @@ async def _drain_when_asked(terminations: Any, role: Role) -> None:
 async def _beat(role: Role, beats: int) -> None:
     while True:
         # A line this short goes into a pipe whole or not at all; a full pipe means a parent that stopped reading.
-        os.write(beats, json.dumps({"done": role.tasks_done}).encode() + b"\n")
+        os.write(beats, json.dumps({"done": role.tasks_done, **role.facts}).encode() + b"\n")
         await trio.sleep(BEAT_S)
 
 

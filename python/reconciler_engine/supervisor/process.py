@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import trio
 
 from reconciler_engine.errors import WorkerError
+from reconciler_engine.observe.logs import Style
 
 READY_TIMEOUT_S = 30.0
 """How long a child may take from its start to its first beat."""
@@ -51,6 +52,34 @@ class ChildSpec:
     message: Mapping[str, object] = field(repr=False)
     environment: Mapping[str, str] = field(repr=False)
     own_session: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChildMaker:
+    """Makes the specs of children that have a role.
+
+    Attributes:
+        environment: Environment of every child: nothing secret, no settings.
+        log_style: How every process writes its log.
+        log_level: Least level shown.
+        simulated: Whether candles are invented; every log line says so.
+    """
+
+    environment: Mapping[str, str] = field(repr=False)
+    log_style: Style
+    log_level: str
+    simulated: bool = False
+
+    def child(self, name: str, runner: str, **message: object) -> ChildSpec:
+        """Return the spec of a child with the role that `runner` (`module:function`) opens."""
+        common = {
+            "name": name,
+            "runner": runner,
+            "log_style": self.log_style,
+            "log_level": self.log_level,
+            "simulated": self.simulated,
+        }
+        return ChildSpec(name, "reconciler_engine.supervisor.child", {**common, **message}, self.environment)
 
 
 class ChildProcess:

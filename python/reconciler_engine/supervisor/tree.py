@@ -1,7 +1,6 @@
-"""The tree: who is started when, and who ends last.
+"""The tree above the cache: workers, then the schedule; ended the other way round.
 
-Server first, then the exchange's simulator where there is one, then workers, then the schedule; ended the other way
-round. The supervisor itself asks the exchange nothing.
+The supervisor itself asks the exchange nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,12 +20,10 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.assembly import Parts, consumer_name, open_parts
 from reconciler_engine.engine.passes import FULL_RECONCILE, make_jobs
 from reconciler_engine.errors import StoreError
-from reconciler_engine.observe.logs import Style
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.store.server import check_server
 from reconciler_engine.supervisor.keeper import Keeper
-from reconciler_engine.supervisor.process import ChildProcess, ChildSpec
-from reconciler_engine.supervisor.signals import stop_on_signal
+from reconciler_engine.supervisor.process import ChildMaker, ChildProcess, ChildSpec
 
 WORKER_STOP_S = 20.0
 """How long a worker may take for the page in hand once it is told to stop."""
@@ -42,44 +39,24 @@ class TreePlan:
         config: The checked settings.
         redis_url: Where the cache is.
         owns_server: Whether that is the embedded server.
-        environment: Environment of the children: nothing secret.
-        log_style: How every process writes its log.
-        log_level: Least level shown.
-        simulated: Whether candles are invented; every log line says so.
+        children: Makes the specs of the children.
     """
 
     config: ReconciliationConfig
     redis_url: str = field(repr=False)
     owns_server: bool
-    environment: Mapping[str, str] = field(repr=False)
-    log_style: Style
-    log_level: str
-    simulated: bool = False
-
-    def child(self, name: str, runner: str, **message: object) -> ChildSpec:
-        """Return the spec of a child with the role that `runner` (`module:function`) opens."""
-        common = {
-            "name": name,
-            "runner": runner,
-            "log_style": self.log_style,
-            "log_level": self.log_level,
-            "simulated": self.simulated,
-        }
-        return ChildSpec(name, "reconciler_engine.supervisor.child", {**common, **message}, self.environment)
+    children: ChildMaker
 
 
-async def run_tree(plan: TreePlan) -> None:
-    """Run workers and schedule until a signal asks to stop; return when everything in hand is done.
+async def run_tree(plan: TreePlan, stop: trio.Event) -> None:
+    """Run workers and schedule until `stop`; return when everything in hand is done.
 
     Raises:
         ConfigError: Redis does not accept the credentials, or is too old.
         RoleFailed: A role was given up.
         StoreUnavailable: Redis is not there at the start.
     """
-    async with (
-        stop_on_signal() as stop,
-        open_parts(plan.config, plan.redis_url, owns_server=plan.owns_server) as parts,
-    ):
+    async with open_parts(plan.config, plan.redis_url, owns_server=plan.owns_server) as parts:
         info = await check_server(parts.client)
         _logger.info("cache", extra={"server": str(info), "address": str(parts.client.address)})
         if info.may_evict:
@@ -108,11 +85,11 @@ async def _workers(plan: TreePlan, parts: Parts) -> AsyncIterator[None]:
     lives = itertools.count(1)
 
     def make_spec() -> ChildSpec:
-        return plan.child(f"worker-{next(lives)}", "reconciler_engine.engine.worker_role:run_worker", **message)
+        return plan.children.child(
+            f"worker-{next(lives)}", "reconciler_engine.engine.worker_role:run_worker", **message
+        )
 
-    keepers = [
-        Keeper(make_spec, Random(), on_death=partial(_redeliver, parts)) for _ in range(plan.config.workers)
-    ]
+    keepers = [Keeper(make_spec, Random(), on_death=partial(_redeliver, parts)) for _ in range(plan.config.workers)]
     async with trio.open_nursery() as nursery:
         async with trio.open_nursery() as starting:
             for keeper in keepers:

@@ -1,0 +1,47 @@
+"""`simulate`: a Coinbase look-alike on loopback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reconciler_engine.cli.exits import reported_errors
+from reconciler_engine.cli.options import Json
+
+
+def simulate(
+    *,
+    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="Port on 127.0.0.1, 0 for a free one.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the invented prices.")] = 1,
+    replay: Annotated[
+        Path | None, typer.Option("--replay", metavar="DIR", help="Serve the candle files there as the truth.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option("--log", metavar="FILE", help="Append a JSON line for each request.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--start", metavar="TIME", help="What its clock shows at first (ISO 8601).")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option("--clock-rate", metavar="X", help="How fast its clock runs; 0 stands still.")
+    ] = None,
+    public_rate: Annotated[
+        float, typer.Option("--public-rate", metavar="N", help="Requests per second and address before it says 429.")
+    ] = 10.0,
+    json: Json = False,
+) -> None:
+    """Serve Coinbase's candle, product and time endpoints on loopback: a stand-in for trials and tests.
+
+    \b
+    Examples:
+      reconciler-engine simulate --port 8099
+      reconciler-engine simulate --replay ./candles --log requests.jsonl
+
+    Prints `listening on http://127.0.0.1:PORT`. All it says is invented, or replayed from files.
+    """
+    from reconciler_engine.cli.exchange import serve
+
+    with reported_errors():
+        serve(port, seed, replay, log, start, rate, public_rate, as_json=json)

@@ -1,0 +1,64 @@
+"""The simulated surroundings of `start --simulate`: an exchange, and a feeder that loses candles."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from random import Random
+
+import trio
+
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.supervisor.keeper import Keeper
+from reconciler_engine.supervisor.process import ChildMaker, ChildSpec
+
+SEED = 1
+_STOP_S = 3.0
+
+
+@asynccontextmanager
+async def simulated_exchange(maker: ChildMaker, now: int) -> AsyncIterator[str]:
+    """Run a simulated exchange on loopback; give its base URL. Started again, it listens at the same port."""
+    port = 0
+
+    def make_spec() -> ChildSpec:
+        runner = "reconciler_engine.simulator.role:run_simulator"
+        return maker.child("exchange", runner, port=port, seed=SEED, start=now, origin=now)
+
+    async with _kept(make_spec) as keeper:
+        facts = {} if keeper.child is None else keeper.child.beats
+        url = str(facts["url"])
+        port = int(url.rpartition(":")[2])
+        yield url
+
+
+@asynccontextmanager
+async def simulated_feeder(
+    maker: ChildMaker, config: ReconciliationConfig, redis_url: str, now: int
+) -> AsyncIterator[None]:
+    """Run a feeder that writes the simulated exchange's candles into the cache, and loses some."""
+    message = {
+        "redis_url": redis_url,
+        "seed": SEED,
+        "start": now,
+        "origin": now,
+        "config": config.model_dump(mode="json"),
+    }
+
+    def make_spec() -> ChildSpec:
+        return maker.child("feeder", "reconciler_engine.engine.feeder_role:run_feeder", **message)
+
+    async with _kept(make_spec):
+        yield
+
+
+@asynccontextmanager
+async def _kept(make_spec: Callable[[], ChildSpec]) -> AsyncIterator[Keeper]:
+    keeper = Keeper(make_spec, Random())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(keeper.run)
+        try:
+            yield keeper
+        finally:
+            with trio.CancelScope(shield=True):
+                await keeper.stop(_STOP_S)
