@@ -96,6 +96,16 @@ class NotAuthorized(SourceError):
         super().__init__(f"exchange refused the credentials: HTTP {status} {reason}")
 
 
+class PermitRefused(ReconcilerError):
+    """The request budget has no slot within the time the caller would wait; the next one is `wait_ms` away."""
+
+    retryable = True
+
+    def __init__(self, wait_ms: int) -> None:
+        self.wait_ms = wait_ms
+        super().__init__(f"request budget: the next permit is {wait_ms} ms away, longer than the wait allowed")
+
+
 class StoreError(ReconcilerError):
     """Redis did not do what was asked of it.
 

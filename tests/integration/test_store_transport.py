@@ -10,7 +10,7 @@ from reconciler_engine.store.server import check_server
 from reconciler_engine.store.transport import TrioRedis
 
 
-async def test_commands_come_back_in_the_shapes_of_redis_py(redis: TrioRedis):
+async def test_commands_come_back_in_the_shapes_of_redis_py(redis: TrioRedis) -> None:
     assert await redis.set("k", "v") is True
     assert await redis.get("k") == b"v"
     assert await redis.zadd("z", {"a": 1, "b": 2.5}) == 2
@@ -24,7 +24,7 @@ async def test_commands_come_back_in_the_shapes_of_redis_py(redis: TrioRedis):
     assert claimed[1] == [(entry, {b"f": b"v"})]
 
 
-async def test_an_error_reply_keeps_its_word_and_redis_pys_exception(redis: TrioRedis):
+async def test_an_error_reply_keeps_its_word_and_redis_pys_exception(redis: TrioRedis) -> None:
     await redis.set("k", "v")
     with pytest.raises(StoreRefused, match="WRONGTYPE") as caught:
         await redis.zadd("k", {"a": 1})
@@ -32,14 +32,14 @@ async def test_an_error_reply_keeps_its_word_and_redis_pys_exception(redis: Trio
     assert isinstance(caught.value.__cause__, ResponseError)
 
 
-async def test_pipe_gives_raw_replies_and_errors_in_place(redis: TrioRedis):
+async def test_pipe_gives_raw_replies_and_errors_in_place(redis: TrioRedis) -> None:
     replies = await redis.pipe([("SET", "k", 1), ("ZCARD", "k"), ("GET", "k"), ("GET", "none")])
     assert replies[0] == b"OK"
     assert isinstance(replies[1], StoreRefused)
     assert replies[2:] == [b"1", None]
 
 
-async def test_check_server_says_what_it_is(redis: TrioRedis):
+async def test_check_server_says_what_it_is(redis: TrioRedis) -> None:
     info = await check_server(redis)
     assert info.compatible >= (6, 2, 0)
     assert info.maxmemory_policy == "noeviction"
