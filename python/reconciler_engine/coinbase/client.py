@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import httpx
 import trio
@@ -124,18 +126,39 @@ class CoinbaseClient:
                         raise refusal(answer.status_code, answer.headers, body, self._now())
                     return parse(body)
                 except BadResponse:
-                    # Where one answer was wrong, bytes of it may be left that would pass for the next one.
-                    await answer.extensions["network_stream"].aclose()
+                    _spoil(answer)
                     raise
         raise SourceUnavailable(f"no complete answer within {self._request_timeout_s:g} s")
 
 
 async def _read(answer: httpx.Response) -> bytes:
     body = BoundedBody(answer.headers.get("content-encoding", ""), _PAGE_LIMIT_BYTES)
-    # Raw, since httpx would decompress without a bound.
-    async for chunk in answer.aiter_raw():
-        body.feed(chunk)
+    # Not by aiter_bytes, which decompresses without a bound, nor by aiter_raw, which hands the connection on to the
+    # next request before this answer is judged.
+    refused: BadResponse | None = None
+    with trio.CancelScope() as reading:
+        async for chunk in cast("httpx.AsyncByteStream", answer.stream):
+            try:
+                if refused is None:
+                    body.feed(chunk)
+            except BadResponse as error:
+                # Leaving the loop would abandon the generators that httpx is made of; cancelled, they end in order.
+                refused = error
+                reading.cancel()
+    if refused is not None:
+        raise refused
     return body.finish()
+
+
+def _spoil(answer: httpx.Response) -> None:
+    """Make the answer's connection useless: bytes of a wrong answer may be left that would pass for the next one.
+
+    httpx finds it at its end when it looks for a connection, and closes it.
+    """
+    connection = answer.extensions["network_stream"].get_extra_info("socket")
+    # It has ended already, by either side.
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _http(
