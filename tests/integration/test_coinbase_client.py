@@ -297,6 +297,28 @@ async def test_a_kept_connection_closed_on_the_next_request_is_an_error_and_no_s
         await fetch(client)
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("apart", [False, True])
+async def test_an_answer_nobody_asked_for_is_never_taken_for_the_next(chunked: bool, apart: bool) -> None:
+    other = json.dumps({"candles": [{**ROW, "volume": "666"}]}).encode()
+    twice = [answer(), answer(other)]
+    if chunked:
+        framed = [b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) for body in (GOOD, other)]
+        twice = [unmeasured(body, "Transfer-Encoding: chunked") for body in framed]
+    sent = trio.Event()
+
+    async def tell(_: trio.SocketStream) -> None:
+        sent.set()
+
+    script: list[Step] = [*(twice if apart else [b"".join(twice)]), tell]
+    async with exchange(script, [answer()], connections=1) as (client, server):
+        volumes = [(await fetch(client)).candles[0].volume]
+        await sent.wait()
+        volumes += [(await fetch(client)).candles[0].volume for _ in range(2)]
+    assert volumes == [9.8, 9.8, 9.8]
+    assert (len(server.heads), server.connections) == (3, 2)
+
+
 async def test_nothing_is_cached_and_cookies_are_not_kept() -> None:
     kept = ["Cache-Control: public, max-age=14400", "ETag: x", "Set-Cookie: __cf_bm=1; Path=/", "Age: 5"]
     async with exchange([answer(GOOD, "200 OK", *kept)]) as (client, server):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import socket
 import ssl
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
@@ -20,6 +18,7 @@ import trio
 from reconciler_engine.coinbase.base_url import COINBASE, BaseUrl
 from reconciler_engine.coinbase.body import ACCEPT_ENCODING, BoundedBody
 from reconciler_engine.coinbase.candles import CandlePage, parse_candles
+from reconciler_engine.coinbase.connection import WatchedStream, WatchedTransport
 from reconciler_engine.coinbase.refusals import refusal
 from reconciler_engine.coinbase.transport import mapped
 from reconciler_engine.coinbase.wire import TIME_PATH, candles_path, candles_query, parse_time
@@ -29,8 +28,6 @@ from reconciler_engine.market.series import Series
 
 # 351 rows of six fields, each of 40 digits, stay below 200 kB.
 _PAGE_LIMIT_BYTES = 1_000_000
-# Outlives the pauses of a running pass; the CDN's own limit is longer.
-_KEEPALIVE_S = 30.0
 
 _Answer = TypeVar("_Answer")
 
@@ -126,7 +123,8 @@ class CoinbaseClient:
                         raise refusal(answer.status_code, answer.headers, body, self._now())
                     return parse(body)
                 except BadResponse:
-                    _spoil(answer)
+                    # Bytes of a wrong answer may be left that would pass for the next one.
+                    cast("WatchedStream", answer.extensions["network_stream"]).spoil()
                     raise
         raise SourceUnavailable(f"no complete answer within {self._request_timeout_s:g} s")
 
@@ -150,17 +148,6 @@ async def _read(answer: httpx.Response) -> bytes:
     return body.finish()
 
 
-def _spoil(answer: httpx.Response) -> None:
-    """Make the answer's connection useless: bytes of a wrong answer may be left that would pass for the next one.
-
-    httpx finds it at its end when it looks for a connection, and closes it.
-    """
-    connection = answer.extensions["network_stream"].get_extra_info("socket")
-    # It has ended already, by either side.
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
-
-
 def _http(
     base: BaseUrl, silence_timeout_s: float, connections: int, ssl_context: ssl.SSLContext | None
 ) -> httpx.AsyncClient:
@@ -168,18 +155,14 @@ def _http(
     logger = logging.getLogger("httpx")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.WARNING)
-    if ssl_context is None and base.scheme == "http":
-        # Never used; spares loading the authorities. It trusts nobody.
-        ssl_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ssl_context is None:
+        # Over plain http it is never used: one that trusts nobody spares loading the authorities.
+        plain = base.scheme == "http"
+        ssl_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else httpx.create_ssl_context(trust_env=False)
     return httpx.AsyncClient(
         base_url=str(base),
         timeout=httpx.Timeout(silence_timeout_s),
-        limits=httpx.Limits(
-            max_connections=connections,
-            max_keepalive_connections=connections,
-            keepalive_expiry=_KEEPALIVE_S,
-        ),
-        verify=True if ssl_context is None else ssl_context,
+        transport=WatchedTransport(ssl_context, connections),
         trust_env=False,
         follow_redirects=False,
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
