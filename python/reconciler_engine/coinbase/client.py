@@ -10,7 +10,7 @@ from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import httpx
 import trio
@@ -18,6 +18,7 @@ import trio
 from reconciler_engine.coinbase.base_url import COINBASE, BaseUrl
 from reconciler_engine.coinbase.body import ACCEPT_ENCODING, BoundedBody
 from reconciler_engine.coinbase.candles import CandlePage, parse_candles
+from reconciler_engine.coinbase.connection import WatchedStream, WatchedTransport
 from reconciler_engine.coinbase.refusals import refusal
 from reconciler_engine.coinbase.transport import mapped
 from reconciler_engine.coinbase.wire import TIME_PATH, candles_path, candles_query, parse_time
@@ -27,8 +28,6 @@ from reconciler_engine.market.series import Series
 
 # 351 rows of six fields, each of 40 digits, stay below 200 kB.
 _PAGE_LIMIT_BYTES = 1_000_000
-# Outlives the pauses of a running pass; the CDN's own limit is longer.
-_KEEPALIVE_S = 30.0
 
 _Answer = TypeVar("_Answer")
 
@@ -124,17 +123,28 @@ class CoinbaseClient:
                         raise refusal(answer.status_code, answer.headers, body, self._now())
                     return parse(body)
                 except BadResponse:
-                    # Where one answer was wrong, bytes of it may be left that would pass for the next one.
-                    await answer.extensions["network_stream"].aclose()
+                    # Bytes of a wrong answer may be left that would pass for the next one.
+                    cast("WatchedStream", answer.extensions["network_stream"]).spoil()
                     raise
         raise SourceUnavailable(f"no complete answer within {self._request_timeout_s:g} s")
 
 
 async def _read(answer: httpx.Response) -> bytes:
     body = BoundedBody(answer.headers.get("content-encoding", ""), _PAGE_LIMIT_BYTES)
-    # Raw, since httpx would decompress without a bound.
-    async for chunk in answer.aiter_raw():
-        body.feed(chunk)
+    # Not by aiter_bytes, which decompresses without a bound, nor by aiter_raw, which hands the connection on to the
+    # next request before this answer is judged.
+    refused: BadResponse | None = None
+    with trio.CancelScope() as reading:
+        async for chunk in cast("httpx.AsyncByteStream", answer.stream):
+            try:
+                if refused is None:
+                    body.feed(chunk)
+            except BadResponse as error:
+                # Leaving the loop would abandon the generators that httpx is made of; cancelled, they end in order.
+                refused = error
+                reading.cancel()
+    if refused is not None:
+        raise refused
     return body.finish()
 
 
@@ -145,18 +155,14 @@ def _http(
     logger = logging.getLogger("httpx")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.WARNING)
-    if ssl_context is None and base.scheme == "http":
-        # Never used; spares loading the authorities. It trusts nobody.
-        ssl_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ssl_context is None:
+        # Over plain http it is never used: one that trusts nobody spares loading the authorities.
+        plain = base.scheme == "http"
+        ssl_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else httpx.create_ssl_context(trust_env=False)
     return httpx.AsyncClient(
         base_url=str(base),
         timeout=httpx.Timeout(silence_timeout_s),
-        limits=httpx.Limits(
-            max_connections=connections,
-            max_keepalive_connections=connections,
-            keepalive_expiry=_KEEPALIVE_S,
-        ),
-        verify=True if ssl_context is None else ssl_context,
+        transport=WatchedTransport(ssl_context, connections),
         trust_env=False,
         follow_redirects=False,
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),

@@ -60,5 +60,6 @@ def _root(error: Exception) -> str:
             # SSLError's own text repeats its source file's line.
             detail = getattr(cause, "verify_message", "") or (cause.reason if isinstance(cause, SSLError) else None)
             said = excerpt(f"{type(cause).__name__}: {detail or cause.strerror or cause}")
-        cause = cause.__cause__ or cause.__context__
+        # Of several attempts, such as one an address, the first stands for all.
+        cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__ or cause.__context__
     return said or type(error).__name__
