@@ -22,7 +22,10 @@ _CONNECTIONS_LIMIT = 256
 _IDLE_S = 75.0
 _REQUEST_S = 20.0
 _SEND_S = 30.0
-_CHUNK = 64 * 1024
+_LINGER_S = 2.0
+_LINGER_READS = 64
+# The head's limit is looked at between chunks: a small one keeps it sharp.
+_CHUNK = 4 * 1024
 
 
 async def serve_exchange(
@@ -184,5 +187,10 @@ async def _refuse(connection: h11.Connection, stream: trio.SocketStream, status:
         return
     headers = [("connection", "close"), ("content-length", "0")]
     data = connection.send(h11.Response(status_code=status, headers=headers)) or b""
-    with trio.move_on_after(_SEND_S):
+    with trio.move_on_after(_LINGER_S):
         await stream.send_all(data + (connection.send(h11.EndOfMessage()) or b""))
+        # Closing on unread bytes resets the connection, and the refusal with it.
+        await stream.send_eof()
+        for _ in range(_LINGER_READS):
+            if not await stream.receive_some(_CHUNK):
+                break
