@@ -6,6 +6,7 @@ import json
 import random
 
 import pytest
+import redis as redis_py
 import trio
 
 from reconciler_engine.market.candle import Candle
@@ -161,8 +162,6 @@ async def test_merge_and_the_life_of_a_key(redis, store, before_ms, ttl_s, after
 
 
 async def test_each_repaired_range_is_announced_once(redis, redis_url, store):
-    import redis as redis_py
-
     await put(redis, candle(2))
     with redis_py.Redis.from_url(redis_url) as plain, plain.pubsub() as listener:
         listener.subscribe(SCOPE.repaired_channel(BTC))

@@ -45,7 +45,7 @@ async def test_live_pages_go_before_deep_ones(queue):
     assert [one.body for one in await take(queue, Lane.LIVE, Lane.DEEP)] == [b"deep"]
 
 
-async def test_waiting_ends_with_the_last_task(redis, queue):
+async def test_waiting_ends_with_the_last_task(queue):
     run = await queue.open_run("job", 0)
     await queue.enqueue(run, Lane.SCAN, [("a", "a"), ("b", "b")])
     ended = []

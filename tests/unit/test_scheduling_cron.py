@@ -111,7 +111,7 @@ def test_nicknames_in_any_case(nickname, meaning):
         ("*5 * * * *", "minute", "*5", 1, "'*5' is not a value"),
         ("5x * * * *", "minute", "5x", 1, "'5x' is not a value"),
         ("+5 * * * *", "minute", "+5", 1, "'+5' is not a value"),
-        ("٥ * * * *", "minute", "٥", 1, "is not a value"),
+        ("\u0665 * * * *", "minute", "\u0665", 1, "is not a value"),
         ("1.5 * * * *", "minute", "1.5", 1, "is not a value"),
         ("9999999999999999999999 * * * *", "minute", "9" * 22, 1, "out of range"),
         ("0/15 * * * *", "minute", "0/15", 1, "a step needs a range; write '*/15' or '0-59/15'"),

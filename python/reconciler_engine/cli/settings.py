@@ -74,9 +74,11 @@ def gather(
             values[setting.name] = environment[setting.variable]
             origins[setting.name] = setting.variable
     known = {setting.variable for setting in SETTINGS.values()} | _SWITCHES
-    for name in sorted(environment):
-        if name.startswith("RECONCILER_") and name not in known:
-            faults.append(f"{name}: unknown setting in the environment; allowed: {', '.join(sorted(known))}")
+    faults.extend(
+        f"{name}: unknown setting in the environment; allowed: {', '.join(sorted(known))}"
+        for name in sorted(environment)
+        if name.startswith("RECONCILER_") and name not in known
+    )
     for name, value in flags.items():
         values[name] = value
         origins[name] = SETTINGS[name].flag
