@@ -1,0 +1,161 @@
+"""The product's own processes, as a user starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+COMMAND = Path(sys.executable).parent / "reconciler-engine"
+PATIENCE_S = 30.0
+"""Bound of every wait for a process; reached only when something is broken."""
+
+
+def clean_environment(**settings: str) -> dict[str, str]:
+    """This environment without settings of the machine, and with these."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RECONCILER_", "COINBASE_"))}
+    return {**kept, **settings}
+
+
+@dataclass
+class Running:
+    """A process whose lines can be waited for."""
+
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+    _fresh: queue.Queue[str | None] = field(default_factory=queue.Queue)
+
+    @classmethod
+    def start(cls, *arguments: str, output: str = "stderr", environment: Mapping[str, str]) -> Running:
+        pipes = {"stdout": subprocess.DEVNULL, "stderr": None, output: subprocess.PIPE}
+        process = subprocess.Popen([COMMAND, *arguments], text=True, env=dict(environment), **pipes)
+        running = cls(process)
+        threading.Thread(target=running._read, args=(getattr(process, output),), daemon=True).start()
+        return running
+
+    def _read(self, stream) -> None:
+        with stream:
+            for line in stream:
+                self._fresh.put(line)
+        self._fresh.put(None)
+
+    def wait_line(self, wanted: Callable[[str], bool]) -> str:
+        """The first line that is wanted and was not given before; events of several processes come in any order."""
+        position = 0
+        while True:
+            while position < len(self.lines):
+                if wanted(self.lines[position]):
+                    return self.lines.pop(position)
+                position += 1
+            try:
+                line = self._fresh.get(timeout=PATIENCE_S)
+            except queue.Empty:
+                raise AssertionError(f"never said it:\n{''.join(self.lines)}") from None
+            if line is None:
+                raise AssertionError(f"ended with {self.process.wait()} and never said it:\n{''.join(self.lines)}")
+            self.lines.append(line)
+
+    def wait_event(self, event: str, **fields: object) -> dict:
+        """The next log event of that name with those fields."""
+
+        def is_it(line: str) -> bool:
+            said = json.loads(line) if line.startswith("{") else {}
+            return said.get("event") == event and all(said.get(name) == value for name, value in fields.items())
+
+        return json.loads(self.wait_line(is_it))
+
+    def stop(self) -> int:
+        """End it as an operator does; return its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_S)
+
+
+@pytest.fixture
+def start_process() -> Iterator[Callable[..., Running]]:
+    """Start processes that are gone when the test ends."""
+    started: list[Running] = []
+
+    def start(*arguments: str, output: str = "stderr", environment: Mapping[str, str] | None = None) -> Running:
+        running = Running.start(*arguments, output=output, environment=environment or clean_environment())
+        started.append(running)
+        return running
+
+    yield start
+    for running in started:
+        if running.process.poll() is None:
+            running.process.terminate()
+            try:
+                running.process.wait(30)
+            except subprocess.TimeoutExpired:
+                running.process.kill()
+                running.process.wait()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict:
+        return json.loads(self.out)
+
+    @property
+    def json_lines(self) -> list[dict]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@pytest.fixture
+def run_command() -> Callable[..., Outcome]:
+    """Run a command to its end."""
+
+    def run(*arguments: object, **settings: str) -> Outcome:
+        done = subprocess.run(
+            [COMMAND, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=clean_environment(**settings),
+            timeout=PATIENCE_S,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A simulated exchange in a process of its own."""
+
+    url: str
+    log: Path
+
+    def requests(self) -> list[dict]:
+        """What it was asked for candles so far."""
+        asked = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [request for request in asked if request["path"].endswith("/candles")]
+
+
+@pytest.fixture
+def start_exchange(start_process, tmp_path) -> Callable[..., Exchange]:
+    """Start a simulated exchange with these flags."""
+
+    def start(*arguments: object) -> Exchange:
+        log = tmp_path / "requests.jsonl"
+        running = start_process("simulate", "--log", str(log), *map(str, arguments), output="stdout")
+        line = running.wait_line(lambda text: text.startswith("listening on "))
+        return Exchange(line.removeprefix("listening on ").strip(), log)
+
+    return start

@@ -1,0 +1,98 @@
+"""The house's arrows point one way, and foreign libraries stay in their rooms."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "python" / "reconciler_engine"
+
+FLOORS = [
+    {"errors"},
+    {"market"},
+    {"detection", "planning", "limiting", "scheduling", "simulator"},
+    {"coinbase"},
+    {"config", "observe"},
+    {"store"},
+    {"engine"},
+    {"supervisor"},
+    {"cli"},
+]
+"""Rooms from the ground up; a room imports from its own floor's room and from lower floors only."""
+
+HOMES = {
+    "redis": {"store"},
+    "hiredis": {"store"},
+    "httpx": {"coinbase"},
+    "httpcore": {"coinbase"},
+    "jwt": {"coinbase", "simulator"},
+    "cryptography": {"coinbase", "simulator"},
+    "h11": {"coinbase", "simulator"},
+    "typer": {"cli"},
+    "subprocess": {"supervisor"},
+    "multiprocessing": set(),
+    "asyncio": set(),
+    "requests": set(),
+}
+"""Who may import what; what is not named is free."""
+
+
+def imports() -> list[tuple[str, str, str]]:
+    """(file, its room, module it imports) for every import in the package."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        relative = path.relative_to(PACKAGE)
+        room = relative.parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found += [(str(relative), room, alias.name) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{relative} imports relatively"
+                found.append((str(relative), room, str(node.module)))
+    return found
+
+
+def floor_of(room: str) -> int:
+    return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def test_every_arrow_points_down():
+    upward = []
+    for file, room, module in imports():
+        parts = module.split(".")
+        if parts[0] != "reconciler_engine" or room == "__init__" or len(parts) < 2 or parts[1] == "_native":
+            continue
+        target = parts[1]
+        if target != room and floor_of(target) >= floor_of(room):
+            upward.append(f"{file}: {room} -> {target}")
+    assert upward == []
+
+
+def test_foreign_libraries_stay_in_their_rooms():
+    strays = [
+        f"{file} imports {module}"
+        for file, room, module in imports()
+        if room not in HOMES.get(module.split(".")[0], {room})
+    ]
+    assert strays == []
+
+
+@pytest.mark.parametrize("word", ["environ", "getenv"])
+def test_only_the_command_line_reads_the_environment(word):
+    switches = {"detection/implementation.py"}
+    readers = [
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if any(isinstance(node, ast.Attribute) and node.attr == word for node in ast.walk(ast.parse(path.read_text())))
+    ]
+    assert [path for path in readers if not path.startswith("cli/") and path not in switches] == []
+
+
+def test_the_top_level_holds_what_was_asked_for():
+    top = {path.name for path in PACKAGE.parents[1].iterdir() if not path.name.startswith(".")}
+    built = {"target", "dist"}
+    assert top - built == {
+        "Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "benches", "pyproject.toml", "python", "rust", "tests",
+    }  # fmt: skip
