@@ -77,7 +77,8 @@ class TrioRedis(AsyncCoreCommands):
         """Make a client of the server at `url` (see `Address.parse`); connects on first use.
 
         Raises:
-            ValueError: The URL or a number is not allowed; the message never holds the password.
+            ValueError: The URL or a number is not allowed, or a certificate file cannot be used; the message never
+                holds the password.
         """
         address = Address.parse(url)
         return cls(address, timeout_s=timeout_s, max_connections=max_connections, max_blocking=max_blocking)
