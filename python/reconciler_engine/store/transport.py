@@ -16,6 +16,7 @@ from reconciler_engine.store.pool import Pool
 from reconciler_engine.store.redis_py import (
     EMPTY_RESPONSE,
     ENCODER,
+    NO_EVENTS,
     RESPONSE_CALLBACKS,
     AsyncCoreCommands,
     Encoder,
@@ -47,6 +48,7 @@ class TrioRedis(AsyncCoreCommands):
 
     # redis-py's overloads choose awaitable results by this mark.
     _is_async_client: Literal[True] = True
+    _event_dispatcher = NO_EVENTS
 
     def __init__(
         self,
