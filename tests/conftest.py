@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,20 +61,57 @@ async def _run_with_clients(
         await body(**arguments)
 
 
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPlan]:
-    """One real server for the session, as the product starts it: private unix socket, AOF on."""
-    data_directory = tmp_path_factory.mktemp("redis")
-    plan = ServerPlan(find_binary(), data_directory, socket_path(socket_directory(data_directory, [Path("/tmp")])))
-    server = subprocess.Popen(plan.arguments())
+class OwnServer:
+    """A real server that a test may kill, stop and start again over the same data."""
+
+    def __init__(self, plan: ServerPlan) -> None:
+        self.plan = plan
+        self.url = plan.url
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *options: str) -> None:
+        """Start it; `wait_serving` says when it serves."""
+        self._process = subprocess.Popen((*self.plan.arguments(), *options))
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it with SIGKILL, and wait until it is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@contextmanager
+def _own_server(data_directory: Path) -> Iterator[OwnServer]:
+    plan = ServerPlan(find_binary(), data_directory, socket_path(socket_directory(data_directory)))
+    server = OwnServer(plan)
+    server.start()
     try:
-        trio.run(_wait_serving, plan.url)
-        yield plan
+        trio.run(_wait_serving, server.url)
+        yield server
     finally:
         server.kill()
-        server.wait()
         plan.socket.unlink(missing_ok=True)
         plan.socket.parent.rmdir()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
+    """One real server for the session, started as the product starts it: private unix socket, AOF on."""
+    with _own_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[OwnServer]:
+    """A real server for one test alone, which may kill it."""
+    with _own_server(tmp_path) as server:
+        yield server
 
 
 async def _wait_serving(url: str) -> None:
@@ -82,7 +120,7 @@ async def _wait_serving(url: str) -> None:
 
 
 @pytest.fixture
-def redis_url(redis_server: ServerPlan) -> str:
+def redis_url(redis_server: OwnServer) -> str:
     """URL of a real server that holds no keys and knows no scripts."""
     with redis_py.Redis.from_url(redis_server.url) as client:
         client.flushall()

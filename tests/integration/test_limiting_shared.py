@@ -26,9 +26,8 @@ async def test_several_clients_share_one_budget(redis_url: str) -> None:
 
     async def spend(bucket: TokenBucket, count: int) -> None:
         for _ in range(count):
-            permit = await bucket.wait_permit()
-            if permit.is_valid():
-                instants.append(trio.current_time())
+            await bucket.wait_permit()
+            instants.append(trio.current_time())
 
     with trio.fail_after(20):
         async with TrioRedis.from_url(redis_url) as one, TrioRedis.from_url(redis_url) as two:
@@ -37,7 +36,8 @@ async def test_several_clients_share_one_budget(redis_url: str) -> None:
                     for _ in range(3):
                         nursery.start_soon(spend, bucket_of(client), 10)
             statistics = await bucket_of(one).statistics()
-    assert statistics.granted == len(instants) >= 60
+    assert len(instants) == 60
+    assert statistics.granted >= 60
     for window_s in (0.01, 0.05, 0.2):
         most = max(sum(first <= instant < first + window_s for instant in instants) for first in instants)
         assert most <= BUDGET.burst + BUDGET.rate_per_s * window_s + 1
@@ -47,7 +47,7 @@ async def test_a_flushed_server_starts_the_budget_empty(redis: TrioRedis) -> Non
     slow = bucket_of(redis, Budget(burst=5, period_ms=5000))
     with pytest.raises(PermitRefused) as caught:
         await slow.wait_permit(max_wait_s=0.1)
-    assert 900 < caught.value.wait_ms <= 1000
+    assert caught.value.wait_ms == 1000
     await redis.flushall()
     await redis.script_flush()
     with pytest.raises(PermitRefused) as caught:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from hypothesis import example, given, settings
@@ -33,7 +35,7 @@ phases = st.lists(
         st.builds(
             Phase,
             event=st.sampled_from(["none", "none", "none", "lose", "push", "clock back"]),
-            event_us=st.sampled_from([1_000, 200_000, 1_000_000, 60_000_000]),
+            event_us=st.sampled_from([1_009, 200_003, 1_000_003, 60_000_011]),
             crowd=st.integers(0, 20),
             cancelled=st.integers(0, 3),
             late_share=st.sampled_from([0.0, 0.0, 0.5, 1.0, 1.0, 1.3]),
@@ -54,10 +56,13 @@ class Play:
     bucket: Bucket | None = None
     uses: list[int] = field(default_factory=list)
     waiters: list[tuple[int, int, Reservation]] = field(default_factory=list)
+    order: Iterator[int] = field(default_factory=itertools.count)
 
     def run(self, phase: Phase) -> None:
         match phase.event:
             case "lose":
+                # A bucket's name is its first microsecond: no server is lost and back within one.
+                self.real += 1
                 self.bucket = None
             case "push":
                 self.bucket = push_back(self.bucket, self.now, self.budget.paces, phase.event_us)
@@ -72,7 +77,7 @@ class Play:
                 # The user gave it up if it came too late; see Permit.is_valid.
                 self.uses.extend([self.real + late_us] * (late_us <= self.budget.lateness_us))
             else:
-                heapq.heappush(self.waiters, (self.real + answer.wait_us + late_us, len(self.waiters), answer))
+                heapq.heappush(self.waiters, (self.real + answer.wait_us + late_us, next(self.order), answer))
 
     def wait(self, duration_us: int) -> None:
         end = self.real + duration_us

@@ -105,7 +105,7 @@ class Bucket:
     has passed it; so a step back neither locks the bucket nor frees its permits.
 
     Attributes:
-        born: When the bucket was last started empty. A reservation made before is void.
+        born: When the bucket was last started empty, which names it: a reservation made in another one is void.
         seen: The latest instant anybody asked.
         offset: What the bucket's clock is ahead of the server's.
         until: No permit has a slot before this: the exchange asked for a pause.

@@ -22,6 +22,9 @@ MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
 
 _NOT_ENOUGH: Final = object()
 
+# What a link raises when the other end is gone, or closed by another task.
+_BROKEN: Final = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+
 Command = Sequence[str | int | float | bytes]
 
 
@@ -61,7 +64,7 @@ class Connection:
 
     def is_fresh(self) -> bool:
         """Whether the server still holds the other end and owes nothing: asked before a command is sent."""
-        return self._link.is_quiet()
+        return not self._reader.has_data() and self._link.is_quiet()
 
     def close(self) -> None:
         """Close at once; harmless when closed already."""
@@ -78,9 +81,24 @@ class Connection:
         """
         try:
             await self._link.send(payload)
+        except _BROKEN as error:
+            raise await self._last_words() or self._broken(error) from error
+        try:
             return await self._read(replies)
-        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise StoreUnavailable(f"connection to {self._address} broke: {_reason(error)}") from error
+        except _BROKEN as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: BaseException) -> StoreUnavailable:
+        return StoreUnavailable(f"connection to {self._address} broke: {_reason(error)}")
+
+    async def _last_words(self) -> StoreUnavailable | None:
+        """Return why the server hung up before it was asked, if it said so: beyond maxclients it does."""
+        try:
+            self._reader.feed(await self._link.receive())
+            words = self._reader.gets()
+        except (*_BROKEN, StoreError):
+            return None
+        return words if isinstance(words, StoreUnavailable) else None
 
     async def _read(self, replies: int) -> list[Any]:
         gets = self._reader.gets
@@ -99,8 +117,8 @@ class Connection:
                 return answers
             data = await self._link.receive()
             if not data:
-                if answers and isinstance(answers[0], StoreError):
-                    # The server said why before it closed, as it does beyond maxclients.
+                if answers and isinstance(answers[0], StoreUnavailable):
+                    # It said why before it hung up.
                     raise answers[0]
                 raise StoreUnavailable(f"{self._address} closed the connection")
             received += len(data)
@@ -109,7 +127,7 @@ class Connection:
             self._reader.feed(data)
 
 
-async def open_connection(address: Address) -> Connection:
+async def open_connection(address: Address, tls: ssl.SSLContext | None) -> Connection:
     """Connect, log in, choose the database. Nothing stays open when this raises or is cancelled.
 
     Raises:
@@ -119,7 +137,7 @@ async def open_connection(address: Address) -> Connection:
         StoreError: The certificate was refused, or the peer is no Redis.
     """
     try:
-        link = await open_link(address)
+        link = await open_link(address, tls)
     except ssl.SSLError as error:
         raise StoreError(f"TLS with {address} failed: {error}") from error
     except trio.BrokenResourceError as error:

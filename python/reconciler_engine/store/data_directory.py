@@ -93,6 +93,8 @@ class DataDirectory:
                 yield
             finally:
                 os.ftruncate(descriptor, 0)
+                # Said aloud: a child between its fork and its exec still has a copy of the descriptor.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
             os.close(descriptor)
 

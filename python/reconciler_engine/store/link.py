@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 from typing import Final, Protocol
 
 import trio
@@ -109,25 +110,23 @@ class TlsLink:
         self._socket.close()
 
 
-async def open_link(address: Address) -> Link:
-    """Connect to `address`, TLS handshake included.
+async def open_link(address: Address, tls: ssl.SSLContext | None) -> Link:
+    """Connect to `address`, and over TLS if there is a context for it, its handshake included.
 
     Nothing stays open when this raises or is cancelled.
 
     Raises:
         OSError: No connection came about, or the certificate was refused (ssl.SSLError).
         trio.BrokenResourceError: The TLS handshake failed.
-        ValueError: A certificate file cannot be used.
     """
     if address.path is not None:
         return PlainLink(await trio.open_unix_socket(address.path))
-    context = None if address.tls is None else address.tls.context()
     stream = await trio.open_tcp_stream(address.host, address.port)
     _keep_alive(stream)
-    if context is None:
+    if tls is None:
         return PlainLink(stream)
     # https_compatible: a server may close without a TLS goodbye.
-    secure = trio.SSLStream(stream, context, server_hostname=address.host, https_compatible=True)
+    secure = trio.SSLStream(stream, tls, server_hostname=address.host, https_compatible=True)
     try:
         await secure.do_handshake()
     except BaseException:

@@ -18,6 +18,7 @@ class Pool:
 
     def __init__(self, address: Address, limit: int) -> None:
         self._address = address
+        self._tls = None if address.tls is None else address.tls.context()
         self._slots = trio.Semaphore(limit, max_value=limit)
         self._idle: list[Connection] = []
         self._lent: set[Connection] = set()
@@ -76,7 +77,7 @@ class Pool:
                 return connection
             connection.close()
         self._check_open()
-        connection = await open_connection(self._address)
+        connection = await open_connection(self._address, self._tls)
         if self._closed:
             connection.close()
         self._check_open()

@@ -14,6 +14,7 @@ from redis._parsers.encoders import Encoder
 from redis._parsers.response_callbacks import get_response_callbacks
 from redis.client import EMPTY_RESPONSE
 from redis.commands.core import AsyncCoreCommands
+from redis.event import EventDispatcher
 from redis.exceptions import RedisError
 
 from reconciler_engine.errors import StoreDenied, StoreError, StoreRefused, StoreUnavailable
@@ -21,6 +22,7 @@ from reconciler_engine.errors import StoreDenied, StoreError, StoreRefused, Stor
 __all__ = [
     "EMPTY_RESPONSE",
     "ENCODER",
+    "NO_EVENTS",
     "RESPONSE_CALLBACKS",
     "AsyncCoreCommands",
     "Encoder",
@@ -41,6 +43,9 @@ _parse_error: Callable[[str], RedisError] = BaseParser.parse_error
 
 # What redis-py's commands ask of `get_encoder()`.
 ENCODER: Final = _new_encoder("utf-8", "strict", decode_responses=False)
+
+# The command layer's type asks for one; no command dispatches events.
+NO_EVENTS: Final = EventDispatcher({})
 
 # Options of `execute_command` that steer redis-py's own connections and caches, not the callbacks.
 _STEERING: Final = frozenset({EMPTY_RESPONSE, "NEVER_DECODE", "keys"})

@@ -16,6 +16,7 @@ from reconciler_engine.store.pool import Pool
 from reconciler_engine.store.redis_py import (
     EMPTY_RESPONSE,
     ENCODER,
+    NO_EVENTS,
     RESPONSE_CALLBACKS,
     AsyncCoreCommands,
     Encoder,
@@ -47,6 +48,7 @@ class TrioRedis(AsyncCoreCommands):
 
     # redis-py's overloads choose awaitable results by this mark.
     _is_async_client: Literal[True] = True
+    _event_dispatcher = NO_EVENTS
 
     def __init__(
         self,
@@ -77,7 +79,8 @@ class TrioRedis(AsyncCoreCommands):
         """Make a client of the server at `url` (see `Address.parse`); connects on first use.
 
         Raises:
-            ValueError: The URL or a number is not allowed; the message never holds the password.
+            ValueError: The URL or a number is not allowed, or a certificate file cannot be used; the message never
+                holds the password.
         """
         address = Address.parse(url)
         return cls(address, timeout_s=timeout_s, max_connections=max_connections, max_blocking=max_blocking)

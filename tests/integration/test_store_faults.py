@@ -1,0 +1,434 @@
+"""The client when its server dies, hangs, refuses or talks nonsense, and when its callers give up."""
+
+from __future__ import annotations
+
+import functools
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+
+from reconciler_engine.errors import ConfigError, StoreDenied, StoreError, StoreRefused, StoreUnavailable
+from reconciler_engine.store.scripts import Script, run_batch
+from reconciler_engine.store.server import check_server, wait_serving
+from reconciler_engine.store.transport import TrioRedis
+
+if TYPE_CHECKING:
+    from tests.conftest import OwnServer
+
+Handler = Callable[[trio.SocketStream], Awaitable[None]]
+GREETING = b"+OK\r\n"
+
+
+@asynccontextmanager
+async def fake_server(handler: Handler) -> AsyncIterator[str]:
+    """A server on loopback that does as `handler` says with each connection; yields its URL."""
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listeners[0].socket.getsockname()[1]
+        nursery.start_soon(functools.partial(trio.serve_listeners, handler, listeners))
+        yield f"redis://127.0.0.1:{port}"
+        nursery.cancel_scope.cancel()
+
+
+async def silent(stream: trio.SocketStream) -> None:
+    """Take everything, answer nothing."""
+    async for _ in stream:
+        pass
+
+
+def answering(*answers: bytes) -> Handler:
+    """Give one answer to each thing received, the last one for ever."""
+    left = list(answers)
+
+    async def handler(stream: trio.SocketStream) -> None:
+        async for _ in stream:
+            await stream.send_all(left.pop(0) if len(left) > 1 else left[0])
+
+    return handler
+
+
+class CancelAtStep(trio.abc.Instrument):
+    """Cancel a scope when its task has come to its n-th await."""
+
+    def __init__(self, step: int) -> None:
+        self.scope = trio.CancelScope()
+        self._task = trio.lowlevel.current_task()
+        self._left = step
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self._task:
+            self._left -= 1
+            if self._left == 0:
+                self.scope.cancel()
+
+
+async def test_a_call_cancelled_at_any_await_leaves_no_reply_for_the_next(redis_url: str) -> None:
+    """The first await, the second, ... until one run is through: connecting, greeting, a command, a pipeline."""
+    async with TrioRedis.from_url(redis_url, max_connections=1) as observer:
+        step = 0
+        finished = False
+        while not finished:
+            step += 1
+            assert step < 200
+            async with TrioRedis.from_url(redis_url, max_connections=1) as client:
+                canceller = CancelAtStep(step)
+                trio.lowlevel.add_instrument(canceller)
+                try:
+                    with canceller.scope:
+                        await client.execute_command("ECHO", f"first {step}")
+                        await client.pipe([("INCR", f"n {step}"), ("ECHO", f"second {step}")])
+                finally:
+                    trio.lowlevel.remove_instrument(canceller)
+                finished = not canceller.scope.cancelled_caught
+                assert await client.execute_command("ECHO", f"after {step}") == f"after {step}".encode()
+            assert await observer.get(f"n {step}") in {None, b"1"}
+        assert step >= 5
+
+
+async def test_a_blocking_read_is_cancelled_at_once_and_costs_one_connection(redis: TrioRedis) -> None:
+    with trio.fail_after(5):
+        with trio.move_on_after(0.05) as scope:
+            await redis.blpop("list", timeout=30)
+        assert scope.cancelled_caught
+        await redis.rpush("list", "x")
+        # The cancelled reader did not take it.
+        assert await redis.blpop("list", timeout=5) == (b"list", b"x")
+
+
+async def test_a_blocking_read_outlasts_the_timeout_and_others_go_on(redis_url: str) -> None:
+    async with TrioRedis.from_url(redis_url, timeout_s=0.3, max_connections=1) as client:
+        await client.xgroup_create("s", "g", mkstream=True)
+        async with trio.open_nursery() as nursery:
+            empty: list[object] = []
+
+            async def read() -> None:
+                empty.append(await client.xreadgroup("g", "c", {"s": ">"}, block=600))
+
+            nursery.start_soon(read)
+            await trio.testing.wait_all_tasks_blocked()
+            assert await client.ping()
+            assert not empty
+        assert empty == [[]]
+
+
+async def test_a_dead_server_ends_a_blocking_read(own_server: OwnServer) -> None:
+    with trio.fail_after(5):
+        async with TrioRedis.from_url(own_server.url) as client, trio.open_nursery() as nursery:
+            nursery.start_soon(expect_unavailable, client.blpop("list", timeout=50))
+            await trio.testing.wait_all_tasks_blocked()
+            own_server.kill()
+
+
+async def expect_unavailable(call: Awaitable[object]) -> None:
+    with pytest.raises(StoreUnavailable):
+        await call
+
+
+async def test_a_silent_server_ends_a_blocking_read_after_its_wait_and_the_timeout() -> None:
+    async with fake_server(answering(GREETING, b"")) as url, TrioRedis.from_url(url, timeout_s=0.2) as client:
+        start = trio.current_time()
+        with pytest.raises(StoreUnavailable, match=r"within 0\.3 s"):
+            await client.blpop("list", timeout=0.1)
+        assert trio.current_time() - start >= 0.3
+
+
+async def test_a_silent_server_is_a_timeout_also_while_connecting() -> None:
+    async with fake_server(silent) as url, TrioRedis.from_url(url, timeout_s=0.1) as client:
+        with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:\d+/0 did not answer within 0\.1 s"):
+            await client.ping()
+        with pytest.raises(StoreUnavailable, match=r"within 0\.05 s"):
+            await client.execute_command("PING", timeout_s=0.05)
+
+
+async def test_a_stopped_server_is_a_timeout_and_its_late_replies_meet_nobody(own_server: OwnServer) -> None:
+    async with TrioRedis.from_url(own_server.url, timeout_s=0.2, max_connections=1) as client:
+        assert await client.execute_command("ECHO", "before") == b"before"
+        own_server.signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(StoreUnavailable, match="did not answer"):
+                await client.execute_command("ECHO", "during")
+        finally:
+            own_server.signal(signal.SIGCONT)
+        await wait_serving(client, 10)
+        assert await client.execute_command("ECHO", "after") == b"after"
+
+
+async def test_a_server_killed_under_a_pipeline_is_unavailable_and_comes_back(own_server: OwnServer) -> None:
+    with trio.fail_after(20):
+        async with TrioRedis.from_url(own_server.url) as client:
+            await client.set("kept", "yes")
+            own_server.signal(signal.SIGSTOP)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(expect_unavailable, client.pipe([("INCR", "n")] * 100))
+                await trio.testing.wait_all_tasks_blocked()
+                own_server.kill()
+            with pytest.raises(StoreUnavailable, match="cannot connect to unix"):
+                await client.ping()
+            own_server.start()
+            await wait_serving(client, 10)
+            assert await client.get("kept") == b"yes"
+
+
+async def test_connections_the_server_dropped_while_idle_are_replaced_unseen(redis: TrioRedis, redis_url: str) -> None:
+    async with TrioRedis.from_url(redis_url) as killer:
+        for count in (1, 2):
+            assert await redis.incr("n") == count
+            await killer.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        # Each was sent once.
+        assert await killer.get("n") == b"2"
+
+
+async def test_a_command_that_may_have_been_done_is_not_sent_again() -> None:
+    seen: list[bytes | bytearray] = []
+
+    async def closes_after_the_command(stream: trio.SocketStream) -> None:
+        async for data in stream:
+            seen.append(data)
+            if b"INCR" in data:
+                break
+            await stream.send_all(GREETING)
+        await stream.aclose()
+
+    async with fake_server(closes_after_the_command) as url, TrioRedis.from_url(url) as client:
+        with pytest.raises(StoreUnavailable, match="closed the connection"):
+            await client.incr("n")
+    assert sum(data.count(b"INCR") for data in seen) == 1
+
+
+@pytest.mark.parametrize("cut", [b"", b"$", b"$5\r\nab", b"*2\r\n$1\r\na\r\n"])
+async def test_a_reply_cut_short_is_unavailable(cut: bytes) -> None:
+    async def handler(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(GREETING)
+        await stream.receive_some()
+        await stream.send_all(cut)
+        await stream.aclose()
+
+    async with fake_server(handler) as url, TrioRedis.from_url(url) as client:
+        with pytest.raises(StoreUnavailable, match="closed the connection"):
+            await client.get("k")
+
+
+@pytest.mark.parametrize(
+    "nonsense", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x15\x03\x01\x00\x02\x02\x16", b"$abc\r\n"]
+)
+async def test_a_peer_that_is_no_redis_is_said_to_be_none(nonsense: bytes) -> None:
+    async with fake_server(answering(nonsense)) as url, TrioRedis.from_url(url, timeout_s=2) as client:
+        with pytest.raises(StoreError, match="does not answer in Redis' protocol") as caught:
+            await client.ping()
+    assert not caught.value.retryable
+
+
+async def test_noise_on_an_idle_connection_costs_the_connection() -> None:
+    greeted = 0
+
+    async def noisy(stream: trio.SocketStream) -> None:
+        nonlocal greeted
+        greeted += 1
+        await stream.receive_some()
+        await stream.send_all(GREETING)
+        async for _ in stream:
+            # One answer too many: it belongs to nobody.
+            await stream.send_all(b"$4\r\nmine\r\n$5\r\nother\r\n")
+
+    async with fake_server(noisy) as url, TrioRedis.from_url(url) as client:
+        for _ in range(3):
+            assert await client.get("k") == b"mine"
+    assert greeted == 3
+
+
+async def test_a_loading_server_is_waited_for() -> None:
+    loading = b"-LOADING Redis is loading the dataset in memory\r\n"
+    answers = answering(loading, loading, GREETING, loading, b"+PONG\r\n")
+    async with fake_server(answers) as url, TrioRedis.from_url(url) as client:
+        with pytest.raises(StoreUnavailable, match="LOADING") as caught:
+            await client.ping()
+        assert caught.value.code == "LOADING"
+        await wait_serving(client, 5)
+
+
+async def test_waiting_for_a_server_has_an_end_and_says_what_was_wrong(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    async with TrioRedis.from_url(f"unix://{tmp_path_factory.mktemp('x')}/none.sock") as client:
+        with pytest.raises(StoreUnavailable, match=r"does not serve after 0\.05 s: cannot connect .* No such file"):
+            await wait_serving(client, 0.05)
+
+
+async def test_nobody_listening_is_unavailable() -> None:
+    async with fake_server(silent) as url:
+        pass
+    async with TrioRedis.from_url(url) as client:
+        with pytest.raises(StoreUnavailable, match=r"cannot connect to redis://127\.0\.0\.1:.*refused"):
+            await client.ping()
+
+
+async def test_a_host_that_has_no_address_is_unavailable() -> None:
+    async with TrioRedis.from_url("redis://no-such-host.invalid") as client:
+        with pytest.raises(StoreUnavailable, match=r"cannot connect to redis://no-such-host\.invalid:6379/0"):
+            await client.ping()
+
+
+async def test_callers_beyond_the_pool_wait_their_turn_and_not_for_ever() -> None:
+    async with fake_server(answering(GREETING, b"")) as url:
+        client = TrioRedis.from_url(url, timeout_s=0.3, max_connections=1)
+        async with client, trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(expect_unavailable, client.ping())
+
+
+async def test_the_pool_opens_no_more_connections_than_it_may(redis: TrioRedis, redis_url: str) -> None:
+    async with TrioRedis.from_url(redis_url, max_connections=2) as client:
+        async with trio.open_nursery() as nursery:
+            for number in range(10):
+                nursery.start_soon(client.set, f"k{number}", number)
+        clients = await redis.client_list()
+        assert len(clients) == 3
+        assert await redis.dbsize() == 10
+
+
+async def test_closing_ends_calls_under_way_and_refuses_later_ones(redis_url: str) -> None:
+    client = TrioRedis.from_url(redis_url)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(expect_unavailable, client.blpop("list", timeout=50))
+        await trio.testing.wait_all_tasks_blocked()
+        await client.aclose()
+    with pytest.raises(StoreUnavailable, match="is closed"):
+        await client.ping()
+    await client.aclose()
+
+
+async def test_passwords(own_server: OwnServer) -> None:
+    secret = "s3cret/with@odd#signs"
+    encoded = "s3cret%2Fwith%40odd%23signs"
+    path = own_server.plan.socket
+    async with TrioRedis.from_url(own_server.url) as client:
+        await client.execute_command("ACL", "SETUSER", "reader", "on", ">" + secret, "~*", "+@all", "-info", "-set")
+        await client.config_set("requirepass", secret)
+    async with TrioRedis.from_url(f"unix://:{encoded}@{path}") as client:
+        assert await client.ping()
+        await check_server(client)
+        assert secret not in repr(client) + str(client.address) + repr(client.address)
+    async with TrioRedis.from_url(f"unix://reader:{encoded}@{path}") as client:
+        with pytest.raises(StoreDenied, match="NOPERM") as denied:
+            await client.set("k", "v")
+        assert denied.value.code == "NOPERM"
+        with pytest.raises(ConfigError, match="may not do what is needed"):
+            await check_server(client)
+    async with TrioRedis.from_url(own_server.url) as client:
+        with pytest.raises(StoreDenied, match="NOAUTH"):
+            await client.ping()
+        with pytest.raises(ConfigError, match="asks for a password and none is set"):
+            await check_server(client)
+    async with TrioRedis.from_url(f"unix://:wrong-{encoded}@{path}") as client:
+        with pytest.raises(ConfigError, match="user or password is wrong") as caught:
+            await check_server(client)
+        assert secret not in str(caught.value) + str(caught.value.__cause__)
+
+
+async def test_a_server_full_of_clients_is_unavailable(own_server: OwnServer) -> None:
+    async with TrioRedis.from_url(own_server.url) as first, TrioRedis.from_url(own_server.url) as second:
+        await first.config_set("maxclients", 1)
+        with pytest.raises(StoreUnavailable, match="max number of clients"):
+            await second.ping()
+
+
+async def test_a_database_the_server_does_not_have_is_refused(redis_url: str) -> None:
+    async with TrioRedis.from_url(f"{redis_url}?db=99999") as client:
+        with pytest.raises(StoreRefused, match="DB index is out of range"):
+            await client.ping()
+
+
+async def test_databases_are_apart(redis: TrioRedis, redis_url: str) -> None:
+    async with TrioRedis.from_url(f"{redis_url}?db=1") as other:
+        await other.set("k", "v")
+        assert await redis.get("k") is None
+
+
+async def test_refusals_of_a_full_and_of_a_read_only_server(own_server: OwnServer) -> None:
+    async with TrioRedis.from_url(own_server.url) as client:
+        await client.config_set("maxmemory", 1)
+        with pytest.raises(StoreRefused, match="OOM") as full:
+            await client.set("k", "v")
+        assert (full.value.code, full.value.retryable) == ("OOM", False)
+        await client.config_set("maxmemory", 0)
+        await client.execute_command("REPLICAOF", "127.0.0.1", 1)
+        with pytest.raises(StoreUnavailable, match="READONLY") as read_only:
+            await client.set("k", "v")
+        assert (read_only.value.code, read_only.value.retryable) == ("READONLY", True)
+
+
+@pytest.mark.parametrize(
+    ("info", "fault"),
+    [
+        (b"redis_version:6.0.16\r\nredis_mode:standalone", "is Redis 6.0.16; Redis 6.2 or newer"),
+        (b"redis_version:7.2.4\r\nvalkey_version:8.0.1\r\nserver_mode:sentinel", "is a Sentinel"),
+    ],
+)
+async def test_a_server_that_cannot_serve_us_is_a_fault_of_the_configuration(info: bytes, fault: str) -> None:
+    reply = b"$%d\r\n%s\r\n" % (len(info), info)
+    async with fake_server(answering(GREETING, reply * 2)) as url, TrioRedis.from_url(url) as client:
+        with pytest.raises(ConfigError, match=fault):
+            await check_server(client)
+
+
+@pytest.mark.parametrize(
+    ("command", "fault"),
+    [
+        (("SUBSCRIBE", "c"), "SUBSCRIBE changes the connection"),
+        (("CLIENT", "REPLY", "OFF"), "CLIENT REPLY changes the connection"),
+        (("MULTI",), "send the transaction by pipe"),
+        (("BLPOP", "k", 0), "would block for 0 s"),
+        (("XREAD", "BLOCK", 60_001, "STREAMS", "s", "$"), r"would block for 60\.001 s"),
+    ],
+)
+async def test_what_would_harm_the_next_caller_is_refused(
+    redis: TrioRedis, command: tuple[str | int, ...], fault: str
+) -> None:
+    with pytest.raises(ValueError, match=fault):
+        await redis.execute_command(*command)
+    assert await redis.ping()
+
+
+async def test_a_transaction_goes_whole_or_not_at_all(redis: TrioRedis) -> None:
+    replies = await redis.pipe([("MULTI",), ("SET", "k", 1), ("INCR", "k"), ("EXEC",)])
+    assert replies == [b"OK", b"QUEUED", b"QUEUED", [b"OK", 2]]
+    for half in ([("MULTI",), ("SET", "k", 1)], [("SET", "k", 1), ("EXEC",)], [("MULTI",), ("MULTI",), ("EXEC",)]):
+        with pytest.raises(ValueError, match="same batch"):
+            await redis.pipe(half)
+    with pytest.raises(ValueError, match="XREAD blocks"):
+        await redis.pipe([("PING",), ("XREAD", "BLOCK", 5, "STREAMS", "s", "$")])
+
+
+async def test_arguments_of_other_types_are_named_by_place_not_by_value(redis: TrioRedis) -> None:
+    with pytest.raises(TypeError, match="argument 2 of 'SET' is NoneType"):
+        await redis.execute_command("SET", "k", None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="argument 1 of 'GET' is list"):
+        await redis.pipe([("GET", ["secret"])])  # type: ignore[list-item]
+
+
+ADD = Script("return redis.call('INCRBY', KEYS[1], ARGV[1])", "add")
+FAIL = Script("return redis.error_reply('MINE went wrong')", "fail")
+
+
+async def test_a_script_the_server_forgot_is_sent_again(redis: TrioRedis) -> None:
+    for total in (2, 4):
+        await redis.script_flush()
+        assert await ADD.run(redis, keys=["n"], args=[2]) == total
+    assert await ADD.run(redis, keys=["n"], args=[2]) == 6
+    with pytest.raises(StoreRefused, match="MINE went wrong") as caught:
+        await FAIL.run(redis, keys=["n"])
+    assert caught.value.code == "MINE"
+
+
+async def test_a_batch_of_scripts_the_server_forgot(redis: TrioRedis) -> None:
+    calls = [ADD.call(["a"], [1]), FAIL.call(["b"]), ADD.call(["c"], [3]), ADD.call(["a"], [5])]
+    for round_ in (1, 2):
+        replies = await run_batch(redis, calls)
+        assert [replies[0], replies[2], replies[3]] == [6 * round_ - 5, 3 * round_, 6 * round_]
+        assert isinstance(replies[1], StoreRefused)
