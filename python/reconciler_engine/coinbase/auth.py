@@ -1,0 +1,203 @@
+"""Credentials: what signs requests, and never shows itself.
+
+The exchange's keys are those of its developer platform; forms and claims are its own SDK's (1.8.4, read 2026-11-23).
+No exception of this module refers to key material, not even as the context of another.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any, cast
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from reconciler_engine.errors import ConfigError
+
+TOKEN_LIFETIME_S = 120
+"""Two minutes, documented: JWT Authentication."""
+
+_KEY_FILE_LIMIT_BYTES = 65_536
+_NAME_LIMIT = 256
+_ED25519_BYTES = 32
+_FORMS = (
+    "allowed: a PEM block (EC PRIVATE KEY or PRIVATE KEY, of an EC P-256 or Ed25519 key) "
+    "or the base64 text of an Ed25519 key"
+)
+_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,40})-----(.*?)-----END \1-----", re.DOTALL)
+
+_PrivateKey = EllipticCurvePrivateKey | Ed25519PrivateKey
+
+
+class Credentials:
+    """An API key: its name and its private half, which signs a token a request.
+
+    `repr()` and `str()` show the end of the name and the algorithm. It cannot be pickled or copied.
+    """
+
+    __slots__ = ("_key", "algorithm", "name")
+
+    def __init__(self, name: str, private_key: str) -> None:
+        """Read a key as users have it: as the exchange gave it, with line ends spelled out, or on one line.
+
+        Args:
+            name: The key's name, `organizations/.../apiKeys/...`, or its id.
+            private_key: PEM (SEC1 or PKCS#8) or base64 of an Ed25519 key of 32 or 64 bytes.
+
+        Raises:
+            ConfigError: Either is not of these forms; all faults at once, none of which repeats the key.
+        """
+        self.name, self.algorithm = "", "refused"
+        fault, key = _name_fault(name), _private_key(private_key)
+        if fault is not None or isinstance(key, str):
+            # A traceback keeps this frame, some printers show what is in it, and users exchange the two.
+            del name, private_key
+            raise ConfigError([text for text in (fault, key) if isinstance(text, str)])
+        self.name = name
+        self.algorithm = "EdDSA" if isinstance(key, Ed25519PrivateKey) else "ES256"
+        self._key = key
+
+    @classmethod
+    def read(cls, path: Path) -> Credentials:
+        """Return the credentials of a key file as downloaded: JSON with `name` or `id`, and `privateKey`.
+
+        Raises:
+            ConfigError: The file cannot be read, others may read or write it, or it has another form.
+        """
+        found = _pair(_text(path))
+        if isinstance(found, str):
+            raise ConfigError([f"key file {path} {found}; allowed: the file as downloaded"])
+        try:
+            return cls(*found)
+        except ConfigError as error:
+            faults = error.faults
+        del found
+        raise ConfigError([f"key file {path}: {fault}" for fault in faults])
+
+    def token(self, method: str, authority: str, path: str, *, now: int, nonce: str) -> str:
+        """Return a token for one request.
+
+        Args:
+            method: Such as `GET`.
+            authority: The request's Host header.
+            path: The request's path, without its query.
+            now: The instant of signing (ms UTC); the token is good for `TOKEN_LIFETIME_S` from it.
+            nonce: Random hexadecimal text, another one for each token.
+        """
+        now_s = now // 1_000
+        claims = {
+            "sub": self.name,
+            "iss": "cdp",
+            "nbf": now_s,
+            "exp": now_s + TOKEN_LIFETIME_S,
+            "uri": f"{method} {authority}{path}",
+        }
+        return jwt.encode(claims, self._key, algorithm=self.algorithm, headers={"kid": self.name, "nonce": nonce})
+
+    def __repr__(self) -> str:
+        return f"Credentials(...{self.name[-4:]}, {self.algorithm})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("credentials are not copied")
+
+
+def _name_fault(name: str) -> str | None:
+    if "PRIVATE KEY" in name:
+        return "key name holds a private key; allowed: the text under `name` or `id` of the key file"
+    if not 0 < len(name) <= _NAME_LIMIT or not name.isascii() or not name.isprintable() or name != name.strip():
+        return (
+            f"key name is no printable text of 1 to {_NAME_LIMIT} characters; allowed: `name` or `id` of the key file"
+        )
+    return None
+
+
+def _private_key(text: str) -> _PrivateKey | str:
+    """Return the key that `text` is, or what is wrong with it."""
+    plain = text.replace("\\r", "").replace("\\n", "\n").strip().strip("\"'").strip()
+    if "-----BEGIN" in plain:
+        return _from_pem(plain)
+    try:
+        raw = base64.b64decode("".join(plain.split()), validate=True)
+    except ValueError:
+        raw = b""
+    if len(raw) not in (_ED25519_BYTES, 2 * _ED25519_BYTES):
+        return f"private key is of no known form (a legacy API secret is none either); {_FORMS}"
+    key = Ed25519PrivateKey.from_private_bytes(raw[:_ED25519_BYTES])
+    public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    if raw[_ED25519_BYTES:] not in (b"", public):
+        return "private key is damaged: its two halves do not belong together; copy it anew"
+    return key
+
+
+def _from_pem(text: str) -> _PrivateKey | str:
+    blocks = [(label, "".join(body.split())) for label, body in _PEM.findall(text)]
+    private = [(label, body) for label, body in blocks if label.endswith("PRIVATE KEY")]
+    if not private:
+        found = ", ".join(label for label, _ in blocks) or "an unfinished block"
+        return f"private key holds {found} only; {_FORMS}"
+    label, body = private[0]
+    if label == "ENCRYPTED PRIVATE KEY" or body.startswith("Proc-Type:"):
+        return f"private key is encrypted; {_FORMS}, not encrypted"
+    lines = [body[start : start + 64] for start in range(0, len(body), 64)]
+    pem = "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""])
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return f"private key is a damaged {label} block; copy it anew"
+    if isinstance(key, Ed25519PrivateKey):
+        return key
+    if isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1):
+        return key
+    return f"private key is of another kind ({type(key).__name__.lstrip('_')}); {_FORMS}"
+
+
+def _text(path: Path) -> bytes:
+    """Return the content of a key file nobody else can read.
+
+    Opened without waiting, so that a pipe nobody writes to is refused like anything else that is no regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError([f"key file {path} cannot be read: {error.strerror}"]) from error
+    try:
+        # Of the open file, not of the path: what is checked is what is read.
+        status = os.fstat(descriptor)
+        mode = status.st_mode
+        if not stat.S_ISREG(mode):
+            raise ConfigError([f"key file {path} is no regular file"])
+        if mode & 0o077:
+            raise ConfigError(
+                [f"key file {path} has mode {stat.S_IMODE(mode):04o}, others can use it; allowed: 0600 and less"]
+            )
+        if status.st_size > _KEY_FILE_LIMIT_BYTES:
+            raise ConfigError([f"key file {path} is larger than {_KEY_FILE_LIMIT_BYTES} bytes"])
+        return os.read(descriptor, _KEY_FILE_LIMIT_BYTES)
+    except OSError as error:
+        raise ConfigError([f"key file {path} cannot be read: {error.strerror}"]) from error
+    finally:
+        os.close(descriptor)
+
+
+def _pair(content: bytes) -> tuple[str, str] | str:
+    """Return the name and the private key in a key file, or what is wrong with it."""
+    # Errors of decoding hold the whole text: none may become the context of what is raised.
+    try:
+        answer: object = json.loads(content)
+    except (ValueError, RecursionError):
+        return "is no JSON object"
+    if not isinstance(answer, dict):
+        return "is no JSON object"
+    fields = cast("dict[str, object]", answer)
+    name, private_key = fields.get("name") or fields.get("id"), fields.get("privateKey")
+    if not isinstance(name, str):
+        return "has no text under name or id"
+    return (name, private_key) if isinstance(private_key, str) else "has no text under privateKey"
