@@ -15,6 +15,11 @@ use crate::grid::Grid;
 use crate::raw::{BLOCK, Blocks, Column, Pass};
 use crate::walk::Unsorted;
 
+/// Jumps up to which the next block is tried for continuing the grid; measured.
+const FEW_JUMPS: u32 = 4;
+/// Jumps above which a block is looked at for repetitions; measured.
+const MANY_JUMPS: u32 = 20;
+
 /// Whether a block of steps past the end of the grid stays within int64.
 pub(crate) fn fits(grid: &Grid) -> bool {
     (BLOCK as u64)
@@ -59,6 +64,8 @@ impl Pass for Sorted<'_> {
             gaps,
             at: at + 1,
             point,
+            steady: true,
+            repeating: false,
         };
         position.advance(blocks)?;
         Ok(position.finish())
@@ -110,18 +117,20 @@ struct Position<'a> {
     at: usize,
     /// The last point of the grid that was seen; at the borders of blocks it is the value before `at`.
     point: i64,
+    /// Whether the last block had few jumps, so that the next may continue the grid.
+    steady: bool,
+    /// Whether the last block repeated points, so that the next may too.
+    repeating: bool,
 }
 
 impl Position<'_> {
     /// Takes all blocks, then what is left of the column.
     #[inline(always)]
     fn advance<B: Blocks>(&mut self, blocks: B) -> Result<(), Unsorted> {
-        let mut steady = true;
         while self.column.len() - self.at >= BLOCK {
-            if steady && self.take_continuing(blocks) {
-                continue;
+            if !self.steady || !self.take_continuing(blocks) {
+                self.take_block(blocks)?;
             }
-            steady = self.take_block(blocks)?;
         }
         while self.at < self.column.len() {
             self.take_scattered()?;
@@ -146,15 +155,21 @@ impl Position<'_> {
         taken > 0
     }
 
-    /// Takes one block, or its part up to a value off the grid; says whether it was nearly in order.
+    /// Takes one block, or its part up to a value off the grid and on to the next that is on it.
     #[inline(always)]
-    fn take_block<B: Blocks>(&mut self, blocks: B) -> Result<bool, Unsorted> {
+    fn take_block<B: Blocks>(&mut self, blocks: B) -> Result<(), Unsorted> {
         let from = self.at;
         let step = self.grid.step().cast_signed();
-        let mut jumps = blocks.jumps(self.column, from, step);
-        let calm = jumps.count_ones() <= 4;
-        if jumps.count_ones() > 20 {
-            jumps &= blocks.jumps(self.column, from, 0);
+        let mut jumps = if self.repeating {
+            blocks.jumps_but_repeats(self.column, from, step)
+        } else {
+            blocks.jumps(self.column, from, step)
+        };
+        self.steady = !self.repeating && jumps.count_ones() <= FEW_JUMPS;
+        if !self.repeating && jumps.count_ones() > MANY_JUMPS {
+            let others = blocks.jumps_but_repeats(self.column, from, step);
+            self.repeating = others.count_ones() < jumps.count_ones() / 2;
+            jumps = others;
         }
         let last = self.grid.last();
         while jumps != 0 {
@@ -167,16 +182,19 @@ impl Position<'_> {
             let steps = self.grid.steps(value.wrapping_sub(previous).cast_unsigned());
             if steps >= self.grid.len() {
                 (self.at, self.point) = (at, previous);
-                self.take_scattered()?;
-                return Ok(calm);
+                return self.take_scattered();
             }
             if steps > 1 {
                 self.gaps.push(previous.wrapping_add(step), steps - 1);
             }
         }
         self.at = from + BLOCK;
+        let before = self.column.get(from - 1);
         self.point = self.column.get(self.at - 1);
-        if self.point > last { Err(Unsorted) } else { Ok(calm) }
+        let risen = self.point.wrapping_sub(before).cast_unsigned();
+        // A block that rises by its length repeats nothing, or makes up for it by gaps.
+        self.repeating &= risen < self.grid.step().wrapping_mul(BLOCK as u64);
+        if self.point > last { Err(Unsorted) } else { Ok(()) }
     }
 
     /// Takes values up to and including the next that is on the grid, or the rest.

@@ -122,6 +122,23 @@ impl Blocks for Avx2 {
     }
 
     #[inline(always)]
+    fn jumps_but_repeats(self, column: Column<'_>, from: usize, step: i64) -> u64 {
+        let column = column.slice(from - 1, from + BLOCK);
+        let mut steady = 0;
+        // SAFETY: as in `jumps`.
+        unsafe {
+            let step = _mm256_set1_epi64x(step);
+            for group in 0..BLOCK / LANES {
+                let previous = column.as_ptr().add(group * LANES);
+                let (old, new) = (load(previous), load(previous.add(1)));
+                let follows = _mm256_cmpeq_epi64(_mm256_sub_epi64(new, old), step);
+                steady |= bits(_mm256_or_si256(follows, _mm256_cmpeq_epi64(new, old))) << (group * LANES);
+            }
+        }
+        !steady
+    }
+
+    #[inline(always)]
     fn ascending(self, column: Column<'_>, from: usize, to: usize) -> bool {
         let column = column.slice(from, to);
         let pairs = column.len().saturating_sub(1);

@@ -21,6 +21,13 @@ pub(crate) trait Blocks: Copy {
     /// If `from` is zero, or the column has no whole block from there on.
     fn jumps(self, column: Column<'_>, from: usize, step: i64) -> u64;
 
+    /// Bits of the values from `from` on that are neither equal to their predecessor nor `step` above it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Blocks::jumps`].
+    fn jumps_but_repeats(self, column: Column<'_>, from: usize, step: i64) -> u64;
+
     /// Whether the values from `from` up to, not including, `to` never descend.
     ///
     /// # Panics
@@ -61,6 +68,11 @@ impl Blocks for Portable {
             previous = value;
             mask | u64::from(jumps) << bit
         })
+    }
+
+    #[inline(always)]
+    fn jumps_but_repeats(self, column: Column<'_>, from: usize, step: i64) -> u64 {
+        self.jumps(column, from, step) & self.jumps(column, from, 0)
     }
 
     #[inline(always)]
