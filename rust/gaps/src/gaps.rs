@@ -1,7 +1,7 @@
 //! The answer, as columns.
 
 use crate::grid::Grid;
-use crate::raw::{PairsBuilder, Values};
+use crate::raw::{BlockWriter, PairsBuilder, Values};
 
 /// Maximal runs of missing instants on a [`Grid`], ascending.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -75,6 +75,16 @@ impl GapsBuilder {
         self.missing = self.missing.wrapping_add(count);
     }
 
+    /// Returns a writer for the gaps of one block.
+    #[inline(always)]
+    pub(crate) fn block(&mut self) -> BlockGaps<'_> {
+        BlockGaps {
+            writer: self.pairs.block(),
+            before: &mut self.missing,
+            missing: 0,
+        }
+    }
+
     pub(crate) fn finish(self) -> Gaps {
         let missing = self.missing;
         let [starts, counts] = self.pairs.finish();
@@ -83,5 +93,29 @@ impl GapsBuilder {
             counts,
             missing,
         }
+    }
+}
+
+/// The gaps of one block, at most one for each value.
+pub(crate) struct BlockGaps<'a> {
+    writer: BlockWriter<'a>,
+    before: &'a mut u64,
+    missing: u64,
+}
+
+impl BlockGaps<'_> {
+    /// Appends the gap between two points that are `steps` apart, from `start` on; none if they are neighbours or one.
+    #[inline(always)]
+    pub(crate) fn push_between(&mut self, start: i64, steps: u64) {
+        let count = steps.saturating_sub(1);
+        self.writer.push_if(count > 0, start, count.cast_signed());
+        self.missing = self.missing.wrapping_add(count);
+    }
+
+    /// Ends the block: its gaps are there.
+    #[inline(always)]
+    pub(crate) fn commit(self) {
+        *self.before = self.before.wrapping_add(self.missing);
+        self.writer.commit();
     }
 }

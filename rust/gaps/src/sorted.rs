@@ -171,26 +171,29 @@ impl Position<'_> {
             self.repeating = others.count_ones() < jumps.count_ones() / 2;
             jumps = others;
         }
-        let last = self.grid.last();
+        let grid = *self.grid;
+        let last = grid.last();
+        let block = self.column.slice(from - 1, from + BLOCK);
+        let mut gaps = self.gaps.block();
         while jumps != 0 {
-            let at = from + jumps.trailing_zeros() as usize;
+            let at = jumps.trailing_zeros() as usize;
             jumps &= jumps - 1;
-            let (value, previous) = (self.column.get(at), self.column.get(at - 1));
+            let (previous, value) = (block.get(at), block.get(at + 1));
             if value < previous || value > last {
                 return Err(Unsorted);
             }
-            let steps = self.grid.steps(value.wrapping_sub(previous).cast_unsigned());
-            if steps >= self.grid.len() {
-                (self.at, self.point) = (at, previous);
+            let steps = grid.steps(value.wrapping_sub(previous).cast_unsigned());
+            if steps >= grid.len() {
+                gaps.commit();
+                (self.at, self.point) = (from + at, previous);
                 return self.take_scattered();
             }
-            if steps > 1 {
-                self.gaps.push(previous.wrapping_add(step), steps - 1);
-            }
+            gaps.push_between(previous.wrapping_add(step), steps);
         }
+        gaps.commit();
         self.at = from + BLOCK;
-        let before = self.column.get(from - 1);
-        self.point = self.column.get(self.at - 1);
+        let before = block.get(0);
+        self.point = block.get(BLOCK);
         let risen = self.point.wrapping_sub(before).cast_unsigned();
         // A block that rises by its length repeats nothing, or makes up for it by gaps.
         self.repeating &= risen < self.grid.step().wrapping_mul(BLOCK as u64);

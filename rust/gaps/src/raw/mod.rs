@@ -11,5 +11,5 @@ mod values;
 
 pub(crate) use blocks::{BLOCK, Blocks, Pass, dispatch};
 pub use column::Column;
-pub(crate) use values::PairsBuilder;
 pub use values::Values;
+pub(crate) use values::{BlockWriter, PairsBuilder};

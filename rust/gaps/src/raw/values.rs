@@ -3,6 +3,8 @@
 use std::ops::Deref;
 use std::ptr;
 
+use crate::raw::blocks::BLOCK;
+
 #[cfg(target_os = "linux")]
 use crate::raw::mapping::Mapping;
 
@@ -98,7 +100,8 @@ impl PairsBuilder {
             len: 0,
             capacity: 0,
             storage: [Storage::Heap(Vec::new()), Storage::Heap(Vec::new())],
-            bound,
+            // A writer asks for a whole block, even if it is the last and fills it in part.
+            bound: bound.saturating_add(BLOCK),
         }
     }
 
@@ -115,7 +118,22 @@ impl PairsBuilder {
         self.len += 1;
     }
 
-    /// Makes room for at least one more value in both storages.
+    /// Returns a writer for up to [`BLOCK`] pairs, behind those there are.
+    #[inline(always)]
+    pub(crate) fn block(&mut self) -> BlockWriter<'_> {
+        while self.capacity - self.len < BLOCK {
+            self.grow();
+        }
+        // SAFETY: within or just behind the storages, which have room for a block more.
+        let next = unsafe { [self.first[0].add(self.len), self.first[1].add(self.len)] };
+        BlockWriter {
+            builder: self,
+            next,
+            count: 0,
+        }
+    }
+
+    /// Makes room for more values in both storages.
     #[cold]
     #[inline(never)]
     fn grow(&mut self) {
@@ -123,7 +141,7 @@ impl PairsBuilder {
         if self.capacity >= HEAP_LIMIT && self.move_to_mappings() {
             return;
         }
-        let target = self.len.max(4) * 2;
+        let target = self.capacity.max(4) * 2;
         for (storage, first) in self.storage.iter_mut().zip(&mut self.first) {
             let mut values = std::mem::take(storage).into_vec(self.len);
             values.reserve_exact(target - values.len());
@@ -138,19 +156,24 @@ impl PairsBuilder {
     /// Moves both columns to mappings of their final size; false if they are there, or the system refuses.
     #[cfg(target_os = "linux")]
     fn move_to_mappings(&mut self) -> bool {
-        if self.bound <= self.len || matches!(self.storage[0], Storage::Mapped(_)) {
+        if self.bound <= self.len {
             return false;
         }
-        let (Some(left), Some(right)) = (Mapping::reserve(self.bound), Mapping::reserve(self.bound)) else {
-            return false;
+        let pair = match (Mapping::waiting(), Mapping::waiting()) {
+            (Some(left), Some(right)) if left.capacity().min(right.capacity()) > self.len => (left, right),
+            _ => match (Mapping::reserve(self.bound), Mapping::reserve(self.bound)) {
+                (Some(left), Some(right)) => (left, right),
+                _ => return false,
+            },
         };
+        let (left, right) = pair;
         for (mapping, first) in [&left, &right].into_iter().zip(&mut self.first) {
             // SAFETY: `len` values were written to the storage, and the mapping has room for more than that.
             unsafe { ptr::copy_nonoverlapping(*first, mapping.first(), self.len) };
             *first = mapping.first();
         }
+        self.capacity = left.capacity().min(right.capacity());
         self.storage = [Storage::Mapped(left), Storage::Mapped(right)];
-        self.capacity = self.bound;
         true
     }
 
@@ -168,6 +191,37 @@ impl PairsBuilder {
                 heap @ Storage::Heap(_) => Storage::Heap(heap.into_vec(len)),
             })
         })
+    }
+}
+
+/// Appends the pairs of one block without asking for room each time.
+pub(crate) struct BlockWriter<'a> {
+    builder: &'a mut PairsBuilder,
+    next: [*mut i64; 2],
+    count: usize,
+}
+
+impl BlockWriter<'_> {
+    /// Appends a pair if `keep` says so.
+    ///
+    /// # Panics
+    ///
+    /// If a block of pairs was appended already.
+    #[inline(always)]
+    pub(crate) fn push_if(&mut self, keep: bool, left: i64, right: i64) {
+        assert!(self.count < BLOCK);
+        // SAFETY: there was room for a block, and fewer pairs than that were written.
+        unsafe {
+            self.next[0].add(self.count).write(left);
+            self.next[1].add(self.count).write(right);
+        }
+        self.count += usize::from(keep);
+    }
+
+    /// Ends the block: its pairs are there.
+    #[inline(always)]
+    pub(crate) fn commit(self) {
+        self.builder.len += self.count;
     }
 }
 
