@@ -34,11 +34,7 @@ pub fn check_members<'py>(
         let (member, score) = (item(reply, index)?, item(reply, index + 1)?);
         scan.push(member.as_bytes(), score.as_bytes(), series)
             .map_err(|refusal| {
-                let shown = score
-                    .as_any()
-                    .repr()
-                    .map(|text| text.to_string())
-                    .unwrap_or_default();
+                let shown = score.as_any().repr().map(|text| text.to_string()).unwrap_or_default();
                 PyValueError::new_err(format!("reply[{}] is {shown}: {refusal}", index + 1))
             })?;
     }

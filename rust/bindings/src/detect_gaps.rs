@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
-use reconciler_gaps::{Grid, detect};
+use reconciler_gaps::{Grid, detect, detect_trusted};
 
 use crate::input::Int64Input;
 use crate::output::memoryview;
@@ -12,20 +12,24 @@ use crate::output::memoryview;
 type Columns<'py> = Option<(Bound<'py, PyMemoryView>, Bound<'py, PyMemoryView>, u64)>;
 
 #[pyfunction]
-#[pyo3(signature = (timestamps, start, step, length, /))]
+#[pyo3(signature = (timestamps, start, step, length, trusted, /))]
 pub fn detect_gaps<'py>(
     py: Python<'py>,
     timestamps: &Bound<'py, PyAny>,
     start: i64,
     step: u64,
     length: u64,
+    trusted: bool,
 ) -> PyResult<Columns<'py>> {
-    let grid =
-        Grid::new(start, step, length).map_err(|refusal| PyValueError::new_err(refusal.to_string()))?;
+    let grid = Grid::new(start, step, length).map_err(|refusal| PyValueError::new_err(refusal.to_string()))?;
     let Some(input) = Int64Input::of(timestamps) else {
         return Ok(None);
     };
-    let gaps = input.with(py, |column| detect(column, &grid));
+    let gaps = if trusted {
+        detect_trusted(input.column(), &grid)
+    } else {
+        input.with(py, |column| detect(column, &grid))
+    };
     let missing = gaps.missing();
     let (starts, counts) = gaps.into_columns();
     Ok(Some((memoryview(py, starts)?, memoryview(py, counts)?, missing)))

@@ -34,8 +34,7 @@ impl Int64Input {
         let count = buffer.item_count();
         // SAFETY: the buffer is held and contiguous, and the interpreter with it; each item is read once, without
         // asking for alignment. Nothing is read from an empty one.
-        let copied =
-            (0..count).map(|index| unsafe { buffer.buf_ptr().cast::<i64>().add(index).read_unaligned() });
+        let copied = (0..count).map(|index| unsafe { buffer.buf_ptr().cast::<i64>().add(index).read_unaligned() });
         Some(Self::Copied(copied.collect()))
     }
 
@@ -66,11 +65,7 @@ impl Int64Input {
 ///
 /// Not pyo3's `is_compatible_format`, which takes `>q` for an `i64` on a little-endian machine.
 fn is_int64(format: &[u8]) -> bool {
-    let native_order = if cfg!(target_endian = "little") {
-        b'<'
-    } else {
-        b'>'
-    };
+    let native_order = if cfg!(target_endian = "little") { b'<' } else { b'>' };
     match format {
         [b'q' | b'l'] | [b'@' | b'=', b'q'] | [b'@', b'l'] => true,
         [order, b'q'] => *order == native_order,

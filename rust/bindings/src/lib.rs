@@ -16,10 +16,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<output::Int64Column>()?;
     module.add_function(wrap_pyfunction!(check_members::check_members, module)?)?;
     module.add_function(wrap_pyfunction!(detect_gaps::detect_gaps, module)?)?;
-    module.add_function(wrap_pyfunction!(
-        detect_gaps_explicit::detect_gaps_explicit,
-        module
-    )?)?;
+    module.add_function(wrap_pyfunction!(detect_gaps_explicit::detect_gaps_explicit, module)?)?;
     module.add_function(wrap_pyfunction!(watch_lifeline::watch_lifeline, module)?)?;
     Ok(())
 }

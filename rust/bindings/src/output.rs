@@ -7,11 +7,12 @@ use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
+use reconciler_gaps::Values;
 
 /// Read-only int64 values, owned by Rust; `memoryview(column)` shares them.
 #[pyclass(frozen, module = "reconciler_engine._native")]
 pub struct Int64Column {
-    values: Vec<i64>,
+    values: Values,
     /// The shape a buffer's consumer is pointed to.
     shape: [ffi::Py_ssize_t; 1],
 }
@@ -20,7 +21,8 @@ pub struct Int64Column {
 static STRIDES: [ffi::Py_ssize_t; 1] = [size_of::<i64>().cast_signed()];
 
 /// Wraps values into a read-only memoryview that owns them.
-pub fn memoryview(py: Python<'_>, values: Vec<i64>) -> PyResult<Bound<'_, PyMemoryView>> {
+pub fn memoryview(py: Python<'_>, values: impl Into<Values>) -> PyResult<Bound<'_, PyMemoryView>> {
+    let values = values.into();
     let shape = [values.len().cast_signed()];
     PyMemoryView::from(Bound::new(py, Int64Column { values, shape })?.as_any())
 }

@@ -73,9 +73,7 @@ fn good_keys(member: &[u8], score: f64, series: Series<'_>) -> Option<u8> {
 /// The position of a key among [`KEYS`].
 fn bit_of(key: &[u8]) -> Option<u8> {
     if key.contains(&b'\\') {
-        return (0..8)
-            .zip(KEYS)
-            .find_map(|(bit, name)| says(key, name).then_some(bit));
+        return (0..8).zip(KEYS).find_map(|(bit, name)| says(key, name).then_some(bit));
     }
     match key {
         b"timestamp" => Some(0),
@@ -121,9 +119,7 @@ mod tests {
         assert!(accepts(GOOD));
         assert!(accepts(&GOOD.replace(':', " : ").replace(',', "\n,\t")));
         assert!(accepts(&GOOD.replace("symbol", r"s\u0079mbol")));
-        assert!(accepts(
-            &GOOD.replace('{', r#"{"sequenceNum":7,"extra":{"a":[1,{}]},"#)
-        ));
+        assert!(accepts(&GOOD.replace('{', r#"{"sequenceNum":7,"extra":{"a":[1,{}]},"#)));
         assert!(accepts(&GOOD.replace("1725100000000", "1.7251e12")));
         assert!(accepts(&GOOD.replace('{', r#"{"open":"no","#)));
     }
@@ -154,11 +150,7 @@ mod tests {
             1_725_100_000_000.0,
             SERIES
         ));
-        assert!(!is_candle(
-            GOOD.replace("1725100000000", "1.5").as_bytes(),
-            1.5,
-            SERIES
-        ));
+        assert!(!is_candle(GOOD.replace("1725100000000", "1.5").as_bytes(), 1.5, SERIES));
         assert!(!is_candle(
             GOOD.replace("1725100000000", "1e19").as_bytes(),
             1e19,

@@ -56,9 +56,7 @@ impl Scan {
 /// Reads a score as a server prints it: digits, `1.7251e+12`, `inf`, `-inf`.
 fn parse_score(text: &[u8]) -> Option<f64> {
     if (1..=15).contains(&text.len()) && text.iter().all(u8::is_ascii_digit) {
-        let whole = text
-            .iter()
-            .fold(0, |value, digit| value * 10 + u64::from(digit - b'0'));
+        let whole = text.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0'));
         // At most fifteen digits, so below 2^53: exact.
         #[allow(clippy::cast_precision_loss)]
         return Some(whole as f64);

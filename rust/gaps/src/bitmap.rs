@@ -1,9 +1,8 @@
 //! Unsorted input on a grid not much longer than it: one bit a grid point.
 
-use crate::gaps::Gaps;
+use crate::gaps::{Gaps, GapsBuilder};
 use crate::grid::Grid;
-use crate::raw::Column;
-use crate::walk::{finish, visit};
+use crate::raw::{BLOCK, Blocks, Column, Pass, dispatch};
 
 /// Whether a bitmap of the grid is no larger than the input itself.
 pub(crate) fn fits(len: usize, grid: &Grid) -> bool {
@@ -13,9 +12,59 @@ pub(crate) fn fits(len: usize, grid: &Grid) -> bool {
 /// Marks every point that is present, then reads the runs of zeros.
 ///
 /// The caller has asked [`fits`], so the bitmap is no larger than the column.
-pub(crate) fn mark(column: Column<'_>, grid: &Grid) -> Gaps {
-    let words = usize::try_from(grid.len().div_ceil(64)).unwrap_or(usize::MAX);
-    let mut present = vec![0u64; words];
+pub(crate) fn detect_by_bitmap(column: Column<'_>, grid: &Grid) -> Gaps {
+    let present = dispatch(Mark { column, grid });
+    runs_of_zeros(&present, grid, column.len())
+}
+
+struct Mark<'a> {
+    column: Column<'a>,
+    grid: &'a Grid,
+}
+
+impl Pass for Mark<'_> {
+    type Output = Vec<u64>;
+
+    /// Marks blocks that ascend or descend along the grid by the word, the rest by the bit.
+    #[inline(always)]
+    fn run<B: Blocks>(self, blocks: B) -> Vec<u64> {
+        let Self { column, grid } = self;
+        let words = usize::try_from(grid.len().div_ceil(64)).unwrap_or(usize::MAX);
+        let mut present = vec![0u64; words];
+        let whole = column.len() - column.len() % BLOCK;
+        for from in (0..whole).step_by(BLOCK) {
+            if let Some(first) = run_of_block(blocks, column, grid, from) {
+                let shift = first % 64;
+                // Both words exist: the last index of the block is on the grid.
+                present[(first / 64) as usize] |= u64::MAX << shift;
+                if shift != 0 {
+                    present[(first / 64) as usize + 1] |= u64::MAX >> (64 - shift);
+                }
+            } else {
+                mark_each(&mut present, column.slice(from, from + BLOCK), grid);
+            }
+        }
+        mark_each(&mut present, column.slice(whole, column.len()), grid);
+        present
+    }
+}
+
+/// The lowest index of a block whose values are 64 neighbouring grid points in ascending or descending order.
+#[inline(always)]
+fn run_of_block<B: Blocks>(blocks: B, column: Column<'_>, grid: &Grid, from: usize) -> Option<u64> {
+    let (first, last) = (column.get(from), column.get(from + BLOCK - 1));
+    let (head, tail) = (grid.index_of(first), grid.index_of(last));
+    // Both on the grid and 63 apart, so the steps between them cannot wrap around.
+    if head.max(tail) >= grid.len() || head.abs_diff(tail) != BLOCK as u64 - 1 {
+        return None;
+    }
+    let step = grid.step().cast_signed();
+    let step = if head < tail { step } else { step.wrapping_neg() };
+    (blocks.continuing(column, from, first, step, 1) == 1).then_some(head.min(tail))
+}
+
+#[inline(always)]
+fn mark_each(present: &mut [u64], column: Column<'_>, grid: &Grid) {
     for value in column.values() {
         let index = grid.index_of(value);
         if index < grid.len() {
@@ -23,25 +72,36 @@ pub(crate) fn mark(column: Column<'_>, grid: &Grid) -> Gaps {
             present[(index / 64) as usize] |= 1 << (index % 64);
         }
     }
-    runs_of_zeros(&present, grid)
 }
 
-fn runs_of_zeros(present: &[u64], grid: &Grid) -> Gaps {
-    let mut gaps = Gaps::default();
-    let mut next = 0;
+/// Reads the runs of zeros below `grid.len()`; each set bit of a word's edges begins or ends one.
+fn runs_of_zeros(present: &[u64], grid: &Grid, len: usize) -> Gaps {
+    let mut gaps = GapsBuilder::new(len, grid);
+    let mut open = None;
     let mut base = 0;
+    let mut carry = 0;
     for &word in present {
-        if word == u64::MAX && next == base {
-            next += 64;
-        } else {
-            let mut rest = word;
-            while rest != 0 {
-                next = visit(grid, &mut gaps, next, base + u64::from(rest.trailing_zeros()));
-                rest &= rest - 1;
-            }
+        let missing = !word;
+        let mut edges = missing ^ (missing << 1 | carry);
+        carry = missing >> 63;
+        while edges != 0 {
+            let index = base + u64::from(edges.trailing_zeros());
+            edges &= edges - 1;
+            open = match open {
+                None => Some(index),
+                Some(start) => {
+                    gaps.push(grid.at(start), index - start);
+                    None
+                }
+            };
         }
         base += 64;
     }
-    finish(grid, &mut gaps, next);
-    gaps
+    // Past the grid every bit is zero: a run that begins there is none, one that began before ends there.
+    if let Some(start) = open
+        && start < grid.len()
+    {
+        gaps.push(grid.at(start), grid.len() - start);
+    }
+    gaps.finish()
 }

@@ -34,11 +34,7 @@ pub struct Disorder {
 
 impl fmt::Display for Disorder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "expected instants do not increase at index {}",
-            self.index
-        )
+        write!(formatter, "expected instants do not increase at index {}", self.index)
     }
 }
 
@@ -70,10 +66,7 @@ fn in_range(timestamps: Column<'_>, expected: Column<'_>) -> Vec<i64> {
         return Vec::new();
     }
     let range = expected.get(0)..=expected.get(expected.len() - 1);
-    timestamps
-        .values()
-        .filter(|value| range.contains(value))
-        .collect()
+    timestamps.values().filter(|value| range.contains(value)).collect()
 }
 
 /// Walks both columns side by side; both ascend.

@@ -1,10 +1,13 @@
 //! The answer, as columns.
 
-/// Maximal runs of missing instants on a [`Grid`](crate::Grid), ascending.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+use crate::grid::Grid;
+use crate::raw::{BlockWriter, PairsBuilder, Values};
+
+/// Maximal runs of missing instants on a [`Grid`], ascending.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Gaps {
-    starts: Vec<i64>,
-    counts: Vec<i64>,
+    starts: Values,
+    counts: Values,
     missing: u64,
 }
 
@@ -41,15 +44,78 @@ impl Gaps {
 
     /// The columns: starts and counts.
     #[must_use]
-    pub fn into_columns(self) -> (Vec<i64>, Vec<i64>) {
+    pub fn into_columns(self) -> (Values, Values) {
         (self.starts, self.counts)
     }
+}
 
+/// Gaps in the making; they come in ascending order.
+#[derive(Debug)]
+pub(crate) struct GapsBuilder {
+    pairs: PairsBuilder,
+    missing: u64,
+}
+
+impl GapsBuilder {
+    /// Returns an empty answer to a question about `len` timestamps: each can end one gap, and one is behind all.
+    pub(crate) fn new(len: usize, grid: &Grid) -> Self {
+        let bound = usize::try_from(grid.len())
+            .unwrap_or(usize::MAX)
+            .min(len.saturating_add(1));
+        Self {
+            pairs: PairsBuilder::new(bound),
+            missing: 0,
+        }
+    }
+
+    /// Appends a gap; a count is at most the length of the grid, which is an int64 value.
     #[inline]
     pub(crate) fn push(&mut self, start: i64, count: u64) {
-        self.starts.push(start);
-        // A count is at most the length of the grid, which is an int64 value.
-        self.counts.push(count.cast_signed());
+        self.pairs.push(start, count.cast_signed());
         self.missing = self.missing.wrapping_add(count);
+    }
+
+    /// Returns a writer for the gaps of one block.
+    #[inline(always)]
+    pub(crate) fn block(&mut self) -> BlockGaps<'_> {
+        BlockGaps {
+            writer: self.pairs.block(),
+            before: &mut self.missing,
+            missing: 0,
+        }
+    }
+
+    pub(crate) fn finish(self) -> Gaps {
+        let missing = self.missing;
+        let [starts, counts] = self.pairs.finish();
+        Gaps {
+            starts,
+            counts,
+            missing,
+        }
+    }
+}
+
+/// The gaps of one block, at most one for each value.
+pub(crate) struct BlockGaps<'a> {
+    writer: BlockWriter<'a>,
+    before: &'a mut u64,
+    missing: u64,
+}
+
+impl BlockGaps<'_> {
+    /// Appends the gap between two points that are `steps` apart, from `start` on; none if they are neighbours or one.
+    #[inline(always)]
+    pub(crate) fn push_between(&mut self, start: i64, steps: u64) {
+        let count = steps.saturating_sub(1);
+        self.writer.push_if(count > 0, start, count.cast_signed());
+        self.missing = self.missing.wrapping_add(count);
+    }
+
+    /// Ends the block: its gaps are there.
+    #[inline(always)]
+    pub(crate) fn commit(self) {
+        *self.before = self.before.wrapping_add(self.missing);
+        self.writer.commit();
     }
 }

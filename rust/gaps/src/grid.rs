@@ -140,17 +140,10 @@ impl fmt::Display for GridError {
         match self {
             Self::ZeroStep => write!(formatter, "grid step is 0; it must be at least 1"),
             Self::TooManyPoints { len } => {
-                write!(
-                    formatter,
-                    "grid has {len} points; at most {} are allowed",
-                    i64::MAX
-                )
+                write!(formatter, "grid has {len} points; at most {} are allowed", i64::MAX)
             }
             Self::PastInt64 { start, step, len } => {
-                write!(
-                    formatter,
-                    "grid of {len} points from {start} by {step} leaves int64"
-                )
+                write!(formatter, "grid of {len} points from {start} by {step} leaves int64")
             }
         }
     }
@@ -166,10 +159,7 @@ mod tests {
     #[test]
     fn refuses_what_leaves_int64() {
         assert_eq!(Grid::new(0, 0, 1), Err(GridError::ZeroStep));
-        assert_eq!(
-            Grid::new(0, 1, 1 << 63),
-            Err(GridError::TooManyPoints { len: 1 << 63 })
-        );
+        assert_eq!(Grid::new(0, 1, 1 << 63), Err(GridError::TooManyPoints { len: 1 << 63 }));
         let past = GridError::PastInt64 {
             start: i64::MAX,
             step: 1,

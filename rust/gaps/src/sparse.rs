@@ -3,7 +3,7 @@
 use crate::gaps::Gaps;
 use crate::grid::Grid;
 use crate::raw::Column;
-use crate::walk::{finish, visit};
+use crate::walk::Walker;
 
 /// Filters, sorts and walks; O(len log len), and linear for ascending or descending runs.
 pub(crate) fn sort(column: Column<'_>, grid: &Grid) -> Gaps {
@@ -13,10 +13,9 @@ pub(crate) fn sort(column: Column<'_>, grid: &Grid) -> Gaps {
         .filter(|&index| index < grid.len())
         .collect();
     indices.sort_unstable();
-    let mut gaps = Gaps::default();
-    let next = indices
-        .iter()
-        .fold(0, |next, &index| visit(grid, &mut gaps, next, index));
-    finish(grid, &mut gaps, next);
-    gaps
+    let mut walker = Walker::new(indices.len(), grid);
+    for index in indices {
+        walker.visit(index);
+    }
+    walker.finish()
 }

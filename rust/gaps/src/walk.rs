@@ -1,6 +1,6 @@
-//! The walk: sorted input, one value at a time.
+//! The walk: ascending indices, one at a time.
 
-use crate::gaps::Gaps;
+use crate::gaps::{Gaps, GapsBuilder};
 use crate::grid::Grid;
 use crate::raw::Column;
 
@@ -10,38 +10,53 @@ pub(crate) struct Unsorted;
 
 /// Walks ascending values along the grid.
 pub(crate) fn walk(column: Column<'_>, grid: &Grid) -> Result<Gaps, Unsorted> {
-    let mut gaps = Gaps::default();
-    let mut next = 0;
     let mut previous = i64::MIN;
+    let mut walker = Walker::new(column.len(), grid);
     for value in column.values() {
         if value < previous {
             return Err(Unsorted);
         }
         previous = value;
-        next = visit(grid, &mut gaps, next, grid.index_of(value));
+        walker.visit(grid.index_of(value));
     }
-    finish(grid, &mut gaps, next);
-    Ok(gaps)
+    Ok(walker.finish())
 }
 
-/// Takes note of the point at `index`, none if that is past the grid; returns the next index expected.
-///
-/// Indices come in ascending order, repetitions allowed.
-#[inline]
-pub(crate) fn visit(grid: &Grid, gaps: &mut Gaps, next: u64, index: u64) -> u64 {
-    if index >= grid.len() {
-        return next;
-    }
-    if index > next {
-        gaps.push(grid.at(next), index - next);
-    }
-    // No overflow: an index on the grid is below i64::MAX.
-    next.max(index + 1)
+/// A position on the grid, and the gaps passed on the way to it.
+pub(crate) struct Walker<'a> {
+    grid: &'a Grid,
+    gaps: GapsBuilder,
+    /// The next index expected.
+    next: u64,
 }
 
-/// Closes the walk: what is expected from `next` on is missing.
-pub(crate) fn finish(grid: &Grid, gaps: &mut Gaps, next: u64) {
-    if next < grid.len() {
-        gaps.push(grid.at(next), grid.len() - next);
+impl<'a> Walker<'a> {
+    /// Starts before the first point of the grid, to visit at most `len` others.
+    pub(crate) fn new(len: usize, grid: &'a Grid) -> Self {
+        Self {
+            grid,
+            gaps: GapsBuilder::new(len, grid),
+            next: 0,
+        }
+    }
+
+    /// Visits the point at `index`, none if that is past the grid; indices ascend, repetitions allowed.
+    #[inline]
+    pub(crate) fn visit(&mut self, index: u64) {
+        if index < self.grid.len() {
+            if index > self.next {
+                self.gaps.push(self.grid.at(self.next), index - self.next);
+            }
+            // No overflow: an index on the grid is below i64::MAX.
+            self.next = self.next.max(index + 1);
+        }
+    }
+
+    /// Ends the walk: what is still expected is missing.
+    pub(crate) fn finish(mut self) -> Gaps {
+        if self.next < self.grid.len() {
+            self.gaps.push(self.grid.at(self.next), self.grid.len() - self.next);
+        }
+        self.gaps.finish()
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use reconciler_gaps::{Column, Disorder, Grid, detect, detect_explicit};
+use reconciler_gaps::{Column, Disorder, Gaps, Grid, detect, detect_explicit, detect_trusted};
 
 /// Runs of expected instants that are not in the set: (start, end, count).
 fn reference(timestamps: &[i64], expected: &[i64]) -> Vec<(i64, i64, i64)> {
@@ -27,7 +27,10 @@ fn reference(timestamps: &[i64], expected: &[i64]) -> Vec<(i64, i64, i64)> {
 }
 
 fn regular(timestamps: &[i64], grid: &Grid) -> Vec<(i64, i64, i64)> {
-    let gaps = detect(Column::from(timestamps), grid);
+    rows(&detect(Column::from(timestamps), grid), grid)
+}
+
+fn rows(gaps: &Gaps, grid: &Grid) -> Vec<(i64, i64, i64)> {
     let rows: Vec<_> = (gaps.starts().iter().zip(gaps.counts()))
         .map(|(&start, &count)| {
             let end = start.wrapping_add_unsigned((count.unsigned_abs() - 1).wrapping_mul(grid.step()));
@@ -127,14 +130,51 @@ fn agrees_on_mutated_series() {
 }
 
 #[test]
+fn trusted_agrees_where_the_promise_holds() {
+    let mut draw = Draw(11);
+    for _ in 0..3_000 {
+        let len = 1 + draw.below(3000);
+        let step = [1, 7, 60_000, (1 << 40) + 1][draw.below(4) as usize];
+        let start = if draw.below(2) == 0 {
+            i64::MIN
+        } else {
+            -((len * step) as i64) / 2
+        };
+        let grid = Grid::new(start, step, len).unwrap();
+        let holes: HashSet<u64> = (0..draw.below(6)).map(|_| draw.below(len)).collect();
+        let timestamps: Vec<i64> = (0..len).filter(|k| !holes.contains(k)).map(|k| grid.at(k)).collect();
+        let trusted = detect_trusted(Column::from(&timestamps[..]), &grid);
+        assert_eq!(trusted, detect(Column::from(&timestamps[..]), &grid));
+    }
+}
+
+#[test]
+#[cfg(not(debug_assertions))]
+fn a_broken_promise_ends_all_the_same() {
+    let mut draw = Draw(13);
+    for _ in 0..2_000 {
+        let grid = Grid::new(-50, 1 + draw.below(3), 1 + draw.below(2000)).unwrap();
+        let timestamps: Vec<i64> = (0..draw.below(2000)).map(|_| draw.below(3000) as i64 - 100).collect();
+        let gaps = detect_trusted(Column::from(&timestamps[..]), &grid);
+        assert!(gaps.len() <= timestamps.len() + 2);
+    }
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "trusted timestamps must be sorted, unique and on the grid")]
+fn a_broken_promise_is_found_by_a_debug_build() {
+    let grid = Grid::new(0, 1, 10).unwrap();
+    let _ = detect_trusted(Column::from(&[1, 1][..]), &grid);
+}
+
+#[test]
 fn agrees_on_noise() {
     let mut draw = Draw(7);
     for _ in 0..5_000 {
         let grid = Grid::new(draw.next() as i64 >> 2, 1 + draw.below(5), draw.below(80)).unwrap();
         let count = draw.below(100);
-        let timestamps: Vec<i64> = (0..count)
-            .map(|_| grid.start() - 20 + draw.below(400) as i64)
-            .collect();
+        let timestamps: Vec<i64> = (0..count).map(|_| grid.start() - 20 + draw.below(400) as i64).collect();
         check(&timestamps, &grid);
     }
 }

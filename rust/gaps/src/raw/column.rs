@@ -44,6 +44,13 @@ impl Column<'_> {
         }
     }
 
+    /// Where the values begin.
+    #[inline]
+    #[cfg(target_arch = "x86_64")]
+    pub(super) const fn as_ptr(&self) -> *const i64 {
+        self.first
+    }
+
     /// Number of values.
     #[must_use]
     #[inline]
@@ -77,6 +84,23 @@ impl Column<'_> {
     #[inline]
     pub fn values(&self) -> impl ExactSizeIterator<Item = i64> + DoubleEndedIterator {
         (0..self.len).map(|index| self.get(index))
+    }
+
+    /// The first index whose value is not `below`, for ascending values; some index for others.
+    ///
+    /// If it is not the length, the value there was seen not to be `below`; if it is not zero, the value before it was
+    /// seen to be.
+    pub(crate) fn partition_point(&self, below: impl Fn(i64) -> bool) -> usize {
+        let (mut from, mut to) = (0, self.len);
+        while from < to {
+            let middle = from + (to - from) / 2;
+            if below(self.get(middle)) {
+                from = middle + 1;
+            } else {
+                to = middle;
+            }
+        }
+        from
     }
 
     /// The values from `from` up to, but not including, `to`.

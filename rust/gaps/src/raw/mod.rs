@@ -1,6 +1,15 @@
-//! The only module with unsafe code: memory that others may write, and memory for large answers.
+//! The only module with unsafe code: memory that others may write, vector instructions, memory for large answers.
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod blocks;
 mod column;
+#[cfg(target_os = "linux")]
+mod mapping;
+mod values;
 
+pub(crate) use blocks::{BLOCK, Blocks, Pass, dispatch};
 pub use column::Column;
+pub use values::Values;
+pub(crate) use values::{BlockWriter, PairsBuilder};
