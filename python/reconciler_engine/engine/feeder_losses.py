@@ -1,0 +1,125 @@
+"""What the simulated websocket feed loses: decided by hashing, the same in every run of a seed."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from typing import Literal
+
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+
+_HOUR_MS = 3_600_000
+_WHOLE = 1 << 64
+# An outage fills half of its period at most, so that two never meet.
+_OUTAGE_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class FeedLosses:
+    """How much a feed loses.
+
+    Attributes:
+        seed: Same seed, same losses.
+        disconnects_per_hour: Times an hour the connection breaks; 0 never.
+        outage_ms: Shortest and longest time without a connection.
+        lost_share: Share of bars of which every message is dropped.
+        cut_share: Share of bars whose later messages are dropped: they stay with partial values.
+        snapshot_slots: Slots back from now that a snapshot is taken from.
+        snapshot_limit: Most candles of a series in a snapshot; Coinbase's hold at most 100, spread over about 160
+            slots even where every slot traded (coinbase-api.md section 6, read 2026-11-23).
+        snapshot_share: Share of the bars that a snapshot holds, where the limit allows it.
+
+    Raises:
+        ValueError: A share is not in [0, 1], or a time or count is negative or out of order.
+    """
+
+    seed: int = 1
+    disconnects_per_hour: float = 12.0
+    outage_ms: tuple[int, int] = (20_000, 150_000)
+    lost_share: float = 0.01
+    cut_share: float = 0.005
+    snapshot_slots: int = 160
+    snapshot_limit: int = 100
+    snapshot_share: float = 0.8
+
+    def __post_init__(self) -> None:
+        for name in ("lost_share", "cut_share", "snapshot_share"):
+            share = getattr(self, name)
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} {share!r} is not between 0 and 1")
+        if not 0 <= self.disconnects_per_hour <= _HOUR_MS:
+            raise ValueError(f"disconnects_per_hour {self.disconnects_per_hour!r} is not between 0 and {_HOUR_MS}")
+        if not 0 < self.outage_ms[0] <= self.outage_ms[1]:
+            raise ValueError(f"outage_ms {self.outage_ms!r} is no shortest and longest time > 0")
+        if self.snapshot_slots < 1 or self.snapshot_limit < 0:
+            raise ValueError("snapshot_slots must be at least 1 and snapshot_limit at least 0")
+
+    def find_outage(self, instant: int) -> Interval | None:
+        """Return the outage that `instant` (ms UTC) lies in, if any."""
+        if not self.disconnects_per_hour:
+            return None
+        period_ms = round(_HOUR_MS / self.disconnects_per_hour)
+        number = instant // period_ms
+        begin, length = self._draw("outage", number)
+        shortest, longest = self.outage_ms
+        lasts = min(shortest + length * (longest - shortest), period_ms * _OUTAGE_SHARE)
+        start = number * period_ms + int(begin * (period_ms - lasts))
+        outage = Interval(start, start + int(lasts))
+        return outage if instant in outage else None
+
+    def heard_until(self, series: Series, start: int) -> int:
+        """Return the instant (ms UTC) up to which the bar that opens at `start` is heard of.
+
+        `start` itself is a bar of which nothing is heard; the bar's end is one of which all is heard.
+        """
+        step_ms = series.timeframe.step_ms
+        fate, moment = self._draw(str(series), start)
+        if fate < self.lost_share:
+            return start
+        if fate < self.lost_share + self.cut_share:
+            return start + 1 + int(moment * (step_ms - 1))
+        return start + step_ms
+
+    def choose_snapshot(self, series: Series, starts: list[int], taken_at: int) -> list[int]:
+        """Return which of the bars at `starts` (ascending) the snapshot taken at `taken_at` holds, ascending.
+
+        The newest bar is always in it, if there is room for any.
+        """
+        if not starts or not self.snapshot_limit:
+            return []
+        *older, newest = starts
+        held = [start for start in older if self._draw(f"{series}@{taken_at}", start)[0] < self.snapshot_share]
+        # Too many: the same draw that ranks them decides, so that the holes lie everywhere.
+        surplus = len(held) + 1 - self.snapshot_limit
+        if surplus > 0:
+            ranked = sorted(held, key=lambda start: self._draw(f"{series}@{taken_at}", start)[1])
+            held = sorted(ranked[surplus:])
+        return [*held, newest]
+
+    def _draw(self, what: str, number: int) -> tuple[float, float]:
+        """Return two draws from [0, 1)."""
+        text = f"{self.seed}:{what}:{number}".encode()
+        first, second = struct.unpack("<2Q", hashlib.blake2b(text, digest_size=16).digest())
+        return first / _WHOLE, second / _WHOLE
+
+
+EventKind = Literal["connected", "disconnected"]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEvent:
+    """Something that happened to the connection.
+
+    Attributes:
+        time_ms: Time of the exchange (ms UTC).
+        kind: What happened.
+        candles: Candles of the snapshots that came with a connection.
+        until: End of the outage that a disconnect begins (ms UTC).
+    """
+
+    time_ms: int
+    kind: EventKind
+    candles: int = 0
+    until: int = 0

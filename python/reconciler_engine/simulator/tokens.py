@@ -1,0 +1,165 @@
+"""Checking the tokens that sign private requests, as the exchange does."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from reconciler_engine.errors import ConfigError
+from reconciler_engine.simulator.answer import MISSING_SCOPE, UNAUTHORIZED, Answer, Request
+
+_ISSUERS = frozenset({"cdp", "coinbase-cloud"})
+_HOST = "api.coinbase.com"
+_SCOPE = "view"
+_SEED_BYTES = 32
+# Tokens live two minutes; at the highest rate there is, 30 a second, 3,600 of them matter.
+_SEEN_LIMIT = 10_000
+_OPTIONS: Any = {
+    "verify_exp": False,
+    "verify_nbf": False,
+    "verify_iat": False,
+    "verify_aud": False,
+    "verify_iss": False,
+    "verify_sub": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKey:
+    """A key that may sign.
+
+    Attributes:
+        name: Name of the key (`kid` and `sub` of its tokens).
+        public_key: Its public half, P-256 or Ed25519.
+        scopes: What it may do; candles and products need `view`.
+    """
+
+    name: str
+    public_key: EllipticCurvePublicKey | Ed25519PublicKey
+    scopes: frozenset[str] = frozenset({_SCOPE})
+
+    @property
+    def algorithm(self) -> str:
+        """The only algorithm its tokens may name."""
+        return "EdDSA" if isinstance(self.public_key, Ed25519PublicKey) else "ES256"
+
+    @classmethod
+    def of_private(cls, name: str, private_key: str, scopes: Iterable[str] = (_SCOPE,)) -> TrustedKey:
+        """Return the trusted half of a private key: PEM (SEC1 or PKCS#8), or base64 of an Ed25519 seed.
+
+        Raises:
+            ValueError: It is neither; the message does not show it.
+        """
+        text = private_key.replace("\\n", "\n")
+        key: object
+        try:
+            if "-----BEGIN" in text:
+                key = load_pem_private_key(text.encode(), None)
+            else:
+                key = Ed25519PrivateKey.from_private_bytes(base64.b64decode(text, validate=True)[:_SEED_BYTES])
+        except (ValueError, TypeError, UnsupportedAlgorithm, binascii.Error):
+            raise ValueError(f"private key of {name!r} is neither PEM nor base64 of an Ed25519 key") from None
+        if isinstance(key, Ed25519PrivateKey):
+            return cls(name, key.public_key(), frozenset(scopes))
+        if isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1):
+            return cls(name, key.public_key(), frozenset(scopes))
+        raise ValueError(f"private key of {name!r} is neither P-256 nor Ed25519")
+
+
+def read_trusted_key(path: Path) -> TrustedKey:
+    """Read the key file of a client (`name` or `id`, and `privateKey`) and keep its public half.
+
+    Raises:
+        ConfigError: The file is none; the message never shows the key.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        name = content["name"] if "name" in content else content["id"]
+        return TrustedKey.of_private(name, content["privateKey"])
+    except OSError as error:
+        raise ConfigError([f"key file {str(path)!r} cannot be read: {error.strerror}"]) from error
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise ConfigError([f"key file {str(path)!r} is no JSON object with name and privateKey"]) from None
+
+
+class TokenVerifier:
+    """Accepts a token if the exchange would.
+
+    The time is that of the exchange. A refusal never says why.
+
+    Args:
+        keys: Keys that may sign.
+        leeway_s: Seconds by which a token's times may be off.
+        longest_s: Longest life of a token; None accepts any (what the exchange does is unknown).
+        single_use: Refuse a token that came before (unknown, too); the last 10,000 are remembered.
+    """
+
+    def __init__(
+        self,
+        keys: Iterable[TrustedKey],
+        *,
+        leeway_s: float = 0,
+        longest_s: float | None = None,
+        single_use: bool = False,
+    ) -> None:
+        self._keys = {key.name: key for key in keys}
+        self._leeway_s = leeway_s
+        self._longest_s = longest_s
+        self._seen: dict[str, None] | None = {} if single_use else None
+
+    def verify(self, request: Request, now: int) -> str | Answer:
+        """Return the name of the key that signed, or the refusal; `now` is the exchange's time (ms UTC)."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return UNAUTHORIZED
+        try:
+            key = self._keys[jwt.get_unverified_header(token).get("kid", "")]
+            claims = jwt.decode(token, key.public_key, algorithms=[key.algorithm], options=_OPTIONS)
+        except (jwt.PyJWTError, KeyError):
+            return UNAUTHORIZED
+        made_here = claims.get("sub") == key.name and claims.get("iss") in _ISSUERS
+        in_time = self._check_times(claims, now / 1000)
+        if not (made_here and in_time and _check_request(claims, request) and self._check_use(token)):
+            return UNAUTHORIZED
+        return key.name if _SCOPE in key.scopes else MISSING_SCOPE
+
+    def _check_times(self, claims: Mapping[str, Any], now_s: float) -> bool:
+        begins, ends = (_read_number(claims.get(name)) for name in ("nbf", "exp"))
+        if begins is None or ends is None:
+            return False
+        if self._longest_s is not None and ends - begins > self._longest_s:
+            return False
+        return begins <= now_s + self._leeway_s and ends > now_s - self._leeway_s
+
+    def _check_use(self, token: str) -> bool:
+        if self._seen is None:
+            return True
+        if token in self._seen:
+            return False
+        self._seen[token] = None
+        if len(self._seen) > _SEEN_LIMIT:
+            del self._seen[next(iter(self._seen))]
+        return True
+
+
+def _check_request(claims: Mapping[str, Any], request: Request) -> bool:
+    """Say whether a token was made for this request: method, host and path, without scheme and query."""
+    path = request.target.partition("?")[0]
+    allowed = {f"{request.method} {host}{path}" for host in (_HOST, request.headers.get("host", _HOST))}
+    uris = claims["uris"] if isinstance(claims.get("uris"), list) else [claims.get("uri")]
+    return any(isinstance(uri, str) and uri in allowed for uri in uris)
+
+
+def _read_number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
