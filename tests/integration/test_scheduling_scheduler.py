@@ -136,7 +136,10 @@ async def test_a_failing_job_ends_neither_the_scheduler_nor_another_job(caplog: 
     assert bad.last_error == f"OSError: slot {BASE + 10 * MINUTE}"
     assert bad.last_duration_ms == 1_000
     assert (good.runs, good.failed, good.last_error) == (2, 0, None)
-    assert len(caplog.records) == 2
+    assert [(record.message, record.__dict__["slot"]) for record in caplog.records] == [
+        ("run over", BASE + 5 * MINUTE),
+        ("run over", BASE + 10 * MINUTE),
+    ]
     assert all(record.exc_info for record in caplog.records)
 
 

@@ -126,4 +126,4 @@ class Scheduler:
             try:
                 observer(event)
             except Exception:  # noqa: BLE001 - an observer's fault is its own; the scheduler goes on
-                _LOG.exception("an observer of the scheduler failed at %s", event)
+                _LOG.exception("an observer of the scheduler failed", extra={"event": str(event)})
