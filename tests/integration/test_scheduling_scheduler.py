@@ -257,9 +257,9 @@ async def test_a_run_open_elsewhere_skips() -> None:
     answers = iter([True, False, OSError("store is away"), None])
     asked, recorder = [], Recorder()
 
-    async def held_elsewhere(name: str) -> bool:
+    async def held_elsewhere(tick: Tick) -> bool:
         await trio.lowlevel.checkpoint()
-        asked.append(name)
+        asked.append(tick.slot - BASE)
         answer = next(answers)
         if isinstance(answer, OSError):
             raise answer
@@ -270,7 +270,7 @@ async def test_a_run_open_elsewhere_skips() -> None:
     scheduler = Scheduler([job("scan", "*/5 * * * *")], now=WallClock(), held_elsewhere=held_elsewhere)
     scheduler.subscribe(recorder)
     await run_for(scheduler, 20 * 60 + 1)
-    assert asked == ["scan"] * 4
+    assert asked == [5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 20 * MINUTE]
     assert [event.tick.slot - BASE for event in recorder.of(RunStarted)] == [10 * MINUTE]
     assert [event.error for event in recorder.of(SlotSkipped)] == [None, "OSError: store is away", "TooSlowError: "]
     assert not scheduler.statistics()["scan"].is_running
@@ -325,11 +325,11 @@ def test_bounds_follow_the_interval_of_the_slot() -> None:
 
 
 async def test_the_guard_is_held_while_its_nursery_is_open() -> None:
-    guard = OverlapGuard("scan")
-    async with guard.hold() as nursery:
+    guard = OverlapGuard()
+    async with guard.hold(Tick("scan", BASE)) as nursery:
         nursery.start_soon(trio.sleep, 10)
         with pytest.raises(GuardHeld, match="job 'scan' is still running"):
-            async with guard.hold():
+            async with guard.hold(Tick("scan", BASE)):
                 raise AssertionError("two at once")
         assert guard.is_held
     assert trio.current_time() >= 10
@@ -337,9 +337,9 @@ async def test_the_guard_is_held_while_its_nursery_is_open() -> None:
 
 
 async def test_the_guard_is_freed_by_an_exception() -> None:
-    guard = OverlapGuard("scan")
+    guard = OverlapGuard()
     with pytest.RaisesGroup(ValueError):
-        async with guard.hold():
+        async with guard.hold(Tick("scan", BASE)):
             raise ValueError
     assert not guard.is_held
 
@@ -348,7 +348,7 @@ async def test_cancelled_at_every_await_the_guard_is_free_and_the_tick_ended_onc
     """One step at a time: the question, the jitter, the run and its own tasks."""
     endings = set()
 
-    async def elsewhere(_: str) -> bool:
+    async def elsewhere(_: Tick) -> bool:
         await trio.lowlevel.checkpoint()
         await trio.lowlevel.checkpoint()
         return False

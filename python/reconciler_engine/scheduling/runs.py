@@ -71,7 +71,7 @@ class JobRuns:
         """Run `tick` if the guard is free. A run's exceptions end here; only cancellation travels on."""
         is_ended = False
         try:
-            async with self._guard.hold():
+            async with self._guard.hold(tick):
                 await self._wait_jitter(tick)
                 if not self._stopping.is_set():
                     is_ended = True
