@@ -69,7 +69,7 @@ def fires(text: str, after: str, count: int) -> list[str]:
         ("10,5 0 12 * * *", "2026-01-01 12:00", ["2026-01-01 12:00:05", "2026-01-01 12:00:10"]),
     ],
 )
-def test_fires_at_the_expected_times(text, after, expected):
+def test_fires_at_the_expected_times(text: str, after: str, expected: list[str]) -> None:
     assert fires(text, after, len(expected)) == expected
 
 
@@ -85,7 +85,7 @@ def test_fires_at_the_expected_times(text, after, expected):
         (" @hourly\n", "0 * * * *"),
     ],
 )
-def test_nicknames_in_any_case(nickname, meaning):
+def test_nicknames_in_any_case(nickname: str, meaning: str) -> None:
     assert CronExpression.parse(nickname) == CronExpression.parse(meaning)
 
 
@@ -149,7 +149,9 @@ def test_nicknames_in_any_case(nickname, meaning):
         ("0" * 1_025, "expression", "0" * 1_024, 1, "is 1025 characters long; allowed: 1024"),
     ],
 )
-def test_refuses_naming_field_token_column_and_what_is_allowed(text, field, token, column, says):
+def test_refuses_naming_field_token_column_and_what_is_allowed(
+    text: str, field: str, token: str, column: int, says: str
+) -> None:
     with pytest.raises(CronError) as caught:
         CronExpression.parse(text)
     (fault,) = caught.value.faults
@@ -158,7 +160,7 @@ def test_refuses_naming_field_token_column_and_what_is_allowed(text, field, toke
     assert str(fault) in str(caught.value)
 
 
-def test_names_every_fault_at_once_left_to_right():
+def test_names_every_fault_at_once_left_to_right() -> None:
     with pytest.raises(CronError) as caught:
         CronExpression.parse("  1*  0/15 33,2,,40 22-2/0 FRI-MON")
     places = [(fault.field, fault.token, fault.column) for fault in caught.value.faults]
@@ -184,7 +186,7 @@ def test_names_every_fault_at_once_left_to_right():
         ("0 0 1 * */2", "both must match"),
     ],
 )
-def test_accepts_with_a_warning_what_may_surprise(text, warns):
+def test_accepts_with_a_warning_what_may_surprise(text: str, warns: str) -> None:
     (warning,) = CronExpression.parse(text).warnings
     assert warns in warning
 
@@ -192,7 +194,7 @@ def test_accepts_with_a_warning_what_may_surprise(text, warns):
 @pytest.mark.parametrize(
     "text", ["*/59 * * * *", "0 0 1 * MON", "0 0 */2 * *", "0 0 */2 * ?", "0 0 * * */2", "5-5/1 * * * *", "* * * * *"]
 )
-def test_does_not_warn_of_what_all_schedulers_agree_on(text):
+def test_does_not_warn_of_what_all_schedulers_agree_on(text: str) -> None:
     assert CronExpression.parse(text).warnings == ()
 
 
@@ -214,10 +216,10 @@ def test_does_not_warn_of_what_all_schedulers_agree_on(text):
         ("0 0 30 2 *", "5 5 31 4 *"),
     ],
 )
-def test_equal_by_meaning(one, other):
-    one, other = CronExpression.parse(one), CronExpression.parse(other)
-    assert one == other
-    assert hash(one) == hash(other)
+def test_equal_by_meaning(one: str, other: str) -> None:
+    left, right = CronExpression.parse(one), CronExpression.parse(other)
+    assert left == right
+    assert hash(left) == hash(right)
 
 
 @pytest.mark.parametrize(
@@ -233,11 +235,11 @@ def test_equal_by_meaning(one, other):
         ("0 0 29 2 *", "0 0 L 2 *"),
     ],
 )
-def test_different_meaning_is_not_equal(one, other):
+def test_different_meaning_is_not_equal(one: str, other: str) -> None:
     assert CronExpression.parse(one) != CronExpression.parse(other)
 
 
-def test_is_not_equal_to_its_text():
+def test_is_not_equal_to_its_text() -> None:
     assert CronExpression.parse("* * * * *") != "* * * * *"
 
 
@@ -261,7 +263,7 @@ def test_is_not_equal_to_its_text():
         ("0 0 30 FEB *", "0 0 30 2 *"),
     ],
 )
-def test_normal_form(text, normal):
+def test_normal_form(text: str, normal: str) -> None:
     expression = CronExpression.parse(text)
     assert str(expression) == normal
     assert CronExpression.parse(normal) == expression
@@ -295,7 +297,7 @@ def test_normal_form(text, normal):
         ),
     ],
 )
-def test_describes_in_english(text, sentence):
+def test_describes_in_english(text: str, sentence: str) -> None:
     assert CronExpression.parse(text).describe() == sentence
 
 
@@ -303,7 +305,7 @@ def test_describes_in_english(text, sentence):
     "text",
     ["0 0 30 2 *", "0 0 30,31 FEB *", "0 0 31 2,4,6 *", "0 0 31 4,6,9,11 */2", "0 0 30W 2 *", "0 0 */31 2 5#2"],
 )
-def test_an_impossible_date_parses_and_never_fires(text):
+def test_an_impossible_date_parses_and_never_fires(text: str) -> None:
     expression = CronExpression.parse(text)
     assert expression.never_fires
     with pytest.raises(NoNextSlot, match="never fires after 0 ms"):
@@ -311,19 +313,21 @@ def test_an_impossible_date_parses_and_never_fires(text):
     assert list(expression.slots_after(0)) == []
     assert expression.count(0, 10**15) == 0
     assert CronExpression.parse(str(expression)) == expression
-    with pytest.raises(CronError, match=r"never fires; allowed: a day that one of the months has"):
+    with pytest.raises(CronError, match=r"never fires: no date has .*; allowed: fields that some date") as caught:
         expression.ensure_fires()
+    (fault,) = caught.value.faults
+    assert (fault.field, fault.token, fault.column) == ("day-of-month", text.split()[2], 5)
 
 
 @pytest.mark.parametrize("text", ["0 0 29 2 *", "0 0 29 2 */7", "0 0 30 2 FRI", "0 0 31 2,3 *", "0 0 29W 2 *"])
-def test_a_rare_date_is_not_impossible(text):
+def test_a_rare_date_is_not_impossible(text: str) -> None:
     expression = CronExpression.parse(text)
     assert not expression.never_fires
     expression.ensure_fires()
     assert expression.next_after(0) > 0
 
 
-def test_next_is_strictly_after_to_the_millisecond():
+def test_next_is_strictly_after_to_the_millisecond() -> None:
     expression = CronExpression.parse("* * * * *")
     slot = instant("2026-01-01 00:01")
     assert expression.next_after(slot - 1) == slot
@@ -332,11 +336,11 @@ def test_next_is_strictly_after_to_the_millisecond():
     assert expression.next_after(slot + 59_999) == slot + 60_000
 
 
-def test_instants_before_1970():
+def test_instants_before_1970() -> None:
     assert CronExpression.parse("0 0 1 1 *").next_after(instant("1899-12-31 23:59")) == instant("1900-01-01 00:00")
 
 
-def test_ends_with_the_calendar():
+def test_ends_with_the_calendar() -> None:
     yearly = CronExpression.parse("@yearly")
     assert yearly.next_after(instant("9998-06-01 00:00")) == instant("9999-01-01 00:00")
     with pytest.raises(NoNextSlot):
@@ -347,7 +351,7 @@ def test_ends_with_the_calendar():
         yearly.next_after(-(10**18))
 
 
-def test_counts_a_year_of_seconds():
+def test_counts_a_year_of_seconds() -> None:
     begin, end = instant("2026-01-01 00:00"), instant("2027-01-01 00:00")
     assert CronExpression.parse("* * * * * *").count(begin, end) == 365 * 86_400
     assert CronExpression.parse("0 12 29 2 *").count(0, instant("2026-01-01 00:00")) == 14
@@ -356,18 +360,18 @@ def test_counts_a_year_of_seconds():
     assert CronExpression.parse("0 0 * * *").count(begin, begin + 1) == 0
 
 
-def test_is_a_value():
+def test_is_a_value() -> None:
     expression = CronExpression.parse("*/5 * * * *")
     assert copy.deepcopy(expression) == pickle.loads(pickle.dumps(expression)) == expression
     assert eval(repr(expression)) == expression
     assert expression.text == "*/5 * * * *"
     with pytest.raises(AttributeError, match="immutable"):
-        expression.text = "* * * * *"
+        setattr(expression, "text", "* * * * *")  # noqa: B010 - the type checker would refuse the plain form
     with pytest.raises(TypeError, match="parse"):
         CronExpression("* * * * *")
 
 
-def test_its_errors_travel_between_processes():
+def test_its_errors_travel_between_processes() -> None:
     with pytest.raises(CronError) as caught:
         CronExpression.parse("60 * * * *")
     twin = pickle.loads(pickle.dumps(caught.value))

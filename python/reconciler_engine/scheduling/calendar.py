@@ -48,6 +48,8 @@ def day_table(day: Field, weekday: Field) -> DayTable:
             return EVERY_DAY
     elif every_weekday and not both:
         return EVERY_DAY
+    if every_weekday and day.is_plain:
+        return tuple(day.values & whole for whole in _WHOLE for _ in range(WEEK))
     weekdays = [_weekdays(weekday, first) for first in range(WEEK)]
     table = []
     for whole in _WHOLE:

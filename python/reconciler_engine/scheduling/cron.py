@@ -113,7 +113,12 @@ class CronExpression:
             CronError: No date of the calendar matches.
         """
         if self.never_fires:
-            raise _whole(self._text, "never fires; allowed: a day that one of the months has")
+            _, _, _, (_, day, column), (_, month, _), (_, weekday, _) = _split(self._text)
+            message = (
+                f"never fires: no date has day-of-month {day!r} in month {month!r} with day-of-week {weekday!r}; "
+                "allowed: fields that some date matches"
+            )
+            raise CronError(self._text, (Fault(Kind.DAY.value, day, column, message),))
 
     @property
     def follows_wall_clock(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
+from typing import Self
 
 _WEEKDAY_NAMES = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 _MONTH_NAMES = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -21,34 +22,36 @@ _LAST_OF = re.compile(r"([0-9]+|[A-Za-z]{3})[Ll]", re.ASCII)
 
 
 class Kind(Enum):
-    """The six fields in the order they are written; the value is the name in messages."""
+    """The six fields in the order they are written; the value is the name in messages.
 
-    SECOND = "second"
-    MINUTE = "minute"
-    HOUR = "hour"
-    DAY = "day-of-month"
-    MONTH = "month"
-    WEEKDAY = "day-of-week"
+    Attributes:
+        low: Smallest value, inclusive.
+        high: Largest value, inclusive; Sunday as 7 is folded into 0 after parsing.
+        full: The mask with every value.
+        names: Three-letter names in capitals and what they count as.
+    """
 
-    @property
-    def low(self) -> int:
-        """Smallest value, inclusive."""
-        return 1 if self in {Kind.DAY, Kind.MONTH} else 0
+    SECOND = "second", 0, 59
+    MINUTE = "minute", 0, 59
+    HOUR = "hour", 0, 23
+    DAY = "day-of-month", 1, 31
+    MONTH = "month", 1, 12, _MONTH_NAMES
+    WEEKDAY = "day-of-week", 0, 6, _WEEKDAY_NAMES
 
-    @property
-    def high(self) -> int:
-        """Largest value, inclusive; Sunday as 7 is folded into 0 after parsing."""
-        return _HIGH[self]
+    low: int
+    high: int
+    full: int
+    names: Mapping[str, int]
 
-    @property
-    def names(self) -> Mapping[str, int]:
-        """Three-letter names in capitals and what they count as."""
-        return _NAMES.get(self, MappingProxyType({}))
-
-    @property
-    def full(self) -> int:
-        """The mask with every value of the field."""
-        return (1 << self.high + 1) - (1 << self.low)
+    def __new__(cls, name: str, low: int, high: int, names: tuple[str, ...] = ()) -> Self:
+        """Make a member from its row above."""
+        made = object.__new__(cls)
+        made._value_ = name
+        made.low = low
+        made.high = high
+        made.full = (1 << high + 1) - (1 << low)
+        made.names = MappingProxyType({text: at for at, text in enumerate(names, start=low)})
+        return made
 
     @property
     def allowed(self) -> str:
@@ -65,11 +68,6 @@ class Kind(Enum):
                 return f"{text} or '*'"
 
 
-_HIGH = {Kind.SECOND: 59, Kind.MINUTE: 59, Kind.HOUR: 23, Kind.DAY: 31, Kind.MONTH: 12, Kind.WEEKDAY: 6}
-_NAMES = {
-    Kind.MONTH: MappingProxyType({name: at for at, name in enumerate(_MONTH_NAMES, start=1)}),
-    Kind.WEEKDAY: MappingProxyType({name: at for at, name in enumerate(_WEEKDAY_NAMES)}),
-}
 _DAY_KINDS = frozenset({Kind.DAY, Kind.WEEKDAY})
 
 
@@ -154,6 +152,9 @@ def stepped(first: int, last: int, step: int) -> int:
     return mask
 
 
+_STARS = {kind: Field(star=True, values=kind.full) for kind in Kind}
+
+
 class FieldReader:
     """Reads fields and collects every fault and warning on the way."""
 
@@ -163,8 +164,11 @@ class FieldReader:
 
     def read(self, kind: Kind, text: str, column: int) -> Field:
         """Return what `text`, which stands at `column`, selects; its faults are kept, not raised."""
-        if text in {"*", "?"} and (text == "*" or kind in _DAY_KINDS):
-            return Field(star=True, values=kind.full)
+        if text == "*":
+            return _STARS[kind]
+        # Most fields are one number; anything unusual takes the long way.
+        if text.isascii() and text.isdigit() and kind.low <= int(text) <= kind.high:
+            return Field(values=1 << int(text))
         field: Field | None = None
         for written in text.split(","):
             item = _Item(kind, written, column, self)

@@ -8,12 +8,14 @@ from contextlib import asynccontextmanager
 import trio
 
 from reconciler_engine.errors import ReconcilerError
+from reconciler_engine.scheduling.ticks import Tick
 
 # The store's own timeouts are shorter; a question that hangs must not silence the job.
 _ASK_LIMIT_S = 10
 
-HeldElsewhere = Callable[[str], Awaitable[bool]]
-"""Asks whether a run of the named job is still open outside this process, such as its record in Redis."""
+HeldElsewhere = Callable[[Tick], Awaitable[bool]]
+"""Asks whether a tick must not run here: its job's last run is open outside this process (its record in Redis), or
+another node took the tick."""
 
 
 class GuardHeld(ReconcilerError):
@@ -35,8 +37,7 @@ class OverlapGuard:
     never overlap; one that takes more than 10 s is given up.
     """
 
-    def __init__(self, job: str, held_elsewhere: HeldElsewhere | None = None) -> None:
-        self._job = job
+    def __init__(self, held_elsewhere: HeldElsewhere | None = None) -> None:
         self._held_elsewhere = held_elsewhere
         self._is_held = False
 
@@ -46,8 +47,8 @@ class OverlapGuard:
         return self._is_held
 
     @asynccontextmanager
-    async def hold(self) -> AsyncIterator[trio.Nursery]:
-        """Hold the guard while the nursery that this yields is open.
+    async def hold(self, tick: Tick) -> AsyncIterator[trio.Nursery]:
+        """Hold the guard for `tick` while the nursery that this yields is open.
 
         Raises:
             GuardHeld: A run is open, here or elsewhere; at once, without waiting for it.
@@ -55,14 +56,14 @@ class OverlapGuard:
             Exception: Whatever `held_elsewhere` raised.
         """
         if self._is_held:
-            raise GuardHeld(self._job, elsewhere=False)
+            raise GuardHeld(tick.job, elsewhere=False)
         self._is_held = True
         try:
             if self._held_elsewhere is not None:
                 with trio.fail_after(_ASK_LIMIT_S):
-                    is_elsewhere = await self._held_elsewhere(self._job)
+                    is_elsewhere = await self._held_elsewhere(tick)
                 if is_elsewhere:
-                    raise GuardHeld(self._job, elsewhere=True)
+                    raise GuardHeld(tick.job, elsewhere=True)
             async with trio.open_nursery() as nursery:
                 yield nursery
         finally:

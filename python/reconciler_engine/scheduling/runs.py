@@ -63,14 +63,15 @@ class JobRuns:
     def miss(self, missed: Missed, era: int) -> None:
         """Count slots that nobody was there for."""
         self._missed += missed.count
-        _LOG.warning("job %s: missed %d slots from %d to %d", self.job.name, missed.count, missed.first, missed.last)
+        facts = {"count": missed.count, "first": missed.first, "last": missed.last}
+        _LOG.warning("slots missed", extra={"job": self.job.name, **facts})
         self._emit(SlotsMissed(self.job.name, missed, era))
 
     async def attempt(self, tick: Tick) -> None:
         """Run `tick` if the guard is free. A run's exceptions end here; only cancellation travels on."""
         is_ended = False
         try:
-            async with self._guard.hold():
+            async with self._guard.hold(tick):
                 await self._wait_jitter(tick)
                 if not self._stopping.is_set():
                     is_ended = True
@@ -111,16 +112,9 @@ class JobRuns:
             error = _text(raised)
         finally:
             duration_ms = round((trio.current_time() - begin) * 1_000)
+            facts = {"job": tick.job, "slot": tick.slot, "outcome": outcome.value, "duration_ms": duration_ms}
             level = logging.INFO if error is None else logging.ERROR
-            _LOG.log(
-                level,
-                "job %s slot %d: %s in %d ms",
-                tick.job,
-                tick.slot,
-                outcome.value,
-                duration_ms,
-                exc_info=raised,
-            )
+            _LOG.log(level, "run over", extra={**facts, "error": error}, exc_info=raised)
             self._finish(RunFinished(tick, outcome, duration_ms, error))
 
     def _finish(self, finished: RunFinished) -> None:
@@ -133,8 +127,8 @@ class JobRuns:
     def _skip(self, tick: Tick, error: str | None) -> None:
         self._skipped += 1
         self._last_error = error or self._last_error
-        why = "its run is still open" if error is None else f"whether a run is open is unknown: {error}"
-        _LOG.warning("job %s slot %d: skipped, %s", tick.job, tick.slot, why)
+        why = "a run is still open" if error is None else f"whether a run is open is unknown: {error}"
+        _LOG.warning("slot skipped", extra={"job": tick.job, "slot": tick.slot, "reason": why})
         self._emit(SlotSkipped(tick, error))
 
 

@@ -28,7 +28,7 @@ class Scheduler:
     Args:
         jobs: With distinct names.
         now: The wall clock (ms UTC), read once a decision.
-        held_elsewhere: Asked with a job's name whether a run of it is open outside this process; none by default.
+        held_elsewhere: Asked with each tick whether a run of its job is open outside this process; by default none is.
         decided_until: Slots at or before this instant (ms UTC) are not ours to count; by default the first reading.
     """
 
@@ -48,9 +48,7 @@ class Scheduler:
         self._stopping = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._reading = 0
-        self._jobs = {
-            job.name: JobRuns(job, OverlapGuard(job.name, held_elsewhere), self._emit, self._stopping) for job in jobs
-        }
+        self._jobs = {job.name: JobRuns(job, OverlapGuard(held_elsewhere), self._emit, self._stopping) for job in jobs}
         self._positions = {job.name: Position(0) for job in jobs}
         self._next_slots: dict[str, int | None] = dict.fromkeys(self._jobs)
 
@@ -126,4 +124,4 @@ class Scheduler:
             try:
                 observer(event)
             except Exception:  # noqa: BLE001 - an observer's fault is its own; the scheduler goes on
-                _LOG.exception("an observer of the scheduler failed at %s", event)
+                _LOG.exception("an observer of the scheduler failed", extra={"event": str(event)})
