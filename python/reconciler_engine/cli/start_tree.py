@@ -71,7 +71,7 @@ async def _run(config: ReconciliationConfig, maker: ChildMaker) -> None:
         plan = TreePlan(config, redis_url, owns_server=config.redis_url is None, children=maker)
         if maker.simulated:
             now = time.time_ns() // 1_000_000
-            base_url = await stack.enter_async_context(simulated_exchange(maker, now))
+            base_url = await stack.enter_async_context(simulated_exchange(maker, now, stop))
             plan = replace(plan, config=config.model_copy(update={"base_url": base_url}))
-            await stack.enter_async_context(simulated_feeder(maker, plan.config, redis_url, now))
+            await stack.enter_async_context(simulated_feeder(maker, plan.config, redis_url, now, stop))
         await run_tree(plan, stop)

@@ -33,8 +33,19 @@ def make_jobs(parts: Parts) -> list[Job]:
 
 async def _run_and_log(parts: Parts, request: PassRequest, tick: Tick) -> ReconciliationResult:
     result = await parts.reconciler.run_pass(request)
-    _logger.info("pass done", extra={"job": request.job, "slot": tick.slot, **totals(result)})
+    fields = {"job": request.job, "slot": tick.slot, **totals(result)}
+    _logger.info("pass done", extra={**fields, "summary": f"{request.job}: {_in_words(result)}"})
     return result
+
+
+def _in_words(result: ReconciliationResult) -> str:
+    if not result.missing and not result.errors:
+        return f"nothing missing in {len(result.series)} series, {result.duration_ms} ms"
+    errors = f", {len(result.errors)} errors, first: {result.errors[0]}" if result.errors else ""
+    return (
+        f"{result.missing} slots missing in {result.gaps_found} gaps, {result.filled} filled, "
+        f"{result.unresolved} unresolved, {result.requests} requests, {result.duration_ms} ms{errors}"
+    )
 
 
 def totals(result: ReconciliationResult) -> dict[str, object]:

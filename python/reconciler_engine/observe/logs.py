@@ -13,6 +13,9 @@ Style = Literal["human", "json"]
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _PACKAGE: Final = "reconciler_engine"
 
+# An extra of this name says in words what the other extras say; a terminal shows it in their stead.
+_SUMMARY: Final = "summary"
+
 
 def configure(style: Style, level: str, *, process: str, simulated: bool = False) -> None:
     """Send the package's log to standard error; call once a process.
@@ -32,7 +35,7 @@ def configure(style: Style, level: str, *, process: str, simulated: bool = False
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
-    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD and name != _SUMMARY}
 
 
 class _Json(logging.Formatter):
@@ -65,7 +68,8 @@ class _Human(logging.Formatter):
         """Return the record as one short line."""
         clock = time.strftime("%H:%M:%S", time.gmtime(record.created))
         level = "" if record.levelno <= logging.INFO else f"{record.levelname} "
-        fields = " ".join(f"{name}={_short(value)}" for name, value in _extra(record).items())
+        summary = getattr(record, _SUMMARY, None)
+        fields = summary or " ".join(f"{name}={_short(value)}" for name, value in _extra(record).items())
         text = f"{clock} {self._mark}{self._process:<10} {level}{record.getMessage()}{'  ' if fields else ''}{fields}"
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"

@@ -25,6 +25,7 @@ class Keeper:
         random: Random,
         *,
         on_death: Callable[[ChildProcess], Awaitable[None]] | None = None,
+        ending: trio.Event | None = None,
     ) -> None:
         """Make a keeper.
 
@@ -32,12 +33,14 @@ class Keeper:
             make_spec: Called for each start, so that each life can have a name of its own.
             random: Draws the jitter of pauses.
             on_death: Called after each death of a child that had been ready, unless it was asked to stop.
+            ending: Set once the whole tree is ending; who dies then, of a signal that all got, stays dead.
         """
         self._make_spec = make_spec
         self._random = random
         self._on_death = on_death
         self._deaths: deque[Death] = deque(maxlen=FRUITLESS_LIMIT + 1)
         self._stopping = trio.Event()
+        self._ending = trio.Event() if ending is None else ending
         self._ended = trio.Event()
         self._was_ready = False
         self.child: ChildProcess | None = None
@@ -52,10 +55,10 @@ class Keeper:
             RoleFailed: It died too often before doing any work, or its configuration cannot work.
         """
         try:
-            while not self._stopping.is_set():
+            while not self._is_over():
                 spec = self._make_spec()
                 status, was_useful = await self._live(spec, task_status)
-                if not self._stopping.is_set():
+                if not self._is_over():
                     await self._pause(spec, status, was_useful=was_useful)
                     self.restarts += 1
         finally:
@@ -73,6 +76,9 @@ class Keeper:
             _logger.warning("child killed, it did not stop in time", extra={"child": self.child.spec.name})
             await self.child.kill()
         await self._ended.wait()
+
+    def _is_over(self) -> bool:
+        return self._stopping.is_set() or self._ending.is_set()
 
     async def _live(self, spec: ChildSpec, task_status: trio.TaskStatus[None]) -> tuple[int, bool]:
         """One life of the child: how it ended, and whether it was of use."""
@@ -93,7 +99,7 @@ class Keeper:
         finally:
             await child.kill()
             self.child = None
-        if not self._stopping.is_set():
+        if not self._is_over():
             _logger.warning("child died", extra={"child": spec.name, "status": describe_status(status)})
             if self._on_death is not None:
                 await self._on_death(child)

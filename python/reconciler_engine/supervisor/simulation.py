@@ -17,7 +17,7 @@ _STOP_S = 3.0
 
 
 @asynccontextmanager
-async def simulated_exchange(maker: ChildMaker, now: int) -> AsyncIterator[str]:
+async def simulated_exchange(maker: ChildMaker, now: int, ending: trio.Event) -> AsyncIterator[str]:
     """Run a simulated exchange on loopback; give its base URL. Started again, it listens at the same port."""
     port = 0
 
@@ -25,7 +25,7 @@ async def simulated_exchange(maker: ChildMaker, now: int) -> AsyncIterator[str]:
         runner = "reconciler_engine.simulator.role:run_simulator"
         return maker.child("exchange", runner, port=port, seed=SEED, start=now, origin=now)
 
-    async with _kept(make_spec) as keeper:
+    async with _kept(make_spec, ending) as keeper:
         facts = {} if keeper.child is None else keeper.child.beats
         url = str(facts["url"])
         port = int(url.rpartition(":")[2])
@@ -34,7 +34,7 @@ async def simulated_exchange(maker: ChildMaker, now: int) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def simulated_feeder(
-    maker: ChildMaker, config: ReconciliationConfig, redis_url: str, now: int
+    maker: ChildMaker, config: ReconciliationConfig, redis_url: str, now: int, ending: trio.Event
 ) -> AsyncIterator[None]:
     """Run a feeder that writes the simulated exchange's candles into the cache, and loses some."""
     message = {
@@ -48,13 +48,13 @@ async def simulated_feeder(
     def make_spec() -> ChildSpec:
         return maker.child("feeder", "reconciler_engine.engine.feeder_role:run_feeder", **message)
 
-    async with _kept(make_spec):
+    async with _kept(make_spec, ending):
         yield
 
 
 @asynccontextmanager
-async def _kept(make_spec: Callable[[], ChildSpec]) -> AsyncIterator[Keeper]:
-    keeper = Keeper(make_spec, Random())
+async def _kept(make_spec: Callable[[], ChildSpec], ending: trio.Event) -> AsyncIterator[Keeper]:
+    keeper = Keeper(make_spec, Random(), ending=ending)
     async with trio.open_nursery() as nursery:
         await nursery.start(keeper.run)
         try:

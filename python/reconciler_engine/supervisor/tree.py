@@ -64,7 +64,7 @@ async def run_tree(plan: TreePlan, stop: trio.Event) -> None:
         await parts.queue.create_groups()
         scheduler = Scheduler(make_jobs(parts), now=lambda: time.time_ns() // 1_000_000)
         async with trio.open_nursery() as scheduling:
-            async with _workers(plan, parts):
+            async with _workers(plan, parts, stop):
                 await scheduling.start(scheduler.run)
                 # One full pass at once, then the schedule.
                 scheduler.trigger_now(FULL_RECONCILE)
@@ -75,7 +75,7 @@ async def run_tree(plan: TreePlan, stop: trio.Event) -> None:
 
 
 @asynccontextmanager
-async def _workers(plan: TreePlan, parts: Parts) -> AsyncIterator[None]:
+async def _workers(plan: TreePlan, parts: Parts, ending: trio.Event) -> AsyncIterator[None]:
     """Keep the workers alive; give way once all are ready; let them finish at the end."""
     message = {
         "config": plan.config.model_dump(mode="json"),
@@ -89,7 +89,10 @@ async def _workers(plan: TreePlan, parts: Parts) -> AsyncIterator[None]:
             f"worker-{next(lives)}", "reconciler_engine.engine.worker_role:run_worker", **message
         )
 
-    keepers = [Keeper(make_spec, Random(), on_death=partial(_redeliver, parts)) for _ in range(plan.config.workers)]
+    keepers = [
+        Keeper(make_spec, Random(), on_death=partial(_redeliver, parts), ending=ending)
+        for _ in range(plan.config.workers)
+    ]
     async with trio.open_nursery() as nursery:
         async with trio.open_nursery() as starting:
             for keeper in keepers:
