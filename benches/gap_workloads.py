@@ -107,7 +107,9 @@ def numpy_diff(timestamps: Any, grid: range) -> Columns:
     distances = np.diff(timestamps, prepend=grid.start - grid.step, append=grid[-1] + grid.step)
     at = np.flatnonzero(distances > grid.step)
     counts = distances[at] // grid.step - 1
-    before = np.concatenate([[grid.start - grid.step], timestamps])[at] if len(at) and at[0] == 0 else timestamps[at - 1]
+    before = (
+        np.concatenate([[grid.start - grid.step], timestamps])[at] if len(at) and at[0] == 0 else timestamps[at - 1]
+    )
     return before + grid.step, counts
 
 

@@ -108,7 +108,9 @@ def main() -> None:
     options = parser.parse_args()
     if _native.DEBUG_BUILD or IMPLEMENTATION != "native":
         raise SystemExit("this is a debug build, or not the native one: its times mean nothing")
-    print("workload       points       gaps  limit ms   ours ms ours/lim  peer/ours best peer      diff/ours  trusted us")
+    print(
+        "workload       points       gaps  limit ms   ours ms ours/lim  peer/ours best peer      diff/ours  trusted us"
+    )
     results = []
     for points in map(int, options.points):
         for name in options.workloads:

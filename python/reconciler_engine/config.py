@@ -111,9 +111,7 @@ class ReconciliationConfig(BaseModel):
     @field_validator("gap_scan_cron", "full_reconcile_cron")
     @classmethod
     def _check_cron(cls, text: str) -> str:
-        expression = CronExpression.parse(text)
-        if expression.never_fires:
-            raise ValueError("no such date exists in any year")
+        CronExpression.parse(text).ensure_fires()
         return text
 
     @field_validator("redis_url")

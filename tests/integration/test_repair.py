@@ -23,6 +23,7 @@ HEADER = "start_ms,open,high,low,close,volume\n"
 @pytest.fixture
 def cached_members(tmp_path):
     """Read every member of the embedded server that lives in tmp_path/data, after the commands that used it."""
+
     def read() -> list[dict]:
         directory = DataDirectory(tmp_path / "data")
         plan = ServerPlan(find_binary(), directory.path, socket_path(socket_directory(directory.path)))

@@ -146,9 +146,7 @@ def test_a_second_engine_on_the_same_data_is_refused(start_engine, run_command, 
 def test_other_commands_find_the_running_server(start_engine, run_command, tmp_path):
     engine, _ = start_engine(rate=50)
     engine.wait_event("pass done")
-    seen = run_command(
-        "scan", "--symbols", "BTC-USD", "--timeframes", "1m", "--data-dir", tmp_path / "data", "--json"
-    )
+    seen = run_command("scan", "--symbols", "BTC-USD", "--timeframes", "1m", "--data-dir", tmp_path / "data", "--json")
     assert seen.code in (0, 3), seen.err
     assert seen.json["series"][0]["expected"] == 360
     assert engine.stop() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from reconciler_engine.cli.cron import cron
 from reconciler_engine.cli.gaps import gaps
 from reconciler_engine.cli.load import load
 from reconciler_engine.cli.reconcile import reconcile
@@ -28,5 +29,5 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (start, scan, reconcile, gaps, load, simulate):
+for command in (start, scan, reconcile, gaps, load, simulate, cron):
     app.command()(command)

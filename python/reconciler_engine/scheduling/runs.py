@@ -113,7 +113,7 @@ class JobRuns:
         finally:
             duration_ms = round((trio.current_time() - begin) * 1_000)
             facts = {"job": tick.job, "slot": tick.slot, "outcome": outcome.value, "duration_ms": duration_ms}
-            level = logging.INFO if error is None else logging.ERROR
+            level = logging.DEBUG if error is None else logging.ERROR
             _LOG.log(level, "run over", extra={**facts, "error": error}, exc_info=raised)
             self._finish(RunFinished(tick, outcome, duration_ms, error))
 
