@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,8 +37,13 @@ class Running:
 
     @classmethod
     def start(cls, *arguments: str, output: str = "stderr", environment: Mapping[str, str]) -> Running:
-        pipes = {"stdout": subprocess.DEVNULL, "stderr": None, output: subprocess.PIPE}
-        process = subprocess.Popen([COMMAND, *arguments], text=True, env=dict(environment), **pipes)
+        process = subprocess.Popen(
+            [COMMAND, *arguments],
+            text=True,
+            env=dict(environment),
+            stdout=subprocess.PIPE if output == "stdout" else subprocess.DEVNULL,
+            stderr=subprocess.PIPE if output == "stderr" else None,
+        )
         running = cls(process)
         threading.Thread(target=running._read, args=(getattr(process, output),), daemon=True).start()
         return running
@@ -64,14 +70,15 @@ class Running:
                 raise AssertionError(f"ended with {self.process.wait()} and never said it:\n{''.join(self.lines)}")
             self.lines.append(line)
 
-    def wait_event(self, event: str, **fields: object) -> dict:
+    def wait_event(self, event: str, **fields: object) -> dict[str, Any]:
         """The next log event of that name with those fields."""
 
         def is_it(line: str) -> bool:
-            said = json.loads(line) if line.startswith("{") else {}
-            return said.get("event") == event and all(said.get(name) == value for name, value in fields.items())
+            found = json.loads(line) if line.startswith("{") else {}
+            return found.get("event") == event and all(found.get(name) == value for name, value in fields.items())
 
-        return json.loads(self.wait_line(is_it))
+        said: dict[str, Any] = json.loads(self.wait_line(is_it))
+        return said
 
     def stop(self) -> int:
         """End it as an operator does; return its exit code."""
@@ -109,11 +116,11 @@ class Outcome:
     err: str
 
     @property
-    def json(self) -> dict:
+    def json(self) -> Any:
         return json.loads(self.out)
 
     @property
-    def json_lines(self) -> list[dict]:
+    def json_lines(self) -> list[Any]:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
@@ -142,7 +149,7 @@ class Exchange:
     url: str
     log: Path
 
-    def requests(self) -> list[dict]:
+    def requests(self) -> list[dict[str, Any]]:
         """What it was asked for candles so far."""
         asked = [json.loads(line) for line in self.log.read_text().splitlines()]
         return [request for request in asked if request["path"].endswith("/candles")]

@@ -10,7 +10,6 @@ import time
 import pytest
 import trio
 
-from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_market
@@ -41,7 +40,7 @@ def start_engine(start_process, start_exchange, tmp_path):
 
 def worker_pids(engine, count=2) -> list[int]:
     """Wait until the workers are ready."""
-    ready = []
+    ready: list[int] = []
     while len(ready) < count:
         said = engine.wait_event("child ready")
         if said["child"].startswith("worker-"):
@@ -55,19 +54,19 @@ def wait_requests(exchange, count) -> None:
         time.sleep(0.01)
 
 
-def cached(tmp_path) -> list[dict]:
+def cached(tmp_path):
     """Every member of the running engine's cache."""
     running = DataDirectory(tmp_path / "data").find_running()
     assert running is not None
     return trio.run(_members, running.url)
 
 
-async def _members(url: str) -> list[dict]:
+async def _members(url: str):
     async with TrioRedis.from_url(url) as client:
-        return [json.loads(member) for member in await client.zrange(KEY, 0, -1)]
+        return [json.loads(member) for member in (await client.pipe([("ZRANGE", KEY, 0, -1)]))[0]]
 
 
-def truth(members) -> list[Candle]:
+def truth(members) -> list[tuple[int, float, float, float]]:
     """What the simulated exchange has for the span of these members."""
     market, clock = build_market(SimulatorSettings())
     span = Interval(members[0]["timestamp"], members[-1]["timestamp"] + 60_000)
@@ -123,7 +122,7 @@ def test_a_killed_supervisor_leaves_no_orphan(start_engine):
     wait_gone(pids)
 
 
-def test_work_goes_on_after_a_restart_over_the_same_data(start_engine, tmp_path):
+def test_work_goes_on_after_a_restart_over_the_same_data(start_engine):
     engine, exchange = start_engine()
     worker_pids(engine)
     wait_requests(exchange, 30)
