@@ -297,6 +297,15 @@ async def test_a_kept_connection_closed_on_the_next_request_is_an_error_and_no_s
         await fetch(client)
 
 
+async def test_a_connection_that_gave_a_wrong_answer_is_not_used_again() -> None:
+    """What is missing of the answer may come later, and would then be taken for the next one."""
+    async with exchange([answer(GOOD[:9], length=9)], [answer()], connections=1) as (client, server):
+        with pytest.raises(BadResponse):
+            await fetch(client)
+        await fetch(client)
+    assert server.connections == 2
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("apart", [False, True])
 async def test_an_answer_nobody_asked_for_is_never_taken_for_the_next(chunked: bool, apart: bool) -> None:
@@ -464,8 +473,9 @@ async def test_tls(tmp_path: Path) -> None:
         assert len((await fetch(client)).candles) == 1
 
 
-async def test_a_certificate_nobody_vouches_for(tmp_path: Path) -> None:
+async def test_a_certificate_nobody_vouches_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tls, _ = certificate(tmp_path, "127.0.0.1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
     async with exchange([answer()], tls=tls) as (client, server):
         with pytest.raises(SourceUnavailable, match="SSLCertVerificationError: self-signed certificate"):
             await fetch(client)
@@ -478,3 +488,20 @@ async def test_a_certificate_for_another_host(tmp_path: Path) -> None:
         with pytest.raises(SourceUnavailable, match="IP address mismatch"):
             await fetch(client)
         assert server.heads == []
+
+
+async def test_a_handshake_that_never_ends() -> None:
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, hold_for_ever, 0, host="127.0.0.1"))
+        url = f"https://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        with trio.fail_after(10):
+            async with CoinbaseClient(url, silence_timeout_ms=100, connections=1) as client:
+                for _ in range(2):
+                    with pytest.raises(SourceUnavailable, match="no connection in time"):
+                        await fetch(client)
+        nursery.cancel_scope.cancel()
+
+
+async def hold_for_ever(stream: trio.SocketStream) -> None:
+    while await stream.receive_some():
+        pass

@@ -153,6 +153,15 @@ async def test_after_a_few_401_nothing_is_sent_any_more() -> None:
         assert cause in str(error)
 
 
+async def test_an_accepted_token_starts_the_count_anew() -> None:
+    async with exchange() as (client, server):
+        for _ in range(ROUNDS):
+            server.told = [unauthorized]
+            await refused(client)
+            await client.fetch_candles(SERIES, PAGE)
+        assert not client.stopped
+
+
 async def test_many_calls_refused_at_once_do_not_stop_it() -> None:
     async with exchange() as (client, server):
         server.told = [unauthorized] * 8
