@@ -122,7 +122,10 @@ def test_every_error_word_redis_py_knows_is_sorted() -> None:
 def test_hiredis_makes_errors_by_our_function_and_keeps_what_is_over() -> None:
     nothing = object()
     reader = hiredis.Reader(replyError=reply_error, notEnoughData=nothing)
-    reader.feed(b"*2\r\n:1\r\n-NOGROUP x\r\n+rest\r\n")
+    received = bytearray(b"*2\r\n:1\r\n-NOGROUP x\r\n+rest\r\nunread")
+    reader.feed(memoryview(received)[:-6])  # type: ignore[arg-type]
+    # The buffer is ours again: the reader keeps a copy.
+    received[:] = b"x" * len(received)
     number, error = reader.gets()
     assert number == 1
     assert error.code == "NOGROUP"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import hiredis
@@ -61,6 +61,8 @@ class Connection:
         self._link = link
         self._address = address
         self._reader = hiredis.Reader(protocolError=StoreError, replyError=reply_error, notEnoughData=_NOT_ENOUGH)
+        # It copies; the stub does not say that any buffer goes.
+        self._feed = cast("Callable[[bytes | memoryview], None]", self._reader.feed)
 
     def is_fresh(self) -> bool:
         """Whether the server still holds the other end and owes nothing: asked before a command is sent."""
@@ -94,7 +96,7 @@ class Connection:
     async def _last_words(self) -> StoreUnavailable | None:
         """Return why the server hung up before it was asked, if it said so: beyond maxclients it does."""
         try:
-            self._reader.feed(await self._link.receive())
+            self._feed(await self._link.receive())
             words = self._reader.gets()
         except (*_BROKEN, StoreError):
             return None
@@ -124,7 +126,7 @@ class Connection:
             received += len(data)
             if received > MAX_REPLY_BYTES:
                 raise StoreError(f"answer of {self._address} exceeds {MAX_REPLY_BYTES} bytes; ask for less at a time")
-            self._reader.feed(data)
+            self._feed(data)
 
 
 async def open_connection(address: Address, tls: ssl.SSLContext | None) -> Connection:

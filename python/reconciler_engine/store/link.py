@@ -11,7 +11,12 @@ import trio
 
 from reconciler_engine.store.address import Address
 
-_READ_SIZE: Final = 64 * 1024
+# A server writes long answers 64 KiB at a time, and a little more to finish a piece: one read takes one such write
+# (500 x 30 members: 36 reads instead of 60).
+_READ_SIZE: Final = 128 * 1024
+
+# One buffer for all connections of a run: what was read is parsed before anybody else reads.
+_BUFFER: Final = trio.lowlevel.RunVar[bytearray]("read buffer")
 
 # A peer that vanished without a FIN is noticed after about 45 s of silence, also while a blocking read waits.
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPALIVE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
@@ -23,8 +28,8 @@ class Link(Protocol):
     async def send(self, payload: bytes) -> None:
         """Send all of `payload`. When this is cancelled or raises, nobody knows how much went out."""
 
-    async def receive(self) -> bytes:
-        """Wait for bytes; empty at the peer's end of stream."""
+    async def receive(self) -> bytes | memoryview:
+        """Wait for bytes; empty at the peer's end of stream. They are valid until the next await."""
 
     def is_quiet(self) -> bool:
         """Whether the peer neither closed nor sent anything nobody asked for."""
@@ -57,15 +62,17 @@ class PlainLink:
                 await trio.lowlevel.wait_writable(self._socket)
                 sent += self._send_some(rest[sent:])
 
-    async def receive(self) -> bytes:
+    async def receive(self) -> bytes | memoryview:
         """Wait for bytes; empty at the end of stream."""
         while True:
             await trio.lowlevel.wait_readable(self._socket)
+            buffer = _buffer()
             try:
-                return self._socket.recv(_READ_SIZE)
+                count = self._socket.recv_into(buffer)
             except BlockingIOError:
                 # Readable is a hint.
                 continue
+            return memoryview(buffer)[:count]
 
     def is_quiet(self) -> bool:
         """Whether nothing arrived unasked, an end of stream included."""
@@ -96,7 +103,7 @@ class TlsLink:
         """Send all of `payload`."""
         await self._stream.send_all(payload)
 
-    async def receive(self) -> bytes:
+    async def receive(self) -> bytes | memoryview:
         """Wait for bytes; empty at the end of stream."""
         return bytes(await self._stream.receive_some(_READ_SIZE))
 
@@ -133,6 +140,15 @@ async def open_link(address: Address, tls: ssl.SSLContext | None) -> Link:
         stream.socket.close()
         raise
     return TlsLink(secure)
+
+
+def _buffer() -> bytearray:
+    try:
+        return _BUFFER.get()
+    except LookupError:
+        buffer = bytearray(_READ_SIZE)
+        _BUFFER.set(buffer)
+        return buffer
 
 
 def _poll_of(descriptor: int) -> select.poll:
