@@ -121,8 +121,8 @@ async def _drip(stream: trio.SocketStream, data: bytes, seconds: float) -> None:
     pieces = max(1, min(_PIECES, len(data), round(seconds / _LEAST_PAUSE_S)))
     size = -(-len(data) // pieces)
     for at in range(0, len(data), size or 1):
-        await stream.send_all(data[at : at + size])
         await trio.sleep(seconds / pieces)
+        await stream.send_all(data[at : at + size])
 
 
 async def _wait_gone(stream: trio.SocketStream) -> None:

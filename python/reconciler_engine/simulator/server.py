@@ -65,8 +65,9 @@ async def serve_exchange(
                 await face.closing.wait()
                 door.cancel_scope.cancel()
             # A fault closes the port for a while; connections that are open stay.
+            face.closed.set()
             await trio.sleep(face.closed_s)
-            face.closing = trio.Event()
+            face.closing, face.closed = trio.Event(), trio.Event()
             listeners = await _listen(host, port)
 
 
@@ -106,6 +107,7 @@ class _Face:
         self._exchange = exchange
         self._open = 0
         self.closing = trio.Event()
+        self.closed = trio.Event()
         self.closed_s = 0.0
 
     async def serve_connection(self, stream: trio.SocketStream) -> None:
@@ -122,6 +124,13 @@ class _Face:
             finally:
                 self._open -= 1
 
+    async def _close_port(self, seconds: float) -> None:
+        """Have the port closed for a time, and return when it is; a time under way is not made longer."""
+        if not self.closing.is_set():
+            self.closed_s = seconds
+            self.closing.set()
+        await self.closed.wait()
+
     async def _serve_requests(self, stream: trio.SocketStream) -> None:
         peer = stream.socket.getpeername()[0]
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD_LIMIT)
@@ -135,8 +144,7 @@ class _Face:
                 return
             reply = self._exchange.respond(request)
             if reply.fault is not None and reply.fault.mode == "refuse":
-                self.closed_s = reply.fault.number("seconds")
-                self.closing.set()
+                await self._close_port(reply.fault.number("seconds"))
             if not await send_answer(connection, stream, reply.answer, self._exchange.clock.now(), reply.fault):
                 return
             connection.start_next_cycle()
