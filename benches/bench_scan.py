@@ -36,6 +36,7 @@ from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.window import scan_window
 from reconciler_engine.store.address import Address
 from reconciler_engine.store.candles import PIPELINE_MEMBERS, CandleStore, member_of
+from reconciler_engine.store.connection import pack
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.transport import TrioRedis
 
@@ -76,7 +77,9 @@ def make_workload(products: int, window_ms: int) -> Workload:
     duplicated: list[list[int]] = []
     for one in wanted:
         grid = grid_of(one)
-        lacking = sorted(random.sample(grid, min(random.randint(1, 3), len(grid) - 2))) if random.random() < 0.04 else []
+        lacking = (
+            sorted(random.sample(grid, min(random.randint(1, 3), len(grid) - 2))) if random.random() < 0.04 else []
+        )
         held = sorted(set(grid) - set(lacking))
         missing.append(lacking)
         duplicated.append(sorted(random.sample(held, min(len(lacking), len(held)))) if random.random() < 0.25 else [])
@@ -126,18 +129,18 @@ class Bare:
                 ("ZRANGEBYSCORE", SCOPE.candle_key(series), interval.start, f"({interval.stop}", "WITHSCORES")
                 for series, interval in wanted[shard.start : shard.stop]
             ]
-            self._pipelines.append((b"".join(map(hiredis.pack_command, commands)), len(commands)))
+            self._pipelines.append((b"".join(map(pack, commands)), len(commands)))
 
     def read(self) -> list[array[int]]:
         found: list[array[int]] = []
         reader = self._reader
-        for payload, replies in self._pipelines:
+        for payload, commands in self._pipelines:
             self._socket.sendall(payload)
-            while replies:
+            wanted = len(found) + commands
+            while len(found) < wanted:
                 reader.feed(self._socket.recv(65_536))
-                while replies and (reply := reader.gets()) is not False:
+                while (reply := reader.gets()) is not False:
                     found.append(array("q", map(int, reply[1::2])))
-                    replies -= 1
         return found
 
     def close(self) -> None:

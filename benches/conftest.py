@@ -77,7 +77,7 @@ def is_timed(pytestconfig: pytest.Config) -> bool:
 
 
 @pytest.fixture
-def comparison(pytestconfig: pytest.Config, is_timed: bool) -> Comparison:  # noqa: FBT001  a fixture's value
+def comparison(pytestconfig: pytest.Config, is_timed: bool) -> Comparison:
     """The report's next section."""
     return Comparison(pytestconfig.stash.setdefault(REPORT, []), is_timed=is_timed)
 
