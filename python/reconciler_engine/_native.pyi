@@ -6,6 +6,7 @@ from typing import Final, final
 __all__ = [
     "DEBUG_BUILD",
     "Int64Column",
+    "SpanReplies",
     "check_members",
     "detect_gaps",
     "detect_gaps_explicit",
@@ -21,6 +22,15 @@ class Int64Column:
 
     if sys.version_info >= (3, 12):
         def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class SpanReplies:
+    """Replies of many keys, as `detection.replies.SpanReplies` defines them."""
+
+    def __new__(cls) -> SpanReplies: ...
+    def ask(self, symbol: str, timeframe: str, start: int, step: int, length: int, /) -> None: ...
+    def feed(self, data: bytes, /) -> int: ...
+    def take(self) -> list[tuple[memoryview[int], memoryview[int], memoryview[int]] | str | None]: ...
 
 def check_members(
     reply: list[bytes], symbol: str, timeframe: str, /

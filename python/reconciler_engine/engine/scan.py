@@ -64,6 +64,8 @@ async def scan(
 def _examine(series: Series, interval: Interval, reads: Sequence[SlotsRead]) -> SpanScan:
     """Judge a span by all reads of it: a candle seen in any counts, duplicates and refusals as last seen."""
     last = reads[-1]
+    if last.is_whole:
+        return _CLEAN
     if last.error is not None:
         return SpanScan(error=last.error)
     seen = last.timestamps if len(reads) == 1 else join_timestamps(reads)

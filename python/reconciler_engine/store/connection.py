@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Protocol, cast
 
 import hiredis
 import trio
@@ -20,12 +21,22 @@ CLIENT_NAME: Final = "reconciler-engine"
 # Most bytes one exchange may bring: a scan's 2,000 members are 0.3 MB, an INFO is 10 kB.
 MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
 
+# Batches of a conversation that the server may hold: it works on one while we read the one before.
+_UNDER_WAY: Final = 2
+
 _NOT_ENOUGH: Final = object()
 
 # What a link raises when the other end is gone, or closed by another task.
 _BROKEN: Final = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 Command = Sequence[str | int | float | bytes]
+
+
+class ReplyReader(Protocol):
+    """Understands replies from their bytes."""
+
+    def feed(self, data: bytes, /) -> int:
+        """Take bytes; return how many replies are complete so far. Raises ValueError where they are none."""
 
 
 def pack(command: Command) -> bytes:
@@ -102,6 +113,51 @@ class Connection:
             return None
         return words if isinstance(words, StoreUnavailable) else None
 
+    async def converse(
+        self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, progress: Callable[[], None]
+    ) -> None:
+        """Send batches, the next one while the replies to the one before are read; return when all is read.
+
+        Args:
+            batches: Packed commands and their number, a batch each; the next is asked for when it can go out. The
+                server holds two of them at most.
+            reader: Understands the replies.
+            progress: Called whenever a batch has been answered.
+
+        Raises:
+            StoreUnavailable: The connection broke; whether the commands took effect is unknown.
+            StoreError: The replies are not what the reader takes, or a batch's exceed MAX_REPLY_BYTES.
+        """
+        marks: deque[int] = deque()
+        sent = complete = 0
+        try:
+            for payload, commands in batches:
+                await self._link.send(payload)
+                sent += commands
+                marks.append(sent)
+                if len(marks) == _UNDER_WAY:
+                    complete = await self._read_on(reader, complete, marks.popleft())
+                    progress()
+            while marks:
+                complete = await self._read_on(reader, complete, marks.popleft())
+                progress()
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise StoreUnavailable(f"connection to {self._address} broke: {_reason(error)}") from error
+        except ValueError as error:
+            raise StoreError(f"{self._address} does not answer as asked: {error}") from error
+
+    async def _read_on(self, reader: ReplyReader, complete: int, until: int) -> int:
+        """Read until that many replies are complete; return how many are."""
+        received = 0
+        while complete < until:
+            data = await self._link.receive()
+            if not data:
+                raise StoreUnavailable(f"{self._address} closed the connection")
+            received += len(data)
+            self._check_size(received)
+            complete = reader.feed(bytes(data))
+        return complete
+
     async def _read(self, replies: int) -> list[Any]:
         gets = self._reader.gets
         answers: list[Any] = []
@@ -124,9 +180,12 @@ class Connection:
                     raise answers[0]
                 raise StoreUnavailable(f"{self._address} closed the connection")
             received += len(data)
-            if received > MAX_REPLY_BYTES:
-                raise StoreError(f"answer of {self._address} exceeds {MAX_REPLY_BYTES} bytes; ask for less at a time")
+            self._check_size(received)
             self._feed(data)
+
+    def _check_size(self, received: int) -> None:
+        if received > MAX_REPLY_BYTES:
+            raise StoreError(f"answer of {self._address} exceeds {MAX_REPLY_BYTES} bytes; ask for less at a time")
 
 
 async def open_connection(address: Address, tls: ssl.SSLContext | None) -> Connection:

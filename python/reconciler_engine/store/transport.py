@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -11,7 +11,7 @@ import trio
 from reconciler_engine.errors import StoreError, StoreUnavailable
 from reconciler_engine.store.address import Address
 from reconciler_engine.store.commands import block_s, check_batch, check_single
-from reconciler_engine.store.connection import Command, pack
+from reconciler_engine.store.connection import Command, ReplyReader, pack
 from reconciler_engine.store.pool import Pool
 from reconciler_engine.store.redis_py import (
     EMPTY_RESPONSE,
@@ -150,6 +150,34 @@ class TrioRedis(AsyncCoreCommands):
         check_batch(commands)
         payload = b"".join(map(pack, commands))
         return await self._exchange(self._pool, payload, len(commands), self._bound_s(timeout_s))
+
+    async def converse(
+        self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, *, timeout_s: float | None = None
+    ) -> None:
+        """Send batches over one connection, two of them under way at most, and have `reader` read the replies.
+
+        For reads so large that replies are better understood from their bytes than taken as objects. The caller bounds
+        a batch, and packs only commands that neither block nor change the connection. The timeout is a batch's.
+
+        Raises:
+            StoreUnavailable: The replies did not all come.
+            StoreError: The replies are not what the reader takes.
+        """
+        bound_s = self._bound_s(timeout_s)
+        with trio.move_on_after(bound_s) as patience:
+
+            def prolong() -> None:
+                patience.deadline = trio.current_time() + bound_s
+
+            connection = await self._pool.acquire()
+            try:
+                await connection.converse(batches, reader, prolong)
+            except BaseException:
+                self._pool.discard(connection)
+                raise
+            self._pool.release(connection)
+            return
+        raise StoreUnavailable(f"{self._address} did not answer within {bound_s:g} s")
 
     def get_encoder(self) -> Encoder:
         """Return redis-py's encoder of arguments; its commands ask for it."""

@@ -5,6 +5,7 @@ mod detect_gaps;
 mod detect_gaps_explicit;
 mod input;
 mod output;
+mod span_replies;
 mod watch_lifeline;
 
 use pyo3::prelude::*;
@@ -14,6 +15,7 @@ use pyo3::prelude::*;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("DEBUG_BUILD", cfg!(debug_assertions))?;
     module.add_class::<output::Int64Column>()?;
+    module.add_class::<span_replies::SpanReplies>()?;
     module.add_function(wrap_pyfunction!(check_members::check_members, module)?)?;
     module.add_function(wrap_pyfunction!(detect_gaps::detect_gaps, module)?)?;
     module.add_function(wrap_pyfunction!(detect_gaps_explicit::detect_gaps_explicit, module)?)?;

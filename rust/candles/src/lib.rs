@@ -14,9 +14,12 @@
 #![forbid(unsafe_code)]
 
 mod candle;
+mod replies;
 mod scan;
 mod scanner;
+mod usual;
 
 pub use candle::{Series, is_candle};
+pub use replies::{Answer, Replies, Span};
 pub use scan::{BadReply, Scan};
 pub use scanner::MAX_DEPTH;

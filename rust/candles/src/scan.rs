@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use crate::candle::{Series, is_candle};
+use crate::usual::is_usual_candle;
 
 /// What a reply of members with ascending scores holds, member by member.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,13 +28,34 @@ impl Scan {
         }
     }
 
+    /// Whether there is one candle in each slot of a grid of `length` open times, and nothing else.
+    #[must_use]
+    pub fn fills(&self, start: i64, step: i64, length: usize) -> bool {
+        let mut slot = Some(start);
+        self.malformed.is_empty()
+            && self.timestamps.len() == length
+            && self.timestamps.iter().all(|&open_time| {
+                let expected = slot;
+                slot = slot.and_then(|at| at.checked_add(step));
+                expected == Some(open_time)
+            })
+    }
+
+    /// Forgets everything but the room it took.
+    pub(crate) fn clear(&mut self) {
+        self.timestamps.clear();
+        self.duplicates.clear();
+        self.malformed.clear();
+        self.last_score = None;
+    }
+
     /// Takes note of one member and of its score as the server printed it.
     ///
     /// # Errors
     ///
     /// [`BadReply`] if the score is no number or below the one before it.
-    pub fn push(&mut self, member: &[u8], score: &[u8], series: Series<'_>) -> Result<(), BadReply> {
-        let score = parse_score(score).ok_or(BadReply::Score)?;
+    pub fn push(&mut self, member: &[u8], printed: &[u8], series: Series<'_>) -> Result<(), BadReply> {
+        let score = parse_score(printed).ok_or(BadReply::Score)?;
         if self.last_score.is_some_and(|last| score < last) {
             return Err(BadReply::Order);
         }
@@ -41,7 +63,7 @@ impl Scan {
         // Saturates beyond int64, which no candle can have.
         #[allow(clippy::cast_possible_truncation)]
         let floored = score.floor() as i64;
-        if is_candle(member, score, series) {
+        if is_usual_candle(member, printed, series) || is_candle(member, score, series) {
             if self.timestamps.last() == Some(&floored) && self.duplicates.last() != Some(&floored) {
                 self.duplicates.push(floored);
             }
@@ -71,13 +93,19 @@ fn parse_score(text: &[u8]) -> Option<f64> {
     }
 }
 
-/// The reply is none of ascending scores.
+/// The reply is none of members with ascending scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadReply {
     /// The score is no number.
     Score,
     /// The score is below the one before it.
     Order,
+    /// A member has no score.
+    Odd,
+    /// The bytes are no RESP2 array of strings.
+    Framing,
+    /// Nobody asked for it.
+    Unasked,
 }
 
 impl fmt::Display for BadReply {
@@ -85,6 +113,9 @@ impl fmt::Display for BadReply {
         formatter.write_str(match self {
             Self::Score => "the score is no number",
             Self::Order => "the score is below the one before it",
+            Self::Odd => "a member has no score",
+            Self::Framing => "no RESP2 array of members and scores",
+            Self::Unasked => "a reply that nobody asked for",
         })
     }
 }

@@ -1,0 +1,165 @@
+"""What many keys hold, read from the bytes of their replies while these arrive.
+
+The stream is RESP2, as a server answers `ZRANGEBYSCORE key start (stop WITHSCORES`: an array a key that alternates
+members and ascending scores, or an error line. Which members are candles is `detection.members`' rule.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
+
+from reconciler_engine.detection.implementation import IMPLEMENTATION
+from reconciler_engine.detection.members import Members, check_members_pure
+
+_LINE_LIMIT: Final = 64 * 1024
+_COUNT = re.compile(rb"[0-9]{1,9}")
+
+Columns = tuple["memoryview[int]", "memoryview[int]", "memoryview[int]"]
+
+Answer = Columns | str | None
+"""None: one candle in each slot of the span's grid and nothing else. The columns of `Members`: anything else. Text: the
+server's error line, without its sign."""
+
+
+class SpanReplies(Protocol):
+    """Reads the replies of spans, in the order asked. After an error the stream is of no further use."""
+
+    def ask(self, symbol: str, timeframe: str, start: int, step: int, length: int, /) -> None:
+        """Expect one more reply: of this series, whose grid has `length` open times from `start` on (ms UTC)."""
+
+    def feed(self, data: bytes, /) -> int:
+        """Take bytes of the stream; return how many replies are complete and not yet taken.
+
+        Raises:
+            ValueError: The bytes are no such reply, a score is no number or below its predecessor, or nobody asked.
+        """
+
+    def take(self) -> list[Answer]:
+        """Return the answers complete so far, in the order asked, and forget them."""
+
+
+class _Span(NamedTuple):
+    symbol: str
+    timeframe: str
+    grid: range
+
+
+class PureSpanReplies:
+    """The definition, in plain Python; the native one answers alike."""
+
+    def __init__(self) -> None:
+        self._asked: deque[_Span] = deque()
+        self._answers: list[Answer] = []
+        self._rest = b""
+        self._left: int | None = None
+        self._items: list[bytes] = []
+
+    def ask(self, symbol: str, timeframe: str, start: int, step: int, length: int, /) -> None:
+        """Expect one more reply; see `SpanReplies`."""
+        self._asked.append(_Span(symbol, timeframe, range(start, start + length * step, step)))
+
+    def feed(self, data: bytes, /) -> int:
+        """Take bytes of the stream; see `SpanReplies`."""
+        self._rest += data
+        while self._advance():
+            pass
+        return len(self._answers)
+
+    def take(self) -> list[Answer]:
+        """Return the answers complete so far and forget them."""
+        answers, self._answers = self._answers, []
+        return answers
+
+    def _advance(self) -> bool:
+        """Understand one more piece of the stream; return False where more bytes are needed."""
+        if not self._asked:
+            if self._rest:
+                raise ValueError("a reply that nobody asked for")
+            return False
+        if self._left is None:
+            return self._open()
+        if self._left:
+            found = _bulk(self._rest)
+            if found is None:
+                return False
+            item, self._rest = found
+            self._items.append(item)
+            self._left -= 1
+            return True
+        span = self._asked.popleft()
+        members = check_members_pure(self._items, span.symbol, span.timeframe)
+        self._answers.append(None if fills(members, span.grid) else (*members,))
+        self._left = None
+        return True
+
+    def _open(self) -> bool:
+        found = _line(self._rest)
+        if found is None:
+            return False
+        line, self._rest = found
+        if line.startswith(b"-"):
+            self._asked.popleft()
+            self._answers.append(line[1:].decode("utf-8", "replace"))
+            return True
+        if not line.startswith(b"*"):
+            raise _bad_framing()
+        self._left, self._items = _number(line[1:]), []
+        if self._left % 2:
+            raise ValueError("a member has no score")
+        return True
+
+
+def fills(members: Members, grid: range) -> bool:
+    """Whether there is one candle in each slot of a grid, and nothing else."""
+    return not members.malformed and members.timestamps.tolist() == list(grid)
+
+
+def _bulk(data: bytes) -> tuple[bytes, bytes] | None:
+    """Split off a string of stated length; None where it is not all there."""
+    found = _line(data)
+    if found is None:
+        return None
+    line, rest = found
+    if not line.startswith(b"$"):
+        raise _bad_framing()
+    length = _number(line[1:])
+    end = rest[length : length + 2]
+    if not b"\r\n".startswith(end):
+        raise _bad_framing()
+    return (rest[:length], rest[length + 2 :]) if end == b"\r\n" else None
+
+
+def _line(data: bytes) -> tuple[bytes, bytes] | None:
+    """Split off a line, its end dropped; None where the end is not there yet."""
+    at = data.find(b"\r", 0, _LINE_LIMIT)
+    if at < 0 and len(data) < _LINE_LIMIT:
+        return None
+    end = data[at : at + 2]
+    if at < 0 or not b"\r\n".startswith(end):
+        raise _bad_framing()
+    return (data[:at], data[at + 2 :]) if end == b"\r\n" else None
+
+
+def _number(digits: bytes) -> int:
+    if not _COUNT.fullmatch(digits):
+        raise _bad_framing()
+    return int(digits)
+
+
+def _bad_framing() -> ValueError:
+    return ValueError("no RESP2 array of members and scores")
+
+
+def _maker() -> Callable[[], SpanReplies]:
+    if IMPLEMENTATION == "pure":
+        return PureSpanReplies
+    from reconciler_engine import _native  # noqa: PLC0415  # built or not is only known here
+
+    return _native.SpanReplies
+
+
+make_span_replies: Final = _maker()
+"""Makes a `SpanReplies` of the implementation in use."""

@@ -1,0 +1,70 @@
+//! Replies of many keys, read from their bytes.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+use reconciler_candles::{Answer, Replies, Span};
+
+use crate::output::memoryview;
+
+/// The native `SpanReplies` of `reconciler_engine.detection.replies`.
+#[pyclass(module = "reconciler_engine._native")]
+#[derive(Default)]
+pub struct SpanReplies {
+    replies: Replies,
+}
+
+#[pymethods]
+impl SpanReplies {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    #[pyo3(signature = (symbol, timeframe, start, step, length, /))]
+    fn ask(&mut self, symbol: String, timeframe: String, start: i64, step: i64, length: usize) {
+        self.replies.ask(Span {
+            symbol,
+            timeframe,
+            start,
+            step,
+            length,
+        });
+    }
+
+    #[pyo3(signature = (data, /))]
+    fn feed(&mut self, data: &Bound<'_, PyBytes>) -> PyResult<usize> {
+        self.replies
+            .feed(data.as_bytes())
+            .map_err(|refusal| PyValueError::new_err(refusal.to_string()))
+    }
+
+    fn take<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let answers = self.replies.take();
+        let list = PyList::empty(py);
+        for answer in answers {
+            list.append(shown(py, answer)?)?;
+        }
+        Ok(list)
+    }
+}
+
+/// None for a whole span, three columns for another, the error's text for a refusal.
+fn shown(py: Python<'_>, answer: Answer) -> PyResult<Bound<'_, PyAny>> {
+    Ok(match answer {
+        Answer::Whole => py.None().into_bound(py),
+        Answer::Held(scan) => PyTuple::new(
+            py,
+            [
+                memoryview(py, scan.timestamps)?,
+                memoryview(py, scan.duplicates)?,
+                memoryview(py, scan.malformed)?,
+            ],
+        )?
+        .into_any(),
+        Answer::Refused(text) => String::from_utf8_lossy(&text)
+            .into_owned()
+            .into_pyobject(py)?
+            .into_any(),
+    })
+}

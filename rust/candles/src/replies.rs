@@ -1,0 +1,308 @@
+//! The replies of a conversation, read from their bytes as they arrive.
+
+use std::collections::VecDeque;
+use std::mem;
+
+use crate::candle::Series;
+use crate::scan::{BadReply, Scan};
+
+/// Longest line that opens a reply or an item; an error's text may be cut off here by no server we know.
+const LINE_LIMIT: usize = 64 * 1024;
+
+/// What was asked of one key: whose candles, and the grid they should fill.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// The product, as the members spell it.
+    pub symbol: String,
+    /// The timeframe, as the members spell it.
+    pub timeframe: String,
+    /// First open time (ms).
+    pub start: i64,
+    /// Distance of open times (ms), positive.
+    pub step: i64,
+    /// Number of open times.
+    pub length: usize,
+}
+
+/// What one key answered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// One candle in each slot of the grid, and nothing else.
+    Whole,
+    /// Anything else.
+    Held(Scan),
+    /// The server's error line, without its sign.
+    Refused(Vec<u8>),
+}
+
+/// Reads the replies to `ZRANGEBYSCORE ... WITHSCORES`, one a span, in the order asked (RESP2).
+#[derive(Debug, Default)]
+pub struct Replies {
+    asked: VecDeque<Span>,
+    answers: Vec<Answer>,
+    /// Bytes not understood yet: less than one pair of a member and its score.
+    rest: Vec<u8>,
+    /// Items that the open reply has still to bring.
+    left: Option<usize>,
+    scan: Scan,
+}
+
+impl Replies {
+    /// Takes note of a span whose reply comes after those asked before.
+    pub fn ask(&mut self, span: Span) {
+        self.asked.push_back(span);
+    }
+
+    /// Takes bytes of the stream; returns how many replies are complete and not yet taken.
+    ///
+    /// # Errors
+    ///
+    /// [`BadReply`]: the stream is of no further use.
+    pub fn feed(&mut self, data: &[u8]) -> Result<usize, BadReply> {
+        let mut bytes = mem::take(&mut self.rest);
+        bytes.extend_from_slice(data);
+        let mut cursor = Cursor { rest: &bytes };
+        while self.advance(&mut cursor)? {}
+        let consumed = bytes.len() - cursor.rest.len();
+        bytes.drain(..consumed);
+        self.rest = bytes;
+        Ok(self.answers.len())
+    }
+
+    /// Gives the answers complete so far, in the order asked.
+    pub fn take(&mut self) -> Vec<Answer> {
+        mem::take(&mut self.answers)
+    }
+
+    /// Understands one more piece of the stream; false where more bytes are needed.
+    fn advance(&mut self, cursor: &mut Cursor<'_>) -> Result<bool, BadReply> {
+        let Some(span) = self.asked.front() else {
+            return if cursor.rest.is_empty() {
+                Ok(false)
+            } else {
+                Err(BadReply::Unasked)
+            };
+        };
+        match self.left {
+            None => match cursor.opening()? {
+                None => return Ok(false),
+                Some(Opening::Error(text)) => self.answer(Answer::Refused(text.to_vec())),
+                Some(Opening::Array(items)) => {
+                    if items % 2 != 0 {
+                        return Err(BadReply::Odd);
+                    }
+                    self.left = Some(items);
+                    self.scan.clear();
+                }
+            },
+            Some(0) => {
+                let answer = if self.scan.fills(span.start, span.step, span.length) {
+                    Answer::Whole
+                } else {
+                    Answer::Held(mem::take(&mut self.scan))
+                };
+                self.left = None;
+                self.answer(answer);
+            }
+            Some(left) => {
+                let Some((member, score)) = cursor.pair()? else {
+                    return Ok(false);
+                };
+                let series = Series {
+                    symbol: &span.symbol,
+                    timeframe: &span.timeframe,
+                };
+                self.scan.push(member, score, series)?;
+                self.left = Some(left - 2);
+            }
+        }
+        Ok(true)
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        self.asked.pop_front();
+        self.answers.push(answer);
+    }
+}
+
+/// How a reply begins.
+enum Opening<'a> {
+    Array(usize),
+    Error(&'a [u8]),
+}
+
+/// A position in the bytes; moves past whole pieces only.
+struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    fn opening(&mut self) -> Result<Option<Opening<'a>>, BadReply> {
+        let Some((line, rest)) = line(self.rest)? else {
+            return Ok(None);
+        };
+        self.rest = rest;
+        match line {
+            [b'*', count @ ..] => number(count).map(|items| Some(Opening::Array(items))),
+            [b'-', text @ ..] => Ok(Some(Opening::Error(text))),
+            _ => Err(BadReply::Framing),
+        }
+    }
+
+    /// A member and its score.
+    fn pair(&mut self) -> Result<Split<'a>, BadReply> {
+        let Some((member, rest)) = bulk(self.rest)? else {
+            return Ok(None);
+        };
+        let Some((score, rest)) = bulk(rest)? else {
+            return Ok(None);
+        };
+        self.rest = rest;
+        Ok(Some((member, score)))
+    }
+}
+
+/// Two parts of the bytes, one after the other.
+type Split<'a> = Option<(&'a [u8], &'a [u8])>;
+
+/// Splits off a string of stated length; None where it is not all there.
+fn bulk(bytes: &[u8]) -> Result<Split<'_>, BadReply> {
+    let Some((line, rest)) = line(bytes)? else {
+        return Ok(None);
+    };
+    let [b'$', count @ ..] = line else {
+        return Err(BadReply::Framing);
+    };
+    let length = number(count)?;
+    let Some((text, rest)) = rest.split_at_checked(length) else {
+        return Ok(None);
+    };
+    match rest {
+        [b'\r', b'\n', rest @ ..] => Ok(Some((text, rest))),
+        [] | [b'\r'] => Ok(None),
+        _ => Err(BadReply::Framing),
+    }
+}
+
+/// Splits off a line, its end dropped; None where the end is not there yet.
+fn line(bytes: &[u8]) -> Result<Split<'_>, BadReply> {
+    let Some(end) = bytes.iter().take(LINE_LIMIT).position(|&byte| byte == b'\r') else {
+        return if bytes.len() < LINE_LIMIT {
+            Ok(None)
+        } else {
+            Err(BadReply::Framing)
+        };
+    };
+    match &bytes[end + 1..] {
+        [b'\n', rest @ ..] => Ok(Some((&bytes[..end], rest))),
+        [] => Ok(None),
+        _ => Err(BadReply::Framing),
+    }
+}
+
+/// Reads a count of up to nine digits: no server sends more items, or longer ones.
+fn number(digits: &[u8]) -> Result<usize, BadReply> {
+    if !(1..=9).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(BadReply::Framing);
+    }
+    Ok(digits
+        .iter()
+        .fold(0, |value, digit| value * 10 + usize::from(digit - b'0')))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn span(length: usize) -> Span {
+        Span {
+            symbol: "S".into(),
+            timeframe: "1m".into(),
+            start: 60,
+            step: 60,
+            length,
+        }
+    }
+
+    fn reply(scores: &[i64]) -> Vec<u8> {
+        let mut bytes = format!("*{}\r\n", 2 * scores.len()).into_bytes();
+        for score in scores {
+            let member = format!(
+                r#"{{"timestamp":{score},"open":1,"high":1,"low":1,"close":1,"volume":1,"symbol":"S","timeframe":"1m"}}"#
+            );
+            let score = score.to_string();
+            bytes.extend(format!("${}\r\n{member}\r\n${}\r\n{score}\r\n", member.len(), score.len()).into_bytes());
+        }
+        bytes
+    }
+
+    fn answers(pieces: &[&[u8]], spans: &[Span]) -> Result<Vec<Answer>, BadReply> {
+        let mut replies = Replies::default();
+        for span in spans {
+            replies.ask(span.clone());
+        }
+        for piece in pieces {
+            replies.feed(piece)?;
+        }
+        Ok(replies.take())
+    }
+
+    #[test]
+    fn answers_alike_however_the_bytes_are_cut() {
+        let mut bytes = reply(&[60, 120]);
+        bytes.extend(b"-WRONGTYPE no set\r\n");
+        bytes.extend(reply(&[]));
+        bytes.extend(reply(&[60, 180]));
+        let spans = [span(2), span(2), span(0), span(2)];
+        let whole = answers(&[&bytes], &spans).unwrap();
+        assert_eq!(whole[0], Answer::Whole);
+        assert_eq!(whole[1], Answer::Refused(b"WRONGTYPE no set".to_vec()));
+        assert_eq!(whole[2], Answer::Whole);
+        assert!(matches!(&whole[3], Answer::Held(scan) if scan.timestamps == [60, 180]));
+        for cut in 0..=bytes.len() {
+            let (left, right) = bytes.split_at(cut);
+            assert_eq!(answers(&[left, right], &spans).unwrap(), whole, "cut at {cut}");
+        }
+        let single: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert_eq!(answers(&single, &spans).unwrap(), whole);
+    }
+
+    #[test]
+    fn calls_whole_only_what_fills_its_grid() {
+        for scores in [
+            &[60][..],
+            &[],
+            &[60, 60],
+            &[60, 121],
+            &[60, 120, 180],
+            &[0, 60],
+            &[61, 121],
+            &[60, 60, 120],
+        ] {
+            let found = answers(&[&reply(scores)], &[span(2)]).unwrap();
+            assert!(matches!(&found[..], [Answer::Held(_)]), "{scores:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_such_reply() {
+        for bad in [
+            &b"*-1\r\n"[..],
+            b"*\r\n",
+            b"*2x\r\n",
+            b":1\r\n",
+            b"$1\r\nx\r\n",
+            b"*2\r\n:1\r\n",
+            b"*2\r\n$1\r\nxx\r\n",
+            b"*2\r\n$-1\r\n",
+            b"*2\rn",
+            b"*9999999999\r\n",
+        ] {
+            assert_eq!(answers(&[bad], &[span(1)]), Err(BadReply::Framing), "{bad:?}");
+        }
+        assert_eq!(answers(&[b"*1\r\n"], &[span(1)]), Err(BadReply::Odd));
+        assert_eq!(answers(&[b"*0\r\n*0\r\n"], &[span(0)]), Err(BadReply::Unasked));
+        assert_eq!(answers(&[&vec![b'-'; LINE_LIMIT]], &[span(0)]), Err(BadReply::Framing));
+    }
+}
