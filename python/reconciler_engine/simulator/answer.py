@@ -19,6 +19,7 @@ class Request:
         values: Values of each query key, in the order sent.
         headers: Header values by lower-case name.
         peer: Address of the client, without the port.
+        body: What came with it; the exchange's own paths ignore it.
     """
 
     method: str
@@ -27,6 +28,7 @@ class Request:
     values: Mapping[str, Sequence[str]]
     headers: Mapping[str, str]
     peer: str
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

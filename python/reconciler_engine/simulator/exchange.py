@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Protocol
 
+from reconciler_engine.simulator import control, fault_answers
 from reconciler_engine.simulator.answer import (
+    TOO_MANY_ERRORS,
     UNAUTHORIZED,
     UNKNOWN_PATH,
     WRONG_METHOD,
@@ -23,8 +25,10 @@ from reconciler_engine.simulator.answer_cache import AnswerCache
 from reconciler_engine.simulator.candles import CandleRules, answer_candles
 from reconciler_engine.simulator.catalogue import answer_product, answer_products
 from reconciler_engine.simulator.clock import SimulatedClock
+from reconciler_engine.simulator.fault_modes import DELIVERIES, UNANSWERED
+from reconciler_engine.simulator.faults import FaultRule, Faults
 from reconciler_engine.simulator.request_log import RequestLog, RequestRecord, read_instant
-from reconciler_engine.simulator.throttle import Throttle
+from reconciler_engine.simulator.throttle import Penalty, Throttle
 from reconciler_engine.simulator.throttled import ThrottleStyle, refuse_for_rate
 from reconciler_engine.simulator.truth import Market
 
@@ -62,8 +66,19 @@ class ExchangeRules:
     cache_s: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer, and the fault that spoils its way to the client, if one does."""
+
+    answer: Answer
+    fault: FaultRule | None = None
+
+
 class Exchange:
     """Answers requests; holds the buckets, the cache and the log.
+
+    Attributes:
+        refresh_faults: Called before each request, if set: where a faults file is looked at again.
 
     Args:
         market: What exists.
@@ -71,6 +86,7 @@ class Exchange:
         rules: How it behaves.
         log: Where requests are recorded.
         verifier: Tells who signed; without one every private path is 401.
+        faults: What goes wrong, by rule; nothing without.
         read_s: Seconds of a clock that never goes back; for rates and the cache, which know no simulated time.
     """
 
@@ -82,6 +98,7 @@ class Exchange:
         *,
         log: RequestLog | None = None,
         verifier: Verifier | None = None,
+        faults: Faults | None = None,
         read_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.market = market
@@ -93,28 +110,70 @@ class Exchange:
         self._public = Throttle(self.rules.public_rate, self.rules.public_burst)
         self._private = Throttle(self.rules.private_rate, self.rules.private_burst)
         self._cache = AnswerCache(self.rules.cache_s)
+        self._penalty = Penalty()
+        self.faults = Faults() if faults is None else faults
+        self.refresh_faults: Callable[[], None] | None = None
 
-    def respond(self, request: Request) -> Answer:
-        """Return the answer to a request, and record both."""
+    def respond(self, request: Request) -> Reply:
+        """Return the answer to a request, and record both; a request to the simulator itself is not recorded."""
+        if request.path.startswith(control.PREFIX):
+            return Reply(control.answer_control(request, self.faults, self.clock))
+        if self.refresh_faults is not None:
+            self.refresh_faults()
         route = _ROUTE.fullmatch(request.path)
+        product = route[3] if route else None
+        query = {name: values[0] for name, values in request.values.items()}
         now = self.clock.now()
-        key, answer = self._admit(request, route, now)
+        fault = self.faults.choose(request.path, product, query.get("granularity"), now)
+        if fault is not None and fault.mode == "skew":
+            now += round(fault.number("seconds") * 1000)
+        key, answer = None, self._suffer(fault, now)
+        if answer is None:
+            key, answer = self._admit(request, route, now)
         if answer is None:
             answer = self._look_up(request, route, now)
-        first = {name: values[0] for name, values in request.values.items()}
+            if fault is not None and answer.rows is not None and answer.status == HTTPStatus.OK:
+                answer = self._spoil(fault, answer, str(product), query, now)
         self.log.add(
             RequestRecord(
                 time_ms=int(time.time() * 1000),
                 path=request.path,
-                product=route[3] if route else None,
-                granularity=first.get("granularity"),
-                start=read_instant(first.get("start")),
-                end=read_instant(first.get("end")),
-                status=int(answer.status),
+                product=product,
+                granularity=query.get("granularity"),
+                start=read_instant(query.get("start")),
+                end=read_instant(query.get("end")),
+                status=0 if fault is not None and fault.mode in UNANSWERED else int(answer.status),
                 rows=answer.rows,
                 key=key,
+                fault=None if fault is None else fault.name,
             )
         )
+        return Reply(answer, fault if fault is not None and fault.mode in DELIVERIES else None)
+
+    def _suffer(self, fault: FaultRule | None, now: int) -> Answer | None:
+        """Return the answer that stands in the place of any other, if the fault or a block gives one."""
+        if self._penalty.is_blocked(self._read_s()):
+            return TOO_MANY_ERRORS
+        if fault is None:
+            return None
+        if fault.mode == "throttle":
+            if fault.number("escalate_after"):
+                limit, block_s = int(fault.number("escalate_after")), fault.number("block_s")
+                self._penalty.add(fault.name, limit, block_s, self._read_s())
+            style = ThrottleStyle.read(fault.text("retry_after"), fault.values["rate_headers"], fault.values["body"])
+            return refuse_for_rate(style, fault.number("wait_s"), self.rules.public_rate, now / 1000)
+        replace_answer = fault_answers.REPLACED.get(fault.mode)
+        return None if replace_answer is None else replace_answer(fault)
+
+    def _spoil(self, fault: FaultRule, answer: Answer, symbol: str, query: Mapping[str, str], now: int) -> Answer:
+        """Return a good candle answer as the fault leaves it."""
+        match fault.mode:
+            case "gzip":
+                return fault_answers.spoil_gzip(answer)
+            case "shape":
+                return fault_answers.spoil_shape(fault, answer)
+            case "data":
+                return fault_answers.spoil_data(fault, answer, self.market, symbol, query, now)
         return answer
 
     def _admit(self, request: Request, route: re.Match[str] | None, now: int) -> tuple[str | None, Answer | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from email.utils import formatdate
 from functools import partial
 from urllib.parse import parse_qs, unquote
 
@@ -13,7 +12,8 @@ import h11
 import trio
 
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.simulator.answer import Answer, Request
+from reconciler_engine.simulator.answer import Request
+from reconciler_engine.simulator.delivery import send_answer
 from reconciler_engine.simulator.exchange import Exchange
 
 _HEAD_LIMIT = 16 * 1024
@@ -21,7 +21,6 @@ _BODY_LIMIT = 64 * 1024
 _CONNECTIONS_LIMIT = 256
 _IDLE_S = 75.0
 _REQUEST_S = 20.0
-_SEND_S = 30.0
 _LINGER_S = 2.0
 _LINGER_READS = 64
 # The head's limit is looked at between chunks: a small one keeps it sharp.
@@ -52,16 +51,24 @@ async def serve_exchange(
     """
     if not _is_loopback(host):
         raise ConfigError([f"host {host!r} is not loopback; the simulator serves 127.0.0.1 or ::1 only"])
-    try:
-        listeners = await trio.open_tcp_listeners(port, host=host)
-    except OSError as error:
-        raise ConfigError([f"port {port} on {host} cannot be opened: {error.strerror or error}"]) from error
-    bound = listeners[0].socket.getsockname()[1]
+    listeners = await _listen(host, port)
+    port = listeners[0].socket.getsockname()[1]
+    shown = f"[{host}]" if ":" in host else host
     face = _Face(exchange)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(partial(trio.serve_listeners, face.serve_connection, listeners))
-        shown = f"[{host}]" if ":" in host else host
-        task_status.started(f"http://{shown}:{bound}")
+    async with trio.open_nursery() as connections:
+        task_status.started(f"http://{shown}:{port}")
+        while True:
+            async with trio.open_nursery() as door:
+                door.start_soon(
+                    partial(trio.serve_listeners, face.serve_connection, listeners, handler_nursery=connections)
+                )
+                await face.closing.wait()
+                door.cancel_scope.cancel()
+            # A fault closes the port for a while; connections that are open stay.
+            face.closed.set()
+            await trio.sleep(face.closed_s)
+            face.closing, face.closed = trio.Event(), trio.Event()
+            listeners = await _listen(host, port)
 
 
 @asynccontextmanager
@@ -79,6 +86,13 @@ async def run_exchange(exchange: Exchange, *, port: int = 0, announce: Callable[
         announce(f"listening on {base_url}")
 
 
+async def _listen(host: str, port: int) -> list[trio.SocketListener]:
+    try:
+        return await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        raise ConfigError([f"port {port} on {host} cannot be opened: {error.strerror or error}"]) from error
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -92,6 +106,9 @@ class _Face:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._open = 0
+        self.closing = trio.Event()
+        self.closed = trio.Event()
+        self.closed_s = 0.0
 
     async def serve_connection(self, stream: trio.SocketStream) -> None:
         """Serve one connection until either side ends it."""
@@ -107,6 +124,13 @@ class _Face:
             finally:
                 self._open -= 1
 
+    async def _close_port(self, seconds: float) -> None:
+        """Have the port closed for a time, and return when it is; a time under way is not made longer."""
+        if not self.closing.is_set():
+            self.closed_s = seconds
+            self.closing.set()
+        await self.closed.wait()
+
     async def _serve_requests(self, stream: trio.SocketStream) -> None:
         peer = stream.socket.getpeername()[0]
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD_LIMIT)
@@ -118,41 +142,42 @@ class _Face:
                 return
             if request is None:
                 return
-            answer = self._exchange.respond(request)
-            await _send(connection, stream, answer, self._exchange.clock.now())
-            if connection.our_state is not h11.DONE:
+            reply = self._exchange.respond(request)
+            if reply.fault is not None and reply.fault.mode == "refuse":
+                await self._close_port(reply.fault.number("seconds"))
+            if not await send_answer(connection, stream, reply.answer, self._exchange.clock.now(), reply.fault):
                 return
             connection.start_next_cycle()
 
 
 async def _receive_request(connection: h11.Connection, stream: trio.SocketStream, peer: str) -> Request | None:
-    """Return the next request, body read and dropped; None when the client is done or too slow."""
+    """Return the next request; None when the client is done or too slow."""
     head: h11.Request | None = None
-    size = 0
+    begun = False
+    body = bytearray()
     with trio.move_on_after(_IDLE_S) as patience:
         while True:
             event = connection.next_event()
             if event is h11.NEED_DATA:
                 data = await stream.receive_some(_CHUNK)
                 connection.receive_data(data)
-                if head is None and size == 0 and data:
+                if data and not begun:
+                    begun = True
                     patience.deadline = min(patience.deadline, trio.current_time() + _REQUEST_S)
-                    size = -1
             elif isinstance(event, h11.Request):
                 head = event
-                size = 0
             elif isinstance(event, h11.Data):
-                size += len(event.data)
-                if size > _BODY_LIMIT:
+                body += event.data
+                if len(body) > _BODY_LIMIT:
                     raise h11.RemoteProtocolError("body too long", error_status_hint=413)
             elif isinstance(event, h11.EndOfMessage) and head is not None:
-                return _read_request(head, peer)
+                return _read_request(head, peer, bytes(body))
             else:
                 return None
     return None
 
 
-def _read_request(head: h11.Request, peer: str) -> Request:
+def _read_request(head: h11.Request, peer: str, body: bytes) -> Request:
     target = head.target.decode("ascii")
     path, _, query = target.partition("?")
     return Request(
@@ -162,23 +187,8 @@ def _read_request(head: h11.Request, peer: str) -> Request:
         values=parse_qs(query, keep_blank_values=True, errors="replace"),
         headers={name.decode("ascii"): value.decode("latin-1") for name, value in head.headers},
         peer=peer,
+        body=body,
     )
-
-
-async def _send(connection: h11.Connection, stream: trio.SocketStream, answer: Answer, now: int) -> None:
-    """Send an answer; `now` (ms UTC) dates it."""
-    headers = [
-        ("date", formatdate(now // 1000, usegmt=True)),
-        ("server", "cloudflare"),
-        *answer.headers,
-        ("content-length", str(len(answer.body))),
-    ]
-    data = connection.send(h11.Response(status_code=answer.status, headers=headers))
-    parts = [data, connection.send(h11.Data(data=answer.body)), connection.send(h11.EndOfMessage())]
-    with trio.move_on_after(_SEND_S) as patience:
-        await stream.send_all(b"".join(part for part in parts if part))
-    if patience.cancelled_caught:
-        connection.send_failed()
 
 
 async def _refuse(connection: h11.Connection, stream: trio.SocketStream, status: int) -> None:

@@ -45,3 +45,22 @@ class Throttle:
         if len(self._buckets) > _IDENTITIES_LIMIT:
             self._buckets.popitem(last=False)
         return wait_s
+
+
+class Penalty:
+    """Refusals that end in a block: after so many of them nobody is served for a while."""
+
+    def __init__(self) -> None:
+        self._refusals: dict[str, int] = {}
+        self._blocked_until_s = float("-inf")
+
+    def add(self, cause: str, limit: int, block_s: float, now_s: float) -> None:
+        """Count a refusal; the one that makes `limit` of them begins a block of `block_s` seconds."""
+        self._refusals[cause] = self._refusals.get(cause, 0) + 1
+        if self._refusals[cause] >= limit:
+            self._refusals[cause] = 0
+            self._blocked_until_s = now_s + block_s
+
+    def is_blocked(self, now_s: float) -> bool:
+        """Say whether a block is on."""
+        return now_s < self._blocked_until_s

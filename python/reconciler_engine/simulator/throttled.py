@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Literal
+from typing import Literal, Self
 
 from reconciler_engine.simulator.answer import Answer
 
@@ -26,6 +26,14 @@ class ThrottleStyle:
     retry_after: Literal["none", "seconds", "date"] = "none"
     rate_headers: bool = False
     body: bool = False
+
+    @classmethod
+    def read(cls, retry_after: str, rate_headers: object, body: object) -> Self:
+        """Return the style that a fault's settings describe."""
+        form: Literal["none", "seconds", "date"] = (
+            "seconds" if retry_after == "seconds" else "date" if retry_after == "date" else "none"
+        )
+        return cls(form, bool(rate_headers), bool(body))
 
 
 def refuse_for_rate(style: ThrottleStyle, wait_s: float, rate: float, now_s: float) -> Answer:

@@ -1,0 +1,60 @@
+"""Setting a running simulator: paths beside those of the exchange.
+
+`GET /simulator/faults` lists the rules in force and how often each was met, `PUT` replaces them (the JSON form of a
+faults file); `GET /simulator/clock` tells the exchange's time, `PUT {"now_ms": ...}` sets it.
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+from reconciler_engine.errors import ConfigError
+from reconciler_engine.simulator.answer import UNKNOWN_PATH, WRONG_METHOD, Answer, Request
+from reconciler_engine.simulator.clock import SimulatedClock
+from reconciler_engine.simulator.fault_file import parse_faults
+from reconciler_engine.simulator.faults import Faults
+
+PREFIX = "/simulator/"
+_JSON = (("content-type", "application/json"),)
+_INSTANT_LIMIT = 1 << 48
+
+
+def answer_control(request: Request, faults: Faults, clock: SimulatedClock) -> Answer:
+    """Carry out a request to the simulator itself; what is wrong with it is listed under `faults`, with a 400."""
+    what = request.path.removeprefix(PREFIX)
+    if what not in {"faults", "clock"}:
+        return UNKNOWN_PATH
+    if request.method not in {"GET", "PUT"}:
+        return WRONG_METHOD
+    try:
+        if request.method == "PUT":
+            _set(what, request.body, faults, clock)
+    except ConfigError as error:
+        return _give(HTTPStatus.BAD_REQUEST, {"faults": list(error.faults)})
+    if what == "clock":
+        return _give(HTTPStatus.OK, {"now_ms": clock.now()})
+    states = [
+        {"name": state.rule.name, "mode": state.rule.mode, "matched": state.matched, "played": state.played}
+        for state in faults.states
+    ]
+    return _give(HTTPStatus.OK, {"fault": states})
+
+
+def _set(what: str, body: bytes, faults: Faults, clock: SimulatedClock) -> None:
+    try:
+        content: Any = json.loads(body)
+    except ValueError as error:
+        raise ConfigError([f"{what}: the body is no JSON: {error}"]) from error
+    if what == "faults":
+        faults.set(parse_faults(content))
+        return
+    now = content.get("now_ms") if isinstance(content, dict) else None
+    if isinstance(now, bool) or not isinstance(now, int) or not 0 <= now < _INSTANT_LIMIT:
+        raise ConfigError([f"clock: now_ms {now!r} is no instant in milliseconds"])
+    clock.set(now)
+
+
+def _give(status: int, content: object) -> Answer:
+    return Answer(status, json.dumps(content).encode(), _JSON)

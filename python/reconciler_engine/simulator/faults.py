@@ -1,0 +1,122 @@
+"""Faults by rule: which request suffers which one. What a fault does to it is elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+
+from reconciler_engine.market.interval import Interval
+
+_WHOLE = 1 << 64
+_ALWAYS = Interval(-(1 << 62), 1 << 62)
+
+Value = str | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class FaultRule:
+    """One fault and the requests that meet it; `fault_file` says what each mode takes.
+
+    Attributes:
+        name: For the log and for setting it again.
+        mode: What goes wrong.
+        path: Pattern of the path (`*` and `?`).
+        product: Pattern of the product in the path; requests without one match `*` only.
+        granularity: Pattern of the granularity asked for; requests without one match `*` only.
+        first: First matching request that meets the fault, counted from 1.
+        every: Of those from there on, each so-manieth.
+        count: Most times the fault is played; 0 without end.
+        probability: Chance of a request that got so far, drawn by hashing.
+        window: Times of the exchange (ms UTC) in which the rule is looked at.
+        values: Settings of the mode.
+    """
+
+    name: str
+    mode: str
+    path: str = "*"
+    product: str = "*"
+    granularity: str = "*"
+    first: int = 1
+    every: int = 1
+    count: int = 0
+    probability: float = 1.0
+    window: Interval = _ALWAYS
+    values: Mapping[str, Value] = field(default_factory=lambda: MappingProxyType({}))
+
+    def number(self, name: str) -> float:
+        """Return a setting that is a number."""
+        return float(self.values[name])
+
+    def text(self, name: str) -> str:
+        """Return a setting that is a word."""
+        return str(self.values[name])
+
+
+@dataclass(frozen=True, slots=True)
+class FaultState:
+    """What became of a rule: requests that matched it and times its fault was played."""
+
+    rule: FaultRule
+    matched: int
+    played: int
+
+
+class Faults:
+    """The rules in force, and how often each was met.
+
+    Rules are looked at in order, the first that plays is the one a request meets. Setting them again starts the
+    counts anew, but for rules that stay as they are.
+
+    Args:
+        rules: The rules at first.
+        seed: Seed of the draws.
+    """
+
+    def __init__(self, rules: Sequence[FaultRule] = (), seed: int = 1) -> None:
+        self._seed = seed
+        self._rules: tuple[FaultRule, ...] = tuple(rules)
+        self._matched: dict[str, int] = {}
+        self._played: dict[str, int] = {}
+
+    @property
+    def states(self) -> tuple[FaultState, ...]:
+        """What became of each rule."""
+        return tuple(
+            FaultState(rule, self._matched.get(rule.name, 0), self._played.get(rule.name, 0)) for rule in self._rules
+        )
+
+    def set(self, rules: Sequence[FaultRule]) -> None:
+        """Put other rules in force, from the next request on."""
+        kept = {rule.name for rule in rules if rule in self._rules}
+        self._matched = {name: count for name, count in self._matched.items() if name in kept}
+        self._played = {name: count for name, count in self._played.items() if name in kept}
+        self._rules = tuple(rules)
+
+    def choose(self, path: str, product: str | None, granularity: str | None, now: int) -> FaultRule | None:
+        """Return the rule a request meets at `now` (ms UTC), if any, and count it."""
+        for rule in self._rules:
+            if now not in rule.window or not _matches(rule, path, product, granularity):
+                continue
+            number = self._matched.get(rule.name, 0) + 1
+            self._matched[rule.name] = number
+            played = self._played.get(rule.name, 0)
+            in_turn = number >= rule.first and (number - rule.first) % rule.every == 0
+            if in_turn and (not rule.count or played < rule.count) and self._draw(rule, number) < rule.probability:
+                self._played[rule.name] = played + 1
+                return rule
+        return None
+
+    def _draw(self, rule: FaultRule, number: int) -> float:
+        digest = hashlib.blake2b(f"{self._seed}:{rule.name}:{number}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") / _WHOLE
+
+
+def _matches(rule: FaultRule, path: str, product: str | None, granularity: str | None) -> bool:
+    return (
+        fnmatchcase(path, rule.path)
+        and (rule.product == "*" or (product is not None and fnmatchcase(product, rule.product)))
+        and (rule.granularity == "*" or (granularity is not None and fnmatchcase(granularity, rule.granularity)))
+    )
