@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -164,6 +165,23 @@ def test_default_products_hold_every_profile() -> None:
     assert market.products["BTC-USDC"].alias_of == "BTC-USD"
     for product in products:
         assert market.bars(product.symbol, Timeframe.D1, Interval(MIDNIGHT - 4 * DAY, NOW), NOW), product.symbol
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"price": 0},
+        {"volatility": 2},
+        {"price_decimals": 9},
+        {"volume_decimals": 3},
+        {"trades": 0},
+        {"volume": 1e8},
+        {"symbol": "btc-usd"},
+    ],
+)
+def test_product_out_of_range_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="BTC-USD|btc-usd"):
+        Product(**{"symbol": "BTC-USD", "price": 1.0, **changes})
 
 
 @pytest.mark.parametrize(

@@ -71,16 +71,22 @@ class Book:
 
     def clip(self, level: int, start_s: int, closed: Sequence[Span]) -> Lump | None:
         """Return the bar at `start_s` without the trades of the spans in `closed`, None if no trade is left."""
+        lump = self.lumps(level, start_s, start_s + STEPS_S[level])[0]
+        return self._clip(level, start_s, lump, closed)
+
+    def _clip(self, level: int, start_s: int, lump: Lump | None, closed: Sequence[Span]) -> Lump | None:
+        """Return what is left of a bar."""
         stop_s = start_s + STEPS_S[level]
         inside = [span for span in closed if span[0] < stop_s and start_s < span[1]]
-        if not inside:
-            return self.lumps(level, start_s, stop_s)[0]
+        if lump is None or not inside:
+            return lump
         if any(span[0] <= start_s and stop_s <= span[1] for span in inside):
             return None
         step = STEPS_S[level + 1]
-        parts = [self.clip(level + 1, part_s, inside) for part_s in range(start_s, stop_s, step)]
-        traded = [part for part in parts if part is not None]
-        return fold_lumps(traded) if traded else None
+        parts = zip(range(start_s, stop_s, step), self.lumps(level + 1, start_s, stop_s), strict=True)
+        clipped = [self._clip(level + 1, part_s, part, inside) for part_s, part in parts]
+        left = [part for part in clipped if part is not None]
+        return fold_lumps(left) if left else None
 
     def _children(self, level: int, parent_s: int) -> list[Lump | None]:
         """Return the children at `level` of the bar at `parent_s`, and remember them."""
@@ -116,7 +122,7 @@ class Book:
         low = min(first, last) - reach * draws[1]
         trades = max(1, round(product.trades * math.exp(draws[2] - 0.5)))
         lots = round(product.volume * 10**product.volume_decimals * math.exp(1.2 * (draws[2] + draws[3] - 1)))
-        return Lump(
+        return (
             max(1, round(first * scale)),
             max(1, round(high * scale)),
             max(1, math.floor(low * scale)),

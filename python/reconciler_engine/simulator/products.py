@@ -9,6 +9,10 @@ from datetime import UTC, datetime
 from reconciler_engine.market.series import check_symbol
 
 _DAY_MS = 86_400_000
+_LIMIT = 1e12
+_LEAST_DECIMALS, _MOST_DECIMALS = 4, 8
+# A busy day has up to 3.4 times the ordinary volume, and 15 digits are written exactly.
+_LOTS_LIMIT = 2.5e14
 _NEW_FOR_DAYS = 2
 _DELISTED_SINCE_DAYS = 2
 
@@ -29,6 +33,9 @@ class Product:
         listed: First instant it trades (ms UTC); None is always.
         delisted: First instant it trades no more (ms UTC); None is never.
         alias_of: The product whose book this one shows.
+
+    Raises:
+        ValueError: A value is out of range, or a day's volume has more digits than are written exactly.
     """
 
     symbol: str
@@ -45,6 +52,14 @@ class Product:
 
     def __post_init__(self) -> None:
         check_symbol(self.symbol)
+        if not (0 < self.price < _LIMIT and 0 < self.volume < _LIMIT and 0 <= self.volatility <= 1):
+            raise ValueError(f"product {self.symbol}: price, volume or volatility is out of range")
+        if not (
+            0 <= self.price_decimals <= _MOST_DECIMALS and _LEAST_DECIMALS <= self.volume_decimals <= _MOST_DECIMALS
+        ):
+            raise ValueError(f"product {self.symbol}: decimals must be 0 to 8 of the price and 4 to 8 of the volume")
+        if self.trades < 1 or self.volume * 10**self.volume_decimals > _LOTS_LIMIT:
+            raise ValueError(f"product {self.symbol}: too few trades, or too many lots in a day's volume")
 
 
 def list_products(now: int) -> tuple[Product, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import struct
 from itertools import accumulate, pairwise
-from typing import NamedTuple
 
 MOST_CHILDREN = 12
 
@@ -23,18 +22,12 @@ _STEP = [
 _WICK = [0.5 / (k or 1) ** 0.5 / _FULL for k in range(MOST_CHILDREN + 1)]
 
 
-class Lump(NamedTuple):
-    """A bar in whole increments: `open`, `high`, `low`, `close` in ticks, `volume` in lots, `trades` in trades.
+# A plain tuple: naming its fields cost a quarter of a page.
+Lump = tuple[int, int, int, int, int, int]
+"""A bar in whole increments: open, high, low, close (ticks), volume (lots), trades.
 
-    `volume >= trades * least volume of a trade` and `trades >= 1` hold for every lump that exists.
-    """
-
-    open: int
-    high: int
-    low: int
-    close: int
-    volume: int
-    trades: int
+At least one trade, and `volume >= trades * least volume of a trade`, hold for every lump that exists.
+"""
 
 
 def split(bar: Lump, key: bytes, count: int, least: int, *, dense: bool) -> list[Lump | None]:
@@ -51,7 +44,7 @@ def split(bar: Lump, key: bytes, count: int, least: int, *, dense: bool) -> list
     """
     draws = _DRAWS(hashlib.shake_128(key).digest(96))
     weights = [32768 + draw for draw in draws[:count]]
-    trades = _share_trades(bar.trades, weights, draws[47], dense=dense)
+    trades = _share_trades(bar[5], weights, draws[47], dense=dense)
     if 0 in trades:
         present = [index for index in range(count) if trades[index]]
         children: list[Lump | None] = [None] * count
@@ -88,7 +81,7 @@ def _walk(bar: Lump, trades: list[int], weights: list[int], draws: tuple[int, ..
     spare = volume - least * total
     whole = sum(weights)
     steps = _STEP[count]
-    children = []
+    children: list[Lump] = []
     highest = lowest = 0
     top_seen, bottom_seen = low - 1, high + 1
     price = first
@@ -115,19 +108,14 @@ def _walk(bar: Lump, trades: list[int], weights: list[int], draws: tuple[int, ..
         if bottom < bottom_seen:
             lowest, bottom_seen = index, bottom
         children.append((opened, top, bottom, price, portion, trades[index]))
-    lumps = list(map(Lump._make, children))
-    lumps[highest] = lumps[highest]._replace(high=high)
-    lumps[lowest] = lumps[lowest]._replace(low=low)
-    return lumps
+    opened, _, bottom, closed, portion, share = children[highest]
+    children[highest] = (opened, high, bottom, closed, portion, share)
+    opened, top, _, closed, portion, share = children[lowest]
+    children[lowest] = (opened, top, low, closed, portion, share)
+    return children
 
 
 def fold_lumps(lumps: list[Lump]) -> Lump:
     """Return the bar made of `lumps`, oldest first, at least one."""
-    return Lump(
-        lumps[0].open,
-        max(lump.high for lump in lumps),
-        min(lump.low for lump in lumps),
-        lumps[-1].close,
-        sum(lump.volume for lump in lumps),
-        sum(lump.trades for lump in lumps),
-    )
+    opens, highs, lows, closes, volumes, trades = zip(*lumps, strict=True)
+    return opens[0], max(highs), min(lows), closes[-1], sum(volumes), sum(trades)
