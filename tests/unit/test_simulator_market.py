@@ -180,7 +180,7 @@ def test_default_products_hold_every_profile() -> None:
     ],
 )
 def test_product_out_of_range_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="BTC-USD|btc-usd"):
+    with pytest.raises(ValueError, match=r"BTC-USD|btc-usd"):
         Product(**{"symbol": "BTC-USD", "price": 1.0, **changes})
 
 
