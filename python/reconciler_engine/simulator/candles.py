@@ -35,6 +35,9 @@ class CandleRules:
         end_inclusive: The bucket that opens at `end` belongs to the answer.
         covers_start: The bucket that contains an unaligned `start` belongs to the answer.
         forming: The bucket that is still open is the newest row.
+
+    Raises:
+        ValueError: A limit is less than 1.
     """
 
     span_limit: int = 350
@@ -42,6 +45,11 @@ class CandleRules:
     end_inclusive: bool = True
     covers_start: bool = False
     forming: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("span_limit", "page_limit"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)!r} is less than 1")
 
 
 _SAID_LIMIT = 350

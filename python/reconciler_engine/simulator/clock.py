@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
 
 def _read_wall_ms() -> float:
     return time.time() * 1000
+
+
+def check_rate(name: str, rate: float) -> None:
+    """Check a rate.
+
+    Raises:
+        ValueError: It is negative or no finite number.
+    """
+    if not 0 <= rate < math.inf:
+        raise ValueError(f"{name} {rate!r} is no finite number >= 0")
 
 
 class SimulatedClock:
@@ -33,8 +44,7 @@ class SimulatedClock:
         origin: float | None = None,
         read_real_ms: Callable[[], float] = _read_wall_ms,
     ) -> None:
-        if not 0 <= rate < float("inf"):
-            raise ValueError(f"clock rate {rate!r} is no finite number >= 0")
+        check_rate("clock rate", rate)
         self._read = read_real_ms
         self._origin = read_real_ms() if origin is None else origin
         self._start = self._origin if start is None else float(start)

@@ -24,7 +24,7 @@ from reconciler_engine.simulator.answer import (
 from reconciler_engine.simulator.answer_cache import AnswerCache
 from reconciler_engine.simulator.candles import CandleRules, answer_candles
 from reconciler_engine.simulator.catalogue import answer_product, answer_products
-from reconciler_engine.simulator.clock import SimulatedClock
+from reconciler_engine.simulator.clock import SimulatedClock, check_rate
 from reconciler_engine.simulator.fault_modes import DELIVERIES, UNANSWERED
 from reconciler_engine.simulator.faults import FaultRule, Faults
 from reconciler_engine.simulator.request_log import RequestLog, RequestRecord, read_instant
@@ -55,6 +55,9 @@ class ExchangeRules:
         private_burst: Requests that may come at once.
         throttled: What a refusal for rate looks like.
         cache_s: Seconds for which a public answer is repeated; 0 turns the cache off.
+
+    Raises:
+        ValueError: A rate is negative or no finite number, or a burst is less than 1.
     """
 
     candles: CandleRules = field(default_factory=CandleRules)
@@ -64,6 +67,13 @@ class ExchangeRules:
     private_burst: int = 30
     throttled: ThrottleStyle = field(default_factory=ThrottleStyle)
     cache_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("public_rate", "private_rate", "cache_s"):
+            check_rate(name, getattr(self, name))
+        for name in ("public_burst", "private_burst"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)!r} is less than 1")
 
 
 @dataclass(frozen=True, slots=True)

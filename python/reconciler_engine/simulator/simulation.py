@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.simulator.clock import SimulatedClock
+from reconciler_engine.simulator.clock import SimulatedClock, check_rate
 from reconciler_engine.simulator.exchange import Exchange, ExchangeRules, Verifier
 from reconciler_engine.simulator.fault_file import FaultFile
 from reconciler_engine.simulator.faults import Faults
@@ -38,6 +39,9 @@ class SimulatorSettings:
         key_files: Key files of the clients that may use the private paths; without any these are 401.
         faults: Faults file (TOML, or JSON by its name), looked at again before each request; also set over HTTP,
             see `control`.
+
+    Raises:
+        ValueError: `rate` is negative or no finite number.
     """
 
     port: int = 0
@@ -53,9 +57,17 @@ class SimulatorSettings:
     key_files: tuple[Path, ...] = ()
     faults: Path | None = None
 
+    def __post_init__(self) -> None:
+        if self.rate is not None:
+            check_rate("clock rate", self.rate)
+
+
+def _write_error(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - the simulator's own terminal
+
 
 def build_exchange(
-    settings: SimulatorSettings, log: RequestLog | None = None, complain: Callable[[str], None] = print
+    settings: SimulatorSettings, log: RequestLog | None = None, complain: Callable[[str], None] = _write_error
 ) -> Exchange:
     """Return the exchange that the settings describe; reads the files of a replay (about 0.3 s per 100,000 rows).
 
@@ -104,12 +116,18 @@ def _build_verifier(key_files: tuple[Path, ...]) -> Verifier | None:
     return TokenVerifier(map(read_trusted_key, key_files))
 
 
-async def simulate(settings: SimulatorSettings, announce: Callable[[str], None] = print) -> None:
+async def simulate(
+    settings: SimulatorSettings,
+    announce: Callable[[str], None] = print,
+    complain: Callable[[str], None] = _write_error,
+) -> None:
     """Run a simulator until cancelled; announces `listening on http://127.0.0.1:PORT` once it does.
+
+    `complain` is told what is wrong with a faults file that changed; by default it writes to the standard error.
 
     Raises:
         ConfigError: The port or the log file cannot be opened, or as `build_exchange`.
         CandleFileError: As `build_exchange`.
     """
     with open_request_log(settings.log) as log:
-        await run_exchange(build_exchange(settings, log, announce), port=settings.port, announce=announce)
+        await run_exchange(build_exchange(settings, log, complain), port=settings.port, announce=announce)

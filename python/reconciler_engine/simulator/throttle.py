@@ -13,18 +13,11 @@ class Throttle:
     Of more than 4,096 identities the ones longest silent are forgotten, which gives them a full bucket.
 
     Args:
-        rate: Requests a second; 0 lifts the limit.
+        rate: Requests a second, at least 0; 0 lifts the limit.
         burst: Size of a bucket, at least 1.
-
-    Raises:
-        ValueError: Rate or burst is out of range.
     """
 
     def __init__(self, rate: float, burst: int) -> None:
-        if not 0 <= rate < float("inf"):
-            raise ValueError(f"rate {rate!r} is no finite number >= 0")
-        if burst < 1:
-            raise ValueError(f"burst {burst!r} is less than 1")
         self._rate = rate
         self._burst = burst
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
