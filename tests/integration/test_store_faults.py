@@ -308,13 +308,16 @@ async def test_passwords(own_server: OwnServer) -> None:
     encoded = "s3cret%2Fwith%40odd%23signs"
     path = own_server.plan.socket
     async with TrioRedis.from_url(own_server.url) as client:
-        await client.execute_command("ACL", "SETUSER", "reader", "on", ">" + secret, "~*", "+@all", "-info", "-set")
+        await client.execute_command(
+            "ACL", "SETUSER", "reader", "on", ">" + secret, "~*", "+@all", "-info", "-set", "-client"
+        )
         await client.config_set("requirepass", secret)
     async with TrioRedis.from_url(f"unix://:{encoded}@{path}") as client:
         assert await client.ping()
         await check_server(client)
         assert secret not in repr(client) + str(client.address) + repr(client.address)
     async with TrioRedis.from_url(f"unix://reader:{encoded}@{path}") as client:
+        assert await client.ping()
         with pytest.raises(StoreDenied, match="NOPERM") as denied:
             await client.set("k", "v")
         assert denied.value.code == "NOPERM"
