@@ -13,9 +13,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
+from tests.conftest import redis_server, redis_url
 
 from reconciler_engine import _native
-from tests.conftest import redis_server, redis_url
 
 __all__ = ["redis_server", "redis_url"]
 
