@@ -174,11 +174,11 @@ class Worker:
                 _logger.warning("tasks could not be kept", extra={"error": str(error)})
 
     async def _until_stored(self, step: Callable[..., Awaitable[_T]], *args: Any, **named: Any) -> _T:
-        """Repeat a harmless step until Redis is there for it."""
+        """Repeat a harmless step until Redis does it: away, full or read-only, it is waited for and never given up."""
         while True:
             try:
                 return await step(*args, **named)
-            except StoreUnavailable as error:
+            except StoreError as error:
                 _logger.warning("waiting for Redis", extra={"error": str(error)})
                 await trio.sleep(_STORE_AWAY_S)
 
