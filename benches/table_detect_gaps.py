@@ -1,6 +1,6 @@
 """Print what `detect_gaps` takes beside the read limit and its peers.
 
-    python benches/table_detect_gaps.py --points 1e7 --rounds 9 --json results.json
+    python -m benches.table_detect_gaps --points 1e7 --rounds 9 --json results.json
 
 Every workload is answered by everybody and compared before it is timed; rounds are interleaved and medians taken, so
 that what else the machine does falls on all alike. `limit` is the fastest NumPy reduction over the same memory.
@@ -13,13 +13,12 @@ import gc
 import json
 import platform
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from gap_workloads import MAKERS, Workload, peers_for
+from benches.gap_workloads import MAKERS, Workload, peers_for
 
 from reconciler_engine import _native
 from reconciler_engine.detection import IMPLEMENTATION, detect_gaps
@@ -123,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
