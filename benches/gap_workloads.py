@@ -222,7 +222,8 @@ def numba_walk(timestamps: Any, grid: range) -> Columns:
             return starts[:found], counts[:found]
 
         _compiled["walk"] = walk
-    return _compiled["walk"](timestamps, grid.start, grid.step, len(grid))
+    starts, counts = _compiled["walk"](timestamps, grid.start, grid.step, len(grid))
+    return starts, counts
 
 
 def numba_sorted(timestamps: Any, grid: range) -> Columns:
