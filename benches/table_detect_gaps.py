@@ -1,6 +1,6 @@
 """Print what `detect_gaps` takes beside the read limit and its peers.
 
-    python benches/table_detect_gaps.py --points 1e7 --rounds 9 --json results.json
+    python -m benches.table_detect_gaps --points 1e7 --rounds 9 --json results.json
 
 Every workload is answered by everybody and compared before it is timed; rounds are interleaved and medians taken, so
 that what else the machine does falls on all alike. `limit` is the fastest NumPy reduction over the same memory.
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from gap_workloads import MAKERS, Workload, peers_for
+from benches.gap_workloads import MAKERS, Workload, peers_for
 
 from reconciler_engine import _native
 from reconciler_engine.detection import IMPLEMENTATION, detect_gaps
@@ -98,6 +98,14 @@ def show(result: dict[str, Any]) -> str:
     )
 
 
+def processor() -> str:
+    """Name the processor, as the system does."""
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text().splitlines() if listed.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--points", type=float, nargs="+", default=[1e4, 1e6, 1e7], help="grid points (1e8 takes 4 GB)")
@@ -117,7 +125,7 @@ def main() -> None:
             print(show(results[-1]), flush=True)
             gc.collect()
     if options.json:
-        machine = {"processor": platform.processor() or platform.machine(), "python": platform.python_version()}
+        machine = {"processor": processor(), "Python": platform.python_version(), "NumPy": np.__version__}
         options.json.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
 
 

@@ -10,6 +10,10 @@ __all__ = [
     "check_members",
     "detect_gaps",
     "detect_gaps_explicit",
+    "export_gaps",
+    "export_gaps_schema",
+    "gap_ends",
+    "gap_tuples",
     "watch_lifeline",
 ]
 
@@ -63,6 +67,28 @@ def detect_gaps_explicit(
 
     None is returned if an argument is neither an int64 buffer nor a list of int64 numbers, or if `expected`
     does not increase.
+    """
+
+def export_gaps(starts: memoryview[int], ends: memoryview[int], counts: memoryview[int], /) -> object:
+    """Return a capsule with an Arrow stream of one table: int64 columns `start`, `end`, `count`, not copied."""
+
+def export_gaps_schema() -> object:
+    """Return a capsule with the Arrow schema of a table of gaps."""
+
+def gap_ends(starts: memoryview[int], counts: memoryview[int], step: int, /) -> memoryview[int]:
+    """Return the last missing open time of each gap.
+
+    Raises:
+        ValueError: The columns are no int64 buffers of one length.
+    """
+
+def gap_tuples(
+    starts: memoryview[int], ends: memoryview[int], counts: memoryview[int], /
+) -> list[tuple[int, int, int]]:
+    """Return a tuple (start, end, count) for each gap.
+
+    Raises:
+        ValueError: The columns are no int64 buffers of one length.
     """
 
 def watch_lifeline(fd: int, exit_code: int, /) -> None:

@@ -24,10 +24,11 @@ def detect_gaps(timestamps: object, expected: object, *, trusted: bool = False) 
     """Find the maximal runs of expected open times that no timestamp fills.
 
     Args:
-        timestamps: Open times that are present (ms UTC), in any order; duplicates and values off the grid or
-            outside it are allowed and change nothing. One-dimensional contiguous int64 buffers (NumPy,
-            `array('q')`, memoryview) and NumPy `datetime64[ms]` are read in place; a list or another iterable
-            of int is copied. If another thread writes to the memory meanwhile, the answer is unspecified.
+        timestamps: Open times that are present (ms UTC), in any order; duplicates and values off the grid or outside
+            it are allowed and change nothing. One-dimensional contiguous int64 buffers (NumPy, `array('q')`,
+            memoryview), NumPy `datetime64[ms]`, Series of pandas and polars and Arrow arrays of int64 or
+            timestamp[ms] are read in place; a list or another iterable of int is copied. If another thread writes to
+            the memory meanwhile, the answer is unspecified.
         expected: The grid: an ascending `range` (the fast case), or int64 values as above that are strictly
             increasing.
         trusted: Promise that `timestamps` are sorted, unique, on the grid and inside it (with a range only).

@@ -7,10 +7,16 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Self, overload
 
+from reconciler_engine.detection.implementation import IMPLEMENTATION
 from reconciler_engine.market.gap import Gap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+if IMPLEMENTATION == "native":
+    from reconciler_engine._native import export_gaps, export_gaps_schema, gap_ends, gap_tuples
+else:
+    from reconciler_engine.detection.columns import export_gaps, export_gaps_schema, gap_ends, gap_tuples
 
 _SHOWN = 3
 
@@ -53,9 +59,7 @@ class Gaps(Sequence[Gap]):
     def ends(self) -> memoryview[int]:
         """Last missing open time of each gap (int64, ms UTC), inclusive; computed on first use."""
         if self._ends is None:
-            step = self._step or 0
-            pairs = zip(self._starts, self._counts, strict=True)
-            self._ends = readonly(array("q", [start + (count - 1) * step for start, count in pairs]))
+            self._ends = gap_ends(self._starts, self._counts, self._step or 0)
         return self._ends
 
     @property
@@ -72,7 +76,19 @@ class Gaps(Sequence[Gap]):
 
     def to_list(self) -> list[tuple[int, int, int]]:
         """Return plain tuples (start, end, count)."""
-        return list(zip(self._starts.tolist(), self.ends.tolist(), self._counts.tolist(), strict=True))
+        return gap_tuples(self._starts, self.ends, self._counts)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Lend the gaps to Arrow: one table of int64 columns `start`, `end`, `count`, without a copy.
+
+        Another schema is not served: `requested_schema` is a wish, and consumers cast.
+        """
+        del requested_schema
+        return export_gaps(self._starts, self.ends, self._counts)
+
+    def __arrow_c_schema__(self) -> object:
+        """Return the schema of that table."""
+        return export_gaps_schema()
 
     def __len__(self) -> int:
         return len(self._starts)

@@ -6,6 +6,9 @@ import operator
 import sys
 from array import array
 from collections.abc import Iterable
+from typing import Any
+
+from reconciler_engine.detection.pandas import is_pandas, pandas_values
 
 INT64_MIN = -(2**63)
 INT64_MAX = 2**63 - 1
@@ -22,22 +25,38 @@ def int64_view(name: str, values: object) -> memoryview[int]:
 
     Args:
         name: The parameter's name, for messages.
-        values: An int64 buffer, a NumPy `datetime64[ms]` array, or an iterable of int.
+        values: An int64 buffer, a NumPy `datetime64[ms]` array, a Series of pandas or polars, an Arrow array or
+            stream of int64 or timestamp[ms], or an iterable of int.
 
     Raises:
         TypeError: Anything else; the message says what to convert it with.
-        ValueError: An integer outside int64, with its index.
+        ValueError: An integer outside int64 or a null, with its index.
     """
     if isinstance(values, str):
         raise TypeError(f"{name} is a str; it must be an int64 array or an iterable of int (ms)")
+    if is_pandas(values):
+        values = pandas_values(name, values)
     values = _physical(name, values)
     try:
         view = memoryview(values)  # type: ignore[arg-type]  # asking is the check
     except TypeError:
-        return _from_iterable(name, values)
+        lent = _from_arrow(name, values)
+        return _from_iterable(name, values) if lent is None else lent
     except (BufferError, ValueError) as refusal:
         raise TypeError(f"{name} lends no int64 buffer ({refusal}); convert it with .astype('int64')") from None
     return _checked(name, view)
+
+
+def _from_arrow(name: str, values: Any) -> memoryview[int] | None:
+    """Return the values of an Arrow producer, None if it is none."""
+    if not (hasattr(type(values), "__arrow_c_array__") or hasattr(type(values), "__arrow_c_stream__")):
+        return None
+    # Brings in ctypes, which nobody else needs.
+    from reconciler_engine.detection.arrow import array_view, stream_view  # noqa: PLC0415
+
+    if hasattr(values, "__arrow_c_array__"):
+        return array_view(name, values)
+    return stream_view(name, values)
 
 
 def _physical(name: str, values: object) -> object:

@@ -24,7 +24,8 @@ def detect_regular(timestamps: object, expected: range, *, trusted: bool) -> Gap
     return Gaps(
         readonly(array("q", [expected[first] for first, _ in runs])),
         readonly(array("q", [count for _, count in runs])),
-        step=expected.step,
+        # A single point has no neighbour, so its step says nothing; it may be any number.
+        step=expected.step if len(expected) > 1 else 1,
     )
 
 

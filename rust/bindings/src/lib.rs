@@ -1,8 +1,11 @@
 //! `reconciler_engine._native`: a table of contents, no logic.
 
+mod arrow;
 mod check_members;
 mod detect_gaps;
 mod detect_gaps_explicit;
+mod export_gaps;
+mod gap_columns;
 mod input;
 mod output;
 mod span_replies;
@@ -19,6 +22,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(check_members::check_members, module)?)?;
     module.add_function(wrap_pyfunction!(detect_gaps::detect_gaps, module)?)?;
     module.add_function(wrap_pyfunction!(detect_gaps_explicit::detect_gaps_explicit, module)?)?;
+    module.add_function(wrap_pyfunction!(export_gaps::export_gaps, module)?)?;
+    module.add_function(wrap_pyfunction!(export_gaps::export_gaps_schema, module)?)?;
+    module.add_function(wrap_pyfunction!(gap_columns::gap_ends, module)?)?;
+    module.add_function(wrap_pyfunction!(gap_columns::gap_tuples, module)?)?;
     module.add_function(wrap_pyfunction!(watch_lifeline::watch_lifeline, module)?)?;
     Ok(())
 }

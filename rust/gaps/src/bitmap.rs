@@ -17,9 +17,10 @@ pub(crate) fn detect_by_bitmap(column: Column<'_>, grid: &Grid) -> Gaps {
     runs_of_zeros(&present, grid, column.len())
 }
 
-struct Mark<'a> {
-    column: Column<'a>,
-    grid: &'a Grid,
+/// Marks what is present, a bit a point.
+pub(crate) struct Mark<'a> {
+    pub(crate) column: Column<'a>,
+    pub(crate) grid: &'a Grid,
 }
 
 impl Pass for Mark<'_> {

@@ -36,3 +36,76 @@ pub fn detect(timestamps: Column<'_>, grid: &Grid) -> Gaps {
         Err(Unsorted) => sparse::sort(timestamps, grid),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bitmap::Mark;
+    use crate::raw::{BLOCK, Blocks, Pass, Portable};
+
+    /// Series around the borders of blocks, with a stranger, a repetition, a hole or a descent at each place.
+    fn series() -> impl Iterator<Item = (Vec<i64>, Grid)> {
+        [1, 63, 64, 65, 128, 129, 200].into_iter().flat_map(|len: u64| {
+            let grid = Grid::new(-7, 3, len);
+            (0..usize::try_from(len).unwrap_or(0) * 5).filter_map(move |change| {
+                let grid = grid.as_ref().ok()?;
+                let mut values: Vec<i64> = (0..len).map(|index| grid.at(index)).collect();
+                let at = change / 5;
+                match change % 5 {
+                    0 => values[at] += 1,
+                    1 => values.insert(at, values[at]),
+                    2 => drop(values.remove(at)),
+                    3 => values[at] = 1000,
+                    _ => values.reverse(),
+                }
+                Some((values, *grid))
+            })
+        })
+    }
+
+    #[test]
+    fn plain_code_answers_as_the_instructions_chosen() {
+        for (values, grid) in series().filter(|(values, _)| !values.is_empty()) {
+            let column = Column::from(&values[..]);
+            let plain = Sorted { column, grid: &grid }.run(Portable);
+            let chosen = dispatch(Sorted { column, grid: &grid });
+            assert_eq!(plain.ok(), chosen.ok(), "{values:?}");
+            assert_eq!(
+                Mark { column, grid: &grid }.run(Portable),
+                dispatch(Mark { column, grid: &grid })
+            );
+            assert_eq!(Ascends(column).run(Portable), dispatch(Ascends(column)), "{values:?}");
+            if values.len() > BLOCK {
+                assert_eq!(Masks(column).run(Portable), dispatch(Masks(column)), "{values:?}");
+            }
+        }
+    }
+
+    struct Ascends<'a>(Column<'a>);
+
+    impl Pass for Ascends<'_> {
+        type Output = bool;
+
+        #[inline(always)]
+        fn run<B: Blocks>(self, blocks: B) -> bool {
+            blocks.ascending(self.0, 0, self.0.len())
+        }
+    }
+
+    struct Masks<'a>(Column<'a>);
+
+    impl Pass for Masks<'_> {
+        type Output = (u64, u64, usize);
+
+        #[inline(always)]
+        fn run<B: Blocks>(self, blocks: B) -> (u64, u64, usize) {
+            let Self(column) = self;
+            let blocks_there = column.len() / BLOCK;
+            (
+                blocks.jumps(column, 1, 3),
+                blocks.jumps_but_repeats(column, 1, 3),
+                blocks.continuing(column, 0, column.get(0), 3, blocks_there),
+            )
+        }
+    }
+}

@@ -3,26 +3,19 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::raw::Column;
+use crate::detect::detect;
+use crate::grid::Grid;
+use crate::raw::{BLOCK, Blocks, Column, Pass, Values, dispatch};
 
-/// Maximal runs of missing instants of an explicit grid, ascending; `ends` are the last missing instants.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Maximal runs of missing instants of an explicit grid, ascending.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct ExplicitGaps {
     /// First missing instant of each run.
-    pub starts: Vec<i64>,
+    pub starts: Values,
     /// Last missing instant of each run.
-    pub ends: Vec<i64>,
+    pub ends: Values,
     /// Number of missing instants of each run, at least 1.
-    pub counts: Vec<i64>,
-}
-
-impl ExplicitGaps {
-    fn push(&mut self, start: i64, end: i64, count: usize) {
-        self.starts.push(start);
-        self.ends.push(end);
-        // A column holds fewer than i64::MAX values: memory is addressed by isize.
-        self.counts.push((count as u64).cast_signed());
-    }
+    pub counts: Values,
 }
 
 /// The expected instants are not strictly increasing: the value at `index` is not above its predecessor.
@@ -42,22 +35,78 @@ impl Error for Disorder {}
 
 /// Returns the maximal runs of `expected` instants that are not among `timestamps`.
 ///
-/// Timestamps may come in any order, more than once, off the grid and out of its range.
+/// Timestamps may come in any order, more than once, off the grid and out of its range. Instants that are evenly
+/// spaced are found to be so, and answered as by [`detect`](crate::detect()).
 ///
 /// # Errors
 ///
 /// [`Disorder`] if `expected` is not strictly increasing.
 pub fn detect_explicit(timestamps: Column<'_>, expected: Column<'_>) -> Result<ExplicitGaps, Disorder> {
+    if let Some(grid) = dispatch(Even { expected }) {
+        return Ok(detect_even(timestamps, &grid));
+    }
     if let Some(index) = (1..expected.len()).find(|&index| expected.get(index) <= expected.get(index - 1)) {
         return Err(Disorder { index });
     }
-    let ascending = (1..timestamps.len()).all(|index| timestamps.get(index - 1) <= timestamps.get(index));
-    if ascending {
+    if dispatch(Ascending { column: timestamps }) {
         return Ok(merge(timestamps, expected));
     }
     let mut sorted = in_range(timestamps, expected);
     sorted.sort_unstable();
     Ok(merge(Column::from(&sorted[..]), expected))
+}
+
+/// Whether instants are evenly spaced, and if so, on which grid.
+struct Even<'a> {
+    expected: Column<'a>,
+}
+
+impl Pass for Even<'_> {
+    type Output = Option<Grid>;
+
+    #[inline(always)]
+    fn run<B: Blocks>(self, blocks: B) -> Option<Grid> {
+        let expected = self.expected;
+        if expected.len() < 2 {
+            return None;
+        }
+        let (first, second) = (expected.get(0), expected.get(1));
+        if second <= first {
+            return None;
+        }
+        let step = second.wrapping_sub(first);
+        // A grid is within int64, so the points compared with do not wrap around.
+        let grid = Grid::new(first, step.cast_unsigned(), expected.len() as u64).ok()?;
+        let whole = expected.len() / BLOCK;
+        let even = blocks.continuing(expected, 0, first, step, whole) == whole
+            && (whole * BLOCK..expected.len()).all(|index| expected.get(index) == grid.at(index as u64));
+        even.then_some(grid)
+    }
+}
+
+fn detect_even(timestamps: Column<'_>, grid: &Grid) -> ExplicitGaps {
+    let (starts, counts) = detect(timestamps, grid).into_columns();
+    let ends: Vec<i64> = (starts.iter().zip(&counts[..]))
+        .map(|(start, count)| start.wrapping_add_unsigned(count.cast_unsigned().wrapping_sub(1).wrapping_mul(grid.step())))
+        .collect();
+    ExplicitGaps {
+        starts,
+        ends: ends.into(),
+        counts,
+    }
+}
+
+struct Ascending<'a> {
+    column: Column<'a>,
+}
+
+impl Pass for Ascending<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<B: Blocks>(self, blocks: B) -> bool {
+        blocks.ascending(self.column, 0, self.column.len())
+    }
 }
 
 /// Copies the timestamps that can matter: those between the first and the last expected instant.
@@ -71,7 +120,7 @@ fn in_range(timestamps: Column<'_>, expected: Column<'_>) -> Vec<i64> {
 
 /// Walks both columns side by side; both ascend.
 fn merge(timestamps: Column<'_>, expected: Column<'_>) -> ExplicitGaps {
-    let mut gaps = ExplicitGaps::default();
+    let mut gaps = Runs::default();
     let mut run = 0;
     let mut seen = 0;
     for (index, instant) in expected.values().enumerate() {
@@ -79,18 +128,33 @@ fn merge(timestamps: Column<'_>, expected: Column<'_>) -> ExplicitGaps {
             seen += 1;
         }
         if seen < timestamps.len() && timestamps.get(seen) == instant {
-            if run < index {
-                gaps.push(expected.get(run), expected.get(index - 1), index - run);
-            }
+            gaps.push(expected, run, index);
             run = index + 1;
         }
     }
-    if run < expected.len() {
-        gaps.push(
-            expected.get(run),
-            expected.get(expected.len() - 1),
-            expected.len() - run,
-        );
+    gaps.push(expected, run, expected.len());
+    ExplicitGaps {
+        starts: gaps.starts.into(),
+        ends: gaps.ends.into(),
+        counts: gaps.counts.into(),
     }
-    gaps
+}
+
+#[derive(Default)]
+struct Runs {
+    starts: Vec<i64>,
+    ends: Vec<i64>,
+    counts: Vec<i64>,
+}
+
+impl Runs {
+    /// Appends the run of the instants from `first` up to, not including, `end`, if there are any.
+    fn push(&mut self, expected: Column<'_>, first: usize, end: usize) {
+        if first < end {
+            self.starts.push(expected.get(first));
+            self.ends.push(expected.get(end - 1));
+            // A column holds fewer than i64::MAX values: memory is addressed by isize.
+            self.counts.push(((end - first) as u64).cast_signed());
+        }
+    }
 }

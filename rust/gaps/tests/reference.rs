@@ -46,7 +46,7 @@ fn rows(gaps: &Gaps, grid: &Grid) -> Vec<(i64, i64, i64)> {
 
 fn explicit(timestamps: &[i64], expected: &[i64]) -> Vec<(i64, i64, i64)> {
     let gaps = detect_explicit(Column::from(timestamps), Column::from(expected)).unwrap();
-    (gaps.starts.iter().zip(&gaps.ends).zip(&gaps.counts))
+    (gaps.starts.iter().zip(&gaps.ends[..]).zip(&gaps.counts[..]))
         .map(|((&s, &e), &c)| (s, e, c))
         .collect()
 }
@@ -188,6 +188,39 @@ fn every_subset_of_a_small_grid() {
             .map(|bit| grid.at(bit))
             .collect();
         check(&timestamps, &grid);
+    }
+}
+
+#[test]
+fn agrees_on_uneven_grids() {
+    let mut draw = Draw(17);
+    for _ in 0..3_000 {
+        let len = draw.below(300);
+        let mut expected: Vec<i64> = Vec::new();
+        let mut instant = if draw.below(4) == 0 { i64::MIN } else { -1000 };
+        for _ in 0..len {
+            expected.push(instant);
+            instant += if draw.below(50) == 0 {
+                2 + draw.below(9) as i64
+            } else {
+                5
+            };
+        }
+        let mut timestamps: Vec<i64> = expected.iter().copied().filter(|_| draw.below(10) > 0).collect();
+        timestamps.extend((0..draw.below(5)).map(|_| draw.next() as i64));
+        if draw.below(2) == 0 {
+            timestamps.sort_unstable();
+        }
+        assert_eq!(explicit(&timestamps, &expected), reference(&timestamps, &expected));
+        let last = expected.last().copied().unwrap_or(0);
+        for spoilt in [last, i64::MIN] {
+            let disordered: Vec<i64> = expected.iter().copied().chain([last, spoilt]).collect();
+            let found = detect_explicit(Column::from(&timestamps[..]), Column::from(&disordered[..]));
+            let index = (1..disordered.len())
+                .find(|&at| disordered[at] <= disordered[at - 1])
+                .unwrap();
+            assert_eq!(found, Err(Disorder { index }));
+        }
     }
 }
 

@@ -9,6 +9,8 @@ mod column;
 mod mapping;
 mod values;
 
+#[cfg(test)]
+pub(crate) use blocks::Portable;
 pub(crate) use blocks::{BLOCK, Blocks, Pass, dispatch};
 pub use column::Column;
 pub use values::Values;
