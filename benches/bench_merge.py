@@ -25,16 +25,17 @@ import trio
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.store import candles as candles_module
 from reconciler_engine.store.address import Address
 from reconciler_engine.store.candles import CandleStore, MergeOutcome, Retention, member_of
 from reconciler_engine.store.connection import pack
 from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scripts import Script
 from reconciler_engine.store.transport import TrioRedis
 
 SCOPE = Scope.of(1, 1, "https://api.coinbase.com")
 STEP = Timeframe.M1.step_ms
 FIRST = 1_763_000_040_000
+SCRIPT = Script.load("reconciler_engine.store", "lua/merge.lua")
 RETENTION = Retention(max_candles=0, ttl_s=86_400)
 CALLS_A_WRITE = 10
 TASKS = 4
@@ -49,7 +50,6 @@ def candle(slot: int) -> Candle:
 
 def call_of(series: Series, members: Sequence[Candle]) -> bytes:
     """The command that `CandleStore.merge` sends, which the checks below compare by its effect."""
-    script = candles_module._MERGE
     pairs = [text for one in members for text in (str(one.timestamp), member_of(series, one))]
     fixed: list[str | int] = [
         series.symbol,
@@ -61,7 +61,7 @@ def call_of(series: Series, members: Sequence[Candle]) -> bytes:
         SCOPE.repaired_channel(series),
         len(members),
     ]
-    return pack(("EVALSHA", script.sha, 1, SCOPE.candle_key(series), *fixed, *pairs))
+    return pack(("EVALSHA", SCRIPT.sha, 1, SCOPE.candle_key(series), *fixed, *pairs))
 
 
 class Bare:
@@ -118,7 +118,7 @@ def test_merge(redis_url, comparison, slots):
         bare = Bare(redis_url, pages)
         async with TrioRedis.from_url(redis_url) as client:
             store = CandleStore(client, SCOPE)
-            await client.execute_command("SCRIPT LOAD", candles_module._MERGE.text)
+            await client.execute_command("SCRIPT LOAD", SCRIPT.text)
             for series, _ in pages:
                 old = [candle(slot) for slot in range(others // 2)]
                 old += [candle(slot + added) for slot in range(others // 2, others)]
