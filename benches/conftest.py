@@ -31,15 +31,24 @@ class Comparison:
         self._report = report
         self.is_timed = is_timed
 
-    async def run(self, title: str, ways: Mapping[str, Way], *, rounds: int, note: str = "") -> None:
+    async def run(
+        self,
+        title: str,
+        ways: Mapping[str, Way],
+        *,
+        rounds: int,
+        prepare: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
         """Run every way once a round, the order turned each round; the first way is the measure of the others.
 
-        Where benches only run as tests, there is one round and no report.
+        `prepare` goes before each, untimed. Where benches only run as tests, there is one round and no report.
         """
         took: dict[str, list[float]] = {name: [] for name in ways}
         order = list(ways)
         for number in range(rounds + 1 if self.is_timed else 1):
             for name in order:
+                if prepare is not None:
+                    await prepare()
                 gc.collect()
                 began = time.perf_counter()
                 result = ways[name]()
@@ -51,17 +60,17 @@ class Comparison:
                 took = {name: took[name][1:] if self.is_timed else took[name] for name in ways}
             order = order[1:] + order[:1]
         if self.is_timed:
-            self._tell(title, took, note)
+            self._tell(title, took)
 
     def tell(self, line: str) -> None:
         """Add a line to the report of a timed run."""
         if self.is_timed:
             self._report.append(line)
 
-    def _tell(self, title: str, took: Mapping[str, list[float]], note: str) -> None:
+    def _tell(self, title: str, took: Mapping[str, list[float]]) -> None:
         medians = {name: statistics.median(times) * 1e3 for name, times in took.items()}
         base = next(iter(medians.values()))
-        self._report.append(f"{title}{'; ' + note if note else ''}")
+        self._report.append(title)
         for name, times in took.items():
             spread = f"{min(times) * 1e3:.1f}..{max(times) * 1e3:.1f}"
             self._report.append(f"  {name:<58} {medians[name]:9.1f} ms  x{medians[name] / base:5.2f}  ({spread})")

@@ -152,7 +152,8 @@ class CandleStore:
         *,
         announce: bool,
     ) -> MergeOutcome:
-        pairs = [text for candle in candles for text in (str(candle.timestamp), member_of(series, candle))]
+        members = members_of(series, candles)
+        pairs = [part for candle, member in zip(candles, members, strict=True) for part in (candle.timestamp, member)]
         codes, extra, foreign = await _MERGE.run(
             self._client,
             keys=[self._scope.candle_key(series)],
@@ -177,23 +178,28 @@ class CandleStore:
 
 def member_of(series: Series, candle: Candle) -> str:
     """Return a candle as the cache's readers expect it, with numbers as JavaScript would write them."""
-    fields: dict[str, object] = {
-        "timestamp": candle.timestamp,
-        "open": _number(candle.open),
-        "high": _number(candle.high),
-        "low": _number(candle.low),
-        "close": _number(candle.close),
-        "volume": _number(candle.volume),
-        "symbol": series.symbol,
-        "timeframe": series.timeframe.value,
-    }
-    if candle.sequence_num is not None:
-        fields["sequenceNum"] = candle.sequence_num
-    return json.dumps(fields, separators=(",", ":"), allow_nan=False)
+    return members_of(series, (candle,))[0]
 
 
-def _number(value: float) -> float | int:
-    return int(value) if value.is_integer() and value < 2**53 else value
+def members_of(series: Series, candles: Iterable[Candle]) -> list[str]:
+    """Return candles of a series as the cache's readers expect them; see `member_of`."""
+    names = f'"symbol":{json.dumps(series.symbol)},"timeframe":"{series.timeframe.value}"'
+    # Written out: a general encoder takes three times as long, which a backfill feels.
+    return [
+        f'{{"timestamp":{one.timestamp},"open":{_number(one.open)},"high":{_number(one.high)},'
+        f'"low":{_number(one.low)},"close":{_number(one.close)},"volume":{_number(one.volume)},'
+        f"{names}{_sequence(one)}}}"
+        for one in candles
+    ]
+
+
+def _number(value: float) -> str:
+    """Write a finite float so that it reads back as the same: 88000, 0.1, 1e-07, 1e+22; all of them are JSON."""
+    return repr(value).removesuffix(".0")
+
+
+def _sequence(candle: Candle) -> str:
+    return "" if candle.sequence_num is None else f',"sequenceNum":{candle.sequence_num}'
 
 
 class _Question:

@@ -1,0 +1,54 @@
+"""What an import loads: a library user of `detect_gaps` pays for no client, no validation, no command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"click", "h11", "hiredis", "httpcore", "httpx", "pydantic", "redis", "rich", "ssl", "trio", "typer"}
+
+
+def loaded_by(*command: str) -> set[str]:
+    """Run Python with `command` and return the top-level names of what it imported."""
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=True, timeout=60
+    )
+    # `import time:  self [us] | cumulative | imported package`
+    names = (line.rpartition("|")[2].strip() for line in result.stderr.splitlines() if line.startswith("import time:"))
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import reconciler_engine",
+        "from reconciler_engine import detect_gaps; detect_gaps([0], range(0, 3, 1)).to_list()",
+        "from reconciler_engine import Candle, Gap, Gaps, GapInfo, ReconciliationResult, Timeframe",
+    ],
+)
+def test_the_package_loads_nothing_heavy(statement):
+    assert loaded_by("-c", statement) & (HEAVY | {"numpy", "asyncio"}) == set()
+
+
+def test_what_is_loaded_later_is_loaded_when_asked_for():
+    assert "pydantic" in loaded_by("-c", "from reconciler_engine import ReconciliationConfig")
+
+
+def test_help_loads_the_command_line_alone():
+    loaded = loaded_by_command("--help")
+    assert "typer" in loaded
+    assert loaded & HEAVY == {"typer"}
+
+
+@pytest.mark.parametrize("command", ["start", "scan", "gaps", "simulate"])
+def test_a_command_loads_no_client_before_it_runs(command):
+    # pydantic is typer's own doing: since 0.29 it builds a validator for each option of a command that is chosen.
+    assert loaded_by_command(command, "--help") & HEAVY <= {"typer", "pydantic"}
+
+
+def loaded_by_command(*arguments: str) -> set[str]:
+    """Run `reconciler-engine` and return the top-level names of what it imported."""
+    program = f"import sys; sys.argv[1:] = {arguments!r}; from reconciler_engine.cli import main; main()"
+    return loaded_by("-c", program)
