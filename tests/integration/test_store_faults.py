@@ -371,6 +371,7 @@ async def test_refusals_of_a_full_and_of_a_read_only_server(own_server: OwnServe
     [
         (b"redis_version:6.0.16\r\nredis_mode:standalone", "is Redis 6.0.16; Redis 6.2 or newer"),
         (b"redis_version:7.2.4\r\nvalkey_version:8.0.1\r\nserver_mode:sentinel", "is a Sentinel"),
+        (b"redis_version:7.2.4\r\nredis_mode:cluster", "is a node of a cluster"),
     ],
 )
 async def test_a_server_that_cannot_serve_us_is_a_fault_of_the_configuration(info: bytes, fault: str) -> None:
