@@ -88,7 +88,9 @@ class OwnServer:
 
 @contextmanager
 def _own_server(data_directory: Path) -> Iterator[OwnServer]:
-    plan = ServerPlan(find_binary(), data_directory, socket_path(socket_directory(data_directory)))
+    # RECONCILER_TEST_SERVER names another redis-server or valkey-server, such as one of 6.2.
+    binary = Path(os.environ.get("RECONCILER_TEST_SERVER") or find_binary())
+    plan = ServerPlan(binary, data_directory, socket_path(socket_directory(data_directory)))
     server = OwnServer(plan)
     server.start()
     try:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
-from reconciler_engine.errors import PermitRefused, StoreRefused
+from reconciler_engine.errors import PermitRefused, StoreRefused, StoreUnavailable
 from reconciler_engine.limiting.shared import TokenBucket, script_text
 from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.store.scripts import Script
 from reconciler_engine.store.transport import TrioRedis
+
+if TYPE_CHECKING:
+    from tests.conftest import OwnServer
 
 BUDGET = Budget(burst=5, period_ms=25)
 SCRIPT = Script(script_text(), "token_bucket.lua")
@@ -41,6 +45,45 @@ async def test_several_clients_share_one_budget(redis_url: str) -> None:
     for window_s in (0.01, 0.05, 0.2):
         most = max(sum(first <= instant < first + window_s for instant in instants) for first in instants)
         assert most <= BUDGET.burst + BUDGET.rate_per_s * window_s + 1
+
+
+async def test_the_budget_holds_over_a_killed_and_a_flushed_server(own_server: OwnServer) -> None:
+    budget = Budget(burst=4, period_ms=80)
+    instants: list[float] = []
+    progress = trio.Event()
+
+    async def spend(bucket: TokenBucket) -> None:
+        while True:
+            try:
+                await bucket.wait_permit()
+            except StoreUnavailable:
+                await trio.sleep(0.005)
+                continue
+            instants.append(trio.current_time())
+            progress.set()
+
+    async def wait_more(count: int) -> None:
+        nonlocal progress
+        goal = len(instants) + count
+        while len(instants) < goal:
+            progress = trio.Event()
+            await progress.wait()
+
+    with trio.fail_after(30):
+        async with TrioRedis.from_url(own_server.url) as client, trio.open_nursery() as nursery:
+            for _ in range(6):
+                nursery.start_soon(spend, bucket_of(client, budget))
+            await wait_more(10)
+            own_server.kill()
+            own_server.start()
+            await wait_more(10)
+            for _ in range(3):
+                await client.flushall()
+                await wait_more(5)
+            nursery.cancel_scope.cancel()
+    for window_s in (0.001, 0.02, 0.1, 0.5):
+        most = max(sum(first <= instant < first + window_s for instant in instants) for first in instants)
+        assert most <= budget.burst + budget.rate_per_s * window_s + 1
 
 
 async def test_a_flushed_server_starts_the_budget_empty(redis: TrioRedis) -> None:

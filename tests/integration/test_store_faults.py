@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -242,6 +242,58 @@ async def test_noise_on_an_idle_connection_costs_the_connection() -> None:
     assert greeted == 3
 
 
+class CountLines:
+    """Understands replies of one line."""
+
+    def __init__(self) -> None:
+        self.text = b""
+
+    def feed(self, data: bytes, /) -> int:
+        self.text += data
+        if b"-" in self.text:
+            raise ValueError("an error reply")
+        return self.text.count(b"\n")
+
+
+PING = b"*1\r\n$4\r\nPING\r\n"
+
+
+async def test_a_conversation_gets_its_own_answers_and_leaves_none(redis: TrioRedis) -> None:
+    reader = CountLines()
+    await redis.converse(((PING * count, count) for count in (1, 3, 2, 5)), reader)
+    assert reader.text == b"+PONG\r\n" * 11
+    assert await redis.execute_command("ECHO", "mine") == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "fault"),
+    [
+        (b"+PONG\r\n+PONG\r\n", StoreError, "gave 2 answers to 1 commands"),
+        (b"-ERR no\r\n", StoreError, "does not answer as asked: an error reply"),
+        (b"+PO", StoreUnavailable, "did not answer within"),
+    ],
+)
+async def test_a_conversation_that_goes_wrong_costs_its_connection(
+    answer: bytes, error: type[StoreError], fault: str
+) -> None:
+    answers = answering(GREETING, answer, GREETING, b"$4\r\nmine\r\n")
+    async with fake_server(answers) as url, TrioRedis.from_url(url, timeout_s=0.2) as client:
+        with pytest.raises(error, match=fault):
+            await client.converse([(PING, 1)], CountLines())
+        assert await client.get("k") == b"mine"
+
+
+async def test_a_conversation_that_is_not_carried_through_costs_its_connection(redis_url: str) -> None:
+    def breaks_off() -> Iterator[tuple[bytes, int]]:
+        yield PING, 1
+        raise ValueError("of the caller")
+
+    async with TrioRedis.from_url(redis_url, max_connections=1) as client:
+        with pytest.raises(ValueError, match="of the caller"):
+            await client.converse(breaks_off(), CountLines())
+        assert await client.execute_command("ECHO", "mine") == b"mine"
+
+
 async def test_a_loading_server_is_waited_for() -> None:
     loading = b"-LOADING Redis is loading the dataset in memory\r\n"
     answers = answering(loading, loading, GREETING, loading, b"+PONG\r\n")
@@ -371,6 +423,7 @@ async def test_refusals_of_a_full_and_of_a_read_only_server(own_server: OwnServe
     [
         (b"redis_version:6.0.16\r\nredis_mode:standalone", "is Redis 6.0.16; Redis 6.2 or newer"),
         (b"redis_version:7.2.4\r\nvalkey_version:8.0.1\r\nserver_mode:sentinel", "is a Sentinel"),
+        (b"redis_version:7.2.4\r\nredis_mode:cluster", "is a node of a cluster"),
     ],
 )
 async def test_a_server_that_cannot_serve_us_is_a_fault_of_the_configuration(info: bytes, fault: str) -> None:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -26,11 +27,16 @@ from reconciler_engine.store.embedded import (
     socket_directory,
     socket_path,
 )
+from reconciler_engine.store.server import wait_serving
 from reconciler_engine.store.transport import TrioRedis
+
+if TYPE_CHECKING:
+    from tests.conftest import OwnServer
 
 HOLD = """
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 from reconciler_engine.store.data_directory import DataDirectory
 with DataDirectory(Path(sys.argv[1])).lock("holder --of it"):
     print("held", flush=True)
@@ -123,6 +129,20 @@ async def test_a_real_server_takes_the_plan_at_its_word(redis: TrioRedis) -> Non
     for name, value in wanted.items():
         assert await redis.config_get(name) == {name: value}
     assert (await trio.Path(str(redis.address.path)).stat()).st_mode & 0o777 == 0o700
+
+
+async def test_odd_characters_in_the_data_directory_reach_the_server_whole(
+    redis_server: OwnServer, tmp_path: Path, short_root: Path
+) -> None:
+    data = tmp_path / 'it\'s "mine" #1 \\ é'
+    data.mkdir()
+    plan = ServerPlan(redis_server.plan.binary, data, short_root / "r.sock")
+    async with trio.open_nursery() as nursery, TrioRedis.from_url(plan.url) as client:
+        await nursery.start(trio.run_process, plan.arguments())
+        await wait_serving(client, 10)
+        assert await client.config_get("dir") == {"dir": str(data)}
+        assert plan.log.exists()
+        nursery.cancel_scope.cancel()
 
 
 def test_a_socket_directory_is_private_found_again_and_short(tmp_path: Path, short_root: Path) -> None:

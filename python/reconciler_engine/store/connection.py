@@ -141,10 +141,10 @@ class Connection:
             while marks:
                 complete = await self._read_on(reader, complete, marks.popleft())
                 progress()
-        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise StoreUnavailable(f"connection to {self._address} broke: {_reason(error)}") from error
-        except ValueError as error:
-            raise StoreError(f"{self._address} does not answer as asked: {error}") from error
+        except _BROKEN as error:
+            raise self._broken(error) from error
+        if complete != sent:
+            raise StoreError(f"{self._address} gave {complete} answers to {sent} commands")
 
     async def _read_on(self, reader: ReplyReader, complete: int, until: int) -> int:
         """Read until that many replies are complete; return how many are."""
@@ -155,7 +155,10 @@ class Connection:
                 raise StoreUnavailable(f"{self._address} closed the connection")
             received += len(data)
             self._check_size(received)
-            complete = reader.feed(bytes(data))
+            try:
+                complete = reader.feed(bytes(data))
+            except ValueError as error:
+                raise StoreError(f"{self._address} does not answer as asked: {error}") from error
         return complete
 
     async def _read(self, replies: int) -> list[Any]:

@@ -49,8 +49,8 @@ async def check_server(client: TrioRedis) -> ServerInfo:
     """Ask the server what it is.
 
     Raises:
-        ConfigError: The credentials are wrong or missing, the user may not ask INFO, the server is older than 6.2 or
-            is no data server; the message says what was found and what is needed.
+        ConfigError: The credentials are wrong or missing, the user may not ask INFO, the server is older than 6.2, a
+            Sentinel or a node of a cluster; the message says what was found and what is needed.
         StoreError: No answer that can be used came.
     """
     server, memory = await _ask(client)
@@ -67,6 +67,8 @@ async def check_server(client: TrioRedis) -> ServerInfo:
         raise ConfigError([f"redis_url: {client.address} is {info}; Redis 6.2 or newer, or any Valkey, is needed"])
     if info.mode == "sentinel":
         raise ConfigError([f"redis_url: {client.address} is a Sentinel; the address of the data server is needed"])
+    if info.mode == "cluster":
+        raise ConfigError([f"redis_url: {client.address} is a node of a cluster; a server of its own is needed so far"])
     return info
 
 
