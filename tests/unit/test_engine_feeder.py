@@ -156,6 +156,10 @@ def test_lost_bar_is_not_heard_and_a_cut_one_keeps_its_last_state() -> None:
     ]
     assert seen[-1] == (M5, bar_at(M5, start, until), False)
     assert seen[-1].bar != bar_at(M5, start, NOW)
+    # Once it is cut it is not heard of again, and it is never closed.
+    assert start not in [message.bar.start for message in hear(losses, MARKET, M5, until, start + 300_001)]
+    late = hear(losses, MARKET, M5, until - 2_000, start + 300_001)
+    assert (M5, bar_at(M5, start, until), False) in late
 
 
 def test_member_is_the_caches_json_with_short_numbers() -> None:

@@ -68,6 +68,8 @@ def test_equal_rows_are_counted_and_kept_once(path: Path) -> None:
         ("60000,1,1e999,1,1,1", "high '1e999' is no finite number"),
         ("60000,5,4,3,3,1", "high '4' is below 5.0, the greatest of open, low and close"),
         ("60000,5,6,5.5,6,1", "low '5.5' is above 5.0, the least of open and close"),
+        ("60000,5,6,4,7,1", "high '6' is below 7.0"),
+        ("60000,5,6,4,3,1", "low '4' is above 3.0"),
         ("60000,5,6,7,5,1", "high '6' is below 7.0"),
         ("61000,1,1,1,1,1", "start_ms '61000' is no multiple of the step 60000 ms"),
         ("60000,10.5,12,9,11,0.6", "start_ms '60000' repeats line 2 with other values"),
