@@ -450,7 +450,7 @@ async def test_connection_is_kept_and_closed_on_request() -> None:
         with trio.fail_after(10):
             # Two requests at once, then the client asks to close.
             said = await talk(url, ask % b"" + ask % b"Connection: close\r\n")
-    assert said.count(b"HTTP/1.1 200") == 2
+    assert said.count(b"HTTP/1.1 200 OK\r\n") == 2
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
+from http import HTTPStatus
 
 import h11
 import trio
@@ -96,7 +97,8 @@ def _write(connection: h11.Connection, answer: Answer, now: int) -> tuple[bytes,
         *answer.headers,
         ("content-length", str(len(answer.body))),
     ]
-    head = connection.send(h11.Response(status_code=answer.status, headers=headers)) or b""
+    reason = HTTPStatus(answer.status).phrase
+    head = connection.send(h11.Response(status_code=answer.status, headers=headers, reason=reason)) or b""
     body = connection.send(h11.Data(data=answer.body)) or b""
     return head, body + (connection.send(h11.EndOfMessage()) or b"")
 
