@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import trio
@@ -23,6 +24,8 @@ def serve(
     start: str | None,
     rate: float | None,
     public_rate: float,
+    fault_file: Path | None,
+    key_files: Sequence[Path],
     *,
     as_json: bool,
 ) -> None:
@@ -38,7 +41,17 @@ def serve(
         raise ConfigError(faults)
     try:
         rules = ExchangeRules(public_rate=public_rate)
-        settings = SimulatorSettings(port, seed, replay=replay, log=log, start=instant, rate=rate, rules=rules)
+        settings = SimulatorSettings(
+            port,
+            seed,
+            replay=replay,
+            log=log,
+            start=instant,
+            rate=rate,
+            rules=rules,
+            faults=fault_file,
+            key_files=tuple(key_files),
+        )
     except ValueError as error:
         raise ConfigError([str(error)]) from error
     trio.run(_serve, settings, as_json)

@@ -30,6 +30,12 @@ def simulate(
     public_rate: Annotated[
         float, typer.Option("--public-rate", metavar="N", help="Requests per second and address before it says 429.")
     ] = 10.0,
+    faults: Annotated[
+        Path | None, typer.Option("--faults", metavar="FILE", help="Play the fault rules there (TOML or JSON).")
+    ] = None,
+    key_file: Annotated[
+        list[Path] | None, typer.Option("--key-file", metavar="FILE", help="Let this API key sign private requests.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Serve Coinbase's candle, product and time endpoints on loopback: a stand-in for trials and tests.
@@ -38,10 +44,14 @@ def simulate(
     Examples:
       reconciler-engine simulate --port 8099
       reconciler-engine simulate --replay ./candles --log requests.jsonl
+      reconciler-engine simulate --faults faults.toml
+
+    A faults file is a list of rules such as `[[fault]]`, `mode = "throttle"`, `product = "BTC-*"`, `every = 10`; it is
+    read again when it changes.
 
     Prints `listening on http://127.0.0.1:PORT`. All it says is invented, or replayed from files.
     """
     from reconciler_engine.cli.exchange import serve
 
     with reported_errors():
-        serve(port, seed, replay, log, start, rate, public_rate, as_json=json)
+        serve(port, seed, replay, log, start, rate, public_rate, faults, key_file or [], as_json=json)

@@ -1,0 +1,55 @@
+"""`simulate` as a process of its own: faults, keys, log, and a clean end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+COMMAND = [sys.executable, "-c", "from reconciler_engine.cli import main; main()", "simulate"]
+TIME = "/api/v3/brokerage/time"
+
+
+def test_simulator_serves_logs_and_plays_a_faults_file_that_changes(tmp_path: Path) -> None:
+    faults, log = tmp_path / "faults.toml", tmp_path / "requests.jsonl"
+    faults.write_text('[[fault]]\nname = "down"\nmode = "status"\nstatus = 503\npath = "*/time"\n')
+    command = [*COMMAND, "--faults", str(faults), "--log", str(log)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().removeprefix("listening on ").strip()
+            with httpx.Client(base_url=url, trust_env=False, timeout=10) as client:
+                assert client.get(TIME).status_code == 503
+                faults.write_text("")
+                assert client.get(TIME).status_code == 200
+                # What is wrong with a change is said, and changes nothing.
+                faults.write_text("nonsense")
+                assert client.get(TIME).status_code == 200
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "faults stay as they were" in said
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["status"], line["fault"]) for line in lines] == [(503, "down"), (200, None), (200, None)]
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "problem"),
+    [
+        ("--faults", '[[fault]]\nmode = "explode"\nfirst = 0\n', "mode 'explode' is none of"),
+        ("--key-file", '{"name": "k", "privateKey": "c2VjcmV0"}', "is no JSON object with name and privateKey"),
+    ],
+)
+def test_bad_file_is_a_fault_of_the_configuration(tmp_path: Path, option: str, content: str, problem: str) -> None:
+    path = tmp_path / "file"
+    path.write_text(content)
+    done = subprocess.run([*COMMAND, option, str(path)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 78
+    assert problem in done.stderr
+    assert "c2VjcmV0" not in done.stderr
