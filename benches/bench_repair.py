@@ -34,7 +34,7 @@ from reconciler_engine.simulator.exchange import ExchangeRules
 from reconciler_engine.simulator.request_log import RequestLog, RequestRecord
 from reconciler_engine.simulator.server import open_exchange
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_exchange
-from reconciler_engine.store.candles import member_of
+from reconciler_engine.store.members import member_of
 from reconciler_engine.store.transport import TrioRedis
 from reconciler_engine.supervisor.process import ChildProcess
 
