@@ -26,8 +26,9 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store.address import Address
-from reconciler_engine.store.candles import CandleStore, MergeOutcome, Retention, member_of
+from reconciler_engine.store.candles import CandleStore, MergeOutcome, Retention
 from reconciler_engine.store.connection import pack
+from reconciler_engine.store.members import member_of
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.scripts import Script
 from reconciler_engine.store.transport import TrioRedis

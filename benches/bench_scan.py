@@ -35,8 +35,9 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.window import scan_window
 from reconciler_engine.store.address import Address
-from reconciler_engine.store.candles import PIPELINE_MEMBERS, CandleStore, member_of
+from reconciler_engine.store.candles import PIPELINE_MEMBERS, CandleStore
 from reconciler_engine.store.connection import pack
+from reconciler_engine.store.members import member_of
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.transport import TrioRedis
 

@@ -11,7 +11,6 @@ on who else is at work. What each of them imports is asserted in tests/unit/test
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from pathlib import Path
@@ -23,7 +22,7 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.simulator.request_log import RequestLog, RequestRecord
 from reconciler_engine.simulator.server import open_exchange
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_exchange
-from reconciler_engine.supervisor.process import ChildMaker, ChildProcess
+from reconciler_engine.supervisor.process import ChildProcess
 
 MIB = 1024 * 1024
 GOAL_MIB = 80
@@ -71,20 +70,12 @@ def resident_mib(pid: int) -> dict[str, float]:
 
 
 @pytest.mark.skipif(not STATUS.exists(), reason="what is resident is read from /proc, which Linux alone has")
-def test_worker_memory(redis_url, comparison):
+def test_worker_memory(redis_url, comparison, make_worker_spec):
     async def main() -> dict[str, float]:
         log = FirstRequest()
         async with open_exchange(build_exchange(SimulatorSettings(), log)) as base_url:
             config = ReconciliationConfig.check({"base_url": base_url, "symbols": "BTC-USD"})
-            maker = ChildMaker(dict(os.environ), "json", "WARNING")
-            spec = maker.child(
-                "worker-1",
-                "reconciler_engine.engine.worker_role:run_worker",
-                config=config.model_dump(mode="json"),
-                redis_url=redis_url,
-                owns_server=True,
-            )
-            child = await ChildProcess.start(spec)
+            child = await ChildProcess.start(make_worker_spec("worker-1", config, redis_url))
             try:
                 # Its first deed is to ask for the exchange's time: then every part of it has been in use.
                 with trio.fail_after(20):

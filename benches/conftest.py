@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import os
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,6 +17,8 @@ import pytest
 from tests.conftest import redis_server, redis_url
 
 from reconciler_engine import _native
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.supervisor.process import ChildMaker, ChildSpec
 
 __all__ = ["redis_server", "redis_url"]
 
@@ -89,6 +92,18 @@ def is_timed(pytestconfig: pytest.Config) -> bool:
 def comparison(pytestconfig: pytest.Config, is_timed: bool) -> Comparison:
     """The report's next section."""
     return Comparison(pytestconfig.stash.setdefault(REPORT, []), is_timed=is_timed)
+
+
+@pytest.fixture
+def make_worker_spec() -> Callable[[str, ReconciliationConfig, str], ChildSpec]:
+    """Makes the spec of a worker process as the supervisor starts it: from name, settings and the cache's URL."""
+    maker = ChildMaker(dict(os.environ), "json", "WARNING")
+
+    def make(name: str, config: ReconciliationConfig, redis_url: str) -> ChildSpec:
+        message = {"config": config.model_dump(mode="json"), "redis_url": redis_url, "owns_server": False}
+        return maker.child(name, "reconciler_engine.engine.worker_role:run_worker", **message)
+
+    return make
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

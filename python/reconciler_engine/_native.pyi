@@ -1,7 +1,10 @@
 """The native half of `reconciler_engine`; its users are the modules of that package."""
 
 import sys
+from collections.abc import Iterable
 from typing import Final, final
+
+from reconciler_engine.market.candle import Candle
 
 __all__ = [
     "DEBUG_BUILD",
@@ -15,6 +18,7 @@ __all__ = [
     "gap_ends",
     "gap_tuples",
     "watch_lifeline",
+    "write_members",
 ]
 
 DEBUG_BUILD: Final[bool]
@@ -33,7 +37,7 @@ class SpanReplies:
 
     def __new__(cls) -> SpanReplies: ...
     def ask(self, symbol: str, timeframe: str, start: int, step: int, length: int, /) -> None: ...
-    def feed(self, data: bytes, /) -> int: ...
+    def feed(self, data: bytes | memoryview, /) -> int: ...
     def take(self) -> list[tuple[memoryview[int], memoryview[int], memoryview[int]] | str | None]: ...
 
 def check_members(
@@ -101,4 +105,10 @@ def watch_lifeline(fd: int, exit_code: int, /) -> None:
     Raises:
         OSError: `fd` is no open file, or no thread could be started.
         ValueError: `exit_code` is not within 0..255.
+    """
+
+def write_members(candles: Iterable[Candle], names: str, /) -> list[bytes]:
+    """Return open times and members, as `store.members.write_members_pure` defines them.
+
+    Numbers may be spelled otherwise; they read back as the same.
     """

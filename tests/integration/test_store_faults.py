@@ -248,7 +248,7 @@ class CountLines:
     def __init__(self) -> None:
         self.text = b""
 
-    def feed(self, data: bytes, /) -> int:
+    def feed(self, data: bytes | memoryview, /) -> int:
         self.text += data
         if b"-" in self.text:
             raise ValueError("an error reply")

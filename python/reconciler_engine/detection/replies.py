@@ -30,7 +30,7 @@ class SpanReplies(Protocol):
     def ask(self, symbol: str, timeframe: str, start: int, step: int, length: int, /) -> None:
         """Expect one more reply: of this series, whose grid has `length` open times from `start` on (ms UTC)."""
 
-    def feed(self, data: bytes, /) -> int:
+    def feed(self, data: bytes | memoryview, /) -> int:
         """Take bytes of the stream; return how many replies are complete and not yet taken.
 
         Raises:
@@ -61,9 +61,9 @@ class PureSpanReplies:
         """Expect one more reply; see `SpanReplies`."""
         self._asked.append(_Span(symbol, timeframe, range(start, start + length * step, step)))
 
-    def feed(self, data: bytes, /) -> int:
+    def feed(self, data: bytes | memoryview, /) -> int:
         """Take bytes of the stream; see `SpanReplies`."""
-        self._rest += data
+        self._rest += bytes(data)
         while self._advance():
             pass
         return len(self._answers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.connection import pack
+from reconciler_engine.store.members import pairs_of
 from reconciler_engine.store.redis_py import reply_error
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.scripts import Script
@@ -152,8 +152,6 @@ class CandleStore:
         *,
         announce: bool,
     ) -> MergeOutcome:
-        members = members_of(series, candles)
-        pairs = [part for candle, member in zip(candles, members, strict=True) for part in (candle.timestamp, member)]
         codes, extra, foreign = await _MERGE.run(
             self._client,
             keys=[self._scope.candle_key(series)],
@@ -166,7 +164,7 @@ class CandleStore:
                 int(retention.trim),
                 self._scope.repaired_channel(series) if announce else "",
                 len(candles),
-                *pairs,
+                *pairs_of(series, candles),
                 *duplicated,
             ],
         )
@@ -174,32 +172,6 @@ class CandleStore:
         for code, candle in zip(codes.decode(), candles, strict=True):
             slots[code].append(candle.timestamp)
         return MergeOutcome(tuple(slots["I"]), tuple(slots["P"]), tuple(slots["D"]), tuple(slots["R"]), extra, foreign)
-
-
-def member_of(series: Series, candle: Candle) -> str:
-    """Return a candle as the cache's readers expect it, with numbers as JavaScript would write them."""
-    return members_of(series, (candle,))[0]
-
-
-def members_of(series: Series, candles: Iterable[Candle]) -> list[str]:
-    """Return candles of a series as the cache's readers expect them; see `member_of`."""
-    names = f'"symbol":{json.dumps(series.symbol)},"timeframe":"{series.timeframe.value}"'
-    # Written out: a general encoder takes three times as long, which a backfill feels.
-    return [
-        f'{{"timestamp":{one.timestamp},"open":{_number(one.open)},"high":{_number(one.high)},'
-        f'"low":{_number(one.low)},"close":{_number(one.close)},"volume":{_number(one.volume)},'
-        f"{names}{_sequence(one)}}}"
-        for one in candles
-    ]
-
-
-def _number(value: float) -> str:
-    """Write a finite float so that it reads back as the same: 88000, 0.1, 1e-07, 1e+22; all of them are JSON."""
-    return repr(value).removesuffix(".0")
-
-
-def _sequence(candle: Candle) -> str:
-    return "" if candle.sequence_num is None else f',"sequenceNum":{candle.sequence_num}'
 
 
 class _Question:

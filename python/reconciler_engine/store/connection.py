@@ -35,7 +35,7 @@ Command = Sequence[str | int | float | bytes]
 class ReplyReader(Protocol):
     """Understands replies from their bytes."""
 
-    def feed(self, data: bytes, /) -> int:
+    def feed(self, data: bytes | memoryview, /) -> int:
         """Take bytes; return how many replies are complete so far. Raises ValueError where they are none."""
 
 
@@ -156,7 +156,7 @@ class Connection:
             received += len(data)
             self._check_size(received)
             try:
-                complete = reader.feed(bytes(data))
+                complete = reader.feed(data)
             except ValueError as error:
                 raise StoreError(f"{self._address} does not answer as asked: {error}") from error
         return complete

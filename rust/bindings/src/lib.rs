@@ -10,6 +10,7 @@ mod input;
 mod output;
 mod span_replies;
 mod watch_lifeline;
+mod write_members;
 
 use pyo3::prelude::*;
 
@@ -27,5 +28,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(gap_columns::gap_ends, module)?)?;
     module.add_function(wrap_pyfunction!(gap_columns::gap_tuples, module)?)?;
     module.add_function(wrap_pyfunction!(watch_lifeline::watch_lifeline, module)?)?;
+    module.add_function(wrap_pyfunction!(write_members::write_members, module)?)?;
     Ok(())
 }

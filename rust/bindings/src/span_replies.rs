@@ -1,8 +1,11 @@
 //! Replies of many keys, read from their bytes.
 
-use pyo3::exceptions::PyValueError;
+use std::slice;
+
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyTuple};
+use pyo3::types::{PyList, PyTuple};
 use reconciler_candles::{Answer, Replies, Span};
 
 use crate::output::memoryview;
@@ -33,9 +36,15 @@ impl SpanReplies {
     }
 
     #[pyo3(signature = (data, /))]
-    fn feed(&mut self, data: &Bound<'_, PyBytes>) -> PyResult<usize> {
+    fn feed(&mut self, py: Python<'_>, data: PyBuffer<u8>) -> PyResult<usize> {
+        let cells = data
+            .as_slice(py)
+            .ok_or_else(|| PyBufferError::new_err("data must be contiguous bytes"))?;
+        // SAFETY: the cells are plain bytes; the buffer is held, and the interpreter with it: nobody writes to it
+        // before we are done.
+        let bytes = unsafe { slice::from_raw_parts(cells.as_ptr().cast::<u8>(), cells.len()) };
         self.replies
-            .feed(data.as_bytes())
+            .feed(bytes)
             .map_err(|refusal| PyValueError::new_err(refusal.to_string()))
     }
 

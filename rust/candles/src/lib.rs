@@ -14,12 +14,14 @@
 #![forbid(unsafe_code)]
 
 mod candle;
+mod member;
 mod replies;
 mod scan;
 mod scanner;
 mod usual;
 
 pub use candle::{Series, is_candle};
+pub use member::{Values, write_member};
 pub use replies::{Answer, Replies, Span};
 pub use scan::{BadReply, Scan};
 pub use scanner::MAX_DEPTH;
