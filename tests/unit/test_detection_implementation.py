@@ -53,3 +53,24 @@ def test_importing_detection_loads_nothing_heavy(pure):
         RECONCILER_PURE_PYTHON=pure,
     )
     assert loaded == "[]"
+
+
+def test_pure_says_what_arrow_export_needs():
+    program = (
+        "import sys; sys.modules['pyarrow'] = None\n"
+        "from reconciler_engine.detection import detect_gaps\n"
+        "try:\n    detect_gaps([1], range(3)).__arrow_c_stream__()\nexcept ImportError as refusal:\n    print(refusal)"
+    )
+    said = run(program, RECONCILER_PURE_PYTHON="1")
+    assert said == "without the native module, Arrow export needs pyarrow: install it"
+
+
+def test_pure_exports_by_pyarrow():
+    pytest.importorskip("pyarrow", reason="pyarrow is in the bench extra, not in test")
+    program = (
+        "import pyarrow; from reconciler_engine.detection import detect_gaps, IMPLEMENTATION; "
+        "print(IMPLEMENTATION, pyarrow.table(detect_gaps([1], range(3))).to_pylist())"
+    )
+    rows = "[{'start': 0, 'end': 0, 'count': 1}, {'start': 2, 'end': 2, 'count': 1}]"
+    assert run(program, RECONCILER_PURE_PYTHON="1") == f"pure {rows}"
+    assert run(program) == f"native {rows}"

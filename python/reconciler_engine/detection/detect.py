@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler_engine.detection.grids import check_range
+from reconciler_engine.detection.grids import range_length
 from reconciler_engine.detection.implementation import IMPLEMENTATION, Detector
 
 if TYPE_CHECKING:
@@ -42,14 +42,16 @@ def detect_gaps(timestamps: object, expected: object, *, trusted: bool = False) 
         ValueError: `expected` does not ascend, has more than 2**63 - 1 points or leaves int64; an integer of
             a list leaves int64; `trusted` without a range. The message names the index and the value.
     """
+    # As below, without the call in between: a scan asks this for each of thousands of series.
+    if isinstance(expected, range):
+        return _DETECTOR.detect_regular(timestamps, expected, range_length(expected), trusted)
     return detect_gaps_by(_DETECTOR, timestamps, expected, trusted=trusted)
 
 
 def detect_gaps_by(detector: Detector, timestamps: object, expected: object, *, trusted: bool) -> Gaps:
     """Find the gaps by a given implementation; see `detect_gaps`."""
     if isinstance(expected, range):
-        check_range(expected)
-        return detector.detect_regular(timestamps, expected, trusted=trusted)
+        return detector.detect_regular(timestamps, expected, range_length(expected), trusted)
     if trusted:
         raise ValueError("trusted=True needs expected as a range; it is " + type(expected).__name__)
     return detector.detect_explicit(timestamps, expected)

@@ -35,7 +35,6 @@ class Gaps(Sequence[Gap]):
         self,
         starts: memoryview[int],
         counts: memoryview[int],
-        *,
         step: int | None = None,
         ends: memoryview[int] | None = None,
         missing: int | None = None,

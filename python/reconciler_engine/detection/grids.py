@@ -5,22 +5,23 @@ from __future__ import annotations
 from reconciler_engine.detection.inputs import INT64_MAX, INT64_MIN
 
 
-def check_range(expected: range) -> None:
-    """Accept an ascending range of int64 instants.
+def range_length(expected: range) -> int:
+    """Return the number of instants of an ascending range of int64 instants.
 
     Raises:
         ValueError: The step is negative, an instant is no int64 value, or there are more than 2**63 - 1.
     """
     if expected.step < 0:
         raise ValueError(f"expected is {expected!r}; its step must be positive: use expected[::-1]")
-    if not expected:
-        return
-    if expected.start < INT64_MIN or expected[-1] > INT64_MAX:
-        raise ValueError(f"expected is {expected!r}; its instants must be int64 values (ms)")
     try:
-        len(expected)
+        length = len(expected)
     except OverflowError:
-        raise ValueError(f"expected is {expected!r}; it must not have more than 2**63 - 1 points") from None
+        length = -1
+    if length and (expected.start < INT64_MIN or expected[-1] > INT64_MAX):
+        raise ValueError(f"expected is {expected!r}; its instants must be int64 values (ms)")
+    if length < 0:
+        raise ValueError(f"expected is {expected!r}; it must not have more than 2**63 - 1 points")
+    return length
 
 
 def check_increasing(expected: memoryview[int]) -> None:

@@ -15,8 +15,8 @@ class Detector(Protocol):
 
     NAME: str
 
-    def detect_regular(self, timestamps: object, expected: range, *, trusted: bool) -> Gaps:
-        """Find the gaps of a range that `check_range` accepted."""
+    def detect_regular(self, timestamps: object, expected: range, length: int, trusted: bool, /) -> Gaps:
+        """Find the gaps of a range whose length `range_length` told."""
 
     def detect_explicit(self, timestamps: object, expected: object) -> Gaps:
         """Find the gaps of a strictly increasing array."""

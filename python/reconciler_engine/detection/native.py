@@ -10,9 +10,8 @@ from reconciler_engine.detection.inputs import int64_view
 NAME = "native"
 
 
-def detect_regular(timestamps: object, expected: range, *, trusted: bool) -> Gaps:
+def detect_regular(timestamps: object, expected: range, length: int, trusted: bool, /) -> Gaps:
     """Find the gaps of a range; `trusted` says that the input is sorted, unique and on the grid."""
-    length = len(expected)
     # A single point has no neighbour, so its step says nothing; it may be any number.
     step = expected.step if length > 1 else 1
     start = expected.start if length else 0
@@ -22,7 +21,7 @@ def detect_regular(timestamps: object, expected: range, *, trusted: bool) -> Gap
     if columns is None:
         raise AssertionError("the native module refused an int64 view")
     starts, counts, missing = columns
-    return Gaps(starts, counts, step=step, missing=missing)
+    return Gaps(starts, counts, step, None, missing)
 
 
 def detect_explicit(timestamps: object, expected: object) -> Gaps:
@@ -36,4 +35,4 @@ def detect_explicit(timestamps: object, expected: object) -> Gaps:
             check_increasing(grid)
             raise AssertionError("the native module refused an increasing int64 view")
     starts, ends, counts = columns
-    return Gaps(starts, counts, ends=ends)
+    return Gaps(starts, counts, None, ends)

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 NAME = "pure"
 
 
-def detect_regular(timestamps: object, expected: range, *, trusted: bool) -> Gaps:
+def detect_regular(timestamps: object, expected: range, length: int, trusted: bool, /) -> Gaps:
     """Find the gaps of a range; the promise behind `trusted` saves nothing here."""
     del trusted
     view = int64_view("timestamps", timestamps)
     present = (expected.index(instant) for instant in view if instant in expected)
-    runs = list(_missing_runs(present, len(expected)))
+    runs = list(_missing_runs(present, length))
     return Gaps(
         readonly(array("q", [expected[first] for first, _ in runs])),
         readonly(array("q", [count for _, count in runs])),
         # A single point has no neighbour, so its step says nothing; it may be any number.
-        step=expected.step if len(expected) > 1 else 1,
+        step=expected.step if length > 1 else 1,
     )
 
 

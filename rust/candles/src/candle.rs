@@ -1,6 +1,6 @@
 //! One member: is it a candle of the series?
 
-use crate::scanner::{Scanner, Value, says};
+use crate::scanner::{Scanner, Text, Value};
 
 /// Whose candles are looked for.
 #[derive(Clone, Copy, Debug)]
@@ -71,11 +71,11 @@ fn good_keys(member: &[u8], score: f64, series: Series<'_>) -> Option<u8> {
 }
 
 /// The position of a key among [`KEYS`].
-fn bit_of(key: &[u8]) -> Option<u8> {
-    if key.contains(&b'\\') {
-        return (0..8).zip(KEYS).find_map(|(bit, name)| says(key, name).then_some(bit));
+fn bit_of(key: Text<'_>) -> Option<u8> {
+    if key.escaped {
+        return (0..8).zip(KEYS).find_map(|(bit, name)| key.says(name).then_some(bit));
     }
-    match key {
+    match key.raw {
         b"timestamp" => Some(0),
         b"open" => Some(1),
         b"high" => Some(2),
@@ -94,8 +94,8 @@ fn is_good(bit: u8, value: &Value<'_>, score: f64, series: Series<'_>) -> bool {
         #[allow(clippy::float_cmp)]
         (0, Value::Number(number)) => number.value() == score,
         (1..=5, Value::Number(number)) => number.is_finite(),
-        (6, Value::Text(text)) => says(text, series.symbol),
-        (7, Value::Text(text)) => says(text, series.timeframe),
+        (6, Value::Text(text)) => text.says(series.symbol),
+        (7, Value::Text(text)) => text.says(series.timeframe),
         _ => false,
     }
 }

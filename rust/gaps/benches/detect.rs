@@ -15,8 +15,16 @@ fn full() -> Vec<i64> {
 
 /// Keeps the values whose index, scrambled, is not among one of `share`.
 fn thinned(share: u64) -> Vec<i64> {
-    let keep = |index: u64| index.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(32) % share != 0;
-    (0..POINTS).filter(|&index| keep(index)).map(|index| index.cast_signed() * STEP).collect()
+    let keep = |index: u64| {
+        !index
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_right(32)
+            .is_multiple_of(share)
+    };
+    (0..POINTS)
+        .filter(|&index| keep(index))
+        .map(|index| index.cast_signed() * STEP)
+        .collect()
 }
 
 fn shapes() -> Vec<(&'static str, Vec<i64>)> {

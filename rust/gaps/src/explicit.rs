@@ -87,7 +87,9 @@ impl Pass for Even<'_> {
 fn detect_even(timestamps: Column<'_>, grid: &Grid) -> ExplicitGaps {
     let (starts, counts) = detect(timestamps, grid).into_columns();
     let ends: Vec<i64> = (starts.iter().zip(&counts[..]))
-        .map(|(start, count)| start.wrapping_add_unsigned(count.cast_unsigned().wrapping_sub(1).wrapping_mul(grid.step())))
+        .map(|(start, count)| {
+            start.wrapping_add_unsigned(count.cast_unsigned().wrapping_sub(1).wrapping_mul(grid.step()))
+        })
         .collect();
     ExplicitGaps {
         starts,
