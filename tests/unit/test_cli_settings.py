@@ -31,7 +31,7 @@ def write_file(tmp_path):
     return write
 
 
-def faults_of(flags=None, config_file=None, **named) -> tuple[str, ...]:
+def faults_of(flags=None, config_file=None, **named):
     with pytest.raises(ConfigError) as caught:
         load_config(flags or {}, config_file, **named)
     return caught.value.faults

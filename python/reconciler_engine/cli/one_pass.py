@@ -34,7 +34,7 @@ def run_one_pass(
     repair: bool,
     as_json: bool,
 ) -> None:
-    """Run a pass and print its result; leave with 3 where slots are missing or a series failed.
+    """Run a pass and print its result; leave with 3 where slots are missing, a series failed or was not examined.
 
     Raises:
         ReconcilerError: What stands in the way; nothing is printed then.
@@ -50,13 +50,16 @@ def run_one_pass(
         print_result(result, repaired=repair, simulated=simulated)
     if result.unresolved or result.errors:
         leave(UNRESOLVED)
+    if unknown := sum(not row.expected for row in result.series):
+        # Nothing is known of them: that is not complete.
+        leave(UNRESOLVED, f"{unknown} of {len(result.series)} series have no closed slot that the cache keeps in reach")
 
 
 async def _pass(
     command: str, config: ReconciliationConfig, asked: Interval | None, repair: bool
 ) -> tuple[ReconciliationResult, bool]:
     async with AsyncExitStack() as stack:
-        cache = await stack.enter_async_context(open_cache(config, command))
+        cache = await stack.enter_async_context(open_cache(config, command, writes=repair))
         parts = await stack.enter_async_context(open_parts(config, cache.url, owns_server=cache.owns_server))
         source = None
         if repair:

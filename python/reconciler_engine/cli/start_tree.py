@@ -11,6 +11,7 @@ from typing import Any
 
 import trio
 
+from reconciler_engine.cli.connection import mark
 from reconciler_engine.cli.settings import child_environment, default_data_dir, load_config
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.observe import logs
@@ -63,6 +64,7 @@ async def _run(config: ReconciliationConfig, maker: ChildMaker) -> None:
         stack.enter_context(directory.lock(_COMMAND))
         redis_url = config.redis_url
         if redis_url is None:
+            mark(directory, simulated=maker.simulated)
             record = plan_record(directory, os.getpid(), _COMMAND, simulated=maker.simulated)
             redis_url = await stack.enter_async_context(embedded_server(directory, record, maker.environment))
         plan = TreePlan(config, redis_url, owns_server=config.redis_url is None, children=maker)
