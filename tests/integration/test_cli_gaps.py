@@ -86,9 +86,9 @@ def test_the_synthetic_twin_has_its_figures(write_file, run_command):
     }  # fmt: skip
 
 
-def test_a_terminal_gets_a_table_and_every_gap_on_request(write_file, run_command):
+def test_a_terminal_gets_a_table_and_every_gap_on_request(write_file, run_inside):
     path = write_file("BTC-USD_1m.csv", 0, 3)
-    done = run_command("gaps", "--list", path)
+    done = run_inside("gaps", "--list", path)
     head, row, gap = (line.split() for line in done.out.splitlines())
     assert head[:3] == ["file", "series", "rows"]
     assert row == [
@@ -98,23 +98,23 @@ def test_a_terminal_gets_a_table_and_every_gap_on_request(write_file, run_comman
     assert gap == ["BTC-USD:1m", "1970-01-01T00:01Z", "1970-01-01T00:02Z", "2"]
 
 
-def test_a_file_beyond_the_year_9999_is_reported_all_the_same(write_file, run_command):
+def test_a_file_beyond_the_year_9999_is_reported_all_the_same(write_file, run_inside):
     path = write_file("BTC-USD_1m.csv", 10**15 // MINUTE - 2, 10**15 // MINUTE)
-    done = run_command("gaps", path)
+    done = run_inside("gaps", path)
     assert (done.code, done.err) == (0, "")
     assert f"{(10**15 // MINUTE - 1) * MINUTE}ms" in done.out
 
 
-def test_a_header_alone_is_a_series_without_candles(write_file, run_command):
-    report = run_command("gaps", write_file("BTC-USD_1m.csv"), "--json").json
+def test_a_header_alone_is_a_series_without_candles(write_file, run_inside):
+    report = run_inside("gaps", write_file("BTC-USD_1m.csv"), "--json").json
     assert (report["rows"], report["first"], report["last"], report["missing"], report["longest"]) == (
         0, None, None, 0, None,
     )  # fmt: skip
-    assert run_command("gaps", write_file("BTC-USD_1m.csv")).code == 0
+    assert run_inside("gaps", write_file("BTC-USD_1m.csv")).code == 0
 
 
-def test_every_name_that_does_not_say_its_series_is_named(write_file, run_command):
-    done = run_command("gaps", write_file("dump.csv", 0), write_file("btc_1m.csv", 0), write_file("BTC-USD_3m.csv", 0))
+def test_every_name_that_does_not_say_its_series_is_named(write_file, run_inside):
+    done = run_inside("gaps", write_file("dump.csv", 0), write_file("btc_1m.csv", 0), write_file("BTC-USD_3m.csv", 0))
     assert (done.code, done.out) == (78, "")
     said = done.err.splitlines()
     assert len(said) == 3
@@ -123,21 +123,23 @@ def test_every_name_that_does_not_say_its_series_is_named(write_file, run_comman
     assert "file name 'BTC-USD_3m.csv': timeframe '3m' is not supported; allowed: 1m" in said[2]
 
 
-def test_options_say_the_series_where_names_do_not(write_file, run_command):
+def test_options_say_the_series_where_names_do_not(write_file, run_inside):
     path = write_file("dump.csv", 0, 2)
-    report = run_command("gaps", path, "--symbol", "ETH-USD", "--timeframe", "1m", "--json").json
+    report = run_inside("gaps", path, "--symbol", "ETH-USD", "--timeframe", "1m", "--json").json
     assert (report["symbol"], report["timeframe"], report["missing"]) == ("ETH-USD", "1m", 1)
-    done = run_command("gaps", path, "--symbol", "../x", "--timeframe", "1M")
+    done = run_inside("gaps", path, "--symbol", "../x", "--timeframe", "1M")
     assert done.code == 78
     assert "--symbol: symbol '../x' is no product id; allowed" in done.err
     assert "--timeframe: timeframe '1M' is not supported; allowed" in done.err
 
 
-def test_bad_rows_are_all_named_with_line_column_and_value(write_file, run_command):
+def test_bad_rows_are_all_named_with_line_column_and_value(write_file, run_inside):
     path = write_file(
-        "BTC-USD_1m.csv", 0, tail="60000,1,2,0.5,x,3\nfoo\n-1,1,1,1,1,1\n60000,NaN,1,1,1,1\n60000,2,1,1,1,1\n0,9,9,9,9,9\n"
+        "BTC-USD_1m.csv",
+        0,
+        tail="60000,1,2,0.5,x,3\nfoo\n-1,1,1,1,1,1\n60000,NaN,1,1,1,1\n60000,2,1,1,1,1\n0,9,9,9,9,9\n",
     )
-    done = run_command("gaps", path)
+    done = run_inside("gaps", path)
     assert done.code == 1
     assert [line.removeprefix(f"reconciler-engine: {path}: ") for line in done.err.splitlines()] == [
         "line 3: close 'x' is no finite decimal number >= 0",
@@ -152,7 +154,7 @@ def test_bad_rows_are_all_named_with_line_column_and_value(write_file, run_comma
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda path: None, "cannot be read: No such file or directory"),
+        (lambda _: None, "cannot be read: No such file or directory"),
         (lambda path: path.mkdir(), "cannot be read: Is a directory"),
         (lambda path: path.write_bytes(b""), "line 1: header '' is not"),
         (lambda path: path.write_text("time,open\n"), "line 1: header 'time,open' is not"),
@@ -161,16 +163,16 @@ def test_bad_rows_are_all_named_with_line_column_and_value(write_file, run_comma
     ],
     ids=["none", "folder", "empty", "header", "cut", "endless"],
 )
-def test_what_is_no_candle_file_is_refused(tmp_path, run_command, make, why):
+def test_what_is_no_candle_file_is_refused(tmp_path, run_inside, make, why):
     path = tmp_path / "BTC-USD_1m.csv"
     make(path)
-    done = run_command("gaps", path, "--json")
+    done = run_inside("gaps", path, "--json")
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith(f"reconciler-engine: {path}: ")
     assert why in done.err
 
 
-def test_files_before_a_bad_one_are_reported(write_file, run_command, tmp_path):
-    done = run_command("gaps", "--json", write_file("BTC-USD_1m.csv", 0), tmp_path / "ETH-USD_1m.csv")
+def test_files_before_a_bad_one_are_reported(write_file, run_inside, tmp_path):
+    done = run_inside("gaps", "--json", write_file("BTC-USD_1m.csv", 0), tmp_path / "ETH-USD_1m.csv")
     assert done.code == 1
     assert [json.loads(line)["symbol"] for line in done.out.splitlines()] == ["BTC-USD"]

@@ -24,11 +24,11 @@ def write_file(tmp_path):
 
 
 @pytest.fixture
-def load(run_command, redis_url):
+def load(run_inside, redis_url):
     """Run `load` against the real server."""
 
     def run(*arguments):
-        return run_command("load", *arguments, "--redis-url", redis_url, "--json")
+        return run_inside("load", *arguments, "--redis-url", redis_url, "--json")
 
     return run
 
@@ -60,7 +60,16 @@ def test_a_file_is_loaded_once(load, write_file, server):
 
 def test_a_candle_that_is_there_stays(load, write_file, server):
     held = json.dumps(
-        {"timestamp": 0, "open": 9, "high": 9, "low": 9, "close": 9, "volume": 9, "symbol": "BTC-USD", "timeframe": "1m"}
+        {
+            "timestamp": 0,
+            "open": 9,
+            "high": 9,
+            "low": 9,
+            "close": 9,
+            "volume": 9,
+            "symbol": "BTC-USD",
+            "timeframe": "1m",
+        }
     )
     server.zadd(KEY, {held: 0})
     done = load(write_file("BTC-USD_1m.csv", [0, 1]))
@@ -120,8 +129,8 @@ def test_a_name_without_a_series_and_a_bad_setting_are_faults(load, write_file):
     assert "max_candles 'many' (from --max-candles): allowed: members the cache keeps a series" in done.err
 
 
-def test_a_terminal_gets_a_sentence(run_command, redis_url, write_file):
-    done = run_command("load", write_file("BTC-USD_1m.csv", [0, 1]), "--redis-url", redis_url)
+def test_a_terminal_gets_a_sentence(run_inside, redis_url, write_file):
+    done = run_inside("load", write_file("BTC-USD_1m.csv", [0, 1]), "--redis-url", redis_url)
     assert done.out == (
         "BTC-USD_1m.csv: 2 candles loaded as BTC-USD:1m, 0 there already, 0 kept as they were, 0 bad rows skipped\n"
     )
