@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -19,6 +19,8 @@ from reconciler_engine.scheduling.cron import CronExpression
 
 SECRET_FIELDS = frozenset({"redis_url"})
 """Fields whose values never appear in a message; a Redis URL may hold a password."""
+
+_SHOWN_LIMIT = 120
 
 _TIMEFRAME_NAMES = ", ".join(member.value for member in Timeframe)
 
@@ -37,8 +39,30 @@ def _no_boolean(value: object) -> object:
     return value
 
 
+def _check_folder(value: object) -> object:
+    """Refuse what no folder can be called; the empty text would be the current one, whatever that is."""
+    if isinstance(value, str) and (not value or "\0" in value):
+        raise ValueError("an empty text or one with a NUL names no folder")
+    return value
+
+
+def _each(names: tuple[str, ...], check: Callable[[str], str]) -> tuple[str, ...]:
+    """Check every name, so that all that are wrong are named; drop repeated ones."""
+    kept: list[str] = []
+    faults: list[str] = []
+    for name in names:
+        try:
+            kept.append(check(name))
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise ValueError("; ".join(dict.fromkeys(faults)))
+    return tuple(dict.fromkeys(kept))
+
+
 Whole = Annotated[int, BeforeValidator(_no_boolean)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_list)]
+Folder = Annotated[Path, BeforeValidator(_check_folder)]
 
 
 class ReconciliationConfig(BaseModel):
@@ -64,16 +88,21 @@ class ReconciliationConfig(BaseModel):
         default=("1m", "5m", "15m", "1h", "4h", "1d"), min_length=1, description=f"one or more of {_TIMEFRAME_NAMES}"
     )
     workers: Whole = Field(default=2, ge=1, le=64, description="worker processes, a whole number from 1 to 64")
-    data_dir: Path | None = Field(
+    data_dir: Folder | None = Field(
         default=None, description="folder of the embedded server's data and the engine's lock"
     )
     max_candles: Whole = Field(
         default=1_000,
         ge=0,
         le=100_000_000,
-        description="members the cache keeps a series, 0 for unlimited, else 5 or more",
+        description="members the cache keeps a series, 0 for unlimited, else a whole number 5 to 100000000",
     )
-    ttl: Whole = Field(default=86_400, ge=0, le=3_153_600_000, description="life of a key in seconds, 0 for unlimited")
+    ttl: Whole = Field(
+        default=86_400,
+        ge=0,
+        le=3_153_600_000,
+        description="life of a key in seconds, 0 for unlimited, else a whole number 1 to 3153600000",
+    )
     batch_size: Whole = Field(
         default=5, ge=1, le=1_000, description="requests per batch_delay_ms, a whole number 1 to 1000"
     )
@@ -81,10 +110,10 @@ class ReconciliationConfig(BaseModel):
         default=1_000, ge=1, le=3_600_000, description="milliseconds, a whole number 1 to 3600000"
     )
     quick_scan_window_ms: Whole = Field(
-        default=1_800_000, ge=60_000, le=10**13, description="milliseconds, a whole number from 60000"
+        default=1_800_000, ge=60_000, le=10**13, description="milliseconds, a whole number 60000 to 10000000000000"
     )
     full_reconcile_window_ms: Whole = Field(
-        default=21_600_000, ge=60_000, le=10**13, description="milliseconds, a whole number from 60000"
+        default=21_600_000, ge=60_000, le=10**13, description="milliseconds, a whole number 60000 to 10000000000000"
     )
     gap_scan_cron: str = Field(
         default="*/5 * * * *", description="a cron expression of five or six fields that can fire"
@@ -92,8 +121,12 @@ class ReconciliationConfig(BaseModel):
     full_reconcile_cron: str = Field(
         default="0 * * * *", description="a cron expression of five or six fields that can fire"
     )
-    user_id: Whole = Field(default=1, ge=0, le=2**53, description="a whole number from 0, as in the cache's keys")
-    exchange_id: Whole = Field(default=1, ge=0, le=2**53, description="a whole number from 0, as in the cache's keys")
+    user_id: Whole = Field(
+        default=1, ge=0, le=2**53, description="a whole number 0 to 9007199254740992, as in the cache's keys"
+    )
+    exchange_id: Whole = Field(
+        default=1, ge=0, le=2**53, description="a whole number 0 to 9007199254740992, as in the cache's keys"
+    )
     grace_ms: Whole = Field(
         default=DEFAULT_GRACE_MS, ge=0, le=600_000, description="milliseconds a closed bar may be late, 0 to 600000"
     )
@@ -101,12 +134,12 @@ class ReconciliationConfig(BaseModel):
     @field_validator("symbols")
     @classmethod
     def _check_symbols(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(check_symbol(symbol) for symbol in symbols))
+        return _each(symbols, check_symbol)
 
     @field_validator("timeframes")
     @classmethod
     def _check_timeframes(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(Timeframe.parse(name).value for name in names))
+        return _each(names, lambda name: Timeframe.parse(name).value)
 
     @field_validator("gap_scan_cron", "full_reconcile_cron")
     @classmethod
@@ -147,8 +180,9 @@ class ReconciliationConfig(BaseModel):
             faults = _field_faults(cls, error, settings, origins or {})
             config = cls.model_validate({field: value for field, value in settings.items() if field not in faults})
         if needs_symbols and not config.symbols and "symbols" not in faults:
-            faults["symbols"] = f"symbols is empty: allowed: {cls.model_fields['symbols'].description}"
-        lines = [*faults.values(), *_retention_faults(config, ignore=faults.keys())]
+            origin = _origin("symbols", origins or {})
+            faults["symbols"] = f"symbols is empty{origin}: allowed: {cls.model_fields['symbols'].description}"
+        lines = [*faults.values(), *_retention_faults(config, origins or {}, ignore=faults.keys())]
         if lines:
             raise ConfigError(lines)
         return config
@@ -165,31 +199,47 @@ def _field_faults(
     faults: dict[str, str] = {}
     for detail in error.errors(include_url=False, include_context=True, include_input=False):
         field = str(detail["loc"][0])
-        origin = f" (from {origins[field]})" if field in origins else ""
+        origin = _origin(field, origins)
         if detail["type"] == "extra_forbidden":
             near = difflib.get_close_matches(field, model.model_fields, n=1)
             hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(model.model_fields)}"
             faults[field] = f"{field}{origin}: unknown setting; {hint}"
             continue
-        secret = field in SECRET_FIELDS
-        value = "<hidden>" if secret else repr(settings.get(field))
+        secret = _may_hold_secret(field, settings.get(field))
+        value = "<hidden>" if secret else _shown(settings.get(field))
         reason = detail.get("ctx", {}).get("error")
         why = f" ({reason})" if isinstance(reason, ValueError) and not secret else ""
         faults[field] = f"{field} {value}{origin}: allowed: {model.model_fields[field].description}{why}"
     return faults
 
 
-def _retention_faults(config: ReconciliationConfig, ignore: Collection[str]) -> list[str]:
+def _may_hold_secret(field: str, value: object) -> bool:
+    """Whether a value stays out of messages: a URL with a user, a password or a query is one, wherever it stands."""
+    return field in SECRET_FIELDS or (field == "base_url" and any(sign in str(value) for sign in "@?#"))
+
+
+def _origin(field: str, origins: Mapping[str, str]) -> str:
+    return f" (from {origins[field]})" if field in origins else ""
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_LIMIT else f"{text[:_SHOWN_LIMIT]}... ({len(text)} characters)"
+
+
+def _retention_faults(config: ReconciliationConfig, origins: Mapping[str, str], ignore: Collection[str]) -> list[str]:
     """What no field shows alone: windows that the cache's retention can never satisfy."""
     if not {"timeframes", "max_candles"}.isdisjoint(ignore):
         return []
     windows = {field: getattr(config, field) for field in _WINDOWS if field not in ignore}
     faults = (
-        retention_fault(field, window_ms, Timeframe(name), config.max_candles)
+        (field, retention_fault(field, window_ms, Timeframe(name), config.max_candles))
         for field, window_ms in windows.items()
         for name in config.timeframes
     )
-    return [fault for fault in faults if fault is not None]
+    return [
+        fault.replace(field, f"{field}{_origin(field, origins)}", 1) for field, fault in faults if fault is not None
+    ]
 
 
 _WINDOWS = ("quick_scan_window_ms", "full_reconcile_window_ms")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import signal
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from reconciler_engine.cli.app import app
 
 COMMAND = Path(sys.executable).parent / "reconciler-engine"
 PATIENCE_S = 30.0
@@ -140,6 +143,29 @@ def run_command() -> Callable[..., Outcome]:
         return Outcome(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture
+def run_inside(capsys, monkeypatch) -> Iterator[Callable[..., Outcome]]:
+    """Run a command to its end in this process: the same code, without a second's start."""
+
+    def run(*arguments: object, **settings: str) -> Outcome:
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            for name in os.environ.keys() - clean_environment().keys():
+                patch.delenv(name)
+            for name, value in settings.items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as end:
+                app([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert isinstance(end.value.code, int | None)
+        return Outcome(end.value.code or 0, out, err)
+
+    logger = logging.getLogger("reconciler_engine")
+    kept = logger.handlers[:], logger.level, logger.propagate
+    yield run
+    logger.handlers[:], logger.level, logger.propagate = kept
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,9 @@ def reported_errors() -> Iterator[None]:
             found = next((leaf for leaf in leaves if isinstance(leaf, kind)), None)
             if found is not None and all(isinstance(leaf, _EXPECTED) for leaf in leaves):
                 hopeless = isinstance(found, RoleFailed) and found.status == CONFIG
-                leave(CONFIG if hopeless else code, str(found))
+                # Several may have failed at once, such as two files; each is told, the one that gave the code first.
+                told = dict.fromkeys((str(found), *map(str, leaves)))
+                leave(CONFIG if hopeless else code, "\n".join(filter(None, told)))
         raise
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def report_files(
         ConfigError: A name does not say its series.
         CandleFileError: A file has bad rows or cannot be read; files before it were printed.
     """
-    series = [series_of(path, symbol, timeframe) for path in files]
+    series = series_of(files, symbol, timeframe)
     found = (_examine(path, one) for path, one in zip(files, series, strict=True))
     if as_json:
         for report in found:
@@ -56,20 +56,36 @@ def report_files(
                 print(f"{report.series}  {iso(gap.start)}  {iso(gap.end)}  {gap.count}")
 
 
-def series_of(path: Path, symbol: str | None, timeframe: str | None) -> Series:
-    """Return the series of a file, from its name where the options do not say it.
+def series_of(files: Sequence[Path], symbol: str | None, timeframe: str | None) -> list[Series]:
+    """Return the series of each file, from its name where the options do not say it.
 
     Raises:
-        ConfigError: Neither says it, or what is said is no product id or timeframe.
+        ConfigError: Neither says it, or what is said is no product id or timeframe; with the fault of every file.
     """
+    faults: list[str] = []
+    if symbol is not None:
+        _note(faults, "--symbol", check_symbol, symbol)
+    if timeframe is not None:
+        _note(faults, "--timeframe", Timeframe.parse, timeframe)
+    if faults:
+        raise ConfigError(faults)
+    named = None if timeframe is None else Timeframe.parse(timeframe)
+    found: list[Series] = []
+    for path in files:
+        try:
+            found.append(parse_file_name(path, symbol, named))
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise ConfigError(faults)
+    return found
+
+
+def _note(faults: list[str], flag: str, check: Callable[[str], object], text: str) -> None:
     try:
-        return parse_file_name(
-            path,
-            None if symbol is None else check_symbol(symbol),
-            None if timeframe is None else Timeframe.parse(timeframe),
-        )
+        check(text)
     except ValueError as error:
-        raise ConfigError([str(error)]) from error
+        faults.append(f"{flag}: {error}")
 
 
 def _examine(path: Path, series: Series) -> FileGaps:

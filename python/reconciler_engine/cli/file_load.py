@@ -11,6 +11,7 @@ from pathlib import Path
 import trio
 
 from reconciler_engine.cli.connection import open_cache
+from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.file_gaps import series_of
 from reconciler_engine.cli.settings import load_config
 from reconciler_engine.config import ReconciliationConfig
@@ -43,25 +44,33 @@ def load_files(
     skip_bad: bool,
     as_json: bool,
 ) -> None:
-    """Load files and print a line for each.
+    """Load files and print a line for each; leave with 3 where the cache holds too many newer candles for some.
 
     Raises:
         ConfigError: A setting is wrong, a name does not say its series, or a series would outgrow `max_candles`.
         CandleFileError: Files have bad rows; with every bad row of every file. Nothing was written.
     """
     config = load_config(flags, config_file)
-    series = [series_of(path, symbol, timeframe) for path in files]
+    series = series_of(files, symbol, timeframe)
     batches = list(zip(series, _read_all(files, series, skip_bad=skip_bad), strict=True))
     _check_retention(batches, config.max_candles)
     logs.configure("human" if sys.stderr.isatty() else "json", "WARNING", process="load")
-    for loaded in trio.run(_load, config, batches):
+    done = trio.run(_load, config, batches)
+    for loaded in done:
         if as_json:
             print(json.dumps(_fields(loaded)))
         else:
             print(
                 f"{loaded.file.path.name}: {loaded.inserted} candles loaded as {loaded.series}, {loaded.present} there "
                 f"already, {loaded.differing} kept as they were, {loaded.file.skipped} bad rows skipped"
+                f"{f', {loaded.refused} refused' if loaded.refused else ''}"
             )
+    if refused := sum(loaded.refused for loaded in done):
+        leave(
+            UNRESOLVED,
+            f"{refused} candles not loaded: the cache keeps the newest max_candles {config.max_candles} of a series "
+            "and holds newer ones; allowed: a larger --max-candles, or --max-candles 0 for unlimited",
+        )
 
 
 def _read_all(files: Sequence[Path], series: Sequence[Series], *, skip_bad: bool) -> list[CandleFile]:
@@ -99,7 +108,7 @@ def _check_retention(batches: Sequence[tuple[Series, CandleFile]], max_candles: 
 async def _load(config: ReconciliationConfig, batches: Sequence[tuple[Series, CandleFile]]) -> list[Loaded]:
     done = []
     async with (
-        open_cache(config, "load") as cache,
+        open_cache(config, "load", writes=True) as cache,
         open_parts(config, cache.url, owns_server=cache.owns_server) as parts,
     ):
         for series, file in batches:

@@ -19,7 +19,6 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.assembly import open_parts
 from reconciler_engine.engine.reconcile import PassRequest
 from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
-from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.observe import logs
@@ -35,13 +34,14 @@ def run_one_pass(
     repair: bool,
     as_json: bool,
 ) -> None:
-    """Run a pass and print its result; leave with 3 where slots are missing or a series failed.
+    """Run a pass and print its result; leave with 3 where slots are missing, a series failed or was not examined.
 
     Raises:
         ReconcilerError: What stands in the way; nothing is printed then.
     """
-    config = load_config(flags, config_file, needs_symbols=True)
-    asked = parse_range(from_, to)
+    faults: list[str] = []
+    asked = parse_range(from_, to, faults)
+    config = load_config(flags, config_file, needs_symbols=True, known_faults=faults)
     logs.configure("human" if sys.stderr.isatty() else "json", "WARNING", process=command)
     result, simulated = trio.run(_pass, command, config, asked, repair)
     if as_json:
@@ -50,13 +50,16 @@ def run_one_pass(
         print_result(result, repaired=repair, simulated=simulated)
     if result.unresolved or result.errors:
         leave(UNRESOLVED)
+    if unknown := sum(not row.expected for row in result.series):
+        # Nothing is known of them: that is not complete.
+        leave(UNRESOLVED, f"{unknown} of {len(result.series)} series have no closed slot that the cache keeps in reach")
 
 
 async def _pass(
     command: str, config: ReconciliationConfig, asked: Interval | None, repair: bool
 ) -> tuple[ReconciliationResult, bool]:
     async with AsyncExitStack() as stack:
-        cache = await stack.enter_async_context(open_cache(config, command))
+        cache = await stack.enter_async_context(open_cache(config, command, writes=repair))
         parts = await stack.enter_async_context(open_parts(config, cache.url, owns_server=cache.owns_server))
         source = None
         if repair:
@@ -71,22 +74,15 @@ async def _pass(
         return result, cache.simulated
 
 
-def parse_range(from_: str | None, to: str | None) -> Interval | None:
-    """Return the range between two ISO 8601 times; None where neither is given.
-
-    Raises:
-        ConfigError: With each fault of the two.
-    """
+def parse_range(from_: str | None, to: str | None, faults: list[str]) -> Interval | None:
+    """Return the range between two ISO 8601 times; None where neither is given, or after adding to `faults`."""
     if from_ is None and to is None:
         return None
-    faults: list[str] = []
     start = parse_instant("--from", from_, faults)
     stop = parse_instant("--to", to, faults)
     if not faults and start >= stop:
         faults.append(f"--to {to}: lies not after --from {from_}; allowed: a later time")
-    if faults:
-        raise ConfigError(faults)
-    return Interval(start, stop)
+    return None if faults else Interval(start, stop)
 
 
 def parse_instant(flag: str, text: str | None, faults: list[str]) -> int:

@@ -30,7 +30,7 @@ def reconcile(
       reconciler-engine reconcile --symbols BTC-USD,ETH-USD
       reconciler-engine reconcile --symbols BTC-USD --timeframes 5m --from 2025-09-16 --to 2025-11-01 --max-candles 0
 
-    Without a range the full window is examined. Exit code 3: slots are missing still.
+    Without a range the full window is examined. Exit code 3: slots are missing still, or could not be examined.
     """
     from reconciler_engine.cli.one_pass import run_one_pass
 

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 
+_YEAR_10000 = 253_402_300_800_000
+
 
 def print_result(result: ReconciliationResult, *, repaired: bool, simulated: bool) -> None:
     """Print a pass: series with something to say, then the totals."""
@@ -37,7 +39,9 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def iso(instant: int) -> str:
-    """Return an instant (ms UTC) as `2026-01-31T13:00Z`."""
+    """Return an instant (ms UTC) as `2026-01-31T13:00Z`; beyond the year 9999, which no calendar writes, in ms."""
+    if instant >= _YEAR_10000:
+        return f"{instant}ms"
     return datetime.fromtimestamp(instant / 1_000, UTC).strftime("%Y-%m-%dT%H:%MZ")
 
 

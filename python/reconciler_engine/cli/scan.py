@@ -23,7 +23,7 @@ def scan(
       reconciler-engine scan --symbols BTC-USD,ETH-USD --timeframes 1m,5m
       reconciler-engine scan --symbols BTC-USD --from 2026-01-01 --to 2026-01-02 --json
 
-    Exit code 3: slots are missing.
+    Exit code 3: slots are missing, or could not be examined.
     """
     from reconciler_engine.cli.one_pass import run_one_pass
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from reconciler_engine.cli.options import SETTINGS
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.errors import ConfigError
+from reconciler_engine.store.address import Address
 
 CONFIG_VARIABLE = "RECONCILER_CONFIG"
 _FILE_LIMIT = 1024 * 1024
-_SECRET_PREFIXES = ("RECONCILER_", "COINBASE_")
+_PREFIX = "RECONCILER_"
+_SECRET_PREFIXES = (_PREFIX, "COINBASE_")
 _SWITCHES = frozenset({"RECONCILER_PURE_PYTHON", "RECONCILER_TEST_DATA", CONFIG_VARIABLE})
 
 
@@ -34,6 +37,8 @@ def load_config(
     *,
     overrides: Mapping[str, Any] | None = None,
     needs_symbols: bool = False,
+    known_faults: Iterable[str] = (),
+    refused: Iterable[str] = (),
 ) -> ReconciliationConfig:
     """Return the checked configuration.
 
@@ -42,17 +47,27 @@ def load_config(
         config_file: Path of a TOML file with settings at its top level, or None.
         overrides: Defaults of this command that give way to everything the user set.
         needs_symbols: Whether an empty list of symbols is a fault.
+        known_faults: What is wrong with the command's other options, to be named together with the settings' faults.
+        refused: Settings that do not go with `--simulate`, each a fault if it is set anywhere.
 
     Raises:
         ConfigError: With every fault found, over all sources.
     """
-    faults: list[str] = []
+    faults = list(known_faults)
     sources = gather(flags, config_file, os.environ, faults)
+    faults += [
+        f"{name} (from {sources.origins[name]}) does not go with --simulate: invented candles stay in a server and a "
+        f"data directory of their own; allowed: no {name}"
+        for name in refused
+        if name in sources.values
+    ]
     values = {**(overrides or {}), **sources.values}
     try:
         config = ReconciliationConfig.check(values, sources.origins, needs_symbols=needs_symbols)
     except ConfigError as error:
         raise ConfigError([*faults, *error.faults]) from None
+    if config.redis_url is not None:
+        faults += _address_faults(config.redis_url, sources.origins["redis_url"])
     if faults:
         raise ConfigError(faults)
     return config
@@ -75,14 +90,14 @@ def gather(
             origins[setting.name] = setting.variable
     known = {setting.variable for setting in SETTINGS.values()} | _SWITCHES
     faults.extend(
-        f"{name}: unknown setting in the environment; allowed: {', '.join(sorted(known))}"
+        f"{name}: unknown setting in the environment; {_near(name, sorted(known))}"
         for name in sorted(environment)
-        if name.startswith("RECONCILER_") and name not in known
+        if name.startswith(_PREFIX) and name not in known
     )
     for name, value in flags.items():
         values[name] = value
         origins[name] = SETTINGS[name].flag
-    if urlsplit(flags.get("redis_url", "")).password:
+    if _shows_password(flags.get("redis_url", "")):
         faults.append(
             "redis_url (from --redis-url): a password on a command line is visible to every user of the machine; "
             "allowed: the same URL in RECONCILER_REDIS_URL or in the settings file"
@@ -102,13 +117,45 @@ def default_data_dir(*, simulated: bool) -> Path:
     return Path(base) / ("reconciler-engine-simulated" if simulated else "reconciler-engine")
 
 
+def _shows_password(url: str) -> bool:
+    """Whether a URL holds a password, or may hold one: what cannot be read is refused elsewhere, unrepeated."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.password) or any(name.endswith("password") for name, _ in parse_qsl(parts.query))
+    except ValueError:
+        return False
+
+
+def _address_faults(url: str, origin: str) -> list[str]:
+    """What is wrong with a Redis URL beyond its scheme; certificates are read here, not at the first connection."""
+    try:
+        address = Address.parse(url)
+        if address.tls is not None:
+            address.tls.context()
+    except ValueError as error:
+        return [f"redis_url <hidden> (from {origin}): {str(error).removeprefix('redis_url: ')}"]
+    return []
+
+
+def _near(name: str, known: list[str]) -> str:
+    """Say which variable was meant; what they all begin with makes no two of them alike."""
+    names = {one.removeprefix(_PREFIX): one for one in known}
+    near = difflib.get_close_matches(name.removeprefix(_PREFIX), names, n=1)
+    return f"did you mean {names[near[0]]}?" if near else f"allowed: {', '.join(known)}"
+
+
 def _read_file(path: str, faults: list[str]) -> dict[str, Any]:
     try:
         with Path(path).open("rb") as file:
-            text = file.read(_FILE_LIMIT)
+            text = file.read(_FILE_LIMIT + 1)
+        if len(text) > _FILE_LIMIT:
+            # What lies beyond would be lost without a word.
+            faults.append(f"config {path}: is larger than allowed: at most {_FILE_LIMIT} bytes")
+            return {}
         return tomllib.loads(text.decode("utf-8"))
     except OSError as error:
         faults.append(f"config {path}: cannot be read: {error.strerror}")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        faults.append(f"config {path}: no TOML: {error}")
+    except (ValueError, RecursionError) as error:
+        # Beside TOMLDecodeError: bytes that are no UTF-8, integers of thousands of digits, endless nesting.
+        faults.append(f"config {path}: no TOML: {str(error)[:200]}")
     return {}

@@ -11,9 +11,9 @@ from typing import Any
 
 import trio
 
+from reconciler_engine.cli.connection import mark
 from reconciler_engine.cli.settings import child_environment, default_data_dir, load_config
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.errors import ConfigError
 from reconciler_engine.observe import logs
 from reconciler_engine.store.data_directory import DataDirectory
 from reconciler_engine.supervisor.embedded import embedded_server, plan_record
@@ -42,16 +42,14 @@ def run_start(flags: dict[str, str], config_file: str | None, *, simulate: bool,
         RoleFailed: A part of the tree was given up.
         StoreUnavailable: Redis is not there at the start.
     """
-    config = load_config(flags, config_file, overrides=_SIMULATION if simulate else None, needs_symbols=True)
-    faults = [] if log_level in _LEVELS else [f"--log-level {log_level!r}: allowed: {', '.join(_LEVELS)}"]
-    if simulate:
-        faults += [
-            f"{name} does not go with --simulate: invented candles stay in a server and a data directory of their own"
-            for name in ("redis_url", "base_url")
-            if name in config.model_fields_set
-        ]
-    if faults:
-        raise ConfigError(faults)
+    config = load_config(
+        flags,
+        config_file,
+        overrides=_SIMULATION if simulate else None,
+        needs_symbols=True,
+        known_faults=[] if log_level in _LEVELS else [f"--log-level {log_level!r}: allowed: {', '.join(_LEVELS)}"],
+        refused=("redis_url", "base_url") if simulate else (),
+    )
     style: logs.Style = "json" if as_json or not sys.stderr.isatty() else "human"
     logs.configure(style, log_level, process="supervisor", simulated=simulate)
     maker = ChildMaker(child_environment(), style, log_level, simulated=simulate)
@@ -66,6 +64,7 @@ async def _run(config: ReconciliationConfig, maker: ChildMaker) -> None:
         stack.enter_context(directory.lock(_COMMAND))
         redis_url = config.redis_url
         if redis_url is None:
+            mark(directory, simulated=maker.simulated)
             record = plan_record(directory, os.getpid(), _COMMAND, simulated=maker.simulated)
             redis_url = await stack.enter_async_context(embedded_server(directory, record, maker.environment))
         plan = TreePlan(config, redis_url, owns_server=config.redis_url is None, children=maker)

@@ -8,7 +8,7 @@ from random import Random
 import trio
 
 from reconciler_engine.coinbase.client import CoinbaseClient
-from reconciler_engine.engine.messages import PageOutcome, PageTask, gaps_of, runs_of
+from reconciler_engine.engine.messages import PageOutcome, PageTask, gaps_of, page_outcome
 from reconciler_engine.engine.scan import scan
 from reconciler_engine.errors import PermitRefused, RateLimited, SourceError, StoreError, StoreUnavailable
 from reconciler_engine.limiting.shared import Permit, TokenBucket
@@ -131,27 +131,6 @@ class Backfill:
         held = {*merged.inserted, *merged.present, *merged.differing}
         unresolved = _runs(sorted(asked - held), step)
         return page_outcome(task, unresolved, requests=requests, mismatched=len(merged.differing), error=error)
-
-
-def page_outcome(
-    task: PageTask,
-    unresolved: tuple[Gap, ...],
-    *,
-    requests: int = 0,
-    mismatched: int = 0,
-    error: str | None = None,
-) -> PageOutcome:
-    """Return a page's outcome: all its missing slots are filled but those `unresolved`."""
-    return PageOutcome(
-        id=task.id,
-        symbol=task.span.symbol,
-        timeframe=task.span.timeframe,
-        filled=sum(count for _, count in task.gaps) - sum(gap.count for gap in unresolved),
-        unresolved=runs_of(unresolved),
-        mismatched=mismatched,
-        requests=requests,
-        error=error,
-    )
 
 
 def _runs(open_times: list[int], step: int) -> tuple[Gap, ...]:

@@ -6,20 +6,26 @@ What comes out of Redis is checked like any other input: a body that is no task 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from itertools import pairwise
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.market.series import Series
+from reconciler_engine.market.series import Series, check_symbol
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.store.candles import Retention
 
 _Instant = Annotated[int, Field(ge=0, le=2**53)]
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 _Run = tuple[_Instant, Annotated[int, Field(ge=1, le=2**53)]]
 """A gap on the wire: first missing open time (ms) and number of slots."""
+
+
+_Symbol = Annotated[str, AfterValidator(check_symbol)]
+"""A product id: it becomes part of keys and URLs."""
 
 
 class _Message(BaseModel):
@@ -29,10 +35,16 @@ class _Message(BaseModel):
 class Span(_Message):
     """A series and the interval of it that is meant."""
 
-    symbol: str
+    symbol: _Symbol
     timeframe: Timeframe
     start: _Instant
     stop: _Instant
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.stop < self.start:
+            raise ValueError(f"stop {self.stop} lies before start {self.start}")
+        return self
 
     @classmethod
     def of(cls, series: Series, interval: Interval) -> Span:
@@ -82,15 +94,33 @@ class PageTask(_Message):
     run: str
     id: str
     span: Span
-    gaps: tuple[_Run, ...]
+    gaps: Annotated[tuple[_Run, ...], Field(min_length=1)]
     keeping: Keeping
+
+    @model_validator(mode="after")
+    def _check_page(self) -> Self:
+        step = self.span.timeframe.step_ms
+        runs = [Interval(start, start + count * step) for start, count in self.gaps]
+        if (
+            self.span.stop - self.span.start > PAGE_SLOTS * step
+            or runs[0].start < self.span.start
+            or runs[-1].stop > self.span.stop
+            or any(run.start % step for run in runs)
+            or any(later.start < earlier.stop for earlier, later in pairwise(runs))
+        ):
+            raise ValueError("the gaps are no ascending runs on the grid of one page")
+        return self
 
 
 class SpanFinding(_Message):
-    """What is noteworthy about a scanned span; a span without a finding is complete."""
+    """What is noteworthy about a scanned span; a span without a finding is complete.
 
-    symbol: str
+    `unread` says that nothing is known about it, for the reason in `error`.
+    """
+
+    symbol: _Symbol
     timeframe: Timeframe
+    unread: bool = False
     gaps: tuple[_Run, ...] = ()
     duplicates: _Count = 0
     malformed: _Count = 0
@@ -105,19 +135,29 @@ class ScanOutcome(_Message):
     findings: tuple[SpanFinding, ...] = ()
     error: str | None = None
 
+    @property
+    def series(self) -> frozenset[Series]:
+        """The series it has findings about."""
+        return frozenset(Series(finding.symbol, finding.timeframe) for finding in self.findings)
+
 
 class PageOutcome(_Message):
     """What became of a page. `unresolved` are the slots that are missing still."""
 
     kind: Literal["page"] = "page"
     id: str
-    symbol: str
+    symbol: _Symbol
     timeframe: Timeframe
     filled: _Count = 0
     unresolved: tuple[_Run, ...] = ()
     mismatched: _Count = 0
     requests: _Count = 0
     error: str | None = None
+
+    @property
+    def series(self) -> Series:
+        """The series meant."""
+        return Series(self.symbol, self.timeframe)
 
 
 Task = Annotated[ScanTask | PageTask, Field(discriminator="kind")]
@@ -135,3 +175,24 @@ def runs_of(gaps: Iterable[Gap]) -> tuple[tuple[int, int], ...]:
 def gaps_of(runs: tuple[tuple[int, int], ...], step: int) -> tuple[Gap, ...]:
     """Read gaps from a message."""
     return tuple(Gap(start, start + (count - 1) * step, count) for start, count in runs)
+
+
+def page_outcome(
+    task: PageTask,
+    unresolved: tuple[Gap, ...],
+    *,
+    requests: int = 0,
+    mismatched: int = 0,
+    error: str | None = None,
+) -> PageOutcome:
+    """Return a page's outcome: all its missing slots are filled but those `unresolved`."""
+    return PageOutcome(
+        id=task.id,
+        symbol=task.span.symbol,
+        timeframe=task.span.timeframe,
+        filled=sum(count for _, count in task.gaps) - sum(gap.count for gap in unresolved),
+        unresolved=runs_of(unresolved),
+        mismatched=mismatched,
+        requests=requests,
+        error=error,
+    )

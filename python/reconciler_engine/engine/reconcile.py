@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import trio
+from pydantic import ValidationError
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.clock import SharedClock
-from reconciler_engine.engine.messages import Keeping, PageOutcome, PageTask, ScanOutcome, ScanTask, Span, outcome_of
+from reconciler_engine.engine.messages import (
+    Keeping,
+    PageOutcome,
+    PageTask,
+    ScanOutcome,
+    ScanTask,
+    Span,
+    gaps_of,
+    outcome_of,
+    page_outcome,
+    runs_of,
+)
 from reconciler_engine.engine.scan import CONFIRM_MS
 from reconciler_engine.engine.tally import Tally
 from reconciler_engine.market.interval import Interval
@@ -21,6 +34,8 @@ from reconciler_engine.store.candles import PIPELINE_MEMBERS, Retention
 from reconciler_engine.store.tasks import Lane, TaskQueue
 
 _CLOSE_TIMEOUT_S = 2.0
+_LOST = "the outcome of its task was lost; nothing is known until the next pass"
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,31 +120,44 @@ class Reconciler:
                 for task_id, shard in tasks.items()
             ],
         )
-        for body in await self._queue.outcomes(run):
-            outcome = outcome_of.validate_json(body)
-            if isinstance(outcome, ScanOutcome):
-                tally.add_scan([series for series, _ in tasks[outcome.id]], outcome)
+        outcomes = await self._outcomes(run)
+        for task_id, shard in tasks.items():
+            outcome = outcomes.get(task_id)
+            scanned = [series for series, _ in shard]
+            if not isinstance(outcome, ScanOutcome) or not outcome.series.issubset(scanned):
+                outcome = ScanOutcome(id=task_id, error=_LOST)
+            tally.add_scan(scanned, outcome)
 
     async def _fetch(self, run: str, tally: Tally, request: PassRequest) -> None:
-        pages = plan_pages(tally)
-        await self._do(
-            run,
-            request.lane,
-            [
-                PageTask(
-                    run=run,
-                    id=f"page-{number}",
-                    span=Span.of(series, page.interval),
-                    gaps=tuple((gap.start, gap.count) for gap in page.gaps),
-                    keeping=self._keeping,
-                )
-                for number, (series, page) in enumerate(pages)
-            ],
-        )
+        tasks = [
+            PageTask(
+                run=run,
+                id=f"page-{number}",
+                span=Span.of(series, page.interval),
+                gaps=runs_of(page.gaps),
+                keeping=self._keeping,
+            )
+            for number, (series, page) in enumerate(plan_pages(tally))
+        ]
+        await self._do(run, request.lane, tasks)
+        outcomes = await self._outcomes(run)
+        for task in tasks:
+            outcome = outcomes.get(task.id)
+            if not isinstance(outcome, PageOutcome) or outcome.series != task.span.series:
+                outcome = page_outcome(task, gaps_of(task.gaps, task.span.timeframe.step_ms), error=_LOST)
+            tally.add_page(outcome)
+
+    async def _outcomes(self, run: str) -> dict[str, ScanOutcome | PageOutcome]:
+        """Return what the workers recorded, by task id. What is no outcome is logged, and its task counts as lost."""
+        outcomes: dict[str, ScanOutcome | PageOutcome] = {}
         for body in await self._queue.outcomes(run):
-            outcome = outcome_of.validate_json(body)
-            if isinstance(outcome, PageOutcome):
-                tally.add_page(outcome)
+            try:
+                outcome = outcome_of.validate_json(body)
+            except ValidationError as error:
+                _logger.error("a record of a run is no outcome", extra={"run": run, "faults": error.error_count()})
+            else:
+                outcomes[outcome.id] = outcome
+        return outcomes
 
     async def _do(self, run: str, lane: Lane, tasks: Sequence[ScanTask | PageTask]) -> None:
         if tasks:

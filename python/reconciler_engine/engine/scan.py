@@ -87,6 +87,10 @@ async def perform_scan(store: CandleStore, task: ScanTask) -> ScanOutcome:
         StoreUnavailable: Redis cannot be reached; duplicates cleaned so far stay clean.
     """
     scans = await scan(store, [(span.series, span.interval) for span in task.spans], confirm_ms=task.confirm_ms)
+    for found in scans:
+        # A server that is loading says so for each command; that is no series' own error.
+        if isinstance(found.error, StoreUnavailable):
+            raise found.error
     findings = []
     for span, found in zip(task.spans, scans, strict=True):
         if found.is_clean:
@@ -103,6 +107,7 @@ async def perform_scan(store: CandleStore, task: ScanTask) -> ScanOutcome:
             SpanFinding(
                 symbol=span.symbol,
                 timeframe=span.timeframe,
+                unread=found.error is not None,
                 gaps=runs_of(found.gaps),
                 duplicates=len(found.duplicates),
                 malformed=len(found.malformed),

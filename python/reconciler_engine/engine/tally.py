@@ -24,6 +24,7 @@ class _Row:
     """What is known of one series so far. `left` is None until a page of it has come back."""
 
     window: Interval
+    examined: bool = False
     gaps: tuple[Gap, ...] = ()
     left: list[Gap] | None = None
     duplicates: int = 0
@@ -59,11 +60,17 @@ class Tally:
         self._rows = {series: _Row(window) for series, window in windows}
 
     def add_scan(self, scanned: Sequence[Series], outcome: ScanOutcome) -> None:
-        """Count what a scan of these series found; a series without a finding is complete."""
+        """Count what a scan of these series found; a series without a finding is complete.
+
+        A scan that failed, and a span that could not be read, leave their series unexamined.
+        """
         for series in scanned:
-            self._rows[series].note(outcome.error)
+            row = self._rows[series]
+            row.examined = outcome.error is None
+            row.note(outcome.error)
         for finding in outcome.findings:
             row = self._rows[Series(finding.symbol, finding.timeframe)]
+            row.examined = not finding.unread
             row.gaps = gaps_of(finding.gaps, finding.timeframe.step_ms)
             row.duplicates = finding.duplicates
             row.malformed = finding.malformed
@@ -108,7 +115,7 @@ def _series_result(series: Series, row: _Row) -> SeriesResult:
         timeframe=series.timeframe.value,
         start=row.window.start,
         stop=row.window.stop,
-        expected=len(row.window.grid(series.timeframe.step_ms)),
+        expected=len(row.window.grid(series.timeframe.step_ms)) if row.examined else 0,
         missing=sum(gap.count for gap in row.gaps),
         gaps=len(row.gaps),
         filled=row.filled,

@@ -9,8 +9,16 @@ from typing import Any, TypeVar
 import trio
 from pydantic import ValidationError
 
-from reconciler_engine.engine.backfill import Backfill, page_outcome
-from reconciler_engine.engine.messages import PageOutcome, PageTask, ScanOutcome, ScanTask, gaps_of, task_of
+from reconciler_engine.engine.backfill import Backfill
+from reconciler_engine.engine.messages import (
+    PageOutcome,
+    PageTask,
+    ScanOutcome,
+    ScanTask,
+    gaps_of,
+    page_outcome,
+    task_of,
+)
 from reconciler_engine.engine.scan import perform_scan
 from reconciler_engine.errors import StoreError, StoreUnavailable
 from reconciler_engine.limiting.shared import Permit

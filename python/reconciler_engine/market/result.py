@@ -14,7 +14,7 @@ class SeriesResult:
         timeframe: Name of the timeframe, such as `5m`.
         start: First instant examined (ms UTC).
         stop: First instant after the examined window (ms UTC).
-        expected: Closed slots in the window.
+        expected: Closed slots examined; 0 where nothing is known of the series, which is then never complete.
         missing: Slots without a candle when the window was read.
         gaps: Maximal runs of those slots.
         filled: Slots that hold a candle now and did not before.

@@ -1,0 +1,136 @@
+"""`load` as a user runs it: all or nothing, and never a candle overwritten."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import redis as redis_py
+
+MINUTE = 60_000
+HEADER = "start_ms,open,high,low,close,volume\n"
+KEY = "candles:1:1:BTC-USD:1m"
+
+
+@pytest.fixture
+def write_file(tmp_path):
+    def write(name, minutes, tail=""):
+        path = tmp_path / name
+        rows = "".join(f"{minute * MINUTE},1,2,0.5,1.5,3\n" for minute in minutes)
+        path.write_text(HEADER + rows + tail)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def load(run_inside, redis_url):
+    """Run `load` against the real server."""
+
+    def run(*arguments):
+        return run_inside("load", *arguments, "--redis-url", redis_url, "--json")
+
+    return run
+
+
+@pytest.fixture
+def server(redis_url):
+    with redis_py.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def counts(line):
+    return {name: line[name] for name in ("rows", "inserted", "present", "differing", "refused", "skipped")}
+
+
+def test_a_file_is_loaded_once(load, write_file, server):
+    path = write_file("BTC-USD_1m.csv", [*range(500), 499])
+    done = load(path, "--max-candles", 500, "--ttl", 1_000)
+    assert (done.code, done.err) == (0, "")
+    assert counts(done.json) == {
+        "rows": 501, "inserted": 500, "present": 0, "differing": 0, "refused": 0, "skipped": 0,
+    }  # fmt: skip
+    assert done.json["duplicates"] == 1
+    assert (server.zcard(KEY), server.keys("recon:*")) == (500, [])
+    assert 0 < server.ttl(KEY) <= 1_000
+    again = load(path)
+    assert (again.code, again.json["inserted"], again.json["present"]) == (0, 0, 500)
+    assert server.zcard(KEY) == 500
+
+
+def test_a_candle_that_is_there_stays(load, write_file, server):
+    held = json.dumps(
+        {
+            "timestamp": 0,
+            "open": 9,
+            "high": 9,
+            "low": 9,
+            "close": 9,
+            "volume": 9,
+            "symbol": "BTC-USD",
+            "timeframe": "1m",
+        }
+    )
+    server.zadd(KEY, {held: 0})
+    done = load(write_file("BTC-USD_1m.csv", [0, 1]))
+    assert (done.code, done.json["inserted"], done.json["differing"]) == (0, 1, 1)
+    assert server.zrangebyscore(KEY, 0, 0) == [held.encode()]
+    assert server.ttl(KEY) == -1
+
+
+@pytest.mark.parametrize("tail", ["120000,1,2,0.5,x,3\n", "120001,1,2,0.5,1,3\n"], ids=["value", "off grid"])
+def test_a_bad_row_keeps_its_file_out(load, write_file, server, tail):
+    path = write_file("BTC-USD_1m.csv", [0, 1], tail)
+    done = load(path)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"reconciler-engine: {path}: line 4: {'close' if 'x' in tail else 'start_ms'} '")
+    assert server.keys() == []
+    done = load(path, "--skip-bad")
+    assert (done.code, counts(done.json)["inserted"], done.json["skipped"]) == (0, 2, 1)
+    assert server.zcard(KEY) == 2
+
+
+def test_a_bad_second_file_keeps_the_first_out(load, write_file, server):
+    good = write_file("BTC-USD_1m.csv", [0, 1])
+    done = load(good, write_file("ETH-USD_1m.csv", [0], "foo\n"))
+    assert (done.code, done.out, server.keys()) == (1, "", [])
+    assert "ETH-USD_1m.csv: line 3: row 'foo'" in done.err
+
+
+def test_the_bad_rows_of_every_file_are_named(load, write_file, server, tmp_path):
+    done = load(
+        write_file("BTC-USD_1m.csv", [0], "foo\n"), write_file("ETH-USD_1m.csv", [0], "bar\n"), tmp_path / "X-Y_1m.csv"
+    )
+    assert (done.code, server.keys()) == (1, [])
+    assert "BTC-USD_1m.csv: line 3: row 'foo'" in done.err
+    assert "ETH-USD_1m.csv: line 3: row 'bar'" in done.err
+    assert "X-Y_1m.csv: cannot be read: No such file" in done.err
+
+
+def test_more_than_the_cache_keeps_is_refused_with_the_arithmetic(load, write_file, server):
+    files = write_file("BTC-USD_1m_a.csv", range(300)), write_file("BTC-USD_1m_b.csv", range(299, 501))
+    done = load(*files, "--max-candles", 500)
+    assert (done.code, done.out, server.keys()) == (78, "", [])
+    assert "BTC-USD:1m: 501 candles, but max_candles 500 keeps the newest 500; allowed: a shorter file" in done.err
+    assert [line["inserted"] for line in load(*files, "--max-candles", 0).json_lines] == [300, 201]
+
+
+def test_what_newer_candles_push_out_is_told_and_no_success(load, write_file):
+    assert load(write_file("BTC-USD_1m_new.csv", range(1_000, 1_500)), "--max-candles", 500).code == 0
+    done = load(write_file("BTC-USD_1m_old.csv", range(10)), "--max-candles", 500)
+    assert (done.code, done.json["refused"], done.json["inserted"]) == (3, 10, 0)
+    assert "10 candles not loaded: the cache keeps the newest max_candles 500 of a series" in done.err
+
+
+def test_a_name_without_a_series_and_a_bad_setting_are_faults(load, write_file):
+    assert load(write_file("dump.csv", [0])).code == 78
+    done = load(write_file("BTC-USD_1m.csv", [0]), "--max-candles", "many")
+    assert done.code == 78
+    assert "max_candles 'many' (from --max-candles): allowed: members the cache keeps a series" in done.err
+
+
+def test_a_terminal_gets_a_sentence(run_inside, redis_url, write_file):
+    done = run_inside("load", write_file("BTC-USD_1m.csv", [0, 1]), "--redis-url", redis_url)
+    assert done.out == (
+        "BTC-USD_1m.csv: 2 candles loaded as BTC-USD:1m, 0 there already, 0 kept as they were, 0 bad rows skipped\n"
+    )

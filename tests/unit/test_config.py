@@ -1,0 +1,239 @@
+"""The settings' model: every fault at once, each with field, value, origin and what is allowed."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
+from reconciler_engine.errors import ConfigError
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
+
+ORIGIN = "reconciler.toml"
+COUNTS = (
+    "workers",
+    "max_candles",
+    "ttl",
+    "batch_size",
+    "batch_delay_ms",
+    "quick_scan_window_ms",
+    "full_reconcile_window_ms",
+    "user_id",
+    "exchange_id",
+    "grace_ms",
+)
+NO_ZERO = ("workers", "batch_size", "batch_delay_ms", "quick_scan_window_ms", "full_reconcile_window_ms")
+
+
+def faults_of(**settings: object) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        ReconciliationConfig.check(settings, dict.fromkeys(settings, ORIGIN))
+    return caught.value.faults
+
+
+def fault_of(**settings: object) -> str:
+    (fault,) = faults_of(**settings)
+    return fault
+
+
+@pytest.mark.parametrize("field", COUNTS)
+@pytest.mark.parametrize(
+    "value",
+    [-1, "-1", 0.5, math.nan, math.inf, "nan", "inf", True, "true", "", " ", "1e3", "0x10", "٣", 10**30, None, [1], {}],
+    ids=repr,
+)
+def test_what_is_no_count_is_refused(field, value):
+    fault = fault_of(**{field: value})
+    assert fault.startswith(f"{field} {value!r} (from {ORIGIN}): allowed: ")
+    assert any(map(str.isdigit, fault.partition("allowed: ")[2]))
+
+
+@pytest.mark.parametrize("field", NO_ZERO)
+def test_zero_is_refused_where_it_has_no_meaning(field):
+    assert fault_of(**{field: 0}).startswith(f"{field} 0 (from {ORIGIN}): allowed: ")
+
+
+@pytest.mark.parametrize("field", [field for field in COUNTS if field not in NO_ZERO])
+def test_zero_is_taken_where_it_has_one(field):
+    assert getattr(ReconciliationConfig.check({field: 0}), field) == 0
+
+
+def test_a_value_without_end_is_not_repeated_to_its_end():
+    fault = fault_of(workers="9" * 5_000)
+    assert "(5002 characters)" in fault
+    assert len(fault) < 400
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../etc", "BTC", "btc-usd", "BTC_USD", "BTC-USD\n", "BTC-٣", "BTC-USD/../x", "-USD", "BTC-", "A-B-C-D-E", ""],
+)
+def test_what_is_no_product_id_is_refused(name):
+    fault = fault_of(symbols=["ETH-USD", name])
+    assert fault.startswith(f"symbols ['ETH-USD', {name!r}] (from {ORIGIN}): allowed: one product id or more")
+    assert f"symbol {name!r} is no product id" in fault
+    assert "'ETH-USD' is no" not in fault
+
+
+def test_every_wrong_name_of_a_list_is_named():
+    fault = fault_of(symbols="btc-usd,ETH-USD,../x,btc-usd")
+    assert fault.count("'btc-usd' is no product id") == 1
+    assert "'../x' is no product id" in fault
+    fault = fault_of(timeframes="1m,3m,5m,1M")
+    assert "timeframe '3m' is not supported; allowed: 1m, 5m, 15m, 30m, 1h, 2h, 4h, 6h, 1d" in fault
+    assert "timeframe '1M' is not supported" in fault
+    assert "'5m' is not" not in fault
+
+
+@pytest.mark.parametrize("value", [1, None, [1], {"BTC-USD": 1}, [["BTC-USD"]]], ids=repr)
+def test_what_is_no_list_of_names_is_refused(value):
+    assert fault_of(symbols=value).startswith(f"symbols {value!r} (from {ORIGIN}): allowed: one product id or more")
+
+
+@pytest.mark.parametrize("value", ["", [], " , "], ids=repr)
+def test_empty_symbols_are_a_fault_where_some_are_needed(value):
+    settings = {"symbols": value}
+    assert ReconciliationConfig.check(settings).symbols == ()
+    with pytest.raises(ConfigError, match=r"^symbols is empty \(from --symbols\): allowed: one product id or more"):
+        ReconciliationConfig.check(settings, {"symbols": "--symbols"}, needs_symbols=True)
+    with pytest.raises(ConfigError, match=r"^symbols is empty: allowed"):
+        ReconciliationConfig.check({}, needs_symbols=True)
+
+
+def test_empty_timeframes_are_always_a_fault():
+    assert fault_of(timeframes="").startswith(f"timeframes '' (from {ORIGIN}): allowed: one or more of 1m")
+
+
+@pytest.mark.parametrize("field", ["gap_scan_cron", "full_reconcile_cron"])
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "has 0 fields"),
+        ("every minute", "has 2 fields"),
+        ("60 * * * *", "'60'"),
+        ("* * * * * * *", "has 7 fields"),
+        ("0 0 30 2 *", "never fires"),
+        ("0 0 31 4,6 *", "never fires"),
+        ("*/0 * * * *", "'0'"),
+    ],
+)
+def test_a_cron_expression_that_cannot_fire_is_refused(field, text, why):
+    fault = fault_of(**{field: text})
+    assert fault.startswith(f"{field} {text!r} (from {ORIGIN}): allowed: a cron expression of five or six fields")
+    assert why in fault
+
+
+@pytest.mark.parametrize("value", ["", "a\0b"], ids=repr)
+def test_a_data_dir_that_names_no_folder_is_refused(value):
+    assert fault_of(data_dir=value).startswith(f"data_dir {value!r} (from {ORIGIN}): allowed: folder")
+
+
+def test_an_unknown_setting_is_named_with_its_neighbour_or_all_that_exist():
+    assert fault_of(symbls="BTC-USD") == f"symbls (from {ORIGIN}): unknown setting; did you mean symbols?"
+    fault = fault_of(settings={"workers": 2})
+    assert fault.startswith(f"settings (from {ORIGIN}): unknown setting; allowed: redis_url, base_url, symbols")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://user:canary@host",
+        "redis://[canary",
+        {"password": "canary"},
+        7,
+        "",
+        "canary",
+    ],
+    ids=repr,
+)
+def test_a_redis_url_is_never_repeated(value):
+    fault = fault_of(redis_url=value)
+    assert fault.startswith(f"redis_url <hidden> (from {ORIGIN}): allowed: redis://, rediss:// or unix:// URL")
+    assert "canary" not in fault
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:canary@host",
+        "https://canary@host",
+        "https://user:can/canary@host",
+        "https:/user:canary@host",
+        "https://host/?key=canary",
+        "https://host/#canary",
+    ],
+)
+def test_a_base_url_that_may_hold_a_secret_is_not_repeated(url):
+    fault = fault_of(base_url=url)
+    assert fault.startswith(f"base_url <hidden> (from {ORIGIN}): allowed: https:// or http:// URL")
+    assert "canary" not in fault
+
+
+@pytest.mark.parametrize("url", ["ftp://host", "https://host/path", "https://host:99999", "host", "https://"])
+def test_a_base_url_of_another_form_is_refused(url):
+    assert fault_of(base_url=url).startswith(f"base_url {url!r} (from {ORIGIN}): allowed: https:// or http:// URL")
+
+
+def test_a_window_past_retention_is_refused_with_the_arithmetic_and_its_origin():
+    assert fault_of(full_reconcile_window_ms=86_400_000, timeframes="1m,1h") == (
+        f"full_reconcile_window_ms (from {ORIGIN}) 86400000: 1m needs max(86400000 / 60000, 3) = 1440 closed candles, "
+        "but max_candles 1000 keeps 998 beside the forming and the settling one; "
+        "allowed: at most 59880000, or a larger max_candles, or 0 for unlimited"
+    )
+    assert ReconciliationConfig.check({"full_reconcile_window_ms": 86_400_000, "max_candles": 0}).max_candles == 0
+
+
+def test_a_cache_that_cannot_hold_three_bars_is_refused():
+    assert len(faults_of(max_candles=4, timeframes="1d")) == 2
+    assert ReconciliationConfig.check({"max_candles": 5, "timeframes": "1d"}).max_candles == 5
+
+
+def test_every_fault_is_named_at_once():
+    faults = faults_of(
+        workers=0,
+        symbols="../x",
+        gap_scan_cron="0 0 30 2 *",
+        full_reconcile_window_ms=86_400_000,
+        timeframes=["1m"],
+        base_url="ftp://x",
+        redis_url="http://canary",
+        tll=5,
+        ttl=math.nan,
+    )
+    assert sorted(fault.split()[0] for fault in faults) == [
+        "base_url", "full_reconcile_window_ms", "gap_scan_cron", "redis_url", "symbols", "tll", "ttl", "workers",
+    ]  # fmt: skip
+
+
+def test_faults_do_not_hide_a_window_that_is_no_number_itself():
+    faults = faults_of(quick_scan_window_ms="soon", full_reconcile_window_ms=86_400_000, timeframes=["1m"])
+    assert [fault.split()[0] for fault in faults] == ["quick_scan_window_ms", "full_reconcile_window_ms"]
+
+
+def test_texts_of_flags_and_variables_are_read():
+    config = ReconciliationConfig.check(
+        {"symbols": " BTC-USD , ETH-USD,BTC-USD", "timeframes": "5m,1m,5m", "workers": " 3 ", "data_dir": "/srv/x"}
+    )
+    assert config.workers == 3
+    assert str(config.data_dir) == "/srv/x"
+    assert config.series() == [
+        Series(symbol, timeframe)
+        for symbol in ("BTC-USD", "ETH-USD")
+        for timeframe in (Timeframe.M5, Timeframe.M1)
+    ]  # fmt: skip
+
+
+def test_defaults_are_the_originals():
+    config = DEFAULT_RECONCILIATION_CONFIG
+    assert (config.user_id, config.exchange_id) == (1, 1)
+    assert (config.quick_scan_window_ms, config.full_reconcile_window_ms) == (1_800_000, 21_600_000)
+    assert (config.batch_size, config.batch_delay_ms) == (5, 1_000)
+    assert ReconciliationConfig.check({}) == config
+
+
+def test_no_text_of_a_configuration_shows_the_redis_url():
+    config = ReconciliationConfig.check({"redis_url": "redis://:canary@host"})
+    assert "canary" not in f"{config!r} {config}"
+    assert config.redis_url == "redis://:canary@host"
