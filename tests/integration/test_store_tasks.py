@@ -32,7 +32,7 @@ async def test_a_task_is_delivered_once_and_finished_once(queue):
     assert not await queue.finish(first, run, "a", '"again"')
     assert await queue.finish(second, run, "b", '"done b"')
     with trio.fail_after(5):
-        await queue.wait_finished(run)
+        await queue.wait_finished(run, Lane.SCAN)
     assert await queue.outcomes(run) == [b'"done a"', b'"done b"']
     assert await queue.outcomes(run) == []
 
@@ -53,7 +53,7 @@ async def test_waiting_ends_with_the_last_task(queue):
         async with trio.open_nursery() as nursery:
 
             async def wait() -> None:
-                await queue.wait_finished(run)
+                await queue.wait_finished(run, Lane.SCAN)
                 ended.append("waiter")
 
             nursery.start_soon(wait)
@@ -99,7 +99,7 @@ async def test_streams_that_vanish_come_back(redis, queue):
     with pytest.raises(RunClosed, match=run):
         await queue.enqueue(run, Lane.SCAN, [("b", "b")])
     with pytest.raises(RunClosed, match=run):
-        await queue.wait_finished(run)
+        await queue.wait_finished(run, Lane.SCAN)
 
 
 async def test_a_closed_run_leaves_nothing_behind(redis, queue):

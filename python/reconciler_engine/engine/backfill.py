@@ -15,6 +15,7 @@ from reconciler_engine.limiting.shared import Permit, TokenBucket
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
 from reconciler_engine.planning.backoff import Backoff, push_back_ms
 from reconciler_engine.store.candles import CandleStore
 
@@ -68,7 +69,7 @@ class Backfill:
         An error that is the series' own, such as a key of another type, ends in the outcome.
 
         Raises:
-            StoreUnavailable: Redis went away; whether a merge took effect is unknown.
+            StoreError: Redis went away or refuses to write; whether a merge took effect is unknown.
         """
         step = task.span.timeframe.step_ms
         asked = Interval(missing[0].start, missing[-1].end + step)
@@ -128,9 +129,25 @@ class Backfill:
                 f"{len(merged.refused)} candles not written: the cache keeps the newest {retention.max_candles} "
                 "members and would have dropped them again"
             )
-        held = {*merged.inserted, *merged.present, *merged.differing}
+        there = sorted({*merged.present, *merged.differing})
+        unread = await self._find_unread(task.span.series, there)
+        if unread:
+            error = f"{len(unread)} slots hold a member that Redis takes for a candle and readers may not"
+        held = {*merged.inserted, *there} - unread
         unresolved = _runs(sorted(asked - held), step)
         return page_outcome(task, unresolved, requests=requests, mismatched=len(merged.differing), error=error)
+
+    async def _find_unread(self, series: Series, open_times: list[int]) -> set[int]:
+        """Return those slots in which the scan sees no candle, though the merge found one.
+
+        Nearly always the feeder wrote it in between. Redis' own JSON parser, however, takes what others do not
+        (`0x10`, bytes that are no UTF-8): such a slot is no more complete than it was.
+        """
+        if not open_times:
+            return set()
+        step = series.timeframe.step_ms
+        scans = await scan(self._store, [(series, Interval(at, at + step)) for at in open_times], confirm_ms=0)
+        return {at for at, found in zip(open_times, scans, strict=True) if found.gaps or found.error}
 
 
 def _runs(open_times: list[int], step: int) -> tuple[Gap, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from random import random
 
 from reconciler_engine.coinbase.client import CoinbaseClient
-from reconciler_engine.errors import SourceError
+from reconciler_engine.errors import PermitRefused, RateLimited, SourceError
 from reconciler_engine.limiting.shared import TokenBucket
+from reconciler_engine.planning.backoff import push_back_ms
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.transport import TrioRedis
 
@@ -38,23 +40,32 @@ class SharedClock:
     async def skew_ms(self) -> int | None:
         """Return the exchange's clock less Redis' (ms), or None where nobody measured it lately."""
         text = await self._client.execute_command("GET", self._skew_key)
-        return None if text is None else int(text)
+        if text is None:
+            return None
+        try:
+            return int(text)
+        except ValueError:
+            _logger.error("the exchange clock's offset in Redis is no number; it is not used")
+            return None
 
     async def measure_when_due(self, source: CoinbaseClient, bucket: TokenBucket) -> None:
         """Measure the exchange's offset if nobody did within the hour; one process of all does it.
 
-        An exchange that does not answer is logged and asked again a minute later; passes use Redis' clock alone
-        until then. The request waits for a permit like any other.
+        An exchange that does not answer, or has sent everybody back for long, is logged and asked again a minute
+        later; passes use Redis' clock alone until then. The request waits for a permit like any other, and a refusal
+        for rate holds for everybody.
         """
         taken = await self._client.execute_command("SET", self._turn_key, "1", "NX", "EX", MEASURE_EVERY_S)
         if not taken:
             return
         await self._client.execute_command("EXPIRE", self._turn_key, _RETRY_S)
-        await bucket.wait_permit()
-        before = await self.redis_now()
         try:
+            await bucket.wait_permit()
+            before = await self.redis_now()
             theirs = await source.fetch_time()
-        except SourceError as error:
+        except (SourceError, PermitRefused) as error:
+            if isinstance(error, RateLimited):
+                await bucket.push_back(push_back_ms(error, 1, random()))
             _logger.warning("the exchange's clock could not be read", extra={"error": str(error)})
             return
         skew = theirs - (before + await self.redis_now()) // 2

@@ -25,6 +25,7 @@ from reconciler_engine.engine.messages import (
 )
 from reconciler_engine.engine.scan import CONFIRM_MS
 from reconciler_engine.engine.tally import Tally
+from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
@@ -86,9 +87,17 @@ class Reconciler:
             if request.repair:
                 await self._fetch(run, tally, request)
         finally:
-            with trio.move_on_after(_CLOSE_TIMEOUT_S, shield=True):
-                await self._queue.close_run(run)
+            await self._close(run)
         return tally.result(duration_ms=round((trio.current_time() - started) * 1_000))
+
+    async def _close(self, run: str) -> None:
+        """Forget the run, whatever ended it; should Redis be away, its record dies by itself."""
+        with trio.move_on_after(_CLOSE_TIMEOUT_S, shield=True):
+            try:
+                await self._queue.close_run(run)
+            except StoreError as error:
+                # Not raised: it would stand in the way of what ended the run, a cancellation for instance.
+                _logger.warning("the record of a run stays until it expires", extra={"run": run, "error": str(error)})
 
     def _window(self, series: Series, look_back: int | Interval, now: int) -> Interval:
         limits = {"max_candles": self._config.max_candles, "grace_ms": self._config.grace_ms}
@@ -162,7 +171,7 @@ class Reconciler:
     async def _do(self, run: str, lane: Lane, tasks: Sequence[ScanTask | PageTask]) -> None:
         if tasks:
             await self._queue.enqueue(run, lane, [(task.id, task.model_dump_json()) for task in tasks])
-            await self._queue.wait_finished(run)
+            await self._queue.wait_finished(run, lane)
 
 
 def plan_pages(tally: Tally) -> list[tuple[Series, Page]]:

@@ -52,7 +52,7 @@ class Worker:
 
         A Redis that goes away is waited for: the tasks in hand are done again from their beginning.
         """
-        await self._queue.create_groups()
+        await self._until_stored(self._queue.create_groups)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_tasks)
             task_status.started()
@@ -124,7 +124,7 @@ class Worker:
             while permit is not None:
                 try:
                     outcome = await backfill.fill(task, missing, permit)
-                except StoreUnavailable as error:
+                except StoreError as error:
                     # Asked for again, with a new permit, once Redis is there to take the answer.
                     _logger.warning("page not stored", extra={"task": task.id, "error": str(error)})
                     missing, permit = await self._until_stored(self._admit, backfill, delivery, task)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from reconciler_engine.errors import RunClosed, StoreError
+from reconciler_engine.store.connection import Command
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.scripts import Script
 from reconciler_engine.store.transport import TrioRedis
@@ -105,10 +106,7 @@ class TaskQueue:
 
     async def redeliver(self, consumer: str) -> int:
         """Hand out again what `consumer`, known to be dead, had taken; forget the consumer. Return how many."""
-        moved = await self._redeliver(consumer, 0)
-        for lane in Lane:
-            await self._client.execute_command("XGROUP DELCONSUMER", self._stream(lane), GROUP, consumer)
-        return moved
+        return await self._redeliver(consumer, 0)
 
     async def redeliver_idle(self) -> int:
         """Hand out again what nobody has touched for `REDELIVER_IDLE_MS`. Return how many."""
@@ -169,20 +167,25 @@ class TaskQueue:
             if await _ENQUEUE.run(self._client, keys=keys, args=[RUN_LIFE_MS, *part]) < 0:
                 raise RunClosed(run_id)
 
-    async def wait_finished(self, run_id: str) -> None:
-        """Wait until every task of the run is finished, keeping its record alive.
+    async def wait_finished(self, run_id: str, lane: Lane) -> None:
+        """Wait until every task of the run, all of them on `lane`, is finished, keeping its record alive.
 
         Raises:
-            RunClosed: The run's record is gone (Redis was emptied, or somebody closed it).
+            RunClosed: The run's record is gone (Redis was emptied, or somebody closed it), or its tasks are.
         """
         wake, unfinished = self._run_key(run_id, ":wake"), self._run_key(run_id, ":unfinished")
+        lives: list[Command] = [("PEXPIRE", self._run_key(run_id, part), RUN_LIFE_MS) for part in _RUN_PARTS]
         while True:
-            alive = await self._client.pipe(
-                [("PEXPIRE", self._run_key(run_id, part), RUN_LIFE_MS) for part in _RUN_PARTS] + [("SCARD", unfinished)]
-            )
-            if alive[0] != 1:
+            # The stream before the set: a task leaves both at once, so one in the set of an empty stream was lost
+            # (a stream removed or evicted) and would be waited for for ever.
+            replies = await self._client.pipe([*lives, ("XLEN", self._stream(lane)), ("SCARD", unfinished)])
+            for reply in replies:
+                if isinstance(reply, StoreError):
+                    raise reply
+            alive, *_, queued, left = replies
+            if alive != 1 or (left and not queued):
                 raise RunClosed(run_id)
-            if alive[-1] == 0:
+            if left == 0:
                 await self._client.execute_command("DEL", wake)
                 return
             await self._client.execute_command("BLPOP", wake, _WAIT_S)
@@ -191,6 +194,8 @@ class TaskQueue:
         """Return the outcomes recorded so far and forget them."""
         key = self._run_key(run_id, ":outcomes")
         found, _ = await self._client.pipe([("LRANGE", key, 0, -1), ("DEL", key)])
+        if isinstance(found, StoreError):
+            raise found
         return list(found)
 
     async def close_run(self, run_id: str) -> None:

@@ -1,4 +1,4 @@
--- Hand out again what a consumer took and did not finish.
+-- Hand out again what a consumer took and did not finish; forget a consumer that is named.
 --
 -- KEYS     stream
 -- ARGV     group, least idle time (ms), consumer ('' = any), most entries
@@ -17,12 +17,17 @@ for _, entry in ipairs(pending) do
         local fields, again = found[1][2], {}
         for i = 1, #fields, 2 do
             again[#again + 1] = fields[i]
-            again[#again + 1] = fields[i] == 'deliveries' and tostring(tonumber(fields[i + 1]) + 1) or fields[i + 1]
+            again[#again + 1] = fields[i] == 'deliveries' and tostring((tonumber(fields[i + 1]) or 1) + 1) or fields[i + 1]
         end
         redis.call('XADD', KEYS[1], '*', unpack(again))
         moved = moved + 1
     end
     redis.call('XACK', KEYS[1], ARGV[1], entry[1])
     redis.call('XDEL', KEYS[1], entry[1])
+end
+-- Only with nothing pending: what it still held would never be handed out again. Here, since a server that has not
+-- noticed yet that the consumer is gone may give it another task between two commands.
+if ARGV[3] ~= '' and #pending < tonumber(ARGV[4]) then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[3])
 end
 return moved
