@@ -1,7 +1,7 @@
 """Draw the picture of the README from recorded numbers.
 
     python -m benches.table_detect_gaps --points 1e7 --json results.json
-    python -m benches.chart_detect_gaps results.json docs/detect-gaps.svg
+    python -m benches.chart_detect_gaps results.json benches/detect_gaps.svg
 
 A bar a workload and contestant, as multiples of the time NumPy takes to add the same values up: the read limit.
 """

@@ -67,6 +67,15 @@ def test_both_find_the_same_gaps(case, container):
 
 
 @given(cases())
+def test_a_kept_promise_changes_nothing(case):
+    timestamps, grid = case
+    promised = array("q", sorted({instant for instant in timestamps if instant in grid}))
+    for detector in (native, pure):
+        trusted = detect_gaps_by(detector, promised, grid, trusted=True)
+        assert trusted == detect_gaps_by(detector, promised, grid, trusted=False)
+
+
+@given(cases())
 def test_gaps_and_candles_partition_the_grid(case):
     timestamps, grid = case
     gaps = detect_gaps_by(native, timestamps, grid, trusted=False)

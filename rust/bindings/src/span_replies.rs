@@ -36,13 +36,14 @@ impl SpanReplies {
     }
 
     #[pyo3(signature = (data, /))]
-    fn feed(&mut self, py: Python<'_>, data: PyBuffer<u8>) -> PyResult<usize> {
-        let cells = data
-            .as_slice(py)
+    fn feed(&mut self, data: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let buffer = PyBuffer::<u8>::get(data)?;
+        let cells = buffer
+            .as_slice_ptr()
             .ok_or_else(|| PyBufferError::new_err("data must be contiguous bytes"))?;
-        // SAFETY: the cells are plain bytes; the buffer is held, and the interpreter with it: nobody writes to it
-        // before we are done.
-        let bytes = unsafe { slice::from_raw_parts(cells.as_ptr().cast::<u8>(), cells.len()) };
+        // SAFETY: contiguous plain bytes; the buffer is held, and the interpreter with it: nobody writes to it before
+        // we are done.
+        let bytes = unsafe { slice::from_raw_parts(cells.cast::<u8>().as_ptr(), cells.len()) };
         self.replies
             .feed(bytes)
             .map_err(|refusal| PyValueError::new_err(refusal.to_string()))

@@ -20,6 +20,9 @@ const FEW_JUMPS: u32 = 4;
 /// Jumps above which a block is looked at for repetitions; measured.
 const MANY_JUMPS: u32 = 20;
 
+/// Values taken one by one from one off the grid on: the next look at a block must pay; measured.
+const FEW_VALUES: usize = 16;
+
 /// Whether a block of steps past the end of the grid stays within int64.
 pub(crate) fn fits(grid: &Grid) -> bool {
     (BLOCK as u64)
@@ -132,10 +135,7 @@ impl Position<'_> {
                 self.take_block(blocks)?;
             }
         }
-        while self.at < self.column.len() {
-            self.take_scattered()?;
-        }
-        Ok(())
+        self.take_scattered(self.column.len())
     }
 
     /// Takes the blocks that continue the grid; says whether there was one.
@@ -155,7 +155,7 @@ impl Position<'_> {
         taken > 0
     }
 
-    /// Takes one block, or its part up to a value off the grid and on to the next that is on it.
+    /// Takes one block, or its part up to a value off the grid and a few on from there.
     #[inline(always)]
     fn take_block<B: Blocks>(&mut self, blocks: B) -> Result<(), Unsorted> {
         let from = self.at;
@@ -186,7 +186,7 @@ impl Position<'_> {
             if steps >= grid.len() {
                 gaps.commit();
                 (self.at, self.point) = (from + at, previous);
-                return self.take_scattered();
+                return self.take_scattered(from + at + FEW_VALUES);
             }
             gaps.push_between(previous.wrapping_add(step), steps);
         }
@@ -200,25 +200,27 @@ impl Position<'_> {
         if self.point > last { Err(Unsorted) } else { Ok(()) }
     }
 
-    /// Takes values up to and including the next that is on the grid, or the rest.
+    /// Takes values one by one, at least up to `to`, and on to the next that is on the grid.
     #[inline(always)]
-    fn take_scattered(&mut self) -> Result<(), Unsorted> {
+    fn take_scattered(&mut self, to: usize) -> Result<(), Unsorted> {
+        let (grid, last) = (*self.grid, self.grid.last());
+        let step = grid.step().cast_signed();
         let mut previous = self.column.get(self.at - 1);
-        while self.at < self.column.len() {
+        let mut is_on_grid = true;
+        while self.at < self.column.len() && (self.at < to || !is_on_grid) {
             let value = self.column.get(self.at);
-            if value < previous || value > self.grid.last() {
+            if value < previous || value > last {
                 return Err(Unsorted);
             }
             previous = value;
             self.at += 1;
-            let steps = self.grid.steps(value.wrapping_sub(self.point).cast_unsigned());
-            if steps < self.grid.len() {
+            let steps = grid.steps(value.wrapping_sub(self.point).cast_unsigned());
+            is_on_grid = steps < grid.len();
+            if is_on_grid {
                 if steps > 1 {
-                    self.gaps
-                        .push(self.point.wrapping_add(self.grid.step().cast_signed()), steps - 1);
+                    self.gaps.push(self.point.wrapping_add(step), steps - 1);
                 }
                 self.point = value;
-                return Ok(());
             }
         }
         Ok(())
