@@ -6,7 +6,6 @@ UTC and in New York; `parse`, and `impossible`: refusing a date that does not ex
 
 from __future__ import annotations
 
-import timeit
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
@@ -90,13 +89,3 @@ def refuse_with_croniter() -> None:
 def test_impossible(benchmark: BenchmarkFixture, refused: Callable[[], None]) -> None:
     benchmark.group = "impossible"
     benchmark(refused)
-
-
-@pytest.mark.parametrize("zone", ZONES)
-@pytest.mark.parametrize("shape", SHAPES)
-def test_no_peer_is_faster(shape: str, zone: str) -> None:
-    """A ratio within one run; measured 10 to 80 times faster."""
-    best = {
-        name: min(timeit.repeat(make(SHAPES[shape], ZONES[zone]), number=1, repeat=3)) for name, make in WALKERS.items()
-    }
-    assert best["ours"] <= min(best.values())
