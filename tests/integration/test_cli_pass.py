@@ -121,7 +121,7 @@ def test_a_repair_fills_what_exists_and_cleans_what_is_double(run, hold, server,
     ]
     assert len(exchange.requests()) == 1
     again = run("reconcile", *RANGE, base_url=exchange.url)
-    assert (again.json["missing"], again.json["filled"], again.json["duplicates"]) == (10, 0, 0)
+    assert (again.json["missing"], again.json["filled"], again.json["series"][0]["duplicates"]) == (10, 0, 0)
 
 
 def test_a_key_of_another_type_fails_its_own_series_only(run, hold, server, exchange):
