@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 
 import trio
@@ -44,11 +44,14 @@ class Keeper:
         self._ended = trio.Event()
         self._was_ready = False
         self.child: ChildProcess | None = None
+        self.first_beat: Mapping[str, object] = {}
+        """What the youngest child said when it was ready; empty while none has been."""
         self.restarts = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the child alive until `stop`; started once the child is ready for the first time.
 
+        Where the tree ends before it ever is, it is started and over at once: nobody needs the child any more.
         Cancelled, the child is killed and reaped.
 
         Raises:
@@ -61,6 +64,8 @@ class Keeper:
                 if not self._is_over():
                     await self._pause(spec, status, was_useful=was_useful)
                     self.restarts += 1
+            if not self._was_ready:
+                task_status.started()
         finally:
             self._ended.set()
 
@@ -88,6 +93,7 @@ class Keeper:
             _logger.error("child did not start", extra={"child": spec.name, "error": str(error)})
             return error.status or 0, False
         self.child = child
+        self.first_beat = dict(child.beats)
         if not self._was_ready:
             self._was_ready = True
             task_status.started()
