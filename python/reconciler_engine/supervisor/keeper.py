@@ -13,6 +13,9 @@ from reconciler_engine.errors import RoleFailed
 from reconciler_engine.planning.restart import FRUITLESS_LIMIT, Death, decide_restart
 from reconciler_engine.supervisor.process import ChildProcess, ChildSpec, NotReady, describe_status
 
+EXIT_OS_ERROR = 71
+"""What counts as the status of a child that the operating system did not start (EX_OSERR of sysexits.h)."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -92,6 +95,10 @@ class Keeper:
         except NotReady as error:
             _logger.error("child did not start", extra={"child": spec.name, "error": str(error)})
             return error.status or 0, False
+        except OSError as error:
+            # No process, no memory, no descriptor left: a passing trouble of the machine, as a death is.
+            _logger.error("child did not start", extra={"child": spec.name, "error": str(error)})
+            return EXIT_OS_ERROR, False
         self.child = child
         self.first_beat = dict(child.beats)
         if not self._was_ready:
