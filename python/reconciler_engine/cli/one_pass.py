@@ -41,7 +41,8 @@ def run_one_pass(
     """
     faults: list[str] = []
     asked = parse_range(from_, to, faults)
-    config = load_config(flags, config_file, needs_symbols=True, known_faults=faults)
+    windows = ("full_reconcile_window_ms",) if asked is None else ()
+    config = load_config(flags, config_file, needs_symbols=True, known_faults=faults, windows=windows)
     logs.configure("human" if sys.stderr.isatty() else "json", "WARNING", process=command)
     result, simulated = trio.run(_pass, command, config, asked, repair)
     if as_json:
@@ -59,8 +60,9 @@ async def _pass(
     command: str, config: ReconciliationConfig, asked: Interval | None, repair: bool
 ) -> tuple[ReconciliationResult, bool]:
     async with AsyncExitStack() as stack:
+        # The cap is start's to keep: a pass with other flags must not cut what a load with its own brought in.
         cache = await stack.enter_async_context(open_cache(config, command, writes=repair))
-        parts = await stack.enter_async_context(open_parts(config, cache.url, owns_server=cache.owns_server))
+        parts = await stack.enter_async_context(open_parts(config, cache.url, owns_server=False))
         source = None
         if repair:
             source = await stack.enter_async_context(CoinbaseClient(config.base_url, connections=PAGES_IN_FLIGHT))
