@@ -255,11 +255,12 @@ fn steps_past_the_end_of_int64_are_descents() {
         }
     }
     let grid = Grid::new(0, 1, i64::MAX.unsigned_abs() - 100).unwrap();
-    let timestamps: Vec<i64> = (0..10)
-        .chain([i64::MAX - 2, i64::MAX - 1, i64::MAX, i64::MIN, i64::MIN + 1])
-        .chain(10..=100)
+    let timestamps: Vec<i64> = [0, 1000, i64::MAX - 2, i64::MAX - 1, i64::MAX, i64::MIN, i64::MIN + 1]
+        .into_iter()
+        .chain(1001..=1100)
         .collect();
-    assert_eq!(regular(&timestamps, &grid), [(101, grid.last(), grid.last() - 100)]);
+    let truth = [(1, 999, 999), (1101, grid.last(), grid.last() - 1100)];
+    assert_eq!(regular(&timestamps, &grid), truth);
 }
 
 #[test]
