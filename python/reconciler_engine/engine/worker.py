@@ -29,6 +29,9 @@ from reconciler_engine.store.tasks import MAX_DELIVERIES, Delivery, Lane, TaskQu
 PAGES_IN_FLIGHT = 16
 """Pages one worker has under way at a time: at 30 requests a second an answer may take half a second."""
 
+SCANS_IN_FLIGHT = 16
+"""Scan tasks one worker has under way at a time: nearly all of it is the pause before the second look."""
+
 _TOUCH_S = 10.0
 _STORE_AWAY_S = 1.0
 _logger = logging.getLogger(__name__)
@@ -59,7 +62,7 @@ class Worker:
             async with trio.open_nursery() as working:
                 with self._taking:
                     async with trio.open_nursery() as taking:
-                        taking.start_soon(self._do_scans)
+                        taking.start_soon(self._do_scans, taking)
                         if self._backfill is not None:
                             taking.start_soon(self._do_pages, self._backfill, working)
             await self._hand_back()
@@ -69,13 +72,22 @@ class Worker:
         """Take no more tasks; `run` returns when the pages under way are stored. What waits is handed back."""
         self._taking.cancel()
 
-    async def _do_scans(self) -> None:
-        """Do one scan after another: its pipelines are what other clients of the server wait for."""
+    async def _do_scans(self, taking: trio.Nursery) -> None:
+        """Take scans and let them go on; one reads at a time: its pipelines are what other clients wait for."""
+        slots = trio.Semaphore(SCANS_IN_FLIGHT, max_value=SCANS_IN_FLIGHT)
+        turn = trio.Lock()
         while True:
             for delivery in await self._take(Lane.SCAN):
                 task = await self._until_stored(self._read, delivery)
                 if isinstance(task, ScanTask):
-                    await self._until_stored(self._scan, delivery, task)
+                    await slots.acquire()
+                    taking.start_soon(self._do_scan, delivery, task, turn, slots)
+
+    async def _do_scan(self, delivery: Delivery, task: ScanTask, turn: trio.Lock, slots: trio.Semaphore) -> None:
+        try:
+            await self._until_stored(self._scan, delivery, task, turn)
+        finally:
+            slots.release()
 
     async def _do_pages(self, backfill: Backfill, working: trio.Nursery) -> None:
         """Take a page and its permit, then let it go on its own; the live lane is looked at before each permit."""
@@ -92,8 +104,8 @@ class Worker:
                 else:
                     working.start_soon(self._fill, backfill, delivery, task, missing, permit, slots)
 
-    async def _scan(self, delivery: Delivery, task: ScanTask) -> None:
-        await self._finish(delivery, task, await perform_scan(self._store, task))
+    async def _scan(self, delivery: Delivery, task: ScanTask, turn: trio.Lock) -> None:
+        await self._finish(delivery, task, await perform_scan(self._store, task, turn))
 
     async def _admit(
         self, backfill: Backfill, delivery: Delivery, task: PageTask
