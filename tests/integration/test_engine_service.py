@@ -138,6 +138,22 @@ async def test_a_pass_on_demand_waits_for_the_open_one_and_is_its_own(redis, con
         assert not await other.is_held("full_reconcile")
 
 
+async def test_a_tick_is_skipped_while_another_engine_runs_the_job(redis, config):
+    settings = config(gap_scan_cron="* * * * * *")
+    other = JobLeases(redis, Scope.of(1, 1, settings.base_url), "another engine")
+    await other.take("gap_scan")
+    async with opened(ReconciliationService(None, None, redis, settings)) as service:
+        await service.start(["BTC-USD"], ["5m"])
+
+        async def skipped() -> bool:
+            found = await StatusBoard(redis).read()
+            return bool(found) and found[0].jobs[0].skipped > 0
+
+        await until(skipped)
+        (status,) = await StatusBoard(redis).read()
+        assert status.jobs[0].runs == 0
+
+
 async def test_start_may_follow_stop_with_other_series(redis, config):
     async with opened(ReconciliationService(None, None, redis, config())) as service:
         await service.start(["BTC-USD"], ["5m"])
