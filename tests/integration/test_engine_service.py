@@ -13,6 +13,7 @@ import trio
 
 import reconciler_engine
 from reconciler_engine import ReconciliationConfig, ReconciliationService, is_ready
+from reconciler_engine.engine.assembly import make_parts
 from reconciler_engine.engine.status import StatusBoard
 from reconciler_engine.errors import ConfigError, StoreUnavailable
 from reconciler_engine.store.leases import JobLeases
@@ -152,6 +153,31 @@ async def test_a_tick_is_skipped_while_another_engine_runs_the_job(redis, config
         await until(skipped)
         (status,) = await StatusBoard(redis).read()
         assert status.jobs[0].runs == 0
+
+
+async def test_a_run_past_its_deadline_is_ended_and_counted_and_the_job_is_free(redis, config):
+    # three intervals are three seconds, and no permit is to be had
+    settings = config(gap_scan_cron="* * * * * *")
+    parts = make_parts(settings, redis, owns_server=False, consumer="test")
+    await parts.bucket.push_back(60_000)
+    async with opened(ReconciliationService(None, None, redis, settings)) as service:
+        await service.start(["BTC-USD"], ["5m"])
+
+        async def timed_out() -> bool:
+            found = await StatusBoard(redis).read()
+            return bool(found) and found[0].jobs[0].timed_out > 0
+
+        await until(timed_out)
+        (status,) = await StatusBoard(redis).read()
+        assert status.jobs[0].skipped > 0
+        assert status.jobs[0].last_error == "timed out after 3000 ms"
+        assert status.budget is not None
+        assert status.budget.paused_ms > 0
+
+        async def runs_again() -> bool:
+            return (await StatusBoard(redis).read())[0].jobs[0].runs > 1
+
+        await until(runs_again)
 
 
 async def test_start_may_follow_stop_with_other_series(redis, config):
