@@ -167,7 +167,7 @@ def in_words(result: ReconciliationResult) -> str:
     else:
         text = f"nothing missing in {len(result.series) - unknown} series, {took}"
     if unknown:
-        text += f"; {unknown} series without a closed slot in reach"
+        text += f"; {unknown} series without a closed slot examined"
     if result.errors:
         text += f"; {len(result.errors)} errors, first: {result.errors[0]}"
     return text
@@ -175,7 +175,7 @@ def in_words(result: ReconciliationResult) -> str:
 
 def _most(rows: Sequence[SeriesResult]) -> str:
     gappy = sorted((row for row in rows if row.gaps), key=lambda row: (-row.gaps, -row.missing, row.symbol))
-    more = f", and {len(gappy) - _NAMED} series more" if len(gappy) > _NAMED else ""
+    more = f", and {len(gappy) - _NAMED} more" if len(gappy) > _NAMED else ""
     return ", ".join(f"{row.symbol}:{row.timeframe} {row.gaps}" for row in gappy[:_NAMED]) + more
 
 
