@@ -11,6 +11,7 @@ from reconciler_engine.cli.reconcile import reconcile
 from reconciler_engine.cli.scan import scan
 from reconciler_engine.cli.simulate import simulate
 from reconciler_engine.cli.start import start
+from reconciler_engine.cli.status import status
 
 app = typer.Typer(
     name="reconciler-engine",
@@ -29,5 +30,5 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (start, scan, reconcile, gaps, load, simulate, cron):
+for command in (start, status, scan, reconcile, gaps, load, simulate, cron):
     app.command()(command)

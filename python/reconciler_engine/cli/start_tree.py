@@ -18,6 +18,7 @@ from reconciler_engine.observe import logs
 from reconciler_engine.store.data_directory import DataDirectory
 from reconciler_engine.supervisor.embedded import embedded_server, plan_record
 from reconciler_engine.supervisor.process import ChildMaker
+from reconciler_engine.supervisor.roster import Roster
 from reconciler_engine.supervisor.signals import stop_on_signal
 from reconciler_engine.supervisor.simulation import simulated_exchange, simulated_feeder
 from reconciler_engine.supervisor.tree import TreePlan, run_tree
@@ -60,17 +61,20 @@ async def _run(config: ReconciliationConfig, maker: ChildMaker) -> None:
     """Lock the data directory, start what is below the tree, run the tree; end in the opposite order."""
     directory = DataDirectory(config.data_dir or default_data_dir(simulated=maker.simulated))
     directory.prepare()
+    roster = Roster(os.getpid())
     async with stop_on_signal() as stop, AsyncExitStack() as stack:
         stack.enter_context(directory.lock(_COMMAND))
         redis_url = config.redis_url
         if redis_url is None:
             mark(directory, simulated=maker.simulated)
             record = plan_record(directory, os.getpid(), _COMMAND, simulated=maker.simulated)
-            redis_url = await stack.enter_async_context(embedded_server(directory, record, maker.environment))
-        plan = TreePlan(config, redis_url, owns_server=config.redis_url is None, children=maker)
+            redis_url = await stack.enter_async_context(embedded_server(directory, record, maker.environment, roster))
+        plan = TreePlan(
+            config, redis_url, owns_server=config.redis_url is None, children=maker, roster=roster, command=_COMMAND
+        )
         if maker.simulated:
             now = time.time_ns() // 1_000_000
-            base_url = await stack.enter_async_context(simulated_exchange(maker, now, stop))
+            base_url = await stack.enter_async_context(simulated_exchange(maker, now, stop, roster))
             plan = replace(plan, config=config.model_copy(update={"base_url": base_url}))
-            await stack.enter_async_context(simulated_feeder(maker, plan.config, redis_url, now, stop))
+            await stack.enter_async_context(simulated_feeder(maker, plan.config, redis_url, now, stop, roster))
         await run_tree(plan, stop)

@@ -14,6 +14,7 @@ from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.backfill import Backfill
 from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.coverage import Coverage
 from reconciler_engine.engine.reconcile import Reconciler
 from reconciler_engine.engine.worker import Worker
 from reconciler_engine.limiting.shared import TokenBucket, script_text
@@ -36,6 +37,7 @@ class Parts:
     store: CandleStore
     queue: TaskQueue
     clock: SharedClock
+    coverage: Coverage
     bucket: TokenBucket
     config: ReconciliationConfig
     retention: Retention
@@ -43,7 +45,7 @@ class Parts:
     @property
     def reconciler(self) -> Reconciler:
         """A director of passes."""
-        return Reconciler(self.queue, self.clock, self.config, self.retention)
+        return Reconciler(self.queue, self.clock, self.coverage, self.config, self.retention)
 
     def worker(self, source: CoinbaseClient | None) -> Worker:
         """A worker; without `source` one that scans only."""
@@ -62,21 +64,27 @@ async def open_parts(config: ReconciliationConfig, redis_url: str, *, owns_serve
         owns_server: Whether the server is the embedded one, whose keys the engine itself caps.
     """
     async with TrioRedis.from_url(redis_url) as client:
-        scope = Scope.of(config.user_id, config.exchange_id, config.base_url)
-        yield Parts(
-            client=client,
-            scope=scope,
-            store=CandleStore(client, scope),
-            queue=TaskQueue(client, scope, consumer_name()),
-            clock=SharedClock(client, scope),
-            bucket=TokenBucket(
-                partial(_TOKEN_BUCKET.run, client),
-                scope.key("budget"),
-                Budget(config.batch_size, config.batch_delay_ms),
-            ),
-            config=config,
-            retention=Retention(config.max_candles, config.ttl, trim=owns_server),
-        )
+        yield make_parts(config, client, owns_server=owns_server, consumer=consumer_name())
+
+
+def make_parts(config: ReconciliationConfig, client: TrioRedis, *, owns_server: bool, consumer: str) -> Parts:
+    """Build the parts over a client, which stays the caller's; `consumer` takes tasks and is unique among all."""
+    scope = Scope.of(config.user_id, config.exchange_id, config.base_url)
+    return Parts(
+        client=client,
+        scope=scope,
+        store=CandleStore(client, scope),
+        queue=TaskQueue(client, scope, consumer),
+        clock=SharedClock(client, scope),
+        coverage=Coverage(client, scope),
+        bucket=TokenBucket(
+            partial(_TOKEN_BUCKET.run, client),
+            scope.key("budget"),
+            Budget(config.batch_size, config.batch_delay_ms),
+        ),
+        config=config,
+        retention=Retention(config.max_candles, config.ttl, trim=owns_server),
+    )
 
 
 def consumer_name(pid: int | None = None) -> str:
