@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 from reconciler_engine.engine.assembly import Parts
@@ -32,7 +32,7 @@ def make_jobs(parts: Parts) -> list[Job]:
 
 
 async def _run_and_log(parts: Parts, request: PassRequest, tick: Tick) -> ReconciliationResult:
-    result = await parts.reconciler.run_pass(request)
+    result = await parts.reconciler.run_pass(replace(request, since=tick.slot))
     fields = {"job": request.job, "slot": tick.slot, **totals(result)}
     _logger.info("pass done", extra={**fields, "summary": f"{request.job}: {_in_words(result)}"})
     return result
