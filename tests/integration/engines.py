@@ -76,7 +76,8 @@ class Engine:
         return values
 
     async def put(self, series: Series, *candles: Candle) -> None:
-        await self.parts.client.zadd(self.key(series), {member_of(series, one): one.timestamp for one in candles})
+        if candles:
+            await self.parts.client.zadd(self.key(series), {member_of(series, one): one.timestamp for one in candles})
 
     def key(self, series: Series) -> str:
         return self.parts.scope.candle_key(series)

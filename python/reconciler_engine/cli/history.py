@@ -61,8 +61,12 @@ def run_backfill(
         if any(row.error for row in plan.series):
             leave(UNRESOLVED)
         return
-    with show_progress(sys.stderr, is_terminal=sys.stderr.isatty(), quiet=as_json) as progress:
-        result, simulated = trio.run(_backfill, config, asked, progress)
+    try:
+        with show_progress(sys.stderr, is_terminal=sys.stderr.isatty(), quiet=as_json) as progress:
+            result, simulated = trio.run(_backfill, config, asked, progress)
+    except* KeyboardInterrupt:
+        sys.stderr.write("reconciler-engine: stopped; the same command goes on where it was\n")
+        raise
     if as_json:
         print(json.dumps(asdict(result) | _mark(simulated=simulated)))
     else:
