@@ -92,6 +92,8 @@ class Backfill:
 
         The claim comes first, so that what is missing under it is missing because nobody has asked. It is released by
         `fill`, or here where there is nothing to ask. `Held` says that another job asks for some of these slots.
+        What others were answered about is left out; where it lies between other missing slots, however, one request
+        spans it, as it spans slots that are there: a second request would cost a permit.
 
         Raises:
             StoreError: The cache could not be read, or no permit could be had.
