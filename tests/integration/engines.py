@@ -26,7 +26,7 @@ from reconciler_engine.simulator.faults import FaultRule, Faults
 from reconciler_engine.simulator.market import SeededMarket
 from reconciler_engine.simulator.products import Product
 from reconciler_engine.simulator.server import open_exchange
-from reconciler_engine.store.candles import member_of
+from reconciler_engine.store.members import member_of
 from reconciler_engine.store.tasks import TaskQueue
 
 MINUTE = 60_000

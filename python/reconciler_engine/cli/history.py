@@ -111,7 +111,7 @@ def _range(from_: str | None, to: str | None, faults: list[str]) -> Interval | N
 
 async def _plan(config: ReconciliationConfig, asked: Interval) -> tuple[HistoryPlan, bool]:
     async with (
-        open_cache(config, "backfill") as cache,
+        open_cache(config, "backfill", writes=False) as cache,
         open_parts(config, cache.url, owns_server=cache.owns_server) as parts,
     ):
         return await parts.history.plan(config.series(), asked), cache.simulated
@@ -121,7 +121,7 @@ async def _backfill(
     config: ReconciliationConfig, asked: Interval, progress: ProgressLines
 ) -> tuple[ReconciliationResult, bool]:
     async with AsyncExitStack() as stack:
-        cache = await stack.enter_async_context(open_cache(config, "backfill"))
+        cache = await stack.enter_async_context(open_cache(config, "backfill", writes=True))
         parts = await stack.enter_async_context(open_parts(config, cache.url, owns_server=cache.owns_server))
         source = await stack.enter_async_context(CoinbaseClient(config.base_url, connections=PAGES_IN_FLIGHT))
         await parts.clock.measure_when_due(source, parts.bucket)

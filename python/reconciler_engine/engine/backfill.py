@@ -11,7 +11,7 @@ from random import Random
 import trio
 
 from reconciler_engine.coinbase.client import CoinbaseClient
-from reconciler_engine.engine.messages import PageOutcome, PageTask, gaps_of, page_outcome
+from reconciler_engine.engine.messages import PageOutcome, PageTask, gaps_of, page_outcome, runs_of
 from reconciler_engine.engine.scan import scan
 from reconciler_engine.errors import (
     NotAuthorized,
@@ -247,9 +247,9 @@ def _with_vain(outcome: PageOutcome, vain: tuple[Gap, ...], step: int) -> PageOu
     """Return an outcome in which slots that others asked for in vain are unresolved, not filled."""
     if not vain:
         return outcome
-    unresolved = tuple(sorted((*gaps_of(outcome.unresolved, step), *vain)))
-    less = sum(gap.count for gap in vain)
-    return outcome.model_copy(update={"unresolved": runs_of(unresolved), "filled": outcome.filled - less})
+    unresolved = runs_of(sorted((*gaps_of(outcome.unresolved, step), *vain)))
+    filled = outcome.filled - sum(gap.count for gap in vain)
+    return outcome.model_copy(update={"unresolved": unresolved, "filled": filled})
 
 
 def _is_hopeless(refusal: SourceError) -> bool:

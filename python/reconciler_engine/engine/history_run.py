@@ -90,6 +90,7 @@ class HistoryRun:
         self._out = trio.Semaphore(out, max_value=out)
         self._tell = tell
         self._under_way: dict[str, SeriesProgress] = {}
+        self._handed_out: set[str] = set()
         self._changed = trio.Event()
         self._all_read = False
         self._proven = {row.series: trio.Event() for row in rows}
@@ -206,6 +207,8 @@ class HistoryRun:
             self._handed[wanted[0].row.series] += len(wanted)
             tasks = [(one.name, self._task(one).model_dump_json()) for one in wanted]
             await self._queue.enqueue(self._run, Lane.DEEP, tasks)
+            # Some may have ended by now.
+            self._handed_out.update(name for name, _ in tasks if name in self._under_way)
 
     def _task(self, planned: _Planned) -> PageTask:
         page = planned.page
@@ -220,14 +223,19 @@ class HistoryRun:
 
     def _end(self, name: str) -> None:
         del self._under_way[name]
+        self._handed_out.discard(name)
         self._out.release()
         self._changed.set()
 
     async def _collect(self) -> None:
         while True:
             if self._under_way:
-                for body in await self._queue.wait_outcomes(self._run):
+                handed_out = bool(self._handed_out)
+                bodies = await self._queue.wait_outcomes(self._run)
+                for body in bodies:
                     self._settle(body)
+                if handed_out and not bodies:
+                    await self._queue.ensure_awaited(self._run, Lane.DEEP)
             elif self._all_read:
                 return
             else:

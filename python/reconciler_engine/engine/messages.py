@@ -99,7 +99,7 @@ class PageTask(_Message):
     span: Span
     gaps: Annotated[tuple[_Run, ...], Field(min_length=1)]
     keeping: Keeping
-    since: _Instant
+    since: _Instant = 0
 
     @property
     def token(self) -> str:

@@ -205,8 +205,33 @@ class TaskQueue:
         Raises:
             RunClosed: The run's record is gone.
         """
-        alive = await self._client.pipe([("PEXPIRE", self._run_key(run_id, part), RUN_LIFE_MS) for part in _RUN_PARTS])
-        if alive[0] != 1:
+        replies = await self._client.pipe(
+            [("PEXPIRE", self._run_key(run_id, part), RUN_LIFE_MS) for part in _RUN_PARTS]
+        )
+        for reply in replies:
+            if isinstance(reply, StoreError):
+                raise reply
+        if replies[0] != 1:
+            raise RunClosed(run_id)
+
+    async def ensure_awaited(self, run_id: str, lane: Lane) -> None:
+        """Check that outcomes can still come of tasks, all of them on `lane`, that have not had theirs.
+
+        Raises:
+            RunClosed: The tasks are lost, or their outcomes are: waiting would have no end.
+        """
+        # In this order: a task leaves the stream and the set at once, and its outcome is there by then.
+        queued, left, recorded = await self._client.pipe(
+            [
+                ("XLEN", self._stream(lane)),
+                ("SCARD", self._run_key(run_id, ":unfinished")),
+                ("LLEN", self._run_key(run_id, ":outcomes")),
+            ]
+        )
+        for reply in (queued, left, recorded):
+            if isinstance(reply, StoreError):
+                raise reply
+        if not recorded and not (left and queued):
             raise RunClosed(run_id)
 
     async def wait_outcomes(self, run_id: str) -> list[bytes]:
