@@ -60,6 +60,7 @@ _EVERYWHERE = ("redis_url", "data_dir", "user_id", "exchange_id", "max_candles",
 _PASS = ("symbols", "timeframes", "base_url", "batch_size", "batch_delay_ms", "full_reconcile_window_ms", "grace_ms")
 LOAD_SETTINGS = _EVERYWHERE
 PASS_SETTINGS = (*_PASS, *_EVERYWHERE)
+BACKFILL_SETTINGS = ("base_url", "batch_size", "batch_delay_ms", "grace_ms", *_EVERYWHERE)
 START_SETTINGS = tuple(SETTINGS)
 
 

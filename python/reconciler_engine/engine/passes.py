@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import trio
 
@@ -145,9 +145,13 @@ class Passes:
             return PassRequest(job, self.series, config.quick_scan_window_ms, lane=Lane.LIVE)
         return PassRequest(job, self.series, config.full_reconcile_window_ms, lane=Lane.DEEP)
 
-    async def _run(self, job: str, **facts: object) -> ReconciliationResult:
-        result = await self._parts.reconciler.run_pass(self._request(job))
+    async def _run(self, job: str, *, slot: int | None = None) -> ReconciliationResult:
+        request = self._request(job)
+        if slot is not None:
+            request = replace(request, since=slot)
+        result = await self._parts.reconciler.run_pass(request)
         self.last[job] = LastPass(result, self._now())
+        facts = {} if slot is None else {"slot": slot}
         extra: dict[str, object] = {"job": job, **facts, **totals(result), "summary": f"{job:<14}  {in_words(result)}"}
         if not result.missing and not result.errors:
             extra["routine"] = job
