@@ -7,10 +7,12 @@ import sys
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import trio
 
 from reconciler_engine.cli.connection import open_cache
+from reconciler_engine.cli.credentials import load_signed
 from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.report import print_result
 from reconciler_engine.cli.settings import load_config
@@ -22,6 +24,9 @@ from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.observe import logs
+
+if TYPE_CHECKING:
+    from reconciler_engine.coinbase.auth import Credentials
 
 
 def run_one_pass(
@@ -41,9 +46,13 @@ def run_one_pass(
     """
     faults: list[str] = []
     asked = parse_range(from_, to, faults)
-    config = load_config(flags, config_file, needs_symbols=True, known_faults=faults)
+    credentials = None
+    if repair:
+        config, credentials = load_signed(flags, config_file, needs_symbols=True, known_faults=faults)
+    else:
+        config = load_config(flags, config_file, needs_symbols=True, known_faults=faults)
     logs.configure("human" if sys.stderr.isatty() else "json", "WARNING", process=command)
-    result, simulated = trio.run(_pass, command, config, asked, repair)
+    result, simulated = trio.run(_pass, command, config, credentials, asked, repair)
     if as_json:
         print(json.dumps(asdict(result) | ({"simulated": True} if simulated else {})))
     else:
@@ -56,14 +65,22 @@ def run_one_pass(
 
 
 async def _pass(
-    command: str, config: ReconciliationConfig, asked: Interval | None, repair: bool
+    command: str,
+    config: ReconciliationConfig,
+    credentials: Credentials | None,
+    asked: Interval | None,
+    repair: bool,
 ) -> tuple[ReconciliationResult, bool]:
     async with AsyncExitStack() as stack:
         cache = await stack.enter_async_context(open_cache(config, command, writes=repair))
-        parts = await stack.enter_async_context(open_parts(config, cache.url, owns_server=cache.owns_server))
+        identity = None if credentials is None else credentials.identity
+        parts = await stack.enter_async_context(
+            open_parts(config, cache.url, owns_server=cache.owns_server, identity=identity)
+        )
         source = None
         if repair:
-            source = await stack.enter_async_context(CoinbaseClient(config.base_url, connections=PAGES_IN_FLIGHT))
+            client = CoinbaseClient(config.base_url, credentials=credentials, connections=PAGES_IN_FLIGHT)
+            source = await stack.enter_async_context(client)
             await parts.clock.measure_when_due(source, parts.bucket)
         request = PassRequest(command, config.series(), asked or config.full_reconcile_window_ms, repair=repair)
         worker = parts.worker(source)

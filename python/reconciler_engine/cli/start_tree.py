@@ -7,11 +7,12 @@ import sys
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from reconciler_engine.cli.connection import mark
+from reconciler_engine.cli.credentials import load_signed
 from reconciler_engine.cli.settings import child_environment, default_data_dir, load_config
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.observe import logs
@@ -21,6 +22,9 @@ from reconciler_engine.supervisor.process import ChildMaker
 from reconciler_engine.supervisor.signals import stop_on_signal
 from reconciler_engine.supervisor.simulation import simulated_exchange, simulated_feeder
 from reconciler_engine.supervisor.tree import TreePlan, run_tree
+
+if TYPE_CHECKING:
+    from reconciler_engine.coinbase.auth import Credentials
 
 _COMMAND = "reconciler-engine start"
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -42,21 +46,27 @@ def run_start(flags: dict[str, str], config_file: str | None, *, simulate: bool,
         RoleFailed: A part of the tree was given up.
         StoreUnavailable: Redis is not there at the start.
     """
-    config = load_config(
-        flags,
-        config_file,
-        overrides=_SIMULATION if simulate else None,
-        needs_symbols=True,
-        known_faults=[] if log_level in _LEVELS else [f"--log-level {log_level!r}: allowed: {', '.join(_LEVELS)}"],
-        refused=("redis_url", "base_url") if simulate else (),
-    )
+    faults = [] if log_level in _LEVELS else [f"--log-level {log_level!r}: allowed: {', '.join(_LEVELS)}"]
+    credentials = None
+    if simulate:
+        # The environment's key is not for an invented exchange.
+        config = load_config(
+            flags,
+            config_file,
+            overrides=_SIMULATION,
+            needs_symbols=True,
+            known_faults=faults,
+            refused=("redis_url", "base_url", "key_file"),
+        )
+    else:
+        config, credentials = load_signed(flags, config_file, needs_symbols=True, known_faults=faults)
     style: logs.Style = "json" if as_json or not sys.stderr.isatty() else "human"
     logs.configure(style, log_level, process="supervisor", simulated=simulate)
     maker = ChildMaker(child_environment(), style, log_level, simulated=simulate)
-    trio.run(_run, config, maker)
+    trio.run(_run, config, maker, credentials)
 
 
-async def _run(config: ReconciliationConfig, maker: ChildMaker) -> None:
+async def _run(config: ReconciliationConfig, maker: ChildMaker, credentials: Credentials | None) -> None:
     """Lock the data directory, start what is below the tree, run the tree; end in the opposite order."""
     directory = DataDirectory(config.data_dir or default_data_dir(simulated=maker.simulated))
     directory.prepare()
@@ -67,7 +77,9 @@ async def _run(config: ReconciliationConfig, maker: ChildMaker) -> None:
             mark(directory, simulated=maker.simulated)
             record = plan_record(directory, os.getpid(), _COMMAND, simulated=maker.simulated)
             redis_url = await stack.enter_async_context(embedded_server(directory, record, maker.environment))
-        plan = TreePlan(config, redis_url, owns_server=config.redis_url is None, children=maker)
+        plan = TreePlan(
+            config, redis_url, owns_server=config.redis_url is None, children=maker, credentials=credentials
+        )
         if maker.simulated:
             now = time.time_ns() // 1_000_000
             base_url = await stack.enter_async_context(simulated_exchange(maker, now, stop))

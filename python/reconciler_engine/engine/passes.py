@@ -12,6 +12,7 @@ from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.job import Job
 from reconciler_engine.scheduling.ticks import Tick
+from reconciler_engine.scheduling.zones import load_zone
 from reconciler_engine.store.tasks import Lane
 
 GAP_SCAN = "gap_scan"
@@ -20,14 +21,31 @@ _logger = logging.getLogger(__name__)
 
 
 def make_jobs(parts: Parts) -> list[Job]:
-    """Return the two jobs, as the configuration schedules them (UTC)."""
+    """Return the two jobs, as the configuration schedules them."""
     config = parts.config
     series = tuple(config.series())
     scan = PassRequest(GAP_SCAN, series, config.quick_scan_window_ms, lane=Lane.LIVE)
     full = PassRequest(FULL_RECONCILE, series, config.full_reconcile_window_ms, lane=Lane.DEEP)
+    zone = load_zone(config.timezone)
     return [
-        Job(request.job, CronExpression.parse(cron), partial(_run_and_log, parts, request))
-        for cron, request in ((config.gap_scan_cron, scan), (config.full_reconcile_cron, full))
+        Job(
+            GAP_SCAN,
+            CronExpression.parse(config.gap_scan_cron),
+            partial(_run_and_log, parts, scan),
+            tz=zone,
+            misfire_grace=config.gap_scan_misfire_grace_ms,
+            max_run=config.gap_scan_max_run_ms,
+            jitter=config.gap_scan_jitter_ms,
+        ),
+        Job(
+            FULL_RECONCILE,
+            CronExpression.parse(config.full_reconcile_cron),
+            partial(_run_and_log, parts, full),
+            tz=zone,
+            misfire_grace=config.full_reconcile_misfire_grace_ms,
+            max_run=config.full_reconcile_max_run_ms,
+            jitter=config.full_reconcile_jitter_ms,
+        ),
     ]
 
 

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -24,6 +25,10 @@ from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.store.server import check_server
 from reconciler_engine.supervisor.keeper import Keeper
 from reconciler_engine.supervisor.process import ChildMaker, ChildProcess, ChildSpec
+
+if TYPE_CHECKING:
+    # Cryptography is loaded where there is a key.
+    from reconciler_engine.coinbase.auth import Credentials
 
 WORKER_STOP_S = 20.0
 """How long a worker may take for the page in hand once it is told to stop."""
@@ -40,12 +45,14 @@ class TreePlan:
         redis_url: Where the cache is.
         owns_server: Whether that is the embedded server.
         children: Makes the specs of the children.
+        credentials: What workers sign with, or None. They go to workers alone, through their pipes.
     """
 
     config: ReconciliationConfig
     redis_url: str = field(repr=False)
     owns_server: bool
     children: ChildMaker
+    credentials: Credentials | None = None
 
 
 async def run_tree(plan: TreePlan, stop: trio.Event) -> None:
@@ -56,7 +63,8 @@ async def run_tree(plan: TreePlan, stop: trio.Event) -> None:
         RoleFailed: A role was given up.
         StoreUnavailable: Redis is not there at the start.
     """
-    async with open_parts(plan.config, plan.redis_url, owns_server=plan.owns_server) as parts:
+    identity = None if plan.credentials is None else plan.credentials.identity
+    async with open_parts(plan.config, plan.redis_url, owns_server=plan.owns_server, identity=identity) as parts:
         info = await check_server(parts.client)
         _logger.info("cache", extra={"server": str(info), "address": str(parts.client.address)})
         if info.may_evict:
@@ -78,15 +86,16 @@ async def run_tree(plan: TreePlan, stop: trio.Event) -> None:
 async def _workers(plan: TreePlan, parts: Parts, ending: trio.Event) -> AsyncIterator[None]:
     """Keep the workers alive; give way once all are ready; let them finish at the end."""
     message = {
-        "config": plan.config.model_dump(mode="json"),
+        "config": plan.config.model_dump(mode="json", exclude={"key_file"}),
         "redis_url": plan.redis_url,
         "owns_server": plan.owns_server,
     }
     lives = itertools.count(1)
 
     def make_spec() -> ChildSpec:
+        key = {} if plan.credentials is None else {"credentials": plan.credentials.hand_over()}
         return plan.children.child(
-            f"worker-{next(lives)}", "reconciler_engine.engine.worker_role:run_worker", **message
+            f"worker-{next(lives)}", "reconciler_engine.engine.worker_role:run_worker", **message, **key
         )
 
     keepers = [
