@@ -94,12 +94,12 @@ class ReconciliationConfig(BaseModel):
         default="https://api.coinbase.com",
         description="https:// or http:// URL of the exchange, no path, query or password",
     )
-    key_file: Location | None = Field(
-        default=None, description="path of the exchange's API key file as downloaded, mode 0600; unset asks unsigned"
-    )
     symbols: Names = Field(default=(), description="one product id or more, such as BTC-USD,ETH-USD")
     timeframes: Names = Field(
         default=("1m", "5m", "15m", "1h", "4h", "1d"), min_length=1, description=f"one or more of {_TIMEFRAME_NAMES}"
+    )
+    key_file: Location | None = Field(
+        default=None, description="path of the exchange's API key file as downloaded, mode 0600; unset asks unsigned"
     )
     workers: Whole = Field(default=2, ge=1, le=64, description="worker processes, a whole number from 1 to 64")
     data_dir: Location | None = Field(

@@ -47,7 +47,7 @@ SETTINGS = {
         Setting("ttl", "SECONDS", "Life of a key the engine creates, 0 for unlimited. [default: 86400]"),
         Setting("batch_size", "N", "Requests per batch delay, over all processes. [default: 5]"),
         Setting("batch_delay_ms", "MS", "The batch delay. [default: 1000]"),
-        Setting("hourly_limit", "N", "Requests an hour, 0 for unlimited. [default: 10000 with an API key, else 0]"),
+        Setting("hourly_limit", "N", "Requests an hour, 0 for unlimited; unset: 10000 with an API key, else 0."),
         Setting("egress", "NAME", "Whose budget unsigned requests share; one name per outgoing address."),
         Setting("quick_scan_window_ms", "MS", "How far back the gap scan looks. [default: 1800000]"),
         Setting("full_reconcile_window_ms", "MS", "How far back the full pass looks. [default: 21600000]"),
@@ -58,8 +58,8 @@ SETTINGS = {
             Setting(f"{job}_{name}_ms", "MS", text)
             for job in ("gap_scan", "full_reconcile")
             for name, text in (
-                ("misfire_grace", "How late its tick may still run. [default: its interval]"),
-                ("max_run", "When its run is ended. [default: three intervals]"),
+                ("misfire_grace", "How late its tick may still run; unset: its interval."),
+                ("max_run", "When its run is ended; unset: after three intervals."),
                 ("jitter", "The most its run waits after its tick. [default: 0]"),
             )
         ),
