@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from reconciler_engine.coinbase.base_url import BaseUrl
+from reconciler_engine.coinbase.products import Selector
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.limiting.token_bucket import Budget
-from reconciler_engine.market.series import Series, check_symbol
+from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS, retention_fault
 from reconciler_engine.scheduling.cron import CronExpression
@@ -51,6 +52,11 @@ def _check_path(value: object) -> object:
     if isinstance(value, str) and (not value or "\0" in value):
         raise ValueError("an empty text or one with a NUL names no file or folder")
     return value
+
+
+def _check_choice(text: str) -> str:
+    Selector.parse(text)
+    return text
 
 
 def _each(names: tuple[str, ...], check: Callable[[str], str]) -> tuple[str, ...]:
@@ -94,7 +100,10 @@ class ReconciliationConfig(BaseModel):
         default="https://api.coinbase.com",
         description="https:// or http:// URL of the exchange, no path, query or password",
     )
-    symbols: Names = Field(default=(), description="one product id or more, such as BTC-USD,ETH-USD")
+    symbols: Names = Field(
+        default=(),
+        description="one product id or more, such as BTC-USD,ETH-USD, or choices such as all:USD or top:20:USD",
+    )
     timeframes: Names = Field(
         default=("1m", "5m", "15m", "1h", "4h", "1d"), min_length=1, description=f"one or more of {_TIMEFRAME_NAMES}"
     )
@@ -169,7 +178,7 @@ class ReconciliationConfig(BaseModel):
     @field_validator("symbols")
     @classmethod
     def _check_symbols(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
-        return _each(symbols, check_symbol)
+        return _each(symbols, _check_choice)
 
     @field_validator("timeframes")
     @classmethod
@@ -248,8 +257,16 @@ class ReconciliationConfig(BaseModel):
         hourly = default if self.hourly_limit is None else self.hourly_limit
         return Budget(self.batch_size, self.batch_delay_ms, hourly or None)
 
+    def with_symbols(self, symbols: tuple[str, ...]) -> Self:
+        """Return the same with these symbols, which the configured ones were found to mean."""
+        return self.model_copy(update={"symbols": symbols})
+
     def series(self) -> list[Series]:
-        """Return every configured series, by symbol, then timeframe in the configured order."""
+        """Return every configured series, by symbol, then timeframe in the configured order.
+
+        Raises:
+            ValueError: A symbol is a choice such as `all:USD` that nobody has made yet, see `with_symbols`.
+        """
         return [Series(symbol, Timeframe(name)) for symbol in self.symbols for name in self.timeframes]
 
 

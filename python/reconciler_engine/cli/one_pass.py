@@ -19,6 +19,7 @@ from reconciler_engine.cli.settings import load_config
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.assembly import open_parts
+from reconciler_engine.engine.products import choose_kept_symbols, choose_symbols
 from reconciler_engine.engine.reconcile import PassRequest
 from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
 from reconciler_engine.market.interval import Interval
@@ -82,6 +83,8 @@ async def _pass(
             client = CoinbaseClient(config.base_url, credentials=credentials, connections=PAGES_IN_FLIGHT)
             source = await stack.enter_async_context(client)
             await parts.clock.measure_when_due(source, parts.bucket)
+        symbols = await (choose_kept_symbols(parts) if source is None else choose_symbols(parts, source))
+        config = config.with_symbols(symbols)
         request = PassRequest(command, config.series(), asked or config.full_reconcile_window_ms, repair=repair)
         worker = parts.worker(source)
         async with trio.open_nursery() as nursery:

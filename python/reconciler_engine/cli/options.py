@@ -36,7 +36,7 @@ class Setting:
 SETTINGS = {
     setting.name: setting
     for setting in (
-        Setting("symbols", "LIST", "Product ids, such as BTC-USD,ETH-USD."),
+        Setting("symbols", "LIST", "Product ids, such as BTC-USD,ETH-USD; or all:USD, or top:20:USD by volume."),
         Setting("timeframes", "LIST", "Timeframes, such as 1m,5m,1h. [default: 1m,5m,15m,1h,4h,1d]"),
         Setting("redis_url", "URL", "Redis or Valkey >= 6.2; unset: the embedded server in the data directory."),
         Setting("base_url", "URL", "The exchange. [default: https://api.coinbase.com]"),

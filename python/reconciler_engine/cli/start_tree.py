@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -14,9 +15,13 @@ import trio
 from reconciler_engine.cli.connection import mark
 from reconciler_engine.cli.credentials import load_signed
 from reconciler_engine.cli.settings import child_environment, default_data_dir, load_config
+from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.assembly import open_parts
+from reconciler_engine.engine.products import choose_symbols
 from reconciler_engine.observe import logs
 from reconciler_engine.store.data_directory import DataDirectory
+from reconciler_engine.store.server import check_server
 from reconciler_engine.supervisor.embedded import embedded_server, plan_record
 from reconciler_engine.supervisor.process import ChildMaker
 from reconciler_engine.supervisor.signals import stop_on_signal
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
 
 _COMMAND = "reconciler-engine start"
+_logger = logging.getLogger(__name__)
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _SIMULATION: dict[str, Any] = {
     "symbols": ("BTC-USD", "ETH-USD", "SOL-USD", "DOGE-USD"),
@@ -44,6 +50,7 @@ def run_start(flags: dict[str, str], config_file: str | None, *, simulate: bool,
         ConfigError: Settings are out of order, with every fault.
         DataDirectoryBusy: Another engine holds the data directory.
         RoleFailed: A part of the tree was given up.
+        SourceUnavailable: The exchange is not there to choose the symbols.
         StoreUnavailable: Redis is not there at the start.
     """
     faults = [] if log_level in _LEVELS else [f"--log-level {log_level!r}: allowed: {', '.join(_LEVELS)}"]
@@ -80,9 +87,35 @@ async def _run(config: ReconciliationConfig, maker: ChildMaker, credentials: Cre
         plan = TreePlan(
             config, redis_url, owns_server=config.redis_url is None, children=maker, credentials=credentials
         )
+        now = time.time_ns() // 1_000_000
         if maker.simulated:
-            now = time.time_ns() // 1_000_000
             base_url = await stack.enter_async_context(simulated_exchange(maker, now, stop))
             plan = replace(plan, config=config.model_copy(update={"base_url": base_url}))
+        plan = await _choose_symbols(plan, stop)
+        if stop.is_set():
+            return
+        if maker.simulated:
             await stack.enter_async_context(simulated_feeder(maker, plan.config, redis_url, now, stop))
         await run_tree(plan, stop)
+
+
+async def _choose_symbols(plan: TreePlan, stop: trio.Event) -> TreePlan:
+    """Return the plan with the symbols that the configuration means; unchanged once `stop` is set."""
+    identity = None if plan.credentials is None else plan.credentials.identity
+    async with (
+        open_parts(plan.config, plan.redis_url, owns_server=plan.owns_server, identity=identity) as parts,
+        CoinbaseClient(plan.config.base_url) as source,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def give_way() -> None:
+            await stop.wait()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(give_way)
+        await check_server(parts.client)
+        symbols = await choose_symbols(parts, source)
+        plan = replace(plan, config=plan.config.with_symbols(symbols))
+        _logger.info("symbols", extra={"count": len(symbols), "first": ", ".join(symbols[:5])})
+        nursery.cancel_scope.cancel()
+    return plan
