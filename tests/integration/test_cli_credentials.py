@@ -38,11 +38,11 @@ def key_file(tmp_path):
 
 
 @pytest.fixture
-def reconcile(run_command, redis_url):
+def reconcile(run_inside, redis_url):
     """One pass over the newest bars of BTC-USD 1h."""
 
     def run(exchange, *arguments, **settings):
-        return run_command(
+        return run_inside(
             "reconcile", "--symbols", "BTC-USD", "--timeframes", "1h", "--redis-url", redis_url,
             "--base-url", exchange.url, "--json", *arguments, **settings,
         )  # fmt: skip
@@ -107,38 +107,38 @@ def test_credentials_that_are_refused_stop_with_their_usual_causes(start_exchang
     assert json.loads(mine.read_text())["privateKey"].split("\n")[1] not in done.out + done.err
 
 
-def test_every_fault_of_settings_and_key_is_named_at_once(run_command, key_file):
+def test_every_fault_of_settings_and_key_is_named_at_once(run_inside, key_file):
     key = key_file(mode=0o644)
-    done = run_command("start", "--symbols", "btc", "--key-file", key)
+    done = run_inside("start", "--symbols", "btc", "--key-file", key)
     assert done.code == 78
     assert "symbol 'btc' is no product id" in done.err
     assert f"key file {key} has mode 0644, others can use it; allowed: 0600 and less" in done.err
 
 
 @pytest.mark.parametrize("given", ["COINBASE_API_KEY", "COINBASE_API_SECRET"])
-def test_half_a_key_is_refused(run_command, given):
+def test_half_a_key_is_refused(run_inside, given):
     secret = pem()
-    done = run_command("reconcile", "--symbols", "BTC-USD", **{given: secret})
+    done = run_inside("reconcile", "--symbols", "BTC-USD", **{given: secret})
     assert done.code == 78
     assert "COINBASE_API_KEY and COINBASE_API_SECRET go together" in done.err
     assert secret.split("\n")[1] not in done.err
 
 
-def test_a_key_that_is_none_is_refused_and_not_repeated(run_command):
-    done = run_command("reconcile", "--symbols", "BTC-USD", COINBASE_API_KEY=NAME, COINBASE_API_SECRET="c2VjcmV0")
+def test_a_key_that_is_none_is_refused_and_not_repeated(run_inside):
+    done = run_inside("reconcile", "--symbols", "BTC-USD", COINBASE_API_KEY=NAME, COINBASE_API_SECRET="c2VjcmV0")
     assert done.code == 78
     assert "COINBASE_API_KEY, COINBASE_API_SECRET: private key is of no known form" in done.err
     assert "c2VjcmV0" not in done.err
 
 
-def test_credentials_do_not_travel_over_plain_http(run_command, key_file):
-    done = run_command("start", "--symbols", "BTC-USD", "--base-url", "http://exchange:8080", "--key-file", key_file())
+def test_credentials_do_not_travel_over_plain_http(run_inside, key_file):
+    done = run_inside("start", "--symbols", "BTC-USD", "--base-url", "http://exchange:8080", "--key-file", key_file())
     assert done.code == 78
     assert "base_url 'http://exchange:8080': credentials need https" in done.err
 
 
-def test_an_invented_exchange_gets_no_key(run_command, key_file):
-    done = run_command("start", "--simulate", "--key-file", key_file())
+def test_an_invented_exchange_gets_no_key(run_inside, key_file):
+    done = run_inside("start", "--simulate", "--key-file", key_file())
     assert done.code == 78
     assert "key_file (from --key-file) does not go with --simulate" in done.err
 

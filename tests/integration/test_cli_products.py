@@ -16,11 +16,11 @@ BUSIEST = ["BTC-USD", "ETH-USD"]
 
 
 @pytest.fixture
-def run_pass(run_command, redis_url):
+def run_pass(run_inside, redis_url):
     """One pass over the newest daily bars."""
 
     def run(command, symbols, url, *arguments, **settings):
-        return run_command(
+        return run_inside(
             command, "--symbols", symbols, "--timeframes", "1d", "--redis-url", redis_url, "--base-url", url, "--json",
             *arguments, **settings,
         )  # fmt: skip
@@ -48,14 +48,14 @@ def test_an_unknown_symbol_is_refused_with_what_may_have_been_meant(run_pass, st
     assert exchange.requests() == []
 
 
-def test_start_refuses_an_unknown_symbol_and_leaves_nothing_behind(run_command, start_exchange, tmp_path):
+def test_start_refuses_an_unknown_symbol_and_leaves_nothing_behind(run_inside, start_exchange, tmp_path):
     exchange = start_exchange()
     where = ("--data-dir", tmp_path / "data")
-    done = run_command("start", "--symbols", "DOGE-UDS", "--base-url", exchange.url, *where)
+    done = run_inside("start", "--symbols", "DOGE-UDS", "--base-url", exchange.url, *where)
     assert done.code == 78
     assert "symbol DOGE-UDS is no product of the exchange; near: DOGE-USD" in done.err
     # the data directory is free again
-    assert run_command("scan", "--symbols", "DOGE-USD", "--timeframes", "1d", *where).code == 3
+    assert run_inside("scan", "--symbols", "DOGE-USD", "--timeframes", "1d", *where).code == 3
 
 
 def test_a_choice_means_what_is_traded_most_and_is_known_to_later_scans(run_pass, start_exchange, redis_url):
@@ -83,13 +83,13 @@ def test_a_choice_means_what_is_traded_most_and_is_known_to_later_scans(run_pass
     assert run_pass("scan", "top:2:USD", exchange.url).code == 78
 
 
-def test_choices_come_from_the_environment_and_the_file_as_well(run_command, start_exchange, redis_url, tmp_path):
+def test_choices_come_from_the_environment_and_the_file_as_well(run_inside, start_exchange, redis_url, tmp_path):
     exchange = start_exchange()
     file = tmp_path / "reconciler.toml"
     file.write_text(f'symbols = ["top:1:USD", "SOL-USD"]\ntimeframes = ["1d"]\nbase_url = "{exchange.url}"\n')
     common = ("reconcile", "--config", file, "--redis-url", redis_url, "--json")
-    assert symbols_of(run_command(*common)) == ["BTC-USD", "SOL-USD"]
-    assert symbols_of(run_command(*common, RECONCILER_SYMBOLS="top:2:USD")) == BUSIEST
+    assert symbols_of(run_inside(*common)) == ["BTC-USD", "SOL-USD"]
+    assert symbols_of(run_inside(*common, RECONCILER_SYMBOLS="top:2:USD")) == BUSIEST
 
 
 def test_a_choice_of_another_form_is_refused_before_anybody_is_asked(run_pass):
