@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from reconciler_engine.cli.config_commands import app as config_app
 from reconciler_engine.cli.cron import cron
 from reconciler_engine.cli.gaps import gaps
 from reconciler_engine.cli.load import load
@@ -31,3 +32,5 @@ app = typer.Typer(
 
 for command in (start, scan, reconcile, gaps, load, simulate, cron):
     app.command()(command)
+
+app.add_typer(config_app, name="config")

@@ -26,21 +26,27 @@ def load_signed(
     *,
     needs_symbols: bool = False,
     known_faults: Iterable[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> tuple[ReconciliationConfig, Credentials | None]:
     """Return the checked configuration and the credentials to ask with, None where requests are unsigned.
+
+    `environment` stands for this process' own.
 
     Raises:
         ConfigError: With every fault of both.
     """
+    environment = os.environ if environment is None else environment
     faults: list[str] = []
     config = credentials = None
     try:
-        config = load_config(flags, config_file, needs_symbols=needs_symbols, known_faults=known_faults)
+        config = load_config(
+            flags, config_file, needs_symbols=needs_symbols, known_faults=known_faults, environment=environment
+        )
     except ConfigError as error:
         faults += error.faults
-    key_file = gather(flags, config_file, os.environ, []).values.get("key_file")
+    key_file = gather(flags, config_file, environment, []).values.get("key_file")
     try:
-        credentials = read_credentials(key_file, os.environ)
+        credentials = read_credentials(key_file, environment)
     except ConfigError as error:
         faults += error.faults
     if config is not None and credentials is not None:
