@@ -163,19 +163,19 @@ def test_different_causes_come_to_1(doctor, tmp_path):
     assert code == 1
 
 
-def test_a_key_the_exchange_does_not_know_is_told(doctor, start_exchange, tmp_path):
+def test_a_key_the_exchange_does_not_know_is_told(doctor, start_exchange, redis_url, tmp_path):
     exchange = start_exchange("--key-file", write_key(tmp_path / "theirs.json"))
     mine = write_key(tmp_path / "mine.json")
-    code, checks = doctor("--base-url", exchange.url, "--symbols", "BTC-USD", "--key-file", mine)
+    code, checks = doctor("--base-url", exchange.url, "--redis-url", redis_url, "--key-file", mine)
     assert (code, checks["credentials"]["status"]) == (78, "fail")
     assert "usual causes" in checks["credentials"]["detail"]
     assert len(exchange.requests()) == 4
 
 
-def test_a_clock_that_is_off_is_told(doctor, start_exchange, tmp_path):
+def test_a_clock_that_is_off_is_told(doctor, start_exchange, redis_url, tmp_path):
     key = write_key(tmp_path / "key.json")
     exchange = start_exchange("--key-file", key, "--start", "2026-01-01")
-    where = ("--base-url", exchange.url, "--symbols", "BTC-USD")
+    where = ("--base-url", exchange.url, "--redis-url", redis_url)
     code, checks = doctor(*where)
     assert (code, checks["clock"]["status"]) == (0, "warn")
     assert "behind this machine's" in checks["clock"]["detail"]

@@ -79,6 +79,7 @@ def test_a_choice_means_what_is_traded_most_and_is_known_to_later_scans(run_pass
     with redis_py.Redis.from_url(redis_url) as client:
         (key,) = client.keys("*:products")
         assert client.strlen(key) < 17 * 60
+        assert 29 * 86_400 < client.ttl(key) <= 30 * 86_400
         client.set(key, "{}")
     assert run_pass("scan", "top:2:USD", exchange.url).code == 78
 

@@ -23,6 +23,9 @@ PATIENCE_S = 20.0
 KEPT_LIMIT = 20_000
 """Products kept, some 40 bytes each; of a longer list the beginning. The exchange has about 950 (2026)."""
 
+KEPT_S = 30 * 86_400
+"""How long a list is kept: an older one would choose by what has long changed."""
+
 _RETRY = Backoff(base_ms=500, cap_ms=5_000)
 _logger = logging.getLogger(__name__)
 
@@ -88,13 +91,13 @@ async def choose_kept_symbols(parts: Parts) -> tuple[str, ...]:
 
 
 async def keep_products(parts: Parts, listed: ProductList) -> None:
-    """Keep the list in Redis, in the place of the one before it."""
+    """Keep the list in Redis for `KEPT_S`, in the place of the one before it."""
     rows = tuple(
         (product.symbol, product.quote, product.tradable, product.quote_volume)
         for product in listed.products[:KEPT_LIMIT]
     )
     body = _Kept(at=listed.at, products=rows).model_dump_json()
-    await parts.client.execute_command("SET", parts.scope.key("products"), body)
+    await parts.client.execute_command("SET", parts.scope.key("products"), body, "EX", KEPT_S)
 
 
 async def read_products(parts: Parts) -> ProductList | None:
