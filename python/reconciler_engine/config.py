@@ -17,7 +17,7 @@ from reconciler_engine.errors import ConfigError
 from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.window import DEFAULT_GRACE_MS, retention_fault
+from reconciler_engine.planning.window import DEFAULT_GRACE_MS, MINIMUM_STEPS, retention_fault
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.zones import load_zone
 
@@ -27,7 +27,11 @@ SECRET_FIELDS = frozenset({"redis_url"})
 SIGNED_HOURLY_LIMIT = 10_000
 """Requests an hour under one API key (documented: Coinbase App rate limiting, read 2026-11-23)."""
 
+WINDOWS = ("quick_scan_window_ms", "full_reconcile_window_ms")
+"""The fields that say how far back a pass looks."""
+
 _SHOWN_LIMIT = 120
+_LEAST_CANDLES = MINIMUM_STEPS + 2
 _EGRESS = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _TIMEFRAME_NAMES = ", ".join(member.value for member in Timeframe)
@@ -175,6 +179,13 @@ class ReconciliationConfig(BaseModel):
         default=DEFAULT_GRACE_MS, ge=0, le=600_000, description="milliseconds a closed bar may be late, 0 to 600000"
     )
 
+    @field_validator("max_candles")
+    @classmethod
+    def _check_max_candles(cls, count: int) -> int:
+        if 0 < count < _LEAST_CANDLES:
+            raise ValueError(f"3 closed candles, the settling and the forming one are {_LEAST_CANDLES}")
+        return count
+
     @field_validator("symbols")
     @classmethod
     def _check_symbols(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
@@ -225,7 +236,12 @@ class ReconciliationConfig(BaseModel):
 
     @classmethod
     def check(
-        cls, settings: Mapping[str, Any], origins: Mapping[str, str] | None = None, *, needs_symbols: bool = False
+        cls,
+        settings: Mapping[str, Any],
+        origins: Mapping[str, str] | None = None,
+        *,
+        needs_symbols: bool = False,
+        windows: Collection[str] = WINDOWS,
     ) -> Self:
         """Return the configuration that `settings` describe.
 
@@ -233,6 +249,7 @@ class ReconciliationConfig(BaseModel):
             settings: Values by field name; texts are parsed as flags and environment variables write them.
             origins: Where each value came from, for the messages, such as `--workers` or `RECONCILER_WORKERS`.
             needs_symbols: Whether an empty list of symbols is a fault.
+            windows: The windows that will be used: what is not, may be longer than retention.
 
         Raises:
             ConfigError: With every fault found: field, value, origin and what is allowed.
@@ -246,7 +263,7 @@ class ReconciliationConfig(BaseModel):
         if needs_symbols and not config.symbols and "symbols" not in faults:
             origin = _origin("symbols", origins or {})
             faults["symbols"] = f"symbols is empty{origin}: allowed: {cls.model_fields['symbols'].description}"
-        lines = [*faults.values(), *_retention_faults(config, origins or {}, ignore=faults.keys())]
+        lines = [*faults.values(), *_retention_faults(config, origins or {}, windows, ignore=faults.keys())]
         if lines:
             raise ConfigError(lines)
         return config
@@ -305,11 +322,13 @@ def _shown(value: object) -> str:
     return text if len(text) <= _SHOWN_LIMIT else f"{text[:_SHOWN_LIMIT]}... ({len(text)} characters)"
 
 
-def _retention_faults(config: ReconciliationConfig, origins: Mapping[str, str], ignore: Collection[str]) -> list[str]:
+def _retention_faults(
+    config: ReconciliationConfig, origins: Mapping[str, str], used: Collection[str], ignore: Collection[str]
+) -> list[str]:
     """What no field shows alone: windows that the cache's retention can never satisfy."""
     if not {"timeframes", "max_candles"}.isdisjoint(ignore):
         return []
-    windows = {field: getattr(config, field) for field in _WINDOWS if field not in ignore}
+    windows = {field: getattr(config, field) for field in used if field not in ignore}
     faults = (
         (field, retention_fault(field, window_ms, Timeframe(name), config.max_candles))
         for field, window_ms in windows.items()
@@ -319,7 +338,5 @@ def _retention_faults(config: ReconciliationConfig, origins: Mapping[str, str], 
         fault.replace(field, f"{field}{_origin(field, origins)}", 1) for field, fault in faults if fault is not None
     ]
 
-
-_WINDOWS = ("quick_scan_window_ms", "full_reconcile_window_ms")
 
 DEFAULT_RECONCILIATION_CONFIG = ReconciliationConfig()

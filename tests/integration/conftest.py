@@ -36,6 +36,7 @@ class Running:
 
     process: subprocess.Popen[str]
     lines: list[str] = field(default_factory=list)
+    history: list[str] = field(default_factory=list)
     _fresh: queue.Queue[str | None] = field(default_factory=queue.Queue)
 
     @classmethod
@@ -72,6 +73,13 @@ class Running:
             if line is None:
                 raise AssertionError(f"ended with {self.process.wait()} and never said it:\n{''.join(self.lines)}")
             self.lines.append(line)
+            self.history.append(line)
+
+    def read_all(self) -> list[str]:
+        """Every line it said in its life, once it has ended."""
+        while (line := self._fresh.get(timeout=PATIENCE_S)) is not None:
+            self.history.append(line)
+        return self.history
 
     def wait_event(self, event: str, **fields: object) -> dict[str, Any]:
         """The next log event of that name with those fields."""

@@ -134,3 +134,14 @@ def test_a_terminal_gets_a_sentence(run_inside, redis_url, write_file):
     assert done.out == (
         "BTC-USD_1m.csv: 2 candles loaded as BTC-USD:1m, 0 there already, 0 kept as they were, 0 bad rows skipped\n"
     )
+
+
+def test_nothing_is_cut_that_is_there_already(run_inside, write_file, tmp_path):
+    """One embedded server; a load and a pass with a smaller cap than the load before."""
+    where = ("--data-dir", tmp_path / "data", "--json")
+    assert run_inside("load", write_file("BTC-USD_1m_a.csv", range(300)), *where).code == 0
+    done = run_inside("load", write_file("BTC-USD_1m_b.csv", range(300, 310)), *where, "--max-candles", 50)
+    assert (done.code, done.json["inserted"]) == (0, 10)
+    arguments = ("--symbols", "BTC-USD", "--timeframes", "1m", "--max-candles", 0)
+    seen = run_inside("scan", *arguments, "--from", "1970-01-01T00:00", "--to", "1970-01-01T05:10", *where)
+    assert (seen.code, seen.json["missing"]) == (0, 0)

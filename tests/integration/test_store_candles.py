@@ -79,6 +79,36 @@ async def test_read_of_a_long_interval_joins_its_pieces(redis, store):
     assert list(read.timestamps) == [at(slot) for slot in range(slots) if slot != PIPELINE_MEMBERS]
 
 
+@pytest.mark.parametrize("slots", [2, 5, PIPELINE_MEMBERS + 3])
+async def test_a_read_is_whole_with_one_candle_a_slot_and_nothing_else(redis, store, slots):
+    async def is_whole() -> bool:
+        (read,) = await store.read([(BTC, window(slots))])
+        if read.is_whole:
+            assert list(read.timestamps) == [at(slot) for slot in range(slots)]
+        return bool(read.is_whole)
+
+    await put(redis, *(candle(slot) for slot in range(slots)))
+    assert await is_whole()
+    await put(redis, candle(slots - 1, volume=2.0))
+    assert not await is_whole()
+    await redis.zremrangebyscore(KEY, at(slots - 1), at(slots - 1))
+    assert not await is_whole()
+    # a duplicate makes up for the gap in number only
+    await put(redis, candle(0, volume=2.0))
+    assert not await is_whole()
+    await redis.delete(KEY)
+    await put(redis, *(candle(slot) for slot in range(slots)))
+    await redis.zadd(KEY, {"{broken": at(0) + 1})
+    assert not await is_whole()
+
+
+async def test_nothing_is_said_of_an_empty_interval(redis, store):
+    await put(redis, candle(0))
+    empty, one = await store.read([(BTC, Interval(at(0), at(0))), (BTC, window(1))])
+    assert (list(empty.timestamps), empty.is_whole, empty.error) == ([], False, None)
+    assert one.is_whole
+
+
 async def test_merge_fills_absent_slots_and_keeps_what_is_there(redis, store):
     live = candle(1, price=90_000.5, sequence=7)
     same = candle(2)

@@ -186,8 +186,21 @@ def test_a_window_past_retention_is_refused_with_the_arithmetic_and_its_origin()
     assert ReconciliationConfig.check({"full_reconcile_window_ms": 86_400_000, "max_candles": 0}).max_candles == 0
 
 
+def test_only_windows_that_are_used_must_fit():
+    settings = {"max_candles": 10, "timeframes": "1m"}
+    assert ReconciliationConfig.check(settings, windows=()).max_candles == 10
+    with pytest.raises(ConfigError) as caught:
+        ReconciliationConfig.check(settings, windows=("full_reconcile_window_ms",))
+    assert [fault.split()[0] for fault in caught.value.faults] == ["full_reconcile_window_ms"]
+
+
 def test_a_cache_that_cannot_hold_three_bars_is_refused():
-    assert len(faults_of(max_candles=4, timeframes="1d")) == 2
+    for count in (1, 4):
+        fault = fault_of(max_candles=count, timeframes="1d")
+        assert fault.startswith(
+            f"max_candles {count} (from {ORIGIN}): allowed: members the cache keeps a series, 0 for"
+        )
+        assert "else a whole number 5 to" in fault
     assert ReconciliationConfig.check({"max_candles": 5, "timeframes": "1d"}).max_candles == 5
 
 

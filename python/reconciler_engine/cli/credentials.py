@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler_engine.cli.settings import gather, load_config
 from reconciler_engine.coinbase.base_url import BaseUrl
-from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.config import WINDOWS, ReconciliationConfig
 from reconciler_engine.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,10 +27,11 @@ def load_signed(
     needs_symbols: bool = False,
     known_faults: Iterable[str] = (),
     environment: Mapping[str, str] | None = None,
+    windows: Collection[str] = WINDOWS,
 ) -> tuple[ReconciliationConfig, Credentials | None]:
     """Return the checked configuration and the credentials to ask with, None where requests are unsigned.
 
-    `environment` stands for this process' own.
+    The arguments are those of `load_config`.
 
     Raises:
         ConfigError: With every fault of both.
@@ -40,7 +41,12 @@ def load_signed(
     config = credentials = None
     try:
         config = load_config(
-            flags, config_file, needs_symbols=needs_symbols, known_faults=known_faults, environment=environment
+            flags,
+            config_file,
+            needs_symbols=needs_symbols,
+            known_faults=known_faults,
+            environment=environment,
+            windows=windows,
         )
     except ConfigError as error:
         faults += error.faults

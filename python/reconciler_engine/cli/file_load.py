@@ -50,7 +50,7 @@ def load_files(
         ConfigError: A setting is wrong, a name does not say its series, or a series would outgrow `max_candles`.
         CandleFileError: Files have bad rows; with every bad row of every file. Nothing was written.
     """
-    config = load_config(flags, config_file)
+    config = load_config(flags, config_file, windows=())
     series = series_of(files, symbol, timeframe)
     batches = list(zip(series, _read_all(files, series, skip_bad=skip_bad), strict=True))
     _check_retention(batches, config.max_candles)
@@ -109,7 +109,8 @@ async def _load(config: ReconciliationConfig, batches: Sequence[tuple[Series, Ca
     done = []
     async with (
         open_cache(config, "load", writes=True) as cache,
-        open_parts(config, cache.url, owns_server=cache.owns_server) as parts,
+        # Loading adds; what is there already is cut by nobody but start.
+        open_parts(config, cache.url, owns_server=False) as parts,
     ):
         for series, file in batches:
             merged = await parts.store.merge(series, list(file.candles()), parts.retention, announce=False)

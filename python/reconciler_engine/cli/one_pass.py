@@ -47,11 +47,12 @@ def run_one_pass(
     """
     faults: list[str] = []
     asked = parse_range(from_, to, faults)
+    windows = ("full_reconcile_window_ms",) if asked is None else ()
     credentials = None
     if repair:
-        config, credentials = load_signed(flags, config_file, needs_symbols=True, known_faults=faults)
+        config, credentials = load_signed(flags, config_file, needs_symbols=True, known_faults=faults, windows=windows)
     else:
-        config = load_config(flags, config_file, needs_symbols=True, known_faults=faults)
+        config = load_config(flags, config_file, needs_symbols=True, known_faults=faults, windows=windows)
     logs.configure("human" if sys.stderr.isatty() else "json", "WARNING", process=command)
     result, simulated = trio.run(_pass, command, config, credentials, asked, repair)
     if as_json:
@@ -73,11 +74,10 @@ async def _pass(
     repair: bool,
 ) -> tuple[ReconciliationResult, bool]:
     async with AsyncExitStack() as stack:
+        # The cap is start's to keep: a pass with other flags must not cut what a load with its own brought in.
         cache = await stack.enter_async_context(open_cache(config, command, writes=repair))
         identity = None if credentials is None else credentials.identity
-        parts = await stack.enter_async_context(
-            open_parts(config, cache.url, owns_server=cache.owns_server, identity=identity)
-        )
+        parts = await stack.enter_async_context(open_parts(config, cache.url, owns_server=False, identity=identity))
         source = None
         if repair:
             client = CoinbaseClient(config.base_url, credentials=credentials, connections=PAGES_IN_FLIGHT)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from reconciler_engine.cli.options import SETTINGS
-from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.config import WINDOWS, ReconciliationConfig
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.store.address import Address
 
@@ -40,6 +40,7 @@ def load_config(
     known_faults: Iterable[str] = (),
     refused: Iterable[str] = (),
     environment: Mapping[str, str] | None = None,
+    windows: Collection[str] = WINDOWS,
 ) -> ReconciliationConfig:
     """Return the checked configuration.
 
@@ -51,6 +52,7 @@ def load_config(
         known_faults: What is wrong with the command's other options, to be named together with the settings' faults.
         refused: Settings that do not go with `--simulate`, each a fault if it is set anywhere.
         environment: Instead of this process' own.
+        windows: The windows that the command uses; only they must fit retention.
 
     Raises:
         ConfigError: With every fault found, over all sources.
@@ -65,7 +67,7 @@ def load_config(
     ]
     values = {**(overrides or {}), **sources.values}
     try:
-        config = ReconciliationConfig.check(values, sources.origins, needs_symbols=needs_symbols)
+        config = ReconciliationConfig.check(values, sources.origins, needs_symbols=needs_symbols, windows=windows)
     except ConfigError as error:
         raise ConfigError([*faults, *error.faults]) from None
     if config.redis_url is not None:
@@ -114,8 +116,15 @@ def child_environment() -> dict[str, str]:
 
 
 def default_data_dir(*, simulated: bool) -> Path:
-    """Return where the embedded server's data lives unless set: invented candles have a folder of their own."""
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    """Return where the embedded server's data lives unless set: invented candles have a folder of their own.
+
+    Raises:
+        ConfigError: The user has no home.
+    """
+    try:
+        base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    except RuntimeError as error:
+        raise ConfigError(["data_dir is not set and this user has no home folder; allowed: --data-dir"]) from error
     return Path(base) / ("reconciler-engine-simulated" if simulated else "reconciler-engine")
 
 

@@ -81,7 +81,9 @@ class Reconciler:
         now = await self._clock.now()
         windows = [(series, self._window(series, request.look_back, now)) for series in request.series]
         tally = Tally(windows)
-        run = await self._queue.open_run(request.job, now)
+        # Not to be cancelled in the middle: whether there is a record to close would be unknown. Bounded by the client.
+        with trio.CancelScope(shield=True):
+            run = await self._queue.open_run(request.job, now)
         try:
             await self._scan(run, windows, request, tally)
             if request.repair:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 import time
 from typing import Final, Literal
@@ -51,11 +52,12 @@ class _Json(logging.Formatter):
             "logger": record.name.removeprefix(f"{_PACKAGE}."),
             "event": record.getMessage(),
             **self._fixed,
-            **_extra(record),
         }
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)
-        return json.dumps(event, default=str)
+        # The line's own fields go first: no extra takes their place.
+        extra = {name: _plain(value) for name, value in _extra(record).items() if name not in event}
+        return json.dumps({**event, **extra}, allow_nan=False)
 
 
 class _Human(logging.Formatter):
@@ -70,7 +72,8 @@ class _Human(logging.Formatter):
         level = "" if record.levelno <= logging.INFO else f"{record.levelname} "
         summary = getattr(record, _SUMMARY, None)
         fields = summary or " ".join(f"{name}={_short(value)}" for name, value in _extra(record).items())
-        text = f"{clock} {self._mark}{self._process:<10} {level}{record.getMessage()}{'  ' if fields else ''}{fields}"
+        said = _one_line(f"{record.getMessage()}{'  ' if fields else ''}{fields}")
+        text = f"{clock} {self._mark}{self._process:<10} {level}{said}"
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
         return text
@@ -79,6 +82,28 @@ class _Human(logging.Formatter):
 def _iso(instant_s: float) -> str:
     whole, milliseconds = divmod(round(instant_s * 1_000), 1_000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{milliseconds:03d}Z"
+
+
+def _plain(value: object) -> object:
+    """Return a value as strict JSON can hold it: what it has no word for becomes text."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case dict():
+            return {str(name): _plain(item) for name, item in value.items()}
+        case _:
+            return str(value)
+
+
+def _one_line(text: str) -> str:
+    """Write out what would break the line, or steer the terminal: texts of others stand in it."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def _short(value: object) -> str:

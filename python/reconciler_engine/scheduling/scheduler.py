@@ -124,4 +124,4 @@ class Scheduler:
             try:
                 observer(event)
             except Exception:  # noqa: BLE001 - an observer's fault is its own; the scheduler goes on
-                _LOG.exception("an observer of the scheduler failed", extra={"event": str(event)})
+                _LOG.exception("an observer of the scheduler failed", extra={"observed": str(event)})

@@ -193,9 +193,10 @@ class _Question:
         for index, (series, interval) in enumerate(self._wanted):
             symbol, timeframe = series.symbol, series.timeframe
             key, name = self._scope.candle_key(series), timeframe.value
-            pieces = _pieces(interval, timeframe.step_ms)
-            if len(pieces) != 1:
-                self._parts[index] = []
+            grid = interval.grid(timeframe.step_ms)
+            pieces: Iterable[range] = (grid,)
+            if not 0 < len(grid) <= _BATCH_MEMBERS:
+                pieces, self._parts[index] = _split(grid), []
             for grid in pieces:
                 size = len(grid)
                 if batch and slots + size > _BATCH_MEMBERS:
@@ -230,13 +231,10 @@ def _read_of(grid: range, answer: Answer) -> SlotsRead:
     return SlotsRead(*answer)
 
 
-def _pieces(interval: Interval, step: int) -> Sequence[range]:
-    """Return the interval's grid in pieces of one batch each; a piece's `stop` is where reading it ends."""
-    grid = interval.grid(step)
-    if len(grid) <= _BATCH_MEMBERS:
-        return (grid,) if grid else ()
-    span = _BATCH_MEMBERS * step
-    return [range(start, min(start + span, interval.stop), step) for start in range(grid.start, interval.stop, span)]
+def _split(grid: range) -> Iterator[range]:
+    """Yield a grid in pieces of one batch each; a piece's `stop` is where reading it ends."""
+    span = _BATCH_MEMBERS * grid.step
+    return (range(start, min(start + span, grid.stop), grid.step) for start in range(grid.start, grid.stop, span))
 
 
 def _join(pieces: list[SlotsRead]) -> SlotsRead:
@@ -247,7 +245,8 @@ def _join(pieces: list[SlotsRead]) -> SlotsRead:
         join_timestamps(pieces),
         [at for piece in pieces for at in piece.duplicates],
         [at for piece in pieces for at in piece.malformed],
-        is_whole=all(piece.is_whole for piece in pieces),
+        # Nothing was examined in an empty interval.
+        is_whole=bool(pieces) and all(piece.is_whole for piece in pieces),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 
 import trio
@@ -12,6 +12,9 @@ import trio
 from reconciler_engine.errors import RoleFailed
 from reconciler_engine.planning.restart import FRUITLESS_LIMIT, Death, decide_restart
 from reconciler_engine.supervisor.process import ChildProcess, ChildSpec, NotReady, describe_status
+
+EXIT_OS_ERROR = 71
+"""What counts as the status of a child that the operating system did not start (EX_OSERR of sysexits.h)."""
 
 _logger = logging.getLogger(__name__)
 
@@ -44,11 +47,14 @@ class Keeper:
         self._ended = trio.Event()
         self._was_ready = False
         self.child: ChildProcess | None = None
+        self.first_beat: Mapping[str, object] = {}
+        """What the youngest child said when it was ready; empty while none has been."""
         self.restarts = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the child alive until `stop`; started once the child is ready for the first time.
 
+        Where the tree ends before it ever is, it is started and over at once: nobody needs the child any more.
         Cancelled, the child is killed and reaped.
 
         Raises:
@@ -61,6 +67,8 @@ class Keeper:
                 if not self._is_over():
                     await self._pause(spec, status, was_useful=was_useful)
                     self.restarts += 1
+            if not self._was_ready:
+                task_status.started()
         finally:
             self._ended.set()
 
@@ -87,7 +95,12 @@ class Keeper:
         except NotReady as error:
             _logger.error("child did not start", extra={"child": spec.name, "error": str(error)})
             return error.status or 0, False
+        except OSError as error:
+            # No process, no memory, no descriptor left: a passing trouble of the machine, as a death is.
+            _logger.error("child did not start", extra={"child": spec.name, "error": str(error)})
+            return EXIT_OS_ERROR, False
         self.child = child
+        self.first_beat = dict(child.beats)
         if not self._was_ready:
             self._was_ready = True
             task_status.started()

@@ -14,6 +14,8 @@ from reconciler_engine.supervisor.process import ChildMaker, ChildSpec
 
 SEED = 1
 _STOP_S = 3.0
+# The discard port: what is left to ask where the tree ends before the exchange was ready. Nobody asks.
+_NOWHERE = "http://127.0.0.1:9"
 
 
 @asynccontextmanager
@@ -26,8 +28,7 @@ async def simulated_exchange(maker: ChildMaker, now: int, ending: trio.Event) ->
         return maker.child("exchange", runner, port=port, seed=SEED, start=now, origin=now)
 
     async with _kept(make_spec, ending) as keeper:
-        facts = {} if keeper.child is None else keeper.child.beats
-        url = str(facts["url"])
+        url = str(keeper.first_beat.get("url", _NOWHERE))
         port = int(url.rpartition(":")[2])
         yield url
 

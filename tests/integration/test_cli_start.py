@@ -1,0 +1,166 @@
+"""`start`: its faults before anything runs, what it keeps to itself, and endings at bad moments."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import redis as redis_py
+
+CANARY = "canary-7f3a"
+NEVER = "0 0 1 1 *"
+
+
+@pytest.fixture
+def guarded_server(own_server):
+    """A server that asks for a password; its URL with it."""
+    with redis_py.Redis.from_url(own_server.url) as client:
+        client.config_set("requirepass", CANARY)
+    return own_server.url.replace("unix://", f"unix://:{CANARY}@")
+
+
+@pytest.fixture
+def start_engine(start_process, start_exchange, tmp_path):
+    def start(redis_url=None, *arguments):
+        exchange = start_exchange("--public-rate", 0)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("RECONCILER_")}
+        settings = {} if redis_url is None else {"RECONCILER_REDIS_URL": redis_url}
+        return start_process(
+            "start", "--json", "--log-level", "DEBUG", "--symbols", "BTC-USD", "--timeframes", "1m",
+            "--gap-scan-cron", NEVER, "--full-reconcile-cron", NEVER, "--batch-size", "100", "--workers", "1",
+            "--base-url", exchange.url, "--data-dir", str(tmp_path / "data"), *arguments,
+            environment={**kept, **settings},
+        )  # fmt: skip
+
+    return start
+
+
+def descendants(pid: int) -> list[int]:
+    """Every process below this one."""
+    parents: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        parents.setdefault(int(fields[1]), []).append(int(folder.name))
+    found: list[int] = []
+    queue = [pid]
+    while queue:
+        queue += (children := parents.get(queue.pop(), []))
+        found += children
+    return found
+
+
+def ended(running) -> int:
+    return running.process.wait(60)
+
+
+def test_every_fault_of_start_is_named_at_once(run_inside, tmp_path):
+    done = run_inside("start", "--workers", "0", "--log-level", "LOUD", "--config", tmp_path / "none.toml")
+    assert done.code == 78
+    said = done.err
+    assert "--log-level 'LOUD': allowed: DEBUG, INFO, WARNING, ERROR" in said
+    assert "workers '0' (from --workers): allowed" in said
+    assert "symbols is empty: allowed" in said
+    assert "cannot be read: No such file or directory" in said
+    assert len(said.splitlines()) == 4
+
+
+def test_a_simulation_takes_no_other_cache_and_no_other_exchange(run_inside):
+    done = run_inside(
+        "start", "--simulate", "--redis-url", "redis://127.0.0.1", RECONCILER_BASE_URL="https://api.coinbase.com"
+    )
+    assert done.code == 78
+    assert "redis_url (from --redis-url) does not go with --simulate" in done.err
+    assert "base_url (from RECONCILER_BASE_URL) does not go with --simulate" in done.err
+
+
+def test_a_password_on_the_command_line_is_refused_and_not_repeated(run_inside):
+    for command in ("start", "scan", "reconcile"):
+        done = run_inside(command, "--symbols", "BTC-USD", "--redis-url", f"redis://:{CANARY}@127.0.0.1")
+        assert done.code == 78
+        assert "a password on a command line is visible" in done.err
+        assert CANARY not in done.out + done.err
+
+
+def test_the_password_of_redis_stays_secret(start_engine, guarded_server):
+    engine = start_engine(guarded_server)
+    worker = engine.wait_event("child ready")["pid"]
+    engine.wait_event("pass done", job="full_reconcile")
+    below = descendants(engine.process.pid)
+    assert worker in below
+    shown = [Path(f"/proc/{pid}/cmdline").read_text() for pid in (engine.process.pid, *below)]
+    inherited = [Path(f"/proc/{pid}/environ").read_text() for pid in below]
+    assert all(shown)
+    assert all(inherited)
+    assert [text for text in (*shown, *inherited) if CANARY in text] == []
+    with redis_py.Redis.from_url(guarded_server) as client:
+        for key in client.keys("*"):
+            assert CANARY.encode() not in key + (client.dump(key) or b"")
+    # a crash with its traceback, and the telling of it
+    os.kill(worker, signal.SIGABRT)
+    engine.wait_event("child died")
+    engine.wait_event("child ready")
+    assert engine.stop() == 0
+    said = engine.read_all()
+    assert any("Fatal Python error: Aborted" in line for line in said)
+    assert [line for line in said if CANARY in line] == []
+
+
+def test_a_term_while_redis_is_away_ends_in_order(start_engine, own_server):
+    engine = start_engine(own_server.url)
+    engine.wait_event("pass done", job="full_reconcile")
+    own_server.kill()
+    engine.wait_event("waiting for Redis")
+    below = descendants(engine.process.pid)
+    assert below
+    engine.process.send_signal(signal.SIGTERM)
+    assert ended(engine) == 0
+    wait_gone(below)
+
+
+def test_a_term_in_the_middle_of_a_pass_that_lost_its_redis_ends_in_order(start_engine, own_server):
+    engine = start_engine(own_server.url, "--max-candles", "0", "--full-reconcile-window-ms", "864000000")
+    worker = engine.wait_event("child ready")["pid"]
+    own_server.kill()
+    # a worker that has pages in hand waits for Redis; nobody waits for it for ever
+    os.kill(worker, signal.SIGSTOP)
+    engine.process.send_signal(signal.SIGTERM)
+    engine.wait_event("child hangs")
+    assert ended(engine) == 0
+    wait_gone([worker])
+
+
+def test_a_term_that_all_processes_get_while_they_start_ends_in_order(start_engine):
+    """As systemd and containers send it: whoever has no handler yet dies of it."""
+    engine = start_engine()
+    engine.wait_event("child ready", child="redis")
+    while len(below := descendants(engine.process.pid)) < 3:
+        time.sleep(0.001)
+    for pid in (engine.process.pid, *below):
+        os.kill(pid, signal.SIGTERM)
+    assert ended(engine) == 0
+    wait_gone(below)
+
+
+def test_a_simulation_that_is_stopped_while_it_starts_ends_in_order(start_process, tmp_path):
+    engine = start_process("start", "--simulate", "--json", "--data-dir", str(tmp_path / "data"))
+    engine.wait_event("child ready", child="redis")
+    while len(below := descendants(engine.process.pid)) < 3:
+        time.sleep(0.001)
+    for pid in (engine.process.pid, *below):
+        os.kill(pid, signal.SIGTERM)
+    assert ended(engine) == 0
+    wait_gone(below)
+
+
+def wait_gone(pids) -> None:
+    """Wait until none of the processes is there."""
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

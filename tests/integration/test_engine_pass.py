@@ -1,0 +1,479 @@
+"""Passes with workers and an exchange in this process, over a real server: what they ask, what they leave behind."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+
+from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.assembly import Parts, open_parts
+from reconciler_engine.engine.messages import Keeping, PageTask, Span
+from reconciler_engine.engine.reconcile import PassRequest
+from reconciler_engine.engine.worker import Worker
+from reconciler_engine.errors import RunClosed, StoreUnavailable
+from reconciler_engine.market.candle import Candle
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.simulator.clock import SimulatedClock
+from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
+from reconciler_engine.simulator.fault_file import parse_faults
+from reconciler_engine.simulator.faults import Faults
+from reconciler_engine.simulator.market import SeededMarket
+from reconciler_engine.simulator.products import Product
+from reconciler_engine.simulator.request_log import RequestLog
+from reconciler_engine.simulator.server import serve_exchange
+from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.server import wait_serving
+from reconciler_engine.store.tasks import MAX_DELIVERIES, Lane, TaskQueue
+
+NOW = 1_767_225_600_000  # 2026-01-01
+MINUTE = 60_000
+M1 = Series("BTC-USD", Timeframe.M1)
+M5 = Series("ETH-USD", Timeframe.M5)
+MARKET = SeededMarket(5, [Product("BTC-USD", 65_000.0), Product("ETH-USD", 3_000.0)])
+
+
+@dataclass
+class House:
+    """An engine's parts, an exchange, and a scope in which workers live."""
+
+    parts: Parts
+    source: CoinbaseClient
+    log: RequestLog
+    nursery: trio.Nursery
+
+    async def start_worker(self, consumer="one") -> tuple[Worker, trio.CancelScope]:
+        """Start a worker; return it and what kills it."""
+        queue = TaskQueue(self.parts.client, self.parts.scope, consumer)
+        alive = trio.CancelScope()
+
+        async def live(*, task_status) -> None:
+            with alive:
+                await worker.run(task_status=task_status)
+
+        worker = replace_queue(self.parts.worker(self.source), queue)
+        await self.nursery.start(live)
+        return worker, alive
+
+    async def bury(self, alive, consumer) -> None:
+        """Do what the supervisor does for a dead worker, as soon as it is dead."""
+        while not alive.cancelled_caught:
+            await trio.lowlevel.checkpoint()
+        await self.parts.queue.redeliver(consumer)
+
+    def run_pass(self, slots, series=(M1,), lane=Lane.DEEP, *, repair=True):
+        stop = NOW - 6 * 3_600_000
+        step = max(one.timeframe.step_ms for one in series)
+        look = Interval(stop - slots * step, stop)
+        return self.parts.reconciler.run_pass(PassRequest("test", series, look, repair=repair, lane=lane))
+
+    async def members(self, series=M1):
+        found: Any = await self.parts.client.zrange(key(series), 0, -1)
+        return [json.loads(member) for member in found]
+
+    def asked(self):
+        return [record for record in self.log.records if record.product is not None]
+
+
+def replace_queue(worker, queue):
+    worker._queue = queue
+    return worker
+
+
+def key(series):
+    return Scope(1, 1, "").candle_key(series)
+
+
+@asynccontextmanager
+async def open_house(redis_url, *rules, rate=1_000, **settings):
+    """An exchange whose clock stands at NOW, and parts against it."""
+    log = RequestLog()
+    exchange = Exchange(
+        MARKET, SimulatedClock(NOW, rate=0), ExchangeRules(public_rate=0), log=log, faults=Faults(rules)
+    )
+    async with trio.open_nursery() as nursery:
+        base_url = await nursery.start(partial(serve_exchange, exchange, port=0))
+        given = {"base_url": base_url, "max_candles": 0, "batch_size": rate, "symbols": "BTC-USD,ETH-USD"}
+        config = ReconciliationConfig.check({**given, **settings})
+        async with (
+            open_parts(config, redis_url, owns_server=False) as parts,
+            CoinbaseClient(base_url, connections=16) as source,
+            trio.open_nursery() as workers,
+        ):
+            yield House(parts, source, log, workers)
+            workers.cancel_scope.cancel()
+        nursery.cancel_scope.cancel()
+
+
+def truth(series, slots):
+    """What the exchange has in a pass's range."""
+    step = series.timeframe.step_ms
+    stop = NOW - 6 * 3_600_000
+    bars = MARKET.bars(series.symbol, series.timeframe, Interval(stop - slots * step, stop), NOW)
+    return [
+        Candle(bar.start, float(bar.open), float(bar.high), float(bar.low), float(bar.close), float(bar.volume))
+        for bar in bars
+    ]
+
+
+def held(members):
+    names = ("timestamp", "open", "high", "low", "close", "volume")
+    return [Candle(**{name: member[name] for name in names}) for member in members]
+
+
+async def check_whole(house, slots, series=M1):
+    assert held(await house.members(series)) == truth(series, slots)
+
+
+async def runs(house):
+    return [key for key in await house.parts.client.keys("*") if b":run:" in key]
+
+
+async def wait_asked(house, count) -> None:
+    while len(house.asked()) < count:
+        await trio.lowlevel.checkpoint()
+
+
+def span_of(record):
+    return int(record.start), int(record.end)
+
+
+async def test_a_pass_asks_the_minimum_once_and_newest_first(redis_url):
+    async with open_house(redis_url, rate=25) as house:
+        slots = 2_000
+        bars = truth(M1, slots)
+        holes = {3, 4, 303, 304, 700, 999, 1_000, 1_299, *range(1_500, 1_801), 1_999}
+        kept = [candle for number, candle in enumerate(bars) if number not in holes]
+        assert len(bars) == slots
+        await house.parts.store.merge(M1, kept, house.parts.retention)
+        await house.start_worker()
+        result = await house.run_pass(slots)
+        await check_whole(house, slots)
+        # {1999 .. 1700}, {1699 .. 1500}, {1299 .. 1000}, {999 .. 700}, {304 .. 5 -> 303, 304}, {4, 3}
+        assert (result.requests, result.missing, result.filled, result.unresolved) == (6, len(holes), len(holes), 0)
+        assert (result.gaps_found, result.gaps_filled, result.errors) == (7, 7, ())
+        spans = [span_of(record) for record in house.asked()]
+        assert len(spans) == 6
+        assert spans == sorted(spans, reverse=True)
+        assert all(end - start < 300 * 60 for start, end in spans)
+        assert all(later[1] < earlier[0] for earlier, later in itertools.pairwise(spans))
+        assert await runs(house) == []
+
+
+async def test_two_workers_share_a_pass_over_two_series(redis_url):
+    async with open_house(redis_url) as house:
+        await house.start_worker("one")
+        await house.start_worker("two")
+        result = await house.run_pass(1_000, (M1, M5))
+        # the range is 1,000 bars of 5m, so 5,000 of 1m
+        assert result.requests == 17 + 4 == len(house.asked())
+        assert (result.filled, result.unresolved) == (6_000, 0)
+        assert (result.scanned_symbols, result.scanned_timeframes) == (2, 2)
+        await check_whole(house, 5_000)
+        await check_whole(house, 1_000, M5)
+        again = await house.run_pass(1_000, (M1, M5))
+        assert (again.missing, again.requests) == (0, 0)
+
+
+async def test_live_pages_go_before_what_is_left_of_a_deep_pass(redis_url):
+    async with open_house(redis_url, rate=25) as house:
+        await house.start_worker()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(house.run_pass, 15 * 300, (M1,))
+            await wait_asked(house, 2)
+            await house.run_pass(10, (M5,), Lane.LIVE)
+            when = [record.product for record in house.asked()].index("ETH-USD")
+            assert when <= 12
+        assert len(house.asked()) == 16
+        await check_whole(house, 15 * 300)
+
+
+async def test_a_scan_changes_nothing_and_asks_nothing(redis_url):
+    async with open_house(redis_url) as house:
+        await house.parts.client.zadd(key(M1), {b"{}": NOW - 7 * 3_600_000, b"[]": NOW - 7 * 3_600_000})
+        await house.start_worker()
+        result = await house.run_pass(500, repair=False)
+        assert (result.missing, result.unresolved, result.filled, result.requests) == (500, 500, 0, 0)
+        assert result.series[0].malformed == 2
+        assert house.asked() == []
+        assert await house.parts.client.zcard(key(M1)) == 2
+
+
+class CancelAt(trio.abc.Instrument):
+    """Cancel a scope when tasks have made so many steps since now: its own task's, or anybody's."""
+
+    def __init__(self, scope, step, task=None) -> None:
+        self._scope = scope
+        self._task = task
+        self._left = step
+
+    def after_task_step(self, task) -> None:
+        if self._task in (None, task):
+            self._left -= 1
+            if self._left == 0:
+                self._scope.cancel()
+
+
+@pytest.mark.parametrize("first", [1, 2, 3, 4])
+async def test_a_pass_cancelled_anywhere_leaves_truth_and_no_record(redis_url, first):
+    slots = 700
+    async with open_house(redis_url) as house:
+        await house.start_worker()
+        expected = truth(M1, slots)
+        for step in itertools.count(first, 4):
+            await house.parts.client.execute_command("DEL", key(M1))
+            result = None
+            with trio.CancelScope() as scope:
+                canceller = CancelAt(scope, step, trio.lowlevel.current_task())
+                trio.lowlevel.add_instrument(canceller)
+                try:
+                    result = await house.run_pass(slots)
+                finally:
+                    trio.lowlevel.remove_instrument(canceller)
+            assert await runs(house) == []
+            left = held(await house.members())
+            assert [candle for candle in left if candle not in expected] == []
+            assert len({candle.timestamp for candle in left}) == len(left)
+            if result is not None:
+                break
+        assert step > 10
+        assert (await house.run_pass(slots)).unresolved == 0
+        await check_whole(house, slots)
+
+
+async def test_a_worker_killed_anywhere_loses_and_doubles_nothing(redis_url):
+    slots = 900
+    async with open_house(redis_url) as house:
+        await house.start_worker("two")
+        ended = 0
+        for step in range(3, 120, 13):
+            await house.parts.client.execute_command("DEL", key(M1))
+            asked = len(house.asked())
+            _, alive = await house.start_worker(f"victim-{step}")
+            canceller = CancelAt(alive, step)
+            trio.lowlevel.add_instrument(canceller)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(house.bury, alive, f"victim-{step}")
+                result = await house.run_pass(slots)
+                alive.cancel()
+            trio.lowlevel.remove_instrument(canceller)
+            assert (result.missing, result.unresolved, result.errors) == (slots, 0, ())
+            await check_whole(house, slots)
+            assert 3 <= len(house.asked()) - asked <= 6
+            ended += 1
+        assert ended == 9
+
+
+async def test_a_killed_redis_ends_the_pass_and_the_next_one_completes(own_server):
+    slots = 20 * 300
+    async with open_house(own_server.url, rate=50) as house:
+        await house.start_worker()
+        with pytest.RaisesGroup(StoreUnavailable):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(house.run_pass, slots)
+                await wait_asked(house, 5)
+                own_server.kill()
+        own_server.start()
+        await wait_serving(house.parts.client, 10)
+        with trio.fail_after(30):
+            result = await house.run_pass(slots)
+        assert (result.unresolved, result.errors) == (0, ())
+        await check_whole(house, slots)
+
+
+async def test_a_refusal_for_rate_sends_everybody_back_and_is_made_good(redis_url):
+    rule = {"name": "slow down", "mode": "throttle", "product": "BTC-USD", "first": 2, "count": 2}
+    async with open_house(redis_url, *parse_faults({"fault": [rule]})) as house:
+        await house.start_worker()
+        result = await house.run_pass(5 * 300)
+        assert (result.unresolved, result.errors) == (0, ())
+        assert result.requests == 5 + 2 == len(house.asked())
+        assert [record.status for record in house.asked()].count(429) == 2
+        await check_whole(house, 5 * 300)
+        assert (await house.parts.bucket.statistics()).granted == 7
+
+
+async def test_what_the_exchange_will_not_serve_stays_unresolved_with_its_reason(redis_url):
+    async with open_house(redis_url, symbols="NONE-USD") as house:
+        await house.start_worker()
+        result = await house.run_pass(10, (Series("NONE-USD", Timeframe.M1), M1))
+        gone, good = result.series
+        assert (gone.missing, gone.filled, gone.unresolved, gone.requests) == (10, 0, 10, 1)
+        assert "404" in gone.errors[0]
+        assert (good.filled, good.unresolved, good.errors) == (10, 0, ())
+        assert result.errors == (f"NONE-USD:1m: {gone.errors[0]}",)
+
+
+def garbage(slots=10_000):
+    span: dict[str, object] = {"symbol": "BTC-USD", "timeframe": "1m", "start": 0, "stop": 180_000}
+    page: dict[str, object] = {
+        "kind": "page", "run": "x", "id": "page-0", "gaps": [[0, 3]],
+        "span": span, "keeping": {"max_candles": 0, "ttl_s": 0, "trim": False},
+    }  # fmt: skip
+    yield b"\xff"
+    yield b""
+    yield b"{}"
+    yield json.dumps({**page, "kind": "other"}).encode()
+    yield json.dumps({**page, "gaps": [[0, slots]], "span": {**span, "stop": slots * MINUTE}}).encode()
+    yield json.dumps({**page, "gaps": []}).encode()
+    yield json.dumps({**page, "span": {**span, "symbol": "../../x"}}).encode()
+    yield json.dumps({**page, "gaps": [[60_000, 1], [0, 1]]}).encode()
+    yield json.dumps({**page, "gaps": [[1, 1]]}).encode()
+
+
+async def test_entries_that_are_no_tasks_are_dropped_and_nobody_dies(redis_url):
+    async with open_house(redis_url) as house:
+        await house.parts.queue.create_groups()
+        for lane, body in itertools.product(Lane, garbage()):
+            stream = house.parts.scope.key(f"tasks:{lane}")
+            await house.parts.client.xadd(stream, {"body": body, "deliveries": "many"})
+        await house.parts.client.xadd(house.parts.scope.key("tasks:scan"), {"nothing": "here"})
+        await house.start_worker()
+        result = await house.run_pass(10)
+        assert (result.filled, result.requests, result.errors) == (10, 1, ())
+        for lane in Lane:
+            assert await house.parts.client.xlen(house.parts.scope.key(f"tasks:{lane}")) == 0
+
+
+async def test_a_count_that_is_no_number_does_not_stop_redelivery(redis_url):
+    async with open_house(redis_url) as house:
+        queue = house.parts.queue
+        await queue.create_groups()
+        stream = house.parts.scope.key("tasks:deep")
+        for body in ("a", "b"):
+            await house.parts.client.xadd(stream, {"body": body, "deliveries": "many"})
+            await TaskQueue(house.parts.client, house.parts.scope, "dead").take(Lane.DEEP)
+        assert await queue.redeliver("dead") == 2
+        again = [(await queue.take(Lane.DEEP))[0] for _ in range(2)]
+        assert [(one.body, one.deliveries) for one in again] == [(b"a", 2), (b"b", 2)]
+        assert await house.parts.client.xinfo_consumers(stream, "workers") != []
+
+
+async def test_a_task_that_failed_its_workers_too_often_is_given_up(redis_url):
+    async with open_house(redis_url) as house:
+        queue, scope = house.parts.queue, house.parts.scope
+        run = await queue.open_run("test", 0)
+        stop = NOW - 6 * 3_600_000
+        task = PageTask(
+            run=run,
+            id="page-0",
+            span=Span.of(M1, Interval(stop - 3 * MINUTE, stop)),
+            gaps=((stop - 3 * MINUTE, 3),),
+            keeping=Keeping(max_candles=0, ttl_s=0, trim=False),
+        )
+        await queue.enqueue(run, Lane.DEEP, [(task.id, task.model_dump_json())])
+        for _ in range(MAX_DELIVERIES):
+            assert len(await TaskQueue(house.parts.client, scope, "dying").take(Lane.DEEP)) == 1
+            await queue.redeliver("dying")
+        await house.start_worker()
+        with trio.fail_after(10):
+            await queue.wait_finished(run, Lane.DEEP)
+        (outcome,) = map(json.loads, await queue.outcomes(run))
+        assert outcome["error"] == f"given up after {MAX_DELIVERIES} workers failed on it"
+        assert (outcome["filled"], outcome["unresolved"]) == (0, [[stop - 3 * MINUTE, 3]])
+        assert house.asked() == []
+
+
+async def test_a_pass_whose_tasks_were_lost_never_says_complete(redis_url):
+    """Redis killed between two syncs can keep the run's record and lose the tasks enqueued after it."""
+    async with open_house(redis_url) as house:
+        client, stream = house.parts.client, house.parts.scope.key("tasks:scan")
+
+        async def lose(*keys) -> None:
+            while not await client.xlen(stream):
+                await trio.lowlevel.checkpoint()
+            await client.delete(stream, *keys, *[one for one in await runs(house) if one.endswith(keys)])
+
+        results = []
+
+        async def run_pass() -> None:
+            results.append(await house.run_pass(10))
+
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run_pass)
+                await lose(b":unfinished")
+        (result,) = results
+        assert result.errors == ("BTC-USD:1m: the outcome of its task was lost; nothing is known until the next pass",)
+        assert (result.series[0].expected, result.scanned_symbols, result.missing) == (0, 0, 0)
+        with trio.fail_after(20), pytest.RaisesGroup(RunClosed):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(house.run_pass, 10)
+                await lose()
+        assert await runs(house) == []
+
+
+async def test_an_outcome_that_is_none_counts_as_lost(redis_url):
+    async with open_house(redis_url) as house:
+        queue = house.parts.queue
+        results = []
+
+        async def run_pass() -> None:
+            results.append(await house.run_pass(10))
+
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run_pass)
+                await queue.create_groups()
+                (delivery,) = await queue.take(Lane.SCAN)
+                task = json.loads(delivery.body)
+                foreign = {"symbol": "ETH-USD", "timeframe": "1m", "gaps": [[0, 1]]}
+                outcome = {"kind": "scan", "id": task["id"], "findings": [foreign]}
+                await queue.finish(delivery, task["run"], task["id"], json.dumps(outcome))
+        assert "was lost" in results[0].errors[0]
+        assert results[0].series[0].expected == 0
+
+
+async def test_a_slot_is_filled_only_if_readers_see_its_candle(redis_url):
+    """Redis' JSON parser takes 0x1 for a number; JavaScript and the scan do not."""
+    async with open_house(redis_url) as house:
+        candle = truth(M1, 1)[0]
+        member = (
+            f'{{"timestamp":{candle.timestamp},"open":0x1,"high":1,"low":1,"close":1,"volume":1,'
+            '"symbol":"BTC-USD","timeframe":"1m"}'
+        )
+        await house.parts.client.zadd(key(M1), {member: candle.timestamp})
+        await house.start_worker()
+        result = await house.run_pass(1)
+        assert (result.missing, result.filled, result.unresolved) == (1, 0, 1)
+        assert "1 slots hold a member that Redis takes for a candle" in result.errors[0]
+
+
+async def test_a_worker_that_starts_while_redis_is_away_waits_for_it(own_server):
+    async with open_house(own_server.url) as house:
+        own_server.kill()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(house.start_worker)
+            with trio.move_on_after(0.05):
+                await trio.sleep_forever()
+            own_server.start()
+            await wait_serving(house.parts.client, 10)
+            result = await house.run_pass(10)
+        assert (result.filled, result.errors) == (10, ())
+
+
+async def test_a_long_push_back_does_not_end_the_clocks_duty(redis_url, caplog):
+    async with open_house(redis_url) as house:
+        await house.parts.bucket.push_back(600_000)
+        await house.parts.clock.measure_when_due(house.source, house.parts.bucket)
+        assert "the exchange's clock could not be read" in caplog.text
+        assert await house.parts.clock.skew_ms() is None
+        assert [record.path for record in house.log.records] == []
+
+
+async def test_an_offset_that_is_no_number_is_not_used(redis_url):
+    async with open_house(redis_url) as house:
+        await house.parts.client.set(house.parts.scope.key("clock:skew_ms"), "soon")
+        assert await house.parts.clock.skew_ms() is None
+        await house.parts.client.set(house.parts.scope.key("clock:skew_ms"), "-3600000")
+        late = await house.parts.clock.redis_now() - await house.parts.clock.now()
+        assert 3_590_000 < late <= 3_600_000

@@ -1,0 +1,110 @@
+"""Log lines: JSON that parses whatever is in it, and short lines for people."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import math
+
+import pytest
+
+from reconciler_engine.observe import logs
+
+
+@pytest.fixture
+def write(monkeypatch):
+    """Configure the log onto a text, log one event, and return what was written."""
+    package = logging.getLogger("reconciler_engine")
+    kept = package.handlers[:], package.level, package.propagate
+
+    def run(style, message, *, level="INFO", simulated=False, at="info", exc_info=None, forged=None, **extra):
+        text = io.StringIO()
+        monkeypatch.setattr("sys.stderr", text)
+        logs.configure(style, level, process="worker-1", simulated=simulated)
+        getattr(logging.getLogger("reconciler_engine.engine.worker"), at)(
+            message, exc_info=exc_info, extra={**extra, **(forged or {})}
+        )
+        return text.getvalue()
+
+    yield run
+    package.handlers[:], package.level, package.propagate = kept
+
+
+def test_an_event_is_one_line_of_json_with_its_fields(write):
+    line = write("json", "pass done", filled=3, errors=["a", "b"])
+    assert line.count("\n") == 1
+    event = json.loads(line)
+    assert event.pop("time").endswith("Z")
+    assert event == {
+        "level": "INFO", "logger": "engine.worker", "event": "pass done", "process": "worker-1", "filled": 3,
+        "errors": ["a", "b"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "two\nlines",
+        'a "quote" \\ and \u2028',
+        "\ud800",
+        b"\xff",
+        math.nan,
+        math.inf,
+        {1: {2, 3}},
+        {(1, 2): 3},
+        ValueError("x"),
+        [math.nan, {"deep": -math.inf}],
+    ],
+    ids=repr,
+)
+def test_whatever_a_field_holds_the_line_is_strict_json(write, value):
+    line = write("json", "event", value=value)
+    assert line.count("\n") == 1
+    assert line.isascii()
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    assert "value" in json.loads(line, parse_constant=refuse)
+
+
+@pytest.mark.parametrize("name", ["time", "level", "logger", "event", "simulated"])
+def test_a_field_does_not_take_the_place_of_a_fixed_one(write, name):
+    event = json.loads(write("json", "event", simulated=True, forged={name: "forged"}))
+    assert event["event"] == "event"
+    assert (event["level"], event["process"], event["simulated"]) == ("INFO", "worker-1", True)
+
+
+def test_an_exception_is_a_field_of_its_line(write):
+    error = ValueError("no")
+    event = json.loads(write("json", "failed", at="error", exc_info=error))
+    assert (event["level"], event["exception"]) == ("ERROR", "ValueError: no")
+
+
+def test_a_person_gets_a_short_line(write):
+    line = write("human", "pass done", filled=3, errors=("a", "b"), none=())
+    assert line[8:] == " worker-1   pass done  filled=3 errors=[2] none=[]\n"
+    assert write("human", "pass done")[8:] == " worker-1   pass done\n"
+
+
+def test_a_summary_stands_for_the_fields_and_is_for_people_only(write):
+    assert write("human", "pass done", filled=3, summary="3 filled")[8:] == " worker-1   pass done  3 filled\n"
+    assert "summary" not in json.loads(write("json", "pass done", filled=3, summary="3 filled"))
+
+
+def test_a_person_sees_what_is_a_warning_and_what_is_invented(write):
+    line = write("human", "look", at="warning", simulated=True)
+    assert line[8:] == " SIMULATED worker-1   WARNING look\n"
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "\x1b[31mred", "a\rb"])
+def test_a_value_does_not_break_a_persons_line(write, text):
+    line = write("human", "look", error=text)
+    assert line.count("\n") == 1
+    assert "\x1b" not in line
+    assert "\r" not in line
+
+
+def test_what_is_below_the_level_is_not_written(write):
+    assert write("json", "event", level="WARNING") == ""
