@@ -17,6 +17,8 @@ from reconciler_engine.market.timeframe import Timeframe
 
 if TYPE_CHECKING:
     from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
+    from reconciler_engine.engine.ready import is_ready
+    from reconciler_engine.engine.service import ReconciliationService
 
 __all__ = [
     "DEFAULT_RECONCILIATION_CONFIG",
@@ -27,13 +29,17 @@ __all__ = [
     "Gaps",
     "ReconciliationConfig",
     "ReconciliationResult",
+    "ReconciliationService",
     "Timeframe",
     "detect_gaps",
+    "is_ready",
 ]
 
 _LATER = {
     "DEFAULT_RECONCILIATION_CONFIG": "reconciler_engine.config",
     "ReconciliationConfig": "reconciler_engine.config",
+    "ReconciliationService": "reconciler_engine.engine.service",
+    "is_ready": "reconciler_engine.engine.ready",
 }
 
 

@@ -274,6 +274,11 @@ class ReconciliationConfig(BaseModel):
         hourly = default if self.hourly_limit is None else self.hourly_limit
         return Budget(self.batch_size, self.batch_delay_ms, hourly or None)
 
+    @property
+    def choices(self) -> list[str]:
+        """The symbols that are no product id but a choice among them, such as `all:USD`."""
+        return [text for text in self.symbols if Selector.parse(text).symbol is None]
+
     def with_symbols(self, symbols: tuple[str, ...]) -> Self:
         """Return the same with these symbols, which the configured ones were found to mean."""
         return self.model_copy(update={"symbols": symbols})

@@ -7,14 +7,14 @@ from zoneinfo import ZoneInfo
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.assembly import budget_name, open_parts
-from reconciler_engine.engine.passes import make_jobs
+from reconciler_engine.engine.passes import Passes
 
 URL = "redis://localhost:6379"
 
 
 async def jobs_of(**settings: object):
     async with open_parts(ReconciliationConfig.check(settings), URL, owns_server=False) as parts:
-        return make_jobs(parts)
+        return Passes(parts, (), now=lambda: 0).jobs()
 
 
 async def test_by_default_jobs_have_the_schedulers_bounds_in_utc() -> None:

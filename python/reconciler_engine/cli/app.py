@@ -13,6 +13,7 @@ from reconciler_engine.cli.reconcile import reconcile
 from reconciler_engine.cli.scan import scan
 from reconciler_engine.cli.simulate import simulate
 from reconciler_engine.cli.start import start
+from reconciler_engine.cli.status import status
 
 app = typer.Typer(
     name="reconciler-engine",
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (start, scan, reconcile, gaps, load, simulate, cron, doctor):
+for command in (start, status, scan, reconcile, gaps, load, simulate, cron, doctor):
     app.command()(command)
 
 app.add_typer(config_app, name="config")

@@ -83,7 +83,10 @@ async def _pass(
             client = CoinbaseClient(config.base_url, credentials=credentials, connections=PAGES_IN_FLIGHT)
             source = await stack.enter_async_context(client)
             await parts.clock.measure_when_due(source, parts.bucket)
-        symbols = await (choose_kept_symbols(parts) if source is None else choose_symbols(parts, source))
+        if source is None:
+            symbols = await choose_kept_symbols(config.symbols, parts)
+        else:
+            symbols = await choose_symbols(config.symbols, parts, source)
         config = config.with_symbols(symbols)
         request = PassRequest(command, config.series(), asked or config.full_reconcile_window_ms, repair=repair)
         worker = parts.worker(source)

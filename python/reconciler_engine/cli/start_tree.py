@@ -24,6 +24,7 @@ from reconciler_engine.store.data_directory import DataDirectory
 from reconciler_engine.store.server import check_server
 from reconciler_engine.supervisor.embedded import embedded_server, plan_record
 from reconciler_engine.supervisor.process import ChildMaker
+from reconciler_engine.supervisor.roster import Roster
 from reconciler_engine.supervisor.signals import stop_on_signal
 from reconciler_engine.supervisor.simulation import simulated_exchange, simulated_feeder
 from reconciler_engine.supervisor.tree import TreePlan, run_tree
@@ -77,25 +78,32 @@ async def _run(config: ReconciliationConfig, maker: ChildMaker, credentials: Cre
     """Lock the data directory, start what is below the tree, run the tree; end in the opposite order."""
     directory = DataDirectory(config.data_dir or default_data_dir(simulated=maker.simulated))
     directory.prepare()
+    roster = Roster(os.getpid())
     async with stop_on_signal() as stop, AsyncExitStack() as stack:
         stack.enter_context(directory.lock(_COMMAND))
         redis_url = config.redis_url
         if redis_url is None:
             mark(directory, simulated=maker.simulated)
             record = plan_record(directory, os.getpid(), _COMMAND, simulated=maker.simulated)
-            redis_url = await stack.enter_async_context(embedded_server(directory, record, maker.environment))
+            redis_url = await stack.enter_async_context(embedded_server(directory, record, maker.environment, roster))
         plan = TreePlan(
-            config, redis_url, owns_server=config.redis_url is None, children=maker, credentials=credentials
+            config,
+            redis_url,
+            owns_server=config.redis_url is None,
+            children=maker,
+            roster=roster,
+            command=_COMMAND,
+            credentials=credentials,
         )
         now = time.time_ns() // 1_000_000
         if maker.simulated:
-            base_url = await stack.enter_async_context(simulated_exchange(maker, now, stop))
+            base_url = await stack.enter_async_context(simulated_exchange(maker, now, stop, roster))
             plan = replace(plan, config=config.model_copy(update={"base_url": base_url}))
         plan = await _choose_symbols(plan, stop)
         if stop.is_set():
             return
         if maker.simulated:
-            await stack.enter_async_context(simulated_feeder(maker, plan.config, redis_url, now, stop))
+            await stack.enter_async_context(simulated_feeder(maker, plan.config, redis_url, now, stop, roster))
         await run_tree(plan, stop)
 
 
@@ -114,7 +122,7 @@ async def _choose_symbols(plan: TreePlan, stop: trio.Event) -> TreePlan:
 
         nursery.start_soon(give_way)
         await check_server(parts.client)
-        symbols = await choose_symbols(parts, source)
+        symbols = await choose_symbols(plan.config.symbols, parts, source)
         plan = replace(plan, config=plan.config.with_symbols(symbols))
         _logger.info("symbols", extra={"count": len(symbols), "first": ", ".join(symbols[:5])})
         nursery.cancel_scope.cancel()

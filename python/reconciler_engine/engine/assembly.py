@@ -14,6 +14,7 @@ from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.backfill import Backfill
 from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.coverage import Coverage
 from reconciler_engine.engine.reconcile import Reconciler
 from reconciler_engine.engine.worker import Worker
 from reconciler_engine.limiting.shared import TokenBucket, script_text
@@ -35,6 +36,7 @@ class Parts:
     store: CandleStore
     queue: TaskQueue
     clock: SharedClock
+    coverage: Coverage
     bucket: TokenBucket
     config: ReconciliationConfig
     retention: Retention
@@ -42,7 +44,7 @@ class Parts:
     @property
     def reconciler(self) -> Reconciler:
         """A director of passes."""
-        return Reconciler(self.queue, self.clock, self.config, self.retention)
+        return Reconciler(self.queue, self.clock, self.coverage, self.config, self.retention)
 
     def worker(self, source: CoinbaseClient | None) -> Worker:
         """A worker; without `source` one that scans only."""
@@ -64,21 +66,29 @@ async def open_parts(
         identity: Under which requests are signed (`Credentials.identity`); None where they are not.
     """
     async with TrioRedis.from_url(redis_url) as client:
-        scope = Scope.of(config.user_id, config.exchange_id, config.base_url)
-        yield Parts(
-            client=client,
-            scope=scope,
-            store=CandleStore(client, scope),
-            queue=TaskQueue(client, scope, consumer_name()),
-            clock=SharedClock(client, scope),
-            bucket=TokenBucket(
-                partial(_TOKEN_BUCKET.run, client),
-                scope.key(budget_name(config, identity)),
-                config.budget(signed=identity is not None),
-            ),
-            config=config,
-            retention=Retention(config.max_candles, config.ttl, trim=owns_server),
-        )
+        yield make_parts(config, client, owns_server=owns_server, consumer=consumer_name(), identity=identity)
+
+
+def make_parts(
+    config: ReconciliationConfig, client: TrioRedis, *, owns_server: bool, consumer: str, identity: str | None = None
+) -> Parts:
+    """Build the parts over a client, which stays the caller's; `consumer` takes tasks and is unique among all."""
+    scope = Scope.of(config.user_id, config.exchange_id, config.base_url)
+    return Parts(
+        client=client,
+        scope=scope,
+        store=CandleStore(client, scope),
+        queue=TaskQueue(client, scope, consumer),
+        clock=SharedClock(client, scope),
+        coverage=Coverage(client, scope),
+        bucket=TokenBucket(
+            partial(_TOKEN_BUCKET.run, client),
+            scope.key(budget_name(config, identity)),
+            config.budget(signed=identity is not None),
+        ),
+        config=config,
+        retention=Retention(config.max_candles, config.ttl, trim=owns_server),
+    )
 
 
 def budget_name(config: ReconciliationConfig, identity: str | None) -> str:

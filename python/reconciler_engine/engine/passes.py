@@ -1,73 +1,206 @@
-"""The scheduled passes: the gap scan and the full reconciliation, as jobs of the scheduler."""
+"""The two passes of an engine: as jobs of the scheduler, and on demand; one of each at a time, over all nodes."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+
+import trio
 
 from reconciler_engine.engine.assembly import Parts
 from reconciler_engine.engine.reconcile import PassRequest
-from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.errors import StoreError
+from reconciler_engine.market.result import ReconciliationResult, SeriesResult
+from reconciler_engine.market.series import Series
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.job import Job
-from reconciler_engine.scheduling.ticks import Tick
+from reconciler_engine.scheduling.scheduler import Scheduler
+from reconciler_engine.scheduling.ticks import Reason, Tick
 from reconciler_engine.scheduling.zones import load_zone
+from reconciler_engine.store.leases import LEASE_MS, JobLeases
 from reconciler_engine.store.tasks import Lane
 
 GAP_SCAN = "gap_scan"
 FULL_RECONCILE = "full_reconcile"
+
+_REFRESH_S = LEASE_MS / 4_000
+_POLL_S = 0.25
+_RELEASE_S = 2.0
+_NAMED = 2
 _logger = logging.getLogger(__name__)
 
 
-def make_jobs(parts: Parts) -> list[Job]:
-    """Return the two jobs, as the configuration schedules them."""
-    config = parts.config
-    series = tuple(config.series())
-    scan = PassRequest(GAP_SCAN, series, config.quick_scan_window_ms, lane=Lane.LIVE)
-    full = PassRequest(FULL_RECONCILE, series, config.full_reconcile_window_ms, lane=Lane.DEEP)
-    zone = load_zone(config.timezone)
-    return [
-        Job(
-            GAP_SCAN,
-            CronExpression.parse(config.gap_scan_cron),
-            partial(_run_and_log, parts, scan),
-            tz=zone,
-            misfire_grace=config.gap_scan_misfire_grace_ms,
-            max_run=config.gap_scan_max_run_ms,
-            jitter=config.gap_scan_jitter_ms,
-        ),
-        Job(
-            FULL_RECONCILE,
-            CronExpression.parse(config.full_reconcile_cron),
-            partial(_run_and_log, parts, full),
-            tz=zone,
-            misfire_grace=config.full_reconcile_misfire_grace_ms,
-            max_run=config.full_reconcile_max_run_ms,
-            jitter=config.full_reconcile_jitter_ms,
-        ),
-    ]
+@dataclass(frozen=True, slots=True)
+class LastPass:
+    """A job's last pass that came to its end, and when that was (ms UTC)."""
+
+    result: ReconciliationResult
+    finished_at: int
 
 
-async def _run_and_log(parts: Parts, request: PassRequest, tick: Tick) -> ReconciliationResult:
-    result = await parts.reconciler.run_pass(request)
-    fields = {"job": request.job, "slot": tick.slot, **totals(result)}
-    _logger.info("pass done", extra={**fields, "summary": f"{request.job}: {_in_words(result)}"})
-    return result
+class Passes:
+    """Runs the gap scan and the full reconciliation over given series.
+
+    A job's lease in Redis is held as long as its pass runs, whoever began it: a tick that finds it held is skipped.
+    `keep_leases` must run beside them. `last` holds each job's last pass, `crons` each job's expression, `series` what
+    is looked at.
+    """
+
+    def __init__(self, parts: Parts, series: Sequence[Series], *, now: Callable[[], int]) -> None:
+        """Make them; `now` is the wall clock (ms UTC)."""
+        config = parts.config
+        self._now = now
+        self._parts = parts
+        self._leases = JobLeases(parts.client, parts.scope, parts.queue.consumer)
+        self._held: set[str] = set()
+        self.crons = {GAP_SCAN: config.gap_scan_cron, FULL_RECONCILE: config.full_reconcile_cron}
+        self.series: Sequence[Series] = series
+        self.last: dict[str, LastPass] = {}
+
+    def watch(self, series: Sequence[Series]) -> None:
+        """Look at these series from the next pass on."""
+        self.series = series
+
+    def jobs(self) -> list[Job]:
+        """Return both as the configuration schedules them. Their guard must ask `is_taken`."""
+        config = self._parts.config
+        zone = load_zone(config.timezone)
+        return [
+            Job(
+                GAP_SCAN,
+                CronExpression.parse(config.gap_scan_cron),
+                self._run_tick,
+                tz=zone,
+                misfire_grace=config.gap_scan_misfire_grace_ms,
+                max_run=config.gap_scan_max_run_ms,
+                jitter=config.gap_scan_jitter_ms,
+            ),
+            Job(
+                FULL_RECONCILE,
+                CronExpression.parse(config.full_reconcile_cron),
+                self._run_tick,
+                tz=zone,
+                misfire_grace=config.full_reconcile_misfire_grace_ms,
+                max_run=config.full_reconcile_max_run_ms,
+                jitter=config.full_reconcile_jitter_ms,
+            ),
+        ]
+
+    async def is_taken(self, tick: Tick) -> bool:
+        """Take the job's lease for a tick; return True where somebody holds it, or another node ran that slot.
+
+        Raises:
+            StoreError: Redis did not answer.
+        """
+        # A slot is named once for all nodes; who asks out of turn wants a run of his own.
+        name = None if tick.reason is Reason.TRIGGER else f"{tick.slot}:{tick.era}"
+        return not await self._take(tick.job, name)
+
+    async def perform(self, job: str) -> ReconciliationResult:
+        """Run a pass now, or as soon as the open one of its kind is over; it never joins one that began before.
+
+        Cancelled, the pass ends where it is: what was merged stays.
+
+        Raises:
+            StoreError: Redis cannot be reached, or the run's record was lost.
+        """
+        while True:
+            if await self._take(job, None):
+                break
+            await trio.sleep(_POLL_S)
+        async with self._releasing(job):
+            return await self._run(job)
+
+    async def begin(self, scheduler: Scheduler) -> None:
+        """Trigger one full reconciliation at once, or as soon as the lease of one who died is free."""
+        try:
+            while True:
+                if not await self._leases.is_held(FULL_RECONCILE):
+                    break
+                await trio.sleep(_POLL_S)
+        except StoreError as error:
+            _logger.warning("whether a full pass runs already is unknown", extra={"error": str(error)})
+        if scheduler.is_running:
+            scheduler.trigger_now(FULL_RECONCILE)
+
+    async def free_all(self) -> None:
+        """Free the leases of whoever came before; for who knows that nobody else is alive."""
+        await self._leases.clear(list(self.crons))
+
+    async def keep_leases(self) -> None:
+        """Refresh the leases of the passes under way, until cancelled."""
+        while True:
+            await trio.sleep(_REFRESH_S)
+            for job in tuple(self._held):
+                try:
+                    await self._leases.refresh(job)
+                except StoreError as error:
+                    _logger.warning("lease not refreshed", extra={"job": job, "error": str(error)})
+
+    async def _run_tick(self, tick: Tick) -> ReconciliationResult:
+        async with self._releasing(tick.job):
+            return await self._run(tick.job, slot=tick.slot)
+
+    async def _take(self, job: str, tick: str | None) -> bool:
+        is_ours = await self._leases.take(job, tick)
+        if is_ours:
+            self._held.add(job)
+        return is_ours
+
+    @asynccontextmanager
+    async def _releasing(self, job: str) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            self._held.discard(job)
+            with trio.move_on_after(_RELEASE_S, shield=True):
+                try:
+                    await self._leases.release(job)
+                except StoreError as error:
+                    _logger.warning("lease not released", extra={"job": job, "error": str(error)})
+
+    def _request(self, job: str) -> PassRequest:
+        config = self._parts.config
+        if job == GAP_SCAN:
+            return PassRequest(job, self.series, config.quick_scan_window_ms, lane=Lane.LIVE)
+        return PassRequest(job, self.series, config.full_reconcile_window_ms, lane=Lane.DEEP)
+
+    async def _run(self, job: str, **facts: object) -> ReconciliationResult:
+        result = await self._parts.reconciler.run_pass(self._request(job))
+        self.last[job] = LastPass(result, self._now())
+        extra: dict[str, object] = {"job": job, **facts, **totals(result), "summary": f"{job:<14}  {in_words(result)}"}
+        if not result.missing and not result.errors:
+            extra["routine"] = job
+        _logger.info("pass done", extra=extra)
+        return result
 
 
-def _in_words(result: ReconciliationResult) -> str:
-    if not result.missing and not result.errors:
-        return f"nothing missing in {len(result.series)} series, {result.duration_ms} ms"
-    errors = f", {len(result.errors)} errors, first: {result.errors[0]}" if result.errors else ""
-    return (
-        f"{result.missing} slots missing in {result.gaps_found} gaps, {result.filled} filled, "
-        f"{result.unresolved} unresolved, {result.requests} requests, {result.duration_ms} ms{errors}"
-    )
+def in_words(result: ReconciliationResult) -> str:
+    """Say in a line what a pass found and did; with gaps, which series had most."""
+    took = f"{result.duration_ms / 1_000:.1f} s"
+    unknown = sum(not row.expected for row in result.series)
+    if result.missing:
+        text = (
+            f"{result.gaps_found} gaps, {result.missing} slots: {result.filled} filled, {result.unresolved} left; "
+            f"{result.requests} requests, {took}; most gaps: {_most(result.series)}"
+        )
+    else:
+        text = f"nothing missing in {len(result.series) - unknown} series, {took}"
+    if unknown:
+        text += f"; {unknown} series without a closed slot in reach"
+    if result.errors:
+        text += f"; {len(result.errors)} errors, first: {result.errors[0]}"
+    return text
+
+
+def _most(rows: Sequence[SeriesResult]) -> str:
+    gappy = sorted((row for row in rows if row.gaps), key=lambda row: (-row.gaps, -row.missing, row.symbol))
+    more = f", and {len(gappy) - _NAMED} series more" if len(gappy) > _NAMED else ""
+    return ", ".join(f"{row.symbol}:{row.timeframe} {row.gaps}" for row in gappy[:_NAMED]) + more
 
 
 def totals(result: ReconciliationResult) -> dict[str, object]:
-    """Return a result's fields without its rows."""
-    fields = asdict(result)
-    del fields["series"]
-    return fields
+    """Return a result's fields without its rows, which may be thousands."""
+    return {each.name: getattr(result, each.name) for each in fields(result) if each.name != "series"}

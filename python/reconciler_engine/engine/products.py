@@ -47,8 +47,8 @@ class ProductList:
     products: tuple[Product, ...]
 
 
-async def choose_symbols(parts: Parts, source: CoinbaseClient) -> tuple[str, ...]:
-    """Return the symbols that the configuration means, by the exchange's list of this moment, which is kept.
+async def choose_symbols(symbols: Sequence[str], parts: Parts, source: CoinbaseClient) -> tuple[str, ...]:
+    """Return the symbols meant, choices among them made by the exchange's list of this moment, which is kept.
 
     Without an answer plain symbols are taken as they are, with a warning.
 
@@ -57,37 +57,37 @@ async def choose_symbols(parts: Parts, source: CoinbaseClient) -> tuple[str, ...
         SourceUnavailable: No list came, and there are selectors.
         StoreError: Redis did not do its part.
     """
-    selectors = [Selector.parse(text) for text in parts.config.symbols]
+    selectors = [Selector.parse(text) for text in symbols]
     try:
         products = await _fetch(parts, source)
     except (SourceError, PermitRefused) as error:
-        unclear = _selector_texts(parts.config.symbols)
+        unclear = _selector_texts(symbols)
         if unclear:
             raise SourceUnavailable(f"no product list to choose symbols {', '.join(unclear)} from: {error}") from error
         _logger.warning("symbols are not checked, no product list came", extra={"error": str(error)})
-        return parts.config.symbols
+        return tuple(symbols)
     await keep_products(parts, ProductList(await parts.clock.redis_now(), products))
     return choose(selectors, products)
 
 
-async def choose_kept_symbols(parts: Parts) -> tuple[str, ...]:
-    """Return the symbols that the configuration means without asking the exchange: selectors by the list kept last.
+async def choose_kept_symbols(symbols: Sequence[str], parts: Parts) -> tuple[str, ...]:
+    """Return the symbols meant, choices made by the list kept last; asks the exchange nothing.
 
     Raises:
         ConfigError: There are selectors, and no list or nothing in it for one of them.
         StoreError: Redis did not do its part.
     """
-    unclear = _selector_texts(parts.config.symbols)
+    unclear = _selector_texts(symbols)
     if not unclear:
-        return parts.config.symbols
+        return tuple(symbols)
     kept = await read_products(parts)
     if kept is None:
         hint = "`reconcile` or `start` with them fetches one; allowed without: product ids such as BTC-USD"
         raise ConfigError([f"symbols {', '.join(unclear)}: no product list is kept in Redis yet; {hint}"])
     # A list of yesterday does not know today's product: plain symbols are not looked up.
-    plain = [text for text in parts.config.symbols if text not in unclear]
+    plain = [text for text in symbols if text not in unclear]
     named = [Product(text, "", tradable=False, quote_volume=None) for text in plain]
-    return choose([Selector.parse(text) for text in parts.config.symbols], [*kept.products, *named])
+    return choose([Selector.parse(text) for text in symbols], [*kept.products, *named])
 
 
 async def keep_products(parts: Parts, listed: ProductList) -> None:

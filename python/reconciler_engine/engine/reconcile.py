@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.coverage import Coverage
 from reconciler_engine.engine.messages import (
     Keeping,
     PageOutcome,
@@ -62,10 +63,16 @@ class Reconciler:
     """Directs passes of one scope. Its state is in Redis; any number of them may direct passes at once."""
 
     def __init__(
-        self, queue: TaskQueue, clock: SharedClock, config: ReconciliationConfig, retention: Retention
+        self,
+        queue: TaskQueue,
+        clock: SharedClock,
+        coverage: Coverage,
+        config: ReconciliationConfig,
+        retention: Retention,
     ) -> None:
         self._queue = queue
         self._clock = clock
+        self._coverage = coverage
         self._config = config
         self._keeping = Keeping(max_candles=retention.max_candles, ttl_s=retention.ttl_s, trim=retention.trim)
 
@@ -90,6 +97,9 @@ class Reconciler:
                 await self._fetch(run, tally, request)
         finally:
             await self._close(run)
+        if not isinstance(request.look_back, Interval):
+            # A range somewhere in the past says nothing about how the series stands.
+            await self._coverage.record(tally.checked(), now)
         return tally.result(duration_ms=round((trio.current_time() - started) * 1_000))
 
     async def _close(self, run: str) -> None:

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from reconciler_engine.engine.coverage import Checked
 from reconciler_engine.engine.messages import PageOutcome, ScanOutcome, gaps_of
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
@@ -21,7 +22,10 @@ TOTAL_ERRORS_KEPT = 100
 
 @dataclass(slots=True)
 class _Row:
-    """What is known of one series so far. `left` is None until a page of it has come back."""
+    """What is known of one series so far. `left` is None until a page of it has come back.
+
+    `examined` says whether a scan examined it whole.
+    """
 
     window: Interval
     examined: bool = False
@@ -79,6 +83,14 @@ class Tally:
     def missing(self) -> Iterator[tuple[Series, tuple[Gap, ...]]]:
         """Return every series with missing slots, and its gaps, ascending."""
         return ((series, row.gaps) for series, row in self._rows.items() if row.gaps)
+
+    def checked(self) -> Iterator[Checked]:
+        """Return what is known of every series with a slot in reach, as of now."""
+        for series, row in self._rows.items():
+            grid = row.window.grid(series.timeframe.step_ms)
+            if grid:
+                window = Interval(grid.start, row.window.stop)
+                yield Checked(series, window, tuple(row.unresolved) if row.examined else None)
 
     def add_page(self, outcome: PageOutcome) -> None:
         """Count what became of one page; each page of the pass is to be added once."""

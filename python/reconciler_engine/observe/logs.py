@@ -17,6 +17,13 @@ _PACKAGE: Final = "reconciler_engine"
 # An extra of this name says in words what the other extras say; a terminal shows it in their stead.
 _SUMMARY: Final = "summary"
 
+# An extra of this name marks an event that says nothing new: a terminal shows one of a name in a minute.
+_ROUTINE: Final = "routine"
+_ROUTINE_S: Final = 60.0
+
+
+_HIDDEN: Final = _STANDARD | {_SUMMARY, _ROUTINE}
+
 
 def configure(style: Style, level: str, *, process: str, simulated: bool = False) -> None:
     """Send the package's log to standard error; call once a process.
@@ -29,6 +36,8 @@ def configure(style: Style, level: str, *, process: str, simulated: bool = False
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json(process, simulated) if style == "json" else _Human(process, simulated))
+    if style == "human":
+        handler.addFilter(_Routine())
     logger = logging.getLogger(_PACKAGE)
     logger.handlers[:] = [handler]
     logger.setLevel(level)
@@ -36,7 +45,7 @@ def configure(style: Style, level: str, *, process: str, simulated: bool = False
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
-    return {name: value for name, value in vars(record).items() if name not in _STANDARD and name != _SUMMARY}
+    return {name: value for name, value in vars(record).items() if name not in _HIDDEN}
 
 
 class _Json(logging.Formatter):
@@ -77,6 +86,30 @@ class _Human(logging.Formatter):
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
         return text
+
+
+class _Routine(logging.Filter):
+    """Lets one routine event of a name pass in a minute, and says how many before it were not shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown_at: dict[str, float] = {}
+        self._hidden: dict[str, int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to show a record, its summary completed."""
+        name = getattr(record, _ROUTINE, None)
+        if name is None:
+            return True
+        # A clock set back must not silence it.
+        if 0 <= record.created - self._shown_at.get(name, -math.inf) < _ROUTINE_S:
+            self._hidden[name] = self._hidden.get(name, 0) + 1
+            return False
+        self._shown_at[name] = record.created
+        hidden = self._hidden.pop(name, 0)
+        if hidden:
+            setattr(record, _SUMMARY, f"{getattr(record, _SUMMARY, '')}; {hidden} more like it not shown")
+        return True
 
 
 def _iso(instant_s: float) -> str:

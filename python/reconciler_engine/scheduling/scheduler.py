@@ -64,6 +64,11 @@ class Scheduler:
         """Return each job's figures by name, as of now."""
         return {name: job.statistics(self._next_slots[name]) for name, job in self._jobs.items()}
 
+    @property
+    def is_running(self) -> bool:
+        """Whether `trigger_now` works: `run` has begun and is not stopping."""
+        return self._nursery is not None and not self._stopping.is_set()
+
     def stop(self) -> None:
         """Stop scheduling: `run` returns when the runs in hand are over; a run still in its jitter is missed."""
         self._stopping.set()
@@ -76,7 +81,7 @@ class Scheduler:
             RuntimeError: The scheduler is not running, or is stopping.
         """
         runs = self._jobs[job]
-        if self._nursery is None or self._stopping.is_set():
+        if self._nursery is None or not self.is_running:
             raise RuntimeError(f"job {job!r} cannot be triggered: the scheduler is not running")
         tick = Tick(job, self._now(), Reason.TRIGGER, self._positions[job].era)
         self._nursery.start_soon(runs.attempt, tick)

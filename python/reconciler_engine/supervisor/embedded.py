@@ -15,6 +15,7 @@ from reconciler_engine.store.server import wait_serving
 from reconciler_engine.store.transport import TrioRedis
 from reconciler_engine.supervisor.keeper import Keeper
 from reconciler_engine.supervisor.process import ChildSpec
+from reconciler_engine.supervisor.roster import Roster
 
 SERVING_TIMEOUT_S = 60.0
 """How long the server may take to load what it kept."""
@@ -24,11 +25,12 @@ STOP_TIMEOUT_S = 12.0
 
 @asynccontextmanager
 async def embedded_server(
-    directory: DataDirectory, record: ServerRecord, environment: Mapping[str, str]
+    directory: DataDirectory, record: ServerRecord, environment: Mapping[str, str], roster: Roster | None = None
 ) -> AsyncIterator[str]:
     """Run the server over `directory`, whose lock the caller holds; give its URL; stop it, in order, at the end.
 
-    A server that dies is started again over the same data; clients wait meanwhile.
+    A server that dies is started again over the same data; clients wait meanwhile. `roster` lists it for those who
+    show the tree.
 
     Raises:
         ConfigError: There is no server to be found, or one that is too old.
@@ -45,6 +47,8 @@ async def embedded_server(
         own_session=True,
     )
     keeper = Keeper(lambda: spec, Random())
+    if roster is not None:
+        roster.add(keeper, role="redis")
     directory.remove_record()
     async with trio.open_nursery() as nursery:
         await nursery.start(keeper.run)

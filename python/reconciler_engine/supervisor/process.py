@@ -83,11 +83,15 @@ class ChildMaker:
 
 
 class ChildProcess:
-    """A running child. Its standard input is its lifeline: when this process ends, it ends."""
+    """A running child. Its standard input is its lifeline: when this process ends, it ends.
+
+    `started_at` and `beat_at` are when it was started and when it last beat, on trio's clock (s).
+    """
 
     def __init__(self, spec: ChildSpec, process: trio.Process) -> None:
         self.spec = spec
         self.beats: dict[str, object] = {}
+        self.started_at = self.beat_at = trio.current_time()
         self._process = process
         self._buffer = bytearray()
 
@@ -189,6 +193,7 @@ class ChildProcess:
         line, _, rest = bytes(self._buffer).rpartition(b"\n")
         self._buffer = bytearray(rest)
         self.beats = json.loads(line.rpartition(b"\n")[2])
+        self.beat_at = trio.current_time()
         return True
 
     async def _close_pipes(self) -> None:

@@ -11,6 +11,7 @@ import trio
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.supervisor.keeper import Keeper
 from reconciler_engine.supervisor.process import ChildMaker, ChildSpec
+from reconciler_engine.supervisor.roster import Roster
 
 SEED = 1
 _STOP_S = 3.0
@@ -19,7 +20,7 @@ _NOWHERE = "http://127.0.0.1:9"
 
 
 @asynccontextmanager
-async def simulated_exchange(maker: ChildMaker, now: int, ending: trio.Event) -> AsyncIterator[str]:
+async def simulated_exchange(maker: ChildMaker, now: int, ending: trio.Event, roster: Roster) -> AsyncIterator[str]:
     """Run a simulated exchange on loopback; give its base URL. Started again, it listens at the same port."""
     port = 0
 
@@ -27,7 +28,7 @@ async def simulated_exchange(maker: ChildMaker, now: int, ending: trio.Event) ->
         runner = "reconciler_engine.simulator.role:run_simulator"
         return maker.child("exchange", runner, port=port, seed=SEED, start=now, origin=now)
 
-    async with _kept(make_spec, ending) as keeper:
+    async with _kept("exchange", make_spec, ending, roster) as keeper:
         url = str(keeper.first_beat.get("url", _NOWHERE))
         port = int(url.rpartition(":")[2])
         yield url
@@ -35,7 +36,7 @@ async def simulated_exchange(maker: ChildMaker, now: int, ending: trio.Event) ->
 
 @asynccontextmanager
 async def simulated_feeder(
-    maker: ChildMaker, config: ReconciliationConfig, redis_url: str, now: int, ending: trio.Event
+    maker: ChildMaker, config: ReconciliationConfig, redis_url: str, now: int, ending: trio.Event, roster: Roster
 ) -> AsyncIterator[None]:
     """Run a feeder that writes the simulated exchange's candles into the cache, and loses some."""
     message = {
@@ -49,13 +50,16 @@ async def simulated_feeder(
     def make_spec() -> ChildSpec:
         return maker.child("feeder", "reconciler_engine.engine.feeder_role:run_feeder", **message)
 
-    async with _kept(make_spec, ending):
+    async with _kept("feeder", make_spec, ending, roster):
         yield
 
 
 @asynccontextmanager
-async def _kept(make_spec: Callable[[], ChildSpec], ending: trio.Event) -> AsyncIterator[Keeper]:
+async def _kept(
+    role: str, make_spec: Callable[[], ChildSpec], ending: trio.Event, roster: Roster
+) -> AsyncIterator[Keeper]:
     keeper = Keeper(make_spec, Random(), ending=ending)
+    roster.add(keeper, role=role)
     async with trio.open_nursery() as nursery:
         await nursery.start(keeper.run)
         try:

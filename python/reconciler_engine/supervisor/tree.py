@@ -19,12 +19,15 @@ import trio
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.assembly import Parts, consumer_name, open_parts
-from reconciler_engine.engine.passes import FULL_RECONCILE, make_jobs
+from reconciler_engine.engine.passes import Passes
+from reconciler_engine.engine.status import EngineFacts
+from reconciler_engine.engine.status_writer import StatusWriter
 from reconciler_engine.errors import StoreError
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.store.server import check_server
 from reconciler_engine.supervisor.keeper import Keeper
 from reconciler_engine.supervisor.process import ChildMaker, ChildProcess, ChildSpec
+from reconciler_engine.supervisor.roster import Roster
 
 if TYPE_CHECKING:
     # Cryptography is loaded where there is a key.
@@ -45,6 +48,8 @@ class TreePlan:
         redis_url: Where the cache is.
         owns_server: Whether that is the embedded server.
         children: Makes the specs of the children.
+        roster: Lists the children for the status; those below the tree are on it already.
+        command: What runs this tree, for people.
         credentials: What workers sign with, or None. They go to workers alone, through their pipes.
     """
 
@@ -52,6 +57,8 @@ class TreePlan:
     redis_url: str = field(repr=False)
     owns_server: bool
     children: ChildMaker
+    roster: Roster
+    command: str
     credentials: Credentials | None = None
 
 
@@ -70,16 +77,27 @@ async def run_tree(plan: TreePlan, stop: trio.Event) -> None:
         if info.may_evict:
             _logger.warning("the server may evict candles", extra={"maxmemory_policy": info.maxmemory_policy})
         await parts.queue.create_groups()
-        scheduler = Scheduler(make_jobs(parts), now=lambda: time.time_ns() // 1_000_000)
+        passes = Passes(parts, plan.config.series(), now=_now)
+        scheduler = Scheduler(passes.jobs(), now=_now, held_elsewhere=passes.is_taken)
+        if plan.owns_server:
+            # The data directory's lock says that whoever held them is dead.
+            await passes.free_all()
+        about = EngineFacts(plan.command, simulated=plan.children.simulated)
+        writer = StatusWriter(parts, about, scheduler, passes, plan.roster.processes, now=_now)
         async with trio.open_nursery() as scheduling:
+            scheduling.start_soon(passes.keep_leases)
+            scheduling.start_soon(writer.run)
             async with _workers(plan, parts, stop):
                 await scheduling.start(scheduler.run)
-                # One full pass at once, then the schedule.
-                scheduler.trigger_now(FULL_RECONCILE)
+                scheduling.start_soon(passes.begin, scheduler)
                 await stop.wait()
                 scheduler.stop()
             # The pages in hand are stored. What is left of a pass is derived anew by the next one.
             scheduling.cancel_scope.cancel()
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
 
 
 @asynccontextmanager
@@ -105,6 +123,7 @@ async def _workers(plan: TreePlan, parts: Parts, ending: trio.Event) -> AsyncIte
     async with trio.open_nursery() as nursery:
         async with trio.open_nursery() as starting:
             for keeper in keepers:
+                plan.roster.add(keeper, role="worker")
                 starting.start_soon(nursery.start, keeper.run)
         try:
             yield

@@ -1,0 +1,182 @@
+"""The answer of `status`: found in Redis, told to people or programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from reconciler_engine.cli.exits import UNAVAILABLE, leave
+from reconciler_engine.cli.report import iso, print_table
+from reconciler_engine.cli.settings import default_data_dir, load_config
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.coverage import Coverage, SeriesCoverage
+from reconciler_engine.engine.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus, StatusBoard
+from reconciler_engine.store.data_directory import DataDirectory
+from reconciler_engine.store.server import check_server
+from reconciler_engine.store.transport import TrioRedis
+
+# A terminal shows so many series: those that lack most, then by name. Programs get all.
+_SERIES_SHOWN = 24
+_SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An engine that runs, and its series."""
+
+    engine: EngineStatus
+    series: Mapping[str, SeriesCoverage]
+
+
+def show_status(flags: dict[str, str], config_file: str | None, *, as_json: bool) -> None:
+    """Print how every engine stands; leave with 69 where none runs.
+
+    Raises:
+        ConfigError: Settings are out of order, or Redis does not accept the credentials.
+        StoreUnavailable: Redis does not answer.
+    """
+    config = load_config(flags, config_file)
+    found, places = trio.run(_look, config)
+    if not found:
+        if as_json:
+            print(json.dumps({"running": False, "looked_at": places}))
+        leave(UNAVAILABLE, f"nothing runs at {' or '.join(places)}")
+    for number, one in enumerate(found):
+        if as_json:
+            print(json.dumps(_as_object(one)))
+        else:
+            print("\n" * bool(number), end="")
+            _print(one)
+
+
+async def _look(config: ReconciliationConfig) -> tuple[list[Found], list[str]]:
+    """Return the engines that run and the places looked at."""
+    if config.redis_url is not None:
+        async with TrioRedis.from_url(config.redis_url) as client:
+            await check_server(client)
+            return await _read(client), [str(client.address)]
+    folders = [config.data_dir] if config.data_dir else [default_data_dir(simulated=each) for each in (False, True)]
+    found: list[Found] = []
+    for folder in folders:
+        record = DataDirectory(folder).find_running()
+        if record is not None:
+            async with TrioRedis.from_url(record.url) as client:
+                found += await _read(client)
+    return found, [str(folder) for folder in folders]
+
+
+async def _read(client: TrioRedis) -> list[Found]:
+    return [Found(engine, await Coverage(client, engine.scope).read()) for engine in await StatusBoard(client).read()]
+
+
+def _as_object(found: Found) -> dict[str, Any]:
+    series = []
+    for name, coverage in found.series.items():
+        symbol, _, timeframe = name.partition(":")
+        series.append({"symbol": symbol, "timeframe": timeframe, **coverage.model_dump()})
+    return {"running": True, **found.engine.model_dump(mode="json"), "series": series}
+
+
+def _print(found: Found) -> None:
+    engine = found.engine
+    mark = "SIMULATED " if engine.simulated else ""
+    print(
+        f"{mark}{engine.command} {engine.version} on {engine.node}, up {_span(engine.written_at - engine.started_at)}, "
+        f"exchange {engine.source}, user {engine.user_id}, exchange id {engine.exchange_id}\n"
+    )
+    _print_processes(engine.processes)
+    print()
+    _print_jobs(engine.jobs, engine.written_at)
+    print()
+    _print_budget(engine.budget)
+    print()
+    _print_series(found.series)
+
+
+def _print_processes(processes: tuple[ProcessStatus, ...]) -> None:
+    rows = [
+        (one.name, _known(one.pid), _span(one.age_ms), f"{_span(one.last_beat_ms)} ago", str(one.restarts))
+        if one.pid is not None
+        else (one.name, "down", "-", "-", str(one.restarts))
+        for one in processes
+    ]
+    print_table(("process", "pid", "up", "last beat", "restarts"), rows)
+
+
+def _print_jobs(jobs: tuple[JobStatus, ...], now: int) -> None:
+    heads = ("job", "next tick", "runs", "skipped", "missed", "failed", "timed out", "last pass")
+    print_table(heads, [_job_cells(job, now) for job in jobs])
+    for job in jobs:
+        result = job.last_result
+        if result is not None:
+            print(
+                f"  {job.name}: {result.get('missing')} slots missing in {result.get('gaps_found')} gaps, "
+                f"{result.get('filled')} filled, {result.get('unresolved')} unresolved, "
+                f"{result.get('requests')} requests, {_span(result.get('duration_ms'))}"
+            )
+            for error in result.get("errors", ()):
+                print(f"    {error}")
+        if job.last_error is not None:
+            print(f"  {job.name}, last error: {job.last_error}")
+
+
+def _job_cells(job: JobStatus, now: int) -> tuple[str, ...]:
+    following = "never" if job.next_tick is None else f"in {_span(max(0, job.next_tick - now))}"
+    last = "none yet" if job.last_finished_at is None else f"{_span(max(0, now - job.last_finished_at))} ago"
+    counts = (job.runs, job.skipped, job.missed, job.failed, job.timed_out)
+    return (job.name, following, *map(str, counts), f"{last}, running" if job.is_running else last)
+
+
+def _print_budget(budget: BudgetStatus | None) -> None:
+    if budget is None:
+        print("budget: could not be read")
+        return
+    paused = f", paused by the exchange for {_span(budget.paused_ms)}" if budget.paused_ms else ""
+    print(
+        f"budget: {budget.rate_per_s:g} requests a second, {budget.used} used in the last minute, "
+        f"{budget.waiting} waiting{paused}"
+    )
+
+
+def _print_series(series: Mapping[str, SeriesCoverage]) -> None:
+    if not series:
+        print("series: no pass has ended yet")
+        return
+    worst = sorted(series.items(), key=lambda item: (-_weight(item[1]), item[0]))
+    rows = [
+        (
+            name,
+            "-" if one.complete_from is None else iso(one.complete_from),
+            "-" if one.complete_through is None else iso(one.complete_through),
+            "unknown" if one.missing is None else str(one.missing),
+            iso(one.checked_at),
+        )
+        for name, one in worst[:_SERIES_SHOWN]
+    ]
+    print_table(("series", "complete from", "through", "missing", "checked"), rows)
+    whole = sum(one.missing == 0 for one in series.values())
+    print(f"{whole} of {len(series)} series complete{', those that lack most are shown' * (len(series) > len(rows))}")
+
+
+def _weight(one: SeriesCoverage) -> float:
+    return float("inf") if one.missing is None else one.missing
+
+
+def _known(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def _span(duration_ms: int | None) -> str:
+    """Return a duration as people say it: `0.3 s`, `12 s`, `4 m 5 s`, `2 h 3 m`, `5 d 1 h`."""
+    if duration_ms is None:
+        return "-"
+    if duration_ms < 10 * _SECOND:
+        return f"{duration_ms / _SECOND:.1f} s"
+    for unit, name, below, small in ((_DAY, "d", _HOUR, "h"), (_HOUR, "h", _MINUTE, "m"), (_MINUTE, "m", _SECOND, "s")):
+        if duration_ms >= unit:
+            return f"{duration_ms // unit} {name} {duration_ms % unit // below} {small}"
+    return f"{duration_ms // _SECOND} s"

@@ -1,0 +1,320 @@
+"""The engine inside a host's own trio program."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import trio
+
+from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
+from reconciler_engine.engine.assembly import Parts, consumer_name, make_parts
+from reconciler_engine.engine.passes import FULL_RECONCILE, GAP_SCAN, Passes
+from reconciler_engine.engine.products import choose_symbols
+from reconciler_engine.engine.status import EngineFacts, ProcessStatus
+from reconciler_engine.engine.status_writer import StatusWriter
+from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
+from reconciler_engine.engine.worker_role import WorkerRole
+from reconciler_engine.errors import ConfigError
+from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.market.series import Series
+from reconciler_engine.scheduling.scheduler import Scheduler
+from reconciler_engine.store.server import check_server
+from reconciler_engine.store.transport import TrioRedis
+
+DRAIN_S = 20.0
+"""How long leaving the block waits for pages in hand, at most."""
+
+
+class ReconciliationService:
+    """Keeps a cache complete from within a trio program: the engine of `start`, as tasks instead of processes.
+
+    ```python
+    import trio
+    from reconciler_engine import ReconciliationConfig, ReconciliationService
+
+    async def main() -> None:
+        config = ReconciliationConfig(batch_size=5, batch_delay_ms=1_000)
+        async with ReconciliationService(None, None, "redis://localhost:6379", config) as service:
+            await service.start(["BTC-USD", "ETH-USD"], ["1m", "5m"])
+            result = await service.perform_full_reconciliation()
+            print(f"{result.filled} of {result.missing} missing candles filled")
+            await trio.sleep_forever()
+
+    trio.run(main)
+    ```
+
+    Lifecycle. Entering the block checks Redis and starts a worker; `start` starts the schedule, with one full
+    reconciliation at once; `stop` ends the schedule; leaving the block ends it too, lets the worker store the pages in
+    hand (20 s at most), and closes what the service opened. All of it are tasks below the block: none outlives it.
+    A service is entered once. `start` may follow `stop`, with other series; without `start`, passes on demand look at
+    the configuration's series.
+
+    Ownership. A client of our own made from a URL is closed at the end; a `TrioRedis` that was handed in is not. The
+    key lives in this object alone, shows itself nowhere, and is not written to Redis. The budget, the task streams and
+    the jobs' leases are in Redis, shared with every engine of the same scope (user, exchange, host of `base_url`): none
+    asks the exchange beyond the common budget, and a pass runs once at a time among all of them.
+
+    Cancellation. Whatever is cancelled, the cache holds either the state before a merge or the state after it. A
+    cancelled `perform_...` ends its pass: its open tasks become void, what was merged stays. When the block itself is
+    cancelled the worker is not waited for; the next pass asks again for the pages it had in hand.
+
+    Errors. What a pass meets at the exchange, or in one series, is in its result. A scheduled pass that fails is logged
+    and counted; the next tick tries again. Redis going away is waited for. An error of the block's own body leaves it
+    as it is; what leaves it in an exception group is the failure of a task below it, such as Redis denying commands.
+
+    `config.workers`, `data_dir` and `redis_url` are `start`'s and not used here: the worker is a task of this process,
+    which has sixteen pages in flight, and Redis is what the constructor is given.
+    """
+
+    def __init__(
+        self,
+        api_key_id: str | None,
+        private_key_pem: str | None,
+        redis: str | TrioRedis,
+        config: ReconciliationConfig = DEFAULT_RECONCILIATION_CONFIG,
+    ) -> None:
+        """Check the settings; nothing is opened before the block is entered.
+
+        Args:
+            api_key_id: Name or id of the exchange's API key; None asks the public endpoint.
+            private_key_pem: Its private key, in any form `Credentials` reads; None if and only if `api_key_id` is.
+            redis: URL of the cache's server, or a client of it, which stays the caller's and open as long as the block.
+            config: The settings; `symbols` and `timeframes` are what `start` takes by default.
+
+        Raises:
+            ConfigError: With every fault; none repeats the key or a password.
+        """
+        faults: list[str] = []
+        source = _source(config, api_key_id, private_key_pem, faults)
+        client = _client(redis, faults)
+        if source is None or client is None or faults:
+            raise ConfigError(faults)
+        self._config = config
+        self._source = source
+        self._redis = client
+        self._owns_redis = isinstance(redis, str)
+        self._block: AbstractAsyncContextManager[None] | None = None
+        self._engine: _Engine | None = None
+        self._schedule: _Schedule | None = None
+
+    def __repr__(self) -> str:
+        return f"<ReconciliationService {self._redis.address}>"
+
+    async def __aenter__(self) -> Self:
+        """Open the engine.
+
+        Raises:
+            ConfigError: Redis does not accept the credentials, or is too old.
+            SourceUnavailable: The configuration's symbols are to be chosen, and the exchange does not list them.
+            StoreUnavailable: Redis does not answer.
+            RuntimeError: The service was entered before.
+        """
+        if self._block is not None:
+            raise RuntimeError("a ReconciliationService is entered once; make another one")
+        self._block = self._open()
+        await self._block.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if self._block is None:
+            raise RuntimeError("the ReconciliationService was not entered")
+        return await self._block.__aexit__(kind, error, trace)
+
+    async def start(self, symbols: Sequence[str] | None = None, timeframes: Sequence[str] | None = None) -> None:
+        """Start the schedule over every pair of `symbols` and `timeframes`; return when it stands.
+
+        One full reconciliation begins at once, in the background. None takes the configuration's.
+
+        Raises:
+            ConfigError: A symbol or timeframe is not what it must be, there is none, or the windows do not fit the
+                cache's retention; every fault is named.
+            SourceUnavailable: Symbols are to be chosen, such as `all:USD`, and the exchange does not list them.
+            RuntimeError: The block is not open, or the schedule runs already.
+        """
+        engine = self._open_engine()
+        if self._schedule is not None:
+            raise RuntimeError("the ReconciliationService is started already; stop() it first")
+        given = {"symbols": symbols, "timeframes": timeframes}
+        settings = {**self._config.model_dump(), **{name: value for name, value in given.items() if value is not None}}
+        config = ReconciliationConfig.check(settings, needs_symbols=True)
+        engine.passes.watch(await self._series(config, engine.parts))
+        scheduler = Scheduler(engine.passes.jobs(), now=_now, held_elsewhere=engine.passes.is_taken)
+        schedule = self._schedule = _Schedule(scheduler)
+        await engine.nursery.start(self._run_schedule, engine, schedule)
+
+    async def stop(self) -> None:
+        """End the schedule and the scheduled pass under way, if any; harmless where nothing was started.
+
+        What was merged stays. Answers of the exchange that are on their way are not merged any more: a later pass asks
+        again. Passes on demand go on.
+        """
+        schedule = self._schedule
+        if schedule is not None:
+            schedule.scheduler.stop()
+            schedule.scope.cancel()
+            await schedule.ended.wait()
+        await trio.lowlevel.checkpoint()
+
+    async def perform_gap_scan(self) -> ReconciliationResult:
+        """Look at the last `quick_scan_window_ms`, and fill what is missing; see `perform_full_reconciliation`."""
+        return await self._perform(GAP_SCAN)
+
+    async def perform_full_reconciliation(self) -> ReconciliationResult:
+        """Look at the last `full_reconcile_window_ms`, fill what is missing, and return what was found and done.
+
+        A pass of the same kind that is open already, here or in another engine of the scope, is waited for: the result
+        is always that of a pass that began after the call. Ticks of the schedule meanwhile are skipped, not queued.
+
+        Raises:
+            ConfigError: There are no series: none in the configuration, and none given to `start`.
+            RuntimeError: The block is not open.
+            StoreError: Redis cannot be reached, or the pass's record was lost.
+        """
+        return await self._perform(FULL_RECONCILE)
+
+    async def _series(self, config: ReconciliationConfig, parts: Parts) -> list[Series]:
+        """Return the series meant; the exchange is asked only where there is something to choose."""
+        if config.choices:
+            config = config.with_symbols(await choose_symbols(config.symbols, parts, self._source))
+        return config.series()
+
+    async def _perform(self, job: str) -> ReconciliationResult:
+        passes = self._open_engine().passes
+        if not passes.series:
+            raise ConfigError(["symbols is empty: allowed: one product id or more, in the configuration or by start()"])
+        return await passes.perform(job)
+
+    def _open_engine(self) -> _Engine:
+        if self._engine is None:
+            raise RuntimeError("the ReconciliationService is not open; use it inside `async with`")
+        return self._engine
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[None]:
+        failure: Exception | None = None
+        async with AsyncExitStack() as stack:
+            if self._owns_redis:
+                await stack.enter_async_context(self._redis)
+            await check_server(self._redis)
+            await stack.enter_async_context(self._source)
+            # Two services of one process are two consumers.
+            name = f"{consumer_name()}:{secrets.token_hex(4)}"
+            parts = make_parts(
+                self._config, self._redis, owns_server=False, consumer=name, identity=self._source.identity
+            )
+            passes = Passes(parts, await self._series(self._config, parts), now=_now)
+            worker = WorkerRole(parts, self._source)
+            async with trio.open_nursery() as nursery:
+                drained = await nursery.start(_work, worker)
+                nursery.start_soon(passes.keep_leases)
+                self._engine = _Engine(parts, passes, nursery)
+                try:
+                    yield
+                except Exception as error:  # noqa: BLE001  raised again below, as itself and not in a group
+                    failure = error
+                finally:
+                    self._engine = None
+                if self._schedule is not None:
+                    self._schedule.scheduler.stop()
+                worker.drain()
+                with trio.move_on_after(DRAIN_S):
+                    await drained.wait()
+                nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _run_schedule(
+        self, engine: _Engine, schedule: _Schedule, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        began = trio.current_time()
+
+        def processes() -> tuple[ProcessStatus, ...]:
+            age_ms = round((trio.current_time() - began) * 1_000)
+            return (ProcessStatus(role="service", name="service", pid=os.getpid(), age_ms=age_ms, last_beat_ms=0),)
+
+        facts = EngineFacts("ReconciliationService")
+        writer = StatusWriter(engine.parts, facts, schedule.scheduler, engine.passes, processes, now=_now)
+        try:
+            with schedule.scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(writer.run)
+                    await nursery.start(schedule.scheduler.run)
+                    nursery.start_soon(engine.passes.begin, schedule.scheduler)
+                    task_status.started()
+        finally:
+            self._schedule = None
+            schedule.ended.set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """What exists while the block is open."""
+
+    parts: Parts
+    passes: Passes
+    nursery: trio.Nursery
+
+
+class _Schedule:
+    """One schedule, from `start` to `stop`."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self.scope = trio.CancelScope()
+        self.ended = trio.Event()
+
+
+async def _work(worker: WorkerRole, *, task_status: trio.TaskStatus[trio.Event]) -> None:
+    """Run a worker; give an event that is set when it has ended."""
+    ended = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(worker.run)
+        task_status.started(ended)
+    ended.set()
+
+
+def _source(
+    config: ReconciliationConfig, api_key_id: str | None, private_key_pem: str | None, faults: list[str]
+) -> CoinbaseClient | None:
+    """Make the exchange's client; what stands in the way is added to `faults`."""
+    if (api_key_id is None) != (private_key_pem is None):
+        faults.append("api_key_id and private_key_pem go together; allowed: both, or None for both")
+        return None
+    try:
+        credentials = None
+        if api_key_id is not None and private_key_pem is not None:
+            # Cryptography is loaded by those who have a key.
+            from reconciler_engine.coinbase.auth import Credentials  # noqa: PLC0415
+
+            credentials = Credentials(api_key_id, private_key_pem)
+        return CoinbaseClient(config.base_url, credentials=credentials, connections=PAGES_IN_FLIGHT)
+    except ConfigError as error:
+        faults.extend(error.faults)
+    except ValueError as error:
+        faults.append(str(error))
+    return None
+
+
+def _client(redis: str | TrioRedis, faults: list[str]) -> TrioRedis | None:
+    """Return the client; what stands in the way is added to `faults`."""
+    if isinstance(redis, TrioRedis):
+        return redis
+    try:
+        return TrioRedis.from_url(redis)
+    except ValueError as error:
+        faults.append(f"redis: {error}")
+    return None
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,9 @@
+"""The ready gate's script, for whoever can send EVAL: one key, read only."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from reconciler_engine.store.scripts import Script
+
+READY_TEXT: Final = Script.load("reconciler_engine.store", "lua/ready.lua").text

@@ -1,0 +1,157 @@
+"""The ready gate over a real Redis, asked through both kinds of client."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+import redis as redis_py
+import redis.asyncio
+
+from reconciler_engine import is_ready
+from reconciler_engine.errors import StoreError
+from reconciler_engine.store.transport import TrioRedis
+
+DAY = 86_400_000
+KEY = "candles:1:1:BTC-USD:1d"
+
+
+def newest_closed(now_ms: int | None = None) -> int:
+    """The open time of the newest closed day; grace 0."""
+    now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    return now // DAY * DAY - DAY
+
+
+def member(open_time: int, **changes: object) -> str:
+    values = {"timestamp": open_time, "open": 1, "high": 2, "low": 0.5, "close": 1.5, "volume": 3}
+    return json.dumps({**values, "symbol": "BTC-USD", "timeframe": "1d", **changes})
+
+
+@pytest.fixture(params=["bytes", "text", "resp3"])
+def sync_client(redis_url, request):
+    kinds: dict[str, dict[str, Any]] = {"bytes": {}, "text": {"decode_responses": True}, "resp3": {"protocol": 3}}
+    options = kinds[request.param]
+    with redis_py.Redis.from_url(redis_url, **options) as client:
+        yield client
+
+
+@pytest.fixture
+def fill(redis_url):
+    """Write the candles of the newest days, but for some."""
+
+    def write(days, *, without=()):
+        newest = newest_closed()
+        with redis_py.Redis.from_url(redis_url) as client:
+            for age in set(range(days)) - set(without):
+                open_time = newest - age * DAY
+                client.zadd(KEY, {member(open_time): open_time})
+        return newest
+
+    return write
+
+
+def ask(client, bars, **options):
+    return is_ready(client, "BTC-USD", "1d", bars, grace_ms=0, **options)
+
+
+def test_it_is_ready_when_each_of_the_last_bars_is_there(sync_client, fill):
+    fill(5)
+    assert ask(sync_client, 5) is True
+    assert ask(sync_client, 6) is False
+
+
+@pytest.mark.parametrize("age", [0, 2, 4])
+def test_one_missing_bar_is_enough(sync_client, fill, age):
+    fill(5, without={age})
+    assert ask(sync_client, 5) is False
+    # bars newer than the hole
+    if age:
+        assert ask(sync_client, age) is True
+
+
+def test_nothing_cached_is_not_ready(sync_client):
+    assert ask(sync_client, 1) is False
+
+
+def test_the_forming_bar_is_not_asked_about_and_does_not_help(sync_client, fill):
+    newest = fill(3, without={0})
+    sync_client.zadd(KEY, {member(newest + DAY): newest + DAY})
+    assert ask(sync_client, 1) is False
+
+
+def test_a_bar_within_its_grace_is_not_closed_yet(sync_client, fill):
+    fill(3, without={0})
+    assert is_ready(sync_client, "BTC-USD", "1d", 2, grace_ms=DAY) is True
+    assert is_ready(sync_client, "BTC-USD", "1d", 2, grace_ms=0) is False
+
+
+@pytest.mark.parametrize("change", [{"close": "1.5"}, {"symbol": "ETH-USD"}, {"timestamp": 1}, {"volume": None}])
+def test_a_member_that_is_no_candle_fills_no_slot(sync_client, fill, change):
+    newest = fill(3, without={1})
+    sync_client.zadd(KEY, {member(newest - DAY, **change): newest - DAY})
+    assert ask(sync_client, 3) is False
+
+
+def test_a_duplicate_hides_no_hole(sync_client, fill):
+    newest = fill(3, without={1})
+    sync_client.zadd(KEY, {member(newest, close=1.6): newest})
+    assert sync_client.zcard(KEY) == 3
+    assert ask(sync_client, 3) is False
+
+
+def test_other_users_have_other_candles(sync_client, fill):
+    fill(3)
+    assert ask(sync_client, 3, user_id=2) is False
+    sync_client.rename(KEY, "candles:7:9:BTC-USD:1d")
+    assert ask(sync_client, 3, user_id=7, exchange_id=9) is True
+
+
+async def test_a_trio_client_is_awaited(redis, fill):
+    fill(5, without={4})
+    assert await ask(redis, 4) is True
+    assert await ask(redis, 5) is False
+
+
+async def test_a_forgotten_await_is_no_yes(redis, fill):
+    fill(1)
+    with pytest.raises(TypeError, match="await is_ready"):
+        bool(ask(redis, 1))
+
+
+async def test_an_error_is_no_answer(redis):
+    await redis.set(KEY, "x")
+    with pytest.raises(StoreError, match="WRONGTYPE"):
+        await ask(redis, 1)
+
+
+def test_redis_py_errors_are_redis_py_s(sync_client):
+    sync_client.set(KEY, "x")
+    with pytest.raises(redis_py.ResponseError, match="WRONGTYPE"):
+        ask(sync_client, 1)
+
+
+def test_clients_of_other_kinds_are_refused(redis_url, sync_client):
+    with pytest.raises(TypeError, match=r"redis\.asyncio.*allowed: reconciler_engine's TrioRedis or a synchronous"):
+        is_ready(redis.asyncio.Redis.from_url(redis_url), "BTC-USD", "1d", 1)
+    with pytest.raises(TypeError, match="NoneType"):
+        is_ready(None, "BTC-USD", "1d", 1)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="no pipeline"):
+        ask(sync_client.pipeline(), 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("btc", "1d", 1), "btc"),
+        (("BTC-USD", "3m", 1), "allowed: 1m, 5m"),
+        (("BTC-USD", "1d", 0), "bars 0 .* from 1 to 10000"),
+        (("BTC-USD", "1d", 10_001), "bars 10001"),
+        (("BTC-USD", "1d", True), "bars True"),
+        (("BTC-USD", "1d", 1.0), "bars 1.0"),
+    ],
+)
+def test_bad_arguments_are_refused(redis_url, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        is_ready(TrioRedis.from_url(redis_url), *arguments)

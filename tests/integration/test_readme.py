@@ -1,0 +1,115 @@
+"""The README's examples, run as they stand: only addresses are those of the test's own servers."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PYTHON = [text for language, text in BLOCKS if language == "python"]
+LINES = [line.split("  #")[0].strip() for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
+COMMANDS = sorted({line for line in LINES if line.startswith("reconciler-engine ")})
+REDIS_URL = "redis://localhost:6379/0"
+PATIENCE_S = 60
+# Commands that run until they are told to stop, and the one that shows them.
+LONG = {"start", "simulate", "status"}
+# Those that speak of one file, in the order of the page.
+FILED = [line for line in LINES if line.startswith(("reconciler-engine config ", "reconciler-engine doctor "))]
+
+
+def clean(**settings):
+    """This environment without settings of the machine, and with these."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RECONCILER_", "COINBASE_"))}
+    return {**kept, **settings}
+
+
+@pytest.fixture
+def own_servers(redis_url, start_exchange, tmp_path):
+    """Settings that stand for the reader's own Redis, exchange and home."""
+    exchange = start_exchange("--public-rate", 0)
+    return {
+        "RECONCILER_REDIS_URL": redis_url,
+        "RECONCILER_BASE_URL": exchange.url,
+        "RECONCILER_BATCH_SIZE": "50",
+        "XDG_DATA_HOME": str(tmp_path / "home"),
+    }
+
+
+def test_every_block_is_of_a_kind_that_is_run():
+    assert {language for language, _ in BLOCKS} <= {"sh", "python", "toml"}
+    assert PYTHON
+    assert COMMANDS
+
+
+@pytest.mark.parametrize("text", PYTHON, ids=range(len(PYTHON)))
+def test_python_examples_run(text, own_servers, tmp_path):
+    text = text.replace(REDIS_URL, own_servers["RECONCILER_REDIS_URL"])
+    text = text.replace("Config(", f"Config(base_url={own_servers['RECONCILER_BASE_URL']!r}, ")
+    script = tmp_path / "example.py"
+    script.write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    if "perform_gap_scan" in text:
+        assert re.fullmatch(r"\d+ of \d+ missing candles filled, 0 left\n", done.stdout)
+
+
+def test_the_first_command_shows_gaps_that_close(start_process, run_command, tmp_path):
+    line = LINES[0]
+    install, _, start = line.partition(" && ")
+    assert install == "pip install '.[embedded]'"
+    settings = {"XDG_DATA_HOME": str(tmp_path)}
+    engine = start_process(*shlex.split(start)[1:], environment=clean(**settings))
+    done = engine.wait_event("pass done", job="full_reconcile", simulated=True)
+    assert done["gaps_found"] == done["gaps_filled"] > 0
+    told = run_command("status", **settings)
+    assert told.code == 0, told.err
+    assert told.out.startswith("SIMULATED reconciler-engine start")
+    assert engine.stop() == 0
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.split()[1] not in LONG and line not in FILED])
+def test_commands_run_as_written(line, own_servers, run_command):
+    done = run_command(*shlex.split(line)[1:], **own_servers)
+    # 3: slots are missing, which is what was asked
+    assert done.code in (0, 3), done.err
+    assert done.err == ""
+
+
+def test_a_settings_file_is_begun_checked_and_shown_as_written(own_servers, run_inside, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [line.split()[1:3] for line in FILED] == [
+        ["config", "init"], ["config", "check"], ["config", "show"], ["doctor", "--config"],
+    ]  # fmt: skip
+    for line in FILED:
+        done = run_inside(*shlex.split(line)[1:], **own_servers)
+        assert (done.code, done.err) == (0, ""), done.out
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.split()[1] == "start"])
+def test_the_engine_runs_as_written_and_is_seen(line, own_servers, start_process, run_command):
+    engine = start_process(*shlex.split(line)[1:], environment=clean(**own_servers))
+    assert engine.wait_event("pass done", job="full_reconcile")["unresolved"] == 0
+    seen = [run_command(*shlex.split(other)[1:], **own_servers) for other in COMMANDS if other.split()[1] == "status"]
+    assert seen
+    assert all(told.code == 0 for told in seen), seen
+    assert engine.stop() == 0
+
+
+def test_the_checks_are_those_of_the_project():
+    """They are run by .ci/run, of which this test is a part."""
+    run = (ROOT / ".ci" / "run").read_text("utf-8")
+    start = LINES.index("pytest -m soak")
+    for line in LINES[start:]:
+        for command in line.split(" && "):
+            words = command.split("--all-targets")[0].split(" -- ")[0].strip()
+            assert words.startswith(("pytest", "bash .ci/run")) or words in run, f"{command} is not in .ci/run"
