@@ -181,3 +181,22 @@ def descendants(pid: int) -> set[int]:
     while more := {child for child, parent in parents.items() if parent in found} - found:
         found |= more
     return found
+
+
+def test_a_backfill_signs_and_chooses_as_well(start_exchange, run_inside, key_file, redis_url):
+    key = key_file()
+    exchange = start_exchange("--key-file", key)
+
+    def backfill(*arguments):
+        return run_inside(
+            "backfill", "top:1:USD", "1h", "--from", "2026-01-01", "--to", "2026-01-02", "--max-candles", 0, "--json",
+            "--redis-url", redis_url, "--base-url", exchange.url, "--key-file", key, *arguments,
+        )  # fmt: skip
+
+    early = backfill("--dry-run")
+    assert early.code == 78
+    assert "no product list is kept in Redis yet" in early.err
+    done = backfill()
+    assert (done.code, done.json["filled"]) == (0, 24), done.err
+    assert {(one["path"], one["key"]) for one in exchange.requests()} == {(SIGNED, NAME)}
+    assert backfill("--dry-run").code == 0

@@ -55,7 +55,7 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def ended(running) -> int:
+def ended(running):
     return running.process.wait(60)
 
 

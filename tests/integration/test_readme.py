@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shlex
@@ -10,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from reconciler_engine import ReconciliationService
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -61,6 +64,11 @@ def test_python_examples_run(text, own_servers, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     if "perform_gap_scan" in text:
         assert re.fullmatch(r"\d+ of \d+ missing candles filled, 0 left\n", done.stdout)
+
+
+def test_the_service_s_own_example_is_the_readme_s():
+    (example,) = re.findall(r"```python\n(.*?)```", inspect.getdoc(ReconciliationService) or "", re.DOTALL)
+    assert example in PYTHON
 
 
 def test_the_first_command_shows_gaps_that_close(start_process, run_command, tmp_path):

@@ -1,53 +1,48 @@
-"""The jobs: what the configuration says of each reaches the scheduler."""
+"""What a pass says in a line."""
 
 from __future__ import annotations
 
-from datetime import UTC
-from zoneinfo import ZoneInfo
+import pytest
 
-from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import budget_name, open_parts
-from reconciler_engine.engine.passes import Passes
-
-URL = "redis://localhost:6379"
+from reconciler_engine.engine.passes import in_words, totals
+from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 
 
-async def jobs_of(**settings: object):
-    async with open_parts(ReconciliationConfig.check(settings), URL, owns_server=False) as parts:
-        return Passes(parts, (), now=lambda: 0).jobs()
+def row(symbol, timeframe="1m", **counts):
+    return SeriesResult(symbol, timeframe, 0, 60_000, **{"expected": 10, **counts})
 
 
-async def test_by_default_jobs_have_the_schedulers_bounds_in_utc() -> None:
-    for job in await jobs_of():
-        assert (job.tz, job.misfire_grace, job.max_run, job.jitter) == (UTC, None, None, 0)
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (
+            ReconciliationResult(series=(row("A-USD"), row("B-USD")), duration_ms=40),
+            "nothing missing in 2 series, 0.0 s",
+        ),
+        (
+            ReconciliationResult(
+                gaps_found=6, missing=9, filled=8, unresolved=1, requests=4, duration_ms=1_240,
+                series=(
+                    row("A-USD", gaps=1, missing=5), row("B-USD", "5m", gaps=2, missing=2),
+                    row("C-USD", gaps=3, missing=2), row("D-USD"),
+                ),
+            ),
+            "6 gaps, 9 slots: 8 filled, 1 left; 4 requests, 1.2 s; most gaps: C-USD:1m 3, B-USD:5m 2, and 1 more",
+        ),
+        (
+            ReconciliationResult(
+                errors=("WRONGTYPE",), series=(row("A-USD", expected=0), row("B-USD"))
+            ),
+            "nothing missing in 1 series, 0.0 s; 1 series without a closed slot examined; 1 errors, first: WRONGTYPE",
+        ),
+    ],
+)  # fmt: skip
+def test_it_names_what_matters(result, words):
+    assert in_words(result) == words
 
 
-async def test_each_job_has_the_bounds_set_for_it() -> None:
-    scan, full = await jobs_of(
-        timezone="Europe/Berlin",
-        gap_scan_cron="*/7 * * * *",
-        gap_scan_misfire_grace_ms=1,
-        gap_scan_max_run_ms=2,
-        gap_scan_jitter_ms=3,
-        full_reconcile_misfire_grace_ms=4,
-        full_reconcile_max_run_ms=5,
-        full_reconcile_jitter_ms=6,
-    )
-    assert (scan.name, full.name) == ("gap_scan", "full_reconcile")
-    assert scan.tz == full.tz == ZoneInfo("Europe/Berlin")
-    assert (scan.misfire_grace, scan.max_run, scan.jitter) == (1, 2, 3)
-    assert (full.misfire_grace, full.max_run, full.jitter) == (4, 5, 6)
-    assert (scan.expression.text, full.expression.text) == ("*/7 * * * *", "0 * * * *")
-
-
-def test_a_budget_is_the_keys_or_the_addresss() -> None:
-    config = ReconciliationConfig(egress="office")
-    assert budget_name(config, "key-1") == "budget:key-1"
-    assert budget_name(config, None) == "budget:egress:office"
-    assert budget_name(ReconciliationConfig(), None) == "budget:public"
-
-
-async def test_the_key_paces_by_the_hour() -> None:
-    for identity, hourly in ((None, None), ("key-1", 10_000)):
-        async with open_parts(ReconciliationConfig(), URL, owns_server=False, identity=identity) as parts:
-            assert parts.bucket.budget.hourly == hourly
+def test_totals_are_the_result_without_its_rows():
+    found = totals(ReconciliationResult(missing=3, series=(row("A-USD"),)))
+    assert found["missing"] == 3
+    assert "series" not in found
+    assert "gaps_filled" in found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from reconciler_engine.cli.backfill import backfill
 from reconciler_engine.cli.config_commands import app as config_app
 from reconciler_engine.cli.cron import cron
 from reconciler_engine.cli.doctor import doctor
@@ -24,6 +25,7 @@ app = typer.Typer(
       reconciler-engine start --simulate
       reconciler-engine start --symbols BTC-USD,ETH-USD --redis-url redis://localhost:6379
       reconciler-engine scan --symbols BTC-USD --timeframes 1m,5m
+      reconciler-engine backfill BTC-USD 1m 1h --from 2025-01-01 --max-candles 0 --dry-run
       reconciler-engine gaps BTC-USD_5m_2025.csv.gz
     """,
     no_args_is_help=True,
@@ -32,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (start, status, scan, reconcile, gaps, load, simulate, cron, doctor):
+for command in (start, status, scan, reconcile, backfill, gaps, load, simulate, cron, doctor):
     app.command()(command)
 
 app.add_typer(config_app, name="config")

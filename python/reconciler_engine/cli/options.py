@@ -84,6 +84,10 @@ _PASS = (
 )
 LOAD_SETTINGS = _EVERYWHERE
 PASS_SETTINGS = (*_PASS, *_EVERYWHERE)
+BACKFILL_SETTINGS = (
+    *(name for name in _PASS if name not in ("symbols", "timeframes", "full_reconcile_window_ms")),
+    *_EVERYWHERE,
+)
 START_SETTINGS = tuple(SETTINGS)
 
 

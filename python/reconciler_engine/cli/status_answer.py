@@ -47,10 +47,10 @@ def show_status(flags: dict[str, str], config_file: str | None, *, as_json: bool
         leave(UNAVAILABLE, f"nothing runs at {' or '.join(places)}")
     for number, one in enumerate(found):
         if as_json:
-            print(json.dumps(_as_object(one)))
+            print(json.dumps(as_object(one)))
         else:
             print("\n" * bool(number), end="")
-            _print(one)
+            print_engine(one)
 
 
 async def _look(config: ReconciliationConfig) -> tuple[list[Found], list[str]]:
@@ -73,7 +73,8 @@ async def _read(client: TrioRedis) -> list[Found]:
     return [Found(engine, await Coverage(client, engine.scope).read()) for engine in await StatusBoard(client).read()]
 
 
-def _as_object(found: Found) -> dict[str, Any]:
+def as_object(found: Found) -> dict[str, Any]:
+    """Return what a program is told of an engine."""
     series = []
     for name, coverage in found.series.items():
         symbol, _, timeframe = name.partition(":")
@@ -81,11 +82,13 @@ def _as_object(found: Found) -> dict[str, Any]:
     return {"running": True, **found.engine.model_dump(mode="json"), "series": series}
 
 
-def _print(found: Found) -> None:
+def print_engine(found: Found) -> None:
+    """Tell people how an engine stands."""
     engine = found.engine
     mark = "SIMULATED " if engine.simulated else ""
+    up = describe_span(engine.written_at - engine.started_at)
     print(
-        f"{mark}{engine.command} {engine.version} on {engine.node}, up {_span(engine.written_at - engine.started_at)}, "
+        f"{mark}{engine.command} {engine.version} on {engine.node}, up {up}, "
         f"exchange {engine.source}, user {engine.user_id}, exchange id {engine.exchange_id}\n"
     )
     _print_processes(engine.processes)
@@ -99,7 +102,13 @@ def _print(found: Found) -> None:
 
 def _print_processes(processes: tuple[ProcessStatus, ...]) -> None:
     rows = [
-        (one.name, _known(one.pid), _span(one.age_ms), f"{_span(one.last_beat_ms)} ago", str(one.restarts))
+        (
+            one.name,
+            _known(one.pid),
+            describe_span(one.age_ms),
+            f"{describe_span(one.last_beat_ms)} ago",
+            str(one.restarts),
+        )
         if one.pid is not None
         else (one.name, "down", "-", "-", str(one.restarts))
         for one in processes
@@ -116,7 +125,7 @@ def _print_jobs(jobs: tuple[JobStatus, ...], now: int) -> None:
             print(
                 f"  {job.name}: {result.get('missing')} slots missing in {result.get('gaps_found')} gaps, "
                 f"{result.get('filled')} filled, {result.get('unresolved')} unresolved, "
-                f"{result.get('requests')} requests, {_span(result.get('duration_ms'))}"
+                f"{result.get('requests')} requests, {describe_span(result.get('duration_ms'))}"
             )
             for error in result.get("errors", ()):
                 print(f"    {error}")
@@ -125,8 +134,8 @@ def _print_jobs(jobs: tuple[JobStatus, ...], now: int) -> None:
 
 
 def _job_cells(job: JobStatus, now: int) -> tuple[str, ...]:
-    following = "never" if job.next_tick is None else f"in {_span(max(0, job.next_tick - now))}"
-    last = "none yet" if job.last_finished_at is None else f"{_span(max(0, now - job.last_finished_at))} ago"
+    following = "never" if job.next_tick is None else f"in {describe_span(max(0, job.next_tick - now))}"
+    last = "none yet" if job.last_finished_at is None else f"{describe_span(max(0, now - job.last_finished_at))} ago"
     counts = (job.runs, job.skipped, job.missed, job.failed, job.timed_out)
     return (job.name, following, *map(str, counts), f"{last}, running" if job.is_running else last)
 
@@ -135,7 +144,7 @@ def _print_budget(budget: BudgetStatus | None) -> None:
     if budget is None:
         print("budget: could not be read")
         return
-    paused = f", paused by the exchange for {_span(budget.paused_ms)}" if budget.paused_ms else ""
+    paused = f", paused by the exchange for {describe_span(budget.paused_ms)}" if budget.paused_ms else ""
     print(
         f"budget: {budget.rate_per_s:g} requests a second, {budget.used} used in the last minute, "
         f"{budget.waiting} waiting{paused}"
@@ -170,7 +179,7 @@ def _known(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def _span(duration_ms: int | None) -> str:
+def describe_span(duration_ms: int | None) -> str:
     """Return a duration as people say it: `0.3 s`, `12 s`, `4 m 5 s`, `2 h 3 m`, `5 d 1 h`."""
     if duration_ms is None:
         return "-"

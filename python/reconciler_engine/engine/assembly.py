@@ -15,10 +15,14 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.backfill import Backfill
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.coverage import Coverage
+from reconciler_engine.engine.history import History
 from reconciler_engine.engine.reconcile import Reconciler
 from reconciler_engine.engine.worker import Worker
 from reconciler_engine.limiting.shared import TokenBucket, script_text
 from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.claims import Claims
+from reconciler_engine.store.marks import Marks
+from reconciler_engine.store.outages import Outages
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.scripts import Script
 from reconciler_engine.store.tasks import TaskQueue
@@ -46,11 +50,29 @@ class Parts:
         """A director of passes."""
         return Reconciler(self.queue, self.clock, self.coverage, self.config, self.retention)
 
+    @property
+    def history(self) -> History:
+        """A director of backfills of long ranges."""
+        return History(
+            self.store,
+            self.queue,
+            Marks(self.client, self.scope),
+            Outages(self.client, self.scope),
+            self.clock,
+            self.config,
+            self.retention,
+            self.bucket.budget,
+        )
+
     def worker(self, source: CoinbaseClient | None) -> Worker:
         """A worker; without `source` one that scans only."""
         if source is None:
             return Worker(self.queue, self.store, None)
-        return Worker(self.queue, self.store, Backfill(self.store, source, self.bucket, self.queue.is_open, Random()))
+        return Worker(
+            self.queue,
+            self.store,
+            Backfill(self.store, source, self.bucket, Claims(self.client, self.scope), self.queue.is_open, Random()),
+        )
 
 
 @asynccontextmanager

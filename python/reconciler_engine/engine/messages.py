@@ -88,7 +88,10 @@ class ScanTask(_Message):
 
 
 class PageTask(_Message):
-    """Ask the exchange for one page and merge what was missing. One page, one permit."""
+    """Ask the exchange for one page and merge what was missing. One page, one permit.
+
+    What another job was answered after `since` (Redis' clock, ms) is not asked again.
+    """
 
     kind: Literal["page"] = "page"
     run: str
@@ -96,6 +99,12 @@ class PageTask(_Message):
     span: Span
     gaps: Annotated[tuple[_Run, ...], Field(min_length=1)]
     keeping: Keeping
+    since: _Instant = 0
+
+    @property
+    def token(self) -> str:
+        """The name under which its slots are claimed: the same however often it is handed out."""
+        return f"{self.run}/{self.id}"
 
     @model_validator(mode="after")
     def _check_page(self) -> Self:
@@ -142,7 +151,11 @@ class ScanOutcome(_Message):
 
 
 class PageOutcome(_Message):
-    """What became of a page. `unresolved` are the slots that are missing still."""
+    """What became of a page.
+
+    `unresolved` are the slots that are missing still; `refused` says that the exchange will not serve this series,
+    however often it is asked.
+    """
 
     kind: Literal["page"] = "page"
     id: str
@@ -152,6 +165,7 @@ class PageOutcome(_Message):
     unresolved: tuple[_Run, ...] = ()
     mismatched: _Count = 0
     requests: _Count = 0
+    refused: bool = False
     error: str | None = None
 
     @property
@@ -183,6 +197,7 @@ def page_outcome(
     *,
     requests: int = 0,
     mismatched: int = 0,
+    refused: bool = False,
     error: str | None = None,
 ) -> PageOutcome:
     """Return a page's outcome: all its missing slots are filled but those `unresolved`."""
@@ -194,5 +209,6 @@ def page_outcome(
         unresolved=runs_of(unresolved),
         mismatched=mismatched,
         requests=requests,
+        refused=refused,
         error=error,
     )

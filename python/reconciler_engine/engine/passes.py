@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import trio
 
@@ -167,9 +167,13 @@ class Passes:
             return PassRequest(job, self.series, config.quick_scan_window_ms, lane=Lane.LIVE)
         return PassRequest(job, self.series, config.full_reconcile_window_ms, lane=Lane.DEEP)
 
-    async def _run(self, job: str, **facts: object) -> ReconciliationResult:
-        result = await self._parts.reconciler.run_pass(self._request(job))
+    async def _run(self, job: str, *, slot: int | None = None) -> ReconciliationResult:
+        request = self._request(job)
+        if slot is not None:
+            request = replace(request, since=slot)
+        result = await self._parts.reconciler.run_pass(request)
         self.last[job] = LastPass(result, self._now())
+        facts = {} if slot is None else {"slot": slot}
         extra: dict[str, object] = {"job": job, **facts, **totals(result), "summary": f"{job:<14}  {in_words(result)}"}
         if not result.missing and not result.errors:
             extra["routine"] = job
@@ -189,7 +193,7 @@ def in_words(result: ReconciliationResult) -> str:
     else:
         text = f"nothing missing in {len(result.series) - unknown} series, {took}"
     if unknown:
-        text += f"; {unknown} series without a closed slot in reach"
+        text += f"; {unknown} series without a closed slot examined"
     if result.errors:
         text += f"; {len(result.errors)} errors, first: {result.errors[0]}"
     return text
@@ -197,7 +201,7 @@ def in_words(result: ReconciliationResult) -> str:
 
 def _most(rows: Sequence[SeriesResult]) -> str:
     gappy = sorted((row for row in rows if row.gaps), key=lambda row: (-row.gaps, -row.missing, row.symbol))
-    more = f", and {len(gappy) - _NAMED} series more" if len(gappy) > _NAMED else ""
+    more = f", and {len(gappy) - _NAMED} more" if len(gappy) > _NAMED else ""
     return ", ".join(f"{row.symbol}:{row.timeframe} {row.gaps}" for row in gappy[:_NAMED]) + more
 
 

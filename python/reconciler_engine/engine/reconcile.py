@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 from pydantic import ValidationError
@@ -50,6 +50,8 @@ class PassRequest:
         look_back: Window in milliseconds before now, or an explicit interval (clamped to closed slots).
         repair: Whether anything is written or asked; False only reports.
         lane: The stream its pages go on.
+        since: Answers that other jobs had from this instant on (ms UTC) are as good as own ones; None: from now on.
+            Jobs of one tick give the tick, so that they never ask for the same page.
     """
 
     job: str
@@ -57,6 +59,7 @@ class PassRequest:
     look_back: int | Interval
     repair: bool = True
     lane: Lane = Lane.DEEP
+    since: int | None = None
 
 
 class Reconciler:
@@ -86,6 +89,8 @@ class Reconciler:
         """
         started = trio.current_time()
         now = await self._clock.now()
+        if request.since is None:
+            request = replace(request, since=await self._clock.redis_now())
         windows = [(series, self._window(series, request.look_back, now)) for series in request.series]
         tally = Tally(windows)
         # Not to be cancelled in the middle: whether there is a record to close would be unknown. Bounded by the client.
@@ -157,6 +162,7 @@ class Reconciler:
                 span=Span.of(series, page.interval),
                 gaps=runs_of(page.gaps),
                 keeping=self._keeping,
+                since=request.since or 0,
             )
             for number, (series, page) in enumerate(plan_pages(tally))
         ]

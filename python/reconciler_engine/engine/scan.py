@@ -42,20 +42,27 @@ class SpanScan:
 
 
 async def scan(
-    store: CandleStore, wanted: Sequence[tuple[Series, Interval]], *, confirm_ms: int = CONFIRM_MS
+    store: CandleStore,
+    wanted: Sequence[tuple[Series, Interval]],
+    *,
+    confirm_ms: int = CONFIRM_MS,
+    turn: trio.Lock | None = None,
 ) -> list[SpanScan]:
     """Return what each span lacks, in the order asked.
 
     Spans with something to say are read a second time after `confirm_ms` (0: never); a slot counts as missing only
-    if no read saw its candle.
+    if no read saw its candle. Each read waits for its `turn`; the pause between them takes none.
     """
-    first = await store.read(wanted)
+    turn = turn or trio.Lock()
+    async with turn:
+        first = await store.read(wanted)
     scans = [_examine(series, interval, [read]) for (series, interval), read in zip(wanted, first, strict=True)]
     doubtful = [index for index, found in enumerate(scans) if not found.is_clean and found.error is None]
     if not doubtful or confirm_ms == 0:
         return scans
     await trio.sleep(confirm_ms / 1_000)
-    second = await store.read([wanted[index] for index in doubtful])
+    async with turn:
+        second = await store.read([wanted[index] for index in doubtful])
     for index, again in zip(doubtful, second, strict=True):
         scans[index] = _examine(*wanted[index], [first[index], again])
     return scans
@@ -78,7 +85,7 @@ def _examine(series: Series, interval: Interval, reads: Sequence[SlotsRead]) -> 
 _CLEAN = SpanScan()
 
 
-async def perform_scan(store: CandleStore, task: ScanTask) -> ScanOutcome:
+async def perform_scan(store: CandleStore, task: ScanTask, turn: trio.Lock | None = None) -> ScanOutcome:
     """Do a scan task: say what its spans lack, and clean duplicates on the way where it asks for repair.
 
     Errors that are one series' own end in its finding.
@@ -86,7 +93,8 @@ async def perform_scan(store: CandleStore, task: ScanTask) -> ScanOutcome:
     Raises:
         StoreUnavailable: Redis cannot be reached; duplicates cleaned so far stay clean.
     """
-    scans = await scan(store, [(span.series, span.interval) for span in task.spans], confirm_ms=task.confirm_ms)
+    wanted = [(span.series, span.interval) for span in task.spans]
+    scans = await scan(store, wanted, confirm_ms=task.confirm_ms, turn=turn)
     for found in scans:
         # A server that is loading says so for each command; that is no series' own error.
         if isinstance(found.error, StoreUnavailable):

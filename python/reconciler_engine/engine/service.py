@@ -40,13 +40,15 @@ class ReconciliationService:
     import trio
     from reconciler_engine import ReconciliationConfig, ReconciliationService
 
+
     async def main() -> None:
         config = ReconciliationConfig(batch_size=5, batch_delay_ms=1_000)
-        async with ReconciliationService(None, None, "redis://localhost:6379", config) as service:
-            await service.start(["BTC-USD", "ETH-USD"], ["1m", "5m"])
-            result = await service.perform_full_reconciliation()
-            print(f"{result.filled} of {result.missing} missing candles filled")
-            await trio.sleep_forever()
+        async with ReconciliationService(None, None, "redis://localhost:6379/0", config) as service:
+            await service.start(["BTC-USD", "ETH-USD"], ["1m", "5m"])  # one full pass at once, then the schedule
+            result = await service.perform_gap_scan()
+            print(f"{result.filled} of {result.missing} missing candles filled, {result.unresolved} left")
+            await service.stop()
+
 
     trio.run(main)
     ```

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import trio
 from pydantic import ValidationError
 
-from reconciler_engine.engine.backfill import Backfill
+from reconciler_engine.engine.backfill import Admission, Backfill
 from reconciler_engine.engine.messages import (
     PageOutcome,
     PageTask,
@@ -21,15 +21,18 @@ from reconciler_engine.engine.messages import (
 )
 from reconciler_engine.engine.scan import perform_scan
 from reconciler_engine.errors import StoreError, StoreUnavailable
-from reconciler_engine.limiting.shared import Permit
-from reconciler_engine.market.gap import Gap
 from reconciler_engine.store.candles import CandleStore
+from reconciler_engine.store.claims import Held
 from reconciler_engine.store.tasks import MAX_DELIVERIES, Delivery, Lane, TaskQueue
 
 PAGES_IN_FLIGHT = 16
 """Pages one worker has under way at a time: at 30 requests a second an answer may take half a second."""
 
+SCANS_IN_FLIGHT = 16
+"""Scan tasks one worker has under way at a time: nearly all of it is the pause before the second look."""
+
 _TOUCH_S = 10.0
+_CLAIM_LOOK_S = 0.1
 _STORE_AWAY_S = 1.0
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -59,7 +62,7 @@ class Worker:
             async with trio.open_nursery() as working:
                 with self._taking:
                     async with trio.open_nursery() as taking:
-                        taking.start_soon(self._do_scans)
+                        taking.start_soon(self._do_scans, taking)
                         if self._backfill is not None:
                             taking.start_soon(self._do_pages, self._backfill, working)
             await self._hand_back()
@@ -69,13 +72,22 @@ class Worker:
         """Take no more tasks; `run` returns when the pages under way are stored. What waits is handed back."""
         self._taking.cancel()
 
-    async def _do_scans(self) -> None:
-        """Do one scan after another: its pipelines are what other clients of the server wait for."""
+    async def _do_scans(self, taking: trio.Nursery) -> None:
+        """Take scans and let them go on; one reads at a time: its pipelines are what other clients wait for."""
+        slots = trio.Semaphore(SCANS_IN_FLIGHT, max_value=SCANS_IN_FLIGHT)
+        turn = trio.Lock()
         while True:
             for delivery in await self._take(Lane.SCAN):
                 task = await self._until_stored(self._read, delivery)
                 if isinstance(task, ScanTask):
-                    await self._until_stored(self._scan, delivery, task)
+                    await slots.acquire()
+                    taking.start_soon(self._do_scan, delivery, task, turn, slots)
+
+    async def _do_scan(self, delivery: Delivery, task: ScanTask, turn: trio.Lock, slots: trio.Semaphore) -> None:
+        try:
+            await self._until_stored(self._scan, delivery, task, turn)
+        finally:
+            slots.release()
 
     async def _do_pages(self, backfill: Backfill, working: trio.Nursery) -> None:
         """Take a page and its permit, then let it go on its own; the live lane is looked at before each permit."""
@@ -86,48 +98,65 @@ class Worker:
                 if not isinstance(task, PageTask):
                     continue
                 await slots.acquire()
-                missing, permit = await self._until_stored(self._admit, backfill, delivery, task)
-                if permit is None:
+                admitted = await self._until_stored(self._admit, backfill, delivery, task)
+                if admitted is None:
                     slots.release()
                 else:
-                    working.start_soon(self._fill, backfill, delivery, task, missing, permit, slots)
+                    working.start_soon(self._fill, backfill, delivery, task, admitted, slots)
 
-    async def _scan(self, delivery: Delivery, task: ScanTask) -> None:
-        await self._finish(delivery, task, await perform_scan(self._store, task))
+    async def _scan(self, delivery: Delivery, task: ScanTask, turn: trio.Lock) -> None:
+        await self._finish(delivery, task, await perform_scan(self._store, task, turn))
 
-    async def _admit(
-        self, backfill: Backfill, delivery: Delivery, task: PageTask
-    ) -> tuple[tuple[Gap, ...], Permit | None]:
-        """Return what is to be asked for and a permit; finish the page where there is nothing to ask."""
+    async def _admit(self, backfill: Backfill, delivery: Delivery, task: PageTask) -> Admission | Held | None:
+        """Return what is to be asked for, or who is at it; finish the page where there is nothing to ask."""
         try:
-            missing, permit = await backfill.admit(task)
+            admitted = await backfill.admit(task)
         except StoreUnavailable:
             raise
         except StoreError as error:
             gaps = gaps_of(task.gaps, task.span.timeframe.step_ms)
             await self._finish(delivery, task, page_outcome(task, gaps, error=str(error)))
-            return (), None
-        if permit is None:
-            await self._finish(delivery, task, page_outcome(task, ()))
-        return missing, permit
+            return None
+        if isinstance(admitted, Admission) and admitted.permit is None:
+            await self._finish(delivery, task, page_outcome(task, admitted.vain))
+            return None
+        return admitted
+
+    async def _wait_turn(self, backfill: Backfill, delivery: Delivery, task: PageTask) -> Admission | None:
+        """Wait for a page that another job is asking for, then admit it; None where nothing is left to do here.
+
+        A worker that takes no more tasks leaves it: it is handed back.
+        """
+        while not self._taking.cancel_called:
+            if not await self._queue.is_open(task.run):
+                await self._drop(delivery)
+                return None
+            admitted = await self._admit(backfill, delivery, task)
+            if not isinstance(admitted, Held):
+                return admitted
+            await trio.sleep(min(_CLAIM_LOOK_S, admitted.left_ms / 1_000))
+        return None
 
     async def _fill(
         self,
         backfill: Backfill,
         delivery: Delivery,
         task: PageTask,
-        missing: tuple[Gap, ...],
-        permit: Permit | None,
+        admitted: Admission | Held | None,
         slots: trio.Semaphore,
     ) -> None:
         try:
-            while permit is not None:
+            while True:
+                if isinstance(admitted, Held):
+                    admitted = await self._until_stored(self._wait_turn, backfill, delivery, task)
+                if admitted is None:
+                    return
                 try:
-                    outcome = await backfill.fill(task, missing, permit)
+                    outcome = await backfill.fill(task, admitted)
                 except StoreError as error:
                     # Asked for again, with a new permit, once Redis is there to take the answer.
                     _logger.warning("page not stored", extra={"task": task.id, "error": str(error)})
-                    missing, permit = await self._until_stored(self._admit, backfill, delivery, task)
+                    admitted = await self._until_stored(self._admit, backfill, delivery, task)
                 else:
                     await self._until_stored(self._finish, delivery, task, outcome)
                     return

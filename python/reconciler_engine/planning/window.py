@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
 
@@ -89,3 +91,21 @@ def retention_fault(field: str, window_ms: int, timeframe: Timeframe, max_candle
         f"closed candles, but max_candles {max_candles} keeps {kept} beside the forming and the settling one; "
         f"allowed: at most {max(kept, 0) * timeframe.step_ms}, or a larger max_candles, or 0 for unlimited"
     )
+
+
+def history_fault(series: str, asked: Interval, now: int, timeframe: Timeframe, max_candles: int) -> str | None:
+    """Say why a range can never be complete in a cache of `max_candles` members, or None if it can."""
+    oldest = oldest_kept(now, timeframe, max_candles)
+    first = -(-asked.start // timeframe.step_ms) * timeframe.step_ms
+    if oldest is None or first >= oldest:
+        return None
+    needed = (timeframe.floor(now) - first) // timeframe.step_ms + 1
+    return (
+        f"{series} from {_iso(first)}: up to now these are {needed} candles, but max_candles {max_candles} keeps the "
+        f"newest {max_candles} and drops the other {needed - max_candles}; allowed: --from {_iso(oldest)} or later, "
+        f"--max-candles {needed} or more, or 0 for unlimited (for a cache whose feeder does not trim)"
+    )
+
+
+def _iso(instant: int) -> str:
+    return datetime.fromtimestamp(instant / 1_000, UTC).strftime("%Y-%m-%dT%H:%MZ")

@@ -30,6 +30,13 @@ class Scope:
         """Return the sorted set that holds a series: score = open time (ms), member = JSON."""
         return f"candles:{self.user_id}:{self.exchange_id}:{series.symbol}:{series.timeframe.value}"
 
+    def companion_key(self, series: Series, what: str) -> str:
+        """Return a key of the engine's own beside a series' candles: in the same Cluster slot, for the same scripts.
+
+        It names the exchange, as all of the engine's own keys do.
+        """
+        return f"{{{self.candle_key(series)}}}:{what}:{self.source}"
+
     def repaired_channel(self, series: Series) -> str:
         """Return the channel on which repaired ranges of a series are announced."""
         return f"channel:candle:repaired:{self.user_id}:{self.exchange_id}:{series.symbol}:{series.timeframe.value}"

@@ -24,6 +24,7 @@ MAX_DELIVERIES = 5
 """A task handed out more often has failed its workers; it ends with an error instead of a sixth try."""
 
 _ENQUEUE_TASKS = 500
+_OUTCOMES_AT_ONCE = 500
 _WAIT_S = 2.0
 
 
@@ -197,6 +198,54 @@ class TaskQueue:
         if isinstance(found, StoreError):
             raise found
         return list(found)
+
+    async def keep_run(self, run_id: str) -> None:
+        """Keep a run's record alive for another `RUN_LIFE_MS`.
+
+        Raises:
+            RunClosed: The run's record is gone.
+        """
+        replies = await self._client.pipe(
+            [("PEXPIRE", self._run_key(run_id, part), RUN_LIFE_MS) for part in _RUN_PARTS]
+        )
+        for reply in replies:
+            if isinstance(reply, StoreError):
+                raise reply
+        if replies[0] != 1:
+            raise RunClosed(run_id)
+
+    async def ensure_awaited(self, run_id: str, lane: Lane) -> None:
+        """Check that outcomes can still come of tasks, all of them on `lane`, that have not had theirs.
+
+        Raises:
+            RunClosed: The tasks are lost, or their outcomes are: waiting would have no end.
+        """
+        # In this order: a task leaves the stream and the set at once, and its outcome is there by then.
+        queued, left, recorded = await self._client.pipe(
+            [
+                ("XLEN", self._stream(lane)),
+                ("SCARD", self._run_key(run_id, ":unfinished")),
+                ("LLEN", self._run_key(run_id, ":outcomes")),
+            ]
+        )
+        for reply in (queued, left, recorded):
+            if isinstance(reply, StoreError):
+                raise reply
+        if not recorded and not (left and queued):
+            raise RunClosed(run_id)
+
+    async def wait_outcomes(self, run_id: str) -> list[bytes]:
+        """Wait until an outcome is recorded, return those there are (at most 500) and forget them.
+
+        For runs that take their outcomes as they come; a lost connection may lose what it was just bringing. Returns
+        nothing after a wait of 2 s, so that the caller can look at other things.
+        """
+        key = self._run_key(run_id, ":outcomes")
+        first = await self._client.execute_command("BLPOP", key, _WAIT_S)
+        if first is None:
+            return []
+        more = await self._client.execute_command("LPOP", key, _OUTCOMES_AT_ONCE - 1)
+        return [first[1], *(more or ())]
 
     async def close_run(self, run_id: str) -> None:
         """Forget the run; tasks of it that are still about are void."""

@@ -232,6 +232,37 @@ fn memory_follows_the_input_not_the_grid() {
     assert_eq!(rows, [(i64::MIN, -2, 1 << 62), (6, grid.last(), (1 << 62) - 4)]);
 }
 
+/// Descends only by wrapping around from the end of int64 to its start, one step at a time, and ends within the grid.
+#[test]
+fn steps_past_the_end_of_int64_are_descents() {
+    for behind in [0, 1, 10, 62, 63, 64, 65, 66, 127, 128, 129, 200] {
+        let grid = Grid::new(i64::MAX - behind - 400, 1, 401).unwrap();
+        for ahead in [
+            behind,
+            behind + 1,
+            behind + 60,
+            behind + 64,
+            behind + 65,
+            behind + 130,
+            behind + 200,
+        ] {
+            for wrapped in [1, 2, 40, 64, 100, 130] {
+                let mut timestamps: Vec<i64> = (i64::MAX - ahead..=i64::MAX).collect();
+                timestamps.extend(i64::MIN..i64::MIN + wrapped);
+                timestamps.extend(grid.start() + 10..grid.start() + 90);
+                check(&timestamps, &grid);
+            }
+        }
+    }
+    let grid = Grid::new(0, 1, i64::MAX.unsigned_abs() - 100).unwrap();
+    let timestamps: Vec<i64> = [0, 1000, i64::MAX - 2, i64::MAX - 1, i64::MAX, i64::MIN, i64::MIN + 1]
+        .into_iter()
+        .chain(1001..=1100)
+        .collect();
+    let truth = [(1, 999, 999), (1101, grid.last(), grid.last() - 1100)];
+    assert_eq!(regular(&timestamps, &grid), truth);
+}
+
 #[test]
 fn steps_beyond_int64() {
     let grid = Grid::new(i64::MIN, u64::MAX, 2).unwrap();

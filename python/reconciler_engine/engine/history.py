@@ -1,0 +1,276 @@
+"""History: the backfill of long ranges, resumable, in bounded memory, with the fewest requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.history_audit import Audit
+from reconciler_engine.engine.history_mark import Mark
+from reconciler_engine.engine.history_progress import SeriesProgress
+from reconciler_engine.engine.history_run import HistoryRun
+from reconciler_engine.errors import ConfigError, StoreError, StoreUnavailable
+from reconciler_engine.limiting.token_bucket import Budget
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.window import history_fault, range_window
+from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.marks import Marks
+from reconciler_engine.store.outages import Outages
+from reconciler_engine.store.tasks import TaskQueue
+
+_JOB = "backfill"
+_CLOSE_TIMEOUT_S = 2.0
+_TOTAL_ERRORS_KEPT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryProgress:
+    """How far a backfill is; slots and requests of all its series, those of earlier lives included.
+
+    Attributes:
+        slots: Closed slots of all ranges.
+        slots_done: Those of them that hold a candle or were asked for.
+        requests: Requests sent for pages that have ended.
+        series: What is being read.
+    """
+
+    slots: int
+    slots_done: int
+    requests: int
+    series: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesPlan:
+    """What a backfill would do in one series.
+
+    Attributes:
+        symbol: Product id.
+        timeframe: Name of the timeframe.
+        start: First slot that would be examined (ms UTC); later than the range's where an earlier backfill was cut off.
+        stop: First instant after the range (ms UTC).
+        expected: Slots that would be examined.
+        missing: Those without a candle.
+        gaps: Maximal runs of them.
+        requests: The fewest pages that cover them.
+        error: Why the series cannot be read, or None.
+    """
+
+    symbol: str
+    timeframe: str
+    start: int
+    stop: int
+    expected: int
+    missing: int
+    gaps: int
+    requests: int
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPlan:
+    """What a backfill would do, and how long its requests take at the budget (ms), were it alone to use it."""
+
+    requests: int
+    missing: int
+    duration_ms: int
+    series: tuple[SeriesPlan, ...]
+
+
+class History:
+    """Directs backfills of one scope. All that must outlive it is in Redis: candles, tasks and marks."""
+
+    def __init__(
+        self,
+        store: CandleStore,
+        queue: TaskQueue,
+        marks: Marks,
+        outages: Outages,
+        clock: SharedClock,
+        config: ReconciliationConfig,
+        retention: Retention,
+        budget: Budget,
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._marks = marks
+        self._outages = outages
+        self._clock = clock
+        self._config = config
+        self._retention = retention
+        self._budget = budget
+
+    async def plan(self, series: Sequence[Series], asked: Interval | None) -> HistoryPlan:
+        """Say what `backfill` would do; ask the exchange nothing and change nothing.
+
+        Every slot is read, as the backfill itself would; memory stays bounded.
+
+        Raises:
+            ConfigError: Retention would drop a range; with every such range.
+            StoreUnavailable: Redis cannot be reached.
+        """
+        rows = [await self._plan(progress) for progress in await self._open("", series, asked)]
+        requests = sum(row.requests for row in rows)
+        return HistoryPlan(
+            requests=requests,
+            missing=sum(row.missing for row in rows),
+            duration_ms=round(requests * 1_000 / self._budget.rate_per_s),
+            series=tuple(rows),
+        )
+
+    async def backfill(
+        self, series: Sequence[Series], asked: Interval | None, report: Callable[[HistoryProgress], None]
+    ) -> ReconciliationResult:
+        """Fill ranges from the exchange, one series after the other, each from its oldest slot on.
+
+        An earlier backfill of the same series from the same instant on that was cut off, however, is continued: from
+        its mark on, its counts included, unless candles it had verified are gone. One that still runs is taken over;
+        it ends with `RunClosed`. Cancelled, the marks are kept and tasks still about become void.
+
+        Args:
+            series: What to fill.
+            asked: The range of each, clamped to closed slots; None for the configured full window.
+            report: Called about once a second, and when all is done.
+
+        Raises:
+            ConfigError: Retention would drop a range; with every such range. Nothing was asked.
+            StoreError: Redis cannot be reached or lost the run; possibly in a group. The marks stay.
+        """
+        started = trio.current_time()
+        since = await self._clock.redis_now()
+        run = await self._queue.open_run(_JOB, since)
+        rows: list[SeriesProgress] = []
+        try:
+            rows = await self._open(run, series, asked)
+
+            def tell() -> None:
+                report(_progress(rows))
+
+            history = HistoryRun(
+                run,
+                since,
+                rows,
+                self._store,
+                self._queue,
+                self._marks,
+                self._outages,
+                self._retention,
+                self._budget,
+                tell,
+            )
+            await history.carry_out()
+        finally:
+            with trio.move_on_after(_CLOSE_TIMEOUT_S, shield=True):
+                await self._queue.close_run(run)
+        report(_progress(rows))
+        return _result(rows, duration_ms=round((trio.current_time() - started) * 1_000))
+
+    async def _open(self, run: str, series: Sequence[Series], asked: Interval | None) -> list[SeriesProgress]:
+        """Return where each series stands; with a run, take over from the runs that left the marks."""
+        now = await self._clock.now()
+        windows = [(one, self._window(one, asked, now)) for one in series]
+        faults = (
+            history_fault(str(one), window, now, one.timeframe, self._config.max_candles)
+            for one, window in windows
+            if window.start < window.stop
+        )
+        if known := [fault for fault in faults if fault is not None]:
+            raise ConfigError(known)
+        return [await self._resume(run, one, window) for one, window in windows]
+
+    def _window(self, series: Series, asked: Interval | None, now: int) -> Interval:
+        """Return the closed slots of a range, from slot to slot."""
+        timeframe = series.timeframe
+        if asked is None:
+            asked = Interval(max(0, now - self._config.full_reconcile_window_ms), now)
+        window = range_window(asked, now, timeframe, max_candles=0, grace_ms=self._config.grace_ms)
+        grid = window.grid(timeframe.step_ms)
+        return Interval(grid.start, grid[-1] + grid.step) if grid else Interval(window.start, window.start)
+
+    async def _resume(self, run: str, series: Series, window: Interval) -> SeriesProgress:
+        fresh = SeriesProgress(series, window, Mark(run=run, verified_to=window.start), resumed=False)
+        mark = Mark.read(await self._marks.load(series, window.start))
+        if mark is None:
+            return fresh
+        if run:
+            await self._queue.close_run(mark.run)
+        step = series.timeframe.step_ms
+        if not window.start < mark.verified_to <= window.stop or mark.verified_to % step:
+            return fresh
+        verified = Interval(window.start, mark.verified_to)
+        try:
+            held = await self._outages.count(series, verified)
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            return fresh
+        # Fewer than were verified: some are gone, and nobody knows which.
+        if held < len(verified.grid(step)) - mark.unresolved:
+            return fresh
+        return SeriesProgress(series, window, mark.model_copy(update={"run": run}), resumed=True)
+
+    async def _plan(self, progress: SeriesProgress) -> SeriesPlan:
+        rest = Interval(progress.mark.verified_to, progress.window.stop)
+        audit = Audit(self._store, self._outages, progress.series, rest)
+        step = progress.series.timeframe.step_ms
+        missing = gaps = requests = 0
+        end: int | None = None
+        error: str | None = None
+        try:
+            while (piece := await audit.read_next()) is not None:
+                requests += len(progress.ascent.add(piece.gaps, piece.interval.stop))
+                missing += sum(gap.count for gap in piece.gaps)
+                for gap in piece.gaps:
+                    gaps += end is None or gap.start != end + step
+                    end = gap.end
+        except StoreUnavailable:
+            raise
+        except StoreError as refused:
+            error = str(refused)
+        return SeriesPlan(
+            symbol=progress.series.symbol,
+            timeframe=progress.series.timeframe.value,
+            start=rest.start,
+            stop=rest.stop,
+            expected=len(rest.grid(step)),
+            missing=missing,
+            gaps=gaps,
+            requests=requests + len(progress.ascent.finish()),
+            error=error,
+        )
+
+
+def _progress(rows: Sequence[SeriesProgress]) -> HistoryProgress:
+    reading = next((row for row in rows if not row.is_over), None)
+    return HistoryProgress(
+        slots=sum(row.slots for row in rows),
+        slots_done=sum(row.slots_done for row in rows),
+        requests=sum(row.requests for row in rows),
+        series="" if reading is None else str(reading.series),
+    )
+
+
+def _result(rows: Sequence[SeriesProgress], *, duration_ms: int) -> ReconciliationResult:
+    results = [row.result() for row in rows]
+    examined = [row for row in results if row.expected]
+    errors = [f"{row.symbol}:{row.timeframe}: {error}" for row in results for error in row.errors]
+    return ReconciliationResult(
+        scanned_symbols=len({row.symbol for row in examined}),
+        scanned_timeframes=len({row.timeframe for row in examined}),
+        gaps_found=sum(row.gaps for row in results),
+        gaps_filled=sum(row.gaps_filled for row in rows),
+        errors=tuple(errors)[:_TOTAL_ERRORS_KEPT],
+        duration_ms=duration_ms,
+        missing=sum(row.missing for row in results),
+        filled=sum(row.filled for row in results),
+        unresolved=sum(row.unresolved for row in results),
+        mismatched=sum(row.mismatched for row in results),
+        requests=sum(row.requests for row in results),
+        series=tuple(results),
+    )

@@ -1,0 +1,202 @@
+"""The backfill of one series: what is verified, what is under way, what was counted."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+
+from reconciler_engine.engine.history_mark import Mark
+from reconciler_engine.engine.messages import PageOutcome, gaps_of
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.result import SeriesResult
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.ascent import Ascent
+from reconciler_engine.planning.pages import Page
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow(SeriesResult):
+    """What a backfill did in one series, over all its lives.
+
+    Attributes:
+        verified_to: Every slot before this instant (ms UTC) was read exactly, and asked for where it was missing.
+        resumed_at: Where an earlier, interrupted backfill had left off (ms UTC), or None.
+    """
+
+    verified_to: int = 0
+    resumed_at: int | None = None
+
+
+@dataclass(slots=True)
+class _OpenPage:
+    page: Page
+    outcome: PageOutcome | None = None
+
+
+class SeriesProgress:
+    """Follows one series. Pages may end in any order; they count in the order of their slots.
+
+    The mark stops before the first page that could not be asked, and goes no further until a later run asks for it;
+    what is done behind it is counted all the same. Holds the pages under way and those done before an older one.
+
+    Args:
+        series: The series.
+        window: The closed slots of the range.
+        mark: Where to go on.
+        resumed: Whether the mark is an earlier run's.
+    """
+
+    def __init__(self, series: Series, window: Interval, mark: Mark, *, resumed: bool) -> None:
+        self.series = series
+        self.window = window
+        self.mark = mark
+        self.ascent = Ascent(series.timeframe.step_ms)
+        self.audited_to = mark.verified_to
+        self.is_audited = False
+        self.is_stopped = False
+        self.saved: Mark | None = None
+        self._resumed_at = mark.verified_to if resumed else None
+        self._counts = mark.model_copy()
+        self._open: OrderedDict[str, _OpenPage] = OrderedDict()
+        self._pieces: deque[tuple[int, int, int]] = deque()
+        self._failed = False
+        self._numbered = 0
+        self._waiting_slots = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to be done."""
+        return (self.is_audited or self.is_stopped) and not self._open
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether the whole range was read, and asked for where it was missing."""
+        return self.mark.verified_to >= self.window.stop
+
+    @property
+    def slots(self) -> int:
+        """Slots of the range."""
+        return len(self.window.grid(self.series.timeframe.step_ms))
+
+    @property
+    def slots_done(self) -> int:
+        """Slots that were read, less those that are asked for."""
+        read = len(Interval(self.window.start, self.audited_to).grid(self.series.timeframe.step_ms))
+        return max(0, read - self._waiting_slots)
+
+    @property
+    def requests(self) -> int:
+        """Requests sent for pages that have ended."""
+        return self._counts.requests + sum(
+            held.outcome.requests for held in self._open.values() if held.outcome is not None
+        )
+
+    def note_audit(self, examined_to: int, *, duplicates: int = 0, malformed: int = 0) -> None:
+        """Count a piece that was read, up to `examined_to` (ms UTC), after its pages were added."""
+        self.audited_to = examined_to
+        self._pieces.append((examined_to, duplicates, malformed))
+        self._advance()
+
+    def add_page(self, page: Page) -> str:
+        """Take a page under way, after all of older slots; return its id."""
+        self._numbered += 1
+        name = f"{self.series}-{self._numbered}"
+        self._open[name] = _OpenPage(page)
+        self._waiting_slots += page.missing
+        return name
+
+    def settle(self, outcome: PageOutcome) -> bool:
+        """Take what became of a page; return False where it was no page under way."""
+        held = self._open.get(outcome.id)
+        if held is None or held.outcome is not None:
+            return False
+        held.outcome = outcome
+        self._waiting_slots -= held.page.missing
+        if outcome.refused:
+            self.stop(None)
+        self._advance()
+        return True
+
+    def stop(self, error: str | None) -> None:
+        """Examine no more of this series; pages under way are awaited all the same."""
+        self.is_stopped = True
+        self._counts.note(error)
+
+    def abandon(self, name: str) -> None:
+        """Forget a page of a stopped series that was never handed to a worker."""
+        self._waiting_slots -= self._open.pop(name).page.missing
+        self._failed = True
+        self._advance()
+
+    def result(self) -> HistoryRow:
+        """Return what was done so far."""
+        counts = self._counts
+        return HistoryRow(
+            symbol=self.series.symbol,
+            timeframe=self.series.timeframe.value,
+            start=self.window.start,
+            stop=self.window.stop,
+            expected=self.slots,
+            missing=counts.missing,
+            gaps=counts.gaps,
+            filled=counts.filled,
+            unresolved=counts.unresolved,
+            mismatched=counts.mismatched,
+            duplicates=counts.duplicates,
+            malformed=counts.malformed,
+            requests=counts.requests,
+            errors=counts.errors,
+            verified_to=self.mark.verified_to,
+            resumed_at=self._resumed_at,
+        )
+
+    @property
+    def gaps_filled(self) -> int:
+        """Maximal runs of missing slots of which none is missing any more."""
+        return self._counts.gaps - self._counts.open_gaps
+
+    def _advance(self) -> None:
+        """Count what has ended, oldest first, and move the mark up to the first slot that is not verified."""
+        while self._open:
+            name, held = next(iter(self._open.items()))
+            if held.outcome is None:
+                break
+            del self._open[name]
+            # Could not be asked: nothing is known about what is missing still.
+            self._failed = self._failed or bool(held.outcome.error and held.outcome.unresolved)
+            self._count(held.page, held.outcome)
+        verified_to = self._verified_to()
+        while self._pieces and self._pieces[0][0] <= verified_to:
+            _, duplicates, malformed = self._pieces.popleft()
+            self._counts.duplicates += duplicates
+            self._counts.malformed += malformed
+        if not self._failed:
+            self._counts.verified_to = verified_to
+            self.mark = self._counts.model_copy()
+
+    def _verified_to(self) -> int:
+        if self._open:
+            return next(iter(self._open.values())).page.interval.start
+        carried = self.ascent.carried
+        return self.audited_to if carried is None else min(carried, self.audited_to)
+
+    def _count(self, page: Page, outcome: PageOutcome) -> None:
+        counts = self._counts
+        step = self.series.timeframe.step_ms
+        left = sorted(gaps_of(outcome.unresolved, step))
+        for gap in page.gaps:
+            # A run that goes on from the page before is one gap.
+            if counts.gap_end is None or gap.start != counts.gap_end + step:
+                counts.gaps += 1
+                counts.gap_open = False
+            counts.gap_end = gap.end
+            if not counts.gap_open and any(run.start <= gap.end and gap.start <= run.end for run in left):
+                counts.open_gaps += 1
+                counts.gap_open = True
+        unresolved = sum(run.count for run in left)
+        counts.missing += page.missing
+        counts.filled += page.missing - unresolved
+        counts.unresolved += unresolved
+        counts.mismatched += outcome.mismatched
+        counts.requests += outcome.requests
+        counts.note(outcome.error)

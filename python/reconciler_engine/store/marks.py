@@ -1,0 +1,36 @@
+"""Marks: how far the backfill of a series has come, kept beside its candles."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from reconciler_engine.market.series import Series
+from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.transport import TrioRedis
+
+MARK_LIFE_S: Final = 7 * 86_400
+"""A backfill that was left for so long starts over: it reads everything again, and asks for what is missing."""
+
+
+class Marks:
+    """Marks of one scope: a text for each series and first instant of a range, forgotten after `MARK_LIFE_S`."""
+
+    def __init__(self, client: TrioRedis, scope: Scope) -> None:
+        self._client = client
+        self._scope = scope
+
+    async def load(self, series: Series, start: int) -> bytes | None:
+        """Return the mark of a range that begins at `start` (ms UTC), or None."""
+        mark: bytes | None = await self._client.execute_command("GET", self._key(series, start))
+        return mark
+
+    async def save(self, series: Series, start: int, mark: str) -> None:
+        """Set the mark of a range."""
+        await self._client.execute_command("SET", self._key(series, start), mark, "EX", MARK_LIFE_S)
+
+    async def clear(self, series: Series, start: int) -> None:
+        """Forget the mark of a range."""
+        await self._client.execute_command("DEL", self._key(series, start))
+
+    def _key(self, series: Series, start: int) -> str:
+        return self._scope.companion_key(series, f"backfill:{start}")

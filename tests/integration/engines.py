@@ -1,0 +1,125 @@
+"""An engine over a real server and a simulated exchange on a real socket, all in one trio run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import trio
+
+from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.assembly import Parts, open_parts
+from reconciler_engine.engine.history import HistoryProgress
+from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
+from reconciler_engine.market.candle import Candle
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.simulator.clock import SimulatedClock
+from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
+from reconciler_engine.simulator.faults import FaultRule, Faults
+from reconciler_engine.simulator.market import SeededMarket
+from reconciler_engine.simulator.products import Product
+from reconciler_engine.simulator.server import open_exchange
+from reconciler_engine.store.members import member_of
+from reconciler_engine.store.tasks import TaskQueue
+
+MINUTE = 60_000
+T0 = 1_735_689_600_000
+"""2025-01-01T00:00Z"""
+DENSE = Series("BTC-USD", Timeframe.M1)
+THIN = Series("DASH-USD", Timeframe.M1)
+UNKNOWN = Series("NOPE-USD", Timeframe.M1)
+MARKET = SeededMarket(3, [Product("BTC-USD", 65_000.0), Product("DASH-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False)])
+
+
+def span(slots: int, first: int = 0) -> Interval:
+    return Interval(T0 + first * MINUTE, T0 + (first + slots) * MINUTE)
+
+
+def truth(series: Series, interval: Interval) -> dict[int, tuple[float, ...]]:
+    """What the exchange has: values by open time."""
+    bars = MARKET.bars(series.symbol, series.timeframe, interval, interval.stop)
+    return {bar.start: tuple(map(float, bar[1:])) for bar in sorted(bars)}
+
+
+@dataclass
+class Engine:
+    """One engine and the exchange it asks."""
+
+    parts: Parts
+    exchange: Exchange
+    nursery: trio.Nursery
+    sources: list[CoinbaseClient]
+    seen: list[HistoryProgress] = field(default_factory=list)
+
+    async def start_workers(self) -> None:
+        """Start a worker for each exchange client; they run until the engine is left."""
+        for number, source in enumerate(self.sources):
+            queue = TaskQueue(self.parts.client, self.parts.scope, f"worker-{number}")
+            await self.nursery.start(replace(self.parts, queue=queue).worker(source).run)
+
+    async def backfill(self, series: Sequence[Series], interval: Interval) -> ReconciliationResult:
+        return await self.parts.history.backfill(series, interval, self.seen.append)
+
+    async def held(self, series: Series) -> dict[int, tuple[float, ...]]:
+        """Values by open time; fails on two members in one slot."""
+        (found,) = await self.parts.client.pipe([("ZRANGE", self.key(series), 0, -1)])
+        members = [json.loads(member) for member in found]
+        values = {m["timestamp"]: tuple(float(m[n]) for n in _VALUES) for m in members}
+        assert len(values) == len(members)
+        return values
+
+    async def put(self, series: Series, *candles: Candle) -> None:
+        if candles:
+            await self.parts.client.zadd(self.key(series), {member_of(series, one): one.timestamp for one in candles})
+
+    def key(self, series: Series) -> str:
+        return self.parts.scope.candle_key(series)
+
+    def asked(self, series: Series | None = None, since: int = 0) -> list[Interval]:
+        """The pages asked for after the first `since` requests, ascending."""
+        step = DENSE.timeframe.step_ms
+        records = [one for one in list(self.exchange.log.records)[since:] if one.path.endswith("/candles")]
+        return sorted(
+            Interval(int(one.start) * 1_000, (int(one.end) + 1) * 1_000 // step * step)
+            for one in records
+            if one.start is not None
+            and one.end is not None
+            and (series is None or (one.product, one.granularity) == (series.symbol, series.timeframe.granularity))
+        )
+
+
+_VALUES = ("open", "high", "low", "close", "volume")
+
+
+def disjoint(pages: Sequence[Interval]) -> bool:
+    """Whether no slot is in two pages."""
+    return all(before.stop <= after.start for before, after in pairwise(sorted(pages)))
+
+
+@asynccontextmanager
+async def engine(
+    redis_url: str, *, workers: int = 1, faults: Sequence[FaultRule] = (), **settings: object
+) -> AsyncIterator[Engine]:
+    """Run an engine of the market above, its budget lifted, the cache unlimited."""
+    rules = ExchangeRules(public_rate=0, cache_s=0)
+    exchange = Exchange(MARKET, SimulatedClock(), rules, faults=Faults(faults))
+    with trio.fail_after(60):
+        async with AsyncExitStack() as stack:
+            url = await stack.enter_async_context(open_exchange(exchange))
+            defaults = {"max_candles": 0, "ttl": 0, "batch_size": 1_000, "batch_delay_ms": 1}
+            config = ReconciliationConfig.check({"base_url": url, **defaults, **settings})
+            parts = await stack.enter_async_context(open_parts(config, redis_url, owns_server=False))
+            clients = [CoinbaseClient(url, connections=PAGES_IN_FLIGHT) for _ in range(workers)]
+            sources = [await stack.enter_async_context(client) for client in clients]
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            running = Engine(parts, exchange, nursery, sources)
+            await running.start_workers()
+            yield running
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,84 @@
+"""What `status` tells people."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler_engine.cli.status_answer import Found, as_object, describe_span, print_engine
+from reconciler_engine.engine.coverage import SeriesCoverage
+from reconciler_engine.engine.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
+
+
+@pytest.mark.parametrize(
+    ("duration_ms", "words"),
+    [
+        (None, "-"), (0, "0.0 s"), (340, "0.3 s"), (12_400, "12 s"), (60_000, "1 m 0 s"), (245_000, "4 m 5 s"),
+        (7_380_000, "2 h 3 m"), (435_600_000, "5 d 1 h"),
+    ],
+)  # fmt: skip
+def test_durations_are_said_as_people_say_them(duration_ms, words):
+    assert describe_span(duration_ms) == words
+
+
+def engine(**changes: object) -> EngineStatus:
+    values = {
+        "node": "host:7", "command": "reconciler-engine start", "version": "1.2", "simulated": False, "user_id": 1,
+        "exchange_id": 1, "source": "exchange", "started_at": 0, "written_at": 3_600_000,
+        "processes": (
+            ProcessStatus(role="supervisor", name="supervisor", pid=7, age_ms=9_000, last_beat_ms=0),
+            ProcessStatus(role="worker", name="worker", restarts=3),
+        ),
+        "jobs": (
+            JobStatus(
+                name="gap_scan", cron="*/5 * * * *", next_tick=3_605_000, is_running=True, runs=4, skipped=1, missed=2,
+                failed=3, timed_out=1, last_error="StoreError: gone", last_finished_at=3_540_000,
+                last_result={"missing": 5, "gaps_found": 2, "filled": 4, "unresolved": 1, "requests": 1,
+                             "duration_ms": 900, "errors": ["BTC-USD:1m: WRONGTYPE"]},
+            ),
+        ),
+        "budget": BudgetStatus(
+            rate_per_s=5, burst=5, available=0, used=61, granted=900, waiting=12, wait_ms=2_400, paused_ms=3_000
+        ),
+    }  # fmt: skip
+    return EngineStatus.model_validate({**values, **changes})
+
+
+def covered(missing: int | None) -> SeriesCoverage:
+    return SeriesCoverage(complete_from=0, complete_through=60_000, missing=missing, checked_at=120_000)
+
+
+def test_a_person_sees_every_figure(capsys):
+    print_engine(Found(engine(), {"BTC-USD:1m": covered(0), "ETH-USD:1m": covered(3)}))
+    told = capsys.readouterr().out
+    for words in (
+        "reconciler-engine start 1.2 on host:7, up 1 h 0 m",
+        "worker      down",
+        "1 m 0 s ago, running",
+        "in 5.0 s",
+        "5 slots missing in 2 gaps, 4 filled, 1 unresolved, 1 requests, 0.9 s",
+        "BTC-USD:1m: WRONGTYPE",
+        "last error: StoreError: gone",
+        "5 requests a second, 61 used in the last minute, 12 waiting, paused by the exchange for 3.0 s",
+        "1 of 2 series complete",
+    ):
+        assert words in told
+    assert "SIMULATED" not in told
+    # who lacks most stands first
+    assert told.index("ETH-USD:1m  ") < told.index("BTC-USD:1m  ")
+
+
+def test_what_is_invented_or_unknown_is_said_to_be(capsys):
+    print_engine(Found(engine(simulated=True, budget=None), {"BTC-USD:1m": covered(None)}))
+    told = capsys.readouterr().out
+    assert told.startswith("SIMULATED ")
+    assert "budget: could not be read" in told
+    assert "unknown" in told
+    assert "0 of 1 series complete" in told
+
+
+def test_a_terminal_is_not_flooded_and_a_program_gets_all(capsys):
+    many = {f"A{number}-USD:1m": covered(0) for number in range(100)}
+    found = Found(engine(), many)
+    print_engine(found)
+    assert capsys.readouterr().out.count("-USD:1m  ") == 24
+    assert len(as_object(found)["series"]) == 100
