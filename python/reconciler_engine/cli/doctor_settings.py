@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from reconciler_engine.cli.credentials import read_credentials, signing_faults
 from reconciler_engine.cli.doctor_check import Check
 from reconciler_engine.cli.exits import CONFIG
-from reconciler_engine.cli.settings import default_data_dir, gather, load_config
+from reconciler_engine.cli.settings import child_environment, default_data_dir, gather, load_config
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.limiting.token_bucket import Budget
@@ -130,7 +130,7 @@ async def check_binary(config: ReconciliationConfig) -> Check:
         return Check(name, "skipped", "redis_url is set")
     try:
         binary = find_binary()
-        version = await probe_version(binary)
+        version = await probe_version(binary, child_environment())
     except ConfigError as error:
         return Check(name, "fail", "\n".join(error.faults), "install it, or set redis_url", CONFIG)
     return Check(name, "ok", f"{'.'.join(map(str, version))}, {binary}")
