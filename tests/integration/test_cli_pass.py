@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 import redis as redis_py
 
+from reconciler_engine.cli.report import iso
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 
 MINUTE = 60_000
@@ -168,6 +169,23 @@ def test_a_range_that_cannot_be_examined_is_no_success(run, window):
     done = run("scan", "--symbols", "BTC-USD", "--timeframes", "1m", *window, "--json")
     assert (done.code, done.json["series"][0]["expected"], done.json["missing"]) == (3, 0, 0)
     assert "1 of 1 series have no closed slot that the cache keeps in reach" in done.err
+
+
+def test_a_range_that_is_kept_in_part_is_no_success(run, server):
+    now = int(server.time()[0]) * 1_000
+    newest = now - now % MINUTE
+    series = ("--symbols", "BTC-USD", "--timeframes", "1m", "--json")
+    for age in range(1, 60):
+        at = newest - age * MINUTE
+        server.zadd(KEY, {member(0, timestamp=at): at})
+    window = ("--from", iso(newest - 5 * MINUTE), "--to", iso(newest - 2 * MINUTE))
+    assert run("scan", *series, "--max-candles", 20, *window).code == 0
+    window = ("--from", iso(newest - 50 * MINUTE), "--to", iso(newest - 2 * MINUTE))
+    done = run("scan", *series, "--max-candles", 20, *window)
+    assert (done.code, done.json["missing"]) == (3, 0)
+    assert 15 <= done.json["series"][0]["expected"] <= 18
+    assert "1 of 1 series were examined from a later time than --from: the cache keeps the newest max_cand" in done.err
+    assert run("scan", *series, "--max-candles", 0, *window).code == 0
 
 
 @pytest.mark.parametrize(

@@ -123,18 +123,6 @@ def test_a_term_while_redis_is_away_ends_in_order(start_engine, own_server):
     wait_gone(below)
 
 
-def test_a_term_in_the_middle_of_a_pass_that_lost_its_redis_ends_in_order(start_engine, own_server):
-    engine = start_engine(own_server.url, "--max-candles", "0", "--full-reconcile-window-ms", "864000000")
-    worker = engine.wait_event("child ready")["pid"]
-    own_server.kill()
-    # a worker that has pages in hand waits for Redis; nobody waits for it for ever
-    os.kill(worker, signal.SIGSTOP)
-    engine.process.send_signal(signal.SIGTERM)
-    engine.wait_event("child hangs")
-    assert ended(engine) == 0
-    wait_gone([worker])
-
-
 def test_a_term_that_all_processes_get_while_they_start_ends_in_order(start_engine):
     """As systemd and containers send it: whoever has no handler yet dies of it."""
     engine = start_engine()

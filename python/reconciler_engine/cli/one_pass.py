@@ -61,9 +61,25 @@ def run_one_pass(
         print_result(result, repaired=repair, simulated=simulated)
     if result.unresolved or result.errors:
         leave(UNRESOLVED)
-    if unknown := sum(not row.expected for row in result.series):
-        # Nothing is known of them: that is not complete.
-        leave(UNRESOLVED, f"{unknown} of {len(result.series)} series have no closed slot that the cache keeps in reach")
+    if doubts := _doubts(result, asked, config.max_candles):
+        leave(UNRESOLVED, "\n".join(doubts))
+
+
+def _doubts(result: ReconciliationResult, asked: Interval | None, max_candles: int) -> list[str]:
+    """Say what was asked for and not examined: of that nothing is known, so it is not complete."""
+    of_all = f"of {len(result.series)} series"
+    unknown = sum(not row.expected for row in result.series)
+    # Retention alone moves the start of a range.
+    cut = 0 if asked is None else sum(row.expected > 0 and row.start > asked.start for row in result.series)
+    doubts = []
+    if unknown:
+        doubts.append(f"{unknown} {of_all} have no closed slot that the cache keeps in reach")
+    if cut:
+        doubts.append(
+            f"{cut} {of_all} were examined from a later time than --from: the cache keeps the newest max_candles "
+            f"{max_candles}; allowed: a later --from, or --max-candles 0 for unlimited"
+        )
+    return doubts
 
 
 async def _pass(

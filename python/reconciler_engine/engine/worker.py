@@ -33,6 +33,7 @@ SCANS_IN_FLIGHT = 16
 
 _TOUCH_S = 10.0
 _CLAIM_LOOK_S = 0.1
+_HAND_BACK_S = 2.0
 _STORE_AWAY_S = 1.0
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -56,17 +57,21 @@ class Worker:
         A Redis that goes away is waited for: the tasks in hand are done again from their beginning.
         """
         await self._until_stored(self._queue.create_groups)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep_tasks)
-            task_status.started()
-            async with trio.open_nursery() as working:
-                with self._taking:
-                    async with trio.open_nursery() as taking:
-                        taking.start_soon(self._do_scans, taking)
-                        if self._backfill is not None:
-                            taking.start_soon(self._do_pages, self._backfill, working)
-            await self._hand_back()
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_tasks)
+                task_status.started()
+                async with trio.open_nursery() as working:
+                    with self._taking:
+                        async with trio.open_nursery() as taking:
+                            taking.start_soon(self._do_scans, taking)
+                            if self._backfill is not None:
+                                taking.start_soon(self._do_pages, self._backfill, working)
+                nursery.cancel_scope.cancel()
+        finally:
+            # Cancelled, too (Ctrl-C in a command): others would wait a minute for what it took of their runs.
+            with trio.move_on_after(_HAND_BACK_S, shield=True):
+                await self._hand_back()
 
     def drain(self) -> None:
         """Take no more tasks; `run` returns when the pages under way are stored. What waits is handed back."""
