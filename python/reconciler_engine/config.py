@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -11,20 +12,27 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from reconciler_engine.coinbase.base_url import BaseUrl
+from reconciler_engine.coinbase.products import Selector
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.market.series import Series, check_symbol
+from reconciler_engine.limiting.token_bucket import Budget
+from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS, MINIMUM_STEPS, retention_fault
 from reconciler_engine.scheduling.cron import CronExpression
+from reconciler_engine.scheduling.zones import load_zone
 
 SECRET_FIELDS = frozenset({"redis_url"})
 """Fields whose values never appear in a message; a Redis URL may hold a password."""
+
+SIGNED_HOURLY_LIMIT = 10_000
+"""Requests an hour under one API key (documented: Coinbase App rate limiting, read 2026-11-23)."""
 
 WINDOWS = ("quick_scan_window_ms", "full_reconcile_window_ms")
 """The fields that say how far back a pass looks."""
 
 _SHOWN_LIMIT = 120
 _LEAST_CANDLES = MINIMUM_STEPS + 2
+_EGRESS = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _TIMEFRAME_NAMES = ", ".join(member.value for member in Timeframe)
 
@@ -43,11 +51,16 @@ def _no_boolean(value: object) -> object:
     return value
 
 
-def _check_folder(value: object) -> object:
-    """Refuse what no folder can be called; the empty text would be the current one, whatever that is."""
+def _check_path(value: object) -> object:
+    """Refuse what nothing can be called; the empty text would be the current folder, whatever that is."""
     if isinstance(value, str) and (not value or "\0" in value):
-        raise ValueError("an empty text or one with a NUL names no folder")
+        raise ValueError("an empty text or one with a NUL names no file or folder")
     return value
+
+
+def _check_choice(text: str) -> str:
+    Selector.parse(text)
+    return text
 
 
 def _each(names: tuple[str, ...], check: Callable[[str], str]) -> tuple[str, ...]:
@@ -66,7 +79,11 @@ def _each(names: tuple[str, ...], check: Callable[[str], str]) -> tuple[str, ...
 
 Whole = Annotated[int, BeforeValidator(_no_boolean)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_list)]
-Folder = Annotated[Path, BeforeValidator(_check_folder)]
+Location = Annotated[Path, BeforeValidator(_check_path)]
+
+_MISFIRE = "how late a tick may still run, a whole number of milliseconds 0 to 10000000000000; unset is the interval"
+_MAX_RUN = "when a run is ended, a whole number of milliseconds 1 to 10000000000000; unset is three intervals"
+_JITTER = "the most a run waits after its tick, a whole number of milliseconds 0 to 10000000000000"
 
 
 class ReconciliationConfig(BaseModel):
@@ -87,12 +104,18 @@ class ReconciliationConfig(BaseModel):
         default="https://api.coinbase.com",
         description="https:// or http:// URL of the exchange, no path, query or password",
     )
-    symbols: Names = Field(default=(), description="one product id or more, such as BTC-USD,ETH-USD")
+    symbols: Names = Field(
+        default=(),
+        description="one product id or more, such as BTC-USD,ETH-USD, or choices such as all:USD or top:20:USD",
+    )
     timeframes: Names = Field(
         default=("1m", "5m", "15m", "1h", "4h", "1d"), min_length=1, description=f"one or more of {_TIMEFRAME_NAMES}"
     )
+    key_file: Location | None = Field(
+        default=None, description="path of the exchange's API key file as downloaded, mode 0600; unset asks unsigned"
+    )
     workers: Whole = Field(default=2, ge=1, le=64, description="worker processes, a whole number from 1 to 64")
-    data_dir: Folder | None = Field(
+    data_dir: Location | None = Field(
         default=None, description="folder of the embedded server's data and the engine's lock"
     )
     max_candles: Whole = Field(
@@ -113,6 +136,18 @@ class ReconciliationConfig(BaseModel):
     batch_delay_ms: Whole = Field(
         default=1_000, ge=1, le=3_600_000, description="milliseconds, a whole number 1 to 3600000"
     )
+    hourly_limit: Whole | None = Field(
+        default=None,
+        ge=0,
+        le=100_000_000,
+        description="requests an hour, a whole number 2 to 100000000, or 0 for unlimited; unset is "
+        f"{SIGNED_HOURLY_LIMIT} with an API key and unlimited without",
+    )
+    egress: str | None = Field(
+        default=None,
+        description="name of the address from which unsigned requests go out, 1 to 64 of A-Z a-z 0-9 . _ -; "
+        "machines of one name share a budget",
+    )
     quick_scan_window_ms: Whole = Field(
         default=1_800_000, ge=60_000, le=10**13, description="milliseconds, a whole number 60000 to 10000000000000"
     )
@@ -125,6 +160,15 @@ class ReconciliationConfig(BaseModel):
     full_reconcile_cron: str = Field(
         default="0 * * * *", description="a cron expression of five or six fields that can fire"
     )
+    timezone: str = Field(
+        default="UTC", description="IANA name of the zone the cron expressions are meant in, such as Europe/Berlin"
+    )
+    gap_scan_misfire_grace_ms: Whole | None = Field(default=None, ge=0, le=10**13, description=_MISFIRE)
+    gap_scan_max_run_ms: Whole | None = Field(default=None, ge=1, le=10**13, description=_MAX_RUN)
+    gap_scan_jitter_ms: Whole = Field(default=0, ge=0, le=10**13, description=_JITTER)
+    full_reconcile_misfire_grace_ms: Whole | None = Field(default=None, ge=0, le=10**13, description=_MISFIRE)
+    full_reconcile_max_run_ms: Whole | None = Field(default=None, ge=1, le=10**13, description=_MAX_RUN)
+    full_reconcile_jitter_ms: Whole = Field(default=0, ge=0, le=10**13, description=_JITTER)
     user_id: Whole = Field(
         default=1, ge=0, le=2**53, description="a whole number 0 to 9007199254740992, as in the cache's keys"
     )
@@ -145,7 +189,7 @@ class ReconciliationConfig(BaseModel):
     @field_validator("symbols")
     @classmethod
     def _check_symbols(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
-        return _each(symbols, check_symbol)
+        return _each(symbols, _check_choice)
 
     @field_validator("timeframes")
     @classmethod
@@ -157,6 +201,26 @@ class ReconciliationConfig(BaseModel):
     def _check_cron(cls, text: str) -> str:
         CronExpression.parse(text).ensure_fires()
         return text
+
+    @field_validator("timezone")
+    @classmethod
+    def _check_timezone(cls, name: str) -> str:
+        load_zone(name)
+        return name
+
+    @field_validator("egress")
+    @classmethod
+    def _check_egress(cls, name: str | None) -> str | None:
+        if name is not None and _EGRESS.fullmatch(name) is None:
+            raise ValueError("other characters or another length")
+        return name
+
+    @field_validator("hourly_limit")
+    @classmethod
+    def _check_hourly_limit(cls, limit: int | None) -> int | None:
+        if limit == 1:
+            raise ValueError("one an hour cannot be paced")
+        return limit
 
     @field_validator("redis_url")
     @classmethod
@@ -204,8 +268,27 @@ class ReconciliationConfig(BaseModel):
             raise ConfigError(lines)
         return config
 
+    def budget(self, *, signed: bool) -> Budget:
+        """Return how many requests may go out, with an API key or without."""
+        default = SIGNED_HOURLY_LIMIT if signed else 0
+        hourly = default if self.hourly_limit is None else self.hourly_limit
+        return Budget(self.batch_size, self.batch_delay_ms, hourly or None)
+
+    @property
+    def choices(self) -> list[str]:
+        """The symbols that are no product id but a choice among them, such as `all:USD`."""
+        return [text for text in self.symbols if Selector.parse(text).symbol is None]
+
+    def with_symbols(self, symbols: tuple[str, ...]) -> Self:
+        """Return the same with these symbols, which the configured ones were found to mean."""
+        return self.model_copy(update={"symbols": symbols})
+
     def series(self) -> list[Series]:
-        """Return every configured series, by symbol, then timeframe in the configured order."""
+        """Return every configured series, by symbol, then timeframe in the configured order.
+
+        Raises:
+            ValueError: A symbol is a choice such as `all:USD` that nobody has made yet, see `with_symbols`.
+        """
         return [Series(symbol, Timeframe(name)) for symbol in self.symbols for name in self.timeframes]
 
 

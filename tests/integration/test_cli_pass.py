@@ -127,17 +127,17 @@ def test_a_repair_fills_what_exists_and_cleans_what_is_double(run, hold, server,
 
 def test_a_key_of_another_type_fails_its_own_series_only(run, hold, server, exchange):
     hold(range(SLOTS))
-    server.set("candles:1:1:ETH-USD:1m", "x")
+    server.set("candles:1:1:BTC-USD:5m", "x")
     arguments = list(RANGE)
-    arguments[1] = "ETH-USD,BTC-USD"
+    arguments[3] = "5m,1m"
     done = run("reconcile", *arguments, base_url=exchange.url)
     assert done.code == 3
-    eth, btc = done.json["series"]
-    assert (eth["expected"], eth["missing"], btc["expected"], btc["missing"]) == (0, 0, SLOTS, 0)
-    assert "WRONGTYPE" in eth["errors"][0]
-    assert btc["errors"] == []
+    wrong, right = done.json["series"]
+    assert (wrong["expected"], wrong["missing"], right["expected"], right["missing"]) == (0, 0, SLOTS, 0)
+    assert "WRONGTYPE" in wrong["errors"][0]
+    assert right["errors"] == []
     assert len(done.json["errors"]) == 1
-    assert server.get("candles:1:1:ETH-USD:1m") == b"x"
+    assert server.get("candles:1:1:BTC-USD:5m") == b"x"
 
 
 def test_an_exchange_that_is_away_leaves_slots_unresolved_with_the_reason(run, hold):
@@ -148,7 +148,11 @@ def test_an_exchange_that_is_away_leaves_slots_unresolved_with_the_reason(run, h
     assert "exchange unavailable" in done.json["errors"][0]
 
 
-def test_a_product_nobody_knows_is_unresolved_with_the_reason(run, exchange):
+def test_a_product_nobody_knows_is_unresolved_with_the_reason(run, start_exchange, tmp_path):
+    # Symbols are checked where there is a list to check them against.
+    faults = tmp_path / "faults.toml"
+    faults.write_text('[[fault]]\nmode = "status"\nstatus = 503\npath = "*/market/products"\n')
+    exchange = start_exchange("--faults", faults)
     arguments = list(RANGE)
     arguments[1] = "NONE-USD"
     done = run("reconcile", *arguments, base_url=exchange.url)

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 import trio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 import reconciler_engine
 from reconciler_engine import ReconciliationConfig, ReconciliationService, is_ready
 from reconciler_engine.engine.assembly import make_parts
 from reconciler_engine.engine.status import StatusBoard
-from reconciler_engine.errors import ConfigError, StoreUnavailable
+from reconciler_engine.errors import ConfigError, SourceUnavailable, StoreUnavailable
 from reconciler_engine.store.leases import JobLeases
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.transport import TrioRedis
@@ -87,6 +89,35 @@ async def test_passes_on_demand_fill_the_cache_and_say_so(redis, config):
         assert await open_times(redis) == held
     # the caller's client is not closed
     assert await redis.ping()
+
+
+async def test_symbols_may_be_chosen(redis, config):
+    async with opened(
+        ReconciliationService(None, None, redis, config(symbols="top:1:USD", timeframes="1d"))
+    ) as service:
+        first = await service.perform_full_reconciliation()
+        assert [row.symbol for row in first.series] == ["BTC-USD"]
+        await service.start(["top:2:USD"], ["1d"])
+        second = await service.perform_full_reconciliation()
+        assert [row.symbol for row in second.series] == ["BTC-USD", "ETH-USD"]
+    nowhere = config(symbols="top:1:USD", base_url="http://127.0.0.1:9")
+    with (
+        trio.fail_after(PATIENCE_S),
+        pytest.raises(SourceUnavailable, match="no product list to choose symbols top:1:USD"),
+    ):
+        await ReconciliationService(None, None, redis, nowhere).__aenter__()
+
+
+async def test_a_key_has_a_budget_of_its_own(redis, config):
+    key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    settings = config(symbols=["BTC-USD"], timeframes=["1d"])
+    async with opened(ReconciliationService("organizations/x/apiKeys/y", key, redis, settings)) as service:
+        # the exchange here knows no key at all
+        refused = await service.perform_full_reconciliation()
+    assert refused.filled == 0
+    assert "exchange refused the credentials: HTTP 401 4 times in a row; usual causes" in refused.errors[0]
+    (bucket,) = await redis.keys("*:budget:*")
+    assert b":budget:key-" in bucket
 
 
 async def test_start_begins_with_one_full_pass_and_goes_on_by_the_schedule(redis, config):

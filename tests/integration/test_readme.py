@@ -24,6 +24,8 @@ REDIS_URL = "redis://localhost:6379/0"
 PATIENCE_S = 60
 # Commands that run until they are told to stop, and the one that shows them.
 LONG = {"start", "simulate", "status"}
+# Those that speak of one file, in the order of the page.
+FILED = [line for line in LINES if line.startswith(("reconciler-engine config ", "reconciler-engine doctor "))]
 
 
 def clean(**settings):
@@ -83,12 +85,22 @@ def test_the_first_command_shows_gaps_that_close(start_process, run_command, tmp
     assert engine.stop() == 0
 
 
-@pytest.mark.parametrize("line", [line for line in COMMANDS if line.split()[1] not in LONG])
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.split()[1] not in LONG and line not in FILED])
 def test_commands_run_as_written(line, own_servers, run_command):
     done = run_command(*shlex.split(line)[1:], **own_servers)
     # 3: slots are missing, which is what was asked
     assert done.code in (0, 3), done.err
     assert done.err == ""
+
+
+def test_a_settings_file_is_begun_checked_and_shown_as_written(own_servers, run_inside, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [line.split()[1:3] for line in FILED] == [
+        ["config", "init"], ["config", "check"], ["config", "show"], ["doctor", "--config"],
+    ]  # fmt: skip
+    for line in FILED:
+        done = run_inside(*shlex.split(line)[1:], **own_servers)
+        assert (done.code, done.err) == (0, ""), done.out
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.split()[1] == "start"])

@@ -7,6 +7,7 @@ import copy
 import json
 import os
 import pickle
+import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -230,3 +231,22 @@ def test_a_pipe_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     with pytest.raises(ConfigError, match="is no regular file"):
         Credentials.read(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("secret", [pem(EC_KEY, PrivateFormat.TraditionalOpenSSL), base64.b64encode(SEED).decode()])
+def test_what_is_handed_over_signs_as_the_same_identity(secret: str) -> None:
+    mine = Credentials(NAME, secret)
+    message = json.loads(json.dumps(mine.hand_over()))
+    theirs = Credentials(**message)
+    assert (theirs.name, theirs.algorithm, theirs.identity) == (mine.name, mine.algorithm, mine.identity)
+    token = theirs.token("GET", "api.coinbase.com", "/x", now=NOW, nonce="n")
+    public = (EC_KEY if mine.algorithm == "ES256" else ED_KEY).public_key()
+    claims = jwt.decode(token, public, algorithms=[mine.algorithm], options={"verify_exp": False, "verify_nbf": False})
+    assert claims["sub"] == NAME
+
+
+def test_an_identity_is_one_keys_own_and_does_not_name_it() -> None:
+    secret = pem(EC_KEY, PrivateFormat.PKCS8)
+    first, second = Credentials(NAME, secret), Credentials(f"{NAME}2", secret)
+    assert first.identity == Credentials(NAME, base64.b64encode(SEED).decode()).identity != second.identity
+    assert re.fullmatch(r"key-[0-9a-f]{16}", first.identity)

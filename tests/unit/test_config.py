@@ -8,6 +8,7 @@ import pytest
 
 from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
 from reconciler_engine.errors import ConfigError
+from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 
@@ -250,3 +251,36 @@ def test_no_text_of_a_configuration_shows_the_redis_url():
     config = ReconciliationConfig.check({"redis_url": "redis://:canary@host"})
     assert "canary" not in f"{config!r} {config}"
     assert config.redis_url == "redis://:canary@host"
+
+
+def test_a_key_has_an_hourly_limit_unless_another_is_set():
+    config = ReconciliationConfig.check({})
+    assert config.budget(signed=True) == Budget(5, 1_000, 10_000)
+    assert config.budget(signed=False) == Budget(5, 1_000)
+    for signed in (True, False):
+        assert ReconciliationConfig.check({"hourly_limit": 0}).budget(signed=signed).hourly is None
+        assert ReconciliationConfig.check({"hourly_limit": "600"}).budget(signed=signed).hourly == 600
+
+
+@pytest.mark.parametrize("value", [1, -1, "many", True])
+def test_an_hourly_limit_that_cannot_be_paced_is_refused(value):
+    assert fault_of(hourly_limit=value).startswith(f"hourly_limit {value!r} (from {ORIGIN}): allowed: requests an hour")
+
+
+@pytest.mark.parametrize("value", ["", "a b", "x" * 65, "a:b", "a}b", "büro"])
+def test_an_egress_that_is_no_name_is_refused(value):
+    assert fault_of(egress=value).startswith(f"egress {value!r} (from {ORIGIN}): allowed: name of the address")
+
+
+@pytest.mark.parametrize("value", ["Nope/Zone", "", "../etc/passwd", "europe/berlin\0"])
+def test_an_unknown_zone_is_refused(value):
+    fault = fault_of(timezone=value)
+    assert fault.startswith(f"timezone {value!r} (from {ORIGIN}): allowed: IANA name of the zone")
+    assert "is unknown" in fault
+
+
+@pytest.mark.parametrize("job", ["gap_scan", "full_reconcile"])
+@pytest.mark.parametrize(("bound", "value"), [("misfire_grace", -1), ("max_run", 0), ("jitter", "1s")])
+def test_a_jobs_bounds_are_checked(job, bound, value):
+    field = f"{job}_{bound}_ms"
+    assert fault_of(**{field: value}).startswith(f"{field} {value!r} (from {ORIGIN}): allowed: ")

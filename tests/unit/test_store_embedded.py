@@ -78,11 +78,20 @@ def test_valkey_comes_before_redis_on_path_and_without_both_the_error_says_what_
 
 
 async def test_the_version_is_asked_of_the_binary_itself(tmp_path: Path) -> None:
-    assert await probe_version(find_binary()) >= (6, 2, 0)
+    assert await probe_version(find_binary(), {}) >= (6, 2, 0)
     with pytest.raises(ConfigError, match="is no Redis or Valkey server: --version printed 'hello"):
-        await probe_version(executable(tmp_path / "other", "#!/bin/sh\necho hello\n"))
+        await probe_version(executable(tmp_path / "other", "#!/bin/sh\necho hello\n"), {})
     with pytest.raises(ConfigError, match=r"does not run: .*No such file"):
-        await probe_version(tmp_path / "none")
+        await probe_version(tmp_path / "none", {})
+
+
+async def test_a_binary_that_is_asked_sees_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COINBASE_API_SECRET", "c4n4ry")
+    seen = tmp_path / "seen"
+    binary = executable(tmp_path / "server", f"#!/bin/sh\nenv > {seen}\necho Valkey server v=9.1.2\n")
+    assert await probe_version(binary, {"PATH": os.environ["PATH"], "GIVEN": "yes"}) == (9, 1, 2)
+    assert "GIVEN=yes" in seen.read_text()
+    assert "c4n4ry" not in seen.read_text()
 
 
 @pytest.mark.parametrize(

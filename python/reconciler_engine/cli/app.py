@@ -5,7 +5,9 @@ from __future__ import annotations
 import typer
 
 from reconciler_engine.cli.backfill import backfill
+from reconciler_engine.cli.config_commands import app as config_app
 from reconciler_engine.cli.cron import cron
+from reconciler_engine.cli.doctor import doctor
 from reconciler_engine.cli.gaps import gaps
 from reconciler_engine.cli.load import load
 from reconciler_engine.cli.reconcile import reconcile
@@ -32,5 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (start, status, scan, reconcile, backfill, gaps, load, simulate, cron):
+for command in (start, status, scan, reconcile, backfill, gaps, load, simulate, cron, doctor):
     app.command()(command)
+
+app.add_typer(config_app, name="config")

@@ -15,7 +15,8 @@ _TIMES = "ISO 8601, UTC unless it names an offset: 2026-01-31 or 2026-01-31T13:0
 @takes_settings(*BACKFILL_SETTINGS)
 def backfill(
     series: Annotated[
-        list[str] | None, typer.Argument(metavar="SYMBOL... TIMEFRAME...", help="Product ids and timeframes, mixed.")
+        list[str] | None,
+        typer.Argument(metavar="SYMBOL... TIMEFRAME...", help="Product ids or choices (top:20:USD), and timeframes."),
     ] = None,
     *,
     from_: Annotated[str | None, typer.Option("--from", metavar="TIME", help=f"First instant; {_TIMES}.")] = None,

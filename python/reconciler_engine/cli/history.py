@@ -8,26 +8,31 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import trio
 
 from reconciler_engine.cli.connection import open_cache
+from reconciler_engine.cli.credentials import load_signed
 from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.history_report import print_backfill, print_plan
 from reconciler_engine.cli.one_pass import parse_instant
 from reconciler_engine.cli.progress import ProgressLines, show_progress
-from reconciler_engine.cli.settings import load_config
 from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.coinbase.products import Selector
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.assembly import open_parts
 from reconciler_engine.engine.history import HistoryPlan
+from reconciler_engine.engine.products import choose_kept_symbols, choose_symbols
 from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
-from reconciler_engine.market.series import check_symbol
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe import logs
+
+if TYPE_CHECKING:
+    from reconciler_engine.coinbase.auth import Credentials
 
 
 def run_backfill(
@@ -50,10 +55,10 @@ def run_backfill(
     asked = _range(from_, to, faults)
     if faults or asked is None:
         raise ConfigError(faults)
-    config = load_config({**flags, **_lists(symbols, timeframes)}, config_file, needs_symbols=True)
+    config, credentials = load_signed({**flags, **_lists(symbols, timeframes)}, config_file, needs_symbols=True)
     logs.configure("human" if sys.stderr.isatty() else "json", "WARNING", process="backfill")
     if dry_run:
-        plan, simulated = trio.run(_plan, config, asked)
+        plan, simulated = trio.run(_plan, config, credentials, asked)
         if as_json:
             print(json.dumps(asdict(plan) | _mark(simulated=simulated)))
         else:
@@ -63,7 +68,7 @@ def run_backfill(
         return
     try:
         with show_progress(sys.stderr, is_terminal=sys.stderr.isatty(), quiet=as_json) as progress:
-            result, simulated = trio.run(_backfill, config, asked, progress)
+            result, simulated = trio.run(_backfill, config, credentials, asked, progress)
     except* KeyboardInterrupt:
         sys.stderr.write("reconciler-engine: stopped; the same command goes on where it was\n")
         raise
@@ -82,7 +87,7 @@ def tell_apart(names: Sequence[str], faults: list[str]) -> tuple[list[str], list
     symbols = [name for name in names if name not in known]
     for name in symbols:
         try:
-            check_symbol(name)
+            Selector.parse(name)
         except ValueError as error:
             faults.append(f"{error}; or a timeframe: {', '.join(known)}")
     return symbols, timeframes
@@ -109,22 +114,30 @@ def _range(from_: str | None, to: str | None, faults: list[str]) -> Interval | N
     return Interval(start, stop)
 
 
-async def _plan(config: ReconciliationConfig, asked: Interval) -> tuple[HistoryPlan, bool]:
+async def _plan(
+    config: ReconciliationConfig, credentials: Credentials | None, asked: Interval
+) -> tuple[HistoryPlan, bool]:
+    identity = None if credentials is None else credentials.identity
     async with (
         open_cache(config, "backfill", writes=False) as cache,
-        open_parts(config, cache.url, owns_server=cache.owns_server) as parts,
+        open_parts(config, cache.url, owns_server=cache.owns_server, identity=identity) as parts,
     ):
+        config = config.with_symbols(await choose_kept_symbols(config.symbols, parts))
         return await parts.history.plan(config.series(), asked), cache.simulated
 
 
 async def _backfill(
-    config: ReconciliationConfig, asked: Interval, progress: ProgressLines
+    config: ReconciliationConfig, credentials: Credentials | None, asked: Interval, progress: ProgressLines
 ) -> tuple[ReconciliationResult, bool]:
     async with AsyncExitStack() as stack:
         cache = await stack.enter_async_context(open_cache(config, "backfill", writes=True))
-        parts = await stack.enter_async_context(open_parts(config, cache.url, owns_server=cache.owns_server))
-        source = await stack.enter_async_context(CoinbaseClient(config.base_url, connections=PAGES_IN_FLIGHT))
+        client = CoinbaseClient(config.base_url, credentials=credentials, connections=PAGES_IN_FLIGHT)
+        source = await stack.enter_async_context(client)
+        parts = await stack.enter_async_context(
+            open_parts(config, cache.url, owns_server=cache.owns_server, identity=source.identity)
+        )
         await parts.clock.measure_when_due(source, parts.bucket)
+        config = config.with_symbols(await choose_symbols(config.symbols, parts, source))
         worker = parts.worker(source)
         async with trio.open_nursery() as nursery:
             await nursery.start(worker.run)

@@ -7,21 +7,27 @@ import sys
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import trio
 
 from reconciler_engine.cli.connection import open_cache
+from reconciler_engine.cli.credentials import load_signed
 from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.report import print_result
 from reconciler_engine.cli.settings import load_config
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.assembly import open_parts
+from reconciler_engine.engine.products import choose_kept_symbols, choose_symbols
 from reconciler_engine.engine.reconcile import PassRequest
 from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.observe import logs
+
+if TYPE_CHECKING:
+    from reconciler_engine.coinbase.auth import Credentials
 
 
 def run_one_pass(
@@ -42,9 +48,13 @@ def run_one_pass(
     faults: list[str] = []
     asked = parse_range(from_, to, faults)
     windows = ("full_reconcile_window_ms",) if asked is None else ()
-    config = load_config(flags, config_file, needs_symbols=True, known_faults=faults, windows=windows)
+    credentials = None
+    if repair:
+        config, credentials = load_signed(flags, config_file, needs_symbols=True, known_faults=faults, windows=windows)
+    else:
+        config = load_config(flags, config_file, needs_symbols=True, known_faults=faults, windows=windows)
     logs.configure("human" if sys.stderr.isatty() else "json", "WARNING", process=command)
-    result, simulated = trio.run(_pass, command, config, asked, repair)
+    result, simulated = trio.run(_pass, command, config, credentials, asked, repair)
     if as_json:
         print(json.dumps(asdict(result) | ({"simulated": True} if simulated else {})))
     else:
@@ -73,16 +83,27 @@ def _doubts(result: ReconciliationResult, asked: Interval | None, max_candles: i
 
 
 async def _pass(
-    command: str, config: ReconciliationConfig, asked: Interval | None, repair: bool
+    command: str,
+    config: ReconciliationConfig,
+    credentials: Credentials | None,
+    asked: Interval | None,
+    repair: bool,
 ) -> tuple[ReconciliationResult, bool]:
     async with AsyncExitStack() as stack:
         # The cap is start's to keep: a pass with other flags must not cut what a load with its own brought in.
         cache = await stack.enter_async_context(open_cache(config, command, writes=repair))
-        parts = await stack.enter_async_context(open_parts(config, cache.url, owns_server=False))
+        identity = None if credentials is None else credentials.identity
+        parts = await stack.enter_async_context(open_parts(config, cache.url, owns_server=False, identity=identity))
         source = None
         if repair:
-            source = await stack.enter_async_context(CoinbaseClient(config.base_url, connections=PAGES_IN_FLIGHT))
+            client = CoinbaseClient(config.base_url, credentials=credentials, connections=PAGES_IN_FLIGHT)
+            source = await stack.enter_async_context(client)
             await parts.clock.measure_when_due(source, parts.bucket)
+        if source is None:
+            symbols = await choose_kept_symbols(config.symbols, parts)
+        else:
+            symbols = await choose_symbols(config.symbols, parts, source)
+        config = config.with_symbols(symbols)
         request = PassRequest(command, config.series(), asked or config.full_reconcile_window_ms, repair=repair)
         worker = parts.worker(source)
         async with trio.open_nursery() as nursery:

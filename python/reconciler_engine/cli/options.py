@@ -36,20 +36,33 @@ class Setting:
 SETTINGS = {
     setting.name: setting
     for setting in (
-        Setting("symbols", "LIST", "Product ids, such as BTC-USD,ETH-USD."),
+        Setting("symbols", "LIST", "Product ids, such as BTC-USD,ETH-USD; or all:USD, or top:20:USD by volume."),
         Setting("timeframes", "LIST", "Timeframes, such as 1m,5m,1h. [default: 1m,5m,15m,1h,4h,1d]"),
         Setting("redis_url", "URL", "Redis or Valkey >= 6.2; unset: the embedded server in the data directory."),
         Setting("base_url", "URL", "The exchange. [default: https://api.coinbase.com]"),
+        Setting("key_file", "FILE", "API key file of the exchange; unset: COINBASE_API_KEY and _SECRET, or unsigned."),
         Setting("data_dir", "FOLDER", "Folder of the embedded server and of the engine's lock."),
         Setting("workers", "N", "Worker processes. [default: 2]"),
         Setting("max_candles", "N", "Members the cache keeps a series, 0 for unlimited. [default: 1000]"),
         Setting("ttl", "SECONDS", "Life of a key the engine creates, 0 for unlimited. [default: 86400]"),
         Setting("batch_size", "N", "Requests per batch delay, over all processes. [default: 5]"),
         Setting("batch_delay_ms", "MS", "The batch delay. [default: 1000]"),
+        Setting("hourly_limit", "N", "Requests an hour, 0 for unlimited; unset: 10000 with an API key, else 0."),
+        Setting("egress", "NAME", "Whose budget unsigned requests share; one name per outgoing address."),
         Setting("quick_scan_window_ms", "MS", "How far back the gap scan looks. [default: 1800000]"),
         Setting("full_reconcile_window_ms", "MS", "How far back the full pass looks. [default: 21600000]"),
-        Setting("gap_scan_cron", "CRON", "When the gap scan runs (UTC). [default: */5 * * * *]"),
-        Setting("full_reconcile_cron", "CRON", "When the full pass runs (UTC). [default: 0 * * * *]"),
+        Setting("gap_scan_cron", "CRON", "When the gap scan runs. [default: */5 * * * *]"),
+        Setting("full_reconcile_cron", "CRON", "When the full pass runs. [default: 0 * * * *]"),
+        Setting("timezone", "ZONE", "Zone of the two schedules. [default: UTC]"),
+        *(
+            Setting(f"{job}_{name}_ms", "MS", text)
+            for job in ("gap_scan", "full_reconcile")
+            for name, text in (
+                ("misfire_grace", "How late its tick may still run; unset: its interval."),
+                ("max_run", "When its run is ended; unset: after three intervals."),
+                ("jitter", "The most its run waits after its tick. [default: 0]"),
+            )
+        ),
         Setting("user_id", "N", "User id in the cache's keys. [default: 1]"),
         Setting("exchange_id", "N", "Exchange id in the cache's keys. [default: 1]"),
         Setting("grace_ms", "MS", "How late a closed bar may come. [default: 15000]"),
@@ -57,10 +70,24 @@ SETTINGS = {
 }
 
 _EVERYWHERE = ("redis_url", "data_dir", "user_id", "exchange_id", "max_candles", "ttl")
-_PASS = ("symbols", "timeframes", "base_url", "batch_size", "batch_delay_ms", "full_reconcile_window_ms", "grace_ms")
+_PASS = (
+    "symbols",
+    "timeframes",
+    "base_url",
+    "key_file",
+    "batch_size",
+    "batch_delay_ms",
+    "hourly_limit",
+    "egress",
+    "full_reconcile_window_ms",
+    "grace_ms",
+)
 LOAD_SETTINGS = _EVERYWHERE
 PASS_SETTINGS = (*_PASS, *_EVERYWHERE)
-BACKFILL_SETTINGS = ("base_url", "batch_size", "batch_delay_ms", "grace_ms", *_EVERYWHERE)
+BACKFILL_SETTINGS = (
+    *(name for name in _PASS if name not in ("symbols", "timeframes", "full_reconcile_window_ms")),
+    *_EVERYWHERE,
+)
 START_SETTINGS = tuple(SETTINGS)
 
 

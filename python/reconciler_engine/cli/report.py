@@ -48,3 +48,10 @@ def iso(instant: int) -> str:
 def _cells(row: SeriesResult) -> tuple[str, ...]:
     counts = (row.expected, row.gaps, row.missing, row.filled, row.unresolved, row.duplicates, row.malformed)
     return (f"{row.symbol}:{row.timeframe}", iso(row.start), iso(row.stop), *map(str, counts))
+
+
+def print_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print columns of words, all left-aligned, the last one as long as it is."""
+    *widths, _ = [max(len(line[column]) for line in (heads, *rows)) for column in range(len(heads))]
+    for line in (heads, *rows):
+        print("  ".join([*(text.ljust(width) for text, width in zip(line, widths, strict=False)), line[-1]]))

@@ -39,6 +39,7 @@ def load_config(
     needs_symbols: bool = False,
     known_faults: Iterable[str] = (),
     refused: Iterable[str] = (),
+    environment: Mapping[str, str] | None = None,
     windows: Collection[str] = WINDOWS,
 ) -> ReconciliationConfig:
     """Return the checked configuration.
@@ -50,13 +51,14 @@ def load_config(
         needs_symbols: Whether an empty list of symbols is a fault.
         known_faults: What is wrong with the command's other options, to be named together with the settings' faults.
         refused: Settings that do not go with `--simulate`, each a fault if it is set anywhere.
+        environment: Instead of this process' own.
         windows: The windows that the command uses; only they must fit retention.
 
     Raises:
         ConfigError: With every fault found, over all sources.
     """
     faults = list(known_faults)
-    sources = gather(flags, config_file, os.environ, faults)
+    sources = gather(flags, config_file, os.environ if environment is None else environment, faults)
     faults += [
         f"{name} (from {sources.origins[name]}) does not go with --simulate: invented candles stay in a server and a "
         f"data directory of their own; allowed: no {name}"

@@ -7,6 +7,7 @@ No exception of this module refers to key material, not even as the context of a
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -18,7 +19,13 @@ import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
 
 from reconciler_engine.errors import ConfigError
 
@@ -101,6 +108,19 @@ class Credentials:
             "uri": f"{method} {authority}{path}",
         }
         return jwt.encode(claims, self._key, algorithm=self.algorithm, headers={"kid": self.name, "nonce": nonce})
+
+    @property
+    def identity(self) -> str:
+        """Name of what belongs to this key, such as its request budget: the same on every machine."""
+        return f"key-{hashlib.sha256(self.name.encode()).hexdigest()[:16]}"
+
+    def hand_over(self) -> dict[str, str]:
+        """Return what `Credentials(**...)` takes, for a process of our own.
+
+        It is the secret itself: it goes through the pipe to a child that signs, and nowhere else.
+        """
+        pem = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return {"name": self.name, "private_key": pem.decode("ascii")}
 
     def __repr__(self) -> str:
         return f"Credentials(...{self.name[-4:]}, {self.algorithm})"

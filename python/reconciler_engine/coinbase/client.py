@@ -89,6 +89,7 @@ class CoinbaseClient:
         self._base = BaseUrl.parse(base_url, signed=credentials is not None)
         self._request_timeout_s = request_timeout_ms / 1_000
         self._now = now
+        self._key_identity = None if credentials is None else credentials.identity
         self._identity = None if credentials is None else Identity(credentials, self._base.authority, now)
         self._http = _http(self._base, silence_timeout_ms / 1_000, connections, ssl_context)
 
@@ -145,6 +146,11 @@ class CoinbaseClient:
             SourceError: As `fetch_candles`.
         """
         return await self._get(PRODUCTS_PATH, PRODUCTS_QUERY, parse_products, limit_bytes=_PRODUCTS_LIMIT_BYTES)
+
+    @property
+    def identity(self) -> str | None:
+        """Under which requests for candles are signed, see `Credentials.identity`; None where they are not."""
+        return self._key_identity
 
     @property
     def stopped(self) -> bool:

@@ -19,7 +19,6 @@ from reconciler_engine.engine.history import History
 from reconciler_engine.engine.reconcile import Reconciler
 from reconciler_engine.engine.worker import Worker
 from reconciler_engine.limiting.shared import TokenBucket, script_text
-from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.store.candles import CandleStore, Retention
 from reconciler_engine.store.claims import Claims
 from reconciler_engine.store.marks import Marks
@@ -77,19 +76,24 @@ class Parts:
 
 
 @asynccontextmanager
-async def open_parts(config: ReconciliationConfig, redis_url: str, *, owns_server: bool) -> AsyncIterator[Parts]:
+async def open_parts(
+    config: ReconciliationConfig, redis_url: str, *, owns_server: bool, identity: str | None = None
+) -> AsyncIterator[Parts]:
     """Build the parts over a client of `redis_url`, closed at the end; connects on first use.
 
     Args:
         config: The settings.
         redis_url: Where the cache is.
         owns_server: Whether the server is the embedded one, whose keys the engine itself caps.
+        identity: Under which requests are signed (`Credentials.identity`); None where they are not.
     """
     async with TrioRedis.from_url(redis_url) as client:
-        yield make_parts(config, client, owns_server=owns_server, consumer=consumer_name())
+        yield make_parts(config, client, owns_server=owns_server, consumer=consumer_name(), identity=identity)
 
 
-def make_parts(config: ReconciliationConfig, client: TrioRedis, *, owns_server: bool, consumer: str) -> Parts:
+def make_parts(
+    config: ReconciliationConfig, client: TrioRedis, *, owns_server: bool, consumer: str, identity: str | None = None
+) -> Parts:
     """Build the parts over a client, which stays the caller's; `consumer` takes tasks and is unique among all."""
     scope = Scope.of(config.user_id, config.exchange_id, config.base_url)
     return Parts(
@@ -101,12 +105,19 @@ def make_parts(config: ReconciliationConfig, client: TrioRedis, *, owns_server: 
         coverage=Coverage(client, scope),
         bucket=TokenBucket(
             partial(_TOKEN_BUCKET.run, client),
-            scope.key("budget"),
-            Budget(config.batch_size, config.batch_delay_ms),
+            scope.key(budget_name(config, identity)),
+            config.budget(signed=identity is not None),
         ),
         config=config,
         retention=Retention(config.max_candles, config.ttl, trim=owns_server),
     )
+
+
+def budget_name(config: ReconciliationConfig, identity: str | None) -> str:
+    """Return the name of the budget that requests count against: the key's, else that of the address they leave by."""
+    if identity is not None:
+        return f"budget:{identity}"
+    return "budget:public" if config.egress is None else f"budget:egress:{config.egress}"
 
 
 def consumer_name(pid: int | None = None) -> str:

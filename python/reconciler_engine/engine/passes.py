@@ -18,6 +18,7 @@ from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.job import Job
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.scheduling.ticks import Reason, Tick
+from reconciler_engine.scheduling.zones import load_zone
 from reconciler_engine.store.leases import LEASE_MS, JobLeases
 from reconciler_engine.store.tasks import Lane
 
@@ -63,8 +64,29 @@ class Passes:
         self.series = series
 
     def jobs(self) -> list[Job]:
-        """Return both as the configuration schedules them (UTC). Their guard must ask `is_taken`."""
-        return [Job(name, CronExpression.parse(cron), self._run_tick) for name, cron in self.crons.items()]
+        """Return both as the configuration schedules them. Their guard must ask `is_taken`."""
+        config = self._parts.config
+        zone = load_zone(config.timezone)
+        return [
+            Job(
+                GAP_SCAN,
+                CronExpression.parse(config.gap_scan_cron),
+                self._run_tick,
+                tz=zone,
+                misfire_grace=config.gap_scan_misfire_grace_ms,
+                max_run=config.gap_scan_max_run_ms,
+                jitter=config.gap_scan_jitter_ms,
+            ),
+            Job(
+                FULL_RECONCILE,
+                CronExpression.parse(config.full_reconcile_cron),
+                self._run_tick,
+                tz=zone,
+                misfire_grace=config.full_reconcile_misfire_grace_ms,
+                max_run=config.full_reconcile_max_run_ms,
+                jitter=config.full_reconcile_jitter_ms,
+            ),
+        ]
 
     async def is_taken(self, tick: Tick) -> bool:
         """Take the job's lease for a tick; return True where somebody holds it, or another node ran that slot.

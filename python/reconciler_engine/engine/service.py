@@ -17,12 +17,14 @@ from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
 from reconciler_engine.engine.assembly import Parts, consumer_name, make_parts
 from reconciler_engine.engine.passes import FULL_RECONCILE, GAP_SCAN, Passes
+from reconciler_engine.engine.products import choose_symbols
 from reconciler_engine.engine.status import EngineFacts, ProcessStatus
 from reconciler_engine.engine.status_writer import StatusWriter
 from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
 from reconciler_engine.engine.worker_role import WorkerRole
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.market.series import Series
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.store.server import check_server
 from reconciler_engine.store.transport import TrioRedis
@@ -113,6 +115,7 @@ class ReconciliationService:
 
         Raises:
             ConfigError: Redis does not accept the credentials, or is too old.
+            SourceUnavailable: The configuration's symbols are to be chosen, and the exchange does not list them.
             StoreUnavailable: Redis does not answer.
             RuntimeError: The service was entered before.
         """
@@ -137,6 +140,7 @@ class ReconciliationService:
         Raises:
             ConfigError: A symbol or timeframe is not what it must be, there is none, or the windows do not fit the
                 cache's retention; every fault is named.
+            SourceUnavailable: Symbols are to be chosen, such as `all:USD`, and the exchange does not list them.
             RuntimeError: The block is not open, or the schedule runs already.
         """
         engine = self._open_engine()
@@ -144,7 +148,8 @@ class ReconciliationService:
             raise RuntimeError("the ReconciliationService is started already; stop() it first")
         given = {"symbols": symbols, "timeframes": timeframes}
         settings = {**self._config.model_dump(), **{name: value for name, value in given.items() if value is not None}}
-        engine.passes.watch(ReconciliationConfig.check(settings, needs_symbols=True).series())
+        config = ReconciliationConfig.check(settings, needs_symbols=True)
+        engine.passes.watch(await self._series(config, engine.parts))
         scheduler = Scheduler(engine.passes.jobs(), now=_now, held_elsewhere=engine.passes.is_taken)
         schedule = self._schedule = _Schedule(scheduler)
         await engine.nursery.start(self._run_schedule, engine, schedule)
@@ -179,6 +184,12 @@ class ReconciliationService:
         """
         return await self._perform(FULL_RECONCILE)
 
+    async def _series(self, config: ReconciliationConfig, parts: Parts) -> list[Series]:
+        """Return the series meant; the exchange is asked only where there is something to choose."""
+        if config.choices:
+            config = config.with_symbols(await choose_symbols(config.symbols, parts, self._source))
+        return config.series()
+
     async def _perform(self, job: str) -> ReconciliationResult:
         passes = self._open_engine().passes
         if not passes.series:
@@ -200,8 +211,10 @@ class ReconciliationService:
             await stack.enter_async_context(self._source)
             # Two services of one process are two consumers.
             name = f"{consumer_name()}:{secrets.token_hex(4)}"
-            parts = make_parts(self._config, self._redis, owns_server=False, consumer=name)
-            passes = Passes(parts, self._config.series(), now=_now)
+            parts = make_parts(
+                self._config, self._redis, owns_server=False, consumer=name, identity=self._source.identity
+            )
+            passes = Passes(parts, await self._series(self._config, parts), now=_now)
             worker = WorkerRole(parts, self._source)
             async with trio.open_nursery() as nursery:
                 drained = await nursery.start(_work, worker)

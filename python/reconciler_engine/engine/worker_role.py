@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -13,6 +13,9 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.assembly import Parts, open_parts
 from reconciler_engine.engine.worker import PAGES_IN_FLIGHT, Worker
 from reconciler_engine.errors import StoreError
+
+if TYPE_CHECKING:
+    from reconciler_engine.coinbase.auth import Credentials
 
 _CLOCK_LOOK_S = 30.0
 _logger = logging.getLogger(__name__)
@@ -25,11 +28,24 @@ async def run_worker(message: dict[str, Any], do: Callable[[WorkerRole], Awaitab
         ConfigError: The settings do not stand the check.
     """
     config = ReconciliationConfig.check(message["config"])
+    credentials = _take_credentials(message)
+    identity = None if credentials is None else credentials.identity
     async with (
-        open_parts(config, message["redis_url"], owns_server=message["owns_server"]) as parts,
-        CoinbaseClient(config.base_url, connections=PAGES_IN_FLIGHT) as source,
+        open_parts(config, message["redis_url"], owns_server=message["owns_server"], identity=identity) as parts,
+        CoinbaseClient(config.base_url, credentials=credentials, connections=PAGES_IN_FLIGHT) as source,
     ):
         await do(WorkerRole(parts, source))
+
+
+def _take_credentials(message: dict[str, Any]) -> Credentials | None:
+    """Take the key out of the message, so that one object alone holds it."""
+    given = message.pop("credentials", None)
+    if given is None:
+        return None
+    # Cryptography is loaded by those who have a key, not by every worker.
+    from reconciler_engine.coinbase.auth import Credentials  # noqa: PLC0415 - see above
+
+    return Credentials(**given)
 
 
 class WorkerRole:

@@ -9,7 +9,7 @@ import platform
 import re
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -49,15 +49,17 @@ def find_binary(search_path: str | None = None) -> Path:
     raise ConfigError([_INSTALL_HINT])
 
 
-async def probe_version(binary: Path) -> tuple[int, int, int]:
-    """Ask a server binary for its version (`--version`, bounded at 10 s).
+async def probe_version(binary: Path, environment: Mapping[str, str]) -> tuple[int, int, int]:
+    """Ask a server binary for its version (`--version`, bounded at 10 s); `environment` is all it gets to see.
 
     Raises:
         ConfigError: It does not run, is no such server, or is older than 6.2.
     """
     try:
         with trio.fail_after(_PROBE_TIMEOUT_S):
-            done = await trio.run_process([binary, "--version"], capture_stdout=True, capture_stderr=True, check=False)
+            done = await trio.run_process(
+                [binary, "--version"], env=dict(environment), capture_stdout=True, capture_stderr=True, check=False
+            )
     except (OSError, trio.TooSlowError) as error:
         raise ConfigError([f"{binary} does not run: {error or 'no answer to --version'}"]) from error
     return parse_version(binary, done.stdout.decode("utf-8", "replace"))

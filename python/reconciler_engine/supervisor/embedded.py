@@ -38,7 +38,7 @@ async def embedded_server(
         StoreUnavailable: It did not serve within `SERVING_TIMEOUT_S`.
     """
     plan = ServerPlan(find_binary(), directory.path, Path(record.socket))
-    await probe_version(plan.binary)
+    await probe_version(plan.binary, environment)
     spec = ChildSpec(
         name="redis",
         module="reconciler_engine.supervisor.server",

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -27,6 +28,10 @@ from reconciler_engine.store.server import check_server
 from reconciler_engine.supervisor.keeper import Keeper
 from reconciler_engine.supervisor.process import ChildMaker, ChildProcess, ChildSpec
 from reconciler_engine.supervisor.roster import Roster
+
+if TYPE_CHECKING:
+    # Cryptography is loaded where there is a key.
+    from reconciler_engine.coinbase.auth import Credentials
 
 WORKER_STOP_S = 20.0
 """How long a worker may take for the page in hand once it is told to stop."""
@@ -45,6 +50,7 @@ class TreePlan:
         children: Makes the specs of the children.
         roster: Lists the children for the status; those below the tree are on it already.
         command: What runs this tree, for people.
+        credentials: What workers sign with, or None. They go to workers alone, through their pipes.
     """
 
     config: ReconciliationConfig
@@ -53,6 +59,7 @@ class TreePlan:
     children: ChildMaker
     roster: Roster
     command: str
+    credentials: Credentials | None = None
 
 
 async def run_tree(plan: TreePlan, stop: trio.Event) -> None:
@@ -63,7 +70,8 @@ async def run_tree(plan: TreePlan, stop: trio.Event) -> None:
         RoleFailed: A role was given up.
         StoreUnavailable: Redis is not there at the start.
     """
-    async with open_parts(plan.config, plan.redis_url, owns_server=plan.owns_server) as parts:
+    identity = None if plan.credentials is None else plan.credentials.identity
+    async with open_parts(plan.config, plan.redis_url, owns_server=plan.owns_server, identity=identity) as parts:
         info = await check_server(parts.client)
         _logger.info("cache", extra={"server": str(info), "address": str(parts.client.address)})
         if info.may_evict:
@@ -96,15 +104,16 @@ def _now() -> int:
 async def _workers(plan: TreePlan, parts: Parts, ending: trio.Event) -> AsyncIterator[None]:
     """Keep the workers alive; give way once all are ready; let them finish at the end."""
     message = {
-        "config": plan.config.model_dump(mode="json"),
+        "config": plan.config.model_dump(mode="json", exclude={"key_file"}),
         "redis_url": plan.redis_url,
         "owns_server": plan.owns_server,
     }
     lives = itertools.count(1)
 
     def make_spec() -> ChildSpec:
+        key = {} if plan.credentials is None else {"credentials": plan.credentials.hand_over()}
         return plan.children.child(
-            f"worker-{next(lives)}", "reconciler_engine.engine.worker_role:run_worker", **message
+            f"worker-{next(lives)}", "reconciler_engine.engine.worker_role:run_worker", **message, **key
         )
 
     keepers = [

@@ -1,0 +1,112 @@
+"""What `doctor` asks Redis."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from reconciler_engine.cli.doctor_check import Check
+from reconciler_engine.cli.exits import CONFIG, UNAVAILABLE
+from reconciler_engine.errors import ConfigError, StoreError, StoreUnavailable
+from reconciler_engine.market.series import Series
+from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.server import ServerInfo, check_server
+from reconciler_engine.store.transport import TrioRedis
+
+NAMES = ("redis", "persistence", "eviction", "latency")
+PINGS = 7
+SLOW_PING_MS = 20.0
+_SAMPLE = 100
+
+
+async def examine_cache(client: TrioRedis) -> list[Check]:
+    """Check the server: version, persistence, eviction policy, latency."""
+    try:
+        info = await check_server(client)
+        return [_redis(client, info), await _persistence(client), _eviction(info), await _latency(client)]
+    except ConfigError as error:
+        found = Check("redis", "fail", "\n".join(error.faults), "correct redis_url, or the server's users", CONFIG)
+    except StoreUnavailable as error:
+        hint = "start the server, or correct redis_url"
+        found = Check("redis", "fail", f"{client.address}: {error}", hint, UNAVAILABLE)
+    except StoreError as error:
+        found = Check("redis", "fail", f"{client.address}: {error}", "look at the server's log")
+    return [found, *skip_cache("the server was not reached")[1:]]
+
+
+def skip_cache(reason: str) -> list[Check]:
+    """Return the same checks, not made."""
+    return [Check(name, "skipped", reason) for name in NAMES]
+
+
+async def check_kept(client: TrioRedis, scope: Scope, series: Sequence[Series], max_candles: int) -> Check | None:
+    """Compare what the cache holds of some series with `max_candles`; None where that tells nothing."""
+    if not max_candles or not series:
+        return None
+    sizes = await client.pipe([("ZCARD", scope.candle_key(one)) for one in series[:_SAMPLE]])
+    longest = max((size for size in sizes if isinstance(size, int)), default=0)
+    if longest <= max_candles:
+        return None
+    hint = f"set max_candles to what the feeder keeps, {longest} or more, or 0 for unlimited"
+    detail = f"the cache holds a series of {longest} candles, max_candles says {max_candles}"
+    return Check("retention", "warn", detail, hint)
+
+
+def _redis(client: TrioRedis, info: ServerInfo) -> Check:
+    return Check("redis", "ok", f"{info} at {client.address}")
+
+
+async def _persistence(client: TrioRedis) -> Check:
+    name = "persistence"
+    info, saves = await client.pipe([("INFO", "persistence"), ("CONFIG", "GET", "save")])
+    fields = _fields(info)
+    for field, what in (("aof_last_write_status", "append-only file"), ("rdb_last_bgsave_status", "snapshot")):
+        if fields.get(field, "ok") != "ok":
+            return Check(
+                name, "fail", f"the last {what} could not be written", "see the server's log; is the disk full?"
+            )
+    if fields.get("aof_enabled") == "1":
+        return Check(name, "ok", "append-only file")
+    if isinstance(saves, list) and len(saves) > 1 and saves[1]:
+        return Check(name, "ok", f"snapshots ({_text(saves[1])}); what came after the last one is filled in again")
+    unknown = " or cannot be asked for" if isinstance(saves, StoreError) else ""
+    hint = "`CONFIG SET appendonly yes`, unless the cache may be empty after a restart"
+    return Check(name, "warn", f"neither append-only file nor snapshots are on{unknown}", hint)
+
+
+def _eviction(info: ServerInfo) -> Check:
+    policy = info.maxmemory_policy or "unknown"
+    if info.may_evict:
+        hint = "`CONFIG SET maxmemory-policy noeviction`: a full server then refuses writes and loses nothing"
+        return Check("eviction", "warn", f"policy {policy}: a full server drops candles and work", hint)
+    return Check("eviction", "ok", f"policy {policy}")
+
+
+async def _latency(client: TrioRedis) -> Check:
+    took_ms = []
+    for _ in range(PINGS):
+        started = time.perf_counter()
+        await client.execute_command("PING")
+        took_ms.append((time.perf_counter() - started) * 1_000)
+    return _judged(statistics.median(took_ms))
+
+
+def _judged(median_ms: float) -> Check:
+    detail = f"median of {PINGS} PINGs {median_ms:.2f} ms"
+    if median_ms > SLOW_PING_MS:
+        return Check("latency", "warn", detail, "run the engine near its Redis: every merge waits for it")
+    return Check("latency", "ok", detail)
+
+
+def _fields(reply: Any) -> dict[str, str]:
+    """Read an INFO section; an error in its place says nothing."""
+    if not isinstance(reply, bytes):
+        return {}
+    lines = reply.decode("utf-8", "replace").splitlines()
+    return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,52 @@
+"""A check of `doctor`, and what all of them come to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from reconciler_engine.cli.exits import DONE, FAILURE
+
+Status = Literal["ok", "warn", "fail", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was looked at and what came of it.
+
+    Attributes:
+        name: Of the check, the same at every run.
+        status: `fail` where the engine would not work; `warn` where it would, worse; `skipped` says why in `detail`.
+        detail: What was found.
+        hint: What to do about it; empty where there is nothing to do.
+        code: Exit code that a failure comes to when it is the only one.
+    """
+
+    name: str
+    status: Status
+    detail: str
+    hint: str = ""
+    code: int = FAILURE
+
+
+def exit_code(checks: Sequence[Check]) -> int:
+    """Return 0 without a failure, the code that all failures share, else 1."""
+    codes = {check.code for check in checks if check.status == "fail"}
+    if not codes:
+        return DONE
+    return codes.pop() if len(codes) == 1 else FAILURE
+
+
+def print_checks(checks: Sequence[Check]) -> None:
+    """Print a line a check, its hint below it, and how many there are of each status."""
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        first, *others = check.detail.splitlines()
+        print(f"{check.status:<7}  {check.name:<{width}}  {first}")
+        for line in others:
+            print(f"{'':<{width + 11}}{line}")
+        if check.hint:
+            print(f"{'':<{width + 11}}-> {check.hint}")
+    counts = [(status, sum(check.status == status for check in checks)) for status in ("ok", "warn", "fail", "skipped")]
+    print(", ".join(f"{count} {status}" for status, count in counts if count))

@@ -1,0 +1,135 @@
+"""What `doctor` asks the exchange: a handful of requests, each with a permit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from reconciler_engine.cli.doctor_check import Check
+from reconciler_engine.cli.exits import CONFIG, UNAVAILABLE
+from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.coinbase.products import Product, Selector, choose
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.errors import (
+    ConfigError,
+    NotAuthorized,
+    PermitRefused,
+    RequestRefused,
+    SourceError,
+    TokenRefused,
+)
+from reconciler_engine.limiting.shared import TokenBucket
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
+
+SKEW_OK_MS = 2_000
+SKEW_LIMIT_MS = 30_000
+"""Tokens begin at the instant of signing and live two minutes: a clock that is off by more spoils them soon."""
+
+NAMES = ("exchange", "clock", "credentials", "symbols")
+
+_PERMIT_S = 20.0
+_UNREACHED = "the exchange was not reached"
+
+
+async def examine_exchange(
+    config: ReconciliationConfig, source: CoinbaseClient, bucket: TokenBucket, *, signed: bool
+) -> tuple[list[Check], tuple[str, ...] | None]:
+    """Ask for the time, the products and, with a key, for one candle; also return the symbols chosen, if they are.
+
+    Raises:
+        StoreError: Redis gives no permit.
+    """
+    reached, skew_ms = await _check_reach(config, source, bucket)
+    checks = [reached, _check_clock(skew_ms, signed=signed)]
+    if skew_ms is None:
+        symbols = None if any(_is_choice(text) for text in config.symbols) else config.symbols
+        key = Check("credentials", "skipped", _UNREACHED) if signed else _no_key()
+        return [*checks, key, Check("symbols", "skipped", _UNREACHED)], symbols
+    checks.append(await _check_credentials(config, source, bucket, skew_ms) if signed else _no_key())
+    products, symbols = await _check_symbols(config, source, bucket)
+    return [*checks, products], symbols
+
+
+async def _check_reach(
+    config: ReconciliationConfig, source: CoinbaseClient, bucket: TokenBucket
+) -> tuple[Check, int | None]:
+    try:
+        await bucket.wait_permit(_PERMIT_S)
+        before = time.time_ns() // 1_000_000
+        theirs = await source.fetch_time()
+    except (SourceError, PermitRefused) as error:
+        hint = "look at base_url, DNS, proxy and firewall; proxies of the environment are not used"
+        return Check("exchange", "fail", f"{config.base_url}: {error}", hint, UNAVAILABLE), None
+    after = time.time_ns() // 1_000_000
+    return Check("exchange", "ok", f"{config.base_url} answered in {after - before} ms"), theirs - (before + after) // 2
+
+
+def _check_clock(skew_ms: int | None, *, signed: bool) -> Check:
+    if skew_ms is None:
+        return Check("clock", "skipped", _UNREACHED)
+    detail = f"the exchange's clock is {abs(skew_ms)} ms {'ahead of' if skew_ms > 0 else 'behind'} this machine's"
+    if abs(skew_ms) <= SKEW_OK_MS:
+        return Check("clock", "ok", detail)
+    hint = "set this machine's clock by NTP: it stamps the tokens and decides when jobs run"
+    return Check("clock", "fail" if signed and abs(skew_ms) > SKEW_LIMIT_MS else "warn", detail, hint)
+
+
+async def _check_credentials(
+    config: ReconciliationConfig, source: CoinbaseClient, bucket: TokenBucket, skew_ms: int
+) -> Check:
+    """Ask for one candle, signed; a fresh token now and then passes where one was refused."""
+    plain = next((text for text in config.symbols if not _is_choice(text)), "BTC-USD")
+    stop = Timeframe.H1.floor(time.time_ns() // 1_000_000 + skew_ms)
+    page = Interval(stop - Timeframe.H1.step_ms, stop)
+    while True:
+        try:
+            await bucket.wait_permit(_PERMIT_S)
+            await source.fetch_candles(Series(plain, Timeframe.H1), page)
+        except TokenRefused:
+            # The next round waits for a permit, and the client ends the rounds.
+            continue
+        except NotAuthorized as error:
+            return Check("credentials", "fail", str(error), "make a new key with the view permission", CONFIG)
+        except RequestRefused:
+            # Understood and not served: about the product, not about who asked.
+            break
+        except (SourceError, PermitRefused) as error:
+            return Check("credentials", "warn", f"could not be tried: {error}", "ask again in a minute")
+        else:
+            break
+    return Check("credentials", "ok", "the exchange serves signed requests")
+
+
+async def _check_symbols(
+    config: ReconciliationConfig, source: CoinbaseClient, bucket: TokenBucket
+) -> tuple[Check, tuple[str, ...] | None]:
+    if not config.symbols:
+        return Check("symbols", "skipped", "none are set"), ()
+    symbols = None if any(_is_choice(text) for text in config.symbols) else config.symbols
+    try:
+        await bucket.wait_permit(_PERMIT_S)
+        products = await source.fetch_products()
+        symbols = choose([Selector.parse(text) for text in config.symbols], products)
+    except ConfigError as error:
+        return Check("symbols", "fail", "\n".join(error.faults), "correct the symbols", CONFIG), symbols
+    except (SourceError, PermitRefused) as error:
+        return Check("symbols", "warn", f"could not be checked: {error}", "ask again in a minute"), symbols
+    return _known(symbols, products), symbols
+
+
+def _known(symbols: Sequence[str], products: Sequence[Product]) -> Check:
+    idle = sorted({product.symbol for product in products if not product.tradable}.intersection(symbols))
+    if idle:
+        detail = f"{len(symbols)} known; no longer traded: {', '.join(idle[:10])}"
+        return Check("symbols", "warn", detail, "leave them out: what is missing of them will stay missing")
+    return Check("symbols", "ok", f"{len(symbols)} of {len(products)} products")
+
+
+def _no_key() -> Check:
+    return Check("credentials", "skipped", "there is no API key to try")
+
+
+def _is_choice(text: str) -> bool:
+    return Selector.parse(text).symbol is None

@@ -1,0 +1,124 @@
+"""The work of `doctor`: the checks in their order, each on what the ones before it found."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import trio
+
+from reconciler_engine.cli import doctor_settings
+from reconciler_engine.cli.doctor_cache import NAMES as CACHE_CHECKS
+from reconciler_engine.cli.doctor_cache import check_kept, examine_cache, skip_cache
+from reconciler_engine.cli.doctor_check import Check, exit_code, print_checks
+from reconciler_engine.cli.doctor_exchange import NAMES as EXCHANGE_CHECKS
+from reconciler_engine.cli.doctor_exchange import examine_exchange
+from reconciler_engine.cli.exits import CONFIG, leave
+from reconciler_engine.cli.settings import default_data_dir
+from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.assembly import Parts, open_parts
+from reconciler_engine.errors import ConfigError, StoreError
+from reconciler_engine.limiting.memory import MemoryBucket
+from reconciler_engine.limiting.shared import TokenBucket
+from reconciler_engine.limiting.token_bucket import Budget
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.store.data_directory import DataDirectory
+
+if TYPE_CHECKING:
+    from reconciler_engine.coinbase.auth import Credentials
+
+_OTHERS = (*EXCHANGE_CHECKS, *CACHE_CHECKS, "retention", "budget", "disk", "embedded server")
+
+
+def run_doctor(flags: dict[str, str], config_file: str | None, *, as_json: bool) -> None:
+    """Print every check and leave with what they come to."""
+    config, settings = doctor_settings.check_configuration(flags, config_file)
+    credentials, key = doctor_settings.check_key(flags, config_file, config)
+    if config is None:
+        checks = [Check(name, "skipped", "the configuration is not in order") for name in _OTHERS]
+    else:
+        checks = trio.run(_examine, config, credentials)
+    checks = [settings, key, *checks]
+    code = exit_code(checks)
+    if as_json:
+        print(json.dumps({"exit_code": code, "checks": [_row(check) for check in checks]}))
+    else:
+        print_checks(checks)
+    leave(code)
+
+
+async def _examine(config: ReconciliationConfig, credentials: Credentials | None) -> list[Check]:
+    signed = credentials is not None
+    async with AsyncExitStack() as stack:
+        cache, parts = await _open_cache(config, credentials, stack)
+        # Without a Redis there is no shared budget: a request a second, of this process alone.
+        bucket = _own_bucket() if parts is None else parts.bucket
+        source = await stack.enter_async_context(CoinbaseClient(config.base_url, credentials=credentials))
+        try:
+            exchange, symbols = await examine_exchange(config, source, bucket, signed=signed)
+        except StoreError as error:
+            exchange, symbols = _no_permit(error), None
+        series = None
+        if symbols is not None:
+            series = [Series(symbol, Timeframe(name)) for symbol in symbols for name in config.timeframes]
+        retention = doctor_settings.check_retention(config)
+        if parts is not None:
+            retention = await _look_at_keys(parts, series or []) or retention
+        return [
+            *exchange,
+            *cache,
+            retention,
+            doctor_settings.check_budget(config, series, signed=signed),
+            doctor_settings.check_disk(config),
+            await doctor_settings.check_binary(config),
+        ]
+
+
+async def _open_cache(
+    config: ReconciliationConfig, credentials: Credentials | None, stack: AsyncExitStack
+) -> tuple[list[Check], Parts | None]:
+    """Check the cache that is set, or the embedded one if it runs; also return its parts where it serves."""
+    url = config.redis_url
+    if url is None:
+        try:
+            running = DataDirectory(config.data_dir or default_data_dir(simulated=False)).find_running()
+        except ConfigError as error:
+            failed = Check("redis", "fail", "\n".join(error.faults), "set another data_dir", CONFIG)
+            return [failed, *skip_cache("the server was not reached")[1:]], None
+        if running is None:
+            return skip_cache("no embedded server runs, `start` runs one; redis_url is not set"), None
+        url = running.url
+    identity = None if credentials is None else credentials.identity
+    owned = config.redis_url is None
+    parts = await stack.enter_async_context(open_parts(config, url, owns_server=owned, identity=identity))
+    checks = await examine_cache(parts.client)
+    return checks, None if checks[0].status == "fail" else parts
+
+
+async def _look_at_keys(parts: Parts, series: list[Series]) -> Check | None:
+    try:
+        return await check_kept(parts.client, parts.scope, series, parts.config.max_candles)
+    except StoreError:
+        # What ails the server is told by its own check.
+        return None
+
+
+def _no_permit(error: StoreError) -> list[Check]:
+    hint = "the engine writes and runs scripts: its user must be allowed to, and the server be no replica"
+    failed = Check(EXCHANGE_CHECKS[0], "fail", f"Redis gives no permit to ask: {error}", hint)
+    return [failed, *(Check(name, "skipped", "nothing was asked") for name in EXCHANGE_CHECKS[1:])]
+
+
+def _own_bucket() -> TokenBucket:
+    return TokenBucket(MemoryBucket(lambda: time.monotonic_ns() // 1_000), "doctor", Budget(1, 1_000))
+
+
+def _row(check: Check) -> dict[str, str]:
+    row = asdict(check)
+    del row["code"]
+    return row

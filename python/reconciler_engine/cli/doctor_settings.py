@@ -1,0 +1,149 @@
+"""What `doctor` can say without asking anybody: settings, key, arithmetic, disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler_engine.cli.credentials import read_credentials, signing_faults
+from reconciler_engine.cli.doctor_check import Check
+from reconciler_engine.cli.exits import CONFIG
+from reconciler_engine.cli.settings import child_environment, default_data_dir, gather, load_config
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.errors import ConfigError
+from reconciler_engine.limiting.token_bucket import Budget
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.pages import PAGE_SLOTS
+from reconciler_engine.planning.window import MINIMUM_STEPS
+from reconciler_engine.store.embedded import find_binary, probe_version
+
+if TYPE_CHECKING:
+    from reconciler_engine.coinbase.auth import Credentials
+
+HOUR_MS = 3_600_000
+LONG_REPAIR_S = 3_600
+"""An hour's outage that takes longer than an hour to repair is warned of: another one would never be caught up with."""
+
+_MIB = 1024 * 1024
+LEAST_FREE = 100 * _MIB
+LITTLE_FREE = 1024 * _MIB
+
+
+def check_configuration(flags: Mapping[str, str], config_file: str | None) -> tuple[ReconciliationConfig | None, Check]:
+    """Check all settings; None where they are not in order."""
+    name = "configuration"
+    try:
+        config = load_config(flags, config_file)
+    except ConfigError as error:
+        hint = "correct what is named; `config show` says where each value comes from"
+        return None, Check(name, "fail", "\n".join(error.faults), hint, CONFIG)
+    if not config.symbols:
+        hint = "set --symbols, RECONCILER_SYMBOLS or symbols in the settings file"
+        return config, Check(name, "warn", "no symbols are set, `start` needs some", hint)
+    count = len(config.symbols)
+    return config, Check(name, "ok", f"in order; {count} symbols x {len(config.timeframes)} timeframes")
+
+
+def check_key(
+    flags: Mapping[str, str], config_file: str | None, config: ReconciliationConfig | None
+) -> tuple[Credentials | None, Check]:
+    """Check the API key: the file's mode and form, or the environment's two variables."""
+    name = "api key"
+    try:
+        credentials = read_credentials(gather(flags, config_file, os.environ, []).values.get("key_file"), os.environ)
+    except ConfigError as error:
+        hint = "download the key anew, or chmod 600 its file; it needs the view permission alone"
+        return None, Check(name, "fail", "\n".join(error.faults), hint, CONFIG)
+    if credentials is None:
+        return None, Check(name, "skipped", "none is set, requests are public")
+    faults = [] if config is None else signing_faults(config)
+    if faults:
+        return None, Check(name, "fail", "\n".join(faults), "use https, or no key", CONFIG)
+    return credentials, Check(name, "ok", f"...{credentials.name[-4:]}, {credentials.algorithm}")
+
+
+def check_retention(config: ReconciliationConfig) -> Check:
+    """Say what the windows need of what the cache keeps; the configuration itself refuses what can never be."""
+    name = "retention"
+    if not config.max_candles:
+        return Check(name, "ok", "the cache keeps every candle (max_candles 0)")
+    window_ms = max(config.quick_scan_window_ms, config.full_reconcile_window_ms)
+    needs = {frame: max(-(-window_ms // Timeframe(frame).step_ms), MINIMUM_STEPS) for frame in config.timeframes}
+    frame = max(needs, key=lambda frame: needs[frame])
+    kept = config.max_candles - 2
+    return Check(name, "ok", f"the longest window needs {needs[frame]} candles of {frame}, the cache keeps {kept}")
+
+
+def check_budget(config: ReconciliationConfig, series: list[Series] | None, *, signed: bool) -> Check:
+    """Say how long the repair of a one-hour outage over all series takes."""
+    name = "budget"
+    if series is None:
+        return Check(name, "skipped", "how many products the symbols mean is not known")
+    if not series:
+        return Check(name, "skipped", "no symbols are set")
+    budget = config.budget(signed=signed)
+    requests = sum(-(-_slots(one, HOUR_MS) // PAGE_SLOTS) for one in series)
+    took_s = duration_s(requests, budget)
+    detail = (
+        f"{len(series)} series; an outage of an hour over all of them is {requests} requests, {_in_words(took_s)} "
+        f"at {budget.rate_per_s:.3g} a second"
+    )
+    if took_s > LONG_REPAIR_S:
+        hint = "fewer series, a greater batch_size within the exchange's limit, or more outgoing addresses (egress)"
+        return Check(name, "warn", detail, hint)
+    return Check(name, "ok", detail)
+
+
+def duration_s(requests: int, budget: Budget) -> float:
+    """Return how long so many requests take from a full bucket (s)."""
+    return max(0.0, *((requests * pace.interval_us - pace.tolerance_us) / 1_000_000 for pace in budget.paces))
+
+
+def check_disk(config: ReconciliationConfig) -> Check:
+    """Check the room that the embedded server's data has; nothing is made."""
+    name = "disk"
+    if config.redis_url is not None:
+        return Check(name, "skipped", "redis_url is set, the data directory holds a lock alone")
+    wanted = config.data_dir or default_data_dir(simulated=False)
+    there = next(folder for folder in (wanted.absolute(), *wanted.absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        return Check(name, "fail", f"{there} cannot be written", "set another data_dir, or its owner", CONFIG)
+    return _free_space(wanted, shutil.disk_usage(there).free)
+
+
+def _free_space(wanted: Path, free: int) -> Check:
+    detail = f"{free // _MIB} MiB free for {wanted}"
+    hint = "make room: a server that cannot write its append-only file refuses every candle"
+    if free < LEAST_FREE:
+        return Check("disk", "fail", detail, hint)
+    return Check("disk", "warn", detail, hint) if free < LITTLE_FREE else Check("disk", "ok", detail)
+
+
+async def check_binary(config: ReconciliationConfig) -> Check:
+    """Check the server that would be embedded."""
+    name = "embedded server"
+    if config.redis_url is not None:
+        return Check(name, "skipped", "redis_url is set")
+    try:
+        binary = find_binary()
+        version = await probe_version(binary, child_environment())
+    except ConfigError as error:
+        return Check(name, "fail", "\n".join(error.faults), "install it, or set redis_url", CONFIG)
+    return Check(name, "ok", f"{'.'.join(map(str, version))}, {binary}")
+
+
+def _slots(series: Series, span_ms: int) -> int:
+    return -(-span_ms // series.timeframe.step_ms)
+
+
+def _in_words(seconds: float) -> str:
+    if seconds < 1:
+        return "less than a second"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "min"), (rest, "s")]
+    return " ".join(f"{count} {unit}" for count, unit in parts if count)

@@ -1,0 +1,202 @@
+"""The operator's key: the engine signs, the simulated exchange verifies, and the key shows nowhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+import redis as redis_py
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.integration.conftest import clean_environment
+
+NAME = "organizations/6b3f8e2a-0000-4000-8000-000000000000/apiKeys/9d1c7b5e-0000-4000-8000-00000000c0de"
+SIGNED = "/api/v3/brokerage/products/BTC-USD/candles"
+
+
+def pem() -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
+
+
+@pytest.fixture
+def key_file(tmp_path):
+    """Write a key file as downloaded; `edwards` is the other kind of key."""
+
+    def write(name: str = "key.json", *, edwards: bool = False, mode: int = 0o600):
+        secret = pem()
+        if edwards:
+            secret = base64.b64encode(ed25519.Ed25519PrivateKey.generate().private_bytes_raw()).decode()
+        path = tmp_path / name
+        path.write_text(json.dumps({"name": NAME, "privateKey": secret}))
+        path.chmod(mode)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def reconcile(run_inside, redis_url):
+    """One pass over the newest bars of BTC-USD 1h."""
+
+    def run(exchange, *arguments, **settings):
+        return run_inside(
+            "reconcile", "--symbols", "BTC-USD", "--timeframes", "1h", "--redis-url", redis_url,
+            "--base-url", exchange.url, "--json", *arguments, **settings,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.mark.parametrize("edwards", [False, True], ids=["ES256", "EdDSA"])
+def test_a_key_file_signs_and_the_exchange_verifies(start_exchange, reconcile, key_file, redis_url, edwards):
+    key = key_file(edwards=edwards)
+    exchange = start_exchange("--key-file", key)
+    done = reconcile(exchange, "--key-file", key)
+    assert done.code == 0, done.err
+    assert done.json["filled"] == done.json["missing"] > 0
+    assert {(one["path"], one["key"], one["status"]) for one in exchange.requests()} == {(SIGNED, NAME, 200)}
+    with redis_py.Redis.from_url(redis_url) as client:
+        (bucket,) = client.keys("*:budget:*")
+    # a name of its own that is not the key's
+    assert b"budget:key-" in bucket
+    assert b"c0de" not in bucket
+
+
+def test_the_environments_two_variables_sign_as_well(start_exchange, reconcile, key_file):
+    key = key_file()
+    exchange = start_exchange("--key-file", key)
+    # line ends spelled out, as such variables often are
+    secret = json.loads(key.read_text())["privateKey"].replace("\n", "\\n")
+    done = reconcile(exchange, COINBASE_API_KEY=NAME, COINBASE_API_SECRET=secret)
+    assert done.code == 0, done.err
+    assert {one["key"] for one in exchange.requests()} == {NAME}
+
+
+def test_a_key_file_goes_before_the_environment(start_exchange, reconcile, key_file):
+    key = key_file()
+    exchange = start_exchange("--key-file", key)
+    done = reconcile(exchange, RECONCILER_KEY_FILE=str(key), COINBASE_API_KEY="another", COINBASE_API_SECRET=pem())
+    assert done.code == 0, done.err
+    assert {one["key"] for one in exchange.requests()} == {NAME}
+
+
+def test_without_a_key_requests_are_public_and_count_for_their_address(start_exchange, reconcile, redis_url):
+    exchange = start_exchange()
+    assert reconcile(exchange).code == 0
+    assert {one["key"] for one in exchange.requests()} == {None}
+    with redis_py.Redis.from_url(redis_url) as client:
+        assert [key.rpartition(b"}:")[2] for key in client.keys("*:budget*")] == [b"budget:public"]
+        client.flushall()
+    assert reconcile(exchange, "--egress", "office").code == 0
+    with redis_py.Redis.from_url(redis_url) as client:
+        assert [key.rpartition(b"}:")[2] for key in client.keys("*:budget*")] == [b"budget:egress:office"]
+
+
+def test_credentials_that_are_refused_stop_with_their_usual_causes(start_exchange, reconcile, key_file):
+    exchange = start_exchange("--key-file", key_file("theirs.json"))
+    mine = key_file("mine.json")
+    done = reconcile(exchange, "--key-file", mine)
+    assert done.code == 3
+    assert done.json["filled"] == 0
+    (error,) = done.json["errors"]
+    assert error.startswith("BTC-USD:1h: exchange refused the credentials: HTTP 401 4 times in a row; usual causes: ")
+    assert len(exchange.requests()) == 4
+    assert json.loads(mine.read_text())["privateKey"].split("\n")[1] not in done.out + done.err
+
+
+def test_every_fault_of_settings_and_key_is_named_at_once(run_inside, key_file):
+    key = key_file(mode=0o644)
+    done = run_inside("start", "--symbols", "btc", "--key-file", key)
+    assert done.code == 78
+    assert "symbol 'btc' is no product id" in done.err
+    assert f"key file {key} has mode 0644, others can use it; allowed: 0600 and less" in done.err
+
+
+@pytest.mark.parametrize("given", ["COINBASE_API_KEY", "COINBASE_API_SECRET"])
+def test_half_a_key_is_refused(run_inside, given):
+    secret = pem()
+    done = run_inside("reconcile", "--symbols", "BTC-USD", **{given: secret})
+    assert done.code == 78
+    assert "COINBASE_API_KEY and COINBASE_API_SECRET go together" in done.err
+    assert secret.split("\n")[1] not in done.err
+
+
+def test_a_key_that_is_none_is_refused_and_not_repeated(run_inside):
+    done = run_inside("reconcile", "--symbols", "BTC-USD", COINBASE_API_KEY=NAME, COINBASE_API_SECRET="c2VjcmV0")
+    assert done.code == 78
+    assert "COINBASE_API_KEY, COINBASE_API_SECRET: private key is of no known form" in done.err
+    assert "c2VjcmV0" not in done.err
+
+
+def test_credentials_do_not_travel_over_plain_http(run_inside, key_file):
+    done = run_inside("start", "--symbols", "BTC-USD", "--base-url", "http://exchange:8080", "--key-file", key_file())
+    assert done.code == 78
+    assert "base_url 'http://exchange:8080': credentials need https" in done.err
+
+
+def test_an_invented_exchange_gets_no_key(run_inside, key_file):
+    done = run_inside("start", "--simulate", "--key-file", key_file())
+    assert done.code == 78
+    assert "key_file (from --key-file) does not go with --simulate" in done.err
+
+
+def test_workers_sign_and_the_key_shows_nowhere(start_process, start_exchange, tmp_path, key_file):
+    key = key_file()
+    exchange = start_exchange("--key-file", key)
+    secret = json.loads(key.read_text())["privateKey"]
+    engine = start_process(
+        "start", "--json", "--log-level", "DEBUG", "--symbols", "BTC-USD", "--timeframes", "1h",
+        "--base-url", exchange.url, "--data-dir", str(tmp_path / "data"),
+        environment=clean_environment(COINBASE_API_KEY=NAME, COINBASE_API_SECRET=secret),
+    )  # fmt: skip
+    done = engine.wait_event("pass done", job="full_reconcile")
+    assert done["errors"] == []
+    assert {one["key"] for one in exchange.requests()} == {NAME}
+    children = descendants(engine.process.pid) - {engine.process.pid}
+    assert len(children) >= 3
+    shown = "".join(engine.lines) + json.dumps(done)
+    for pid in children:
+        shown += (Path("/proc") / str(pid) / "cmdline").read_text() + (Path("/proc") / str(pid) / "environ").read_text()
+    assert engine.stop() == 0
+    shown += "".join(engine.lines)
+    for path in (tmp_path / "data").rglob("*"):
+        shown += path.read_text(errors="replace") if path.is_file() else ""
+    assert "BTC-USD" in shown
+    assert not [word for word in (*secret.split("\n")[1:-2], "PRIVATE KEY", "COINBASE_API") if word in shown]
+
+
+def descendants(pid: int) -> set[int]:
+    """This process and all below it."""
+    parents: dict[int, int] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # The name before it may hold anything, a closing parenthesis too.
+            parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def test_a_backfill_signs_and_chooses_as_well(start_exchange, run_inside, key_file, redis_url):
+    key = key_file()
+    exchange = start_exchange("--key-file", key)
+
+    def backfill(*arguments):
+        return run_inside(
+            "backfill", "top:1:USD", "1h", "--from", "2026-01-01", "--to", "2026-01-02", "--max-candles", 0, "--json",
+            "--redis-url", redis_url, "--base-url", exchange.url, "--key-file", key, *arguments,
+        )  # fmt: skip
+
+    early = backfill("--dry-run")
+    assert early.code == 78
+    assert "no product list is kept in Redis yet" in early.err
+    done = backfill()
+    assert (done.code, done.json["filled"]) == (0, 24), done.err
+    assert {(one["path"], one["key"]) for one in exchange.requests()} == {(SIGNED, NAME)}
+    assert backfill("--dry-run").code == 0

@@ -1,0 +1,145 @@
+"""Symbols against the exchange's list: typing errors, choices, and an exchange that does not answer."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+
+import pytest
+import redis as redis_py
+
+NOWHERE = "http://127.0.0.1:9"
+PRODUCTS = "/api/v3/brokerage/market/products"
+# By quote volume, as the simulated exchange has it.
+BUSIEST = ["BTC-USD", "ETH-USD"]
+
+
+@pytest.fixture
+def run_pass(run_inside, redis_url):
+    """One pass over the newest daily bars."""
+
+    def run(command, symbols, url, *arguments, **settings):
+        return run_inside(
+            command, "--symbols", symbols, "--timeframes", "1d", "--redis-url", redis_url, "--base-url", url, "--json",
+            *arguments, **settings,
+        )  # fmt: skip
+
+    return run
+
+
+def asked_for_products(exchange) -> int:
+    lines = [json.loads(line) for line in exchange.log.read_text().splitlines()]
+    return sum(line["path"] == PRODUCTS for line in lines)
+
+
+def symbols_of(outcome) -> list[str]:
+    assert outcome.code in (0, 3), outcome.err
+    return [row["symbol"] for row in outcome.json["series"]]
+
+
+def test_an_unknown_symbol_is_refused_with_what_may_have_been_meant(run_pass, start_exchange):
+    exchange = start_exchange()
+    done = run_pass("reconcile", "BTC-UDS,ETH-USD,QQQQQQ-XXX", exchange.url)
+    assert done.code == 78
+    assert "symbol BTC-UDS is no product of the exchange; near: BTC-USD" in done.err
+    assert "symbol QQQQQQ-XXX is no product of the exchange" in done.err
+    assert "ETH-USD is no product" not in done.err
+    assert exchange.requests() == []
+
+
+def test_start_refuses_an_unknown_symbol_and_leaves_nothing_behind(run_inside, start_exchange, tmp_path):
+    exchange = start_exchange()
+    where = ("--data-dir", tmp_path / "data")
+    done = run_inside("start", "--symbols", "DOGE-UDS", "--base-url", exchange.url, *where)
+    assert done.code == 78
+    assert "symbol DOGE-UDS is no product of the exchange; near: DOGE-USD" in done.err
+    # the data directory is free again
+    assert run_inside("scan", "--symbols", "DOGE-USD", "--timeframes", "1d", *where).code == 3
+
+
+def test_a_choice_means_what_is_traded_most_and_is_known_to_later_scans(run_pass, start_exchange, redis_url):
+    exchange = start_exchange()
+    early = run_pass("scan", "top:2:USD", exchange.url)
+    assert early.code == 78
+    assert "symbols top:2:USD: no product list is kept in Redis yet; `reconcile` or `start` with them" in early.err
+    assert symbols_of(run_pass("reconcile", "top:2:USD", exchange.url)) == BUSIEST
+    assert asked_for_products(exchange) == 1
+    # what trades no more is in no choice; a plain symbol need not be in the list
+    chosen = symbols_of(run_pass("scan", "NEW-USD,top:1:USD,all:USDC,BTC-USD", exchange.url))
+    assert chosen == ["NEW-USD", "BTC-USD", "BTC-USDC"]
+    everything = symbols_of(run_pass("scan", "all:USD", exchange.url))
+    assert len(everything) == 15
+    assert "OMG-USD" not in everything
+    nothing = run_pass("scan", "all:EUR,top:3:GBP", exchange.url)
+    assert nothing.code == 78
+    assert "symbols: nothing tradable is quoted in EUR; quotes: USD, USDC" in nothing.err
+    assert "nothing tradable is quoted in GBP" in nothing.err
+    assert asked_for_products(exchange) == 1
+    with redis_py.Redis.from_url(redis_url) as client:
+        (key,) = client.keys("*:products")
+        assert client.strlen(key) < 17 * 60
+        assert 29 * 86_400 < client.ttl(key) <= 30 * 86_400
+        client.set(key, "{}")
+    assert run_pass("scan", "top:2:USD", exchange.url).code == 78
+
+
+def test_choices_come_from_the_environment_and_the_file_as_well(run_inside, start_exchange, redis_url, tmp_path):
+    exchange = start_exchange()
+    file = tmp_path / "reconciler.toml"
+    file.write_text(f'symbols = ["top:1:USD", "SOL-USD"]\ntimeframes = ["1d"]\nbase_url = "{exchange.url}"\n')
+    common = ("reconcile", "--config", file, "--redis-url", redis_url, "--json")
+    assert symbols_of(run_inside(*common)) == ["BTC-USD", "SOL-USD"]
+    assert symbols_of(run_inside(*common, RECONCILER_SYMBOLS="top:2:USD")) == BUSIEST
+
+
+def test_a_choice_of_another_form_is_refused_before_anybody_is_asked(run_pass):
+    done = run_pass("reconcile", "top:0:USD,some:USD,all:usd", NOWHERE)
+    assert done.code == 78
+    for text in ("top:0:USD", "some:USD", "all:usd"):
+        assert f"symbols {text!r} is no choice of products" in done.err
+
+
+def test_without_an_answer_plain_symbols_go_on_and_choices_do_not(run_pass):
+    plain = run_pass("reconcile", "BTC-USD", NOWHERE)
+    assert plain.code == 3, plain.err
+    assert symbols_of(plain) == ["BTC-USD"]
+    assert "symbols are not checked, no product list came" in plain.err
+    choice = run_pass("reconcile", "BTC-USD,top:2:USD", NOWHERE)
+    assert choice.code == 69
+    assert choice.out == ""
+    assert "no product list to choose symbols top:2:USD from: exchange unavailable" in choice.err
+
+
+def test_a_server_in_trouble_is_asked_again(run_pass, start_exchange, tmp_path):
+    faults = tmp_path / "faults.toml"
+    faults.write_text('[[fault]]\nmode = "status"\nstatus = 503\npath = "*/market/products"\ncount = 2\n')
+    exchange = start_exchange("--faults", faults)
+    assert symbols_of(run_pass("reconcile", "top:2:USD", exchange.url)) == BUSIEST
+    assert asked_for_products(exchange) == 3
+
+
+def test_start_works_on_what_was_chosen(start_process, start_exchange, tmp_path):
+    exchange = start_exchange()
+    engine = start_process(
+        "start", "--json", "--symbols", "top:2:USD", "--timeframes", "1d", "--base-url", exchange.url,
+        "--data-dir", str(tmp_path / "data"),
+    )  # fmt: skip
+    assert engine.wait_event("symbols")["first"] == "BTC-USD, ETH-USD"
+    done = engine.wait_event("pass done", job="full_reconcile")
+    assert (done["scanned_symbols"], done["errors"]) == (2, [])
+    assert {one["path"].split("/")[-2] for one in exchange.requests()} == set(BUSIEST)
+
+
+def test_a_signal_ends_a_start_that_waits_for_the_list(start_process, start_exchange, tmp_path):
+    faults = tmp_path / "faults.toml"
+    faults.write_text('[[fault]]\nmode = "silence"\npath = "*/market/products"\n')
+    exchange = start_exchange("--faults", faults)
+    engine = start_process(
+        "start", "--json", "--symbols", "top:2:USD", "--base-url", exchange.url, "--data-dir", str(tmp_path / "data")
+    )
+    engine.wait_event("child ready", child="redis")
+    while not asked_for_products(exchange):
+        time.sleep(0.01)
+    engine.process.send_signal(signal.SIGTERM)
+    assert engine.process.wait(8) == 0
