@@ -28,6 +28,10 @@ _REFRESH_S = LEASE_MS / 4_000
 _POLL_S = 0.25
 _RELEASE_S = 2.0
 _NAMED = 2
+
+_MINUTE_MS = 60_000
+"""Jobs whose ticks fall into one minute share their answers: none asks for a page that another has asked for."""
+
 _logger = logging.getLogger(__name__)
 
 
