@@ -152,7 +152,7 @@ class Passes:
     async def _run(self, job: str, *, slot: int | None = None) -> ReconciliationResult:
         request = self._request(job)
         if slot is not None:
-            request = replace(request, since=slot)
+            request = replace(request, since=slot - slot % _MINUTE_MS)
         result = await self._parts.reconciler.run_pass(request)
         self.last[job] = LastPass(result, self._now())
         facts = {} if slot is None else {"slot": slot}
