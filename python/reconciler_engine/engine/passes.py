@@ -29,6 +29,10 @@ _REFRESH_S = LEASE_MS / 4_000
 _POLL_S = 0.25
 _RELEASE_S = 2.0
 _NAMED = 2
+
+_MINUTE_MS = 60_000
+"""Jobs whose ticks fall into one minute share their answers: none asks for a page that another has asked for."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -170,7 +174,7 @@ class Passes:
     async def _run(self, job: str, *, slot: int | None = None) -> ReconciliationResult:
         request = self._request(job)
         if slot is not None:
-            request = replace(request, since=slot)
+            request = replace(request, since=slot - slot % _MINUTE_MS)
         result = await self._parts.reconciler.run_pass(request)
         self.last[job] = LastPass(result, self._now())
         facts = {} if slot is None else {"slot": slot}
