@@ -191,16 +191,20 @@ def in_words(result: ReconciliationResult) -> str:
     unknown = sum(not row.expected for row in result.series)
     if result.missing:
         text = (
-            f"{result.gaps_found} gaps, {result.missing} slots: {result.filled} filled, {result.unresolved} left; "
-            f"{result.requests} requests, {took}; most gaps: {_most(result.series)}"
+            f"{_count(result.gaps_found, 'gap')}, {_count(result.missing, 'slot')}: {result.filled} filled, "
+            f"{result.unresolved} left; {_count(result.requests, 'request')}, {took}; most gaps: {_most(result.series)}"
         )
     else:
         text = f"nothing missing in {len(result.series) - unknown} series, {took}"
     if unknown:
         text += f"; {unknown} series without a closed slot examined"
     if result.errors:
-        text += f"; {len(result.errors)} errors, first: {result.errors[0]}"
+        text += f"; {_count(len(result.errors), 'error')}, first: {result.errors[0]}"
     return text
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _most(rows: Sequence[SeriesResult]) -> str:
