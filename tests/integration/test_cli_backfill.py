@@ -74,8 +74,16 @@ def test_interrupted_it_says_so_and_goes_on(command, run_command, start_process)
     assert len(exchange.requests()) <= PAGES + 16
 
 
-def test_an_unknown_product_fails_alone(command, run_command):
-    exchange, words = command
+def test_a_product_the_exchange_does_not_know_fails_alone(start_exchange, run_command, tmp_path):
+    # Symbols are checked where there is a list to check them against.
+    faults = tmp_path / "faults.toml"
+    faults.write_text('[[fault]]\nmode = "status"\nstatus = 503\npath = "*/market/products"\n')
+    exchange = start_exchange("--public-rate", 0, "--faults", faults)
+    where = ("--base-url", exchange.url, "--data-dir", tmp_path / "data", "--max-candles", "0")
+
+    def words(*more):
+        return ("backfill", *map(str, (*more, *where)))
+
     done = run_command(*words("NOPE-USD", "BTC-USD", "1h", *RANGE, "--batch-size", 200, "--json"))
     assert done.code == 3
     rows = {row["symbol"]: row for row in done.json["series"]}
