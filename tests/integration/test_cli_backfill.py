@@ -74,14 +74,12 @@ def test_interrupted_it_says_so_and_goes_on(command, run_command, start_process)
     assert len(exchange.requests()) <= PAGES + 16
 
 
-def test_an_unknown_product_fails_alone(command, run_command):
+def test_an_unknown_product_is_refused_before_anything_is_asked_for(command, run_command):
     exchange, words = command
-    done = run_command(*words("NOPE-USD", "BTC-USD", "1h", *RANGE, "--batch-size", 200, "--json"))
-    assert done.code == 3
-    rows = {row["symbol"]: row for row in done.json["series"]}
-    assert rows["BTC-USD"]["filled"] == 168
-    assert "404" in rows["NOPE-USD"]["errors"][0]
-    assert len(exchange.requests()) == 2
+    done = run_command(*words("BTC-UDS", "ETH-USD", "1h", *RANGE, "--json"))
+    assert (done.code, done.out) == (78, "")
+    assert "symbol BTC-UDS is no product of the exchange; near: BTC-USD" in done.err
+    assert exchange.requests() == []
 
 
 @pytest.mark.parametrize(
