@@ -16,6 +16,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.store.data_directory import DataDirectory, ServerRecord
 from reconciler_engine.store.scope import Scope
 
 NEVER = "0 0 1 1 *"
@@ -99,6 +100,15 @@ def test_a_redis_without_an_engine_is_said_to_be_so(run_command, redis_url):
     said = run_command("status", "--redis-url", redis_url)
     assert said.code == 69
     assert "nothing runs at unix://" in said.err
+
+
+def test_a_server_whose_engine_is_silent_is_named(run_command, own_server, tmp_path):
+    directory = DataDirectory(tmp_path / "data")
+    directory.prepare()
+    directory.write_record(ServerRecord(str(own_server.plan.socket), 4_711, "reconciler-engine start", simulated=False))
+    said = run_command("status", "--data-dir", directory.path)
+    assert said.code == 69
+    assert "(server of reconciler-engine start, pid 4711: no engine has reported for 5 s)" in said.err
 
 
 def status_of(node: str, **changes: object) -> EngineStatus:

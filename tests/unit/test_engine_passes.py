@@ -21,19 +21,19 @@ def row(symbol, timeframe="1m", **counts):
         ),
         (
             ReconciliationResult(
-                gaps_found=6, missing=9, filled=8, unresolved=1, requests=4, duration_ms=1_240,
+                gaps_found=6, missing=9, filled=8, unresolved=1, requests=1, duration_ms=1_240,
                 series=(
                     row("A-USD", gaps=1, missing=5), row("B-USD", "5m", gaps=2, missing=2),
                     row("C-USD", gaps=3, missing=2), row("D-USD"),
                 ),
             ),
-            "6 gaps, 9 slots: 8 filled, 1 left; 4 requests, 1.2 s; most gaps: C-USD:1m 3, B-USD:5m 2, and 1 more",
+            "6 gaps, 9 slots: 8 filled, 1 left; 1 request, 1.2 s; most gaps: C-USD:1m 3, B-USD:5m 2, and 1 more",
         ),
         (
             ReconciliationResult(
                 errors=("WRONGTYPE",), series=(row("A-USD", expected=0), row("B-USD"))
             ),
-            "nothing missing in 1 series, 0.0 s; 1 series without a closed slot examined; 1 errors, first: WRONGTYPE",
+            "nothing missing in 1 series, 0.0 s; 1 series without a closed slot examined; 1 error, first: WRONGTYPE",
         ),
     ],
 )  # fmt: skip

@@ -316,3 +316,8 @@ def test_a_socket_of_somebody_else_is_not_trusted(
     monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
     with pytest.raises(ConfigError, match=f"belongs to uid {uid}; it is not used"):
         data.find_running()
+
+
+def test_a_relative_data_directory_is_counted_from_where_it_was_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert DataDirectory(Path("data")).path == tmp_path / "data"

@@ -46,7 +46,7 @@ class Pace:
 def describe(progress: HistoryProgress, pace: Pace, now_s: float) -> str:
     """Return rate, requests and time left in words."""
     eta_ms = pace.eta_ms(progress, now_s)
-    left = "" if eta_ms is None else f", {duration(eta_ms)} left"
+    left = f", {duration(eta_ms)} left" if eta_ms else ""
     return f"{pace.rate(progress, now_s):.0f} slots/s, {progress.requests} requests{left}"
 
 

@@ -14,13 +14,21 @@ from reconciler_engine.cli.report import iso, print_table
 from reconciler_engine.cli.settings import default_data_dir, load_config
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.coverage import Coverage, SeriesCoverage
-from reconciler_engine.engine.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus, StatusBoard
+from reconciler_engine.engine.status import (
+    RECORD_LIFE_MS,
+    BudgetStatus,
+    EngineStatus,
+    JobStatus,
+    ProcessStatus,
+    StatusBoard,
+)
 from reconciler_engine.store.data_directory import DataDirectory
 from reconciler_engine.store.server import check_server
 from reconciler_engine.store.transport import TrioRedis
 
 # A terminal shows so many series: those that lack most, then by name. Programs get all.
 _SERIES_SHOWN = 24
+_SILENCE_S = RECORD_LIFE_MS / 1_000
 _SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
 
 
@@ -54,19 +62,24 @@ def show_status(flags: dict[str, str], config_file: str | None, *, as_json: bool
 
 
 async def _look(config: ReconciliationConfig) -> tuple[list[Found], list[str]]:
-    """Return the engines that run and the places looked at."""
+    """Return the engines that run, and the places looked at with what else was found there."""
     if config.redis_url is not None:
         async with TrioRedis.from_url(config.redis_url) as client:
             await check_server(client)
             return await _read(client), [str(client.address)]
     folders = [config.data_dir] if config.data_dir else [default_data_dir(simulated=each) for each in (False, True)]
     found: list[Found] = []
+    places = []
     for folder in folders:
+        place = str(folder)
         record = DataDirectory(folder).find_running()
         if record is not None:
             async with TrioRedis.from_url(record.url) as client:
                 found += await _read(client)
-    return found, [str(folder) for folder in folders]
+            # A command that borrows the server for its own length, or an engine that hangs.
+            place += f" (server of {record.command}, pid {record.pid}: no engine has reported for {_SILENCE_S:g} s)"
+        places.append(place)
+    return found, places
 
 
 async def _read(client: TrioRedis) -> list[Found]:

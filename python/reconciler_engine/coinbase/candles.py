@@ -87,7 +87,7 @@ def parse_candles(body: bytes, series: Series, interval: Interval) -> CandlePage
     for row in rows:
         candle = _candle(row, step)
         twin = distinct.setdefault(candle.timestamp, candle)
-        if twin != candle:
+        if twin is not candle and twin != candle:
             raise BadResponse(f"two different candles open at {candle.timestamp}")
     if len(distinct) > _DISTINCT_LIMIT:
         raise BadResponse(f"{len(distinct)} candles; the exchange sends at most {_DISTINCT_LIMIT}")

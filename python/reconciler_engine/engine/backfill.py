@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from random import Random
@@ -108,14 +108,11 @@ class Backfill:
         except StoreError:
             await self._settle(task, in_vain=False)
             raise
-        step = task.span.timeframe.step_ms
-        slots = [at for gap in missing for at in range(gap.start, gap.end + 1, step)]
-        vain = [at for at in slots if any(at in interval for interval in claimed.asked)]
-        wanted = _runs(sorted({*slots}.difference(vain)), step) if vain else missing
+        wanted, vain = _without(missing, claimed.asked, task.span.timeframe.step_ms)
         if wanted:
-            return Admission(wanted, _runs(vain, step), await self._wait_permit(task))
+            return Admission(wanted, vain, await self._wait_permit(task))
         await self._settle(task, in_vain=False)
-        return Admission((), _runs(vain, step), None)
+        return Admission((), vain, None)
 
     async def _missing(self, task: PageTask) -> tuple[Gap, ...]:
         series = task.span.series
@@ -241,6 +238,16 @@ class Backfill:
         step = series.timeframe.step_ms
         scans = await scan(self._store, [(series, Interval(at, at + step)) for at in open_times], confirm_ms=0)
         return {at for at, found in zip(open_times, scans, strict=True) if found.gaps or found.error}
+
+
+def _without(gaps: tuple[Gap, ...], asked: Sequence[Interval], step: int) -> tuple[tuple[Gap, ...], tuple[Gap, ...]]:
+    """Return what of some gaps lies outside these intervals, and what inside."""
+    if not asked:
+        return gaps, ()
+    slots = [at for gap in gaps for at in range(gap.start, gap.end + 1, step)]
+    inside = [at for at in slots if any(at in interval for interval in asked)]
+    known = set(inside)
+    return _runs([at for at in slots if at not in known], step), _runs(inside, step)
 
 
 def _with_vain(outcome: PageOutcome, vain: tuple[Gap, ...], step: int) -> PageOutcome:

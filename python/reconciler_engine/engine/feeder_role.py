@@ -18,7 +18,7 @@ from reconciler_engine.store.transport import TrioRedis
 
 _RECONNECT_S = 1.0
 # More than a real feed loses, so that a newcomer need not wait for the next hole.
-_LOSSES = FeedLosses(disconnects_per_hour=12, outage_ms=(60_000, 120_000), lost_share=0.3, cut_share=0.02)
+_LOSSES = FeedLosses(disconnects_per_hour=12, outage_ms=(45_000, 75_000), lost_share=0.4, cut_share=0.02)
 _logger = logging.getLogger(__name__)
 
 

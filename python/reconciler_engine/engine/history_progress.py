@@ -94,7 +94,8 @@ class SeriesProgress:
     def note_audit(self, examined_to: int, *, duplicates: int = 0, malformed: int = 0) -> None:
         """Count a piece that was read, up to `examined_to` (ms UTC), after its pages were added."""
         self.audited_to = examined_to
-        self._pieces.append((examined_to, duplicates, malformed))
+        if duplicates or malformed:
+            self._pieces.append((examined_to, duplicates, malformed))
         self._advance()
 
     def add_page(self, page: Page) -> str:

@@ -29,6 +29,10 @@ _REFRESH_S = LEASE_MS / 4_000
 _POLL_S = 0.25
 _RELEASE_S = 2.0
 _NAMED = 2
+
+_MINUTE_MS = 60_000
+"""Jobs whose ticks fall into one minute share their answers: none asks for a page that another has asked for."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -170,7 +174,7 @@ class Passes:
     async def _run(self, job: str, *, slot: int | None = None) -> ReconciliationResult:
         request = self._request(job)
         if slot is not None:
-            request = replace(request, since=slot)
+            request = replace(request, since=slot - slot % _MINUTE_MS)
         result = await self._parts.reconciler.run_pass(request)
         self.last[job] = LastPass(result, self._now())
         facts = {} if slot is None else {"slot": slot}
@@ -187,16 +191,20 @@ def in_words(result: ReconciliationResult) -> str:
     unknown = sum(not row.expected for row in result.series)
     if result.missing:
         text = (
-            f"{result.gaps_found} gaps, {result.missing} slots: {result.filled} filled, {result.unresolved} left; "
-            f"{result.requests} requests, {took}; most gaps: {_most(result.series)}"
+            f"{_count(result.gaps_found, 'gap')}, {_count(result.missing, 'slot')}: {result.filled} filled, "
+            f"{result.unresolved} left; {_count(result.requests, 'request')}, {took}; most gaps: {_most(result.series)}"
         )
     else:
         text = f"nothing missing in {len(result.series) - unknown} series, {took}"
     if unknown:
         text += f"; {unknown} series without a closed slot examined"
     if result.errors:
-        text += f"; {len(result.errors)} errors, first: {result.errors[0]}"
+        text += f"; {_count(len(result.errors), 'error')}, first: {result.errors[0]}"
     return text
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _most(rows: Sequence[SeriesResult]) -> str:

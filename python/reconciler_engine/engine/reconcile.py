@@ -51,7 +51,7 @@ class PassRequest:
         repair: Whether anything is written or asked; False only reports.
         lane: The stream its pages go on.
         since: Answers that other jobs had from this instant on (ms UTC) are as good as own ones; None: from now on.
-            Jobs of one tick give the tick, so that they never ask for the same page.
+            Jobs give the minute of their tick, so that two of one minute never ask for the same page.
     """
 
     job: str

@@ -53,6 +53,10 @@ class DataDirectory:
 
     path: Path
 
+    def __post_init__(self) -> None:
+        # The server leaves the working directory that a relative path would be counted from.
+        object.__setattr__(self, "path", self.path.absolute())
+
     def prepare(self) -> None:
         """Make the directory with mode 0700, parents included, or check the one that is there.
 

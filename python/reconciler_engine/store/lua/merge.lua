@@ -47,18 +47,21 @@ local function better(a, b)
     return (tonumber(a.sequenceNum) or -1) > (tonumber(b.sequenceNum) or -1)
 end
 
+-- Slots are mostly empty, and a table of its own for each would cost more than all the rest.
+local EMPTY = { valid = {}, foreign = {} }
 local slots, lowest, highest = {}, nil, nil
 local function ask(text)
     local at = tonumber(text)
-    slots[at] = { valid = {}, foreign = {} }
+    slots[at] = EMPTY
     lowest = lowest and math.min(lowest, at) or at
     highest = highest and math.max(highest, at) or at
     return at
 end
 
-local open_times, members = {}, {}
+local open_times, texts, members = {}, {}, {}
 for i = 1, n do
-    open_times[i] = ask(ARGV[FIRST + 2 * (i - 1)])
+    texts[i] = ARGV[FIRST + 2 * (i - 1)]
+    open_times[i] = ask(texts[i])
     members[i] = ARGV[FIRST + 2 * (i - 1) + 1]
 end
 local cleaned = {}
@@ -74,6 +77,10 @@ for i = 1, #found, 2 do
     local score = tonumber(found[i + 1])
     local slot = slots[score]
     if slot then
+        if slot == EMPTY then
+            slot = { valid = {}, foreign = {} }
+            slots[score] = slot
+        end
         local candle = candle_of(found[i], score)
         if candle then
             candle.member = found[i]
@@ -109,17 +116,17 @@ end
 -- Newest first, so that each candle knows how many newer ones it joins.
 local outcome, newer = {}, 0
 for i = n, 1, -1 do
-    local at, slot = open_times[i], slots[open_times[i]]
+    local slot = slots[open_times[i]]
     if #slot.valid > 0 then
         settle(slot)
         local offered = cjson.decode(members[i])
         outcome[i] = same(slot.valid[1], offered) and 'P' or 'D'
-    elseif cap > 0 and redis.call('ZCOUNT', key, '(' .. text(at), '+inf') + newer >= cap then
+    elseif cap > 0 and redis.call('ZCOUNT', key, '(' .. texts[i], '+inf') + newer >= cap then
         outcome[i] = 'R'
     else
         outcome[i] = 'I'
         newer = newer + 1
-        added[#added + 1] = text(at)
+        added[#added + 1] = texts[i]
         added[#added + 1] = members[i]
         for _, member in ipairs(slot.foreign) do
             removed[#removed + 1] = member

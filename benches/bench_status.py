@@ -1,0 +1,74 @@
+"""The ready gate and the status beside a pass: what they cost Redis and us.
+
+Workload: the coverage of 6,000 series, written after a pass and read by `status`; an engine's record; and `is_ready`
+over the newest 200 bars of a series of 1,000 members.
+
+    round trip     PING, the measure of the others
+    is_ready       clock and 200 members in one script call, checked and compared with the grid
+    record         an engine's record, written once a second
+    engines        all engines' records, as `status` reads them
+    cover          the coverage of every series, after each pass
+    covered        the same read, a thousand a time, by `status`
+
+Goal: none holds the server for longer than a scan's own batch (about a millisecond). As a test: each says what was
+written.
+"""
+
+from __future__ import annotations
+
+import time
+
+import trio
+
+from reconciler_engine.engine.coverage import Checked, Coverage
+from reconciler_engine.engine.ready import is_ready
+from reconciler_engine.engine.status import EngineStatus, StatusBoard
+from reconciler_engine.market.candle import Candle
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.transport import TrioRedis
+
+SCOPE = Scope.of(1, 1, "https://api.coinbase.com")
+STEP = Timeframe.M1.step_ms
+BTC = Series("BTC-USD", Timeframe.M1)
+
+
+def test_ready_and_status(redis_url, comparison) -> None:
+    trio.run(_compare, redis_url, comparison)
+
+
+async def _compare(redis_url, comparison) -> None:
+    many = 6_000 if comparison.is_timed else 60
+    forming = Timeframe.M1.floor(time.time_ns() // 1_000_000)
+    candles = [Candle(forming - age * STEP, 1.5, 2, 1, 1.75, 3) for age in range(999, -1, -1)]
+    rows = [Checked(Series(f"A{number}-USD", Timeframe.M1), Interval(0, 30 * STEP), ()) for number in range(many)]
+    status = EngineStatus(
+        node="host:1", command="bench", version="1", simulated=False, user_id=1, exchange_id=1, source=SCOPE.source,
+        started_at=0, written_at=1, processes=(), jobs=(), budget=None,
+    )  # fmt: skip
+    async with TrioRedis.from_url(redis_url) as client:
+        await CandleStore(client, SCOPE).merge(BTC, candles, Retention(max_candles=0, ttl_s=0))
+        board, coverage = StatusBoard(client), Coverage(client, SCOPE)
+        await board.announce(status)
+
+        async def ready() -> bool:
+            return await is_ready(client, "BTC-USD", "1m", 200)
+
+        await comparison.run(
+            f"ready and status, {many} series",
+            {
+                "round trip": lambda: client.execute_command("PING"),
+                "is_ready": ready,
+                "record": lambda: board.write(status),
+                "engines": board.read,
+                "cover": lambda: coverage.record(rows, forming),
+                "covered": coverage.read,
+            },
+            rounds=15,
+        )
+        assert await ready()
+        assert await board.read() == [status]
+        assert len(await coverage.read()) == many
