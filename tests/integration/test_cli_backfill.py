@@ -92,6 +92,14 @@ def test_a_product_the_exchange_does_not_know_fails_alone(start_exchange, run_co
     assert len(exchange.requests()) == 2
 
 
+def test_an_unknown_product_is_refused_before_anything_is_asked_for(command, run_command):
+    exchange, words = command
+    done = run_command(*words("BTC-UDS", "ETH-USD", "1h", *RANGE, "--json"))
+    assert (done.code, done.out) == (78, "")
+    assert "symbol BTC-UDS is no product of the exchange; near: BTC-USD" in done.err
+    assert exchange.requests() == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaints"),
     [

@@ -189,7 +189,7 @@ def test_a_backfill_signs_and_chooses_as_well(start_exchange, run_inside, key_fi
 
     def backfill(*arguments):
         return run_inside(
-            "backfill", "top:1:USD", "1h", "--from", "2026-01-01", "--to", "2026-01-02", "--max-candles", 0, "--json",
+            "backfill", "all:USDC", "1h", "--from", "2026-01-01", "--to", "2026-01-02", "--max-candles", 0, "--json",
             "--redis-url", redis_url, "--base-url", exchange.url, "--key-file", key, *arguments,
         )  # fmt: skip
 
@@ -198,5 +198,5 @@ def test_a_backfill_signs_and_chooses_as_well(start_exchange, run_inside, key_fi
     assert "no product list is kept in Redis yet" in early.err
     done = backfill()
     assert (done.code, done.json["filled"]) == (0, 24), done.err
-    assert {(one["path"], one["key"]) for one in exchange.requests()} == {(SIGNED, NAME)}
+    assert {(one["path"], one["key"]) for one in exchange.requests()} == {(SIGNED.replace("-USD", "-USDC"), NAME)}
     assert backfill("--dry-run").code == 0

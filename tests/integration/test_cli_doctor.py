@@ -52,7 +52,7 @@ def statuses(checks) -> dict[str, str]:
 def test_all_is_well_with_a_key_and_a_redis(doctor, start_exchange, redis_url, tmp_path):
     key = write_key(tmp_path / "key.json")
     exchange = start_exchange("--key-file", key)
-    symbols = ("--symbols", "BTC-USD,top:2:USD", "--timeframes", "1m,1h")
+    symbols = ("--symbols", "BTC-USD,all:USDC", "--timeframes", "1m,1h")
     code, checks = doctor("--base-url", exchange.url, "--redis-url", redis_url, "--key-file", key, *symbols)
     assert statuses(checks) == {"disk": "skipped", "embedded server": "skipped"}
     assert code == 0

@@ -92,14 +92,12 @@ async def test_passes_on_demand_fill_the_cache_and_say_so(redis, config):
 
 
 async def test_symbols_may_be_chosen(redis, config):
-    async with opened(
-        ReconciliationService(None, None, redis, config(symbols="top:1:USD", timeframes="1d"))
-    ) as service:
+    async with opened(ReconciliationService(None, None, redis, config(symbols="all:USDC", timeframes="1d"))) as service:
         first = await service.perform_full_reconciliation()
-        assert [row.symbol for row in first.series] == ["BTC-USD"]
-        await service.start(["top:2:USD"], ["1d"])
+        assert [row.symbol for row in first.series] == ["BTC-USDC"]
+        await service.start(["all:USDC", "ETH-USD"], ["1d"])
         second = await service.perform_full_reconciliation()
-        assert [row.symbol for row in second.series] == ["BTC-USD", "ETH-USD"]
+        assert [row.symbol for row in second.series] == ["BTC-USDC", "ETH-USD"]
     nowhere = config(symbols="top:1:USD", base_url="http://127.0.0.1:9")
     with (
         trio.fail_after(PATIENCE_S),
