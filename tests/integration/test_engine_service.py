@@ -96,10 +96,13 @@ async def test_symbols_may_be_chosen(redis, config):
         ReconciliationService(None, None, redis, config(symbols="top:1:USD", timeframes="1d"))
     ) as service:
         first = await service.perform_full_reconciliation()
-        assert [row.symbol for row in first.series] == ["BTC-USD"]
+        # which one leads is the hour's: volumes of invented markets change places
+        (leader,) = {row.symbol for row in first.series}
         await service.start(["top:2:USD"], ["1d"])
         second = await service.perform_full_reconciliation()
-        assert [row.symbol for row in second.series] == ["BTC-USD", "ETH-USD"]
+        chosen = {row.symbol for row in second.series}
+        assert len(chosen) == 2
+        assert leader in chosen
     nowhere = config(symbols="top:1:USD", base_url="http://127.0.0.1:9")
     with (
         trio.fail_after(PATIENCE_S),
