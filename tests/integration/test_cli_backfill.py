@@ -74,14 +74,13 @@ def test_interrupted_it_says_so_and_goes_on(command, run_command, start_process)
     assert len(exchange.requests()) <= PAGES + 16
 
 
-def test_an_unknown_product_fails_alone(command, run_command):
+def test_an_unknown_product_is_named_before_anything_is_asked(command, run_command):
+    """One that the exchange stops serving later is its own error: test_engine_history.py."""
     exchange, words = command
-    done = run_command(*words("NOPE-USD", "BTC-USD", "1h", *RANGE, "--batch-size", 200, "--json"))
-    assert done.code == 3
-    rows = {row["symbol"]: row for row in done.json["series"]}
-    assert rows["BTC-USD"]["filled"] == 168
-    assert "404" in rows["NOPE-USD"]["errors"][0]
-    assert len(exchange.requests()) == 2
+    refused = run_command(*words("NOPE-USD", "BTC-USD", "1h", *RANGE, "--batch-size", 200, "--json"))
+    assert refused.code == 78
+    assert "NOPE-USD is no product of the exchange" in refused.err
+    assert exchange.requests() == []
 
 
 @pytest.mark.parametrize(
