@@ -120,7 +120,7 @@ async def _plan(
     identity = None if credentials is None else credentials.identity
     async with (
         open_cache(config, "backfill", writes=False) as cache,
-        open_parts(config, cache.url, owns_server=cache.owns_server, identity=identity) as parts,
+        open_parts(config, cache.url, owns_server=False, identity=identity) as parts,
     ):
         config = config.with_symbols(await choose_kept_symbols(config.symbols, parts))
         return await parts.history.plan(config.series(), asked), cache.simulated
@@ -134,7 +134,7 @@ async def _backfill(
         client = CoinbaseClient(config.base_url, credentials=credentials, connections=PAGES_IN_FLIGHT)
         source = await stack.enter_async_context(client)
         parts = await stack.enter_async_context(
-            open_parts(config, cache.url, owns_server=cache.owns_server, identity=source.identity)
+            open_parts(config, cache.url, owns_server=False, identity=source.identity)
         )
         await parts.clock.measure_when_due(source, parts.bucket)
         config = config.with_symbols(await choose_symbols(config.symbols, parts, source))
