@@ -233,7 +233,11 @@ def test_a_pipe_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
         Credentials.read(tmp_path / "pipe")
 
 
-@pytest.mark.parametrize("secret", [pem(EC_KEY, PrivateFormat.TraditionalOpenSSL), base64.b64encode(SEED).decode()])
+@pytest.mark.parametrize(
+    "secret",
+    [pem(EC_KEY, PrivateFormat.TraditionalOpenSSL), base64.b64encode(SEED).decode()],
+    ids=["ec", "ed25519"],
+)
 def test_what_is_handed_over_signs_as_the_same_identity(secret: str) -> None:
     mine = Credentials(NAME, secret)
     message = json.loads(json.dumps(mine.hand_over()))
