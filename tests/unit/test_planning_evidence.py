@@ -119,10 +119,13 @@ def test_a_candle_that_appears_wins_and_is_late(covering):
     assert states(verdict.ledger) == "eee..eeeee"
 
 
-def test_only_the_slots_named_are_judged():
-    verdict = judge(Ledger(), Answer(PAGE, LONG_AFTER, at(0, 9), covering=True), [Interval(*at(2, 4))], STEP)
-    assert states(verdict.ledger) == "..ee......"
+def test_absence_is_judged_in_the_slots_named_only_and_rows_everywhere():
+    stale = mark(Ledger(), [Interval(*at(8, 10))], State.EMPTY, T0)
+    answer = Answer(PAGE, LONG_AFTER, at(0, 9), covering=True)
+    verdict = judge(stale, answer, [Interval(*at(2, 4))], STEP)
+    assert states(verdict.ledger) == "..ee....e."
     assert verdict.absent == (Interval(*at(2, 4)),)
+    assert verdict.late == 1
 
 
 def test_sightings_are_counted_to_a_bound():

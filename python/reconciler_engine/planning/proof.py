@@ -61,7 +61,7 @@ def judge(
 ) -> Verdict:
     """Return what is known after an answer.
 
-    Slot by slot, of those given:
+    Slot by slot; a row speaks about any slot asked for, its absence only about the slots given:
 
     - a row: the slot has a candle, and nothing else is known of it any more, whatever was proved before;
     - forming when asked, or closed less than `grace_ms` before: nothing;
@@ -80,9 +80,8 @@ def judge(
     # The grid starts at the epoch: what opens before this instant had closed.
     closed = Interval(0, max((answer.at - grace_ms) // step * step, 0))
     ripe = Interval(0, max((answer.at - RIPE_MS) // step * step, 0))
-    judged = common(slots, [answer.asked])
     candles = spans_of(runs_in(answer.rows, step), step)
-    there = common(judged, candles)
+    there = common([answer.asked], candles)
     late = sum(
         (stretch.stop - stretch.start) // step
         for span in there
@@ -92,9 +91,9 @@ def judge(
     known = ledger.revise(there, _forget)
     if not answer.covering:
         return Verdict(known, (), late)
-    absent = common(without(judged, candles), [closed])
+    absent = common(without(common(slots, [answer.asked]), candles), [closed])
     shut = answer.rows[: bisect_left(answer.rows, closed.stop)]
-    flanked = common(absent, [_between(shut, step, ripe)])
+    flanked = common(absent, [_between(shut, ripe)])
     known = known.revise(flanked, partial(_sight, at=answer.at, between=True))
     known = known.revise(without(absent, flanked), partial(_sight, at=answer.at, between=False))
     return Verdict(known, tuple(absent), late)
@@ -107,12 +106,11 @@ def _forget(_: Finding | None) -> None:
     return None
 
 
-def _between(candles: Sequence[int], step: int, ripe: Interval) -> Interval:
-    """Return the ripe slots that have one of these candles on each side."""
+def _between(candles: Sequence[int], ripe: Interval) -> Interval:
+    """Return the ripe slots that have one of these candles on each side, or are one of them."""
     if not candles:
         return Interval(0, 0)
-    start = candles[0] + step
-    return Interval(start, max(start, min(candles[-1], ripe.stop)))
+    return Interval(candles[0], max(candles[0], min(candles[-1], ripe.stop)))
 
 
 def _sight(known: Finding | None, at: int, *, between: bool) -> Finding:
