@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 from hypothesis import given
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.planning.evidence import Finding, Ledger, Reason, State, Stretch
 from reconciler_engine.planning.proof import APART_MS, RECHECK_MS, RIPE_MS, Answer, judge
-from reconciler_engine.planning.runs import common, gaps_in, runs_in, spans_of, without
+from reconciler_engine.planning.runs import common, gaps_in, spans_in, spans_of, without
 
 STEP = 60_000
 SLOTS = 30
@@ -25,7 +24,7 @@ NOTES = [
 
 slots = st.integers(0, SLOTS)
 open_times = st.sets(st.integers(0, SLOTS - 1)).map(lambda found: sorted(slot * STEP for slot in found))
-intervals = open_times.map(lambda found: spans_of(runs_in(found, STEP), STEP))
+intervals = open_times.map(lambda found: spans_in(found, STEP))
 
 
 @st.composite
@@ -80,7 +79,7 @@ def test_runs_are_sets_of_slots(ones, others):
     assert members(common(ones, others)) == sorted(set(members(ones)) & set(members(others)))
     assert members(without(ones, others)) == sorted(set(members(ones)) - set(members(others)))
     assert spans_of(gaps_in(ones, STEP), STEP) == ones
-    assert runs_in(members(ones), STEP) == gaps_in(ones, STEP)
+    assert spans_in(members(ones), STEP) == ones
 
 
 def reference(known: Finding | None, answer: Answer, slot: int) -> tuple[Finding | None, bool, bool]:
@@ -106,12 +105,12 @@ def sighted(known: Finding | None, at: int, *, between: bool) -> Finding:
         elif known is None or at < known.first:
             found = Finding(State.MISSING, Reason.ABSENT_ONCE, at, at, 1, at + APART_MS)
         else:
-            found = replace(known, last=at, sightings=sightings)
+            found = known._replace(last=at, sightings=sightings)
         return found
     assert known.next_check is not None
     settles = known.first + RECHECK_MS[1]
     due = known.next_check if at < known.next_check else settles if at < settles else None
-    return replace(known, last=max(at, known.last), sightings=sightings, next_check=due)
+    return known._replace(last=max(at, known.last), sightings=sightings, next_check=due)
 
 
 instants = st.integers(0, SLOTS * STEP + 8 * 3_600_000)

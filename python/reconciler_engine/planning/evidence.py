@@ -5,10 +5,9 @@ A slot that holds a candle needs no finding: the candle is its proof. A slot wit
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
 from typing import NamedTuple, Self
 
 from reconciler_engine.market.interval import Interval
@@ -17,7 +16,7 @@ SIGHTINGS_LIMIT = 65_535
 """Sightings are counted up to here."""
 
 
-class State(Enum):
+class State(StrEnum):
     """What a slot is known to be."""
 
     PRESENT = "present"
@@ -33,7 +32,7 @@ CONFIRMED = frozenset({State.EMPTY, State.HALTED, State.UNLISTED})
 """States in which no candle exists to be fetched."""
 
 
-class Reason(Enum):
+class Reason(StrEnum):
     """Why a slot is in its state."""
 
     ABSENT_ONCE = "absent from an answer that proves nothing by itself"
@@ -46,8 +45,7 @@ class Reason(Enum):
     BY_HAND = "marked by hand"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What is known about a slot that holds no candle, or a doubtful one.
 
     Attributes:
@@ -102,19 +100,24 @@ class Ledger:
         Raises:
             ValueError: The stretches are empty, overlap or do not ascend.
         """
-        joined = _Joined()
+        joined: list[Stretch] = []
         at: int | None = None
-        for start, stop, finding in stretches:
+        for stretch in stretches:
+            start, stop, finding = stretch
             if start >= stop or (at is not None and start < at):
                 raise ValueError(f"stretch {start}..{stop} is empty or begins before the end of the one before, {at}")
-            joined.add(start, stop, finding)
+            if start == at and joined[-1].finding == finding:
+                joined[-1] = Stretch(joined[-1].start, stop, finding)
+            else:
+                joined.append(stretch)
             at = stop
-        self.stretches: tuple[Stretch, ...] = tuple(joined.stretches)
+        self.stretches: tuple[Stretch, ...] = tuple(joined)
 
     @classmethod
-    def _of(cls, joined: _Joined) -> Self:
+    def _of(cls, stretches: Iterable[Stretch]) -> Self:
+        """Make a ledger of stretches that are known to be in order and joined."""
         ledger = cls()
-        ledger.stretches = tuple(joined.stretches)
+        ledger.stretches = tuple(stretches)
         return ledger
 
     def __eq__(self, other: object) -> bool:
@@ -133,14 +136,19 @@ class Ledger:
             return None
         return self.stretches[index].finding
 
-    def within(self, interval: Interval) -> Iterator[Stretch]:
-        """Yield what is known inside an interval, cut at its ends, ascending."""
-        index = max(bisect_right(self.stretches, interval.start, key=_start) - 1, 0)
-        for start, stop, finding in self.stretches[index:]:
-            if start >= interval.stop:
-                return
-            if stop > interval.start:
-                yield Stretch(max(start, interval.start), min(stop, interval.stop), finding)
+    def within(self, interval: Interval) -> Sequence[Stretch]:
+        """Return what is known inside an interval, cut at its ends, ascending."""
+        touched = list(self.stretches[self._touched(interval.start, interval.stop)])
+        if touched and touched[-1].stop > interval.stop:
+            touched[-1] = Stretch(touched[-1].start, interval.stop, touched[-1].finding)
+        if touched and touched[0].start < interval.start:
+            touched[0] = Stretch(interval.start, touched[0].stop, touched[0].finding)
+        return touched
+
+    def _touched(self, start: int, stop: int) -> slice:
+        """Return which stretches have a slot in `start <= t < stop`."""
+        first = bisect_right(self.stretches, start, key=_stop)
+        return slice(first, max(first, bisect_left(self.stretches, stop, key=_start)))
 
     def where(self, interval: Interval, wanted: Callable[[Finding], bool]) -> list[Interval]:
         """Return the maximal intervals inside `interval` whose findings are wanted, ascending."""
@@ -176,8 +184,14 @@ class Ledger:
                 answers[finding] = rule(finding)
             return answers[finding]
 
+        where = [interval for interval in where if interval.start < interval.stop]
+        if not where:
+            return self
+        # Stretches outside are taken as they are; one more on each side, since they may join what changes.
+        touched = self._touched(where[0].start, where[-1].stop)
+        touched = slice(max(touched.start - 1, 0), touched.stop + 1)
         joined = _Joined()
-        rest = _Rest(self.stretches)
+        rest = _Rest(self.stretches[touched])
         for interval in where:
             rest.pass_to(interval.start, joined)
             at = interval.start
@@ -194,11 +208,15 @@ class Ledger:
                 rest.drop_to(stop)
                 at = stop
         rest.pass_all(joined)
-        return self._of(joined)
+        return self._of((*self.stretches[: touched.start], *joined.stretches, *self.stretches[touched.stop :]))
 
 
 def _start(stretch: Stretch) -> int:
     return stretch.start
+
+
+def _stop(stretch: Stretch) -> int:
+    return stretch.stop
 
 
 class _Joined:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.planning.evidence import Finding, Ledger, Reason, State
-from reconciler_engine.planning.runs import common, runs_in, spans_of
+from reconciler_engine.planning.runs import common, spans_in
 
 WITNESSES = 3
 """Dense products that must have nothing in a slot."""
@@ -41,7 +40,7 @@ def find_halts(absences: Mapping[str, Sequence[Interval]], window: Interval, ste
     for empty in nothing[WITNESSES:]:
         if _is_dense(empty, halted, slots):
             halted &= empty
-    return spans_of(runs_in(sorted(halted), step), step)
+    return spans_in(sorted(halted), step)
 
 
 def _slots_in(spans: Sequence[Interval], window: Interval, step: int) -> set[int]:
@@ -61,4 +60,4 @@ def apply_halts(ledger: Ledger, halts: Sequence[Interval]) -> Ledger:
 def _halted(known: Finding | None) -> Finding | None:
     if known is None or known.state is not State.EMPTY or known.reason is Reason.BY_HAND:
         return known
-    return replace(known, state=State.HALTED, reason=Reason.MARKET_HALTED)
+    return known._replace(state=State.HALTED, reason=Reason.MARKET_HALTED)

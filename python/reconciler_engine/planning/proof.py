@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.planning.evidence import SIGHTINGS_LIMIT, Finding, Ledger, Reason, Rule, State
-from reconciler_engine.planning.runs import common, runs_in, spans_of, without
+from reconciler_engine.planning.runs import common, spans_in, without
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 
 RIPE_MS = 600_000
@@ -80,15 +80,11 @@ def judge(
     # The grid starts at the epoch: what opens before this instant had closed.
     closed = Interval(0, max((answer.at - grace_ms) // step * step, 0))
     ripe = Interval(0, max((answer.at - RIPE_MS) // step * step, 0))
-    candles = spans_of(runs_in(answer.rows, step), step)
+    candles = spans_in(answer.rows, step)
     there = common([answer.asked], candles)
-    late = sum(
-        (stretch.stop - stretch.start) // step
-        for span in there
-        for stretch in ledger.within(span)
-        if stretch.finding.state in _ABSENT
-    )
-    known = ledger.revise(there, _forget)
+    doubted = common(there, ledger.where(answer.asked, lambda finding: finding.state in _ABSENT))
+    late = sum(span.stop - span.start for span in doubted) // step
+    known = ledger.revise(there, _forget) if ledger.within(answer.asked) else ledger
     if not answer.covering:
         return Verdict(known, (), late)
     absent = common(without(common(slots, [answer.asked]), candles), [closed])
@@ -127,7 +123,7 @@ def _sight(known: Finding | None, at: int, *, between: bool) -> Finding:
     if at < known.first:
         # The clock went back: nobody knows how far apart the two were.
         return _missing(at, sightings=1)
-    return replace(known, last=at, sightings=sightings)
+    return known._replace(last=at, sightings=sightings)
 
 
 def _checked(known: Finding, at: int, sightings: int) -> Finding:
@@ -138,7 +134,7 @@ def _checked(known: Finding, at: int, sightings: int) -> Finding:
     if at >= due:
         later = known.first + RECHECK_MS[-1]
         due = later if at < later else None
-    return replace(known, last=max(known.last, at), sightings=sightings, next_check=due)
+    return known._replace(last=max(known.last, at), sightings=sightings, next_check=due)
 
 
 def _missing(at: int, *, sightings: int) -> Finding:

@@ -20,27 +20,34 @@ def gaps_in(spans: Iterable[Interval], step: int) -> tuple[Gap, ...]:
     )
 
 
-def runs_in(open_times: Iterable[int], step: int) -> tuple[Gap, ...]:
-    """Return the maximal runs of ascending open times on one grid."""
-    gaps: list[Gap] = []
+def spans_in(open_times: Iterable[int], step: int) -> list[Interval]:
+    """Return the maximal runs of ascending, distinct open times on one grid, as half-open intervals."""
+    spans: list[Interval] = []
+    start = stop = None
     for open_time in open_times:
-        if gaps and open_time == gaps[-1].end + step:
-            gaps[-1] = Gap(gaps[-1].start, open_time, gaps[-1].count + 1)
-        else:
-            gaps.append(Gap(open_time, open_time, 1))
-    return tuple(gaps)
+        if open_time != stop:
+            if start is not None and stop is not None:
+                spans.append(Interval(start, stop))
+            start = open_time
+        stop = open_time + step
+    if start is not None and stop is not None:
+        spans.append(Interval(start, stop))
+    return spans
 
 
 def common(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Interval]:
     """Return what lies in both; each is ascending and disjoint, and so is the answer."""
+    if len(others) == 1 and ones and others[0].start <= ones[0].start and ones[-1].stop <= others[0].stop:
+        return list(ones)
     found: list[Interval] = []
     one = other = 0
     while one < len(ones) and other < len(others):
-        start = max(ones[one].start, others[other].start)
-        stop = min(ones[one].stop, others[other].stop)
+        left, right = ones[one], others[other]
+        start = max(right.start, left.start)
+        stop = min(right.stop, left.stop)
         if start < stop:
             found.append(Interval(start, stop))
-        if ones[one].stop <= others[other].stop:
+        if left.stop <= right.stop:
             one += 1
         else:
             other += 1

@@ -14,7 +14,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.evidence import Ledger
 from reconciler_engine.planning.proof import Answer, Verdict, judge
-from reconciler_engine.planning.runs import runs_in, spans_of, without
+from reconciler_engine.planning.runs import spans_in, without
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.store.candles import (
     MERGE_CANDLES,
@@ -145,7 +145,7 @@ class EvidenceStore:
             if said == b"changed":
                 bodies.update(zip(_changes(bodies, verdict.ledger, step), (body or b"" for body in reply), strict=True))
             else:
-                slots = without(slots, spans_of(runs_in(sorted({int(float(at)) for at in reply}), step), step))
+                slots = without(slots, spans_in(sorted({int(float(at)) for at in reply}), step))
         _logger.warning("evidence not written: it kept changing", extra={"series": str(series)})
         alone = Verdict(_ledger(series, bodies), (), 0)
         _, reply = await self._write(series, bodies, alone.ledger, alone, retention, merged)

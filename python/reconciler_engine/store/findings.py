@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from itertools import chain
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.planning.evidence import Finding, Reason, State, Stretch
@@ -52,17 +51,16 @@ def encode_day(stretches: Iterable[Stretch], day: int, step: int) -> bytes:
     """Write the stretches of one day, ascending and inside it; nothing is the empty string."""
     start_of_day = day * DAY_MS
     codes: dict[Finding, int] = {}
-    flat = [
-        ((start - start_of_day) // step, (stop - start) // step, codes.setdefault(finding, len(codes)))
-        for start, stop, finding in stretches
-    ]
+    flat: list[int] = []
+    for start, stop, finding in stretches:
+        flat += ((start - start_of_day) // step, (stop - start) // step, codes.setdefault(finding, len(codes)))
     if not flat:
         return b""
     return b"".join(
         (
             _HEAD.pack(_VERSION, len(codes)),
             *(_packed(finding) for finding in codes),
-            struct.pack(f"<{3 * len(flat)}H", *chain.from_iterable(flat)),
+            struct.pack(f"<{len(flat)}H", *flat),
         )
     )
 

@@ -33,24 +33,25 @@ end
 
 -- A feeder may have written a candle after we looked and before the answer came.
 local spans = tonumber(take())
-local last_merge = at + 2 * spans
-local symbol, timeframe = ARGV[last_merge], ARGV[last_merge + 1]
+local first_merged = at + 2 * spans
+local symbol, timeframe = ARGV[first_merged], ARGV[first_merged + 1]
 local present = {}
-for _ = 1, spans do
-    local found = redis.call('ZRANGEBYSCORE', candle_key, take(), take(), 'WITHSCORES')
-    for i = 1, #found, 2 do
-        local ok, candle = pcall(cjson.decode, found[i])
+local outer = spans > 0 and redis.call('ZCOUNT', candle_key, ARGV[at], ARGV[first_merged - 1]) or 0
+for i = at, outer > 0 and first_merged - 1 or 0, 2 do
+    local found = redis.call('ZRANGEBYSCORE', candle_key, ARGV[i], ARGV[i + 1], 'WITHSCORES')
+    for k = 1, #found, 2 do
+        local ok, candle = pcall(cjson.decode, found[k])
         -- What is no candle of this slot leaves it absent, as for every reader.
-        if ok and type(candle) == 'table' and candle.timestamp == tonumber(found[i + 1])
+        if ok and type(candle) == 'table' and candle.timestamp == tonumber(found[k + 1])
             and candle.symbol == symbol and candle.timeframe == timeframe then
-            present[#present + 1] = found[i + 1]
+            present[#present + 1] = found[k + 1]
         end
     end
 end
 if #present > 0 then return { 'present', present } end
 
 local merged = {}
-for i = at, #ARGV do merged[#merged + 1] = ARGV[i] end
+for i = first_merged, #ARGV do merged[#merged + 1] = ARGV[i] end
 local outcome = merge({ candle_key }, merged)
 
 for i = 1, #days do
