@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler_engine.market.gap import Gap
-from reconciler_engine.planning.pages import cover
+from reconciler_engine.planning.pages import cover, with_margins
 
 
 def runs(slots: list[int], step: int) -> list[Gap]:
@@ -46,3 +46,30 @@ def test_cover_is_exact_disjoint_and_minimal(slots, limit, step):
     assert all(len(page.interval.grid(step)) <= limit for page in pages)
     assert all(newer.interval.start >= older.interval.stop for newer, older in pairwise(pages))
     assert len(pages) == fewest(tuple(slots), limit)
+
+
+@given(
+    slots=st.sets(st.integers(0, 60), max_size=12).map(sorted),
+    limit=st.integers(1, 12),
+    margin=st.integers(0, 6),
+    closed=st.integers(0, 5),
+    step=st.sampled_from([1, 7, 60_000]),
+)
+def test_margins_cost_no_request_and_ask_for_nothing_twice(slots, limit, margin, closed, step):
+    pages = cover(runs([slot * step for slot in slots], step), step, limit)
+    end = ((slots[-1] if slots else 0) + 1 + closed) * step
+    wide = with_margins(pages, step, end, margin=margin, limit=limit)
+    assert [page.gaps for page in wide] == [page.gaps for page in pages]
+    assert all(len(page.interval.grid(step)) <= limit for page in wide)
+    assert all(newer.interval.start >= older.interval.stop for newer, older in pairwise(wide))
+    for page, narrow in zip(wide, pages, strict=True):
+        older = (narrow.interval.start - page.interval.start) // step
+        newer = (page.interval.stop - narrow.interval.stop) // step
+        assert 0 <= older <= margin
+        assert 0 <= newer <= margin
+        assert 0 <= page.interval.start <= page.interval.stop <= end
+        # what could be had is had: a side falls short for want of slots only
+        spare = limit - (narrow.interval.stop - narrow.interval.start) // step
+        if len(pages) == 1:
+            rooms = (min(margin, narrow.interval.start // step), min(margin, (end - narrow.interval.stop) // step))
+            assert older + newer == min(spare, sum(rooms))

@@ -16,7 +16,7 @@ from reconciler_engine.store.connection import pack
 from reconciler_engine.store.members import pairs_of
 from reconciler_engine.store.redis_py import reply_error
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.scripts import Script
+from reconciler_engine.store.scripts import Argument, Script
 from reconciler_engine.store.transport import TrioRedis
 
 PIPELINE_MEMBERS = 2_000
@@ -29,6 +29,8 @@ MERGE_CANDLES = 300
 """Candles merged by one script call: about 2 ms of the server's time."""
 
 _MERGE = Script.load("reconciler_engine.store", "lua/merge.lua")
+MERGE_TEXT = _MERGE.text
+"""The source of the merge, for a script that merges on its way."""
 
 
 class SlotsRead(NamedTuple):
@@ -152,26 +154,45 @@ class CandleStore:
         *,
         announce: bool,
     ) -> MergeOutcome:
-        codes, extra, foreign = await _MERGE.run(
+        reply = await _MERGE.run(
             self._client,
             keys=[self._scope.candle_key(series)],
-            args=[
-                series.symbol,
-                series.timeframe.value,
-                series.timeframe.step_ms,
-                retention.max_candles,
-                retention.ttl_s * 1_000,
-                int(retention.trim),
-                self._scope.repaired_channel(series) if announce else "",
-                len(candles),
-                *pairs_of(series, candles),
-                *duplicated,
-            ],
+            args=merge_arguments(self._scope, series, candles, retention, duplicated, announce=announce),
         )
-        slots: dict[str, list[int]] = {"I": [], "P": [], "D": [], "R": []}
-        for code, candle in zip(codes.decode(), candles, strict=True):
-            slots[code].append(candle.timestamp)
-        return MergeOutcome(tuple(slots["I"]), tuple(slots["P"]), tuple(slots["D"]), tuple(slots["R"]), extra, foreign)
+        return merge_outcome(candles, reply)
+
+
+def merge_arguments(
+    scope: Scope,
+    series: Series,
+    candles: Sequence[Candle],
+    retention: Retention,
+    duplicated: Sequence[int],
+    *,
+    announce: bool,
+) -> list[Argument]:
+    """Return the script's arguments for a merge of at most `MERGE_CANDLES` candles."""
+    return [
+        series.symbol,
+        series.timeframe.value,
+        series.timeframe.step_ms,
+        retention.max_candles,
+        retention.ttl_s * 1_000,
+        int(retention.trim),
+        scope.repaired_channel(series) if announce else "",
+        len(candles),
+        *pairs_of(series, candles),
+        *duplicated,
+    ]
+
+
+def merge_outcome(candles: Sequence[Candle], reply: tuple[bytes, int, int]) -> MergeOutcome:
+    """Return what the script said it did with these candles."""
+    codes, extra, foreign = reply
+    slots: dict[str, list[int]] = {"I": [], "P": [], "D": [], "R": []}
+    for code, candle in zip(codes.decode(), candles, strict=True):
+        slots[code].append(candle.timestamp)
+    return MergeOutcome(tuple(slots["I"]), tuple(slots["P"]), tuple(slots["D"]), tuple(slots["R"]), extra, foreign)
 
 
 class _Question:

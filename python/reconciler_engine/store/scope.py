@@ -37,6 +37,13 @@ class Scope:
         """
         return f"{{{self.candle_key(series)}}}:{what}:{self.source}"
 
+    def evidence_key(self, series: Series) -> str:
+        """Return the hash of a series' evidence; its tag is the candle key, so both live in one Cluster slot.
+
+        Like the candles it belongs to, it names no exchange: readers derive it from the candle key alone.
+        """
+        return f"{{{self.candle_key(series)}}}:evidence"
+
     def repaired_channel(self, series: Series) -> str:
         """Return the channel on which repaired ranges of a series are announced."""
         return f"channel:candle:repaired:{self.user_id}:{self.exchange_id}:{series.symbol}:{series.timeframe.value}"

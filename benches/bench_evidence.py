@@ -1,0 +1,172 @@
+"""The evidence ledger: what writing a proof adds to a merge, and what a year of minutes weighs.
+
+Update: 40 keys of 4,000 candles; for each a page of 300 minutes of which 120 hold candles, in a day whose other pages
+are in the ledger already.
+
+    bare      CandleStore.merge of the page's candles
+    proven    EvidenceStore.merge of the same: the day read, the answer judged, candles and findings in one script
+
+Goal: proven <= 2x bare. As a test (2 keys of 50 candles) the page's findings are there.
+
+Year: 365 days of minutes, 60 % of them empty at random, proved page by page ("pages"), or as five-minute scans find
+them, each with its own instants ("live"). Goal: <= 8 MB in Redis. As a test 2 days, and 2/365 of it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from random import Random
+
+import pytest
+import trio
+
+from reconciler_engine.market.candle import Candle
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.evidence import Ledger, Stretch
+from reconciler_engine.planning.proof import RIPE_MS, Answer, judge
+from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.evidence import EvidenceStore
+from reconciler_engine.store.findings import DAY_MS
+from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.transport import TrioRedis
+
+SCOPE = Scope.of(1, 1, "https://api.coinbase.com")
+STEP = Timeframe.M1.step_ms
+FIRST = 20_454 * DAY_MS
+PAGE = 300
+DAY_SLOTS = DAY_MS // STEP
+EMPTY_SHARE = 0.6
+RETENTION = Retention(max_candles=0, ttl_s=0)
+YEAR_BYTES = 8_000_000
+
+
+def at(slot: int) -> int:
+    return FIRST + slot * STEP
+
+
+def candle(slot: int) -> Candle:
+    low = 60_000 + slot % 97 * 1.01
+    return Candle(at(slot), low + 0.5, low + 2.25, low, low + 1, 0.12345678 + slot % 13)
+
+
+def replaced(new: Ledger, _: Ledger) -> Ledger:
+    return new
+
+
+def traded(random: Random, first: int, slots: int) -> list[int]:
+    return [slot for slot in range(first, first + slots) if random.random() >= EMPTY_SHARE]
+
+
+def answer(first: int, slots: int, rows: list[int], when: int) -> Answer:
+    return Answer(Interval(at(first), at(first + slots)), when, [at(row) for row in rows], covering=True)
+
+
+class Update:
+    """The keys of the update workload, and the two ways to merge a page into each."""
+
+    def __init__(self, client: TrioRedis, keys: int) -> None:
+        self._client = client
+        self._bare, self._proven = CandleStore(client, SCOPE), EvidenceStore(client, SCOPE)
+        self._series = [Series(f"P{number:03}-USD", Timeframe.M1) for number in range(keys)]
+        self._before: list[bytes] = []
+        rows = traded(Random(7), 2 * PAGE, PAGE)
+        self.candles = [candle(row) for row in rows]
+        self._page = answer(2 * PAGE, PAGE, rows, FIRST + 2 * DAY_MS)
+
+    async def fill(self, others: int) -> None:
+        """Put older candles beside the page, and the day's other pages into the ledger."""
+        random = Random(5)
+        for one in self._series:
+            await self._bare.merge(one, [candle(slot) for slot in range(-others, 0)], RETENTION, announce=False)
+            for first in (0, PAGE, 3 * PAGE):
+                part = answer(first, PAGE, traded(random, first, PAGE), FIRST + 2 * DAY_MS - first)
+                await self._proven.merge(one, [], RETENTION, part, [part.asked])
+            self._before.append(await self._client.execute_command("DUMP", SCOPE.evidence_key(one)))
+
+    async def prepare(self) -> None:
+        """Take the page out again."""
+        asked = self._page.asked
+        for one, ledger in zip(self._series, self._before, strict=True):
+            await self._client.pipe(
+                [
+                    ("ZREMRANGEBYSCORE", SCOPE.candle_key(one), asked.start, f"({asked.stop}"),
+                    ("RESTORE", SCOPE.evidence_key(one), 0, ledger, "REPLACE"),
+                ]
+            )
+
+    async def bare(self, share: slice) -> None:
+        for one in self._series[share]:
+            await self._bare.merge(one, self.candles, RETENTION)
+
+    async def proven(self, share: slice) -> None:
+        for one in self._series[share]:
+            await self._proven.merge(one, self.candles, RETENTION, self._page, [self._page.asked])
+
+    async def known(self) -> list[int]:
+        """How many slots of each page are known to be empty."""
+        reads = await self._proven.read([(one, self._page.asked) for one in self._series])
+        return [sum((start.stop - start.start) // STEP for start in read.ledger.stretches) for read in reads]
+
+
+async def at_once(way, tasks: int) -> None:
+    async with trio.open_nursery() as nursery:
+        for number in range(tasks):
+            nursery.start_soon(way, slice(number, None, tasks))
+
+
+@pytest.mark.parametrize("tasks", [1, 4])
+def test_update(redis_url, comparison, tasks):
+    keys, others = (40, 4_000) if comparison.is_timed else (2, 50)
+
+    async def main() -> None:
+        async with TrioRedis.from_url(redis_url) as client:
+            update = Update(client, keys)
+            await update.fill(others)
+            await update.prepare()
+            assert await update.known() == [0] * keys
+            await at_once(update.proven, tasks)
+            candles, empty = len(update.candles), PAGE - len(update.candles)
+            assert await update.known() == [empty] * keys
+            await comparison.run(
+                f"merge of {keys} pages of {candles} candles and {empty} empty slots, {tasks} tasks",
+                {
+                    "bare: CandleStore.merge": lambda: at_once(update.bare, tasks),
+                    "proven: EvidenceStore.merge": lambda: at_once(update.proven, tasks),
+                },
+                rounds=15,
+                prepare=update.prepare,
+            )
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("way", ["pages", "live"])
+def test_year(redis_url, comparison, way):
+    days = 365 if comparison.is_timed else 2
+    random = Random(11)
+    rows = traded(random, 0, DAY_SLOTS)
+    span = PAGE if way == "pages" else 5
+    ledger = Ledger()
+    for first in range(0, DAY_SLOTS, span):
+        slots = min(span, DAY_SLOTS - first)
+        inside = [row for row in rows if first <= row < first + slots]
+        for pause_ms in (RIPE_MS, 2 * RIPE_MS):
+            part = answer(first, slots, inside, at(first + slots) + pause_ms)
+            ledger = judge(ledger, part, [part.asked], STEP).ledger
+    assert sum((stretch.stop - stretch.start) // STEP for stretch in ledger.stretches) == DAY_SLOTS - len(rows)
+
+    async def main() -> None:
+        async with TrioRedis.from_url(redis_url) as client:
+            store = EvidenceStore(client, SCOPE)
+            series = Series("P000-USD", Timeframe.M1)
+            for day in range(days):
+                shift = day * DAY_MS
+                moved = Ledger(Stretch(start + shift, stop + shift, known) for start, stop, known in ledger.stretches)
+                await store.change(series, Interval(at(0) + shift, at(1) + shift), RETENTION, partial(replaced, moved))
+            used = await client.execute_command("MEMORY", "USAGE", SCOPE.evidence_key(series), "SAMPLES", 0)
+            comparison.tell(f"ledger of {days} days of minutes, 60 % empty, proved by {way}: {used / 1e6:.2f} MB")
+            assert used <= YEAR_BYTES * days / 365 + 1_000
+
+    trio.run(main)

@@ -1,0 +1,271 @@
+"""What is known about slots: findings, and the ledger of a series that holds them as intervals. Pure.
+
+A slot that holds a candle needs no finding: the candle is its proof. A slot without a finding is unknown.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
+from typing import NamedTuple, Self
+
+from reconciler_engine.market.interval import Interval
+
+SIGHTINGS_LIMIT = 65_535
+"""Sightings are counted up to here."""
+
+
+class State(StrEnum):
+    """What a slot is known to be."""
+
+    PRESENT = "present"
+    MISSING = "missing"
+    EMPTY = "empty"
+    HALTED = "halted"
+    UNLISTED = "unlisted"
+    SUSPECT = "suspect"
+    UNKNOWN = "unknown"
+
+
+CONFIRMED = frozenset({State.EMPTY, State.HALTED, State.UNLISTED})
+"""States in which no candle exists to be fetched."""
+
+
+class Reason(StrEnum):
+    """Why a slot is in its state."""
+
+    ABSENT_ONCE = "absent from an answer that proves nothing by itself"
+    BETWEEN_CANDLES = "absent between closed candles of one answer"
+    ABSENT_TWICE = "absent from two answers"
+    MARKET_HALTED = "absent from every dense product"
+    NOT_YET_LISTED = "before the product was listed"
+    DELISTED = "after the product was delisted"
+    VALUES_DIFFER = "the exchange has other values"
+    BY_HAND = "marked by hand"
+
+
+class Finding(NamedTuple):
+    """What is known about a slot that holds no candle, or a doubtful one.
+
+    Attributes:
+        state: Never `PRESENT` or `UNKNOWN`: those have no finding.
+        reason: Why.
+        first: The first proof of this state (ms UTC); of `MISSING`, the first answer without the slot.
+        last: The last one.
+        sightings: Answers that agreed, up to `SIGHTINGS_LIMIT`.
+        next_check: From when on the slot is worth a request (ms UTC); None for never again.
+    """
+
+    state: State
+    reason: Reason
+    first: int
+    last: int
+    sightings: int
+    next_check: int | None
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether no candle exists to be fetched, as far as anybody can know now."""
+        return self.state in CONFIRMED
+
+    def is_settled(self, now: int) -> bool:
+        """Whether a request for the slot would be wasted at `now`."""
+        return self.is_confirmed and (self.next_check is None or now < self.next_check)
+
+
+Rule = Callable[[Finding | None], Finding | None]
+"""A finding becomes another one; None is a slot nothing is known of. Equal findings get equal answers."""
+
+
+class Stretch(NamedTuple):
+    """Open times `start <= t < stop` with one finding."""
+
+    start: int
+    stop: int
+    finding: Finding
+
+
+class Ledger:
+    """The findings of one series: disjoint stretches, ascending, no two that touch with the same finding.
+
+    Immutable. Borders are instants on the series' grid; the ledger itself knows no step.
+    """
+
+    __slots__ = ("stretches",)
+
+    def __init__(self, stretches: Iterable[Stretch] = ()) -> None:
+        """Make a ledger.
+
+        Raises:
+            ValueError: The stretches are empty, overlap or do not ascend.
+        """
+        joined: list[Stretch] = []
+        at: int | None = None
+        for stretch in stretches:
+            start, stop, finding = stretch
+            if start >= stop or (at is not None and start < at):
+                raise ValueError(f"stretch {start}..{stop} is empty or begins before the end of the one before, {at}")
+            if start == at and joined[-1].finding == finding:
+                joined[-1] = Stretch(joined[-1].start, stop, finding)
+            else:
+                joined.append(stretch)
+            at = stop
+        self.stretches: tuple[Stretch, ...] = tuple(joined)
+
+    @classmethod
+    def _of(cls, stretches: Iterable[Stretch]) -> Self:
+        """Make a ledger of stretches that are known to be in order and joined."""
+        ledger = cls()
+        ledger.stretches = tuple(stretches)
+        return ledger
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ledger) and self.stretches == other.stretches
+
+    def __hash__(self) -> int:
+        return hash(self.stretches)
+
+    def __repr__(self) -> str:
+        return f"Ledger({list(self.stretches)!r})"
+
+    def at(self, open_time: int) -> Finding | None:
+        """Return what is known of a slot; None if nothing is."""
+        index = bisect_right(self.stretches, open_time, key=_start) - 1
+        if index < 0 or self.stretches[index].stop <= open_time:
+            return None
+        return self.stretches[index].finding
+
+    def within(self, interval: Interval) -> Sequence[Stretch]:
+        """Return what is known inside an interval, cut at its ends, ascending."""
+        touched = list(self.stretches[self._touched(interval.start, interval.stop)])
+        if touched and touched[-1].stop > interval.stop:
+            touched[-1] = Stretch(touched[-1].start, interval.stop, touched[-1].finding)
+        if touched and touched[0].start < interval.start:
+            touched[0] = Stretch(interval.start, touched[0].stop, touched[0].finding)
+        return touched
+
+    def _touched(self, start: int, stop: int) -> slice:
+        """Return which stretches have a slot in `start <= t < stop`."""
+        first = bisect_right(self.stretches, start, key=_stop)
+        return slice(first, max(first, bisect_left(self.stretches, stop, key=_start)))
+
+    def where(self, interval: Interval, wanted: Callable[[Finding], bool]) -> list[Interval]:
+        """Return the maximal intervals inside `interval` whose findings are wanted, ascending."""
+        found: list[Interval] = []
+        for start, stop, finding in self.within(interval):
+            if not wanted(finding):
+                continue
+            if found and found[-1].stop == start:
+                found[-1] = Interval(found[-1].start, stop)
+            else:
+                found.append(Interval(start, stop))
+        return found
+
+    def confirmed(self, interval: Interval) -> list[Interval]:
+        """Return where no candle exists to be fetched."""
+        return self.where(interval, lambda finding: finding.is_confirmed)
+
+    def settled(self, interval: Interval, now: int) -> list[Interval]:
+        """Return where a request would be wasted at `now`."""
+        return self.where(interval, lambda finding: finding.is_settled(now))
+
+    def revise(self, where: Sequence[Interval], rule: Rule) -> Ledger:
+        """Return the ledger after `rule` was applied to every slot in `where`, and to no other.
+
+        Args:
+            where: Ascending and disjoint; empty intervals change nothing.
+            rule: Called once for each different finding met.
+        """
+        answers: dict[Finding | None, Finding | None] = {}
+
+        def answer(finding: Finding | None) -> Finding | None:
+            if finding not in answers:
+                answers[finding] = rule(finding)
+            return answers[finding]
+
+        where = [interval for interval in where if interval.start < interval.stop]
+        if not where:
+            return self
+        # Stretches outside are taken as they are; one more on each side, since they may join what changes.
+        touched = self._touched(where[0].start, where[-1].stop)
+        touched = slice(max(touched.start - 1, 0), touched.stop + 1)
+        joined = _Joined()
+        rest = _Rest(self.stretches[touched])
+        for interval in where:
+            rest.pass_to(interval.start, joined)
+            at = interval.start
+            while at < interval.stop:
+                stretch = rest.first
+                if stretch is None or stretch.start >= interval.stop:
+                    joined.add(at, interval.stop, answer(None))
+                    break
+                if at < stretch.start:
+                    joined.add(at, stretch.start, answer(None))
+                    at = stretch.start
+                stop = min(stretch.stop, interval.stop)
+                joined.add(at, stop, answer(stretch.finding))
+                rest.drop_to(stop)
+                at = stop
+        rest.pass_all(joined)
+        return self._of((*self.stretches[: touched.start], *joined.stretches, *self.stretches[touched.stop :]))
+
+
+def _start(stretch: Stretch) -> int:
+    return stretch.start
+
+
+def _stop(stretch: Stretch) -> int:
+    return stretch.stop
+
+
+class _Joined:
+    """Stretches in the making: what touches with the same finding becomes one."""
+
+    __slots__ = ("stretches",)
+
+    def __init__(self) -> None:
+        self.stretches: list[Stretch] = []
+
+    def add(self, start: int, stop: int, finding: Finding | None) -> None:
+        if finding is None:
+            return
+        if self.stretches:
+            last = self.stretches[-1]
+            if last.stop == start and (last.finding is finding or last.finding == finding):
+                self.stretches[-1] = Stretch(last.start, stop, finding)
+                return
+        self.stretches.append(Stretch(start, stop, finding))
+
+
+class _Rest:
+    """The stretches a revision has not come to; the first one may have lost its head."""
+
+    __slots__ = ("_index", "_stretches", "first")
+
+    def __init__(self, stretches: Sequence[Stretch]) -> None:
+        self._stretches = stretches
+        self._index = 0
+        self.first = stretches[0] if stretches else None
+
+    def pass_to(self, stop: int, joined: _Joined) -> None:
+        """Hand over what lies before `stop`."""
+        while self.first is not None and self.first.start < stop:
+            end = min(self.first.stop, stop)
+            joined.add(self.first.start, end, self.first.finding)
+            self.drop_to(end)
+
+    def pass_all(self, joined: _Joined) -> None:
+        """Hand over everything."""
+        while self.first is not None:
+            joined.add(*self.first)
+            self.drop_to(self.first.stop)
+
+    def drop_to(self, stop: int) -> None:
+        """Forget the first stretch up to `stop`, which does not lie beyond its end."""
+        first = self.first
+        if first is not None and stop < first.stop:
+            self.first = Stretch(stop, first.stop, first.finding)
+            return
+        self._index += 1
+        self.first = self._stretches[self._index] if self._index < len(self._stretches) else None

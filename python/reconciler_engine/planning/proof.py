@@ -1,0 +1,218 @@
+"""The rules of evidence: what an answer of the exchange proves about each slot, and when to look again. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.planning.evidence import SIGHTINGS_LIMIT, Finding, Ledger, Reason, Rule, State
+from reconciler_engine.planning.runs import common, spans_in, without
+from reconciler_engine.planning.window import DEFAULT_GRACE_MS
+
+RIPE_MS = 600_000
+"""A slot that closed so long ago is empty where one answer has closed candles on both sides of it."""
+
+APART_MS = 240_000
+"""Two answers so far apart prove what one alone does not: a slot that closed lately, or at an answer's edge."""
+
+RECHECK_MS = (3_600_000, 21_600_000)
+"""After its proof an empty slot is asked for once more after an hour and after six; then it is settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A well-formed answer about the slots of an interval.
+
+    There is none for an error, a timeout, a refusal, a truncated body or wrong dates: they prove nothing.
+
+    Attributes:
+        asked: The slots asked for, half-open.
+        at: When it was asked for (ms UTC), never later than the exchange looked.
+        rows: Open times of its rows, ascending; a row beyond the ends of `asked` counts as a candle beside them.
+        covering: Whether it speaks about every slot asked for; else only its rows say anything.
+    """
+
+    asked: Interval
+    at: int
+    rows: Sequence[int]
+    covering: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a ledger.
+
+    Attributes:
+        ledger: What is known now.
+        absent: The slots that count as having no candle by this answer, ascending and disjoint.
+        late: Slots with a candle that an earlier answer had not.
+    """
+
+    ledger: Ledger
+    absent: tuple[Interval, ...]
+    late: int
+
+
+def judge(
+    ledger: Ledger, answer: Answer, slots: Sequence[Interval], step: int, *, grace_ms: int = DEFAULT_GRACE_MS
+) -> Verdict:
+    """Return what is known after an answer.
+
+    Slot by slot; a row speaks about any slot asked for, its absence only about the slots given:
+
+    - a row: the slot has a candle, and nothing else is known of it any more, whatever was proved before;
+    - forming when asked, or closed less than `grace_ms` before: nothing;
+    - no row, and the answer does not cover: nothing;
+    - no row between closed candles of the answer, closed for `RIPE_MS`: empty;
+    - no row otherwise (an empty answer, one that stops short of the slot, a young slot): missing, and empty once two
+      such answers lie `APART_MS` apart.
+
+    Args:
+        ledger: What was known.
+        answer: What came.
+        slots: The slots to judge: on the grid, ascending, disjoint; those that held no candle when it was asked.
+        step: The grid's step (ms).
+        grace_ms: How long after its close a bar may still be on its way.
+    """
+    # The grid starts at the epoch: what opens before this instant had closed.
+    closed = Interval(0, max((answer.at - grace_ms) // step * step, 0))
+    ripe = Interval(0, max((answer.at - RIPE_MS) // step * step, 0))
+    candles = spans_in(answer.rows, step)
+    there = common([answer.asked], candles)
+    doubted = common(there, ledger.where(answer.asked, lambda finding: finding.state in _ABSENT))
+    late = sum(span.stop - span.start for span in doubted) // step
+    known = ledger.revise(there, _forget) if ledger.within(answer.asked) else ledger
+    if not answer.covering:
+        return Verdict(known, (), late)
+    absent = common(without(common(slots, [answer.asked]), candles), [closed])
+    shut = answer.rows[: bisect_left(answer.rows, closed.stop)]
+    flanked = common(absent, [_between(shut, ripe)])
+    known = known.revise(flanked, partial(_sight, at=answer.at, between=True))
+    known = known.revise(without(absent, flanked), partial(_sight, at=answer.at, between=False))
+    return Verdict(known, tuple(absent), late)
+
+
+_ABSENT = frozenset({State.MISSING, State.EMPTY, State.HALTED})
+
+
+def _forget(_: Finding | None) -> None:
+    return None
+
+
+def _between(candles: Sequence[int], ripe: Interval) -> Interval:
+    """Return the ripe slots that have one of these candles on each side, or are one of them."""
+    if not candles:
+        return Interval(0, 0)
+    return Interval(candles[0], max(candles[0], min(candles[-1], ripe.stop)))
+
+
+def _sight(known: Finding | None, at: int, *, between: bool) -> Finding:
+    """Return what is known of a slot after one more answer without it."""
+    if known is None or known.state is State.SUSPECT:
+        known = _missing(at, sightings=0)
+    sightings = min(known.sightings + 1, SIGHTINGS_LIMIT)
+    if known.state is not State.MISSING:
+        return _checked(known, at, sightings)
+    if between:
+        return _empty(at, sightings, Reason.BETWEEN_CANDLES)
+    if at - known.first >= APART_MS:
+        return _empty(at, sightings, Reason.ABSENT_TWICE)
+    if at < known.first:
+        # The clock went back: nobody knows how far apart the two were.
+        return _missing(at, sightings=1)
+    return known._replace(last=at, sightings=sightings)
+
+
+def _checked(known: Finding, at: int, sightings: int) -> Finding:
+    """Return a confirmed finding after an answer that agrees with it."""
+    due = known.next_check
+    if due is None:
+        return known
+    if at >= due:
+        later = known.first + RECHECK_MS[-1]
+        due = later if at < later else None
+    return known._replace(last=max(known.last, at), sightings=sightings, next_check=due)
+
+
+def _missing(at: int, *, sightings: int) -> Finding:
+    return Finding(State.MISSING, Reason.ABSENT_ONCE, at, at, sightings, at + APART_MS)
+
+
+def _empty(at: int, sightings: int, reason: Reason) -> Finding:
+    return Finding(State.EMPTY, reason, at, at, sightings, at + RECHECK_MS[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """When a product can have candles.
+
+    Attributes:
+        listed_at: Since when it is listed (ms UTC); None if unknown.
+        delisted_at: Since when it is known to be delisted; None while it trades.
+    """
+
+    listed_at: int | None = None
+    delisted_at: int | None = None
+
+
+def apply_listing(ledger: Ledger, listing: Listing, window: Interval, step: int, at: int) -> Ledger:
+    """Return the ledger with the slots of a window that lie outside a listing as `unlisted`, and only those.
+
+    The bar in which a product was listed may hold trades, and so may the one in which it was delisted.
+
+    Args:
+        ledger: What was known.
+        listing: What the exchange says about the product.
+        window: The slots to look at, on the grid.
+        step: The grid's step (ms).
+        at: When the exchange said so (ms UTC).
+    """
+    first = window.start if listing.listed_at is None else listing.listed_at // step * step
+    last = window.stop if listing.delisted_at is None else -(-listing.delisted_at // step) * step
+    before = common([window], [Interval(0, max(first, 0))])
+    after = without(common([window], [Interval(max(last, 0), max(window.stop, last))]), before)
+    listed = without([window], [*before, *after])
+    for spans, rule in (
+        (before, _outside(Reason.NOT_YET_LISTED, at)),
+        (after, _outside(Reason.DELISTED, at)),
+        (listed, _inside),
+    ):
+        ledger = ledger.revise(spans, rule)
+    return ledger
+
+
+def _outside(reason: Reason, at: int) -> Rule:
+    def rule(known: Finding | None) -> Finding | None:
+        if known is not None and known.reason in (reason, Reason.BY_HAND):
+            return known
+        return Finding(State.UNLISTED, reason, at, at, 1, None)
+
+    return rule
+
+
+def _inside(known: Finding | None) -> Finding | None:
+    wrong = known is not None and known.reason in (Reason.NOT_YET_LISTED, Reason.DELISTED)
+    return None if wrong else known
+
+
+def mark(ledger: Ledger, spans: Sequence[Interval], state: State, at: int) -> Ledger:
+    """Return the ledger with these slots in a state by hand, for good; `UNKNOWN` forgets what is known of them.
+
+    Args:
+        ledger: What was known.
+        spans: Ascending and disjoint, on the grid.
+        state: `EMPTY`, `HALTED`, `UNLISTED` or `UNKNOWN`.
+        at: When (ms UTC).
+
+    Raises:
+        ValueError: The state is one that only candles or answers can give.
+    """
+    if state is State.UNKNOWN:
+        return ledger.revise(spans, _forget)
+    if state not in (State.EMPTY, State.HALTED, State.UNLISTED):
+        raise ValueError(f"state {state.value!r} cannot be set by hand; allowed: empty, halted, unlisted, unknown")
+    finding = Finding(state, Reason.BY_HAND, at, at, 1, None)
+    return ledger.revise(spans, lambda _: finding)

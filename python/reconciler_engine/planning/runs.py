@@ -1,0 +1,73 @@
+"""Arithmetic of runs of slots: what is in both, what is in one only. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from reconciler_engine.market.gap import Gap
+from reconciler_engine.market.interval import Interval
+
+
+def spans_of(gaps: Iterable[Gap], step: int) -> list[Interval]:
+    """Write gaps on a grid of `step` ms as half-open intervals."""
+    return [Interval(gap.start, gap.end + step) for gap in gaps]
+
+
+def gaps_in(spans: Iterable[Interval], step: int) -> tuple[Gap, ...]:
+    """Write intervals whose ends lie on a grid of `step` ms as gaps; empty ones are left out."""
+    return tuple(
+        Gap(span.start, span.stop - step, (span.stop - span.start) // step) for span in spans if span.start < span.stop
+    )
+
+
+def spans_in(open_times: Iterable[int], step: int) -> list[Interval]:
+    """Return the maximal runs of ascending, distinct open times on one grid, as half-open intervals."""
+    spans: list[Interval] = []
+    start = stop = None
+    for open_time in open_times:
+        if open_time != stop:
+            if start is not None and stop is not None:
+                spans.append(Interval(start, stop))
+            start = open_time
+        stop = open_time + step
+    if start is not None and stop is not None:
+        spans.append(Interval(start, stop))
+    return spans
+
+
+def common(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Interval]:
+    """Return what lies in both; each is ascending and disjoint, and so is the answer."""
+    if len(others) == 1 and ones and others[0].start <= ones[0].start and ones[-1].stop <= others[0].stop:
+        return list(ones)
+    found: list[Interval] = []
+    one = other = 0
+    while one < len(ones) and other < len(others):
+        left, right = ones[one], others[other]
+        start = max(right.start, left.start)
+        stop = min(right.stop, left.stop)
+        if start < stop:
+            found.append(Interval(start, stop))
+        if left.stop <= right.stop:
+            one += 1
+        else:
+            other += 1
+    return found
+
+
+def without(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Interval]:
+    """Return what lies in `ones` and not in `others`; each is ascending and disjoint, and so is the answer."""
+    found: list[Interval] = []
+    other = 0
+    for span in ones:
+        start = span.start
+        while other < len(others) and others[other].stop <= start:
+            other += 1
+        index = other
+        while index < len(others) and others[index].start < span.stop:
+            if start < others[index].start:
+                found.append(Interval(start, others[index].start))
+            start = max(start, others[index].stop)
+            index += 1
+        if start < span.stop:
+            found.append(Interval(start, span.stop))
+    return found

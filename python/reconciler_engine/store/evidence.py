@@ -1,0 +1,247 @@
+"""The evidence ledger beside the candles: read with them, and written in one step with the merge that proved it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler_engine.errors import StoreError
+from reconciler_engine.market.candle import Candle
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.evidence import Ledger
+from reconciler_engine.planning.proof import Answer, Verdict, judge
+from reconciler_engine.planning.runs import spans_in, without
+from reconciler_engine.planning.window import DEFAULT_GRACE_MS
+from reconciler_engine.store.candles import (
+    MERGE_CANDLES,
+    MERGE_TEXT,
+    MergeOutcome,
+    Retention,
+    merge_arguments,
+    merge_outcome,
+)
+from reconciler_engine.store.connection import Command
+from reconciler_engine.store.findings import DAY_MS, days_of, decode_day, encode_day, span_of
+from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scripts import Argument, Script
+from reconciler_engine.store.transport import TrioRedis
+
+LIFE_MS = 30 * DAY_MS
+"""Evidence that nobody added to for so long is dropped, and its slots are asked for anew."""
+
+DAYS_KEPT = 4_000
+"""Days of one series: all that Coinbase has (since 2015). Past it the oldest are dropped."""
+
+CHANGES_LIMIT = 16
+"""Times a merge is tried while others write the same days; then the candles go in without what they prove."""
+
+_DAYS_A_COMMAND = 32
+_logger = logging.getLogger(__name__)
+_AFTER_MERGE = Script.load("reconciler_engine.store", "lua/evidence.lua").text
+_EVIDENCE = Script(f"local function merge(KEYS, ARGV)\n{MERGE_TEXT}\nend\n{_AFTER_MERGE}", "evidence.lua")
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRead:
+    """What is known of one series in an interval; `error` says why nothing could be read."""
+
+    ledger: Ledger
+    error: StoreError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenMerge:
+    """What a merge did, and what is known after it.
+
+    Attributes:
+        outcome: What became of the candles.
+        verdict: What the answer proved; its ledger holds the days that the answer touches.
+    """
+
+    outcome: MergeOutcome
+    verdict: Verdict
+
+
+class EvidenceStore:
+    """Ledgers of one scope, each in a hash beside its series' candles. The client is the caller's to close."""
+
+    def __init__(self, client: TrioRedis, scope: Scope) -> None:
+        self._client = client
+        self._scope = scope
+
+    async def read(self, wanted: Sequence[tuple[Series, Interval]]) -> list[LedgerRead]:
+        """Return what is known of each series in its interval, in the order asked.
+
+        Days that cannot be understood count as unknown and are logged; they are written anew with the next proof.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached or did not answer in time.
+        """
+        commands: list[Command] = []
+        asked: list[tuple[int, range]] = []
+        for index, (series, interval) in enumerate(wanted):
+            days = days_of(interval)
+            for start in range(0, len(days), _DAYS_A_COMMAND):
+                part = days[start : start + _DAYS_A_COMMAND]
+                asked.append((index, part))
+                commands.append(("HMGET", self._scope.evidence_key(series), *part))
+        bodies: list[dict[int, bytes]] = [{} for _ in wanted]
+        errors: dict[int, StoreError] = {}
+        for (index, days), reply in zip(asked, await self._client.pipe(commands), strict=True):
+            if isinstance(reply, StoreError):
+                errors[index] = reply
+            else:
+                bodies[index].update(_bodies(days, reply))
+        return [
+            LedgerRead(Ledger(_ledger(series, bodies[index]).within(interval)), errors.get(index))
+            for index, (series, interval) in enumerate(wanted)
+        ]
+
+    async def merge(
+        self,
+        series: Series,
+        candles: Sequence[Candle],
+        retention: Retention,
+        answer: Answer,
+        slots: Sequence[Interval],
+        *,
+        grace_ms: int = DEFAULT_GRACE_MS,
+        announce: bool = True,
+    ) -> ProvenMerge:
+        """Insert candles as `CandleStore.merge` does, and note what their answer proved: both or neither.
+
+        A slot that holds a candle by now is not judged: a candle wins over any answer. What others write meanwhile is
+        judged again, up to `CHANGES_LIMIT` times; after that the candles go in alone and the slots stay as they were.
+
+        Args:
+            series: Whose candles they are.
+            candles: Ascending by open time, one a slot, at most `MERGE_CANDLES`.
+            retention: What the cache keeps.
+            answer: Where they come from.
+            slots: The slots that held no candle when the exchange was asked; only those are judged.
+            grace_ms: How long after its close a bar may still be on its way.
+            announce: Whether each inserted range is published on the series' repaired channel.
+
+        Raises:
+            ValueError: There are more candles than one call of the script takes.
+            StoreError: A key is of another type, or the server refuses to write.
+            StoreUnavailable: Redis did not answer; whether the merge took effect is unknown.
+        """
+        if len(candles) > MERGE_CANDLES:
+            raise ValueError(f"{len(candles)} candles in one answer; allowed: at most {MERGE_CANDLES}")
+        step = series.timeframe.step_ms
+        merged = merge_arguments(self._scope, series, candles, retention, (), announce=announce)
+        bodies = await self._read_days(series, days_of(answer.asked))
+        for _ in range(CHANGES_LIMIT):
+            ledger = _ledger(series, bodies)
+            verdict = judge(ledger, answer, slots, step, grace_ms=grace_ms)
+            said, reply = await self._write(series, bodies, verdict.ledger, verdict, retention, merged)
+            if said == b"done":
+                return ProvenMerge(merge_outcome(candles, reply), verdict)
+            if said == b"changed":
+                bodies.update(zip(_changes(bodies, verdict.ledger, step), (body or b"" for body in reply), strict=True))
+            else:
+                slots = without(slots, spans_in(sorted({int(float(at)) for at in reply}), step))
+        _logger.warning("evidence not written: it kept changing", extra={"series": str(series)})
+        alone = Verdict(_ledger(series, bodies), (), 0)
+        _, reply = await self._write(series, bodies, alone.ledger, alone, retention, merged)
+        return ProvenMerge(merge_outcome(candles, reply), alone)
+
+    async def change(
+        self, series: Series, interval: Interval, retention: Retention, change: Callable[[Ledger], Ledger]
+    ) -> Ledger | None:
+        """Apply a pure change to what is known inside the days of an interval; return it, or None if it kept changing.
+
+        Raises:
+            StoreError: The key is no hash, or the server refuses to write.
+            StoreUnavailable: Redis did not answer; whether it was changed is unknown.
+        """
+        step = series.timeframe.step_ms
+        bodies = await self._read_days(series, days_of(interval))
+        for _ in range(CHANGES_LIMIT):
+            ledger = change(_ledger(series, bodies))
+            nothing = Verdict(ledger, (), 0)
+            merged = merge_arguments(self._scope, series, (), retention, (), announce=False)
+            said, reply = await self._write(series, bodies, ledger, nothing, retention, merged)
+            if said == b"done":
+                return ledger
+            bodies.update(zip(_changes(bodies, ledger, step), (body or b"" for body in reply), strict=True))
+        return None
+
+    async def late(self, series: Series) -> int:
+        """Return how many candles came after an answer without them, since the ledger began."""
+        return int(await self._client.execute_command("HGET", self._scope.evidence_key(series), "late") or 0)
+
+    async def _read_days(self, series: Series, days: Sequence[int]) -> dict[int, bytes]:
+        key = self._scope.evidence_key(series)
+        parts = [days[start : start + _DAYS_A_COMMAND] for start in range(0, len(days), _DAYS_A_COMMAND)]
+        bodies: dict[int, bytes] = {}
+        for part in parts:
+            bodies.update(_bodies(part, await self._client.execute_command("HMGET", key, *part)))
+        return bodies
+
+    async def _write(
+        self,
+        series: Series,
+        read: Mapping[int, bytes],
+        ledger: Ledger,
+        verdict: Verdict,
+        retention: Retention,
+        merged: Sequence[Argument],
+    ) -> tuple[bytes, Any]:
+        step = series.timeframe.step_ms
+        changes = _changes(read, ledger, step)
+        days: list[Argument] = []
+        for day, body in changes.items():
+            days += (day, hashlib.sha1(read[day], usedforsecurity=False).hexdigest() if read[day] else "", body)
+        spans: list[Argument] = []
+        for span in verdict.absent:
+            spans += (span.start, span.stop - step)
+        said, reply = await _EVIDENCE.run(
+            self._client,
+            keys=[self._scope.candle_key(series), self._scope.evidence_key(series)],
+            args=[
+                max(LIFE_MS, retention.ttl_s * 1_000),
+                days_kept(retention, step),
+                verdict.late,
+                len(changes),
+                *days,
+                len(verdict.absent),
+                *spans,
+                *merged,
+            ],
+        )
+        return said, reply
+
+
+def days_kept(retention: Retention, step: int) -> int:
+    """Return how many days of a series' evidence are kept: those of its candles, and `DAYS_KEPT` at most."""
+    if not retention.max_candles:
+        return DAYS_KEPT
+    # The first and the last day are whole days whatever part of them the candles take.
+    return min(-(-retention.max_candles * step // DAY_MS) + 1, DAYS_KEPT)
+
+
+def _bodies(days: Sequence[int], reply: Sequence[bytes | None]) -> dict[int, bytes]:
+    return {day: body or b"" for day, body in zip(days, reply, strict=True)}
+
+
+def _ledger(series: Series, bodies: Mapping[int, bytes]) -> Ledger:
+    step = series.timeframe.step_ms
+    stretches = []
+    for day in sorted(bodies):
+        try:
+            stretches += decode_day(bodies[day], day, step)
+        except ValueError as error:
+            _logger.warning("evidence unreadable", extra={"series": str(series), "day": day, "error": str(error)})
+    return Ledger(stretches)
+
+
+def _changes(read: Mapping[int, bytes], ledger: Ledger, step: int) -> dict[int, bytes]:
+    """Return the days whose findings are not those that were read."""
+    now = {day: encode_day(ledger.within(span_of(day)), day, step) for day in read}
+    return {day: body for day, body in now.items() if body != read[day]}

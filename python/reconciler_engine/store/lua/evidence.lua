@@ -1,0 +1,76 @@
+-- Merge candles of one series and write what their answer proved, both or neither. Two keys, one slot, atomic.
+-- It follows the text of merge.lua, wrapped into `local function merge(KEYS, ARGV)`.
+--
+-- KEYS[1]  candle key, as merge.lua takes it
+-- KEYS[2]  evidence key: hash, field = day since the epoch, value = that day's findings; `late` = late candles so far
+-- ARGV     ttl of the evidence (ms), days it may hold, late candles to count, number of days written,
+--          for each: day, SHA-1 of its findings as they were read ('' = none), its findings now ('' = none),
+--          number of spans that are to have no candle, for each: first and last open time,
+--          then merge.lua's arguments, or nothing where there is nothing to merge
+--
+-- Returns  { 'done', what merge.lua returned }
+--          { 'changed', the findings of those days now }    somebody else wrote them since; nothing was done
+--          { 'present', open times }                        candles in those spans; nothing was done
+
+local candle_key, key = KEYS[1], KEYS[2]
+local ttl, most, late = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local at = 4
+local function take()
+    at = at + 1
+    return ARGV[at - 1]
+end
+
+local days, read, now = {}, {}, {}
+for i = 1, tonumber(take()) do
+    days[i], read[i], now[i] = take(), take(), take()
+end
+if #days > 0 then
+    local found = redis.call('HMGET', key, unpack(days))
+    for i = 1, #days do
+        if (found[i] and redis.sha1hex(found[i]) or '') ~= read[i] then return { 'changed', found } end
+    end
+end
+
+-- A feeder may have written a candle after we looked and before the answer came.
+local spans = tonumber(take())
+local first_merged = at + 2 * spans
+local symbol, timeframe = ARGV[first_merged], ARGV[first_merged + 1]
+local present = {}
+local outer = spans > 0 and redis.call('ZCOUNT', candle_key, ARGV[at], ARGV[first_merged - 1]) or 0
+for i = at, outer > 0 and first_merged - 1 or 0, 2 do
+    local found = redis.call('ZRANGEBYSCORE', candle_key, ARGV[i], ARGV[i + 1], 'WITHSCORES')
+    for k = 1, #found, 2 do
+        local ok, candle = pcall(cjson.decode, found[k])
+        -- What is no candle of this slot leaves it absent, as for every reader.
+        if ok and type(candle) == 'table' and candle.timestamp == tonumber(found[k + 1])
+            and candle.symbol == symbol and candle.timeframe == timeframe then
+            present[#present + 1] = found[k + 1]
+        end
+    end
+end
+if #present > 0 then return { 'present', present } end
+
+local merged = {}
+for i = first_merged, #ARGV do merged[#merged + 1] = ARGV[i] end
+local outcome = merge({ candle_key }, merged)
+
+for i = 1, #days do
+    if now[i] == '' then
+        redis.call('HDEL', key, days[i])
+    else
+        redis.call('HSET', key, days[i], now[i])
+    end
+end
+if late > 0 then redis.call('HINCRBY', key, 'late', late) end
+if #days > 0 or late > 0 then
+    if redis.call('HLEN', key) > most + 1 then
+        local held = {}
+        for _, day in ipairs(redis.call('HKEYS', key)) do
+            if tonumber(day) then held[#held + 1] = day end
+        end
+        table.sort(held, function(a, b) return tonumber(a) < tonumber(b) end)
+        for i = 1, #held - most do redis.call('HDEL', key, held[i]) end
+    end
+    redis.call('PEXPIRE', key, ttl)
+end
+return { 'done', outcome }

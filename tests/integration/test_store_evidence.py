@@ -1,0 +1,228 @@
+"""The ledger on a real server: written with the merge or not at all, bounded, and never over a candle."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from redis.crc import key_slot
+
+from reconciler_engine.errors import StoreError
+from reconciler_engine.market.candle import Candle
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.evidence import Ledger, State
+from reconciler_engine.planning.proof import Answer, mark
+from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.evidence import LIFE_MS, EvidenceStore, days_kept
+from reconciler_engine.store.findings import DAY_MS
+from reconciler_engine.store.members import member_of
+from reconciler_engine.store.scope import Scope
+
+MINUTE = 60_000
+T0 = 1_767_225_600_000
+BTC = Series("BTC-USD", Timeframe.M1)
+SCOPE = Scope(1, 1, "test")
+CANDLES = "candles:1:1:BTC-USD:1m"
+KEY = "{candles:1:1:BTC-USD:1m}:evidence"
+UNLIMITED = Retention(0, 0)
+LATER = T0 + 2 * DAY_MS
+
+
+def at(slot: int) -> int:
+    return T0 + slot * MINUTE
+
+
+def candle(slot: int, price: float = 88_000.0) -> Candle:
+    return Candle(at(slot), price, price, price, price, 1.5)
+
+
+def span(first: int, stop: int) -> Interval:
+    return Interval(at(first), at(stop))
+
+
+def states(ledger: Ledger, slots: int = 10, first: int = 0) -> str:
+    found = [ledger.at(at(slot)) for slot in range(first, first + slots)]
+    return "".join("." if one is None else one.state.value[0] for one in found)
+
+
+def answer(*rows: int, asked: Interval = span(0, 10), when: int = LATER) -> Answer:  # noqa: B008 (it is immutable)
+    return Answer(asked, when, [at(row) for row in rows], covering=True)
+
+
+async def known(store: EvidenceStore, interval: Interval = span(0, 10), series: Series = BTC) -> Ledger:  # noqa: B008
+    (read,) = await store.read([(series, interval)])
+    assert read.error is None
+    return read.ledger
+
+
+@pytest.fixture
+def store(redis):
+    return EvidenceStore(redis, SCOPE)
+
+
+async def prove(store: EvidenceStore, *rows: int, slots: Interval = span(0, 10), **options):  # noqa: B008
+    candles = [candle(row) for row in rows if at(row) in slots]
+    return await store.merge(BTC, candles, UNLIMITED, answer(*rows, **options), [slots])
+
+
+@pytest.mark.parametrize("timeframe", Timeframe)
+def test_a_ledger_lives_in_its_candles_cluster_slot(timeframe):
+    series = Series("BIP-20DEC30-CDE", timeframe)
+    assert key_slot(SCOPE.evidence_key(series).encode()) == key_slot(SCOPE.candle_key(series).encode())
+    assert SCOPE.evidence_key(BTC) == KEY
+
+
+async def test_candles_and_what_they_prove_go_in_together(redis, store):
+    await redis.zadd(CANDLES, {member_of(BTC, candle(5, 90_000.5)): at(5)})
+    done = await prove(store, 0, 2, 5, 7)
+    assert done.outcome.inserted == (at(0), at(2), at(7))
+    assert done.outcome.differing == (at(5),)
+    ledger = await known(store)
+    assert states(ledger) == ".e.ee.e.mm"
+    assert done.verdict.ledger == ledger
+    assert await redis.zcard(CANDLES) == 4
+
+
+async def test_a_merge_without_candles_proves_too(redis, store):
+    await prove(store)
+    assert states(await known(store)) == "m" * 10
+    assert await redis.exists(CANDLES) == 0
+
+
+async def test_only_what_was_asked_for_is_read(store):
+    await prove(store)
+    assert states(await known(store, span(3, 5))) == "...mm....."
+    assert await known(store, Interval(0, T0)) == Ledger()
+
+
+async def test_a_candle_that_appears_wins_and_is_counted_as_late(redis, store):
+    await prove(store, 0, 9)
+    assert states(await known(store)) == ".eeeeeeee."
+    done = await prove(store, 0, 3, 4, 9, when=LATER + 3_600_000)
+    assert done.verdict.late == 2
+    assert await store.late(BTC) == 2
+    assert states(await known(store)) == ".ee..eeee."
+    assert await redis.zcard(CANDLES) == 4
+
+
+async def test_a_slot_that_was_filled_meanwhile_is_not_judged(redis, store):
+    # the feeder wrote slot 3 after the cache was read; slot 5 holds something, but no candle
+    await redis.zadd(CANDLES, {member_of(BTC, candle(3)): at(3), "{broken": at(5)})
+    foreign = member_of(Series("ETH-USD", Timeframe.M1), candle(6))
+    await redis.zadd(CANDLES, {foreign: at(6)})
+    done = await prove(store, 0, 9)
+    assert done.outcome.inserted == (at(0), at(9))
+    assert states(await known(store)) == ".ee.eeeee."
+    assert [(one.start, one.stop) for one in done.verdict.absent] == [(at(1), at(3)), (at(4), at(9))]
+
+
+async def test_a_page_over_midnight_is_written_by_day(redis, store):
+    asked = Interval(T0 - 3 * MINUTE, T0 + 3 * MINUTE)
+    await prove(store, slots=asked, asked=asked)
+    day = T0 // DAY_MS
+    assert sorted(await redis.hkeys(KEY)) == [str(day - 1).encode(), str(day).encode()]
+    assert states(await known(store, asked), slots=6, first=-3) == "m" * 6
+
+
+async def test_forgotten_days_leave_no_field(redis, store):
+    await prove(store)
+    changed = await store.change(
+        BTC, span(0, 10), UNLIMITED, lambda ledger: mark(ledger, [span(0, 10)], State.UNKNOWN, T0)
+    )
+    assert changed == Ledger()
+    assert await redis.exists(KEY) == 0
+
+
+async def test_a_change_by_hand_stays(store):
+    await prove(store, 0, 9)
+    spans = [span(2, 4), span(20, 22)]
+    await store.change(BTC, span(0, 30), UNLIMITED, lambda ledger: mark(ledger, spans, State.HALTED, LATER))
+    assert states(await known(store, span(0, 30)), slots=23) == ".ehheeeee." + "." * 10 + "hh."
+
+
+@pytest.mark.parametrize(("ttl_s", "life_ms"), [(0, LIFE_MS), (86_400, LIFE_MS), (90 * 86_400, 90 * DAY_MS)])
+async def test_a_ledger_has_a_life_and_every_proof_prolongs_it(redis, store, ttl_s, life_ms):
+    await prove(store)
+    await redis.pexpire(KEY, 1_000)
+    await store.merge(BTC, [], Retention(0, ttl_s), answer(when=LATER + 1), [span(0, 10)])
+    assert life_ms - 10_000 < await redis.pttl(KEY) <= life_ms
+
+
+async def test_a_ledger_keeps_the_days_of_its_candles_and_drops_the_oldest(redis, store):
+    two_days = Retention(1_441, 0)
+    assert days_kept(two_days, MINUTE) == 3
+    for day in (4, 0, 3, 1, 2):
+        asked = span(day * 1_440, day * 1_440 + 10)
+        await store.merge(BTC, [], two_days, answer(asked=asked, when=LATER + 9 * DAY_MS), [asked])
+    first = T0 // DAY_MS
+    assert sorted(map(int, await redis.hkeys(KEY))) == [first + 2, first + 3, first + 4]
+
+
+async def test_proofs_of_many_at_once_are_all_kept(store):
+    async def prove_part(first: int) -> None:
+        part = span(first, first + 10)
+        await store.merge(BTC, [candle(first)], UNLIMITED, answer(first, asked=part), [part])
+
+    async with trio.open_nursery() as nursery:
+        for number in range(12):
+            nursery.start_soon(prove_part, number * 10)
+    ledger = await known(store, span(0, 120))
+    assert states(ledger, slots=120) == ("." + "m" * 9) * 12
+
+
+async def test_what_others_keep_changing_is_given_up_and_the_candles_go_in(redis, store, monkeypatch):
+    real = EvidenceStore._write
+
+    async def beaten(self, series, read, ledger, *others):
+        if ledger.stretches and any(read.values()):
+            await redis.hset(KEY, str(T0 // DAY_MS), next(bodies))
+        return await real(self, series, read, ledger, *others)
+
+    bodies = (b"\x09" * number for number in range(1, 99))
+    await redis.hset(KEY, str(T0 // DAY_MS), next(bodies))
+    monkeypatch.setattr(EvidenceStore, "_write", beaten)
+    done = await prove(store, 0, 9)
+    assert done.outcome.inserted == (at(0), at(9))
+    assert done.verdict.ledger == Ledger()
+    assert done.verdict.absent == ()
+
+
+async def test_unreadable_evidence_counts_as_unknown_and_is_replaced(redis, store, caplog):
+    await redis.hset(KEY, str(T0 // DAY_MS), b"garbage")
+    assert await known(store) == Ledger()
+    assert "evidence unreadable" in caplog.text
+    await prove(store, 0, 9)
+    assert states(await known(store)) == ".eeeeeeee."
+
+
+async def test_nothing_is_merged_where_the_proof_cannot_be_written(redis, store):
+    await redis.set(KEY, "no hash")
+    with pytest.raises(StoreError):
+        await prove(store, 0, 9)
+    assert await redis.exists(CANDLES) == 0
+    (read,) = await store.read([(BTC, span(0, 10))])
+    assert read.error is not None
+    assert read.error.code == "WRONGTYPE"
+
+
+async def test_nothing_is_proved_where_the_candles_cannot_be_written(redis, store):
+    await redis.set(CANDLES, "no sorted set")
+    with pytest.raises(StoreError):
+        await prove(store, *range(10))
+    assert await redis.exists(KEY) == 0
+
+
+async def test_a_merge_with_proof_does_what_a_bare_one_does(redis, store):
+    bare = CandleStore(redis, Scope(2, 1, "test"))
+    candles = [candle(slot) for slot in range(0, 10, 2)]
+    for retention in (Retention(3, 60), Retention(0, 0)):
+        expected = await bare.merge(BTC, candles, retention)
+        done = await store.merge(BTC, candles, retention, answer(*range(0, 10, 2)), [span(0, 10)])
+        assert done.outcome == expected
+    assert await redis.zrange(CANDLES, 0, -1) == await redis.zrange(CANDLES.replace(":1:1:", ":2:1:"), 0, -1)
+
+
+async def test_more_candles_than_a_call_takes_are_refused(store):
+    with pytest.raises(ValueError, match="301 candles in one answer; allowed: at most 300"):
+        await store.merge(BTC, [candle(slot) for slot in range(301)], UNLIMITED, answer(), [])

@@ -1,0 +1,170 @@
+"""Random worlds against an oracle: an exchange that answers late, falsely, in part or not at all, and the rules alone.
+
+No server: pages are planned, asked and judged as a pass does, minute by minute of a virtual clock, for eight hours
+after the last slot. At the end the oracle says what exists. Prints what happened over all worlds.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.planning.evidence import Ledger, State
+from reconciler_engine.planning.pages import PAGE_SLOTS, cover, with_margins
+from reconciler_engine.planning.proof import RECHECK_MS, Answer, Listing, apply_listing, judge
+from reconciler_engine.planning.runs import gaps_in, spans_in, without
+from reconciler_engine.planning.window import DEFAULT_GRACE_MS
+
+STEP = 60_000
+T0 = 1_767_225_600_000
+SLOTS = 700
+WINDOW = Interval(T0, T0 + SLOTS * STEP)
+# The last hour is live; what lies before has long closed.
+LIVE_FROM = T0 + (SLOTS - 60) * STEP
+LATEST_ROW_MS = 5 * 3_600_000
+PASS_MS = 300_000
+END = WINDOW.stop + DEFAULT_GRACE_MS + LATEST_ROW_MS + 2 * RECHECK_MS[-1]
+
+
+@dataclass
+class Exchange:
+    """What exists, from when on it is told, and how the exchange fails to tell it."""
+
+    random: Random
+    rows: dict[int, int] = field(default_factory=dict)
+    listing: Listing = field(default_factory=Listing)
+    spoken_of: set[int] = field(default_factory=set)
+
+    @classmethod
+    def make(cls, seed: int) -> Exchange:
+        random = Random(seed)
+        density = random.choice([1.0, 0.99, 0.7, 0.4, 0.05])
+        listed = random.choice([None, random.randrange(SLOTS)])
+        delisted = random.choice([None, None, random.randrange(SLOTS)])
+        outages = [range(start, start + random.choice([1, 20, 350])) for start in random.sample(range(SLOTS), 2)]
+        exchange = cls(
+            random,
+            listing=Listing(
+                None if listed is None else T0 + listed * STEP, None if delisted is None else T0 + delisted * STEP
+            ),
+        )
+        for slot in range(listed or 0, SLOTS if delisted is None else delisted):
+            if random.random() < density and not any(slot in outage for outage in outages):
+                closed = T0 + (slot + 1) * STEP
+                # Late rows of any age up to the last recheck: told hours after the bar closed.
+                told = max(closed, LIVE_FROM) + random.randrange(LATEST_ROW_MS) if random.random() < 0.02 else closed
+                exchange.rows[T0 + slot * STEP] = told
+        return exchange
+
+    def answer(self, asked: Interval, now: int) -> Answer | None:
+        """None where it could not be asked: 429, error, timeout, wrong dates."""
+        if self.random.random() < 0.15:
+            return None
+        rows = [at for at in asked.grid(STEP) if self.rows.get(at, now + 1) <= now]
+        covering = True
+        fault = self.random.random()
+        if fault < 0.1:
+            rows, covering = self.random.sample(rows, len(rows) // 2), False
+        elif fault < 0.3:
+            # False empties: what the first answer about a slot leaves out although it is there.
+            rows = [at for at in rows if at in self.spoken_of or self.random.random() < 0.5]
+        self.spoken_of.update(asked.grid(STEP))
+        return Answer(asked, now, sorted(rows), covering)
+
+
+@dataclass
+class Figures:
+    worlds: int = 0
+    requests: int = 0
+    minimum: int = 0
+    late: int = 0
+    wrongly_empty_at_the_end: int = 0
+    wrongly_empty_for_a_while: int = 0
+    present_called_missing: int = 0
+    asked_while_settled: int = 0
+    unsettled_at_the_end: int = 0
+
+
+def run_world(seed: int, figures: Figures) -> None:
+    exchange = Exchange.make(seed)
+    ledger = Ledger()
+    cache: set[int] = set()
+    figures.worlds += 1
+    knows_listing = exchange.random.random() < 0.5
+    now = LIVE_FROM
+    while now < END:
+        now += PASS_MS if now < WINDOW.stop + 3_600_000 else 6 * PASS_MS
+        closed = min((now - DEFAULT_GRACE_MS) // STEP * STEP, WINDOW.stop)
+        window = Interval(T0, closed)
+        if knows_listing:
+            ledger = apply_listing(ledger, exchange.listing, window, STEP, now)
+        missing = without([window], spans_in(sorted(cache), STEP))
+        settled = ledger.settled(window, now)
+        unsettled = without(missing, settled)
+        pages = with_margins(cover(gaps_in(unsettled, STEP), STEP), STEP, closed)
+        figures.minimum += fewest([at for span in unsettled for at in span.grid(STEP)])
+        for page in pages:
+            figures.requests += 1
+            asked = [Interval(gap.start, gap.end + STEP) for gap in page.gaps]
+            for at in (at for span in asked for at in span.grid(STEP)):
+                known = ledger.at(at)
+                figures.asked_while_settled += known is not None and known.is_settled(now)
+                figures.present_called_missing += at in cache
+            answer = exchange.answer(page.interval, now)
+            if answer is None:
+                continue
+            verdict = judge(ledger, answer, asked, STEP)
+            ledger = verdict.ledger
+            figures.late += verdict.late
+            cache.update(answer.rows)
+        figures.wrongly_empty_for_a_while += count_wrong(exchange, ledger, window, cache, now)
+    figures.wrongly_empty_at_the_end += count_wrong(exchange, ledger, WINDOW, cache, now)
+    assert {at for span in ledger.confirmed(WINDOW) for at in span.grid(STEP)}.isdisjoint(cache), f"seed {seed}"
+    unsettled = without(without([WINDOW], spans_in(sorted(cache), STEP)), ledger.settled(WINDOW, now))
+    figures.unsettled_at_the_end += sum((span.stop - span.start) // STEP for span in unsettled)
+    if not knows_listing:
+        assert all(known.finding.state is not State.UNLISTED for known in ledger.stretches)
+
+
+def count_wrong(exchange: Exchange, ledger: Ledger, window: Interval, cache: set[int], now: int) -> int:
+    """Slots called empty although the exchange tells a candle by now."""
+    confirmed = (at for span in ledger.confirmed(window) for at in span.grid(STEP))
+    return sum(at not in cache and exchange.rows.get(at, now + 1) <= now for at in confirmed)
+
+
+def fewest(open_times: list[int]) -> int:
+    """The least number of pages: lay one at the oldest slot left, again and again."""
+    pages, reach = 0, -1
+    for at in open_times:
+        if at >= reach:
+            pages, reach = pages + 1, at + PAGE_SLOTS * STEP
+    return pages
+
+
+def check(worlds: range, capsys) -> None:
+    figures = Figures()
+    for seed in worlds:
+        run_world(seed, figures)
+    with capsys.disabled():
+        sys.stdout.write(f"\n{figures}\n")
+    assert figures.requests == figures.minimum
+    assert figures.wrongly_empty_at_the_end == 0
+    assert figures.present_called_missing == 0
+    assert figures.asked_while_settled == 0
+    assert figures.unsettled_at_the_end == 0
+    # the worlds are as bad as they are meant to be
+    assert figures.late > 0
+    assert figures.wrongly_empty_for_a_while > 0
+
+
+def test_some_worlds_end_right(capsys):
+    check(range(20), capsys)
+
+
+@pytest.mark.soak
+def test_a_thousand_worlds_end_right(capsys):
+    check(range(1_000), capsys)
