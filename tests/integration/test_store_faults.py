@@ -389,7 +389,8 @@ async def test_passwords(own_server: OwnServer) -> None:
 async def test_a_server_full_of_clients_is_unavailable(own_server: OwnServer) -> None:
     async with TrioRedis.from_url(own_server.url) as first, TrioRedis.from_url(own_server.url) as second:
         await first.config_set("maxclients", 1)
-        with pytest.raises(StoreUnavailable, match="max number of clients"):
+        # Its words are lost at times: it may close before they are out.
+        with pytest.raises(StoreUnavailable, match=r"max number of clients|broke: |closed the connection"):
             await second.ping()
 
 

@@ -107,7 +107,12 @@ class Connection:
     async def _last_words(self) -> StoreUnavailable | None:
         """Return why the server hung up before it was asked, if it said so: beyond maxclients it does."""
         try:
-            self._feed(await self._link.receive())
+            try:
+                heard = await self._link.receive()
+            except ConnectionResetError:
+                # The kernel tells of the reset first and hands out what came before it next.
+                heard = await self._link.receive()
+            self._feed(heard)
             words = self._reader.gets()
         except (*_BROKEN, StoreError):
             return None
