@@ -15,10 +15,17 @@ import pytest
 import redis as redis_py
 import trio
 import trio.testing
+from hypothesis import settings
 
 from reconciler_engine.store.embedded import ServerPlan, find_binary, socket_directory, socket_path
 from reconciler_engine.store.server import wait_serving
 from reconciler_engine.store.transport import TrioRedis
+
+# The same examples in every run, and no verdict by the clock; new ones are found by
+# `pytest --hypothesis-profile=search`.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None)
+settings.load_profile("repeatable")
 
 CLIENTS = pytest.StashKey[list[TrioRedis]]()
 

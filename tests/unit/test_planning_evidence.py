@@ -209,3 +209,8 @@ def test_a_ledger_refuses_disorder(spans):
     note = Finding(State.EMPTY, Reason.ABSENT_TWICE, 0, 0, 1, None)
     with pytest.raises(ValueError, match=r"stretch \d\.\.\d is empty or begins before the end of the one before"):
         Ledger(Stretch(start, stop, note) for start, stop in spans)
+
+
+def test_nothing_is_known_inside_an_empty_interval():
+    ledger = Ledger([Stretch(0, 120_000, Finding(State.MISSING, Reason.ABSENT_ONCE, 0, 0, 1, 0))])
+    assert list(ledger.within(Interval(60_000, 60_000))) == []

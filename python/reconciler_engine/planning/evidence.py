@@ -137,7 +137,9 @@ class Ledger:
         return self.stretches[index].finding
 
     def within(self, interval: Interval) -> Sequence[Stretch]:
-        """Return what is known inside an interval, cut at its ends, ascending."""
+        """Return what is known inside an interval, cut at its ends, ascending; nothing for an empty one."""
+        if interval.start == interval.stop:
+            return []
         touched = list(self.stretches[self._touched(interval.start, interval.stop)])
         if touched and touched[-1].stop > interval.stop:
             touched[-1] = Stretch(touched[-1].start, interval.stop, touched[-1].finding)
