@@ -28,6 +28,7 @@ from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.backoff import Backoff, push_back_ms
+from reconciler_engine.planning.runs import gaps_in, spans_in
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.claims import Claimed, Claims, Held
 
@@ -224,7 +225,7 @@ class Backfill:
         if unread:
             error = f"{len(unread)} slots hold a member that Redis takes for a candle and readers may not"
         held = {*merged.inserted, *there} - unread
-        unresolved = _runs(sorted(asked - held), step)
+        unresolved = gaps_in(spans_in(sorted(asked - held), step), step)
         return page_outcome(task, unresolved, requests=requests, mismatched=len(merged.differing), error=error)
 
     async def _find_unread(self, series: Series, open_times: list[int]) -> set[int]:
@@ -247,7 +248,8 @@ def _without(gaps: tuple[Gap, ...], asked: Sequence[Interval], step: int) -> tup
     slots = [at for gap in gaps for at in range(gap.start, gap.end + 1, step)]
     inside = [at for at in slots if any(at in interval for interval in asked)]
     known = set(inside)
-    return _runs([at for at in slots if at not in known], step), _runs(inside, step)
+    outside = [at for at in slots if at not in known]
+    return gaps_in(spans_in(outside, step), step), gaps_in(spans_in(inside, step), step)
 
 
 def _with_vain(outcome: PageOutcome, vain: tuple[Gap, ...], step: int) -> PageOutcome:
@@ -264,14 +266,3 @@ def _is_hopeless(refusal: SourceError) -> bool:
     return isinstance(refusal, NotAuthorized) or (
         isinstance(refusal, RequestRefused) and refusal.status == HTTPStatus.NOT_FOUND
     )
-
-
-def _runs(open_times: list[int], step: int) -> tuple[Gap, ...]:
-    """Return the maximal runs of ascending open times on one grid."""
-    gaps: list[Gap] = []
-    for open_time in open_times:
-        if gaps and open_time == gaps[-1].end + step:
-            gaps[-1] = Gap(gaps[-1].start, open_time, gaps[-1].count + 1)
-        else:
-            gaps.append(Gap(open_time, open_time, 1))
-    return tuple(gaps)
