@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import signal
 from random import Random
 
 import pytest
 import trio
+import trio.testing
 
+from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.errors import RoleFailed
 from reconciler_engine.supervisor.keeper import EXIT_OS_ERROR, Keeper
-from reconciler_engine.supervisor.process import ChildSpec
+from reconciler_engine.supervisor.process import ChildMaker, ChildProcess, ChildSpec
 
 SPEC = ChildSpec("nobody", "reconciler_engine.no_such_module", {}, dict(os.environ))
 
@@ -61,3 +64,42 @@ async def test_a_child_that_never_gets_ready_ends_its_role():
 class _NoJitter(Random):
     def random(self) -> float:
         return 0.0
+
+
+async def test_what_children_counted_outlives_them(redis_url):
+    config = ReconciliationConfig(base_url="http://127.0.0.1:9").model_dump(mode="json")
+    maker = ChildMaker(dict(os.environ), "json", "WARNING")
+    lives = itertools.count(1)
+
+    def make_spec() -> ChildSpec:
+        runner = "reconciler_engine.engine.worker_role:run_worker"
+        name = f"worker-{next(lives)}"
+        return maker.child(name, runner, config=config, redis_url=redis_url, owns_server=False)
+
+    died, may_go_on = trio.Event(), trio.Event()
+
+    async def note(_: ChildProcess) -> None:
+        died.set()
+        await may_go_on.wait()
+
+    keeper = Keeper(make_spec, Random(1), on_death=note)
+
+    def connections() -> float:
+        return keeper.figures.get("redis_connections_total", [0])[0]
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(keeper.run)
+            while not connections():
+                await trio.testing.wait_all_tasks_blocked(0.05)
+            counted = keeper.figures
+            assert keeper.child is not None
+            os.kill(keeper.child.pid, signal.SIGKILL)
+            await died.wait()
+            assert keeper.child is None
+            assert connections() >= counted["redis_connections_total"][0]
+            may_go_on.set()
+            while connections() == counted["redis_connections_total"][0]:
+                await trio.testing.wait_all_tasks_blocked(0.05)
+            assert connections() > counted["redis_connections_total"][0]
+            await keeper.stop(20)

@@ -12,9 +12,10 @@ PACKAGE = Path(__file__).parents[2] / "python" / "reconciler_engine"
 FLOORS = [
     {"errors"},
     {"market"},
+    {"observe"},
     {"detection", "planning", "limiting", "scheduling", "simulator"},
     {"coinbase"},
-    {"config", "observe"},
+    {"config"},
     {"store"},
     {"engine"},
     {"supervisor"},

@@ -19,6 +19,7 @@ from reconciler_engine.coinbase.base_url import COINBASE, BaseUrl
 from reconciler_engine.coinbase.body import ACCEPT_ENCODING, BoundedBody
 from reconciler_engine.coinbase.candles import CandlePage, parse_candles
 from reconciler_engine.coinbase.connection import WatchedStream, WatchedTransport
+from reconciler_engine.coinbase.counted import Asked, counted
 from reconciler_engine.coinbase.identity import Identity
 from reconciler_engine.coinbase.products import PRODUCTS_PATH, PRODUCTS_QUERY, Product, parse_products
 from reconciler_engine.coinbase.refusals import refusal
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 _PAGE_LIMIT_BYTES = 1_000_000
 # Some 950 products of 54 fields (seen) are 2 MB.
 _PRODUCTS_LIMIT_BYTES = 16_000_000
+
+_ENDPOINTS = {TIME_PATH: "time", PRODUCTS_PATH: "products"}
 
 _Answer = TypeVar("_Answer")
 
@@ -166,8 +169,21 @@ class CoinbaseClient:
         headers: dict[str, str] | None = None,
         limit_bytes: int = _PAGE_LIMIT_BYTES,
     ) -> _Answer:
+        with counted(_ENDPOINTS.get(path, "candles")) as asked:
+            return await self._answer(asked, path, query, parse, headers, limit_bytes)
+
+    async def _answer(
+        self,
+        asked: Asked,
+        path: str,
+        query: dict[str, str],
+        parse: Callable[[bytes], _Answer],
+        headers: dict[str, str] | None,
+        limit_bytes: int,
+    ) -> _Answer:
         with trio.move_on_after(self._request_timeout_s), mapped():
             async with self._http.stream("GET", path, params=query, headers=headers) as answer:
+                asked.status = answer.status_code
                 try:
                     body = await _read(answer, limit_bytes)
                     if answer.status_code != HTTPStatus.OK:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 import trio
 
 from reconciler_engine.engine.assembly import Parts
+from reconciler_engine.engine.counting import count_pass
 from reconciler_engine.engine.reconcile import PassRequest
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
@@ -177,6 +178,7 @@ class Passes:
             request = replace(request, since=slot - slot % _MINUTE_MS)
         result = await self._parts.reconciler.run_pass(request)
         self.last[job] = LastPass(result, self._now())
+        count_pass(job, result)
         facts = {} if slot is None else {"slot": slot}
         extra: dict[str, object] = {"job": job, **facts, **totals(result), "summary": f"{job:<14}  {in_words(result)}"}
         if not result.missing and not result.errors:

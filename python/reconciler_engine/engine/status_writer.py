@@ -9,6 +9,7 @@ from collections.abc import Callable
 import trio
 
 from reconciler_engine.engine.assembly import Parts
+from reconciler_engine.engine.counting import count_event
 from reconciler_engine.engine.passes import Passes, totals
 from reconciler_engine.engine.status import (
     BudgetStatus,
@@ -88,7 +89,8 @@ class StatusWriter:
             with trio.move_on_after(_LAST_WORD_S, shield=True):
                 await self._take_back()
 
-    def _note(self, _: Event) -> None:
+    def _note(self, event: Event) -> None:
+        count_event(event)
         self._changed.set()
 
     async def _take_back(self) -> None:

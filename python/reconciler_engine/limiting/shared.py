@@ -11,6 +11,7 @@ import trio
 
 from reconciler_engine.errors import PermitRefused
 from reconciler_engine.limiting.token_bucket import LONGEST_WAIT_US, Budget
+from reconciler_engine.observe.metrics import PERMIT_SECONDS, PERMITS_LOST
 
 DEFAULT_MAX_WAIT_S: Final = 30.0
 
@@ -95,12 +96,15 @@ class TokenBucket:
             PermitRefused: None can be had within `max_wait_s` (at most an hour); the budget stays as it was.
             StoreUnavailable: Redis is away.
         """
-        deadline = trio.current_time() + min(max_wait_s, LONGEST_WAIT_US / 1_000_000)
+        began = trio.current_time()
+        deadline = began + min(max_wait_s, LONGEST_WAIT_US / 1_000_000)
         while True:
             permit = await self._reserve(deadline)
             if permit is not None and permit.is_valid():
+                PERMIT_SECONDS.observe(trio.current_time() - began)
                 return permit
             self._voided += 1
+            PERMITS_LOST.add(1, "void")
             if trio.current_time() >= deadline:
                 raise PermitRefused(0)
 
@@ -151,6 +155,7 @@ class TokenBucket:
         max_wait_us = max(0, int((deadline - asked) * 1_000_000))
         taken, wait_us, *slot_born = await self._run(keys=[self._key], args=["reserve", max_wait_us, *self._paces])
         if taken != _TAKEN:
+            PERMITS_LOST.add(1, "refused")
             raise PermitRefused(-(-wait_us // 1000))
         late_us = 0
         lateness_us = self._budget.lateness_us

@@ -12,6 +12,7 @@ from reconciler_engine.errors import StoreError
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
+from reconciler_engine.observe.metrics import CANDLES_MERGED, MEMBERS_REMOVED
 from reconciler_engine.store.connection import pack
 from reconciler_engine.store.members import pairs_of
 from reconciler_engine.store.redis_py import reply_error
@@ -50,6 +51,9 @@ class SlotsRead(NamedTuple):
     error: StoreError | None = None
     is_whole: bool = False
 
+
+_OUTCOMES = {"I": "inserted", "P": "present", "D": "differing", "R": "refused"}
+"""What the script's codes mean."""
 
 _NO_TIMES = memoryview(array("q")).toreadonly()
 _NOTHING = SlotsRead(_NO_TIMES)
@@ -187,11 +191,15 @@ def merge_arguments(
 
 
 def merge_outcome(candles: Sequence[Candle], reply: tuple[bytes, int, int]) -> MergeOutcome:
-    """Return what the script said it did with these candles."""
+    """Return what the script said it did with these candles, and count it."""
     codes, extra, foreign = reply
-    slots: dict[str, list[int]] = {"I": [], "P": [], "D": [], "R": []}
+    slots: dict[str, list[int]] = {code: [] for code in _OUTCOMES}
     for code, candle in zip(codes.decode(), candles, strict=True):
         slots[code].append(candle.timestamp)
+    for code, outcome in _OUTCOMES.items():
+        CANDLES_MERGED.add(len(slots[code]), outcome)
+    MEMBERS_REMOVED.add(extra, "duplicate")
+    MEMBERS_REMOVED.add(foreign, "foreign")
     return MergeOutcome(tuple(slots["I"]), tuple(slots["P"]), tuple(slots["D"]), tuple(slots["R"]), extra, foreign)
 
 

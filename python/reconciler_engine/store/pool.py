@@ -5,6 +5,7 @@ from __future__ import annotations
 import trio
 
 from reconciler_engine.errors import StoreUnavailable
+from reconciler_engine.observe.metrics import REDIS_CONNECTIONS
 from reconciler_engine.store.address import Address
 from reconciler_engine.store.connection import Connection, open_connection
 
@@ -78,6 +79,7 @@ class Pool:
             connection.close()
         self._check_open()
         connection = await open_connection(self._address, self._tls)
+        REDIS_CONNECTIONS.add(1)
         if self._closed:
             connection.close()
         self._check_open()

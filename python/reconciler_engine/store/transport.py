@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Self
 import trio
 
 from reconciler_engine.errors import StoreError, StoreUnavailable
+from reconciler_engine.observe.metrics import REDIS_ERRORS
 from reconciler_engine.store.address import Address
 from reconciler_engine.store.commands import block_s, check_batch, check_single
 from reconciler_engine.store.connection import Command, ReplyReader, pack
@@ -163,7 +164,13 @@ class TrioRedis(AsyncCoreCommands):
             StoreUnavailable: The replies did not all come.
             StoreError: The replies are not what the reader takes.
         """
-        bound_s = self._bound_s(timeout_s)
+        try:
+            await self._converse(batches, reader, self._bound_s(timeout_s))
+        except StoreError as error:
+            _count(error)
+            raise
+
+    async def _converse(self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, bound_s: float) -> None:
         with trio.move_on_after(bound_s) as patience:
 
             def prolong() -> None:
@@ -191,13 +198,21 @@ class TrioRedis(AsyncCoreCommands):
         return self._timeout_s if timeout_s is None else timeout_s
 
     async def _exchange(self, pool: Pool, payload: bytes, replies: int, bound_s: float) -> list[Any]:
-        with trio.move_on_after(bound_s):
-            connection = await pool.acquire()
-            try:
-                answers = await connection.exchange(payload, replies)
-            except BaseException:
-                pool.discard(connection)
-                raise
-            pool.release(connection)
-            return answers
-        raise StoreUnavailable(f"{self._address} did not answer within {bound_s:g} s")
+        try:
+            with trio.move_on_after(bound_s):
+                connection = await pool.acquire()
+                try:
+                    answers = await connection.exchange(payload, replies)
+                except BaseException:
+                    pool.discard(connection)
+                    raise
+                pool.release(connection)
+                return answers
+            raise StoreUnavailable(f"{self._address} did not answer within {bound_s:g} s")
+        except StoreError as error:
+            _count(error)
+            raise
+
+
+def _count(error: StoreError) -> None:
+    REDIS_ERRORS.add(1, "unavailable" if isinstance(error, StoreUnavailable) else "other")

@@ -6,10 +6,12 @@ and nothing else. Standard error is the log.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import importlib
 import json
 import os
+import select
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,7 +20,7 @@ from typing import Any, Protocol
 import trio
 
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.observe import logs
+from reconciler_engine.observe import logs, metrics
 from reconciler_engine.planning.restart import EXIT_CONFIG
 from reconciler_engine.supervisor import lifeline
 from reconciler_engine.supervisor.process import BEAT_S
@@ -57,6 +59,7 @@ def main() -> None:
     spec = json.loads(_read_line(0))
     lifeline.hold(0)
     beats = os.dup(1)
+    os.set_blocking(beats, False)
     os.dup2(2, 1)
     logs.configure(spec["log_style"], spec["log_level"], process=spec["name"], simulated=spec["simulated"])
     module, _, function = spec["runner"].partition(":")
@@ -77,8 +80,10 @@ async def _serve(runner: RoleRunner, spec: dict[str, Any], beats: int) -> None:
                 nursery.start_soon(_drain_when_asked, terminations, role)
                 async with trio.open_nursery() as working:
                     await working.start(role.run)
-                    nursery.start_soon(_beat, role, beats)
+                    nursery.start_soon(_keep_beating, role, beats)
                 nursery.cancel_scope.cancel()
+            # The last one has what was done since the one before.
+            _beat(role, beats)
 
         await runner(spec, do)
 
@@ -88,11 +93,24 @@ async def _drain_when_asked(terminations: Any, role: Role) -> None:
         role.drain()
 
 
-async def _beat(role: Role, beats: int) -> None:
+async def _keep_beating(role: Role, beats: int) -> None:
     while True:
-        # A line this short goes into a pipe whole or not at all; a full pipe means a parent that stopped reading.
-        os.write(beats, json.dumps({"done": role.tasks_done, **role.facts}).encode() + b"\n")
+        _beat(role, beats)
         await trio.sleep(BEAT_S)
+
+
+def _beat(role: Role, beats: int) -> None:
+    """Say what is done so far. Each beat says all, so that the newest is enough and a lost one is not missed."""
+    beat = {**role.facts, "done": role.tasks_done}
+    line = _line({**beat, "figures": metrics.figures()})
+    # A line of at most so much goes into a pipe whole or not at all. Where it does not, the parent has stopped reading
+    # or is gone: no reason to stop working.
+    with contextlib.suppress(BlockingIOError, BrokenPipeError):
+        os.write(beats, line if len(line) <= select.PIPE_BUF else _line(beat))
+
+
+def _line(beat: dict[str, object]) -> bytes:
+    return json.dumps(beat, separators=(",", ":")).encode() + b"\n"
 
 
 def _read_line(descriptor: int) -> bytes:

@@ -10,6 +10,7 @@ from random import Random
 import trio
 
 from reconciler_engine.errors import RoleFailed
+from reconciler_engine.observe.metrics import Figures, total
 from reconciler_engine.planning.restart import FRUITLESS_LIMIT, Death, decide_restart
 from reconciler_engine.supervisor.process import ChildProcess, ChildSpec, NotReady, describe_status
 
@@ -50,6 +51,12 @@ class Keeper:
         self.first_beat: Mapping[str, object] = {}
         """What the youngest child said when it was ready; empty while none has been."""
         self.restarts = 0
+        self._past: Figures = {}
+
+    @property
+    def figures(self) -> Figures:
+        """What the child has counted, and those before it; of one that was killed up to a second is not in it."""
+        return self._past if self.child is None else total((self._past, self.child.figures))
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the child alive until `stop`; started once the child is ready for the first time.
@@ -111,6 +118,7 @@ class Keeper:
             status = await child.wait()
         finally:
             await child.kill()
+            self._past = self.figures
             self.child = None
         if not self._is_over():
             _logger.warning("child died", extra={"child": spec.name, "status": describe_status(status)})

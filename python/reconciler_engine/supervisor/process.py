@@ -9,11 +9,13 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import trio
 
 from reconciler_engine.errors import WorkerError
 from reconciler_engine.observe.logs import Style
+from reconciler_engine.observe.metrics import Figures
 
 READY_TIMEOUT_S = 30.0
 """How long a child may take from its start to its first beat."""
@@ -85,12 +87,14 @@ class ChildMaker:
 class ChildProcess:
     """A running child. Its standard input is its lifeline: when this process ends, it ends.
 
-    `started_at` and `beat_at` are when it was started and when it last beat, on trio's clock (s).
+    `started_at` and `beat_at` are when it was started and when it last beat, on trio's clock (s); `beats` is what it
+    said then, `figures` what it had counted.
     """
 
     def __init__(self, spec: ChildSpec, process: trio.Process) -> None:
         self.spec = spec
-        self.beats: dict[str, object] = {}
+        self.beats: dict[str, Any] = {}
+        self.figures: Figures = {}
         self.started_at = self.beat_at = trio.current_time()
         self._process = process
         self._buffer = bytearray()
@@ -193,6 +197,7 @@ class ChildProcess:
         line, _, rest = bytes(self._buffer).rpartition(b"\n")
         self._buffer = bytearray(rest)
         self.beats = json.loads(line.rpartition(b"\n")[2])
+        self.figures = self.beats.pop("figures", self.figures)
         self.beat_at = trio.current_time()
         return True
 

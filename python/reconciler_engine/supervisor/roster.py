@@ -5,6 +5,7 @@ from __future__ import annotations
 import trio
 
 from reconciler_engine.engine.status import ProcessStatus
+from reconciler_engine.observe import metrics
 from reconciler_engine.supervisor.keeper import Keeper
 
 
@@ -33,6 +34,10 @@ class Roster:
             restarts=0,
         )
         return (supervisor, *(_status(role, keeper, now) for role, keeper in self._keepers))
+
+    def figures(self) -> metrics.Figures:
+        """Return what all processes have counted so far, this one and the dead included."""
+        return metrics.total([metrics.figures(), *(keeper.figures for _, keeper in self._keepers)])
 
 
 def _status(role: str, keeper: Keeper, now: float) -> ProcessStatus:

@@ -1,0 +1,181 @@
+"""What a process counts: the catalogue of counters and histograms, and this process' figures.
+
+Counting is a line where the thing happens. The figures travel in a child's beats; the supervisor adds them up, those
+of the dead included, and the web child shows the sum, see `exposition`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+Figures = dict[str, list[float]]
+"""Values by series, whose key is the metric's name and its label values, with `|` between them.
+
+A counter has one value. A histogram has a count a bucket, each observation in one of them, then the sum.
+"""
+
+_figures: Figures = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A counter, or with `buckets` a histogram.
+
+    Attributes:
+        name: As shown, after the prefix; in base units and with the ending that Prometheus' conventions ask for.
+        help: What it counts.
+        labels: Names of its labels. Their values are words of the program, never something that grows with the cache.
+        buckets: Upper bounds (inclusive), ascending; one without a bound is added.
+        known: Label values that are shown with 0 before anything happened.
+    """
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    known: tuple[tuple[str, ...], ...] = ()
+
+    def add(self, amount: float, *values: str) -> None:
+        """Count `amount`, at least 0, under these label values."""
+        if amount:
+            self._cell(values)[0] += amount
+
+    def observe(self, value: float, *values: str) -> None:
+        """Note one value under these label values."""
+        cell = self._cell(values)
+        cell[bisect_left(self.buckets, value)] += 1
+        cell[-1] += value
+
+    @property
+    def size(self) -> int:
+        """How many values a series of it has."""
+        return len(self.buckets) + 2 if self.buckets else 1
+
+    def _cell(self, values: tuple[str, ...]) -> list[float]:
+        key = "|".join((self.name, *values))
+        cell = _figures.get(key)
+        if cell is None:
+            cell = _figures[key] = [0] * self.size
+        return cell
+
+
+def figures() -> Figures:
+    """Return this process' figures as of now."""
+    return {key: list(cell) for key, cell in _figures.items()}
+
+
+def total(parts: Iterable[Mapping[str, list[float]]]) -> Figures:
+    """Add figures up; a series of another size than its namesake, from another version's child, is left out."""
+    summed: Figures = {}
+    for part in parts:
+        for key, cell in part.items():
+            known = summed.get(key)
+            if known is None:
+                summed[key] = list(cell)
+            elif len(known) == len(cell):
+                summed[key] = [one + other for one, other in zip(known, cell, strict=True)]
+    return summed
+
+
+_JOBS = ("gap_scan", "full_reconcile")
+SLOT_OUTCOMES = ("missing", "filled", "confirmed_empty", "unresolved", "mismatched")
+"""Fields of a pass' result that count slots."""
+
+
+def _words(*words: str) -> tuple[tuple[str, ...], ...]:
+    return tuple((word,) for word in words)
+
+
+REQUESTS = Metric(
+    "requests_total",
+    "Requests sent to the exchange; status is the answer's, or none",
+    ("endpoint", "outcome", "status"),
+    known=(("candles", "ok", "200"),),
+)
+REQUEST_SECONDS = Metric(
+    "request_duration_seconds",
+    "From sending a request to its answer's last byte",
+    ("endpoint",),
+    (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
+    _words("candles"),
+)
+PERMIT_SECONDS = Metric(
+    "permit_wait_seconds",
+    "Wait for a permit of the request budget that was granted",
+    (),
+    (0.01, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 300),
+    ((),),
+)
+PERMITS_LOST = Metric(
+    "permits_lost_total",
+    "Reservations that came to nothing: void ones are made again, refused ones were too far ahead",
+    ("reason",),
+    known=_words("void", "refused"),
+)
+CANDLES_MERGED = Metric(
+    "merged_candles_total",
+    "Fetched or loaded candles by what the merge did; present and differing ones were there, refused ones too old",
+    ("outcome",),
+    known=_words("inserted", "present", "differing", "refused"),
+)
+MEMBERS_REMOVED = Metric(
+    "removed_members_total",
+    "Members that merges took out of the cache",
+    ("reason",),
+    known=_words("duplicate", "foreign"),
+)
+REDIS_CONNECTIONS = Metric("redis_connections_total", "Connections to Redis that were opened", known=((),))
+REDIS_ERRORS = Metric(
+    "redis_errors_total",
+    "Exchanges with Redis that failed as a whole",
+    ("reason",),
+    known=_words("unavailable", "other"),
+)
+TICKS = Metric(
+    "ticks_total",
+    "Ticks of a job by how each ended",
+    ("job", "outcome"),
+    known=tuple(
+        (job, outcome) for job in _JOBS for outcome in ("done", "failed", "timed_out", "cancelled", "skipped", "missed")
+    ),
+)
+RUN_SECONDS = Metric(
+    "run_duration_seconds",
+    "How long a job's runs took, whatever their outcome",
+    ("job",),
+    (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600),
+    _words(*_JOBS),
+)
+PASS_GAPS = Metric(
+    "gaps_total",
+    "Runs of missing slots that passes found, and those filled whole",
+    ("job", "outcome"),
+    known=tuple((job, outcome) for job in _JOBS for outcome in ("found", "filled")),
+)
+PASS_SLOTS = Metric(
+    "slots_total",
+    "Slots by what passes found and did",
+    ("job", "outcome"),
+    known=tuple((job, outcome) for job in _JOBS for outcome in SLOT_OUTCOMES),
+)
+PASS_ERRORS = Metric(
+    "pass_errors_total", "Errors in the results of passes, at most 100 a pass", ("job",), known=_words(*_JOBS)
+)
+
+CATALOGUE = (
+    TICKS,
+    RUN_SECONDS,
+    PASS_GAPS,
+    PASS_SLOTS,
+    PASS_ERRORS,
+    REQUESTS,
+    REQUEST_SECONDS,
+    PERMIT_SECONDS,
+    PERMITS_LOST,
+    CANDLES_MERGED,
+    MEMBERS_REMOVED,
+    REDIS_CONNECTIONS,
+    REDIS_ERRORS,
+)
