@@ -96,7 +96,6 @@ async def test_what_children_counted_outlives_them(redis_url):
             assert keeper.child is not None
             os.kill(keeper.child.pid, signal.SIGKILL)
             await died.wait()
-            assert keeper.child is None
             assert connections() >= counted["redis_connections_total"][0]
             may_go_on.set()
             while connections() == counted["redis_connections_total"][0]:
