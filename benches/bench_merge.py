@@ -26,17 +26,15 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store.address import Address
-from reconciler_engine.store.candles import CandleStore, MergeOutcome, Retention
+from reconciler_engine.store.candles import MERGE, CandleStore, MergeOutcome, Retention
 from reconciler_engine.store.connection import pack
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.scripts import Script
 from reconciler_engine.store.transport import TrioRedis
 
 SCOPE = Scope.of(1, 1, "https://api.coinbase.com")
 STEP = Timeframe.M1.step_ms
 FIRST = 1_763_000_040_000
-SCRIPT = Script.load("reconciler_engine.store", "lua/merge.lua")
 RETENTION = Retention(max_candles=0, ttl_s=86_400)
 CALLS_A_WRITE = 10
 TASKS = 4
@@ -60,9 +58,13 @@ def call_of(series: Series, members: Sequence[Candle]) -> bytes:
         RETENTION.ttl_s * 1_000,
         0,
         SCOPE.repaired_channel(series),
+        "",
+        0,
+        0,
         len(members),
     ]
-    return pack(("EVALSHA", SCRIPT.sha, 1, SCOPE.candle_key(series), *fixed, *pairs))
+    keys = (SCOPE.candle_key(series), SCOPE.journal_key(series))
+    return pack(("EVALSHA", MERGE.sha, len(keys), *keys, *fixed, *pairs, 0))
 
 
 class Bare:
@@ -119,7 +121,7 @@ def test_merge(redis_url, comparison, slots):
         bare = Bare(redis_url, pages)
         async with TrioRedis.from_url(redis_url) as client:
             store = CandleStore(client, SCOPE)
-            await client.execute_command("SCRIPT LOAD", SCRIPT.text)
+            await client.execute_command("SCRIPT LOAD", MERGE.text)
             for series, _ in pages:
                 old = [candle(slot) for slot in range(others // 2)]
                 old += [candle(slot + added) for slot in range(others // 2, others)]

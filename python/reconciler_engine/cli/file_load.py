@@ -113,7 +113,7 @@ async def _load(config: ReconciliationConfig, batches: Sequence[tuple[Series, Ca
         open_parts(config, cache.url, owns_server=False) as parts,
     ):
         for series, file in batches:
-            merged = await parts.store.merge(series, list(file.candles()), parts.retention, announce=False)
+            merged = await parts.store.merge(series, list(file.candles()), parts.retention, announce=False, by="load")
             counts = (merged.inserted, merged.present, merged.differing, merged.refused)
             done.append(Loaded(series, file, *map(len, counts)))
     return done

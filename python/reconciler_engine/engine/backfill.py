@@ -210,7 +210,7 @@ class Backfill:
             return page_outcome(task, missing, requests=requests, error=error)
         retention = task.keeping.retention
         try:
-            merged = await self._store.merge(task.span.series, useful, retention)
+            merged = await self._store.merge(task.span.series, useful, retention, by=task.run)
         except StoreUnavailable:
             raise
         except StoreError as refused:

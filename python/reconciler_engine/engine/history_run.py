@@ -157,7 +157,7 @@ class HistoryRun:
 
     async def _clean(self, row: SeriesProgress, duplicates: Sequence[int]) -> None:
         """Leave one candle in each of these slots; asks nobody."""
-        await self._store.merge(row.series, (), self._retention, duplicated=duplicates)
+        await self._store.merge(row.series, (), self._retention, duplicated=duplicates, by="backfill")
 
     async def _hand_out(self, receive: trio.MemoryReceiveChannel[_Planned]) -> None:
         async for planned in receive:

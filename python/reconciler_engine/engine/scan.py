@@ -106,7 +106,7 @@ async def perform_scan(store: CandleStore, task: ScanTask, turn: trio.Lock | Non
         error = found.error
         if task.repair and found.duplicates:
             try:
-                await store.merge(span.series, (), task.keeping.retention, duplicated=found.duplicates)
+                await store.merge(span.series, (), task.keeping.retention, duplicated=found.duplicates, by=task.run)
             except StoreUnavailable:
                 raise
             except StoreError as refused:

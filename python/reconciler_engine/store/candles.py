@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from reconciler_engine.detection.replies import Answer, make_span_replies
@@ -14,6 +15,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.metrics import CANDLES_MERGED, MEMBERS_REMOVED
 from reconciler_engine.store.connection import pack
+from reconciler_engine.store.journal import JOURNAL_TEXT, journal_arguments
 from reconciler_engine.store.members import pairs_of
 from reconciler_engine.store.redis_py import reply_error
 from reconciler_engine.store.scope import Scope
@@ -29,9 +31,13 @@ _BATCH_MEMBERS = PIPELINE_MEMBERS // 2
 MERGE_CANDLES = 300
 """Candles merged by one script call: about 2 ms of the server's time."""
 
-_MERGE = Script.load("reconciler_engine.store", "lua/merge.lua")
-MERGE_TEXT = _MERGE.text
-"""The source of the merge, for a script that merges on its way."""
+MERGE_TEXT = Script.load("reconciler_engine.store", "lua/merge.lua").text
+"""The source of the merge, for a script that merges on its way; it follows that of the journal."""
+
+MERGE = Script(f"{JOURNAL_TEXT}\n{MERGE_TEXT}", "merge.lua")
+"""The merge by itself; its arguments are `merge_arguments`."""
+
+_NOTHING_YIELDS: Mapping[int, bytes] = MappingProxyType({})
 
 
 class SlotsRead(NamedTuple):
@@ -52,7 +58,7 @@ class SlotsRead(NamedTuple):
     is_whole: bool = False
 
 
-_OUTCOMES = {"I": "inserted", "P": "present", "D": "differing", "R": "refused"}
+_OUTCOMES = {"I": "inserted", "P": "present", "D": "differing", "C": "changed", "R": "refused"}
 """What the script's codes mean."""
 
 _NO_TIMES = memoryview(array("q")).toreadonly()
@@ -79,9 +85,10 @@ class MergeOutcome:
     """What a merge did, slot by slot (open times in ms UTC, ascending).
 
     Attributes:
-        inserted: Slots that hold one of the given candles now.
+        inserted: Slots that hold one of the given candles now, and held none.
         present: Slots that held a candle with the same values already.
         differing: Slots that held a candle with other values; it was kept.
+        changed: Slots whose candle was named to give way, and gave way.
         refused: Slots that the cache's retention would have dropped again.
         extra_removed: Duplicates removed.
         foreign_removed: Members removed that were no candle of the series.
@@ -90,6 +97,7 @@ class MergeOutcome:
     inserted: tuple[int, ...] = ()
     present: tuple[int, ...] = ()
     differing: tuple[int, ...] = ()
+    changed: tuple[int, ...] = ()
     refused: tuple[int, ...] = ()
     extra_removed: int = 0
     foreign_removed: int = 0
@@ -125,9 +133,11 @@ class CandleStore:
         *,
         duplicated: Sequence[int] = (),
         announce: bool = True,
+        by: str = "",
     ) -> MergeOutcome:
         """Insert candles into empty slots and clean slots of duplicates; a candle that is there stays.
 
+        What is removed is journalled in the same step.
         Each call of the script is atomic and holds at most `MERGE_CANDLES` candles; cancelled in between, the calls
         made so far have taken effect, and repeating the whole is harmless.
 
@@ -137,6 +147,7 @@ class CandleStore:
             retention: What the cache keeps; a slot it would drop again is refused, not written.
             duplicated: Closed slots known to hold several candles, apart from those of `candles`.
             announce: Whether each inserted range is published on the series' repaired channel.
+            by: Who merges, for the journal: a run's id, or a command.
 
         Raises:
             StoreError: The key is no sorted set, or the server refuses to write.
@@ -145,25 +156,13 @@ class CandleStore:
         outcomes = []
         for start in range(0, max(len(candles), len(duplicated)), MERGE_CANDLES):
             part = slice(start, start + MERGE_CANDLES)
-            done = await self._merge_part(series, candles[part], retention, duplicated[part], announce=announce)
-            outcomes.append(done)
+            arguments = merge_arguments(
+                self._scope, series, candles[part], retention, duplicated[part], announce=announce, by=by
+            )
+            keys = [self._scope.candle_key(series), self._scope.journal_key(series)]
+            reply = await MERGE.run(self._client, keys=keys, args=arguments)
+            outcomes.append(merge_outcome(candles[part], reply))
         return _sum(outcomes)
-
-    async def _merge_part(
-        self,
-        series: Series,
-        candles: Sequence[Candle],
-        retention: Retention,
-        duplicated: Sequence[int],
-        *,
-        announce: bool,
-    ) -> MergeOutcome:
-        reply = await _MERGE.run(
-            self._client,
-            keys=[self._scope.candle_key(series)],
-            args=merge_arguments(self._scope, series, candles, retention, duplicated, announce=announce),
-        )
-        return merge_outcome(candles, reply)
 
 
 def merge_arguments(
@@ -174,8 +173,13 @@ def merge_arguments(
     duplicated: Sequence[int],
     *,
     announce: bool,
+    by: str,
+    yielding: Mapping[int, bytes] = _NOTHING_YIELDS,
 ) -> list[Argument]:
-    """Return the script's arguments for a merge of at most `MERGE_CANDLES` candles."""
+    """Return the script's arguments for a merge of at most `MERGE_CANDLES` candles.
+
+    `yielding` are members by open time that give way to the candle given for their slot.
+    """
     return [
         series.symbol,
         series.timeframe.value,
@@ -184,8 +188,11 @@ def merge_arguments(
         retention.ttl_s * 1_000,
         int(retention.trim),
         scope.repaired_channel(series) if announce else "",
+        *journal_arguments(by),
         len(candles),
         *pairs_of(series, candles),
+        len(yielding),
+        *(text for pair in yielding.items() for text in pair),
         *duplicated,
     ]
 
@@ -200,7 +207,8 @@ def merge_outcome(candles: Sequence[Candle], reply: tuple[bytes, int, int]) -> M
         CANDLES_MERGED.add(len(slots[code]), outcome)
     MEMBERS_REMOVED.add(extra, "duplicate")
     MEMBERS_REMOVED.add(foreign, "foreign")
-    return MergeOutcome(tuple(slots["I"]), tuple(slots["P"]), tuple(slots["D"]), tuple(slots["R"]), extra, foreign)
+    inserted, present, differing, changed, refused = (tuple(found) for found in slots.values())
+    return MergeOutcome(inserted, present, differing, changed, refused, extra, foreign)
 
 
 class _Question:
@@ -292,6 +300,7 @@ def _sum(outcomes: Sequence[MergeOutcome]) -> MergeOutcome:
         tuple(at for one in outcomes for at in one.inserted),
         tuple(at for one in outcomes for at in one.present),
         tuple(at for one in outcomes for at in one.differing),
+        tuple(at for one in outcomes for at in one.changed),
         tuple(at for one in outcomes for at in one.refused),
         sum(one.extra_removed for one in outcomes),
         sum(one.foreign_removed for one in outcomes),

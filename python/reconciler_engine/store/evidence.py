@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +28,7 @@ from reconciler_engine.store.candles import (
 )
 from reconciler_engine.store.connection import Command
 from reconciler_engine.store.findings import DAY_MS, days_of, decode_day, encode_day, span_of
+from reconciler_engine.store.journal import JOURNAL_TEXT, Why
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.scripts import Argument, Script
 from reconciler_engine.store.transport import TrioRedis
@@ -42,7 +45,9 @@ CHANGES_LIMIT = 16
 _DAYS_A_COMMAND = 32
 _logger = logging.getLogger(__name__)
 _AFTER_MERGE = Script.load("reconciler_engine.store", "lua/evidence.lua").text
-_EVIDENCE = Script(f"local function merge(KEYS, ARGV)\n{MERGE_TEXT}\nend\n{_AFTER_MERGE}", "evidence.lua")
+_EVIDENCE = Script(
+    f"{JOURNAL_TEXT}\nlocal function merge(KEYS, ARGV)\n{MERGE_TEXT}\nend\n{_AFTER_MERGE}", "evidence.lua"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,7 @@ class EvidenceStore:
         *,
         grace_ms: int = DEFAULT_GRACE_MS,
         announce: bool = True,
+        by: str = "",
     ) -> ProvenMerge:
         """Insert candles as `CandleStore.merge` does, and note what their answer proved: both or neither.
 
@@ -125,6 +131,7 @@ class EvidenceStore:
             slots: The slots that held no candle when the exchange was asked; only those are judged.
             grace_ms: How long after its close a bar may still be on its way.
             announce: Whether each inserted range is published on the series' repaired channel.
+            by: Who merges, for the journal: a run's id, or a command.
 
         Raises:
             ValueError: There are more candles than one call of the script takes.
@@ -134,7 +141,7 @@ class EvidenceStore:
         if len(candles) > MERGE_CANDLES:
             raise ValueError(f"{len(candles)} candles in one answer; allowed: at most {MERGE_CANDLES}")
         step = series.timeframe.step_ms
-        merged = merge_arguments(self._scope, series, candles, retention, (), announce=announce)
+        merged = merge_arguments(self._scope, series, candles, retention, (), announce=announce, by=by)
         bodies = await self._read_days(series, days_of(answer.asked))
         for _ in range(CHANGES_LIMIT):
             ledger = _ledger(series, bodies)
@@ -152,9 +159,24 @@ class EvidenceStore:
         return ProvenMerge(merge_outcome(candles, reply), alone)
 
     async def change(
-        self, series: Series, interval: Interval, retention: Retention, change: Callable[[Ledger], Ledger]
+        self,
+        series: Series,
+        interval: Interval,
+        retention: Retention,
+        change: Callable[[Ledger], Ledger],
+        *,
+        why: Why | None = None,
+        by: str = "",
     ) -> Ledger | None:
         """Apply a pure change to what is known inside the days of an interval; return it, or None if it kept changing.
+
+        Args:
+            series: Whose ledger.
+            interval: Where something may change, on the grid.
+            retention: What the cache keeps.
+            change: What is known becomes what it returns; outside the interval they are equal.
+            why: Given for a change by hand, which is journalled in the same step, if it changes anything.
+            by: Who changes it, for the journal.
 
         Raises:
             StoreError: The key is no hash, or the server refuses to write.
@@ -162,11 +184,15 @@ class EvidenceStore:
         """
         step = series.timeframe.step_ms
         bodies = await self._read_days(series, days_of(interval))
+        merged = merge_arguments(self._scope, series, (), retention, (), announce=False, by=by)
         for _ in range(CHANGES_LIMIT):
-            ledger = change(_ledger(series, bodies))
-            nothing = Verdict(ledger, (), 0)
-            merged = merge_arguments(self._scope, series, (), retention, (), announce=False)
-            said, reply = await self._write(series, bodies, ledger, nothing, retention, merged)
+            known = _ledger(series, bodies)
+            ledger = change(known)
+            notes: Sequence[Argument] = ()
+            if why is not None and ledger != known:
+                states = (_summed(each, interval, step) for each in (known, ledger))
+                notes = (interval.start, interval.stop, *states, why)
+            said, reply = await self._write(series, bodies, ledger, Verdict(ledger, (), 0), retention, merged, notes)
             if said == b"done":
                 return ledger
             bodies.update(zip(_changes(bodies, ledger, step), (body or b"" for body in reply), strict=True))
@@ -192,6 +218,7 @@ class EvidenceStore:
         verdict: Verdict,
         retention: Retention,
         merged: Sequence[Argument],
+        by_hand: Sequence[Argument] = (),
     ) -> tuple[bytes, Any]:
         step = series.timeframe.step_ms
         changes = _changes(read, ledger, step)
@@ -203,13 +230,16 @@ class EvidenceStore:
             spans += (span.start, span.stop - step)
         said, reply = await _EVIDENCE.run(
             self._client,
-            keys=[self._scope.candle_key(series), self._scope.evidence_key(series)],
+            keys=[self._scope.candle_key(series), self._scope.evidence_key(series), self._scope.journal_key(series)],
             args=[
                 max(LIFE_MS, retention.ttl_s * 1_000),
                 days_kept(retention, step),
                 verdict.late,
                 len(changes),
                 *days,
+                int(bool(by_hand)),
+                *by_hand,
+                0,
                 len(verdict.absent),
                 *spans,
                 *merged,
@@ -239,6 +269,14 @@ def _ledger(series: Series, bodies: Mapping[int, bytes]) -> Ledger:
         except ValueError as error:
             _logger.warning("evidence unreadable", extra={"series": str(series), "day": day, "error": str(error)})
     return Ledger(stretches)
+
+
+def _summed(ledger: Ledger, interval: Interval, step: int) -> str:
+    """Write how many slots are in which state, for the journal."""
+    slots: Counter[str] = Counter()
+    for start, stop, finding in ledger.within(interval):
+        slots[finding.state.value] += (stop - start) // step
+    return json.dumps(slots)
 
 
 def _changes(read: Mapping[int, bytes], ledger: Ledger, step: int) -> dict[int, bytes]:

@@ -45,9 +45,11 @@ class Script:
         object.__setattr__(self, "sha", digest)
 
     @classmethod
-    def load(cls, package: str, file: str) -> Self:
-        """Read the script `file` (such as `merge.lua`) that ships in the package or folder `package`."""
-        return cls(files(package).joinpath(file).read_text("utf-8"), file.rpartition("/")[2])
+    def load(cls, package: str, *names: str) -> Self:
+        """Read the script that ships as these files (such as `lua/merge.lua`) in a package; the last one names it."""
+        folder = files(package)
+        texts = [folder.joinpath(name).read_text("utf-8") for name in names]
+        return cls("\n".join(texts), names[-1].rpartition("/")[2])
 
     async def run(self, client: Client, *, keys: Sequence[str | bytes], args: Sequence[Argument] = ()) -> Any:
         """Run the script and return its raw reply.

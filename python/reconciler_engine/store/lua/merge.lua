@@ -1,21 +1,28 @@
--- Merge candles of one series into its cache key. One key, one slot, atomic.
+-- Merge candles of one series into its cache key. Two keys, one slot, atomic. It follows the text of journal.lua.
 --
 -- KEYS[1]  candle key: sorted set, score = open time (ms), member = JSON
+-- KEYS[2]  journal: stream of what was changed that was there
 -- ARGV     symbol, timeframe, step (ms), max members (0 = unlimited), ttl (ms, 0 = none), trim (1 = cap the key),
---          channel for repair messages ('' = none), n, then n pairs of open time and member JSON in ascending order,
+--          channel for repair messages ('' = none), who merges, most entries of the journal, its life (ms),
+--          n, then n pairs of open time and member JSON in ascending order,
+--          m, then m pairs of open time and the member there that gives way to the one offered for the slot,
 --          then open times to clean of duplicates, ascending
 --
 -- Returns  { outcome letters of the n candles, extra members removed, members removed that were no candle }
 --   I inserted   P present with the same values   D present with other values, kept   R refused: retention drops it
+--   C changed: the member that was to give way was all the slot held, and gave way
 --
--- A candle that is there is never replaced. Of several candles in one slot the greatest volume stays, then the
--- greatest sequence. Values are compared as numbers: JavaScript writes 88000, Python 88000.0.
+-- A candle is replaced only by that name: what was written there since wins. Of several candles in one slot the
+-- greatest volume stays, then the greatest sequence. Values are compared as numbers: JavaScript writes 88000, Python
+-- 88000.0.
 
 local key = KEYS[1]
 local symbol, timeframe, step = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local cap, ttl, trim = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1'
-local channel, n = ARGV[7], tonumber(ARGV[8])
-local FIRST = 9
+local channel = ARGV[7]
+local log = { key = KEYS[2], by = ARGV[8], most = ARGV[9], life = ARGV[10] }
+local n = tonumber(ARGV[11])
+local FIRST = 12
 local PRICES = { 'open', 'high', 'low', 'close', 'volume' }
 -- Lua hands at most about 8,000 values to one call
 local FLUSH = 1000
@@ -64,8 +71,11 @@ for i = 1, n do
     open_times[i] = ask(texts[i])
     members[i] = ARGV[FIRST + 2 * (i - 1) + 1]
 end
+local at = FIRST + 2 * n
+local yielding, last_yielding = {}, at + 2 * tonumber(ARGV[at])
+for i = at + 1, last_yielding, 2 do yielding[tonumber(ARGV[i])] = ARGV[i + 1] end
 local cleaned = {}
-for i = FIRST + 2 * n, #ARGV do
+for i = last_yielding + 1, #ARGV do
     cleaned[#cleaned + 1] = ask(ARGV[i])
 end
 if lowest == nil then return { '', 0, 0 } end
@@ -94,6 +104,11 @@ end
 local removed, added = {}, {}
 local extra, foreign = 0, 0
 
+local function remove(open_time, old, new, why)
+    removed[#removed + 1] = old
+    journal(log, text(open_time), text(open_time + step), old, new, why)
+end
+
 -- Leave one candle in a slot that holds several, and nothing beside it that is no candle.
 local function settle(slot)
     local best = slot.valid[1]
@@ -102,12 +117,12 @@ local function settle(slot)
     end
     for _, candle in ipairs(slot.valid) do
         if candle ~= best then
-            removed[#removed + 1] = candle.member
+            remove(best.timestamp, candle.member, best.member, 'duplicate')
             extra = extra + 1
         end
     end
     for _, member in ipairs(slot.foreign) do
-        removed[#removed + 1] = member
+        remove(best.timestamp, member, best.member, 'foreign')
         foreign = foreign + 1
     end
     slot.valid, slot.foreign = { best }, {}
@@ -118,9 +133,19 @@ local outcome, newer = {}, 0
 for i = n, 1, -1 do
     local slot = slots[open_times[i]]
     if #slot.valid > 0 then
+        local alone = #slot.valid == 1 and #slot.foreign == 0
         settle(slot)
-        local offered = cjson.decode(members[i])
-        outcome[i] = same(slot.valid[1], offered) and 'P' or 'D'
+        local held = slot.valid[1]
+        if same(held, cjson.decode(members[i])) then
+            outcome[i] = 'P'
+        elseif alone and held.member == yielding[open_times[i]] then
+            outcome[i] = 'C'
+            remove(open_times[i], held.member, members[i], 'repaired')
+            added[#added + 1] = texts[i]
+            added[#added + 1] = members[i]
+        else
+            outcome[i] = 'D'
+        end
     elseif cap > 0 and redis.call('ZCOUNT', key, '(' .. texts[i], '+inf') + newer >= cap then
         outcome[i] = 'R'
     else
@@ -129,7 +154,7 @@ for i = n, 1, -1 do
         added[#added + 1] = texts[i]
         added[#added + 1] = members[i]
         for _, member in ipairs(slot.foreign) do
-            removed[#removed + 1] = member
+            remove(open_times[i], member, members[i], 'foreign')
             foreign = foreign + 1
         end
     end
@@ -155,7 +180,7 @@ end
 if channel ~= '' then
     local start, count = nil, 0
     for i = 1, n + 1 do
-        local joins = i <= n and outcome[i] == 'I'
+        local joins = i <= n and (outcome[i] == 'I' or outcome[i] == 'C')
         if start and not (joins and open_times[i] == start + count * step) then
             redis.call('PUBLISH', channel, string.format('{"start":%.0f,"stop":%.0f,"count":%d}',
                 start, start + count * step, count))

@@ -1,0 +1,119 @@
+"""The journal of a series: what was there and was changed, in the same step as the change."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from enum import StrEnum
+from heapq import nlargest
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+from reconciler_engine.errors import StoreError
+from reconciler_engine.market.series import Series
+from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scripts import Argument, Script
+from reconciler_engine.store.transport import TrioRedis
+
+ENTRIES_KEPT: Final = 500
+"""Entries of one series, 0.2 MB when full; past it the oldest are dropped."""
+
+LIFE_MS: Final = 30 * 86_400_000
+"""A journal to which nothing was added for so long is dropped."""
+
+JOURNAL_TEXT: Final = Script.load("reconciler_engine.store", "lua/journal.lua").text
+"""The source of what a script needs to journal its changes; it goes before the script's own."""
+
+_SERIES_A_WRITE = 250
+_logger = logging.getLogger(__name__)
+
+
+class Why(StrEnum):
+    """Why something was changed."""
+
+    DUPLICATE = "duplicate"
+    """Another candle of the slot has a greater volume or sequence."""
+    FOREIGN = "foreign"
+    """It was no candle of the series."""
+    REPAIRED = "repaired"
+    """The exchange has other values."""
+    MARKED = "marked"
+    """Somebody said what is known of these slots."""
+    FORGOTTEN = "forgotten"
+    """Somebody said that nothing is known of these slots."""
+
+
+class Change(NamedTuple):
+    """One entry of a journal.
+
+    Attributes:
+        at: When, by Redis' clock (ms UTC).
+        number: Tells changes of one millisecond apart.
+        series: Whose.
+        start: First open time concerned (ms UTC).
+        stop: First open time not concerned any more.
+        old: What was there: the member of the cache; or, of a change by hand, how many slots were in which state
+            (JSON). Of what is longer than a candle ever is, the beginning.
+        new: What has been there since.
+        why: Why.
+        by: A run's id, or the command.
+    """
+
+    at: int
+    number: int
+    series: Series
+    start: int
+    stop: int
+    old: str
+    new: str
+    why: Why
+    by: str
+
+
+def journal_arguments(by: str) -> tuple[Argument, ...]:
+    """Return what a script that journals is told: who changes something, most entries, their life (ms)."""
+    return by, ENTRIES_KEPT, LIFE_MS
+
+
+class Journal:
+    """The journals of one scope, each a stream beside its series' candles. The client is the caller's to close."""
+
+    def __init__(self, client: TrioRedis, scope: Scope) -> None:
+        self._client = client
+        self._scope = scope
+
+    async def read(self, series: Sequence[Series], *, since: int, limit: int) -> list[Change]:
+        """Return the newest changes of these series since an instant (ms UTC, inclusive), at most `limit`, newest last.
+
+        Entries that cannot be understood are left out and logged.
+
+        Raises:
+            StoreError: A key is no stream.
+            StoreUnavailable: Redis cannot be reached or did not answer in time.
+        """
+        newest: list[Change] = []
+        for start in range(0, len(series), _SERIES_A_WRITE):
+            part = series[start : start + _SERIES_A_WRITE]
+            commands = [("XREVRANGE", self._scope.journal_key(one), "+", since, "COUNT", limit) for one in part]
+            for one, reply in zip(part, await self._client.pipe(commands), strict=True):
+                if isinstance(reply, StoreError):
+                    raise reply
+                found = [_change(one, entry) for entry in reply]
+                newest += [change for change in found if change is not None]
+            # Never more than two lists of the limit's length, however many series there are.
+            newest = nlargest(limit, newest, key=attrgetter("at", "number"))
+        return newest[::-1]
+
+
+def _change(series: Series, entry: Any) -> Change | None:
+    """Return what an entry says; None, and a log line, where it is none of ours."""
+    try:
+        name, flat = entry
+        texts = [text.decode("utf-8", "replace") for text in flat]
+        fields = dict(zip(texts[::2], texts[1::2], strict=True))
+        at, number = map(int, name.split(b"-"))
+        bounds = (int(fields["start"]), int(fields["stop"]))
+        return Change(at, number, series, *bounds, fields["old"], fields["new"], Why(fields["why"]), fields["by"])
+    except (ValueError, KeyError) as error:
+        _logger.warning("no entry of a journal", extra={"series": str(series), "error": repr(error)})
+        return None
