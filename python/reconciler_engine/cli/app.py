@@ -8,7 +8,9 @@ from reconciler_engine.cli.backfill import backfill
 from reconciler_engine.cli.config_commands import app as config_app
 from reconciler_engine.cli.cron import cron
 from reconciler_engine.cli.doctor import doctor
+from reconciler_engine.cli.evidence import app as evidence_app
 from reconciler_engine.cli.gaps import gaps
+from reconciler_engine.cli.journal import journal
 from reconciler_engine.cli.load import load
 from reconciler_engine.cli.reconcile import reconcile
 from reconciler_engine.cli.scan import scan
@@ -34,7 +36,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (start, status, scan, reconcile, backfill, gaps, load, simulate, cron, doctor):
+for command in (start, status, scan, reconcile, backfill, journal, gaps, load, simulate, cron, doctor):
     app.command()(command)
 
+app.add_typer(evidence_app, name="evidence")
 app.add_typer(config_app, name="config")

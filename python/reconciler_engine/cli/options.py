@@ -88,6 +88,8 @@ BACKFILL_SETTINGS = (
     *(name for name in _PASS if name not in ("symbols", "timeframes", "full_reconcile_window_ms")),
     *_EVERYWHERE,
 )
+JOURNAL_SETTINGS = ("symbols", "timeframes", "base_url", *_EVERYWHERE)
+EVIDENCE_SETTINGS = ("base_url", "grace_ms", *_EVERYWHERE)
 START_SETTINGS = tuple(SETTINGS)
 
 

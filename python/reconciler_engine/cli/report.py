@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Literal
 
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 
@@ -38,11 +39,11 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(cells))
 
 
-def iso(instant: int) -> str:
+def iso(instant: int, unit: Literal["minutes", "seconds"] = "minutes") -> str:
     """Return an instant (ms UTC) as `2026-01-31T13:00Z`; beyond the year 9999, which no calendar writes, in ms."""
     if instant >= _YEAR_10000:
         return f"{instant}ms"
-    return datetime.fromtimestamp(instant / 1_000, UTC).strftime("%Y-%m-%dT%H:%MZ")
+    return datetime.fromtimestamp(instant // 1_000, UTC).replace(tzinfo=None).isoformat(timespec=unit) + "Z"
 
 
 def _cells(row: SeriesResult) -> tuple[str, ...]:

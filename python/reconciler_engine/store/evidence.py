@@ -106,6 +106,17 @@ class EvidenceStore:
             for index, (series, interval) in enumerate(wanted)
         ]
 
+    async def reach(self, series: Series) -> Interval | None:
+        """Return the days of a series of which anything is known, as one interval; None where nothing is.
+
+        Raises:
+            StoreError: The key is no hash.
+            StoreUnavailable: Redis cannot be reached or did not answer in time.
+        """
+        names = await self._client.execute_command("HKEYS", self._scope.evidence_key(series))
+        days = [int(name) for name in names if name.isdigit()]
+        return Interval(min(days) * DAY_MS, (max(days) + 1) * DAY_MS) if days else None
+
     async def merge(
         self,
         series: Series,

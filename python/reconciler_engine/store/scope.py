@@ -45,8 +45,8 @@ class Scope:
         return f"{{{self.candle_key(series)}}}:evidence"
 
     def journal_key(self, series: Series) -> str:
-        """Return the stream of what was changed that was there, beside a series' candles."""
-        return self.companion_key(series, "journal")
+        """Return the stream of what was changed in a series' candles and evidence; like them it names no exchange."""
+        return f"{{{self.candle_key(series)}}}:journal"
 
     def repaired_channel(self, series: Series) -> str:
         """Return the channel on which repaired ranges of a series are announced."""
