@@ -61,13 +61,15 @@ class RateLimited(SourceError):
 class SourceUnavailable(SourceError):
     """No answer came, or one that says the server is in trouble (5xx, a CDN page, a broken connection).
 
-    `retry_after_ms` is what the exchange asked for, bounded, or None where it did not say.
+    `retry_after_ms` is what the exchange asked for, bounded, or None where it did not say; `status` is 0 where no
+    answer came.
     """
 
     retryable = True
 
-    def __init__(self, reason: str, retry_after_ms: int | None = None) -> None:
+    def __init__(self, reason: str, retry_after_ms: int | None = None, *, status: int = 0) -> None:
         self.retry_after_ms = retry_after_ms
+        self.status = status
         super().__init__(f"exchange unavailable: {reason}")
 
 
@@ -89,10 +91,11 @@ class RequestRefused(SourceError):
 
 
 class NotAuthorized(SourceError):
-    """The exchange does not accept the credentials (401, 403)."""
+    """The exchange does not accept the credentials (401, 403); `signed` where there were any."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, *, signed: bool = False) -> None:
         self.status = status
+        self.signed = signed
         super().__init__(f"exchange refused the credentials: HTTP {status} {reason}")
 
 
@@ -110,9 +113,28 @@ class TokenRefused(SourceError):
     """The exchange did not accept one token, as it now and then does with good ones; a fresh one may pass."""
 
     retryable = True
+    status = 401
 
-    def __init__(self, attempt: int, attempts: int) -> None:
-        super().__init__(f"exchange refused a token: HTTP 401, {attempt} of {attempts} before these credentials stop")
+    def __init__(self) -> None:
+        super().__init__("exchange refused a token: HTTP 401; a fresh one may pass")
+
+
+class IdentityStopped(NotAuthorized):
+    """The exchange refused an API key several times in a row: no process asks with it for `left_ms`.
+
+    It is asked with again once the key changes, at the next start, and after that time.
+    """
+
+    def __init__(self, status: int, left_ms: int) -> None:
+        self.left_ms = left_ms
+        super().__init__(
+            status,
+            "several times in a row, so nothing is asked with this key for "
+            f"{-(-left_ms // 60_000)} min or until a start; usual causes: this machine's clock is off; the key name is "
+            "not the full text of the key file; the key was deleted, lacks the view permission, or is limited to other "
+            "addresses; it is a legacy key",
+            signed=True,
+        )
 
 
 class StoreError(ReconcilerError):

@@ -17,8 +17,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from reconciler_engine.coinbase.auth import Credentials
 from reconciler_engine.coinbase.client import CoinbaseClient
-from reconciler_engine.coinbase.identity import ROUNDS
-from reconciler_engine.errors import BadResponse, NotAuthorized, SourceError, TokenRefused
+from reconciler_engine.engine.requests import send
+from reconciler_engine.errors import BadResponse, IdentityStopped, NotAuthorized, SourceError, TokenRefused
+from reconciler_engine.limiting.breaker import DENIALS
+from reconciler_engine.limiting.memory import MemoryBucket
+from reconciler_engine.limiting.shared import TokenBucket
+from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 
@@ -107,7 +111,7 @@ async def test_without_credentials_nothing_is_signed() -> None:
     async with exchange(None) as (client, server):
         error = await refused(client)
         assert type(error) is NotAuthorized
-        assert not client.stopped
+        assert not error.signed
     assert server.requests == ["/api/v3/brokerage/market/products/BTC-USD/candles"]
     assert server.tokens == []
 
@@ -140,44 +144,26 @@ async def test_a_401_is_retryable_and_the_next_call_sends_a_fresh_token() -> Non
     assert len(set(server.tokens)) == len(server.requests) == 2
 
 
-async def test_after_a_few_401_nothing_is_sent_any_more() -> None:
+async def test_after_a_few_401_no_process_sends_any_more() -> None:
+    memory = MemoryBucket(lambda: NOW * 1_000 + round(trio.current_time() * 1_000_000))
+    # As of two workers: one budget, one breaker.
+    buckets = [TokenBucket(memory, "bucket", Budget(burst=50, period_ms=50)) for _ in range(2)]
+
+    async def ask(bucket: TokenBucket) -> SourceError:
+        with pytest.raises(SourceError) as caught:
+            await send(bucket, await bucket.wait_permit(), client.fetch_candles, SERIES, PAGE)
+        return caught.value
+
     async with exchange() as (client, server):
         server.told = [unauthorized] * 100
-        kinds = [type(await refused(client)) for _ in range(ROUNDS + 5)]
-        assert kinds == [TokenRefused] * (ROUNDS - 1) + [NotAuthorized] * 6
-        assert len(server.requests) == ROUNDS
-        assert client.stopped
-        error = await refused(client)
+        kinds = [type(await ask(buckets[number % 2])) for number in range(DENIALS + 5)]
+        assert kinds == [TokenRefused] * (DENIALS - 1) + [IdentityStopped] * 6
+        assert len(server.requests) == DENIALS
+        assert (await buckets[0].statistics()).granted == DENIALS
+        error = await ask(buckets[1])
     assert not error.retryable
     for cause in ("clock", "name", "view permission", "addresses", "legacy"):
         assert cause in str(error)
-
-
-async def test_an_accepted_token_starts_the_count_anew() -> None:
-    async with exchange() as (client, server):
-        for _ in range(ROUNDS):
-            server.told = [unauthorized]
-            await refused(client)
-            await client.fetch_candles(SERIES, PAGE)
-        assert not client.stopped
-
-
-async def test_many_calls_refused_at_once_do_not_stop_it() -> None:
-    async with exchange() as (client, server):
-        server.told = [unauthorized] * 8
-        async with trio.open_nursery() as nursery:
-            for _ in range(8):
-                nursery.start_soon(refused, client)
-        assert not client.stopped
-        await client.fetch_candles(SERIES, PAGE)
-
-
-async def test_other_errors_say_nothing_about_the_key() -> None:
-    async with exchange() as (client, server):
-        server.told = [unauthorized, lambda: (503, b""), unauthorized, lambda: (429, b""), unauthorized]
-        kinds = [type(await refused(client)).__name__ for _ in range(5)]
-        assert kinds == ["TokenRefused", "SourceUnavailable", "TokenRefused", "RateLimited", "TokenRefused"]
-        assert not client.stopped
 
 
 async def test_a_missing_scope_is_final() -> None:
@@ -188,6 +174,7 @@ async def test_a_missing_scope_is_final() -> None:
         server.told = [lambda: (403, body)]
         error = await refused(client)
     assert type(error) is NotAuthorized
+    assert error.signed
     assert "Missing required scopes" in str(error)
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+import pytest
 import redis as redis_py
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reconciler_engine.limiting.breaker import Answer, Breaker
 from reconciler_engine.limiting.memory import MemoryBucket
 from reconciler_engine.limiting.shared import script_text
 from reconciler_engine.limiting.token_bucket import Bucket, Budget
 
 START = 1_764_000_000_123_457
 KEY = "bucket"
+BREAKER = "breaker"
 
 _CLOCK = "redis.call('TIME')"
 _GIVEN_CLOCK = "{ table.remove(ARGV, #ARGV - 1), table.remove(ARGV) }"
@@ -21,11 +24,15 @@ _GIVEN_CLOCK = "{ table.remove(ARGV, #ARGV - 1), table.remove(ARGV) }"
 budgets = st.builds(
     Budget, burst=st.integers(1, 12), period_ms=st.integers(1, 3000), hourly=st.none() | st.integers(2, 20_000)
 )
+SPOILS = ("lose", "lose breaker", "no number", "far off", "stopped for ever")
 steps = st.lists(
     st.tuples(
         # The server's clock moves by this (us), backwards too.
         st.one_of(st.integers(0, 300_000), st.integers(-5_000_000, 5_000_000), st.integers(0, 10**10)),
-        st.sampled_from(["reserve"] * 6 + ["confirm"] * 6 + ["push", "read", "limits", "lose", "no number", "far off"]),
+        st.sampled_from(
+            ["reserve"] * 6 + ["confirm"] * 6 + ["report"] * 6 + ["push", "read", "forgive", "limits", *SPOILS]
+        ),
+        st.sampled_from([*Answer, Answer.DENIED, Answer.SILENT]),
         st.integers(0, 3_000_000),
     ),
     max_size=40,
@@ -35,44 +42,100 @@ steps = st.lists(
 def as_fields(bucket: Bucket) -> dict[bytes, bytes]:
     fields = {"born": bucket.born, "seen": bucket.seen, "offset": bucket.offset}
     fields |= {"until": bucket.until, "granted": bucket.granted}
+    fields |= {"share": bucket.share, "cut": bucket.cut, "cause": bucket.cause}
     fields |= {f"tat{number}": tat for number, tat in enumerate(bucket.tats, start=1)}
     return {name.encode(): str(value).encode() for name, value in fields.items()}
 
 
+class Twins:
+    """The bucket in Redis and the one in memory, under one clock; every reply and every field is compared."""
+
+    def __init__(self, server: redis_py.Redis, budget: Budget) -> None:
+        assert script_text().count(_CLOCK) == 1
+        # The text as shipped, but for its clock.
+        self.lua = server.register_script(script_text().replace(_CLOCK, _GIVEN_CLOCK))
+        self.server = server
+        self.now = START
+        self.pure = MemoryBucket(lambda: self.now)
+        self.budget = budget
+        self.promised = [[START, START, 0]]
+        server.delete(KEY, BREAKER)
+
+    def spoil(self, what: str) -> None:
+        buckets, breakers = self.pure.buckets, self.pure.breakers
+        match what:
+            case "lose" | "no number":
+                self.server.delete(KEY) if what == "lose" else self.server.hset(KEY, "seen", "nan")
+                buckets.clear()
+            case "lose breaker":
+                self.server.delete(BREAKER)
+                breakers.clear()
+            case "far off" if KEY in buckets:
+                tats = (buckets[KEY].tats[0] + 10**11, *buckets[KEY].tats[1:])
+                self.server.hset(KEY, "tat1", tats[0])
+                buckets[KEY] = replace(buckets[KEY], tats=tats)
+            case "stopped for ever" if BREAKER in breakers:
+                self.server.hset(BREAKER, mapping=dict.fromkeys(("stopped", "probe"), 4 * 10**15))
+                breakers[BREAKER] = replace(breakers[BREAKER], stopped=4 * 10**15, probe=4 * 10**15)
+
+    def do(self, operation: str, amount: int, answer: Answer) -> list[int]:
+        paces: list[int | str] = [
+            number for pace in self.budget.paces for number in (pace.interval_us, pace.tolerance_us)
+        ]
+        recent = self.promised[-1 - amount % min(3, len(self.promised))]
+        takes: dict[str, list[int | str]] = {
+            "confirm": [*recent, self.budget.lateness_us],
+            "report": [recent[2], answer.value, 429, *paces],
+            "forgive": paces,
+            "read": [],
+        }
+        arguments = takes.get(operation, [amount, *paces])
+        instant = (self.now // 1_000_000, self.now % 1_000_000)
+        reply: list[int] = self.lua(keys=[KEY, BREAKER], args=[operation, *arguments, *instant])
+        assert reply == self.pure.answer(KEY, BREAKER, operation, arguments)
+        if operation == "reserve" and reply[0] == 1:
+            self.promised.append(reply[2:])
+        if self.pure.buckets:
+            assert self.server.hgetall(KEY) == as_fields(self.pure.buckets[KEY])
+        breaker = asdict(self.pure.breakers.get(BREAKER, Breaker()))
+        stored = {name.encode(): str(value).encode() for name, value in breaker.items()}
+        assert self.server.hgetall(BREAKER) in ([stored, {}] if not any(breaker.values()) else [stored])
+        return reply
+
+
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(budget=budgets, history=steps)
-def test_pure_and_lua_agree_step_by_step(redis_url: str, budget: Budget, history: list[tuple[int, str, int]]) -> None:
-    # Workers may be told of an hourly limit one after the other.
-    budgets = [budget, Budget(budget.burst, budget.period_ms, None if budget.hourly else 100)]
-    now = START
-    pure = MemoryBucket(lambda: now)
-    promised = [[START, START]]
-    assert script_text().count(_CLOCK) == 1
+def test_pure_and_lua_agree_step_by_step(
+    redis_url: str, budget: Budget, history: list[tuple[int, str, Answer, int]]
+) -> None:
     with redis_py.Redis.from_url(redis_url) as server:
-        server.delete(KEY)
-        # The text as shipped, but for its clock.
-        lua = server.register_script(script_text().replace(_CLOCK, _GIVEN_CLOCK))
-        for moved, operation, amount in history:
-            now += moved
-            paces = [number for pace in budgets[0].paces for number in (pace.interval_us, pace.tolerance_us)]
-            match operation:
-                case "limits":
-                    budgets.reverse()
-                case "lose" | "no number":
-                    server.delete(KEY) if operation == "lose" else server.hset(KEY, "seen", "nan")
-                    pure.buckets.clear()
-                case "far off":
-                    for bucket in list(pure.buckets.values()):
-                        server.hset(KEY, "tat1", bucket.tats[0] + 10**11)
-                        pure.buckets[KEY] = replace(bucket, tats=(bucket.tats[0] + 10**11, *bucket.tats[1:]))
-                case _:
-                    arguments = {
-                        "confirm": [*promised[-1 - amount % min(3, len(promised))], budget.lateness_us],
-                        "read": [],
-                    }.get(operation, [amount, *paces])
-                    reply = lua(keys=[KEY], args=[operation, *arguments, now // 1_000_000, now % 1_000_000])
-                    assert reply == pure.answer(KEY, operation, arguments)
-                    if operation == "reserve" and reply[0]:
-                        promised.append(reply[2:])
-                    if pure.buckets:
-                        assert server.hgetall(KEY) == as_fields(pure.buckets[KEY])
+        twins = Twins(server, budget)
+        # Workers may be told of an hourly limit one after the other.
+        other = Budget(budget.burst, budget.period_ms, None if budget.hourly else 100)
+        for moved, operation, answer, amount in history:
+            twins.now += moved
+            if operation == "limits":
+                twins.budget, other = other, twins.budget
+            elif operation in SPOILS:
+                twins.spoil(operation)
+            else:
+                twins.do(operation, amount, answer)
+
+
+@pytest.mark.parametrize("answer", Answer)
+def test_they_agree_on_each_answer_a_dozen_times_in_a_row(redis_url: str, answer: Answer) -> None:
+    with redis_py.Redis.from_url(redis_url) as server:
+        twins = Twins(server, Budget(burst=5, period_ms=1_000))
+        refused = set()
+        for _ in range(12):
+            code, wait_us, *_ = twins.do("reserve", 900_000_000, answer)
+            refused.add(code)
+            assert twins.do("reserve", 900_000_000, answer)[0] in {0, 1, 3, 4, 5}
+            twins.now += wait_us
+            twins.do("confirm", 0, answer)
+            twins.do("report", 0, answer)
+            twins.do("push", 1_000_000, answer)
+            twins.do("read", 0, answer)
+        twins.do("forgive", 0, answer)
+        assert (twins.do("reserve", 900_000_000, answer)[0] == 5) == (answer is Answer.SILENT)
+        assert refused == {1} | {Answer.DENIED: {4}, Answer.SILENT: {5}}.get(answer, set())

@@ -5,12 +5,24 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from reconciler_engine.limiting.token_bucket import Bucket, Budget, Granted, Reservation, confirm, push_back, reserve
+from reconciler_engine.limiting.token_bucket import (
+    WHOLE_PPM,
+    Bucket,
+    Budget,
+    Granted,
+    Reservation,
+    awake,
+    confirm,
+    push_back,
+    reserve,
+    share_ppm,
+    slow_down,
+)
 
 START = 1_764_000_000_000_000
 
@@ -34,7 +46,7 @@ phases = st.lists(
         st.sampled_from([0.0, 0.01, 0.5, 1.0, 1.2, 5.0, 40.0]),
         st.builds(
             Phase,
-            event=st.sampled_from(["none", "none", "none", "lose", "push", "clock back"]),
+            event=st.sampled_from(["none", "none", "none", "lose", "push", "refuse", "clock back"]),
             event_us=st.sampled_from([1_009, 200_003, 1_000_003, 60_000_011]),
             crowd=st.integers(0, 20),
             cancelled=st.integers(0, 3),
@@ -66,6 +78,8 @@ class Play:
                 self.bucket = None
             case "push":
                 self.bucket = push_back(self.bucket, self.now, self.budget.paces, phase.event_us)
+            case "refuse":
+                self.bucket = slow_down(awake(self.bucket, self.now, self.budget.paces), 429)
             case "clock back":
                 self.clock_error -= phase.event_us
         late_us = int(self.budget.lateness_us * phase.late_share)
@@ -149,3 +163,17 @@ def test_a_full_queue_is_served_at_the_full_rate(budget: Budget, count: int) -> 
         assert isinstance(answer, Reservation)
         last = answer.slot
     assert last - START == count * budget.paces[0].interval_us
+
+
+@given(refusals=st.lists(st.integers(0, 200_000_000), max_size=30))
+def test_a_refused_rate_stays_between_a_sixteenth_and_the_whole_and_recovers(refusals: list[int]) -> None:
+    budget = Budget(burst=5, period_ms=1_000)
+    bucket = Bucket.empty(START, budget.paces)
+    for after_us in refusals:
+        bucket = slow_down(awake(bucket, bucket.seen + after_us, budget.paces), 429)
+        before = share_ppm(bucket)
+        assert WHOLE_PPM // 16 <= before <= WHOLE_PPM // 2
+        for elapsed_us in (0, 1_000_000, 10_000_000):
+            now = share_ppm(replace(bucket, seen=bucket.seen + elapsed_us))
+            assert now == min(WHOLE_PPM, before + elapsed_us // 100)
+    assert share_ppm(replace(bucket, seen=bucket.seen + 93_750_000)) == WHOLE_PPM

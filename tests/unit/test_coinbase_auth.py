@@ -252,5 +252,15 @@ def test_what_is_handed_over_signs_as_the_same_identity(secret: str) -> None:
 def test_an_identity_is_one_keys_own_and_does_not_name_it() -> None:
     secret = pem(EC_KEY, PrivateFormat.PKCS8)
     first, second = Credentials(NAME, secret), Credentials(f"{NAME}2", secret)
-    assert first.identity == Credentials(NAME, base64.b64encode(SEED).decode()).identity != second.identity
-    assert re.fullmatch(r"key-[0-9a-f]{16}", first.identity)
+    assert first.identity == Credentials(NAME, secret).identity
+    assert first.identity.name != second.identity.name
+    assert re.fullmatch(r"key-[0-9a-f]{16} key-[0-9a-f]{16}-[0-9a-f]{16}", " ".join(first.identity))
+
+
+def test_a_key_that_was_replaced_under_its_name_keeps_the_budget_and_not_the_breaker() -> None:
+    first, second = (
+        Credentials(NAME, pem(EC_KEY, PrivateFormat.PKCS8)),
+        Credentials(NAME, pem(ED_KEY, PrivateFormat.PKCS8)),
+    )
+    assert first.identity.name == second.identity.name
+    assert first.identity.key != second.identity.key

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC
 from zoneinfo import ZoneInfo
 
+from reconciler_engine.coinbase.identity import Identity
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.assembly import budget_name, open_parts
 from reconciler_engine.engine.passes import Passes
 
 URL = "redis://localhost:6379"
+IDENTITY = Identity("key-1", "key-1-2")
 
 
 async def jobs_of(**settings: object):
@@ -42,12 +44,12 @@ async def test_each_job_has_the_bounds_set_for_it() -> None:
 
 def test_a_budget_is_the_keys_or_the_addresss() -> None:
     config = ReconciliationConfig(egress="office")
-    assert budget_name(config, "key-1") == "budget:key-1"
+    assert budget_name(config, IDENTITY) == "budget:key-1"
     assert budget_name(config, None) == "budget:egress:office"
     assert budget_name(ReconciliationConfig(), None) == "budget:public"
 
 
 async def test_the_key_paces_by_the_hour() -> None:
-    for identity, hourly in ((None, None), ("key-1", 10_000)):
+    for identity, hourly in ((None, None), (IDENTITY, 10_000)):
         async with open_parts(ReconciliationConfig(), URL, owns_server=False, identity=identity) as parts:
             assert parts.bucket.budget.hourly == hourly

@@ -188,7 +188,7 @@ async def test_statistics_show_the_queue(mock_clock: trio.testing.MockClock) -> 
     assert (rested.rate_per_s, rested.burst) == (5.0, 5)
     assert (rested.available, rested.waiting, rested.wait_ms) == (4, 0, 0)
     for _ in range(7):
-        await memory(keys=["bucket"], args=["reserve", 10_000_000, 200_000, 750_000])
+        await memory(keys=["bucket", "breaker"], args=["reserve", 10_000_000, 200_000, 750_000])
     queued = await bucket.statistics()
     assert (queued.available, queued.waiting, queued.wait_ms, queued.granted) == (0, 3, 650, 4)
     await bucket.push_back(2000)

@@ -10,6 +10,7 @@ from reconciler_engine.cli.exits import CONFIG, UNAVAILABLE
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.coinbase.products import Product, Selector, choose
 from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.requests import send
 from reconciler_engine.errors import (
     ConfigError,
     NotAuthorized,
@@ -41,6 +42,8 @@ async def examine_exchange(
     Raises:
         StoreError: Redis gives no permit.
     """
+    # Whoever asks the doctor wants the key tried, refused before or not.
+    await bucket.forgive()
     reached, skew_ms = await _check_reach(config, source, bucket)
     checks = [reached, _check_clock(skew_ms, signed=signed)]
     if skew_ms is None:
@@ -56,9 +59,9 @@ async def _check_reach(
     config: ReconciliationConfig, source: CoinbaseClient, bucket: TokenBucket
 ) -> tuple[Check, int | None]:
     try:
-        await bucket.wait_permit(_PERMIT_S)
+        permit = await bucket.wait_permit(_PERMIT_S)
         before = time.time_ns() // 1_000_000
-        theirs = await source.fetch_time()
+        theirs = await send(bucket, permit, source.fetch_time)
     except (SourceError, PermitRefused) as error:
         hint = "look at base_url, DNS, proxy and firewall; proxies of the environment are not used"
         return Check("exchange", "fail", f"{config.base_url}: {error}", hint, UNAVAILABLE), None
@@ -85,10 +88,10 @@ async def _check_credentials(
     page = Interval(stop - Timeframe.H1.step_ms, stop)
     while True:
         try:
-            await bucket.wait_permit(_PERMIT_S)
-            await source.fetch_candles(Series(plain, Timeframe.H1), page)
+            permit = await bucket.wait_permit(_PERMIT_S)
+            await send(bucket, permit, source.fetch_candles, Series(plain, Timeframe.H1), page)
         except TokenRefused:
-            # The next round waits for a permit, and the client ends the rounds.
+            # The next round waits for a permit, and the breaker ends the rounds.
             continue
         except NotAuthorized as error:
             return Check("credentials", "fail", str(error), "make a new key with the view permission", CONFIG)
@@ -109,8 +112,8 @@ async def _check_symbols(
         return Check("symbols", "skipped", "none are set"), ()
     symbols = None if any(_is_choice(text) for text in config.symbols) else config.symbols
     try:
-        await bucket.wait_permit(_PERMIT_S)
-        products = await source.fetch_products()
+        permit = await bucket.wait_permit(_PERMIT_S)
+        products = await send(bucket, permit, source.fetch_products)
         symbols = choose([Selector.parse(text) for text in config.symbols], products)
     except ConfigError as error:
         return Check("symbols", "fail", "\n".join(error.faults), "correct the symbols", CONFIG), symbols

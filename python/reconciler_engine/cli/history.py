@@ -136,6 +136,7 @@ async def _backfill(
         parts = await stack.enter_async_context(
             open_parts(config, cache.url, owns_server=False, identity=source.identity)
         )
+        await parts.bucket.forgive()
         await parts.clock.measure_when_due(source, parts.bucket)
         config = config.with_symbols(await choose_symbols(config.symbols, parts, source))
         worker = parts.worker(source)

@@ -98,6 +98,7 @@ async def _pass(
         if repair:
             client = CoinbaseClient(config.base_url, credentials=credentials, connections=PAGES_IN_FLIGHT)
             source = await stack.enter_async_context(client)
+            await parts.bucket.forgive()
             await parts.clock.measure_when_due(source, parts.bucket)
         if source is None:
             symbols = await choose_kept_symbols(config.symbols, parts)

@@ -158,10 +158,16 @@ def _print_budget(budget: BudgetStatus | None) -> None:
         print("budget: could not be read")
         return
     paused = f", paused by the exchange for {describe_span(budget.paused_ms)}" if budget.paused_ms else ""
+    slowed = f" ({budget.share:.0%} of them, after HTTP {budget.slowed_by})" if budget.share < 1 else ""
     print(
-        f"budget: {budget.rate_per_s:g} requests a second, {budget.used} used in the last minute, "
+        f"budget: {budget.rate_per_s:g} requests a second{slowed}, {budget.used} used in the last minute, "
         f"{budget.waiting} waiting{paused}"
     )
+    trouble = f"HTTP {budget.trouble}" if budget.trouble else "no answer"
+    if budget.breaker == "stopped":
+        print(f"exchange: key refused ({trouble}), not asked for {describe_span(budget.stopped_ms)} or until a start")
+    elif budget.breaker != "closed":
+        print(f"exchange: in trouble ({trouble}), one request at a time finds out whether that is over")
 
 
 def _print_series(series: Mapping[str, SeriesCoverage]) -> None:

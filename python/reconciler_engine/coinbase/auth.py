@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from reconciler_engine.coinbase.identity import Identity
 from reconciler_engine.errors import ConfigError
 
 TOKEN_LIFETIME_S = 120
@@ -110,9 +111,11 @@ class Credentials:
         return jwt.encode(claims, self._key, algorithm=self.algorithm, headers={"kid": self.name, "nonce": nonce})
 
     @property
-    def identity(self) -> str:
-        """Name of what belongs to this key, such as its request budget: the same on every machine."""
-        return f"key-{hashlib.sha256(self.name.encode()).hexdigest()[:16]}"
+    def identity(self) -> Identity:
+        """Names of what belongs to this key."""
+        public = self._key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        name, key = (hashlib.sha256(text).hexdigest()[:16] for text in (self.name.encode(), public))
+        return Identity(f"key-{name}", f"key-{name}-{key}")
 
     def hand_over(self) -> dict[str, str]:
         """Return what `Credentials(**...)` takes, for a process of our own.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import ssl
 import time
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from reconciler_engine.coinbase.products import PRODUCTS_PATH, PRODUCTS_QUERY, P
 from reconciler_engine.coinbase.refusals import refusal
 from reconciler_engine.coinbase.transport import mapped
 from reconciler_engine.coinbase.wire import TIME_PATH, candles_path, candles_query, parse_time
-from reconciler_engine.errors import BadResponse, NotAuthorized, SourceUnavailable
+from reconciler_engine.errors import BadResponse, NotAuthorized, SourceUnavailable, TokenRefused
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 
@@ -92,8 +93,7 @@ class CoinbaseClient:
         self._base = BaseUrl.parse(base_url, signed=credentials is not None)
         self._request_timeout_s = request_timeout_ms / 1_000
         self._now = now
-        self._key_identity = None if credentials is None else credentials.identity
-        self._identity = None if credentials is None else Identity(credentials, self._base.authority, now)
+        self._credentials = credentials
         self._http = _http(self._base, silence_timeout_ms / 1_000, connections, ssl_context)
 
     async def __aenter__(self) -> Self:
@@ -118,21 +118,21 @@ class CoinbaseClient:
             BadResponse: An answer that is not what is documented; none of it is used.
             RequestRefused: The exchange will not serve this request, whenever it is asked.
             TokenRefused: A token was not accepted; the next call sends a fresh one.
-            NotAuthorized: The exchange does not let this client ask. With credentials nothing is sent any more after a
-                few refusals in a row, see `stopped`.
+            NotAuthorized: The exchange does not let this client ask.
         """
         query = candles_query(series.timeframe, interval)
-        path = candles_path(series.symbol, authenticated=self._identity is not None)
-        headers, sent_in = ({}, 0) if self._identity is None else self._identity.sign(path)
+        path = candles_path(series.symbol, authenticated=self._credentials is not None)
         try:
-            page = await self._get(path, query, lambda body: parse_candles(body, series, interval), headers=headers)
+            return await self._get(
+                path, query, lambda body: parse_candles(body, series, interval), headers=self._sign(path)
+            )
         except NotAuthorized as error:
-            if self._identity is not None:
-                self._identity.refuse(error, sent_in)
+            if self._credentials is None:
+                raise
+            if error.status == HTTPStatus.UNAUTHORIZED:
+                raise TokenRefused from error
+            error.signed = True
             raise
-        if self._identity is not None:
-            self._identity.accept()
-        return page
 
     async def fetch_time(self) -> int:
         """Ask for the exchange's clock (ms UTC); never signed, since a wrong clock is why tokens are refused.
@@ -151,14 +151,17 @@ class CoinbaseClient:
         return await self._get(PRODUCTS_PATH, PRODUCTS_QUERY, parse_products, limit_bytes=_PRODUCTS_LIMIT_BYTES)
 
     @property
-    def identity(self) -> str | None:
-        """Under which requests for candles are signed, see `Credentials.identity`; None where they are not."""
-        return self._key_identity
+    def identity(self) -> Identity | None:
+        """Under which requests for candles are signed; None where they are not."""
+        return None if self._credentials is None else self._credentials.identity
 
-    @property
-    def stopped(self) -> bool:
-        """Whether the credentials were refused so often that nothing is sent with them any more."""
-        return self._identity is not None and self._identity.stopped
+    def _sign(self, path: str) -> dict[str, str]:
+        """Return the headers of one GET request, with a token of its own where there is a key."""
+        if self._credentials is None:
+            return {}
+        nonce = secrets.token_hex(16)
+        token = self._credentials.token("GET", self._base.authority, path, now=self._now(), nonce=nonce)
+        return {"authorization": f"Bearer {token}"}
 
     async def _get(
         self,

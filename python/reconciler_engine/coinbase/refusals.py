@@ -45,7 +45,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, now: int) -> S
     if status in _REDIRECTS:
         return BadResponse(f"HTTP {status} redirect to {excerpt(headers.get('location', ''))!r}, not followed")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TRY_LATER or is_html(body):
-        return SourceUnavailable(f"HTTP {status} {reason}", wait_ms)
+        return SourceUnavailable(f"HTTP {status} {reason}", wait_ms, status=status)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return NotAuthorized(status, reason)
     if status >= HTTPStatus.BAD_REQUEST:

@@ -11,6 +11,7 @@ from functools import partial
 from random import Random
 
 from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.coinbase.identity import Identity
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.backfill import Backfill
 from reconciler_engine.engine.clock import SharedClock
@@ -77,7 +78,7 @@ class Parts:
 
 @asynccontextmanager
 async def open_parts(
-    config: ReconciliationConfig, redis_url: str, *, owns_server: bool, identity: str | None = None
+    config: ReconciliationConfig, redis_url: str, *, owns_server: bool, identity: Identity | None = None
 ) -> AsyncIterator[Parts]:
     """Build the parts over a client of `redis_url`, closed at the end; connects on first use.
 
@@ -85,14 +86,19 @@ async def open_parts(
         config: The settings.
         redis_url: Where the cache is.
         owns_server: Whether the server is the embedded one, whose keys the engine itself caps.
-        identity: Under which requests are signed (`Credentials.identity`); None where they are not.
+        identity: Under which requests are signed ; None where they are not.
     """
     async with TrioRedis.from_url(redis_url) as client:
         yield make_parts(config, client, owns_server=owns_server, consumer=consumer_name(), identity=identity)
 
 
 def make_parts(
-    config: ReconciliationConfig, client: TrioRedis, *, owns_server: bool, consumer: str, identity: str | None = None
+    config: ReconciliationConfig,
+    client: TrioRedis,
+    *,
+    owns_server: bool,
+    consumer: str,
+    identity: Identity | None = None,
 ) -> Parts:
     """Build the parts over a client, which stays the caller's; `consumer` takes tasks and is unique among all."""
     scope = Scope.of(config.user_id, config.exchange_id, config.base_url)
@@ -107,16 +113,17 @@ def make_parts(
             partial(_TOKEN_BUCKET.run, client),
             scope.key(budget_name(config, identity)),
             config.budget(signed=identity is not None),
+            breaker=None if identity is None else scope.key(f"breaker:{identity.key}"),
         ),
         config=config,
         retention=Retention(config.max_candles, config.ttl, trim=owns_server),
     )
 
 
-def budget_name(config: ReconciliationConfig, identity: str | None) -> str:
+def budget_name(config: ReconciliationConfig, identity: Identity | None) -> str:
     """Return the name of the budget that requests count against: the key's, else that of the address they leave by."""
     if identity is not None:
-        return f"budget:{identity}"
+        return f"budget:{identity.name}"
     return "budget:public" if config.egress is None else f"budget:egress:{config.egress}"
 
 

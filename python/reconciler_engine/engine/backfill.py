@@ -12,12 +12,13 @@ import trio
 
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.engine.messages import PageOutcome, PageTask, gaps_of, page_outcome, runs_of
+from reconciler_engine.engine.requests import send
 from reconciler_engine.engine.scan import scan
 from reconciler_engine.errors import (
     NotAuthorized,
     PermitRefused,
-    RateLimited,
     RequestRefused,
+    RunClosed,
     SourceError,
     StoreError,
     StoreUnavailable,
@@ -27,7 +28,7 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.backoff import Backoff, push_back_ms
+from reconciler_engine.planning.backoff import Backoff
 from reconciler_engine.planning.runs import gaps_in, spans_in
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.claims import Claimed, Claims, Held
@@ -97,7 +98,8 @@ class Backfill:
         spans it, as it spans slots that are there: a second request would cost a permit.
 
         Raises:
-            StoreError: The cache could not be read, or no permit could be had.
+            StoreError: The cache could not be read, or Redis gave no permit.
+            SourceError: Nothing may be asked at present; the claim is released.
         """
         claimed = await self._claim(task)
         if isinstance(claimed, Held):
@@ -111,7 +113,11 @@ class Backfill:
             raise
         wanted, vain = _without(missing, claimed.asked, task.span.timeframe.step_ms)
         if wanted:
-            return Admission(wanted, vain, await self._wait_permit(task))
+            try:
+                return Admission(wanted, vain, await self._wait_permit(task))
+            except SourceError:
+                await self._settle(task, in_vain=False)
+                raise
         await self._settle(task, in_vain=False)
         return Admission((), vain, None)
 
@@ -153,23 +159,25 @@ class Backfill:
     async def _ask(self, task: PageTask, asked: Interval, permit: Permit) -> _Answer:
         """Ask until there is an answer, or no hope of one."""
         requests = 0
+        unused: Permit | None = permit
         while True:
-            # A permit that lay too long is void: requests would bunch.
-            while not permit.is_valid():
-                permit = await self._wait_permit(task, renew=True)
-            requests += 1
+            sent = requests
             try:
-                page = await self._source.fetch_candles(task.span.series, asked)
+                # A permit that lay too long is void: requests would bunch.
+                while unused is None or not unused.is_valid():
+                    unused = await self._wait_permit(task, renew=True)
+                permit, unused = unused, None
+                requests += 1
+                fetch = self._source.fetch_candles
+                page = await send(self._bucket, permit, fetch, task.span.series, asked, draw=self._random.random)
             except SourceError as refusal:
                 given_up = _Answer(requests, error=str(refusal), refused=_is_hopeless(refusal))
-                if isinstance(refusal, RateLimited):
-                    await self._bucket.push_back(push_back_ms(refusal, requests, self._random.random()))
-                if not refusal.retryable or requests == ATTEMPTS:
+                # Nothing was sent where no permit is to be had.
+                if requests in {sent, ATTEMPTS} or not refusal.retryable:
                     return given_up
                 await trio.sleep(_RETRY.delay_ms(requests, self._random.random()) / 1_000)
                 if not await self._is_open(task.run):
                     return given_up
-                permit = await self._wait_permit(task, renew=True)
             else:
                 return _Answer(requests, page.candles)
 
@@ -189,8 +197,15 @@ class Backfill:
             _logger.warning("claim not released", extra={"task": task.id, "error": str(error)})
 
     async def _wait_permit(self, task: PageTask, *, renew: bool = False) -> Permit:
-        """Wait as long as it takes: the exchange may have sent everybody back for minutes. The claim is kept alive."""
+        """Wait as long as it takes: the exchange may have sent everybody back for minutes. The claim is kept alive.
+
+        Raises:
+            RunClosed: Nobody wants the page any more.
+            SourceError: Nothing may be asked at present.
+        """
         while True:
+            if not await self._is_open(task.run):
+                raise RunClosed(task.run)
             if renew:
                 await self._claim(task)
             try:

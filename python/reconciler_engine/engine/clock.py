@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from random import random
 
 from reconciler_engine.coinbase.client import CoinbaseClient
-from reconciler_engine.errors import PermitRefused, RateLimited, SourceError
+from reconciler_engine.engine.requests import send
+from reconciler_engine.errors import PermitRefused, SourceError
 from reconciler_engine.limiting.shared import TokenBucket
-from reconciler_engine.planning.backoff import push_back_ms
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.transport import TrioRedis
 
@@ -60,12 +59,10 @@ class SharedClock:
             return
         await self._client.execute_command("EXPIRE", self._turn_key, _RETRY_S)
         try:
-            await bucket.wait_permit()
+            permit = await bucket.wait_permit()
             before = await self.redis_now()
-            theirs = await source.fetch_time()
+            theirs = await send(bucket, permit, source.fetch_time)
         except (SourceError, PermitRefused) as error:
-            if isinstance(error, RateLimited):
-                await bucket.push_back(push_back_ms(error, 1, random()))
             _logger.warning("the exchange's clock could not be read", extra={"error": str(error)})
             return
         skew = theirs - (before + await self.redis_now()) // 2

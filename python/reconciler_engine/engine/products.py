@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.coinbase.products import Product, Selector, choose
 from reconciler_engine.engine.assembly import Parts
-from reconciler_engine.errors import ConfigError, PermitRefused, RateLimited, SourceError, SourceUnavailable
-from reconciler_engine.planning.backoff import Backoff, push_back_ms
+from reconciler_engine.engine.requests import send
+from reconciler_engine.errors import ConfigError, PermitRefused, SourceError, SourceUnavailable
+from reconciler_engine.planning.backoff import Backoff
 
 ATTEMPTS = 3
 PATIENCE_S = 20.0
@@ -120,12 +121,10 @@ async def _fetch(parts: Parts, source: CoinbaseClient) -> tuple[Product, ...]:
     with trio.move_on_after(PATIENCE_S):
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                await parts.bucket.wait_permit(PATIENCE_S)
-                return await source.fetch_products()
+                permit = await parts.bucket.wait_permit(PATIENCE_S)
+                return await send(parts.bucket, permit, source.fetch_products)
             except (SourceError, PermitRefused) as error:
                 last = error
-                if isinstance(error, RateLimited):
-                    await parts.bucket.push_back(push_back_ms(error, attempt, random.random()))
                 if not error.retryable or attempt == ATTEMPTS:
                     raise
             await trio.sleep(_RETRY.delay_ms(attempt, random.random()) / 1_000)

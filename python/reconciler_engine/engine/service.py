@@ -214,6 +214,7 @@ class ReconciliationService:
             parts = make_parts(
                 self._config, self._redis, owns_server=False, consumer=name, identity=self._source.identity
             )
+            await parts.bucket.forgive()
             passes = Passes(parts, await self._series(self._config, parts), now=_now)
             worker = WorkerRole(parts, self._source)
             async with trio.open_nursery() as nursery:

@@ -75,7 +75,9 @@ class BudgetStatus(_Record):
     """The request budget that all processes of all nodes share.
 
     Attributes:
-        rate_per_s: Permits a second in the long run.
+        rate_per_s: Permits a second in the long run, as configured.
+        share: Part of it that is given now; below 1 after the exchange refused for rate.
+        slowed_by: HTTP status of that refusal, 0 where the rate is whole.
         burst: Permits of a full bucket.
         available: Permits that could go out at this moment.
         used: Permits granted in the last minute, as this engine saw it.
@@ -83,9 +85,15 @@ class BudgetStatus(_Record):
         waiting: Requests that wait for theirs.
         wait_ms: What a new request would wait.
         paused_ms: What is left of a pause the exchange asked for.
+        breaker: `closed` lets everybody ask; `probing` one request at a time, after trouble; `gone` as probing, and
+            nobody waits for it; `stopped` none, the key was refused.
+        trouble: HTTP status of the last trouble, 0 where there was none or no answer.
+        stopped_ms: What is left of a stop.
     """
 
     rate_per_s: float
+    share: float = 1.0
+    slowed_by: int = 0
     burst: int
     available: int
     used: int
@@ -93,6 +101,9 @@ class BudgetStatus(_Record):
     waiting: int
     wait_ms: int
     paused_ms: int
+    breaker: str = "closed"
+    trouble: int = 0
+    stopped_ms: int = 0
 
 
 class EngineStatus(_Record):

@@ -148,6 +148,8 @@ class StatusWriter:
             self._granted.append((now, bucket.granted))
         return BudgetStatus(
             rate_per_s=bucket.rate_per_s,
+            share=bucket.share,
+            slowed_by=bucket.slowed_by,
             burst=bucket.burst,
             available=bucket.available,
             # A bucket that was lost and made anew counts from nothing.
@@ -156,4 +158,7 @@ class StatusWriter:
             waiting=bucket.waiting,
             wait_ms=bucket.wait_ms,
             paused_ms=bucket.paused_ms,
+            breaker=bucket.state,
+            trouble=bucket.breaker.why,
+            stopped_ms=bucket.stopped_ms,
         )

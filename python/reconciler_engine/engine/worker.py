@@ -20,7 +20,7 @@ from reconciler_engine.engine.messages import (
     task_of,
 )
 from reconciler_engine.engine.scan import perform_scan
-from reconciler_engine.errors import StoreError, StoreUnavailable
+from reconciler_engine.errors import IdentityStopped, SourceError, StoreError, StoreUnavailable
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.claims import Held
 from reconciler_engine.store.tasks import MAX_DELIVERIES, Delivery, Lane, TaskQueue
@@ -118,9 +118,10 @@ class Worker:
             admitted = await backfill.admit(task)
         except StoreUnavailable:
             raise
-        except StoreError as error:
+        except (StoreError, SourceError) as error:
             gaps = gaps_of(task.gaps, task.span.timeframe.step_ms)
-            await self._finish(delivery, task, page_outcome(task, gaps, error=str(error)))
+            refused = isinstance(error, IdentityStopped)
+            await self._finish(delivery, task, page_outcome(task, gaps, refused=refused, error=str(error)))
             return None
         if isinstance(admitted, Admission) and admitted.permit is None:
             await self._finish(delivery, task, page_outcome(task, admitted.vain))

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import astuple, replace
 
 import trio
 
+from reconciler_engine.limiting.breaker import OCCUPIED_US, Answer, Breaker, begin_probe, forgive, mend, report
 from reconciler_engine.limiting.token_bucket import (
     Bucket,
     Early,
     Granted,
     Pace,
     Reservation,
+    awake,
     confirm,
     push_back,
     reserve,
+    share_ppm,
+    slow_down,
 )
+
+_ANSWERS = frozenset(answer.value for answer in Answer)
 
 
 class MemoryBucket:
-    """Buckets in the memory of one process, with the calls and replies of token_bucket.lua.
+    """Buckets and breakers in the memory of one process, with the calls and replies of token_bucket.lua.
 
     `now_us` is the clock in Redis' place (us); the property tests hold the two to the same replies and the same state.
     """
@@ -27,54 +34,97 @@ class MemoryBucket:
     def __init__(self, now_us: Callable[[], int]) -> None:
         self._now_us = now_us
         self.buckets: dict[str, Bucket] = {}
+        self.breakers: dict[str, Breaker] = {}
 
     async def __call__(self, *, keys: Sequence[str], args: Sequence[int | str]) -> list[int]:
         """Answer as the script would, after a checkpoint."""
         await trio.lowlevel.checkpoint()
-        return self.answer(keys[0], str(args[0]), [int(argument) for argument in args[1:]])
+        bucket, breaker = keys
+        return self.answer(bucket, breaker, str(args[0]), args[1:])
 
-    def answer(self, key: str, operation: str, numbers: Sequence[int]) -> list[int]:
-        """Carry out one operation on the bucket `key`."""
-        bucket = self.buckets.get(key)
-        after: Bucket | None
+    def answer(self, key: str, breaker: str, operation: str, args: Sequence[int | str]) -> list[int]:
+        """Carry out one operation on the bucket `key` and the breaker of that name."""
+        numbers = [int(argument) for argument in args if argument not in _ANSWERS]
         match operation:
             case "reserve":
-                after, reply = self._reserve(bucket, *numbers)
+                return self._reserve(key, breaker, numbers[0], _paces(numbers[1:]))
             case "confirm":
-                after, reply = self._confirm(bucket, *numbers)
+                return self._confirm(key, breaker, *numbers)
             case "push":
-                pushed = push_back(bucket, self._now_us(), _paces(numbers[1:]), numbers[0])
-                after, reply = pushed, [pushed.until]
+                pushed = push_back(self.buckets.get(key), self._now_us(), _paces(numbers[1:]), numbers[0])
+                self.buckets[key] = pushed
+                return [pushed.until]
+            case "report":
+                turn, why, *paces = numbers
+                bucket = awake(self.buckets.get(key), self._now_us(), _paces(paces))
+                return self._report(key, breaker, bucket, turn, Answer(str(args[1])), why)
+            case "forgive":
+                bucket = awake(self.buckets.get(key), self._now_us(), _paces(numbers))
+                gate = self._gate(breaker, bucket.seen)
+                if gate.denied:
+                    self.breakers[breaker] = forgive(gate, bucket.seen)
+                return []
             case "read":
-                return self._read(bucket)
-            case _:
-                raise ValueError(f"unknown operation of the token bucket: {operation!r}")
-        if after is not None:
-            self.buckets[key] = after
-        return reply
+                return self._read(key, breaker)
+        raise ValueError(f"unknown operation of the token bucket: {operation!r}")
 
-    def _reserve(self, bucket: Bucket | None, max_wait_us: int, *numbers: int) -> tuple[Bucket, list[int]]:
-        after, answer = reserve(bucket, self._now_us(), _paces(numbers), max_wait_us)
-        if isinstance(answer, Reservation):
-            return after, [1, answer.wait_us, answer.slot, answer.born]
-        return after, [0, answer.wait_us]
+    def _gate(self, name: str, seen: int) -> Breaker:
+        return mend(self.breakers.get(name, Breaker()), seen)
 
-    def _confirm(self, bucket: Bucket | None, slot: int, born: int, late: int) -> tuple[Bucket | None, list[int]]:
-        after, verdict = confirm(bucket, self._now_us(), Reservation(0, slot, born), late)
+    def _reserve(self, key: str, breaker: str, max_wait_us: int, paces: tuple[Pace, ...]) -> list[int]:
+        now_us = self._now_us()
+        bucket = awake(self.buckets.get(key), now_us, paces)
+        gate = self._gate(breaker, bucket.seen)
+        if gate.stopped > bucket.seen:
+            return [4, gate.stopped - bucket.seen, gate.why]
+        busy = max(gate.probe, bucket.until) - bucket.seen
+        if gate.is_gone and busy > 0:
+            return [5, busy, gate.why, gate.silent]
+        if gate.is_alone and gate.probe > bucket.seen:
+            return [3, min(gate.probe - bucket.seen, OCCUPIED_US)]
+        self.buckets[key], answer = reserve(self.buckets.get(key), now_us, paces, max_wait_us)
+        if not isinstance(answer, Reservation):
+            return [0, answer.wait_us]
+        if gate.is_alone:
+            gate = self.breakers[breaker] = begin_probe(gate, bucket.seen, answer.slot)
+        return [1, answer.wait_us, answer.slot, answer.born, gate.turn]
+
+    def _confirm(self, key: str, breaker: str, slot: int, born: int, turn: int, late: int) -> list[int]:
+        after, verdict = confirm(self.buckets.get(key), self._now_us(), Reservation(0, slot, born), late)
+        if after is None:
+            return [0]
+        gate = self._gate(breaker, after.seen)
+        if gate.stopped > after.seen or (gate.is_alone and turn != gate.turn):
+            self.buckets[key] = replace(after, granted=after.granted - isinstance(verdict, Granted))
+            return [0]
+        self.buckets[key] = after
         match verdict:
             case Granted(late_us):
-                return after, [1, late_us]
+                return [1, late_us]
             case Early(wait_us):
-                return after, [2, wait_us]
-            case _:
-                return after, [0]
+                return [2, wait_us]
+        if gate.is_alone:
+            self.breakers[breaker] = replace(gate, probe=0)
+        return [0]
 
-    def _read(self, bucket: Bucket | None) -> list[int]:
+    def _report(self, key: str, breaker: str, bucket: Bucket, turn: int, answer: Answer, why: int) -> list[int]:
+        gate = self._gate(breaker, bucket.seen)
+        after, count = report(gate, bucket.seen, turn, answer, why)
+        if after != gate or (turn == gate.turn and answer is not Answer.SERVED):
+            self.breakers[breaker] = after
+        if count and answer in (Answer.THROTTLED, Answer.BLOCKED):
+            self.buckets[key] = slow_down(bucket, why)
+        return [count, max(0, after.stopped - bucket.seen)]
+
+    def _read(self, key: str, breaker: str) -> list[int]:
+        bucket = self.buckets.get(key)
         if bucket is None:
             return []
         # The script shows the bucket's clock as of now and stores nothing.
-        seen = max(bucket.seen, self._now_us() + bucket.offset)
-        return [seen, bucket.until, bucket.granted, *bucket.tats]
+        bucket = replace(bucket, seen=max(bucket.seen, self._now_us() + bucket.offset))
+        gate = self._gate(breaker, bucket.seen)
+        state = (bucket.seen, bucket.until, bucket.granted, share_ppm(bucket), bucket.cause)
+        return [*state, *astuple(gate), *bucket.tats]
 
 
 def _paces(numbers: Sequence[int]) -> tuple[Pace, ...]:

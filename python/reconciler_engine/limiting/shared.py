@@ -3,39 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from importlib.resources import files
 from typing import Any, Final, Protocol
 
 import trio
 
-from reconciler_engine.errors import PermitRefused
-from reconciler_engine.limiting.token_bucket import LONGEST_WAIT_US, Budget
+from reconciler_engine.errors import IdentityStopped, PermitRefused, SourceUnavailable
+from reconciler_engine.limiting.breaker import Answer, Breaker
+from reconciler_engine.limiting.token_bucket import LONGEST_WAIT_US, WHOLE_PPM, Budget, stretched_us
 from reconciler_engine.observe.metrics import PERMIT_SECONDS, PERMITS_LOST
 
 DEFAULT_MAX_WAIT_S: Final = 30.0
 
 _TAKEN: Final = 1
 _EARLY: Final = 2
+_OCCUPIED: Final = 3
+_STOPPED: Final = 4
+_GONE: Final = 5
+_BREAKER_FIELDS: Final = len(fields(Breaker))
 
 
 def script_text() -> str:
-    """Return the Lua source of the bucket, for whoever runs scripts."""
-    return files("reconciler_engine.limiting").joinpath("token_bucket.lua").read_text("utf-8")
+    """Return the Lua source of the bucket and its breaker, for whoever runs scripts."""
+    folder = files("reconciler_engine.limiting")
+    return "".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("breaker", "token_bucket"))
 
 
 class RunScript(Protocol):
     """Run the bucket's script once in Redis; an unreachable Redis raises."""
 
     async def __call__(self, *, keys: Sequence[str], args: Sequence[int | str]) -> Any:
-        """Run it with one key and return its reply."""
+        """Run it with the bucket's and the breaker's key and return its reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """One request may go out now. `expires` (trio's clock, s) is the last moment for it: later it is void."""
+    """One request may go out now; `TokenBucket.report` is told what became of it.
+
+    Attributes:
+        expires: The last moment for it (trio's clock, s): later it is void.
+        turn: The breaker's turn it was given in.
+    """
 
     expires: float
+    turn: int
 
     def is_valid(self) -> bool:
         """Whether it may still be used."""
@@ -43,11 +55,26 @@ class Permit:
 
 
 @dataclass(frozen=True, slots=True)
-class BucketStatistics:
-    """A glance at the budget.
+class Noted:
+    """What came of a report.
 
     Attributes:
-        rate_per_s: Permits a second in the long run.
+        count: How often in a row it was this; 0 where everybody may go on as before.
+        stopped_ms: How long nothing is asked any more under this identity; 0 where it goes on.
+    """
+
+    count: int
+    stopped_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class BucketStatistics:
+    """A glance at the budget and the breaker.
+
+    Attributes:
+        rate_per_s: Permits a second in the long run, as configured.
+        share: Part of that rate that is given now: below 1 after the exchange refused for rate.
+        slowed_by: HTTP status of the last such refusal; 0 where there was none.
         burst: Permits of a full bucket.
         available: Permits that could go out at this moment.
         waiting: Reservations whose slot lies ahead, of all workers; cancelled and void ones count until their slot.
@@ -55,9 +82,13 @@ class BucketStatistics:
         paused_ms: What is left of a pause the exchange asked for.
         granted: Permits granted since the bucket was made.
         voided: Reservations of this process that came too late, were pushed back or lost; each was made again.
+        breaker: What the last answers were; `is_alone` says that one request at a time finds out whether it is over.
+        stopped_ms: How long nothing is asked under this identity, whose key was refused; 0 where it goes on.
     """
 
     rate_per_s: float
+    share: float
+    slowed_by: int
     burst: int
     available: int
     waiting: int
@@ -65,10 +96,21 @@ class BucketStatistics:
     paused_ms: int
     granted: int
     voided: int
+    breaker: Breaker
+    stopped_ms: int
+
+    @property
+    def state(self) -> str:
+        """How the breaker stands: `closed`, `probing`, `gone` or `stopped`."""
+        if self.stopped_ms:
+            return "stopped"
+        if self.breaker.is_gone:
+            return "gone"
+        return "probing" if self.breaker.is_alone else "closed"
 
 
 class TokenBucket:
-    """A share in one budget; any number of tasks may wait on it, and are served in the order they asked.
+    """A share in one budget, behind one breaker; any number of tasks may wait, and are served in the order they asked.
 
     A waiter takes its slot at once, sleeps until it comes, and asks again before it goes: so a pause the exchange asked
     for, a lost Redis and a stalled process void what was promised. A cancelled waiter wastes its slot and nothing else.
@@ -77,9 +119,10 @@ class TokenBucket:
     Whoever sends a request for which it got a permit over 250 ms ago (`Permit.is_valid`) must get another one first.
     """
 
-    def __init__(self, run: RunScript, key: str, budget: Budget) -> None:
+    def __init__(self, run: RunScript, key: str, budget: Budget, *, breaker: str | None = None) -> None:
+        """Make a share in the bucket `key`, behind the breaker of that name; by default the bucket's own."""
         self._run = run
-        self._key = key
+        self._keys = (key, f"{key}:breaker" if breaker is None else breaker)
         self._budget = budget
         self._paces = [number for pace in budget.paces for number in (pace.interval_us, pace.tolerance_us)]
         self._voided = 0
@@ -94,6 +137,8 @@ class TokenBucket:
 
         Raises:
             PermitRefused: None can be had within `max_wait_s` (at most an hour); the budget stays as it was.
+            IdentityStopped: The key was refused too often; the budget stays as it was.
+            SourceUnavailable: The exchange has not answered for long, and it is not yet time to look again.
             StoreUnavailable: Redis is away.
         """
         began = trio.current_time()
@@ -103,10 +148,25 @@ class TokenBucket:
             if permit is not None and permit.is_valid():
                 PERMIT_SECONDS.observe(trio.current_time() - began)
                 return permit
-            self._voided += 1
-            PERMITS_LOST.add(1, "void")
             if trio.current_time() >= deadline:
                 raise PermitRefused(0)
+
+    async def report(self, permit: Permit, answer: Answer, why: int = 0) -> Noted:
+        """Take note of what became of a permit's request; `why` is the answer's HTTP status, 0 without an answer.
+
+        Raises:
+            StoreUnavailable: Redis is away; a probe that is not reported on ends by itself.
+        """
+        count, stopped_us = await self._ask("report", permit.turn, answer.value, why, *self._paces)
+        return Noted(count, -(-stopped_us // 1_000))
+
+    async def forgive(self) -> None:
+        """Ask again under an identity that was stopped: somebody says that its key was put in order.
+
+        Raises:
+            StoreUnavailable: Redis is away.
+        """
+        await self._ask("forgive", *self._paces)
 
     async def push_back(self, pause_ms: int) -> None:
         """Let nobody have a permit for `pause_ms` (at most an hour), then go on from an empty bucket.
@@ -117,7 +177,7 @@ class TokenBucket:
             StoreUnavailable: Redis is away.
         """
         pause_us = min(max(0, pause_ms) * 1000, LONGEST_WAIT_US)
-        await self._run(keys=[self._key], args=["push", pause_us, *self._paces])
+        await self._ask("push", pause_us, *self._paces)
 
     async def statistics(self) -> BucketStatistics:
         """Read how the bucket stands.
@@ -125,21 +185,25 @@ class TokenBucket:
         Raises:
             StoreUnavailable: Redis is away.
         """
-        reply = await self._run(keys=[self._key], args=["read"])
+        reply = await self._ask("read")
         budget = self._budget
-        seen, until, granted, *tats = reply or (0, 0, 0)
+        seen, until, granted, share, slowed_by, *rest = reply or (0, 0, 0, WHOLE_PPM, 0, *astuple(Breaker()))
+        breaker, tats = Breaker(*rest[:_BREAKER_FIELDS]), rest[_BREAKER_FIELDS:]
         wait_us = max(0, until - seen)
         available = budget.burst if tats else 0
         waiting = 0
-        for tat, pace in zip(tats, budget.paces, strict=False):
+        for number, (tat, pace) in enumerate(zip(tats, budget.paces, strict=False)):
+            interval_us = pace.interval_us if number else stretched_us(pace.interval_us, share)
             ahead_us = max(tat, seen) - pace.tolerance_us - seen
             wait_us = max(wait_us, ahead_us)
-            available = min(available, max(0, -ahead_us // pace.interval_us + 1))
+            available = min(available, max(0, -ahead_us // interval_us + 1))
             # The first slot after a pause is taken by nobody until somebody takes it.
-            queued_us = ahead_us - max(pace.interval_us, until - seen)
-            waiting = max(waiting, -(-queued_us // pace.interval_us))
+            queued_us = ahead_us - max(interval_us, until - seen)
+            waiting = max(waiting, -(-queued_us // interval_us))
         return BucketStatistics(
             rate_per_s=budget.rate_per_s,
+            share=share / WHOLE_PPM,
+            slowed_by=slowed_by if share < WHOLE_PPM else 0,
             burst=budget.burst,
             available=0 if wait_us else available,
             waiting=waiting,
@@ -147,27 +211,53 @@ class TokenBucket:
             paused_ms=-(-max(0, until - seen) // 1000),
             granted=granted,
             voided=self._voided,
+            breaker=breaker,
+            stopped_ms=-(-max(0, breaker.stopped - seen) // 1_000),
         )
 
     async def _reserve(self, deadline: float) -> Permit | None:
-        """Take a slot and wait for it; None if it turned void."""
+        """Take a slot and wait for it; None where it has to be done again."""
         asked = trio.current_time()
         max_wait_us = max(0, int((deadline - asked) * 1_000_000))
-        taken, wait_us, *slot_born = await self._run(keys=[self._key], args=["reserve", max_wait_us, *self._paces])
+        taken, wait_us, *rest = await self._ask("reserve", max_wait_us, *self._paces)
+        if taken == _STOPPED:
+            PERMITS_LOST.add(1, "stopped")
+            raise IdentityStopped(rest[0], -(-wait_us // 1_000))
+        if taken == _GONE:
+            PERMITS_LOST.add(1, "gone")
+            status, silent = rest
+            said = f"HTTP {status}" if status else "no answer"
+            reason = f"{said} to each of the last {silent} requests; the next one goes out in {-(-wait_us // 1_000)} ms"
+            raise SourceUnavailable(reason, status=status)
+        if taken == _OCCUPIED:
+            await trio.sleep(min(wait_us, max_wait_us) / 1_000_000)
+            return None
         if taken != _TAKEN:
             PERMITS_LOST.add(1, "refused")
             raise PermitRefused(-(-wait_us // 1000))
+        slot, born, turn = rest
         late_us = 0
         lateness_us = self._budget.lateness_us
         while wait_us:
             await trio.sleep(wait_us / 1_000_000)
             asked = trio.current_time()
-            verdict, *rest = await self._run(keys=[self._key], args=["confirm", *slot_born, lateness_us])
+            verdict, *rest = await self._ask("confirm", slot, born, turn, lateness_us)
             if verdict == _TAKEN:
                 late_us, wait_us = rest[0], 0
             elif verdict == _EARLY:
                 wait_us = rest[0]
             else:
+                self._lose()
                 return None
         # From before the question: the time its answer took counts as lateness.
-        return Permit(asked + (lateness_us - late_us) / 1_000_000)
+        permit = Permit(asked + (lateness_us - late_us) / 1_000_000, turn)
+        if not permit.is_valid():
+            self._lose()
+        return permit
+
+    def _lose(self) -> None:
+        self._voided += 1
+        PERMITS_LOST.add(1, "void")
+
+    async def _ask(self, *arguments: int | str) -> Any:
+        return await self._run(keys=self._keys, args=arguments)

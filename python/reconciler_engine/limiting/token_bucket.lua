@@ -1,15 +1,23 @@
--- The token bucket of token_bucket.py, kept in Redis and on Redis' clock. That file says what it does and why; the two
--- agree step by step (tests/property/test_limiting_parity.py).
+-- The token bucket of token_bucket.py, kept in Redis and on Redis' clock, and who may pass breaker.py's breaker. Those
+-- files say what it does and why; they agree step by step (tests/property/test_limiting_parity.py). It follows the text
+-- of breaker.lua.
 --
--- KEYS[1]  hash: born seen offset until granted tat1 [tat2]; microseconds, but for granted
--- ARGV     reserve max_wait_us pace...           -> {1, wait_us, slot, born} | {0, wait_us}
---          confirm slot born lateness_us         -> {1, late_us} | {2, wait_us} | {0}
---          push    pause_us pace...              -> {until}
---          read                                  -> {seen, until, granted, tat1 [, tat2]} | {}
+-- KEYS[1]  hash: born seen offset until granted share cut cause tat1 [tat2]; microseconds, but for granted, share, cause
+-- KEYS[2]  hash: the breaker's fields
+-- ARGV     reserve max_wait_us pace...             -> {1, wait_us, slot, born, turn} | {0, wait_us}
+--                                                     | {3, wait_us} somebody probes | {4, left_us, why} stopped
+--                                                     | {5, wait_us, why, silent} given up until then
+--          confirm slot born turn lateness_us      -> {1, late_us} | {2, wait_us} | {0}
+--          push    pause_us pace...                -> {until}
+--          report  turn answer why pace...         -> {count, stopped_us}
+--          forgive pace...                         -> {}
+--          read                                    -> {seen, until, granted, share, cause, turn, silent, throttled,
+--                                                     blocked, denied, probe, stopped, why, tat1 [, tat2]} | {}
 -- pace     interval_us tolerance_us; one or two of them
 
 local LONGEST_WAIT_US = 3600000000
 local HORIZON_US = 2 * LONGEST_WAIT_US
+local WHOLE_PPM, LEAST_PPM, RECOVERY_US = 1000000, 62500, 100
 -- An idle bucket is full long before; a lost one starts empty.
 local KEEP_MS = 86400000
 
@@ -32,22 +40,17 @@ local function empty_tat(at, pace)
 end
 
 local function empty(at, limits)
-  local bucket = { born = at, seen = at, offset = 0, until_ = 0, granted = 0, tats = {} }
+  local bucket = { born = at, seen = at, offset = 0, until_ = 0, granted = 0, tats = {}, share = WHOLE_PPM, cut = 0, cause = 0 }
   for i, pace in ipairs(limits) do
     bucket.tats[i] = empty_tat(at, pace)
   end
   return bucket
 end
 
--- Lua takes 'nan' and 'inf' for numbers, and counts exactly below 2^53.
-local function number(stored)
-  local value = tonumber(stored or '')
-  return value and value > -9e15 and value < 9e15 and value or nil
-end
-
 -- The remembered bucket at `now`; nil where there is none, or a field of it is no number.
 local function load()
-  local stored = redis.call('HMGET', key, 'born', 'seen', 'offset', 'until', 'granted', 'tat1', 'tat2')
+  local stored =
+    redis.call('HMGET', key, 'born', 'seen', 'offset', 'until', 'granted', 'tat1', 'tat2', 'share', 'cut', 'cause')
   local numbers = {}
   for i = 1, 6 do
     numbers[i] = number(stored[i])
@@ -58,6 +61,7 @@ local function load()
   local bucket = {
     born = numbers[1], seen = numbers[2], offset = numbers[3], until_ = numbers[4], granted = numbers[5],
     tats = { numbers[6], number(stored[7]) },
+    share = number(stored[8]) or WHOLE_PPM, cut = number(stored[9]) or 0, cause = number(stored[10]) or 0,
   }
   local behind = math.max(0, bucket.seen - (now + bucket.offset))
   bucket.offset = bucket.offset + behind
@@ -79,6 +83,7 @@ local function awake(limits)
     local fresh = empty(bucket.seen, limits)
     fresh.offset = bucket.offset
     fresh.granted = bucket.granted
+    fresh.share, fresh.cut, fresh.cause = bucket.share, bucket.cut, bucket.cause
     return fresh
   end
   for i = #limits + 1, #bucket.tats do
@@ -87,15 +92,26 @@ local function awake(limits)
   return bucket
 end
 
--- Lua's own tostring keeps 14 digits; an instant has 16.
-local function text(number)
-  return string.format('%.0f', number)
+local function share_ppm(bucket)
+  local since = bucket.seen - bucket.cut
+  if since < 0 then
+    return WHOLE_PPM
+  end
+  local back = math.floor(math.min(since, RECOVERY_US * WHOLE_PPM) / RECOVERY_US)
+  return math.min(WHOLE_PPM, math.max(LEAST_PPM, bucket.share) + back)
+end
+
+local function stretched(interval, share)
+  local whole = interval * WHOLE_PPM
+  -- Exact, where a division would round up just below a whole number.
+  return math.min((whole - math.fmod(whole, share)) / share, interval + LONGEST_WAIT_US)
 end
 
 local function store(bucket)
   local fields = {
     'born', text(bucket.born), 'seen', text(bucket.seen), 'offset', text(bucket.offset),
     'until', text(bucket.until_), 'granted', text(bucket.granted),
+    'share', text(bucket.share), 'cut', text(bucket.cut), 'cause', text(bucket.cause),
   }
   for i, tat in ipairs(bucket.tats) do
     fields[#fields + 1] = 'tat' .. i
@@ -111,6 +127,18 @@ end
 if operation == 'reserve' then
   local limits = paces(3)
   local bucket = awake(limits)
+  local gate = breaker.load(bucket.seen)
+  if gate.stopped > bucket.seen then
+    return { 4, gate.stopped - bucket.seen, gate.why }
+  end
+  local busy = math.max(gate.probe, bucket.until_) - bucket.seen
+  if gate.silent >= GONE and busy > 0 then
+    return { 5, busy, gate.why, gate.silent }
+  end
+  local alone = breaker.is_alone(gate)
+  if alone and gate.probe > bucket.seen then
+    return { 3, math.min(gate.probe - bucket.seen, OCCUPIED_US) }
+  end
   local slot = math.max(bucket.seen, bucket.until_)
   for i, pace in ipairs(limits) do
     slot = math.max(slot, bucket.tats[i] - pace.tolerance)
@@ -120,26 +148,42 @@ if operation == 'reserve' then
     store(bucket)
     return { 0, wait }
   end
+  local share = share_ppm(bucket)
   for i, pace in ipairs(limits) do
-    bucket.tats[i] = math.max(bucket.tats[i], slot) + pace.interval
+    -- The hour's limit is not the one that was refused.
+    local interval = i == 1 and stretched(pace.interval, share) or pace.interval
+    bucket.tats[i] = math.max(bucket.tats[i], slot) + interval
   end
   if wait == 0 then
     bucket.granted = bucket.granted + 1
   end
   store(bucket)
-  return { 1, wait, slot, bucket.born }
+  if alone then
+    breaker.advance(gate, bucket.seen)
+    gate.probe = slot + PROBE_LIFE_US
+    breaker.store(gate, KEEP_MS)
+  end
+  return { 1, wait, slot, bucket.born, gate.turn }
 end
 
 if operation == 'confirm' then
-  local slot, born, lateness = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+  local slot, born, turn, lateness = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
   local bucket = load()
   if not bucket then
     return { 0 }
   end
+  local gate = breaker.load(bucket.seen)
+  local alone = breaker.is_alone(gate)
   local late = bucket.seen - slot
   local answer = { 1, late }
-  if bucket.born ~= born or slot < bucket.until_ or late > lateness then
+  if gate.stopped > bucket.seen or alone and turn ~= gate.turn then
     answer = { 0 }
+  elseif bucket.born ~= born or slot < bucket.until_ or late > lateness then
+    answer = { 0 }
+    if alone then
+      gate.probe = 0
+      breaker.store(gate, KEEP_MS)
+    end
   elseif late < 0 then
     answer = { 2, -late }
   else
@@ -158,12 +202,47 @@ if operation == 'push' then
   return { bucket.until_ }
 end
 
+if operation == 'report' then
+  local turn, answer, why = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+  local bucket = awake(paces(5))
+  local gate = breaker.load(bucket.seen)
+  local count, changed = breaker.report(gate, bucket.seen, turn, answer, why)
+  if changed then
+    breaker.store(gate, KEEP_MS)
+  end
+  if count > 0 and (answer == 'throttled' or answer == 'blocked') then
+    bucket.share = math.max(LEAST_PPM, math.floor(share_ppm(bucket) / 2))
+    bucket.cut, bucket.cause = bucket.seen, why
+    store(bucket)
+  end
+  return { count, math.max(0, gate.stopped - bucket.seen) }
+end
+
+if operation == 'forgive' then
+  local bucket = awake(paces(2))
+  local gate = breaker.load(bucket.seen)
+  if gate.denied > 0 then
+    breaker.advance(gate, bucket.seen)
+    gate.denied, gate.probe, gate.stopped = 0, 0, 0
+    breaker.store(gate, KEEP_MS)
+  end
+  return {}
+end
+
 if operation == 'read' then
   local bucket = load()
   if not bucket then
     return {}
   end
-  return { bucket.seen, bucket.until_, bucket.granted, unpack(bucket.tats) }
+  local reply = { bucket.seen, bucket.until_, bucket.granted, share_ppm(bucket), bucket.cause }
+  local gate = breaker.load(bucket.seen)
+  for _, name in ipairs(FIELDS) do
+    reply[#reply + 1] = gate[name]
+  end
+  for _, tat in ipairs(bucket.tats) do
+    reply[#reply + 1] = tat
+  end
+  return reply
 end
 
 return redis.error_reply('ERR unknown operation of the token bucket')

@@ -6,6 +6,10 @@ moves the TAT to `max(TAT, slot) + interval`. So for the slots s_i <= s_j of two
 window of length W sees at most `ceil((W + tolerance + lateness) / interval)` of them. All bounds below are this one.
 
 A bucket nobody remembers starts empty: its first slot is one interval away, so that losing it grants nothing.
+
+An exchange that refuses for rate allows less than we think. Each refusal halves the rate, down to a sixteenth; without
+one it comes back by a hundredth of the whole a second. The intervals in between are longer than the budget's and never
+shorter, so that all bounds stay as they are.
 """
 
 from __future__ import annotations
@@ -23,6 +27,12 @@ LONGEST_WAIT_US: Final = 3_600_000_000
 _HORIZON_US: Final = 2 * LONGEST_WAIT_US
 
 _HOUR_US: Final = 3_600_000_000
+
+WHOLE_PPM: Final = 1_000_000
+_LEAST_PPM: Final = WHOLE_PPM // 16
+
+# The rate comes back by one part in a million each 100 microseconds: whole again 50 s after it was halved.
+_RECOVERY_US: Final = 100
 
 # Part of an hour's budget that may go out as fast as the other limit allows, before it is paced.
 _HOURLY_BURST_SHARE: Final = 10
@@ -111,6 +121,9 @@ class Bucket:
         until: No permit has a slot before this: the exchange asked for a pause.
         granted: Permits granted so far.
         tats: Theoretical arrival time of each limit.
+        share: Parts in a million of the budget's rate that were left when it was cut last.
+        cut: When that was.
+        cause: HTTP status of the refusal it was cut for; 0 where it never was.
     """
 
     born: int
@@ -119,6 +132,9 @@ class Bucket:
     until: int
     granted: int
     tats: tuple[int, ...]
+    share: int = WHOLE_PPM
+    cut: int = 0
+    cause: int = 0
 
     @classmethod
     def empty(cls, now_us: int, paces: tuple[Pace, ...]) -> Self:
@@ -168,14 +184,19 @@ def reserve(
 
     A reservation without a wait is granted by this and needs no `confirm`.
     """
-    bucket = _awake(bucket, now_us, paces)
+    bucket = awake(bucket, now_us, paces)
     slot = max(
         bucket.seen, bucket.until, *(tat - pace.tolerance_us for tat, pace in zip(bucket.tats, paces, strict=True))
     )
     wait_us = slot - bucket.seen
     if wait_us > max_wait_us:
         return bucket, Refusal(wait_us)
-    tats = tuple(max(tat, slot) + pace.interval_us for tat, pace in zip(bucket.tats, paces, strict=True))
+    share = share_ppm(bucket)
+    tats = tuple(
+        # The hour's limit is not the one that was refused.
+        max(tat, slot) + (pace.interval_us if number else stretched_us(pace.interval_us, share))
+        for number, (tat, pace) in enumerate(zip(bucket.tats, paces, strict=True))
+    )
     granted = bucket.granted + (wait_us == 0)
     return replace(bucket, tats=tats, granted=granted), Reservation(wait_us, slot, bucket.born)
 
@@ -197,13 +218,32 @@ def confirm(
 
 def push_back(bucket: Bucket | None, now_us: int, paces: tuple[Pace, ...], pause_us: int) -> Bucket:
     """Let no permit have a slot in the next `pause_us`, and the bucket be empty then; never shortens a pause."""
-    bucket = _awake(bucket, now_us, paces)
+    bucket = awake(bucket, now_us, paces)
     until = max(bucket.until, bucket.seen + pause_us)
     first, *others = bucket.tats
     return replace(bucket, until=until, tats=(max(first, until + paces[0].tolerance_us), *others))
 
 
-def _awake(bucket: Bucket | None, now_us: int, paces: tuple[Pace, ...]) -> Bucket:
+def slow_down(bucket: Bucket, cause: int) -> Bucket:
+    """Halve the rate that is left after the exchange refused for rate with the status `cause`."""
+    return replace(bucket, share=max(_LEAST_PPM, share_ppm(bucket) // 2), cut=bucket.seen, cause=cause)
+
+
+def share_ppm(bucket: Bucket) -> int:
+    """Return the parts in a million of the budget's rate that the bucket gives now."""
+    since_us = bucket.seen - bucket.cut
+    if since_us < 0:
+        return WHOLE_PPM
+    back = min(since_us, _RECOVERY_US * WHOLE_PPM) // _RECOVERY_US
+    return min(WHOLE_PPM, max(_LEAST_PPM, bucket.share) + back)
+
+
+def stretched_us(interval_us: int, share: int) -> int:
+    """Return an interval at a share (ppm) of the rate; at most `LONGEST_WAIT_US` longer."""
+    return min(interval_us * WHOLE_PPM // share, interval_us + LONGEST_WAIT_US)
+
+
+def awake(bucket: Bucket | None, now_us: int, paces: tuple[Pace, ...]) -> Bucket:
     """Bring the bucket to `now_us`; start it empty where it is lost, damaged or has another number of limits."""
     if bucket is None:
         return Bucket.empty(now_us, paces)
@@ -216,7 +256,14 @@ def _awake(bucket: Bucket | None, now_us: int, paces: tuple[Pace, ...]) -> Bucke
     if is_sound:
         return replace(bucket, tats=tuple(tats))
     fresh = Bucket.empty(bucket.seen, paces)
-    return replace(fresh, offset=bucket.offset, granted=bucket.granted)
+    return replace(
+        fresh,
+        offset=bucket.offset,
+        granted=bucket.granted,
+        share=bucket.share,
+        cut=bucket.cut,
+        cause=bucket.cause,
+    )
 
 
 def _at(bucket: Bucket, now_us: int) -> Bucket:

@@ -110,9 +110,9 @@ PERMIT_SECONDS = Metric(
 )
 PERMITS_LOST = Metric(
     "permits_lost_total",
-    "Reservations that came to nothing: void ones are made again, refused ones were too far ahead",
+    "Permits not had: void ones are asked for again, refused ones are too far, the key is stopped, the exchange gone",
     ("reason",),
-    known=_words("void", "refused"),
+    known=_words("void", "refused", "stopped", "gone"),
 )
 CANDLES_MERGED = Metric(
     "merged_candles_total",

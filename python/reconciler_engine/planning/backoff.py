@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-from reconciler_engine.errors import RateLimited
+from reconciler_engine.errors import RateLimited, SourceUnavailable
 
 RETRY_AFTER_LIMIT_MS = 3_600_000
 """The longest wait an exchange can impose: an hour, its longest known rate window (10,000 requests an hour)."""
@@ -66,15 +66,19 @@ BLOCKED = Backoff(base_ms=30_000, cap_ms=600_000)
 """For 403 `Too many errors`: such keys stayed blocked for tens of seconds to minutes (field reports, 2026-01)."""
 
 
-def push_back_ms(refusal: RateLimited, refusals: int, draw: float) -> int:
-    """Return for how long (ms) nobody may ask the exchange after a refusal for rate.
+SILENT = Backoff(base_ms=1_000, cap_ms=30_000)
+"""For an exchange that does not answer, or is in trouble: half a minute after its return the engine notices at last."""
+
+
+def push_back_ms(refusal: RateLimited | SourceUnavailable, refusals: int, draw: float) -> int:
+    """Return for how long (ms) nobody may ask the exchange after a refusal for rate, or while it does not serve.
 
     This wait is shared by all who use the same budget, so half of it is certain and only the other half is
     jitter: a draw near zero must not send everybody back at once. What the exchange asked for is never
     undercut, and a small or zero request never stops the wait from growing.
 
     Args:
-        refusal: The exchange's answer.
+        refusal: The exchange's answer, or that there was none.
         refusals: Refusals in a row for this budget, this one included; at least 1.
         draw: A uniform random draw from `[0, 1)`.
 
@@ -84,7 +88,10 @@ def push_back_ms(refusal: RateLimited, refusals: int, draw: float) -> int:
     Raises:
         ValueError: `refusals` or `draw` is outside its range.
     """
-    ceiling = (BLOCKED if refusal.blocked else THROTTLED).ceiling_ms(refusals)
+    schedule = SILENT
+    if isinstance(refusal, RateLimited):
+        schedule = BLOCKED if refusal.blocked else THROTTLED
+    ceiling = schedule.ceiling_ms(refusals)
     certain = ceiling // 2
     own = certain + int(_check_draw(draw) * (ceiling - certain))
     return max(own, min(refusal.retry_after_ms or 0, RETRY_AFTER_LIMIT_MS))

@@ -77,6 +77,8 @@ async def run_tree(plan: TreePlan, stop: trio.Event) -> None:
         if info.may_evict:
             _logger.warning("the server may evict candles", extra={"maxmemory_policy": info.maxmemory_policy})
         await parts.queue.create_groups()
+        # A start says that whatever a key was refused for is put in order.
+        await parts.bucket.forgive()
         passes = Passes(parts, plan.config.series(), now=_now)
         scheduler = Scheduler(passes.jobs(), now=_now, held_elsewhere=passes.is_taken)
         if plan.owns_server:

@@ -1,0 +1,219 @@
+"""The breaker, by example: what opens it, what it lets through, what closes it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import trio
+
+from reconciler_engine.errors import IdentityStopped, SourceUnavailable
+from reconciler_engine.limiting.breaker import DENIALS, GONE, SILENCES, Answer, Breaker, begin_probe, report
+from reconciler_engine.limiting.memory import MemoryBucket
+from reconciler_engine.limiting.shared import Permit, TokenBucket
+from reconciler_engine.limiting.token_bucket import (
+    WHOLE_PPM,
+    Bucket,
+    Budget,
+    reserve,
+    share_ppm,
+    slow_down,
+)
+
+NOW = 1_764_000_000_000_000
+SECOND = 1_000_000
+FIVE = Budget(burst=5, period_ms=1000)
+
+
+def after(*answers: Answer, breaker: Breaker | None = None) -> Breaker:
+    """The breaker after these answers, each to a request of its own."""
+    breaker = breaker or Breaker()
+    for number, answer in enumerate(answers):
+        breaker, _ = report(breaker, NOW + number, breaker.turn, answer, 0)
+    return breaker
+
+
+@pytest.mark.parametrize(
+    ("answers", "alone", "gone", "stopped"),
+    [
+        ([], False, False, False),
+        ([Answer.SILENT] * (SILENCES - 1), False, False, False),
+        ([Answer.SILENT] * SILENCES, True, False, False),
+        ([Answer.SILENT] * GONE, True, True, False),
+        ([Answer.SILENT, Answer.SILENT, Answer.SERVED, Answer.SILENT], False, False, False),
+        ([Answer.SILENT] * GONE + [Answer.SERVED], False, False, False),
+        ([Answer.BLOCKED], True, False, False),
+        ([Answer.BLOCKED, Answer.THROTTLED], True, False, False),
+        ([Answer.BLOCKED, Answer.UNCLEAR], True, False, False),
+        ([Answer.BLOCKED, Answer.SERVED], False, False, False),
+        ([Answer.THROTTLED] * 9, False, False, False),
+        ([Answer.DENIED] * (DENIALS - 1), True, False, False),
+        ([Answer.DENIED] * DENIALS, True, False, True),
+        ([Answer.DENIED, Answer.SILENT, Answer.DENIED, Answer.THROTTLED, Answer.DENIED], True, False, False),
+        ([Answer.DENIED, Answer.DENIED, Answer.SERVED, Answer.DENIED, Answer.DENIED], True, False, False),
+    ],
+)
+def test_what_answers_in_a_row_make_of_it(answers, alone, gone, stopped):
+    breaker = after(*answers)
+    assert (breaker.is_alone, breaker.is_gone, breaker.stopped > NOW) == (alone, gone, stopped)
+
+
+@pytest.mark.parametrize("answer", [Answer.DENIED, Answer.BLOCKED, Answer.THROTTLED])
+def test_of_requests_under_way_at_the_same_time_one_counts(answer):
+    breaker = Breaker()
+    counts = []
+    for _ in range(10):
+        breaker, count = report(breaker, NOW, 0, answer, 0)
+        counts.append(count)
+    assert counts == [1] + [0] * 9
+    assert getattr(breaker, answer) == 1
+
+
+def test_what_was_sent_before_the_trouble_does_not_end_it():
+    breaker = after(Answer.BLOCKED)
+    assert report(breaker, NOW, 0, Answer.SERVED, 200) == (breaker, 0)
+    probing = begin_probe(breaker, NOW, NOW)
+    assert report(probing, NOW, breaker.turn, Answer.SERVED, 200) == (probing, 0)
+    assert not report(probing, NOW, probing.turn, Answer.SERVED, 200)[0].is_alone
+
+
+def test_a_breaker_that_was_lost_names_no_turn_twice():
+    turns = set()
+    for lost in range(5):
+        breaker = Breaker()
+        for number in range(5):
+            breaker, _ = report(breaker, NOW + 10 * lost + number, breaker.turn, Answer.BLOCKED, 403)
+            turns.add(breaker.turn)
+    assert len(turns) == 25
+
+
+def share_after(bucket: Bucket, seconds: float) -> float:
+    return share_ppm(replace(bucket, seen=bucket.seen + round(seconds * SECOND))) / WHOLE_PPM
+
+
+def test_the_rate_is_halved_at_each_refusal_down_to_a_sixteenth_and_comes_back_evenly():
+    bucket = Bucket.empty(NOW, FIVE.paces)
+    shares = []
+    for _ in range(6):
+        bucket = slow_down(bucket, 429)
+        shares.append(share_after(bucket, 0))
+    assert shares == [0.5, 0.25, 0.125, 0.0625, 0.0625, 0.0625]
+    assert [share_after(bucket, seconds) for seconds in (10, 50, 93.75, 1_000)] == [0.1625, 0.5625, 1, 1]
+
+
+def test_a_slower_bucket_lies_further_apart():
+    bucket = slow_down(Bucket.empty(NOW, FIVE.paces), 429)
+    slots = []
+    for _ in range(3):
+        bucket, taken = reserve(bucket, NOW, FIVE.paces, 60 * SECOND)
+        slots.append(taken.wait_us)
+    assert slots == [200_000, 600_000, 1_000_000]
+
+
+def redis_clock_us() -> int:
+    return NOW + round(trio.current_time() * SECOND)
+
+
+@pytest.fixture
+def bucket() -> TokenBucket:
+    return TokenBucket(MemoryBucket(redis_clock_us), "bucket", FIVE)
+
+
+async def trouble(bucket: TokenBucket, answer: Answer, times: int) -> None:
+    for _ in range(times):
+        await bucket.report(await bucket.wait_permit(), answer)
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_a_stopped_identity_takes_no_permit_from_anybody(bucket):
+    await trouble(bucket, Answer.DENIED, DENIALS)
+    granted = (await bucket.statistics()).granted
+    began = trio.current_time()
+    for _ in range(10):
+        with pytest.raises(IdentityStopped, match="usual causes"):
+            await bucket.wait_permit()
+    assert trio.current_time() == began
+    statistics = await bucket.statistics()
+    assert (statistics.granted, statistics.state) == (granted, "stopped")
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_a_stopped_identity_is_tried_again_after_an_hour_or_when_somebody_says_so(bucket):
+    await trouble(bucket, Answer.DENIED, DENIALS)
+    await bucket.forgive()
+    await trouble(bucket, Answer.DENIED, DENIALS)
+    with pytest.raises(IdentityStopped) as stopped:
+        await bucket.wait_permit()
+    await trio.sleep(stopped.value.left_ms / 1_000)
+    noted = await bucket.report(await bucket.wait_permit(), Answer.DENIED)
+    # one token an hour
+    assert noted.stopped_ms == 3_600_000
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_after_a_block_one_at_a_time_asks_until_one_is_served(bucket):
+    await trouble(bucket, Answer.BLOCKED, 1)
+    answers = [Answer.UNCLEAR, Answer.THROTTLED, Answer.UNCLEAR] + [Answer.SERVED] * 9
+    asking = 0
+    at_once: list[int] = []
+
+    async def ask() -> None:
+        nonlocal asking
+        permit = await bucket.wait_permit()
+        asking += 1
+        at_once.append(asking)
+        await trio.sleep(3)
+        asking -= 1
+        await bucket.report(permit, answers.pop(0))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(ask)
+    # three in vain and the one that was served, each alone; then everybody else together
+    assert at_once == [1, 1, 1, 1, 1, 2, 3, 4]
+    assert (await bucket.statistics()).state == "closed"
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_those_who_wait_for_a_slot_when_trouble_comes_wait_on(bucket):
+    first = await bucket.wait_permit()
+    granted: list[Permit] = []
+
+    async def wait() -> None:
+        granted.append(await bucket.wait_permit())
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        await bucket.report(first, Answer.BLOCKED)
+        with trio.move_on_after(10):
+            await trio.sleep_forever()
+        assert len(granted) == 1
+        await bucket.report(granted[0], Answer.SERVED)
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_a_probe_whose_process_died_gives_way(bucket):
+    await trouble(bucket, Answer.BLOCKED, 1)
+    await bucket.wait_permit()
+    began = trio.current_time()
+    await bucket.wait_permit(60)
+    assert 29 <= trio.current_time() - began <= 31
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_nobody_waits_for_an_exchange_that_is_gone_but_the_first_after_the_pause_asks(bucket):
+    await trouble(bucket, Answer.SILENT, GONE)
+    await bucket.push_back(20_000)
+    granted = (await bucket.statistics()).granted
+    for _ in range(5):
+        with pytest.raises(SourceUnavailable, match="no answer to each of the last 8 requests"):
+            await bucket.wait_permit()
+    assert (await bucket.statistics()).granted == granted
+    await trio.sleep(20)
+    probe = await bucket.wait_permit()
+    with pytest.raises(SourceUnavailable):
+        await bucket.wait_permit()
+    await bucket.report(probe, Answer.SERVED)
+    assert (await bucket.statistics()).state == "closed"
