@@ -11,6 +11,7 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.audit import Copy, Doubt, values_of
 from reconciler_engine.planning.evidence import Ledger, State
 from reconciler_engine.planning.proof import Answer, mark
 from reconciler_engine.store.candles import CandleStore, Retention
@@ -174,10 +175,10 @@ async def test_proofs_of_many_at_once_are_all_kept(store):
 async def test_what_others_keep_changing_is_given_up_and_the_candles_go_in(redis, store, monkeypatch):
     real = EvidenceStore._write
 
-    async def beaten(self, series, read, ledger, *others):
-        if ledger.stretches and any(read.values()):
+    async def beaten(self, series, read, verdict, *others, **more):
+        if verdict.ledger.stretches and any(read.values()):
             await redis.hset(KEY, str(T0 // DAY_MS), next(bodies))
-        return await real(self, series, read, ledger, *others)
+        return await real(self, series, read, verdict, *others, **more)
 
     bodies = (b"\x09" * number for number in range(1, 99))
     await redis.hset(KEY, str(T0 // DAY_MS), next(bodies))
@@ -221,6 +222,87 @@ async def test_a_merge_with_proof_does_what_a_bare_one_does(redis, store):
         done = await store.merge(BTC, candles, retention, answer(*range(0, 10, 2)), [span(0, 10)])
         assert done.outcome == expected
     assert await redis.zrange(CANDLES, 0, -1) == await redis.zrange(CANDLES.replace(":1:1:", ":2:1:"), 0, -1)
+
+
+def doubt(slot: int, held: Candle, due: int | None = None) -> Doubt:
+    return Doubt(candle(slot), member_of(BTC, held).encode(), due)
+
+
+async def put(redis, *candles: Candle) -> None:
+    await redis.zadd(CANDLES, {member_of(BTC, one): one.timestamp for one in candles})
+
+
+async def audit(store: EvidenceStore, *doubts: Doubt):
+    return await store.merge(BTC, [], UNLIMITED, answer(*range(10)), [], doubts=doubts)
+
+
+async def test_copies_are_the_candles_alone_in_their_slot(redis):
+    live = Candle(at(1), 2.0, 4.0, 1.0, 3.0, 0.5, 7)
+    await put(redis, candle(0), live, candle(2), candle(2, 1.0), candle(3), candle(9))
+    await redis.zadd(CANDLES, {"{broken": at(3), "alone": at(4)})
+    other = member_of(BTC, candle(5)).replace("88000", "88000.0")
+    await redis.zadd(CANDLES, {other: at(5)})
+    assert await CandleStore(redis, SCOPE).copies(BTC, span(0, 9)) == {
+        at(0): Copy(member_of(BTC, candle(0)).encode(), values_of(candle(0)), is_live=False),
+        at(1): Copy(member_of(BTC, live).encode(), (2.0, 4.0, 1.0, 3.0, 0.5), is_live=True),
+        at(5): Copy(other.encode(), values_of(candle(5)), is_live=False),
+    }
+    await redis.set(CANDLES, "no sorted set")
+    with pytest.raises(StoreError):
+        await CandleStore(redis, SCOPE).copies(BTC, span(0, 9))
+
+
+async def test_a_doubted_candle_is_suspect_or_gives_way(redis, store):
+    await put(redis, *(candle(slot, 1.0) for slot in range(3)), candle(3))
+    done = await audit(
+        store, doubt(0, candle(0, 1.0), LATER), doubt(1, candle(1, 1.0), LATER + 1), doubt(2, candle(2, 1.0))
+    )
+    assert (done.outcome.changed, done.doubted) == ((at(0),), 3)
+    ledger = await known(store)
+    assert states(ledger) == ".ss......."
+    assert [stretch.finding.next_check for stretch in ledger.stretches] == [LATER + 1, None]
+    assert await redis.zrange(CANDLES, 0, 0) == [member_of(BTC, candle(0)).encode()]
+    # the next answer agrees with what is there by now
+    await redis.zremrangebyscore(CANDLES, at(1), at(1))
+    await put(redis, candle(1))
+    await audit(store, doubt(2, candle(2, 1.0)))
+    assert states(await known(store)) == "..s......."
+
+
+@pytest.mark.parametrize("due", [None, LATER])
+@pytest.mark.parametrize(
+    "there",
+    [
+        [candle(4, 2.0)],  # another one by now
+        [candle(4, 1.0), candle(4, 2.0)],  # not alone any more
+        [],  # gone
+    ],
+)
+async def test_what_was_written_since_is_neither_suspect_nor_replaced(redis, store, due, there):
+    if there:
+        await put(redis, *there)
+    await put(redis, candle(5, 1.0))
+    before = await redis.zrange(CANDLES, 0, -1)
+    done = await audit(store, doubt(4, candle(4, 1.0), due), doubt(5, candle(5, 1.0)))
+    assert done.doubted == 1
+    assert states(await known(store)) == ".....s...."
+    assert await redis.zrange(CANDLES, 0, -1) == before
+
+
+async def test_a_repair_whose_evidence_keeps_changing_is_not_made(redis, store, monkeypatch):
+    real = EvidenceStore._write
+
+    async def beaten(self, series, read, verdict, *others, **more):
+        if verdict.ledger.stretches:
+            await redis.hset(KEY, str(T0 // DAY_MS), next(bodies))
+        return await real(self, series, read, verdict, *others, **more)
+
+    bodies = (b"\x09" * number for number in range(1, 99))
+    monkeypatch.setattr(EvidenceStore, "_write", beaten)
+    await put(redis, candle(0, 1.0), candle(1, 1.0))
+    done = await audit(store, doubt(0, candle(0, 1.0), LATER), doubt(1, candle(1, 1.0)))
+    assert (done.outcome.changed, done.doubted) == ((), 0)
+    assert await redis.zrange(CANDLES, 0, 0) == [member_of(BTC, candle(0, 1.0)).encode()]
 
 
 async def test_more_candles_than_a_call_takes_are_refused(store):

@@ -82,18 +82,32 @@ def test_runs_are_sets_of_slots(ones, others):
     assert spans_in(members(ones), STEP) == ones
 
 
-def reference(known: Finding | None, answer: Answer, slot: int) -> tuple[Finding | None, bool, bool]:
+def reference(
+    known: Finding | None, answer: Answer, slot: int, *, is_judged: bool
+) -> tuple[Finding | None, bool, bool]:
     """What one slot is after an answer, whether it counts as absent, and whether its candle is late."""
     if slot in answer.rows:
-        return None, False, known is not None and known.state in (State.MISSING, State.EMPTY, State.HALTED)
-    if not answer.covering or slot + STEP + GRACE_MS > answer.at:
+        late = known is not None and known.state in (State.MISSING, State.EMPTY, State.HALTED)
+        return (doubted(known, answer.at, answer.doubted[slot]) if slot in answer.doubted else None), False, late
+    if answer.covering and known is not None and known.state is State.SUSPECT:
+        known = known._replace(next_check=None)
+    if not is_judged or not answer.covering or slot + STEP + GRACE_MS > answer.at:
         return known, False, False
     shut = [row for row in answer.rows if row + STEP + GRACE_MS <= answer.at]
     between = slot + STEP + RIPE_MS <= answer.at and any(row < slot for row in shut) and any(row > slot for row in shut)
     return sighted(known, answer.at, between=between), True, False
 
 
+def doubted(known: Finding | None, at: int, due: int | None) -> Finding:
+    if known is None or known.state is not State.SUSPECT:
+        return Finding(State.SUSPECT, Reason.VALUES_DIFFER, at, at, 1, due)
+    return known._replace(last=max(known.last, at), sightings=known.sightings + 1, next_check=due)
+
+
 def sighted(known: Finding | None, at: int, *, between: bool) -> Finding:
+    if known is not None and known.state is State.SUSPECT:
+        # its candle is gone: nothing is known of the slot but that it is empty-handed once
+        known = Finding(State.MISSING, Reason.ABSENT_ONCE, at, at, 0, at + APART_MS)
     if known is not None and (known.state is State.UNLISTED or known.next_check is None):
         return known
     sightings = 1 if known is None else known.sightings + 1
@@ -122,7 +136,9 @@ def answers(draw):
     rows = draw(open_times)
     asked = Interval(first * STEP, last * STEP)
     near = [row for row in rows if first * STEP - STEP <= row < last * STEP + STEP]
-    return Answer(asked, draw(instants), near, draw(st.booleans()))
+    inside = [row for row in near if row in asked]
+    doubts = draw(st.dictionaries(st.sampled_from(inside), st.sampled_from([None, 50, 60]))) if inside else {}
+    return Answer(asked, draw(instants), near, draw(st.booleans()), dict(sorted(doubts.items())))
 
 
 @given(asked=st.lists(answers(), max_size=6), judged=intervals)
@@ -135,9 +151,8 @@ def test_every_slot_is_judged_as_by_itself(asked, judged):
         check_normal(ledger)
         absent, late = [], 0
         for slot in answer.asked.grid(STEP):
-            if slot not in answer.rows and not any(slot in span for span in judged):
-                continue
-            found, is_absent, is_late = reference(known.pop(slot, None), answer, slot)
+            is_judged = any(slot in span for span in judged)
+            found, is_absent, is_late = reference(known.pop(slot, None), answer, slot, is_judged=is_judged)
             late += is_late
             absent += [slot] * is_absent
             if found is not None:

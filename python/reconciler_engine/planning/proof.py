@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from reconciler_engine.market.interval import Interval
@@ -33,12 +33,15 @@ class Answer:
         at: When it was asked for (ms UTC), never later than the exchange looked.
         rows: Open times of its rows, ascending; a row beyond the ends of `asked` counts as a candle beside them.
         covering: Whether it speaks about every slot asked for; else only its rows say anything.
+        doubted: By open time, ascending: rows with other values than the cache holds, and from when on the candle
+            there may give way (ms UTC), None for never.
     """
 
     asked: Interval
     at: int
     rows: Sequence[int]
     covering: bool
+    doubted: Mapping[int, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,10 @@ def judge(
     Slot by slot; a row speaks about any slot asked for, its absence only about the slots given:
 
     - a row: the slot has a candle, and nothing else is known of it any more, whatever was proved before;
+    - a row that doubts the candle there: that one is suspect;
     - forming when asked, or closed less than `grace_ms` before: nothing;
     - no row, and the answer does not cover: nothing;
+    - no row where the candle there is suspect: there is nothing to replace it with, and no reason to ask again;
     - no row between closed candles of the answer, closed for `RIPE_MS`: empty;
     - no row otherwise (an empty answer, one that stops short of the slot, a young slot): missing, and empty once two
       such answers lie `APART_MS` apart.
@@ -84,9 +89,14 @@ def judge(
     there = common([answer.asked], candles)
     doubted = common(there, ledger.where(answer.asked, lambda finding: finding.state in _ABSENT))
     late = sum(span.stop - span.start for span in doubted) // step
-    known = ledger.revise(there, _forget) if ledger.within(answer.asked) else ledger
+    agreed = without(there, spans_in(answer.doubted, step))
+    known = ledger.revise(agreed, _forget) if ledger.within(answer.asked) else ledger
+    for due in set(answer.doubted.values()):
+        alike = spans_in([open_time for open_time, each in answer.doubted.items() if each == due], step)
+        known = known.revise(alike, partial(_doubt, at=answer.at, due=due))
     if not answer.covering:
         return Verdict(known, (), late)
+    known = known.revise(without(known.where(answer.asked, _is_suspect), candles), _wait_no_more)
     absent = common(without(common(slots, [answer.asked]), candles), [closed])
     shut = answer.rows[: bisect_left(answer.rows, closed.stop)]
     flanked = common(absent, [_between(shut, ripe)])
@@ -100,6 +110,21 @@ _ABSENT = frozenset({State.MISSING, State.EMPTY, State.HALTED})
 
 def _forget(_: Finding | None) -> None:
     return None
+
+
+def _is_suspect(known: Finding) -> bool:
+    return known.state is State.SUSPECT
+
+
+def _doubt(known: Finding | None, at: int, due: int | None) -> Finding:
+    """Return what is known of a slot whose candle differs from the exchange's."""
+    if known is None or not _is_suspect(known):
+        return Finding(State.SUSPECT, Reason.VALUES_DIFFER, at, at, 1, due)
+    return known._replace(last=max(known.last, at), sightings=min(known.sightings + 1, SIGHTINGS_LIMIT), next_check=due)
+
+
+def _wait_no_more(known: Finding | None) -> Finding | None:
+    return None if known is None else known._replace(next_check=None)
 
 
 def _between(candles: Sequence[int], ripe: Interval) -> Interval:

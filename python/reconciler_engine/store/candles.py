@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
+from reconciler_engine.detection.members import check_members
 from reconciler_engine.detection.replies import Answer, make_span_replies
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.metrics import CANDLES_MERGED, MEMBERS_REMOVED
+from reconciler_engine.planning.audit import Copy
 from reconciler_engine.store.connection import pack
 from reconciler_engine.store.journal import JOURNAL_TEXT, journal_arguments
 from reconciler_engine.store.members import pairs_of
@@ -58,6 +61,7 @@ class SlotsRead(NamedTuple):
     is_whole: bool = False
 
 
+_VALUES = ("open", "high", "low", "close", "volume")
 _OUTCOMES = {"I": "inserted", "P": "present", "D": "differing", "C": "changed", "R": "refused"}
 """What the script's codes mean."""
 
@@ -124,6 +128,30 @@ class CandleStore:
         question = _Question(self._scope, wanted)
         await self._client.converse(question.batches(), question.replies)
         return question.reads()
+
+    async def copies(self, series: Series, interval: Interval) -> dict[int, Copy]:
+        """Return the candles that are alone in their slot, by open time (ms UTC), of at most a page's slots.
+
+        Slots with duplicates or with anything that is no candle are left out: those are cleaned first.
+
+        Raises:
+            StoreError: The key is no sorted set.
+            StoreUnavailable: Redis cannot be reached or did not answer in time.
+        """
+        command = ("ZRANGEBYSCORE", self._scope.candle_key(series), interval.start, f"({interval.stop}", "WITHSCORES")
+        (reply,) = await self._client.pipe([command])
+        if isinstance(reply, StoreError):
+            raise reply
+        found = check_members(reply, series.symbol, series.timeframe.value)
+        doubtful = {*found.duplicates, *found.malformed}
+        copies = {}
+        for member, score in zip(reply[::2], reply[1::2], strict=True):
+            open_time = int(float(score))
+            if open_time not in doubtful:
+                fields = json.loads(member, parse_int=float)
+                values = tuple(fields[name] for name in _VALUES)
+                copies[open_time] = Copy(member, values, fields.get("sequenceNum") is not None)
+        return copies
 
     async def merge(
         self,

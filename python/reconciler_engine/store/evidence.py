@@ -7,13 +7,15 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
+from reconciler_engine.planning.audit import Doubt
 from reconciler_engine.planning.evidence import Ledger
 from reconciler_engine.planning.proof import Answer, Verdict, judge
 from reconciler_engine.planning.runs import spans_in, without
@@ -65,10 +67,12 @@ class ProvenMerge:
     Attributes:
         outcome: What became of the candles.
         verdict: What the answer proved; its ledger holds the days that the answer touches.
+        doubted: Candles that differed from the exchange's: those that gave way and those that are suspect.
     """
 
     outcome: MergeOutcome
     verdict: Verdict
+    doubted: int = 0
 
 
 class EvidenceStore:
@@ -125,6 +129,7 @@ class EvidenceStore:
         answer: Answer,
         slots: Sequence[Interval],
         *,
+        doubts: Sequence[Doubt] = (),
         grace_ms: int = DEFAULT_GRACE_MS,
         announce: bool = True,
         by: str = "",
@@ -140,6 +145,8 @@ class EvidenceStore:
             retention: What the cache keeps.
             answer: Where they come from.
             slots: The slots that held no candle when the exchange was asked; only those are judged.
+            doubts: Candles of the cache from which the answer's differ: those that are due give way, the others become
+                suspect. One that is not there any more as it was read, byte for byte and alone in its slot, is neither.
             grace_ms: How long after its close a bar may still be on its way.
             announce: Whether each inserted range is published on the series' repaired channel.
             by: Who merges, for the journal: a run's id, or a command.
@@ -149,24 +156,31 @@ class EvidenceStore:
             StoreError: A key is of another type, or the server refuses to write.
             StoreUnavailable: Redis did not answer; whether the merge took effect is unknown.
         """
-        if len(candles) > MERGE_CANDLES:
-            raise ValueError(f"{len(candles)} candles in one answer; allowed: at most {MERGE_CANDLES}")
+        if len(candles) + len(doubts) > MERGE_CANDLES:
+            raise ValueError(f"{len(candles) + len(doubts)} candles in one answer; allowed: at most {MERGE_CANDLES}")
         step = series.timeframe.step_ms
-        merged = merge_arguments(self._scope, series, candles, retention, (), announce=announce, by=by)
         bodies = await self._read_days(series, days_of(answer.asked))
         for _ in range(CHANGES_LIMIT):
-            ledger = _ledger(series, bodies)
-            verdict = judge(ledger, answer, slots, step, grace_ms=grace_ms)
-            said, reply = await self._write(series, bodies, verdict.ledger, verdict, retention, merged)
+            offered, yielding, doubted = _settle(candles, doubts, answer.at)
+            verdict = judge(_ledger(series, bodies), replace(answer, doubted=doubted), slots, step, grace_ms=grace_ms)
+            merged = merge_arguments(
+                self._scope, series, offered, retention, (), announce=announce, by=by, yielding=yielding
+            )
+            said, reply = await self._write(series, bodies, verdict, retention, merged, doubts=doubts)
             if said == b"done":
-                return ProvenMerge(merge_outcome(candles, reply), verdict)
+                return ProvenMerge(merge_outcome(offered, reply), verdict, len(doubts))
             if said == b"changed":
                 bodies.update(zip(_changes(bodies, verdict.ledger, step), (body or b"" for body in reply), strict=True))
+                continue
+            taken = {int(float(open_time)) for open_time in reply}
+            if said == b"moved":
+                doubts = [doubt for doubt in doubts if doubt.candle.timestamp not in taken]
             else:
-                slots = without(slots, spans_in(sorted({int(float(at)) for at in reply}), step))
+                slots = without(slots, spans_in(sorted(taken), step))
         _logger.warning("evidence not written: it kept changing", extra={"series": str(series)})
         alone = Verdict(_ledger(series, bodies), (), 0)
-        _, reply = await self._write(series, bodies, alone.ledger, alone, retention, merged)
+        merged = merge_arguments(self._scope, series, candles, retention, (), announce=announce, by=by)
+        _, reply = await self._write(series, bodies, alone, retention, merged)
         return ProvenMerge(merge_outcome(candles, reply), alone)
 
     async def change(
@@ -203,7 +217,7 @@ class EvidenceStore:
             if why is not None and ledger != known:
                 states = (_summed(each, interval, step) for each in (known, ledger))
                 notes = (interval.start, interval.stop, *states, why)
-            said, reply = await self._write(series, bodies, ledger, Verdict(ledger, (), 0), retention, merged, notes)
+            said, reply = await self._write(series, bodies, Verdict(ledger, (), 0), retention, merged, by_hand=notes)
             if said == b"done":
                 return ledger
             bodies.update(zip(_changes(bodies, ledger, step), (body or b"" for body in reply), strict=True))
@@ -225,14 +239,15 @@ class EvidenceStore:
         self,
         series: Series,
         read: Mapping[int, bytes],
-        ledger: Ledger,
         verdict: Verdict,
         retention: Retention,
         merged: Sequence[Argument],
+        *,
         by_hand: Sequence[Argument] = (),
+        doubts: Sequence[Doubt] = (),
     ) -> tuple[bytes, Any]:
         step = series.timeframe.step_ms
-        changes = _changes(read, ledger, step)
+        changes = _changes(read, verdict.ledger, step)
         days: list[Argument] = []
         for day, body in changes.items():
             days += (day, hashlib.sha1(read[day], usedforsecurity=False).hexdigest() if read[day] else "", body)
@@ -250,7 +265,8 @@ class EvidenceStore:
                 *days,
                 int(bool(by_hand)),
                 *by_hand,
-                0,
+                len(doubts),
+                *(text for doubt in doubts for text in (doubt.candle.timestamp, doubt.member)),
                 len(verdict.absent),
                 *spans,
                 *merged,
@@ -280,6 +296,17 @@ def _ledger(series: Series, bodies: Mapping[int, bytes]) -> Ledger:
         except ValueError as error:
             _logger.warning("evidence unreadable", extra={"series": str(series), "day": day, "error": str(error)})
     return Ledger(stretches)
+
+
+def _settle(
+    candles: Sequence[Candle], doubts: Sequence[Doubt], at: int
+) -> tuple[list[Candle], dict[int, bytes], dict[int, int | None]]:
+    """Return the candles to merge, the members that give way to some of them, and what becomes suspect instead."""
+    due = [doubt for doubt in doubts if doubt.due is not None and doubt.due <= at]
+    offered = sorted([*candles, *(doubt.candle for doubt in due)], key=attrgetter("timestamp"))
+    yielding = {doubt.candle.timestamp: doubt.member for doubt in due}
+    doubted = {doubt.candle.timestamp: doubt.due for doubt in doubts if doubt.candle.timestamp not in yielding}
+    return offered, yielding, doubted
 
 
 def _summed(ledger: Ledger, interval: Interval, step: int) -> str:

@@ -1,0 +1,98 @@
+"""The audit of values: where cache and exchange disagree about a closed candle, and when the cache's gives way. Pure.
+
+A candle that came live has an authority that a page has not: it was written as the trades happened. It gives way only
+where the operator says after how long the exchange's answer is final.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from reconciler_engine.market.candle import Candle
+from reconciler_engine.planning.proof import RIPE_MS
+from reconciler_engine.planning.window import DEFAULT_GRACE_MS
+
+
+class Copy(NamedTuple):
+    """A candle as the cache holds it, alone in its slot.
+
+    Attributes:
+        member: Its text, byte for byte.
+        values: Open, high, low, close, volume.
+        is_live: Whether it came over the websocket: it has a sequence number.
+    """
+
+    member: bytes
+    values: tuple[float, ...]
+    is_live: bool
+
+
+class Doubt(NamedTuple):
+    """A candle from which the exchange's differs.
+
+    Attributes:
+        candle: The exchange's.
+        member: The cache's, as it was read before the exchange was asked.
+        due: From when on it may give way (ms UTC); None for never.
+    """
+
+    candle: Candle
+    member: bytes
+    due: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRules:
+    """What becomes of a candle from which the exchange's differs.
+
+    Attributes:
+        repairs: Whether any candle may give way; else it is only reported.
+        final_after_ms: A live candle gives way so long after its close; 0 for never.
+    """
+
+    repairs: bool = False
+    final_after_ms: int = 0
+
+    def due(self, copy: Copy, closed_at: int) -> int | None:
+        """Return from when on a candle may give way; None for never.
+
+        Nobody's before `RIPE_MS` after its close: an exchange still adds to a bar of the last minutes.
+        """
+        if not self.repairs or (copy.is_live and not self.final_after_ms):
+            return None
+        return closed_at + max(RIPE_MS, self.final_after_ms if copy.is_live else 0)
+
+
+def find_doubts(
+    copies: Mapping[int, Copy],
+    candles: Iterable[Candle],
+    at: int,
+    step: int,
+    rules: AuditRules,
+    *,
+    grace_ms: int = DEFAULT_GRACE_MS,
+) -> list[Doubt]:
+    """Return the candles from which the exchange's differ in any value, in the order of `candles`.
+
+    Args:
+        copies: What the cache held before the exchange was asked, by open time.
+        candles: What the exchange answered.
+        at: When it was asked (ms UTC).
+        step: The grid's step (ms).
+        rules: What becomes of them.
+        grace_ms: A bar that closed less than this before may still be on its way, here and there: no doubt.
+    """
+    doubts = []
+    for candle in candles:
+        copy = copies.get(candle.timestamp)
+        closed_at = candle.timestamp + step
+        if copy is not None and closed_at <= at - grace_ms and copy.values != values_of(candle):
+            doubts.append(Doubt(candle, copy.member, rules.due(copy, closed_at)))
+    return doubts
+
+
+def values_of(candle: Candle) -> tuple[float, ...]:
+    """Return open, high, low, close, volume."""
+    return candle.open, candle.high, candle.low, candle.close, candle.volume
