@@ -22,11 +22,12 @@ import trio
 
 from reconciler_engine.engine.coverage import Checked, Coverage
 from reconciler_engine.engine.ready import is_ready
-from reconciler_engine.engine.status import EngineStatus, StatusBoard
+from reconciler_engine.engine.status import StatusBoard
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.store.candles import CandleStore, Retention
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.transport import TrioRedis

@@ -17,11 +17,12 @@ from reconciler_engine.errors import ConfigError
 from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.observe.web.listen import ListenAddress, check_host, check_token, exposure_faults
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS, MINIMUM_STEPS, retention_fault
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.zones import load_zone
 
-SECRET_FIELDS = frozenset({"redis_url"})
+SECRET_FIELDS = frozenset({"redis_url", "listen_token"})
 """Fields whose values never appear in a message; a Redis URL may hold a password."""
 
 SIGNED_HOURLY_LIMIT = 10_000
@@ -178,6 +179,20 @@ class ReconciliationConfig(BaseModel):
     grace_ms: Whole = Field(
         default=DEFAULT_GRACE_MS, ge=0, le=600_000, description="milliseconds a closed bar may be late, 0 to 600000"
     )
+    listen: str | None = Field(
+        default=None,
+        description="HOST:PORT of probes, metrics and pages, an IP address or localhost, port 0 for any free one; a "
+        "PORT of 127.0.0.1; or off; unset is 127.0.0.1:9464, or any free port where that is taken",
+    )
+    listen_hosts: Names = Field(
+        default=(), description="names beside its own by which this machine may be asked for pages, none or more"
+    )
+    listen_token: str | None = Field(
+        default=None,
+        repr=False,
+        description="what requests for pages must bear (Authorization: Bearer ...), 16 to 256 visible ASCII "
+        "characters; needed where listen is not loopback",
+    )
 
     @field_validator("max_candles")
     @classmethod
@@ -222,6 +237,25 @@ class ReconciliationConfig(BaseModel):
             raise ValueError("one an hour cannot be paced")
         return limit
 
+    @field_validator("listen", mode="before")
+    @classmethod
+    def _check_listen(cls, value: object) -> object:
+        # A port alone is no text in a settings file.
+        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if isinstance(text, str):
+            ListenAddress.parse(text)
+        return text
+
+    @field_validator("listen_hosts")
+    @classmethod
+    def _check_listen_hosts(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return _each(names, check_host)
+
+    @field_validator("listen_token")
+    @classmethod
+    def _check_listen_token(cls, token: str | None) -> str | None:
+        return None if token is None else check_token(token)
+
     @field_validator("redis_url")
     @classmethod
     def _check_redis_url(cls, url: str | None) -> str | None:
@@ -264,6 +298,10 @@ class ReconciliationConfig(BaseModel):
             origin = _origin("symbols", origins or {})
             faults["symbols"] = f"symbols is empty{origin}: allowed: {cls.model_fields['symbols'].description}"
         lines = [*faults.values(), *_retention_faults(config, origins or {}, windows, ignore=faults.keys())]
+        if faults.keys().isdisjoint({"listen", "listen_token"}):
+            lines += exposure_faults(
+                config.pages, _origin("listen", origins or {}), has_token=bool(config.listen_token)
+            )
         if lines:
             raise ConfigError(lines)
         return config
@@ -273,6 +311,11 @@ class ReconciliationConfig(BaseModel):
         default = SIGNED_HOURLY_LIMIT if signed else 0
         hourly = default if self.hourly_limit is None else self.hourly_limit
         return Budget(self.batch_size, self.batch_delay_ms, hourly or None)
+
+    @property
+    def pages(self) -> ListenAddress | None:
+        """Where pages are listened for, the default where nothing is set; None where they are off."""
+        return ListenAddress() if self.listen is None else ListenAddress.parse(self.listen)
 
     @property
     def choices(self) -> list[str]:

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import pytest
 import redis as redis_py
 
-from reconciler_engine.cli.report import iso
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
+from reconciler_engine.observe.words import iso
 
 MINUTE = 60_000
 HEADER = "start_ms,open,high,low,close,volume\n"

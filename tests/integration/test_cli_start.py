@@ -31,7 +31,7 @@ def start_engine(start_process, start_exchange, tmp_path):
         return start_process(
             "start", "--json", "--log-level", "DEBUG", "--symbols", "BTC-USD", "--timeframes", "1m",
             "--gap-scan-cron", NEVER, "--full-reconcile-cron", NEVER, "--batch-size", "100", "--workers", "1",
-            "--base-url", exchange.url, "--data-dir", str(tmp_path / "data"), *arguments,
+            "--base-url", exchange.url, "--data-dir", str(tmp_path / "data"), "--listen", "off", *arguments,
             environment={**kept, **settings},
         )  # fmt: skip
 
@@ -121,6 +121,8 @@ def test_a_term_while_redis_is_away_ends_in_order(start_engine, own_server):
     engine.process.send_signal(signal.SIGTERM)
     assert ended(engine) == 0
     wait_gone(below)
+    # the pages were turned off
+    assert not [line for line in engine.read_all() if '"event": "pages"' in line or '"child": "web"' in line]
 
 
 def test_a_term_that_all_processes_get_while_they_start_ends_in_order(start_engine):

@@ -10,12 +10,13 @@ from dataclasses import fields
 import pytest
 
 from reconciler_engine.engine.coverage import Checked, Coverage, SeriesCoverage
-from reconciler_engine.engine.status import ENGINES_KEY, RECORD_LIFE_MS, EngineStatus, StatusBoard
+from reconciler_engine.engine.status import ENGINES_KEY, RECORD_LIFE_MS, StatusBoard
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.store.data_directory import DataDirectory, ServerRecord
 from reconciler_engine.store.scope import Scope
 
@@ -40,7 +41,7 @@ def test_it_shows_a_running_engine_from_any_shell_and_says_when_none_runs(
     assert (seen["running"], seen["simulated"], seen["source"]) == (True, False, exchange.url.removeprefix("http://"))
 
     processes = {process["role"]: process for process in seen["processes"]}
-    assert processes.keys() == {"supervisor", "redis", "worker"}
+    assert processes.keys() == {"supervisor", "web", "redis", "worker"}
     assert (processes["supervisor"]["pid"], processes["worker"]["pid"]) == (engine.process.pid, worker)
     assert processes["worker"].keys() == {"role", "name", "pid", "age_ms", "last_beat_ms", "restarts"}
     assert processes["worker"]["last_beat_ms"] < processes["worker"]["age_ms"]
@@ -63,9 +64,9 @@ def test_it_shows_a_running_engine_from_any_shell_and_says_when_none_runs(
     assert row["complete_through"] - row["complete_from"] == 71 * 5 * MINUTE
 
     os.kill(worker, signal.SIGKILL)
-    again = wait_status(run_command, where, lambda said: said["processes"][2]["name"] == "worker-2")
-    assert again["processes"][2]["restarts"] == 1
-    assert again["processes"][2]["pid"] != worker
+    again = wait_status(run_command, where, lambda said: said["processes"][3]["name"] == "worker-2")
+    assert again["processes"][3]["restarts"] == 1
+    assert again["processes"][3]["pid"] != worker
 
     told = run_command("status", *where)
     assert told.code == 0

@@ -23,6 +23,8 @@ _EXAMPLES = {
     "data_dir": "/var/lib/reconciler-engine",
     "hourly_limit": 10_000,
     "egress": "office",
+    "listen": "127.0.0.1:9464",
+    "listen_token": "a-long-random-text-of-your-own",
     "gap_scan_misfire_grace_ms": 300_000,
     "gap_scan_max_run_ms": 900_000,
     "full_reconcile_misfire_grace_ms": 3_600_000,

@@ -18,6 +18,8 @@ _UNSET = {
     "redis_url": "embedded server",
     "key_file": "-",
     "egress": "-",
+    "listen": "127.0.0.1:9464",
+    "listen_token": "-",
     "gap_scan_misfire_grace_ms": "its interval",
     "gap_scan_max_run_ms": "three intervals",
     "full_reconcile_misfire_grace_ms": "its interval",
@@ -54,6 +56,8 @@ def effective_values(config: ReconciliationConfig, *, signed: bool) -> dict[str,
     values["hourly_limit"] = config.budget(signed=signed).hourly or 0
     if config.redis_url is not None:
         values["redis_url"] = masked(config.redis_url)
+    if config.listen_token is not None:
+        values["listen_token"] = "***"  # noqa: S105  a mask
     return values
 
 
@@ -83,4 +87,4 @@ def check_file(path: str, *, as_json: bool) -> None:
 def _in_words(name: str, value: Any) -> str:
     if value is None:
         return _UNSET[name]
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    return ", ".join(value) or "-" if isinstance(value, list) else str(value)

@@ -14,7 +14,7 @@ import trio
 from reconciler_engine.cli.connection import open_cache
 from reconciler_engine.cli.journal_answer import parse_series
 from reconciler_engine.cli.one_pass import parse_instant, parse_range
-from reconciler_engine.cli.report import iso, print_columns
+from reconciler_engine.cli.report import print_columns
 from reconciler_engine.cli.settings import load_config
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.assembly import Parts, open_parts
@@ -22,6 +22,7 @@ from reconciler_engine.engine.by_hand import ByHand, forget_slots, mark_slots
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
+from reconciler_engine.observe.words import iso
 from reconciler_engine.planning.evidence import Ledger, State, Stretch
 from reconciler_engine.planning.window import closed_before, history_fault
 from reconciler_engine.store.evidence import EvidenceStore

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler_engine.cli.report import iso, print_table
+from reconciler_engine.cli.report import print_table
 from reconciler_engine.detection import Gaps, detect_gaps
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.candle_file import CandleFile, parse_file_name, read_candle_file
@@ -15,6 +15,7 @@ from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series, check_symbol
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.observe.words import iso
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from reconciler_engine.cli.report import iso, print_table
+from reconciler_engine.cli.report import print_table
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.history import HistoryPlan
 from reconciler_engine.engine.history_progress import HistoryRow
 from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.observe.words import iso
 
 
 def print_plan(plan: HistoryPlan, config: ReconciliationConfig, *, simulated: bool) -> None:

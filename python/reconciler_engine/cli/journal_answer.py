@@ -10,15 +10,16 @@ import trio
 
 from reconciler_engine.cli.connection import open_cache
 from reconciler_engine.cli.one_pass import parse_instant
-from reconciler_engine.cli.report import iso, print_columns
+from reconciler_engine.cli.report import print_columns
 from reconciler_engine.cli.settings import load_config
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.assembly import Parts, open_parts
 from reconciler_engine.engine.coverage import Coverage
 from reconciler_engine.engine.products import choose_kept_symbols
-from reconciler_engine.engine.status import StatusBoard
+from reconciler_engine.engine.status import StatusBoard, scope_of
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.observe.words import iso
 from reconciler_engine.store.journal import Change, Journal, Why
 
 _TEXT_SHOWN = 60
@@ -91,7 +92,7 @@ async def _known_series(parts: Parts) -> list[Series]:
     if config.symbols:
         return config.with_symbols(await choose_kept_symbols(config.symbols, parts)).series()
     owner = (parts.scope.user_id, parts.scope.exchange_id)
-    engines = [engine.scope for engine in await StatusBoard(parts.client).read()]
+    engines = [scope_of(engine) for engine in await StatusBoard(parts.client).read()]
     scopes = {parts.scope, *(scope for scope in engines if (scope.user_id, scope.exchange_id) == owner)}
     names = {name for scope in scopes for name in await Coverage(parts.client, scope).read()}
     return [series for name in sorted(names) if (series := _series_of(name)) is not None]

@@ -16,11 +16,12 @@ import typer
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting as the command line shows it."""
+    """One setting as the command line shows it; a `secret` one has no flag: everybody on the machine would see it."""
 
     name: str
     metavar: str
     help: str
+    secret: bool = False
 
     @property
     def flag(self) -> str:
@@ -66,6 +67,9 @@ SETTINGS = {
         Setting("user_id", "N", "User id in the cache's keys. [default: 1]"),
         Setting("exchange_id", "N", "Exchange id in the cache's keys. [default: 1]"),
         Setting("grace_ms", "MS", "How late a closed bar may come. [default: 15000]"),
+        Setting("listen", "ADDRESS", "HOST:PORT of probes, metrics and pages, or off; unset: 127.0.0.1:9464."),
+        Setting("listen_hosts", "LIST", "Names beside its own by which this machine may be asked for pages."),
+        Setting("listen_token", "TOKEN", "What requests for pages must bear.", secret=True),
     )
 }
 
@@ -102,11 +106,12 @@ def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[...,
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [one for one in inspect.signature(command, eval_str=True).parameters.values() if one.name not in _GIVEN]
-        added = [_parameter(SETTINGS[name]) for name in names]
+        flagged = [name for name in names if not SETTINGS[name].secret]
+        added = [_parameter(SETTINGS[name]) for name in flagged]
 
         @functools.wraps(command)
         def with_settings(**arguments: Any) -> None:
-            flags = {name: value for name in names if (value := arguments.pop(name)) is not None}
+            flags = {name: value for name in flagged if (value := arguments.pop(name)) is not None}
             command(flags=flags, config=arguments.pop("config"), **arguments)
 
         with_settings.__signature__ = inspect.Signature([*own, *added, _CONFIG])  # type: ignore[attr-defined]

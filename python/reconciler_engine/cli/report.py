@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Literal
 
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
-
-_YEAR_10000 = 253_402_300_800_000
+from reconciler_engine.observe.words import iso
 
 
 def print_result(result: ReconciliationResult, *, repaired: bool, simulated: bool) -> None:
@@ -37,13 +34,6 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         cells = [text.rjust(width) for text, width in zip(line, widths, strict=True)]
         cells[0] = line[0].ljust(widths[0])
         print("  ".join(cells))
-
-
-def iso(instant: int, unit: Literal["minutes", "seconds"] = "minutes") -> str:
-    """Return an instant (ms UTC) as `2026-01-31T13:00Z`; beyond the year 9999, which no calendar writes, in ms."""
-    if instant >= _YEAR_10000:
-        return f"{instant}ms"
-    return datetime.fromtimestamp(instant // 1_000, UTC).replace(tzinfo=None).isoformat(timespec=unit) + "Z"
 
 
 def _cells(row: SeriesResult) -> tuple[str, ...]:

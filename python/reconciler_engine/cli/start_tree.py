@@ -28,6 +28,7 @@ from reconciler_engine.supervisor.roster import Roster
 from reconciler_engine.supervisor.signals import stop_on_signal
 from reconciler_engine.supervisor.simulation import simulated_exchange, simulated_feeder
 from reconciler_engine.supervisor.tree import TreePlan, run_tree
+from reconciler_engine.supervisor.web import Desk, WebPlan, web
 
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
@@ -81,11 +82,18 @@ async def _run(config: ReconciliationConfig, maker: ChildMaker, credentials: Cre
     roster = Roster(os.getpid())
     async with stop_on_signal() as stop, AsyncExitStack() as stack:
         stack.enter_context(directory.lock(_COMMAND))
-        redis_url = config.redis_url
-        if redis_url is None:
+        desk = Desk(roster, stop)
+        record = plan_record(directory, os.getpid(), _COMMAND, simulated=maker.simulated)
+        redis_url = config.redis_url or record.url
+        if config.pages is not None:
+            is_fixed = config.listen is not None
+            pages = WebPlan(config.pages, is_fixed, config.listen_token, config.listen_hosts, redis_url)
+            await stack.enter_async_context(web(pages, maker, desk))
+        # Nobody else is told the token.
+        config = config.model_copy(update={"listen": None, "listen_token": None})
+        if config.redis_url is None:
             mark(directory, simulated=maker.simulated)
-            record = plan_record(directory, os.getpid(), _COMMAND, simulated=maker.simulated)
-            redis_url = await stack.enter_async_context(embedded_server(directory, record, maker.environment, roster))
+            await stack.enter_async_context(embedded_server(directory, record, maker.environment, roster))
         plan = TreePlan(
             config,
             redis_url,
@@ -93,6 +101,7 @@ async def _run(config: ReconciliationConfig, maker: ChildMaker, credentials: Cre
             children=maker,
             roster=roster,
             command=_COMMAND,
+            desk=desk,
             credentials=credentials,
         )
         now = time.time_ns() // 1_000_000

@@ -10,18 +10,13 @@ from typing import Any
 import trio
 
 from reconciler_engine.cli.exits import UNAVAILABLE, leave
-from reconciler_engine.cli.report import iso, print_table
+from reconciler_engine.cli.report import print_table
 from reconciler_engine.cli.settings import default_data_dir, load_config
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.coverage import Coverage, SeriesCoverage
-from reconciler_engine.engine.status import (
-    RECORD_LIFE_MS,
-    BudgetStatus,
-    EngineStatus,
-    JobStatus,
-    ProcessStatus,
-    StatusBoard,
-)
+from reconciler_engine.engine.status import RECORD_LIFE_MS, StatusBoard, scope_of
+from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
+from reconciler_engine.observe.words import describe_span, iso
 from reconciler_engine.store.data_directory import DataDirectory
 from reconciler_engine.store.server import check_server
 from reconciler_engine.store.transport import TrioRedis
@@ -29,7 +24,6 @@ from reconciler_engine.store.transport import TrioRedis
 # A terminal shows so many series: those that lack most, then by name. Programs get all.
 _SERIES_SHOWN = 24
 _SILENCE_S = RECORD_LIFE_MS / 1_000
-_SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +77,8 @@ async def _look(config: ReconciliationConfig) -> tuple[list[Found], list[str]]:
 
 
 async def _read(client: TrioRedis) -> list[Found]:
-    return [Found(engine, await Coverage(client, engine.scope).read()) for engine in await StatusBoard(client).read()]
+    engines = await StatusBoard(client).read()
+    return [Found(engine, await Coverage(client, scope_of(engine)).read()) for engine in engines]
 
 
 def as_object(found: Found) -> dict[str, Any]:
@@ -196,15 +191,3 @@ def _weight(one: SeriesCoverage) -> float:
 
 def _known(value: object) -> str:
     return "-" if value is None else str(value)
-
-
-def describe_span(duration_ms: int | None) -> str:
-    """Return a duration as people say it: `0.3 s`, `12 s`, `4 m 5 s`, `2 h 3 m`, `5 d 1 h`."""
-    if duration_ms is None:
-        return "-"
-    if duration_ms < 10 * _SECOND:
-        return f"{duration_ms / _SECOND:.1f} s"
-    for unit, name, below, small in ((_DAY, "d", _HOUR, "h"), (_HOUR, "h", _MINUTE, "m"), (_MINUTE, "m", _SECOND, "s")):
-        if duration_ms >= unit:
-            return f"{duration_ms // unit} {name} {duration_ms % unit // below} {small}"
-    return f"{duration_ms // _SECOND} s"

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.observe.metrics import PASS_ERRORS, PASS_GAPS, PASS_SLOTS, RUN_SECONDS, SLOT_OUTCOMES, TICKS
 from reconciler_engine.scheduling.events import Event, RunFinished, SlotSkipped, SlotsMissed
 
 
-def count_event(event: Event) -> None:
-    """Count a tick that has ended, once."""
+class Ending(NamedTuple):
+    """How a job's latest tick ended, as the metrics call it."""
+
+    job: str
+    outcome: str
+
+
+def count_event(event: Event) -> Ending | None:
+    """Count a tick that has ended, once; return how, None for one that has only begun."""
     match event:
-        case RunFinished(tick, outcome, duration_ms, _):
-            TICKS.add(1, tick.job, outcome.value.replace(" ", "_"))
+        case RunFinished(tick, finished, duration_ms, _):
             RUN_SECONDS.observe(duration_ms / 1_000, tick.job)
+            ending, count = Ending(tick.job, finished.value.replace(" ", "_")), 1
         case SlotSkipped(tick, _):
-            TICKS.add(1, tick.job, "skipped")
+            ending, count = Ending(tick.job, "skipped"), 1
         case SlotsMissed(job, missed, _):
-            TICKS.add(missed.count, job, "missed")
+            ending, count = Ending(job, "missed"), missed.count
+        case _:
+            return None
+    TICKS.add(count, *ending)
+    return ending
 
 
 def count_pass(job: str, result: ReconciliationResult) -> None:

@@ -18,13 +18,14 @@ from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, Reconciliati
 from reconciler_engine.engine.assembly import Parts, consumer_name, make_parts
 from reconciler_engine.engine.passes import FULL_RECONCILE, GAP_SCAN, Passes
 from reconciler_engine.engine.products import choose_symbols
-from reconciler_engine.engine.status import EngineFacts, ProcessStatus
+from reconciler_engine.engine.status import EngineFacts
 from reconciler_engine.engine.status_writer import StatusWriter
 from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
 from reconciler_engine.engine.worker_role import WorkerRole
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
+from reconciler_engine.observe.status import ProcessStatus
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.store.server import check_server
 from reconciler_engine.store.transport import TrioRedis

@@ -10,8 +10,9 @@ import socket
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.transport import TrioRedis
 
@@ -23,109 +24,6 @@ ENGINES_KEY = "recon:engines"
 
 _ENGINES_LIFE_MS = 86_400_000
 _ENGINES_READ = 256
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class ProcessStatus(_Record):
-    """One process of the tree.
-
-    Attributes:
-        role: What it is for: supervisor, worker, redis, exchange, feeder; service in a host's program.
-        name: Unique in the tree; a restarted worker has a new one.
-        pid: None while it is being started again.
-        age_ms: Since its start.
-        last_beat_ms: Since it last gave a sign of life.
-        restarts: How often the role was started again.
-    """
-
-    role: str
-    name: str
-    pid: int | None = None
-    age_ms: int | None = None
-    last_beat_ms: int | None = None
-    restarts: int = 0
-
-
-class JobStatus(_Record):
-    """One job of the schedule; instants in ms UTC, counts since the engine's start.
-
-    `last_result` has the fields of `ReconciliationResult` without its rows; it is that of the last pass that came to
-    its end, at `last_finished_at`.
-    """
-
-    name: str
-    cron: str
-    next_tick: int | None
-    is_running: bool
-    runs: int
-    skipped: int
-    missed: int
-    failed: int
-    timed_out: int
-    last_error: str | None = None
-    last_duration_ms: int | None = None
-    last_finished_at: int | None = None
-    last_result: dict[str, Any] | None = None
-
-
-class BudgetStatus(_Record):
-    """The request budget that all processes of all nodes share.
-
-    Attributes:
-        rate_per_s: Permits a second in the long run, as configured.
-        share: Part of it that is given now; below 1 after the exchange refused for rate.
-        slowed_by: HTTP status of that refusal, 0 where the rate is whole.
-        burst: Permits of a full bucket.
-        available: Permits that could go out at this moment.
-        used: Permits granted in the last minute, as this engine saw it.
-        granted: Permits granted since the bucket was made.
-        waiting: Requests that wait for theirs.
-        wait_ms: What a new request would wait.
-        paused_ms: What is left of a pause the exchange asked for.
-        breaker: `closed` lets everybody ask; `probing` one request at a time, after trouble; `gone` as probing, and
-            nobody waits for it; `stopped` none, the key was refused.
-        trouble: HTTP status of the last trouble, 0 where there was none or no answer.
-        stopped_ms: What is left of a stop.
-    """
-
-    rate_per_s: float
-    share: float = 1.0
-    slowed_by: int = 0
-    burst: int
-    available: int
-    used: int
-    granted: int
-    waiting: int
-    wait_ms: int
-    paused_ms: int
-    breaker: str = "closed"
-    trouble: int = 0
-    stopped_ms: int = 0
-
-
-class EngineStatus(_Record):
-    """What one engine says of itself. `budget` is None where the bucket could not be read."""
-
-    node: str
-    command: str
-    version: str
-    simulated: bool
-    user_id: int
-    exchange_id: int
-    source: str
-    started_at: int
-    written_at: int
-    processes: tuple[ProcessStatus, ...]
-    jobs: tuple[JobStatus, ...]
-    budget: BudgetStatus | None
-
-    @property
-    def scope(self) -> Scope:
-        """Whose candles it keeps, from which exchange."""
-        return Scope(self.user_id, self.exchange_id, self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +80,13 @@ class StatusBoard:
         return [status for status in found if status is not None]
 
 
+def scope_of(status: EngineStatus) -> Scope:
+    """Return whose candles an engine keeps, from which exchange."""
+    return Scope(status.user_id, status.exchange_id, status.source)
+
+
 def _key(status: EngineStatus) -> str:
-    return status.scope.key(f"status:{status.node}")
+    return scope_of(status).key(f"status:{status.node}")
 
 
 def _parse(record: Any) -> EngineStatus | None:

@@ -11,17 +11,11 @@ import trio
 from reconciler_engine.engine.assembly import Parts
 from reconciler_engine.engine.counting import count_event
 from reconciler_engine.engine.passes import Passes, totals
-from reconciler_engine.engine.status import (
-    BudgetStatus,
-    EngineFacts,
-    EngineStatus,
-    JobStatus,
-    ProcessStatus,
-    StatusBoard,
-)
+from reconciler_engine.engine.status import EngineFacts, StatusBoard
 from reconciler_engine.errors import StoreError
 from reconciler_engine.limiting.shared import BucketStatistics
-from reconciler_engine.scheduling.events import Event, JobStatistics
+from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
+from reconciler_engine.scheduling.events import Event, JobStatistics, Outcome
 from reconciler_engine.scheduling.scheduler import Scheduler
 
 WRITE_S = 1.0
@@ -37,7 +31,7 @@ _logger = logging.getLogger(__name__)
 class StatusWriter:
     """Writes what one engine knows of itself until cancelled, then takes it back.
 
-    Redis going away is logged once and waited for.
+    Redis going away is logged once and waited for. `redis_error` is what it last said, None while all is well.
     """
 
     def __init__(
@@ -61,26 +55,41 @@ class StatusWriter:
         self._started_at = now()
         self._granted: deque[tuple[int, int]] = deque(maxlen=USED_WINDOW_MS // 1_000 + 1)
         self._changed = trio.Event()
+        self._outcomes: dict[str, str] = {}
+        self._successes: dict[str, int] = {}
+        self._budget: BudgetStatus | None = None
+        self._queued: dict[str, int] | None = None
+        self._written: float | None = None
+        self.redis_error: str | None = None
+
+    @property
+    def status(self) -> EngineStatus:
+        """How the engine stands, as of now; what is in Redis alone is not known while that is away."""
+        return self._describe(self._budget, self._queued)
+
+    @property
+    def redis_silent_ms(self) -> int | None:
+        """How long ago Redis last took the status; None where it never did."""
+        return None if self._written is None else round((trio.current_time() - self._written) * 1_000)
 
     async def run(self) -> None:
         """Write until cancelled."""
         unsubscribe = self._scheduler.subscribe(self._note)
         announced_at: int | None = None
-        is_away = False
         try:
             while True:
                 self._changed = trio.Event()
                 try:
-                    status = await self._status()
+                    status = await self._look()
                     await self._board.write(status)
                     if announced_at is None or not 0 <= status.written_at - announced_at < _ANNOUNCE_EVERY_MS:
                         await self._board.announce(status)
                         announced_at = status.written_at
-                    is_away = False
+                    self._written, self.redis_error = trio.current_time(), None
                 except StoreError as error:
-                    if not is_away:
+                    if self.redis_error is None:
                         _logger.warning("status not written", extra={"error": str(error)})
-                    is_away = True
+                    self._budget, self._queued, self.redis_error = None, None, str(error)
                     await trio.sleep(WRITE_S)
                 with trio.move_on_after(WRITE_S):
                     await self._changed.wait()
@@ -90,19 +99,26 @@ class StatusWriter:
                 await self._take_back()
 
     def _note(self, event: Event) -> None:
-        count_event(event)
+        ending = count_event(event)
+        if ending is not None:
+            self._outcomes[ending.job] = ending.outcome
+            if ending.outcome == Outcome.DONE.value:
+                self._successes[ending.job] = self._now()
         self._changed.set()
 
     async def _take_back(self) -> None:
         try:
-            await self._board.remove(self._describe(None))
+            await self._board.remove(self._describe(None, None))
         except StoreError as error:
             _logger.debug("status not taken back; it ends by itself", extra={"error": str(error)})
 
-    async def _status(self) -> EngineStatus:
-        return self._describe(await self._parts.bucket.statistics())
+    async def _look(self) -> EngineStatus:
+        """Read what Redis alone knows; return the whole."""
+        self._queued = await self._parts.queue.lengths()
+        self._budget = self._describe_budget(await self._parts.bucket.statistics(), self._now())
+        return self.status
 
-    def _describe(self, bucket: BucketStatistics | None) -> EngineStatus:
+    def _describe(self, budget: BudgetStatus | None, queued: dict[str, int] | None) -> EngineStatus:
         now, scope = self._now(), self._parts.scope
         return EngineStatus(
             node=self._parts.queue.consumer,
@@ -116,7 +132,8 @@ class StatusWriter:
             written_at=now,
             processes=self._processes(),
             jobs=tuple(self._job(figures) for figures in self._scheduler.statistics().values()),
-            budget=None if bucket is None else self._budget(bucket, now),
+            budget=budget,
+            queued=queued,
         )
 
     def _job(self, figures: JobStatistics) -> JobStatus:
@@ -138,9 +155,11 @@ class StatusWriter:
             last_duration_ms=figures.last_duration_ms,
             last_finished_at=None if last is None else last.finished_at,
             last_result=result,
+            last_outcome=self._outcomes.get(figures.name),
+            last_success_at=self._successes.get(figures.name),
         )
 
-    def _budget(self, bucket: BucketStatistics, now: int) -> BudgetStatus:
+    def _describe_budget(self, bucket: BucketStatistics, now: int) -> BudgetStatus:
         while self._granted and now - self._granted[0][0] > USED_WINDOW_MS:
             self._granted.popleft()
         used = bucket.granted - self._granted[0][1] if self._granted else 0

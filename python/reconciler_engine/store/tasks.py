@@ -99,6 +99,11 @@ class TaskQueue:
                 if error.code != "BUSYGROUP":
                     raise
 
+    async def lengths(self) -> dict[str, int]:
+        """Return how many tasks there are a lane, those in hand included."""
+        replies = await self._client.pipe([("XLEN", self._stream(lane)) for lane in Lane])
+        return {lane.value: reply if isinstance(reply, int) else 0 for lane, reply in zip(Lane, replies, strict=True)}
+
     async def touch(self, deliveries: Sequence[Delivery]) -> None:
         """Say that these tasks are still being worked on."""
         await self._client.pipe(

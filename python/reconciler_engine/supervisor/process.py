@@ -47,6 +47,7 @@ class ChildSpec:
         message: JSON object handed over its standard input; may hold secrets, which no command line shows.
         environment: The child's whole environment.
         own_session: Whether the terminal's signals must not reach it.
+        inherited: Descriptors of this process that it keeps under their numbers.
     """
 
     name: str
@@ -54,6 +55,7 @@ class ChildSpec:
     message: Mapping[str, object] = field(repr=False)
     environment: Mapping[str, str] = field(repr=False)
     own_session: bool = False
+    inherited: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,7 @@ class ChildProcess:
             stdout=subprocess.PIPE,
             env=dict(spec.environment),
             start_new_session=spec.own_session,
+            pass_fds=spec.inherited,
         )
         child = cls(spec, process)
         try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import trio
 
-from reconciler_engine.engine.status import ProcessStatus
 from reconciler_engine.observe import metrics
+from reconciler_engine.observe.status import ProcessStatus
 from reconciler_engine.supervisor.keeper import Keeper
 
 

@@ -28,6 +28,7 @@ from reconciler_engine.store.server import check_server
 from reconciler_engine.supervisor.keeper import Keeper
 from reconciler_engine.supervisor.process import ChildMaker, ChildProcess, ChildSpec
 from reconciler_engine.supervisor.roster import Roster
+from reconciler_engine.supervisor.web import Desk
 
 if TYPE_CHECKING:
     # Cryptography is loaded where there is a key.
@@ -50,6 +51,7 @@ class TreePlan:
         children: Makes the specs of the children.
         roster: Lists the children for the status; those below the tree are on it already.
         command: What runs this tree, for people.
+        desk: Who must know how the tree stands.
         credentials: What workers sign with, or None. They go to workers alone, through their pipes.
     """
 
@@ -59,6 +61,7 @@ class TreePlan:
     children: ChildMaker
     roster: Roster
     command: str
+    desk: Desk
     credentials: Credentials | None = None
 
 
@@ -91,6 +94,7 @@ async def run_tree(plan: TreePlan, stop: trio.Event) -> None:
             scheduling.start_soon(writer.run)
             async with _workers(plan, parts, stop):
                 await scheduling.start(scheduler.run)
+                plan.desk.take(writer)
                 scheduling.start_soon(passes.begin, scheduler)
                 await stop.wait()
                 scheduler.stop()

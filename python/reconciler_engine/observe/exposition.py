@@ -1,0 +1,153 @@
+"""The exposition: a report as Prometheus reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from reconciler_engine.observe.metrics import CATALOGUE, Figures, Metric
+from reconciler_engine.observe.readiness import checks, is_ready
+from reconciler_engine.observe.report import Report
+from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
+
+PREFIX = "reconciler_"
+
+
+def expose(
+    report: Report | None, age_s: float, series: Mapping[str, int] | None = None, *, accept: str = ""
+) -> tuple[bytes, str]:
+    """Return all metrics, and their content type.
+
+    Args:
+        report: The supervisor's last one; without one the metrics say only that it is missing.
+        age_s: How old it is.
+        series: How many series there are by how they stood; None where Redis did not say.
+        accept: The asker's Accept header: OpenMetrics where that is asked for.
+    """
+    registry = CollectorRegistry()
+    registry.register(_Families([*_families(report, age_s), *_of_series(series)]))
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type
+
+
+class _Families(Collector):
+    """Families that are there already."""
+
+    def __init__(self, families: Iterable[Family]) -> None:
+        self._found = list(families)
+
+    def collect(self) -> Iterable[Family]:
+        return self._found
+
+
+def _families(report: Report | None, age_s: float) -> Iterator[Family]:
+    ready = is_ready(checks(report, age_s))
+    yield _gauge("ready", "Whether the engine is of use, as /readyz says", int(ready))
+    yield _gauge("report_age_seconds", "Since the supervisor last said how the engine stands", round(age_s, 3))
+    if report is None:
+        return
+    for metric in CATALOGUE:
+        yield _counted(metric, report.figures)
+    yield from _of_processes(report.processes)
+    yield _gauge("redis_up", "Whether Redis takes the engine's status", int(report.redis_error is None))
+    if report.redis_silent_ms is not None:
+        silent_s = report.redis_silent_ms / 1_000
+        yield _gauge("redis_silence_seconds", "Since Redis last took the engine's status", silent_s)
+    if report.engine is not None:
+        yield from _of_engine(report.engine)
+
+
+def _counted(metric: Metric, figures: Figures) -> Family:
+    """Return a metric of the catalogue; what was not counted yet is shown as 0 where its labels are known."""
+    known = {"|".join((metric.name, *values)): [0.0] * metric.size for values in metric.known}
+    ours = {key: cell for key, cell in figures.items() if key.partition("|")[0] == metric.name}
+    name = PREFIX + metric.name
+    counters = CounterMetricFamily(name, metric.help, labels=metric.labels)
+    histograms = HistogramMetricFamily(name, metric.help, labels=metric.labels)
+    for key, cell in sorted({**known, **ours}.items()):
+        values = key.split("|")[1:]
+        if len(values) != len(metric.labels) or len(cell) != metric.size:
+            # A child of another version counted otherwise.
+            continue
+        if metric.buckets:
+            histograms.add_metric(values, _cumulated(metric, cell), cell[-1])
+        else:
+            counters.add_metric(values, cell[0])
+    return histograms if metric.buckets else counters
+
+
+def _cumulated(metric: Metric, cell: list[float]) -> list[tuple[str, float]]:
+    bounds = [*(f"{float(bound)}" for bound in metric.buckets), "+Inf"]
+    return [(bound, sum(cell[: index + 1])) for index, bound in enumerate(bounds)]
+
+
+def _of_processes(processes: tuple[ProcessStatus, ...]) -> Iterator[Family]:
+    roles = sorted({one.role for one in processes})
+    by_role = {role: [one for one in processes if one.role == role] for role in roles}
+    yield _gauges("processes", "Processes there should be", "role", {role: len(all_) for role, all_ in by_role.items()})
+    up = {role: sum(one.pid is not None for one in all_) for role, all_ in by_role.items()}
+    yield _gauges("processes_up", "Processes that run", "role", up)
+    beats = {
+        role: max(one.last_beat_ms for one in all_ if one.last_beat_ms is not None) / 1_000
+        for role, all_ in by_role.items()
+        if any(one.last_beat_ms is not None for one in all_)
+    }
+    yield _gauges("heartbeat_age_seconds", "Since the last sign of life, of the most silent process", "role", beats)
+    restarts = CounterMetricFamily(f"{PREFIX}restarts_total", "Processes started again", labels=["role"])
+    for role, all_ in by_role.items():
+        restarts.add_metric([role], sum(one.restarts for one in all_))
+    yield restarts
+
+
+def _of_engine(engine: EngineStatus) -> Iterator[Family]:
+    info = GaugeMetricFamily(f"{PREFIX}engine_info", "Which engine this is", labels=["version", "simulated"])
+    info.add_metric([engine.version, str(engine.simulated).lower()], 1)
+    yield info
+    yield _gauge("start_timestamp_seconds", "When the engine was started", engine.started_at / 1_000)
+    yield from _of_jobs(engine.jobs)
+    if engine.queued is not None:
+        yield _gauges("queue_tasks", "Tasks that wait or are in hand, of all nodes", "lane", engine.queued)
+    if engine.budget is not None:
+        yield from _of_budget(engine.budget)
+
+
+def _of_jobs(jobs: tuple[JobStatus, ...]) -> Iterator[Family]:
+    well = {job.name: job.last_success_at / 1_000 for job in jobs if job.last_success_at is not None}
+    yield _gauges("job_last_success_timestamp_seconds", "When a run last went well on this node", "job", well)
+    due = {job.name: job.next_tick / 1_000 for job in jobs if job.next_tick is not None}
+    yield _gauges("job_next_tick_timestamp_seconds", "When the next tick is due", "job", due)
+    yield _gauges(
+        "job_running", "Whether a run is under way on this node", "job", {job.name: int(job.is_running) for job in jobs}
+    )
+
+
+def _of_budget(budget: BudgetStatus) -> Iterator[Family]:
+    yield _gauge("budget_requests_per_second", "Permits a second in the long run, of all nodes", budget.rate_per_s)
+    yield _gauge("budget_available_permits", "Permits that could go out at once", budget.available)
+    yield _gauge("budget_waiting_requests", "Requests of all nodes that wait for a permit", budget.waiting)
+    yield _gauge("budget_wait_seconds", "What a new request would wait", budget.wait_ms / 1_000)
+    yield _gauge("budget_share", "Part of the rate that is given now, below 1 after refusals for rate", budget.share)
+    states = {state: int(budget.breaker == state) for state in ("closed", "probing", "gone", "stopped")}
+    yield _gauges("exchange_breaker", "Whether the breaker before the exchange is in that state", "state", states)
+    yield _gauge("budget_pause_seconds", "What is left of a pause the exchange asked for", budget.paused_ms / 1_000)
+
+
+def _of_series(series: Mapping[str, int] | None) -> Iterator[Family]:
+    if series is not None:
+        yield _gauges("series", "Series by how they stood when a pass last looked", "state", series)
+
+
+def _gauge(name: str, text: str, value: float) -> Family:
+    return GaugeMetricFamily(PREFIX + name, text, value=value)
+
+
+def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Family:
+    family = GaugeMetricFamily(PREFIX + name, text, labels=[label])
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family

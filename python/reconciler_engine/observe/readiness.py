@@ -1,0 +1,101 @@
+"""Whether an engine is alive, and whether it is of use; with the reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from reconciler_engine.observe.report import Report
+from reconciler_engine.observe.status import BudgetStatus, JobStatus, ProcessStatus
+from reconciler_engine.observe.words import describe_span
+
+SILENT_S = 5.0
+"""A supervisor that has said nothing for so long hangs; it speaks once a second."""
+
+REDIS_SILENT_MS = 3_000
+"""Redis takes the status once a second; after so long without, it counts as away."""
+
+BEAT_SILENT_MS = 3_000
+"""A process that has not beaten for so long counts as none; it is killed for it two seconds later."""
+
+_TICK_LATE_MS = 60_000
+_FAILED = ("failed", "timed_out")
+
+
+class Check(NamedTuple):
+    """One thing that must hold: its name, whether it does, and in words how it stands."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def is_live(age_s: float) -> bool:
+    """Whether the supervisor, whose last word is `age_s` old, is at work."""
+    return age_s < SILENT_S
+
+
+def checks(report: Report | None, age_s: float) -> tuple[Check, ...]:
+    """Return all that must hold for the engine to be of use.
+
+    Args:
+        report: The supervisor's last one; None before the first.
+        age_s: How old it is.
+    """
+    live = Check("supervisor", is_live(age_s), f"last heard of {age_s:.1f} s ago")
+    if report is None:
+        return (Check("supervisor", ok=False, detail="not heard of yet"),)
+    stage = Check("stage", report.stage == "running", report.stage)
+    if report.engine is None:
+        return (live, stage)
+    engine = report.engine
+    jobs = [_job(job, engine.written_at) for job in engine.jobs]
+    return (live, stage, _redis(report), _workers(report.processes), *_exchange(engine.budget), *jobs)
+
+
+def is_ready(found: Sequence[Check]) -> bool:
+    """Whether every check holds."""
+    return all(check.ok for check in found)
+
+
+def _redis(report: Report) -> Check:
+    silent_ms = report.redis_silent_ms
+    if report.redis_error is not None:
+        return Check("redis", ok=False, detail=report.redis_error)
+    if silent_ms is None:
+        return Check("redis", ok=False, detail="has not taken the status yet")
+    return Check("redis", silent_ms < REDIS_SILENT_MS, f"took the status {describe_span(silent_ms)} ago")
+
+
+def _workers(processes: Sequence[ProcessStatus]) -> Check:
+    workers = [one for one in processes if one.role == "worker"]
+    ready = [one for one in workers if one.last_beat_ms is not None and one.last_beat_ms < BEAT_SILENT_MS]
+    # One is enough: the others' tasks are handed out again.
+    return Check("workers", bool(ready), f"{len(ready)} of {len(workers)} ready")
+
+
+def _exchange(budget: BudgetStatus | None) -> list[Check]:
+    """What trouble at the exchange passes by itself is told; a key that was refused is a reason."""
+    if budget is None:
+        # The check of Redis says why.
+        return []
+    trouble = f" after HTTP {budget.trouble}" if budget.trouble else ""
+    left = f" for {describe_span(budget.stopped_ms)}" if budget.stopped_ms else ""
+    return [Check("exchange", budget.breaker != "stopped", f"breaker {budget.breaker}{trouble}{left}")]
+
+
+def _job(job: JobStatus, now: int) -> Check:
+    """A run that failed is told until one goes well. A skipped tick is none: another node may be at it."""
+    name = f"job {job.name}"
+    if job.last_outcome in _FAILED:
+        return Check(name, ok=False, detail=f"its last run {job.last_outcome.replace('_', ' ')}: {job.last_error}")
+    late_ms = 0 if job.next_tick is None else now - job.next_tick
+    if late_ms > _TICK_LATE_MS:
+        return Check(name, ok=False, detail=f"its tick is {describe_span(late_ms)} late")
+    return Check(name, ok=True, detail=_last(job, now))
+
+
+def _last(job: JobStatus, now: int) -> str:
+    if job.last_success_at is not None:
+        return f"went well {describe_span(max(0, now - job.last_success_at))} ago"
+    return "running" if job.is_running else f"last tick {job.last_outcome}" if job.last_outcome else "no tick yet"

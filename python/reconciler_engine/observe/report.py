@@ -1,0 +1,40 @@
+"""The report: what the supervisor tells the web child once a second, without Redis."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from reconciler_engine.observe.metrics import Figures
+from reconciler_engine.observe.status import EngineStatus, ProcessStatus
+
+
+class Report(BaseModel):
+    """How the whole tree stands.
+
+    Attributes:
+        said_at: When it was said (s), on the monotonic clock that all processes of a machine share.
+        stage: Whether the tree is coming up, at work, or finishing what is in hand.
+        processes: Who runs, the supervisor first.
+        engine: What `status` shows, without the processes; None while the tree comes up.
+        redis_silent_ms: How long ago Redis last took the engine's status; None where it never did.
+        redis_error: What Redis said instead, None while all is well.
+        figures: What all processes have counted, the dead included.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    said_at: float = Field(default_factory=time.monotonic)
+    stage: Literal["starting", "running", "stopping"]
+    processes: tuple[ProcessStatus, ...]
+    engine: EngineStatus | None = None
+    redis_silent_ms: int | None = None
+    redis_error: str | None = None
+    figures: Figures = Field(default_factory=dict)
+
+    @property
+    def age_s(self) -> float:
+        """How old it is."""
+        return max(0.0, time.monotonic() - self.said_at)

@@ -1,0 +1,305 @@
+"""The status page and the coverage page, from what is known to HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from reconciler_engine.observe.readiness import Check, is_ready
+from reconciler_engine.observe.report import Report
+from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
+from reconciler_engine.observe.web.html import Child, Element, element
+from reconciler_engine.observe.words import describe_span, iso
+
+SYMBOLS_SHOWN = 300
+LACKING_SHOWN = 50
+_REFRESH_S = 5
+_ORDER = ("1m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "1d")
+
+
+class SeriesState(Protocol):
+    """How a series stood when a pass last looked (ms UTC); `missing` is None where nothing is known."""
+
+    @property
+    def complete_from(self) -> int | None:
+        """First open time of its newest whole run."""
+
+    @property
+    def complete_through(self) -> int | None:
+        """Last open time of it."""
+
+    @property
+    def missing(self) -> int | None:
+        """Slots without a candle."""
+
+    @property
+    def checked_at(self) -> int:
+        """When a pass looked."""
+
+
+def status_page(report: Report | None, found: Sequence[Check]) -> bytes:
+    """Return the page of processes, jobs and budget."""
+    engine = None if report is None else report.engine
+    body: list[Element] = [_banner(found)]
+    if engine is not None:
+        body += [*_jobs(engine.jobs, engine.written_at), _columns(engine)]
+    if report is not None:
+        body += _processes(report.processes)
+    body += _checks(found)
+    return _page("status", engine, body)
+
+
+def coverage_page(
+    report: Report | None, found: Sequence[Check], series: Mapping[str, SeriesState] | None, error: str | None
+) -> bytes:
+    """Return the page of how far each series is complete.
+
+    Args:
+        report: The supervisor's last one.
+        found: What must hold.
+        series: How each stood, by `symbol:timeframe`; None where Redis did not say.
+        error: What it said instead.
+    """
+    engine = None if report is None else report.engine
+    if series is None:
+        body = [_banner(found), element("p", f"Redis does not say how the series stand: {error}", class_="bad")]
+    elif not series:
+        body = [_banner(found), element("p", "No pass has ended yet.")]
+    else:
+        body = [_banner(found), *_grid(series), *_lacking(series)]
+    return _page("coverage", engine, body)
+
+
+def _page(name: str, engine: EngineStatus | None, body: Iterable[Child]) -> bytes:
+    links = [("/", "status"), ("/coverage", "coverage"), ("/metrics", "metrics"), ("/readyz", "readyz")]
+    nav = [element("a", text, href=path, aria_current="page" if text == name else None) for path, text in links]
+    title = "reconciler-engine" if engine is None else f"reconciler-engine on {engine.node}"
+    about = None if engine is None else _about(engine)
+    mark = element("span", "SIMULATED", class_="mark") if engine is not None and engine.simulated else None
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="refresh", content=_REFRESH_S),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", f"{name}: {title}"),
+        element("link", rel="stylesheet", href="/style.css"),
+    )
+    header = element("header", element("h1", title), mark, about, element("nav", nav))
+    footer = element("footer", f"instants in UTC; the page renews itself every {_REFRESH_S} s")
+    document = element("html", head, element("body", header, element("main", body), footer), lang="en")
+    return f"<!doctype html>\n{document}\n".encode()
+
+
+def _about(engine: EngineStatus) -> Element:
+    up = describe_span(engine.written_at - engine.started_at)
+    text = f"{engine.version}, up {up}, exchange {engine.source}, user {engine.user_id}"
+    return element("span", text, class_="soft")
+
+
+def _banner(found: Sequence[Check]) -> Element:
+    if is_ready(found):
+        return element("div", "ready", class_="banner good")
+    reasons = [element("li", f"{check.name}: {check.detail}") for check in found if not check.ok]
+    return element("div", "not ready", element("ul", reasons), class_="banner bad")
+
+
+def _table(
+    heads: Sequence[str], rows: Iterable[Sequence[Child]], *, words: bool = False, grid: bool = False
+) -> Element:
+    """A table whose rows begin with their name; with `words` the last column is prose."""
+    prose = len(heads) - 1 if words else None
+    head = element(
+        "thead",
+        element(
+            "tr",
+            [
+                element("th", text, scope="col", class_="words" if at == prose else None)
+                for at, text in enumerate(heads)
+            ],
+        ),
+    )
+    lines = []
+    for first, *others in rows:
+        cells = [cell if _is_cell(cell) else element("td", cell) for cell in others]
+        if words:
+            cells[-1] = element("td", others[-1], class_="words")
+        lines.append(element("tr", element("th", first, scope="row"), cells))
+    return element(
+        "div", element("table", head, element("tbody", lines), class_="grid" if grid else None), class_="scroll"
+    )
+
+
+def _is_cell(child: Child) -> bool:
+    return isinstance(child, Element) and child.text.startswith("<td")
+
+
+def _jobs(jobs: Sequence[JobStatus], now: int) -> list[Element]:
+    heads = ("job", "schedule", "next tick", "last success", "took", "runs", "skipped", "missed", "failed", "timed out")
+    rows = [
+        (
+            job.name,
+            job.cron,
+            "running" if job.is_running else _ahead(job.next_tick, now),
+            _ago(job.last_success_at, now),
+            describe_span(job.last_duration_ms),
+            job.runs,
+            job.skipped,
+            job.missed,
+            _counted(job.failed),
+            _counted(job.timed_out),
+        )
+        for job in jobs
+    ]
+    lasts = [
+        (
+            job.name,
+            *(job.last_result.get(field) for field in ("gaps_found", "missing", "filled")),
+            _counted(int(job.last_result.get("unresolved") or 0)),
+            job.last_result.get("requests"),
+            "; ".join(job.last_result.get("errors") or ()) or "-",
+        )
+        for job in jobs
+        if job.last_result is not None
+    ]
+    errors = [element("p", f"{job.name}, last error: {job.last_error}", class_="bad") for job in jobs if job.last_error]
+    heading = ("last pass", "gaps", "slots missing", "filled", "unresolved", "requests", "errors")
+    return [
+        element("h2", "jobs"),
+        _table(heads, rows),
+        *([element("h2", "last passes"), _table(heading, lasts, words=True)] if lasts else []),
+        *errors,
+    ]
+
+
+def _columns(engine: EngineStatus) -> Element:
+    queue = engine.queued or {}
+    tasks: list[tuple[Child, Child]] = list(queue.items()) or [("not known", "-")]
+    return element(
+        "div",
+        element("section", element("h2", "request budget"), _budget(engine.budget)),
+        element("section", element("h2", "queue"), _table(("lane", "tasks"), tasks)),
+        class_="columns",
+    )
+
+
+def _budget(budget: BudgetStatus | None) -> Element:
+    if budget is None:
+        return element("p", "Redis does not say.", class_="bad")
+    most = max(1, round(budget.rate_per_s * 60))
+    meter = element("meter", min=0, max=most, value=min(budget.used, most), title=f"{budget.used} of {most}")
+    paused = describe_span(budget.paused_ms) if budget.paused_ms else "no"
+    rows: list[tuple[Child, Child]] = [
+        ("rate", f"{budget.rate_per_s:g} a second, {budget.burst} at once"),
+        ("given of it", _alarming(f"{budget.share:.0%}", alarming=budget.share < 1)),
+        ("used in the last minute", element("td", meter, f" {budget.used} of {most}")),
+        ("waiting", f"{budget.waiting}, for {describe_span(budget.wait_ms)}"),
+        ("paused by the exchange", _alarming(paused, alarming=bool(budget.paused_ms))),
+        ("breaker", _alarming(budget.breaker, alarming=budget.breaker != "closed")),
+    ]
+    return _table(("budget", "all nodes together"), rows)
+
+
+def _processes(processes: Sequence[ProcessStatus]) -> list[Element]:
+    rows = [
+        (
+            one.name,
+            one.role,
+            _alarming("down", alarming=True) if one.pid is None else one.pid,
+            describe_span(one.age_ms),
+            "-" if one.last_beat_ms is None else f"{describe_span(one.last_beat_ms)} ago",
+            _counted(one.restarts),
+        )
+        for one in processes
+    ]
+    return [element("h2", "processes"), _table(("process", "role", "pid", "up", "last beat", "restarts"), rows)]
+
+
+def _checks(found: Sequence[Check]) -> list[Element]:
+    rows = [(check.name, _alarming("ok" if check.ok else "no", alarming=not check.ok), check.detail) for check in found]
+    return [element("h2", "checks of /readyz"), _table(("check", "holds", "how it stands"), rows, words=True)]
+
+
+def _grid(series: Mapping[str, SeriesState]) -> list[Element]:
+    """Symbols down, timeframes across; symbols that lack most first."""
+    states: dict[str, dict[str, SeriesState]] = {}
+    for name, state in series.items():
+        symbol, _, timeframe = name.rpartition(":")
+        states.setdefault(symbol, {})[timeframe] = state
+    frames = sorted({frame for row in states.values() for frame in row}, key=_rank)
+    worst = sorted(states, key=lambda symbol: (-sum(map(_weight, states[symbol].values())), symbol))
+    rows: list[Sequence[Child]] = [
+        (symbol, *(_cell(states[symbol].get(frame)) for frame in frames)) for symbol in worst[:SYMBOLS_SHOWN]
+    ]
+    whole = sum(state.missing == 0 for state in series.values())
+    hidden = len(worst) - len(rows)
+    more = f"; {hidden} more symbols, which lack less, are not shown" if hidden else ""
+    return [
+        element(
+            "p", element("strong", f"{whole} of {len(series)}"), f" series complete when a pass last looked{more}."
+        ),
+        _table(("symbol", *frames), rows, grid=True),
+    ]
+
+
+def _cell(state: SeriesState | None) -> Element:
+    if state is None:
+        return element("td", "")
+    title = f"{_span(state)}; looked at {iso(state.checked_at)}"
+    if state.missing is None:
+        return element("td", "unknown", class_="warn", title=title)
+    if state.missing:
+        return element("td", f"{state.missing:,} missing", class_="bad", title=title)
+    return element("td", "complete", class_="good", title=title)
+
+
+def _lacking(series: Mapping[str, SeriesState]) -> list[Element]:
+    lacking = sorted(
+        ((name, state) for name, state in series.items() if state.missing != 0),
+        key=lambda item: (-_weight(item[1]), item[0]),
+    )
+    if not lacking:
+        return []
+    rows = [
+        (
+            name,
+            _alarming("unknown" if state.missing is None else f"{state.missing:,}", alarming=True),
+            "-" if state.complete_from is None else iso(state.complete_from),
+            "-" if state.complete_through is None else iso(state.complete_through),
+            iso(state.checked_at),
+        )
+        for name, state in lacking[:LACKING_SHOWN]
+    ]
+    hidden = len(lacking) - len(rows)
+    more = [element("p", f"and {hidden:,} more", class_="soft")] if hidden else []
+    heads = ("series", "missing", "complete from", "through", "looked at")
+    return [element("h2", "what lacks most"), _table(heads, rows), *more]
+
+
+def _span(state: SeriesState) -> str:
+    if state.complete_from is None or state.complete_through is None:
+        return "no whole run of slots"
+    return f"complete from {iso(state.complete_from)} through {iso(state.complete_through)}"
+
+
+def _rank(frame: str) -> tuple[int, str]:
+    return (_ORDER.index(frame) if frame in _ORDER else len(_ORDER), frame)
+
+
+def _weight(state: SeriesState) -> float:
+    return 1e12 if state.missing is None else state.missing
+
+
+def _ago(instant: int | None, now: int) -> str:
+    return "-" if instant is None else f"{describe_span(max(0, now - instant))} ago"
+
+
+def _ahead(instant: int | None, now: int) -> str:
+    return "never" if instant is None else f"in {describe_span(max(0, instant - now))}"
+
+
+def _counted(count: int) -> Child:
+    return _alarming(str(count), alarming=True) if count else count
+
+
+def _alarming(text: str, *, alarming: bool) -> Element:
+    return element("td", text, class_="bad" if alarming else None)

@@ -1,0 +1,28 @@
+"""How instants and durations are said to people."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+_SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
+_YEAR_10000 = 253_402_300_800_000
+
+
+def iso(instant: int, unit: Literal["minutes", "seconds"] = "minutes") -> str:
+    """Return an instant (ms UTC) as `2026-01-31T13:00Z`; beyond the year 9999, which no calendar writes, in ms."""
+    if instant >= _YEAR_10000:
+        return f"{instant}ms"
+    return datetime.fromtimestamp(instant // 1_000, UTC).replace(tzinfo=None).isoformat(timespec=unit) + "Z"
+
+
+def describe_span(duration_ms: int | None) -> str:
+    """Return a duration as people say it: `0.3 s`, `12 s`, `4 m 5 s`, `2 h 3 m`, `5 d 1 h`."""
+    if duration_ms is None:
+        return "-"
+    if duration_ms < 10 * _SECOND:
+        return f"{duration_ms / _SECOND:.1f} s"
+    for unit, name, below, small in ((_DAY, "d", _HOUR, "h"), (_HOUR, "h", _MINUTE, "m"), (_MINUTE, "m", _SECOND, "s")):
+        if duration_ms >= unit:
+            return f"{duration_ms // unit} {name} {duration_ms % unit // below} {small}"
+    return f"{duration_ms // _SECOND} s"

@@ -1,0 +1,188 @@
+"""The web child's place in the tree: the socket it answers on, what it is told, and that its death ends nothing."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Literal
+
+import trio
+
+from reconciler_engine.engine.status_writer import StatusWriter
+from reconciler_engine.engine.web_role import REPORT_BYTES
+from reconciler_engine.errors import ConfigError, RoleFailed
+from reconciler_engine.observe.report import Report
+from reconciler_engine.observe.web.listen import ListenAddress
+from reconciler_engine.supervisor.keeper import Keeper
+from reconciler_engine.supervisor.process import ChildMaker, ChildSpec
+from reconciler_engine.supervisor.roster import Roster
+
+REPORT_S = 1.0
+_AGAIN_S = 60.0
+_STOP_S = 3.0
+_BACKLOG = 64
+_logger = logging.getLogger(__name__)
+
+
+class Desk:
+    """What the supervisor knows of the whole tree, at any stage of its life."""
+
+    def __init__(self, roster: Roster, ending: trio.Event) -> None:
+        """Begin with a tree that comes up; `ending` is set once it is to end."""
+        self._roster = roster
+        self._ending = ending
+        self._writer: StatusWriter | None = None
+
+    def list_web(self, make_spec: Callable[[], ChildSpec]) -> Keeper:
+        """Return a keeper of the web child, which is on the roster."""
+        keeper = Keeper(make_spec, Random(), ending=self._ending)
+        self._roster.add(keeper, role="web")
+        return keeper
+
+    def take(self, writer: StatusWriter) -> None:
+        """From now on the tree is up, and `writer` knows how the engine stands."""
+        self._writer = writer
+
+    def report(self) -> Report:
+        """Return how everything stands as of now."""
+        writer = self._writer
+        up: Literal["starting", "running"] = "starting" if writer is None else "running"
+        report = Report(
+            stage="stopping" if self._ending.is_set() else up,
+            processes=self._roster.processes(),
+            figures=self._roster.figures(),
+        )
+        if writer is None:
+            return report
+        engine = writer.status.model_copy(update={"processes": ()})
+        update = {"engine": engine, "redis_silent_ms": writer.redis_silent_ms, "redis_error": writer.redis_error}
+        return report.model_copy(update=update)
+
+
+@dataclass(frozen=True, slots=True)
+class WebPlan:
+    """How the pages are served.
+
+    Attributes:
+        address: Where they are listened for.
+        is_fixed: Whether the operator named it; else any free port does where another program has this one.
+        token: What every request must bear, or None.
+        hosts: Names this machine is asked by, beside its own.
+        redis_url: Where passes note how the series stand.
+    """
+
+    address: ListenAddress
+    is_fixed: bool
+    token: str | None = field(repr=False)
+    hosts: Sequence[str]
+    redis_url: str = field(repr=False)
+
+
+@asynccontextmanager
+async def web(plan: WebPlan, maker: ChildMaker, desk: Desk) -> AsyncIterator[None]:
+    """Serve the pages for the length of the block.
+
+    This process opens the socket and keeps it, the child answers on it: so a port in use is known before anything
+    starts, and a child that is started again finds the port, and those who wait at it. Reports go the same way, over a
+    pair of datagram sockets that outlives the child: each is there whole or not at all, and none waits for a child
+    that does not read.
+
+    Raises:
+        ConfigError: The address cannot be listened on.
+    """
+    listener = open_listener(plan.address, is_fixed=plan.is_fixed)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with listener, ours, theirs:
+        ours.settimeout(0)
+        theirs.settimeout(0)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, REPORT_BYTES)
+        host, port = listener.getsockname()[:2]
+        message = {
+            "listener": listener.fileno(),
+            "reports": theirs.fileno(),
+            "token": plan.token,
+            "hosts": [socket.gethostname(), *plan.hosts],
+            "redis_url": plan.redis_url,
+        }
+
+        def make_spec() -> ChildSpec:
+            spec = maker.child("web", "reconciler_engine.engine.web_role:run_web", **message)
+            return replace(spec, inherited=(listener.fileno(), theirs.fileno()))
+
+        keeper = desk.list_web(make_spec)
+        _logger.info("pages", extra={"url": f"http://{ListenAddress(host, port)}/"})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_keep, keeper)
+            nursery.start_soon(_tell, desk, ours, theirs)
+            try:
+                yield
+            finally:
+                # Cancelled, the keeper kills a child that is not even up yet.
+                with trio.move_on_after(_STOP_S, shield=True):
+                    await keeper.stop(_STOP_S)
+                nursery.cancel_scope.cancel()
+
+
+async def _keep(keeper: Keeper) -> None:
+    """Keep the child; given up as others are, it is tried again after a while: the engine goes on without it."""
+    while True:
+        try:
+            await keeper.run()
+        except RoleFailed as error:
+            _logger.error("the pages are not served", extra={"error": str(error), "again_in_s": _AGAIN_S})
+            await trio.sleep(_AGAIN_S)
+        else:
+            return
+
+
+async def _tell(desk: Desk, ours: socket.socket, theirs: socket.socket) -> None:
+    """Tell the child once a second; what a dead child left unread makes room."""
+    while True:
+        said = desk.report().model_dump_json().encode()
+        try:
+            ours.send(said)
+        except BlockingIOError:
+            with suppress(BlockingIOError):
+                while theirs.recv(REPORT_BYTES):
+                    pass
+            with suppress(BlockingIOError):
+                ours.send(said)
+        await trio.sleep(REPORT_S)
+
+
+def open_listener(address: ListenAddress, *, is_fixed: bool) -> socket.socket:
+    """Listen on an address; on any free port where another program has its port, unless it is fixed.
+
+    Raises:
+        ConfigError: It cannot be listened on.
+    """
+    try:
+        return _listen(address)
+    except OSError as error:
+        if not is_fixed and error.errno == errno.EADDRINUSE:
+            found = _listen(replace(address, port=0))
+            extra = {"taken": str(address), "port": found.getsockname()[1], "hint": "set listen for one that stays"}
+            _logger.warning("the default port is in use, another engine's perhaps; a free one is taken", extra=extra)
+            return found
+        reason = error.strerror or str(error)
+        raise ConfigError(
+            [f"listen {str(address)!r}: {reason}; allowed: an address of this machine with a free port, 0 for any; off"]
+        ) from error
+
+
+def _listen(address: ListenAddress) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address.host, address.port))
+        listener.listen(_BACKLOG)
+        listener.settimeout(0)
+    except BaseException:
+        listener.close()
+        raise
+    return listener

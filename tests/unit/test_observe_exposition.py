@@ -1,0 +1,109 @@
+"""The exposition, read back by Prometheus' own parser."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+from tests.unit.test_observe_readiness import budget, engine, report, worker
+
+from reconciler_engine.observe.exposition import PREFIX, expose
+from reconciler_engine.observe.metrics import CATALOGUE
+from reconciler_engine.observe.status import ProcessStatus
+
+README = Path(__file__).parents[2] / "README.md"
+FIGURES = {
+    "requests_total|candles|rate_limited|429": [3.0],
+    "permit_wait_seconds": [1.0, 0, 2.0, *[0.0] * 10, 0.7],
+    "requests_total|candles": [9.0],
+    "no_such_total": [1.0],
+}
+BUDGET = budget()
+
+
+def full():
+    processes = (
+        ProcessStatus(role="supervisor", name="supervisor", pid=1, last_beat_ms=0),
+        worker(last_beat_ms=900, restarts=2),
+        worker(last_beat_ms=1_200, restarts=1),
+        worker(pid=None, last_beat_ms=None),
+    )
+    whole = engine(budget=BUDGET, queued={"scan": 0, "live": 2, "deep": 7})
+    return report(processes=processes, engine=whole, figures=FIGURES)
+
+
+def samples(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    found = {}
+    for family in text_string_to_metric_families(text.decode()):
+        for sample in family.samples:
+            key = (sample.name.removeprefix(PREFIX), tuple(sorted(sample.labels.items())))
+            assert key not in found
+            found[key] = sample.value
+    return found
+
+
+def test_every_figure_has_its_place():
+    found = samples(expose(full(), 0.5, {"complete": 14, "lacking": 2, "unknown": 0})[0])
+    assert found["ready", ()] == 1
+    assert found["requests_total", (("endpoint", "candles"), ("outcome", "rate_limited"), ("status", "429"))] == 3
+    assert found["processes_up", (("role", "worker"),)] == 2
+    assert found["processes", (("role", "worker"),)] == 3
+    assert found["restarts_total", (("role", "worker"),)] == 3
+    assert found["heartbeat_age_seconds", (("role", "worker"),)] == 1.2
+    assert found["queue_tasks", (("lane", "deep"),)] == 7
+    assert found["budget_waiting_requests", ()] == 1
+    assert found["budget_wait_seconds", ()] == 0.2
+    assert found["redis_silence_seconds", ()] == 0.9
+    assert found["job_last_success_timestamp_seconds", (("job", "gap_scan"),)] == 991
+    assert found["series", (("state", "lacking"),)] == 2
+    # what a child of another version counted is left out
+    assert not [key for key in found if key[0] == "no_such_total"]
+    assert sum(value for key, value in found.items() if key[0] == "requests_total") == 3
+
+
+def test_a_histogram_is_cumulative_and_ends_in_its_count():
+    found = samples(expose(full(), 0.5)[0])
+    bounds = ["0.01", "0.1", "0.25", "0.5"]
+    assert [found["permit_wait_seconds_bucket", (("le", bound),)] for bound in bounds] == [1, 1, 3, 3]
+    assert found["permit_wait_seconds_bucket", (("le", "+Inf"),)] == found["permit_wait_seconds_count", ()] == 3
+    assert found["permit_wait_seconds_sum", ()] == 0.7
+
+
+def test_what_has_not_happened_is_zero_and_not_absent():
+    found = samples(expose(report(), 0)[0])
+    for metric in CATALOGUE:
+        name = f"{metric.name}_count" if metric.buckets else metric.name
+        assert sum(value for key, value in found.items() if key[0] == name) == 0
+        assert [key for key in found if key[0] == name], metric.name
+
+
+def test_without_a_report_it_says_so():
+    found = samples(expose(None, 3.0)[0])
+    assert found == {("ready", ()): 0, ("report_age_seconds", ()): 3.0}
+
+
+def test_openmetrics_is_given_to_who_asks_for_it():
+    text, content_type = expose(full(), 0.5, {"complete": 1}, accept="application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert len(list(parse_openmetrics(text.decode()))) > 20
+
+
+def test_labels_are_words_of_the_program():
+    text, _ = expose(full(), 0.5, {"complete": 1})
+    labels = {name for (_, pairs) in samples(text) for name, _ in pairs}
+    allowed = {"job", "outcome", "endpoint", "status", "reason", "role", "lane", "state", "le", "version", "simulated"}
+    assert labels == allowed
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+def test_the_readmes_table_is_all_there_is(accept):
+    text, _ = expose(full(), 0.5, {"complete": 1}, accept=accept)
+    shown = set(re.findall(r"^# TYPE reconciler_(\w+) ", text.decode(), re.MULTILINE))
+    section = README.read_text().partition("### Metrics")[2].partition("\n#")[0]
+    listed = re.findall(r"`([a-z_]+)(?:\{[a-z,]*\})?`", section.partition("|---")[2])
+    assert sorted({name.removesuffix("_total") for name in listed}) == sorted(
+        {name.removesuffix("_total") for name in shown}
+    )

@@ -1,0 +1,99 @@
+"""The pages: what is shown, and that texts of others stay texts."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import pytest
+from tests.unit.test_observe_exposition import BUDGET
+from tests.unit.test_observe_readiness import engine, job, report, worker
+
+from reconciler_engine.engine.coverage import SeriesCoverage
+from reconciler_engine.observe.readiness import checks
+from reconciler_engine.observe.web.html import element
+from reconciler_engine.observe.web.pages import SYMBOLS_SHOWN, coverage_page, status_page
+
+EVIL = "<script>alert('x')</script>\"&"
+
+
+class Reader(HTMLParser):
+    """Tags, attributes and texts of a page."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.texts: list[str] = []
+        self.feed(page.decode())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def state(missing, at=600_000):
+    return SeriesCoverage(complete_from=0, complete_through=at, missing=missing, checked_at=at)
+
+
+def test_texts_and_attributes_are_escaped_and_elements_are_not():
+    made = element("p", EVIL, element("b", 1), None, [element("i", "&"), "<"], title=EVIL, hidden=True, class_=None)
+    assert str(made) == (
+        '<p title="&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;&quot;&amp;" hidden>'
+        "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;&quot;&amp;<b>1</b><i>&amp;</i>&lt;</p>"
+    )
+
+
+def pages():
+    result = {"gaps_found": 1, "missing": 2, "filled": 1, "unresolved": 1, "requests": 1, "errors": [EVIL]}
+    evil = engine(
+        node=EVIL, source=EVIL, simulated=True, budget=BUDGET, queued={"live": 2},
+        jobs=(job(name=EVIL, cron=EVIL, last_error=EVIL, last_outcome="failed", last_result=result),),
+    )  # fmt: skip
+    said = report(engine=evil, processes=(worker(name=EVIL),), redis_error=EVIL)
+    found = checks(said, 0)
+    return [
+        status_page(said, found),
+        coverage_page(said, found, {f"{EVIL}:1m": state(3), f"{EVIL}:{EVIL}": state(None)}, None),
+        coverage_page(said, found, None, EVIL),
+        coverage_page(said, found, {}, None),
+        status_page(None, checks(None, 1)),
+    ]
+
+
+@pytest.mark.parametrize("page", pages())
+def test_nothing_on_a_page_needs_a_looser_policy(page):
+    read = Reader(page)
+    assert {"script", "style", "form", "iframe", "img"}.isdisjoint(read.tags)
+    assert "style" not in read.attributes
+    assert not [name for name in read.attributes if name.startswith("on")]
+    assert b"<script" not in page
+
+
+def test_the_status_page_says_how_everything_stands():
+    texts = " ".join(Reader(pages()[0]).texts)
+    for words in ("SIMULATED", "not ready", f"redis: {EVIL}", f"{EVIL}, last error: {EVIL}", "60 of 300", "5 a second"):
+        assert words in texts
+
+
+def test_the_coverage_page_is_a_grid_with_the_worst_first():
+    series = {
+        "AAA-USD:1m": state(0), "AAA-USD:1h": state(0), "BBB-USD:1m": state(1_234), "CCC-USD:1m": state(None),
+    }  # fmt: skip
+    texts = Reader(coverage_page(report(), checks(report(), 0), series, None)).texts
+    assert "2 of 4" in texts
+    heads = texts.index("symbol")
+    assert texts[heads : heads + 9] == [
+        "symbol", "1m", "1h", "CCC-USD", "unknown", "BBB-USD", "1,234 missing", "AAA-USD", "complete",
+    ]  # fmt: skip
+    lacking = texts.index("what lacks most")
+    assert [text for text in texts[lacking:] if text.endswith(":1m")] == ["CCC-USD:1m", "BBB-USD:1m"]
+
+
+def test_a_great_many_symbols_are_cut_and_counted():
+    series = {f"S{number}-USD:1m": state(0) for number in range(SYMBOLS_SHOWN + 7)}
+    page = coverage_page(report(), checks(report(), 0), series, None)
+    assert page.count(b">complete</td>") == SYMBOLS_SHOWN
+    assert b"7 more symbols, which lack less, are not shown" in page
