@@ -27,7 +27,34 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None)
 settings.load_profile("repeatable")
 
+FIGURE = "figure"
 CLIENTS = pytest.StashKey[list[TrioRedis]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the long runs are, and which chaos is played again."""
+    group = parser.getgroup("long runs")
+    group.addoption(
+        "--chaos-seed", type=int, metavar="N", help="play this one seed of tests/chaos, in a world of its own"
+    )
+    group.addoption("--kills", type=int, default=1_000, metavar="N", help="random kills of the run that counts them")
+    group.addoption("--minutes", type=float, default=30.0, metavar="X", help="how long the soak runs")
+
+
+@pytest.fixture
+def tell_figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Put a line into the figures that a run ends with."""
+    return lambda line: record_property(FIGURE, line)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures of a run, whichever process measured them."""
+    reports = (report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, []))
+    lines = [value for report in reports for name, value in report.user_properties if name == FIGURE]
+    if lines:
+        terminalreporter.section("figures")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture
@@ -79,6 +106,11 @@ class OwnServer:
     def start(self, *options: str) -> None:
         """Start it; `wait_serving` says when it serves."""
         self._process = subprocess.Popen((*self.plan.arguments(), *options))
+
+    @property
+    def pid(self) -> int | None:
+        """Its process; None while there is none."""
+        return None if self._process is None else self._process.pid
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process."""

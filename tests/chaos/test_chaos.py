@@ -1,0 +1,101 @@
+"""Fifty seeds of faults over real processes: each a damaged cache, blows that fall while it is repaired, and rest.
+
+A few worlds live through many seeds each, as a machine lives through many bad days. A seed that fails is printed with
+its blows; `pytest tests/chaos --chaos-seed=N` plays it alone, in a world of its own.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+import trio
+from tests.chaos.invariants import check, end, settle
+from tests.chaos.proxy import Kind, Way
+from tests.chaos.schedule import Blow, Fault, draw_schedule
+from tests.chaos.world import THIN, Plan, World, open_world
+from tests.conftest import OwnServer
+
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
+
+PLAN = Plan(
+    (Series("P1-USD", Timeframe.M1), Series("P2-USD", Timeframe.M1), Series(THIN.symbol, Timeframe.M1)),
+    slots=600,
+    requests_per_s=50,
+)
+WITHIN_S = 0.8
+
+EMBEDDED = (
+    Fault.WORKER_KILL,
+    Fault.WORKER_PAUSE,
+    Fault.SUPERVISOR_PAUSE,
+    Fault.REDIS_KILL,
+    Fault.REDIS_PAUSE,
+    Fault.REDIS_FLUSH,
+    Fault.REDIS_CLIENTS,
+    Fault.EXCHANGE_RESTART,
+    Fault.EXCHANGE_STORM,
+    Fault.EXCHANGE_TOXIC,
+)
+GIVEN = (*EMBEDDED, Fault.REDIS_TOXIC)
+RARE = {7: Fault.SUPERVISOR_KILL, 23: Fault.SUPERVISOR_KILL, 31: Fault.WORKER_HANG, 40: Fault.SUPERVISOR_KILL}
+"""Those that take seconds to heal are in few seeds."""
+
+SEEDS = {True: (range(16), range(16, 32)), False: (range(32, 50),)}
+"""Seeds of a world with the embedded server, and of one that is given Redis."""
+
+
+def schedule_of(seed: int, faults: tuple[Fault, ...]) -> tuple[Blow, ...]:
+    blows = draw_schedule(seed, faults, within_s=WITHIN_S)
+    return (*blows, Blow(WITHIN_S / 2, RARE[seed])) if seed in RARE else blows
+
+
+def is_embedded(seed: int) -> bool:
+    return any(seed in seeds for seeds in SEEDS[True])
+
+
+async def live_through(world: World, seed: int) -> None:
+    """Damage, blows and a feeder at once, then rest, then the invariants."""
+    blows = schedule_of(seed, EMBEDDED if world.own is None else GIVEN)
+    random = Random(seed)
+    since = len(world.exchange.log.records)
+    world.live.clear()
+    try:
+        await world.until_done(lambda: world.damage(random, 300))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.suffer, blows, random)
+            nursery.start_soon(world.feed, Random(seed), 20, WITHIN_S)
+        await settle(world)
+        await check(world, since=since, held_s=max(map(held_s, blows)))
+    except BaseException as error:
+        error.add_note(f"--chaos-seed={seed}: " + "; ".join(map(str, blows)))
+        raise
+
+
+def held_s(blow: Blow) -> float:
+    """How long requests may have been held back, to arrive together."""
+    if blow.fault is not Fault.EXCHANGE_TOXIC or blow.toxic is None or blow.toxic.way is Way.DOWN:
+        return 0.0
+    return blow.lasts_s if blow.toxic.kind in {Kind.STALL, Kind.BANDWIDTH, Kind.SLICER, Kind.LATENCY} else 0.0
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "seeds" in metafunc.fixturenames:
+        seed = metafunc.config.getoption("--chaos-seed")
+        batches = [*SEEDS[True], *SEEDS[False]] if seed is None else [range(seed, seed + 1)]
+        metafunc.parametrize("seeds", batches, ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
+
+
+@pytest.fixture
+def given(seeds, request) -> OwnServer | None:
+    """The Redis the tree is given; None where it has its embedded one."""
+    return None if is_embedded(seeds.start) else request.getfixturevalue("own_server")
+
+
+async def test_whatever_happens_the_cache_comes_to_rest_complete_and_right(seeds, given, tmp_path):
+    async with open_world(PLAN, tmp_path, given) as world:
+        await settle(world)
+        for seed in seeds:
+            await live_through(world, seed)
+        await end(world)

@@ -1,0 +1,366 @@
+"""The world of a chaos run: the real tree, a real Redis and a simulated exchange, faults before and inside each.
+
+The exchange is a real server on a real socket, in this process, so that its market and its log can be asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import TypeVar
+
+import trio
+from tests.chaos.proxy import Proxy, open_proxy
+from tests.chaos.schedule import STORMS, Blow, Fault
+from tests.chaos.tree import Tree
+from tests.chaos.waiting import PATIENCE_S
+from tests.conftest import OwnServer
+
+from reconciler_engine.errors import StoreError
+from reconciler_engine.market.candle import Candle
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.simulator.clock import SimulatedClock
+from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
+from reconciler_engine.simulator.fault_file import parse_faults
+from reconciler_engine.simulator.market import SeededMarket
+from reconciler_engine.simulator.products import Product
+from reconciler_engine.simulator.server import open_exchange
+from reconciler_engine.store.embedded import socket_directory, socket_path
+from reconciler_engine.store.members import member_of
+from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.server import wait_serving
+from reconciler_engine.store.transport import TrioRedis
+
+MINUTE = 60_000
+GRACE_MS = 15_000
+NEVER = "0 0 1 1 *"
+_VALUES = ("open", "high", "low", "close", "volume")
+_CHUNK = 1_000
+_T = TypeVar("_T")
+
+Values = tuple[float, ...]
+
+
+def dense_product(number: int) -> Product:
+    """A product of which every bar exists."""
+    return Product(f"P{number}-USD", 100.0 + number, 2, 9_000.0)
+
+
+THIN = Product("THIN-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a world is made of.
+
+    Attributes:
+        series: What the engine watches; those of `THIN` lack bars at the exchange, too.
+        slots: Closed slots of 1m that a pass looks back; longer timeframes have their share of them.
+        requests_per_s: The engine's budget; its burst is the same.
+        every_s: Seconds from pass to pass.
+    """
+
+    series: tuple[Series, ...]
+    slots: int
+    requests_per_s: int
+    every_s: int = 1
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags of `start`, but for where the servers are: frequent passes over all of it."""
+        symbols = dict.fromkeys(one.symbol for one in self.series)
+        timeframes = dict.fromkeys(one.timeframe.value for one in self.series)
+        return (
+            "--symbols", ",".join(symbols), "--timeframes", ",".join(timeframes), "--max-candles", "0", "--ttl", "0",
+            "--quick-scan-window-ms", str(self.slots * MINUTE), "--full-reconcile-window-ms", str(self.slots * MINUTE),
+            "--gap-scan-cron", f"*/{self.every_s} * * * * *", "--gap-scan-max-run-ms", "20000",
+            "--full-reconcile-cron", NEVER, "--batch-size", str(self.requests_per_s),
+        )  # fmt: skip
+
+    def window(self, series: Series, now: int) -> Interval:
+        """The closed slots that must be right at an instant; one or two that a pass just sees or just left are not."""
+        step = series.timeframe.step_ms
+        stop = series.timeframe.floor(now - GRACE_MS)
+        return Interval(max(stop - self.slots * MINUTE + 2 * step, 0), stop)
+
+
+@dataclass
+class World:
+    """One world.
+
+    Attributes:
+        own: Redis where the tree was given one; else the tree has the embedded server.
+        live: What feeders wrote last, by slot: one of them must be there at rest, whichever feeder's.
+        writes: How often feeders wrote.
+    """
+
+    plan: Plan
+    tree: Tree
+    exchange: Exchange
+    exchange_proxy: Proxy
+    scope: Scope
+    client: TrioRedis
+    own: OwnServer | None
+    redis_proxy: Proxy | None
+    exchange_away: trio.Event = field(default_factory=trio.Event)
+    away_s: float = 0.0
+    live: dict[tuple[Series, int], list[Candle]] = field(default_factory=dict)
+    writes: int = 0
+    _truths: dict[Series, tuple[Interval, dict[int, Values]]] = field(default_factory=dict)
+
+    @property
+    def dense(self) -> list[Series]:
+        """Series that have a candle in every slot."""
+        return [one for one in self.plan.series if one.symbol != THIN.symbol]
+
+    def truth(self, series: Series, interval: Interval) -> dict[int, Values]:
+        """What the exchange has: values by open time."""
+        # The same window is asked for until a bar closes, ten times a second.
+        known = self._truths.get(series)
+        if known is None or known[0] != interval:
+            bars = self.exchange.market.bars(series.symbol, series.timeframe, interval, interval.stop + GRACE_MS)
+            known = self._truths[series] = interval, {bar.start: tuple(map(float, bar[1:])) for bar in bars}
+        return known[1]
+
+    def candle(self, at: int, values: Values, share: float = 1.0, sequence: int | None = None) -> Candle:
+        """A candle with a share of its volume, as a feeder has it before its bar is over."""
+        open_, high, low, close, volume = values
+        return Candle(at, open_, high, low, close, volume * share, sequence)
+
+    async def until_done(self, step: Callable[[], Awaitable[_T]]) -> _T:
+        """Do something at Redis as soon as it is there."""
+        with trio.fail_after(PATIENCE_S):
+            while True:
+                try:
+                    return await step()
+                except StoreError:
+                    await trio.sleep(0.05)
+
+    async def fill(self) -> None:
+        """Put every candle of the truth into the cache."""
+        for series in self.plan.series:
+            pairs: list[str | int] = []
+            for at, values in sorted(self.truth(series, self.plan.window(series, self.exchange.clock.now())).items()):
+                pairs += (at, member_of(series, self.candle(at, values)))
+            for start in range(0, len(pairs), 2 * _CHUNK):
+                part = pairs[start : start + 2 * _CHUNK]
+                await self.client.execute_command("ZADD", self.scope.candle_key(series), *part)
+
+    async def damage(self, random: Random, holes: int) -> None:
+        """Lose so many candles of each dense series, in runs and singly; double some others, break some members."""
+        for series in self.dense:
+            key = self.scope.candle_key(series)
+            window = self.plan.window(series, self.exchange.clock.now())
+            grid = window.grid(series.timeframe.step_ms)
+            truth = self.truth(series, window)
+            lost: set[int] = set()
+            while len(lost) < min(holes, len(grid) // 2):
+                first, length = random.randrange(len(grid)), random.choice((1, 1, 1, 40, 300))
+                lost.update(grid[first : first + length])
+                await self.client.zremrangebyscore(key, grid[first], grid[first] + (length - 1) * grid.step)
+            for at in random.sample(sorted(truth.keys() - lost), 3):
+                poorer = self.candle(at, truth[at], random.uniform(0.1, 0.9))
+                await self.client.zadd(key, {member_of(series, poorer): at})
+            await self.client.zadd(key, {'{"no candle"': random.choice(sorted(lost))})
+
+    async def feed(self, random: Random, slots: int, lasts_s: float, first: int = 0) -> None:
+        """Write as the real feeder does, remove, then add, on slots the engine looks at; the last update is whole.
+
+        With `first` two feeders number their messages apart.
+        """
+        series = self.dense[0]
+        key = self.scope.candle_key(series)
+        window = self.plan.window(series, self.exchange.clock.now())
+        truth = self.truth(series, window)
+        left = {at: random.randrange(1, 6) for at in random.sample(sorted(truth), slots)}
+        updates = [at for at, count in left.items() for _ in range(count)]
+        random.shuffle(updates)
+        for sequence, at in enumerate(updates, first):
+            left[at] -= 1
+            one = self.candle(at, truth[at], 1 / (1 + left[at]), sequence)
+            await self.until_done(partial(self.client.zremrangebyscore, key, at, at))
+            await self.until_done(partial(self.client.zadd, key, {member_of(series, one): at}))
+            self.writes += 1
+            if not left[at]:
+                self.live.setdefault((series, at), []).append(one)
+            await trio.sleep(random.uniform(0, 2 * lasts_s / len(updates)))
+
+    async def held(self, series: Series) -> list[dict[str, object]]:
+        """Every member of a series that is JSON, in order; others as `{}`."""
+        (found,) = await self.client.pipe([("ZRANGE", self.scope.candle_key(series), 0, -1)])
+        if isinstance(found, StoreError):
+            raise found
+        return [_read(member) for member in found]
+
+    async def inflict(self, blow: Blow, random: Random) -> None:
+        """Let a blow fall, and end it when its time is over."""
+        match blow.fault:
+            case Fault.WORKER_KILL:
+                _signal(self._choose_worker(random), signal.SIGKILL)
+            case Fault.WORKER_HANG:
+                _signal(self._choose_worker(random), signal.SIGSTOP)
+            case Fault.WORKER_PAUSE:
+                await _pause(self._choose_worker(random), blow.lasts_s)
+            case Fault.SUPERVISOR_PAUSE:
+                await _pause(self.tree.pid, blow.lasts_s)
+            case Fault.SUPERVISOR_KILL:
+                await self.tree.kill()
+                await self.tree.start()
+            case Fault.REDIS_KILL | Fault.REDIS_PAUSE | Fault.REDIS_FLUSH | Fault.REDIS_CLIENTS | Fault.REDIS_TOXIC:
+                await self._hurt_redis(blow)
+            case _:
+                await self._hurt_exchange(blow)
+
+    async def _hurt_redis(self, blow: Blow) -> None:
+        match blow.fault:
+            case Fault.REDIS_KILL:
+                await self._kill_redis(blow.lasts_s)
+            case Fault.REDIS_PAUSE:
+                await _pause(self.tree.server() if self.own is None else self.own.pid, blow.lasts_s)
+            case Fault.REDIS_FLUSH:
+                await self.until_done(partial(self.client.execute_command, "FLUSHALL"))
+                self.live.clear()
+            case Fault.REDIS_CLIENTS:
+                await self.until_done(partial(self.client.execute_command, "CLIENT", "KILL", "TYPE", "normal"))
+            case _:
+                await self._poison(self.redis_proxy, blow)
+
+    async def _hurt_exchange(self, blow: Blow) -> None:
+        match blow.fault:
+            case Fault.EXCHANGE_RESTART:
+                self.away_s = blow.lasts_s
+                self.exchange_away.set()
+                await trio.sleep(blow.lasts_s)
+            case Fault.EXCHANGE_STORM:
+                self.exchange.faults.set(parse_faults({"fault": [STORMS[blow.storm]]}))
+                await trio.sleep(blow.lasts_s)
+                self.exchange.faults.set([])
+            case _:
+                await self._poison(self.exchange_proxy, blow)
+
+    async def suffer(self, blows: Sequence[Blow], random: Random) -> None:
+        """Let blows fall, each at its time; return when all are over."""
+        began = trio.current_time()
+
+        async def fall(blow: Blow) -> None:
+            await trio.sleep_until(began + blow.at_s)
+            await self.inflict(blow, random)
+
+        async with trio.open_nursery() as nursery:
+            for blow in blows:
+                nursery.start_soon(fall, blow)
+
+    def _choose_worker(self, random: Random) -> int | None:
+        return random.choice(sorted(self.tree.workers()) or [None])
+
+    async def _kill_redis(self, away_s: float) -> None:
+        if self.own is None:
+            _signal(self.tree.server(), signal.SIGKILL)
+            return
+        self.own.kill()
+        await trio.sleep(away_s)
+        self.own.start()
+        await wait_serving(self.client, PATIENCE_S)
+
+    async def _poison(self, proxy: Proxy | None, blow: Blow) -> None:
+        assert proxy is not None
+        assert blow.toxic is not None
+        proxy.set(blow.toxic)
+        await trio.sleep(blow.lasts_s)
+        proxy.clear()
+
+    async def keep_exchange(self, port: int) -> None:
+        """Serve the exchange; whenever it is sent away, end its connections and come back at the same port."""
+        while True:
+            async with open_exchange(self.exchange, port=port):
+                await self.exchange_away.wait()
+            self.exchange_away = trio.Event()
+            await trio.sleep(self.away_s)
+
+
+def _read(member: bytes) -> dict[str, object]:
+    try:
+        content = json.loads(member)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def values_of(member: dict[str, object]) -> Values:
+    """A member's numbers."""
+    return tuple(float(str(member[name])) for name in _VALUES)
+
+
+def _signal(pid: int | None, number: signal.Signals) -> None:
+    # Nobody there: killed by the blow before.
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+async def _pause(pid: int | None, lasts_s: float) -> None:
+    _signal(pid, signal.SIGSTOP)
+    await trio.sleep(lasts_s)
+    _signal(pid, signal.SIGCONT)
+
+
+@asynccontextmanager
+async def open_world(plan: Plan, folder: Path, own: OwnServer | None, seed: int = 1) -> AsyncIterator[World]:
+    """Open a world whose cache is complete and whose engine is ready; leave no process behind.
+
+    Args:
+        plan: What it is made of.
+        folder: Where data and logs are.
+        own: The Redis the tree is given, behind a proxy; without, the tree has its embedded server.
+        seed: Seed of prices and of the proxies' jitter.
+    """
+    products = [_product(symbol) for symbol in dict.fromkeys(one.symbol for one in plan.series)]
+    exchange = Exchange(SeededMarket(seed, products), SimulatedClock(), ExchangeRules(public_rate=0, cache_s=0))
+    async with AsyncExitStack() as stack:
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        stack.callback(nursery.cancel_scope.cancel)
+        port = _free_port()
+        exchange_proxy, exchange_at = await stack.enter_async_context(open_proxy(("127.0.0.1", port), seed=seed))
+        base_url = f"http://{exchange_at}"
+        flags = [*plan.flags, "--base-url", base_url, "--data-dir", str(folder / "data")]
+        environment: dict[str, str] = {}
+        redis_proxy: Proxy | None = None
+        if own is None:
+            url = f"unix://{socket_path(socket_directory(folder / 'data'))}"
+        else:
+            url = own.url
+            redis_proxy, redis_at = await stack.enter_async_context(open_proxy(own.plan.socket, seed=seed))
+            environment["RECONCILER_REDIS_URL"] = f"redis://{redis_at}"
+        client = await stack.enter_async_context(TrioRedis.from_url(url))
+        tree = Tree(flags, folder / "engine.log", **environment)
+        stack.callback(tree.kill_all)
+        scope = Scope.of(1, 1, base_url)
+        world = World(plan, tree, exchange, exchange_proxy, scope, client, own, redis_proxy)
+        nursery.start_soon(world.keep_exchange, port)
+        if own is not None:
+            await world.fill()
+        await tree.start()
+        if own is None:
+            await world.fill()
+        yield world
+
+
+def _product(symbol: str) -> Product:
+    return THIN if symbol == THIN.symbol else dense_product(int(symbol[1:].partition("-")[0]))
+
+
+def _free_port() -> int:
+    """A port of loopback that is free now, so that the exchange can come back to it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
