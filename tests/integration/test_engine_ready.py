@@ -12,10 +12,13 @@ import redis.asyncio
 
 from reconciler_engine import is_ready
 from reconciler_engine.errors import StoreError
+from reconciler_engine.planning.evidence import Finding, Reason, State, Stretch
+from reconciler_engine.store.findings import encode_day
 from reconciler_engine.store.transport import TrioRedis
 
 DAY = 86_400_000
 KEY = "candles:1:1:BTC-USD:1d"
+LEDGER = "{candles:1:1:BTC-USD:1d}:evidence"
 
 
 def newest_closed(now_ms: int | None = None) -> int:
@@ -27,6 +30,12 @@ def newest_closed(now_ms: int | None = None) -> int:
 def member(open_time: int, **changes: object) -> str:
     values = {"timestamp": open_time, "open": 1, "high": 2, "low": 0.5, "close": 1.5, "volume": 3}
     return json.dumps({**values, "symbol": "BTC-USD", "timeframe": "1d", **changes})
+
+
+def note(client, open_time: int, state: State) -> None:
+    """Write what is known of a day."""
+    stretch = Stretch(open_time, open_time + DAY, Finding(state, Reason.BY_HAND, 0, 0, 1, None))
+    client.hset(LEDGER, str(open_time // DAY), encode_day([stretch], open_time // DAY, DAY))
 
 
 @pytest.fixture(params=["bytes", "text", "resp3"])
@@ -99,6 +108,45 @@ def test_a_duplicate_hides_no_hole(sync_client, fill):
     sync_client.zadd(KEY, {member(newest, close=1.6): newest})
     assert sync_client.zcard(KEY) == 3
     assert ask(sync_client, 3) is False
+
+
+def test_evidence_settles_what_no_candle_can_fill(sync_client, fill):
+    newest = fill(5, without={1, 2, 3})
+    note(sync_client, newest - DAY, State.EMPTY)
+    note(sync_client, newest - 2 * DAY, State.HALTED)
+    assert ask(sync_client, 5) is False
+    note(sync_client, newest - 3 * DAY, State.UNLISTED)
+    assert ask(sync_client, 5) is True
+
+
+@pytest.mark.parametrize("state", [State.MISSING, State.SUSPECT])
+def test_evidence_of_a_hole_or_a_doubt_settles_nothing(sync_client, fill, state):
+    newest = fill(3, without={1})
+    note(sync_client, newest - DAY, state)
+    assert ask(sync_client, 3) is False
+
+
+def test_a_suspect_candle_is_not_trusted(sync_client, fill):
+    newest = fill(3)
+    note(sync_client, newest - DAY, State.SUSPECT)
+    assert ask(sync_client, 3) is False
+    assert ask(sync_client, 1) is True
+
+
+@pytest.mark.parametrize("body", [b"\xff\xfe no findings", b""])
+def test_evidence_that_cannot_be_read_is_none(sync_client, fill, body):
+    newest = fill(3, without={1})
+    for day in range(3):
+        sync_client.hset(LEDGER, str(newest // DAY - day), body)
+    assert ask(sync_client, 3) is False
+    assert ask(sync_client, 1) is True
+
+
+def test_a_member_of_any_bytes_is_no_candle_for_any_client(sync_client, fill):
+    newest = fill(1)
+    sync_client.zadd(KEY, {b"\xff": newest - DAY})
+    assert ask(sync_client, 2) is False
+    assert ask(sync_client, 1) is True
 
 
 def test_other_users_have_other_candles(sync_client, fill):

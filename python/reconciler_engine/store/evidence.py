@@ -106,7 +106,7 @@ class EvidenceStore:
             else:
                 bodies[index].update(_bodies(days, reply))
         return [
-            LedgerRead(Ledger(_ledger(series, bodies[index]).within(interval)), errors.get(index))
+            LedgerRead(Ledger(ledger_of(series, bodies[index]).within(interval)), errors.get(index))
             for index, (series, interval) in enumerate(wanted)
         ]
 
@@ -162,7 +162,7 @@ class EvidenceStore:
         bodies = await self._read_days(series, days_of(answer.asked))
         for _ in range(CHANGES_LIMIT):
             offered, yielding, doubted = _settle(candles, doubts, answer.at)
-            verdict = judge(_ledger(series, bodies), replace(answer, doubted=doubted), slots, step, grace_ms=grace_ms)
+            verdict = judge(ledger_of(series, bodies), replace(answer, doubted=doubted), slots, step, grace_ms=grace_ms)
             merged = merge_arguments(
                 self._scope, series, offered, retention, (), announce=announce, by=by, yielding=yielding
             )
@@ -178,7 +178,7 @@ class EvidenceStore:
             else:
                 slots = without(slots, spans_in(sorted(taken), step))
         _logger.warning("evidence not written: it kept changing", extra={"series": str(series)})
-        alone = Verdict(_ledger(series, bodies), (), 0)
+        alone = Verdict(ledger_of(series, bodies), (), 0)
         merged = merge_arguments(self._scope, series, candles, retention, (), announce=announce, by=by)
         _, reply = await self._write(series, bodies, alone, retention, merged)
         return ProvenMerge(merge_outcome(candles, reply), alone)
@@ -211,7 +211,7 @@ class EvidenceStore:
         bodies = await self._read_days(series, days_of(interval))
         merged = merge_arguments(self._scope, series, (), retention, (), announce=False, by=by)
         for _ in range(CHANGES_LIMIT):
-            known = _ledger(series, bodies)
+            known = ledger_of(series, bodies)
             ledger = change(known)
             notes: Sequence[Argument] = ()
             if why is not None and ledger != known:
@@ -287,7 +287,8 @@ def _bodies(days: Sequence[int], reply: Sequence[bytes | None]) -> dict[int, byt
     return {day: body or b"" for day, body in zip(days, reply, strict=True)}
 
 
-def _ledger(series: Series, bodies: Mapping[int, bytes]) -> Ledger:
+def ledger_of(series: Series, bodies: Mapping[int, bytes]) -> Ledger:
+    """Return what the findings of these days say, by day since the epoch; a day that cannot be read says nothing."""
     step = series.timeframe.step_ms
     stretches = []
     for day in sorted(bodies):

@@ -1,4 +1,4 @@
-"""The ready gate's script, for whoever can send EVAL: one key, read only."""
+"""The ready gate's script, for whoever can send EVAL, in any language: one key, read only."""
 
 from __future__ import annotations
 
@@ -7,3 +7,4 @@ from typing import Final
 from reconciler_engine.store.scripts import Script
 
 READY_TEXT: Final = Script.load("reconciler_engine.store", "lua/ready.lua").text
+"""Its first lines say what it takes and gives."""
