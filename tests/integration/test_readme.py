@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from reconciler_engine import ReconciliationService
+from reconciler_engine.store.ready_script import READY_TEXT
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+JAVASCRIPT = [text for language, text in BLOCKS if language == "js"]
 PYTHON = [text for language, text in BLOCKS if language == "python"]
 LINES = [line.split("  #")[0].strip() for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
 COMMANDS = sorted({line for line in LINES if line.startswith("reconciler-engine ")})
@@ -47,7 +50,7 @@ def own_servers(redis_url, start_exchange, tmp_path):
 
 
 def test_every_block_is_of_a_kind_that_is_run():
-    assert {language for language, _ in BLOCKS} <= {"sh", "python", "toml"}
+    assert {language for language, _ in BLOCKS} <= {"sh", "python", "js", "toml"}
     assert PYTHON
     assert COMMANDS
 
@@ -64,6 +67,26 @@ def test_python_examples_run(text, own_servers, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     if "perform_gap_scan" in text:
         assert re.fullmatch(r"\d+ of \d+ missing candles filled, 0 left\n", done.stdout)
+
+
+@pytest.fixture
+def node():
+    """The interpreter of the examples in JavaScript, where it finds its client."""
+    found = shutil.which("node")
+    if found is None or subprocess.run([found, "-e", "require('redis')"], capture_output=True, check=False).returncode:
+        pytest.skip("no node with the package redis (`npm install redis`, and NODE_PATH names its folder)")
+    return found
+
+
+@pytest.mark.parametrize("text", JAVASCRIPT, ids=range(len(JAVASCRIPT)))
+def test_javascript_examples_run(text, node, own_servers, tmp_path):
+    path = own_servers["RECONCILER_REDIS_URL"].removeprefix("unix://")
+    (tmp_path / "ready.lua").write_text(READY_TEXT)
+    (tmp_path / "example.js").write_text(text.replace(f'url: "{REDIS_URL}"', f"socket: {{ path: {path!r} }}"))
+    done = subprocess.run(
+        [node, "example.js"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "not ready\n", "")
 
 
 def test_the_service_s_own_example_is_the_readme_s():

@@ -12,6 +12,7 @@ from reconciler_engine.cli.evidence import app as evidence_app
 from reconciler_engine.cli.gaps import gaps
 from reconciler_engine.cli.journal import journal
 from reconciler_engine.cli.load import load
+from reconciler_engine.cli.ready import ready
 from reconciler_engine.cli.reconcile import reconcile
 from reconciler_engine.cli.scan import scan
 from reconciler_engine.cli.simulate import simulate
@@ -36,7 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (start, status, scan, reconcile, backfill, journal, gaps, load, simulate, cron, doctor):
+for command in (start, status, ready, scan, reconcile, backfill, journal, gaps, load, simulate, cron, doctor):
     app.command()(command)
 
 app.add_typer(evidence_app, name="evidence")

@@ -1,0 +1,119 @@
+"""`ready` as a user runs it: yes, no and why, and the script for others."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import redis as redis_py
+from tests.integration.engines import MINUTE
+
+from reconciler_engine.cli.report import iso
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.evidence import Finding, Ledger, Reason, State, Stretch
+from reconciler_engine.store.findings import DAY_MS, encode_day, span_of
+from reconciler_engine.store.ready_script import READY_TEXT
+from reconciler_engine.store.scope import Scope
+
+SERIES = Series("BTC-USD", Timeframe.D1)
+SCOPE = Scope(1, 1, "")
+QUESTION = ("BTC-USD", "1d", "--bars", 5, "--grace-ms", 0)
+
+
+@pytest.fixture
+def server(redis_url):
+    with redis_py.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def newest(server):
+    """The open time of the newest closed day."""
+    return int(server.time()[0]) * 1_000 // DAY_MS * DAY_MS - DAY_MS
+
+
+@pytest.fixture
+def run(run_inside, redis_url):
+    return lambda *arguments: run_inside("ready", *arguments, RECONCILER_REDIS_URL=redis_url)
+
+
+@pytest.fixture
+def hold(server, newest):
+    """Put in the candles of days of these ages, and what is known of others."""
+
+    def put(ages, **notes):
+        for age in ages:
+            at = newest - age * DAY_MS
+            values = dict.fromkeys(("open", "high", "low", "close", "volume"), 1) | {"timestamp": at}
+            server.zadd(SCOPE.candle_key(SERIES), {json.dumps(values | {"symbol": "BTC-USD", "timeframe": "1d"}): at})
+        for state, age in notes.items():
+            day = newest // DAY_MS - age
+            span = span_of(day)
+            stretch = Stretch(span.start, span.stop, Finding(State(state), Reason.BY_HAND, 0, 0, 1, None))
+            body = encode_day(Ledger([stretch]).within(span), day, DAY_MS)
+            server.hset(SCOPE.evidence_key(SERIES), str(day), body)
+
+    return put
+
+
+def test_a_series_that_is_ready(run, hold, newest):
+    hold([0, 1, 3, 4], halted=2)
+    done = run(*QUESTION)
+    assert (done.code, done.err) == (0, "")
+    reach = f"the last 5 closed bars, {iso(newest - 4 * DAY_MS)} to {iso(newest + DAY_MS)}"
+    assert done.out == f"BTC-USD:1d is ready: {reach}, 1 proved not to exist\n"
+    assert run(*QUESTION, "--json").json == {
+        "symbol": "BTC-USD", "timeframe": "1d", "ready": True, "bars": 5, "start": newest - 4 * DAY_MS,
+        "stop": newest + DAY_MS, "missing": 0, "first_missing": None, "suspect": 0, "first_suspect": None,
+        "confirmed": 1,
+    }  # fmt: skip
+
+
+def test_a_series_that_is_not_says_why(run, hold, newest):
+    hold([0, 2], suspect=2, unlisted=4)
+    done = run(*QUESTION)
+    assert (done.code, done.err) == (3, "")
+    assert done.out.startswith("BTC-USD:1d is not ready: of the last 5 closed bars, ")
+    assert done.out.endswith(
+        f": 2 missing, the first {iso(newest - 3 * DAY_MS)}; "
+        f"1 suspect, the first {iso(newest - 2 * DAY_MS)}; 1 proved not to exist\n"
+    )
+    told = run(*QUESTION, "--json")
+    assert told.code == 3
+    assert {name: told.json[name] for name in ("ready", "missing", "first_missing", "suspect", "first_suspect")} == {
+        "ready": False, "missing": 2, "first_missing": newest - 3 * DAY_MS, "suspect": 1,
+        "first_suspect": newest - 2 * DAY_MS,
+    }  # fmt: skip
+
+
+def test_a_hundred_bars_and_the_grace_are_asked_for_by_default(run):
+    done = run("BTC-USD", "1m", "--json")
+    assert (done.code, done.json["bars"], done.json["missing"]) == (3, 100, 100)
+    assert done.json["stop"] - done.json["start"] == 100 * MINUTE
+
+
+def test_every_fault_of_a_question_is_named(run):
+    done = run("btc", "3m", "--bars", "0", "--grace-ms", "-1")
+    assert (done.code, done.out) == (78, "")
+    for said in ("symbol 'btc' is no product id", "timeframe '3m' is not supported", "--bars '0' is not", "grace_ms"):
+        assert said in done.err
+
+
+def test_no_answer_is_no_readiness(run, run_inside, server):
+    server.set(SCOPE.candle_key(SERIES), "x")
+    done = run(*QUESTION)
+    assert (done.code, done.out) == (1, "")
+    assert "WRONGTYPE" in done.err
+    away = run_inside("ready", *QUESTION, RECONCILER_REDIS_URL="redis://127.0.0.1:1")
+    assert (away.code, away.out) == (69, "")
+
+
+def test_the_script_is_printed_as_it_is_and_needs_no_cache(run_inside):
+    done = run_inside("ready", "--script", RECONCILER_REDIS_URL="redis://127.0.0.1:1")
+    assert (done.code, done.out, done.err) == (0, READY_TEXT, "")
+
+
+def test_a_server_that_runs_is_found_and_one_is_started_where_none_runs(run_inside, tmp_path):
+    done = run_inside("ready", "BTC-USD", "1m", "--data-dir", tmp_path / "data", "--json")
+    assert (done.code, done.json["missing"]) == (3, 100)
