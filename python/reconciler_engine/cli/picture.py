@@ -1,0 +1,128 @@
+"""A picture of coverage: series as rows over one time axis, a cell for each bucket of time. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby, pairwise
+
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.planning.evidence import State
+from reconciler_engine.planning.states import StateRun
+
+WORST_FIRST = (
+    State.MISSING,
+    State.SUSPECT,
+    State.UNKNOWN,
+    State.HALTED,
+    State.EMPTY,
+    State.UNLISTED,
+    State.PRESENT,
+)
+"""A bucket that holds several states shows the first of them in this order."""
+
+Cell = State | None
+"""What a bucket shows; None where nothing of the row lies in it."""
+
+_RANK = {state: rank for rank, state in enumerate(WORST_FIRST)}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One series.
+
+    Attributes:
+        name: Its label.
+        window: What was asked about (ms UTC).
+        step: Length of its bars (ms).
+        runs: Its slots by state, ascending and disjoint.
+        note: A few words beside the cells.
+    """
+
+    name: str
+    window: Interval
+    step: int
+    runs: Sequence[StateRun]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Rows that share a time axis."""
+
+    axis: Interval
+    rows: Sequence[Row]
+
+    def columns(self, room: int) -> int:
+        """Return into how many cells, at most `room`, to cut the axis: the same number for each bar if it is wide."""
+        bars = max(1, -(-(self.axis.stop - self.axis.start) // min(row.step for row in self.rows)))
+        return room - room % bars if bars <= room else room
+
+
+def panels_of(rows: Sequence[Row]) -> list[Panel]:
+    """Put rows whose windows are equally long, within a bar, on one axis; the shortest windows come first.
+
+    A window has at least three bars, so that those of long timeframes reach back further than those of short ones: on
+    one axis these would be a few cells at its end.
+    """
+    panels = []
+    by_length = sorted(rows, key=_length)
+    for _, group in groupby(by_length, key=_length):
+        members = list(group)
+        axis = Interval(min(row.window.start for row in members), max(row.window.stop for row in members))
+        panels.append(Panel(axis, members))
+    return panels
+
+
+def _length(row: Row) -> int:
+    return row.window.stop - row.window.start
+
+
+def buckets(axis: Interval, columns: int) -> list[Interval]:
+    """Cut an axis into so many parts, equal but for rounding; none is empty if there are no more of them than ms."""
+    length = axis.stop - axis.start
+    borders = [axis.start + length * column // columns for column in range(columns + 1)]
+    return [Interval(start, stop) for start, stop in pairwise(borders)]
+
+
+def cells_of(row: Row, axis: Interval, columns: int) -> list[Cell]:
+    """Return what each bucket of an axis shows of a row: its worst state."""
+    cells: list[Cell] = []
+    for bucket in buckets(axis, columns):
+        index = bisect_right(row.runs, bucket.start, key=_stop)
+        worst: Cell = None
+        while index < len(row.runs) and row.runs[index].start < bucket.stop:
+            state = row.runs[index].state
+            if worst is None or _RANK[state] < _RANK[worst]:
+                worst = state
+            index += 1
+        cells.append(worst)
+    return cells
+
+
+def _stop(run: StateRun) -> int:
+    return run.stop
+
+
+def runs_of_cells(cells: Sequence[Cell]) -> Iterator[tuple[int, int, Cell]]:
+    """Yield maximal runs of equal cells: first column, number of columns, what they show."""
+    column = 0
+    for cell, run in groupby(cells):
+        count = len(list(run))
+        yield column, count, cell
+        column += count
+
+
+def states_in(rows: Sequence[Row]) -> list[State]:
+    """Return the states that occur, the worst first."""
+    found = {run.state for row in rows for run in row.runs}
+    return [state for state in WORST_FIRST if state in found]
+
+
+def instants(axis: Interval) -> tuple[str, str]:
+    """Return the ends of an axis in words: the date once if it is the same."""
+    start, stop = (datetime.fromtimestamp(instant / 1_000, UTC) for instant in (axis.start, axis.stop))
+    same = start.date() == stop.date()
+    return start.strftime("%Y-%m-%d %H:%M"), stop.strftime("%H:%M UTC" if same else "%Y-%m-%d %H:%M UTC")
