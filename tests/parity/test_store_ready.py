@@ -20,6 +20,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.evidence import Finding, Ledger, Reason, State, Stretch
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
+from reconciler_engine.store import findings
 from reconciler_engine.store.findings import DAY_MS, encode_day, span_of
 from reconciler_engine.store.ready_script import READY_TEXT
 from reconciler_engine.store.scope import Scope
@@ -311,6 +312,8 @@ def test_as_many_bars_as_may_be_asked_for(server):
 def test_the_script_has_the_library_s_limits():
     lines = READY_TEXT.splitlines()
     assert {f"local GRACE = {DEFAULT_GRACE_MS}", f"local MOST = {MAX_BARS}"} <= set(lines)
+    codes = findings._VERSION, len(findings._STATES), len(findings._REASONS)
+    assert "local VERSION, STATES, REASONS = {}, {}, {}".format(*codes) in lines
 
 
 @pytest.mark.parametrize(

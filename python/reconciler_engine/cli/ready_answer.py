@@ -11,13 +11,13 @@ import trio
 from reconciler_engine.cli.connection import open_cache
 from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.journal_answer import parse_series
-from reconciler_engine.cli.report import iso
 from reconciler_engine.cli.settings import load_config
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.ready import MAX_BARS, Readiness, examine
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.series import Series
+from reconciler_engine.observe.words import iso
 from reconciler_engine.store.transport import TrioRedis
 
 
