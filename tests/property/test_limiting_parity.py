@@ -9,7 +9,7 @@ import redis as redis_py
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler_engine.limiting.breaker import Answer, Breaker
+from reconciler_engine.limiting.breaker import OCCUPIED_US, Answer, Breaker
 from reconciler_engine.limiting.memory import MemoryBucket
 from reconciler_engine.limiting.shared import script_text
 from reconciler_engine.limiting.token_bucket import Bucket, Budget
@@ -134,6 +134,7 @@ def test_they_agree_on_each_answer_a_dozen_times_in_a_row(redis_url: str, answer
             twins.now += wait_us
             twins.do("confirm", 0, answer)
             twins.do("report", 0, answer)
+            twins.now += OCCUPIED_US
             twins.do("push", 1_000_000, answer)
             twins.do("read", 0, answer)
         twins.do("forgive", 0, answer)

@@ -203,17 +203,31 @@ async def test_a_probe_whose_process_died_gives_way(bucket):
 
 
 @pytest.mark.usefixtures("autojump_clock")
-async def test_nobody_waits_for_an_exchange_that_is_gone_but_the_first_after_the_pause_asks(bucket):
+@pytest.mark.parametrize("answer", [Answer.SILENT, Answer.SERVED])
+async def test_who_saw_a_gone_exchange_fail_again_waits_no_longer(bucket, answer):
     await trouble(bucket, Answer.SILENT, GONE)
-    await bucket.push_back(20_000)
-    granted = (await bucket.statistics()).granted
-    for _ in range(5):
-        with pytest.raises(SourceUnavailable, match="no answer to each of the last 8 requests"):
-            await bucket.wait_permit()
-    assert (await bucket.statistics()).granted == granted
-    await trio.sleep(20)
-    probe = await bucket.wait_permit()
-    with pytest.raises(SourceUnavailable):
-        await bucket.wait_permit()
-    await bucket.report(probe, Answer.SERVED)
-    assert (await bucket.statistics()).state == "closed"
+    await bucket.push_back(8_000)
+    began = trio.current_time()
+    ended: list[Permit | str] = []
+
+    async def wait() -> None:
+        try:
+            permit = await bucket.wait_permit()
+        except SourceUnavailable as error:
+            ended.append(str(error))
+        else:
+            await trio.sleep(1)
+            ended.append(permit)
+            await bucket.report(permit, answer)
+            if answer is Answer.SILENT:
+                await bucket.push_back(8_000)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(6):
+            nursery.start_soon(wait)
+    probes = [one for one in ended if isinstance(one, Permit)]
+    assert len(probes) == (1 if answer is Answer.SILENT else 6)
+    assert {one for one in ended if isinstance(one, str)} <= {
+        "exchange unavailable: no answer to each of the last 7 requests"
+    }
+    assert trio.current_time() - began < 12

@@ -165,7 +165,7 @@ class Backfill:
             try:
                 # A permit that lay too long is void: requests would bunch.
                 while unused is None or not unused.is_valid():
-                    unused = await self._wait_permit(task, renew=True)
+                    unused = await self._wait_permit(task, renew=True, failed=requests > 0)
                 permit, unused = unused, None
                 requests += 1
                 fetch = self._source.fetch_candles
@@ -196,7 +196,7 @@ class Backfill:
         except StoreError as error:
             _logger.warning("claim not released", extra={"task": task.id, "error": str(error)})
 
-    async def _wait_permit(self, task: PageTask, *, renew: bool = False) -> Permit:
+    async def _wait_permit(self, task: PageTask, *, renew: bool = False, failed: bool = False) -> Permit:
         """Wait as long as it takes: the exchange may have sent everybody back for minutes. The claim is kept alive.
 
         Raises:
@@ -209,7 +209,7 @@ class Backfill:
             if renew:
                 await self._claim(task)
             try:
-                return await self._bucket.wait_permit()
+                return await self._bucket.wait_permit(failed=failed)
             except PermitRefused as refused:
                 await trio.sleep(min(refused.wait_ms / 1_000, _LONGEST_PAUSE_S))
                 renew = True

@@ -1,7 +1,7 @@
 -- The circuit breaker of breaker.py; that file says what it does and why. A part of the token bucket's script, which
 -- stands on it: KEYS[2] is the breaker's hash, `number` and `text` read and write what a hash holds.
 
-local SILENCES, GONE, DENIALS = 3, 8, 4
+local SILENCES, GONE, DENIALS = 3, 6, 4
 local STOP_US, PROBE_LIFE_US, OCCUPIED_US = 3600000000, 30000000, 250000
 local FIELDS = { 'turn', 'silent', 'throttled', 'blocked', 'denied', 'probe', 'stopped', 'why' }
 
@@ -77,6 +77,9 @@ function breaker.report(state, now, turn, answer, why)
     count = math.max(1, count - SILENCES + 1)
   end
   breaker.advance(state, now)
+  if breaker.is_alone(state) then
+    state.probe = now + OCCUPIED_US
+  end
   if answer == 'denied' and count >= DENIALS then
     state.stopped = now + STOP_US
   end

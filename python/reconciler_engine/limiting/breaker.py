@@ -27,9 +27,8 @@ STOP_US: Final = 3_600_000_000
 PROBE_LIFE_US: Final = 30_000_000
 """A probe that nobody reported on died with its process after so long: a whole request may take 20 s."""
 
-GONE: Final = SILENCES + 5
-"""Failures in a row, half a minute of pauses, after which nobody waits for the next probe: pages end unresolved, and
-the first to ask after the pause is the probe."""
+GONE: Final = SILENCES + 3
+"""Failures in a row after which nobody waits for more than one probe: who saw it fail gives up."""
 
 OCCUPIED_US: Final = 250_000
 """When to ask again while somebody else probes."""
@@ -116,6 +115,9 @@ def report(breaker: Breaker, now_us: int, turn: int, answer: Answer, why: int) -
             return after, 0
         count = max(1, count - SILENCES + 1)
     after = replace(after, turn=_next_turn(breaker, now_us))
+    if after.is_alone:
+        # Until the pause that this is counted for has arrived, nobody probes.
+        after = replace(after, probe=now_us + OCCUPIED_US)
     if answer is Answer.DENIED and count >= DENIALS:
         after = replace(after, stopped=now_us + STOP_US)
     return after, count

@@ -77,11 +77,11 @@ class MemoryBucket:
         gate = self._gate(breaker, bucket.seen)
         if gate.stopped > bucket.seen:
             return [4, gate.stopped - bucket.seen, gate.why]
-        busy = max(gate.probe, bucket.until) - bucket.seen
-        if gate.is_gone and busy > 0:
-            return [5, busy, gate.why, gate.silent]
-        if gate.is_alone and gate.probe > bucket.seen:
-            return [3, min(gate.probe - bucket.seen, OCCUPIED_US)]
+        pause, busy = bucket.until - bucket.seen, min(gate.probe - bucket.seen, OCCUPIED_US)
+        if gate.is_gone and max(pause, busy) > 0:
+            return [5, max(pause, busy), gate.why, gate.silent]
+        if gate.is_alone and busy > 0:
+            return [3, busy]
         self.buckets[key], answer = reserve(self.buckets.get(key), now_us, paces, max_wait_us)
         if not isinstance(answer, Reservation):
             return [0, answer.wait_us]

@@ -109,6 +109,13 @@ class BucketStatistics:
         return "probing" if self.breaker.is_alone else "closed"
 
 
+@dataclass(slots=True)
+class _Patience:
+    """What a waiter saw of an exchange that is gone: how many failures in a row."""
+
+    failures: int | None = None
+
+
 class TokenBucket:
     """A share in one budget, behind one breaker; any number of tasks may wait, and are served in the order they asked.
 
@@ -132,19 +139,21 @@ class TokenBucket:
         """What the bucket allows."""
         return self._budget
 
-    async def wait_permit(self, max_wait_s: float = DEFAULT_MAX_WAIT_S) -> Permit:
-        """Wait for a permit.
+    async def wait_permit(self, max_wait_s: float = DEFAULT_MAX_WAIT_S, *, failed: bool = False) -> Permit:
+        """Wait for a permit; an exchange that is gone is waited for until it fails somebody once more.
+
+        `failed` says that it just failed the caller, who then waits no longer for one that is gone.
 
         Raises:
             PermitRefused: None can be had within `max_wait_s` (at most an hour); the budget stays as it was.
             IdentityStopped: The key was refused too often; the budget stays as it was.
-            SourceUnavailable: The exchange has not answered for long, and it is not yet time to look again.
+            SourceUnavailable: The exchange is gone, and was not back at the last try.
             StoreUnavailable: Redis is away.
         """
-        began = trio.current_time()
+        began, patience = trio.current_time(), _Patience(0 if failed else None)
         deadline = began + min(max_wait_s, LONGEST_WAIT_US / 1_000_000)
         while True:
-            permit = await self._reserve(deadline)
+            permit = await self._reserve(deadline, patience)
             if permit is not None and permit.is_valid():
                 PERMIT_SECONDS.observe(trio.current_time() - began)
                 return permit
@@ -215,7 +224,7 @@ class TokenBucket:
             stopped_ms=-(-max(0, breaker.stopped - seen) // 1_000),
         )
 
-    async def _reserve(self, deadline: float) -> Permit | None:
+    async def _reserve(self, deadline: float, patience: _Patience) -> Permit | None:
         """Take a slot and wait for it; None where it has to be done again."""
         asked = trio.current_time()
         max_wait_us = max(0, int((deadline - asked) * 1_000_000))
@@ -224,12 +233,13 @@ class TokenBucket:
             PERMITS_LOST.add(1, "stopped")
             raise IdentityStopped(rest[0], -(-wait_us // 1_000))
         if taken == _GONE:
-            PERMITS_LOST.add(1, "gone")
             status, silent = rest
-            said = f"HTTP {status}" if status else "no answer"
-            reason = f"{said} to each of the last {silent} requests; the next one goes out in {-(-wait_us // 1_000)} ms"
-            raise SourceUnavailable(reason, status=status)
-        if taken == _OCCUPIED:
+            if patience.failures is not None and silent > patience.failures:
+                PERMITS_LOST.add(1, "gone")
+                said = f"HTTP {status}" if status else "no answer"
+                raise SourceUnavailable(f"{said} to each of the last {silent} requests", status=status)
+            patience.failures = silent
+        if taken in {_OCCUPIED, _GONE}:
             await trio.sleep(min(wait_us, max_wait_us) / 1_000_000)
             return None
         if taken != _TAKEN:

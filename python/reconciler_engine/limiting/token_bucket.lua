@@ -6,7 +6,7 @@
 -- KEYS[2]  hash: the breaker's fields
 -- ARGV     reserve max_wait_us pace...             -> {1, wait_us, slot, born, turn} | {0, wait_us}
 --                                                     | {3, wait_us} somebody probes | {4, left_us, why} stopped
---                                                     | {5, wait_us, why, silent} given up until then
+--                                                     | {5, wait_us, why, silent} gone
 --          confirm slot born turn lateness_us      -> {1, late_us} | {2, wait_us} | {0}
 --          push    pause_us pace...                -> {until}
 --          report  turn answer why pace...         -> {count, stopped_us}
@@ -131,13 +131,13 @@ if operation == 'reserve' then
   if gate.stopped > bucket.seen then
     return { 4, gate.stopped - bucket.seen, gate.why }
   end
-  local busy = math.max(gate.probe, bucket.until_) - bucket.seen
-  if gate.silent >= GONE and busy > 0 then
-    return { 5, busy, gate.why, gate.silent }
-  end
   local alone = breaker.is_alone(gate)
-  if alone and gate.probe > bucket.seen then
-    return { 3, math.min(gate.probe - bucket.seen, OCCUPIED_US) }
+  local pause, busy = bucket.until_ - bucket.seen, math.min(gate.probe - bucket.seen, OCCUPIED_US)
+  if gate.silent >= GONE and math.max(pause, busy) > 0 then
+    return { 5, math.max(pause, busy), gate.why, gate.silent }
+  end
+  if alone and busy > 0 then
+    return { 3, busy }
   end
   local slot = math.max(bucket.seen, bucket.until_)
   for i, pace in ipairs(limits) do

@@ -66,8 +66,8 @@ BLOCKED = Backoff(base_ms=30_000, cap_ms=600_000)
 """For 403 `Too many errors`: such keys stayed blocked for tens of seconds to minutes (field reports, 2026-01)."""
 
 
-SILENT = Backoff(base_ms=1_000, cap_ms=30_000)
-"""For an exchange that does not answer, or is in trouble: half a minute after its return the engine notices at last."""
+SILENT = Backoff(base_ms=500, cap_ms=10_000)
+"""For an exchange that does not answer, or is in trouble: ten seconds after its return the engine notices at last."""
 
 
 def push_back_ms(refusal: RateLimited | SourceUnavailable, refusals: int, draw: float) -> int:
