@@ -173,6 +173,13 @@ class RunClosed(StoreError):
         super().__init__(f"the record of run {run_id} is gone")
 
 
+class LeaseLost(StoreError):
+    """Another engine directs the job now: what was to be done for it was not done, and the other one sees to it."""
+
+    def __init__(self, job: str) -> None:
+        super().__init__(f"another engine has taken over job {job}")
+
+
 class WorkerError(ReconcilerError):
     """A process of the engine's tree failed."""
 

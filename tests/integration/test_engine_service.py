@@ -151,7 +151,8 @@ async def test_a_pass_on_demand_waits_for_the_open_one_and_is_its_own(redis, con
     settings = config(symbols=["BTC-USD"], timeframes=["5m"])
     other = JobLeases(redis, Scope.of(1, 1, settings.base_url), "another engine")
     async with opened(ReconciliationService(None, None, redis, settings)) as service:
-        await other.take("full_reconcile")
+        lease = await other.take("full_reconcile")
+        assert lease is not None
         results = []
 
         async def perform() -> None:
@@ -162,7 +163,7 @@ async def test_a_pass_on_demand_waits_for_the_open_one_and_is_its_own(redis, con
             # the other kind of pass is not in its way
             scanned = await service.perform_gap_scan()
             assert results == []
-            await other.release("full_reconcile")
+            await other.release(lease)
         assert scanned.missing == 6
         assert results[0].missing == 72 - 6
         assert not await other.is_held("full_reconcile")

@@ -15,8 +15,8 @@ from reconciler_engine.errors import StoreError
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
-from reconciler_engine.store.connection import Command
 from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scripts import Script, run_batch
 from reconciler_engine.store.transport import TrioRedis
 
 KEPT_MS = 2 * 86_400_000
@@ -29,6 +29,7 @@ _READ = 1_000
 # How many windows of the widest pass what narrower passes add may reach back.
 _REACH = 2
 _PRUNE_EVERY_MS = 3_600_000
+_NOTE = Script.load("reconciler_engine.store", "lua/note.lua")
 _logger = logging.getLogger(__name__)
 
 
@@ -105,20 +106,25 @@ class Coverage:
 
     def __init__(self, client: TrioRedis, scope: Scope) -> None:
         self._client = client
+        self._scope = scope
         self._key = scope.key("coverage")
         self._known: dict[Series, Known] = {}
         self._pruned_at = 0
 
-    async def record(self, checked: Iterable[Checked], now: int) -> None:
-        """Write what a pass at `now` (ms UTC) saw. It is for display: Redis going away is logged, nothing more."""
+    async def record(self, checked: Iterable[Checked], now: int, *, job: str = "", epoch: int = 0) -> None:
+        """Write what a pass of `job` at `now` (ms UTC) saw. It is for display: Redis going away is logged, no more.
+
+        `epoch` is that of the lease the pass ran under, 0 for none: once somebody else has it, nothing is written.
+        """
         fields = [text for one in checked for text in (str(one.series), self._note(one, now))]
-        commands: list[Command] = [
-            ("HSET", self._key, *fields[start : start + 2 * _FIELDS]) for start in range(0, len(fields), 2 * _FIELDS)
+        keys = [self._key, self._scope.fence_key(job)]
+        calls = [
+            _NOTE.call(keys, [epoch, KEPT_MS, *fields[start : start + 2 * _FIELDS]])
+            for start in range(0, len(fields), 2 * _FIELDS)
         ]
         try:
-            for start in range(0, len(commands), _COMMANDS):
-                await self._client.pipe(commands[start : start + _COMMANDS])
-            await self._client.execute_command("PEXPIRE", self._key, KEPT_MS)
+            for start in range(0, len(calls), _COMMANDS):
+                await run_batch(self._client, calls[start : start + _COMMANDS])
             if now - self._pruned_at >= _PRUNE_EVERY_MS:
                 self._pruned_at = now
                 await self._prune(now)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 
 import trio
 
 from reconciler_engine.engine.assembly import Parts
 from reconciler_engine.engine.counting import count_pass
 from reconciler_engine.engine.reconcile import PassRequest
-from reconciler_engine.errors import StoreError
+from reconciler_engine.errors import LeaseLost, RunClosed, StoreError
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.scheduling.cron import CronExpression
@@ -20,13 +19,12 @@ from reconciler_engine.scheduling.job import Job
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.scheduling.ticks import Reason, Tick
 from reconciler_engine.scheduling.zones import load_zone
-from reconciler_engine.store.leases import LEASE_MS, JobLeases
-from reconciler_engine.store.tasks import Lane
+from reconciler_engine.store.leases import LEASE_MS, JobLeases, Lease
+from reconciler_engine.store.tasks import Lane, TaskQueue
 
 GAP_SCAN = "gap_scan"
 FULL_RECONCILE = "full_reconcile"
 
-_REFRESH_S = LEASE_MS / 4_000
 _POLL_S = 0.25
 _RELEASE_S = 2.0
 _NAMED = 2
@@ -35,6 +33,14 @@ _MINUTE_MS = 60_000
 """Jobs whose ticks fall into one minute share their answers: none asks for a page that another has asked for."""
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Held:
+    """A lease in our hands; `scope` is what runs under it, cancelled where somebody else has it now."""
+
+    lease: Lease
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +54,24 @@ class LastPass:
 class Passes:
     """Runs the gap scan and the full reconciliation over given series.
 
-    A job's lease in Redis is held as long as its pass runs, whoever began it: a tick that finds it held is skipped.
+    A job's lease in Redis is held as long as its pass runs, whoever began it: a tick that finds it held is skipped. The
+    lease's epoch stands behind all that a pass writes: where somebody else has taken over, nothing is written any more,
+    and the pass ends. Who takes over from a dead holder first sees the run to its end that it left open.
+
     `keep_leases` must run beside them. `last` holds each job's last pass, `crons` each job's expression, `series` what
     is looked at.
     """
 
-    def __init__(self, parts: Parts, series: Sequence[Series], *, now: Callable[[], int]) -> None:
-        """Make them; `now` is the wall clock (ms UTC)."""
+    def __init__(
+        self, parts: Parts, series: Sequence[Series], *, now: Callable[[], int], lease_ms: int = LEASE_MS
+    ) -> None:
+        """Make them; `now` is the wall clock (ms UTC), `lease_ms` the life of a lease nobody refreshes."""
         config = parts.config
         self._now = now
         self._parts = parts
-        self._leases = JobLeases(parts.client, parts.scope, parts.queue.consumer)
-        self._held: set[str] = set()
+        self._leases = JobLeases(parts.client, parts.scope, parts.queue.consumer, life_ms=lease_ms)
+        self._refresh_s = lease_ms / 4_000
+        self._held: dict[str, _Held] = {}
         self.crons = {GAP_SCAN: config.gap_scan_cron, FULL_RECONCILE: config.full_reconcile_cron}
         self.series: Sequence[Series] = series
         self.last: dict[str, LastPass] = {}
@@ -109,14 +121,14 @@ class Passes:
         Cancelled, the pass ends where it is: what was merged stays.
 
         Raises:
+            LeaseLost: Redis was away for so long that another engine took over.
             StoreError: Redis cannot be reached, or the run's record was lost.
         """
         while True:
             if await self._take(job, None):
                 break
             await trio.sleep(_POLL_S)
-        async with self._releasing(job):
-            return await self._run(job)
+        return await self._run_held(job)
 
     async def begin(self, scheduler: Scheduler) -> None:
         """Trigger one full reconciliation at once, or as soon as the lease of one who died is free."""
@@ -131,40 +143,65 @@ class Passes:
             scheduler.trigger_now(FULL_RECONCILE)
 
     async def free_all(self) -> None:
-        """Free the leases of whoever came before; for who knows that nobody else is alive."""
+        """Free the leases and the tasks of whoever came before; for who knows that nobody else is alive."""
         await self._leases.clear(list(self.crons))
+        await self._parts.queue.redeliver_all()
 
     async def keep_leases(self) -> None:
-        """Refresh the leases of the passes under way, until cancelled."""
-        while True:
-            await trio.sleep(_REFRESH_S)
-            for job in tuple(self._held):
-                try:
-                    await self._leases.refresh(job)
-                except StoreError as error:
-                    _logger.warning("lease not refreshed", extra={"job": job, "error": str(error)})
+        """Refresh the leases of the passes under way, until cancelled; then give back what is still held."""
+        try:
+            while True:
+                await trio.sleep(self._refresh_s)
+                for held in tuple(self._held.values()):
+                    await self._refresh(held)
+        finally:
+            # Taken for a tick that the end of the schedule overtook.
+            for held in tuple(self._held.values()):
+                await self._release(held.lease)
+
+    async def _refresh(self, held: _Held) -> None:
+        try:
+            if not await self._leases.refresh(held.lease):
+                held.scope.cancel()
+        except StoreError as error:
+            # Whoever took it over meanwhile is found out when Redis is back; until then nothing can be written.
+            _logger.warning("lease not refreshed", extra={"job": held.lease.job, "error": str(error)})
+
+    async def _release(self, lease: Lease) -> None:
+        with trio.move_on_after(_RELEASE_S, shield=True):
+            try:
+                await self._leases.release(lease)
+            except StoreError as error:
+                _logger.warning("lease not released", extra={"job": lease.job, "error": str(error)})
 
     async def _run_tick(self, tick: Tick) -> ReconciliationResult:
-        async with self._releasing(tick.job):
-            return await self._run(tick.job, slot=tick.slot)
+        return await self._run_held(tick.job, slot=tick.slot)
 
     async def _take(self, job: str, tick: str | None) -> bool:
-        is_ours = await self._leases.take(job, tick)
-        if is_ours:
-            self._held.add(job)
-        return is_ours
+        lease = await self._leases.take(job, tick)
+        if lease is not None:
+            self._held[job] = _Held(lease)
+        return lease is not None
 
-    @asynccontextmanager
-    async def _releasing(self, job: str) -> AsyncIterator[None]:
+    async def _run_held(self, job: str, *, slot: int | None = None) -> ReconciliationResult:
+        """Run a pass under the lease that was taken, and give the lease back however that ends."""
+        held = self._held[job]
         try:
-            yield
+            with held.scope:
+                return await self._run(held.lease, slot=slot)
+            raise LeaseLost(job)
         finally:
-            self._held.discard(job)
-            with trio.move_on_after(_RELEASE_S, shield=True):
-                try:
-                    await self._leases.release(job)
-                except StoreError as error:
-                    _logger.warning("lease not released", extra={"job": job, "error": str(error)})
+            del self._held[job]
+            await self._release(held.lease)
+
+    async def _adopt(self, lease: Lease, queue: TaskQueue) -> None:
+        """See to its end the run that the lease's holder before left open: its pages are asked for already."""
+        _logger.info("run adopted", extra={"job": lease.job, "run": lease.open_run})
+        try:
+            await queue.wait_finished(lease.open_run, Lane.SCAN, self._request(lease.job).lane)
+        except RunClosed:
+            _logger.info("an adopted run was lost", extra={"job": lease.job, "run": lease.open_run})
+        await queue.close_run(lease.open_run)
 
     def _request(self, job: str) -> PassRequest:
         config = self._parts.config
@@ -172,11 +209,15 @@ class Passes:
             return PassRequest(job, self.series, config.quick_scan_window_ms, lane=Lane.LIVE)
         return PassRequest(job, self.series, config.full_reconcile_window_ms, lane=Lane.DEEP)
 
-    async def _run(self, job: str, *, slot: int | None = None) -> ReconciliationResult:
+    async def _run(self, lease: Lease, *, slot: int | None) -> ReconciliationResult:
+        job = lease.job
+        queue = self._parts.queue.under(lease.epoch)
+        if lease.open_run:
+            await self._adopt(lease, queue)
         request = self._request(job)
         if slot is not None:
             request = replace(request, since=slot - slot % _MINUTE_MS)
-        result = await self._parts.reconciler.run_pass(request)
+        result = await replace(self._parts, queue=queue).reconciler.run_pass(request)
         self.last[job] = LastPass(result, self._now())
         count_pass(job, result)
         facts = {} if slot is None else {"slot": slot}

@@ -104,7 +104,7 @@ class Reconciler:
             await self._close(run)
         if not isinstance(request.look_back, Interval):
             # A range somewhere in the past says nothing about how the series stands.
-            await self._coverage.record(tally.checked(), now)
+            await self._coverage.record(tally.checked(), now, job=request.job, epoch=self._queue.epoch)
         return tally.result(duration_ms=round((trio.current_time() - started) * 1_000))
 
     async def _close(self, run: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from random import random
 from typing import Any, TypeVar
 
 import trio
@@ -20,7 +21,15 @@ from reconciler_engine.engine.messages import (
     task_of,
 )
 from reconciler_engine.engine.scan import perform_scan
-from reconciler_engine.errors import IdentityStopped, SourceError, StoreError, StoreUnavailable
+from reconciler_engine.errors import (
+    ConfigError,
+    IdentityStopped,
+    SourceError,
+    StoreDenied,
+    StoreError,
+    StoreUnavailable,
+)
+from reconciler_engine.planning.backoff import Backoff
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.claims import Held
 from reconciler_engine.store.tasks import MAX_DELIVERIES, Delivery, Lane, TaskQueue
@@ -34,7 +43,9 @@ SCANS_IN_FLIGHT = 16
 _TOUCH_S = 10.0
 _CLAIM_LOOK_S = 0.1
 _HAND_BACK_S = 2.0
-_STORE_AWAY_S = 1.0
+_AWAY = Backoff(base_ms=200, cap_ms=2_000)
+"""Waits for a Redis that is away: work goes on within 5 s of its return."""
+
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
@@ -48,6 +59,7 @@ class Worker:
         self._store = store
         self._backfill = backfill
         self._held: dict[str, Delivery] = {}
+        self._is_away = False
         self._taking = trio.CancelScope()
         self.tasks_done = 0
 
@@ -55,6 +67,9 @@ class Worker:
         """Take and do tasks until drained; report started once the streams can be read.
 
         A Redis that goes away is waited for: the tasks in hand are done again from their beginning.
+
+        Raises:
+            ConfigError: Redis lets this client in no more: its password or permissions changed.
         """
         await self._until_stored(self._queue.create_groups)
         try:
@@ -216,14 +231,29 @@ class Worker:
             except StoreError as error:
                 _logger.warning("tasks could not be kept", extra={"error": str(error)})
 
-    async def _until_stored(self, step: Callable[..., Awaitable[_T]], *args: Any, **named: Any) -> _T:
-        """Repeat a harmless step until Redis does it: away, full or read-only, it is waited for and never given up."""
+    async def _until_stored(self, step: Callable[..., Awaitable[_T]], *args: Any) -> _T:
+        """Repeat a harmless step until Redis does it: away, full or read-only, it is waited for and never given up.
+
+        Raises:
+            ConfigError: Redis lets this client in no more.
+        """
+        failures = 0
         while True:
             try:
-                return await step(*args, **named)
+                done = await step(*args)
+            except StoreDenied as error:
+                raise ConfigError([f"redis_url: {error}"]) from error
             except StoreError as error:
-                _logger.warning("waiting for Redis", extra={"error": str(error)})
-                await trio.sleep(_STORE_AWAY_S)
+                failures += 1
+                if not self._is_away:
+                    _logger.warning("waiting for Redis", extra={"error": str(error)})
+                self._is_away = True
+                await trio.sleep(_AWAY.delay_ms(failures, random()) / 1_000)
+            else:
+                if self._is_away:
+                    _logger.info("Redis serves again")
+                self._is_away = False
+                return done
 
 
 def _given_up(task: ScanTask | PageTask) -> ScanOutcome | PageOutcome:

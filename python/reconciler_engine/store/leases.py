@@ -1,6 +1,8 @@
-"""Leases: which process of which node runs a job now."""
+"""Leases: which process of which node runs a job now, and under which epoch."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.scripts import Script
@@ -15,43 +17,64 @@ _TICK_LIFE_MS = 600_000
 _LEASE = Script.load("reconciler_engine.store", "lua/lease.lua")
 
 
-class JobLeases:
-    """The leases of one scope's jobs, as one owner sees them.
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A job's lease that was taken.
 
-    Losing a lease does no harm: merges are idempotent, and two passes at once only ask for some pages twice.
+    Attributes:
+        job: The job.
+        epoch: Names this taking: greater than that of every earlier one, even if Redis was emptied in between. What its
+            holder does under it (`TaskQueue.under`) is refused once somebody else has taken the lease.
+        open_run: Id of the run that the holder before left open, for this one to see to its end; empty where none is.
     """
 
-    def __init__(self, client: TrioRedis, scope: Scope, owner: str) -> None:
+    job: str
+    epoch: int
+    open_run: str = ""
+
+
+class JobLeases:
+    """The leases of one scope's jobs, as one owner sees them."""
+
+    def __init__(self, client: TrioRedis, scope: Scope, owner: str, *, life_ms: int = LEASE_MS) -> None:
         """Make an owner of leases; `owner` is unique among all of them, over every process and node."""
         self._client = client
         self._scope = scope
         self._owner = owner
+        self._life_ms = life_ms
 
-    async def take(self, job: str, tick: str | None = None) -> bool:
-        """Take a job's lease if it is free; return whether it was.
+    async def take(self, job: str, tick: str | None = None) -> Lease | None:
+        """Take a job's lease if it is free; return None if it is not.
 
         Args:
             job: The job's name.
             tick: Names an occasion to run it that must be run once among all nodes; remembered for ten minutes.
         """
-        keys = [self._key(job), *(() if tick is None else (self._scope.key(f"tick:{job}:{tick}"),))]
-        return bool(await _LEASE.run(self._client, keys=keys, args=["take", self._owner, LEASE_MS, _TICK_LIFE_MS]))
+        keys = [*self._keys(job), *(() if tick is None else (self._scope.key(f"tick:{job}:{tick}"),))]
+        found = await _LEASE.run(self._client, keys=keys, args=["take", self._owner, self._life_ms, _TICK_LIFE_MS])
+        return Lease(job, found[0], found[1].decode()) if found else None
 
-    async def refresh(self, job: str) -> bool:
-        """Prolong our lease; return False where it is ours no more."""
-        return bool(await _LEASE.run(self._client, keys=[self._key(job)], args=["refresh", self._owner, LEASE_MS]))
+    async def refresh(self, lease: Lease) -> bool:
+        """Prolong a lease; return False where it is ours no more.
 
-    async def release(self, job: str) -> None:
-        """Give our lease back; harmless where it is ours no more."""
-        await _LEASE.run(self._client, keys=[self._key(job)], args=["release", self._owner])
+        One that ran out is ours again as long as nobody else took it.
+        """
+        keys = self._keys(lease.job)
+        return bool(
+            await _LEASE.run(self._client, keys=keys, args=["refresh", self._owner, self._life_ms, lease.epoch])
+        )
+
+    async def release(self, lease: Lease) -> None:
+        """Give a lease back; harmless where it is ours no more."""
+        await _LEASE.run(self._client, keys=self._keys(lease.job), args=["release", self._owner, lease.epoch])
 
     async def is_held(self, job: str) -> bool:
         """Return whether anybody holds the job's lease."""
-        return bool(await self._client.execute_command("EXISTS", self._key(job)))
+        return bool(await self._client.execute_command("EXISTS", self._keys(job)[0]))
 
     async def clear(self, jobs: list[str]) -> None:
         """Drop the leases of these jobs, whoever holds them; for who knows that their holders are dead."""
-        await self._client.execute_command("DEL", *map(self._key, jobs))
+        await self._client.execute_command("DEL", *(self._keys(job)[0] for job in jobs))
 
-    def _key(self, job: str) -> str:
-        return self._scope.key(f"lease:{job}")
+    def _keys(self, job: str) -> list[str]:
+        return [self._scope.key(f"lease:{job}"), self._scope.fence_key(job)]

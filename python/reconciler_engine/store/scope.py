@@ -52,6 +52,10 @@ class Scope:
         """Return the channel on which repaired ranges of a series are announced."""
         return f"channel:candle:repaired:{self.user_id}:{self.exchange_id}:{series.symbol}:{series.timeframe.value}"
 
+    def fence_key(self, job: str) -> str:
+        """Return the hash that says under which epoch a job is directed, and which run of it is open."""
+        return self.key(f"fence:{job}")
+
     def key(self, name: str) -> str:
         """Return one of the engine's own keys."""
         return f"recon:{{{self.user_id}:{self.exchange_id}:{self.source}}}:{name}"

@@ -6,9 +6,9 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from reconciler_engine.errors import RunClosed, StoreError
-from reconciler_engine.store.connection import Command
+from reconciler_engine.errors import LeaseLost, RunClosed, StoreError
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.scripts import Script
 from reconciler_engine.store.transport import TrioRedis
@@ -19,6 +19,10 @@ RUN_LIFE_MS = 120_000
 
 REDELIVER_IDLE_MS = 60_000
 """A task untouched for so long is handed out again; workers touch what they hold every 10 s."""
+
+WATCH_MS = 30_000
+"""How long workers must have watched before idle tasks are handed out: each touches its own every 10 s, and 5 s later
+where an answer is lost."""
 
 MAX_DELIVERIES = 5
 """A task handed out more often has failed its workers; it ends with an error instead of a sixth try."""
@@ -47,6 +51,8 @@ class Delivery:
 
 
 _ENQUEUE = Script.load("reconciler_engine.store", "lua/enqueue.lua")
+_RUN = Script.load("reconciler_engine.store", "lua/run.lua")
+_OPEN = Script.load("reconciler_engine.store", "lua/open.lua")
 _FINISH = Script.load("reconciler_engine.store", "lua/finish.lua")
 _REDELIVER = Script.load("reconciler_engine.store", "lua/redeliver.lua")
 
@@ -56,12 +62,21 @@ class TaskQueue:
 
     Delivery is at least once: a task is handed out again when its consumer is known to be dead (`redeliver`) or
     has not touched it for `REDELIVER_IDLE_MS`. Finishing it twice is harmless.
+
+    Whoever directs a run under a lease does so by `under`: what he does for it is refused once another one has taken
+    the lease.
     """
 
-    def __init__(self, client: TrioRedis, scope: Scope, consumer: str) -> None:
+    def __init__(self, client: TrioRedis, scope: Scope, consumer: str, *, epoch: int = 0) -> None:
+        """Make a queue; `epoch` is that of a lease to direct runs under, 0 for none."""
         self._client = client
         self._scope = scope
         self.consumer = consumer
+        self.epoch = epoch
+
+    def under(self, epoch: int) -> TaskQueue:
+        """Return this queue for runs directed under the lease of that epoch."""
+        return TaskQueue(self._client, self._scope, self.consumer, epoch=epoch)
 
     async def take(self, *lanes: Lane, wait_s: float = _WAIT_S) -> list[Delivery]:
         """Take at most one task a lane, in the order of `lanes`; wait up to `wait_s` while there is none.
@@ -114,8 +129,21 @@ class TaskQueue:
         """Hand out again what `consumer`, known to be dead, had taken; forget the consumer. Return how many."""
         return await self._redeliver(consumer, 0)
 
+    async def redeliver_all(self) -> int:
+        """Hand out again what every consumer had taken; for who knows that none of them is alive. Return how many."""
+        moved = 0
+        await self.create_groups()
+        for lane in Lane:
+            for consumer in await self._client.execute_command("XINFO CONSUMERS", self._stream(lane), GROUP):
+                moved += await self.redeliver(consumer["name"].decode())
+        return moved
+
     async def redeliver_idle(self) -> int:
-        """Hand out again what nobody has touched for `REDELIVER_IDLE_MS`. Return how many."""
+        """Hand out again what nobody has touched for `REDELIVER_IDLE_MS`. Return how many.
+
+        Nothing, unless somebody has asked this all along for the last `WATCH_MS`: where Redis was away or stood still
+        for long, the workers that live must come to touch theirs first.
+        """
         return await self._redeliver("", REDELIVER_IDLE_MS)
 
     async def _redeliver(self, consumer: str, idle_ms: int) -> int:
@@ -123,7 +151,9 @@ class TaskQueue:
         for lane in Lane:
             try:
                 moved += await _REDELIVER.run(
-                    self._client, keys=[self._stream(lane)], args=[GROUP, idle_ms, consumer, 1_000]
+                    self._client,
+                    keys=[self._stream(lane), self._scope.key(f"watch:{lane.value}")],
+                    args=[GROUP, idle_ms, consumer, 1_000, WATCH_MS],
                 )
             except StoreError as error:
                 if error.code != "NOGROUP":
@@ -150,15 +180,28 @@ class TaskQueue:
         )
 
     async def is_open(self, run_id: str) -> bool:
-        """Return whether the run still wants its tasks done."""
-        return bool(await self._client.execute_command("EXISTS", self._run_key(run_id, "")))
+        """Return whether the run still wants its tasks done: it has a record, and no successor."""
+        keys = [self._run_key(run_id, ""), self._fence(run_id)]
+        return bool(await _OPEN.run(self._client, keys=keys, args=[run_id]))
 
     async def open_run(self, job: str, opened_at: int) -> str:
-        """Make the record of a new run and return its id; the caller closes it with `close_run`."""
+        """Make the record of a new run and return its id; the caller closes it with `close_run`.
+
+        Raises:
+            LeaseLost: Somebody else directs the job now.
+        """
         run_id = f"{job}-{opened_at}-{secrets.token_hex(4)}"
-        key = self._run_key(run_id, "")
-        await self._client.pipe([("HSET", key, "job", job, "opened_at", opened_at), ("PEXPIRE", key, RUN_LIFE_MS)])
+        await self._direct("open", run_id, (), run_id, job, opened_at)
         return run_id
+
+    async def _direct(self, operation: str, run_id: str, lanes: Sequence[Lane], *more: str | int) -> Any:
+        """Do something for a run, unless somebody else directs it."""
+        keys = [*(self._run_key(run_id, part) for part in _RUN_PARTS), self._fence(run_id)]
+        keys += [self._stream(lane) for lane in lanes]
+        reply = await _RUN.run(self._client, keys=keys, args=[operation, self.epoch, RUN_LIFE_MS, *more])
+        if reply == _STALE:
+            raise LeaseLost(_job_of(run_id))
+        return reply
 
     async def enqueue(self, run_id: str, lane: Lane, tasks: Sequence[tuple[str, str]]) -> None:
         """Put tasks (id, body) of a run on a lane, in order.
@@ -170,53 +213,48 @@ class TaskQueue:
         for start in range(0, len(tasks), _ENQUEUE_TASKS):
             part = [text for pair in tasks[start : start + _ENQUEUE_TASKS] for text in pair]
             keys = [self._stream(lane), self._run_key(run_id, ""), self._run_key(run_id, ":unfinished")]
-            if await _ENQUEUE.run(self._client, keys=keys, args=[RUN_LIFE_MS, *part]) < 0:
-                raise RunClosed(run_id)
+            keys.append(self._fence(run_id))
+            match await _ENQUEUE.run(self._client, keys=keys, args=[self.epoch, RUN_LIFE_MS, *part]):
+                case -1:
+                    raise RunClosed(run_id)
+                case -2:
+                    raise LeaseLost(_job_of(run_id))
 
-    async def wait_finished(self, run_id: str, lane: Lane) -> None:
-        """Wait until every task of the run, all of them on `lane`, is finished, keeping its record alive.
+    async def wait_finished(self, run_id: str, *lanes: Lane) -> None:
+        """Wait until every task of the run, all of them on `lanes`, is finished, keeping its record alive.
 
         Raises:
             RunClosed: The run's record is gone (Redis was emptied, or somebody closed it), or its tasks are.
+            LeaseLost: Somebody else directs the job now.
         """
-        wake, unfinished = self._run_key(run_id, ":wake"), self._run_key(run_id, ":unfinished")
-        lives: list[Command] = [("PEXPIRE", self._run_key(run_id, part), RUN_LIFE_MS) for part in _RUN_PARTS]
         while True:
-            # The stream before the set: a task leaves both at once, so one in the set of an empty stream was lost
-            # (a stream removed or evicted) and would be waited for for ever.
-            replies = await self._client.pipe([*lives, ("XLEN", self._stream(lane)), ("SCARD", unfinished)])
-            for reply in replies:
-                if isinstance(reply, StoreError):
-                    raise reply
-            alive, *_, queued, left = replies
-            if alive != 1 or (left and not queued):
+            alive, left, queued = await self._direct("keep", run_id, lanes)
+            # A task leaves its stream and the set at once, so one in the set of an empty stream was lost (a stream
+            # removed or evicted) and would be waited for for ever.
+            if not alive or (left and not queued):
                 raise RunClosed(run_id)
-            if left == 0:
-                await self._client.execute_command("DEL", wake)
+            wake = self._run_key(run_id, ":wake")
+            if not left:
                 return
             await self._client.execute_command("BLPOP", wake, _WAIT_S)
 
     async def outcomes(self, run_id: str) -> list[bytes]:
-        """Return the outcomes recorded so far and forget them."""
-        key = self._run_key(run_id, ":outcomes")
-        found, _ = await self._client.pipe([("LRANGE", key, 0, -1), ("DEL", key)])
-        if isinstance(found, StoreError):
-            raise found
-        return list(found)
+        """Return the outcomes recorded so far and forget them.
+
+        Raises:
+            LeaseLost: Somebody else directs the job now; to him they belong.
+        """
+        return list(await self._direct("outcomes", run_id, ()))
 
     async def keep_run(self, run_id: str) -> None:
         """Keep a run's record alive for another `RUN_LIFE_MS`.
 
         Raises:
             RunClosed: The run's record is gone.
+            LeaseLost: Somebody else directs the job now.
         """
-        replies = await self._client.pipe(
-            [("PEXPIRE", self._run_key(run_id, part), RUN_LIFE_MS) for part in _RUN_PARTS]
-        )
-        for reply in replies:
-            if isinstance(reply, StoreError):
-                raise reply
-        if replies[0] != 1:
+        alive, *_ = await self._direct("keep", run_id, ())
+        if not alive:
             raise RunClosed(run_id)
 
     async def ensure_awaited(self, run_id: str, lane: Lane) -> None:
@@ -253,17 +291,29 @@ class TaskQueue:
         return [first[1], *(more or ())]
 
     async def close_run(self, run_id: str) -> None:
-        """Forget the run; tasks of it that are still about are void."""
-        await self._client.execute_command("DEL", *(self._run_key(run_id, part) for part in _RUN_PARTS))
+        """Forget the run; tasks of it that are still about are void.
+
+        Raises:
+            LeaseLost: Somebody else directs the job now, this run included.
+        """
+        await self._direct("close", run_id, ())
 
     def _stream(self, lane: Lane) -> str:
         return self._scope.key(f"tasks:{lane.value}")
+
+    def _fence(self, run_id: str) -> str:
+        return self._scope.fence_key(_job_of(run_id))
 
     def _run_key(self, run_id: str, part: str) -> str:
         return self._scope.key(f"run:{run_id}{part}")
 
 
+_STALE = b"stale"
 _RUN_PARTS = ("", ":unfinished", ":outcomes", ":wake")
+
+
+def _job_of(run_id: str) -> str:
+    return run_id.rsplit("-", 2)[0]
 
 
 def _delivery(lane: Lane, entry: bytes, fields: dict[bytes, bytes] | None) -> Delivery:

@@ -1,8 +1,21 @@
 -- Hand out again what a consumer took and did not finish; forget a consumer that is named.
 --
--- KEYS     stream
--- ARGV     group, least idle time (ms), consumer ('' = any), most entries
+-- KEYS     stream; for idle tasks also a hash: since when, and until when, somebody watched (ms, server's clock)
+-- ARGV     group, least idle time (ms), consumer ('' = any), most entries, longest pause between two looks (ms)
 -- Returns  number of tasks put back; they stand at the stream's end with their delivery count raised
+
+-- After a time in which this server answered nobody every task is idle, and its worker may live. So idle tasks are
+-- handed out only where somebody has watched without a pause for so long that whoever lives has touched his.
+if ARGV[3] == '' then
+    local time = redis.call('TIME')
+    local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+    local watched = redis.call('HMGET', KEYS[2], 'since', 'last')
+    local since, last, pause = tonumber(watched[1] or ''), tonumber(watched[2] or ''), tonumber(ARGV[5])
+    if not since or not last or now - last > pause or last > now then since = now end
+    redis.call('HSET', KEYS[2], 'since', string.format('%.0f', since), 'last', string.format('%.0f', now))
+    redis.call('PEXPIRE', KEYS[2], 10 * pause)
+    if now - since < pause then return 0 end
+end
 
 local pending
 if ARGV[3] == '' then

@@ -1,0 +1,51 @@
+-- The record of a run, as its director uses it. A run under a lease is its director's as long as the lease's epoch is the
+-- last one of the job; another director that took over has the run from then on.
+--
+-- KEYS     run record (hash), set of unfinished ids, list of outcomes, list that wakes the waiter, the job's fence, then
+--          the streams its tasks are on
+-- ARGV     operation, epoch (0 = under no lease), life of the run's keys (ms), then
+--          open      id, job, instant  -> 1
+--          keep                        -> { 1 where the record is there, unfinished ids, entries of the streams }
+--          outcomes                    -> the outcomes so far, which are forgotten
+--          close                       -> 1
+-- Returns  'stale' where somebody else directs the job
+
+local operation, epoch, life = ARGV[1], ARGV[2], ARGV[3]
+
+if epoch ~= '0' and redis.call('HGET', KEYS[5], 'epoch') ~= epoch then
+  return redis.status_reply('stale')
+end
+
+if operation == 'open' then
+  redis.call('HSET', KEYS[1], 'job', ARGV[5], 'opened_at', ARGV[6])
+  if epoch ~= '0' then
+    redis.call('HSET', KEYS[1], 'epoch', epoch)
+    redis.call('HSET', KEYS[5], 'run', ARGV[4])
+  end
+  redis.call('PEXPIRE', KEYS[1], life)
+  return 1
+end
+
+if operation == 'keep' then
+  local alive = redis.call('PEXPIRE', KEYS[1], life)
+  for i = 2, 4 do
+    redis.call('PEXPIRE', KEYS[i], life)
+  end
+  local queued = 0
+  for i = 6, #KEYS do
+    queued = queued + redis.call('XLEN', KEYS[i])
+  end
+  return { alive, redis.call('SCARD', KEYS[2]), queued }
+end
+
+if operation == 'outcomes' then
+  local found = redis.call('LRANGE', KEYS[3], 0, -1)
+  redis.call('DEL', KEYS[3])
+  return found
+end
+
+if epoch ~= '0' then
+  redis.call('HDEL', KEYS[5], 'run')
+end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+return 1
