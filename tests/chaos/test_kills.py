@@ -10,8 +10,10 @@ import pytest
 import trio
 from tests.chaos.invariants import check_ledger, differ, end, settle
 from tests.chaos.schedule import Blow, Fault
+from tests.chaos.waiting import wait_until
 from tests.chaos.world import Plan, World, open_world
 
+from reconciler_engine.errors import StoreError
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 
@@ -19,7 +21,7 @@ PRODUCTS, SLOTS, PAGE = 10, 10_000, 300
 PLAN = Plan(
     tuple(Series(f"P{number}-USD", Timeframe.M1) for number in range(PRODUCTS)), SLOTS, requests_per_s=2, every_s=5
 )
-VICTIMS = (Fault.WORKER_KILL,) * 8 + (Fault.REDIS_KILL, Fault.SUPERVISOR_KILL)
+VICTIMS = (Fault.WORKER_KILL,) * 12 + (Fault.REDIS_KILL,) * 7 + (Fault.SUPERVISOR_KILL,)
 ROLE_FAILED = 70
 REST_S = 600.0
 
@@ -38,10 +40,8 @@ class Killing:
         """Empty the cache and kill while it is filled again, until so many died; then let it come to rest."""
         while self.kills.total() < kills:
             await self._empty()
-            difference = "all"
-            while self.kills.total() < kills and difference:
+            while self.kills.total() < kills and not await self._world.until_done(self._is_full):
                 await self._kill()
-                difference = await self._world.until_done(partial(differ, self._world))
             self.repairs += 1
         await self._revive()
         await settle(self._world, REST_S)
@@ -51,12 +51,29 @@ class Killing:
             key = self._world.scope.candle_key(series)
             await self._world.until_done(partial(self._world.client.execute_command, "DEL", key))
 
+    async def _is_full(self) -> bool:
+        """Whether every candle is there, by their number: cheap enough to ask between any two kills."""
+        keys = map(self._world.scope.candle_key, self._world.plan.series)
+        counts = await self._world.client.pipe([("ZCARD", key) for key in keys])
+        if any(isinstance(count, StoreError) for count in counts):
+            return False
+        return bool(sum(counts) >= PRODUCTS * SLOTS)
+
     async def _kill(self) -> None:
-        await self._revive()
-        await trio.sleep(self._random.uniform(0, 1.0))
+        """Kill one that is there: at once, or up to a second after it came."""
         fault = self._random.choice(VICTIMS)
-        await self._world.inflict(Blow(0, fault), self._random)
-        self.kills[fault] += 1
+        await wait_until(partial(self._is_there, fault), lambda: f"somebody for {fault}")
+        await trio.sleep(self._random.uniform(0, 1.0))
+        await self._revive()
+        if self._is_there(fault):
+            await self._world.inflict(Blow(0, fault), self._random)
+            self.kills[fault] += 1
+
+    def _is_there(self, fault: Fault) -> bool:
+        tree = self._world.tree
+        if tree.status is not None:
+            return True
+        return bool(tree.workers() if fault is Fault.WORKER_KILL else tree.server())
 
     async def _revive(self) -> None:
         """Do as a service manager does for an engine that gave up: its workers died before they did a thing."""

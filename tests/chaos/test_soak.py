@@ -61,7 +61,8 @@ async def test_workers_do_not_grow(tmp_path, pytestconfig, tell_figure):
     hooks = tmp_path / "hooks"
     hooks.mkdir()
     (hooks / "sitecustomize.py").write_text(COUNTER)
-    tree = Tree(["--simulate", "--data-dir", str(tmp_path / "data")], tmp_path / "engine.log", PYTHONPATH=str(hooks))
+    paths = os.pathsep.join(filter(None, (str(hooks), os.environ.get("PYTHONPATH"))))
+    tree = Tree(["--simulate"], tmp_path, PYTHONPATH=paths)
     try:
         await tree.start()
         pids = sorted(tree.workers())

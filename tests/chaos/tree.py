@@ -15,6 +15,8 @@ import trio
 from tests.chaos.waiting import PATIENCE_S, wait_until
 from tests.integration.conftest import COMMAND, clean_environment
 
+from reconciler_engine.store.embedded import socket_directory, socket_path
+
 _MARK = "CHAOS_TREE"
 
 
@@ -23,14 +25,20 @@ class Tree:
 
     Args:
         arguments: What follows `reconciler-engine start --json`.
-        log: File for what it says on its standard error, over all lives.
+        folder: Where its data directory is, and the file for what it says on its standard error.
+
+    Attributes:
+        socket: Where its embedded server listens, should it have one.
     """
 
-    def __init__(self, arguments: Sequence[str], log: Path, **environment: str) -> None:
-        self._arguments = (str(COMMAND), "start", "--json", *arguments)
+    def __init__(self, arguments: Sequence[str], folder: Path, **environment: str) -> None:
+        data = folder / "data"
+        data.mkdir(mode=0o700, exist_ok=True)
+        self.socket = socket_path(socket_directory(data))
+        self._arguments = (str(COMMAND), "start", "--json", "--data-dir", str(data), *arguments)
         self._token = secrets.token_hex(8)
         self._environment = clean_environment(**environment, **{_MARK: self._token})
-        self._log = log
+        self._log = folder / "engine.log"
         self._seen = 0
         self._events: list[dict[str, Any]] = []
         self._names: dict[int, str] = {}
@@ -90,18 +98,20 @@ class Tree:
 
     def processes(self) -> dict[int, str]:
         """Every process of this tree, of any life: command line by pid."""
-        mark = f"{_MARK}={self._token}".encode()
+        mark, server = f"{_MARK}={self._token}".encode(), str(self.socket).encode()
         found: dict[int, str] = {}
         for folder in Path("/proc").iterdir():
             # A process may end between two looks at it.
             with suppress(OSError):
-                if folder.name.isdigit() and mark in (folder / "environ").read_bytes().split(b"\0"):
-                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        return {pid: command for pid, command in found.items() if command}
+                command = (folder / "cmdline").read_bytes() if folder.name.isdigit() else b""
+                # A server writes its title over its environment; it has its socket in it.
+                if command and (server in command or mark in (folder / "environ").read_bytes().split(b"\0")):
+                    found[int(folder.name)] = command.replace(b"\0", b" ").decode()
+        return found
 
     def server(self) -> int | None:
         """The embedded server's process, if there is one."""
-        return next((pid for pid, command in self.processes().items() if "redis.sock" in command), None)
+        return next((pid for pid, command in self.processes().items() if str(self.socket) in command), None)
 
     async def stop(self) -> int:
         """Have it drain; return its exit code."""
@@ -125,6 +135,8 @@ class Tree:
         for pid in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        self.socket.unlink(missing_ok=True)
+        self.socket.parent.rmdir()
 
 
 def is_alive(pid: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import trio
 
@@ -10,13 +11,17 @@ PATIENCE_S = 60.0
 """Bound of every wait; reached only when something is broken."""
 
 _LOOK_S = 0.02
+_T = TypeVar("_T")
 
 
-async def wait_until(condition: Callable[[], object], what: Callable[[], str] = str, patience_s: float = PATIENCE_S):
-    """Wait until a condition holds; fail after `patience_s` with what was waited for."""
+async def wait_until(
+    find: Callable[[], _T | None], what: Callable[[], str] = str, patience_s: float = PATIENCE_S
+) -> _T:
+    """Wait until there is something, and return it; fail after `patience_s` with what was waited for."""
     with trio.move_on_after(patience_s):
         while True:
-            if condition():
-                return
+            found = find()
+            if found:
+                return found
             await trio.sleep(_LOOK_S)
     raise AssertionError(f"not within {patience_s:g} s: {what()}")

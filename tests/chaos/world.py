@@ -21,7 +21,7 @@ import trio
 from tests.chaos.proxy import Proxy, open_proxy
 from tests.chaos.schedule import STORMS, Blow, Fault
 from tests.chaos.tree import Tree
-from tests.chaos.waiting import PATIENCE_S
+from tests.chaos.waiting import PATIENCE_S, wait_until
 from tests.conftest import OwnServer
 
 from reconciler_engine.errors import StoreError
@@ -34,7 +34,6 @@ from reconciler_engine.simulator.fault_file import parse_faults
 from reconciler_engine.simulator.market import SeededMarket
 from reconciler_engine.simulator.products import Product
 from reconciler_engine.simulator.server import open_exchange
-from reconciler_engine.store.embedded import socket_directory, socket_path
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.server import wait_serving
@@ -205,13 +204,13 @@ class World:
         """Let a blow fall, and end it when its time is over."""
         match blow.fault:
             case Fault.WORKER_KILL:
-                _signal(self._choose_worker(random), signal.SIGKILL)
+                _signal(await self._worker(random), signal.SIGKILL)
             case Fault.WORKER_HANG:
-                _signal(self._choose_worker(random), signal.SIGSTOP)
+                _signal(await self._worker(random), signal.SIGSTOP)
             case Fault.WORKER_PAUSE:
-                await _pause(self._choose_worker(random), blow.lasts_s)
+                await _pause(await self._worker(random), blow.lasts_s)
             case Fault.SUPERVISOR_PAUSE:
-                await _pause(self.tree.pid, blow.lasts_s)
+                await _pause(await self._supervisor(), blow.lasts_s)
             case Fault.SUPERVISOR_KILL:
                 await self.tree.kill()
                 await self.tree.start()
@@ -225,7 +224,7 @@ class World:
             case Fault.REDIS_KILL:
                 await self._kill_redis(blow.lasts_s)
             case Fault.REDIS_PAUSE:
-                await _pause(self.tree.server() if self.own is None else self.own.pid, blow.lasts_s)
+                await _pause(await self._server(), blow.lasts_s)
             case Fault.REDIS_FLUSH:
                 await self.until_done(partial(self.client.execute_command, "FLUSHALL"))
                 self.live.clear()
@@ -259,12 +258,23 @@ class World:
             for blow in blows:
                 nursery.start_soon(fall, blow)
 
-    def _choose_worker(self, random: Random) -> int | None:
-        return random.choice(sorted(self.tree.workers()) or [None])
+    async def _worker(self, random: Random) -> int:
+        """A worker's process; waited for where the blows before left none."""
+        return random.choice(sorted(await wait_until(self.tree.workers, lambda: "a worker")))
+
+    async def _supervisor(self) -> int:
+        """The supervisor's process; waited for where another blow has killed it."""
+        await wait_until(lambda: self.tree.status is None, lambda: "a supervisor")
+        return self.tree.pid
+
+    async def _server(self) -> int:
+        """The server's process; waited for where another blow has killed it."""
+
+        return await wait_until(lambda: self.tree.server() if self.own is None else self.own.pid, lambda: "a server")
 
     async def _kill_redis(self, away_s: float) -> None:
         if self.own is None:
-            _signal(self.tree.server(), signal.SIGKILL)
+            _signal(await self._server(), signal.SIGKILL)
             return
         self.own.kill()
         await trio.sleep(away_s)
@@ -300,14 +310,13 @@ def values_of(member: dict[str, object]) -> Values:
     return tuple(float(str(member[name])) for name in _VALUES)
 
 
-def _signal(pid: int | None, number: signal.Signals) -> None:
-    # Nobody there: killed by the blow before.
-    if pid is not None:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
+def _signal(pid: int, number: signal.Signals) -> None:
+    # Gone since: another blow fell in this instant.
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
-async def _pause(pid: int | None, lasts_s: float) -> None:
+async def _pause(pid: int, lasts_s: float) -> None:
     _signal(pid, signal.SIGSTOP)
     await trio.sleep(lasts_s)
     _signal(pid, signal.SIGCONT)
@@ -331,18 +340,16 @@ async def open_world(plan: Plan, folder: Path, own: OwnServer | None, seed: int 
         port = _free_port()
         exchange_proxy, exchange_at = await stack.enter_async_context(open_proxy(("127.0.0.1", port), seed=seed))
         base_url = f"http://{exchange_at}"
-        flags = [*plan.flags, "--base-url", base_url, "--data-dir", str(folder / "data")]
+        flags = [*plan.flags, "--base-url", base_url]
         environment: dict[str, str] = {}
         redis_proxy: Proxy | None = None
-        if own is None:
-            url = f"unix://{socket_path(socket_directory(folder / 'data'))}"
-        else:
-            url = own.url
+        if own is not None:
             redis_proxy, redis_at = await stack.enter_async_context(open_proxy(own.plan.socket, seed=seed))
             environment["RECONCILER_REDIS_URL"] = f"redis://{redis_at}"
-        client = await stack.enter_async_context(TrioRedis.from_url(url))
-        tree = Tree(flags, folder / "engine.log", **environment)
+        tree = Tree(flags, folder, **environment)
         stack.callback(tree.kill_all)
+        url = f"unix://{tree.socket}" if own is None else own.url
+        client = await stack.enter_async_context(TrioRedis.from_url(url))
         scope = Scope.of(1, 1, base_url)
         world = World(plan, tree, exchange, exchange_proxy, scope, client, own, redis_proxy)
         nursery.start_soon(world.keep_exchange, port)
