@@ -53,3 +53,19 @@ def test_cover_refuses_an_empty_page():
 )
 def test_shards_partition_in_order(sizes, groups):
     assert shards(sizes, 10) == groups
+
+
+def test_a_run_is_not_cut_where_that_costs_no_page():
+    """The newest page could hold three slots of the older run; whole, an answer can prove all of it."""
+    gaps = [Gap(0, 6, 7), Gap(9, 13, 5)]
+    assert [page.gaps for page in cover(gaps, 1, 8)] == [(gaps[1],), (gaps[0],)]
+    # with one more at the old end it has to be
+    longer = [Gap(0, 8, 9), Gap(11, 15, 5)]
+    assert [page.missing for page in cover(longer, 1, 8)] == [6, 8]
+
+
+def test_pages_leave_room_for_neighbours_where_that_costs_no_page():
+    halves = cover([Gap(0, 399, 400)], 1)
+    assert [page.missing for page in halves] == [240, 160]
+    assert [page.missing for page in cover([Gap(0, 594, 595)], 1)] == [298, 297]
+    assert [page.missing for page in cover([Gap(0, 599, 600)], 1)] == [300, 300]

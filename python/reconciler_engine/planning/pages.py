@@ -11,10 +11,13 @@ from reconciler_engine.market.interval import Interval
 PAGE_SLOTS = 300
 """Slots a page may span: safe under every known reading of the exchange's limit (coinbase-api facts, 2026-11)."""
 
-
 MARGIN_SLOTS = 30
 """Neighbours a page asks for on each side: candles among them prove its outer slots empty. Where 60 % of the slots have
 no trade, one page in a million sees none."""
+
+
+# Room that a page may leave for neighbours, on both sides together, in slots; the most that costs no page is taken.
+_ROOMS = (2 * MARGIN_SLOTS, MARGIN_SLOTS, 10, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +36,9 @@ class Page:
 def cover(gaps: Sequence[Gap], step: int, limit: int = PAGE_SLOTS) -> list[Page]:
     """Return the fewest pages that cover every missing slot, newest first.
 
-    Pages are disjoint, begin and end at a missing slot, and may span present slots in between. Laying each page
-    against the newest slot not yet covered is minimal: some page must hold that slot, and none that does reaches
-    further back.
+    Pages are disjoint, begin and end at a missing slot, and may span present slots in between. Of the covers with so
+    few pages it is one whose pages leave room for neighbours, and cut no run in two where that costs no page: an
+    answer proves nothing about a run that goes on beyond it.
 
     Args:
         gaps: Missing runs, ascending and disjoint, on one grid.
@@ -44,23 +47,44 @@ def cover(gaps: Sequence[Gap], step: int, limit: int = PAGE_SLOTS) -> list[Page]
     """
     if limit < 1:
         raise ValueError(f"limit {limit} is not a number of slots; allowed: 1 or more")
+    reaches = _reaches(gaps, step, limit)
+    count, width = len(reaches) - 1, limit
+    for room in _ROOMS:
+        if limit > room and len(roomy := _reaches(gaps, step, limit - room)) == count + 1:
+            reaches, width = roomy, limit - room
+            break
     pages: list[Page] = []
     held: list[Gap] = []
     floor = 0
     for gap in reversed(gaps):
         end = gap.end
         while end >= gap.start:
-            if held and end < floor:
+            # Laying each page against the newest slot not yet covered is minimal: some page must hold that slot, and
+            # none that does reaches further back. It may end before, as long as the older pages reach up to there.
+            would_cut = end == gap.end and gap.start < floor
+            if held and (end < floor or (would_cut and end <= reaches[count - len(pages) - 1])):
                 pages.append(_page(held, step))
                 held = []
             if not held:
-                floor = end - (limit - 1) * step
+                floor = end - (width - 1) * step
             start = max(gap.start, floor)
             held.append(Gap(start, end, (end - start) // step + 1))
             end = start - step
     if held:
         pages.append(_page(held, step))
     return pages
+
+
+def _reaches(gaps: Sequence[Gap], step: int, limit: int) -> list[int]:
+    """Return by number of pages up to where so many, laid from the oldest slot on, can cover all slots (inclusive).
+
+    The last number is the fewest pages that cover all.
+    """
+    reaches = [-1]
+    for gap in gaps:
+        while (start := max(gap.start, reaches[-1] + 1)) <= gap.end:
+            reaches.append(start + limit * step - 1)
+    return reaches
 
 
 def with_margins(
@@ -87,12 +111,18 @@ def with_margins(
         newer = (closed - stop) // step
         if index:
             newer = (pages[index - 1].interval.start - stop) // step // 2
-        spare = limit - (stop - start) // step
-        older, newer = min(older, margin), max(min(newer, margin), 0)
-        before = min(older, max(spare - newer, spare // 2))
-        after = min(newer, spare - before)
-        wide.append(Page(Interval(start - before * step, stop + after * step), page.gaps))
+        wide.append(widen(page, step, min(older, margin), min(newer, margin), limit=limit))
     return wide
+
+
+def widen(page: Page, step: int, older: int, newer: int, *, limit: int = PAGE_SLOTS) -> Page:
+    """Return a page with up to so many more slots on either side, `limit` in all; its gaps stay."""
+    start, stop = page.interval.start, page.interval.stop
+    older, newer = max(older, 0), max(newer, 0)
+    spare = limit - (stop - start) // step
+    before = min(older, max(spare - newer, spare // 2))
+    after = min(newer, spare - before)
+    return Page(Interval(start - before * step, stop + after * step), page.gaps)
 
 
 def _page(newest_first: list[Gap], step: int) -> Page:
