@@ -37,6 +37,7 @@ from reconciler_engine.planning.window import scan_window
 from reconciler_engine.store.address import Address
 from reconciler_engine.store.candles import PIPELINE_MEMBERS, CandleStore
 from reconciler_engine.store.connection import pack
+from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.transport import TrioRedis
@@ -168,6 +169,7 @@ def tasks_of(wanted: Wanted) -> list[ScanTask]:
         ScanTask(
             run="run",
             id=f"scan-{number}",
+            now=NOW,
             spans=tuple(Span.of(series, window) for series, window in wanted[shard.start : shard.stop]),
             confirm_ms=0,
             repair=False,
@@ -186,7 +188,7 @@ def test_scan(redis_url, comparison, window, minutes, rounds):
         await fill(redis_url, workload)
         bare = Bare(redis_url, wanted)
         async with TrioRedis.from_url(redis_url) as client:
-            store = CandleStore(client, SCOPE)
+            store, evidence = CandleStore(client, SCOPE), EvidenceStore(client, SCOPE)
 
             async def scan_all() -> object:
                 return await scan(store, wanted, confirm_ms=0)
@@ -194,7 +196,7 @@ def test_scan(redis_url, comparison, window, minutes, rounds):
             tasks = tasks_of(wanted)
 
             async def perform_all() -> object:
-                return [await perform_scan(store, task) for task in tasks]
+                return [await perform_scan(store, evidence, task) for task in tasks]
 
             scores = bare.read()
             scans = await scan(store, wanted, confirm_ms=0)
@@ -205,7 +207,7 @@ def test_scan(redis_url, comparison, window, minutes, rounds):
                 assert [at for gap in found.gaps for at in range(gap.start, gap.end + 1, grid_of(one).step)] == lacking
                 assert (list(found.duplicates), list(found.malformed), found.error) == (twice, [], None)
             assert sum(map(len, scores)) == workload.members
-            findings = [finding for task in tasks for finding in (await perform_scan(store, task)).findings]
+            findings = [finding for task in tasks for finding in (await perform_scan(store, evidence, task)).findings]
             assert len(findings) == sum(not found.is_clean for found in scans) > 0
             await comparison.run(
                 f"scan mix {window}: {len(wanted)} series, {workload.members} members",

@@ -110,11 +110,12 @@ def test_a_repair_fills_what_exists_and_cleans_what_is_double(run, hold, server,
     hold(slot for slot in range(SLOTS) if slot not in {0, 7, 8, 99, *range(48, 62)})
     server.zadd(KEY, {member(20, volume=0): FIRST + 20 * MINUTE, "{": FIRST + 7 * MINUTE, "[": FIRST + 30 * MINUTE})
     done = run("reconcile", *RANGE, base_url=exchange.url)
-    assert (done.code, done.err) == (3, "")
+    assert (done.code, done.err) == (0, "")
     (series,) = done.json["series"]
-    assert {name: series[name] for name in ("missing", "filled", "unresolved", "gaps", "requests", "duplicates")} == {
-        "missing": 18, "filled": 8, "unresolved": 10, "gaps": 4, "requests": 1, "duplicates": 1,
+    assert {name: series[name] for name in ("missing", "filled", "confirmed_empty", "unresolved", "gaps")} == {
+        "missing": 18, "filled": 8, "confirmed_empty": 10, "unresolved": 0, "gaps": 4,
     }  # fmt: skip
+    assert (series["requests"], series["duplicates"]) == (1, 1)
     assert done.json["gaps_filled"] == 3
     held = server.zrange(KEY, 0, -1)
     assert [json.loads(one) for one in held if one != b"["] == [
@@ -122,7 +123,11 @@ def test_a_repair_fills_what_exists_and_cleans_what_is_double(run, hold, server,
     ]
     assert len(exchange.requests()) == 1
     again = run("reconcile", *RANGE, base_url=exchange.url)
-    assert (again.json["missing"], again.json["filled"], again.json["series"][0]["duplicates"]) == (10, 0, 0)
+    assert again.code == 0
+    assert (again.json["missing"], again.json["filled"], again.json["series"][0]["duplicates"]) == (0, 0, 0)
+    assert (again.json["confirmed_empty"], again.json["unresolved"], again.json["requests"]) == (10, 0, 0)
+    scanned = run("scan", *RANGE)
+    assert (scanned.code, scanned.json["missing"], scanned.json["confirmed_empty"]) == (0, 0, 10)
 
 
 def test_a_key_of_another_type_fails_its_own_series_only(run, hold, server, exchange):
@@ -220,7 +225,7 @@ def test_a_terminal_gets_a_table_and_totals(run, hold):
     done = run("scan", *RANGE[:-1])
     head, cells, totals = done.out.splitlines()
     assert head.split() == [
-        "series", "from", "to", "slots", "gaps", "missing", "filled", "unresolved", "dup", "bad",
+        "series", "from", "to", "slots", "gaps", "missing", "filled", "empty", "unresolved", "dup", "bad",
     ]  # fmt: skip
     assert cells.split() == [
         "BTC-USD:1m",
@@ -229,6 +234,7 @@ def test_a_terminal_gets_a_table_and_totals(run, hold):
         "100",
         "1",
         "1",
+        "0",
         "0",
         "1",
         "0",

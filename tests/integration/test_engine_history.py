@@ -8,6 +8,7 @@ from tests.integration.engines import DENSE, MINUTE, T0, THIN, UNKNOWN, disjoint
 
 from reconciler_engine.engine.history_audit import AUDIT_SLOTS
 from reconciler_engine.engine.history_progress import HistoryRow
+from reconciler_engine.engine.reconcile import PassRequest
 from reconciler_engine.errors import ConfigError, RunClosed, StoreUnavailable
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.series import Series
@@ -46,23 +47,64 @@ async def test_holes_between_candles_share_pages_over_the_borders_of_reads(redis
     async with engine(redis_url) as run:
         await run.put(DENSE, *(candle(slot) for slot in range(2_400) if slot not in holes))
         result = await run.backfill([DENSE], span(2_400))
-        # {950..1248} is 299 slots; {1251}, {2000}
-        assert run.asked() == [span(299, border - 50), span(1, border + 251), span(1, 2_000)]
+        # {950..1248} is 299 slots; {1251}, {2000}; neighbours where a page has room, and none of them in two pages
+        assert run.asked() == [span(300, border - 50), span(1 + 1 + 30, border + 250), span(30 + 1 + 30, 1_970)]
         assert (result.missing, result.filled, result.gaps_found, result.gaps_filled) == (6, 6, 5, 5)
         held = await run.held(DENSE)
         assert len(held) == 2_400
         assert all(held[T0 + slot * MINUTE] == (10.0, 10.0, 10.0, 10.0, 1.0) for slot in (0, 999, 2_399))
 
 
-async def test_slots_without_trades_stay_unresolved_and_are_counted(redis_url):
+async def test_slots_without_trades_are_confirmed_where_candles_lie_on_both_sides(redis_url):
     async with engine(redis_url) as run:
         known = truth(THIN, span(900))
         result = await run.backfill([THIN], span(900))
         assert await run.held(THIN) == known
         assert (result.missing, result.filled) == (900, len(known))
-        assert result.unresolved == 900 - len(known) > 0
+        # at the ends of the pages, which the range fills to the last slot, nothing is beyond
+        edge = {at for page in run.asked() for at in outside(page, known)}
+        assert result.unresolved == len(edge)
+        assert result.confirmed_empty == 900 - len(known) - len(edge) > 0
         assert (result.gaps_found, result.gaps_filled) == (1, 0)
         assert result.requests == len(run.asked()) == 3
+
+
+def outside(page, known) -> list[int]:
+    """Slots of a page that have none of its candles on one side."""
+    inside = [at for at in page.grid(MINUTE) if at in known]
+    return [at for at in page.grid(MINUTE) if not inside[0] <= at <= inside[-1]]
+
+
+async def test_what_was_proved_or_asked_just_now_is_not_asked_for_again(redis_url):
+    async with engine(redis_url) as run:
+        first = await run.backfill([THIN], span(1_000))
+        asked = len(run.asked())
+        plan = await run.parts.history.plan([THIN], span(1_000))
+        assert (plan.requests, plan.missing, plan.confirmed_empty) == (0, first.unresolved, first.confirmed_empty)
+        again = await run.backfill([THIN], span(1_000))
+        assert (again.requests, again.filled, len(run.asked())) == (0, 0, asked)
+        assert (again.unresolved, again.confirmed_empty) == (first.unresolved, first.confirmed_empty)
+        # a pass reads the same ledger
+        done = await run.parts.reconciler.run_pass(PassRequest("full", [THIN], span(1_000)))
+        assert (done.requests, done.unresolved, done.confirmed_empty) == (
+            0, first.unresolved, first.confirmed_empty,
+        )  # fmt: skip
+
+
+async def test_a_mark_counts_what_is_confirmed_as_done(redis_url):
+    broken = FaultRule("broken", "status", product="DASH-USD", first=6, values={"status": 500, "body": "json"})
+    async with engine(redis_url, faults=[broken], batch_size=1, batch_delay_ms=20) as run:
+        (cut,) = (await run.backfill([THIN], span(3_000))).series
+        assert isinstance(cut, HistoryRow)
+        assert T0 < cut.verified_to < span(3_000).stop
+        run.exchange.faults.set([])
+        count = len(run.exchange.log.records)
+        (row,) = (await run.backfill([THIN], span(3_000))).series
+        assert isinstance(row, HistoryRow)
+        assert row.resumed_at == cut.verified_to
+        assert run.asked(since=count)[0].stop > cut.verified_to
+        assert await run.held(THIN) == truth(THIN, span(3_000))
+        assert row.filled + row.confirmed_empty + row.unresolved == row.expected == 3_000
 
 
 async def test_dry_run_says_what_the_run_then_does_and_changes_nothing(redis_url):
@@ -181,7 +223,7 @@ async def test_duplicates_and_members_that_are_none_are_cleaned_and_counted(redi
         assert held[T0 + 5 * MINUTE][4] == 2.0
         assert held[T0 + 1_700 * MINUTE] == truth(DENSE, span(1, 1_700))[T0 + 1_700 * MINUTE]
         # duplicates cost no request
-        assert run.asked() == [span(1, 1_700)]
+        assert run.asked() == [span(30 + 1 + 30, 1_670)]
 
 
 async def test_what_retention_would_drop_is_refused_before_anything_is_asked(redis_url):

@@ -318,7 +318,7 @@ async def test_what_the_exchange_will_not_serve_stays_unresolved_with_its_reason
 def garbage(slots=10_000):
     span: dict[str, object] = {"symbol": "BTC-USD", "timeframe": "1m", "start": 0, "stop": 180_000}
     page: dict[str, object] = {
-        "kind": "page", "run": "x", "id": "page-0", "gaps": [[0, 3]],
+        "kind": "page", "run": "x", "id": "page-0", "gaps": [[0, 3]], "asked": [0, 180_000],
         "span": span, "keeping": {"max_candles": 0, "ttl_s": 0, "trim": False},
     }  # fmt: skip
     yield b"\xff"
@@ -369,6 +369,7 @@ async def test_a_task_that_failed_its_workers_too_often_is_given_up(redis_url):
             run=run,
             id="page-0",
             span=Span.of(M1, Interval(stop - 3 * MINUTE, stop)),
+            asked=(stop - 3 * MINUTE, stop),
             gaps=((stop - 3 * MINUTE, 3),),
             keeping=Keeping(max_candles=0, ttl_s=0, trim=False),
         )
@@ -381,7 +382,7 @@ async def test_a_task_that_failed_its_workers_too_often_is_given_up(redis_url):
             await queue.wait_finished(run, Lane.DEEP)
         (outcome,) = map(json.loads, await queue.outcomes(run))
         assert outcome["error"] == f"given up after {MAX_DELIVERIES} workers failed on it"
-        assert (outcome["filled"], outcome["unresolved"]) == (0, [[stop - 3 * MINUTE, 3]])
+        assert (outcome["unresolved"], outcome["requests"]) == (None, 0)
         assert house.asked() == []
 
 

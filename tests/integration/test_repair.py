@@ -18,6 +18,7 @@ from reconciler_engine.store.server import wait_serving
 from reconciler_engine.store.transport import TrioRedis
 
 STEP = 300_000
+TOTALS = ("missing", "filled", "confirmed_empty", "unresolved", "gaps_found", "gaps_filled")
 HEADER = "start_ms,open,high,low,close,volume\n"
 
 
@@ -69,7 +70,7 @@ def check_requests(requests, expected):
     assert all(before[1] < after[0] for before, after in itertools.pairwise(spans))
 
 
-def test_the_real_page_holes_close_and_the_outage_stays(
+def test_the_real_page_holes_close_and_the_outage_is_confirmed(
     market_data, tmp_path, run_command, start_exchange, cached_members
 ):
     holes = market_data / "BTC-USD_5m_20250916-20251031_pageholes.csv.gz"
@@ -78,10 +79,11 @@ def test_the_real_page_holes_close_and_the_outage_stays(
         run_command, start_exchange, tmp_path, holes, truth, "2025-09-16T21:55", "2025-10-31T23:55"
     )
     assert loaded.json["inserted"] == 12_872
-    assert done.code == 3, done.err
+    assert done.code == 0, done.err
     result = done.json
-    totals = {name: result[name] for name in ("missing", "filled", "unresolved", "gaps_found", "gaps_filled")}
-    assert totals == {"missing": 113, "filled": 43, "unresolved": 70, "gaps_found": 45, "gaps_filled": 43}
+    assert {name: result[name] for name in TOTALS} == {
+        "missing": 113, "filled": 43, "confirmed_empty": 70, "unresolved": 0, "gaps_found": 45, "gaps_filled": 43,
+    }  # fmt: skip
     assert result["errors"] == []
     check_requests(requests, result["requests"])
     known = read_candle_file(truth)
@@ -93,7 +95,7 @@ def test_the_real_page_holes_close_and_the_outage_stays(
         assert held == [float(text) for text in values[member["timestamp"]].split(",")]
 
 
-def test_synthetic_holes_close_and_what_never_was_stays(tmp_path, run_command, start_exchange, cached_members):
+def test_synthetic_holes_close_and_what_never_was_is_confirmed(tmp_path, run_command, start_exchange, cached_members):
     first = 1_767_225_600_000
     slots = 1_500
     outage = set(range(700, 710))
@@ -108,10 +110,11 @@ def test_synthetic_holes_close_and_what_never_was_stays(tmp_path, run_command, s
     _, done, requests = repair(
         run_command, start_exchange, tmp_path, held, truth, "2026-01-01T00:00", "2026-01-06T04:00"
     )
-    assert done.code == 3, done.err
+    assert done.code == 0, done.err
     result = done.json
-    totals = {name: result[name] for name in ("missing", "filled", "unresolved", "gaps_found", "gaps_filled")}
-    assert totals == {"missing": 17, "filled": 7, "unresolved": 10, "gaps_found": 5, "gaps_filled": 4}
+    assert {name: result[name] for name in TOTALS} == {
+        "missing": 17, "filled": 7, "confirmed_empty": 10, "unresolved": 0, "gaps_found": 5, "gaps_filled": 4,
+    }  # fmt: skip
     # newest first: {1200} with nothing within 300 slots before it but 901..; {899, 700..709}; {300..302, 5, 6}
     check_requests(requests, 3)
     members = cached_members()

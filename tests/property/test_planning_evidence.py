@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.planning.evidence import Finding, Ledger, Reason, State, Stretch
 from reconciler_engine.planning.proof import APART_MS, RECHECK_MS, RIPE_MS, Answer, judge
-from reconciler_engine.planning.runs import common, gaps_in, spans_in, spans_of, without
+from reconciler_engine.planning.runs import common, gaps_in, holds, spans_in, spans_of, union, without
 
 STEP = 60_000
 SLOTS = 30
@@ -61,12 +61,12 @@ def test_questions_to_a_ledger_agree_with_each_slot(ledger, start, length, now):
     known = by_slot(ledger)
     inside = Ledger(ledger.within(asked))
     assert by_slot(inside) == {at: found for at, found in known.items() if at in asked}
-    for spans, holds in (
+    for spans, wanted in (
         (ledger.confirmed(asked), lambda found: found.is_confirmed),
-        (ledger.settled(asked, now), lambda found: found.is_settled(now)),
+        (ledger.resting(asked, now), lambda found: not found.is_due(now)),
     ):
         assert [at for span in spans for at in span.grid(STEP)] == sorted(
-            at for at, found in known.items() if at in asked and holds(found)
+            at for at, found in known.items() if at in asked and wanted(found)
         )
         assert all(one.stop < other.start for one, other in pairwise(spans))
 
@@ -78,6 +78,8 @@ def test_runs_are_sets_of_slots(ones, others):
 
     assert members(common(ones, others)) == sorted(set(members(ones)) & set(members(others)))
     assert members(without(ones, others)) == sorted(set(members(ones)) - set(members(others)))
+    assert members(union(ones, others)) == sorted(set(members(ones)) | set(members(others)))
+    assert [at for at in range(0, SLOTS * STEP, STEP) if holds(ones, at)] == members(ones)
     assert spans_of(gaps_in(ones, STEP), STEP) == ones
     assert spans_in(members(ones), STEP) == ones
 

@@ -1,7 +1,8 @@
-"""Random worlds against an oracle: an exchange that answers late, falsely, in part or not at all, and the rules alone.
+"""Random worlds against an oracle: an exchange that answers late, falsely, in part or not at all, and an engine's mind.
 
-No server: pages are planned, asked and judged as a pass does, minute by minute of a virtual clock, for eight hours
-after the last slot. At the end the oracle says what exists. Prints what happened over all worlds.
+No server: the pass's own decisions (what is missing, what is worth a request, which pages, what an answer proves, what
+the result says) over a virtual clock, until all rechecks are done. At the end the oracle says what exists. Prints what
+happened over all worlds.
 """
 
 from __future__ import annotations
@@ -12,14 +13,21 @@ from random import Random
 
 import pytest
 
+from reconciler_engine.engine.messages import PageOutcome, ScanOutcome, SpanFinding, runs_of
+from reconciler_engine.engine.reconcile import plan_pages
+from reconciler_engine.engine.tally import Tally
 from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.evidence import Ledger, State
-from reconciler_engine.planning.pages import PAGE_SLOTS, cover, with_margins
+from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.proof import RECHECK_MS, Answer, Listing, apply_listing, judge
-from reconciler_engine.planning.runs import gaps_in, spans_in, without
-from reconciler_engine.planning.window import DEFAULT_GRACE_MS
+from reconciler_engine.planning.runs import common, spans_in, spans_of, without
+from reconciler_engine.planning.standing import standing_of
+from reconciler_engine.planning.window import DEFAULT_GRACE_MS, closed_before
 
-STEP = 60_000
+SERIES = Series("DASH-USD", Timeframe.M1)
+STEP = SERIES.timeframe.step_ms
 T0 = 1_767_225_600_000
 SLOTS = 700
 WINDOW = Interval(T0, T0 + SLOTS * STEP)
@@ -86,6 +94,8 @@ class Figures:
     wrongly_empty_for_a_while: int = 0
     present_called_missing: int = 0
     asked_while_settled: int = 0
+    asked_in_vain: int = 0
+    result_is_wrong: int = 0
     unsettled_at_the_end: int = 0
 
 
@@ -98,36 +108,61 @@ def run_world(seed: int, figures: Figures) -> None:
     now = LIVE_FROM
     while now < END:
         now += PASS_MS if now < WINDOW.stop + 3_600_000 else 6 * PASS_MS
-        closed = min((now - DEFAULT_GRACE_MS) // STEP * STEP, WINDOW.stop)
-        window = Interval(T0, closed)
+        window = Interval(T0, min(closed_before(now, SERIES.timeframe), WINDOW.stop))
         if knows_listing:
             ledger = apply_listing(ledger, exchange.listing, window, STEP, now)
-        missing = without([window], spans_in(sorted(cache), STEP))
-        settled = ledger.settled(window, now)
-        unsettled = without(missing, settled)
-        pages = with_margins(cover(gaps_in(unsettled, STEP), STEP), STEP, closed)
-        figures.minimum += fewest([at for span in unsettled for at in span.grid(STEP)])
-        for page in pages:
-            figures.requests += 1
-            asked = [Interval(gap.start, gap.end + STEP) for gap in page.gaps]
-            for at in (at for span in asked for at in span.grid(STEP)):
-                known = ledger.at(at)
-                figures.asked_while_settled += known is not None and known.is_settled(now)
-                figures.present_called_missing += at in cache
-            answer = exchange.answer(page.interval, now)
-            if answer is None:
-                continue
-            verdict = judge(ledger, answer, asked, STEP)
-            ledger = verdict.ledger
-            figures.late += verdict.late
-            cache.update(answer.rows)
+        ledger = run_pass(exchange, ledger, cache, window, now, figures)
         figures.wrongly_empty_for_a_while += count_wrong(exchange, ledger, window, cache, now)
     figures.wrongly_empty_at_the_end += count_wrong(exchange, ledger, WINDOW, cache, now)
-    assert {at for span in ledger.confirmed(WINDOW) for at in span.grid(STEP)}.isdisjoint(cache), f"seed {seed}"
-    unsettled = without(without([WINDOW], spans_in(sorted(cache), STEP)), ledger.settled(WINDOW, now))
-    figures.unsettled_at_the_end += sum((span.stop - span.start) // STEP for span in unsettled)
+    confirmed = {at for span in ledger.confirmed(WINDOW) for at in span.grid(STEP)}
+    assert confirmed.isdisjoint(cache), f"seed {seed}"
+    left = standing_of(without([WINDOW], spans_in(sorted(cache), STEP)), ledger, now)
+    figures.unsettled_at_the_end += count(left.missing) + count(left.due)
     if not knows_listing:
         assert all(known.finding.state is not State.UNLISTED for known in ledger.stretches)
+
+
+def run_pass(
+    exchange: Exchange, ledger: Ledger, cache: set[int], window: Interval, now: int, figures: Figures
+) -> Ledger:
+    """Scan, plan, ask, judge and count as the engine does; return what is known then."""
+    tally = Tally([(SERIES, window)])
+    found = standing_of(without([window], spans_in(sorted(cache), STEP)), ledger, now)
+    missing, confirmed, due = (runs_of(spans, STEP) for spans in found)
+    finding = SpanFinding(
+        symbol=SERIES.symbol, timeframe=SERIES.timeframe, missing=missing, confirmed=confirmed, due=due
+    )
+    tally.add_scan([SERIES], ScanOutcome(id="scan", findings=(finding,)))
+    figures.minimum += fewest([at for span in found.due for at in span.grid(STEP)])
+    for number, (_, span, page) in enumerate(plan_pages(tally, now, DEFAULT_GRACE_MS)):
+        figures.requests += 1
+        for at in (at for span in spans_of(page.gaps, STEP) for at in span.grid(STEP)):
+            known = ledger.at(at)
+            figures.asked_while_settled += known is not None and known.is_confirmed and not known.is_due(now)
+            figures.asked_in_vain += known is not None and not known.is_due(now)
+            figures.present_called_missing += at in cache
+        answer = exchange.answer(page.interval, now)
+        outcome = PageOutcome(id=f"page-{number}", symbol=SERIES.symbol, timeframe=SERIES.timeframe, requests=1)
+        if answer is not None:
+            absent = without([span], spans_in(sorted(cache), STEP))
+            verdict = judge(ledger, answer, absent, STEP)
+            ledger = verdict.ledger
+            figures.late += verdict.late
+            cache.update(at for at in answer.rows if at in span)
+            left = standing_of(without(absent, spans_in(answer.rows, STEP)), ledger, now)
+            news = {"unresolved": runs_of(left.missing, STEP), "confirmed": runs_of(left.confirmed, STEP)}
+            outcome = outcome.model_copy(update=news)
+        tally.add_page(span, outcome)
+    absent = without([window], spans_in(sorted(cache), STEP))
+    (row,) = tally.result(duration_ms=0).series
+    told = (row.confirmed_empty, row.unresolved, row.expected - row.confirmed_empty - row.unresolved)
+    empty = count(common(absent, ledger.confirmed(window)))
+    figures.result_is_wrong += told != (empty, count(absent) - empty, len(cache & set(window.grid(STEP))))
+    return ledger
+
+
+def count(spans: list[Interval]) -> int:
+    return sum(span.stop - span.start for span in spans) // STEP
 
 
 def count_wrong(exchange: Exchange, ledger: Ledger, window: Interval, cache: set[int], now: int) -> int:
@@ -155,6 +190,8 @@ def check(worlds: range, capsys) -> None:
     assert figures.wrongly_empty_at_the_end == 0
     assert figures.present_called_missing == 0
     assert figures.asked_while_settled == 0
+    assert figures.asked_in_vain == 0
+    assert figures.result_is_wrong == 0
     assert figures.unsettled_at_the_end == 0
     # the worlds are as bad as they are meant to be
     assert figures.late > 0

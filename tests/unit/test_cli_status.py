@@ -33,8 +33,8 @@ def engine(**changes: object) -> EngineStatus:
             JobStatus(
                 name="gap_scan", cron="*/5 * * * *", next_tick=3_605_000, is_running=True, runs=4, skipped=1, missed=2,
                 failed=3, timed_out=1, last_error="StoreError: gone", last_finished_at=3_540_000,
-                last_result={"missing": 5, "gaps_found": 2, "filled": 4, "unresolved": 1, "requests": 1,
-                             "duration_ms": 900, "errors": ["BTC-USD:1m: WRONGTYPE"]},
+                last_result={"missing": 5, "gaps_found": 2, "filled": 4, "confirmed_empty": 7, "unresolved": 1,
+                             "requests": 1, "duration_ms": 900, "errors": ["BTC-USD:1m: WRONGTYPE"]},
             ),
         ),
         "budget": BudgetStatus(
@@ -56,7 +56,7 @@ def test_a_person_sees_every_figure(capsys):
         "worker      down",
         "1 m 0 s ago, running",
         "in 5.0 s",
-        "5 slots missing in 2 gaps, 4 filled, 1 unresolved, 1 requests, 0.9 s",
+        "5 slots missing in 2 gaps, 4 filled, 7 empty, 1 unresolved, 1 requests, 0.9 s",
         "BTC-USD:1m: WRONGTYPE",
         "last error: StoreError: gone",
         "5 requests a second, 61 used in the last minute, 12 waiting, paused by the exchange for 3.0 s",

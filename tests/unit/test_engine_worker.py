@@ -14,11 +14,14 @@ from reconciler_engine.engine.worker import SCANS_IN_FLIGHT, Worker
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.evidence import Ledger
 from reconciler_engine.store.candles import CandleStore, SlotsRead
+from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
 from reconciler_engine.store.tasks import Delivery, Lane, TaskQueue
 
 BTC = Series("BTC-USD", Timeframe.M1)
 READ_S = 0.001
+T0 = 1_767_225_600_000
 
 
 class EmptyStore:
@@ -36,6 +39,14 @@ class EmptyStore:
         return [SlotsRead(memoryview(b"").cast("q")) for _ in wanted]
 
 
+class NothingKnown:
+    """A ledger in which nothing is written."""
+
+    async def read(self, wanted: Sequence[tuple[Series, Interval]]) -> list[LedgerRead]:
+        await trio.lowlevel.checkpoint()
+        return [LedgerRead(Ledger()) for _ in wanted]
+
+
 class ScanQueue:
     """A queue of scan tasks; calls back when all of them are finished."""
 
@@ -51,6 +62,7 @@ class ScanQueue:
         task = ScanTask(
             run="run",
             id=f"scan-{number}",
+            now=T0,
             spans=(Span.of(BTC, Interval(0, 60_000)),),
             confirm_ms=CONFIRM_MS,
             repair=False,
@@ -95,7 +107,7 @@ class ScanQueue:
 async def test_scans_wait_for_their_second_look_together_and_read_in_turn():
     all_done = trio.Event()
     queue, store = ScanQueue(3 * SCANS_IN_FLIGHT, all_done), EmptyStore()
-    worker = Worker(cast("TaskQueue", queue), cast("CandleStore", store), None)
+    worker = Worker(cast("TaskQueue", queue), cast("CandleStore", store), cast("EvidenceStore", NothingKnown()), None)
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
         await nursery.start(worker.run)

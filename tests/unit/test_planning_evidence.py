@@ -96,7 +96,7 @@ def test_an_empty_slot_is_checked_after_one_and_six_hours_and_settles():
         (LONG_AFTER + 9 * HOUR, False, None),
         (LONG_AFTER + 99 * HOUR, True, None),
     ):
-        assert bool(ledger.settled(PAGE, when)) is settled_before
+        assert bool(ledger.resting(PAGE, when)) is settled_before
         assert ledger.confirmed(PAGE) == [PAGE]
         ledger = judged([], ledger=ledger, when=when).ledger
         found = ledger.at(T0)
@@ -154,7 +154,7 @@ def test_sightings_are_counted_to_a_bound():
 def test_nothing_exists_outside_a_listing(listing, known):
     ledger = apply_listing(Ledger(), listing, PAGE, STEP, LONG_AFTER)
     assert states(ledger) == known
-    assert ledger.settled(PAGE, LONG_AFTER * 2) == ledger.confirmed(PAGE)
+    assert ledger.resting(PAGE, LONG_AFTER * 2) == ledger.confirmed(PAGE)
     # asked all the same, an answer without rows changes nothing of that; listed again, it is unknown
     assert states(judged([], ledger=ledger).ledger) == known.replace(".", "m")
     assert states(apply_listing(ledger, Listing(), PAGE, STEP, LONG_AFTER)) == ".........."

@@ -25,7 +25,8 @@ def print_plan(plan: HistoryPlan, config: ReconciliationConfig, *, simulated: bo
         ],
     )
     print(
-        f"{'SIMULATED ' if simulated else ''}{plan.missing} slots missing: {plan.requests} requests, "
+        f"{'SIMULATED ' if simulated else ''}{plan.missing} slots missing, {plan.confirmed_empty} confirmed empty: "
+        f"{plan.requests} requests, "
         f"{duration(plan.duration_ms)} at {config.batch_size} per {config.batch_delay_ms} ms; nothing was asked"
     )
     for row in plan.series:
@@ -38,14 +39,17 @@ def print_backfill(result: ReconciliationResult, config: ReconciliationConfig, *
     """Print a row a series, the totals, the errors."""
     rows = [row for row in result.series if isinstance(row, HistoryRow)]
     print_table(
-        ("series", "from", "to", "verified to", "slots", "missing", "filled", "unresolved", "dup", "bad", "requests"),
+        (
+            *("series", "from", "to", "verified to", "slots", "missing", "filled", "empty", "unresolved"),
+            *("dup", "bad", "requests"),
+        ),
         [
             (
                 f"{row.symbol}:{row.timeframe}",
                 iso(row.start),
                 iso(row.stop),
                 iso(row.verified_to),
-                *map(str, (row.expected, row.missing, row.filled, row.unresolved)),
+                *map(str, (row.expected, row.missing, row.filled, row.confirmed_empty, row.unresolved)),
                 *map(str, (row.duplicates, row.malformed, row.requests)),
             )
             for row in rows
@@ -56,7 +60,8 @@ def print_backfill(result: ReconciliationResult, config: ReconciliationConfig, *
             print(f"  {row.symbol}:{row.timeframe}: went on at {iso(row.resumed_at)}, where an earlier backfill was")
     print(
         f"{'SIMULATED ' if simulated else ''}{result.filled} of {result.missing} missing slots filled, "
-        f"{result.unresolved} unresolved, {result.requests} requests, {duration(result.duration_ms)}"
+        f"{result.confirmed_empty} confirmed empty, {result.unresolved} unresolved, {result.requests} requests, "
+        f"{duration(result.duration_ms)}"
     )
     for error in result.errors:
         print(f"  {error}")

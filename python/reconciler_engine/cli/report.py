@@ -11,16 +11,21 @@ from reconciler_engine.observe.words import iso
 def print_result(result: ReconciliationResult, *, repaired: bool, simulated: bool) -> None:
     """Print a pass: series with something to say, then the totals."""
     mark = "SIMULATED " if simulated else ""
-    noteworthy = [row for row in result.series if row.missing or row.errors or row.duplicates or row.malformed]
+    noteworthy = [
+        row
+        for row in result.series
+        if row.missing or row.confirmed_empty or row.errors or row.duplicates or row.malformed
+    ]
     if noteworthy:
         print_table(
-            ("series", "from", "to", "slots", "gaps", "missing", "filled", "unresolved", "dup", "bad"),
+            ("series", "from", "to", "slots", "gaps", "missing", "filled", "empty", "unresolved", "dup", "bad"),
             [_cells(row) for row in noteworthy],
         )
     unknown = sum(not row.expected for row in result.series)
     done = f", {result.filled} filled, {result.unresolved} unresolved, {result.requests} requests" if repaired else ""
+    empty = f", {result.confirmed_empty} confirmed empty" if result.confirmed_empty else ""
     print(
-        f"{mark}{len(result.series)} series: {result.missing} slots missing in {result.gaps_found} gaps{done}"
+        f"{mark}{len(result.series)} series: {result.missing} slots missing in {result.gaps_found} gaps{done}{empty}"
         f"{f', {unknown} series without a closed slot in reach' if unknown else ''}, {result.duration_ms} ms"
     )
     for error in result.errors:
@@ -37,7 +42,8 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _cells(row: SeriesResult) -> tuple[str, ...]:
-    counts = (row.expected, row.gaps, row.missing, row.filled, row.unresolved, row.duplicates, row.malformed)
+    found = (row.expected, row.gaps, row.missing, row.filled, row.confirmed_empty, row.unresolved)
+    counts = (*found, row.duplicates, row.malformed)
     return (f"{row.symbol}:{row.timeframe}", iso(row.start), iso(row.stop), *map(str, counts))
 
 

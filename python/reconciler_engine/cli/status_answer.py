@@ -132,7 +132,8 @@ def _print_jobs(jobs: tuple[JobStatus, ...], now: int) -> None:
         if result is not None:
             print(
                 f"  {job.name}: {result.get('missing')} slots missing in {result.get('gaps_found')} gaps, "
-                f"{result.get('filled')} filled, {result.get('unresolved')} unresolved, "
+                f"{result.get('filled')} filled, {result.get('confirmed_empty')} empty, "
+                f"{result.get('unresolved')} unresolved, "
                 f"{result.get('requests')} requests, {describe_span(result.get('duration_ms'))}"
             )
             for error in result.get("errors", ()):

@@ -22,6 +22,7 @@ from reconciler_engine.engine.worker import Worker
 from reconciler_engine.limiting.shared import TokenBucket, script_text
 from reconciler_engine.store.candles import CandleStore, Retention
 from reconciler_engine.store.claims import Claims
+from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.marks import Marks
 from reconciler_engine.store.outages import Outages
 from reconciler_engine.store.scope import Scope
@@ -39,6 +40,7 @@ class Parts:
     client: TrioRedis
     scope: Scope
     store: CandleStore
+    evidence: EvidenceStore
     queue: TaskQueue
     clock: SharedClock
     coverage: Coverage
@@ -56,6 +58,7 @@ class Parts:
         """A director of backfills of long ranges."""
         return History(
             self.store,
+            self.evidence,
             self.queue,
             Marks(self.client, self.scope),
             Outages(self.client, self.scope),
@@ -68,12 +71,19 @@ class Parts:
     def worker(self, source: CoinbaseClient | None) -> Worker:
         """A worker; without `source` one that scans only."""
         if source is None:
-            return Worker(self.queue, self.store, None)
-        return Worker(
-            self.queue,
+            return Worker(self.queue, self.store, self.evidence, None)
+        backfill = Backfill(
             self.store,
-            Backfill(self.store, source, self.bucket, Claims(self.client, self.scope), self.queue.is_open, Random()),
+            self.evidence,
+            source,
+            self.bucket,
+            Claims(self.client, self.scope),
+            self.clock,
+            self.queue.is_open,
+            Random(),
+            grace_ms=self.config.grace_ms,
         )
+        return Worker(self.queue, self.store, self.evidence, backfill)
 
 
 @asynccontextmanager
@@ -106,6 +116,7 @@ def make_parts(
         client=client,
         scope=scope,
         store=CandleStore(client, scope),
+        evidence=EvidenceStore(client, scope),
         queue=TaskQueue(client, scope, consumer),
         clock=SharedClock(client, scope),
         coverage=Coverage(client, scope),

@@ -1,17 +1,19 @@
-"""Backfill: one page from the exchange into the cache."""
+"""Backfill: one page from the exchange into the cache, with what it proves."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from random import Random
 
 import trio
 
+from reconciler_engine.coinbase.candles import CandlePage
 from reconciler_engine.coinbase.client import CoinbaseClient
-from reconciler_engine.engine.messages import PageOutcome, PageTask, gaps_of, page_outcome, runs_of
+from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.messages import PageOutcome, PageTask, intervals_of, page_outcome
 from reconciler_engine.engine.requests import send
 from reconciler_engine.engine.scan import scan
 from reconciler_engine.errors import (
@@ -24,14 +26,15 @@ from reconciler_engine.errors import (
     StoreUnavailable,
 )
 from reconciler_engine.limiting.shared import Permit, TokenBucket
-from reconciler_engine.market.candle import Candle
-from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.backoff import Backoff
-from reconciler_engine.planning.runs import gaps_in, spans_in
+from reconciler_engine.planning.proof import Answer
+from reconciler_engine.planning.runs import common, holds, spans_in, spans_of, union, without
+from reconciler_engine.planning.standing import Standing, standing_of
 from reconciler_engine.store.candles import CandleStore
-from reconciler_engine.store.claims import Claimed, Claims, Held
+from reconciler_engine.store.claims import Claims, Held
+from reconciler_engine.store.evidence import EvidenceStore
 
 ATTEMPTS = 4
 """Requests sent for one page before it is left for the next pass."""
@@ -43,25 +46,24 @@ _RETRY = Backoff(base_ms=500, cap_ms=5_000)
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What is to be asked for of a claimed page.
+    """What was found under the claim of a page.
 
     Attributes:
-        missing: Runs of slots to ask for, ascending.
-        vain: Runs that are missing although another job was answered about them just now.
+        standing: How the slots of its span without a candle stand.
         permit: To ask with; None where nothing is to be asked.
     """
 
-    missing: tuple[Gap, ...]
-    vain: tuple[Gap, ...]
+    standing: Standing
     permit: Permit | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What came of asking for a page; `error` says why there is no answer."""
+    """What came of asking for a page at `at` (ms UTC); `error` says why there is no `page`."""
 
     requests: int
-    candles: tuple[Candle, ...] = ()
+    at: int = 0
+    page: CandlePage | None = None
     error: str | None = None
     refused: bool = False
 
@@ -69,70 +71,76 @@ class _Answer:
 class Backfill:
     """Fetches and merges pages. Every request waits for a permit of the bucket that all workers share.
 
-    Killed or cancelled at any point, the cache holds either the state before a merge or the state after it.
+    Killed or cancelled at any point, the cache and its evidence hold either the state before a merge or the state
+    after it.
     """
 
     def __init__(
         self,
         store: CandleStore,
+        evidence: EvidenceStore,
         source: CoinbaseClient,
         bucket: TokenBucket,
         claims: Claims,
+        clock: SharedClock,
         is_open: Callable[[str], Awaitable[bool]],
         random: Random,
+        *,
+        grace_ms: int,
     ) -> None:
         """Make a backfill; `is_open` tells whether a run, by its id, still wants its pages."""
         self._store = store
+        self._evidence = evidence
         self._source = source
         self._bucket = bucket
         self._claims = claims
+        self._clock = clock
         self._is_open = is_open
         self._random = random
+        self._grace_ms = grace_ms
 
     async def admit(self, task: PageTask) -> Admission | Held:
         """Claim a page, and return what the cache lacks of it at this moment and a permit to ask for that.
 
-        The claim comes first, so that what is missing under it is missing because nobody has asked. It is released by
-        `fill`, or here where there is nothing to ask. `Held` says that another job asks for some of these slots.
-        What others were answered about is left out; where it lies between other missing slots, however, one request
-        spans it, as it spans slots that are there: a second request would cost a permit.
+        The claim comes first, so that what is due under it is due because nobody has asked: what another job was
+        answered is in the ledger. It is released by `fill`, or here where there is nothing to ask. `Held` says that
+        another job asks for some of these slots.
 
         Raises:
             StoreError: The cache could not be read, or Redis gave no permit.
             SourceError: Nothing may be asked at present; the claim is released.
         """
-        claimed = await self._claim(task)
-        if isinstance(claimed, Held):
-            return claimed
+        held = await self._claim(task)
+        if held is not None:
+            return held
         try:
-            missing = await self._missing(task)
+            standing = await self._look(task)
         except StoreUnavailable:
             raise
         except StoreError:
-            await self._settle(task, in_vain=False)
+            await self._release(task)
             raise
-        wanted, vain = _without(missing, claimed.asked, task.span.timeframe.step_ms)
-        if wanted:
+        if common(standing.due, intervals_of(task.gaps, task.span.timeframe.step_ms)):
             try:
-                return Admission(wanted, vain, await self._wait_permit(task))
+                return Admission(standing, await self._wait_permit(task))
             except SourceError:
-                await self._settle(task, in_vain=False)
+                await self._release(task)
                 raise
-        await self._settle(task, in_vain=False)
-        return Admission((), vain, None)
+        await self._release(task)
+        return Admission(standing, None)
 
-    async def _missing(self, task: PageTask) -> tuple[Gap, ...]:
-        series = task.span.series
-        step = series.timeframe.step_ms
-        spans = [(series, Interval(gap.start, gap.end + step)) for gap in gaps_of(task.gaps, step)]
-        scans = await scan(self._store, spans, confirm_ms=0)
-        for found in scans:
-            if found.error is not None:
-                raise found.error
-        return tuple(gap for found in scans for gap in found.gaps)
+    async def _look(self, task: PageTask) -> Standing:
+        """Return how the slots of a page's span stand."""
+        series, span = task.span.series, task.span.interval
+        (found,) = await scan(self._store, [(series, span)], confirm_ms=0)
+        (known,) = await self._evidence.read([(series, span)])
+        for error in (found.error, known.error):
+            if error is not None:
+                raise error
+        return standing_of(spans_of(found.gaps, series.timeframe.step_ms), known.ledger, await self._clock.now())
 
     async def fill(self, task: PageTask, admission: Admission) -> PageOutcome:
-        """Ask for an admitted page, merge what was missing and release the claim.
+        """Ask for an admitted page, merge what its span lacks with what the answer proves, and release the claim.
 
         Retries wait for permits of their own. Nothing is asked without a permit in the admission.
 
@@ -141,23 +149,25 @@ class Backfill:
         Raises:
             StoreError: Redis went away or refuses to write; whether a merge took effect is unknown.
         """
-        missing = admission.missing
         if admission.permit is None:
-            return page_outcome(task, admission.vain)
-        step = task.span.timeframe.step_ms
-        answer = await self._ask(task, Interval(missing[0].start, missing[-1].end + step), admission.permit)
-        requests, error = answer.requests, answer.error
-        if answer.candles and not await self._is_open(task.run):
-            outcome = page_outcome(task, missing, requests=requests, error="the run ended before the merge")
-        elif answer.refused:
-            outcome = page_outcome(task, missing, requests=requests, refused=True, error=error)
+            return page_outcome(task, admission.standing)
+        answer = await self._ask(task, admission.permit)
+        if answer.page is None:
+            outcome = page_outcome(
+                task, admission.standing, requests=answer.requests, refused=answer.refused, error=answer.error
+            )
+        elif not await self._is_open(task.run):
+            outcome = page_outcome(
+                task, admission.standing, requests=answer.requests, error="the run ended before the merge"
+            )
         else:
-            outcome = await self._merge(task, missing, answer.candles, requests, error)
-        await self._settle(task, in_vain=bool(outcome.unresolved) and outcome.error is None)
-        return _with_vain(outcome, admission.vain, step)
+            outcome = await self._merge(task, admission.standing, answer.page, answer.at, answer.requests)
+        await self._release(task)
+        return outcome
 
-    async def _ask(self, task: PageTask, asked: Interval, permit: Permit) -> _Answer:
+    async def _ask(self, task: PageTask, permit: Permit) -> _Answer:
         """Ask until there is an answer, or no hope of one."""
+        asked = Interval(*task.asked)
         requests = 0
         unused: Permit | None = permit
         while True:
@@ -166,6 +176,7 @@ class Backfill:
                 # A permit that lay too long is void: requests would bunch.
                 while unused is None or not unused.is_valid():
                     unused = await self._wait_permit(task, renew=True, failed=requests > 0)
+                at = await self._clock.now()
                 permit, unused = unused, None
                 requests += 1
                 fetch = self._source.fetch_candles
@@ -179,20 +190,20 @@ class Backfill:
                 if not await self._is_open(task.run):
                     return given_up
             else:
-                return _Answer(requests, page.candles)
+                return _Answer(requests, at, page)
 
-    async def _claim(self, task: PageTask) -> Claimed | Held:
+    async def _claim(self, task: PageTask) -> Held | None:
         """Claim a page; claims of runs that are no more hold nobody up."""
-        where = (task.span.series, task.span.interval, task.token)
-        claimed = await self._claims.take(*where, since=task.since)
-        if isinstance(claimed, Held) and not await self._is_open(claimed.token.rpartition("/")[0]):
-            return await self._claims.take(*where, since=task.since, void=claimed.token)
-        return claimed
+        where = (task.span.series, task.hull, task.token)
+        held = await self._claims.take(*where)
+        if held is not None and not await self._is_open(held.token.rpartition("/")[0]):
+            return await self._claims.take(*where, void=held.token)
+        return held
 
-    async def _settle(self, task: PageTask, *, in_vain: bool) -> None:
+    async def _release(self, task: PageTask) -> None:
         """Release the claim; one that cannot be released ends by itself."""
         try:
-            await self._claims.settle(task.span.series, task.span.interval, task.token, in_vain=in_vain)
+            await self._claims.release(task.span.series, task.hull, task.token)
         except StoreError as error:
             _logger.warning("claim not released", extra={"task": task.id, "error": str(error)})
 
@@ -214,34 +225,45 @@ class Backfill:
                 await trio.sleep(min(refused.wait_ms / 1_000, _LONGEST_PAUSE_S))
                 renew = True
 
-    async def _merge(
-        self, task: PageTask, missing: tuple[Gap, ...], candles: tuple[Candle, ...], requests: int, error: str | None
-    ) -> PageOutcome:
-        """Merge the candles of missing slots, and only those; say what is missing still."""
-        step = task.span.timeframe.step_ms
-        asked = {open_time for gap in missing for open_time in range(gap.start, gap.end + 1, step)}
-        useful = [candle for candle in candles if candle.timestamp in asked]
-        if not useful:
-            return page_outcome(task, missing, requests=requests, error=error)
-        retention = task.keeping.retention
+    async def _merge(self, task: PageTask, standing: Standing, page: CandlePage, at: int, requests: int) -> PageOutcome:
+        """Merge candles of absent slots, and only those, with what the answer proves; say how its slots stand now."""
+        series, step = task.span.series, task.span.timeframe.step_ms
+        absent = union(standing.missing, standing.confirmed)
+        useful = [candle for candle in page.candles if holds(absent, candle.timestamp)]
         try:
-            merged = await self._store.merge(task.span.series, useful, retention, by=task.run)
+            proven = await self._evidence.merge(
+                series,
+                useful,
+                task.keeping.retention,
+                answer_of(page, at),
+                absent,
+                grace_ms=self._grace_ms,
+                by=task.run,
+            )
         except StoreUnavailable:
             raise
         except StoreError as refused:
-            return page_outcome(task, missing, requests=requests, error=str(refused))
+            return page_outcome(task, standing, requests=requests, error=str(refused))
+        merged, error = proven.outcome, None
         if merged.refused:
             error = (
-                f"{len(merged.refused)} candles not written: the cache keeps the newest {retention.max_candles} "
+                f"{len(merged.refused)} candles not written: the cache keeps the newest {task.keeping.max_candles} "
                 "members and would have dropped them again"
             )
         there = sorted({*merged.present, *merged.differing})
-        unread = await self._find_unread(task.span.series, there)
+        unread = await self._find_unread(series, there)
         if unread:
             error = f"{len(unread)} slots hold a member that Redis takes for a candle and readers may not"
-        held = {*merged.inserted, *there} - unread
-        unresolved = gaps_in(spans_in(sorted(asked - held), step), step)
-        return page_outcome(task, unresolved, requests=requests, mismatched=len(merged.differing), error=error)
+        if proven.verdict.late:
+            _logger.info("late candles", extra={"series": str(series), "slots": proven.verdict.late})
+        held = spans_in(sorted({*merged.inserted, *there} - unread), step)
+        return page_outcome(
+            task,
+            standing_of(without(absent, held), proven.verdict.ledger, at),
+            requests=requests,
+            mismatched=len(merged.differing),
+            error=error,
+        )
 
     async def _find_unread(self, series: Series, open_times: list[int]) -> set[int]:
         """Return those slots in which the scan sees no candle, though the merge found one.
@@ -256,24 +278,14 @@ class Backfill:
         return {at for at, found in zip(open_times, scans, strict=True) if found.gaps or found.error}
 
 
-def _without(gaps: tuple[Gap, ...], asked: Sequence[Interval], step: int) -> tuple[tuple[Gap, ...], tuple[Gap, ...]]:
-    """Return what of some gaps lies outside these intervals, and what inside."""
-    if not asked:
-        return gaps, ()
-    slots = [at for gap in gaps for at in range(gap.start, gap.end + 1, step)]
-    inside = [at for at in slots if any(at in interval for interval in asked)]
-    known = set(inside)
-    outside = [at for at in slots if at not in known]
-    return gaps_in(spans_in(outside, step), step), gaps_in(spans_in(inside, step), step)
-
-
-def _with_vain(outcome: PageOutcome, vain: tuple[Gap, ...], step: int) -> PageOutcome:
-    """Return an outcome in which slots that others asked for in vain are unresolved, not filled."""
-    if not vain:
-        return outcome
-    unresolved = runs_of(sorted((*gaps_of(outcome.unresolved, step), *vain)))
-    filled = outcome.filled - sum(gap.count for gap in vain)
-    return outcome.model_copy(update={"unresolved": unresolved, "filled": filled})
+def answer_of(page: CandlePage, at: int) -> Answer:
+    """Return a page that was asked for at `at` (ms UTC) as evidence: its rows, and the one beyond each of its ends."""
+    rows = [candle.timestamp for candle in page.candles]
+    if page.oldest is not None and page.oldest < page.interval.start:
+        rows.insert(0, page.oldest)
+    if page.newest is not None and page.newest >= page.interval.stop:
+        rows.append(page.newest)
+    return Answer(page.interval, at, rows, page.covering)
 
 
 def _is_hopeless(refusal: SourceError) -> bool:

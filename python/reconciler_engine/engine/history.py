@@ -18,8 +18,9 @@ from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.window import history_fault, range_window
+from reconciler_engine.planning.window import closed_before, history_fault, range_window
 from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.marks import Marks
 from reconciler_engine.store.outages import Outages
 from reconciler_engine.store.tasks import TaskQueue
@@ -56,9 +57,10 @@ class SeriesPlan:
         start: First slot that would be examined (ms UTC); later than the range's where an earlier backfill was cut off.
         stop: First instant after the range (ms UTC).
         expected: Slots that would be examined.
-        missing: Those without a candle.
-        gaps: Maximal runs of them.
-        requests: The fewest pages that cover them.
+        missing: Those without a candle, but for those confirmed to have none.
+        gaps: Maximal runs of them, told apart by whether they are worth a request.
+        confirmed_empty: Those confirmed to have none, which are not asked for.
+        requests: The fewest pages that cover what is worth a request.
         error: Why the series cannot be read, or None.
     """
 
@@ -69,6 +71,7 @@ class SeriesPlan:
     expected: int
     missing: int
     gaps: int
+    confirmed_empty: int
     requests: int
     error: str | None = None
 
@@ -79,6 +82,7 @@ class HistoryPlan:
 
     requests: int
     missing: int
+    confirmed_empty: int
     duration_ms: int
     series: tuple[SeriesPlan, ...]
 
@@ -89,6 +93,7 @@ class History:
     def __init__(
         self,
         store: CandleStore,
+        evidence: EvidenceStore,
         queue: TaskQueue,
         marks: Marks,
         outages: Outages,
@@ -98,6 +103,7 @@ class History:
         budget: Budget,
     ) -> None:
         self._store = store
+        self._evidence = evidence
         self._queue = queue
         self._marks = marks
         self._outages = outages
@@ -115,11 +121,13 @@ class History:
             ConfigError: Retention would drop a range; with every such range.
             StoreUnavailable: Redis cannot be reached.
         """
-        rows = [await self._plan(progress) for progress in await self._open("", series, asked)]
+        now = await self._clock.now()
+        rows = [await self._plan(progress, now) for progress in await self._open("", series, asked, now)]
         requests = sum(row.requests for row in rows)
         return HistoryPlan(
             requests=requests,
             missing=sum(row.missing for row in rows),
+            confirmed_empty=sum(row.confirmed_empty for row in rows),
             duration_ms=round(requests * 1_000 / self._budget.rate_per_s),
             series=tuple(rows),
         )
@@ -143,20 +151,21 @@ class History:
             StoreError: Redis cannot be reached or lost the run; possibly in a group. The marks stay.
         """
         started = trio.current_time()
-        since = await self._clock.redis_now()
-        run = await self._queue.open_run(_JOB, since)
+        now = await self._clock.now()
+        run = await self._queue.open_run(_JOB, now)
         rows: list[SeriesProgress] = []
         try:
-            rows = await self._open(run, series, asked)
+            rows = await self._open(run, series, asked, now)
 
             def tell() -> None:
                 report(_progress(rows))
 
             history = HistoryRun(
                 run,
-                since,
+                now,
                 rows,
                 self._store,
+                self._evidence,
                 self._queue,
                 self._marks,
                 self._outages,
@@ -171,9 +180,8 @@ class History:
         report(_progress(rows))
         return _result(rows, duration_ms=round((trio.current_time() - started) * 1_000))
 
-    async def _open(self, run: str, series: Sequence[Series], asked: Interval | None) -> list[SeriesProgress]:
+    async def _open(self, run: str, series: Sequence[Series], asked: Interval | None, now: int) -> list[SeriesProgress]:
         """Return where each series stands; with a run, take over from the runs that left the marks."""
-        now = await self._clock.now()
         windows = [(one, self._window(one, asked, now)) for one in series]
         faults = (
             history_fault(str(one), window, now, one.timeframe, self._config.max_candles)
@@ -182,7 +190,7 @@ class History:
         )
         if known := [fault for fault in faults if fault is not None]:
             raise ConfigError(known)
-        return [await self._resume(run, one, window) for one, window in windows]
+        return [await self._resume(run, one, window, now) for one, window in windows]
 
     def _window(self, series: Series, asked: Interval | None, now: int) -> Interval:
         """Return the closed slots of a range, from slot to slot."""
@@ -193,17 +201,19 @@ class History:
         grid = window.grid(timeframe.step_ms)
         return Interval(grid.start, grid[-1] + grid.step) if grid else Interval(window.start, window.start)
 
-    async def _resume(self, run: str, series: Series, window: Interval) -> SeriesProgress:
-        fresh = SeriesProgress(series, window, Mark(run=run, verified_to=window.start), resumed=False)
-        mark = Mark.read(await self._marks.load(series, window.start))
-        if mark is None:
+    async def _resume(self, run: str, series: Series, window: Interval, now: int) -> SeriesProgress:
+        closed = closed_before(now, series.timeframe, self._config.grace_ms)
+        mark = Mark(run=run, verified_to=window.start)
+        fresh = SeriesProgress(series, window, mark, resumed=False, closed=closed)
+        left = Mark.read(await self._marks.load(series, window.start))
+        if left is None:
             return fresh
         if run:
-            await self._queue.close_run(mark.run)
+            await self._queue.close_run(left.run)
         step = series.timeframe.step_ms
-        if not window.start < mark.verified_to <= window.stop or mark.verified_to % step:
+        if not window.start < left.verified_to <= window.stop or left.verified_to % step:
             return fresh
-        verified = Interval(window.start, mark.verified_to)
+        verified = Interval(window.start, left.verified_to)
         try:
             held = await self._outages.count(series, verified)
         except StoreUnavailable:
@@ -211,21 +221,23 @@ class History:
         except StoreError:
             return fresh
         # Fewer than were verified: some are gone, and nobody knows which.
-        if held < len(verified.grid(step)) - mark.unresolved:
+        if held < len(verified.grid(step)) - left.unresolved - left.confirmed_empty:
             return fresh
-        return SeriesProgress(series, window, mark.model_copy(update={"run": run}), resumed=True)
+        return SeriesProgress(series, window, left.model_copy(update={"run": run}), resumed=True, closed=closed)
 
-    async def _plan(self, progress: SeriesProgress) -> SeriesPlan:
+    async def _plan(self, progress: SeriesProgress, now: int) -> SeriesPlan:
         rest = Interval(progress.mark.verified_to, progress.window.stop)
-        audit = Audit(self._store, self._outages, progress.series, rest)
+        audit = Audit(self._store, self._evidence, self._outages, progress.series, rest, now)
         step = progress.series.timeframe.step_ms
-        missing = gaps = requests = 0
+        missing = gaps = requests = confirmed = 0
         end: int | None = None
         error: str | None = None
         try:
             while (piece := await audit.read_next()) is not None:
                 requests += len(progress.ascent.add(piece.gaps, piece.interval.stop))
-                missing += sum(gap.count for gap in piece.gaps)
+                missing += sum(gap.count for gap in (*piece.gaps, *piece.waiting))
+                gaps += len(piece.waiting)
+                confirmed += sum(gap.count for gap in piece.confirmed)
                 for gap in piece.gaps:
                     gaps += end is None or gap.start != end + step
                     end = gap.end
@@ -241,6 +253,7 @@ class History:
             expected=len(rest.grid(step)),
             missing=missing,
             gaps=gaps,
+            confirmed_empty=confirmed,
             requests=requests + len(progress.ascent.finish()),
             error=error,
         )
@@ -269,6 +282,7 @@ def _result(rows: Sequence[SeriesProgress], *, duration_ms: int) -> Reconciliati
         duration_ms=duration_ms,
         missing=sum(row.missing for row in results),
         filled=sum(row.filled for row in results),
+        confirmed_empty=sum(row.confirmed_empty for row in results),
         unresolved=sum(row.unresolved for row in results),
         mismatched=sum(row.mismatched for row in results),
         requests=sum(row.requests for row in results),

@@ -1,15 +1,19 @@
-"""The audit: reads a long series exactly, a page of members at a time, oldest first."""
+"""The audit: reads a long series and what is known of it, a page of members at a time, oldest first."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from reconciler_engine.detection import detect_gaps
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.pages import PAGE_SLOTS
+from reconciler_engine.planning.runs import common, gaps_in, spans_of, without
+from reconciler_engine.planning.standing import standing_of
 from reconciler_engine.store.candles import CandleStore
+from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.outages import Outages
 
 AUDIT_SLOTS = 1_000
@@ -25,29 +29,45 @@ class Piece:
 
     Attributes:
         interval: The stretch.
-        gaps: Maximal runs of slots without a candle, ascending.
+        gaps: Runs of missing slots that are worth a request, ascending.
+        waiting: Runs of missing slots of which no answer could prove anything yet: they were asked for just now.
+        confirmed: Runs of slots that are confirmed to have no candle. A backfill asks for none of them; passes look
+            again at those that are young.
         duplicates: Open times that several candles share.
         malformed: Number of members that are no candle of the series.
     """
 
     interval: Interval
     gaps: tuple[Gap, ...] = ()
+    waiting: tuple[Gap, ...] = ()
+    confirmed: tuple[Gap, ...] = ()
     duplicates: tuple[int, ...] = ()
     malformed: int = 0
 
 
 class Audit:
-    """Reads one series' closed slots from `interval.start` on.
+    """Reads one series' closed slots from `interval.start` on, as they stand at `now` (ms UTC).
 
     Outages are found by counting first: what holds no member at all need not be read. Everything else is read, member
     by member; a count never calls anything complete.
     """
 
-    def __init__(self, store: CandleStore, outages: Outages, series: Series, interval: Interval) -> None:
+    def __init__(
+        self,
+        store: CandleStore,
+        evidence: EvidenceStore,
+        outages: Outages,
+        series: Series,
+        interval: Interval,
+        now: int,
+    ) -> None:
         self._store = store
+        self._evidence = evidence
         self._outages = outages
         self._series = series
+        self._step = series.timeframe.step_ms
         self._interval = interval
+        self._now = now
         self._position = interval.start
         self._empty: list[Interval] | None = None
 
@@ -59,14 +79,14 @@ class Audit:
         """
         if self._position >= self._interval.stop:
             return None
-        step = self._series.timeframe.step_ms
+        step = self._step
         if self._empty is None:
             self._empty = (await self._outages.find(self._series, self._interval))[::-1]
         while self._empty and self._empty[-1].stop <= self._position:
             self._empty.pop()
         ahead = self._empty[-1] if self._empty else Interval(self._interval.stop, self._interval.stop)
         if ahead.start <= self._position:
-            piece = _empty_piece(Interval(self._position, min(ahead.stop, self._position + EMPTY_SLOTS * step)), step)
+            piece = await self._sort_out(Interval(self._position, min(ahead.stop, self._position + EMPTY_SLOTS * step)))
         else:
             stop = min(ahead.start, self._interval.stop, self._position + AUDIT_SLOTS * step)
             piece = await self._read(Interval(self._position, stop))
@@ -79,10 +99,25 @@ class Audit:
             raise read.error
         if read.is_whole:
             return Piece(interval)
-        gaps = detect_gaps(read.timestamps, interval.grid(self._series.timeframe.step_ms))
-        return Piece(interval, tuple(gaps), tuple(read.duplicates), len(read.malformed))
+        gaps = detect_gaps(read.timestamps, interval.grid(self._step))
+        piece = await self._sort_out(interval, spans_of(gaps, self._step))
+        return replace(piece, duplicates=tuple(read.duplicates), malformed=len(read.malformed))
 
-
-def _empty_piece(interval: Interval, step: int) -> Piece:
-    grid = interval.grid(step)
-    return Piece(interval, (Gap(grid[0], grid[-1], len(grid)),) if grid else ())
+    async def _sort_out(self, interval: Interval, absent: Sequence[Interval] | None = None) -> Piece:
+        """Tell apart what the ledger knows of a stretch's slots without a candle; by default all of it is without."""
+        if absent is None:
+            grid = interval.grid(self._step)
+            absent = [Interval(grid.start, grid[-1] + self._step)] if grid else []
+        if not absent:
+            return Piece(interval)
+        (known,) = await self._evidence.read([(self._series, interval)])
+        if known.error is not None:
+            raise known.error
+        standing = standing_of(absent, known.ledger, self._now)
+        wanted = common(standing.missing, standing.due)
+        return Piece(
+            interval,
+            gaps_in(wanted, self._step),
+            gaps_in(without(standing.missing, wanted), self._step),
+            gaps_in(standing.confirmed, self._step),
+        )

@@ -19,10 +19,11 @@ class Mark(BaseModel):
     Attributes:
         run: The run that verified it last; whoever goes on from here closes that run first.
         verified_to: First instant (ms UTC) that is not verified.
-        missing: Slots that were missing when they were first read.
-        gaps: Maximal runs of them.
-        open_gaps: Those runs of which a slot is missing still.
+        missing: Slots that were missing when they were first read, but for those confirmed to have no candle.
+        gaps: Maximal runs of them, told apart by whether they were worth a request.
+        open_gaps: Those runs of which a slot holds no candle still.
         filled: Slots that hold a candle now and did not before.
+        confirmed_empty: Slots that are confirmed to have no candle, before or by now.
         unresolved: Slots that are missing still: the exchange was asked and gave nothing.
         mismatched: Slots of which the exchange gave other values than the cache holds.
         duplicates: Extra members that shared a slot with another.
@@ -41,6 +42,7 @@ class Mark(BaseModel):
     gaps: _Count = 0
     open_gaps: _Count = 0
     filled: _Count = 0
+    confirmed_empty: _Count = 0
     unresolved: _Count = 0
     mismatched: _Count = 0
     duplicates: _Count = 0

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reconciler_engine.engine.history_audit import Piece
 from reconciler_engine.engine.history_mark import Mark
-from reconciler_engine.engine.messages import PageOutcome, gaps_of
+from reconciler_engine.engine.messages import PageOutcome, intervals_of
+from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import SeriesResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.ascent import Ascent
-from reconciler_engine.planning.pages import Page
+from reconciler_engine.planning.pages import MARGIN_SLOTS, PAGE_SLOTS, Page, widen
+from reconciler_engine.planning.runs import common, spans_of, union
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,14 @@ class SeriesProgress:
         window: The closed slots of the range.
         mark: Where to go on.
         resumed: Whether the mark is an earlier run's.
+        closed: First open time (ms UTC) that had not closed when the backfill began.
     """
 
-    def __init__(self, series: Series, window: Interval, mark: Mark, *, resumed: bool) -> None:
+    def __init__(self, series: Series, window: Interval, mark: Mark, *, resumed: bool, closed: int) -> None:
         self.series = series
         self.window = window
+        self._closed = closed
+        self._asked_to = 0
         self.mark = mark
         self.ascent = Ascent(series.timeframe.step_ms)
         self.audited_to = mark.verified_to
@@ -59,6 +66,7 @@ class SeriesProgress:
         self._counts = mark.model_copy()
         self._open: OrderedDict[str, _OpenPage] = OrderedDict()
         self._pieces: deque[tuple[int, int, int]] = deque()
+        self._resting: deque[tuple[Gap, bool]] = deque()
         self._failed = False
         self._numbered = 0
         self._waiting_slots = 0
@@ -91,20 +99,30 @@ class SeriesProgress:
             held.outcome.requests for held in self._open.values() if held.outcome is not None
         )
 
-    def note_audit(self, examined_to: int, *, duplicates: int = 0, malformed: int = 0) -> None:
-        """Count a piece that was read, up to `examined_to` (ms UTC), after its pages were added."""
-        self.audited_to = examined_to
-        if duplicates or malformed:
-            self._pieces.append((examined_to, duplicates, malformed))
+    def note_audit(self, piece: Piece) -> None:
+        """Count a piece that was read, after its pages were added."""
+        self.audited_to = piece.interval.stop
+        if piece.duplicates or piece.malformed:
+            self._pieces.append((piece.interval.stop, len(piece.duplicates), piece.malformed))
+        self._resting += sorted([*((gap, True) for gap in piece.confirmed), *((gap, False) for gap in piece.waiting)])
         self._advance()
 
-    def add_page(self, page: Page) -> str:
-        """Take a page under way, after all of older slots; return its id."""
+    def add_page(self, page: Page) -> tuple[str, Interval]:
+        """Take a page under way, after all of older slots; return its id and the slots to ask for.
+
+        These are the page's and its neighbours', whose candles prove what lies at its ends; no two pages' overlap.
+        """
+        step = self.series.timeframe.step_ms
+        # The next page begins a page's length after this one, or later.
+        free = min(self._closed, page.interval.start + PAGE_SLOTS * step)
+        older, newer = (page.interval.start - self._asked_to) // step, (free - page.interval.stop) // step
+        asked = widen(page, step, min(older, MARGIN_SLOTS), min(newer, MARGIN_SLOTS)).interval
+        self._asked_to = asked.stop
         self._numbered += 1
         name = f"{self.series}-{self._numbered}"
         self._open[name] = _OpenPage(page)
         self._waiting_slots += page.missing
-        return name
+        return name, asked
 
     def settle(self, outcome: PageOutcome) -> bool:
         """Take what became of a page; return False where it was no page under way."""
@@ -141,6 +159,7 @@ class SeriesProgress:
             missing=counts.missing,
             gaps=counts.gaps,
             filled=counts.filled,
+            confirmed_empty=counts.confirmed_empty,
             unresolved=counts.unresolved,
             mismatched=counts.mismatched,
             duplicates=counts.duplicates,
@@ -163,14 +182,15 @@ class SeriesProgress:
             if held.outcome is None:
                 break
             del self._open[name]
-            # Could not be asked: nothing is known about what is missing still.
-            self._failed = self._failed or bool(held.outcome.error and held.outcome.unresolved)
             self._count(held.page, held.outcome)
         verified_to = self._verified_to()
         while self._pieces and self._pieces[0][0] <= verified_to:
             _, duplicates, malformed = self._pieces.popleft()
             self._counts.duplicates += duplicates
             self._counts.malformed += malformed
+        # None of them reaches over it: a page begins there, or a piece ends.
+        while self._resting and self._resting[0][0].start < verified_to:
+            self._count_resting(*self._resting.popleft())
         if not self._failed:
             self._counts.verified_to = verified_to
             self.mark = self._counts.model_copy()
@@ -181,23 +201,45 @@ class SeriesProgress:
         carried = self.ascent.carried
         return self.audited_to if carried is None else min(carried, self.audited_to)
 
+    def _count_resting(self, gap: Gap, is_confirmed: bool) -> None:
+        """Count slots without a candle that are not asked for."""
+        counts = self._counts
+        if is_confirmed:
+            counts.confirmed_empty += gap.count
+        else:
+            counts.missing += gap.count
+            counts.unresolved += gap.count
+            counts.gaps += 1
+            counts.open_gaps += 1
+
     def _count(self, page: Page, outcome: PageOutcome) -> None:
         counts = self._counts
         step = self.series.timeframe.step_ms
-        left = sorted(gaps_of(outcome.unresolved, step))
-        for gap in page.gaps:
+        asked = spans_of(page.gaps, step)
+        left, confirmed = asked, []
+        if outcome.unresolved is not None:
+            left = common(intervals_of(outcome.unresolved, step), asked)
+            confirmed = common(intervals_of(outcome.confirmed, step), asked)
+        # Could not be asked: nothing is known about what is missing still.
+        self._failed = self._failed or bool(outcome.error and left)
+        absent = union(left, confirmed)
+        for gap, span in zip(page.gaps, asked, strict=True):
             # A run that goes on from the page before is one gap.
             if counts.gap_end is None or gap.start != counts.gap_end + step:
                 counts.gaps += 1
                 counts.gap_open = False
             counts.gap_end = gap.end
-            if not counts.gap_open and any(run.start <= gap.end and gap.start <= run.end for run in left):
+            if not counts.gap_open and common([span], absent):
                 counts.open_gaps += 1
                 counts.gap_open = True
-        unresolved = sum(run.count for run in left)
         counts.missing += page.missing
-        counts.filled += page.missing - unresolved
-        counts.unresolved += unresolved
+        counts.filled += page.missing - _slots(absent, step)
+        counts.confirmed_empty += _slots(confirmed, step)
+        counts.unresolved += _slots(left, step)
         counts.mismatched += outcome.mismatched
         counts.requests += outcome.requests
         counts.note(outcome.error)
+
+
+def _slots(spans: Sequence[Interval], step: int) -> int:
+    return sum(span.stop - span.start for span in spans) // step

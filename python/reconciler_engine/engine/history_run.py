@@ -18,7 +18,9 @@ from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.pages import Page
+from reconciler_engine.planning.runs import common, spans_of
 from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.marks import Marks
 from reconciler_engine.store.outages import Outages
 from reconciler_engine.store.tasks import Lane, TaskQueue
@@ -38,11 +40,12 @@ _BEAT_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Planned:
-    """A page of a series; not to be handed out before `ready_at` (trio's clock, s)."""
+    """A page of a series and the slots to ask for; not to be handed out before `ready_at` (trio's clock, s)."""
 
     row: SeriesProgress
     name: str
     page: Page
+    asked: Interval
     ready_at: float
 
 
@@ -53,9 +56,10 @@ class HistoryRun:
 
     Args:
         run: Id of an open run.
-        since: When it was opened (Redis' clock, ms).
+        now: The instant (ms UTC) at which slots are worth a request or not.
         rows: Where each series stands.
         store: The candles.
+        evidence: What is known of slots without one.
         queue: The workers' streams.
         marks: Where progress is kept.
         outages: Finds what need not be read.
@@ -67,9 +71,10 @@ class HistoryRun:
     def __init__(
         self,
         run: str,
-        since: int,
+        now: int,
         rows: Sequence[SeriesProgress],
         store: CandleStore,
+        evidence: EvidenceStore,
         queue: TaskQueue,
         marks: Marks,
         outages: Outages,
@@ -78,9 +83,10 @@ class HistoryRun:
         tell: Callable[[], None],
     ) -> None:
         self._run = run
-        self._since = since
+        self._now = now
         self._rows = rows
         self._store = store
+        self._evidence = evidence
         self._queue = queue
         self._marks = marks
         self._outages = outages
@@ -131,29 +137,29 @@ class HistoryRun:
 
     async def _read(self, row: SeriesProgress, send: trio.MemorySendChannel[_Planned]) -> None:
         """Read a series to its end and plan its pages."""
-        audit = Audit(self._store, self._outages, row.series, Interval(row.mark.verified_to, row.window.stop))
+        rest = Interval(row.mark.verified_to, row.window.stop)
+        audit = Audit(self._store, self._evidence, self._outages, row.series, rest, self._now)
         while not row.is_stopped and (piece := await audit.read_next()) is not None:
             # The feeder's remove-then-add leaves holes that last one round trip: a page is read again before it is
             # asked for, and that not too soon.
             ready_at = trio.current_time() + CONFIRM_MS / 1_000
             if piece.duplicates:
                 await self._clean(row, piece.duplicates)
-            pages = row.ascent.add(piece.gaps, piece.interval.stop)
-            names = [self._add(row, page) for page in pages]
-            row.note_audit(piece.interval.stop, duplicates=len(piece.duplicates), malformed=piece.malformed)
-            for name, page in zip(names, pages, strict=True):
-                await send.send(_Planned(row, name, page, ready_at))
+            pages = [self._add(row, page, ready_at) for page in row.ascent.add(piece.gaps, piece.interval.stop)]
+            row.note_audit(piece)
+            for planned in pages:
+                await send.send(planned)
         if not row.is_stopped:
             ready_at = trio.current_time() + CONFIRM_MS / 1_000
             for page in row.ascent.finish():
-                await send.send(_Planned(row, self._add(row, page), page, ready_at))
+                await send.send(self._add(row, page, ready_at))
             row.is_audited = True
 
-    def _add(self, row: SeriesProgress, page: Page) -> str:
-        name = row.add_page(page)
+    def _add(self, row: SeriesProgress, page: Page, ready_at: float) -> _Planned:
+        name, asked = row.add_page(page)
         self._under_way[name] = row
         self._changed.set()
-        return name
+        return _Planned(row, name, page, asked, ready_at)
 
     async def _clean(self, row: SeriesProgress, duplicates: Sequence[int]) -> None:
         """Leave one candle in each of these slots; asks nobody."""
@@ -211,14 +217,15 @@ class HistoryRun:
             self._handed_out.update(name for name, _ in tasks if name in self._under_way)
 
     def _task(self, planned: _Planned) -> PageTask:
-        page = planned.page
+        step = planned.row.series.timeframe.step_ms
+        (span,) = common([planned.asked], [planned.row.window])
         return PageTask(
             run=self._run,
             id=planned.name,
-            span=Span.of(planned.row.series, page.interval),
-            gaps=runs_of(page.gaps),
+            span=Span.of(planned.row.series, span),
+            asked=(planned.asked.start, planned.asked.stop),
+            gaps=runs_of(spans_of(planned.page.gaps, step), step),
             keeping=self._keeping,
-            since=self._since,
         )
 
     def _end(self, name: str) -> None:

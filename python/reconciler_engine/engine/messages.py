@@ -11,17 +11,17 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series, check_symbol
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.pages import PAGE_SLOTS
+from reconciler_engine.planning.standing import Standing
 from reconciler_engine.store.candles import Retention
 
 _Instant = Annotated[int, Field(ge=0, le=2**53)]
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 _Run = tuple[_Instant, Annotated[int, Field(ge=1, le=2**53)]]
-"""A gap on the wire: first missing open time (ms) and number of slots."""
+"""Slots in a row on the wire: first open time (ms) and how many."""
 
 
 _Symbol = Annotated[str, AfterValidator(check_symbol)]
@@ -76,11 +76,12 @@ class Keeping(_Message):
 
 
 class ScanTask(_Message):
-    """Read these spans, say what is missing; clean duplicates on the way where `repair` is set."""
+    """Read these spans, say what is missing at `now` (ms UTC); clean duplicates on the way where `repair` is set."""
 
     kind: Literal["scan"] = "scan"
     run: str
     id: str
+    now: _Instant
     spans: tuple[Span, ...]
     confirm_ms: Annotated[int, Field(ge=0, le=60_000)]
     repair: bool
@@ -90,28 +91,36 @@ class ScanTask(_Message):
 class PageTask(_Message):
     """Ask the exchange for one page and merge what was missing. One page, one permit.
 
-    What another job was answered after `since` (Redis' clock, ms) is not asked again.
+    The page is asked for because of its `gaps`. What else is without a candle in its span is looked at for free, and
+    what is `asked` for around it (start and stop, ms) only shows where the exchange has candles.
     """
 
     kind: Literal["page"] = "page"
     run: str
     id: str
     span: Span
+    asked: tuple[_Instant, _Instant]
     gaps: Annotated[tuple[_Run, ...], Field(min_length=1)]
     keeping: Keeping
-    since: _Instant = 0
 
     @property
     def token(self) -> str:
         """The name under which its slots are claimed: the same however often it is handed out."""
         return f"{self.run}/{self.id}"
 
+    @property
+    def hull(self) -> Interval:
+        """From the first slot it is asked for to the last: what is claimed."""
+        (start, _), (last, count) = self.gaps[0], self.gaps[-1]
+        return Interval(start, last + count * self.span.timeframe.step_ms)
+
     @model_validator(mode="after")
     def _check_page(self) -> Self:
         step = self.span.timeframe.step_ms
-        runs = [Interval(start, start + count * step) for start, count in self.gaps]
+        runs = intervals_of(self.gaps, step)
         if (
-            self.span.stop - self.span.start > PAGE_SLOTS * step
+            not self.asked[0] <= self.span.start <= self.span.stop <= self.asked[1] <= self.asked[0] + PAGE_SLOTS * step
+            or any(bound % step for bound in (*self.asked, self.span.start, self.span.stop))
             or runs[0].start < self.span.start
             or runs[-1].stop > self.span.stop
             or any(run.start % step for run in runs)
@@ -124,13 +133,16 @@ class PageTask(_Message):
 class SpanFinding(_Message):
     """What is noteworthy about a scanned span; a span without a finding is complete.
 
-    `unread` says that nothing is known about it, for the reason in `error`.
+    `unread` says that nothing is known about it, for the reason in `error`. Slots without a candle are `missing` or
+    `confirmed` to have none; `due` are those of both that are worth a request.
     """
 
     symbol: _Symbol
     timeframe: Timeframe
     unread: bool = False
-    gaps: tuple[_Run, ...] = ()
+    missing: tuple[_Run, ...] = ()
+    confirmed: tuple[_Run, ...] = ()
+    due: tuple[_Run, ...] = ()
     duplicates: _Count = 0
     malformed: _Count = 0
     error: str | None = None
@@ -153,16 +165,17 @@ class ScanOutcome(_Message):
 class PageOutcome(_Message):
     """What became of a page.
 
-    `unresolved` are the slots that are missing still; `refused` says that the exchange will not serve this series,
-    however often it is asked.
+    Of the slots in its span those that hold no candle are `unresolved` or `confirmed` to have none, and all others hold
+    one. `unresolved` is None where nothing became known of any: they stand as before. `refused` says that the exchange
+    will not serve this series, however often it is asked.
     """
 
     kind: Literal["page"] = "page"
     id: str
     symbol: _Symbol
     timeframe: Timeframe
-    filled: _Count = 0
-    unresolved: tuple[_Run, ...] = ()
+    unresolved: tuple[_Run, ...] | None = None
+    confirmed: tuple[_Run, ...] = ()
     mismatched: _Count = 0
     requests: _Count = 0
     refused: bool = False
@@ -181,32 +194,33 @@ task_of: TypeAdapter[ScanTask | PageTask] = TypeAdapter(Task)
 outcome_of: TypeAdapter[ScanOutcome | PageOutcome] = TypeAdapter(Outcome)
 
 
-def runs_of(gaps: Iterable[Gap]) -> tuple[tuple[int, int], ...]:
-    """Write gaps as a message carries them."""
-    return tuple((gap.start, gap.count) for gap in gaps)
+def runs_of(spans: Iterable[Interval], step: int) -> tuple[tuple[int, int], ...]:
+    """Write intervals on a grid of `step` ms as a message carries them."""
+    return tuple((span.start, (span.stop - span.start) // step) for span in spans)
 
 
-def gaps_of(runs: tuple[tuple[int, int], ...], step: int) -> tuple[Gap, ...]:
-    """Read gaps from a message."""
-    return tuple(Gap(start, start + (count - 1) * step, count) for start, count in runs)
+def intervals_of(runs: Iterable[tuple[int, int]], step: int) -> list[Interval]:
+    """Read intervals from a message."""
+    return [Interval(start, start + count * step) for start, count in runs]
 
 
 def page_outcome(
     task: PageTask,
-    unresolved: tuple[Gap, ...],
+    standing: Standing | None,
     *,
     requests: int = 0,
     mismatched: int = 0,
     refused: bool = False,
     error: str | None = None,
 ) -> PageOutcome:
-    """Return a page's outcome: all its missing slots are filled but those `unresolved`."""
+    """Return a page's outcome; `standing` is how the slots of its span without a candle stand, None if unknown."""
+    step = task.span.timeframe.step_ms
     return PageOutcome(
         id=task.id,
         symbol=task.span.symbol,
         timeframe=task.span.timeframe,
-        filled=sum(count for _, count in task.gaps) - sum(gap.count for gap in unresolved),
-        unresolved=runs_of(unresolved),
+        unresolved=None if standing is None else runs_of(standing.missing, step),
+        confirmed=() if standing is None else runs_of(standing.confirmed, step),
         mismatched=mismatched,
         requests=requests,
         refused=refused,

@@ -29,9 +29,6 @@ _POLL_S = 0.25
 _RELEASE_S = 2.0
 _NAMED = 2
 
-_MINUTE_MS = 60_000
-"""Jobs whose ticks fall into one minute share their answers: none asks for a page that another has asked for."""
-
 _logger = logging.getLogger(__name__)
 
 
@@ -214,15 +211,12 @@ class Passes:
         queue = self._parts.queue.under(lease.epoch)
         if lease.open_run:
             await self._adopt(lease, queue)
-        request = self._request(job)
-        if slot is not None:
-            request = replace(request, since=slot - slot % _MINUTE_MS)
-        result = await replace(self._parts, queue=queue).reconciler.run_pass(request)
+        result = await replace(self._parts, queue=queue).reconciler.run_pass(self._request(job))
         self.last[job] = LastPass(result, self._now())
         count_pass(job, result)
         facts = {} if slot is None else {"slot": slot}
         extra: dict[str, object] = {"job": job, **facts, **totals(result), "summary": f"{job:<14}  {in_words(result)}"}
-        if not result.missing and not result.errors:
+        if not result.missing and not result.filled and not result.errors:
             extra["routine"] = job
         _logger.info("pass done", extra=extra)
         return result
@@ -232,13 +226,19 @@ def in_words(result: ReconciliationResult) -> str:
     """Say in a line what a pass found and did; with gaps, which series had most."""
     took = f"{result.duration_ms / 1_000:.1f} s"
     unknown = sum(not row.expected for row in result.series)
-    if result.missing:
+    if result.missing or result.filled:
         text = (
             f"{_count(result.gaps_found, 'gap')}, {_count(result.missing, 'slot')}: {result.filled} filled, "
-            f"{result.unresolved} left; {_count(result.requests, 'request')}, {took}; most gaps: {_most(result.series)}"
+            f"{result.unresolved} left; {_count(result.requests, 'request')}, {took}"
         )
+        if result.gaps_found:
+            text += f"; most gaps: {_most(result.series)}"
     else:
         text = f"nothing missing in {len(result.series) - unknown} series, {took}"
+        if result.requests:
+            text += f"; {_count(result.requests, 'request')} to look again at what was empty"
+    if result.confirmed_empty:
+        text += f"; {_count(result.confirmed_empty, 'slot')} confirmed empty"
     if unknown:
         text += f"; {unknown} series without a closed slot examined"
     if result.errors:

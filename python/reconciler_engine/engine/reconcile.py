@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import trio
 from pydantic import ValidationError
@@ -19,7 +19,6 @@ from reconciler_engine.engine.messages import (
     ScanOutcome,
     ScanTask,
     Span,
-    gaps_of,
     outcome_of,
     page_outcome,
     runs_of,
@@ -30,8 +29,9 @@ from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.pages import Page, cover, shards
-from reconciler_engine.planning.window import range_window, scan_window
+from reconciler_engine.planning.pages import Page, cover, shards, with_margins
+from reconciler_engine.planning.runs import common, gaps_in, spans_of
+from reconciler_engine.planning.window import closed_before, range_window, scan_window
 from reconciler_engine.store.candles import PIPELINE_MEMBERS, Retention
 from reconciler_engine.store.tasks import Lane, TaskQueue
 
@@ -50,8 +50,6 @@ class PassRequest:
         look_back: Window in milliseconds before now, or an explicit interval (clamped to closed slots).
         repair: Whether anything is written or asked; False only reports.
         lane: The stream its pages go on.
-        since: Answers that other jobs had from this instant on (ms UTC) are as good as own ones; None: from now on.
-            Jobs give the minute of their tick, so that two of one minute never ask for the same page.
     """
 
     job: str
@@ -59,7 +57,6 @@ class PassRequest:
     look_back: int | Interval
     repair: bool = True
     lane: Lane = Lane.DEEP
-    since: int | None = None
 
 
 class Reconciler:
@@ -89,17 +86,15 @@ class Reconciler:
         """
         started = trio.current_time()
         now = await self._clock.now()
-        if request.since is None:
-            request = replace(request, since=await self._clock.redis_now())
         windows = [(series, self._window(series, request.look_back, now)) for series in request.series]
         tally = Tally(windows)
         # Not to be cancelled in the middle: whether there is a record to close would be unknown. Bounded by the client.
         with trio.CancelScope(shield=True):
             run = await self._queue.open_run(request.job, now)
         try:
-            await self._scan(run, windows, request, tally)
+            await self._scan(run, windows, request, tally, now)
             if request.repair:
-                await self._fetch(run, tally, request)
+                await self._fetch(run, tally, request, now)
         finally:
             await self._close(run)
         if not isinstance(request.look_back, Interval):
@@ -123,7 +118,7 @@ class Reconciler:
         return scan_window(now, series.timeframe, look_back, **limits)
 
     async def _scan(
-        self, run: str, windows: Sequence[tuple[Series, Interval]], request: PassRequest, tally: Tally
+        self, run: str, windows: Sequence[tuple[Series, Interval]], request: PassRequest, tally: Tally, now: int
     ) -> None:
         spans = [(series, window) for series, window in windows if window.grid(series.timeframe.step_ms)]
         sizes = (len(window.grid(series.timeframe.step_ms)) for series, window in spans)
@@ -138,6 +133,7 @@ class Reconciler:
                 ScanTask(
                     run=run,
                     id=task_id,
+                    now=now,
                     spans=tuple(Span.of(series, window) for series, window in shard),
                     confirm_ms=CONFIRM_MS,
                     repair=request.repair,
@@ -154,25 +150,25 @@ class Reconciler:
                 outcome = ScanOutcome(id=task_id, error=_LOST)
             tally.add_scan(scanned, outcome)
 
-    async def _fetch(self, run: str, tally: Tally, request: PassRequest) -> None:
+    async def _fetch(self, run: str, tally: Tally, request: PassRequest, now: int) -> None:
         tasks = [
             PageTask(
                 run=run,
                 id=f"page-{number}",
-                span=Span.of(series, page.interval),
-                gaps=runs_of(page.gaps),
+                span=Span.of(series, span),
+                asked=(page.interval.start, page.interval.stop),
+                gaps=runs_of(spans_of(page.gaps, series.timeframe.step_ms), series.timeframe.step_ms),
                 keeping=self._keeping,
-                since=request.since or 0,
             )
-            for number, (series, page) in enumerate(plan_pages(tally))
+            for number, (series, span, page) in enumerate(plan_pages(tally, now, self._config.grace_ms))
         ]
         await self._do(run, request.lane, tasks)
         outcomes = await self._outcomes(run)
         for task in tasks:
             outcome = outcomes.get(task.id)
             if not isinstance(outcome, PageOutcome) or outcome.series != task.span.series:
-                outcome = page_outcome(task, gaps_of(task.gaps, task.span.timeframe.step_ms), error=_LOST)
-            tally.add_page(outcome)
+                outcome = page_outcome(task, None, error=_LOST)
+            tally.add_page(task.span.interval, outcome)
 
     async def _outcomes(self, run: str) -> dict[str, ScanOutcome | PageOutcome]:
         """Return what the workers recorded, by task id. What is no outcome is logged, and its task counts as lost."""
@@ -192,7 +188,17 @@ class Reconciler:
             await self._queue.wait_finished(run, lane)
 
 
-def plan_pages(tally: Tally) -> list[tuple[Series, Page]]:
-    """Return the fewest pages that cover what every series lacks, newest first over all series."""
-    pages = [(series, page) for series, gaps in tally.missing() for page in cover(gaps, series.timeframe.step_ms)]
-    return sorted(pages, key=lambda planned: planned[1].interval.stop, reverse=True)
+def plan_pages(tally: Tally, now: int, grace_ms: int) -> list[tuple[Series, Interval, Page]]:
+    """Return the fewest pages that cover what of every series is worth a request, newest first over all series.
+
+    Each asks for neighbours too, as far as they had closed at `now` (ms UTC): candles among them prove more. With it
+    come its slots that the pass looks after.
+    """
+    pages: list[tuple[Series, Interval, Page]] = []
+    for series, slots, due in tally.due():
+        step = series.timeframe.step_ms
+        closed = closed_before(now, series.timeframe, grace_ms)
+        for page in with_margins(cover(gaps_in(due, step), step), step, closed):
+            (span,) = common([page.interval], [slots])
+            pages.append((series, span, page))
+    return sorted(pages, key=lambda planned: planned[2].interval.stop, reverse=True)

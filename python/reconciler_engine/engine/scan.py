@@ -13,7 +13,11 @@ from reconciler_engine.errors import StoreError, StoreUnavailable
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
+from reconciler_engine.planning.evidence import Ledger
+from reconciler_engine.planning.runs import spans_of
+from reconciler_engine.planning.standing import standing_of
 from reconciler_engine.store.candles import CandleStore, SlotsRead, join_timestamps
+from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
 
 CONFIRM_MS = 250
 """A gap is read again after this long: the feeder's remove-then-add leaves holes that last one round trip."""
@@ -85,41 +89,53 @@ def _examine(series: Series, interval: Interval, reads: Sequence[SlotsRead]) -> 
 _CLEAN = SpanScan()
 
 
-async def perform_scan(store: CandleStore, task: ScanTask, turn: trio.Lock | None = None) -> ScanOutcome:
+async def perform_scan(
+    store: CandleStore, evidence: EvidenceStore, task: ScanTask, turn: trio.Lock | None = None
+) -> ScanOutcome:
     """Do a scan task: say what its spans lack, and clean duplicates on the way where it asks for repair.
 
-    Errors that are one series' own end in its finding.
+    Only of spans with gaps the ledger is read. Errors that are one series' own end in its finding; slots whose ledger
+    cannot be read are missing and not worth a request: its answer could not be kept.
 
     Raises:
         StoreUnavailable: Redis cannot be reached; duplicates cleaned so far stay clean.
     """
+    turn = turn or trio.Lock()
     wanted = [(span.series, span.interval) for span in task.spans]
     scans = await scan(store, wanted, confirm_ms=task.confirm_ms, turn=turn)
     for found in scans:
         # A server that is loading says so for each command; that is no series' own error.
         if isinstance(found.error, StoreUnavailable):
             raise found.error
+    gappy = [pair for pair, found in zip(wanted, scans, strict=True) if found.gaps]
+    async with turn:
+        known = iter(await evidence.read(gappy) if gappy else ())
     findings = []
     for span, found in zip(task.spans, scans, strict=True):
         if found.is_clean:
             continue
-        error = found.error
+        read = next(known) if found.gaps else LedgerRead(Ledger())
+        errors = [found.error, read.error]
         if task.repair and found.duplicates:
             try:
                 await store.merge(span.series, (), task.keeping.retention, duplicated=found.duplicates, by=task.run)
             except StoreUnavailable:
                 raise
             except StoreError as refused:
-                error = refused
+                errors.append(refused)
+        step = span.timeframe.step_ms
+        standing = standing_of(spans_of(found.gaps, step), read.ledger, task.now)
         findings.append(
             SpanFinding(
                 symbol=span.symbol,
                 timeframe=span.timeframe,
                 unread=found.error is not None,
-                gaps=runs_of(found.gaps),
+                missing=runs_of(standing.missing, step),
+                confirmed=runs_of(standing.confirmed, step),
+                due=runs_of(standing.due, step) if read.error is None else (),
                 duplicates=len(found.duplicates),
                 malformed=len(found.malformed),
-                error=None if error is None else str(error),
+                error=next((str(error) for error in errors if error is not None), None),
             )
         )
     return ScanOutcome(id=task.id, findings=tuple(findings))

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from reconciler_engine.engine.coverage import Checked
-from reconciler_engine.engine.messages import PageOutcome, ScanOutcome, gaps_of
-from reconciler_engine.market.gap import Gap
+from reconciler_engine.engine.messages import PageOutcome, ScanOutcome, intervals_of
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.market.series import Series
+from reconciler_engine.planning.runs import common, gaps_in, union, without
 
 ERRORS_KEPT = 10
 """Messages kept a series and a pass, the oldest; the counts of slots say how much they concern."""
@@ -22,18 +22,29 @@ TOTAL_ERRORS_KEPT = 100
 
 @dataclass(slots=True)
 class _Row:
-    """What is known of one series so far. `left` is None until a page of it has come back.
+    """What is known of one series so far, its runs of slots ascending and disjoint.
 
-    `examined` says whether a scan examined it whole.
+    Attributes:
+        window: The slots looked at.
+        step: The grid's step (ms).
+        examined: Whether a scan examined it whole.
+        gaps: Slots that were missing when it was scanned.
+        known: Slots that were confirmed to have no candle when it was scanned.
+        due: Slots of both that are worth a request.
+        unresolved: Slots that are missing by now.
+        confirmed: Slots that are confirmed to have no candle by now.
     """
 
     window: Interval
+    step: int
     examined: bool = False
-    gaps: tuple[Gap, ...] = ()
-    left: list[Gap] | None = None
+    gaps: list[Interval] = field(default_factory=list)
+    known: list[Interval] = field(default_factory=list)
+    due: list[Interval] = field(default_factory=list)
+    unresolved: list[Interval] = field(default_factory=list)
+    confirmed: list[Interval] = field(default_factory=list)
     duplicates: int = 0
     malformed: int = 0
-    filled: int = 0
     mismatched: int = 0
     requests: int = 0
     errors: list[str] = field(default_factory=list)
@@ -42,26 +53,40 @@ class _Row:
         if error is not None and len(self.errors) < ERRORS_KEPT and error not in self.errors:
             self.errors.append(error)
 
+    def count(self, spans: Sequence[Interval]) -> int:
+        return sum(span.stop - span.start for span in spans) // self.step
+
+    def learn(self, span: Interval, unresolved: Sequence[Interval], confirmed: Sequence[Interval]) -> None:
+        """Take how the slots of a span stand now; what holds a candle in it is in neither."""
+        absent = union(self.gaps, self.known)
+        self.unresolved = union(without(self.unresolved, [span]), common(unresolved, absent))
+        self.confirmed = union(without(self.confirmed, [span]), common(confirmed, absent))
+
     @property
-    def unresolved(self) -> list[Gap]:
-        """Runs of slots that are missing still, ascending; without a page, all that were missing."""
-        return list(self.gaps) if self.left is None else sorted(self.left)
+    def slots(self) -> Interval:
+        """The window, from slot to slot."""
+        grid = self.window.grid(self.step)
+        return Interval(grid.start, grid.start + len(grid) * self.step)
+
+    @property
+    def filled(self) -> int:
+        """Slots that hold a candle now and did not before."""
+        before, now = (self.gaps, self.known), (self.unresolved, self.confirmed)
+        return sum(map(self.count, before)) - sum(map(self.count, now))
 
     @property
     def gaps_filled(self) -> int:
-        """How many gaps have no missing slot any more."""
-        left = self.unresolved
-        starts = [gap.start for gap in left]
-        # The last unresolved run that begins inside or before a gap is the only one that can reach into its end.
-        at = ((gap, bisect_right(starts, gap.end) - 1) for gap in self.gaps)
-        return sum(index < 0 or left[index].end < gap.start for gap, index in at)
+        """How many gaps hold a candle in each slot now."""
+        starts = [gap.start for gap in self.gaps]
+        open_ = common(self.gaps, union(self.unresolved, self.confirmed))
+        return len(self.gaps) - len({bisect_right(starts, span.start) for span in open_})
 
 
 class Tally:
-    """Counts one pass over given windows. A slot is unresolved until a page says it is filled."""
+    """Counts one pass over given windows. A slot stands as the scan found it until a page says how it stands."""
 
     def __init__(self, windows: Sequence[tuple[Series, Interval]]) -> None:
-        self._rows = {series: _Row(window) for series, window in windows}
+        self._rows = {series: _Row(window, series.timeframe.step_ms) for series, window in windows}
 
     def add_scan(self, scanned: Sequence[Series], outcome: ScanOutcome) -> None:
         """Count what a scan of these series found; a series without a finding is complete.
@@ -75,14 +100,16 @@ class Tally:
         for finding in outcome.findings:
             row = self._rows[Series(finding.symbol, finding.timeframe)]
             row.examined = not finding.unread
-            row.gaps = gaps_of(finding.gaps, finding.timeframe.step_ms)
+            row.gaps = row.unresolved = intervals_of(finding.missing, row.step)
+            row.known = row.confirmed = intervals_of(finding.confirmed, row.step)
+            row.due = intervals_of(finding.due, row.step)
             row.duplicates = finding.duplicates
             row.malformed = finding.malformed
             row.note(finding.error)
 
-    def missing(self) -> Iterator[tuple[Series, tuple[Gap, ...]]]:
-        """Return every series with missing slots, and its gaps, ascending."""
-        return ((series, row.gaps) for series, row in self._rows.items() if row.gaps)
+    def due(self) -> Iterator[tuple[Series, Interval, list[Interval]]]:
+        """Return every series with slots worth a request, its slots looked at, and the runs of those, ascending."""
+        return ((series, row.slots, row.due) for series, row in self._rows.items() if row.due)
 
     def checked(self) -> Iterator[Checked]:
         """Return what is known of every series with a slot in reach, as of now."""
@@ -90,13 +117,13 @@ class Tally:
             grid = row.window.grid(series.timeframe.step_ms)
             if grid:
                 window = Interval(grid.start, row.window.stop)
-                yield Checked(series, window, tuple(row.unresolved) if row.examined else None)
+                yield Checked(series, window, gaps_in(row.unresolved, row.step) if row.examined else None)
 
-    def add_page(self, outcome: PageOutcome) -> None:
-        """Count what became of one page; each page of the pass is to be added once."""
-        row = self._rows[Series(outcome.symbol, outcome.timeframe)]
-        row.left = [*(row.left or ()), *gaps_of(outcome.unresolved, outcome.timeframe.step_ms)]
-        row.filled += outcome.filled
+    def add_page(self, span: Interval, outcome: PageOutcome) -> None:
+        """Count what became of a page of these slots; each page of the pass is to be added once."""
+        row = self._rows[outcome.series]
+        if outcome.unresolved is not None:
+            row.learn(span, intervals_of(outcome.unresolved, row.step), intervals_of(outcome.confirmed, row.step))
         row.mismatched += outcome.mismatched
         row.requests += outcome.requests
         row.note(outcome.error)
@@ -114,6 +141,7 @@ class Tally:
             duration_ms=duration_ms,
             missing=sum(done.missing for done in examined),
             filled=sum(done.filled for done in examined),
+            confirmed_empty=sum(done.confirmed_empty for done in examined),
             unresolved=sum(done.unresolved for done in examined),
             mismatched=sum(done.mismatched for done in examined),
             requests=sum(done.requests for done in examined),
@@ -127,11 +155,12 @@ def _series_result(series: Series, row: _Row) -> SeriesResult:
         timeframe=series.timeframe.value,
         start=row.window.start,
         stop=row.window.stop,
-        expected=len(row.window.grid(series.timeframe.step_ms)) if row.examined else 0,
-        missing=sum(gap.count for gap in row.gaps),
+        expected=len(row.window.grid(row.step)) if row.examined else 0,
+        missing=row.count(row.gaps),
         gaps=len(row.gaps),
         filled=row.filled,
-        unresolved=sum(gap.count for gap in row.unresolved),
+        confirmed_empty=row.count(row.confirmed),
+        unresolved=row.count(row.unresolved),
         mismatched=row.mismatched,
         duplicates=row.duplicates,
         malformed=row.malformed,

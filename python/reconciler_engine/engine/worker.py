@@ -16,7 +16,6 @@ from reconciler_engine.engine.messages import (
     PageTask,
     ScanOutcome,
     ScanTask,
-    gaps_of,
     page_outcome,
     task_of,
 )
@@ -32,6 +31,7 @@ from reconciler_engine.errors import (
 from reconciler_engine.planning.backoff import Backoff
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.claims import Held
+from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.tasks import MAX_DELIVERIES, Delivery, Lane, TaskQueue
 
 PAGES_IN_FLIGHT = 16
@@ -53,10 +53,13 @@ _T = TypeVar("_T")
 class Worker:
     """Runs until cancelled or drained. Killed at any point, its tasks are handed out again and repeat harmlessly."""
 
-    def __init__(self, queue: TaskQueue, store: CandleStore, backfill: Backfill | None) -> None:
+    def __init__(
+        self, queue: TaskQueue, store: CandleStore, evidence: EvidenceStore, backfill: Backfill | None
+    ) -> None:
         """Make a worker; without `backfill` it scans, and leaves pages to others."""
         self._queue = queue
         self._store = store
+        self._evidence = evidence
         self._backfill = backfill
         self._held: dict[str, Delivery] = {}
         self._is_away = False
@@ -125,7 +128,7 @@ class Worker:
                     working.start_soon(self._fill, backfill, delivery, task, admitted, slots)
 
     async def _scan(self, delivery: Delivery, task: ScanTask, turn: trio.Lock) -> None:
-        await self._finish(delivery, task, await perform_scan(self._store, task, turn))
+        await self._finish(delivery, task, await perform_scan(self._store, self._evidence, task, turn))
 
     async def _admit(self, backfill: Backfill, delivery: Delivery, task: PageTask) -> Admission | Held | None:
         """Return what is to be asked for, or who is at it; finish the page where there is nothing to ask."""
@@ -134,12 +137,11 @@ class Worker:
         except StoreUnavailable:
             raise
         except (StoreError, SourceError) as error:
-            gaps = gaps_of(task.gaps, task.span.timeframe.step_ms)
             refused = isinstance(error, IdentityStopped)
-            await self._finish(delivery, task, page_outcome(task, gaps, refused=refused, error=str(error)))
+            await self._finish(delivery, task, page_outcome(task, None, refused=refused, error=str(error)))
             return None
         if isinstance(admitted, Admission) and admitted.permit is None:
-            await self._finish(delivery, task, page_outcome(task, admitted.vain))
+            await self._finish(delivery, task, page_outcome(task, admitted.standing))
             return None
         return admitted
 
@@ -260,4 +262,4 @@ def _given_up(task: ScanTask | PageTask) -> ScanOutcome | PageOutcome:
     error = f"given up after {MAX_DELIVERIES} workers failed on it"
     if isinstance(task, ScanTask):
         return ScanOutcome(id=task.id, error=error)
-    return page_outcome(task, gaps_of(task.gaps, task.span.timeframe.step_ms), error=error)
+    return page_outcome(task, None, error=error)

@@ -15,10 +15,13 @@ class SeriesResult:
         start: First instant examined (ms UTC).
         stop: First instant after the examined window (ms UTC).
         expected: Closed slots examined; 0 where nothing is known of the series, which is then never complete.
-        missing: Slots without a candle when the window was read.
+        missing: Slots without a candle when the window was read, but for those then confirmed to have none.
         gaps: Maximal runs of those slots.
-        filled: Slots that hold a candle now and did not before.
+        filled: Slots that hold a candle now and did not before, those that were confirmed to have none among them.
+        confirmed_empty: Slots of the window without a candle of which the exchange has shown that it has none: no
+            trades, halted, not listed.
         unresolved: Slots that are still missing.
+        mismatched: Slots that others filled meanwhile, with other values than the exchange's.
         duplicates: Extra members that shared a slot with another.
         malformed: Members that are no candle of this series; their slots count as missing.
         requests: Requests sent to the exchange.
@@ -47,7 +50,7 @@ class ReconciliationResult:
     """What a pass found and did, over all series.
 
     `gaps_found` and `gaps_filled` count maximal runs of missing slots, the other counts are slots; a gap is
-    filled when none of its slots is missing any more.
+    filled when each of its slots holds a candle.
     """
 
     scanned_symbols: int = 0

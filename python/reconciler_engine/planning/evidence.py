@@ -69,9 +69,9 @@ class Finding(NamedTuple):
         """Whether no candle exists to be fetched, as far as anybody can know now."""
         return self.state in CONFIRMED
 
-    def is_settled(self, now: int) -> bool:
-        """Whether a request for the slot would be wasted at `now`."""
-        return self.is_confirmed and (self.next_check is None or now < self.next_check)
+    def is_due(self, now: int) -> bool:
+        """Whether an answer at `now` could prove anything new about the slot, should it hold no candle."""
+        return self.state is State.SUSPECT or (self.next_check is not None and now >= self.next_check)
 
 
 Rule = Callable[[Finding | None], Finding | None]
@@ -168,9 +168,9 @@ class Ledger:
         """Return where no candle exists to be fetched."""
         return self.where(interval, lambda finding: finding.is_confirmed)
 
-    def settled(self, interval: Interval, now: int) -> list[Interval]:
-        """Return where a request would be wasted at `now`."""
-        return self.where(interval, lambda finding: finding.is_settled(now))
+    def resting(self, interval: Interval, now: int) -> list[Interval]:
+        """Return where a request would be wasted at `now`: no answer could prove anything new yet."""
+        return self.where(interval, lambda finding: not finding.is_due(now))
 
     def revise(self, where: Sequence[Interval], rule: Rule) -> Ledger:
         """Return the ledger after `rule` was applied to every slot in `where`, and to no other.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 from reconciler_engine.market.gap import Gap
@@ -71,3 +72,24 @@ def without(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Interv
         if start < span.stop:
             found.append(Interval(start, span.stop))
     return found
+
+
+def union(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Interval]:
+    """Return what lies in either, as maximal intervals; each is ascending and disjoint."""
+    found: list[Interval] = []
+    for span in sorted((*ones, *others), key=_start):
+        if found and span.start <= found[-1].stop:
+            found[-1] = Interval(found[-1].start, max(found[-1].stop, span.stop))
+        else:
+            found.append(span)
+    return found
+
+
+def holds(spans: Sequence[Interval], open_time: int) -> bool:
+    """Whether an instant lies in one of these intervals, which ascend and are disjoint."""
+    index = bisect_right(spans, open_time, key=_start) - 1
+    return index >= 0 and open_time < spans[index].stop
+
+
+def _start(span: Interval) -> int:
+    return span.start
