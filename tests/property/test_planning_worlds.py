@@ -110,7 +110,7 @@ def run_world(seed: int, figures: Figures) -> None:
         now += PASS_MS if now < WINDOW.stop + 3_600_000 else 6 * PASS_MS
         window = Interval(T0, min(closed_before(now, SERIES.timeframe), WINDOW.stop))
         if knows_listing:
-            ledger = apply_listing(ledger, exchange.listing, window, STEP, now)
+            ledger = apply_listing(ledger, exchange.listing, [window], STEP, now)
         ledger = run_pass(exchange, ledger, cache, window, now, figures)
         figures.wrongly_empty_for_a_while += count_wrong(exchange, ledger, window, cache, now)
     figures.wrongly_empty_at_the_end += count_wrong(exchange, ledger, WINDOW, cache, now)

@@ -152,12 +152,12 @@ def test_sightings_are_counted_to_a_bound():
     ],
 )
 def test_nothing_exists_outside_a_listing(listing, known):
-    ledger = apply_listing(Ledger(), listing, PAGE, STEP, LONG_AFTER)
+    ledger = apply_listing(Ledger(), listing, [PAGE], STEP, LONG_AFTER)
     assert states(ledger) == known
     assert ledger.resting(PAGE, LONG_AFTER * 2) == ledger.confirmed(PAGE)
     # asked all the same, an answer without rows changes nothing of that; listed again, it is unknown
     assert states(judged([], ledger=ledger).ledger) == known.replace(".", "m")
-    assert states(apply_listing(ledger, Listing(), PAGE, STEP, LONG_AFTER)) == ".........."
+    assert states(apply_listing(ledger, Listing(), [PAGE], STEP, LONG_AFTER)) == ".........."
 
 
 def test_marks_stay_until_they_are_forgotten():

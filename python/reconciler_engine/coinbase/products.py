@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from difflib import get_close_matches
 from typing import cast
 
@@ -33,12 +34,18 @@ class Product:
         quote: Currency its prices are in.
         tradable: Whether it trades now; one that does not may still have a history.
         quote_volume: Traded in the last 24 hours, in `quote`, about; None where the exchange does not say.
+        listed_at: Since when it is listed (ms UTC); the exchange says so of new products only.
+        is_delisted: Whether it trades no more, for good.
+        alias_of: The product whose book this one shows, or None.
     """
 
     symbol: str
     quote: str
     tradable: bool
     quote_volume: float | None
+    listed_at: int | None = None
+    is_delisted: bool = False
+    alias_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,4 +156,26 @@ def _product(row: object) -> Product | None:
         # Futures leave their status empty.
         tradable=fields.get("status") in ("online", "") and not any(fields.get(flag) is True for flag in _CLOSED),
         quote_volume=float(volume) if isinstance(volume, str) and _DECIMAL.fullmatch(volume) else None,
+        # A date without the tag is no promise: one has been seen on a product that was years old.
+        listed_at=_instant(fields.get("new_at")) if fields.get("new") is True else None,
+        is_delisted=fields.get("status") == "delisted",
+        alias_of=_symbol(fields.get("alias")),
     )
+
+
+def _instant(value: object) -> int | None:
+    """Return the instant (ms UTC) of an RFC 3339 time, or None where it is none."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    if moment is None or moment.tzinfo is None:
+        return None
+    return max(int(moment.timestamp() * 1_000), 0)
+
+
+def _symbol(value: object) -> str | None:
+    try:
+        return check_symbol(value) if isinstance(value, str) else None
+    except ValueError:
+        return None

@@ -17,6 +17,7 @@ from reconciler_engine.engine.backfill import Backfill
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.coverage import Coverage
 from reconciler_engine.engine.history import History
+from reconciler_engine.engine.listings import ListingStore
 from reconciler_engine.engine.reconcile import Reconciler
 from reconciler_engine.engine.worker import Worker
 from reconciler_engine.limiting.shared import TokenBucket, script_text
@@ -41,6 +42,7 @@ class Parts:
     scope: Scope
     store: CandleStore
     evidence: EvidenceStore
+    listings: ListingStore
     queue: TaskQueue
     clock: SharedClock
     coverage: Coverage
@@ -51,7 +53,9 @@ class Parts:
     @property
     def reconciler(self) -> Reconciler:
         """A director of passes."""
-        return Reconciler(self.queue, self.clock, self.coverage, self.config, self.retention)
+        return Reconciler(
+            self.queue, self.evidence, self.listings, self.clock, self.coverage, self.config, self.retention
+        )
 
     @property
     def history(self) -> History:
@@ -59,6 +63,7 @@ class Parts:
         return History(
             self.store,
             self.evidence,
+            self.listings,
             self.queue,
             Marks(self.client, self.scope),
             Outages(self.client, self.scope),
@@ -117,6 +122,7 @@ def make_parts(
         scope=scope,
         store=CandleStore(client, scope),
         evidence=EvidenceStore(client, scope),
+        listings=ListingStore(client, scope),
         queue=TaskQueue(client, scope, consumer),
         clock=SharedClock(client, scope),
         coverage=Coverage(client, scope),

@@ -13,11 +13,13 @@ from reconciler_engine.engine.history_audit import Audit
 from reconciler_engine.engine.history_mark import Mark
 from reconciler_engine.engine.history_progress import SeriesProgress
 from reconciler_engine.engine.history_run import HistoryRun
+from reconciler_engine.engine.listings import ListingStore
 from reconciler_engine.errors import ConfigError, StoreError, StoreUnavailable
 from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
+from reconciler_engine.planning.proof import Listing
 from reconciler_engine.planning.window import closed_before, history_fault, range_window
 from reconciler_engine.store.candles import CandleStore, Retention
 from reconciler_engine.store.evidence import EvidenceStore
@@ -94,6 +96,7 @@ class History:
         self,
         store: CandleStore,
         evidence: EvidenceStore,
+        listings: ListingStore,
         queue: TaskQueue,
         marks: Marks,
         outages: Outages,
@@ -104,6 +107,7 @@ class History:
     ) -> None:
         self._store = store
         self._evidence = evidence
+        self._listings = listings
         self._queue = queue
         self._marks = marks
         self._outages = outages
@@ -190,7 +194,10 @@ class History:
         )
         if known := [fault for fault in faults if fault is not None]:
             raise ConfigError(known)
-        return [await self._resume(run, one, window, now) for one, window in windows]
+        listings = (await self._listings.read()).by_symbol
+        return [
+            await self._resume(run, one, window, now, listings.get(one.symbol, Listing())) for one, window in windows
+        ]
 
     def _window(self, series: Series, asked: Interval | None, now: int) -> Interval:
         """Return the closed slots of a range, from slot to slot."""
@@ -201,10 +208,10 @@ class History:
         grid = window.grid(timeframe.step_ms)
         return Interval(grid.start, grid[-1] + grid.step) if grid else Interval(window.start, window.start)
 
-    async def _resume(self, run: str, series: Series, window: Interval, now: int) -> SeriesProgress:
+    async def _resume(self, run: str, series: Series, window: Interval, now: int, listing: Listing) -> SeriesProgress:
         closed = closed_before(now, series.timeframe, self._config.grace_ms)
         mark = Mark(run=run, verified_to=window.start)
-        fresh = SeriesProgress(series, window, mark, resumed=False, closed=closed)
+        fresh = SeriesProgress(series, window, mark, resumed=False, closed=closed, listing=listing)
         left = Mark.read(await self._marks.load(series, window.start))
         if left is None:
             return fresh
@@ -223,11 +230,13 @@ class History:
         # Fewer than were verified: some are gone, and nobody knows which.
         if held < len(verified.grid(step)) - left.unresolved - left.confirmed_empty:
             return fresh
-        return SeriesProgress(series, window, left.model_copy(update={"run": run}), resumed=True, closed=closed)
+        return SeriesProgress(
+            series, window, left.model_copy(update={"run": run}), resumed=True, closed=closed, listing=listing
+        )
 
     async def _plan(self, progress: SeriesProgress, now: int) -> SeriesPlan:
         rest = Interval(progress.mark.verified_to, progress.window.stop)
-        audit = Audit(self._store, self._evidence, self._outages, progress.series, rest, now)
+        audit = Audit(self._store, self._evidence, self._outages, progress.series, rest, now, progress.listing, None)
         step = progress.series.timeframe.step_ms
         missing = gaps = requests = confirmed = 0
         end: int | None = None

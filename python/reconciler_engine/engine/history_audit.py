@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from reconciler_engine.detection import detect_gaps
+from reconciler_engine.engine.listings import note_listing
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.pages import PAGE_SLOTS
+from reconciler_engine.planning.proof import Listing
 from reconciler_engine.planning.runs import common, gaps_in, spans_of, without
 from reconciler_engine.planning.standing import standing_of
-from reconciler_engine.store.candles import CandleStore
+from reconciler_engine.store.candles import CandleStore, Retention
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.outages import Outages
 
@@ -49,7 +51,8 @@ class Audit:
     """Reads one series' closed slots from `interval.start` on, as they stand at `now` (ms UTC).
 
     Outages are found by counting first: what holds no member at all need not be read. Everything else is read, member
-    by member; a count never calls anything complete.
+    by member; a count never calls anything complete. What lies outside the product's listing is noted in the ledger,
+    with a `retention`; without one nothing is written.
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class Audit:
         series: Series,
         interval: Interval,
         now: int,
+        listing: Listing,
+        retention: Retention | None,
     ) -> None:
         self._store = store
         self._evidence = evidence
@@ -68,6 +73,8 @@ class Audit:
         self._step = series.timeframe.step_ms
         self._interval = interval
         self._now = now
+        self._listing = listing
+        self._retention = retention
         self._position = interval.start
         self._empty: list[Interval] | None = None
 
@@ -113,7 +120,10 @@ class Audit:
         (known,) = await self._evidence.read([(self._series, interval)])
         if known.error is not None:
             raise known.error
-        standing = standing_of(absent, known.ledger, self._now)
+        ledger = await note_listing(
+            self._evidence, self._series, absent, known.ledger, self._listing, self._now, self._retention
+        )
+        standing = standing_of(absent, ledger, self._now)
         wanted = common(standing.missing, standing.due)
         return Piece(
             interval,

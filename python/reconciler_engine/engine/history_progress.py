@@ -15,6 +15,7 @@ from reconciler_engine.market.result import SeriesResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.ascent import Ascent
 from reconciler_engine.planning.pages import MARGIN_SLOTS, PAGE_SLOTS, Page, widen
+from reconciler_engine.planning.proof import Listing
 from reconciler_engine.planning.runs import common, spans_of, union
 
 
@@ -48,12 +49,16 @@ class SeriesProgress:
         window: The closed slots of the range.
         mark: Where to go on.
         resumed: Whether the mark is an earlier run's.
+        listing: When the product can have candles.
         closed: First open time (ms UTC) that had not closed when the backfill began.
     """
 
-    def __init__(self, series: Series, window: Interval, mark: Mark, *, resumed: bool, closed: int) -> None:
+    def __init__(
+        self, series: Series, window: Interval, mark: Mark, *, resumed: bool, closed: int, listing: Listing
+    ) -> None:
         self.series = series
         self.window = window
+        self.listing = listing
         self._closed = closed
         self._asked_to = 0
         self.mark = mark

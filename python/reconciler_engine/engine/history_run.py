@@ -138,7 +138,9 @@ class HistoryRun:
     async def _read(self, row: SeriesProgress, send: trio.MemorySendChannel[_Planned]) -> None:
         """Read a series to its end and plan its pages."""
         rest = Interval(row.mark.verified_to, row.window.stop)
-        audit = Audit(self._store, self._evidence, self._outages, row.series, rest, self._now)
+        audit = Audit(
+            self._store, self._evidence, self._outages, row.series, rest, self._now, row.listing, self._retention
+        )
         while not row.is_stopped and (piece := await audit.read_next()) is not None:
             # The feeder's remove-then-add leaves holes that last one round trip: a page is read again before it is
             # asked for, and that not too soon.

@@ -15,6 +15,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series, check_symbol
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.pages import PAGE_SLOTS
+from reconciler_engine.planning.proof import Listing
 from reconciler_engine.planning.standing import Standing
 from reconciler_engine.store.candles import Retention
 
@@ -33,12 +34,14 @@ class _Message(BaseModel):
 
 
 class Span(_Message):
-    """A series and the interval of it that is meant."""
+    """A series and the interval of it that is meant; with what is known of its product's listing, where it matters."""
 
     symbol: _Symbol
     timeframe: Timeframe
     start: _Instant
     stop: _Instant
+    listed_at: _Instant | None = None
+    delisted_at: _Instant | None = None
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
@@ -47,9 +50,21 @@ class Span(_Message):
         return self
 
     @classmethod
-    def of(cls, series: Series, interval: Interval) -> Span:
+    def of(cls, series: Series, interval: Interval, listing: Listing | None = None) -> Span:
         """Write a series and an interval of it as a message."""
-        return cls(symbol=series.symbol, timeframe=series.timeframe, start=interval.start, stop=interval.stop)
+        return cls(
+            symbol=series.symbol,
+            timeframe=series.timeframe,
+            start=interval.start,
+            stop=interval.stop,
+            listed_at=None if listing is None else listing.listed_at,
+            delisted_at=None if listing is None else listing.delisted_at,
+        )
+
+    @property
+    def listing(self) -> Listing:
+        """When the product can have candles."""
+        return Listing(self.listed_at, self.delisted_at)
 
     @property
     def series(self) -> Series:

@@ -27,6 +27,11 @@ KEPT_LIMIT = 20_000
 KEPT_S = 30 * 86_400
 """How long a list is kept: an older one would choose by what has long changed."""
 
+REFRESH_EVERY_S = 3_600
+"""Listings change rarely, and a delisted product is asked for until somebody looks."""
+
+_RETRY_EVERY_S = 300
+_TURN = "products:turn"
 _RETRY = Backoff(base_ms=500, cap_ms=5_000)
 _logger = logging.getLogger(__name__)
 
@@ -92,13 +97,33 @@ async def choose_kept_symbols(symbols: Sequence[str], parts: Parts) -> tuple[str
 
 
 async def keep_products(parts: Parts, listed: ProductList) -> None:
-    """Keep the list in Redis for `KEPT_S`, in the place of the one before it."""
+    """Keep the list in Redis for `KEPT_S`, in the place of the one before it, and note what it says of listings."""
     rows = tuple(
         (product.symbol, product.quote, product.tradable, product.quote_volume)
         for product in listed.products[:KEPT_LIMIT]
     )
     body = _Kept(at=listed.at, products=rows).model_dump_json()
     await parts.client.execute_command("SET", parts.scope.key("products"), body, "EX", KEPT_S)
+    await parts.client.execute_command("SET", parts.scope.key(_TURN), "1", "EX", REFRESH_EVERY_S)
+    await parts.listings.note(listed.products, listed.at)
+
+
+async def refresh_when_due(parts: Parts, source: CoinbaseClient) -> None:
+    """Keep a new list if nobody did within the hour; one process of all does it.
+
+    An exchange that does not answer is logged and asked again some minutes later; what was known goes on holding.
+
+    Raises:
+        StoreError: Redis did not do its part.
+    """
+    if not await parts.client.execute_command("SET", parts.scope.key(_TURN), "1", "NX", "EX", _RETRY_EVERY_S):
+        return
+    try:
+        products = await _fetch(parts, source)
+    except (SourceError, PermitRefused) as error:
+        _logger.warning("the product list was not refreshed", extra={"error": str(error)})
+        return
+    await keep_products(parts, ProductList(await parts.clock.redis_now(), products))
 
 
 async def read_products(parts: Parts) -> ProductList | None:

@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.coverage import Coverage
+from reconciler_engine.engine.halts import note_halts
+from reconciler_engine.engine.listings import Listings, ListingStore
 from reconciler_engine.engine.messages import (
     Keeping,
     PageOutcome,
@@ -33,6 +35,7 @@ from reconciler_engine.planning.pages import Page, cover, shards, with_margins
 from reconciler_engine.planning.runs import common, gaps_in, spans_of
 from reconciler_engine.planning.window import closed_before, range_window, scan_window
 from reconciler_engine.store.candles import PIPELINE_MEMBERS, Retention
+from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.tasks import Lane, TaskQueue
 
 _CLOSE_TIMEOUT_S = 2.0
@@ -65,12 +68,16 @@ class Reconciler:
     def __init__(
         self,
         queue: TaskQueue,
+        evidence: EvidenceStore,
+        listings: ListingStore,
         clock: SharedClock,
         coverage: Coverage,
         config: ReconciliationConfig,
         retention: Retention,
     ) -> None:
         self._queue = queue
+        self._evidence = evidence
+        self._listings = listings
         self._clock = clock
         self._coverage = coverage
         self._config = config
@@ -88,13 +95,15 @@ class Reconciler:
         now = await self._clock.now()
         windows = [(series, self._window(series, request.look_back, now)) for series in request.series]
         tally = Tally(windows)
+        listings = await self._listings.read()
         # Not to be cancelled in the middle: whether there is a record to close would be unknown. Bounded by the client.
         with trio.CancelScope(shield=True):
             run = await self._queue.open_run(request.job, now)
         try:
-            await self._scan(run, windows, request, tally, now)
+            await self._scan(run, windows, request, tally, listings, now)
             if request.repair:
                 await self._fetch(run, tally, request, now)
+                await note_halts(self._evidence, list(tally.confirmed()), listings.books, self._keeping.retention)
         finally:
             await self._close(run)
         if not isinstance(request.look_back, Interval):
@@ -118,7 +127,13 @@ class Reconciler:
         return scan_window(now, series.timeframe, look_back, **limits)
 
     async def _scan(
-        self, run: str, windows: Sequence[tuple[Series, Interval]], request: PassRequest, tally: Tally, now: int
+        self,
+        run: str,
+        windows: Sequence[tuple[Series, Interval]],
+        request: PassRequest,
+        tally: Tally,
+        listings: Listings,
+        now: int,
     ) -> None:
         spans = [(series, window) for series, window in windows if window.grid(series.timeframe.step_ms)]
         sizes = (len(window.grid(series.timeframe.step_ms)) for series, window in spans)
@@ -134,7 +149,9 @@ class Reconciler:
                     run=run,
                     id=task_id,
                     now=now,
-                    spans=tuple(Span.of(series, window) for series, window in shard),
+                    spans=tuple(
+                        Span.of(series, window, listings.by_symbol.get(series.symbol)) for series, window in shard
+                    ),
                     confirm_ms=CONFIRM_MS,
                     repair=request.repair,
                     keeping=self._keeping,

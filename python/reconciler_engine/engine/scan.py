@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import trio
 
 from reconciler_engine.detection import detect_gaps
+from reconciler_engine.engine.listings import note_listing
 from reconciler_engine.engine.messages import ScanOutcome, ScanTask, SpanFinding, runs_of
 from reconciler_engine.errors import StoreError, StoreUnavailable
 from reconciler_engine.market.gap import Gap
@@ -116,6 +117,8 @@ async def perform_scan(
             continue
         read = next(known) if found.gaps else LedgerRead(Ledger())
         errors = [found.error, read.error]
+        step = span.timeframe.step_ms
+        absent, ledger = spans_of(found.gaps, step), read.ledger
         if task.repair and found.duplicates:
             try:
                 await store.merge(span.series, (), task.keeping.retention, duplicated=found.duplicates, by=task.run)
@@ -123,8 +126,14 @@ async def perform_scan(
                 raise
             except StoreError as refused:
                 errors.append(refused)
-        step = span.timeframe.step_ms
-        standing = standing_of(spans_of(found.gaps, step), read.ledger, task.now)
+        try:
+            keeping = task.keeping.retention if task.repair and read.error is None else None
+            ledger = await note_listing(evidence, span.series, absent, ledger, span.listing, task.now, keeping)
+        except StoreUnavailable:
+            raise
+        except StoreError as refused:
+            errors.append(refused)
+        standing = standing_of(absent, ledger, task.now)
         findings.append(
             SpanFinding(
                 symbol=span.symbol,

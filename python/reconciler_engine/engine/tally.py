@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from reconciler_engine.engine.coverage import Checked
 from reconciler_engine.engine.messages import PageOutcome, ScanOutcome, intervals_of
@@ -82,6 +83,24 @@ class _Row:
         return len(self.gaps) - len({bisect_right(starts, span.start) for span in open_})
 
 
+class Confirmed(NamedTuple):
+    """Where a series is confirmed to have no candle, after a pass.
+
+    Attributes:
+        series: Which one.
+        slots: The slots looked at.
+        confirmed: Those without a candle, ascending.
+        is_whole: Whether it was examined whole and no slot is missing.
+        is_news: Whether the pass confirmed some of them.
+    """
+
+    series: Series
+    slots: Interval
+    confirmed: list[Interval]
+    is_whole: bool
+    is_news: bool
+
+
 class Tally:
     """Counts one pass over given windows. A slot stands as the scan found it until a page says how it stands."""
 
@@ -118,6 +137,12 @@ class Tally:
             if grid:
                 window = Interval(grid.start, row.window.stop)
                 yield Checked(series, window, gaps_in(row.unresolved, row.step) if row.examined else None)
+
+    def confirmed(self) -> Iterator[Confirmed]:
+        """Return where every series is confirmed to have no candle."""
+        for series, row in self._rows.items():
+            is_whole = row.examined and not row.unresolved
+            yield Confirmed(series, row.slots, row.confirmed, is_whole, bool(without(row.confirmed, row.known)))
 
     def add_page(self, span: Interval, outcome: PageOutcome) -> None:
         """Count what became of a page of these slots; each page of the pass is to be added once."""

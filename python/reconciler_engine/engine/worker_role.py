@@ -11,13 +11,14 @@ import trio
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.assembly import Parts, open_parts
+from reconciler_engine.engine.products import refresh_when_due
 from reconciler_engine.engine.worker import PAGES_IN_FLIGHT, Worker
 from reconciler_engine.errors import StoreError
 
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
 
-_CLOCK_LOOK_S = 30.0
+_LOOK_S = 30.0
 _logger = logging.getLogger(__name__)
 
 
@@ -49,7 +50,7 @@ def _take_credentials(message: dict[str, Any]) -> Credentials | None:
 
 
 class WorkerRole:
-    """A worker that also compares the exchange's clock with Redis' when that is due."""
+    """A worker that also looks at the exchange's clock and product list when that is due."""
 
     def __init__(self, parts: Parts, source: CoinbaseClient) -> None:
         self._parts = parts
@@ -59,7 +60,7 @@ class WorkerRole:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until drained; started once tasks can be taken."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep_time)
+            nursery.start_soon(self._keep_up)
             await self._worker.run(task_status=task_status)
             nursery.cancel_scope.cancel()
 
@@ -77,10 +78,15 @@ class WorkerRole:
         """Nothing the parent must know."""
         return {}
 
-    async def _keep_time(self) -> None:
+    async def _keep_up(self) -> None:
+        is_first = True
         while True:
             try:
                 await self._parts.clock.measure_when_due(self._source, self._parts.bucket)
+                # The first pages go before a list that changes nothing for most of them.
+                if not is_first:
+                    await refresh_when_due(self._parts, self._source)
             except StoreError as error:
-                _logger.warning("the exchange's clock was not measured", extra={"error": str(error)})
-            await trio.sleep(_CLOCK_LOOK_S)
+                _logger.warning("the exchange's clock or product list was not kept", extra={"error": str(error)})
+            is_first = False
+            await trio.sleep(_LOOK_S)

@@ -9,7 +9,7 @@ from functools import partial
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.planning.evidence import SIGHTINGS_LIMIT, Finding, Ledger, Reason, Rule, State
-from reconciler_engine.planning.runs import common, spans_in, without
+from reconciler_engine.planning.runs import common, spans_in, union, without
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 
 RIPE_MS = 600_000
@@ -183,23 +183,26 @@ class Listing:
     delisted_at: int | None = None
 
 
-def apply_listing(ledger: Ledger, listing: Listing, window: Interval, step: int, at: int) -> Ledger:
-    """Return the ledger with the slots of a window that lie outside a listing as `unlisted`, and only those.
+def apply_listing(ledger: Ledger, listing: Listing, slots: Sequence[Interval], step: int, at: int) -> Ledger:
+    """Return the ledger with those of some slots that lie outside a listing as `unlisted`, and only those.
 
     The bar in which a product was listed may hold trades, and so may the one in which it was delisted.
 
     Args:
         ledger: What was known.
         listing: What the exchange says about the product.
-        window: The slots to look at, on the grid.
+        slots: The slots to look at: on the grid, ascending, disjoint.
         step: The grid's step (ms).
         at: When the exchange said so (ms UTC).
     """
-    first = window.start if listing.listed_at is None else listing.listed_at // step * step
-    last = window.stop if listing.delisted_at is None else -(-listing.delisted_at // step) * step
-    before = common([window], [Interval(0, max(first, 0))])
-    after = without(common([window], [Interval(max(last, 0), max(window.stop, last))]), before)
-    listed = without([window], [*before, *after])
+    if not slots:
+        return ledger
+    start, stop = slots[0].start, slots[-1].stop
+    first = start if listing.listed_at is None else listing.listed_at // step * step
+    last = stop if listing.delisted_at is None else -(-listing.delisted_at // step) * step
+    before = common(slots, [Interval(start, max(first, start))])
+    after = without(common(slots, [Interval(min(last, stop), stop)]), before)
+    listed = without(slots, union(before, after))
     for spans, rule in (
         (before, _outside(Reason.NOT_YET_LISTED, at)),
         (after, _outside(Reason.DELISTED, at)),
