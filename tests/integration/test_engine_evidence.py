@@ -1,0 +1,73 @@
+"""Passes and the ledger on a real server: what is proved, what is asked for again, and when."""
+
+from __future__ import annotations
+
+from tests.integration.engines import DENSE, MINUTE, T0, THIN, engine, span, truth
+
+from reconciler_engine.coinbase.products import Product
+from reconciler_engine.engine.reconcile import PassRequest
+from reconciler_engine.planning.evidence import State
+from reconciler_engine.planning.proof import RECHECK_MS
+
+ROOM = 200
+"""Slots of a range that leave its page room for neighbours on both sides."""
+
+
+async def pass_over(run, series=THIN):
+    return await run.parts.reconciler.run_pass(PassRequest("test", [series], span(ROOM, 100)))
+
+
+async def test_a_range_with_room_is_settled_by_one_answer(redis_url):
+    async with engine(redis_url) as run:
+        absent = ROOM - len(truth(THIN, span(ROOM, 100)))
+        done = await pass_over(run)
+        assert (done.requests, done.confirmed_empty, done.unresolved, done.missing) == (1, absent, 0, ROOM)
+        assert await run.held(THIN) == truth(THIN, span(ROOM, 100))
+        again = await pass_over(run)
+        assert (again.requests, again.missing, again.confirmed_empty) == (0, 0, absent)
+
+
+async def test_confirmed_slots_are_asked_for_after_one_and_six_hours_and_never_again(redis_url):
+    async with engine(redis_url) as run:
+        began = await run.parts.clock.now()
+        absent = (await pass_over(run)).confirmed_empty
+        for since, requests in (
+            (RECHECK_MS[0] - MINUTE, 0),
+            (RECHECK_MS[0] + MINUTE, 1),
+            (RECHECK_MS[1] - MINUTE, 0),
+            (RECHECK_MS[1] + MINUTE, 1),
+            (10 * RECHECK_MS[1], 0),
+        ):
+            # Redis' clock cannot be put forward: what is known is put back instead.
+            await put_back(run, began + since - await run.parts.clock.now())
+            done = await pass_over(run)
+            assert (done.requests, done.confirmed_empty, done.missing) == (requests, absent, 0), since
+            await put_back(run, await run.parts.clock.now() - began - since)
+
+
+async def put_back(run, ms: int) -> None:
+    """Let all that is known have become known so much earlier."""
+
+    def moved(found):
+        due = None if found.next_check is None else found.next_check - ms
+        return found._replace(first=found.first - ms, last=found.last - ms, next_check=due)
+
+    def change(ledger):
+        return ledger.revise([span(500)], lambda found: None if found is None else moved(found))
+
+    await run.parts.evidence.change(THIN, span(500), run.parts.retention, change)
+
+
+async def test_what_lies_outside_a_listing_is_never_asked_for(redis_url):
+    async with engine(redis_url) as run:
+        listed = Product("BTC-USD", "USD", tradable=True, quote_volume=None, listed_at=T0 + 150 * MINUTE)
+        await run.parts.listings.note([listed], T0)
+        done = await pass_over(run, DENSE)
+        # 30 of them are the page's neighbours: a candle that is there wins over what the list says
+        assert (done.requests, done.missing, done.confirmed_empty, done.unresolved) == (1, 150, 20, 0)
+        assert await run.held(DENSE) == truth(DENSE, span(180, 120))
+        await run.parts.client.delete(run.key(DENSE))
+        before = await run.parts.reconciler.run_pass(PassRequest("test", [DENSE], span(50, 100)))
+        assert (before.requests, before.confirmed_empty) == (0, 50)
+        (read,) = await run.parts.evidence.read([(DENSE, span(50, 100))])
+        assert {stretch.finding.state for stretch in read.ledger.stretches} == {State.UNLISTED}
