@@ -109,7 +109,8 @@ def test_the_first_command_shows_gaps_that_close(start_process, run_command, tmp
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.split()[1] not in LONG and line not in FILED])
-def test_commands_run_as_written(line, own_servers, run_command):
+def test_commands_run_as_written(line, own_servers, run_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     done = run_command(*shlex.split(line)[1:], **own_servers)
     # 3: slots are missing, which is what was asked
     assert done.code in (0, 3), done.err

@@ -134,7 +134,7 @@ def run_pass(
     )
     tally.add_scan([SERIES], ScanOutcome(id="scan", findings=(finding,)))
     figures.minimum += fewest([at for span in found.due for at in span.grid(STEP)])
-    for number, (_, span, page) in enumerate(plan_pages(tally, now, DEFAULT_GRACE_MS)):
+    for number, (_, span, page) in enumerate(plan_pages(tally.due(), now, DEFAULT_GRACE_MS)):
         figures.requests += 1
         for at in (at for span in spans_of(page.gaps, STEP) for at in span.grid(STEP)):
             known = ledger.at(at)

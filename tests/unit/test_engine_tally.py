@@ -36,7 +36,7 @@ def slots(first, stop) -> Interval:
 
 
 def plan(tally):
-    return plan_pages(tally, 2_000 * MINUTE, 0)
+    return plan_pages(tally.due(), 2_000 * MINUTE, 0)
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_the_same_error_is_told_once_and_errors_have_a_bound(tally):
 
 def test_pages_go_newest_first_over_all_series_and_ask_for_no_open_slot(tally):
     tally.add_scan([BTC, ETH], scan(finding(BTC, (0, 1), (999 * MINUTE, 1)), finding(ETH, (50 * MINUTE, 2))))
-    planned = plan_pages(tally, 1_000 * MINUTE, 0)
+    planned = plan_pages(tally.due(), 1_000 * MINUTE, 0)
     assert [(series.symbol, one.interval) for series, _, one in planned] == [
         ("BTC-USD", slots(969, 1_000)), ("ETH-USD", slots(0, 210)), ("BTC-USD", slots(0, 31)),
     ]  # fmt: skip

@@ -6,6 +6,7 @@ import typer
 
 from reconciler_engine.cli.backfill import backfill
 from reconciler_engine.cli.config_commands import app as config_app
+from reconciler_engine.cli.coverage import coverage
 from reconciler_engine.cli.cron import cron
 from reconciler_engine.cli.doctor import doctor
 from reconciler_engine.cli.evidence import app as evidence_app
@@ -37,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (start, status, ready, scan, reconcile, backfill, journal, gaps, load, simulate, cron, doctor):
+for command in (start, status, ready, coverage, scan, reconcile, backfill, journal, gaps, load, simulate, cron, doctor):
     app.command()(command)
 
 app.add_typer(evidence_app, name="evidence")

@@ -24,6 +24,12 @@ def print_plan(plan: HistoryPlan, config: ReconciliationConfig, *, simulated: bo
             for row in plan.series
         ],
     )
+    print_totals(plan, config, simulated=simulated)
+    _print_life(config)
+
+
+def print_totals(plan: HistoryPlan, config: ReconciliationConfig, *, simulated: bool) -> None:
+    """Print the requests with their time, and what could not be read."""
     print(
         f"{'SIMULATED ' if simulated else ''}{plan.missing} slots missing, {plan.confirmed_empty} confirmed empty: "
         f"{plan.requests} requests, "
@@ -32,7 +38,6 @@ def print_plan(plan: HistoryPlan, config: ReconciliationConfig, *, simulated: bo
     for row in plan.series:
         if row.error is not None:
             print(f"  {row.symbol}:{row.timeframe}: {row.error}")
-    _print_life(config)
 
 
 def print_backfill(result: ReconciliationResult, config: ReconciliationConfig, *, simulated: bool) -> None:

@@ -19,6 +19,7 @@ from reconciler_engine.engine.coverage import Coverage
 from reconciler_engine.engine.history import History
 from reconciler_engine.engine.listings import ListingStore
 from reconciler_engine.engine.reconcile import Reconciler
+from reconciler_engine.engine.survey import Surveyor
 from reconciler_engine.engine.worker import Worker
 from reconciler_engine.limiting.shared import TokenBucket, script_text
 from reconciler_engine.store.candles import CandleStore, Retention
@@ -56,6 +57,11 @@ class Parts:
         return Reconciler(
             self.queue, self.evidence, self.listings, self.clock, self.coverage, self.config, self.retention
         )
+
+    @property
+    def surveyor(self) -> Surveyor:
+        """Tells how series stand and what a pass would ask."""
+        return Surveyor(self.store, self.evidence, self.listings, self.clock, self.config, self.bucket.budget)
 
     @property
     def history(self) -> History:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -93,7 +93,8 @@ class Reconciler:
         """
         started = trio.current_time()
         now = await self._clock.now()
-        windows = [(series, self._window(series, request.look_back, now)) for series in request.series]
+        limits = {"max_candles": self._config.max_candles, "grace_ms": self._config.grace_ms}
+        windows = [(series, window_of(series, request.look_back, now, **limits)) for series in request.series]
         tally = Tally(windows)
         listings = await self._listings.read()
         # Not to be cancelled in the middle: whether there is a record to close would be unknown. Bounded by the client.
@@ -119,12 +120,6 @@ class Reconciler:
             except StoreError as error:
                 # Not raised: it would stand in the way of what ended the run, a cancellation for instance.
                 _logger.warning("the record of a run stays until it expires", extra={"run": run, "error": str(error)})
-
-    def _window(self, series: Series, look_back: int | Interval, now: int) -> Interval:
-        limits = {"max_candles": self._config.max_candles, "grace_ms": self._config.grace_ms}
-        if isinstance(look_back, Interval):
-            return range_window(look_back, now, series.timeframe, **limits)
-        return scan_window(now, series.timeframe, look_back, **limits)
 
     async def _scan(
         self,
@@ -177,7 +172,7 @@ class Reconciler:
                 gaps=runs_of(spans_of(page.gaps, series.timeframe.step_ms), series.timeframe.step_ms),
                 keeping=self._keeping,
             )
-            for number, (series, span, page) in enumerate(plan_pages(tally, now, self._config.grace_ms))
+            for number, (series, span, page) in enumerate(plan_pages(tally.due(), now, self._config.grace_ms))
         ]
         await self._do(run, request.lane, tasks)
         outcomes = await self._outcomes(run)
@@ -205,14 +200,28 @@ class Reconciler:
             await self._queue.wait_finished(run, lane)
 
 
-def plan_pages(tally: Tally, now: int, grace_ms: int) -> list[tuple[Series, Interval, Page]]:
+def window_of(series: Series, look_back: int | Interval, now: int, *, max_candles: int, grace_ms: int) -> Interval:
+    """Return the closed slots of a series that a pass at `now` (ms UTC) examines, inside retention (0: all is kept)."""
+    if isinstance(look_back, Interval):
+        return range_window(look_back, now, series.timeframe, max_candles=max_candles, grace_ms=grace_ms)
+    return scan_window(now, series.timeframe, look_back, max_candles=max_candles, grace_ms=grace_ms)
+
+
+def plan_pages(
+    wanted: Iterable[tuple[Series, Interval, Sequence[Interval]]], now: int, grace_ms: int
+) -> list[tuple[Series, Interval, Page]]:
     """Return the fewest pages that cover what of every series is worth a request, newest first over all series.
 
     Each asks for neighbours too, as far as they had closed at `now` (ms UTC): candles among them prove more. With it
     come its slots that the pass looks after.
+
+    Args:
+        wanted: Series, its slots that are looked after, and those worth a request: ascending, disjoint.
+        now: The instant of the pass.
+        grace_ms: How long after its close a bar may still be on its way.
     """
     pages: list[tuple[Series, Interval, Page]] = []
-    for series, slots, due in tally.due():
+    for series, slots, due in wanted:
         step = series.timeframe.step_ms
         closed = closed_before(now, series.timeframe, grace_ms)
         for page in with_margins(cover(gaps_in(due, step), step), step, closed):

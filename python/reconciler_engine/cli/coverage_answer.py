@@ -1,0 +1,163 @@
+"""The answers of `coverage` and `reconcile --dry-run`: a survey, told or drawn."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from reconciler_engine.cli.connection import open_cache
+from reconciler_engine.cli.credentials import load_signed
+from reconciler_engine.cli.exits import UNRESOLVED, leave
+from reconciler_engine.cli.history_report import print_plan, print_totals
+from reconciler_engine.cli.one_pass import parse_range
+from reconciler_engine.cli.picture import Row
+from reconciler_engine.cli.svg_picture import draw_svg
+from reconciler_engine.cli.terminal_picture import SIGNS, draw
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.assembly import open_parts
+from reconciler_engine.engine.history import SeriesPlan
+from reconciler_engine.engine.products import choose_kept_symbols
+from reconciler_engine.engine.survey import Survey, SurveyedSeries
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.observe import logs
+from reconciler_engine.observe.words import iso
+from reconciler_engine.planning.evidence import State
+
+if TYPE_CHECKING:
+    from reconciler_engine.coinbase.auth import Credentials
+
+_DOUBTFUL = (State.MISSING, State.SUSPECT, State.UNKNOWN)
+_WIDTH = 80
+
+
+def show_coverage(
+    flags: dict[str, str],
+    config_file: str | None,
+    from_: str | None,
+    to: str | None,
+    svg: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print the picture or its facts, write the file; leave with 3 where a slot is doubtful or a series unread.
+
+    Raises:
+        ReconcilerError: What stands in the way; nothing is printed or written then.
+        OSError: The file cannot be written; none is left.
+    """
+    survey, config, simulated = _survey("coverage", flags, config_file, from_, to)
+    rows = [_row(one, plan) for one, plan in zip(survey.series, survey.plan.series, strict=True)]
+    mark = "SIMULATED " if simulated else ""
+    if svg is not None:
+        try:
+            write_whole(svg, draw_svg(rows, f"{mark}Coverage at {iso(survey.at)}"))
+        except OSError as error:
+            raise OSError(f"--svg {svg}: cannot be written: {error.strerror}") from error
+    if as_json:
+        print(json.dumps(as_object(survey) | ({"simulated": True} if simulated else {})))
+    else:
+        for line in draw(rows, _width(), coloured=_coloured(), ascii_only=not _writes(SIGNS)):
+            print(line)
+        print_totals(survey.plan, config, simulated=simulated)
+    if any(one.slots(*_DOUBTFUL) or one.error or not one.runs for one in survey.series):
+        leave(UNRESOLVED)
+
+
+def show_dry_run(
+    flags: dict[str, str], config_file: str | None, from_: str | None, to: str | None, *, as_json: bool
+) -> None:
+    """Print what a pass would ask for; leave with 3 where a series could not be examined.
+
+    Raises:
+        ReconcilerError: What stands in the way; nothing is printed then.
+    """
+    survey, config, simulated = _survey("reconcile", flags, config_file, from_, to)
+    if as_json:
+        print(json.dumps(asdict(survey.plan) | ({"simulated": True} if simulated else {})))
+    else:
+        print_plan(survey.plan, config, simulated=simulated)
+    if any(one.slots(State.UNKNOWN) or one.error or not one.runs for one in survey.series):
+        leave(UNRESOLVED)
+
+
+def _survey(
+    command: str, flags: dict[str, str], config_file: str | None, from_: str | None, to: str | None
+) -> tuple[Survey, ReconciliationConfig, bool]:
+    faults: list[str] = []
+    asked = parse_range(from_, to, faults)
+    windows = ("full_reconcile_window_ms",) if asked is None else ()
+    config, credentials = load_signed(flags, config_file, needs_symbols=True, known_faults=faults, windows=windows)
+    logs.configure("human" if sys.stderr.isatty() else "json", "WARNING", process=command)
+    survey, simulated = trio.run(_look, command, config, credentials, asked)
+    return survey, config, simulated
+
+
+async def _look(
+    command: str, config: ReconciliationConfig, credentials: Credentials | None, asked: Interval | None
+) -> tuple[Survey, bool]:
+    identity = None if credentials is None else credentials.identity
+    async with (
+        open_cache(config, command, writes=False) as cache,
+        open_parts(config, cache.url, owns_server=False, identity=identity) as parts,
+    ):
+        config = config.with_symbols(await choose_kept_symbols(config.symbols, parts))
+        return await parts.surveyor.survey(config.series(), asked or config.full_reconcile_window_ms), cache.simulated
+
+
+def as_object(survey: Survey) -> dict[str, Any]:
+    """Return what a program is told: the plan, and for each series its slots by state, `[start, stop, state]` a run."""
+    told = asdict(survey.plan)
+    for row, one in zip(told["series"], survey.series, strict=True):
+        row["states"] = {state.value: one.slots(state) for state in State}
+        row["runs"] = [[run.start, run.stop, run.state.value] for run in one.runs]
+    return {"at": survey.at, **told}
+
+
+def _row(one: SurveyedSeries, plan: SeriesPlan) -> Row:
+    doubts = [f"{slots} {state.value}" for state in _DOUBTFUL if (slots := one.slots(state))]
+    if plan.requests:
+        doubts.append(f"{plan.requests} request{'s' * (plan.requests != 1)}")
+    note = ", ".join(doubts) or ("complete" if one.runs else "no closed slot")
+    return Row(str(one.series), one.asked, one.series.timeframe.step_ms, one.runs, note)
+
+
+def _width() -> int:
+    """Return the width of the terminal, or what COLUMNS says, or 80 columns."""
+    return shutil.get_terminal_size((_WIDTH, 24)).columns
+
+
+def _coloured() -> bool:
+    """Whether to colour: on a terminal that can, unless NO_COLOR is set."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _writes(signs: dict[Any, str]) -> bool:
+    """Whether standard output has all these signs."""
+    try:
+        "".join(signs.values()).encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is there whole or, should that fail, as it was before.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("x", encoding="utf-8") as file:
+            file.write(text)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
