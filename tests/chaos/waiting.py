@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import trio
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 """Bound of every wait; reached only when something is broken."""
 
 _LOOK_S = 0.02

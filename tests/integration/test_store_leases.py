@@ -26,9 +26,21 @@ async def test_one_owner_at_a_time_has_a_lease(owners):
     lease = await one.take("gap_scan")
     assert lease
     assert not await other.take("gap_scan")
-    assert not await one.take("gap_scan")
     assert await other.is_held("gap_scan")
     assert await other.take("full_reconcile")
+    await one.release(lease)
+    assert await other.take("gap_scan")
+
+
+async def test_an_owner_takes_anew_what_it_could_not_release(owners):
+    one, other = owners
+    lost = await one.take("gap_scan")
+    lease = await one.take("gap_scan")
+    assert lease.epoch > lost.epoch
+    # the word of the first taking comes late: it is void
+    await one.release(lost)
+    assert not await one.refresh(lost)
+    assert not await other.take("gap_scan")
     await one.release(lease)
     assert await other.take("gap_scan")
 

@@ -69,6 +69,7 @@ class Passes:
         self._leases = JobLeases(parts.client, parts.scope, parts.queue.consumer, life_ms=lease_ms)
         self._refresh_s = lease_ms / 4_000
         self._held: dict[str, _Held] = {}
+        self._taking: set[str] = set()
         self.crons = {GAP_SCAN: config.gap_scan_cron, FULL_RECONCILE: config.full_reconcile_cron}
         self.series: Sequence[Series] = series
         self.last: dict[str, LastPass] = {}
@@ -175,7 +176,13 @@ class Passes:
         return await self._run_held(tick.job, slot=tick.slot)
 
     async def _take(self, job: str, tick: str | None) -> bool:
-        lease = await self._leases.take(job, tick)
+        if job in self._held or job in self._taking:
+            return False
+        self._taking.add(job)
+        try:
+            lease = await self._leases.take(job, tick)
+        finally:
+            self._taking.discard(job)
         if lease is not None:
             self._held[job] = _Held(lease)
         return lease is not None

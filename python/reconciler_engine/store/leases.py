@@ -44,7 +44,10 @@ class JobLeases:
         self._life_ms = life_ms
 
     async def take(self, job: str, tick: str | None = None) -> Lease | None:
-        """Take a job's lease if it is free; return None if it is not.
+        """Take a job's lease if nobody else has it; return None otherwise.
+
+        One of our own is taken anew, with another epoch: where Redis was away, it may have heard of a taking that we
+        did not, or not of a release. Callers see to it that they do not take what they hold.
 
         Args:
             job: The job's name.

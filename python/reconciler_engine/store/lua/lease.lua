@@ -5,6 +5,7 @@
 -- KEYS[2]  the job's fence, hash: epoch of the last taking, run = the record that is open
 -- KEYS[3]  take only, optional: the tick's name, taken once by one owner
 -- ARGV     take owner life_ms [tick_life_ms]  -> { epoch, open run or '' } | {} held, or the tick was taken before
+--             an owner takes what it holds anew: the word of its taking or releasing was lost
 --          refresh owner life_ms epoch        -> 1 still ours | 0 not any more
 --          release owner epoch                -> 1 released | 0 it was not ours
 
@@ -13,7 +14,7 @@ local holder = redis.call('GET', KEYS[1])
 local fence = redis.call('HGET', KEYS[2], 'epoch')
 
 if operation == 'take' then
-  if holder then
+  if holder and holder ~= owner then
     return {}
   end
   if KEYS[3] and not redis.call('SET', KEYS[3], owner, 'NX', 'PX', ARGV[4]) then

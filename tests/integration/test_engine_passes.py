@@ -1,0 +1,36 @@
+"""Passes of one engine and its jobs' leases, over a real Redis."""
+
+from __future__ import annotations
+
+import trio
+from tests.integration.engines import DENSE, MINUTE, engine
+
+from reconciler_engine.engine.passes import GAP_SCAN, Passes
+from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.store.leases import JobLeases
+
+ENDLESS_MS = 3_600_000
+SLOTS = 30
+
+
+async def test_a_release_that_was_lost_does_not_keep_the_job_from_its_own_engine(redis_url):
+    async with engine(redis_url, quick_scan_window_ms=SLOTS * MINUTE) as run:
+        passes = Passes(run.parts, [DENSE], now=lambda: 0, lease_ms=ENDLESS_MS)
+        lost = JobLeases(run.parts.client, run.parts.scope, run.parts.queue.consumer, life_ms=ENDLESS_MS)
+        assert await lost.take(GAP_SCAN)
+        assert (await passes.perform(GAP_SCAN)).filled == SLOTS
+        assert not await lost.is_held(GAP_SCAN)
+
+
+async def test_passes_of_a_kind_that_one_engine_is_asked_for_run_one_after_the_other(redis_url):
+    results: list[ReconciliationResult] = []
+    async with engine(redis_url, quick_scan_window_ms=SLOTS * MINUTE) as run:
+        passes = Passes(run.parts, [DENSE], now=lambda: 0)
+
+        async def perform() -> None:
+            results.append(await passes.perform(GAP_SCAN))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(perform)
+    assert [result.missing for result in results] == [SLOTS, 0, 0]
