@@ -105,12 +105,12 @@ def disjoint(pages: Sequence[Interval]) -> bool:
 
 @asynccontextmanager
 async def engine(
-    redis_url: str, *, workers: int = 1, faults: Sequence[FaultRule] = (), **settings: object
+    redis_url: str, *, workers: int = 1, faults: Sequence[FaultRule] = (), patience_s: float = 60, **settings: object
 ) -> AsyncIterator[Engine]:
     """Run an engine of the market above, its budget lifted, the cache unlimited."""
     rules = ExchangeRules(public_rate=0, cache_s=0)
     exchange = Exchange(MARKET, SimulatedClock(), rules, faults=Faults(faults))
-    with trio.fail_after(60):
+    with trio.fail_after(patience_s):
         async with AsyncExitStack() as stack:
             url = await stack.enter_async_context(open_exchange(exchange))
             defaults = {"max_candles": 0, "ttl": 0, "batch_size": 1_000, "batch_delay_ms": 1}

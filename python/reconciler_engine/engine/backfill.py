@@ -58,7 +58,7 @@ class Admission:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class Answered:
     """What came of asking for a page at `at` (ms UTC); `error` says why there is no `page`."""
 
     requests: int
@@ -103,7 +103,7 @@ class Backfill:
         """Claim a page, and return what the cache lacks of it at this moment and a permit to ask for that.
 
         The claim comes first, so that what is due under it is due because nobody has asked: what another job was
-        answered is in the ledger. It is released by `fill`, or here where there is nothing to ask. `Held` says that
+        answered is in the ledger. It is released by `store`, or here where there is nothing to ask. `Held` says that
         another job asks for some of these slots.
 
         Raises:
@@ -139,10 +139,18 @@ class Backfill:
                 raise error
         return standing_of(spans_of(found.gaps, series.timeframe.step_ms), known.ledger, await self._clock.now())
 
-    async def fill(self, task: PageTask, admission: Admission) -> PageOutcome:
-        """Ask for an admitted page, merge what its span lacks with what the answer proves, and release the claim.
+    async def ask(self, task: PageTask, admission: Admission) -> Answered:
+        """Ask for an admitted page; retries wait for permits of their own.
 
-        Retries wait for permits of their own. Nothing is asked without a permit in the admission.
+        Nothing is asked without a permit in the admission.
+
+        Raises:
+            StoreError: Redis went away before there was an answer.
+        """
+        return Answered(0) if admission.permit is None else await self._ask(task, admission.permit)
+
+    async def store(self, task: PageTask, admission: Admission, answer: Answered) -> PageOutcome:
+        """Merge what a page's span lacks with what the answer proves, and release the claim; repeating it is harmless.
 
         An error that is the series' own, such as a key of another type, ends in the outcome.
 
@@ -151,7 +159,6 @@ class Backfill:
         """
         if admission.permit is None:
             return page_outcome(task, admission.standing)
-        answer = await self._ask(task, admission.permit)
         if answer.page is None:
             outcome = page_outcome(
                 task, admission.standing, requests=answer.requests, refused=answer.refused, error=answer.error
@@ -165,7 +172,7 @@ class Backfill:
         await self._release(task)
         return outcome
 
-    async def _ask(self, task: PageTask, permit: Permit) -> _Answer:
+    async def _ask(self, task: PageTask, permit: Permit) -> Answered:
         """Ask until there is an answer, or no hope of one."""
         asked = Interval(*task.asked)
         requests = 0
@@ -182,7 +189,7 @@ class Backfill:
                 fetch = self._source.fetch_candles
                 page = await send(self._bucket, permit, fetch, task.span.series, asked, draw=self._random.random)
             except SourceError as refusal:
-                given_up = _Answer(requests, error=str(refusal), refused=_is_hopeless(refusal))
+                given_up = Answered(requests, error=str(refusal), refused=_is_hopeless(refusal))
                 # Nothing was sent where no permit is to be had.
                 if requests in {sent, ATTEMPTS} or not refusal.retryable:
                     return given_up
@@ -190,7 +197,7 @@ class Backfill:
                 if not await self._is_open(task.run):
                     return given_up
             else:
-                return _Answer(requests, at, page)
+                return Answered(requests, at, page)
 
     async def _claim(self, task: PageTask) -> Held | None:
         """Claim a page; claims of runs that are no more hold nobody up."""

@@ -27,7 +27,7 @@ from reconciler_engine.engine.messages import (
 )
 from reconciler_engine.engine.scan import CONFIRM_MS
 from reconciler_engine.engine.tally import Tally
-from reconciler_engine.errors import StoreError
+from reconciler_engine.errors import LeaseLost, StoreError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
@@ -117,6 +117,8 @@ class Reconciler:
         with trio.move_on_after(_CLOSE_TIMEOUT_S, shield=True):
             try:
                 await self._queue.close_run(run)
+            except LeaseLost:
+                _logger.info("the run is another engine's now", extra={"run": run})
             except StoreError as error:
                 # Not raised: it would stand in the way of what ended the run, a cancellation for instance.
                 _logger.warning("the record of a run stays until it expires", extra={"run": run, "error": str(error)})

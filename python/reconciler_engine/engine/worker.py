@@ -175,14 +175,16 @@ class Worker:
                 if admitted is None:
                     return
                 try:
-                    outcome = await backfill.fill(task, admitted)
+                    answer = await backfill.ask(task, admitted)
                 except StoreError as error:
-                    # Asked for again, with a new permit, once Redis is there to take the answer.
-                    _logger.warning("page not stored", extra={"task": task.id, "error": str(error)})
+                    # Nothing came yet: asked for anew once Redis is there.
+                    _logger.warning("page not asked for", extra={"task": task.id, "error": str(error)})
                     admitted = await self._until_stored(self._admit, backfill, delivery, task)
-                else:
-                    await self._until_stored(self._finish, delivery, task, outcome)
-                    return
+                    continue
+                # What was answered is kept until Redis takes it, and never asked for a second time.
+                outcome = await self._until_stored(backfill.store, task, admitted, answer)
+                await self._until_stored(self._finish, delivery, task, outcome)
+                return
         finally:
             slots.release()
 
