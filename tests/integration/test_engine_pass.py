@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
+import signal
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +20,7 @@ from reconciler_engine.engine.assembly import Parts, open_parts
 from reconciler_engine.engine.messages import Keeping, PageTask, Span
 from reconciler_engine.engine.reconcile import PassRequest
 from reconciler_engine.engine.worker import Worker
-from reconciler_engine.errors import RunClosed, StoreUnavailable
+from reconciler_engine.errors import ConfigError, RunClosed, StoreError, StoreUnavailable
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
@@ -31,9 +33,11 @@ from reconciler_engine.simulator.market import SeededMarket
 from reconciler_engine.simulator.products import Product
 from reconciler_engine.simulator.request_log import RequestLog
 from reconciler_engine.simulator.server import serve_exchange
+from reconciler_engine.store import tasks as tasks_module
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.server import wait_serving
 from reconciler_engine.store.tasks import MAX_DELIVERIES, Lane, TaskQueue
+from reconciler_engine.store.transport import TrioRedis
 
 NOW = 1_767_225_600_000  # 2026-01-01
 MINUTE = 60_000
@@ -581,3 +585,138 @@ async def test_a_full_redis_leaves_slots_unresolved_with_its_words(redis_url, mo
         assert "OOM" in result.errors[0]
         assert (await house.run_pass(10)).unresolved == 0
         await check_whole(house, 10)
+
+
+ENDS = {
+    "OOM": ("CONFIG", "SET", "maxmemory", "0"),
+    "READONLY": ("REPLICAOF", "NO", "ONE"),
+    "MISCONF": ("CONFIG", "SET", "stop-writes-on-bgsave-error", "no"),
+}
+"""What makes a server take writes again."""
+
+
+async def refuse_writes(server, client, word) -> None:
+    """Bring a server to refuse writes with this word."""
+    if word == "OOM":
+        await client.execute_command("CONFIG", "SET", "maxmemory", "1")
+    elif word == "READONLY":
+        await client.execute_command("REPLICAOF", "127.0.0.1", "1")
+    else:
+        await client.execute_command("CONFIG", "SET", "save", "3600 1")
+        shutil.rmtree(server.plan.data_directory)
+        await client.execute_command("BGSAVE")
+    with trio.fail_after(20):
+        while True:
+            (reply,) = await client.pipe([("SET", "probe", "x")])
+            if getattr(reply, "code", None) == word:
+                break
+            await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize("word", [*ENDS])
+async def test_nothing_is_asked_while_its_answer_could_not_be_stored(own_server, word):
+    async with open_house(own_server.url) as house:
+        client, queue = house.parts.client, house.parts.queue
+        run, tasks = await enqueue_pages(queue, 4)
+        await refuse_writes(own_server, client, word)
+        backfill = house.parts.worker(house.source)._backfill
+        assert backfill is not None
+        for task in tasks:
+            with pytest.raises(StoreError, match=word):
+                await backfill.admit(task)
+        await client.execute_command(*ENDS[word])
+        statistics = await house.parts.bucket.statistics()
+        assert (statistics.granted, house.asked()) == (0, [])
+        await house.start_worker()
+        with trio.fail_after(20):
+            await queue.wait_finished(run, Lane.DEEP)
+        await check_whole(house, 3)
+        assert len(house.asked()) == 1
+
+
+async def test_an_answer_that_redis_does_not_take_is_kept_and_not_asked_for_again(own_server):
+    """The server turns read-only while the exchange answers, and takes writes again later."""
+    rule = {"name": "slow", "mode": "slow_head", "seconds": 0.5}
+    async with open_house(own_server.url, *parse_faults({"fault": [rule]})) as house:
+        client, queue = house.parts.client, house.parts.queue
+        run, _ = await enqueue_pages(queue, 1)
+        await house.start_worker()
+        with trio.fail_after(20):
+            while not (await house.parts.bucket.statistics()).granted:
+                await trio.lowlevel.checkpoint()
+            await client.execute_command("REPLICAOF", "127.0.0.1", "1")
+            await wait_asked(house, 1)
+            # The merge is refused at least once.
+            await trio.sleep(0.3)
+            assert await house.members() == []
+            await client.execute_command("REPLICAOF", "NO", "ONE")
+            await queue.wait_finished(run, Lane.DEEP)
+        await check_whole(house, 3)
+        assert len(house.asked()) == 1
+
+
+async def enqueue_pages(queue, count):
+    """Open a run of so many tasks for the same page; return it and them."""
+    run = await queue.open_run("test", 0)
+    stop = NOW - 6 * 3_600_000
+    keeping = Keeping(max_candles=0, ttl_s=0, trim=False)
+    span = Span.of(M1, Interval(stop - 3 * MINUTE, stop))
+    tasks = [
+        PageTask(run=run, id=f"page-{number}", span=span, gaps=((span.start, 3),), keeping=keeping)
+        for number in range(count)
+    ]
+    await queue.enqueue(run, Lane.DEEP, [(task.id, task.model_dump_json()) for task in tasks])
+    return run, tasks
+
+
+@pytest.mark.parametrize("change", ["password", "permissions"])
+async def test_a_worker_that_redis_lets_in_no_more_says_so_and_ends(own_server, change):
+    async with open_house(own_server.url) as house:
+        client = house.parts.client
+
+        async def work_until_denied() -> None:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(house.parts.worker(house.source).run)
+                if change == "password":
+                    await client.execute_command("CONFIG", "SET", "requirepass", "another")
+                    async with TrioRedis.from_url(own_server.url.replace("unix://", "unix://:another@")) as other:
+                        await other.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+                else:
+                    await client.execute_command("ACL", "SETUSER", "default", "-xreadgroup")
+
+        with trio.fail_after(20), pytest.raises(BaseExceptionGroup) as ended:
+            await work_until_denied()
+        assert ended.value.split(ConfigError)[1] is None
+        assert "redis_url: redis denied the command: " in leaf(ended.value)
+
+
+async def test_pages_of_living_workers_are_not_handed_out_again_after_a_long_outage(own_server, monkeypatch):
+    """Every task is idle then; whoever is back first must not take the others' pages for lost."""
+    async with open_house(own_server.url) as house:
+        client, queue = house.parts.client, house.parts.queue
+        run = await queue.open_run("test", 0)
+        await queue.enqueue(run, Lane.DEEP, [("a", "x")])
+        living = TaskQueue(client, house.parts.scope, "living")
+        (held,) = await living.take(Lane.DEEP)
+        assert await queue.redeliver_idle() == 0
+        own_server.signal(signal.SIGSTOP)
+        monkeypatch.setattr(tasks_module, "REDELIVER_IDLE_MS", 300)
+        monkeypatch.setattr(tasks_module, "WATCH_MS", 300)
+        await trio.sleep(0.6)
+        own_server.signal(signal.SIGCONT)
+        await wait_serving(client, 10)
+        # Idle for long enough, and yet:
+        assert await queue.redeliver_idle() == 0
+        await living.touch([held])
+        assert await queue.redeliver_idle() == 0
+        moved = 0
+        with trio.fail_after(20):
+            while not moved:
+                await trio.sleep(0.05)
+                moved = await queue.redeliver_idle()
+        assert moved == 1
+
+
+def leaf(group) -> str:
+    """The text of the first error in a group of groups."""
+    return leaf(group.exceptions[0]) if isinstance(group, BaseExceptionGroup) else str(group)

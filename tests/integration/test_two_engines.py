@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from random import Random
 from typing import Any
 
 import pytest
+import redis as redis_py
 import trio
 import trio.lowlevel
 from tests.chaos.proxy import Kind, Toxic, Way, open_proxy
@@ -83,14 +86,26 @@ async def open_director(run: Engine, url: str) -> AsyncIterator[Director]:
             await process.wait()
 
 
+WORKERS_OWN = (b":watch:", b":budget:", b":claims:")
+"""Keys that a director never writes, and workers may at any time."""
+
+
 async def contents(client: TrioRedis) -> dict[bytes, object]:
-    """All that is in Redis but who waits at its streams, and what is noted when workers look for idle tasks."""
-    keys = sorted(key for key in await client.execute_command("KEYS", "*") if b":watch:" not in key)
-    kinds = await client.pipe([("TYPE", key) for key in keys])
-    streams = {key for key, kind in zip(keys, kinds, strict=True) if kind == b"stream"}
-    reads = [("XRANGE", key, "-", "+") if key in streams else ("DUMP", key) for key in keys]
-    # An empty stream is where somebody waits for tasks.
-    return {key: reply for key, reply in zip(keys, await client.pipe(reads), strict=True) if reply != []}
+    """All that is in Redis, once workers have come to rest, but for what they alone write."""
+    seen: dict[bytes, object] | None = None
+    while True:
+        found = await client.execute_command("KEYS", "*")
+        keys = sorted(key for key in found if not any(part in key for part in WORKERS_OWN))
+        kinds = await client.pipe([("TYPE", key) for key in keys])
+        streams = {key for key, kind in zip(keys, kinds, strict=True) if kind == b"stream"}
+        reads = [("XRANGE", key, "-", "+") if key in streams else ("DUMP", key) for key in keys]
+        replies = await client.pipe(reads)
+        # An empty stream is where somebody waits for tasks.
+        now = {key: reply for key, reply in zip(keys, replies, strict=True) if reply != []}
+        if now == seen:
+            return now
+        seen = now
+        await trio.sleep(0.02)
 
 
 async def take_over(run: Engine, leases: JobLeases) -> Lease:
@@ -276,3 +291,40 @@ async def until(condition: Callable[[], Awaitable[object]]) -> None:
             if await condition():
                 break
             await trio.sleep(0.005)
+
+
+def test_two_engines_keep_one_budget_over_deaths_restarts_and_an_emptied_redis(
+    start_process, start_exchange, own_server, tmp_path
+):
+    exchange = start_exchange("--public-rate", 0)
+
+    def start(name: str):
+        return start_process(
+            "start", "--json", "--symbols", "BTC-USD", "--timeframes", "1m", "--max-candles", "0",
+            "--full-reconcile-window-ms", str(60 * 300 * MINUTE), "--gap-scan-cron", "0 0 1 1 *",
+            "--full-reconcile-cron", "* * * * * *", "--batch-size", "20", "--base-url", exchange.url,
+            "--redis-url", own_server.url, "--data-dir", str(tmp_path / name), "--listen", "off",
+        )  # fmt: skip
+
+    def wait_requests(count: int) -> None:
+        deadline = time.monotonic() + 60
+        while len(exchange.requests()) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    engines = [start("one"), start("two")]
+    workers = [said["pid"] for engine in engines for said in [engine.wait_event("child ready")]]
+    wait_requests(10)
+    os.kill(workers[0], signal.SIGKILL)
+    with redis_py.Redis.from_url(own_server.url) as client:
+        wait_requests(20)
+        client.flushall()
+        wait_requests(30)
+    own_server.kill()
+    own_server.start()
+    wait_requests(45)
+    engines[1].process.kill()
+    wait_requests(55)
+    assert engines[0].stop() == 0
+    instants = sorted(one["time_ms"] / 1_000 for one in exchange.requests())
+    assert_within_budget(instants, burst=20, rate_per_s=20)
