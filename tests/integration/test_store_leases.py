@@ -92,9 +92,9 @@ async def test_epochs_grow_over_an_emptied_redis_and_a_clock_set_back(owners, re
     second = await other.take("gap_scan")
     assert second.epoch > first.epoch
     # as left by a server whose clock was ahead
-    await redis.hset(SCOPE.fence_key("gap_scan"), "epoch", second.epoch + 3_600_000)
+    await redis.hset(SCOPE.fence_key("gap_scan"), "epoch", second.epoch + 3_600_000_000)
     await redis.delete(KEY)
-    assert (await one.take("gap_scan")).epoch == second.epoch + 3_600_001
+    assert (await one.take("gap_scan")).epoch == second.epoch + 3_600_000_001
 
 
 async def test_a_lease_that_ran_out_is_ours_again_unless_somebody_took_it(owners, redis):

@@ -21,7 +21,8 @@ if operation == 'take' then
     return {}
   end
   local time = redis.call('TIME')
-  local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  -- Microseconds: two takings within one millisecond, Redis emptied in between, have been seen.
+  local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
   local epoch = math.max((tonumber(fence or '') or 0) + 1, now)
   redis.call('HSET', KEYS[2], 'epoch', string.format('%.0f', epoch))
   redis.call('SET', KEYS[1], owner, 'PX', ARGV[3])
