@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.integration.engines import DENSE, MINUTE, T0, THIN, Engine, engine, span, truth
 
-from reconciler_engine.engine.backfill import Admission, Backfill
-from reconciler_engine.engine.messages import PageOutcome, PageTask, intervals_of
+from reconciler_engine.engine.backfill import Admission, Answered, Backfill
+from reconciler_engine.engine.messages import PageTask, intervals_of
 from reconciler_engine.engine.reconcile import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.result import ReconciliationResult
@@ -130,12 +130,12 @@ async def test_a_page_waits_for_the_one_who_asks_and_takes_what_came(redis_url):
 def test_whatever_the_holes_and_windows_no_slot_is_the_reason_for_two_requests(redis_server, present, windows, workers):
     """Neighbours may be in two pages, what a page is asked for in no other."""
     asked_for: list[int] = []
-    fill = Backfill.fill
+    ask = Backfill.ask
 
-    async def fill_and_note(backfill: Backfill, task: PageTask, admission: Admission) -> PageOutcome:
+    async def ask_and_note(backfill: Backfill, task: PageTask, admission: Admission) -> Answered:
         wanted = common(admission.standing.due, intervals_of(task.gaps, MINUTE))
         asked_for.extend(at for one in wanted for at in one.grid(MINUTE))
-        return await fill(backfill, task, admission)
+        return await ask(backfill, task, admission)
 
     async def check() -> None:
         async with TrioRedis.from_url(redis_server.url) as client:
@@ -158,5 +158,5 @@ def test_whatever_the_holes_and_windows_no_slot_is_the_reason_for_two_requests(r
             assert {at for at in wanted if at in held} == {at for at in wanted if at in there}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Backfill, "fill", fill_and_note)
+        patch.setattr(Backfill, "ask", ask_and_note)
         trio.run(check)

@@ -662,7 +662,14 @@ async def enqueue_pages(queue, count):
     keeping = Keeping(max_candles=0, ttl_s=0, trim=False)
     span = Span.of(M1, Interval(stop - 3 * MINUTE, stop))
     tasks = [
-        PageTask(run=run, id=f"page-{number}", span=span, gaps=((span.start, 3),), keeping=keeping)
+        PageTask(
+            run=run,
+            id=f"page-{number}",
+            span=span,
+            asked=(span.start, span.stop),
+            gaps=((span.start, 3),),
+            keeping=keeping,
+        )
         for number in range(count)
     ]
     await queue.enqueue(run, Lane.DEEP, [(task.id, task.model_dump_json()) for task in tasks])
