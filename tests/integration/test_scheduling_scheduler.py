@@ -91,6 +91,23 @@ async def test_runs_each_slot_with_its_name() -> None:
     assert figures.next_slot == BASE + 20 * MINUTE
 
 
+async def test_another_schedule_counts_from_the_change_on() -> None:
+    recorder, slow, quick = Recorder(), "*/5 * * * *", "* * * * * *"
+    scheduler = Scheduler([job("scan", slow), job("deep", slow)], now=WallClock())
+    scheduler.subscribe(recorder)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(scheduler.run)
+        await trio.sleep(310.5)
+        scheduler.reschedule([job("deep", slow), job("scan", quick)])
+        await trio.sleep(2)
+        scheduler.stop()
+    started = [(event.tick.job, event.tick.slot - BASE) for event in recorder.of(RunStarted)]
+    assert sorted(started) == [("deep", 300_000), ("scan", 300_000), ("scan", 311_000), ("scan", 312_000)]
+    assert recorder.of(SlotsMissed) == []
+    with pytest.raises(ValueError, match="jobs other; allowed: scan, deep"):
+        scheduler.reschedule([job("other", slow)])
+
+
 async def test_reads_the_clock_once_a_decision_and_at_least_every_30_s() -> None:
     clock = WallClock()
     await run_for(Scheduler([job("scan", "0 0 1 1 *")], now=clock), 599)

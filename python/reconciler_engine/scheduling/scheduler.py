@@ -46,6 +46,7 @@ class Scheduler:
         self._decided_until = decided_until
         self._observers: list[Observer] = []
         self._stopping = trio.Event()
+        self._wake = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._reading = 0
         self._jobs = {job.name: JobRuns(job, OverlapGuard(held_elsewhere), self._emit, self._stopping) for job in jobs}
@@ -72,6 +73,23 @@ class Scheduler:
     def stop(self) -> None:
         """Stop scheduling: `run` returns when the runs in hand are over; a run still in its jitter is missed."""
         self._stopping.set()
+        self._wake.set()
+
+    def reschedule(self, jobs: Sequence[Job]) -> None:
+        """Put other jobs of the same names in the place of these; a run under way ends as it began.
+
+        Slots up to now are decided by the old schedules, those after it by the new ones.
+
+        Raises:
+            ValueError: The names are not those of the jobs there are.
+        """
+        if sorted(job.name for job in jobs) != sorted(self._jobs):
+            raise ValueError(f"jobs {', '.join(job.name for job in jobs)}; allowed: {', '.join(self._jobs)}")
+        if self._nursery is not None:
+            self._decide(self._nursery)
+        for job in jobs:
+            self._jobs[job.name].job = job
+        self._wake.set()
 
     def trigger_now(self, job: str) -> None:
         """Start a run of `job` out of turn, through the same guard: skipped if that is held.
@@ -101,8 +119,9 @@ class Scheduler:
                 task_status.started()
                 while not self._stopping.is_set():
                     with trio.move_on_after(sleep_ms / 1_000):
-                        await self._stopping.wait()
+                        await self._wake.wait()
                     if not self._stopping.is_set():
+                        self._wake = trio.Event()
                         sleep_ms = self._decide(nursery)
         finally:
             self._nursery = None
