@@ -5,6 +5,13 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the `reconciler-engine` command."""
-    from reconciler_engine.cli.app import app
+    from reconciler_engine.cli.streams import hold_standard_streams
 
-    app()
+    hold_standard_streams()
+    from reconciler_engine.cli.app import app
+    from reconciler_engine.observe.logs import settle
+
+    try:
+        app()
+    finally:
+        settle()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from reconciler_engine.errors import (
@@ -57,8 +57,10 @@ def reported_errors() -> Iterator[None]:
 
 def leave(code: int, message: str = "") -> NoReturn:
     """End the process with `code`, the message on standard error."""
-    for line in message.splitlines():
-        sys.stderr.write(f"reconciler-engine: {line}\n")
+    # A disk that is full or a reader that is gone does not change how this ended.
+    with suppress(OSError):
+        for line in message.splitlines():
+            sys.stderr.write(f"reconciler-engine: {line}\n")
     raise SystemExit(code)
 
 

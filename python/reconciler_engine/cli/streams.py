@@ -1,0 +1,25 @@
+"""The three standard streams, there even where whoever started us has closed them."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_STANDARD = (0, 1, 2)
+
+
+def hold_standard_streams() -> None:
+    """Put the null device in the place of standard streams that are closed.
+
+    What is opened later would get their numbers, and children, which inherit those, would write their log into it.
+    """
+    for number in _STANDARD:
+        try:
+            os.fstat(number)
+        except OSError:
+            # The least number that is free is this one.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - the function's only form
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
