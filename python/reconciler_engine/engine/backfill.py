@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from random import Random
+from typing import Any, TypeVar
 
 import trio
 
 from reconciler_engine.coinbase.candles import CandlePage
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.drain import Drain, Drained
 from reconciler_engine.engine.messages import PageOutcome, PageTask, intervals_of, page_outcome
 from reconciler_engine.engine.requests import send
 from reconciler_engine.engine.scan import scan
@@ -42,6 +45,7 @@ ATTEMPTS = 4
 _LONGEST_PAUSE_S = 5.0
 _logger = logging.getLogger(__name__)
 _RETRY = Backoff(base_ms=500, cap_ms=5_000)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,11 @@ class Backfill:
         self._is_open = is_open
         self._random = random
         self._grace_ms = grace_ms
+        self._drain = Drain()
+
+    def drain(self) -> None:
+        """Wait for nothing any more: answers that are on their way are taken, pages that wait raise `Drained`."""
+        self._drain.begin()
 
     async def admit(self, task: PageTask) -> Admission | Held:
         """Claim a page, and return what the cache lacks of it at this moment and a permit to ask for that.
@@ -107,6 +116,7 @@ class Backfill:
         another job asks for some of these slots.
 
         Raises:
+            Drained: It waited for its permit; the claim is released.
             StoreError: The cache could not be read, or Redis gave no permit.
             SourceError: Nothing may be asked at present; the claim is released.
         """
@@ -155,6 +165,7 @@ class Backfill:
         An error that is the series' own, such as a key of another type, ends in the outcome.
 
         Raises:
+            Drained: It waited for another try; the claim is released.
             StoreError: Redis went away or refuses to write; whether a merge took effect is unknown.
         """
         if admission.permit is None:
@@ -193,7 +204,7 @@ class Backfill:
                 # Nothing was sent where no permit is to be had.
                 if requests in {sent, ATTEMPTS} or not refusal.retryable:
                     return given_up
-                await trio.sleep(_RETRY.delay_ms(requests, self._random.random()) / 1_000)
+                await self._wait(task, trio.sleep, _RETRY.delay_ms(requests, self._random.random()) / 1_000)
                 if not await self._is_open(task.run):
                     return given_up
             else:
@@ -227,10 +238,19 @@ class Backfill:
             if renew:
                 await self._claim(task)
             try:
-                return await self._bucket.wait_permit(failed=failed)
+                return await self._wait(task, partial(self._bucket.wait_permit, failed=failed))
             except PermitRefused as refused:
-                await trio.sleep(min(refused.wait_ms / 1_000, _LONGEST_PAUSE_S))
+                await self._wait(task, trio.sleep, min(refused.wait_ms / 1_000, _LONGEST_PAUSE_S))
                 renew = True
+
+    async def _wait(self, task: PageTask, wait: Callable[..., Awaitable[_T]], *args: Any) -> _T:
+        """Wait unless drained; then the page's claim is released, for whoever gets it next."""
+        try:
+            with self._drain.waiting():
+                return await wait(*args)
+        except Drained:
+            await self._release(task)
+            raise
 
     async def _merge(self, task: PageTask, standing: Standing, page: CandlePage, at: int, requests: int) -> PageOutcome:
         """Merge candles of absent slots, and only those, with what the answer proves; say how its slots stand now."""

@@ -11,6 +11,7 @@ import trio
 from pydantic import ValidationError
 
 from reconciler_engine.engine.backfill import Admission, Backfill
+from reconciler_engine.engine.drain import Drained
 from reconciler_engine.engine.messages import (
     PageOutcome,
     PageTask,
@@ -28,7 +29,6 @@ from reconciler_engine.errors import (
     StoreError,
     StoreUnavailable,
 )
-from reconciler_engine.observe import logs
 from reconciler_engine.planning.backoff import Backoff
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.claims import Held
@@ -93,8 +93,10 @@ class Worker:
                 await self._hand_back()
 
     def drain(self) -> None:
-        """Take no more tasks; `run` returns when the pages under way are stored. What waits is handed back."""
+        """Take no more tasks; `run` returns when answers under way are stored. What only waits is handed back."""
         self._taking.cancel()
+        if self._backfill is not None:
+            self._backfill.drain()
 
     async def _do_scans(self, taking: trio.Nursery) -> None:
         """Take scans and let them go on; one reads at a time: its pipelines are what other clients wait for."""
@@ -105,8 +107,7 @@ class Worker:
                 task = await self._until_stored(self._read, delivery)
                 if isinstance(task, ScanTask):
                     await slots.acquire()
-                    with logs.about(run=task.run, task=task.id):
-                        taking.start_soon(self._do_scan, delivery, task, turn, slots)
+                    taking.start_soon(self._do_scan, delivery, task, turn, slots)
 
     async def _do_scan(self, delivery: Delivery, task: ScanTask, turn: trio.Lock, slots: trio.Semaphore) -> None:
         try:
@@ -123,12 +124,11 @@ class Worker:
                 if not isinstance(task, PageTask):
                     continue
                 await slots.acquire()
-                with logs.about(run=task.run, task=task.id):
-                    admitted = await self._until_stored(self._admit, backfill, delivery, task)
-                    if admitted is None:
-                        slots.release()
-                    else:
-                        working.start_soon(self._fill, backfill, delivery, task, admitted, slots)
+                admitted = await self._until_stored(self._admit, backfill, delivery, task)
+                if admitted is None:
+                    slots.release()
+                else:
+                    working.start_soon(self._fill, backfill, delivery, task, admitted, slots)
 
     async def _scan(self, delivery: Delivery, task: ScanTask, turn: trio.Lock) -> None:
         await self._finish(delivery, task, await perform_scan(self._store, self._evidence, task, turn))
@@ -182,12 +182,16 @@ class Worker:
                 except StoreError as error:
                     # Nothing came yet: asked for anew once Redis is there.
                     _logger.warning("page not asked for", extra={"task": task.id, "error": str(error)})
+                    if self._taking.cancel_called:
+                        return
                     admitted = await self._until_stored(self._admit, backfill, delivery, task)
                     continue
                 # What was answered is kept until Redis takes it, and never asked for a second time.
                 outcome = await self._until_stored(backfill.store, task, admitted, answer)
                 await self._until_stored(self._finish, delivery, task, outcome)
                 return
+        except Drained:
+            _logger.debug("page handed back", extra={"task": task.id})
         finally:
             slots.release()
 
@@ -216,7 +220,6 @@ class Worker:
         await self._queue.finish(delivery, task.run, task.id, outcome.model_dump_json())
         self._held.pop(delivery.entry, None)
         self.tasks_done += 1
-        _logger.debug("task done", extra={"error": outcome.error})
 
     async def _drop(self, delivery: Delivery) -> None:
         await self._queue.drop(delivery)
