@@ -193,9 +193,13 @@ class RoleFailed(WorkerError):
 
 
 class DataDirectoryBusy(ReconcilerError):
-    """Another process holds the data directory."""
+    """Another process holds the data directory.
 
-    def __init__(self, path: str, holder: str) -> None:
+    `orphan_of` is the process id of a supervisor that was killed, if it is that one's server, which ends by itself.
+    """
+
+    def __init__(self, path: str, holder: str, *, orphan_of: int | None = None) -> None:
         self.path = path
         self.holder = holder
+        self.orphan_of = orphan_of
         super().__init__(f"data directory {path} is in use by {holder}; stop it or set another data_dir")

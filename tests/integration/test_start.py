@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import trio
@@ -154,13 +155,12 @@ def test_other_commands_find_the_running_server(start_engine, run_command, tmp_p
 def test_a_second_interrupt_ends_at_once(start_engine):
     engine, _ = start_engine()
     pids = worker_pids(engine)
-    # a worker that cannot finish what is in hand
+    # a worker that cannot finish what is in hand, nor see that its parent is gone
     os.kill(pids[0], signal.SIGSTOP)
     engine.process.send_signal(signal.SIGINT)
     engine.wait_line(lambda line: "press Ctrl-C again" in line)
     engine.process.send_signal(signal.SIGINT)
     assert engine.process.wait(30) == 130
-    os.kill(pids[0], signal.SIGCONT)
     wait_gone(pids)
 
 
@@ -182,3 +182,25 @@ def wait_gone(pids) -> None:
     while any(map(is_alive, pids)):
         assert time.monotonic() < deadline, f"still there: {[pid for pid in pids if is_alive(pid)]}"
         time.sleep(0.01)
+
+
+def test_no_second_server_starts_over_the_files_of_one_whose_supervisor_was_killed(start_engine):
+    engine, _ = start_engine()
+    keeper = engine.wait_event("child ready", child="redis")["pid"]
+    worker_pids(engine)
+    (server,) = children_of(keeper)
+    # slow to end
+    os.kill(server, signal.SIGSTOP)
+    engine.process.kill()
+    engine.process.wait()
+    again, _ = start_engine()
+    again.wait_event("waiting for the server that was left behind", pid=engine.process.pid)
+    assert children_of(again.process.pid) == []
+    os.kill(server, signal.SIGCONT)
+    again.wait_event("child ready", child="redis")
+    assert not is_alive(server)
+    assert again.stop() == 0
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

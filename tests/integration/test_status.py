@@ -43,7 +43,9 @@ def test_it_shows_a_running_engine_from_any_shell_and_says_when_none_runs(
     processes = {process["role"]: process for process in seen["processes"]}
     assert processes.keys() == {"supervisor", "web", "redis", "worker"}
     assert (processes["supervisor"]["pid"], processes["worker"]["pid"]) == (engine.process.pid, worker)
-    assert processes["worker"].keys() == {"role", "name", "pid", "age_ms", "last_beat_ms", "restarts"}
+    assert processes["worker"].keys() == {
+        "role", "name", "state", "pid", "age_ms", "last_beat_ms", "restarts", "last_exit",
+    }  # fmt: skip
     assert processes["worker"]["last_beat_ms"] < processes["worker"]["age_ms"]
 
     gap_scan, full = seen["jobs"]
@@ -66,6 +68,7 @@ def test_it_shows_a_running_engine_from_any_shell_and_says_when_none_runs(
     os.kill(worker, signal.SIGKILL)
     again = wait_status(run_command, where, lambda said: said["processes"][3]["name"] == "worker-2")
     assert again["processes"][3]["restarts"] == 1
+    assert again["processes"][3]["last_exit"] == "SIGKILL"
     assert again["processes"][3]["pid"] != worker
 
     told = run_command("status", *where)

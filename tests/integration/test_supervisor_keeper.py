@@ -1,4 +1,4 @@
-"""A keeper whose child cannot be started, or should not be any more."""
+"""A keeper and its child: one that cannot be started, hangs, is replaced, or should not be there any more."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import errno
 import itertools
 import os
 import signal
+from contextlib import asynccontextmanager
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -14,9 +16,11 @@ import trio.testing
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.errors import RoleFailed
-from reconciler_engine.supervisor.keeper import EXIT_OS_ERROR, Keeper
-from reconciler_engine.supervisor.process import ChildMaker, ChildProcess, ChildSpec
+from reconciler_engine.planning.restart import EXIT_CONFIG
+from reconciler_engine.supervisor.keeper import EXIT_OS_ERROR, Keeper, RoleState
+from reconciler_engine.supervisor.process import ChildMaker, ChildProcess, ChildSpec, NotReady
 
+MAKER = ChildMaker({**os.environ, "PYTHONPATH": str(Path(__file__).parent / "children")}, "json", "INFO")
 SPEC = ChildSpec("nobody", "reconciler_engine.no_such_module", {}, dict(os.environ))
 
 
@@ -61,6 +65,124 @@ async def test_a_child_that_never_gets_ready_ends_its_role():
     assert keeper.restarts == 5
 
 
+def spec(role, **message):
+    return MAKER.child(role, f"child_roles:run_{role}", **message)
+
+
+@asynccontextmanager
+async def kept(make_spec, **options):
+    """A keeper whose child is ready; with its deaths."""
+    deaths: list[int] = []
+
+    async def note(child):
+        deaths.append(child.status)
+        await trio.lowlevel.checkpoint()
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            keeper = Keeper(make_spec, _NoJitter(), on_death=note, **options)
+            await nursery.start(keeper.run)
+            yield keeper, deaths
+            await keeper.stop(10)
+
+
+async def until(condition):
+    """Wait until it holds; the test's own bound ends it."""
+    while True:
+        if condition():
+            return
+        await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("role", "trouble", "status", "says"),
+    [
+        ("stuck", None, -signal.SIGABRT, "in hold_the_interpreter"),
+        ("deaf", None, -signal.SIGKILL, "holding the interpreter"),
+        ("idle", signal.SIGSTOP, -signal.SIGABRT, "Fatal Python error: Aborted"),
+    ],
+)
+async def test_a_child_that_hangs_shows_its_stacks_and_is_replaced(role, trouble, status, says, capfd):
+    lives = iter([spec(role)])
+    async with kept(lambda: next(lives, spec("idle"))) as (keeper, deaths):
+        if trouble is not None:
+            os.kill(keeper.child.pid, trouble)
+        await until(lambda: deaths and keeper.state is RoleState.RUNNING)
+        assert deaths == [status]
+        assert (keeper.restarts, keeper.last_exit) == (1, signal.Signals(-status).name)
+    assert says in capfd.readouterr().err
+
+
+async def test_a_ready_child_takes_over_and_the_old_one_finishes():
+    generations = itertools.count(1)
+    async with kept(lambda: spec("idle", generation=next(generations))) as (keeper, deaths):
+        before = keeper.child
+        await keeper.replace(10)
+        assert (before.gone.is_set(), before.status) == (True, 0)
+        await until(lambda: keeper.child is not None)
+        assert keeper.first_beat["generation"] == 2
+        assert (keeper.state, keeper.restarts, deaths) == (RoleState.RUNNING, 0, [])
+
+
+async def test_a_replacement_that_does_not_get_ready_leaves_the_old_one_at_work():
+    lives = iter([spec("idle"), spec("refused")])
+    async with kept(lambda: next(lives)) as (keeper, deaths):
+        before = keeper.child
+        with pytest.raises(NotReady, match=f"exit code {EXIT_CONFIG}"):
+            await keeper.replace(10)
+        assert keeper.child is before
+        assert deaths == []
+
+
+async def test_an_old_child_that_does_not_finish_is_killed_and_its_work_handed_out_again():
+    lives = iter([spec("busy"), spec("idle")])
+    async with kept(lambda: next(lives)) as (keeper, deaths):
+        await keeper.replace(0.2)
+        await until(lambda: keeper.child is not None)
+        assert (deaths, keeper.child.spec.name) == ([-signal.SIGKILL], "idle")
+
+
+async def test_a_replacement_that_comes_while_a_dead_child_is_made_up_for_is_the_one_that_stays():
+    generations = itertools.count(1)
+    lives = iter([spec("idle"), SPEC])
+    async with kept(lambda: next(lives, spec("idle", generation=next(generations)))) as (keeper, _):
+        keeper.child.kill_nowait()
+        await until(lambda: keeper.state is RoleState.BACKING_OFF)
+        newest = next(generations)
+        await keeper.replace(10)
+        await until(lambda: keeper.state is RoleState.RUNNING and keeper.first_beat["generation"] > newest)
+        assert keeper.child.status is None
+
+
+async def test_a_child_that_hangs_while_it_starts_is_not_waited_for_at_the_end():
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            keeper = Keeper(lambda: spec("silent"), _NoJitter())
+            nursery.start_soon(keeper.run)
+            await until(lambda: keeper.state is RoleState.STARTING)
+            await keeper.stop(0.5)
+
+
+async def test_a_role_given_up_ends_the_tree_or_stays_down():
+    given = itertools.count()
+
+    def make_spec():
+        next(given)
+        return spec("refused")
+
+    with trio.fail_after(60), pytest.RaisesGroup(RoleFailed) as caught:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(Keeper(make_spec, _NoJitter(), is_essential=False).run)
+            keeper = Keeper(make_spec, _NoJitter())
+            nursery.start_soon(keeper.run)
+    (failed,) = caught.value.exceptions
+    assert isinstance(failed, RoleFailed)
+    assert failed.status == EXIT_CONFIG
+    assert keeper.state is RoleState.FAILED
+    # never tried again
+    assert next(given) == 2
+
+
 class _NoJitter(Random):
     def random(self) -> float:
         return 0.0
@@ -74,7 +196,7 @@ async def test_what_children_counted_outlives_them(redis_url):
     def make_spec() -> ChildSpec:
         runner = "reconciler_engine.engine.worker_role:run_worker"
         name = f"worker-{next(lives)}"
-        return maker.child(name, runner, config=config, redis_url=redis_url, owns_server=False)
+        return maker.child(name, runner, config=config, redis_url=redis_url, owns_server=False, consumer=name)
 
     died, may_go_on = trio.Event(), trio.Event()
 

@@ -27,7 +27,7 @@ def engine(**changes: object) -> EngineStatus:
         "exchange_id": 1, "source": "exchange", "started_at": 0, "written_at": 3_600_000,
         "processes": (
             ProcessStatus(role="supervisor", name="supervisor", pid=7, age_ms=9_000, last_beat_ms=0),
-            ProcessStatus(role="worker", name="worker", restarts=3),
+            ProcessStatus(role="worker", name="worker", state="backing off", restarts=3, last_exit="SIGKILL"),
         ),
         "jobs": (
             JobStatus(
@@ -53,7 +53,8 @@ def test_a_person_sees_every_figure(capsys):
     told = capsys.readouterr().out
     for words in (
         "reconciler-engine start 1.2 on host:7, up 1 h 0 m",
-        "worker      down",
+        "worker      backing off",
+        "SIGKILL",
         "1 m 0 s ago, running",
         "in 5.0 s",
         "5 slots missing in 2 gaps, 4 filled, 7 empty, 1 unresolved, 1 requests, 0.9 s",

@@ -52,6 +52,7 @@ def test_an_engine_at_work_is_ready_and_says_how_it_stands():
         "stage": "running",
         "redis": "took the status 0.9 s ago",
         "workers": "1 of 1 ready",
+        "roles": "none given up",
         "job gap_scan": "went well 9.0 s ago",
     }
 
@@ -68,6 +69,8 @@ def test_an_engine_at_work_is_ready_and_says_how_it_stands():
         ({"processes": ()}, 0, "workers", "0 of 0 ready"),
         ({"processes": (worker(pid=None, last_beat_ms=None),)}, 0, "workers", "0 of 1 ready"),
         ({"processes": (worker(last_beat_ms=3_000),)}, 0, "workers", "0 of 1 ready"),
+        ({"processes": (worker(), worker(role="feeder", state="failed", last_exit="SIGKILL"))}, 0, "roles",
+         "feeder given up after SIGKILL"),
         ({"engine": engine(budget=budget(breaker="stopped", trouble=401, stopped_ms=60_000))}, 0, "exchange",
          "breaker stopped after HTTP 401 for 1 m 0 s"),
         ({"engine": engine(jobs=(job(last_outcome="failed", last_error="boom"),))}, 0, "job gap_scan",

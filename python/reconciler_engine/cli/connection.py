@@ -13,7 +13,7 @@ from reconciler_engine.errors import ConfigError
 from reconciler_engine.store.data_directory import DataDirectory
 from reconciler_engine.store.server import check_server
 from reconciler_engine.store.transport import TrioRedis
-from reconciler_engine.supervisor.embedded import embedded_server, plan_record
+from reconciler_engine.supervisor.embedded import embedded_server, locked, plan_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,9 @@ async def open_cache(config: ReconciliationConfig, command: str, *, writes: bool
         await _check(running.url)
         yield Cache(running.url, owns_server=True, simulated=simulated)
         return
-    with directory.lock(f"reconciler-engine {command}"):
+    async with locked(directory, f"reconciler-engine {command}") as lock:
         record = plan_record(directory, os.getpid(), f"reconciler-engine {command}", simulated=simulated)
-        async with embedded_server(directory, record, child_environment()) as url:
+        async with embedded_server(directory, record, child_environment(), lock) as url:
             yield Cache(url, owns_server=True, simulated=simulated)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from reconciler_engine.errors import ConfigError
 from reconciler_engine.simulator.exchange import ExchangeRules
 from reconciler_engine.simulator.simulation import SimulatorSettings
 from reconciler_engine.simulator.simulation import simulate as run_simulator
-from reconciler_engine.supervisor.signals import stop_on_signal
+from reconciler_engine.supervisor.roster import Roster
+from reconciler_engine.supervisor.signals import hear_orders
 
 
 def serve(
@@ -61,7 +63,8 @@ async def _serve(settings: SimulatorSettings, as_json: bool) -> None:
     def announce(line: str) -> None:
         print(json.dumps({"listening": line.removeprefix("listening on ")}) if as_json else line, flush=True)
 
-    async with stop_on_signal() as stop, trio.open_nursery() as nursery:
+    roster = Roster(os.getpid())
+    async with hear_orders(roster, may_reload=False) as orders, trio.open_nursery() as nursery:
         nursery.start_soon(run_simulator, settings, announce)
-        await stop.wait()
+        await orders.stop.wait()
         nursery.cancel_scope.cancel()

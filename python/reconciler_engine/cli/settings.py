@@ -20,6 +20,8 @@ CONFIG_VARIABLE = "RECONCILER_CONFIG"
 _FILE_LIMIT = 1024 * 1024
 _PREFIX = "RECONCILER_"
 _SECRET_PREFIXES = (_PREFIX, "COINBASE_")
+# What a service manager says to the process that it started, and to no other.
+_SERVICE_MANAGER = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
 _SWITCHES = frozenset({"RECONCILER_PURE_PYTHON", "RECONCILER_TEST_DATA", CONFIG_VARIABLE})
 
 
@@ -112,7 +114,11 @@ def gather(
 def child_environment() -> dict[str, str]:
     """Return this process' environment without what may be secret and without settings: children get a spec."""
     kept = {"RECONCILER_PURE_PYTHON"}
-    return {name: value for name, value in os.environ.items() if name in kept or not name.startswith(_SECRET_PREFIXES)}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in kept or not (name.startswith(_SECRET_PREFIXES) or name in _SERVICE_MANAGER)
+    }
 
 
 def default_data_dir(*, simulated: bool) -> Path:

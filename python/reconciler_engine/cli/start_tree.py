@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import trio
 
 from reconciler_engine.cli.connection import mark
 from reconciler_engine.cli.credentials import load_signed
+from reconciler_engine.cli.service_manager import find_service_manager
 from reconciler_engine.cli.settings import child_environment, default_data_dir, load_config
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
@@ -22,12 +24,14 @@ from reconciler_engine.engine.products import choose_symbols
 from reconciler_engine.observe import logs
 from reconciler_engine.store.data_directory import DataDirectory
 from reconciler_engine.store.server import check_server
-from reconciler_engine.supervisor.embedded import embedded_server, plan_record
+from reconciler_engine.supervisor.adoption import reaping_adopted
+from reconciler_engine.supervisor.embedded import embedded_server, locked, plan_record
+from reconciler_engine.supervisor.plan import TreePlan, check_change
 from reconciler_engine.supervisor.process import ChildMaker
 from reconciler_engine.supervisor.roster import Roster
-from reconciler_engine.supervisor.signals import stop_on_signal
+from reconciler_engine.supervisor.signals import hear_orders
 from reconciler_engine.supervisor.simulation import simulated_exchange, simulated_feeder
-from reconciler_engine.supervisor.tree import TreePlan, run_tree
+from reconciler_engine.supervisor.tree import run_tree
 from reconciler_engine.supervisor.web import Desk, WebPlan, web
 
 if TYPE_CHECKING:
@@ -56,32 +60,42 @@ def run_start(flags: dict[str, str], config_file: str | None, *, simulate: bool,
         StoreUnavailable: Redis is not there at the start.
     """
     faults = [] if log_level in _LEVELS else [f"--log-level {log_level!r}: allowed: {', '.join(_LEVELS)}"]
-    credentials = None
-    if simulate:
+
+    def load() -> tuple[ReconciliationConfig, Credentials | None]:
+        if not simulate:
+            return load_signed(flags, config_file, needs_symbols=True, known_faults=faults)
         # The environment's key is not for an invented exchange.
+        refused = ("redis_url", "base_url", "key_file")
         config = load_config(
-            flags,
-            config_file,
-            overrides=_SIMULATION,
-            needs_symbols=True,
-            known_faults=faults,
-            refused=("redis_url", "base_url", "key_file"),
+            flags, config_file, overrides=_SIMULATION, needs_symbols=True, known_faults=faults, refused=refused
         )
-    else:
-        config, credentials = load_signed(flags, config_file, needs_symbols=True, known_faults=faults)
+        return config, None
+
+    config, credentials = load()
     style: logs.Style = "json" if as_json or not sys.stderr.isatty() else "human"
     logs.configure(style, log_level, process="supervisor", simulated=simulate)
     maker = ChildMaker(child_environment(), style, log_level, simulated=simulate)
-    trio.run(_run, config, maker, credentials)
+    trio.run(_run, config, credentials, maker, load)
 
 
-async def _run(config: ReconciliationConfig, maker: ChildMaker, credentials: Credentials | None) -> None:
+async def _run(
+    config: ReconciliationConfig,
+    credentials: Credentials | None,
+    maker: ChildMaker,
+    load: Callable[[], tuple[ReconciliationConfig, Credentials | None]],
+) -> None:
     """Lock the data directory, start what is below the tree, run the tree; end in the opposite order."""
     directory = DataDirectory(config.data_dir or default_data_dir(simulated=maker.simulated))
     directory.prepare()
-    roster = Roster(os.getpid())
-    async with stop_on_signal() as stop, AsyncExitStack() as stack:
-        stack.enter_context(directory.lock(_COMMAND))
+    roster, manager = Roster(os.getpid()), find_service_manager()
+    async with (
+        hear_orders(roster) as orders,
+        manager.watching(roster.is_well),
+        reaping_adopted(),
+        AsyncExitStack() as stack,
+    ):
+        stop = orders.stop
+        lock = await stack.enter_async_context(locked(directory, _COMMAND))
         desk = Desk(roster, stop)
         record = plan_record(directory, os.getpid(), _COMMAND, simulated=maker.simulated)
         redis_url = config.redis_url or record.url
@@ -89,13 +103,16 @@ async def _run(config: ReconciliationConfig, maker: ChildMaker, credentials: Cre
             is_fixed = config.listen is not None
             pages = WebPlan(config.pages, is_fixed, config.listen_token, config.listen_hosts, redis_url)
             await stack.enter_async_context(web(pages, maker, desk))
-        # Nobody else is told the token.
-        config = config.model_copy(update={"listen": None, "listen_token": None})
         if config.redis_url is None:
             mark(directory, simulated=maker.simulated)
-            await stack.enter_async_context(embedded_server(directory, record, maker.environment, roster))
-        plan = TreePlan(
-            config,
+            await stack.enter_async_context(embedded_server(directory, record, maker.environment, lock, roster))
+        now = time.time_ns() // 1_000_000
+        # Nobody but the web child is told the token.
+        replaced: dict[str, Any] = {"listen": None, "listen_token": None}
+        if maker.simulated:
+            replaced["base_url"] = await stack.enter_async_context(simulated_exchange(maker, now, stop, roster))
+        given = TreePlan(
+            config.model_copy(update=replaced),
             redis_url,
             owns_server=config.redis_url is None,
             children=maker,
@@ -104,23 +121,26 @@ async def _run(config: ReconciliationConfig, maker: ChildMaker, credentials: Cre
             desk=desk,
             credentials=credentials,
         )
-        now = time.time_ns() // 1_000_000
-        if maker.simulated:
-            base_url = await stack.enter_async_context(simulated_exchange(maker, now, stop, roster))
-            plan = replace(plan, config=config.model_copy(update={"base_url": base_url}))
-        plan = await _choose_symbols(plan, stop)
+        plan = await _choose_symbols(given, stop)
         if stop.is_set():
             return
         if maker.simulated:
             await stack.enter_async_context(simulated_feeder(maker, plan.config, redis_url, now, stop, roster))
-        await run_tree(plan, stop)
+
+        async def replan() -> TreePlan:
+            newer, key = load()
+            check_change(config, newer)
+            return await _choose_symbols(
+                replace(given, config=newer.model_copy(update=replaced), credentials=key), stop
+            )
+
+        await run_tree(plan, replan, orders, manager)
 
 
 async def _choose_symbols(plan: TreePlan, stop: trio.Event) -> TreePlan:
     """Return the plan with the symbols that the configuration means; unchanged once `stop` is set."""
-    identity = None if plan.credentials is None else plan.credentials.identity
     async with (
-        open_parts(plan.config, plan.redis_url, owns_server=plan.owns_server, identity=identity) as parts,
+        open_parts(plan.config, plan.redis_url, owns_server=plan.owns_server, identity=plan.identity) as parts,
         CoinbaseClient(plan.config.base_url) as source,
         trio.open_nursery() as nursery,
     ):

@@ -112,16 +112,16 @@ def _print_processes(processes: tuple[ProcessStatus, ...]) -> None:
     rows = [
         (
             one.name,
+            one.state,
             _known(one.pid),
             describe_span(one.age_ms),
-            f"{describe_span(one.last_beat_ms)} ago",
+            "-" if one.last_beat_ms is None else f"{describe_span(one.last_beat_ms)} ago",
             str(one.restarts),
+            _known(one.last_exit),
         )
-        if one.pid is not None
-        else (one.name, "down", "-", "-", str(one.restarts))
         for one in processes
     ]
-    print_table(("process", "pid", "up", "last beat", "restarts"), rows)
+    print_table(("process", "state", "pid", "up", "last beat", "restarts", "last exit"), rows)
 
 
 def _print_jobs(jobs: tuple[JobStatus, ...], now: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -99,7 +100,12 @@ class Parts:
 
 @asynccontextmanager
 async def open_parts(
-    config: ReconciliationConfig, redis_url: str, *, owns_server: bool, identity: Identity | None = None
+    config: ReconciliationConfig,
+    redis_url: str,
+    *,
+    owns_server: bool,
+    identity: Identity | None = None,
+    consumer: str | None = None,
 ) -> AsyncIterator[Parts]:
     """Build the parts over a client of `redis_url`, closed at the end; connects on first use.
 
@@ -107,10 +113,12 @@ async def open_parts(
         config: The settings.
         redis_url: Where the cache is.
         owns_server: Whether the server is the embedded one, whose keys the engine itself caps.
-        identity: Under which requests are signed ; None where they are not.
+        identity: Under which requests are signed; None where they are not.
+        consumer: Who takes tasks, unique among all; None for a name of its own.
     """
+    consumer = consumer or consumer_name()
     async with TrioRedis.from_url(redis_url) as client:
-        yield make_parts(config, client, owns_server=owns_server, consumer=consumer_name(), identity=identity)
+        yield make_parts(config, client, owns_server=owns_server, consumer=consumer, identity=identity)
 
 
 def make_parts(
@@ -150,6 +158,6 @@ def budget_name(config: ReconciliationConfig, identity: Identity | None) -> str:
     return "budget:public" if config.egress is None else f"budget:egress:{config.egress}"
 
 
-def consumer_name(pid: int | None = None) -> str:
-    """Return the name under which a process of this machine takes tasks."""
-    return f"{socket.gethostname()}:{os.getpid() if pid is None else pid}"
+def consumer_name() -> str:
+    """Return a name that nobody else has: containers may share host names and process ids."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"

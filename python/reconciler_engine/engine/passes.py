@@ -14,7 +14,6 @@ from reconciler_engine.engine.reconcile import PassRequest
 from reconciler_engine.errors import LeaseLost, RunClosed, StoreError
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.market.series import Series
-from reconciler_engine.observe import logs
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.job import Job
 from reconciler_engine.scheduling.scheduler import Scheduler
@@ -57,21 +56,20 @@ class Passes:
     and the pass ends. Who takes over from a dead holder first sees the run to its end that it left open.
 
     `keep_leases` must run beside them. `last` holds each job's last pass, `crons` each job's expression, `series` what
-    is looked at.
+    is looked at, `parts` what it is done with.
     """
 
     def __init__(
         self, parts: Parts, series: Sequence[Series], *, now: Callable[[], int], lease_ms: int = LEASE_MS
     ) -> None:
         """Make them; `now` is the wall clock (ms UTC), `lease_ms` the life of a lease nobody refreshes."""
-        config = parts.config
         self._now = now
-        self._parts = parts
+        self.parts = parts
         self._leases = JobLeases(parts.client, parts.scope, parts.queue.consumer, life_ms=lease_ms)
         self._refresh_s = lease_ms / 4_000
         self._held: dict[str, _Held] = {}
         self._taking: set[str] = set()
-        self.crons = {GAP_SCAN: config.gap_scan_cron, FULL_RECONCILE: config.full_reconcile_cron}
+        self.crons = _crons(parts)
         self.series: Sequence[Series] = series
         self.last: dict[str, LastPass] = {}
 
@@ -79,9 +77,15 @@ class Passes:
         """Look at these series from the next pass on."""
         self.series = series
 
+    def renew(self, parts: Parts, series: Sequence[Series]) -> None:
+        """Go on with other parts of the same client, scope and consumer; a pass under way ends as it began."""
+        self.parts = parts
+        self.crons = _crons(parts)
+        self.series = series
+
     def jobs(self) -> list[Job]:
         """Return both as the configuration schedules them. Their guard must ask `is_taken`."""
-        config = self._parts.config
+        config = self.parts.config
         zone = load_zone(config.timezone)
         return [
             Job(
@@ -144,7 +148,7 @@ class Passes:
     async def free_all(self) -> None:
         """Free the leases and the tasks of whoever came before; for who knows that nobody else is alive."""
         await self._leases.clear(list(self.crons))
-        await self._parts.queue.redeliver_all()
+        await self.parts.queue.redeliver_all()
 
     async def keep_leases(self) -> None:
         """Refresh the leases of the passes under way, until cancelled; then give back what is still held."""
@@ -209,21 +213,17 @@ class Passes:
         await queue.close_run(lease.open_run)
 
     def _request(self, job: str) -> PassRequest:
-        config = self._parts.config
+        config = self.parts.config
         if job == GAP_SCAN:
             return PassRequest(job, self.series, config.quick_scan_window_ms, lane=Lane.LIVE)
         return PassRequest(job, self.series, config.full_reconcile_window_ms, lane=Lane.DEEP)
 
     async def _run(self, lease: Lease, *, slot: int | None) -> ReconciliationResult:
-        with logs.about(job=lease.job):
-            return await self._run_pass(lease, slot)
-
-    async def _run_pass(self, lease: Lease, slot: int | None) -> ReconciliationResult:
         job = lease.job
-        queue = self._parts.queue.under(lease.epoch)
+        queue = self.parts.queue.under(lease.epoch)
         if lease.open_run:
             await self._adopt(lease, queue)
-        result = await replace(self._parts, queue=queue).reconciler.run_pass(self._request(job))
+        result = await replace(self.parts, queue=queue).reconciler.run_pass(self._request(job))
         self.last[job] = LastPass(result, self._now())
         count_pass(job, result)
         facts = {} if slot is None else {"slot": slot}
@@ -232,6 +232,10 @@ class Passes:
             extra["routine"] = job
         _logger.info("pass done", extra=extra)
         return result
+
+
+def _crons(parts: Parts) -> dict[str, str]:
+    return {GAP_SCAN: parts.config.gap_scan_cron, FULL_RECONCILE: parts.config.full_reconcile_cron}
 
 
 def in_words(result: ReconciliationResult) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -210,10 +209,8 @@ class ReconciliationService:
                 await stack.enter_async_context(self._redis)
             await check_server(self._redis)
             await stack.enter_async_context(self._source)
-            # Two services of one process are two consumers.
-            name = f"{consumer_name()}:{secrets.token_hex(4)}"
             parts = make_parts(
-                self._config, self._redis, owns_server=False, consumer=name, identity=self._source.identity
+                self._config, self._redis, owns_server=False, consumer=consumer_name(), identity=self._source.identity
             )
             await parts.bucket.forgive()
             passes = Passes(parts, await self._series(self._config, parts), now=_now)
@@ -247,7 +244,7 @@ class ReconciliationService:
             return (ProcessStatus(role="service", name="service", pid=os.getpid(), age_ms=age_ms, last_beat_ms=0),)
 
         facts = EngineFacts("ReconciliationService")
-        writer = StatusWriter(engine.parts, facts, schedule.scheduler, engine.passes, processes, now=_now)
+        writer = StatusWriter(facts, schedule.scheduler, engine.passes, processes, now=_now)
         try:
             with schedule.scope:
                 async with trio.open_nursery() as nursery:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import trio
 
-from reconciler_engine.engine.assembly import Parts
 from reconciler_engine.engine.counting import count_event
 from reconciler_engine.engine.passes import Passes, totals
 from reconciler_engine.engine.status import EngineFacts, StatusBoard
@@ -36,7 +35,6 @@ class StatusWriter:
 
     def __init__(
         self,
-        parts: Parts,
         facts: EngineFacts,
         scheduler: Scheduler,
         passes: Passes,
@@ -45,13 +43,12 @@ class StatusWriter:
         now: Callable[[], int],
     ) -> None:
         """Make a writer; `processes` tells who runs, `now` is the wall clock (ms UTC)."""
-        self._parts = parts
         self._facts = facts
         self._scheduler = scheduler
         self._passes = passes
         self._processes = processes
         self._now = now
-        self._board = StatusBoard(parts.client)
+        self._board = StatusBoard(passes.parts.client)
         self._started_at = now()
         self._granted: deque[tuple[int, int]] = deque(maxlen=USED_WINDOW_MS // 1_000 + 1)
         self._changed = trio.Event()
@@ -114,14 +111,15 @@ class StatusWriter:
 
     async def _look(self) -> EngineStatus:
         """Read what Redis alone knows; return the whole."""
-        self._queued = await self._parts.queue.lengths()
-        self._budget = self._describe_budget(await self._parts.bucket.statistics(), self._now())
+        parts = self._passes.parts
+        self._queued = await parts.queue.lengths()
+        self._budget = self._describe_budget(await parts.bucket.statistics(), self._now())
         return self.status
 
     def _describe(self, budget: BudgetStatus | None, queued: dict[str, int] | None) -> EngineStatus:
-        now, scope = self._now(), self._parts.scope
+        now, scope = self._now(), self._passes.parts.scope
         return EngineStatus(
-            node=self._parts.queue.consumer,
+            node=self._passes.parts.queue.consumer,
             command=self._facts.command,
             version=self._facts.version,
             simulated=self._facts.simulated,

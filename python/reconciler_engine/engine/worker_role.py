@@ -32,7 +32,13 @@ async def run_worker(message: dict[str, Any], do: Callable[[WorkerRole], Awaitab
     credentials = _take_credentials(message)
     identity = None if credentials is None else credentials.identity
     async with (
-        open_parts(config, message["redis_url"], owns_server=message["owns_server"], identity=identity) as parts,
+        open_parts(
+            config,
+            message["redis_url"],
+            owns_server=message["owns_server"],
+            identity=identity,
+            consumer=message["consumer"],
+        ) as parts,
         CoinbaseClient(config.base_url, credentials=credentials, connections=PAGES_IN_FLIGHT) as source,
     ):
         await do(WorkerRole(parts, source))

@@ -50,7 +50,8 @@ def checks(report: Report | None, age_s: float) -> tuple[Check, ...]:
         return (live, stage)
     engine = report.engine
     jobs = [_job(job, engine.written_at) for job in engine.jobs]
-    return (live, stage, _redis(report), _workers(report.processes), *_exchange(engine.budget), *jobs)
+    roles = (_workers(report.processes), _roles(report.processes))
+    return (live, stage, _redis(report), *roles, *_exchange(engine.budget), *jobs)
 
 
 def is_ready(found: Sequence[Check]) -> bool:
@@ -72,6 +73,11 @@ def _workers(processes: Sequence[ProcessStatus]) -> Check:
     ready = [one for one in workers if one.last_beat_ms is not None and one.last_beat_ms < BEAT_SILENT_MS]
     # One is enough: the others' tasks are handed out again.
     return Check("workers", bool(ready), f"{len(ready)} of {len(workers)} ready")
+
+
+def _roles(processes: Sequence[ProcessStatus]) -> Check:
+    failed = [f"{one.role} given up after {one.last_exit}" for one in processes if one.state == "failed"]
+    return Check("roles", not failed, "; ".join(failed) or "none given up")
 
 
 def _exchange(budget: BudgetStatus | None) -> list[Check]:

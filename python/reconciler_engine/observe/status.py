@@ -15,20 +15,24 @@ class ProcessStatus(_Record):
     """One process of the tree.
 
     Attributes:
-        role: What it is for: supervisor, worker, redis, exchange, feeder; service in a host's program.
+        role: What it is for: supervisor, worker, redis, web, exchange, feeder; service in a host's program.
         name: Unique in the tree; a restarted worker has a new one.
+        state: `running`, `starting`, `backing off` after a death, or `failed`: given up.
         pid: None while it is being started again.
         age_ms: Since its start.
         last_beat_ms: Since it last gave a sign of life.
         restarts: How often the role was started again.
+        last_exit: How its last child that died did so, such as `SIGKILL`; None while none has.
     """
 
     role: str
     name: str
+    state: str = "running"
     pid: int | None = None
     age_ms: int | None = None
     last_beat_ms: int | None = None
     restarts: int = 0
+    last_exit: str | None = None
 
 
 class JobStatus(_Record):

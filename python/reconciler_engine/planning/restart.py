@@ -12,7 +12,8 @@ EXIT_CONFIG = 78
 
 FRUITLESS_LIMIT = 5
 FRUITLESS_WINDOW_MS = 60_000
-_PAUSE = Backoff(base_ms=500, cap_ms=30_000)
+_LEAST_PAUSE_MS = 500
+_JITTER = Backoff(base_ms=500, cap_ms=29_500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ class RestartDecision:
 def decide_restart(deaths: Sequence[Death], draw: float) -> RestartDecision:
     """Decide about a role after its last death.
 
-    A child that had been useful is started again at once. One that died before its first useful work waits with full
-    jitter; more than `FRUITLESS_LIMIT` such deaths within `FRUITLESS_WINDOW_MS` end the role, as does a
+    A child that had been useful is started again at once. One that died before its first useful work waits 0.5-30 s
+    with full jitter; more than `FRUITLESS_LIMIT` such deaths within `FRUITLESS_WINDOW_MS` end the role, as does a
     configuration error. Only the last `FRUITLESS_LIMIT` + 1 deaths are looked at.
 
     Args:
@@ -59,4 +60,4 @@ def decide_restart(deaths: Sequence[Death], draw: float) -> RestartDecision:
         return RestartDecision(
             reason=f"died {len(recent)} times within {FRUITLESS_WINDOW_MS // 1_000} s before doing any work"
         )
-    return RestartDecision(delay_ms=500 + _PAUSE.delay_ms(len(recent), draw))
+    return RestartDecision(delay_ms=_LEAST_PAUSE_MS + _JITTER.delay_ms(len(recent), draw))

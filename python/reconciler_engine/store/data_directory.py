@@ -75,10 +75,12 @@ class DataDirectory:
             raise ConfigError([f"data_dir: {self.path} has mode {mode:04o}; others must not write in it (0700)"])
 
     @contextmanager
-    def lock(self, command: str) -> Iterator[None]:
-        """Hold the directory; the kernel lets go when this process ends, however it ends.
+    def lock(self, command: str) -> Iterator[int]:
+        """Hold the directory; give the lock's descriptor. The kernel lets go when the last process that has it ends.
 
-        Children do not inherit the lock. `command` is what a second holder is told, such as `reconciler-engine start`.
+        Children have it only where it is passed on: to the server, which may outlive its supervisor for a moment, and
+        beside which no other may start over the same files. `command` is what a second holder is told, such as
+        `reconciler-engine start`.
 
         Raises:
             DataDirectoryBusy: Another process holds it; names its command and pid.
@@ -89,12 +91,12 @@ class DataDirectory:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise DataDirectoryBusy(str(self.path), _holder(os.pread(descriptor, _MAX_BYTES, 0))) from error
+                raise _busy(self.path, os.pread(descriptor, _MAX_BYTES, 0)) from error
             holder = json.dumps({"pid": os.getpid(), "command": command}).encode()
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, holder, 0)
             try:
-                yield
+                yield descriptor
             finally:
                 os.ftruncate(descriptor, 0)
                 # Said aloud: a child between its fork and its exec still has a copy of the descriptor.
@@ -132,13 +134,22 @@ class DataDirectory:
         return record if _takes_connections(path, record.socket) else None
 
 
-def _holder(text: bytes) -> str:
+def _busy(path: Path, text: bytes) -> DataDirectoryBusy:
     try:
         holder = json.loads(text)
-        return f"{holder['command']} (pid {int(holder['pid'])})"
+        pid = int(holder["pid"])
+        name = f"{holder['command']} (pid {pid})"
     except (ValueError, TypeError, KeyError):
         # Locked this instant, its name not written yet.
-        return "another process"
+        return DataDirectoryBusy(str(path), "another process")
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return DataDirectoryBusy(str(path), f"the server that {name} left behind", orphan_of=pid)
+    except PermissionError:
+        # It is there, and somebody else's.
+        pass
+    return DataDirectoryBusy(str(path), name)
 
 
 def _parse_record(path: Path, text: bytes) -> ServerRecord:

@@ -10,10 +10,12 @@ import contextlib
 import faulthandler
 import importlib
 import json
+import logging
 import os
+import select
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import trio
@@ -22,8 +24,9 @@ from reconciler_engine.errors import ConfigError
 from reconciler_engine.observe import logs, metrics
 from reconciler_engine.planning.restart import EXIT_CONFIG
 from reconciler_engine.supervisor import lifeline
-from reconciler_engine.supervisor.process import BEAT_S
+from reconciler_engine.supervisor.process import BEAT_S, DRAIN_S
 
+_logger = logging.getLogger(__name__)
 _SPEC_LIMIT = 16 * 1024 * 1024
 
 
@@ -57,7 +60,8 @@ def main() -> None:
     faulthandler.enable()
     spec = json.loads(_read_line(0))
     lifeline.hold(0)
-    beats = Beats(os.dup(1))
+    beats = os.dup(1)
+    os.set_blocking(beats, False)
     os.dup2(2, 1)
     logs.configure(spec["log_style"], spec["log_level"], process=spec["name"], simulated=spec["simulated"])
     module, _, function = spec["runner"].partition(":")
@@ -65,54 +69,57 @@ def main() -> None:
     try:
         trio.run(_serve, runner, spec, beats)
     except* ConfigError as group:
-        for fault in _faults(group):
-            print(fault, file=sys.stderr)  # noqa: T201  read by the operator, as the parent's own faults are
+        with contextlib.suppress(OSError):
+            for fault in _faults(group):
+                print(fault, file=sys.stderr)  # noqa: T201  read by the operator, as the parent's own faults are
         sys.exit(EXIT_CONFIG)
+    finally:
+        logs.settle()
 
 
-async def _serve(runner: RoleRunner, spec: dict[str, Any], beats: Beats) -> None:
+async def _serve(runner: RoleRunner, spec: dict[str, Any], beats: int) -> None:
     with trio.open_signal_receiver(signal.SIGTERM) as terminations:
 
         async def do(role: Role) -> None:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_drain_when_asked, terminations, role)
-                async with trio.open_nursery() as working:
-                    await working.start(role.run)
-                    nursery.start_soon(_keep_beating, role, beats)
+                with trio.CancelScope() as scope:
+                    nursery.start_soon(_drain_when_asked, terminations, role, scope)
+                    async with trio.open_nursery() as working:
+                        await working.start(role.run)
+                        nursery.start_soon(_keep_beating, role, beats)
                 nursery.cancel_scope.cancel()
+            if scope.cancelled_caught:
+                _logger.warning("cancelled what was still in hand", extra={"after_s": DRAIN_S})
             # The last one has what was done since the one before.
-            beats.say(role)
+            _beat(role, beats)
 
         await runner(spec, do)
 
 
-async def _drain_when_asked(terminations: Any, role: Role) -> None:
+async def _drain_when_asked(terminations: AsyncIterator[int], role: Role, scope: trio.CancelScope) -> None:
     async for _ in terminations:
         role.drain()
+        scope.deadline = min(scope.deadline, trio.current_time() + DRAIN_S)
 
 
-async def _keep_beating(role: Role, beats: Beats) -> None:
+async def _keep_beating(role: Role, beats: int) -> None:
     while True:
-        beats.say(role)
+        _beat(role, beats)
         await trio.sleep(BEAT_S)
 
 
-class Beats:
-    """The pipe that beats go into, a line each. A parent that has stopped reading, or is gone, holds nobody up."""
+def _beat(role: Role, beats: int) -> None:
+    """Say what is done so far. Each beat says all, so that the newest is enough and a lost one is not missed."""
+    beat = {**role.facts, "done": role.tasks_done}
+    line = _line({**beat, "figures": metrics.figures()})
+    # A line of at most so much goes into a pipe whole or not at all. Where it does not, the parent has stopped reading
+    # or is gone: no reason to stop working.
+    with contextlib.suppress(BlockingIOError, BrokenPipeError):
+        os.write(beats, line if len(line) <= select.PIPE_BUF else _line(beat))
 
-    def __init__(self, descriptor: int) -> None:
-        os.set_blocking(descriptor, False)
-        self._descriptor = descriptor
-        self._unsaid = b""
 
-    def say(self, role: Role) -> None:
-        """Say what is done so far. A beat says all, so that the newest is enough and a lost one is not missed."""
-        # A line that went out in part is finished first, instead of another one.
-        if not self._unsaid:
-            beat = {**role.facts, "done": role.tasks_done, "figures": metrics.figures()}
-            self._unsaid = json.dumps(beat, separators=(",", ":")).encode() + b"\n"
-        with contextlib.suppress(BlockingIOError, BrokenPipeError):
-            self._unsaid = self._unsaid[os.write(self._descriptor, self._unsaid) :]
+def _line(beat: dict[str, object]) -> bytes:
+    return json.dumps(beat, separators=(",", ":")).encode() + b"\n"
 
 
 def _read_line(descriptor: int) -> bytes:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
 
 import trio
 
+from reconciler_engine.errors import DataDirectoryBusy
 from reconciler_engine.store.data_directory import DataDirectory, ServerRecord
 from reconciler_engine.store.embedded import ServerPlan, find_binary, probe_version, socket_directory, socket_path
 from reconciler_engine.store.server import wait_serving
@@ -22,12 +24,49 @@ SERVING_TIMEOUT_S = 60.0
 
 STOP_TIMEOUT_S = 12.0
 
+PREDECESSOR_S = 12.0
+"""How long the server of a supervisor that was killed may take to end."""
+
+_LOOK_S = 0.05
+_logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def locked(directory: DataDirectory, command: str) -> AsyncIterator[int]:
+    """Hold a data directory's lock; give its descriptor. A server that was left behind and ends is waited for.
+
+    Raises:
+        DataDirectoryBusy: Another process holds it.
+    """
+    deadline = None
+    with ExitStack() as stack:
+        while True:
+            try:
+                descriptor = stack.enter_context(directory.lock(command))
+                break
+            except DataDirectoryBusy as busy:
+                if busy.orphan_of is None:
+                    raise
+                if deadline is None:
+                    _logger.warning("waiting for the server that was left behind", extra={"pid": busy.orphan_of})
+                    deadline = trio.current_time() + PREDECESSOR_S
+                if trio.current_time() >= deadline:
+                    raise
+            await trio.sleep(_LOOK_S)
+        yield descriptor
+
 
 @asynccontextmanager
 async def embedded_server(
-    directory: DataDirectory, record: ServerRecord, environment: Mapping[str, str], roster: Roster | None = None
+    directory: DataDirectory,
+    record: ServerRecord,
+    environment: Mapping[str, str],
+    lock: int,
+    roster: Roster | None = None,
 ) -> AsyncIterator[str]:
-    """Run the server over `directory`, whose lock the caller holds; give its URL; stop it, in order, at the end.
+    """Run the server over `directory`; give its URL; stop it, in order, at the end.
+
+    `lock` is the descriptor of the directory's lock, which the caller holds: the server holds it too, as long as it is.
 
     A server that dies is started again over the same data; clients wait meanwhile. `roster` lists it for those who
     show the tree.
@@ -42,9 +81,10 @@ async def embedded_server(
     spec = ChildSpec(
         name="redis",
         module="reconciler_engine.supervisor.server",
-        message={"arguments": plan.arguments()},
+        message={"arguments": plan.arguments(), "inherited": [lock]},
         environment=environment,
         own_session=True,
+        inherited=(lock,),
     )
     keeper = Keeper(lambda: spec, Random())
     if roster is not None:

@@ -21,10 +21,14 @@ READY_TIMEOUT_S = 30.0
 """How long a child may take from its start to its first beat."""
 
 BEAT_S = 1.0
-BEAT_DEADLINE_S = 5.0
-"""A child silent for longer hangs: it is asked for its stack (SIGABRT), then killed."""
+BEATS_MISSED = 5
+"""A child that misses so many beats in a row hangs: it is asked for its stacks (SIGABRT), then killed."""
 
 ABORT_S = 1.0
+
+DRAIN_S = 20.0
+"""How long a child may take for what is in hand once it is told to finish; then that is cancelled."""
+
 _LINE_LIMIT = 64 * 1024
 _logger = logging.getLogger(__name__)
 
@@ -90,7 +94,7 @@ class ChildProcess:
     """A running child. Its standard input is its lifeline: when this process ends, it ends.
 
     `started_at` and `beat_at` are when it was started and when it last beat, on trio's clock (s); `beats` is what it
-    said then, `figures` what it had counted.
+    said then, `figures` what it had counted. `gone` is set once it is killed and reaped.
     """
 
     def __init__(self, spec: ChildSpec, process: trio.Process) -> None:
@@ -98,6 +102,7 @@ class ChildProcess:
         self.beats: dict[str, Any] = {}
         self.figures: Figures = {}
         self.started_at = self.beat_at = trio.current_time()
+        self.gone = trio.Event()
         self._process = process
         self._buffer = bytearray()
 
@@ -126,6 +131,7 @@ class ChildProcess:
                     return child
                 status = await process.wait()
                 raise NotReady(spec.name, f"ended with {describe_status(status)} before it was ready", status)
+            await child._abort()
             raise NotReady(spec.name, f"was not ready within {READY_TIMEOUT_S:g} s")
         except BaseException:
             await child.kill()
@@ -146,20 +152,24 @@ class ChildProcess:
 
         Cancelled, the child runs on.
         """
-        while True:
-            with trio.move_on_after(BEAT_DEADLINE_S) as silence:
+        missed = 0
+        # Counted, not timed: a parent that was itself stopped for a while (Ctrl-Z) wakes to a late clock and one miss.
+        while missed < BEATS_MISSED:
+            with trio.move_on_after(BEAT_S) as silence:
                 if not await self._next_beat():
                     return await self._process.wait()
-            if silence.cancelled_caught:
-                _logger.error(
-                    "child hangs", extra={"child": self.spec.name, "pid": self.pid, "silent_s": BEAT_DEADLINE_S}
-                )
-                await self._abort()
-                return await self._process.wait()
+            missed = missed + 1 if silence.cancelled_caught else 0
+        _logger.error("child hangs", extra={"child": self.spec.name, "pid": self.pid, "beats_missed": missed})
+        await self._abort()
+        return await self._process.wait()
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM: finish what is in hand and end."""
         self._process.terminate()
+
+    def kill_nowait(self) -> None:
+        """Send SIGKILL; whoever waits for it reaps it."""
+        self._process.kill()
 
     async def kill(self) -> None:
         """Kill and reap the child, whatever it does; not interrupted by cancellation."""
@@ -167,10 +177,13 @@ class ChildProcess:
             self._process.kill()
             await self._process.wait()
             await self._close_pipes()
+            self.gone.set()
 
     async def _abort(self) -> None:
         """Have a hanging child print its stacks, then kill it."""
         self._process.send_signal(signal.SIGABRT)
+        # One that was stopped takes the signal when it goes on.
+        self._process.send_signal(signal.SIGCONT)
         with trio.move_on_after(ABORT_S):
             await self._process.wait()
         self._process.kill()

@@ -7,6 +7,9 @@ import trio
 from reconciler_engine.observe import metrics
 from reconciler_engine.observe.status import ProcessStatus
 from reconciler_engine.supervisor.keeper import Keeper
+from reconciler_engine.supervisor.process import BEAT_S, BEATS_MISSED
+
+_LONGEST_SILENCE_S = 2 * BEATS_MISSED * BEAT_S
 
 
 class Roster:
@@ -21,6 +24,19 @@ class Roster:
     def add(self, keeper: Keeper, *, role: str) -> None:
         """List a keeper's child, while there is one and while there is none."""
         self._keepers.append((role, keeper))
+
+    def kill(self, *, but: str = "") -> None:
+        """End every child this moment, but that of one role."""
+        for role, keeper in self._keepers:
+            if role != but:
+                keeper.kill()
+
+    def is_well(self) -> bool:
+        """Whether every child beats, or is being started again; one that hangs is replaced before this says no."""
+        now = trio.current_time()
+        return all(
+            keeper.child is None or now - keeper.child.beat_at < _LONGEST_SILENCE_S for _, keeper in self._keepers
+        )
 
     def processes(self) -> tuple[ProcessStatus, ...]:
         """Return every process as of now, the supervisor first; one that is being started again has no pid."""
@@ -43,14 +59,18 @@ class Roster:
 def _status(role: str, keeper: Keeper, now: float) -> ProcessStatus:
     child = keeper.child
     if child is None:
-        return ProcessStatus(role=role, name=role, restarts=keeper.restarts)
+        return ProcessStatus(
+            role=role, name=role, state=keeper.state, restarts=keeper.restarts, last_exit=keeper.last_exit
+        )
     return ProcessStatus(
         role=role,
         name=child.spec.name,
+        state=keeper.state,
         pid=child.pid,
         age_ms=_ms(now - child.started_at),
         last_beat_ms=_ms(now - child.beat_at),
         restarts=keeper.restarts,
+        last_exit=keeper.last_exit,
     )
 
 

@@ -36,6 +36,7 @@ def main() -> int:
         message["arguments"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
+        pass_fds=message["inherited"],
         preexec_fn=_die_with_parent,  # noqa: PLW1509  this process has one thread at this point
     )
     threading.Thread(target=_tell_end, args=(server, wake_write), daemon=True).start()

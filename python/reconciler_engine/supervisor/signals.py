@@ -1,4 +1,4 @@
-"""What the operator says: TERM drains, INT drains, a second INT ends at once."""
+"""What the operator says: TERM drains, INT drains, a second INT ends at once, HUP reads the settings again."""
 
 from __future__ import annotations
 
@@ -11,32 +11,70 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from reconciler_engine.supervisor.roster import Roster
+
 INTERRUPTED = 130
+_STDERR = 2
+
+LAST_RESORT_S = 25.0
+"""What is still there so long after the word to stop is killed."""
+
 _logger = logging.getLogger(__name__)
 
 
-@asynccontextmanager
-async def stop_on_signal() -> AsyncIterator[trio.Event]:
-    """Give an event that is set by the first SIGTERM or SIGINT; handlers stand before the block begins.
+class Orders:
+    """What the operator has said so far; `stop` is set once the tree is to end."""
 
-    A second SIGINT ends this process at once with 130; the children's lifelines end with it, and theirs with them.
+    def __init__(self) -> None:
+        self.stop = trio.Event()
+        self._reload = trio.Event()
+
+    async def wait_reload(self) -> None:
+        """Wait until a reload is asked for that was not waited for before; several are one."""
+        await self._reload.wait()
+        self._reload = trio.Event()
+
+    def ask_reload(self) -> None:
+        """Say that the settings are to be read again."""
+        self._reload.set()
+
+
+@asynccontextmanager
+async def hear_orders(roster: Roster, *, may_reload: bool = True) -> AsyncIterator[Orders]:
+    """Hear SIGTERM, SIGINT and, where there is something to reload, SIGHUP; handlers stand before the block begins.
+
+    A second SIGINT ends this process at once with 130, and its children with it; the server's lifeline ends that one
+    in order. Children that are there `LAST_RESORT_S` after the first word to stop are killed. The SIGHUP of a terminal
+    that is closed is a word to stop.
     """
-    stop = trio.Event()
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+    orders = Orders()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, *(signal.SIGHUP,) * may_reload) as received:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_listen, received, stop)
-            yield stop
+            nursery.start_soon(_listen, received, orders, roster)
+            nursery.start_soon(_end_late, orders.stop, roster)
+            yield orders
             nursery.cancel_scope.cancel()
 
 
-async def _listen(received: AsyncIterator[int], stop: trio.Event) -> None:
+async def _listen(received: AsyncIterator[int], orders: Orders, roster: Roster) -> None:
     interrupts = 0
+    had_terminal = os.isatty(_STDERR)
     async for number in received:
+        if number == signal.SIGHUP and not (had_terminal and not os.isatty(_STDERR)):
+            orders.ask_reload()
+            continue
         interrupts += number == signal.SIGINT
         if interrupts > 1:
+            roster.kill(but="redis")
             sys.stderr.flush()
             os._exit(INTERRUPTED)
-        if not stop.is_set():
+        if not orders.stop.is_set():
             hint = "; press Ctrl-C again to end at once" if number == signal.SIGINT else ""
             _logger.info("stopping: what is in hand is finished first%s", hint)
-        stop.set()
+        orders.stop.set()
+
+
+async def _end_late(stop: trio.Event, roster: Roster) -> None:
+    await stop.wait()
+    await trio.sleep(LAST_RESORT_S)
+    roster.kill()

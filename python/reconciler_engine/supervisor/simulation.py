@@ -50,15 +50,16 @@ async def simulated_feeder(
     def make_spec() -> ChildSpec:
         return maker.child("feeder", "reconciler_engine.engine.feeder_role:run_feeder", **message)
 
-    async with _kept("feeder", make_spec, ending, roster):
+    # Without it the cache grows old; what is there stays right.
+    async with _kept("feeder", make_spec, ending, roster, is_essential=False):
         yield
 
 
 @asynccontextmanager
 async def _kept(
-    role: str, make_spec: Callable[[], ChildSpec], ending: trio.Event, roster: Roster
+    role: str, make_spec: Callable[[], ChildSpec], ending: trio.Event, roster: Roster, *, is_essential: bool = True
 ) -> AsyncIterator[Keeper]:
-    keeper = Keeper(make_spec, Random(), ending=ending)
+    keeper = Keeper(make_spec, Random(), ending=ending, is_essential=is_essential)
     roster.add(keeper, role=role)
     async with trio.open_nursery() as nursery:
         await nursery.start(keeper.run)

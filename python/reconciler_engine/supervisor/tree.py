@@ -5,76 +5,44 @@ The supervisor itself asks the exchange nothing.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from random import Random
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 import trio
 
-from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import Parts, consumer_name, open_parts
+from reconciler_engine.engine.assembly import make_parts, open_parts
 from reconciler_engine.engine.passes import Passes
 from reconciler_engine.engine.status import EngineFacts
 from reconciler_engine.engine.status_writer import StatusWriter
-from reconciler_engine.errors import StoreError
+from reconciler_engine.errors import ConfigError, ReconcilerError
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.store.server import check_server
-from reconciler_engine.supervisor.keeper import Keeper
-from reconciler_engine.supervisor.process import ChildMaker, ChildProcess, ChildSpec
-from reconciler_engine.supervisor.roster import Roster
-from reconciler_engine.supervisor.web import Desk
-
-if TYPE_CHECKING:
-    # Cryptography is loaded where there is a key.
-    from reconciler_engine.coinbase.auth import Credentials
-
-WORKER_STOP_S = 20.0
-"""How long a worker may take for the page in hand once it is told to stop."""
+from reconciler_engine.supervisor.crew import Crew
+from reconciler_engine.supervisor.notify import ServiceManager
+from reconciler_engine.supervisor.plan import TreePlan
+from reconciler_engine.supervisor.signals import Orders
 
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class TreePlan:
-    """What `start` runs.
+async def run_tree(
+    plan: TreePlan, replan: Callable[[], Awaitable[TreePlan]], orders: Orders, manager: ServiceManager
+) -> None:
+    """Run workers and schedule until told to stop; return when everything in hand is done.
 
-    Attributes:
-        config: The checked settings.
-        redis_url: Where the cache is.
-        owns_server: Whether that is the embedded server.
-        children: Makes the specs of the children.
-        roster: Lists the children for the status; those below the tree are on it already.
-        command: What runs this tree, for people.
-        desk: Who must know how the tree stands.
-        credentials: What workers sign with, or None. They go to workers alone, through their pipes.
-    """
-
-    config: ReconciliationConfig
-    redis_url: str = field(repr=False)
-    owns_server: bool
-    children: ChildMaker
-    roster: Roster
-    command: str
-    desk: Desk
-    credentials: Credentials | None = None
-
-
-async def run_tree(plan: TreePlan, stop: trio.Event) -> None:
-    """Run workers and schedule until `stop`; return when everything in hand is done.
+    Args:
+        plan: What to run.
+        replan: Reads the settings again; what it raises leaves everything as it is.
+        orders: What the operator says.
+        manager: Is told how the tree stands.
 
     Raises:
         ConfigError: Redis does not accept the credentials, or is too old.
         RoleFailed: A role was given up.
         StoreUnavailable: Redis is not there at the start.
     """
-    identity = None if plan.credentials is None else plan.credentials.identity
-    async with open_parts(plan.config, plan.redis_url, owns_server=plan.owns_server, identity=identity) as parts:
+    async with open_parts(plan.config, plan.redis_url, owns_server=plan.owns_server, identity=plan.identity) as parts:
         info = await check_server(parts.client)
         _logger.info("cache", extra={"server": str(info), "address": str(parts.client.address)})
         if info.may_evict:
@@ -88,68 +56,68 @@ async def run_tree(plan: TreePlan, stop: trio.Event) -> None:
             # The data directory's lock says that whoever held them is dead.
             await passes.free_all()
         about = EngineFacts(plan.command, simulated=plan.children.simulated)
-        writer = StatusWriter(parts, about, scheduler, passes, plan.roster.processes, now=_now)
+        writer = StatusWriter(about, scheduler, passes, plan.roster.processes, now=_now)
+        crew = Crew(plan, parts.queue, orders.stop)
+        reload = _Reload(replan, crew, passes, scheduler)
         async with trio.open_nursery() as scheduling:
             scheduling.start_soon(passes.keep_leases)
             scheduling.start_soon(writer.run)
-            async with _workers(plan, parts, stop):
+            async with crew.at_work():
                 await scheduling.start(scheduler.run)
                 plan.desk.take(writer)
                 scheduling.start_soon(passes.begin, scheduler)
-                await stop.wait()
+                async with trio.open_nursery() as listening:
+                    listening.start_soon(reload.run, orders, manager)
+                    manager.tell("READY=1", f"STATUS=at work with {plan.config.workers} workers")
+                    await orders.stop.wait()
+                    listening.cancel_scope.cancel()
+                manager.tell("STOPPING=1", "STATUS=finishing what is in hand")
                 scheduler.stop()
             # The pages in hand are stored. What is left of a pass is derived anew by the next one.
             scheduling.cancel_scope.cancel()
 
 
+class _Reload:
+    """Takes newer settings into a tree at work: all of them, or none."""
+
+    def __init__(
+        self, replan: Callable[[], Awaitable[TreePlan]], crew: Crew, passes: Passes, scheduler: Scheduler
+    ) -> None:
+        self._replan = replan
+        self._crew = crew
+        self._passes = passes
+        self._scheduler = scheduler
+
+    async def run(self, orders: Orders, manager: ServiceManager) -> None:
+        """Reload whenever the operator asks, until cancelled."""
+        while True:
+            await orders.wait_reload()
+            manager.tell_reloading()
+            try:
+                await self._perform()
+            except (ReconcilerError, OSError) as error:
+                for fault in error.faults if isinstance(error, ConfigError) else [str(error)]:
+                    _logger.error("settings not taken, all stays as it was", extra={"fault": fault})
+                manager.tell("READY=1", "STATUS=at work; newer settings were refused")
+            else:
+                _logger.info("settings taken")
+                manager.tell("READY=1", "STATUS=at work")
+
+    async def _perform(self) -> None:
+        plan = await self._replan()
+        await self._crew.roll(plan)
+        before = self._passes.parts
+        parts = make_parts(
+            plan.config,
+            before.client,
+            owns_server=plan.owns_server,
+            consumer=before.queue.consumer,
+            identity=plan.identity,
+        )
+        self._passes.renew(parts, plan.config.series())
+        self._scheduler.reschedule(self._passes.jobs())
+        await parts.bucket.forgive()
+
+
 def _now() -> int:
     return time.time_ns() // 1_000_000
-
-
-@asynccontextmanager
-async def _workers(plan: TreePlan, parts: Parts, ending: trio.Event) -> AsyncIterator[None]:
-    """Keep the workers alive; give way once all are ready; let them finish at the end."""
-    message = {
-        "config": plan.config.model_dump(mode="json", exclude={"key_file"}),
-        "redis_url": plan.redis_url,
-        "owns_server": plan.owns_server,
-    }
-    lives = itertools.count(1)
-
-    def make_spec() -> ChildSpec:
-        key = {} if plan.credentials is None else {"credentials": plan.credentials.hand_over()}
-        return plan.children.child(
-            f"worker-{next(lives)}", "reconciler_engine.engine.worker_role:run_worker", **message, **key
-        )
-
-    keepers = [
-        Keeper(make_spec, Random(), on_death=partial(_redeliver, parts), ending=ending)
-        for _ in range(plan.config.workers)
-    ]
-    async with trio.open_nursery() as nursery:
-        async with trio.open_nursery() as starting:
-            for keeper in keepers:
-                plan.roster.add(keeper, role="worker")
-                starting.start_soon(nursery.start, keeper.run)
-        try:
-            yield
-        finally:
-            with trio.CancelScope(shield=True):
-                await stop_all(keepers, WORKER_STOP_S)
-
-
-async def stop_all(keepers: list[Keeper], timeout_s: float) -> None:
-    """Stop several children at once."""
-    async with trio.open_nursery() as stopping:
-        for keeper in keepers:
-            stopping.start_soon(keeper.stop, timeout_s)
-
-
-async def _redeliver(parts: Parts, child: ChildProcess) -> None:
-    """Hand out again what a dead worker had taken; should Redis be away too, idle time does it later."""
-    try:
-        count = await parts.queue.redeliver(consumer_name(child.pid))
-    except StoreError as error:
-        _logger.warning("tasks of a dead worker wait", extra={"child": child.spec.name, "error": str(error)})
-    else:
-        _logger.info("tasks handed out again", extra={"child": child.spec.name, "count": count})

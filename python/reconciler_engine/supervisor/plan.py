@@ -1,0 +1,81 @@
+"""What `start` runs, and what of it can change while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from reconciler_engine.config import SECRET_FIELDS, ReconciliationConfig
+from reconciler_engine.errors import ConfigError
+from reconciler_engine.supervisor.process import ChildMaker
+from reconciler_engine.supervisor.roster import Roster
+from reconciler_engine.supervisor.web import Desk
+
+if TYPE_CHECKING:
+    # Cryptography is loaded where there is a key.
+    from reconciler_engine.coinbase.auth import Credentials
+    from reconciler_engine.coinbase.identity import Identity
+
+FIXED = (
+    "redis_url",
+    "data_dir",
+    "base_url",
+    "user_id",
+    "exchange_id",
+    "workers",
+    "listen",
+    "listen_hosts",
+    "listen_token",
+)
+"""Settings that name what an engine is, or its processes: other values need another start."""
+
+
+@dataclass(frozen=True, slots=True)
+class TreePlan:
+    """What `start` runs.
+
+    Attributes:
+        config: The checked settings.
+        redis_url: Where the cache is.
+        owns_server: Whether that is the embedded server.
+        children: Makes the specs of the children.
+        roster: Lists the children for the status; those below the tree are on it already.
+        command: What runs this tree, for people.
+        desk: Who must know how the tree stands.
+        credentials: What workers sign with, or None. They go to workers alone, through their pipes.
+    """
+
+    config: ReconciliationConfig
+    redis_url: str = field(repr=False)
+    owns_server: bool
+    children: ChildMaker
+    roster: Roster
+    command: str
+    desk: Desk
+    credentials: Credentials | None = None
+
+    @property
+    def identity(self) -> Identity | None:
+        """Under which requests are signed; None where they are not."""
+        return None if self.credentials is None else self.credentials.identity
+
+
+def check_change(old: ReconciliationConfig, new: ReconciliationConfig) -> None:
+    """See that an engine at work can go on with other settings.
+
+    Raises:
+        ConfigError: Some of them cannot change while it runs; all are named.
+    """
+    faults = [
+        _fault(name, getattr(old, name), getattr(new, name))
+        for name in FIXED
+        if getattr(old, name) != getattr(new, name)
+    ]
+    if faults:
+        raise ConfigError(faults)
+
+
+def _fault(name: str, old: object, new: object) -> str:
+    if name in SECRET_FIELDS:
+        return f"{name} cannot change while the engine runs; allowed: what it was started with, or a restart"
+    return f"{name} {new} cannot change while the engine runs; allowed: {old}, or a restart"

@@ -1,0 +1,203 @@
+"""`start` in bad surroundings: as process 1, without streams, disk or descriptors, with another's leftovers."""
+
+from __future__ import annotations
+
+import os
+import pty
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.integration.conftest import COMMAND, PATIENCE_S, Running, clean_environment
+
+from reconciler_engine.store.data_directory import DataDirectory
+from reconciler_engine.store.embedded import socket_directory, socket_path
+
+NEVER = "0 0 1 1 *"
+
+
+@pytest.fixture
+def arguments(start_exchange, tmp_path):
+    """The arguments of a small engine of its own."""
+    return (
+        "start", "--json", "--symbols", "BTC-USD", "--timeframes", "1h", "--workers", "1", "--gap-scan-cron", NEVER,
+        "--full-reconcile-cron", NEVER, "--batch-size", "100", "--listen", "off", "--data-dir", str(tmp_path / "data"),
+        "--base-url", start_exchange("--public-rate", 0).url,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def start_wrapped(arguments):
+    """Start an engine below other programs, such as a shell that closes its streams."""
+    started = []
+
+    def start(*prefix: str, **options):
+        process = subprocess.Popen([*prefix, COMMAND, *arguments], env=clean_environment(), **options)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def wait_running(data: Path) -> None:
+    wait_until(lambda: data.exists() and DataDirectory(data).find_running() is not None)
+
+
+def has_worker(pid: int) -> bool:
+    return len(children_of(pid)) == 2
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.parametrize("redirections", ["2>&-", "1>&- 2>&-", "<&- 1>&- 2>&-", "2>/dev/full"])
+def test_streams_that_are_closed_or_full_change_nothing(start_wrapped, tmp_path, redirections):
+    engine = start_wrapped("/bin/sh", "-c", f'exec "$@" {redirections}', "sh")
+    wait_running(tmp_path / "data")
+    wait_until(lambda: has_worker(engine.pid))
+    for child in children_of(engine.pid):
+        # nobody writes a log into what was opened later
+        assert Path(f"/proc/{child}/fd/2").readlink() in (Path("/dev/null"), Path("/dev/full"))
+    engine.terminate()
+    assert engine.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("redirections", ["2>&-", "2>/dev/full"])
+def test_a_fault_has_its_exit_code_without_a_place_to_tell_it(redirections):
+    command = ("/bin/sh", "-c", f'exec "$@" {redirections}', "sh", COMMAND, "start", "--workers", "0")
+    done = subprocess.run(command, env=clean_environment(), check=False)
+    assert done.returncode == 78
+
+
+def test_a_second_engine_is_told_by_its_exit_code_alone_where_nothing_can_be_said(start_wrapped, tmp_path):
+    engine = start_wrapped(stderr=subprocess.DEVNULL)
+    wait_running(tmp_path / "data")
+    second = start_wrapped("/bin/sh", "-c", 'exec "$@" 2>&-', "sh")
+    assert second.wait(PATIENCE_S) == 75
+    engine.terminate()
+    assert engine.wait(PATIENCE_S) == 0
+
+
+def test_a_closed_terminal_ends_it_in_order(start_wrapped, tmp_path):
+    ours, theirs = pty.openpty()
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+    engine = start_wrapped(**streams, start_new_session=True, preexec_fn=_take_terminal)
+    os.close(theirs)
+    wait_running(tmp_path / "data")
+    os.close(ours)
+    assert engine.wait(PATIENCE_S) == 0
+
+
+def _take_terminal() -> None:
+    import fcntl  # noqa: PLC0415
+    import termios  # noqa: PLC0415
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def test_no_descriptors_left_is_waited_out(start_process, arguments):
+    engine: Running = start_process(*arguments)
+    worker = engine.wait_event("child ready", child="worker-1")["pid"]
+    engine.wait_event("pass done")
+    before = resource.prlimit(engine.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(engine.process.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+    os.kill(worker, signal.SIGKILL)
+    assert "Too many open files" in engine.wait_event("child did not start")["error"]
+    resource.prlimit(engine.process.pid, resource.RLIMIT_NOFILE, before)
+    engine.wait_line(lambda line: "child ready" in line and '"worker-' in line)
+    assert engine.stop() == 0
+
+
+def test_a_stale_socket_and_record_are_no_hindrance(start_process, arguments, tmp_path):
+    data = DataDirectory(tmp_path / "data")
+    data.prepare()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(socket_path(socket_directory(data.path))))
+    (data.path / "server.json").write_text('{"socket": "/nowhere", "pid": 1, "command": "start", "simulated": false}')
+    engine: Running = start_process(*arguments)
+    engine.wait_event("pass done")
+    assert engine.stop() == 0
+
+
+def is_dead(pid: int) -> bool:
+    """Whether a process has ended and waits to be reaped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
+
+
+def unshare_works(*flags: str) -> bool:
+    return subprocess.run(["unshare", *flags, "true"], check=False, capture_output=True).returncode == 0
+
+
+needs_namespaces = pytest.mark.skipif(
+    sys.platform != "linux" or not unshare_works("--user", "--map-root-user", "--pid", "--mount", "--fork"),
+    reason="this system gives no user, process and mount namespaces",
+)
+
+ADOPTED = """
+import os, subprocess, sys, time
+# Below the first process of its own: a grandchild that loses its parent, and ends later.
+if os.fork() == 0:
+    if os.fork() == 0:
+        time.sleep(0.2)
+        os._exit(0)
+    os._exit(0)
+os.wait()
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@needs_namespaces
+def test_as_process_1_it_reaps_what_it_adopts_and_leaves_nothing(start_wrapped, tmp_path):
+    namespaces = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child")
+    outer = start_wrapped(*namespaces, sys.executable, "-c", ADOPTED, stderr=subprocess.DEVNULL)
+    wait_running(tmp_path / "data")
+    (first,) = children_of(outer.pid)
+    wait_until(lambda: has_worker(first) and not any(map(is_dead, children_of(first))))
+    os.kill(first, signal.SIGTERM)
+    assert outer.wait(PATIENCE_S) == 0
+
+
+@needs_namespaces
+def test_it_needs_no_root(start_wrapped, tmp_path):
+    engine = start_wrapped("unshare", "--user", "--map-user=1000", stderr=subprocess.DEVNULL)
+    wait_running(tmp_path / "data")
+    wait_until(lambda: has_worker(engine.pid))
+    engine.terminate()
+    assert engine.wait(PATIENCE_S) == 0
+
+
+@needs_namespaces
+def test_a_full_disk_is_waited_out(start_wrapped, tmp_path):
+    disk = tmp_path / "data"
+    disk.mkdir(mode=0o700)
+    mount = f'mount -t tmpfs -o size=24m,mode=0700 none {disk} && exec "$@"'
+    outer = start_wrapped(
+        "unshare", "--user", "--map-root-user", "--mount", "/bin/sh", "-c", mount, "sh", stderr=subprocess.DEVNULL
+    )
+    inside = Path(f"/proc/{outer.pid}/root{disk}")
+    wait_until((inside / "server.json").exists)
+    filler = inside / "filler"
+    with pytest.raises(OSError, match="No space left"):
+        filler.write_bytes(bytes(32 * 1024 * 1024))
+    wait_until(lambda: has_worker(outer.pid))
+    assert outer.poll() is None
+    filler.unlink()
+    outer.terminate()
+    assert outer.wait(PATIENCE_S) == 0
