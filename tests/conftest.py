@@ -38,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--chaos-seed", type=int, metavar="N", help="play this one seed of tests/chaos, in a world of its own"
     )
     group.addoption("--kills", type=int, default=1_000, metavar="N", help="random kills of the run that counts them")
+    group.addoption("--rounds", type=int, default=200, metavar="N", help="endings of the runs that count them")
     group.addoption("--minutes", type=float, default=30.0, metavar="X", help="how long the soak runs")
 
 

@@ -91,6 +91,10 @@ class Tree:
                     self._names[event["pid"]] = event["child"]
         return self._events
 
+    def text(self) -> str:
+        """All it said so far, of all lives."""
+        return self._log.read_text()
+
     def workers(self) -> set[int]:
         """Processes of the workers that are ready and alive."""
         self.events()
