@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 from pathlib import Path
 
+import httpx
 import pytest
 import redis as redis_py
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -146,29 +149,74 @@ def test_an_invented_exchange_gets_no_key(run_inside, key_file):
     assert "key_file (from --key-file) does not go with --simulate" in done.err
 
 
-def test_workers_sign_and_the_key_shows_nowhere(start_process, start_exchange, tmp_path, key_file):
+PASSWORD = "canary-of-redis-7f3a"
+TOKEN = "canary-of-the-pages-91bc"
+
+
+@pytest.fixture
+def guarded_server(own_server):
+    """A server that asks for a password; its URL with it."""
+    with redis_py.Redis.from_url(own_server.url) as client:
+        client.config_set("requirepass", PASSWORD)
+    return own_server.url.replace("unix://", f"unix://:{PASSWORD}@")
+
+
+def test_workers_sign_and_no_secret_shows_anywhere(
+    start_process, start_exchange, run_command, guarded_server, tmp_path, key_file
+):
+    """A canary in every secret setting, looked for wherever the engine leaves a word."""
     key = key_file()
     exchange = start_exchange("--key-file", key)
     secret = json.loads(key.read_text())["privateKey"]
+    settings = {
+        "RECONCILER_REDIS_URL": guarded_server, "RECONCILER_LISTEN_TOKEN": TOKEN,
+        "COINBASE_API_KEY": NAME, "COINBASE_API_SECRET": secret,
+    }  # fmt: skip
     engine = start_process(
-        "start", "--json", "--log-level", "DEBUG", "--symbols", "BTC-USD", "--timeframes", "1h",
-        "--base-url", exchange.url, "--data-dir", str(tmp_path / "data"),
-        environment=clean_environment(COINBASE_API_KEY=NAME, COINBASE_API_SECRET=secret),
+        "start", "--json", "--log-level", "DEBUG", "--symbols", "BTC-USD", "--timeframes", "1h", "--workers", "1",
+        "--listen", "127.0.0.1:0", "--base-url", exchange.url, "--data-dir", str(tmp_path / "data"),
+        environment=clean_environment(**settings),
     )  # fmt: skip
+    url = engine.wait_event("pages")["url"]
     done = engine.wait_event("pass done", job="full_reconcile")
     assert done["errors"] == []
     assert {one["key"] for one in exchange.requests()} == {NAME}
+    # one run is one story, whichever process tells of it
+    assert engine.wait_event("task done", run=done["run"])["process"] == "worker-1"
+    shown = json.dumps(done)
     children = descendants(engine.process.pid) - {engine.process.pid}
-    assert len(children) >= 3
-    shown = "".join(engine.lines) + json.dumps(done)
+    shown += Path(f"/proc/{engine.process.pid}/cmdline").read_text()
     for pid in children:
-        shown += (Path("/proc") / str(pid) / "cmdline").read_text() + (Path("/proc") / str(pid) / "environ").read_text()
+        shown += Path(f"/proc/{pid}/cmdline").read_text() + Path(f"/proc/{pid}/environ").read_text()
+
+    for path in ("", "coverage", "livez", "readyz", "metrics", TOKEN):
+        for headers in ({"authorization": f"Bearer {TOKEN}"}, {"authorization": f"Bearer {TOKEN}x"}, {}):
+            answer = httpx.get(f"{url}{path}", headers=headers, trust_env=False, timeout=30)
+            assert (answer.status_code == 401) == (headers.get("authorization") != f"Bearer {TOKEN}")
+            shown += answer.text + str(answer.headers)
+    assert 'requests_total{endpoint="candles",outcome="ok",status="200"}' in shown
+
+    # crashes with their tracebacks, and the telling of them
+    for child in ("worker-1", "web"):
+        os.kill(engine.wait_event("child ready", child=child)["pid"], signal.SIGABRT)
+        engine.wait_event("child died", child=child)
+    engine.wait_event("child ready", child="worker-2")
+    engine.wait_event("child ready", child="web")
+
+    with redis_py.Redis.from_url(guarded_server) as client:
+        for name in client.keys("*"):
+            shown += (name + (client.dump(name) or b"")).decode(errors="replace")
+    for arguments in (("status",), ("config", "show"), ("config", "show", "--json"), ("start", "--workers", "0")):
+        told = run_command(*arguments, **settings)
+        shown += told.out + told.err
     assert engine.stop() == 0
-    shown += "".join(engine.lines)
-    for path in (tmp_path / "data").rglob("*"):
-        shown += path.read_text(errors="replace") if path.is_file() else ""
+    said = "".join(engine.read_all())
+    assert said.count("Fatal Python error: Aborted") == 2
+    for path in tmp_path.rglob("*"):
+        shown += path.read_text(errors="replace") if path.is_file() and path != key else ""
     assert "BTC-USD" in shown
-    assert not [word for word in (*secret.split("\n")[1:-2], "PRIVATE KEY", "COINBASE_API") if word in shown]
+    words = (*secret.split("\n")[1:-2], "PRIVATE KEY", "COINBASE_API_S", PASSWORD, TOKEN)
+    assert [word for word in words if word in shown + said] == []
 
 
 def descendants(pid: int) -> set[int]:

@@ -14,7 +14,7 @@ from reconciler_engine.store.data_directory import DataDirectory, ServerRecord
 
 NAMES = [
     "configuration", "api key", "exchange", "clock", "credentials", "symbols", "redis", "persistence", "eviction",
-    "latency", "retention", "budget", "disk", "embedded server",
+    "latency", "retention", "budget", "disk", "embedded server", "pages",
 ]  # fmt: skip
 NOWHERE = "http://127.0.0.1:9"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,13 @@ import pytest
 
 from reconciler_engine.cli.doctor_cache import _eviction, _judged, _persistence
 from reconciler_engine.cli.doctor_check import Check, exit_code
-from reconciler_engine.cli.doctor_settings import _free_space, check_budget, check_disk, duration_s
+from reconciler_engine.cli.doctor_settings import (
+    _free_space,
+    check_budget,
+    check_disk,
+    check_pages,
+    duration_s,
+)
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.errors import StoreRefused
 from reconciler_engine.limiting.token_bucket import Budget
@@ -120,3 +127,15 @@ async def test_persistence(info, save, status, says):
     check = await _persistence(client)
     assert check.status == status
     assert says in check.detail
+
+
+def test_where_the_pages_would_be():
+    assert check_pages(ReconciliationConfig(listen="off")).status == "skipped"
+    assert check_pages(ReconciliationConfig(listen="127.0.0.1:0")).status == "ok"
+    # a documentation address is no machine's
+    nowhere = check_pages(ReconciliationConfig(listen="192.0.2.1:9464"))
+    assert (nowhere.status, nowhere.code) == ("fail", 78)
+    assert "listen '192.0.2.1:9464': " in nowhere.detail
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert check_pages(ReconciliationConfig(listen=listen)).status == "warn"

@@ -8,6 +8,7 @@ import logging
 import math
 
 import pytest
+import trio
 
 from reconciler_engine.observe import logs
 
@@ -40,6 +41,31 @@ def test_an_event_is_one_line_of_json_with_its_fields(write):
         "level": "INFO", "logger": "engine.worker", "event": "pass done", "process": "worker-1", "filled": 3,
         "errors": ["a", "b"],
     }  # fmt: skip
+
+
+async def test_a_runs_lines_carry_its_facts_in_every_task_of_it(write):
+    lines = []
+
+    async def work() -> None:
+        await trio.lowlevel.checkpoint()
+        lines.append(json.loads(write("json", "at work", task="own")))
+
+    with logs.about(job="gap_scan", task="outer"):
+        logs.note(run="run-1")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(work)
+        with logs.about(run="run-2"):
+            lines.append(json.loads(write("json", "another")))
+        lines.append(json.loads(write("json", "pass done", event="forged")))
+    logs.note(run="nobody's")
+    lines.append(json.loads(write("json", "after")))
+    facts = [(line["event"], line.get("job"), line.get("run"), line.get("task")) for line in lines]
+    assert facts == [
+        ("at work", "gap_scan", "run-1", "own"),
+        ("another", "gap_scan", "run-2", "outer"),
+        ("pass done", "gap_scan", "run-1", "outer"),
+        ("after", None, None, None),
+    ]
 
 
 @pytest.mark.parametrize(

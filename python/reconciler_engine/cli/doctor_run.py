@@ -32,7 +32,7 @@ from reconciler_engine.store.data_directory import DataDirectory
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
 
-_OTHERS = (*EXCHANGE_CHECKS, *CACHE_CHECKS, "retention", "budget", "disk", "embedded server")
+_OTHERS = (*EXCHANGE_CHECKS, *CACHE_CHECKS, "retention", "budget", "disk", "embedded server", "pages")
 
 
 def run_doctor(flags: dict[str, str], config_file: str | None, *, as_json: bool) -> None:
@@ -76,6 +76,7 @@ async def _examine(config: ReconciliationConfig, credentials: Credentials | None
             doctor_settings.check_budget(config, series, signed=signed),
             doctor_settings.check_disk(config),
             await doctor_settings.check_binary(config),
+            doctor_settings.check_pages(config),
         ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.window import MINIMUM_STEPS
 from reconciler_engine.store.embedded import find_binary, probe_version
+from reconciler_engine.supervisor.web import open_listener
 
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
@@ -121,6 +123,23 @@ def _free_space(wanted: Path, free: int) -> Check:
     if free < LEAST_FREE:
         return Check("disk", "fail", detail, hint)
     return Check("disk", "warn", detail, hint) if free < LITTLE_FREE else Check("disk", "ok", detail)
+
+
+def check_pages(config: ReconciliationConfig) -> Check:
+    """Check that the pages' address can be listened on."""
+    name, address = "pages", config.pages
+    if address is None:
+        return Check(name, "skipped", "listen is off")
+    try:
+        with open_listener(address, is_fixed=True):
+            return Check(name, "ok", f"{address} is free")
+    except ConfigError as error:
+        in_use = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
+        if not in_use:
+            return Check(name, "fail", "\n".join(error.faults), "set another listen, or off", CONFIG)
+    if config.listen is None:
+        return Check(name, "ok", f"{address} is in use, `start` takes any free port")
+    return Check(name, "warn", f"{address} is in use", "unless an engine runs there already, set another listen")
 
 
 async def check_binary(config: ReconciliationConfig) -> Check:

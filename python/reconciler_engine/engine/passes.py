@@ -14,6 +14,7 @@ from reconciler_engine.engine.reconcile import PassRequest
 from reconciler_engine.errors import LeaseLost, RunClosed, StoreError
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.market.series import Series
+from reconciler_engine.observe import logs
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.job import Job
 from reconciler_engine.scheduling.scheduler import Scheduler
@@ -219,6 +220,10 @@ class Passes:
         return PassRequest(job, self.series, config.full_reconcile_window_ms, lane=Lane.DEEP)
 
     async def _run(self, lease: Lease, *, slot: int | None) -> ReconciliationResult:
+        with logs.about(job=lease.job):
+            return await self._run_pass(lease, slot)
+
+    async def _run_pass(self, lease: Lease, slot: int | None) -> ReconciliationResult:
         job = lease.job
         queue = self.parts.queue.under(lease.epoch)
         if lease.open_run:

@@ -31,6 +31,7 @@ from reconciler_engine.errors import LeaseLost, StoreError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
+from reconciler_engine.observe import logs
 from reconciler_engine.planning.pages import Page, cover, shards, with_margins
 from reconciler_engine.planning.runs import common, gaps_in, spans_of
 from reconciler_engine.planning.window import closed_before, range_window, scan_window
@@ -100,6 +101,7 @@ class Reconciler:
         # Not to be cancelled in the middle: whether there is a record to close would be unknown. Bounded by the client.
         with trio.CancelScope(shield=True):
             run = await self._queue.open_run(request.job, now)
+        logs.note(run=run)
         try:
             await self._scan(run, windows, request, tally, listings, now)
             if request.repair:

@@ -29,6 +29,7 @@ from reconciler_engine.errors import (
     StoreError,
     StoreUnavailable,
 )
+from reconciler_engine.observe import logs
 from reconciler_engine.planning.backoff import Backoff
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.claims import Held
@@ -107,7 +108,8 @@ class Worker:
                 task = await self._until_stored(self._read, delivery)
                 if isinstance(task, ScanTask):
                     await slots.acquire()
-                    taking.start_soon(self._do_scan, delivery, task, turn, slots)
+                    with logs.about(run=task.run, task=task.id):
+                        taking.start_soon(self._do_scan, delivery, task, turn, slots)
 
     async def _do_scan(self, delivery: Delivery, task: ScanTask, turn: trio.Lock, slots: trio.Semaphore) -> None:
         try:
@@ -124,11 +126,12 @@ class Worker:
                 if not isinstance(task, PageTask):
                     continue
                 await slots.acquire()
-                admitted = await self._until_stored(self._admit, backfill, delivery, task)
-                if admitted is None:
-                    slots.release()
-                else:
-                    working.start_soon(self._fill, backfill, delivery, task, admitted, slots)
+                with logs.about(run=task.run, task=task.id):
+                    admitted = await self._until_stored(self._admit, backfill, delivery, task)
+                    if admitted is None:
+                        slots.release()
+                    else:
+                        working.start_soon(self._fill, backfill, delivery, task, admitted, slots)
 
     async def _scan(self, delivery: Delivery, task: ScanTask, turn: trio.Lock) -> None:
         await self._finish(delivery, task, await perform_scan(self._store, self._evidence, task, turn))
@@ -220,6 +223,7 @@ class Worker:
         await self._queue.finish(delivery, task.run, task.id, outcome.model_dump_json())
         self._held.pop(delivery.entry, None)
         self.tasks_done += 1
+        _logger.debug("task done", extra={"error": outcome.error})
 
     async def _drop(self, delivery: Delivery) -> None:
         await self._queue.drop(delivery)

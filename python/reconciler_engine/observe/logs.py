@@ -8,6 +8,9 @@ import math
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final, Literal
 
 Style = Literal["human", "json"]
@@ -24,6 +27,29 @@ _ROUTINE_S: Final = 60.0
 
 
 _HIDDEN: Final = _STANDARD | {_SUMMARY, _ROUTINE}
+
+
+_about: ContextVar[dict[str, object] | None] = ContextVar("about", default=None)
+
+
+@contextmanager
+def about(**facts: object) -> Iterator[None]:
+    """Say these facts in every line of JSON that the block's task writes, and the tasks that are started in it.
+
+    A run's id makes one story of the lines that several processes write about it.
+    """
+    token = _about.set({**(_about.get() or {}), **facts})
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
+def note(**facts: object) -> None:
+    """Add facts that have become known to those of the `about` block around; without one they are not kept."""
+    known = _about.get()
+    if known is not None:
+        known.update(facts)
 
 
 def configure(style: Style, level: str, *, process: str, simulated: bool = False) -> None:
@@ -77,7 +103,8 @@ class _Json(logging.Formatter):
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)
         # The line's own fields go first: no extra takes their place.
-        extra = {name: _plain(value) for name, value in _extra(record).items() if name not in event}
+        known = {**(_about.get() or {}), **_extra(record)}
+        extra = {name: _plain(value) for name, value in known.items() if name not in event}
         return json.dumps({**event, **extra}, allow_nan=False)
 
 

@@ -127,6 +127,12 @@ MEMBERS_REMOVED = Metric(
     ("reason",),
     known=_words("duplicate", "foreign"),
 )
+SLOTS_JUDGED = Metric(
+    "judged_slots_total",
+    "Slots by what an answer said of them: absent (no candle), late (absent in an earlier one), doubted (other values)",
+    ("verdict",),
+    known=_words("absent", "late", "doubted"),
+)
 REDIS_CONNECTIONS = Metric("redis_connections_total", "Connections to Redis that were opened", known=((),))
 REDIS_ERRORS = Metric(
     "redis_errors_total",
@@ -177,6 +183,7 @@ CATALOGUE = (
     PERMITS_LOST,
     CANDLES_MERGED,
     MEMBERS_REMOVED,
+    SLOTS_JUDGED,
     REDIS_CONNECTIONS,
     REDIS_ERRORS,
 )

@@ -15,6 +15,7 @@ from reconciler_engine.errors import StoreError
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
+from reconciler_engine.observe.metrics import SLOTS_JUDGED
 from reconciler_engine.planning.audit import Doubt
 from reconciler_engine.planning.evidence import Ledger
 from reconciler_engine.planning.proof import Answer, Verdict, judge
@@ -168,6 +169,9 @@ class EvidenceStore:
             )
             said, reply = await self._write(series, bodies, verdict, retention, merged, doubts=doubts)
             if said == b"done":
+                SLOTS_JUDGED.add(sum((one.stop - one.start) // step for one in verdict.absent), "absent")
+                SLOTS_JUDGED.add(verdict.late, "late")
+                SLOTS_JUDGED.add(len(doubts), "doubted")
                 return ProvenMerge(merge_outcome(offered, reply), verdict, len(doubts))
             if said == b"changed":
                 bodies.update(zip(_changes(bodies, verdict.ledger, step), (body or b"" for body in reply), strict=True))

@@ -12,7 +12,6 @@ import importlib
 import json
 import logging
 import os
-import select
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -60,8 +59,7 @@ def main() -> None:
     faulthandler.enable()
     spec = json.loads(_read_line(0))
     lifeline.hold(0)
-    beats = os.dup(1)
-    os.set_blocking(beats, False)
+    beats = Beats(os.dup(1))
     os.dup2(2, 1)
     logs.configure(spec["log_style"], spec["log_level"], process=spec["name"], simulated=spec["simulated"])
     module, _, function = spec["runner"].partition(":")
@@ -77,7 +75,7 @@ def main() -> None:
         logs.settle()
 
 
-async def _serve(runner: RoleRunner, spec: dict[str, Any], beats: int) -> None:
+async def _serve(runner: RoleRunner, spec: dict[str, Any], beats: Beats) -> None:
     with trio.open_signal_receiver(signal.SIGTERM) as terminations:
 
         async def do(role: Role) -> None:
@@ -91,7 +89,7 @@ async def _serve(runner: RoleRunner, spec: dict[str, Any], beats: int) -> None:
             if scope.cancelled_caught:
                 _logger.warning("cancelled what was still in hand", extra={"after_s": DRAIN_S})
             # The last one has what was done since the one before.
-            _beat(role, beats)
+            beats.say(role)
 
         await runner(spec, do)
 
@@ -102,24 +100,28 @@ async def _drain_when_asked(terminations: AsyncIterator[int], role: Role, scope:
         scope.deadline = min(scope.deadline, trio.current_time() + DRAIN_S)
 
 
-async def _keep_beating(role: Role, beats: int) -> None:
+async def _keep_beating(role: Role, beats: Beats) -> None:
     while True:
-        _beat(role, beats)
+        beats.say(role)
         await trio.sleep(BEAT_S)
 
 
-def _beat(role: Role, beats: int) -> None:
-    """Say what is done so far. Each beat says all, so that the newest is enough and a lost one is not missed."""
-    beat = {**role.facts, "done": role.tasks_done}
-    line = _line({**beat, "figures": metrics.figures()})
-    # A line of at most so much goes into a pipe whole or not at all. Where it does not, the parent has stopped reading
-    # or is gone: no reason to stop working.
-    with contextlib.suppress(BlockingIOError, BrokenPipeError):
-        os.write(beats, line if len(line) <= select.PIPE_BUF else _line(beat))
+class Beats:
+    """The pipe that beats go into, a line each. A parent that has stopped reading, or is gone, holds nobody up."""
 
+    def __init__(self, descriptor: int) -> None:
+        os.set_blocking(descriptor, False)
+        self._descriptor = descriptor
+        self._unsaid = b""
 
-def _line(beat: dict[str, object]) -> bytes:
-    return json.dumps(beat, separators=(",", ":")).encode() + b"\n"
+    def say(self, role: Role) -> None:
+        """Say what is done so far. A beat says all, so that the newest is enough and a lost one is not missed."""
+        # A line that went out in part is finished first, instead of another one.
+        if not self._unsaid:
+            beat = {**role.facts, "done": role.tasks_done, "figures": metrics.figures()}
+            self._unsaid = json.dumps(beat, separators=(",", ":")).encode() + b"\n"
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            self._unsaid = self._unsaid[os.write(self._descriptor, self._unsaid) :]
 
 
 def _read_line(descriptor: int) -> bytes:
