@@ -95,16 +95,17 @@ mod tests {
     struct Masks<'a>(Column<'a>);
 
     impl Pass for Masks<'_> {
-        type Output = (u64, u64, usize);
+        type Output = (u64, u64, usize, usize);
 
         #[inline(always)]
-        fn run<B: Blocks>(self, blocks: B) -> (u64, u64, usize) {
+        fn run<B: Blocks>(self, blocks: B) -> (u64, u64, usize, usize) {
             let Self(column) = self;
             let blocks_there = column.len() / BLOCK;
             (
                 blocks.jumps(column, 1, 3),
                 blocks.jumps_but_repeats(column, 1, 3),
                 blocks.continuing(column, 0, column.get(0), 3, blocks_there),
+                blocks.following(column, 1, 3, (column.len() - 1) / BLOCK),
             )
         }
     }

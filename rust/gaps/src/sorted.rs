@@ -3,8 +3,8 @@
 //! Three parts: what lies before the grid, what lies within its bounds, what lies behind it. The outer two only have
 //! to ascend. Within, a block of 64 values that continue the grid from the last value seen proves all at once:
 //! sorted, unique, on the grid, complete. Any other block is reduced to the bits of the values that do not follow
-//! their predecessor by one step, and only those are looked at. A value off the grid is passed over one by one, until
-//! the next that is on it.
+//! their predecessor by one step, and only those are looked at. What follows a value off the grid by one step is off it
+//! too, so strangers need no look at each either.
 //!
 //! All arithmetic is modulo 2^64. It is exact because [`fits`] excludes grids whose end is less than a block of steps
 //! away from the end of int64, and because no value at a border between blocks is behind the grid: a block that
@@ -19,9 +19,10 @@ use crate::walk::Unsorted;
 const FEW_JUMPS: u32 = 4;
 /// Jumps above which a block is looked at for repetitions; measured.
 const MANY_JUMPS: u32 = 20;
-
-/// Values taken one by one from one off the grid on: the next look at a block must pay; measured.
-const FEW_VALUES: usize = 16;
+/// Jumps above which every value of a block is taken as one; measured.
+const MOST_JUMPS: u32 = 40;
+/// Blocks of repetitions taken before it is asked whether they still repeat anything.
+const FEW_BLOCKS: usize = 64;
 
 /// Whether a block of steps past the end of the grid stays within int64.
 pub(crate) fn fits(grid: &Grid) -> bool {
@@ -52,21 +53,14 @@ impl Pass for Sorted<'_> {
             return Err(Unsorted);
         }
         let within = column.slice(low, high);
-        let mut gaps = GapsBuilder::new(within.len(), grid);
-        let Some((at, point)) = first_on_grid(within, grid)? else {
-            gaps.push(grid.start(), grid.len());
-            return Ok(gaps.finish());
-        };
-        let missing_before = grid.index_of(point);
-        if missing_before > 0 {
-            gaps.push(grid.start(), missing_before);
-        }
         let mut position = Position {
             column: within,
             grid,
-            gaps,
-            at: at + 1,
-            point,
+            gaps: GapsBuilder::new(within.len(), grid),
+            at: 0,
+            // A step before the grid: what is missing from its start on is behind a point like any other.
+            point: grid.start().wrapping_sub_unsigned(grid.step()),
+            strange: true,
             steady: true,
             repeating: false,
         };
@@ -95,22 +89,6 @@ fn bounds(column: Column<'_>, grid: &Grid) -> Result<(usize, usize), Unsorted> {
     if low <= high { Ok((low, high)) } else { Err(Unsorted) }
 }
 
-/// Position and value of the first point of the grid.
-#[inline(always)]
-fn first_on_grid(column: Column<'_>, grid: &Grid) -> Result<Option<(usize, i64)>, Unsorted> {
-    let mut previous = i64::MIN;
-    for (at, value) in column.values().enumerate() {
-        if value < previous {
-            return Err(Unsorted);
-        }
-        if grid.index_of(value) < grid.len() {
-            return Ok(Some((at, value)));
-        }
-        previous = value;
-    }
-    Ok(None)
-}
-
 /// How far the pass has come.
 struct Position<'a> {
     column: Column<'a>,
@@ -118,8 +96,11 @@ struct Position<'a> {
     gaps: GapsBuilder,
     /// The next value to look at.
     at: usize,
-    /// The last point of the grid that was seen; at the borders of blocks it is the value before `at`.
+    /// The last point of the grid that was seen, or the one before its first; the value before `at` itself, unless
+    /// that is a stranger. A stranger is more steps away from it than the grid is long.
     point: i64,
+    /// Whether the value before `at` is off the grid.
+    strange: bool,
     /// Whether the last block had few jumps, so that the next may continue the grid.
     steady: bool,
     /// Whether the last block repeated points, so that the next may too.
@@ -127,35 +108,72 @@ struct Position<'a> {
 }
 
 impl Position<'_> {
-    /// Takes all blocks, then what is left of the column.
+    /// Takes the first value, all blocks, then what is left of the column.
     #[inline(always)]
     fn advance<B: Blocks>(&mut self, blocks: B) -> Result<(), Unsorted> {
+        self.take_each(self.column.len().min(1))?;
         while self.column.len() - self.at >= BLOCK {
-            if !self.steady || !self.take_continuing(blocks) {
+            let taken = if self.repeating {
+                self.take_repeating(blocks)
+            } else {
+                self.steady && !self.strange && self.take_continuing(blocks)
+            };
+            if !taken {
                 self.take_block(blocks)?;
             }
         }
-        self.take_scattered(self.column.len())
+        self.take_each(self.column.len())
     }
 
     /// Takes the blocks that continue the grid; says whether there was one.
     #[inline(always)]
     fn take_continuing<B: Blocks>(&mut self, blocks: B) -> bool {
         let step = self.grid.step().cast_signed();
-        let block = step.wrapping_mul(BLOCK.cast_signed() as i64);
-        let left = (self.column.len() - self.at) / BLOCK;
-        // So many blocks end on the grid; one more would not wrap around, but is not continued either.
-        let fitting = self.grid.last().wrapping_sub(self.point).cast_unsigned() / block.cast_unsigned();
-        let limit = left.min(usize::try_from(fitting).unwrap_or(usize::MAX));
+        let limit = self.blocks_left(self.point);
         let taken = blocks.continuing(self.column, self.at, self.point.wrapping_add(step), step, limit);
         self.at += taken * BLOCK;
         self.point = self
             .point
-            .wrapping_add(block.wrapping_mul((taken as u64).cast_signed()));
+            .wrapping_add(self.block().wrapping_mul(taken as u64).cast_signed());
         taken > 0
     }
 
-    /// Takes one block, or its part up to a value off the grid and a few on from there.
+    /// Takes a few blocks that continue or repeat their predecessor, value by value; says whether there was one.
+    #[inline(always)]
+    fn take_repeating<B: Blocks>(&mut self, blocks: B) -> bool {
+        let before = self.column.get(self.at - 1);
+        let limit = self.blocks_left(before).min(FEW_BLOCKS);
+        let taken = blocks.following(self.column, self.at, self.grid.step().cast_signed(), limit);
+        if taken == 0 {
+            return false;
+        }
+        self.at += taken * BLOCK;
+        let last = self.column.get(self.at - 1);
+        if !self.strange {
+            self.point = last;
+        }
+        let risen = last.wrapping_sub(before).cast_unsigned();
+        self.repeating = risen < self.block().wrapping_mul(taken as u64);
+        true
+    }
+
+    /// The number of whole blocks that are left, and that end within the grid's bounds if each value rises by a step.
+    ///
+    /// One more would not wrap around, but is not taken whole either.
+    #[inline(always)]
+    fn blocks_left(&self, from: i64) -> usize {
+        let left = (self.column.len() - self.at) / BLOCK;
+        let fitting = self.grid.last().wrapping_sub(from).cast_unsigned() / self.block();
+        left.min(usize::try_from(fitting).unwrap_or(usize::MAX))
+    }
+
+    /// The distance a block of steps covers.
+    #[inline(always)]
+    fn block(&self) -> u64 {
+        self.grid.step().wrapping_mul(BLOCK as u64)
+    }
+
+    /// Takes one block.
     #[inline(always)]
     fn take_block<B: Blocks>(&mut self, blocks: B) -> Result<(), Unsorted> {
         let from = self.at;
@@ -171,9 +189,13 @@ impl Position<'_> {
             self.repeating = others.count_ones() < jumps.count_ones() / 2;
             jumps = others;
         }
+        if jumps.count_ones() > MOST_JUMPS && self.take_dense() {
+            return Ok(());
+        }
         let grid = *self.grid;
         let last = grid.last();
         let block = self.column.slice(from - 1, from + BLOCK);
+        let (mut point, mut strange) = (self.point, self.strange);
         let mut gaps = self.gaps.block();
         while jumps != 0 {
             let at = jumps.trailing_zeros() as usize;
@@ -182,55 +204,86 @@ impl Position<'_> {
             if value < previous || value > last {
                 return Err(Unsorted);
             }
-            let steps = grid.steps(value.wrapping_sub(previous).cast_unsigned());
-            if steps >= grid.len() {
-                gaps.commit();
-                (self.at, self.point) = (from + at, previous);
-                return self.take_scattered(from + at + FEW_VALUES);
+            if !strange {
+                point = previous;
             }
-            gaps.push_between(previous.wrapping_add(step), steps);
+            let steps = grid.steps(value.wrapping_sub(point).cast_unsigned());
+            strange = steps > grid.len();
+            if !strange {
+                gaps.push_between(point.wrapping_add(step), steps);
+            }
         }
         gaps.commit();
+        let (before, end) = (block.get(0), block.get(BLOCK));
         self.at = from + BLOCK;
-        let before = block.get(0);
-        self.point = block.get(BLOCK);
-        let risen = self.point.wrapping_sub(before).cast_unsigned();
+        self.point = if strange { point } else { end };
+        self.strange = strange;
         // A block that rises by its length repeats nothing, or makes up for it by gaps.
-        self.repeating &= risen < self.grid.step().wrapping_mul(BLOCK as u64);
-        if self.point > last { Err(Unsorted) } else { Ok(()) }
+        self.repeating &= end.wrapping_sub(before).cast_unsigned() < self.block();
+        if end > last { Err(Unsorted) } else { Ok(()) }
     }
 
-    /// Takes values one by one, at least up to `to`, and on to the next that is on the grid.
+    /// Takes one block of points that ascend, without a branch for each; false if it is none.
     #[inline(always)]
-    fn take_scattered(&mut self, to: usize) -> Result<(), Unsorted> {
-        let (grid, last) = (*self.grid, self.grid.last());
-        let step = grid.step().cast_signed();
-        let mut previous = self.column.get(self.at - 1);
-        let mut is_on_grid = true;
-        while self.at < self.column.len() && (self.at < to || !is_on_grid) {
-            let value = self.column.get(self.at);
+    fn take_dense(&mut self) -> bool {
+        let (grid, step) = (*self.grid, self.grid.step().cast_signed());
+        let block = self.column.slice(self.at - 1, self.at + BLOCK);
+        let mut previous = block.get(0);
+        let mut fails = self.strange;
+        let mut gaps = self.gaps.block();
+        for at in 1..=BLOCK {
+            let value = block.get(at);
+            let steps = grid.steps(value.wrapping_sub(previous).cast_unsigned());
+            fails |= (value < previous) | (steps > grid.len());
+            gaps.push_between(previous.wrapping_add(step), steps);
+            previous = value;
+        }
+        if fails || previous > grid.last() {
+            return false;
+        }
+        gaps.commit();
+        self.at += BLOCK;
+        self.point = previous;
+        true
+    }
+
+    /// Takes the values up to, not including, `to` one by one.
+    #[inline(always)]
+    fn take_each(&mut self, to: usize) -> Result<(), Unsorted> {
+        let last = self.grid.last();
+        let mut previous = if self.at == 0 {
+            i64::MIN
+        } else {
+            self.column.get(self.at - 1)
+        };
+        for value in self.column.slice(self.at, to).values() {
             if value < previous || value > last {
                 return Err(Unsorted);
             }
             previous = value;
-            self.at += 1;
-            let steps = grid.steps(value.wrapping_sub(self.point).cast_unsigned());
-            is_on_grid = steps < grid.len();
-            if is_on_grid {
+            let steps = self.steps_to(value);
+            self.strange = steps > self.grid.len();
+            if !self.strange {
                 if steps > 1 {
-                    self.gaps.push(self.point.wrapping_add(step), steps - 1);
+                    self.gaps
+                        .push(self.point.wrapping_add(self.grid.step().cast_signed()), steps - 1);
                 }
                 self.point = value;
             }
         }
+        self.at = to;
         Ok(())
+    }
+
+    /// The steps from the last point seen to `value`; more than the grid is long, if that is off the grid.
+    #[inline(always)]
+    fn steps_to(&self, value: i64) -> u64 {
+        self.grid.steps(value.wrapping_sub(self.point).cast_unsigned())
     }
 
     /// Ends the pass: what is behind the last point seen is missing.
     fn finish(mut self) -> Gaps {
-        let steps = self
-            .grid
-            .steps(self.grid.last().wrapping_sub(self.point).cast_unsigned());
+        let steps = self.steps_to(self.grid.last());
         if steps > 0 {
             self.gaps
                 .push(self.point.wrapping_add(self.grid.step().cast_signed()), steps);

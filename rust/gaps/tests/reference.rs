@@ -129,6 +129,57 @@ fn agrees_on_mutated_series() {
     }
 }
 
+/// Stretches of several blocks that are each taken in their own way: scattered points, repetitions, strangers.
+#[test]
+fn agrees_on_a_single_change_anywhere_in_a_stretch() {
+    let grid = Grid::new(-1000, 6, 600).unwrap();
+    let last = grid.last();
+    let stretches: [Vec<i64>; 7] = [
+        (0..200).map(|index| grid.at(2 * index)).collect(),
+        (0..200).map(|index| grid.at(3 * index - index % 2)).collect(),
+        (0..300).map(|index| grid.at(index / 2)).collect(),
+        (0..300).map(|index| grid.at(index / 3 + index / 100)).collect(),
+        (0..250).map(|index| grid.at(index) + 2).collect(),
+        (0..300).map(|index| grid.at(index / 2) + 4).collect(),
+        (0..257).map(|index| grid.at(2 * index) + 3).collect(),
+    ];
+    for stretch in &stretches {
+        for at in 1..stretch.len() {
+            let before = stretch[at - 1];
+            for value in [
+                before,
+                before + 1,
+                before + 6,
+                before - 6,
+                grid.at(at as u64),
+                last,
+                last + 6,
+                i64::MAX,
+            ] {
+                let mut timestamps = stretch.clone();
+                timestamps[at] = value;
+                check(&timestamps, &grid);
+                timestamps.sort_unstable();
+                check(&timestamps, &grid);
+            }
+        }
+    }
+}
+
+/// As far as two points can be apart: a descent by almost all of that is no step ahead.
+#[test]
+fn wide_descents_among_scattered_points_are_descents() {
+    let step = 1_u64 << 55;
+    let grid = Grid::new(i64::MIN, step, 440).unwrap();
+    for at in (1..210).step_by(13) {
+        for fall in 1..=at {
+            let mut timestamps: Vec<i64> = (0..210).map(|index| grid.at(2 * index)).collect();
+            timestamps[at] = timestamps[at - fall];
+            check(&timestamps, &grid);
+        }
+    }
+}
+
 #[test]
 fn trusted_agrees_where_the_promise_holds() {
     let mut draw = Draw(11);

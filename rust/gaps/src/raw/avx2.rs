@@ -2,9 +2,9 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m256i, _mm256_add_epi64, _mm256_castsi256_pd, _mm256_cmpeq_epi64, _mm256_cmpgt_epi64, _mm256_movemask_pd,
-    _mm256_or_si256, _mm256_set_epi64x, _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_sub_epi64, _mm256_testz_si256,
-    _mm256_xor_si256,
+    __m256i, _mm256_add_epi64, _mm256_and_si256, _mm256_castsi256_pd, _mm256_cmpeq_epi64, _mm256_cmpgt_epi64,
+    _mm256_movemask_pd, _mm256_or_si256, _mm256_set_epi64x, _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_sub_epi64,
+    _mm256_testz_si256, _mm256_xor_si256,
 };
 
 use crate::raw::Column;
@@ -97,6 +97,31 @@ impl Blocks for Avx2 {
                 let low = _mm256_or_si256(difference[0], difference[1]);
                 let all = _mm256_or_si256(low, _mm256_or_si256(difference[2], difference[3]));
                 if _mm256_testz_si256(all, all) == 0 {
+                    return block;
+                }
+            }
+        }
+        limit
+    }
+
+    #[inline(always)]
+    fn following(self, column: Column<'_>, from: usize, step: i64, limit: usize) -> usize {
+        let column = column.slice(from - 1, from + limit * BLOCK);
+        // SAFETY: `self` proves the features; the slice has one value more than `limit` blocks, and the last four read
+        // end at its last.
+        unsafe {
+            let step = _mm256_set1_epi64x(step);
+            for block in 0..limit {
+                let start = column.as_ptr().add(block * BLOCK);
+                let mut steady = [_mm256_set1_epi64x(-1); 2];
+                for group in 0..BLOCK / LANES {
+                    let previous = start.add(group * LANES);
+                    let (old, new) = (load(previous), load(previous.add(1)));
+                    let follows = _mm256_cmpeq_epi64(_mm256_sub_epi64(new, old), step);
+                    let either = _mm256_or_si256(follows, _mm256_cmpeq_epi64(new, old));
+                    steady[group % 2] = _mm256_and_si256(steady[group % 2], either);
+                }
+                if bits(_mm256_and_si256(steady[0], steady[1])) != 0b1111 {
                     return block;
                 }
             }

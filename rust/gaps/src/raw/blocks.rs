@@ -14,6 +14,14 @@ pub(crate) trait Blocks: Copy {
     /// If the column has fewer than `limit` blocks from there on.
     fn continuing(self, column: Column<'_>, from: usize, first: i64, step: i64, limit: usize) -> usize;
 
+    /// Number of whole blocks from `from` on, at most `limit`, whose values all equal their predecessor or are `step`
+    /// above it.
+    ///
+    /// # Panics
+    ///
+    /// If `from` is zero, or the column has fewer than `limit` blocks from there on.
+    fn following(self, column: Column<'_>, from: usize, step: i64, limit: usize) -> usize;
+
     /// Bits of the values from `from` on that are not `step` above their predecessor.
     ///
     /// # Panics
@@ -52,6 +60,25 @@ impl Blocks for Portable {
                 expected = expected.wrapping_add(step);
             }
             if difference != 0 {
+                return block;
+            }
+        }
+        limit
+    }
+
+    #[inline(always)]
+    fn following(self, column: Column<'_>, from: usize, step: i64, limit: usize) -> usize {
+        let column = column.slice(from - 1, from + limit * BLOCK);
+        let mut previous = column.get(0);
+        for block in 0..limit {
+            let mut jumps = false;
+            for index in block * BLOCK..(block + 1) * BLOCK {
+                let value = column.get(index + 1);
+                let distance = value.wrapping_sub(previous);
+                jumps |= distance != 0 && distance != step;
+                previous = value;
+            }
+            if jumps {
                 return block;
             }
         }

@@ -8,9 +8,11 @@ use std::sync::Mutex;
 const HUGE_PAGE: usize = 2 << 20;
 /// Most bytes ever reserved; an answer beyond that grows on the heap.
 const MOST: usize = 1 << 42;
-/// Largest region that is kept for the next answer, as much as glibc's malloc would keep; fresh pages cost more than
-/// what is written to them.
-const KEPT_BYTES: usize = 32 << 20;
+/// Largest region that is kept for the next answer: fresh pages cost more than what is written to them.
+const KEPT_BYTES: usize = 128 << 20;
+/// Bytes of a region that is kept as it is, as much as glibc's malloc would keep; what is behind, the system may take
+/// back whenever it is short of memory.
+const KEPT_FOR_GOOD: usize = 32 << 20;
 /// Most regions kept: the two columns of an answer.
 const KEPT: usize = 2;
 
@@ -79,6 +81,16 @@ impl Region {
             if released == 0 {
                 self.mapped = used;
             }
+        }
+    }
+
+    /// Lets the system take back what is not kept for good; until it does, the pages can be written without a fault.
+    fn lend(&self) {
+        let kept = self.head() + KEPT_FOR_GOOD;
+        if kept < self.mapped {
+            // SAFETY: the range is the end of our mapping, on a page's border, and no value in it is needed. A refusal is no
+            // fault: the pages then stay ours.
+            unsafe { libc::madvise(self.base.add(kept).as_ptr().cast(), self.mapped - kept, libc::MADV_FREE) };
         }
     }
 
@@ -158,7 +170,10 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         let Some(region) = self.region.take() else { return };
         match WAITING.try_lock() {
-            Ok(mut waiting) if region.mapped <= KEPT_BYTES && waiting.len() < KEPT => waiting.push(region),
+            Ok(mut waiting) if region.mapped <= KEPT_BYTES && waiting.len() < KEPT => {
+                region.lend();
+                waiting.push(region);
+            }
             _ => region.unmap(),
         }
     }
