@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from array import array
 from itertools import pairwise
 
@@ -97,6 +98,19 @@ def test_both_agree_on_explicit_grids(timestamps, expected):
     assert missing == [instant for instant in expected if instant not in timestamps]
 
 
+@st.composite
+def buffers(draw):
+    """Any bytes, or numbers that mostly ascend, as items of any format, at any stride."""
+    some = st.lists(st.integers(-400, 400) | st.integers(MIN, MAX), max_size=300)
+    content = draw(
+        st.one_of(st.binary(max_size=100), st.builds(lambda numbers: array("q", sorted(numbers)).tobytes(), some))
+    )
+    letter = draw(st.sampled_from("qqqqlnNQdfiIhHbBc?"))
+    size = struct.calcsize(letter)
+    items = memoryview(content[: len(content) // size * size]).cast(letter)
+    return items[:: draw(st.sampled_from([1, 1, 1, 2, -1]))]
+
+
 ANYTHING = st.one_of(
     st.integers(-(2**65), 2**65),
     st.booleans(),
@@ -124,10 +138,22 @@ ANYTHING = st.one_of(
 @example(timestamps=[0, True], expected=[0, 1], trusted=False)
 @example(timestamps=[3, 2**64], expected=range(3), trusted=False)
 def test_both_refuse_in_the_same_words(timestamps, expected, trusted):
-    def outcome(detector):
-        try:
-            return detect_gaps_by(detector, timestamps, expected, trusted=trusted).to_list()
-        except (TypeError, ValueError) as refusal:
-            return type(refusal), str(refusal)
+    assert outcome(native, timestamps, expected, trusted=trusted) == outcome(
+        pure, timestamps, expected, trusted=trusted
+    )
 
-    assert outcome(native) == outcome(pure)
+
+@given(
+    timestamps=buffers(),
+    expected=st.one_of(buffers(), st.builds(range, st.integers(-600, 600), st.integers(-600, 600))),
+)
+@example(timestamps=memoryview(b"").cast("q"), expected=memoryview(b"").cast("q")[::-1])
+def test_both_read_any_bytes_alike(timestamps, expected):
+    assert outcome(native, timestamps, expected) == outcome(pure, timestamps, expected)
+
+
+def outcome(detector, timestamps, expected, *, trusted=False):
+    try:
+        return detect_gaps_by(detector, timestamps, expected, trusted=trusted).to_list()
+    except (TypeError, ValueError) as refusal:
+        return type(refusal), str(refusal)

@@ -74,6 +74,9 @@ def _checked(name: str, view: memoryview) -> memoryview[int]:
         raise TypeError(f"{name} has {view.ndim} dimensions; it must have one: use .ravel()")
     if view.format not in _NATIVE_INT64:
         raise TypeError(f"{name} is an array of {_described(view)}; it must be int64: convert it with .astype('int64')")
+    if not len(view):
+        # Whatever its stride: a memoryview then calls itself strided, the C interface contiguous.
+        return memoryview(array("q")).toreadonly()
     if not view.c_contiguous:
         raise TypeError(f"{name} is strided; it must be contiguous: use .copy()")
     return view if view.format == "q" else view.cast("B").cast("q")
