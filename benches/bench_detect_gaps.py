@@ -13,7 +13,9 @@ from array import array
 
 import numpy as np
 import pytest
-from benches.gap_workloads import MAKERS, peers_for
+from benches.gap_boundary import BOUNDARY
+from benches.gap_peers import peers_for
+from benches.gap_workloads import MAKERS
 
 from reconciler_engine import _native
 from reconciler_engine.detection import IMPLEMENTATION, detect_gaps, pure
@@ -92,37 +94,12 @@ def test_pure_python(benchmark, shape):
     assert gaps == detect_gaps(workload.timestamps, workload.grid)
 
 
-@pytest.mark.parametrize("shape", ["none"], scope="module")
-def test_list_of_int(benchmark, workload):
-    timestamps = workload.timestamps.tolist()
-    assert not benchmark(detect_gaps, timestamps, workload.grid)
-
-
-@pytest.mark.parametrize("shape", ["none"], scope="module")
-def test_list_of_int_to_numpy(benchmark, workload):
-    """What a peer has to do first with a list."""
-    assert len(benchmark(np.array, workload.timestamps.tolist())) == len(workload.timestamps)
-
-
-@pytest.mark.parametrize("shape", ["alt"], scope="module")
-def test_gaps_as_tuples(benchmark, workload):
-    gaps = detect_gaps(workload.timestamps, workload.grid)
-    assert len(benchmark(gaps.to_list)) == len(gaps)
-
-
-@pytest.mark.parametrize("shape", ["alt"], scope="module")
-def test_gaps_as_tuples_by_zip(benchmark, workload):
-    gaps = detect_gaps(workload.timestamps, workload.grid)
-    columns = gaps.starts, gaps.ends, gaps.counts
-    rows = benchmark(lambda: list(zip(*(column.tolist() for column in columns), strict=True)))
-    assert rows == gaps.to_list()
-
-
-@pytest.mark.parametrize("shape", ["alt"], scope="module")
-def test_gaps_as_columns(benchmark, workload):
-    gaps = detect_gaps(workload.timestamps, workload.grid)
-    columns = benchmark(lambda: (np.asarray(gaps.starts), np.asarray(gaps.counts)))
-    assert len(columns[0]) == len(gaps)
+@pytest.mark.parametrize("row", BOUNDARY)
+@pytest.mark.parametrize("way", ["ours", "other"])
+def test_boundary(benchmark, points, row, way):
+    """In and out of Python, compared where it is set up; the way without us is the last named."""
+    runners = BOUNDARY[row](points)
+    benchmark(runners["ours"] if way == "ours" else list(runners.values())[-1])
 
 
 def test_smallest_call(benchmark):

@@ -1,9 +1,10 @@
 """Draw the picture of the README from recorded numbers.
 
-    python -m benches.table_detect_gaps --points 1e7 --json results.json
-    python -m benches.chart_detect_gaps results.json benches/detect_gaps.svg
+    python -m benches.table_detect_gaps --json benches/detect_gaps.json
+    python -m benches.chart_detect_gaps benches/detect_gaps.json benches/detect_gaps.svg
 
-A bar a workload and contestant, as multiples of the time NumPy takes to add the same values up: the read limit.
+Two bars a workload, ours and the fastest peer's, as multiples of the time NumPy takes to add the same values up: the
+read limit. The picture follows the reader's light or dark colours.
 """
 
 from __future__ import annotations
@@ -14,54 +15,77 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-WIDTH, LABEL, BAR, GAP, TOP = 760, 120, 15, 12, 76
-COLORS = {"ours": "#1f6feb", "peer": "#9aa4b1"}
-SHOWN = ("none", "gaps10", "rand0.1", "rand10", "dups", "dirty", "offgrid", "pages", "shuffled", "reversed", "alt")
+SHOWN = ("none", "gaps10", "rand0.1", "rand10", "alt", "dups", "dirty", "offgrid", "pages", "reversed", "shuffled")
+POINTS = 10_000_000
+# Pixels: the names on the left, the bars, and room on the right for the words behind the longest bar.
+LABEL, BARS, WORDS = 88, 470, 262
+WIDTH, BAR, PITCH, TOP = LABEL + BARS + WORDS, 13, 38, 96
+# Multiples of the limit that fit; a longer bar is torn.
+MOST = 16
+STYLE = """
+svg { font: 12px system-ui, sans-serif; color-scheme: light dark; }
+.paper { fill: #ffffff; } text { fill: #1f2328; } .faint { fill: #59636e; } .grid { stroke: #d1d9e0; }
+.ours { fill: #0969da; } .peer { fill: #9198a1; } .limit { stroke: #bc4c00; } .mark { fill: #bc4c00; }
+.title { font-size: 16px; font-weight: 600; }
+@media (prefers-color-scheme: dark) {
+  .paper { fill: #0d1117; } text { fill: #f0f6fc; } .faint { fill: #9198a1; } .grid { stroke: #2f353d; }
+  .ours { fill: #4493f8; } .peer { fill: #656c76; } .limit { stroke: #f0883e; } .mark { fill: #f0883e; }
+}
+"""
 
 
-def text(x: float, y: float, words: str, **attributes: str) -> str:
-    extra = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in attributes.items())
-    return f'<text x="{x:.0f}" y="{y:.0f}"{extra}>{escape(words)}</text>'
+def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
+    return f'<text x="{x:.0f}" y="{y:.0f}" class="{kind}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
-def bars(result: dict[str, Any], y: int, scale: float) -> list[str]:
-    limit, peer = result["limit_s"], result["best_peer"]
-    drawn = [text(LABEL - 8, y + BAR + 4, result["workload"], text_anchor="end")]
-    for row, (kind, name, taken) in enumerate(
-        [("ours", "detect_gaps", result["ours_s"]), ("peer", peer, result["peers_s"][peer])]
-    ):
-        ratio, at = taken / limit, y + row * BAR
-        length = min(ratio, 1000) * scale
-        cut = min(length, WIDTH - LABEL - 190)
-        drawn.append(f'<rect x="{LABEL}" y="{at}" width="{cut:.1f}" height="{BAR - 2}" fill="{COLORS[kind]}"/>')
-        torn = " »" if cut < length else ""
-        words = f"{torn} {taken * 1e3:.2f} ms, {ratio:.1f}x  {name}"
-        drawn.append(text(LABEL + cut + 4, at + BAR - 4, words, fill="#57606a"))
-    return drawn
+def line(x: float, bottom: float, kind: str, dashes: str) -> str:
+    return f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 8}" y2="{bottom}" class="{kind}" stroke-dasharray="{dashes}"/>'
+
+
+def bar(y: int, kind: str, taken: float, limit: float, name: str) -> list[str]:
+    ratio = taken / limit
+    length = min(ratio, MOST) / MOST * BARS
+    words = f"{'» ' if ratio > MOST else ''}{ratio:.1f}x, {taken * 1e3:.3g} ms{name and f', {name}'}"
+    return [
+        f'<rect x="{LABEL}" y="{y}" width="{length:.1f}" height="{BAR}" rx="2" class="{kind}"/>',
+        text(LABEL + length + 6, y + BAR - 2, words, "" if kind == "ours" else "faint"),
+    ]
 
 
 def chart(recorded: dict[str, Any]) -> str:
-    points = max(result["points"] for result in recorded["results"])
-    by_name = {result["workload"]: result for result in recorded["results"] if result["points"] == points}
+    by_name = {result["workload"]: result for result in recorded["results"] if result["points"] == POINTS}
     results = [by_name[name] for name in SHOWN if name in by_name]
-    scale = (WIDTH - LABEL - 190) / 20
-    height = TOP + len(results) * (2 * BAR + GAP) + 8
-    machine = ", ".join(f"{name} {value}" for name, value in recorded["machine"].items())
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"',
-        ' font-family="sans-serif" font-size="11">',
-        f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
-        text(12, 22, f"Finding the gaps of {points:,} expected candles", font_size="15", font_weight="bold"),
-        text(12, 40, "blue: detect_gaps; grey: the fastest peer; as multiples of one pass over the memory (dashed)"),
-        text(12, 56, machine, fill="#57606a"),
+    bottom = TOP + len(results) * PITCH
+    machine = dict(recorded["machine"])
+    place = f"{machine.pop('processor')}, {machine.pop('cores')} cores, {machine.pop('memory')}"
+    versions = ", ".join(f"{name} {version}" for name, version in machine.items())
+    drawn = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 46}" role="img">',
+        f"<title>detect_gaps beside its fastest peer, {POINTS:,} expected candles</title>",
+        f"<style>{STYLE}</style>",
+        f'<rect width="{WIDTH}" height="{bottom + 46}" class="paper"/>',
+        text(16, 30, f"Finding the gaps of {POINTS:,} expected candles", "title"),
+        f'<rect x="16" y="45" width="{BAR}" height="{BAR}" rx="2" class="ours"/>' + text(36, 56, "detect_gaps"),
+        f'<rect x="126" y="45" width="{BAR}" height="{BAR}" rx="2" class="peer"/>' + text(146, 56, "the fastest peer"),
+        text(262, 56, "shorter is better; as multiples of one pass over the memory", "faint"),
     ]
+    for multiple in range(4, MOST + 1, 4):
+        at = LABEL + multiple / MOST * BARS
+        drawn += [line(at, bottom - 6, "grid", "2 4"), text(at, TOP - 14, f"{multiple}x", "faint", "middle")]
     for row, result in enumerate(results):
-        lines += bars(result, TOP + row * (2 * BAR + GAP), scale)
-    at = LABEL + scale
-    lines.append(
-        f'<line x1="{at:.1f}" y1="{TOP - 6}" x2="{at:.1f}" y2="{height - 6}" stroke="#cf222e" stroke-dasharray="3 3"/>'
-    )
-    return "\n".join([*lines, "</svg>"]) + "\n"
+        y, peer = TOP + row * PITCH, result["best_peer"]
+        drawn.append(text(LABEL - 10, y + BAR + 4, result["workload"], anchor="end"))
+        drawn += bar(y, "ours", result["ours_s"], result["limit_s"], "")
+        drawn += bar(y + BAR + 1, "peer", result["peers_s"][peer], result["limit_s"], peer)
+    at = LABEL + BARS / MOST
+    drawn += [
+        line(at, bottom - 6, "limit", "4 3"),
+        text(at, TOP - 14, "read limit", "mark", "middle"),
+        text(16, bottom + 14, place, "faint"),
+        text(16, bottom + 31, versions, "faint"),
+        "</svg>",
+    ]
+    return "\n".join(drawn) + "\n"
 
 
 def main() -> None:

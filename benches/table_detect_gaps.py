@@ -1,24 +1,31 @@
 """Print what `detect_gaps` takes beside the read limit and its peers.
 
-    python -m benches.table_detect_gaps --points 1e7 --rounds 9 --json results.json
+    python -m benches.table_detect_gaps
 
 Every workload is answered by everybody and compared before it is timed; rounds are interleaved and medians taken, so
-that what else the machine does falls on all alike. `limit` is the fastest NumPy reduction over the same memory.
+that what else the machine does falls on all alike. `limit` is the fastest NumPy reduction over the same memory,
+`trusted` the same call with that promise, `cold` again after the caches were flushed. Below: what it costs to bring a
+million values in and a million gaps out.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
+import os
 import platform
 import statistics
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from benches.gap_workloads import MAKERS, Workload, peers_for
+from benches.gap_boundary import BOUNDARY
+from benches.gap_peers import peers_for
+from benches.gap_workloads import MAKERS, Workload
 
 from reconciler_engine import _native
 from reconciler_engine.detection import IMPLEMENTATION, detect_gaps
@@ -27,6 +34,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TRUSTED = ("none", "gaps10", "rand0.1")
+# Smaller input is in a cache wherever it is used.
+COLD_FROM = 10_000_000
+# Written between cold calls; several times any cache.
+FLUSHED = np.zeros(1 << 25, np.int64)
+BOUNDARY_ITEMS, SET_POINTS = 1_000_000, 10_000_000
+PEERS = ("numpy", "numba", "pandas", "polars", "pyarrow")
 
 
 def contestants(workload: Workload) -> dict[str, Callable[[], Any]]:
@@ -68,12 +81,24 @@ def measure(runners: dict[str, Callable[[], Any]], rounds: int, repeat: int) -> 
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
+def measure_cold(run: Callable[[], Any], rounds: int) -> float:
+    """Return the median time in seconds of a call that finds nothing in the caches."""
+    times = []
+    for number in range(rounds):
+        FLUSHED[:] = number
+        begin = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
 def row(workload: Workload, points: int, rounds: int) -> dict[str, Any]:
     runners = contestants(workload)
     found = check(workload, runners)
     medians = measure(runners, rounds, repeat=max(1, 200_000 // points))
     limit = min(medians.pop("sum"), medians.pop("max"))
     ours, trusted = medians.pop("ours"), medians.pop("trusted", None)
+    cold = measure_cold(runners["trusted"], rounds) if trusted and points >= COLD_FROM else None
     best = min(medians, key=lambda name: medians[name])
     return {
         "workload": workload.name,
@@ -82,20 +107,45 @@ def row(workload: Workload, points: int, rounds: int) -> dict[str, Any]:
         "limit_s": limit,
         "ours_s": ours,
         "trusted_s": trusted,
+        "cold_s": cold,
         "peers_s": medians,
         "best_peer": best,
     }
 
 
+HEADER = (
+    "workload       points       gaps  limit ms   ours ms ours/lim  peer/ours best peer      diff/ours  trusted us"
+    "    cold us cold/lim"
+)
+
+
 def show(result: dict[str, Any]) -> str:
-    ours, best = result["ours_s"], result["peers_s"][result["best_peer"]]
-    diff = result["peers_s"].get("numpy_diff")
-    trusted = result["trusted_s"]
-    return (
-        f"{result['workload']:9} {result['points']:>11,} {result['gaps']:>10,} {result['limit_s'] * 1e3:>9.3f} "
-        f"{ours * 1e3:>9.3f} {ours / result['limit_s']:>7.2f} {best / ours:>9.2f} {result['best_peer']:15}"
-        f"{diff / ours if diff else float('nan'):>8.2f} {trusted * 1e6 if trusted else float('nan'):>11.1f}"
+    limit, ours, best = result["limit_s"], result["ours_s"], result["peers_s"][result["best_peer"]]
+    line = (
+        f"{result['workload']:9} {result['points']:>11,} {result['gaps']:>10,} {limit * 1e3:>9.3f} "
+        f"{ours * 1e3:>9.4g} {ours / limit:>8.2f} {best / ours:>10.2f} {result['best_peer']:15}"
     )
+    diff = result["peers_s"].get("numpy_diff")
+    line += f"{diff / ours:>9.2f}" if diff else " " * 9
+    if result["trusted_s"]:
+        line += f" {result['trusted_s'] * 1e6:>11.1f}"
+    if result["cold_s"]:
+        line += f" {result['cold_s'] * 1e6:>10.1f} {result['cold_s'] / limit:>8.2%}"
+    return line.rstrip()
+
+
+def boundary_row(name: str, rounds: int) -> dict[str, Any]:
+    """Measure one way in or out; see gap_boundary."""
+    items, times = (SET_POINTS, 1) if name == "set_of_present" else (BOUNDARY_ITEMS, rounds)
+    return {"row": name, "items": items, "medians_s": measure(BOUNDARY[name](items), times, repeat=1)}
+
+
+def show_boundary(result: dict[str, Any]) -> str:
+    medians = dict(result["medians_s"])
+    ours = medians.pop("ours")
+    others = ", ".join(f"{name} {taken * 1e3:.4g} ms ({taken / ours:.2f}x)" for name, taken in medians.items())
+    each = ours / result["items"] * 1e9
+    return f"{result['row']:16} {result['items']:>11,}  ours {ours * 1e3:.4g} ms, {each:.2f} ns each; {others}"
 
 
 def processor() -> str:
@@ -106,27 +156,45 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def machine() -> dict[str, str]:
+    """Name what was measured on, and with."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    versions = {}
+    for name in PEERS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {
+        "processor": processor(),
+        "cores": str(os.cpu_count()),
+        "memory": f"{memory:.0f} GiB",
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--points", type=float, nargs="+", default=[1e4, 1e6, 1e7], help="grid points (1e8 takes 4 GB)")
+    parser.add_argument("--points", type=float, nargs="*", default=[1e4, 1e6, 1e7], help="grid points (1e8 takes 8 GB)")
     parser.add_argument("--workloads", nargs="+", choices=MAKERS, default=list(MAKERS))
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--json", type=Path, help="write the numbers here, for chart_detect_gaps.py")
+    parser.add_argument("--no-boundary", action="store_true", help="leave out what is below the table")
+    parser.add_argument("--json", type=Path, help="write the numbers here, for chart_detect_gaps")
     options = parser.parse_args()
     if _native.DEBUG_BUILD or IMPLEMENTATION != "native":
         raise SystemExit("this is a debug build, or not the native one: its times mean nothing")
-    print(
-        "workload       points       gaps  limit ms   ours ms ours/lim  peer/ours best peer      diff/ours  trusted us"
-    )
     results = []
+    if options.points:
+        print(HEADER)
     for points in map(int, options.points):
         for name in options.workloads:
             results.append(row(MAKERS[name](points), points, options.rounds))
             print(show(results[-1]), flush=True)
             gc.collect()
+    boundary = [] if options.no_boundary else [boundary_row(name, options.rounds) for name in BOUNDARY]
+    print(*map(show_boundary, boundary), sep="\n")
     if options.json:
-        machine = {"processor": processor(), "Python": platform.python_version(), "NumPy": np.__version__}
-        options.json.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
+        recorded = {"machine": machine(), "results": results, "boundary": boundary}
+        options.json.write_text(json.dumps(recorded, indent=1) + "\n")
 
 
 if __name__ == "__main__":
