@@ -1,7 +1,7 @@
 """Keeps a Redis cache of OHLCV candles complete and right.
 
-`detect_gaps` and the values of the market are here at once; what needs httpx, redis or pydantic is loaded when it is
-first asked for.
+`detect_gaps`, its answers and `Timeframe` are here at once. The rest is loaded when it is first asked for: some of it
+needs httpx, redis or pydantic, and even `dataclasses` takes longer to load than the detector.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from reconciler_engine.detection import IMPLEMENTATION, Gaps, detect_gaps
-from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.gap import Gap, GapInfo
-from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.timeframe import Timeframe
 
 if TYPE_CHECKING:
     from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
     from reconciler_engine.engine.ready import is_ready
     from reconciler_engine.engine.service import ReconciliationService
+    from reconciler_engine.market.candle import Candle
+    from reconciler_engine.market.result import ReconciliationResult
 
 __all__ = [
     "DEFAULT_RECONCILIATION_CONFIG",
@@ -36,8 +36,10 @@ __all__ = [
 ]
 
 _LATER = {
+    "Candle": "reconciler_engine.market.candle",
     "DEFAULT_RECONCILIATION_CONFIG": "reconciler_engine.config",
     "ReconciliationConfig": "reconciler_engine.config",
+    "ReconciliationResult": "reconciler_engine.market.result",
     "ReconciliationService": "reconciler_engine.engine.service",
     "is_ready": "reconciler_engine.engine.ready",
 }

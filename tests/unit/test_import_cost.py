@@ -32,6 +32,10 @@ def test_the_package_loads_nothing_heavy(statement):
     assert loaded_by("-c", statement) & (HEAVY | {"numpy", "asyncio"}) == set()
 
 
+def test_the_detector_does_without_what_takes_longer_to_load_than_itself():
+    assert loaded_by("-c", "from reconciler_engine import detect_gaps") & {"dataclasses", "inspect", "ctypes"} == set()
+
+
 def test_what_is_loaded_later_is_loaded_when_asked_for():
     assert "pydantic" in loaded_by("-c", "from reconciler_engine import ReconciliationConfig")
 

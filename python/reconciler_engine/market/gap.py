@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from reconciler_engine.market.timeframe import Timeframe
@@ -23,12 +22,11 @@ class Gap(NamedTuple):
     count: int  # type: ignore[assignment]
 
 
-@dataclass(frozen=True, slots=True)
-class GapInfo:
+class GapInfo(NamedTuple):
     """A gap and the series it is in."""
 
     symbol: str
     timeframe: Timeframe
     start: int
     end: int
-    count: int
+    count: int  # type: ignore[assignment]
