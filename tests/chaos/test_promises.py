@@ -47,9 +47,9 @@ async def repairing(
         arguments = [
             "--symbols", "BTC-USD", "--timeframes", "1m", "--max-candles", "0", "--full-reconcile-window-ms",
             str(days * DAY_MS), "--gap-scan-cron", NEVER, "--full-reconcile-cron", NEVER, "--workers", str(workers),
-            "--base-url", url, "--listen", "off", "--data-dir", str(folder / "data"),
+            "--base-url", url, "--listen", "off",
         ]  # fmt: skip
-        tree = Tree(arguments, folder / "log.jsonl", PYTHONPATH=CHILDREN)
+        tree = Tree(arguments, folder, PYTHONPATH=CHILDREN)
         try:
             yield tree, exchange
         finally:
