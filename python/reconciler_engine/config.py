@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
@@ -18,6 +18,8 @@ from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.web.listen import ListenAddress, check_host, check_token, exposure_faults
+from reconciler_engine.planning.audit import AuditRules
+from reconciler_engine.planning.proof import RIPE_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS, MINIMUM_STEPS, retention_fault
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.zones import load_zone
@@ -179,6 +181,14 @@ class ReconciliationConfig(BaseModel):
     grace_ms: Whole = Field(
         default=DEFAULT_GRACE_MS, ge=0, le=600_000, description="milliseconds a closed bar may be late, 0 to 600000"
     )
+    audit_policy: Literal["report", "repair"] = Field(default="report", description="report or repair")
+    rest_final_after_ms: Whole = Field(
+        default=0,
+        ge=0,
+        le=10**13,
+        description=f"milliseconds, a whole number {RIPE_MS} to 10000000000000, or 0 for never",
+    )
+    full_reconcile_verify: Literal["spare", "all"] = Field(default="spare", description="spare or all")
     listen: str | None = Field(
         default=None,
         description="HOST:PORT of probes, metrics and pages, an IP address or localhost, port 0 for any free one; a "
@@ -193,6 +203,13 @@ class ReconciliationConfig(BaseModel):
         description="what requests for pages must bear (Authorization: Bearer ...), 16 to 256 visible ASCII "
         "characters; needed where listen is not loopback",
     )
+
+    @field_validator("rest_final_after_ms")
+    @classmethod
+    def _check_rest_final_after(cls, age_ms: int) -> int:
+        if 0 < age_ms < RIPE_MS:
+            raise ValueError("an exchange still adds to a bar of the last ten minutes")
+        return age_ms
 
     @field_validator("max_candles")
     @classmethod
@@ -297,7 +314,11 @@ class ReconciliationConfig(BaseModel):
         if needs_symbols and not config.symbols and "symbols" not in faults:
             origin = _origin("symbols", origins or {})
             faults["symbols"] = f"symbols is empty{origin}: allowed: {cls.model_fields['symbols'].description}"
-        lines = [*faults.values(), *_retention_faults(config, origins or {}, windows, ignore=faults.keys())]
+        lines = [
+            *faults.values(),
+            *_retention_faults(config, origins or {}, windows, ignore=faults.keys()),
+            *_audit_faults(config, origins or {}, ignore=faults.keys()),
+        ]
         if faults.keys().isdisjoint({"listen", "listen_token"}):
             lines += exposure_faults(
                 config.pages, _origin("listen", origins or {}), has_token=bool(config.listen_token)
@@ -316,6 +337,11 @@ class ReconciliationConfig(BaseModel):
     def pages(self) -> ListenAddress | None:
         """Where pages are listened for, the default where nothing is set; None where they are off."""
         return ListenAddress() if self.listen is None else ListenAddress.parse(self.listen)
+
+    @property
+    def audit_rules(self) -> AuditRules:
+        """What becomes of a candle that is not as the exchange has it."""
+        return AuditRules(self.audit_policy == "repair", self.rest_final_after_ms)
 
     @property
     def choices(self) -> list[str]:
@@ -385,6 +411,17 @@ def _retention_faults(
     return [
         fault.replace(field, f"{field}{_origin(field, origins)}", 1) for field, fault in faults if fault is not None
     ]
+
+
+def _audit_faults(config: ReconciliationConfig, origins: Mapping[str, str], ignore: Collection[str]) -> list[str]:
+    """A repair that was asked for and would never come."""
+    field = "rest_final_after_ms"
+    age_ms = config.rest_final_after_ms
+    if not age_ms or config.audit_policy == "repair" or not {field, "audit_policy"}.isdisjoint(ignore):
+        return []
+    origin = _origin("audit_policy", origins)
+    why = f"nothing gives way with audit_policy {config.audit_policy}{origin}; allowed: 0, or audit_policy repair"
+    return [f"{field} {age_ms}{_origin(field, origins)}: {why}"]
 
 
 DEFAULT_RECONCILIATION_CONFIG = ReconciliationConfig()

@@ -11,6 +11,7 @@ from reconciler_engine.errors import ConfigError
 from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.audit import AuditRules
 
 ORIGIN = "reconciler.toml"
 COUNTS = (
@@ -24,6 +25,7 @@ COUNTS = (
     "user_id",
     "exchange_id",
     "grace_ms",
+    "rest_final_after_ms",
 )
 NO_ZERO = ("workers", "batch_size", "batch_delay_ms", "quick_scan_window_ms", "full_reconcile_window_ms")
 
@@ -284,3 +286,32 @@ def test_an_unknown_zone_is_refused(value):
 def test_a_jobs_bounds_are_checked(job, bound, value):
     field = f"{job}_{bound}_ms"
     assert fault_of(**{field: value}).startswith(f"{field} {value!r} (from {ORIGIN}): allowed: ")
+
+
+@pytest.mark.parametrize(
+    ("field", "allowed"), [("audit_policy", "report or repair"), ("full_reconcile_verify", "spare or all")]
+)
+@pytest.mark.parametrize("value", ["", "REPAIR", "everything", None, True, 1, ["all"]], ids=repr)
+def test_what_is_no_choice_of_an_audit_is_refused(field, allowed, value):
+    assert fault_of(**{field: value}).startswith(f"{field} {value!r} (from {ORIGIN}): allowed: {allowed}")
+
+
+def test_an_answer_is_final_after_ten_minutes_or_later():
+    fault = fault_of(rest_final_after_ms=599_999, audit_policy="repair")
+    assert fault.startswith(
+        f"rest_final_after_ms 599999 (from {ORIGIN}): allowed: milliseconds, a whole number 600000 to"
+    )
+    config = ReconciliationConfig.check({"rest_final_after_ms": "600000", "audit_policy": "repair"})
+    assert config.audit_rules == AuditRules(repairs=True, final_after_ms=600_000)
+    assert DEFAULT_RECONCILIATION_CONFIG.audit_rules == AuditRules(repairs=False, final_after_ms=0)
+
+
+def test_a_repair_that_would_never_come_is_a_fault():
+    assert fault_of(rest_final_after_ms=3_600_000) == (
+        f"rest_final_after_ms 3600000 (from {ORIGIN}): nothing gives way with audit_policy report; "
+        "allowed: 0, or audit_policy repair"
+    )
+    # one fault a field: what the policy was to be is not known
+    assert [fault.split()[0] for fault in faults_of(rest_final_after_ms=3_600_000, audit_policy="x")] == [
+        "audit_policy"
+    ]

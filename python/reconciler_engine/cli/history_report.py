@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler_engine.cli.report import print_table
+from reconciler_engine.cli.report import audited, print_table
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.history import HistoryPlan
 from reconciler_engine.engine.history_progress import HistoryRow
@@ -65,7 +65,8 @@ def print_backfill(result: ReconciliationResult, config: ReconciliationConfig, *
             print(f"  {row.symbol}:{row.timeframe}: went on at {iso(row.resumed_at)}, where an earlier backfill was")
     print(
         f"{'SIMULATED ' if simulated else ''}{result.filled} of {result.missing} missing slots filled, "
-        f"{result.confirmed_empty} confirmed empty, {result.unresolved} unresolved, {result.requests} requests, "
+        f"{result.confirmed_empty} confirmed empty, {result.unresolved} unresolved{audited(result)}, "
+        f"{result.requests} requests, "
         f"{duration(result.duration_ms)}"
     )
     for error in result.errors:

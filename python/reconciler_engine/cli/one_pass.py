@@ -105,7 +105,8 @@ async def _pass(
         else:
             symbols = await choose_symbols(config.symbols, parts, source)
         config = config.with_symbols(symbols)
-        request = PassRequest(command, config.series(), asked or config.full_reconcile_window_ms, repair=repair)
+        look_back = asked or config.full_reconcile_window_ms
+        request = PassRequest(command, config.series(), look_back, repair=repair, verify=repair)
         worker = parts.worker(source)
         async with trio.open_nursery() as nursery:
             await nursery.start(worker.run)

@@ -67,6 +67,18 @@ SETTINGS = {
         Setting("user_id", "N", "User id in the cache's keys. [default: 1]"),
         Setting("exchange_id", "N", "Exchange id in the cache's keys. [default: 1]"),
         Setting("grace_ms", "MS", "How late a closed bar may come. [default: 15000]"),
+        Setting("audit_policy", "POLICY", "A candle unlike the exchange's: report it, or repair it. [default: report]"),
+        Setting(
+            "rest_final_after_ms",
+            "MS",
+            "How long after its close a repair may replace a live candle, too; 0: never. [default: 0]",
+        ),
+        Setting(
+            "full_reconcile_verify",
+            "WHAT",
+            "What the full pass audits: the spare slots of the pages it asks for anyway (spare), or every slot of its "
+            "window (all): a request per series and 300 slots, seven per symbol with the defaults. [default: spare]",
+        ),
         Setting("listen", "ADDRESS", "HOST:PORT of probes, metrics and pages, or off; unset: 127.0.0.1:9464."),
         Setting("listen_hosts", "LIST", "Names beside its own by which this machine may be asked for pages."),
         Setting("listen_token", "TOKEN", "What requests for pages must bear.", secret=True),
@@ -85,11 +97,15 @@ _PASS = (
     "egress",
     "full_reconcile_window_ms",
     "grace_ms",
+    "audit_policy",
+    "rest_final_after_ms",
+    "full_reconcile_verify",
 )
+_PASS_ALONE = ("symbols", "timeframes", "full_reconcile_window_ms", "full_reconcile_verify")
 LOAD_SETTINGS = _EVERYWHERE
 PASS_SETTINGS = (*_PASS, *_EVERYWHERE)
 BACKFILL_SETTINGS = (
-    *(name for name in _PASS if name not in ("symbols", "timeframes", "full_reconcile_window_ms")),
+    *(name for name in _PASS if name not in _PASS_ALONE),
     *_EVERYWHERE,
 )
 JOURNAL_SETTINGS = ("symbols", "timeframes", "base_url", *_EVERYWHERE)

@@ -14,7 +14,7 @@ def print_result(result: ReconciliationResult, *, repaired: bool, simulated: boo
     noteworthy = [
         row
         for row in result.series
-        if row.missing or row.confirmed_empty or row.errors or row.duplicates or row.malformed
+        if row.missing or row.confirmed_empty or row.mismatched or row.errors or row.duplicates or row.malformed
     ]
     if noteworthy:
         print_table(
@@ -24,12 +24,20 @@ def print_result(result: ReconciliationResult, *, repaired: bool, simulated: boo
     unknown = sum(not row.expected for row in result.series)
     done = f", {result.filled} filled, {result.unresolved} unresolved, {result.requests} requests" if repaired else ""
     empty = f", {result.confirmed_empty} confirmed empty" if result.confirmed_empty else ""
+    empty += audited(result)
     print(
         f"{mark}{len(result.series)} series: {result.missing} slots missing in {result.gaps_found} gaps{done}{empty}"
         f"{f', {unknown} series without a closed slot in reach' if unknown else ''}, {result.duration_ms} ms"
     )
     for error in result.errors:
         print(f"  {error}")
+
+
+def audited(result: ReconciliationResult) -> str:
+    """Say how many candles are not as the exchange has them; nothing where all are."""
+    if not result.mismatched:
+        return ""
+    return f", {result.mismatched} unlike the exchange's, {result.repaired} of them repaired"
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -94,6 +94,7 @@ class Parts:
             self.queue.is_open,
             Random(),
             grace_ms=self.config.grace_ms,
+            audit_rules=self.config.audit_rules,
         )
         return Worker(self.queue, self.store, self.evidence, backfill)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -31,6 +31,7 @@ from reconciler_engine.errors import (
 from reconciler_engine.limiting.shared import Permit, TokenBucket
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
+from reconciler_engine.planning.audit import AuditRules, Copy, find_doubts
 from reconciler_engine.planning.backoff import Backoff
 from reconciler_engine.planning.proof import Answer
 from reconciler_engine.planning.runs import common, holds, spans_in, spans_of, union, without
@@ -54,10 +55,12 @@ class Admission:
 
     Attributes:
         standing: How the slots of its span without a candle stand.
+        copies: The candles in what it asks for, by open time.
         permit: To ask with; None where nothing is to be asked.
     """
 
     standing: Standing
+    copies: Mapping[int, Copy]
     permit: Permit | None
 
 
@@ -91,6 +94,7 @@ class Backfill:
         random: Random,
         *,
         grace_ms: int,
+        audit_rules: AuditRules,
     ) -> None:
         """Make a backfill; `is_open` tells whether a run, by its id, still wants its pages."""
         self._store = store
@@ -102,6 +106,7 @@ class Backfill:
         self._is_open = is_open
         self._random = random
         self._grace_ms = grace_ms
+        self._audit_rules = audit_rules
         self._drain = Drain()
 
     def drain(self) -> None:
@@ -125,19 +130,21 @@ class Backfill:
             return held
         try:
             standing = await self._look(task)
+            due = common(standing.due, intervals_of(task.gaps, task.span.timeframe.step_ms))
+            copies = await self._store.copies(task.span.series, Interval(*task.asked)) if due or task.held else {}
         except StoreUnavailable:
             raise
         except StoreError:
             await self._release(task)
             raise
-        if common(standing.due, intervals_of(task.gaps, task.span.timeframe.step_ms)):
+        if due or task.held:
             try:
-                return Admission(standing, await self._wait_permit(task))
+                return Admission(standing, copies, await self._wait_permit(task))
             except SourceError:
                 await self._release(task)
                 raise
         await self._release(task)
-        return Admission(standing, None)
+        return Admission(standing, copies, None)
 
     async def _look(self, task: PageTask) -> Standing:
         """Return how the slots of a page's span stand."""
@@ -179,7 +186,7 @@ class Backfill:
                 task, admission.standing, requests=answer.requests, error="the run ended before the merge"
             )
         else:
-            outcome = await self._merge(task, admission.standing, answer.page, answer.at, answer.requests)
+            outcome = await self._merge(task, admission, answer.page, answer.at, answer.requests)
         await self._release(task)
         return outcome
 
@@ -252,11 +259,19 @@ class Backfill:
             await self._release(task)
             raise
 
-    async def _merge(self, task: PageTask, standing: Standing, page: CandlePage, at: int, requests: int) -> PageOutcome:
-        """Merge candles of absent slots, and only those, with what the answer proves; say how its slots stand now."""
+    async def _merge(
+        self, task: PageTask, admission: Admission, page: CandlePage, at: int, requests: int
+    ) -> PageOutcome:
+        """Merge candles of absent slots and of doubted ones that are due, with what the answer proves.
+
+        Returns how the slots stand now.
+        """
         series, step = task.span.series, task.span.timeframe.step_ms
+        standing = admission.standing
         absent = union(standing.missing, standing.confirmed)
         useful = [candle for candle in page.candles if holds(absent, candle.timestamp)]
+        others = (candle for candle in page.candles if not holds(absent, candle.timestamp))
+        doubts = find_doubts(admission.copies, others, at, step, self._audit_rules, grace_ms=self._grace_ms)
         try:
             proven = await self._evidence.merge(
                 series,
@@ -264,6 +279,7 @@ class Backfill:
                 task.keeping.retention,
                 answer_of(page, at),
                 absent,
+                doubts=doubts,
                 grace_ms=self._grace_ms,
                 by=task.run,
             )
@@ -283,12 +299,16 @@ class Backfill:
             error = f"{len(unread)} slots hold a member that Redis takes for a candle and readers may not"
         if proven.verdict.late:
             _logger.info("late candles", extra={"series": str(series), "slots": proven.verdict.late})
+        if proven.doubted:
+            facts = {"series": str(series), "slots": proven.doubted, "repaired": len(merged.changed)}
+            _logger.info("candles unlike the exchange's", extra=facts)
         held = spans_in(sorted({*merged.inserted, *there} - unread), step)
         return page_outcome(
             task,
             standing_of(without(absent, held), proven.verdict.ledger, at),
             requests=requests,
-            mismatched=len(merged.differing),
+            mismatched=len(merged.differing) + proven.doubted,
+            repaired=len(merged.changed),
             error=error,
         )
 

@@ -294,6 +294,7 @@ def _result(rows: Sequence[SeriesProgress], *, duration_ms: int) -> Reconciliati
         confirmed_empty=sum(row.confirmed_empty for row in results),
         unresolved=sum(row.unresolved for row in results),
         mismatched=sum(row.mismatched for row in results),
+        repaired=sum(row.repaired for row in results),
         requests=sum(row.requests for row in results),
         series=tuple(results),
     )

@@ -26,6 +26,7 @@ class Mark(BaseModel):
         confirmed_empty: Slots that are confirmed to have no candle, before or by now.
         unresolved: Slots that are missing still: the exchange was asked and gave nothing.
         mismatched: Slots of which the exchange gave other values than the cache holds.
+        repaired: Those of them whose candle gave way.
         duplicates: Extra members that shared a slot with another.
         malformed: Members that are no candle of the series.
         requests: Requests sent.
@@ -45,6 +46,7 @@ class Mark(BaseModel):
     confirmed_empty: _Count = 0
     unresolved: _Count = 0
     mismatched: _Count = 0
+    repaired: _Count = 0
     duplicates: _Count = 0
     malformed: _Count = 0
     requests: _Count = 0

@@ -167,6 +167,7 @@ class SeriesProgress:
             confirmed_empty=counts.confirmed_empty,
             unresolved=counts.unresolved,
             mismatched=counts.mismatched,
+            repaired=counts.repaired,
             duplicates=counts.duplicates,
             malformed=counts.malformed,
             requests=counts.requests,
@@ -242,6 +243,7 @@ class SeriesProgress:
         counts.confirmed_empty += _slots(confirmed, step)
         counts.unresolved += _slots(left, step)
         counts.mismatched += outcome.mismatched
+        counts.repaired += outcome.repaired
         counts.requests += outcome.requests
         counts.note(outcome.error)
 

@@ -16,6 +16,7 @@ from reconciler_engine.market.series import Series, check_symbol
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.proof import Listing
+from reconciler_engine.planning.runs import common, union
 from reconciler_engine.planning.standing import Standing
 from reconciler_engine.store.candles import Retention
 
@@ -91,7 +92,10 @@ class Keeping(_Message):
 
 
 class ScanTask(_Message):
-    """Read these spans, say what is missing at `now` (ms UTC); clean duplicates on the way where `repair` is set."""
+    """Read these spans, say what is missing at `now` (ms UTC); clean duplicates on the way where `repair` is set.
+
+    Where `suspects` is set, say too which suspect candles may give way by now.
+    """
 
     kind: Literal["scan"] = "scan"
     run: str
@@ -100,14 +104,16 @@ class ScanTask(_Message):
     spans: tuple[Span, ...]
     confirm_ms: Annotated[int, Field(ge=0, le=60_000)]
     repair: bool
+    suspects: bool = False
     keeping: Keeping
 
 
 class PageTask(_Message):
     """Ask the exchange for one page and merge what was missing. One page, one permit.
 
-    The page is asked for because of its `gaps`. What else is without a candle in its span is looked at for free, and
-    what is `asked` for around it (start and stop, ms) only shows where the exchange has candles.
+    The page is asked for because of its `gaps`, and of the slots `held` by candles that are to be audited. What else is
+    without a candle in its span is looked at for free, and what is `asked` for around it (start and stop, ms) only
+    shows where the exchange has candles. Every candle in what is asked for is audited.
     """
 
     kind: Literal["page"] = "page"
@@ -115,7 +121,8 @@ class PageTask(_Message):
     id: str
     span: Span
     asked: tuple[_Instant, _Instant]
-    gaps: Annotated[tuple[_Run, ...], Field(min_length=1)]
+    gaps: tuple[_Run, ...]
+    held: tuple[_Run, ...] = ()
     keeping: Keeping
 
     @property
@@ -126,20 +133,23 @@ class PageTask(_Message):
     @property
     def hull(self) -> Interval:
         """From the first slot it is asked for to the last: what is claimed."""
-        (start, _), (last, count) = self.gaps[0], self.gaps[-1]
-        return Interval(start, last + count * self.span.timeframe.step_ms)
+        step = self.span.timeframe.step_ms
+        wanted = union(intervals_of(self.gaps, step), intervals_of(self.held, step))
+        return Interval(wanted[0].start, wanted[-1].stop)
 
     @model_validator(mode="after")
     def _check_page(self) -> Self:
         step = self.span.timeframe.step_ms
-        runs = intervals_of(self.gaps, step)
+        start, stop = self.asked
+        parts = [intervals_of(runs, step) for runs in (self.gaps, self.held)]
+        runs = [run for part in parts for run in part]
         if (
-            not self.asked[0] <= self.span.start <= self.span.stop <= self.asked[1] <= self.asked[0] + PAGE_SLOTS * step
-            or any(bound % step for bound in (*self.asked, self.span.start, self.span.stop))
-            or runs[0].start < self.span.start
-            or runs[-1].stop > self.span.stop
-            or any(run.start % step for run in runs)
-            or any(later.start < earlier.stop for earlier, later in pairwise(runs))
+            not runs
+            or not start <= self.span.start <= self.span.stop <= stop <= start + PAGE_SLOTS * step
+            or any(bound % step for bound in (start, stop, self.span.start, self.span.stop))
+            or any(run.start % step or run.start < self.span.start or run.stop > self.span.stop for run in runs)
+            or any(later.start < earlier.stop for part in parts for earlier, later in pairwise(part))
+            or common(*parts)
         ):
             raise ValueError("the gaps are no ascending runs on the grid of one page")
         return self
@@ -149,7 +159,8 @@ class SpanFinding(_Message):
     """What is noteworthy about a scanned span; a span without a finding is complete.
 
     `unread` says that nothing is known about it, for the reason in `error`. Slots without a candle are `missing` or
-    `confirmed` to have none; `due` are those of both that are worth a request.
+    `confirmed` to have none; `due` are those of both that are worth a request. `suspects` are slots whose candles may
+    give way, if the exchange still differs.
     """
 
     symbol: _Symbol
@@ -158,6 +169,7 @@ class SpanFinding(_Message):
     missing: tuple[_Run, ...] = ()
     confirmed: tuple[_Run, ...] = ()
     due: tuple[_Run, ...] = ()
+    suspects: tuple[_Run, ...] = ()
     duplicates: _Count = 0
     malformed: _Count = 0
     error: str | None = None
@@ -181,8 +193,9 @@ class PageOutcome(_Message):
     """What became of a page.
 
     Of the slots in its span those that hold no candle are `unresolved` or `confirmed` to have none, and all others hold
-    one. `unresolved` is None where nothing became known of any: they stand as before. `refused` says that the exchange
-    will not serve this series, however often it is asked.
+    one. `unresolved` is None where nothing became known of any: they stand as before. Of the candles in its pages
+    `mismatched` differed from the exchange's, and `repaired` of those gave way. `refused` says that the exchange will
+    not serve this series, however often it is asked.
     """
 
     kind: Literal["page"] = "page"
@@ -192,6 +205,7 @@ class PageOutcome(_Message):
     unresolved: tuple[_Run, ...] | None = None
     confirmed: tuple[_Run, ...] = ()
     mismatched: _Count = 0
+    repaired: _Count = 0
     requests: _Count = 0
     refused: bool = False
     error: str | None = None
@@ -225,6 +239,7 @@ def page_outcome(
     *,
     requests: int = 0,
     mismatched: int = 0,
+    repaired: int = 0,
     refused: bool = False,
     error: str | None = None,
 ) -> PageOutcome:
@@ -237,6 +252,7 @@ def page_outcome(
         unresolved=None if standing is None else runs_of(standing.missing, step),
         confirmed=() if standing is None else runs_of(standing.confirmed, step),
         mismatched=mismatched,
+        repaired=repaired,
         requests=requests,
         refused=refused,
         error=error,

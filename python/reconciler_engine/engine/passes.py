@@ -217,7 +217,7 @@ class Passes:
         config = self.parts.config
         if job == GAP_SCAN:
             return PassRequest(job, self.series, config.quick_scan_window_ms, lane=Lane.LIVE)
-        return PassRequest(job, self.series, config.full_reconcile_window_ms, lane=Lane.DEEP)
+        return PassRequest(job, self.series, config.full_reconcile_window_ms, lane=Lane.DEEP, verify=True)
 
     async def _run(self, lease: Lease, *, slot: int | None) -> ReconciliationResult:
         with logs.about(job=lease.job):

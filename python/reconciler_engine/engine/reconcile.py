@@ -33,7 +33,7 @@ from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
 from reconciler_engine.planning.pages import Page, cover, shards, with_margins
-from reconciler_engine.planning.runs import common, gaps_in, spans_of
+from reconciler_engine.planning.runs import common, gaps_in, spans_of, without
 from reconciler_engine.planning.window import closed_before, range_window, scan_window
 from reconciler_engine.store.candles import PIPELINE_MEMBERS, Retention
 from reconciler_engine.store.evidence import EvidenceStore
@@ -54,6 +54,7 @@ class PassRequest:
         look_back: Window in milliseconds before now, or an explicit interval (clamped to closed slots).
         repair: Whether anything is written or asked; False only reports.
         lane: The stream its pages go on.
+        verify: Whether requests may go out for candles that are there, as the settings say.
     """
 
     job: str
@@ -61,6 +62,7 @@ class PassRequest:
     look_back: int | Interval
     repair: bool = True
     lane: Lane = Lane.DEEP
+    verify: bool = False
 
 
 class Reconciler:
@@ -153,6 +155,7 @@ class Reconciler:
                     ),
                     confirm_ms=CONFIRM_MS,
                     repair=request.repair,
+                    suspects=request.verify and self._config.audit_rules.repairs,
                     keeping=self._keeping,
                 )
                 for task_id, shard in tasks.items()
@@ -167,15 +170,10 @@ class Reconciler:
             tally.add_scan(scanned, outcome)
 
     async def _fetch(self, run: str, tally: Tally, request: PassRequest, now: int) -> None:
+        if request.verify and self._config.full_reconcile_verify == "all":
+            tally.audit_all()
         tasks = [
-            PageTask(
-                run=run,
-                id=f"page-{number}",
-                span=Span.of(series, span),
-                asked=(page.interval.start, page.interval.stop),
-                gaps=runs_of(spans_of(page.gaps, series.timeframe.step_ms), series.timeframe.step_ms),
-                keeping=self._keeping,
-            )
+            self._page_task(run, f"page-{number}", series, span, page, tally.held(series))
             for number, (series, span, page) in enumerate(plan_pages(tally.due(), now, self._config.grace_ms))
         ]
         await self._do(run, request.lane, tasks)
@@ -185,6 +183,21 @@ class Reconciler:
             if not isinstance(outcome, PageOutcome) or outcome.series != task.span.series:
                 outcome = page_outcome(task, None, error=_LOST)
             tally.add_page(task.span.interval, outcome)
+
+    def _page_task(
+        self, run: str, name: str, series: Series, span: Interval, page: Page, held: Sequence[Interval]
+    ) -> PageTask:
+        step = series.timeframe.step_ms
+        wanted = spans_of(page.gaps, step)
+        return PageTask(
+            run=run,
+            id=name,
+            span=Span.of(series, span),
+            asked=(page.interval.start, page.interval.stop),
+            gaps=runs_of(without(wanted, held), step),
+            held=runs_of(common(wanted, held), step),
+            keeping=self._keeping,
+        )
 
     async def _outcomes(self, run: str) -> dict[str, ScanOutcome | PageOutcome]:
         """Return what the workers recorded, by task id. What is no outcome is logged, and its task counts as lost."""

@@ -15,7 +15,7 @@ from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.evidence import Ledger
-from reconciler_engine.planning.runs import spans_of
+from reconciler_engine.planning.runs import spans_of, without
 from reconciler_engine.planning.standing import standing_of
 from reconciler_engine.store.candles import CandleStore, SlotsRead, join_timestamps
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
@@ -88,6 +88,7 @@ def _examine(series: Series, interval: Interval, reads: Sequence[SlotsRead]) -> 
 
 
 _CLEAN = SpanScan()
+_NOTHING_KNOWN = LedgerRead(Ledger())
 
 
 async def perform_scan(
@@ -95,8 +96,8 @@ async def perform_scan(
 ) -> ScanOutcome:
     """Do a scan task: say what its spans lack, and clean duplicates on the way where it asks for repair.
 
-    Only of spans with gaps the ledger is read. Errors that are one series' own end in its finding; slots whose ledger
-    cannot be read are missing and not worth a request: its answer could not be kept.
+    The ledger is read of spans with gaps, and of all where suspects are asked for. Errors that are one series' own end
+    in its finding; slots whose ledger cannot be read are missing and not worth a request: its answer could not be kept.
 
     Raises:
         StoreUnavailable: Redis cannot be reached; duplicates cleaned so far stay clean.
@@ -108,17 +109,20 @@ async def perform_scan(
         # A server that is loading says so for each command; that is no series' own error.
         if isinstance(found.error, StoreUnavailable):
             raise found.error
-    gappy = [pair for pair, found in zip(wanted, scans, strict=True) if found.gaps]
+    doubtful = [index for index, found in enumerate(scans) if found.gaps or task.suspects]
     async with turn:
-        known = iter(await evidence.read(gappy) if gappy else ())
+        reads = await evidence.read([wanted[index] for index in doubtful]) if doubtful else []
+    known = dict(zip(doubtful, reads, strict=True))
     findings = []
-    for span, found in zip(task.spans, scans, strict=True):
-        if found.is_clean:
-            continue
-        read = next(known) if found.gaps else LedgerRead(Ledger())
-        errors = [found.error, read.error]
+    for index, (span, found) in enumerate(zip(task.spans, scans, strict=True)):
+        read = known.get(index, _NOTHING_KNOWN)
         step = span.timeframe.step_ms
-        absent, ledger = spans_of(found.gaps, step), read.ledger
+        absent = spans_of(found.gaps, step)
+        suspects = without(read.ledger.yielding(span.interval, task.now), absent) if task.suspects else []
+        if found.is_clean and not suspects and read.error is None:
+            continue
+        errors = [found.error, read.error]
+        ledger = read.ledger
         if task.repair and found.duplicates:
             try:
                 await store.merge(span.series, (), task.keeping.retention, duplicated=found.duplicates, by=task.run)
@@ -142,6 +146,7 @@ async def perform_scan(
                 missing=runs_of(standing.missing, step),
                 confirmed=runs_of(standing.confirmed, step),
                 due=runs_of(standing.due, step) if read.error is None else (),
+                suspects=runs_of(suspects, step) if found.error is None else (),
                 duplicates=len(found.duplicates),
                 malformed=len(found.malformed),
                 error=next((str(error) for error in errors if error is not None), None),

@@ -16,10 +16,10 @@ from reconciler_engine.errors import StoreUnavailable
 from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.evidence import CONFIRMED, State
+from reconciler_engine.planning.evidence import CONFIRMED, Ledger, State
 from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.proof import Listing
-from reconciler_engine.planning.runs import spans_of
+from reconciler_engine.planning.runs import spans_of, union, without
 from reconciler_engine.planning.standing import standing_of
 from reconciler_engine.planning.states import StateRun, states_of
 from reconciler_engine.store.candles import PIPELINE_MEMBERS, CandleStore
@@ -132,9 +132,18 @@ class Surveyor:
             examined,
             tuple(states_of(asked, examined if found.error is None else _NOTHING, absent, ledger)),
             # As for a pass: what an answer would prove about slots whose ledger cannot be read could not be kept.
-            standing_of(absent, ledger, now).due if read.error is None else (),
+            self._wanted(examined, absent, ledger, now) if found.error is None and read.error is None else (),
             None if error is None else str(error),
         )
+
+    def _wanted(self, examined: Interval, absent: Sequence[Interval], ledger: Ledger, now: int) -> list[Interval]:
+        """Return the slots a full pass would ask for: those due, and candles that it would audit."""
+        held = []
+        if self._config.full_reconcile_verify == "all":
+            held = [examined]
+        elif self._config.audit_rules.repairs:
+            held = ledger.yielding(examined, now)
+        return union(standing_of(absent, ledger, now).due, without(held, absent))
 
     def _slots(self, series: Series, look_back: int | Interval, now: int, *, max_candles: int) -> Interval:
         """Return the closed slots, from slot to slot."""

@@ -32,6 +32,7 @@ class _Row:
         gaps: Slots that were missing when it was scanned.
         known: Slots that were confirmed to have no candle when it was scanned.
         due: Slots of both that are worth a request.
+        held: Slots with a candle that is to be audited.
         unresolved: Slots that are missing by now.
         confirmed: Slots that are confirmed to have no candle by now.
     """
@@ -42,11 +43,13 @@ class _Row:
     gaps: list[Interval] = field(default_factory=list)
     known: list[Interval] = field(default_factory=list)
     due: list[Interval] = field(default_factory=list)
+    held: list[Interval] = field(default_factory=list)
     unresolved: list[Interval] = field(default_factory=list)
     confirmed: list[Interval] = field(default_factory=list)
     duplicates: int = 0
     malformed: int = 0
     mismatched: int = 0
+    repaired: int = 0
     requests: int = 0
     errors: list[str] = field(default_factory=list)
 
@@ -122,13 +125,25 @@ class Tally:
             row.gaps = row.unresolved = intervals_of(finding.missing, row.step)
             row.known = row.confirmed = intervals_of(finding.confirmed, row.step)
             row.due = intervals_of(finding.due, row.step)
+            row.held = intervals_of(finding.suspects, row.step)
             row.duplicates = finding.duplicates
             row.malformed = finding.malformed
             row.note(finding.error)
 
+    def audit_all(self) -> None:
+        """Have every candle that was there audited, of the series that were examined."""
+        for row in self._rows.values():
+            if row.examined:
+                row.held = without([row.slots], union(row.gaps, row.known))
+
+    def held(self, series: Series) -> list[Interval]:
+        """Return the slots of a series with candles that are to be audited, ascending."""
+        return self._rows[series].held
+
     def due(self) -> Iterator[tuple[Series, Interval, list[Interval]]]:
         """Return every series with slots worth a request, its slots looked at, and the runs of those, ascending."""
-        return ((series, row.slots, row.due) for series, row in self._rows.items() if row.due)
+        wanted = ((series, row, union(row.due, row.held)) for series, row in self._rows.items())
+        return ((series, row.slots, due) for series, row, due in wanted if due)
 
     def checked(self) -> Iterator[Checked]:
         """Return what is known of every series with a slot in reach, as of now."""
@@ -150,6 +165,7 @@ class Tally:
         if outcome.unresolved is not None:
             row.learn(span, intervals_of(outcome.unresolved, row.step), intervals_of(outcome.confirmed, row.step))
         row.mismatched += outcome.mismatched
+        row.repaired += outcome.repaired
         row.requests += outcome.requests
         row.note(outcome.error)
 
@@ -169,6 +185,7 @@ class Tally:
             confirmed_empty=sum(done.confirmed_empty for done in examined),
             unresolved=sum(done.unresolved for done in examined),
             mismatched=sum(done.mismatched for done in examined),
+            repaired=sum(done.repaired for done in examined),
             requests=sum(done.requests for done in examined),
             series=tuple(done for _, _, done in rows),
         )
@@ -187,6 +204,7 @@ def _series_result(series: Series, row: _Row) -> SeriesResult:
         confirmed_empty=row.count(row.confirmed),
         unresolved=row.count(row.unresolved),
         mismatched=row.mismatched,
+        repaired=row.repaired,
         duplicates=row.duplicates,
         malformed=row.malformed,
         requests=row.requests,

@@ -21,7 +21,8 @@ class SeriesResult:
         confirmed_empty: Slots of the window without a candle of which the exchange has shown that it has none: no
             trades, halted, not listed.
         unresolved: Slots that are still missing.
-        mismatched: Slots that others filled meanwhile, with other values than the exchange's.
+        mismatched: Closed candles of the cache with other values than the exchange's, in the pages asked for.
+        repaired: Those of them that the exchange's took the place of.
         duplicates: Extra members that shared a slot with another.
         malformed: Members that are no candle of this series; their slots count as missing.
         requests: Requests sent to the exchange.
@@ -39,6 +40,7 @@ class SeriesResult:
     confirmed_empty: int = 0
     unresolved: int = 0
     mismatched: int = 0
+    repaired: int = 0
     duplicates: int = 0
     malformed: int = 0
     requests: int = 0
@@ -64,5 +66,6 @@ class ReconciliationResult:
     confirmed_empty: int = 0
     unresolved: int = 0
     mismatched: int = 0
+    repaired: int = 0
     requests: int = 0
     series: tuple[SeriesResult, ...] = field(default=(), repr=False)

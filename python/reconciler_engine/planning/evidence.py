@@ -172,6 +172,14 @@ class Ledger:
         """Return where a request would be wasted at `now`: no answer could prove anything new yet."""
         return self.where(interval, lambda finding: not finding.is_due(now))
 
+    def yielding(self, interval: Interval, now: int) -> list[Interval]:
+        """Return the suspect candles that may give way at `now`, if the exchange still differs."""
+
+        def may_yield(finding: Finding) -> bool:
+            return finding.state is State.SUSPECT and finding.next_check is not None and now >= finding.next_check
+
+        return self.where(interval, may_yield)
+
     def revise(self, where: Sequence[Interval], rule: Rule) -> Ledger:
         """Return the ledger after `rule` was applied to every slot in `where`, and to no other.
 
