@@ -21,7 +21,7 @@ PRODUCTS, SLOTS, PAGE = 10, 10_000, 300
 PLAN = Plan(
     tuple(Series(f"P{number}-USD", Timeframe.M1) for number in range(PRODUCTS)), SLOTS, requests_per_s=2, every_s=5
 )
-VICTIMS = (Fault.WORKER_KILL,) * 12 + (Fault.REDIS_KILL,) * 7 + (Fault.SUPERVISOR_KILL,)
+VICTIMS = (Fault.WORKER_KILL,) * 10 + (Fault.REDIS_KILL,) * 9 + (Fault.SUPERVISOR_KILL,)
 ROLE_FAILED = 70
 REST_S = 600.0
 
@@ -40,13 +40,15 @@ class Killing:
         """Empty the cache and kill while it is filled again, until so many died; then let it come to rest."""
         while self.kills.total() < kills:
             await self._empty()
-            while self.kills.total() < kills and not await self._world.until_done(self._is_full):
+            while self.kills.total() < kills and not await self._is_full():
+                await self._revive()
                 await self._kill()
             self.repairs += 1
         await self._revive()
         await settle(self._world, REST_S)
 
     async def _empty(self) -> None:
+        await self._revive()
         for series in self._world.plan.series:
             key = self._world.scope.candle_key(series)
             await self._world.until_done(partial(self._world.client.execute_command, "DEL", key))
@@ -54,26 +56,24 @@ class Killing:
     async def _is_full(self) -> bool:
         """Whether every candle is there, by their number: cheap enough to ask between any two kills."""
         keys = map(self._world.scope.candle_key, self._world.plan.series)
-        counts = await self._world.client.pipe([("ZCARD", key) for key in keys])
-        if any(isinstance(count, StoreError) for count in counts):
+        try:
+            counts = await self._world.client.pipe([("ZCARD", key) for key in keys])
+        except StoreError:
             return False
-        return bool(sum(counts) >= PRODUCTS * SLOTS)
+        return all(isinstance(count, int) for count in counts) and bool(sum(counts) >= PRODUCTS * SLOTS)
 
     async def _kill(self) -> None:
         """Kill one that is there: at once, or up to a second after it came."""
         fault = self._random.choice(VICTIMS)
-        await wait_until(partial(self._is_there, fault), lambda: f"somebody for {fault}")
+        await wait_until(lambda: self._world.tree.status or self._is_there(fault), lambda: f"somebody for {fault}")
         await trio.sleep(self._random.uniform(0, 1.0))
-        await self._revive()
         if self._is_there(fault):
             await self._world.inflict(Blow(0, fault), self._random)
             self.kills[fault] += 1
 
     def _is_there(self, fault: Fault) -> bool:
         tree = self._world.tree
-        if tree.status is not None:
-            return True
-        return bool(tree.workers() if fault is Fault.WORKER_KILL else tree.server())
+        return tree.status is None and bool(tree.workers() if fault is Fault.WORKER_KILL else tree.server())
 
     async def _revive(self) -> None:
         """Do as a service manager does for an engine that gave up: its workers died before they did a thing."""
