@@ -25,7 +25,7 @@ from reconciler_engine.store.transport import TrioRedis
 
 SERIES = Series("BTC-USD", Timeframe.M1)
 PLAN = Plan((Series("P1-USD", Timeframe.M1), Series("P2-USD", Timeframe.M1)), slots=900, requests_per_s=10)
-HOLD_S = 40.0
+HOLD_S = 35.0
 NO_HANG_S = 30.0
 
 EVERY = pytest.mark.parametrize("toxic", [toxic for way in Way for toxic in toxics(way)], ids=str)

@@ -139,6 +139,11 @@ class Tree:
         for pid in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        if self._process is not None:
+            # Killed; nobody else reaps it.
+            with suppress(ChildProcessError):
+                os.waitpid(self._process.pid, 0)
+            self._process.poll()
         self.socket.unlink(missing_ok=True)
         self.socket.parent.rmdir()
 

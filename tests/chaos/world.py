@@ -155,7 +155,7 @@ class World:
                 await self.client.execute_command("ZADD", self.scope.candle_key(series), *part)
 
     async def damage(self, random: Random, holes: int) -> None:
-        """Lose so many candles of each dense series, in runs and singly; double some others, break some members."""
+        """Lose so many candles of each dense series, in runs and singly; double some others, break a member."""
         for series in self.dense:
             key = self.scope.candle_key(series)
             window = self.plan.window(series, self.exchange.clock.now())
@@ -166,7 +166,9 @@ class World:
                 first, length = random.randrange(len(grid)), random.choice((1, 1, 1, 40, 300))
                 lost.update(grid[first : first + length])
                 await self.client.zremrangebyscore(key, grid[first], grid[first] + (length - 1) * grid.step)
-            for at in random.sample(sorted(truth.keys() - lost), 3):
+            there = {int(str(one["timestamp"])) for one in await self.held(series) if one}
+            # Alone in a slot a poorer one would be the live candle, and stay.
+            for at in random.sample(sorted(truth.keys() & there), min(3, len(there))):
                 poorer = self.candle(at, truth[at], random.uniform(0.1, 0.9))
                 await self.client.zadd(key, {member_of(series, poorer): at})
             await self.client.zadd(key, {'{"no candle"': random.choice(sorted(lost))})

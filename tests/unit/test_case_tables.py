@@ -22,7 +22,7 @@ def cells() -> Iterator[tuple[str, str]]:
         last = [cell.strip() for cell in line.strip("|").split("|")][-1]
         if not header:
             header = last
-        elif header.startswith("test in") and last.strip("-"):
+        elif header.startswith("test") and last.strip("-"):
             yield header, last
 
 
@@ -30,10 +30,8 @@ def named() -> list[tuple[str, str]]:
     """File, below this folder, and words of a test in it; no words where the whole file is meant."""
     found = []
     for header, cell in cells():
-        (home,) = re.findall(r"`([^`]+)`", header)
-        listed = _FILE.findall(cell)
-        if not listed:
-            listed = [(home, "", cell)]
+        listed = _FILE.findall(cell) or [(home, "", cell) for home in re.findall(r"`([^`]+)`", header)]
+        assert listed, f"no test is named: {cell}"
         for file, name, words in listed:
             path = file if "/" in file else f"integration/{file}"
             found += [(path, part.strip()) for part in [name, *words.split(",")] if part.strip()] or [(path, "")]
