@@ -168,7 +168,7 @@ class World:
                 await self.client.zremrangebyscore(key, grid[first], grid[first] + (length - 1) * grid.step)
             there = {int(str(one["timestamp"])) for one in await self.held(series) if one}
             # Alone in a slot a poorer one would be the live candle, and stay.
-            for at in random.sample(sorted(truth.keys() & there), min(3, len(there))):
+            for at in random.sample(sorted(truth.keys() & there), min(3, len(truth.keys() & there))):
                 poorer = self.candle(at, truth[at], random.uniform(0.1, 0.9))
                 await self.client.zadd(key, {member_of(series, poorer): at})
             await self.client.zadd(key, {'{"no candle"': random.choice(sorted(lost))})
