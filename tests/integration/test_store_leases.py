@@ -45,6 +45,15 @@ async def test_an_owner_takes_anew_what_it_could_not_release(owners):
     assert await other.take("gap_scan")
 
 
+async def test_an_owner_that_leaves_gives_back_what_it_does_not_know_to_hold(owners):
+    one, other = owners
+    await one.take("gap_scan")
+    await other.leave("gap_scan")
+    assert await one.is_held("gap_scan")
+    await one.leave("gap_scan")
+    assert await other.take("gap_scan")
+
+
 async def test_a_lease_ends_by_itself_unless_it_is_refreshed(owners, redis):
     one, _ = owners
     lease = await one.take("gap_scan")

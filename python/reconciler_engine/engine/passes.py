@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 
 import trio
 
@@ -159,9 +160,9 @@ class Passes:
                 for held in tuple(self._held.values()):
                     await self._refresh(held)
         finally:
-            # Taken for a tick that the end of the schedule overtook.
-            for held in tuple(self._held.values()):
-                await self._release(held.lease)
+            # Taken for a tick that the end of the schedule overtook, or by a command that arrived after we gave it up.
+            for job in self.crons:
+                await self._give_back(job, partial(self._leases.leave, job))
 
     async def _refresh(self, held: _Held) -> None:
         try:
@@ -171,12 +172,12 @@ class Passes:
             # Whoever took it over meanwhile is found out when Redis is back; until then nothing can be written.
             _logger.warning("lease not refreshed", extra={"job": held.lease.job, "error": str(error)})
 
-    async def _release(self, lease: Lease) -> None:
+    async def _give_back(self, job: str, release: Callable[[], Awaitable[None]]) -> None:
         with trio.move_on_after(_RELEASE_S, shield=True):
             try:
-                await self._leases.release(lease)
+                await release()
             except StoreError as error:
-                _logger.warning("lease not released", extra={"job": lease.job, "error": str(error)})
+                _logger.warning("lease not released", extra={"job": job, "error": str(error)})
 
     async def _run_tick(self, tick: Tick) -> ReconciliationResult:
         return await self._run_held(tick.job, slot=tick.slot)
@@ -202,7 +203,7 @@ class Passes:
             raise LeaseLost(job)
         finally:
             del self._held[job]
-            await self._release(held.lease)
+            await self._give_back(job, partial(self._leases.release, held.lease))
 
     async def _adopt(self, lease: Lease, queue: TaskQueue) -> None:
         """See to its end the run that the lease's holder before left open: its pages are asked for already."""

@@ -71,6 +71,10 @@ class JobLeases:
         """Give a lease back; harmless where it is ours no more."""
         await _LEASE.run(self._client, keys=self._keys(lease.job), args=["release", self._owner, lease.epoch])
 
+    async def leave(self, job: str) -> None:
+        """Give back whatever lease of the job is ours, one whose taking we did not hear of too; we take none any more."""
+        await _LEASE.run(self._client, keys=self._keys(job), args=["release", self._owner])
+
     async def is_held(self, job: str) -> bool:
         """Return whether anybody holds the job's lease."""
         return bool(await self._client.execute_command("EXISTS", self._keys(job)[0]))

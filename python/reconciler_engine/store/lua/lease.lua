@@ -7,7 +7,7 @@
 -- ARGV     take owner life_ms [tick_life_ms]  -> { epoch, open run or '' } | {} held, or the tick was taken before
 --             an owner takes what it holds anew: the word of its taking or releasing was lost
 --          refresh owner life_ms epoch        -> 1 still ours | 0 not any more
---          release owner epoch                -> 1 released | 0 it was not ours
+--          release owner [epoch]              -> 1 released | 0 it was not ours
 
 local operation, owner = ARGV[1], ARGV[2]
 local holder = redis.call('GET', KEYS[1])
@@ -30,7 +30,7 @@ if operation == 'take' then
 end
 
 if operation == 'release' then
-  if holder ~= owner or fence ~= ARGV[3] then
+  if holder ~= owner or ARGV[3] and fence ~= ARGV[3] then
     return 0
   end
   return redis.call('DEL', KEYS[1])
