@@ -26,6 +26,7 @@ from reconciler_engine.simulator.faults import FaultRule, Faults
 from reconciler_engine.simulator.market import SeededMarket
 from reconciler_engine.simulator.products import Product
 from reconciler_engine.simulator.server import open_exchange
+from reconciler_engine.simulator.truth import Market
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.tasks import TaskQueue
 
@@ -67,6 +68,12 @@ class Engine:
     async def backfill(self, series: Sequence[Series], interval: Interval) -> ReconciliationResult:
         return await self.parts.history.backfill(series, interval, self.seen.append)
 
+    async def turn_to(self, instant: int) -> None:
+        """Let the exchange's clock, and with it the engine's, show `instant` (ms UTC, not after now) and go on."""
+        self.exchange.clock.set(instant)
+        clock, skew = self.parts.clock, self.parts.scope.key("clock:skew_ms")
+        await self.parts.client.execute_command("SET", skew, instant - await clock.redis_now())
+
     async def held(self, series: Series) -> dict[int, tuple[float, ...]]:
         """Values by open time; fails on two members in one slot."""
         (found,) = await self.parts.client.pipe([("ZRANGE", self.key(series), 0, -1)])
@@ -105,11 +112,17 @@ def disjoint(pages: Sequence[Interval]) -> bool:
 
 @asynccontextmanager
 async def engine(
-    redis_url: str, *, workers: int = 1, faults: Sequence[FaultRule] = (), patience_s: float = 60, **settings: object
+    redis_url: str,
+    *,
+    market: Market = MARKET,
+    workers: int = 1,
+    faults: Sequence[FaultRule] = (),
+    patience_s: float = 60,
+    **settings: object,
 ) -> AsyncIterator[Engine]:
-    """Run an engine of the market above, its budget lifted, the cache unlimited."""
+    """Run an engine, by default of the market above; its budget lifted, the cache unlimited."""
     rules = ExchangeRules(public_rate=0, cache_s=0)
-    exchange = Exchange(MARKET, SimulatedClock(), rules, faults=Faults(faults))
+    exchange = Exchange(market, SimulatedClock(), rules, faults=Faults(faults))
     with trio.fail_after(patience_s):
         async with AsyncExitStack() as stack:
             url = await stack.enter_async_context(open_exchange(exchange))

@@ -1,13 +1,12 @@
 """Random worlds against an oracle: an exchange that answers late, falsely, in part or not at all, and an engine's mind.
 
 No server: the pass's own decisions (what is missing, what is worth a request, which pages, what an answer proves, what
-the result says) over a virtual clock, until all rechecks are done. At the end the oracle says what exists. Prints what
-happened over all worlds.
+the result says) over a virtual clock, until all rechecks are done. At the end the oracle says what exists. Ends with
+what happened over all worlds.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from random import Random
 
@@ -180,12 +179,11 @@ def fewest(open_times: list[int]) -> int:
     return pages
 
 
-def check(worlds: range, capsys) -> None:
+def check(worlds: range, tell_figure) -> None:
     figures = Figures()
     for seed in worlds:
         run_world(seed, figures)
-    with capsys.disabled():
-        sys.stdout.write(f"\n{figures}\n")
+    tell_figure(f"random worlds: {figures}")
     assert figures.requests == figures.minimum
     assert figures.wrongly_empty_at_the_end == 0
     assert figures.present_called_missing == 0
@@ -198,10 +196,10 @@ def check(worlds: range, capsys) -> None:
     assert figures.wrongly_empty_for_a_while > 0
 
 
-def test_some_worlds_end_right(capsys):
-    check(range(20), capsys)
+def test_some_worlds_end_right(tell_figure):
+    check(range(20), tell_figure)
 
 
 @pytest.mark.soak
-def test_a_thousand_worlds_end_right(capsys):
-    check(range(1_000), capsys)
+def test_a_thousand_worlds_end_right(tell_figure):
+    check(range(1_000), tell_figure)
