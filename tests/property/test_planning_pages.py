@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler_engine.market.gap import Gap
-from reconciler_engine.planning.pages import cover, with_margins
+from reconciler_engine.planning.pages import cover, territories, with_margins
 
 
 def runs(slots: list[int], step: int) -> list[Gap]:
@@ -55,21 +55,29 @@ def test_cover_is_exact_disjoint_and_minimal(slots, limit, step):
     closed=st.integers(0, 5),
     step=st.sampled_from([1, 7, 60_000]),
 )
-def test_margins_cost_no_request_and_ask_for_nothing_twice(slots, limit, margin, closed, step):
+def test_margins_cost_no_request_and_reach_over_only_for_want_of_a_neighbour(slots, limit, margin, closed, step):
     pages = cover(runs([slot * step for slot in slots], step), step, limit)
     end = ((slots[-1] if slots else 0) + 1 + closed) * step
     wide = with_margins(pages, step, end, margin=margin, limit=limit)
+    owned = territories(pages, step, end)
     assert [page.gaps for page in wide] == [page.gaps for page in pages]
-    assert all(len(page.interval.grid(step)) <= limit for page in wide)
-    assert all(newer.interval.start >= older.interval.stop for newer, older in pairwise(wide))
-    for page, narrow in zip(wide, pages, strict=True):
+    assert all(newer.start == older.stop for newer, older in pairwise(owned))
+    assert all(page.interval.start >= own.start for page, own in zip(pages, owned, strict=True))
+    assert all(page.interval.stop <= own.stop for page, own in zip(pages, owned, strict=True))
+    for page, narrow, own in zip(wide, pages, owned, strict=True):
+        assert len(page.interval.grid(step)) <= limit
         older = (narrow.interval.start - page.interval.start) // step
         newer = (page.interval.stop - narrow.interval.stop) // step
         assert 0 <= older <= margin
         assert 0 <= newer <= margin
         assert 0 <= page.interval.start <= page.interval.stop <= end
+        assert page.interval.start >= own.start or narrow.interval.start == own.start
+        assert page.interval.stop <= own.stop or narrow.interval.stop == own.stop
         # what could be had is had: a side falls short for want of slots only
         spare = limit - (narrow.interval.stop - narrow.interval.start) // step
+        before, after = narrow.interval.start // step, (end - narrow.interval.stop) // step
         if len(pages) == 1:
-            rooms = (min(margin, narrow.interval.start // step), min(margin, (end - narrow.interval.stop) // step))
-            assert older + newer == min(spare, sum(rooms))
+            assert older + newer == min(spare, min(margin, before) + min(margin, after))
+        if margin and spare >= 2:
+            assert older or not before
+            assert newer or not after

@@ -7,7 +7,7 @@ what happened over all worlds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import pytest
@@ -144,7 +144,7 @@ def run_pass(
         outcome = PageOutcome(id=f"page-{number}", symbol=SERIES.symbol, timeframe=SERIES.timeframe, requests=1)
         if answer is not None:
             absent = without([span], spans_in(sorted(cache), STEP))
-            verdict = judge(ledger, answer, absent, STEP)
+            verdict = judge(ledger, replace(answer, asked=span), absent, STEP)
             ledger = verdict.ledger
             figures.late += verdict.late
             cache.update(at for at in answer.rows if at in span)

@@ -96,7 +96,7 @@ def test_without_pages_all_that_is_missing_is_unresolved(tally):
 def test_pages_fill_slots_and_gaps(tally):
     tally.add_scan([BTC, ETH], scan(finding(BTC, (0, 3), (10 * MINUTE, 1), (500 * MINUTE, 400)), finding(ETH, (0, 1))))
     assert [(series, one.missing) for series, _, one in plan(tally)] == [
-        (BTC, 240), (BTC, 160), (ETH, 1), (BTC, 4),
+        (BTC, 240), (BTC, 160), (BTC, 4), (ETH, 1),
     ]  # fmt: skip
     # the middle of the first gap stays, the last gap stays at its end, in two pages
     tally.add_page(slots(600, 900), page(BTC, (899 * MINUTE, 1), requests=1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler_engine.market.gap import Gap
-from reconciler_engine.planning.pages import cover, shards
+from reconciler_engine.planning.pages import cover, shards, with_margins
 
 
 def gap(first: int, last: int) -> Gap:
@@ -69,3 +69,14 @@ def test_pages_leave_room_for_neighbours_where_that_costs_no_page():
     assert [page.missing for page in halves] == [240, 160]
     assert [page.missing for page in cover([Gap(0, 594, 595)], 1)] == [298, 297]
     assert [page.missing for page in cover([Gap(0, 599, 600)], 1)] == [300, 300]
+
+
+def test_pages_reach_over_a_cut_and_over_a_slot_that_stands_alone_between_them():
+    """Six hours: whole, and every other slot. What lies next to the cut is proved by a candle beyond it."""
+    for gaps, narrow, wide in (
+        ([gap(0, 359)], [(120, 360), (0, 120)], [(90, 390), (0, 150)]),
+        ([gap(slot, slot) for slot in range(1, 360, 2)], [(121, 360), (1, 120)], [(120, 390), (0, 150)]),
+    ):
+        pages = cover(gaps, 1)
+        assert [(page.interval.start, page.interval.stop) for page in pages] == narrow
+        assert [(page.interval.start, page.interval.stop) for page in with_margins(pages, 1, 400)] == wide

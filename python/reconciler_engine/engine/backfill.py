@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from random import Random
@@ -277,7 +277,8 @@ class Backfill:
                 series,
                 useful,
                 task.keeping.retention,
-                answer_of(page, at),
+                # Rows of slots that another page looks after are candles beside this one's, no more.
+                replace(answer_of(page, at), asked=task.span.interval),
                 absent,
                 doubts=doubts,
                 grace_ms=self._grace_ms,

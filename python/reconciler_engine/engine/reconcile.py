@@ -32,7 +32,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
-from reconciler_engine.planning.pages import Page, cover, shards, with_margins
+from reconciler_engine.planning.pages import Page, cover, shards, territories, with_margins
 from reconciler_engine.planning.runs import common, gaps_in, spans_of, without
 from reconciler_engine.planning.window import closed_before, range_window, scan_window
 from reconciler_engine.store.candles import PIPELINE_MEMBERS, Retention
@@ -230,7 +230,7 @@ def plan_pages(
     """Return the fewest pages that cover what of every series is worth a request, newest first over all series.
 
     Each asks for neighbours too, as far as they had closed at `now` (ms UTC): candles among them prove more. With it
-    come its slots that the pass looks after.
+    come its slots that the pass looks after; no slot is in two of these spans.
 
     Args:
         wanted: Series, its slots that are looked after, and those worth a request: ascending, disjoint.
@@ -241,7 +241,9 @@ def plan_pages(
     for series, slots, due in wanted:
         step = series.timeframe.step_ms
         closed = closed_before(now, series.timeframe, grace_ms)
-        for page in with_margins(cover(gaps_in(due, step), step), step, closed):
-            (span,) = common([page.interval], [slots])
+        cheapest = cover(gaps_in(due, step), step)
+        owned = territories(cheapest, step, closed)
+        for page, own in zip(with_margins(cheapest, step, closed), owned, strict=True):
+            (span,) = common(common([page.interval], [own]), [slots])
             pages.append((series, span, page))
-    return sorted(pages, key=lambda planned: planned[2].interval.stop, reverse=True)
+    return sorted(pages, key=lambda planned: planned[2].gaps[-1].end, reverse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
@@ -87,12 +88,29 @@ def _reaches(gaps: Sequence[Gap], step: int, limit: int) -> list[int]:
     return reaches
 
 
+def territories(pages: Sequence[Page], step: int, closed: int) -> list[Interval]:
+    """Return the slots that each page is to look after: up to half way to its neighbours, disjoint.
+
+    Args:
+        pages: Of one series, disjoint, newest first.
+        step: The grid's step (ms).
+        closed: First open time that has not closed.
+    """
+    # The odd slot in the middle goes to the newer page.
+    borders = [
+        older.interval.stop + (newer.interval.start - older.interval.stop) // step // 2 * step
+        for newer, older in pairwise(pages)
+    ]
+    return [Interval(start, stop) for stop, start in pairwise([closed, *borders, 0])] if pages else []
+
+
 def with_margins(
     pages: Sequence[Page], step: int, closed: int, *, margin: int = MARGIN_SLOTS, limit: int = PAGE_SLOTS
 ) -> list[Page]:
     """Return the pages, each with up to `margin` more slots on either side; their number and their gaps stay.
 
-    They stay disjoint, and no page asks for a slot that has not closed. Between two pages each takes half the room.
+    No page asks for a slot that has not closed. Each stays in its territory, but for a side on which that leaves no
+    neighbour, as where a run was cut: there it reaches over, or nothing could prove the run's slots next to the cut.
 
     Args:
         pages: Of one series, disjoint, newest first.
@@ -102,16 +120,11 @@ def with_margins(
         limit: Slots a page may span.
     """
     wide: list[Page] = []
-    for index, page in enumerate(pages):
+    for page, own in zip(pages, territories(pages, step, closed), strict=True):
         start, stop = page.interval.start, page.interval.stop
-        older = start // step
-        if index + 1 < len(pages):
-            # The odd slot in the middle goes to the newer page.
-            older = ((start - pages[index + 1].interval.stop) // step + 1) // 2
-        newer = (closed - stop) // step
-        if index:
-            newer = (pages[index - 1].interval.start - stop) // step // 2
-        wide.append(widen(page, step, min(older, margin), min(newer, margin), limit=limit))
+        older = min((start - own.start) // step or margin, start // step, margin)
+        newer = min((own.stop - stop) // step or margin, (closed - stop) // step, margin)
+        wide.append(widen(page, step, older, newer, limit=limit))
     return wide
 
 
