@@ -52,6 +52,39 @@ def test_a_volume_that_is_none_is_unknown(volume: Any) -> None:
     assert parse(row("A-USD", approximate_quote_24h_volume=volume))[0].quote_volume is None
 
 
+@pytest.mark.parametrize(
+    ("fields", "listed_at"),
+    [
+        ({"new": True, "new_at": "2026-01-01T00:00:00Z"}, 1_767_225_600_000),
+        ({"new": True, "new_at": "2026-01-01T01:00:00.5+01:00"}, 1_767_225_600_500),
+        # a date without the tag is no promise
+        ({"new": False, "new_at": "2026-01-01T00:00:00Z"}, None),
+        ({"new": "true", "new_at": "2026-01-01T00:00:00Z"}, None),
+        # no zone, no date, no text, nothing
+        ({"new": True, "new_at": "2026-01-01T00:00:00"}, None),
+        ({"new": True, "new_at": "soon"}, None),
+        ({"new": True, "new_at": 1_767_225_600}, None),
+        ({"new": True}, None),
+    ],
+)
+def test_since_when_a_new_product_is_listed(fields: dict[str, Any], listed_at: int | None) -> None:
+    assert parse(row("A-USD", **fields))[0].listed_at == listed_at
+
+
+@pytest.mark.parametrize(
+    ("status", "is_delisted"), [("delisted", True), ("online", False), ("offline", False), ("", False)]
+)
+def test_only_delisted_is_for_good(status: str, is_delisted: bool) -> None:
+    assert parse(row("A-USD", status=status))[0].is_delisted is is_delisted
+
+
+@pytest.mark.parametrize(
+    ("alias", "book"), [("BTC-USD", "BTC-USD"), ("", None), (None, None), (7, None), ("../x", None)]
+)
+def test_an_alias_names_a_product_or_nothing(alias: Any, book: str | None) -> None:
+    assert parse(row("BTC-USDC", alias=alias))[0].alias_of == book
+
+
 @pytest.mark.parametrize("quote", [None, ""])
 def test_an_unset_quote_is_the_ids_end(quote: Any) -> None:
     assert parse(row("A-EUR", quote_currency_id=quote))[0].quote == "EUR"
