@@ -93,9 +93,11 @@ def test_probes_and_metrics_tell_of_faults_and_outlive_processes(start_engine, o
     wait_page(f"{url}readyz", lambda page: page.status == HTTPStatus.OK)
     assert get(f"{url}livez").status == HTTPStatus.OK
     wait_page(f"{url}metrics", lambda page: 'ticks_total{job="full_reconcile",outcome="done"} 1.0' in page.text)
-    before = metrics(url)
-    filled = before["slots_total", ("full_reconcile", "filled")]
+    filled = metrics(url)["slots_total", ("full_reconcile", "filled")]
     assert filled > 0
+    # what the worker counted comes with its next beat
+    wait_page(f"{url}metrics", lambda page: f'merged_candles_total{{outcome="inserted"}} {filled}' in page.text)
+    before = metrics(url)
     assert before["requests_total", ("candles", "ok", "200")] >= 1
     assert before["merged_candles_total", ("inserted",)] == filled
     assert before["ticks_total", ("full_reconcile", "done")] == 1
