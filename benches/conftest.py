@@ -100,7 +100,12 @@ def make_worker_spec() -> Callable[[str, ReconciliationConfig, str], ChildSpec]:
     maker = ChildMaker(dict(os.environ), "json", "WARNING")
 
     def make(name: str, config: ReconciliationConfig, redis_url: str) -> ChildSpec:
-        message = {"config": config.model_dump(mode="json"), "redis_url": redis_url, "owns_server": False}
+        message = {
+            "config": config.model_dump(mode="json"),
+            "redis_url": redis_url,
+            "owns_server": False,
+            "consumer": name,
+        }
         return maker.child(name, "reconciler_engine.engine.worker_role:run_worker", **message)
 
     return make
