@@ -162,6 +162,7 @@ class Backfill:
         Nothing is asked without a permit in the admission.
 
         Raises:
+            Drained: It waited for another try; the claim is released.
             StoreError: Redis went away before there was an answer.
         """
         return Answered(0) if admission.permit is None else await self._ask(task, admission.permit)
@@ -172,7 +173,6 @@ class Backfill:
         An error that is the series' own, such as a key of another type, ends in the outcome.
 
         Raises:
-            Drained: It waited for another try; the claim is released.
             StoreError: Redis went away or refuses to write; whether a merge took effect is unknown.
         """
         if admission.permit is None:
