@@ -164,7 +164,7 @@ def test_a_picture_has_a_sign_a_slot_where_there_is_room(run):
         "█",
         "present",
     ]
-    assert plan == "1 slots missing, 12 confirmed empty: 1 requests, 200 ms at 5 per 1000 ms; nothing was asked"
+    assert plan == "1 slot missing, 12 confirmed empty: 1 request, 200 ms at 5 per 1000 ms; nothing was asked"
 
 
 def test_a_range_beyond_what_is_kept_is_unknown(run, server):

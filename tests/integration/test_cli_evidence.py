@@ -68,7 +68,7 @@ def test_slots_are_marked_listed_and_forgotten(server, run):
     server.zadd(KEY, {member(3): FIRST + 3 * MINUTE, "{broken": FIRST + 4 * MINUTE})
     marked = run("evidence", "mark", "BTC-USD", "1m", "--state", "halted", *RANGE)
     assert (marked.code, marked.out) == (
-        0, "BTC-USD:1m: 9 slots marked halted; 1 hold a candle and were left out\n",
+        0, "BTC-USD:1m: 9 slots marked halted; 1 slot with a candle left out\n",
     )  # fmt: skip
     assert stretches(run) == [(0, 3, "halted"), (4, 6, "halted")]
     listed = run("evidence", "BTC-USD", "1m")

@@ -240,7 +240,7 @@ def test_a_terminal_gets_a_table_and_totals(run, hold):
         "0",
         "0",
     ]
-    assert totals.startswith("1 series: 1 slots missing in 1 gaps, ")
+    assert totals.startswith("1 series: 1 slot missing in 1 gap, ")
 
 
 def test_a_redis_that_is_away(run):

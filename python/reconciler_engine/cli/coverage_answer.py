@@ -27,7 +27,7 @@ from reconciler_engine.engine.products import choose_kept_symbols
 from reconciler_engine.engine.survey import Survey, SurveyedSeries
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.observe import logs
-from reconciler_engine.observe.words import iso
+from reconciler_engine.observe.words import counted, iso
 from reconciler_engine.planning.evidence import State
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def as_object(survey: Survey) -> dict[str, Any]:
 def _row(one: SurveyedSeries, plan: SeriesPlan) -> Row:
     doubts = [f"{slots} {state.value}" for state in _DOUBTFUL if (slots := one.slots(state))]
     if plan.requests:
-        doubts.append(f"{plan.requests} request{'s' * (plan.requests != 1)}")
+        doubts.append(counted(plan.requests, "request"))
     note = ", ".join(doubts) or ("complete" if one.runs else "no closed slot")
     return Row(str(one.series), one.asked, one.series.timeframe.step_ms, one.runs, note)
 

@@ -18,6 +18,7 @@ from reconciler_engine.errors import ConfigError
 from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.observe.words import counted
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.window import MINIMUM_STEPS
 from reconciler_engine.store.embedded import find_binary, probe_version
@@ -91,8 +92,8 @@ def check_budget(config: ReconciliationConfig, series: list[Series] | None, *, s
     requests = sum(-(-_slots(one, HOUR_MS) // PAGE_SLOTS) for one in series)
     took_s = duration_s(requests, budget)
     detail = (
-        f"{len(series)} series; an outage of an hour over all of them is {requests} requests, {_in_words(took_s)} "
-        f"at {budget.rate_per_s:.3g} a second"
+        f"{len(series)} series; an outage of an hour over all of them is {counted(requests, 'request')}, "
+        f"{_in_words(took_s)} at {budget.rate_per_s:.3g} a second"
     )
     if took_s > LONG_REPAIR_S:
         hint = "fewer series, a greater batch_size within the exchange's limit, or more outgoing addresses (egress)"

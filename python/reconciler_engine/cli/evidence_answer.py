@@ -22,7 +22,7 @@ from reconciler_engine.engine.by_hand import ByHand, forget_slots, mark_slots
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
-from reconciler_engine.observe.words import iso
+from reconciler_engine.observe.words import counted, iso
 from reconciler_engine.planning.evidence import Ledger, State, Stretch
 from reconciler_engine.planning.window import closed_before, history_fault
 from reconciler_engine.store.evidence import EvidenceStore
@@ -72,7 +72,9 @@ def show_evidence(
         print("SIMULATED")
     if listed.ledger.stretches:
         print_columns(_HEADS, [_cells(stretch, step) for stretch in listed.ledger.stretches])
-    print(f"{series}: {_totals(listed.ledger, step)}; {listed.late} candles came after an answer without them")
+    print(
+        f"{series}: {_totals(listed.ledger, step)}; {counted(listed.late, 'candle')} came after an answer without them"
+    )
 
 
 def mark_evidence(
@@ -104,8 +106,8 @@ def mark_evidence(
     if as_json:
         print(json.dumps({"marked": done.changed, "present": done.present} | _mark(simulated=simulated)))
     else:
-        left = f"; {done.present} hold a candle and were left out" if done.present else ""
-        print(f"{'SIMULATED ' * simulated}{series}: {done.changed} slots marked {wanted}{left}")
+        left = f"; {counted(done.present, 'slot')} with a candle left out" if done.present else ""
+        print(f"{'SIMULATED ' * simulated}{series}: {counted(done.changed, 'slot')} marked {wanted}{left}")
 
 
 def forget_evidence(
@@ -129,7 +131,7 @@ def forget_evidence(
     if as_json:
         print(json.dumps({"forgotten": done.changed} | _mark(simulated=simulated)))
     else:
-        print(f"{'SIMULATED ' * simulated}{series}: {done.changed} slots forgotten")
+        print(f"{'SIMULATED ' * simulated}{series}: {counted(done.changed, 'slot')} forgotten")
 
 
 def _slots(
@@ -235,7 +237,7 @@ def _totals(ledger: Ledger, step: int) -> str:
     slots: Counter[str] = Counter()
     for start, stop, finding in ledger.stretches:
         slots[finding.state.value] += (stop - start) // step
-    return ", ".join(f"{count} slots {state}" for state, count in slots.items()) or "nothing known"
+    return ", ".join(f"{counted(count, 'slot')} {state}" for state, count in slots.items()) or "nothing known"
 
 
 def _cells(stretch: Stretch, step: int) -> Sequence[str]:

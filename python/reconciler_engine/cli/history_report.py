@@ -7,7 +7,7 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.history import HistoryPlan
 from reconciler_engine.engine.history_progress import HistoryRow
 from reconciler_engine.market.result import ReconciliationResult
-from reconciler_engine.observe.words import iso
+from reconciler_engine.observe.words import counted, iso
 
 
 def print_plan(plan: HistoryPlan, config: ReconciliationConfig, *, simulated: bool) -> None:
@@ -31,8 +31,8 @@ def print_plan(plan: HistoryPlan, config: ReconciliationConfig, *, simulated: bo
 def print_totals(plan: HistoryPlan, config: ReconciliationConfig, *, simulated: bool) -> None:
     """Print the requests with their time, and what could not be read."""
     print(
-        f"{'SIMULATED ' if simulated else ''}{plan.missing} slots missing, {plan.confirmed_empty} confirmed empty: "
-        f"{plan.requests} requests, "
+        f"{'SIMULATED ' if simulated else ''}{counted(plan.missing, 'slot')} missing, {plan.confirmed_empty} confirmed empty: "
+        f"{counted(plan.requests, 'request')}, "
         f"{duration(plan.duration_ms)} at {config.batch_size} per {config.batch_delay_ms} ms; nothing was asked"
     )
     for row in plan.series:
@@ -64,9 +64,9 @@ def print_backfill(result: ReconciliationResult, config: ReconciliationConfig, *
         if row.resumed_at is not None:
             print(f"  {row.symbol}:{row.timeframe}: went on at {iso(row.resumed_at)}, where an earlier backfill was")
     print(
-        f"{'SIMULATED ' if simulated else ''}{result.filled} of {result.missing} missing slots filled, "
+        f"{'SIMULATED ' if simulated else ''}{result.filled} of {counted(result.missing, 'missing slot')} filled, "
         f"{result.confirmed_empty} confirmed empty, {result.unresolved} unresolved{audited(result)}, "
-        f"{result.requests} requests, "
+        f"{counted(result.requests, 'request')}, "
         f"{duration(result.duration_ms)}"
     )
     for error in result.errors:

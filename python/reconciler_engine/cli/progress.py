@@ -9,6 +9,7 @@ from typing import Protocol, TextIO
 
 from reconciler_engine.cli.history_report import duration
 from reconciler_engine.engine.history import HistoryProgress
+from reconciler_engine.observe.words import counted
 
 _LINE_EVERY_S = 10.0
 
@@ -47,7 +48,7 @@ def describe(progress: HistoryProgress, pace: Pace, now_s: float) -> str:
     """Return rate, requests and time left in words."""
     eta_ms = pace.eta_ms(progress, now_s)
     left = f", {duration(eta_ms)} left" if eta_ms else ""
-    return f"{pace.rate(progress, now_s):.0f} slots/s, {progress.requests} requests{left}"
+    return f"{pace.rate(progress, now_s):.0f} slots/s, {counted(progress.requests, 'request')}{left}"
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
-from reconciler_engine.observe.words import iso
+from reconciler_engine.observe.words import counted, iso
 
 
 def print_result(result: ReconciliationResult, *, repaired: bool, simulated: bool) -> None:
@@ -22,11 +22,15 @@ def print_result(result: ReconciliationResult, *, repaired: bool, simulated: boo
             [_cells(row) for row in noteworthy],
         )
     unknown = sum(not row.expected for row in result.series)
-    done = f", {result.filled} filled, {result.unresolved} unresolved, {result.requests} requests" if repaired else ""
+    done = (
+        f", {result.filled} filled, {result.unresolved} unresolved, {counted(result.requests, 'request')}"
+        if repaired
+        else ""
+    )
     empty = f", {result.confirmed_empty} confirmed empty" if result.confirmed_empty else ""
     empty += audited(result)
     print(
-        f"{mark}{len(result.series)} series: {result.missing} slots missing in {result.gaps_found} gaps{done}{empty}"
+        f"{mark}{len(result.series)} series: {counted(result.missing, 'slot')} missing in {counted(result.gaps_found, 'gap')}{done}{empty}"
         f"{f', {unknown} series without a closed slot in reach' if unknown else ''}, {result.duration_ms} ms"
     )
     for error in result.errors:

@@ -16,7 +16,7 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.coverage import Coverage, SeriesCoverage
 from reconciler_engine.engine.status import RECORD_LIFE_MS, StatusBoard, scope_of
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
-from reconciler_engine.observe.words import describe_span, iso
+from reconciler_engine.observe.words import counted, describe_span, iso
 from reconciler_engine.store.data_directory import DataDirectory
 from reconciler_engine.store.server import check_server
 from reconciler_engine.store.transport import TrioRedis
@@ -131,10 +131,10 @@ def _print_jobs(jobs: tuple[JobStatus, ...], now: int) -> None:
         result = job.last_result
         if result is not None:
             print(
-                f"  {job.name}: {result.get('missing')} slots missing in {result.get('gaps_found')} gaps, "
+                f"  {job.name}: {counted(result.get('missing'), 'slot')} missing in {counted(result.get('gaps_found'), 'gap')}, "
                 f"{result.get('filled')} filled, {result.get('confirmed_empty')} empty, "
                 f"{result.get('unresolved')} unresolved, "
-                f"{result.get('requests')} requests, {describe_span(result.get('duration_ms'))}"
+                f"{counted(result.get('requests'), 'request')}, {describe_span(result.get('duration_ms'))}"
             )
             for error in result.get("errors", ()):
                 print(f"    {error}")

@@ -16,6 +16,7 @@ from reconciler_engine.errors import LeaseLost, RunClosed, StoreError
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
+from reconciler_engine.observe.words import counted
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.job import Job
 from reconciler_engine.scheduling.scheduler import Scheduler
@@ -250,26 +251,22 @@ def in_words(result: ReconciliationResult) -> str:
     unknown = sum(not row.expected for row in result.series)
     if result.missing or result.filled:
         text = (
-            f"{_count(result.gaps_found, 'gap')}, {_count(result.missing, 'slot')}: {result.filled} filled, "
-            f"{result.unresolved} left; {_count(result.requests, 'request')}, {took}"
+            f"{counted(result.gaps_found, 'gap')}, {counted(result.missing, 'slot')}: {result.filled} filled, "
+            f"{result.unresolved} left; {counted(result.requests, 'request')}, {took}"
         )
         if result.gaps_found:
             text += f"; most gaps: {_most(result.series)}"
     else:
         text = f"nothing missing in {len(result.series) - unknown} series, {took}"
         if result.requests:
-            text += f"; {_count(result.requests, 'request')} to look again at what was empty"
+            text += f"; {counted(result.requests, 'request')} to look again at what was empty"
     if result.confirmed_empty:
-        text += f"; {_count(result.confirmed_empty, 'slot')} confirmed empty"
+        text += f"; {counted(result.confirmed_empty, 'slot')} confirmed empty"
     if unknown:
         text += f"; {unknown} series without a closed slot examined"
     if result.errors:
-        text += f"; {_count(len(result.errors), 'error')}, first: {result.errors[0]}"
+        text += f"; {counted(len(result.errors), 'error')}, first: {result.errors[0]}"
     return text
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _most(rows: Sequence[SeriesResult]) -> str:

@@ -1,4 +1,4 @@
-"""How instants and durations are said to people."""
+"""How instants, durations and counts are said to people."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ def iso(instant: int, unit: Literal["minutes", "seconds"] = "minutes") -> str:
     if instant >= _YEAR_10000:
         return f"{instant}ms"
     return datetime.fromtimestamp(instant // 1_000, UTC).replace(tzinfo=None).isoformat(timespec=unit) + "Z"
+
+
+def counted(number: object, what: str) -> str:
+    """Return `1 slot`, or `0 slots`, `2 slots`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def describe_span(duration_ms: int | None) -> str:
