@@ -31,8 +31,8 @@ def print_plan(plan: HistoryPlan, config: ReconciliationConfig, *, simulated: bo
 def print_totals(plan: HistoryPlan, config: ReconciliationConfig, *, simulated: bool) -> None:
     """Print the requests with their time, and what could not be read."""
     print(
-        f"{'SIMULATED ' if simulated else ''}{counted(plan.missing, 'slot')} missing, {plan.confirmed_empty} confirmed empty: "
-        f"{counted(plan.requests, 'request')}, "
+        f"{'SIMULATED ' if simulated else ''}{counted(plan.missing, 'slot')} missing, "
+        f"{plan.confirmed_empty} confirmed empty: {counted(plan.requests, 'request')}, "
         f"{duration(plan.duration_ms)} at {config.batch_size} per {config.batch_delay_ms} ms; nothing was asked"
     )
     for row in plan.series:

@@ -30,7 +30,8 @@ def print_result(result: ReconciliationResult, *, repaired: bool, simulated: boo
     empty = f", {result.confirmed_empty} confirmed empty" if result.confirmed_empty else ""
     empty += audited(result)
     print(
-        f"{mark}{len(result.series)} series: {counted(result.missing, 'slot')} missing in {counted(result.gaps_found, 'gap')}{done}{empty}"
+        f"{mark}{len(result.series)} series: {counted(result.missing, 'slot')} missing in "
+        f"{counted(result.gaps_found, 'gap')}{done}{empty}"
         f"{f', {unknown} series without a closed slot in reach' if unknown else ''}, {result.duration_ms} ms"
     )
     for error in result.errors:

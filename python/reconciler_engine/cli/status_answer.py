@@ -131,7 +131,8 @@ def _print_jobs(jobs: tuple[JobStatus, ...], now: int) -> None:
         result = job.last_result
         if result is not None:
             print(
-                f"  {job.name}: {counted(result.get('missing'), 'slot')} missing in {counted(result.get('gaps_found'), 'gap')}, "
+                f"  {job.name}: {counted(result.get('missing'), 'slot')} missing in "
+                f"{counted(result.get('gaps_found'), 'gap')}, "
                 f"{result.get('filled')} filled, {result.get('confirmed_empty')} empty, "
                 f"{result.get('unresolved')} unresolved, "
                 f"{counted(result.get('requests'), 'request')}, {describe_span(result.get('duration_ms'))}"
