@@ -19,7 +19,7 @@ from reconciler_engine.coinbase.auth import Credentials
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.engine.requests import send
 from reconciler_engine.errors import BadResponse, IdentityStopped, NotAuthorized, SourceError, TokenRefused
-from reconciler_engine.limiting.breaker import DENIALS
+from reconciler_engine.limiting.breaker import DENIALS, Answer
 from reconciler_engine.limiting.memory import MemoryBucket
 from reconciler_engine.limiting.shared import TokenBucket
 from reconciler_engine.limiting.token_bucket import Budget
@@ -34,7 +34,7 @@ PAGE = Interval(NOW, NOW + 600_000)
 SERIES = Series.parse("BTC-USD:5m")
 PRODUCTS = {"products": [{"product_id": "BTC-USD", "status": "online"}]}
 
-Answer = Callable[[], tuple[int, bytes]]
+Reply = Callable[[], tuple[int, bytes]]
 
 
 def unauthorized() -> tuple[int, bytes]:
@@ -45,7 +45,7 @@ class Exchange:
     """Answers as it was last told to; with nothing told, checks each token as the exchange does."""
 
     def __init__(self) -> None:
-        self.told: list[Answer] = []
+        self.told: list[Reply] = []
         self.requests: list[str] = []
         self.tokens: list[str] = []
         self.url = ""
@@ -164,6 +164,33 @@ async def test_after_a_few_401_no_process_sends_any_more() -> None:
     assert not error.retryable
     for cause in ("clock", "name", "view permission", "addresses", "legacy"):
         assert cause in str(error)
+
+
+async def test_what_is_asked_in_public_says_nothing_for_a_key() -> None:
+    memory = MemoryBucket(lambda: NOW * 1_000 + round(trio.current_time() * 1_000_000))
+    bucket = TokenBucket(memory, "bucket", Budget(burst=50, period_ms=50), breaker="key")
+    async with exchange() as (client, server):
+        refusals = []
+        for _ in range(DENIALS):
+            for request in (client.fetch_time, client.fetch_products):
+                await send(bucket, await bucket.wait_permit(), request, signed=False)
+            server.told = [unauthorized]
+            with pytest.raises(SourceError) as caught:
+                await send(bucket, await bucket.wait_permit(), client.fetch_candles, SERIES, PAGE)
+            refusals.append(type(caught.value))
+        assert refusals == [TokenRefused] * (DENIALS - 1) + [IdentityStopped]
+        with pytest.raises(IdentityStopped):
+            await bucket.wait_permit()
+
+
+async def test_without_a_key_whatever_is_served_ends_the_trouble() -> None:
+    memory = MemoryBucket(lambda: NOW * 1_000 + round(trio.current_time() * 1_000_000))
+    bucket = TokenBucket(memory, "bucket", Budget(burst=50, period_ms=50))
+    async with exchange(None) as (client, _):
+        await bucket.report(await bucket.wait_permit(), Answer.BLOCKED)
+        assert (await bucket.statistics()).state == "probing"
+        await send(bucket, await bucket.wait_permit(), client.fetch_time, signed=False)
+        assert (await bucket.statistics()).state == "closed"
 
 
 async def test_a_missing_scope_is_final() -> None:

@@ -61,7 +61,7 @@ async def _check_reach(
     try:
         permit = await bucket.wait_permit(_PERMIT_S)
         before = time.time_ns() // 1_000_000
-        theirs = await send(bucket, permit, source.fetch_time)
+        theirs = await send(bucket, permit, source.fetch_time, signed=False)
     except (SourceError, PermitRefused) as error:
         hint = "look at base_url, DNS, proxy and firewall; proxies of the environment are not used"
         return Check("exchange", "fail", f"{config.base_url}: {error}", hint, UNAVAILABLE), None
@@ -113,7 +113,7 @@ async def _check_symbols(
     symbols = None if any(_is_choice(text) for text in config.symbols) else config.symbols
     try:
         permit = await bucket.wait_permit(_PERMIT_S)
-        products = await send(bucket, permit, source.fetch_products)
+        products = await send(bucket, permit, source.fetch_products, signed=False)
         symbols = choose([Selector.parse(text) for text in config.symbols], products)
     except ConfigError as error:
         return Check("symbols", "fail", "\n".join(error.faults), "correct the symbols", CONFIG), symbols

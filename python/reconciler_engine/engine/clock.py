@@ -61,7 +61,7 @@ class SharedClock:
         try:
             permit = await bucket.wait_permit()
             before = await self.redis_now()
-            theirs = await send(bucket, permit, source.fetch_time)
+            theirs = await send(bucket, permit, source.fetch_time, signed=False)
         except (SourceError, PermitRefused) as error:
             _logger.warning("the exchange's clock could not be read", extra={"error": str(error)})
             return

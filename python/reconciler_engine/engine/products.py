@@ -147,7 +147,7 @@ async def _fetch(parts: Parts, source: CoinbaseClient) -> tuple[Product, ...]:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 permit = await parts.bucket.wait_permit(PATIENCE_S)
-                return await send(parts.bucket, permit, source.fetch_products)
+                return await send(parts.bucket, permit, source.fetch_products, signed=False)
             except (SourceError, PermitRefused) as error:
                 last = error
                 if not error.retryable or attempt == ATTEMPTS:

@@ -31,6 +31,7 @@ async def send(
     permit: Permit,
     request: Callable[..., Awaitable[_Received]],
     *args: object,
+    signed: bool = True,
     draw: Callable[[], float] = random,
 ) -> _Received:
     """Send the one request that a permit is for, and tell the breaker and the budget that all share what came of it.
@@ -44,6 +45,8 @@ async def send(
         permit: Used up by this.
         request: Sends it, such as `source.fetch_candles`.
         args: For `request`.
+        signed: Whether it is signed where there is a key. That the exchange serves what is asked in public says nothing
+            about the key.
         draw: Gives uniform random draws from `[0, 1)`.
 
     Raises:
@@ -53,14 +56,16 @@ async def send(
     try:
         received = await request(*args)
     except SourceError as error:
-        await _note(bucket, permit, error, draw())
+        await _note(bucket, permit, error, draw(), signed=signed)
         raise
-    await _note(bucket, permit, None, 0.0)
+    await _note(bucket, permit, None, 0.0, signed=signed)
     return received
 
 
-async def _note(bucket: TokenBucket, permit: Permit, error: SourceError | None, draw: float) -> None:
+async def _note(bucket: TokenBucket, permit: Permit, error: SourceError | None, draw: float, *, signed: bool) -> None:
     answer, status = answer_of(error)
+    if answer is Answer.SERVED and bucket.is_for_key and not signed:
+        answer = Answer.UNCLEAR
     try:
         noted = await bucket.report(permit, answer, status)
         pause_ms = 0

@@ -127,12 +127,18 @@ class TokenBucket:
     """
 
     def __init__(self, run: RunScript, key: str, budget: Budget, *, breaker: str | None = None) -> None:
-        """Make a share in the bucket `key`, behind the breaker of that name; by default the bucket's own."""
+        """Make a share in the bucket `key`, behind the breaker of a key's identity; by default the bucket's own."""
         self._run = run
+        self._is_for_key = breaker is not None
         self._keys = (key, f"{key}:breaker" if breaker is None else breaker)
         self._budget = budget
         self._paces = [number for pace in budget.paces for number in (pace.interval_us, pace.tolerance_us)]
         self._voided = 0
+
+    @property
+    def is_for_key(self) -> bool:
+        """Whether permits are for who signs: the breaker is a key's."""
+        return self._is_for_key
 
     @property
     def budget(self) -> Budget:
