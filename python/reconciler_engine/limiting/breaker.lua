@@ -64,9 +64,10 @@ function breaker.report(state, now, turn, answer, why)
     end
     return 0, changed
   end
+  local probed = state.probe ~= 0
   state.probe = 0
   if answer == 'unclear' then
-    return 0, true
+    return 0, probed
   end
   state[answer], state.why = state[answer] + 1, why
   local count = state[answer]

@@ -110,7 +110,7 @@ class MemoryBucket:
     def _report(self, key: str, breaker: str, bucket: Bucket, turn: int, answer: Answer, why: int) -> list[int]:
         gate = self._gate(breaker, bucket.seen)
         after, count = report(gate, bucket.seen, turn, answer, why)
-        if after != gate or (turn == gate.turn and answer is not Answer.SERVED):
+        if after != gate:
             self.breakers[breaker] = after
         if count and answer in (Answer.THROTTLED, Answer.BLOCKED):
             self.buckets[key] = slow_down(bucket, why)
