@@ -10,13 +10,13 @@
 //! away from the end of int64, and because no value at a border between blocks is behind the grid: a block that
 //! continues or steps past the last point is found at its end, before it could wrap around.
 
+use std::hint::select_unpredictable;
+
 use crate::gaps::{Gaps, GapsBuilder};
 use crate::grid::Grid;
 use crate::raw::{BLOCK, Blocks, Column, Pass};
 use crate::walk::Unsorted;
 
-/// Jumps up to which the next block is tried for continuing the grid; measured.
-const FEW_JUMPS: u32 = 4;
 /// Jumps above which a block is looked at for repetitions; measured.
 const MANY_JUMPS: u32 = 20;
 /// Jumps above which every value of a block is taken as one; measured.
@@ -101,7 +101,7 @@ struct Position<'a> {
     point: i64,
     /// Whether the value before `at` is off the grid.
     strange: bool,
-    /// Whether the last block had few jumps, so that the next may continue the grid.
+    /// Whether the next block may well continue the grid: since the last one that was tried in vain, one did.
     steady: bool,
     /// Whether the last block repeated points, so that the next may too.
     repeating: bool,
@@ -113,14 +113,17 @@ impl Position<'_> {
     fn advance<B: Blocks>(&mut self, blocks: B) -> Result<(), Unsorted> {
         self.take_each(self.column.len().min(1))?;
         while self.column.len() - self.at >= BLOCK {
-            let taken = if self.repeating {
-                self.take_repeating(blocks)
-            } else {
-                self.steady && !self.strange && self.take_continuing(blocks)
-            };
-            if !taken {
-                self.take_block(blocks)?;
+            if self.repeating {
+                if self.take_repeating(blocks) {
+                    continue;
+                }
+            } else if self.steady && !self.strange {
+                self.steady = self.take_continuing(blocks);
+                if self.column.len() - self.at < BLOCK {
+                    break;
+                }
             }
+            self.take_block(blocks)?;
         }
         self.take_each(self.column.len())
     }
@@ -129,7 +132,8 @@ impl Position<'_> {
     #[inline(always)]
     fn take_continuing<B: Blocks>(&mut self, blocks: B) -> bool {
         let step = self.grid.step().cast_signed();
-        let limit = self.blocks_left(self.point);
+        // The point is on the grid, so a multiplication does for the division that would cost more than the block.
+        let limit = self.blocks_left(self.steps_to(self.grid.last()) / BLOCK as u64);
         let taken = blocks.continuing(self.column, self.at, self.point.wrapping_add(step), step, limit);
         self.at += taken * BLOCK;
         self.point = self
@@ -142,7 +146,8 @@ impl Position<'_> {
     #[inline(always)]
     fn take_repeating<B: Blocks>(&mut self, blocks: B) -> bool {
         let before = self.column.get(self.at - 1);
-        let limit = self.blocks_left(before).min(FEW_BLOCKS);
+        let fitting = self.grid.last().wrapping_sub(before).cast_unsigned() / self.block();
+        let limit = self.blocks_left(fitting).min(FEW_BLOCKS);
         let taken = blocks.following(self.column, self.at, self.grid.step().cast_signed(), limit);
         if taken == 0 {
             return false;
@@ -157,13 +162,13 @@ impl Position<'_> {
         true
     }
 
-    /// The number of whole blocks that are left, and that end within the grid's bounds if each value rises by a step.
+    /// The number of whole blocks that are left, of those `fitting` that end within the grid's bounds if each value
+    /// rises by a step.
     ///
     /// One more would not wrap around, but is not taken whole either.
     #[inline(always)]
-    fn blocks_left(&self, from: i64) -> usize {
+    fn blocks_left(&self, fitting: u64) -> usize {
         let left = (self.column.len() - self.at) / BLOCK;
-        let fitting = self.grid.last().wrapping_sub(from).cast_unsigned() / self.block();
         left.min(usize::try_from(fitting).unwrap_or(usize::MAX))
     }
 
@@ -183,7 +188,7 @@ impl Position<'_> {
         } else {
             blocks.jumps(self.column, from, step)
         };
-        self.steady = !self.repeating && jumps.count_ones() <= FEW_JUMPS;
+        self.steady = !self.repeating && (self.steady || jumps == 0);
         if !self.repeating && jumps.count_ones() > MANY_JUMPS {
             let others = blocks.jumps_but_repeats(self.column, from, step);
             self.repeating = others.count_ones() < jumps.count_ones() / 2;
@@ -204,14 +209,11 @@ impl Position<'_> {
             if value < previous || value > last {
                 return Err(Unsorted);
             }
-            if !strange {
-                point = previous;
-            }
+            // Whether a value is a stranger is anybody's guess: no branch asks for it.
+            point = select_unpredictable(strange, point, previous);
             let steps = grid.steps(value.wrapping_sub(point).cast_unsigned());
             strange = steps > grid.len();
-            if !strange {
-                gaps.push_between(point.wrapping_add(step), steps);
-            }
+            gaps.push_between(point.wrapping_add(step), select_unpredictable(strange, 0, steps));
         }
         gaps.commit();
         let (before, end) = (block.get(0), block.get(BLOCK));

@@ -141,7 +141,8 @@ impl PairsBuilder {
         if self.capacity >= HEAP_LIMIT && self.move_to_mappings() {
             return;
         }
-        let target = self.capacity.max(4) * 2;
+        // The first room is that of a block, since that is what writers ask for.
+        let target = (self.capacity * 2).max(BLOCK);
         for (storage, first) in self.storage.iter_mut().zip(&mut self.first) {
             let mut values = std::mem::take(storage).into_vec(self.len);
             values.reserve_exact(target - values.len());
