@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from reconciler_engine.config import SECRET_FIELDS, ReconciliationConfig
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.config.faults import SECRET_FIELDS
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.supervisor.process import ChildMaker
 from reconciler_engine.supervisor.roster import Roster

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from reconciler_engine.coinbase.base_url import BaseUrl
 from reconciler_engine.coinbase.products import Selector
+from reconciler_engine.config.faults import field_faults, origin_of
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.market.series import Series
@@ -24,16 +24,12 @@ from reconciler_engine.planning.window import DEFAULT_GRACE_MS, MINIMUM_STEPS, r
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.zones import load_zone
 
-SECRET_FIELDS = frozenset({"redis_url", "listen_token"})
-"""Fields whose values never appear in a message; a Redis URL may hold a password."""
-
 SIGNED_HOURLY_LIMIT = 10_000
 """Requests an hour under one API key (documented: Coinbase App rate limiting, read 2026-11-23)."""
 
 WINDOWS = ("quick_scan_window_ms", "full_reconcile_window_ms")
 """The fields that say how far back a pass looks."""
 
-_SHOWN_LIMIT = 120
 _LEAST_CANDLES = MINIMUM_STEPS + 2
 _EGRESS = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -309,10 +305,10 @@ class ReconciliationConfig(BaseModel):
         try:
             config = cls.model_validate(dict(settings))
         except ValidationError as error:
-            faults = _field_faults(cls, error, settings, origins or {})
+            faults = field_faults(cls, error, settings, origins or {})
             config = cls.model_validate({field: value for field, value in settings.items() if field not in faults})
         if needs_symbols and not config.symbols and "symbols" not in faults:
-            origin = _origin("symbols", origins or {})
+            origin = origin_of("symbols", origins or {})
             faults["symbols"] = f"symbols is empty{origin}: allowed: {cls.model_fields['symbols'].description}"
         lines = [
             *faults.values(),
@@ -321,7 +317,7 @@ class ReconciliationConfig(BaseModel):
         ]
         if faults.keys().isdisjoint({"listen", "listen_token"}):
             lines += exposure_faults(
-                config.pages, _origin("listen", origins or {}), has_token=bool(config.listen_token)
+                config.pages, origin_of("listen", origins or {}), has_token=bool(config.listen_token)
             )
         if lines:
             raise ConfigError(lines)
@@ -361,41 +357,6 @@ class ReconciliationConfig(BaseModel):
         return [Series(symbol, Timeframe(name)) for symbol in self.symbols for name in self.timeframes]
 
 
-def _field_faults(
-    model: type[ReconciliationConfig], error: ValidationError, settings: Mapping[str, Any], origins: Mapping[str, str]
-) -> dict[str, str]:
-    """One line a faulty field; pydantic's own texts are not used, since they echo what was given."""
-    faults: dict[str, str] = {}
-    for detail in error.errors(include_url=False, include_context=True, include_input=False):
-        field = str(detail["loc"][0])
-        origin = _origin(field, origins)
-        if detail["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(field, model.model_fields, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(model.model_fields)}"
-            faults[field] = f"{field}{origin}: unknown setting; {hint}"
-            continue
-        secret = _may_hold_secret(field, settings.get(field))
-        value = "<hidden>" if secret else _shown(settings.get(field))
-        reason = detail.get("ctx", {}).get("error")
-        why = f" ({reason})" if isinstance(reason, ValueError) and not secret else ""
-        faults[field] = f"{field} {value}{origin}: allowed: {model.model_fields[field].description}{why}"
-    return faults
-
-
-def _may_hold_secret(field: str, value: object) -> bool:
-    """Whether a value stays out of messages: a URL with a user, a password or a query is one, wherever it stands."""
-    return field in SECRET_FIELDS or (field == "base_url" and any(sign in str(value) for sign in "@?#"))
-
-
-def _origin(field: str, origins: Mapping[str, str]) -> str:
-    return f" (from {origins[field]})" if field in origins else ""
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN_LIMIT else f"{text[:_SHOWN_LIMIT]}... ({len(text)} characters)"
-
-
 def _retention_faults(
     config: ReconciliationConfig, origins: Mapping[str, str], used: Collection[str], ignore: Collection[str]
 ) -> list[str]:
@@ -409,7 +370,7 @@ def _retention_faults(
         for name in config.timeframes
     )
     return [
-        fault.replace(field, f"{field}{_origin(field, origins)}", 1) for field, fault in faults if fault is not None
+        fault.replace(field, f"{field}{origin_of(field, origins)}", 1) for field, fault in faults if fault is not None
     ]
 
 
@@ -419,9 +380,9 @@ def _audit_faults(config: ReconciliationConfig, origins: Mapping[str, str], igno
     age_ms = config.rest_final_after_ms
     if not age_ms or config.audit_policy == "repair" or not {field, "audit_policy"}.isdisjoint(ignore):
         return []
-    origin = _origin("audit_policy", origins)
+    origin = origin_of("audit_policy", origins)
     why = f"nothing gives way with audit_policy {config.audit_policy}{origin}; allowed: 0, or audit_policy repair"
-    return [f"{field} {age_ms}{_origin(field, origins)}: {why}"]
+    return [f"{field} {age_ms}{origin_of(field, origins)}: {why}"]
 
 
 DEFAULT_RECONCILIATION_CONFIG = ReconciliationConfig()
