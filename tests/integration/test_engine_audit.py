@@ -53,11 +53,11 @@ async def do_pass(run: Engine, slots: int, *, verify: bool = True) -> Reconcilia
     return await run.parts.reconciler.run_pass(request)
 
 
-async def suspects(run: Engine, slots: int) -> dict[int, int | None]:
-    """Next check by suspect slot."""
+async def suspects(run: Engine, slots: int) -> set[int]:
+    """Suspect slots."""
     (read,) = await run.parts.evidence.read([(DENSE, span(slots))])
     return {
-        (open_time - T0) // MINUTE: finding.next_check
+        (open_time - T0) // MINUTE
         for start, stop, finding in read.ledger.stretches
         if finding.state is State.SUSPECT
         for open_time in range(start, stop, MINUTE)
@@ -77,7 +77,7 @@ async def test_the_spare_slots_of_a_page_find_wrong_candles_at_no_cost(redis_url
         result = await do_pass(run, 10)
         # margins reach beyond the window's ten slots, not up to slot 60
         assert (result.filled, result.requests, result.mismatched, result.repaired) == (1, 1, 2, 0)
-        assert await suspects(run, 80) == {3: None, 8: None}
+        assert await suspects(run, 80) == {3, 8}
         assert {one.timestamp: (await run.held(DENSE))[one.timestamp][4] for one in wrong} == {
             one.timestamp: one.volume for one in wrong
         }
@@ -91,13 +91,13 @@ async def test_a_suspect_that_agrees_by_now_is_cleared(redis_url):
     async with engine(redis_url) as run:
         await fill(run, [slot for slot in range(10) if slot != 5], cut(3), cut(4))
         await do_pass(run, 10)
-        assert await suspects(run, 10) == {3: None, 4: None}
+        assert await suspects(run, 10) == {3, 4}
         for slot in (3, 6):
             await run.parts.client.zremrangebyscore(run.key(DENSE), at(slot), at(slot))
         await fill(run, [3])
         result = await do_pass(run, 10)
         assert (result.filled, result.mismatched) == (1, 1)
-        assert await suspects(run, 10) == {4: None}
+        assert await suspects(run, 10) == {4}
 
 
 @pytest.mark.parametrize(("settings", "repaired"), [(REPAIR, {3}), (FINAL, {3, 8})])
@@ -112,7 +112,7 @@ async def test_a_repair_replaces_what_has_no_authority_over_the_exchange(redis_u
         assert await journal(run) == [
             (slot, member_of(DENSE, wrong[slot]), member_of(DENSE, cut(slot, 1.0))) for slot in sorted(repaired)[::-1]
         ]
-        assert (await suspects(run, 10)).keys() == wrong.keys() - repaired
+        assert await suspects(run, 10) == wrong.keys() - repaired
 
 
 @pytest.mark.parametrize("slots", [10, 300, 700])
@@ -144,10 +144,10 @@ async def test_verifying_all_leaves_settled_slots_out(redis_url):
         assert (result.requests, result.confirmed_empty) == (1, 300)
 
 
-async def doubt_early(run: Engine, slot: int, held: Candle, due: int) -> None:
+async def doubt_early(run: Engine, slot: int, held: Candle, *, is_live: bool = False) -> None:
     """Note that the exchange differed when the candle could not give way yet."""
     answer = Answer(span(1, slot), at(slot + 1), [at(slot)], covering=True)
-    doubt = Doubt(cut(slot, 1.0), member_of(DENSE, held).encode(), due)
+    doubt = Doubt(cut(slot, 1.0), member_of(DENSE, held).encode(), is_live, yields=False)
     done = await run.parts.evidence.merge(DENSE, [], UNLIMITED, answer, [], doubts=[doubt])
     assert done.doubted == 1
 
@@ -157,17 +157,36 @@ async def test_a_full_pass_asks_for_suspects_once_they_may_give_way(redis_url, s
     async with engine(redis_url, **settings) as run:
         wrong = [cut(3), cut(7), cut(9)]
         await fill(run, range(10), *wrong)
-        never = await run.parts.clock.now() + HOUR
-        for slot, held, due in ((3, wrong[0], at(20)), (7, wrong[1], at(20)), (9, wrong[2], never)):
-            await doubt_early(run, slot, held, due)
+        for slot, held, is_live in ((3, wrong[0], False), (7, wrong[1], False), (9, wrong[2], True)):
+            await doubt_early(run, slot, held, is_live=is_live)
         planned = (await run.parts.surveyor.survey([DENSE], span(10))).plan.requests
         assert planned == (settings is REPAIR)
         result = await do_pass(run, 10, verify=verify)
-        # the page spans slot 9 in any case
+        # the page spans slot 9 in any case, whose candle is no live one any more
         assert (result.requests, result.repaired) == (requests, 3 * requests)
         assert (result.missing, result.filled) == (0, 0)
         again = await do_pass(run, 10, verify=verify)
         assert again.requests == 0
+
+
+@pytest.mark.parametrize(("settings", "repaired"), [(REPAIR, {3}), (FINAL, {3, 8})])
+async def test_what_was_found_by_report_is_repaired_once_told_to(redis_url, settings, repaired):
+    """By the first full pass under the new settings; what they leave alone costs no request."""
+    wrong = {3: cut(3), 8: cut(8, sequence=7)}
+    async with engine(redis_url) as run:
+        await fill(run, [slot for slot in range(10) if slot != 5], *wrong.values())
+        assert (await do_pass(run, 10)).mismatched == 2
+        assert (await do_pass(run, 10)).requests == 0
+    async with engine(redis_url, **settings) as run:
+        assert (await do_pass(run, 10, verify=False)).requests == 0
+        assert (await run.parts.surveyor.survey([DENSE], span(10))).plan.requests == 1
+        result = await do_pass(run, 10)
+        assert (result.requests, result.repaired) == (1, len(repaired))
+        held, there = await run.held(DENSE), truth(DENSE, span(10))
+        assert {slot for slot in range(10) if held[at(slot)] != there[at(slot)]} == wrong.keys() - repaired
+        assert await suspects(run, 10) == wrong.keys() - repaired
+        assert (await run.parts.surveyor.survey([DENSE], span(10))).plan.requests == 0
+        assert (await do_pass(run, 10)).requests == 0
 
 
 async def test_a_suspect_the_exchange_has_no_candle_for_is_asked_for_once(redis_url):
@@ -179,7 +198,7 @@ async def test_a_suspect_the_exchange_has_no_candle_for_is_asked_for_once(redis_
     async with engine(redis_url, **REPAIR) as run:
         await run.put(THIN, lonely)
         once = Answer(alone, at(60), [lonely.timestamp], covering=True)
-        doubt = Doubt(replace(lonely, volume=2.0), member_of(THIN, lonely).encode(), at(120))
+        doubt = Doubt(replace(lonely, volume=2.0), member_of(THIN, lonely).encode(), is_live=False, yields=False)
         await run.parts.evidence.merge(THIN, [], UNLIMITED, once, [], doubts=[doubt])
         for requests in (1, 0):
             result = await run.parts.reconciler.run_pass(request)

@@ -12,7 +12,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.audit import Copy, Doubt, values_of
-from reconciler_engine.planning.evidence import Ledger, State
+from reconciler_engine.planning.evidence import Ledger, Reason, State
 from reconciler_engine.planning.proof import Answer, mark
 from reconciler_engine.store.candles import CandleStore, Retention
 from reconciler_engine.store.evidence import LIFE_MS, EvidenceStore, days_kept
@@ -224,8 +224,8 @@ async def test_a_merge_with_proof_does_what_a_bare_one_does(redis, store):
     assert await redis.zrange(CANDLES, 0, -1) == await redis.zrange(CANDLES.replace(":1:1:", ":2:1:"), 0, -1)
 
 
-def doubt(slot: int, held: Candle, due: int | None = None) -> Doubt:
-    return Doubt(candle(slot), member_of(BTC, held).encode(), due)
+def doubt(slot: int, held: Candle, *, is_live: bool = False, yields: bool = False) -> Doubt:
+    return Doubt(candle(slot), member_of(BTC, held).encode(), is_live, yields)
 
 
 async def put(redis, *candles: Candle) -> None:
@@ -255,12 +255,15 @@ async def test_copies_are_the_candles_alone_in_their_slot(redis):
 async def test_a_doubted_candle_is_suspect_or_gives_way(redis, store):
     await put(redis, *(candle(slot, 1.0) for slot in range(3)), candle(3))
     done = await audit(
-        store, doubt(0, candle(0, 1.0), LATER), doubt(1, candle(1, 1.0), LATER + 1), doubt(2, candle(2, 1.0))
+        store,
+        doubt(0, candle(0, 1.0), yields=True),
+        doubt(1, candle(1, 1.0), is_live=True),
+        doubt(2, candle(2, 1.0)),
     )
     assert (done.outcome.changed, done.doubted) == ((at(0),), 3)
     ledger = await known(store)
     assert states(ledger) == ".ss......."
-    assert [stretch.finding.next_check for stretch in ledger.stretches] == [LATER + 1, None]
+    assert [stretch.finding.reason for stretch in ledger.stretches] == [Reason.LIVE_VALUES_DIFFER, Reason.VALUES_DIFFER]
     assert await redis.zrange(CANDLES, 0, 0) == [member_of(BTC, candle(0)).encode()]
     # the next answer agrees with what is there by now
     await redis.zremrangebyscore(CANDLES, at(1), at(1))
@@ -269,7 +272,7 @@ async def test_a_doubted_candle_is_suspect_or_gives_way(redis, store):
     assert states(await known(store)) == "..s......."
 
 
-@pytest.mark.parametrize("due", [None, LATER])
+@pytest.mark.parametrize("yields", [False, True])
 @pytest.mark.parametrize(
     "there",
     [
@@ -278,12 +281,12 @@ async def test_a_doubted_candle_is_suspect_or_gives_way(redis, store):
         [],  # gone
     ],
 )
-async def test_what_was_written_since_is_neither_suspect_nor_replaced(redis, store, due, there):
+async def test_what_was_written_since_is_neither_suspect_nor_replaced(redis, store, yields, there):
     if there:
         await put(redis, *there)
     await put(redis, candle(5, 1.0))
     before = await redis.zrange(CANDLES, 0, -1)
-    done = await audit(store, doubt(4, candle(4, 1.0), due), doubt(5, candle(5, 1.0)))
+    done = await audit(store, doubt(4, candle(4, 1.0), yields=yields), doubt(5, candle(5, 1.0)))
     assert done.doubted == 1
     assert states(await known(store)) == ".....s...."
     assert await redis.zrange(CANDLES, 0, -1) == before
@@ -300,7 +303,7 @@ async def test_a_repair_whose_evidence_keeps_changing_is_not_made(redis, store, 
     bodies = (b"\x09" * number for number in range(1, 99))
     monkeypatch.setattr(EvidenceStore, "_write", beaten)
     await put(redis, candle(0, 1.0), candle(1, 1.0))
-    done = await audit(store, doubt(0, candle(0, 1.0), LATER), doubt(1, candle(1, 1.0)))
+    done = await audit(store, doubt(0, candle(0, 1.0), yields=True), doubt(1, candle(1, 1.0)))
     assert (done.outcome.changed, done.doubted) == ((), 0)
     assert await redis.zrange(CANDLES, 0, 0) == [member_of(BTC, candle(0, 1.0)).encode()]
 

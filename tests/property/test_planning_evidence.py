@@ -90,7 +90,11 @@ def reference(
     """What one slot is after an answer, whether it counts as absent, and whether its candle is late."""
     if slot in answer.rows:
         late = known is not None and known.state in (State.MISSING, State.EMPTY, State.HALTED)
-        return (doubted(known, answer.at, answer.doubted[slot]) if slot in answer.doubted else None), False, late
+        return (
+            (doubted(known, answer.at, is_live=answer.doubted[slot]) if slot in answer.doubted else None),
+            False,
+            late,
+        )
     if answer.covering and known is not None and known.state is State.SUSPECT:
         known = known._replace(next_check=None)
     if not is_judged or not answer.covering or slot + STEP + GRACE_MS > answer.at:
@@ -100,10 +104,11 @@ def reference(
     return sighted(known, answer.at, between=between), True, False
 
 
-def doubted(known: Finding | None, at: int, due: int | None) -> Finding:
+def doubted(known: Finding | None, at: int, *, is_live: bool) -> Finding:
+    reason = Reason.LIVE_VALUES_DIFFER if is_live else Reason.VALUES_DIFFER
     if known is None or known.state is not State.SUSPECT:
-        return Finding(State.SUSPECT, Reason.VALUES_DIFFER, at, at, 1, due)
-    return known._replace(last=max(known.last, at), sightings=known.sightings + 1, next_check=due)
+        return Finding(State.SUSPECT, reason, at, at, 1, at)
+    return Finding(State.SUSPECT, reason, known.first, max(known.last, at), known.sightings + 1, at)
 
 
 def sighted(known: Finding | None, at: int, *, between: bool) -> Finding:
@@ -139,7 +144,7 @@ def answers(draw):
     asked = Interval(first * STEP, last * STEP)
     near = [row for row in rows if first * STEP - STEP <= row < last * STEP + STEP]
     inside = [row for row in near if row in asked]
-    doubts = draw(st.dictionaries(st.sampled_from(inside), st.sampled_from([None, 50, 60]))) if inside else {}
+    doubts = draw(st.dictionaries(st.sampled_from(inside), st.booleans())) if inside else {}
     return Answer(asked, draw(instants), near, draw(st.booleans()), dict(sorted(doubts.items())))
 
 

@@ -222,21 +222,19 @@ def test_a_candle_that_the_exchange_doubts_is_suspect_until_an_answer_agrees():
     def answer(when, doubted):
         return Answer(PAGE, when, rows, covering=True, doubted=doubted)
 
-    first = judge(Ledger(), answer(LONG_AFTER, {T0: None, T0 + STEP: LONG_AFTER + HOUR}), [], STEP)
-    assert first.ledger.at(T0) == Finding(State.SUSPECT, Reason.VALUES_DIFFER, LONG_AFTER, LONG_AFTER, 1, None)
+    first = judge(Ledger(), answer(LONG_AFTER, {T0: False, T0 + STEP: True}), [], STEP)
+    assert first.ledger.at(T0) == Finding(State.SUSPECT, Reason.VALUES_DIFFER, LONG_AFTER, LONG_AFTER, 1, LONG_AFTER)
     assert states(first.ledger) == "ss........"
     later = LONG_AFTER + HOUR
-    again = judge(first.ledger, answer(later, {T0 + STEP: None}), [], STEP).ledger
+    again = judge(first.ledger, answer(later, {T0 + STEP: True}), [], STEP).ledger
     assert again.at(T0) is None
-    assert again.at(T0 + STEP) == Finding(State.SUSPECT, Reason.VALUES_DIFFER, LONG_AFTER, later, 2, None)
+    assert again.at(T0 + STEP) == Finding(State.SUSPECT, Reason.LIVE_VALUES_DIFFER, LONG_AFTER, later, 2, later)
     assert judge(again, answer(later, {}), [], STEP).ledger == Ledger()
 
 
 def test_a_suspect_that_the_exchange_has_no_candle_for_is_not_asked_for_again():
     rows = at(0, 2, 9)
-    known = judge(
-        Ledger(), Answer(PAGE, LONG_AFTER, at(0, 1, 9), covering=True, doubted={T0 + STEP: LONG_AFTER}), [], STEP
-    )
+    known = judge(Ledger(), Answer(PAGE, LONG_AFTER, at(0, 1, 9), covering=True, doubted={T0 + STEP: False}), [], STEP)
     for covering, due in ((False, LONG_AFTER), (True, None)):
         after = judge(known.ledger, Answer(PAGE, LONG_AFTER, rows, covering), [], STEP).ledger
         found = after.at(T0 + STEP)
@@ -245,6 +243,6 @@ def test_a_suspect_that_the_exchange_has_no_candle_for_is_not_asked_for_again():
 
 
 def test_a_suspect_whose_candle_is_gone_is_a_slot_as_any_other():
-    known = judge(Ledger(), Answer(PAGE, LONG_AFTER, at(0, 1, 9), covering=True, doubted={T0 + STEP: None}), [], STEP)
+    known = judge(Ledger(), Answer(PAGE, LONG_AFTER, at(0, 1, 9), covering=True, doubted={T0 + STEP: False}), [], STEP)
     after = judge(known.ledger, Answer(PAGE, LONG_AFTER, at(0, 9), covering=True), [PAGE], STEP).ledger
     assert states(after) == ".eeeeeeee."

@@ -23,7 +23,7 @@ from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.words import counted, iso
-from reconciler_engine.planning.evidence import Ledger, State, Stretch
+from reconciler_engine.planning.evidence import Finding, Ledger, State, Stretch
 from reconciler_engine.planning.window import closed_before, history_fault
 from reconciler_engine.store.evidence import EvidenceStore
 
@@ -250,9 +250,16 @@ def _cells(stretch: Stretch, step: int) -> Sequence[str]:
         iso(finding.first, "seconds"),
         iso(finding.last, "seconds"),
         str(finding.sightings),
-        "never" if finding.next_check is None else iso(finding.next_check, "seconds"),
+        _next_check(finding),
         finding.reason.value,
     )
+
+
+def _next_check(finding: Finding) -> str:
+    if finding.next_check is None:
+        return "never"
+    # Whether and when is for the settings of the pass.
+    return "by repair" if finding.state is State.SUSPECT else iso(finding.next_check, "seconds")
 
 
 def _as_object(stretch: Stretch, step: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series, check_symbol
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.audit import AuditRules
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.proof import Listing
 from reconciler_engine.planning.runs import common, union
@@ -94,7 +95,7 @@ class Keeping(_Message):
 class ScanTask(_Message):
     """Read these spans, say what is missing at `now` (ms UTC); clean duplicates on the way where `repair` is set.
 
-    Where `suspects` is set, say too which suspect candles may give way by now.
+    By `audit` rules that repair, say too which suspect candles give way at `now`.
     """
 
     kind: Literal["scan"] = "scan"
@@ -104,7 +105,7 @@ class ScanTask(_Message):
     spans: tuple[Span, ...]
     confirm_ms: Annotated[int, Field(ge=0, le=60_000)]
     repair: bool
-    suspects: bool = False
+    audit: AuditRules = AuditRules()
     keeping: Keeping
 
 

@@ -32,6 +32,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
+from reconciler_engine.planning.audit import AuditRules
 from reconciler_engine.planning.pages import Page, cover, shards, territories, with_margins
 from reconciler_engine.planning.runs import common, gaps_in, spans_of, without
 from reconciler_engine.planning.window import closed_before, range_window, scan_window
@@ -155,7 +156,7 @@ class Reconciler:
                     ),
                     confirm_ms=CONFIRM_MS,
                     repair=request.repair,
-                    suspects=request.verify and self._config.audit_rules.repairs,
+                    audit=self._config.audit_rules if request.verify else AuditRules(),
                     keeping=self._keeping,
                 )
                 for task_id, shard in tasks.items()

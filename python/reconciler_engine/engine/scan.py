@@ -14,6 +14,7 @@ from reconciler_engine.errors import StoreError, StoreUnavailable
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
+from reconciler_engine.planning.audit import find_repairable
 from reconciler_engine.planning.evidence import Ledger
 from reconciler_engine.planning.runs import spans_of, without
 from reconciler_engine.planning.standing import standing_of
@@ -109,7 +110,7 @@ async def perform_scan(
         # A server that is loading says so for each command; that is no series' own error.
         if isinstance(found.error, StoreUnavailable):
             raise found.error
-    doubtful = [index for index, found in enumerate(scans) if found.gaps or task.suspects]
+    doubtful = [index for index, found in enumerate(scans) if found.gaps or task.audit.repairs]
     async with turn:
         reads = await evidence.read([wanted[index] for index in doubtful]) if doubtful else []
     known = dict(zip(doubtful, reads, strict=True))
@@ -118,7 +119,7 @@ async def perform_scan(
         read = known.get(index, _NOTHING_KNOWN)
         step = span.timeframe.step_ms
         absent = spans_of(found.gaps, step)
-        suspects = without(read.ledger.yielding(span.interval, task.now), absent) if task.suspects else []
+        suspects = without(find_repairable(read.ledger, span.interval, task.now, step, task.audit), absent)
         if found.is_clean and not suspects and read.error is None:
             continue
         errors = [found.error, read.error]

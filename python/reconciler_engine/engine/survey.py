@@ -16,6 +16,7 @@ from reconciler_engine.errors import StoreUnavailable
 from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
+from reconciler_engine.planning.audit import find_repairable
 from reconciler_engine.planning.evidence import CONFIRMED, Ledger, State
 from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.proof import Listing
@@ -123,7 +124,8 @@ class Surveyor:
         listing: Listing,
         now: int,
     ) -> SurveyedSeries:
-        absent = spans_of(found.gaps, series.timeframe.step_ms)
+        step = series.timeframe.step_ms
+        absent = spans_of(found.gaps, step)
         ledger = await note_listing(self._evidence, series, absent, read.ledger, listing, now, None)
         error = found.error or read.error
         return SurveyedSeries(
@@ -132,17 +134,20 @@ class Surveyor:
             examined,
             tuple(states_of(asked, examined if found.error is None else _NOTHING, absent, ledger)),
             # As for a pass: what an answer would prove about slots whose ledger cannot be read could not be kept.
-            self._wanted(examined, absent, ledger, now) if found.error is None and read.error is None else (),
+            self._wanted(examined, step, absent, ledger, now) if found.error is None and read.error is None else (),
             None if error is None else str(error),
         )
 
-    def _wanted(self, examined: Interval, absent: Sequence[Interval], ledger: Ledger, now: int) -> list[Interval]:
+    def _wanted(
+        self, examined: Interval, step: int, absent: Sequence[Interval], ledger: Ledger, now: int
+    ) -> list[Interval]:
         """Return the slots a full pass would ask for: those due, and candles that it would audit."""
-        held = []
+        held: list[Interval] = []
+        rules = self._config.audit_rules
         if self._config.full_reconcile_verify == "all":
             held = [examined]
-        elif self._config.audit_rules.repairs:
-            held = ledger.yielding(examined, now)
+        elif rules.repairs:
+            held = find_repairable(ledger, examined, now, step, rules)
         return union(standing_of(absent, ledger, now).due, without(held, absent))
 
     def _slots(self, series: Series, look_back: int | Interval, now: int, *, max_candles: int) -> Interval:

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from reconciler_engine.market.candle import Candle
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.planning.evidence import Ledger, Reason, State
 from reconciler_engine.planning.proof import RIPE_MS
+from reconciler_engine.planning.runs import common, union
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 
 
@@ -35,12 +38,14 @@ class Doubt(NamedTuple):
     Attributes:
         candle: The exchange's.
         member: The cache's, as it was read before the exchange was asked.
-        due: From when on it may give way (ms UTC); None for never.
+        is_live: Whether the cache's came live.
+        yields: Whether the cache's gives way to it.
     """
 
     candle: Candle
     member: bytes
-    due: int | None
+    is_live: bool
+    yields: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +60,14 @@ class AuditRules:
     repairs: bool = False
     final_after_ms: int = 0
 
-    def due(self, copy: Copy, closed_at: int) -> int | None:
-        """Return from when on a candle may give way; None for never.
+    def wait_ms(self, *, is_live: bool) -> int | None:
+        """Return how long after its close a candle gives way; None for never.
 
-        Nobody's before `RIPE_MS` after its close: an exchange still adds to a bar of the last minutes.
+        None does before `RIPE_MS`: an exchange still adds to a bar of the last minutes.
         """
-        if not self.repairs or (copy.is_live and not self.final_after_ms):
+        if not self.repairs or (is_live and not self.final_after_ms):
             return None
-        return closed_at + max(RIPE_MS, self.final_after_ms if copy.is_live else 0)
+        return max(RIPE_MS, self.final_after_ms if is_live else 0)
 
 
 def find_doubts(
@@ -89,8 +94,33 @@ def find_doubts(
         copy = copies.get(candle.timestamp)
         closed_at = candle.timestamp + step
         if copy is not None and closed_at <= at - grace_ms and copy.values != values_of(candle):
-            doubts.append(Doubt(candle, copy.member, rules.due(copy, closed_at)))
+            wait_ms = rules.wait_ms(is_live=copy.is_live)
+            yields = wait_ms is not None and closed_at + wait_ms <= at
+            doubts.append(Doubt(candle, copy.member, copy.is_live, yields))
     return doubts
+
+
+def find_repairable(ledger: Ledger, interval: Interval, now: int, step: int, rules: AuditRules) -> list[Interval]:
+    """Return the suspect candles that give way at `now`, if the exchange still differs.
+
+    Whatever the rules were when they were found, those of now count.
+
+    Args:
+        ledger: What is known.
+        interval: Where to look.
+        now: The instant (ms UTC).
+        step: The grid's step (ms).
+        rules: What becomes of candles from which the exchange's differ.
+    """
+    found: list[Interval] = []
+    for start, stop, finding in ledger.within(interval):
+        if finding.state is not State.SUSPECT or finding.next_check is None:
+            continue
+        wait_ms = rules.wait_ms(is_live=finding.reason is Reason.LIVE_VALUES_DIFFER)
+        if wait_ms is not None:
+            closed = Interval(0, max((now - wait_ms) // step * step, 0))
+            found += common([Interval(start, stop)], [closed])
+    return union(found, ())
 
 
 def values_of(candle: Candle) -> tuple[float, ...]:

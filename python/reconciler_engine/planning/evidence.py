@@ -42,6 +42,7 @@ class Reason(StrEnum):
     NOT_YET_LISTED = "before the product was listed"
     DELISTED = "after the product was delisted"
     VALUES_DIFFER = "the exchange has other values"
+    LIVE_VALUES_DIFFER = "the exchange has other values than came live"
     BY_HAND = "marked by hand"
 
 
@@ -54,7 +55,8 @@ class Finding(NamedTuple):
         first: The first proof of this state (ms UTC); of `MISSING`, the first answer without the slot.
         last: The last one.
         sightings: Answers that agreed, up to `SIGHTINGS_LIMIT`.
-        next_check: From when on the slot is worth a request (ms UTC); None for never again.
+        next_check: From when on the slot is worth a request (ms UTC), a suspect one to those who repair; None for never
+            again.
     """
 
     state: State
@@ -171,14 +173,6 @@ class Ledger:
     def resting(self, interval: Interval, now: int) -> list[Interval]:
         """Return where a request would be wasted at `now`: no answer could prove anything new yet."""
         return self.where(interval, lambda finding: not finding.is_due(now))
-
-    def yielding(self, interval: Interval, now: int) -> list[Interval]:
-        """Return the suspect candles that may give way at `now`, if the exchange still differs."""
-
-        def may_yield(finding: Finding) -> bool:
-            return finding.state is State.SUSPECT and finding.next_check is not None and now >= finding.next_check
-
-        return self.where(interval, may_yield)
 
     def revise(self, where: Sequence[Interval], rule: Rule) -> Ledger:
         """Return the ledger after `rule` was applied to every slot in `where`, and to no other.

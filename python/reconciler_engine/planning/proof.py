@@ -33,15 +33,15 @@ class Answer:
         at: When it was asked for (ms UTC), never later than the exchange looked.
         rows: Open times of its rows, ascending; a row beyond the ends of `asked` counts as a candle beside them.
         covering: Whether it speaks about every slot asked for; else only its rows say anything.
-        doubted: By open time, ascending: rows with other values than the cache holds, and from when on the candle
-            there may give way (ms UTC), None for never.
+        doubted: By open time, ascending: rows with other values than the cache holds, and whether the candle there came
+            live.
     """
 
     asked: Interval
     at: int
     rows: Sequence[int]
     covering: bool
-    doubted: Mapping[int, int | None] = field(default_factory=dict)
+    doubted: Mapping[int, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +91,9 @@ def judge(
     late = sum(span.stop - span.start for span in doubted) // step
     agreed = without(there, spans_in(answer.doubted, step))
     known = ledger.revise(agreed, _forget) if ledger.within(answer.asked) else ledger
-    for due in set(answer.doubted.values()):
-        alike = spans_in([open_time for open_time, each in answer.doubted.items() if each == due], step)
-        known = known.revise(alike, partial(_doubt, at=answer.at, due=due))
+    for is_live in set(answer.doubted.values()):
+        alike = spans_in([open_time for open_time, each in answer.doubted.items() if each is is_live], step)
+        known = known.revise(alike, partial(_doubt, at=answer.at, is_live=is_live))
     if not answer.covering:
         return Verdict(known, (), late)
     known = known.revise(without(known.where(answer.asked, _is_suspect), candles), _wait_no_more)
@@ -116,11 +116,13 @@ def _is_suspect(known: Finding) -> bool:
     return known.state is State.SUSPECT
 
 
-def _doubt(known: Finding | None, at: int, due: int | None) -> Finding:
+def _doubt(known: Finding | None, at: int, *, is_live: bool) -> Finding:
     """Return what is known of a slot whose candle differs from the exchange's."""
+    reason = Reason.LIVE_VALUES_DIFFER if is_live else Reason.VALUES_DIFFER
     if known is None or not _is_suspect(known):
-        return Finding(State.SUSPECT, Reason.VALUES_DIFFER, at, at, 1, due)
-    return known._replace(last=max(known.last, at), sightings=min(known.sightings + 1, SIGHTINGS_LIMIT), next_check=due)
+        return Finding(State.SUSPECT, reason, at, at, 1, at)
+    last, sightings = max(known.last, at), min(known.sightings + 1, SIGHTINGS_LIMIT)
+    return Finding(State.SUSPECT, reason, known.first, last, sightings, at)
 
 
 def _wait_no_more(known: Finding | None) -> Finding | None:

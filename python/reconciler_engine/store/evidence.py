@@ -146,7 +146,7 @@ class EvidenceStore:
             retention: What the cache keeps.
             answer: Where they come from.
             slots: The slots that held no candle when the exchange was asked; only those are judged.
-            doubts: Candles of the cache from which the answer's differ: those that are due give way, the others become
+            doubts: Candles of the cache from which the answer's differ: they give way or, where they do not, become
                 suspect. One that is not there any more as it was read, byte for byte and alone in its slot, is neither.
             grace_ms: How long after its close a bar may still be on its way.
             announce: Whether each inserted range is published on the series' repaired channel.
@@ -162,7 +162,7 @@ class EvidenceStore:
         step = series.timeframe.step_ms
         bodies = await self._read_days(series, days_of(answer.asked))
         for _ in range(CHANGES_LIMIT):
-            offered, yielding, doubted = _settle(candles, doubts, answer.at)
+            offered, yielding, doubted = _settle(candles, doubts)
             verdict = judge(ledger_of(series, bodies), replace(answer, doubted=doubted), slots, step, grace_ms=grace_ms)
             merged = merge_arguments(
                 self._scope, series, offered, retention, (), announce=announce, by=by, yielding=yielding
@@ -304,13 +304,13 @@ def ledger_of(series: Series, bodies: Mapping[int, bytes]) -> Ledger:
 
 
 def _settle(
-    candles: Sequence[Candle], doubts: Sequence[Doubt], at: int
-) -> tuple[list[Candle], dict[int, bytes], dict[int, int | None]]:
+    candles: Sequence[Candle], doubts: Sequence[Doubt]
+) -> tuple[list[Candle], dict[int, bytes], dict[int, bool]]:
     """Return the candles to merge, the members that give way to some of them, and what becomes suspect instead."""
-    due = [doubt for doubt in doubts if doubt.due is not None and doubt.due <= at]
+    due = [doubt for doubt in doubts if doubt.yields]
     offered = sorted([*candles, *(doubt.candle for doubt in due)], key=attrgetter("timestamp"))
     yielding = {doubt.candle.timestamp: doubt.member for doubt in due}
-    doubted = {doubt.candle.timestamp: doubt.due for doubt in doubts if doubt.candle.timestamp not in yielding}
+    doubted = {doubt.candle.timestamp: doubt.is_live for doubt in doubts if not doubt.yields}
     return offered, yielding, doubted
 
 

@@ -32,6 +32,7 @@ _REASONS = (
     Reason.DELISTED,
     Reason.VALUES_DIFFER,
     Reason.BY_HAND,
+    Reason.LIVE_VALUES_DIFFER,
 )
 _STATE_CODES = {state: code for code, state in enumerate(_STATES)}
 _REASON_CODES = {reason: code for code, reason in enumerate(_REASONS)}
