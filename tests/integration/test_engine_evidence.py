@@ -6,8 +6,9 @@ from tests.integration.engines import DENSE, MINUTE, T0, THIN, engine, span, tru
 
 from reconciler_engine.coinbase.products import Product
 from reconciler_engine.engine.reconcile import PassRequest
-from reconciler_engine.planning.evidence import State
-from reconciler_engine.planning.proof import RECHECK_MS
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.planning.evidence import Reason, State
+from reconciler_engine.planning.proof import RECHECK_MS, RIPE_MS
 
 ROOM = 200
 """Slots of a range that leave its page room for neighbours on both sides."""
@@ -71,3 +72,26 @@ async def test_what_lies_outside_a_listing_is_never_asked_for(redis_url):
         assert (before.requests, before.confirmed_empty) == (0, 50)
         (read,) = await run.parts.evidence.read([(DENSE, span(50, 100))])
         assert {stretch.finding.state for stretch in read.ledger.stretches} == {State.UNLISTED}
+
+
+async def test_a_young_slot_is_asked_for_again_after_four_minutes_and_settled(redis_url):
+    there = truth(THIN, span(ROOM, 100))
+    # a window whose newest slot holds no candle, as the last one closes
+    stop = next(at for at in range(T0 + 200 * MINUTE, T0 + 300 * MINUTE, MINUTE) if at - MINUTE not in there)
+    window = Interval(stop - 30 * MINUTE, stop)
+    absent = {at for at in window.grid(MINUTE) if at not in there}
+    now = stop + MINUTE
+    fresh = {at for at in absent if at + MINUTE + RIPE_MS > now}
+    async with engine(redis_url) as run:
+        requests = []
+        # (seconds after the first pass, slots still unresolved)
+        for since_s, left in ((0, fresh), (230, fresh), (245, set()), (600, set())):
+            await run.turn_to(now + since_s * 1_000)
+            done = await run.parts.reconciler.run_pass(PassRequest("test", [THIN], window))
+            assert (done.unresolved, done.confirmed_empty) == (len(left), len(absent - left)), since_s
+            requests.append(done.requests)
+        assert requests == [1, 0, 1, 0]
+        (read,) = await run.parts.evidence.read([(THIN, window)])
+        newest = read.ledger.at(stop - MINUTE)
+        assert newest is not None
+        assert (newest.state, newest.reason, newest.sightings) == (State.EMPTY, Reason.ABSENT_TWICE, 2)
