@@ -16,8 +16,9 @@ import trio
 
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine import worker as worker_module
 from reconciler_engine.engine.assembly import Parts, open_parts
-from reconciler_engine.engine.messages import Keeping, PageTask, Span
+from reconciler_engine.engine.messages import Keeping, PageTask, ScanTask, Span
 from reconciler_engine.engine.reconcile import PassRequest
 from reconciler_engine.engine.worker import Worker
 from reconciler_engine.errors import ConfigError, RunClosed, StoreError, StoreUnavailable
@@ -67,7 +68,7 @@ class House:
 
         worker = replace_queue(self.parts.worker(self.source), queue)
         if mortal:
-            worker._hand_back = trio.lowlevel.checkpoint
+            worker._hand_back = keep_what_it_has
         await self.nursery.start(live)
         return worker, alive
 
@@ -89,6 +90,10 @@ class House:
 
     def asked(self):
         return [record for record in self.log.records if record.product is not None]
+
+
+async def keep_what_it_has(**_):
+    await trio.lowlevel.checkpoint()
 
 
 def replace_queue(worker, queue):
@@ -390,6 +395,78 @@ async def test_a_task_that_failed_its_workers_too_often_is_given_up(redis_url):
         assert outcome["error"] == f"given up after {MAX_DELIVERIES} workers failed on it"
         assert (outcome["unresolved"], outcome["requests"]) == (None, 0)
         assert house.asked() == []
+
+
+@pytest.mark.parametrize("end", ["drained", "cancelled"])
+async def test_a_page_that_was_handed_back_however_often_is_not_given_up(redis_url, end):
+    """A rolling restart hands pages back that wait for their permit: here it is minutes away."""
+    async with open_house(redis_url) as house:
+        queue = house.parts.queue
+        run, _ = await enqueue_pages(queue, 1)
+        await house.parts.bucket.push_back(600_000)
+        with trio.fail_after(30):
+            for life in range(MAX_DELIVERIES + 1):
+                worker, alive = await house.start_worker(f"life-{life}")
+                while not worker._held:
+                    await trio.lowlevel.checkpoint()
+                if end == "drained":
+                    worker.drain()
+                else:
+                    alive.cancel()
+                while await consumers(house, Lane.DEEP):
+                    await trio.lowlevel.checkpoint()
+            (again,) = await queue.take(Lane.DEEP)
+        assert (again.deliveries, await queue.outcomes(run)) == (1, [])
+
+
+async def consumers(house, lane):
+    found = await house.parts.client.xinfo_consumers(house.parts.scope.key(f"tasks:{lane}"), "workers")
+    return [one["name"].decode() for one in found]
+
+
+class Panic(BaseException):
+    """As those of native code: no Exception."""
+
+
+@pytest.mark.parametrize("error", [Panic, MemoryError])
+async def test_an_error_nobody_foresaw_is_the_end_of_its_task_alone(redis_url, monkeypatch, caplog, error):
+    async def fail(*_):
+        await trio.lowlevel.checkpoint()
+        raise error("details")
+
+    async with open_house(redis_url) as house:
+        queue = house.parts.queue
+        run, _ = await enqueue_pages(queue, 3)
+        worker, _ = await house.start_worker()
+        monkeypatch.setattr(worker_module, "perform_scan", fail)
+        stop = NOW - 6 * 3_600_000
+        scan = ScanTask(
+            run=run,
+            id="scan-0",
+            now=NOW,
+            spans=(Span.of(M1, Interval(stop - 3 * MINUTE, stop)),),
+            confirm_ms=0,
+            repair=False,
+            keeping=Keeping(max_candles=0, ttl_s=0, trim=False),
+        )
+        await queue.enqueue(run, Lane.SCAN, [(scan.id, scan.model_dump_json())])
+        with trio.fail_after(20):
+            await queue.wait_finished(run, *Lane)
+        outcomes = {one["id"]: one["error"] for one in map(json.loads, await queue.outcomes(run))}
+        failed = f"failed with {error.__name__}; the log says where"
+        assert outcomes == {"page-0": None, "page-1": None, "page-2": None, "scan-0": failed}
+        for step in ("admit", "ask", "store"):
+            await house.parts.client.delete(key(M1))
+            monkeypatch.setattr(worker._backfill, step, fail)
+            run, _ = await enqueue_pages(queue, 1)
+            with trio.fail_after(20):
+                await queue.wait_finished(run, Lane.DEEP)
+            assert [json.loads(one)["error"] for one in await queue.outcomes(run)] == [failed]
+            # its claim holds nobody up from then on
+            await queue.close_run(run)
+            monkeypatch.undo()
+    told = [record for record in caplog.records if record.message == "task failed"]
+    assert [record.exc_info[0] for record in told] == [error] * 4
 
 
 async def test_a_pass_whose_tasks_were_lost_never_says_complete(redis_url):

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from reconciler_engine.errors import RunClosed
+from reconciler_engine.store import tasks as tasks_module
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.tasks import Lane, TaskQueue
 
@@ -76,6 +77,39 @@ async def test_tasks_of_a_dead_consumer_are_handed_out_again(redis, queue):
     # what the dead one would still say counts for nothing
     groups = await redis.xinfo_consumers(SCOPE.key("tasks:deep"), "workers")
     assert [group["name"] for group in groups] == [b"one"]
+
+
+async def test_what_is_handed_back_counts_against_no_task(redis, queue):
+    run = await queue.open_run("job", 0)
+    await queue.enqueue(run, Lane.DEEP, [("a", "body a")])
+    for life in ("two", "three"):
+        one = TaskQueue(redis, SCOPE, life)
+        await take(one, Lane.DEEP)
+        assert await one.hand_back() == 1
+    (again,) = await take(queue, Lane.DEEP)
+    assert (again.body, again.deliveries) == (b"body a", 1)
+    assert await consumers(redis) == ["one"]
+
+
+async def consumers(redis, lane="deep"):
+    return [one["name"].decode() for one in await redis.xinfo_consumers(SCOPE.key(f"tasks:{lane}"), "workers")]
+
+
+async def test_consumers_of_nodes_that_died_are_forgotten_but_not_what_they_hold(redis, queue, monkeypatch):
+    monkeypatch.setattr(tasks_module, "WATCH_MS", 0)
+    run = await queue.open_run("job", 0)
+    await queue.enqueue(run, Lane.DEEP, [("a", "a")])
+    holds, dead = TaskQueue(redis, SCOPE, "holds"), TaskQueue(redis, SCOPE, "dead")
+    await take(holds, Lane.DEEP)
+    await take(dead, Lane.DEEP)
+    await queue.redeliver_idle()
+    assert await consumers(redis) == ["dead", "holds"]
+    monkeypatch.setattr(tasks_module, "FORGET_MS", 0)
+    await queue.redeliver_idle()
+    assert await consumers(redis) == ["holds"]
+    # who lives after all comes back with its next look
+    assert await take(dead, Lane.DEEP) == []
+    assert await consumers(redis) == ["dead", "holds"]
 
 
 async def test_finishing_twice_after_redelivery_is_harmless(redis, queue):

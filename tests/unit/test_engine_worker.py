@@ -98,7 +98,7 @@ class ScanQueue:
         await trio.lowlevel.checkpoint()
         return 0
 
-    async def redeliver(self, _consumer: str) -> int:
+    async def hand_back(self) -> int:
         await trio.lowlevel.checkpoint()
         return 0
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from random import random
 from typing import Any, TypeVar
 
@@ -48,6 +49,9 @@ _HAND_BACK_S = 2.0
 _AWAY = Backoff(base_ms=200, cap_ms=2_000)
 """Waits for a Redis that is away: work goes on within 5 s of its return."""
 
+_TRAVELS = (ConfigError, Drained, BaseExceptionGroup, trio.Cancelled, KeyboardInterrupt, SystemExit, GeneratorExit)
+"""What is no task's own failure, or may hold what is none."""
+
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
@@ -77,6 +81,8 @@ class Worker:
             ConfigError: Redis lets this client in no more: its password or permissions changed.
         """
         await self._until_stored(self._queue.create_groups)
+        # Drained or cancelled; of an error any of the tasks in hand may be the cause.
+        is_in_order = False
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._keep_tasks)
@@ -88,10 +94,14 @@ class Worker:
                             if self._backfill is not None:
                                 taking.start_soon(self._do_pages, self._backfill, working)
                 nursery.cancel_scope.cancel()
+            is_in_order = True
+        except BaseException as error:
+            is_in_order = _is_cancellation(error)
+            raise
         finally:
             # Cancelled, too (Ctrl-C in a command): others would wait a minute for what it took of their runs.
             with trio.move_on_after(_HAND_BACK_S, shield=True):
-                await self._hand_back()
+                await self._hand_back(is_in_order=is_in_order)
 
     def drain(self) -> None:
         """Take no more tasks; `run` returns when answers under way are stored. What only waits is handed back."""
@@ -113,7 +123,8 @@ class Worker:
 
     async def _do_scan(self, delivery: Delivery, task: ScanTask, turn: trio.Lock, slots: trio.Semaphore) -> None:
         try:
-            await self._until_stored(self._scan, delivery, task, turn)
+            async with self._failing_alone(delivery, task):
+                await self._until_stored(self._scan, delivery, task, turn)
         finally:
             slots.release()
 
@@ -127,7 +138,9 @@ class Worker:
                     continue
                 await slots.acquire()
                 with logs.about(run=task.run, task=task.id):
-                    admitted = await self._until_stored(self._admit, backfill, delivery, task)
+                    admitted = None
+                    async with self._failing_alone(delivery, task):
+                        admitted = await self._until_stored(self._admit, backfill, delivery, task)
                     if admitted is None:
                         slots.release()
                     else:
@@ -175,28 +188,53 @@ class Worker:
         slots: trio.Semaphore,
     ) -> None:
         try:
-            while True:
-                if isinstance(admitted, Held):
-                    admitted = await self._until_stored(self._wait_turn, backfill, delivery, task)
-                if admitted is None:
-                    return
-                try:
-                    answer = await backfill.ask(task, admitted)
-                except StoreError as error:
-                    # Nothing came yet: asked for anew once Redis is there.
-                    _logger.warning("page not asked for", extra={"task": task.id, "error": str(error)})
-                    if self._taking.cancel_called:
-                        return
-                    admitted = await self._until_stored(self._admit, backfill, delivery, task)
-                    continue
-                # What was answered is kept until Redis takes it, and never asked for a second time.
-                outcome = await self._until_stored(backfill.store, task, admitted, answer)
-                await self._until_stored(self._finish, delivery, task, outcome)
-                return
+            async with self._failing_alone(delivery, task):
+                await self._fetch(backfill, delivery, task, admitted)
         except Drained:
             _logger.debug("page handed back", extra={"task": task.id})
         finally:
             slots.release()
+
+    async def _fetch(
+        self, backfill: Backfill, delivery: Delivery, task: PageTask, admitted: Admission | Held | None
+    ) -> None:
+        """Ask for a page and store the answer.
+
+        Raises:
+            Drained: It was only waited for.
+        """
+        while True:
+            if isinstance(admitted, Held):
+                admitted = await self._until_stored(self._wait_turn, backfill, delivery, task)
+            if admitted is None:
+                return
+            try:
+                answer = await backfill.ask(task, admitted)
+            except StoreError as error:
+                # Nothing came yet: asked for anew once Redis is there.
+                _logger.warning("page not asked for", extra={"task": task.id, "error": str(error)})
+                if self._taking.cancel_called:
+                    return
+                admitted = await self._until_stored(self._admit, backfill, delivery, task)
+                continue
+            # What was answered is kept until Redis takes it, and never asked for a second time.
+            outcome = await self._until_stored(backfill.store, task, admitted, answer)
+            await self._until_stored(self._finish, delivery, task, outcome)
+            return
+
+    @asynccontextmanager
+    async def _failing_alone(self, delivery: Delivery, task: ScanTask | PageTask) -> AsyncIterator[None]:
+        """Let what goes wrong in a task be the end of that task, not of the worker and all it has in hand."""
+        try:
+            yield
+        except _TRAVELS:
+            raise
+        except BaseException as error:
+            # A panic of native code is no Exception.
+            _logger.exception("task failed", extra={"task": task.id})
+            # Its text may hold anything.
+            said = f"failed with {type(error).__name__}; the log says where"
+            await self._until_stored(self._finish, delivery, task, _failed(task, said))
 
     async def _take(self, *lanes: Lane) -> list[Delivery]:
         found = await self._until_stored(self._queue.take, *lanes)
@@ -215,7 +253,7 @@ class Worker:
             await self._drop(delivery)
             return None
         if delivery.deliveries > MAX_DELIVERIES:
-            await self._finish(delivery, task, _given_up(task))
+            await self._finish(delivery, task, _failed(task, f"given up after {MAX_DELIVERIES} workers failed on it"))
             return None
         return task
 
@@ -229,10 +267,13 @@ class Worker:
         await self._queue.drop(delivery)
         self._held.pop(delivery.entry, None)
 
-    async def _hand_back(self) -> None:
-        """Hand out again what was taken and not begun; should Redis be away, idle time does it later."""
+    async def _hand_back(self, *, is_in_order: bool) -> None:
+        """Hand out again what was taken and not finished; should Redis be away, idle time does it later."""
         try:
-            await self._queue.redeliver(self._queue.consumer)
+            if is_in_order:
+                await self._queue.hand_back()
+            else:
+                await self._queue.redeliver(self._queue.consumer)
         except StoreError as error:
             _logger.warning("tasks could not be handed back", extra={"error": str(error)})
 
@@ -271,8 +312,13 @@ class Worker:
                 return done
 
 
-def _given_up(task: ScanTask | PageTask) -> ScanOutcome | PageOutcome:
-    error = f"given up after {MAX_DELIVERIES} workers failed on it"
+def _failed(task: ScanTask | PageTask, error: str) -> ScanOutcome | PageOutcome:
     if isinstance(task, ScanTask):
         return ScanOutcome(id=task.id, error=error)
     return page_outcome(task, None, error=error)
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1] is None
+    return isinstance(error, trio.Cancelled)

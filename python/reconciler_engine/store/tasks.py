@@ -24,6 +24,9 @@ WATCH_MS = 30_000
 """How long workers must have watched before idle tasks are handed out: each touches its own every 10 s, and 5 s later
 where an answer is lost."""
 
+FORGET_MS = 3_600_000
+"""A consumer that has nothing in hand and was silent for so long belonged to a node that died: it is forgotten."""
+
 MAX_DELIVERIES = 5
 """A task handed out more often has failed its workers; it ends with an error instead of a sixth try."""
 
@@ -126,8 +129,15 @@ class TaskQueue:
         )
 
     async def redeliver(self, consumer: str) -> int:
-        """Hand out again what `consumer`, known to be dead, had taken; forget the consumer. Return how many."""
-        return await self._redeliver(consumer, 0)
+        """Hand out again what `consumer`, known to be dead, had taken; forget the consumer. Return how many.
+
+        It counts against those tasks: one of them may be what it died of.
+        """
+        return await self._redeliver(consumer, 0, counts=1)
+
+    async def hand_back(self) -> int:
+        """Hand out again what this consumer has taken, as if it never had; forget the consumer. Return how many."""
+        return await self._redeliver(self.consumer, 0, counts=0)
 
     async def redeliver_all(self) -> int:
         """Hand out again what every consumer had taken; for who knows that none of them is alive. Return how many."""
@@ -142,18 +152,19 @@ class TaskQueue:
         """Hand out again what nobody has touched for `REDELIVER_IDLE_MS`. Return how many.
 
         Nothing, unless somebody has asked this all along for the last `WATCH_MS`: where Redis was away or stood still
-        for long, the workers that live must come to touch theirs first.
+        for long, the workers that live must come to touch theirs first. Consumers that were silent for `FORGET_MS`
+        with nothing in hand are forgotten.
         """
-        return await self._redeliver("", REDELIVER_IDLE_MS)
+        return await self._redeliver("", REDELIVER_IDLE_MS, counts=1)
 
-    async def _redeliver(self, consumer: str, idle_ms: int) -> int:
+    async def _redeliver(self, consumer: str, idle_ms: int, *, counts: int) -> int:
         moved = 0
         for lane in Lane:
             try:
                 moved += await _REDELIVER.run(
                     self._client,
                     keys=[self._stream(lane), self._scope.key(f"watch:{lane.value}")],
-                    args=[GROUP, idle_ms, consumer, 1_000, WATCH_MS],
+                    args=[GROUP, idle_ms, consumer, 1_000, counts, WATCH_MS, FORGET_MS],
                 )
             except StoreError as error:
                 if error.code != "NOGROUP":

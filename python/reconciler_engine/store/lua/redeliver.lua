@@ -1,8 +1,10 @@
--- Hand out again what a consumer took and did not finish; forget a consumer that is named.
+-- Hand out again what a consumer took and did not finish; forget a consumer that is named, or long gone.
 --
 -- KEYS     stream; for idle tasks also a hash: since when, and until when, somebody watched (ms, server's clock)
--- ARGV     group, least idle time (ms), consumer ('' = any), most entries, longest pause between two looks (ms)
--- Returns  number of tasks put back; they stand at the stream's end with their delivery count raised
+-- ARGV     group, least idle time (ms), consumer ('' = any), most entries, what this adds to a task's deliveries;
+--          for idle tasks also the longest pause between two looks, and how long a consumer is silent until it is
+--          forgotten (ms)
+-- Returns  number of tasks put back, at the stream's end
 
 -- After a time in which this server answered nobody every task is idle, and its worker may live. So idle tasks are
 -- handed out only where somebody has watched without a pause for so long that whoever lives has touched his.
@@ -10,11 +12,15 @@ if ARGV[3] == '' then
     local time = redis.call('TIME')
     local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
     local watched = redis.call('HMGET', KEYS[2], 'since', 'last')
-    local since, last, pause = tonumber(watched[1] or ''), tonumber(watched[2] or ''), tonumber(ARGV[5])
+    local since, last, pause = tonumber(watched[1] or ''), tonumber(watched[2] or ''), tonumber(ARGV[6])
     if not since or not last or now - last > pause or last > now then since = now end
     redis.call('HSET', KEYS[2], 'since', string.format('%.0f', since), 'last', string.format('%.0f', now))
     redis.call('PEXPIRE', KEYS[2], 10 * pause)
     if now - since < pause then return 0 end
+end
+
+local function count(deliveries)
+    return string.format('%.0f', (tonumber(deliveries) or 1) + tonumber(ARGV[5]))
 end
 
 local pending
@@ -30,7 +36,7 @@ for _, entry in ipairs(pending) do
         local fields, again = found[1][2], {}
         for i = 1, #fields, 2 do
             again[#again + 1] = fields[i]
-            again[#again + 1] = fields[i] == 'deliveries' and tostring((tonumber(fields[i + 1]) or 1) + 1) or fields[i + 1]
+            again[#again + 1] = fields[i] == 'deliveries' and count(fields[i + 1]) or fields[i + 1]
         end
         redis.call('XADD', KEYS[1], '*', unpack(again))
         moved = moved + 1
@@ -42,5 +48,15 @@ end
 -- noticed yet that the consumer is gone may give it another task between two commands.
 if ARGV[3] ~= '' and #pending < tonumber(ARGV[4]) then
     redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[3])
+end
+-- Those of nodes that died. One that lives reads every few seconds; where not, its next read makes it anew.
+if ARGV[3] == '' then
+    for _, facts in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+        local consumer = {}
+        for i = 1, #facts, 2 do consumer[facts[i]] = facts[i + 1] end
+        if consumer.pending == 0 and consumer.idle >= tonumber(ARGV[7]) then
+            redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], consumer.name)
+        end
+    end
 end
 return moved
