@@ -14,6 +14,7 @@ import redis as redis_py
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.integration.conftest import clean_environment
+from tests.integration.processes import descendants
 
 NAME = "organizations/6b3f8e2a-0000-4000-8000-000000000000/apiKeys/9d1c7b5e-0000-4000-8000-00000000c0de"
 SIGNED = "/api/v3/brokerage/products/BTC-USD/candles"
@@ -184,9 +185,8 @@ def test_workers_sign_and_no_secret_shows_anywhere(
     # one run is one story, whichever process tells of it
     assert engine.wait_event("task done", run=done["run"])["process"] == "worker-1"
     shown = json.dumps(done)
-    children = descendants(engine.process.pid) - {engine.process.pid}
     shown += Path(f"/proc/{engine.process.pid}/cmdline").read_text()
-    for pid in children:
+    for pid in descendants(engine.process.pid):
         shown += Path(f"/proc/{pid}/cmdline").read_text() + Path(f"/proc/{pid}/environ").read_text()
 
     for path in ("", "coverage", "livez", "readyz", "metrics", TOKEN):
@@ -217,21 +217,6 @@ def test_workers_sign_and_no_secret_shows_anywhere(
     assert "BTC-USD" in shown
     words = (*secret.split("\n")[1:-2], "PRIVATE KEY", "COINBASE_API_S", PASSWORD, TOKEN)
     assert [word for word in words if word in shown + said] == []
-
-
-def descendants(pid: int) -> set[int]:
-    """This process and all below it."""
-    parents: dict[int, int] = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # The name before it may hold anything, a closing parenthesis too.
-            parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
 
 
 def test_a_backfill_signs_and_chooses_as_well(start_exchange, run_inside, key_file, redis_url):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
+from tests.integration.processes import descendants, wait_gone
 
 CANARY = "canary-7f3a"
 NEVER = "0 0 1 1 *"
@@ -27,23 +27,6 @@ def start_engine(start_process, start_exchange, tmp_path):
         )  # fmt: skip
 
     return start
-
-
-def descendants(pid: int) -> list[int]:
-    """Every process below this one."""
-    parents: dict[int, list[int]] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        parents.setdefault(int(fields[1]), []).append(int(folder.name))
-    found: list[int] = []
-    queue = [pid]
-    while queue:
-        queue += (children := parents.get(queue.pop(), []))
-        found += children
-    return found
 
 
 def ended(running):
@@ -113,11 +96,3 @@ def test_a_simulation_that_is_stopped_while_it_starts_ends_in_order(start_proces
         os.kill(pid, signal.SIGTERM)
     assert ended(engine) == 0
     wait_gone(below)
-
-
-def wait_gone(pids) -> None:
-    """Wait until none of the processes is there."""
-    deadline = time.monotonic() + 30
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -6,10 +6,10 @@ import json
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 import trio
+from tests.integration.processes import children_of, is_there, wait_gone
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
@@ -75,14 +75,6 @@ def truth(members) -> list[tuple[int, float, float, float]]:
     return [(bar.start, float(bar.open), float(bar.close), float(bar.volume)) for bar in sorted(bars)]
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def test_a_killed_worker_loses_and_doubles_nothing(start_engine, tmp_path):
     engine, exchange = start_engine()
     first, _ = worker_pids(engine)
@@ -111,7 +103,7 @@ def test_sigterm_finishes_what_is_in_hand_and_leaves_no_process(start_engine):
     pids = [engine.wait_event("child ready", child="redis")["pid"], *worker_pids(engine)]
     wait_requests(exchange, 3)
     assert engine.stop() == 0
-    assert not any(map(is_alive, pids))
+    assert not any(map(is_there, pids))
 
 
 def test_a_killed_supervisor_leaves_no_orphan(start_engine):
@@ -176,14 +168,6 @@ def test_a_stopped_worker_is_killed_and_its_tasks_go_to_others(start_engine):
     assert done["missing"] == 48 * 300
 
 
-def wait_gone(pids) -> None:
-    """Wait until none of the processes is there."""
-    deadline = time.monotonic() + PATIENCE_S
-    while any(map(is_alive, pids)):
-        assert time.monotonic() < deadline, f"still there: {[pid for pid in pids if is_alive(pid)]}"
-        time.sleep(0.01)
-
-
 def test_no_second_server_starts_over_the_files_of_one_whose_supervisor_was_killed(start_engine):
     engine, _ = start_engine()
     keeper = engine.wait_event("child ready", child="redis")["pid"]
@@ -195,12 +179,8 @@ def test_no_second_server_starts_over_the_files_of_one_whose_supervisor_was_kill
     engine.process.wait()
     again, _ = start_engine()
     again.wait_event("waiting for the server that was left behind", pid=engine.process.pid)
-    assert children_of(again.process.pid) == []
+    assert children_of(again.process.pid) == set()
     os.kill(server, signal.SIGCONT)
     again.wait_event("child ready", child="redis")
-    assert not is_alive(server)
+    assert not is_there(server)
     assert again.stop() == 0
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis as redis_py
+from tests.integration.processes import wait_gone
 
 from reconciler_engine.supervisor.process import BEATS_MISSED
 
@@ -44,14 +45,6 @@ def ready_worker(engine) -> int:
 def wait_requests(exchange, count) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while len(exchange.requests()) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def wait_gone(pids) -> None:
-    """Wait until none of the processes is there."""
-    deadline = time.monotonic() + PATIENCE_S
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.conftest import COMMAND, PATIENCE_S, Running, clean_environment
+from tests.integration.processes import children_of, is_unreaped
 
 from reconciler_engine.store.data_directory import DataDirectory
 from reconciler_engine.store.embedded import socket_directory, socket_path
@@ -61,10 +62,6 @@ def wait_running(data: Path) -> None:
 
 def has_worker(pid: int) -> bool:
     return len(children_of(pid)) == 2
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.mark.parametrize("redirections", ["2>&-", "1>&- 2>&-", "<&- 1>&- 2>&-", "2>/dev/full"])
@@ -136,11 +133,6 @@ def test_a_stale_socket_and_record_are_no_hindrance(start_process, arguments, tm
     assert engine.stop() == 0
 
 
-def is_dead(pid: int) -> bool:
-    """Whether a process has ended and waits to be reaped."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
-
-
 def unshare_works(*flags: str) -> bool:
     return subprocess.run(["unshare", *flags, "true"], check=False, capture_output=True).returncode == 0
 
@@ -169,7 +161,7 @@ def test_as_process_1_it_reaps_what_it_adopts_and_leaves_nothing(start_wrapped, 
     outer = start_wrapped(*namespaces, sys.executable, "-c", ADOPTED, stderr=subprocess.DEVNULL)
     wait_running(tmp_path / "data")
     (first,) = children_of(outer.pid)
-    wait_until(lambda: has_worker(first) and not any(map(is_dead, children_of(first))))
+    wait_until(lambda: has_worker(first) and not any(map(is_unreaped, children_of(first))))
     os.kill(first, signal.SIGTERM)
     assert outer.wait(PATIENCE_S) == 0
 

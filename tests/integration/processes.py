@@ -1,0 +1,56 @@
+"""Processes as /proc shows them: who is below whom, and who is gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.integration.conftest import PATIENCE_S
+
+
+def children_of(pid: int) -> set[int]:
+    """The processes that this one started or adopted, in whichever thread; those not reaped yet are among them."""
+    return {child for child, parent in _parents().items() if parent == pid}
+
+
+def descendants(pid: int) -> set[int]:
+    """Every process below this one."""
+    parents = _parents()
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def is_there(pid: int) -> bool:
+    """Whether there is such a process, be it one that waits to be reaped."""
+    return Path(f"/proc/{pid}").exists()
+
+
+def is_unreaped(pid: int) -> bool:
+    """Whether a process has ended and waits to be reaped."""
+    fields = _stat(Path(f"/proc/{pid}"))
+    return fields is not None and fields[0] == "Z"
+
+
+def wait_gone(pids: Iterable[int]) -> None:
+    """Wait until none of the processes is there."""
+    deadline = time.monotonic() + PATIENCE_S
+    while left := [pid for pid in pids if is_there(pid)]:
+        assert time.monotonic() < deadline, f"still there: {left}"
+        time.sleep(0.01)
+
+
+def _parents() -> dict[int, int]:
+    found = ((int(folder.name), _stat(folder)) for folder in Path("/proc").glob("[0-9]*"))
+    return {pid: int(fields[1]) for pid, fields in found if fields is not None}
+
+
+def _stat(folder: Path) -> list[str] | None:
+    """State, parent and the rest of a process; None where it is gone meanwhile."""
+    try:
+        # The name before it may hold anything, a closing parenthesis too.
+        return (folder / "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
