@@ -11,13 +11,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from reconciler_engine.cli.app import app
+from reconciler_engine.simulator.exchange import ExchangeRules
+from reconciler_engine.simulator.simulation import SimulatorSettings, simulate
 
 COMMAND = Path(sys.executable).parent / "reconciler-engine"
 PATIENCE_S = 30.0
@@ -178,7 +183,7 @@ def run_inside(capsys, monkeypatch) -> Iterator[Callable[..., Outcome]]:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A simulated exchange in a process of its own."""
+    """A simulated exchange on a socket of its own."""
 
     url: str
     log: Path
@@ -190,13 +195,31 @@ class Exchange:
 
 
 @pytest.fixture
-def start_exchange(start_process, tmp_path) -> Callable[..., Exchange]:
-    """Start a simulated exchange with these flags."""
+def start_exchange(tmp_path) -> Iterator[Callable[..., Exchange]]:
+    """Start a simulated exchange of these settings, which is gone when the test ends."""
+    log = tmp_path / "requests.jsonl"
+    with ExitStack() as stack:
 
-    def start(*arguments: object) -> Exchange:
-        log = tmp_path / "requests.jsonl"
-        running = start_process("simulate", "--log", str(log), *map(str, arguments), output="stdout")
-        line = running.wait_line(lambda text: text.startswith("listening on "))
-        return Exchange(line.removeprefix("listening on ").strip(), log)
+        def start(*, public_rate: float = 10.0, **settings: Any) -> Exchange:
+            made = SimulatorSettings(log=log, rules=ExchangeRules(public_rate=public_rate), **settings)
+            return Exchange(stack.enter_context(_exchange_thread(made)), log)
 
-    return start
+        yield start
+
+
+@contextmanager
+def _exchange_thread(settings: SimulatorSettings) -> Iterator[str]:
+    """Run what `simulate` runs in a thread, without a process' start; gives its address."""
+    told: queue.Queue[tuple[str, Callable[[], None]]] = queue.Queue()
+
+    async def run() -> None:
+        with trio.CancelScope() as life:
+            token = trio.lowlevel.current_trio_token()
+            await simulate(settings, lambda line: told.put((line, partial(token.run_sync_soon, life.cancel))))
+
+    thread = threading.Thread(target=trio.run, args=(run,))
+    thread.start()
+    line, end = told.get(timeout=PATIENCE_S)
+    yield line.removeprefix("listening on ")
+    end()
+    thread.join()

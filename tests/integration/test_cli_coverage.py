@@ -67,7 +67,7 @@ def exchange(start_exchange, tmp_path):
     rows = "".join(f"{FIRST + slot * MINUTE},1,1,1,1,1\n" for slot in range(SLOTS))
     text = "start_ms,open,high,low,close,volume\n" + rows
     (folder / "BTC-USD_1m.csv.gz").write_bytes(gzip.compress(text.encode()))
-    return start_exchange("--replay", folder, "--public-rate", 0, "--start", "2026-01-02")
+    return start_exchange(replay=folder, public_rate=0, start=FIRST + 1_440 * MINUTE)
 
 
 @pytest.fixture

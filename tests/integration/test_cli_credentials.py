@@ -57,7 +57,7 @@ def reconcile(run_inside, redis_url):
 @pytest.mark.parametrize("edwards", [False, True], ids=["ES256", "EdDSA"])
 def test_a_key_file_signs_and_the_exchange_verifies(start_exchange, reconcile, key_file, redis_url, edwards):
     key = key_file(edwards=edwards)
-    exchange = start_exchange("--key-file", key)
+    exchange = start_exchange(key_files=(key,))
     done = reconcile(exchange, "--key-file", key)
     assert done.code == 0, done.err
     assert done.json["filled"] == done.json["missing"] > 0
@@ -71,7 +71,7 @@ def test_a_key_file_signs_and_the_exchange_verifies(start_exchange, reconcile, k
 
 def test_the_environments_two_variables_sign_as_well(start_exchange, reconcile, key_file):
     key = key_file()
-    exchange = start_exchange("--key-file", key)
+    exchange = start_exchange(key_files=(key,))
     # line ends spelled out, as such variables often are
     secret = json.loads(key.read_text())["privateKey"].replace("\n", "\\n")
     done = reconcile(exchange, COINBASE_API_KEY=NAME, COINBASE_API_SECRET=secret)
@@ -81,7 +81,7 @@ def test_the_environments_two_variables_sign_as_well(start_exchange, reconcile, 
 
 def test_a_key_file_goes_before_the_environment(start_exchange, reconcile, key_file):
     key = key_file()
-    exchange = start_exchange("--key-file", key)
+    exchange = start_exchange(key_files=(key,))
     done = reconcile(exchange, RECONCILER_KEY_FILE=str(key), COINBASE_API_KEY="another", COINBASE_API_SECRET=pem())
     assert done.code == 0, done.err
     assert {one["key"] for one in exchange.requests()} == {NAME}
@@ -100,7 +100,7 @@ def test_without_a_key_requests_are_public_and_count_for_their_address(start_exc
 
 
 def test_credentials_that_are_refused_stop_with_their_usual_causes(start_exchange, reconcile, key_file):
-    exchange = start_exchange("--key-file", key_file("theirs.json"))
+    exchange = start_exchange(key_files=(key_file("theirs.json"),))
     mine = key_file("mine.json")
     done = reconcile(exchange, "--key-file", mine)
     assert done.code == 3
@@ -163,11 +163,11 @@ def guarded_server(own_server):
 
 
 def test_workers_sign_and_no_secret_shows_anywhere(
-    start_process, start_exchange, run_command, guarded_server, tmp_path, key_file
+    start_process, start_exchange, run_inside, guarded_server, tmp_path, key_file
 ):
     """A canary in every secret setting, looked for wherever the engine leaves a word."""
     key = key_file()
-    exchange = start_exchange("--key-file", key)
+    exchange = start_exchange(key_files=(key,))
     secret = json.loads(key.read_text())["privateKey"]
     settings = {
         "RECONCILER_REDIS_URL": guarded_server, "RECONCILER_LISTEN_TOKEN": TOKEN,
@@ -207,7 +207,7 @@ def test_workers_sign_and_no_secret_shows_anywhere(
         for name in client.keys("*"):
             shown += (name + (client.dump(name) or b"")).decode(errors="replace")
     for arguments in (("status",), ("config", "show"), ("config", "show", "--json"), ("start", "--workers", "0")):
-        told = run_command(*arguments, **settings)
+        told = run_inside(*arguments, **settings)
         shown += told.out + told.err
     assert engine.stop() == 0
     said = "".join(engine.read_all())
@@ -221,7 +221,7 @@ def test_workers_sign_and_no_secret_shows_anywhere(
 
 def test_a_backfill_signs_and_chooses_as_well(start_exchange, run_inside, key_file, redis_url):
     key = key_file()
-    exchange = start_exchange("--key-file", key)
+    exchange = start_exchange(key_files=(key,))
 
     def backfill(*arguments):
         return run_inside(

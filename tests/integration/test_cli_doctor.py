@@ -51,7 +51,7 @@ def statuses(checks) -> dict[str, str]:
 
 def test_all_is_well_with_a_key_and_a_redis(doctor, start_exchange, redis_url, tmp_path):
     key = write_key(tmp_path / "key.json")
-    exchange = start_exchange("--key-file", key)
+    exchange = start_exchange(key_files=(key,))
     symbols = ("--symbols", "BTC-USD,all:USDC", "--timeframes", "1m,1h")
     code, checks = doctor("--base-url", exchange.url, "--redis-url", redis_url, "--key-file", key, *symbols)
     assert statuses(checks) == {"disk": "skipped", "embedded server": "skipped"}
@@ -164,7 +164,7 @@ def test_different_causes_come_to_1(doctor, tmp_path):
 
 
 def test_a_key_the_exchange_does_not_know_is_told(doctor, start_exchange, redis_url, tmp_path):
-    exchange = start_exchange("--key-file", write_key(tmp_path / "theirs.json"))
+    exchange = start_exchange(key_files=(write_key(tmp_path / "theirs.json"),))
     mine = write_key(tmp_path / "mine.json")
     code, checks = doctor("--base-url", exchange.url, "--redis-url", redis_url, "--key-file", mine)
     assert (code, checks["credentials"]["status"]) == (78, "fail")
@@ -174,7 +174,7 @@ def test_a_key_the_exchange_does_not_know_is_told(doctor, start_exchange, redis_
 
 def test_a_clock_that_is_off_is_told(doctor, start_exchange, redis_url, tmp_path):
     key = write_key(tmp_path / "key.json")
-    exchange = start_exchange("--key-file", key, "--start", "2026-01-01")
+    exchange = start_exchange(key_files=(key,), start=1_767_225_600_000)
     where = ("--base-url", exchange.url, "--redis-url", redis_url)
     code, checks = doctor(*where)
     assert (code, checks["clock"]["status"]) == (0, "warn")

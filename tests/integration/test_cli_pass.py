@@ -59,7 +59,7 @@ def exchange(start_exchange, tmp_path):
     folder.mkdir()
     rows = "".join(row(slot) for slot in range(SLOTS) if not 50 <= slot < 60)
     (folder / "BTC-USD_1m.csv.gz").write_bytes(gzip.compress((HEADER + rows).encode()))
-    return start_exchange("--replay", folder, "--public-rate", 0, "--start", "2026-01-02")
+    return start_exchange(replay=folder, public_rate=0, start=FIRST + 1_440 * MINUTE)
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_a_product_nobody_knows_is_unresolved_with_the_reason(run, start_exchang
     # Symbols are checked where there is a list to check them against.
     faults = tmp_path / "faults.toml"
     faults.write_text('[[fault]]\nmode = "status"\nstatus = 503\npath = "*/market/products"\n')
-    exchange = start_exchange("--faults", faults)
+    exchange = start_exchange(faults=faults)
     arguments = list(RANGE)
     arguments[1] = "NONE-USD"
     done = run("reconcile", *arguments, base_url=exchange.url)

@@ -12,7 +12,7 @@ import redis as redis_py
 NOWHERE = "http://127.0.0.1:9"
 PRODUCTS = "/api/v3/brokerage/market/products"
 # Turnover changes from hour to hour: an instant at which it is this.
-START = ("--start", "2026-06-03T12:00")
+NOON = 1_780_488_000_000  # 2026-06-03T12:00Z
 BUSIEST = ["BTC-USD", "ETH-USD"]
 
 
@@ -40,7 +40,7 @@ def symbols_of(outcome) -> list[str]:
 
 
 def test_an_unknown_symbol_is_refused_with_what_may_have_been_meant(run_pass, start_exchange):
-    exchange = start_exchange(*START)
+    exchange = start_exchange(start=NOON)
     done = run_pass("reconcile", "BTC-UDS,ETH-USD,QQQQQQ-XXX", exchange.url)
     assert done.code == 78
     assert "symbol BTC-UDS is no product of the exchange; near: BTC-USD" in done.err
@@ -50,7 +50,7 @@ def test_an_unknown_symbol_is_refused_with_what_may_have_been_meant(run_pass, st
 
 
 def test_start_refuses_an_unknown_symbol_and_leaves_nothing_behind(run_inside, start_exchange, tmp_path):
-    exchange = start_exchange(*START)
+    exchange = start_exchange(start=NOON)
     where = ("--data-dir", tmp_path / "data")
     done = run_inside("start", "--symbols", "DOGE-UDS", "--base-url", exchange.url, *where)
     assert done.code == 78
@@ -60,7 +60,7 @@ def test_start_refuses_an_unknown_symbol_and_leaves_nothing_behind(run_inside, s
 
 
 def test_a_choice_means_what_is_traded_most_and_is_known_to_later_scans(run_pass, start_exchange, redis_url):
-    exchange = start_exchange(*START)
+    exchange = start_exchange(start=NOON)
     early = run_pass("scan", "top:2:USD", exchange.url)
     assert early.code == 78
     assert "symbols top:2:USD: no product list is kept in Redis yet; `reconcile` or `start` with them" in early.err
@@ -86,7 +86,7 @@ def test_a_choice_means_what_is_traded_most_and_is_known_to_later_scans(run_pass
 
 
 def test_choices_come_from_the_environment_and_the_file_as_well(run_inside, start_exchange, redis_url, tmp_path):
-    exchange = start_exchange(*START)
+    exchange = start_exchange(start=NOON)
     file = tmp_path / "reconciler.toml"
     file.write_text(f'symbols = ["top:1:USD", "SOL-USD"]\ntimeframes = ["1d"]\nbase_url = "{exchange.url}"\n')
     common = ("reconcile", "--config", file, "--redis-url", redis_url, "--json")
@@ -115,13 +115,13 @@ def test_without_an_answer_plain_symbols_go_on_and_choices_do_not(run_pass):
 def test_a_server_in_trouble_is_asked_again(run_pass, start_exchange, tmp_path):
     faults = tmp_path / "faults.toml"
     faults.write_text('[[fault]]\nmode = "status"\nstatus = 503\npath = "*/market/products"\ncount = 2\n')
-    exchange = start_exchange(*START, "--faults", faults)
+    exchange = start_exchange(start=NOON, faults=faults)
     assert symbols_of(run_pass("reconcile", "top:2:USD", exchange.url)) == BUSIEST
     assert asked_for_products(exchange) == 3
 
 
 def test_start_works_on_what_was_chosen(start_process, start_exchange, tmp_path):
-    exchange = start_exchange(*START)
+    exchange = start_exchange(start=NOON)
     engine = start_process(
         "start", "--json", "--symbols", "top:2:USD", "--timeframes", "1d", "--base-url", exchange.url,
         "--data-dir", str(tmp_path / "data"),
@@ -135,7 +135,7 @@ def test_start_works_on_what_was_chosen(start_process, start_exchange, tmp_path)
 def test_a_signal_ends_a_start_that_waits_for_the_list(start_process, start_exchange, tmp_path):
     faults = tmp_path / "faults.toml"
     faults.write_text('[[fault]]\nmode = "silence"\npath = "*/market/products"\n')
-    exchange = start_exchange(*START, "--faults", faults)
+    exchange = start_exchange(start=NOON, faults=faults)
     engine = start_process(
         "start", "--json", "--symbols", "top:2:USD", "--base-url", exchange.url, "--data-dir", str(tmp_path / "data")
     )

@@ -16,7 +16,7 @@ NEVER = "0 0 1 1 *"
 @pytest.fixture
 def start_engine(start_process, start_exchange, tmp_path):
     def start(redis_url=None, *arguments):
-        exchange = start_exchange("--public-rate", 0)
+        exchange = start_exchange(public_rate=0)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RECONCILER_")}
         settings = {} if redis_url is None else {"RECONCILER_REDIS_URL": redis_url}
         return start_process(

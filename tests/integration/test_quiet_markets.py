@@ -47,7 +47,7 @@ def test_made_up_thin_markets_are_settled_by_one_pass(run_inside, redis_url, sta
     rows = "".join(f"{start + slot * MINUTE},1,1,1,1,1\n" for slot in slots)
     text = f"start_ms,open,high,low,close,volume\n{rows}"
     (replay / "THIN-USD_1m.csv.gz").write_bytes(gzip.compress(text.encode()))
-    exchange = start_exchange("--replay", replay, "--public-rate", 0)
+    exchange = start_exchange(replay=replay, public_rate=0)
     stop = start + hours * 3_600_000
     empty = check_settled(run_inside, redis_url, exchange, ["THIN-USD"], start, stop)
     assert empty == hours * 60 - sum(0 <= slot < hours * 60 for slot in slots)

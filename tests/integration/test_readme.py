@@ -40,7 +40,7 @@ def clean(**settings):
 @pytest.fixture
 def own_servers(redis_url, start_exchange, tmp_path):
     """Settings that stand for the reader's own Redis, exchange and home."""
-    exchange = start_exchange("--public-rate", 0)
+    exchange = start_exchange(public_rate=0)
     return {
         "RECONCILER_REDIS_URL": redis_url,
         "RECONCILER_BASE_URL": exchange.url,
@@ -119,9 +119,9 @@ def test_the_first_command_shows_gaps_that_close(start_process, run_command, tmp
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.split()[1] not in LONG and line not in FILED])
-def test_commands_run_as_written(line, own_servers, run_command, tmp_path, monkeypatch):
+def test_commands_run_as_written(line, own_servers, run_inside, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = run_command(*shlex.split(line)[1:], **own_servers)
+    done = run_inside(*shlex.split(line)[1:], **own_servers)
     # 3: slots are missing, which is what was asked
     assert done.code in (0, 3), done.err
     # A backfill that takes longer than ten seconds says how far it is.

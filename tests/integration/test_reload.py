@@ -59,8 +59,8 @@ def settings(tmp_path):
 
 @pytest.fixture
 def start_engine(start_process, start_exchange, tmp_path, own_server, settings):
-    def start(*arguments, exchange_flags=(), **environment):
-        exchange = start_exchange("--public-rate", 0, *exchange_flags)
+    def start(*arguments, key_files=(), **environment):
+        exchange = start_exchange(public_rate=0, key_files=key_files)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RECONCILER_", "COINBASE_"))}
         return start_process(
             "start", "--json", "--config", str(settings()), "--base-url", exchange.url,
@@ -151,7 +151,7 @@ def test_a_key_rotated_in_its_file_signs_from_then_on(start_engine, settings, tm
     key = tmp_path / "key.json"
     key.write_bytes(old.read_bytes())
     key.chmod(0o600)
-    engine = start_engine("--key-file", str(key), exchange_flags=("--key-file", old, "--key-file", new))
+    engine = start_engine("--key-file", str(key), key_files=(old, new))
     engine.wait_event("pass done", job="full_reconcile")
     key.write_bytes(new.read_bytes())
     settings(symbols=["ETH-USD"], gap_scan_cron="* * * * * *")

@@ -46,16 +46,16 @@ async def _members(url: str) -> list[dict]:
         return [json.loads(member) for member in members]
 
 
-def repair(run_command, start_exchange, tmp_path, holes, truth, start, stop):
+def repair(run_inside, start_exchange, tmp_path, holes, truth, start, stop):
     """Load a file with holes, reconcile it against the truth; return the result of the pass and the request log."""
     replay = tmp_path / "replay"
     replay.mkdir()
     shutil.copy(truth, replay)
-    exchange = start_exchange("--replay", replay, "--public-rate", 0)
+    exchange = start_exchange(replay=replay, public_rate=0)
     where = ("--data-dir", tmp_path / "data", "--max-candles", 0)
-    loaded = run_command("load", holes, *where, "--json")
+    loaded = run_inside("load", holes, *where, "--json")
     assert loaded.code == 0, loaded.err
-    done = run_command(
+    done = run_inside(
         "reconcile", "--symbols", "BTC-USD", "--timeframes", "5m", "--from", start, "--to", stop, *where,
         "--base-url", exchange.url, "--batch-size", 50, "--json",
     )  # fmt: skip
@@ -71,12 +71,12 @@ def check_requests(requests, expected):
 
 
 def test_the_real_page_holes_close_and_the_outage_is_confirmed(
-    market_data, tmp_path, run_command, start_exchange, cached_members
+    market_data, tmp_path, run_inside, start_exchange, cached_members
 ):
     holes = market_data / "BTC-USD_5m_20250916-20251031_pageholes.csv.gz"
     truth = market_data / "BTC-USD_5m_20250701-20251031.csv.gz"
     loaded, done, requests = repair(
-        run_command, start_exchange, tmp_path, holes, truth, "2025-09-16T21:55", "2025-10-31T23:55"
+        run_inside, start_exchange, tmp_path, holes, truth, "2025-09-16T21:55", "2025-10-31T23:55"
     )
     assert loaded.json["inserted"] == 12_872
     assert done.code == 0, done.err
@@ -95,7 +95,7 @@ def test_the_real_page_holes_close_and_the_outage_is_confirmed(
         assert held == [float(text) for text in values[member["timestamp"]].split(",")]
 
 
-def test_synthetic_holes_close_and_what_never_was_is_confirmed(tmp_path, run_command, start_exchange, cached_members):
+def test_synthetic_holes_close_and_what_never_was_is_confirmed(tmp_path, run_inside, start_exchange, cached_members):
     first = 1_767_225_600_000
     slots = 1_500
     outage = set(range(700, 710))
@@ -108,7 +108,7 @@ def test_synthetic_holes_close_and_what_never_was_is_confirmed(tmp_path, run_com
     held = tmp_path / "BTC-USD_5m_holes.csv"
     held.write_text(HEADER + "".join(row for slot, row in rows.items() if slot not in holes))
     _, done, requests = repair(
-        run_command, start_exchange, tmp_path, held, truth, "2026-01-01T00:00", "2026-01-06T04:00"
+        run_inside, start_exchange, tmp_path, held, truth, "2026-01-01T00:00", "2026-01-06T04:00"
     )
     assert done.code == 0, done.err
     result = done.json

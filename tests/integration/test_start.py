@@ -27,7 +27,7 @@ def start_engine(start_process, start_exchange, tmp_path):
     """Start an engine that repairs ten empty days of BTC-USD 1m: 48 pages."""
 
     def start(*arguments: str, rate: int = 20):
-        exchange = start_exchange("--public-rate", 0)
+        exchange = start_exchange(public_rate=0)
         engine = start_process(
             "start", "--json", "--symbols", "BTC-USD", "--timeframes", "1m", "--max-candles", "0",
             "--full-reconcile-window-ms", str(48 * 300 * 60_000), "--gap-scan-cron", NEVER,
@@ -127,18 +127,18 @@ def test_work_goes_on_after_a_restart_over_the_same_data(start_engine):
     assert done["requests"] <= 48 - 30 + 8
 
 
-def test_a_second_engine_on_the_same_data_is_refused(start_engine, run_command, tmp_path):
+def test_a_second_engine_on_the_same_data_is_refused(start_engine, run_inside, tmp_path):
     engine, _ = start_engine()
     worker_pids(engine)
-    refused = run_command("start", "--symbols", "BTC-USD", "--data-dir", tmp_path / "data")
+    refused = run_inside("start", "--symbols", "BTC-USD", "--data-dir", tmp_path / "data")
     assert refused.code == 75
     assert f"reconciler-engine start (pid {engine.process.pid})" in refused.err
 
 
-def test_other_commands_find_the_running_server(start_engine, run_command, tmp_path):
+def test_other_commands_find_the_running_server(start_engine, run_inside, tmp_path):
     engine, _ = start_engine(rate=50)
     engine.wait_event("pass done")
-    seen = run_command("scan", "--symbols", "BTC-USD", "--timeframes", "1m", "--data-dir", tmp_path / "data", "--json")
+    seen = run_inside("scan", "--symbols", "BTC-USD", "--timeframes", "1m", "--data-dir", tmp_path / "data", "--json")
     assert seen.code in (0, 3), seen.err
     assert seen.json["series"][0]["expected"] == 360
     assert engine.stop() == 0

@@ -27,17 +27,17 @@ PATIENCE_S = 30.0
 
 
 def test_it_shows_a_running_engine_from_any_shell_and_says_when_none_runs(
-    start_process, start_exchange, run_command, tmp_path
+    start_process, start_exchange, run_command, run_inside, tmp_path
 ):
     where = ("--data-dir", str(tmp_path / "data"))
-    exchange = start_exchange("--public-rate", 0)
+    exchange = start_exchange(public_rate=0)
     engine = start_process(
         "start", "--json", "--symbols", "BTC-USD,ETH-USD", "--timeframes", "5m", "--gap-scan-cron", NEVER,
         "--full-reconcile-cron", NEVER, "--base-url", exchange.url, "--workers", "1", *where,
     )  # fmt: skip
     worker = engine.wait_event("child ready", child="worker-1")["pid"]
     done = engine.wait_event("pass done")
-    seen = wait_status(run_command, where, lambda said: said["jobs"][1]["last_result"])
+    seen = wait_status(run_inside, where, lambda said: said["jobs"][1]["last_result"])
     assert (seen["running"], seen["simulated"], seen["source"]) == (True, False, exchange.url.removeprefix("http://"))
 
     processes = {process["role"]: process for process in seen["processes"]}
@@ -66,7 +66,7 @@ def test_it_shows_a_running_engine_from_any_shell_and_says_when_none_runs(
     assert row["complete_through"] - row["complete_from"] == 71 * 5 * MINUTE
 
     os.kill(worker, signal.SIGKILL)
-    again = wait_status(run_command, where, lambda said: said["processes"][3]["name"] == "worker-2")
+    again = wait_status(run_inside, where, lambda said: said["processes"][3]["name"] == "worker-2")
     assert again["processes"][3]["restarts"] == 1
     assert again["processes"][3]["last_exit"] == "SIGKILL"
     assert again["processes"][3]["pid"] != worker
@@ -77,40 +77,40 @@ def test_it_shows_a_running_engine_from_any_shell_and_says_when_none_runs(
         assert word in told.out
 
     assert engine.stop() == 0
-    nothing = run_command("status", *where)
+    nothing = run_inside("status", *where)
     assert nothing.code == 69
     assert f"nothing runs at {tmp_path / 'data'}" in nothing.err
-    assert run_command("status", *where, "--json").json == {"running": False, "looked_at": [str(tmp_path / "data")]}
+    assert run_inside("status", *where, "--json").json == {"running": False, "looked_at": [str(tmp_path / "data")]}
 
 
-def wait_status(run_command, where, wanted):
+def wait_status(run_inside, where, wanted):
     """Ask until the status is the wanted one: it is written once a second."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        said = run_command("status", *where, "--json")
+        said = run_inside("status", *where, "--json")
         if said.code == 0 and wanted(said.json):
             return said.json
         assert time.monotonic() < deadline, said
 
 
-def test_both_default_places_are_looked_at(run_command, tmp_path):
-    said = run_command("status", XDG_DATA_HOME=str(tmp_path))
+def test_both_default_places_are_looked_at(run_inside, tmp_path):
+    said = run_inside("status", XDG_DATA_HOME=str(tmp_path))
     assert said.code == 69
     assert f"{tmp_path}/reconciler-engine or {tmp_path}/reconciler-engine-simulated" in said.err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_redis_without_an_engine_is_said_to_be_so(run_command, redis_url):
-    said = run_command("status", "--redis-url", redis_url)
+def test_a_redis_without_an_engine_is_said_to_be_so(run_inside, redis_url):
+    said = run_inside("status", "--redis-url", redis_url)
     assert said.code == 69
     assert "nothing runs at unix://" in said.err
 
 
-def test_a_server_whose_engine_is_silent_is_named(run_command, own_server, tmp_path):
+def test_a_server_whose_engine_is_silent_is_named(run_inside, own_server, tmp_path):
     directory = DataDirectory(tmp_path / "data")
     directory.prepare()
     directory.write_record(ServerRecord(str(own_server.plan.socket), 4_711, "reconciler-engine start", simulated=False))
-    said = run_command("status", "--data-dir", directory.path)
+    said = run_inside("status", "--data-dir", directory.path)
     assert said.code == 69
     assert "(server of reconciler-engine start, pid 4711: no engine has reported for 5 s)" in said.err
 

@@ -24,7 +24,7 @@ def start_engine(start_process, start_exchange, tmp_path, own_server):
 
     def start(fault: str = "", **environment: str):
         (tmp_path / "faults.toml").write_text(fault)
-        exchange = start_exchange("--public-rate", 0, "--faults", tmp_path / "faults.toml")
+        exchange = start_exchange(public_rate=0, faults=tmp_path / "faults.toml")
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RECONCILER_")}
         engine = start_process(
             "start", "--json", "--symbols", "BTC-USD", "--timeframes", "1m", "--max-candles", "0",

@@ -28,7 +28,7 @@ def arguments(start_exchange, tmp_path):
     return (
         "start", "--json", "--symbols", "BTC-USD", "--timeframes", "1h", "--workers", "1", "--gap-scan-cron", NEVER,
         "--full-reconcile-cron", NEVER, "--batch-size", "100", "--listen", "off", "--data-dir", str(tmp_path / "data"),
-        "--base-url", start_exchange("--public-rate", 0).url,
+        "--base-url", start_exchange(public_rate=0).url,
     )  # fmt: skip
 
 

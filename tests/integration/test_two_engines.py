@@ -296,7 +296,7 @@ async def until(condition: Callable[[], Awaitable[object]]) -> None:
 def test_two_engines_keep_one_budget_over_deaths_restarts_and_an_emptied_redis(
     start_process, start_exchange, own_server, tmp_path
 ):
-    exchange = start_exchange("--public-rate", 0)
+    exchange = start_exchange(public_rate=0)
 
     def start(name: str):
         return start_process(

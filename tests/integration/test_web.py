@@ -76,7 +76,7 @@ def start_engine(start_process, start_exchange, tmp_path):
     """Start an engine and wait for its first pass; gives it and the address of its pages."""
 
     def start(redis_url, *arguments, **settings):
-        exchange = start_exchange("--public-rate", 0)
+        exchange = start_exchange(public_rate=0)
         engine = start_process(
             "start", *ARGUMENTS, "--base-url", exchange.url, "--data-dir", str(tmp_path / "data"), *arguments,
             environment=clean_environment(RECONCILER_REDIS_URL=redis_url, **settings),
