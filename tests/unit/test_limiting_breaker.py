@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import trio
 
-from reconciler_engine.errors import IdentityStopped, SourceUnavailable
+from reconciler_engine.errors import IdentityStopped, PermitRefused, SourceUnavailable
 from reconciler_engine.limiting.breaker import DENIALS, GONE, SILENCES, Answer, Breaker, begin_probe, report
 from reconciler_engine.limiting.memory import MemoryBucket
 from reconciler_engine.limiting.shared import Permit, TokenBucket
@@ -200,6 +200,27 @@ async def test_a_probe_whose_process_died_gives_way(bucket):
     began = trio.current_time()
     await bucket.wait_permit(60)
     assert 29 <= trio.current_time() - began <= 31
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_a_probe_that_came_too_late_to_be_used_holds_nobody_up():
+    memory, late_s = MemoryBucket(redis_clock_us), [0.0]
+
+    async def slow(**question) -> list[int]:
+        reply = await memory(**question)
+        await trio.sleep(late_s[0])
+        return reply
+
+    bucket = TokenBucket(slow, "bucket", FIVE)
+    await trouble(bucket, Answer.SILENT, SILENCES)
+    began, late_s[0] = trio.current_time(), 0.3
+    with pytest.raises(PermitRefused):
+        await bucket.wait_permit(1)
+    late_s[0] = 0.0
+    unused = await bucket.wait_permit()
+    await bucket.give_back(unused)
+    assert (await bucket.wait_permit()).turn > unused.turn
+    assert trio.current_time() - began < 3
 
 
 @pytest.mark.usefixtures("autojump_clock")

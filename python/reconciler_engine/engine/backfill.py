@@ -200,6 +200,8 @@ class Backfill:
             try:
                 # A permit that lay too long is void: requests would bunch.
                 while unused is None or not unused.is_valid():
+                    if unused is not None:
+                        await self._bucket.give_back(unused)
                     unused = await self._wait_permit(task, renew=True, failed=requests > 0)
                 at = await self._clock.now()
                 permit, unused = unused, None

@@ -123,7 +123,8 @@ class TokenBucket:
     for, a lost Redis and a stalled process void what was promised. A cancelled waiter wastes its slot and nothing else.
     Without Redis nothing is granted: its error travels on.
 
-    Whoever sends a request for which it got a permit over 250 ms ago (`Permit.is_valid`) must get another one first.
+    Whoever sends a request for which it got a permit over 250 ms ago (`Permit.is_valid`) must give it back and get
+    another one first.
     """
 
     def __init__(self, run: RunScript, key: str, budget: Budget, *, breaker: str | None = None) -> None:
@@ -160,7 +161,7 @@ class TokenBucket:
         deadline = began + min(max_wait_s, LONGEST_WAIT_US / 1_000_000)
         while True:
             permit = await self._reserve(deadline, patience)
-            if permit is not None and permit.is_valid():
+            if permit is not None:
                 PERMIT_SECONDS.observe(trio.current_time() - began)
                 return permit
             if trio.current_time() >= deadline:
@@ -174,6 +175,14 @@ class TokenBucket:
         """
         count, stopped_us = await self._ask("report", permit.turn, answer.value, why, *self._paces)
         return Noted(count, -(-stopped_us // 1_000))
+
+    async def give_back(self, permit: Permit) -> None:
+        """Say that nothing was sent with a permit; should it have been to find out alone, somebody else may.
+
+        Raises:
+            StoreUnavailable: Redis is away.
+        """
+        await self.report(permit, Answer.UNCLEAR)
 
     async def forgive(self) -> None:
         """Ask again under an identity that was stopped: somebody says that its key was put in order.
@@ -267,9 +276,11 @@ class TokenBucket:
                 return None
         # From before the question: the time its answer took counts as lateness.
         permit = Permit(asked + (lateness_us - late_us) / 1_000_000, turn)
-        if not permit.is_valid():
-            self._lose()
-        return permit
+        if permit.is_valid():
+            return permit
+        self._lose()
+        await self.give_back(permit)
+        return None
 
     def _lose(self) -> None:
         self._voided += 1
