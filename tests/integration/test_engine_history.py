@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio
 from tests.integration.engines import DENSE, MINUTE, T0, THIN, UNKNOWN, disjoint, engine, span, truth
@@ -15,8 +17,8 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.simulator.faults import FaultRule
 from reconciler_engine.store.server import wait_serving
 
-BROKEN = FaultRule("broken", "status", product="BTC-USD", first=6, values={"status": 500, "body": "json"})
-"""From the sixth request on the exchange is in trouble with one product."""
+BROKEN = FaultRule("broken", "status", product="BTC-USD", first=6, values={"status": 400, "body": "json"})
+"""From the sixth request on the exchange refuses one product's, for good: nobody waits to ask again."""
 
 
 def candle(slot: int, volume: float = 1.0) -> Candle:
@@ -92,8 +94,7 @@ async def test_what_was_proved_or_asked_just_now_is_not_asked_for_again(redis_ur
 
 
 async def test_a_mark_counts_what_is_confirmed_as_done(redis_url):
-    broken = FaultRule("broken", "status", product="DASH-USD", first=6, values={"status": 500, "body": "json"})
-    async with engine(redis_url, faults=[broken], batch_size=1, batch_delay_ms=20) as run:
+    async with engine(redis_url, faults=[replace(BROKEN, product="DASH-USD")], batch_size=1, batch_delay_ms=20) as run:
         (cut,) = (await run.backfill([THIN], span(3_000))).series
         assert isinstance(cut, HistoryRow)
         assert T0 < cut.verified_to < span(3_000).stop
@@ -154,7 +155,7 @@ async def test_the_mark_carries_position_and_counts_into_the_next_life(redis_url
     whole = span(3_000)
     async with engine(redis_url, faults=[BROKEN], batch_size=1, batch_delay_ms=20) as run:
         first = await run.backfill([DENSE, THIN], whole)
-        assert any("HTTP 500" in error for error in first.errors), first.errors
+        assert any("HTTP 400" in error for error in first.errors), first.errors
         dense, thin = first.series
         assert isinstance(dense, HistoryRow)
         assert isinstance(thin, HistoryRow)
