@@ -124,7 +124,7 @@ def test_start_works_on_what_was_chosen(start_process, start_exchange, tmp_path)
     exchange = start_exchange(start=NOON)
     engine = start_process(
         "start", "--json", "--symbols", "top:2:USD", "--timeframes", "1d", "--base-url", exchange.url,
-        "--data-dir", str(tmp_path / "data"),
+        "--data-dir", str(tmp_path / "data"), "--workers", "1", "--listen", "off",
     )  # fmt: skip
     assert engine.wait_event("symbols")["first"] == "BTC-USD, ETH-USD"
     done = engine.wait_event("pass done", job="full_reconcile")

@@ -32,7 +32,7 @@ def start_engine(start_process, start_exchange, tmp_path):
             "start", "--json", "--symbols", "BTC-USD", "--timeframes", "1m", "--max-candles", "0",
             "--full-reconcile-window-ms", str(48 * 300 * 60_000), "--gap-scan-cron", NEVER,
             "--full-reconcile-cron", NEVER, "--batch-size", str(rate), "--base-url", exchange.url,
-            "--data-dir", str(tmp_path / "data"), *arguments,
+            "--data-dir", str(tmp_path / "data"), "--listen", "off", *arguments,
         )  # fmt: skip
         return engine, exchange
 
