@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 
 import pytest
 from tests.integration.processes import descendants, wait_gone
@@ -31,6 +32,13 @@ def start_engine(start_process, start_exchange, tmp_path):
 
 def ended(running):
     return running.process.wait(60)
+
+
+def tell_all(*pids: int) -> None:
+    """Send each SIGTERM; some may have ended of the word to those before."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
 
 
 def test_every_fault_of_start_is_named_at_once(run_inside, tmp_path):
@@ -81,8 +89,7 @@ def test_a_term_that_all_processes_get_while_they_start_ends_in_order(start_engi
     engine.wait_event("child ready", child="redis")
     while len(below := descendants(engine.process.pid)) < 3:
         time.sleep(0.001)
-    for pid in (engine.process.pid, *below):
-        os.kill(pid, signal.SIGTERM)
+    tell_all(engine.process.pid, *below)
     assert ended(engine) == 0
     wait_gone(below)
 
@@ -92,7 +99,6 @@ def test_a_simulation_that_is_stopped_while_it_starts_ends_in_order(start_proces
     engine.wait_event("child ready", child="redis")
     while len(below := descendants(engine.process.pid)) < 3:
         time.sleep(0.001)
-    for pid in (engine.process.pid, *below):
-        os.kill(pid, signal.SIGTERM)
+    tell_all(engine.process.pid, *below)
     assert ended(engine) == 0
     wait_gone(below)
