@@ -99,9 +99,9 @@ def judge(
     known = known.revise(without(known.where(answer.asked, _is_suspect), candles), _wait_no_more)
     absent = common(without(common(slots, [answer.asked]), candles), [closed])
     shut = answer.rows[: bisect_left(answer.rows, closed.stop)]
-    flanked = common(absent, [_between(shut, ripe)])
-    known = known.revise(flanked, partial(_sight, at=answer.at, between=True))
-    known = known.revise(without(absent, flanked), partial(_sight, at=answer.at, between=False))
+    between = [_between(shut, ripe)]
+    known = known.revise(common(absent, between), partial(_sight, at=answer.at, between=True))
+    known = known.revise(without(absent, between), partial(_sight, at=answer.at, between=False))
     return Verdict(known, tuple(absent), late)
 
 

@@ -38,8 +38,12 @@ def spans_in(open_times: Iterable[int], step: int) -> list[Interval]:
 
 def common(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Interval]:
     """Return what lies in both; each is ascending and disjoint, and so is the answer."""
-    if len(others) == 1 and ones and others[0].start <= ones[0].start and ones[-1].stop <= others[0].stop:
+    if not ones or not others:
+        return []
+    if len(others) == 1 and _spans(others[0], ones):
         return list(ones)
+    if len(ones) == 1 and _spans(ones[0], others):
+        return list(others)
     found: list[Interval] = []
     one = other = 0
     while one < len(ones) and other < len(others):
@@ -57,6 +61,10 @@ def common(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Interva
 
 def without(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Interval]:
     """Return what lies in `ones` and not in `others`; each is ascending and disjoint, and so is the answer."""
+    if not ones or not others:
+        return list(ones)
+    if len(others) == 1 and _spans(others[0], ones):
+        return []
     found: list[Interval] = []
     other = 0
     for span in ones:
@@ -72,6 +80,10 @@ def without(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Interv
         if start < span.stop:
             found.append(Interval(start, span.stop))
     return found
+
+
+def _spans(one: Interval, others: Sequence[Interval]) -> bool:
+    return one.start <= others[0].start and others[-1].stop <= one.stop
 
 
 def union(ones: Sequence[Interval], others: Sequence[Interval]) -> list[Interval]:
