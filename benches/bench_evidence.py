@@ -4,7 +4,9 @@ Update: 40 keys of 4,000 candles; for each a page of 300 minutes of which 120 ho
 are in the ledger already.
 
     bare      CandleStore.merge of the page's candles
-    proven    EvidenceStore.merge of the same: the day read, the answer judged, candles and findings in one script
+    proven    EvidenceStore.merge of the same: the answer judged, candles and findings in one script. What was known is
+              given to it, as to a worker's, which reads it before it asks at all
+    alone     the same, which reads the day itself
 
 Goal: proven <= 2x bare. As a test (2 keys of 50 candles) the page's findings are there.
 
@@ -27,7 +29,7 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.evidence import Ledger, Stretch
 from reconciler_engine.planning.proof import RIPE_MS, Answer, judge
 from reconciler_engine.store.candles import CandleStore, Retention
-from reconciler_engine.store.evidence import EvidenceStore
+from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
 from reconciler_engine.store.findings import DAY_MS
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.transport import TrioRedis
@@ -71,6 +73,7 @@ class Update:
         self._bare, self._proven = CandleStore(client, SCOPE), EvidenceStore(client, SCOPE)
         self._series = [Series(f"P{number:03}-USD", Timeframe.M1) for number in range(keys)]
         self._before: list[bytes] = []
+        self._reads: dict[Series, LedgerRead] = {}
         rows = traded(Random(7), 2 * PAGE, PAGE)
         self.candles = [candle(row) for row in rows]
         self._page = answer(2 * PAGE, PAGE, rows, FIRST + 2 * DAY_MS)
@@ -86,7 +89,7 @@ class Update:
             self._before.append(await self._client.execute_command("DUMP", SCOPE.evidence_key(one)))
 
     async def prepare(self) -> None:
-        """Take the page out again."""
+        """Take the page out again, and read what is known as a worker does before it asks."""
         asked = self._page.asked
         for one, ledger in zip(self._series, self._before, strict=True):
             await self._client.pipe(
@@ -95,12 +98,20 @@ class Update:
                     ("RESTORE", SCOPE.evidence_key(one), 0, ledger, "REPLACE"),
                 ]
             )
+        reads = await self._proven.read([(one, asked) for one in self._series])
+        self._reads = dict(zip(self._series, reads, strict=True))
 
     async def bare(self, share: slice) -> None:
         for one in self._series[share]:
             await self._bare.merge(one, self.candles, RETENTION)
 
     async def proven(self, share: slice) -> None:
+        for one in self._series[share]:
+            await self._proven.merge(
+                one, self.candles, RETENTION, self._page, [self._page.asked], known=self._reads[one]
+            )
+
+    async def alone(self, share: slice) -> None:
         for one in self._series[share]:
             await self._proven.merge(one, self.candles, RETENTION, self._page, [self._page.asked])
 
@@ -134,6 +145,7 @@ def test_update(redis_url, comparison, tasks):
                 {
                     "bare: CandleStore.merge": lambda: at_once(update.bare, tasks),
                     "proven: EvidenceStore.merge": lambda: at_once(update.proven, tasks),
+                    "alone: EvidenceStore.merge that reads for itself": lambda: at_once(update.alone, tasks),
                 },
                 rounds=15,
                 prepare=update.prepare,

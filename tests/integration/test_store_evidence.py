@@ -308,6 +308,32 @@ async def test_a_repair_whose_evidence_keeps_changing_is_not_made(redis, store, 
     assert await redis.zrange(CANDLES, 0, 0) == [member_of(BTC, candle(0, 1.0)).encode()]
 
 
+async def test_what_was_read_before_is_not_read_again_and_counts_for_nothing_once_it_changed(store, monkeypatch):
+    (early,) = await store.read([(BTC, span(0, 10))])
+    (elsewhere,) = await store.read([(BTC, Interval(T0 - DAY_MS, T0))])
+    reads = []
+    real = EvidenceStore.read
+
+    async def counted(self, wanted):
+        reads.append(wanted)
+        return await real(self, wanted)
+
+    monkeypatch.setattr(EvidenceStore, "read", counted)
+    await store.merge(BTC, [], UNLIMITED, answer(0, 9), [span(0, 5)], known=early)
+    assert reads == []
+    assert states(await known(store)) == ".eeee....."
+    reads.clear()
+    # what somebody else wrote since is judged anew
+    await store.merge(BTC, [], UNLIMITED, answer(0, 9), [span(5, 10)], known=early)
+    assert reads == []
+    assert states(await known(store)) == ".eeeeeeee."
+    reads.clear()
+    # another day's says nothing about this one
+    await store.merge(BTC, [], UNLIMITED, answer(0, 5, 9), [span(0, 10)], known=elsewhere)
+    assert len(reads) == 1
+    assert states(await known(store)) == ".eeee.eee."
+
+
 async def test_more_candles_than_a_call_takes_are_refused(store):
     with pytest.raises(ValueError, match="301 candles in one answer; allowed: at most 300"):
         await store.merge(BTC, [candle(slot) for slot in range(301)], UNLIMITED, answer(), [])

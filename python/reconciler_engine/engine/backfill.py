@@ -38,7 +38,7 @@ from reconciler_engine.planning.runs import common, holds, spans_in, spans_of, u
 from reconciler_engine.planning.standing import Standing, standing_of
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.claims import Claims, Held
-from reconciler_engine.store.evidence import EvidenceStore
+from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
 
 ATTEMPTS = 4
 """Requests sent for one page before it is left for the next pass."""
@@ -55,11 +55,13 @@ class Admission:
 
     Attributes:
         standing: How the slots of its span without a candle stand.
+        known: What is known of them.
         copies: The candles in what it asks for, by open time.
         permit: To ask with; None where nothing is to be asked.
     """
 
     standing: Standing
+    known: LedgerRead
     copies: Mapping[int, Copy]
     permit: Permit | None
 
@@ -129,7 +131,7 @@ class Backfill:
         if held is not None:
             return held
         try:
-            standing = await self._look(task)
+            standing, known = await self._look(task)
             due = common(standing.due, intervals_of(task.gaps, task.span.timeframe.step_ms))
             copies = await self._store.copies(task.span.series, Interval(*task.asked)) if due or task.held else {}
         except StoreUnavailable:
@@ -139,22 +141,23 @@ class Backfill:
             raise
         if due or task.held:
             try:
-                return Admission(standing, copies, await self._wait_permit(task))
+                return Admission(standing, known, copies, await self._wait_permit(task))
             except SourceError:
                 await self._release(task)
                 raise
         await self._release(task)
-        return Admission(standing, copies, None)
+        return Admission(standing, known, copies, None)
 
-    async def _look(self, task: PageTask) -> Standing:
-        """Return how the slots of a page's span stand."""
+    async def _look(self, task: PageTask) -> tuple[Standing, LedgerRead]:
+        """Return how the slots of a page's span stand, and what is known of them."""
         series, span = task.span.series, task.span.interval
         (found,) = await scan(self._store, [(series, span)], confirm_ms=0)
         (known,) = await self._evidence.read([(series, span)])
         for error in (found.error, known.error):
             if error is not None:
                 raise error
-        return standing_of(spans_of(found.gaps, series.timeframe.step_ms), known.ledger, await self._clock.now())
+        absent = spans_of(found.gaps, series.timeframe.step_ms)
+        return standing_of(absent, known.ledger, await self._clock.now()), known
 
     async def ask(self, task: PageTask, admission: Admission) -> Answered:
         """Ask for an admitted page; retries wait for permits of their own.
@@ -282,6 +285,7 @@ class Backfill:
                 # Rows of slots that another page looks after are candles beside this one's, no more.
                 replace(answer_of(page, at), asked=task.span.interval),
                 absent,
+                known=admission.known,
                 doubts=doubts,
                 grace_ms=self._grace_ms,
                 by=task.run,

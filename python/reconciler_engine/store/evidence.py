@@ -7,7 +7,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any
 
@@ -46,6 +46,7 @@ CHANGES_LIMIT = 16
 """Times a merge is tried while others write the same days; then the candles go in without what they prove."""
 
 _DAYS_A_COMMAND = 32
+_NOTHING_KNOWN = Ledger()
 _logger = logging.getLogger(__name__)
 _AFTER_MERGE = Script.load("reconciler_engine.store", "lua/evidence.lua").text
 _EVIDENCE = Script(
@@ -55,10 +56,19 @@ _EVIDENCE = Script(
 
 @dataclass(frozen=True, slots=True)
 class LedgerRead:
-    """What is known of one series in an interval; `error` says why nothing could be read."""
+    """What is known of one series in an interval.
+
+    Attributes:
+        ledger: What is known there.
+        error: Why nothing could be read, or None.
+        whole: What is known in the days that the interval touches.
+        bodies: The same as it was read, by day since the epoch.
+    """
 
     ledger: Ledger
     error: StoreError | None = None
+    whole: Ledger = _NOTHING_KNOWN
+    bodies: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +116,10 @@ class EvidenceStore:
                 errors[index] = reply
             else:
                 bodies[index].update(_bodies(days, reply))
+        wholes = [ledger_of(series, found) for (series, _), found in zip(wanted, bodies, strict=True)]
         return [
-            LedgerRead(Ledger(ledger_of(series, bodies[index]).within(interval)), errors.get(index))
-            for index, (series, interval) in enumerate(wanted)
+            LedgerRead(Ledger(wholes[index].within(interval)), errors.get(index), wholes[index], bodies[index])
+            for index, (_, interval) in enumerate(wanted)
         ]
 
     async def reach(self, series: Series) -> Interval | None:
@@ -130,6 +141,7 @@ class EvidenceStore:
         answer: Answer,
         slots: Sequence[Interval],
         *,
+        known: LedgerRead | None = None,
         doubts: Sequence[Doubt] = (),
         grace_ms: int = DEFAULT_GRACE_MS,
         announce: bool = True,
@@ -146,6 +158,7 @@ class EvidenceStore:
             retention: What the cache keeps.
             answer: Where they come from.
             slots: The slots that held no candle when the exchange was asked; only those are judged.
+            known: What was read of the days of `answer.asked` before, to spare another read; they are read without.
             doubts: Candles of the cache from which the answer's differ: they give way or, where they do not, become
                 suspect. One that is not there any more as it was read, byte for byte and alone in its slot, is neither.
             grace_ms: How long after its close a bar may still be on its way.
@@ -160,10 +173,14 @@ class EvidenceStore:
         if len(candles) + len(doubts) > MERGE_CANDLES:
             raise ValueError(f"{len(candles) + len(doubts)} candles in one answer; allowed: at most {MERGE_CANDLES}")
         step = series.timeframe.step_ms
-        bodies = await self._read_days(series, days_of(answer.asked))
+        if known is None or not known.bodies.keys() >= set(days_of(answer.asked)):
+            (known,) = await self.read([(series, answer.asked)])
+            if known.error is not None:
+                raise known.error
+        ledger, bodies = known.whole, dict(known.bodies)
         for _ in range(CHANGES_LIMIT):
             offered, yielding, doubted = _settle(candles, doubts)
-            verdict = judge(ledger_of(series, bodies), replace(answer, doubted=doubted), slots, step, grace_ms=grace_ms)
+            verdict = judge(ledger, replace(answer, doubted=doubted), slots, step, grace_ms=grace_ms)
             merged = merge_arguments(
                 self._scope, series, offered, retention, (), announce=announce, by=by, yielding=yielding
             )
@@ -175,6 +192,7 @@ class EvidenceStore:
                 return ProvenMerge(merge_outcome(offered, reply), verdict, len(doubts))
             if said == b"changed":
                 bodies.update(zip(_changes(bodies, verdict.ledger, step), (body or b"" for body in reply), strict=True))
+                ledger = ledger_of(series, bodies)
                 continue
             taken = {int(float(open_time)) for open_time in reply}
             if said == b"moved":
@@ -182,7 +200,7 @@ class EvidenceStore:
             else:
                 slots = without(slots, spans_in(sorted(taken), step))
         _logger.warning("evidence not written: it kept changing", extra={"series": str(series)})
-        alone = Verdict(ledger_of(series, bodies), (), 0)
+        alone = Verdict(ledger, (), 0)
         merged = merge_arguments(self._scope, series, candles, retention, (), announce=announce, by=by)
         _, reply = await self._write(series, bodies, alone, retention, merged)
         return ProvenMerge(merge_outcome(candles, reply), alone)
