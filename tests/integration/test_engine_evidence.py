@@ -6,9 +6,13 @@ from tests.integration.engines import DENSE, MINUTE, T0, THIN, engine, span, tru
 
 from reconciler_engine.coinbase.products import Product
 from reconciler_engine.engine.reconcile import PassRequest
+from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.planning.evidence import Reason, State
 from reconciler_engine.planning.proof import RECHECK_MS, RIPE_MS
+from reconciler_engine.simulator.faults import FaultRule
+from reconciler_engine.simulator.market import SeededMarket
+from reconciler_engine.simulator.products import Product as Listed
 
 ROOM = 200
 """Slots of a range that leave its page room for neighbours on both sides."""
@@ -72,6 +76,30 @@ async def test_what_lies_outside_a_listing_is_never_asked_for(redis_url):
         assert (before.requests, before.confirmed_empty) == (0, 50)
         (read,) = await run.parts.evidence.read([(DENSE, span(50, 100))])
         assert {stretch.finding.state for stretch in read.ledger.stretches} == {State.UNLISTED}
+
+
+QUIET = SeededMarket(3, [Listed("BTC-USD", 65_000.0)], [span(200, 200)])
+"""Nothing trades in 200 slots, of which a page of 300 ends in the middle."""
+
+
+async def test_a_run_that_a_border_cut_is_settled_by_a_page_over_the_whole_of_it(redis_url):
+    request = PassRequest("test", [DENSE], span(600))
+    async with engine(redis_url, market=QUIET) as run:
+        done = await run.parts.reconciler.run_pass(request)
+        assert (done.requests, done.unresolved, done.confirmed_empty, done.filled) == (3, 0, 200, 400)
+        assert run.asked(DENSE) == [span(300), span(202, 199), span(300, 300)]
+        again = await run.parts.reconciler.run_pass(request)
+        assert (again.requests, again.missing) == (0, 0)
+
+
+async def test_no_page_goes_over_a_run_of_which_a_part_was_not_served(redis_url):
+    refused = FaultRule("refused", "status", path="*/candles", count=1, values={"status": 400, "body": "json"})
+    async with engine(redis_url, market=QUIET, faults=[refused]) as run:
+        # the run ends at a candle on both sides
+        await run.put(DENSE, Candle(T0 + 400 * MINUTE, 1.0, 1.0, 1.0, 1.0, 1.0))
+        done = await run.parts.reconciler.run_pass(PassRequest("test", [DENSE], span(600)))
+        assert (done.requests, len(done.errors), done.filled) == (2, 1, 200)
+        assert (done.unresolved, done.confirmed_empty) == (399, 0)
 
 
 async def test_a_young_slot_is_asked_for_again_after_four_minutes_and_settled(redis_url):

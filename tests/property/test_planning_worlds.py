@@ -19,7 +19,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.evidence import Ledger, State
-from reconciler_engine.planning.pages import PAGE_SLOTS
+from reconciler_engine.planning.pages import PAGE_SLOTS, Page
 from reconciler_engine.planning.proof import RECHECK_MS, Answer, Listing, apply_listing, judge
 from reconciler_engine.planning.runs import common, spans_in, spans_of, without
 from reconciler_engine.planning.standing import standing_of
@@ -45,6 +45,7 @@ class Exchange:
     rows: dict[int, int] = field(default_factory=dict)
     listing: Listing = field(default_factory=Listing)
     spoken_of: set[int] = field(default_factory=set)
+    was_honest: bool = False
 
     @classmethod
     def make(cls, seed: int) -> Exchange:
@@ -69,10 +70,11 @@ class Exchange:
 
     def answer(self, asked: Interval, now: int) -> Answer | None:
         """None where it could not be asked: 429, error, timeout, wrong dates."""
+        self.was_honest = False
         if self.random.random() < 0.15:
             return None
         rows = [at for at in asked.grid(STEP) if self.rows.get(at, now + 1) <= now]
-        covering = True
+        told, covering = rows, True
         fault = self.random.random()
         if fault < 0.1:
             rows, covering = self.random.sample(rows, len(rows) // 2), False
@@ -80,6 +82,7 @@ class Exchange:
             # False empties: what the first answer about a slot leaves out although it is there.
             rows = [at for at in rows if at in self.spoken_of or self.random.random() < 0.5]
         self.spoken_of.update(asked.grid(STEP))
+        self.was_honest = rows == told and covering
         return Answer(asked, now, sorted(rows), covering)
 
 
@@ -88,6 +91,8 @@ class Figures:
     worlds: int = 0
     requests: int = 0
     minimum: int = 0
+    bridges: int = 0
+    bridges_in_vain: int = 0
     late: int = 0
     wrongly_empty_at_the_end: int = 0
     wrongly_empty_for_a_while: int = 0
@@ -133,31 +138,65 @@ def run_pass(
     )
     tally.add_scan([SERIES], ScanOutcome(id="scan", findings=(finding,)))
     figures.minimum += fewest([at for span in found.due for at in span.grid(STEP)])
-    for number, (_, span, page) in enumerate(plan_pages(tally.due(), now, DEFAULT_GRACE_MS)):
+    for _, span, page in plan_pages(tally.due(), now, DEFAULT_GRACE_MS):
         figures.requests += 1
-        for at in (at for span in spans_of(page.gaps, STEP) for at in span.grid(STEP)):
+        for at in slots_of(page):
             known = ledger.at(at)
             figures.asked_while_settled += known is not None and known.is_confirmed and not known.is_due(now)
             figures.asked_in_vain += known is not None and not known.is_due(now)
             figures.present_called_missing += at in cache
-        answer = exchange.answer(page.interval, now)
-        outcome = PageOutcome(id=f"page-{number}", symbol=SERIES.symbol, timeframe=SERIES.timeframe, requests=1)
-        if answer is not None:
-            absent = without([span], spans_in(sorted(cache), STEP))
-            verdict = judge(ledger, replace(answer, asked=span), absent, STEP)
-            ledger = verdict.ledger
-            figures.late += verdict.late
-            cache.update(at for at in answer.rows if at in span)
-            left = standing_of(without(absent, spans_in(answer.rows, STEP)), ledger, now)
-            news = {"unresolved": runs_of(left.missing, STEP), "confirmed": runs_of(left.confirmed, STEP)}
-            outcome = outcome.model_copy(update=news)
-        tally.add_page(span, outcome)
+        ledger = ask(exchange, ledger, cache, tally, span, page, now, figures)
+    for _, span, page in tally.bridges(now):
+        figures.bridges += 1
+        for at in slots_of(page):
+            known = ledger.at(at)
+            figures.asked_while_settled += known is not None and known.is_confirmed
+            figures.present_called_missing += at in cache
+        ledger = ask(exchange, ledger, cache, tally, span, page, now, figures)
+        figures.bridges_in_vain += exchange.was_honest and any(not settled(ledger, cache, at) for at in slots_of(page))
     absent = without([window], spans_in(sorted(cache), STEP))
     (row,) = tally.result(duration_ms=0).series
     told = (row.confirmed_empty, row.unresolved, row.expected - row.confirmed_empty - row.unresolved)
     empty = count(common(absent, ledger.confirmed(window)))
     figures.result_is_wrong += told != (empty, count(absent) - empty, len(cache & set(window.grid(STEP))))
     return ledger
+
+
+def ask(
+    exchange: Exchange,
+    ledger: Ledger,
+    cache: set[int],
+    tally: Tally,
+    span: Interval,
+    page: Page,
+    now: int,
+    figures: Figures,
+) -> Ledger:
+    """Ask for a page, judge and count what came; return what is known then."""
+    answer = exchange.answer(page.interval, now)
+    outcome = PageOutcome(id="page", symbol=SERIES.symbol, timeframe=SERIES.timeframe, requests=1)
+    if answer is None:
+        outcome = outcome.model_copy(update={"error": "not served"})
+    else:
+        absent = without([span], spans_in(sorted(cache), STEP))
+        verdict = judge(ledger, replace(answer, asked=span), absent, STEP)
+        ledger = verdict.ledger
+        figures.late += verdict.late
+        cache.update(at for at in answer.rows if at in span)
+        left = standing_of(without(absent, spans_in(answer.rows, STEP)), ledger, now)
+        news = {"unresolved": runs_of(left.missing, STEP), "confirmed": runs_of(left.confirmed, STEP)}
+        outcome = outcome.model_copy(update=news)
+    tally.add_page(span, outcome)
+    return ledger
+
+
+def slots_of(page: Page) -> list[int]:
+    return [at for span in spans_of(page.gaps, STEP) for at in span.grid(STEP)]
+
+
+def settled(ledger: Ledger, cache: set[int], at: int) -> bool:
+    known = ledger.at(at)
+    return at in cache or (known is not None and known.is_confirmed)
 
 
 def count(spans: list[Interval]) -> int:
@@ -189,10 +228,12 @@ def check(worlds: range, tell_figure) -> None:
     assert figures.present_called_missing == 0
     assert figures.asked_while_settled == 0
     assert figures.asked_in_vain == 0
+    assert figures.bridges_in_vain == 0
     assert figures.result_is_wrong == 0
     assert figures.unsettled_at_the_end == 0
     # the worlds are as bad as they are meant to be
     assert figures.late > 0
+    assert figures.bridges > 0
     assert figures.wrongly_empty_for_a_while > 0
 
 

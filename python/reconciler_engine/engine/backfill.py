@@ -132,7 +132,8 @@ class Backfill:
             return held
         try:
             standing, known = await self._look(task)
-            due = common(standing.due, intervals_of(task.gaps, task.span.timeframe.step_ms))
+            worth_asking = standing.missing if task.bridge else standing.due
+            due = common(worth_asking, intervals_of(task.gaps, task.span.timeframe.step_ms))
             copies = await self._store.copies(task.span.series, Interval(*task.asked)) if due or task.held else {}
         except StoreUnavailable:
             raise

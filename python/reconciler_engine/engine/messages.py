@@ -114,7 +114,8 @@ class PageTask(_Message):
 
     The page is asked for because of its `gaps`, and of the slots `held` by candles that are to be audited. What else is
     without a candle in its span is looked at for free, and what is `asked` for around it (start and stop, ms) only
-    shows where the exchange has candles. Every candle in what is asked for is audited.
+    shows where the exchange has candles. Every candle in what is asked for is audited. A `bridge` is asked for though
+    its slots were not long ago: what it spans settles them.
     """
 
     kind: Literal["page"] = "page"
@@ -124,6 +125,7 @@ class PageTask(_Message):
     asked: tuple[_Instant, _Instant]
     gaps: tuple[_Run, ...]
     held: tuple[_Run, ...] = ()
+    bridge: bool = False
     keeping: Keeping
 
     @property

@@ -173,11 +173,30 @@ class Reconciler:
     async def _fetch(self, run: str, tally: Tally, request: PassRequest, now: int) -> None:
         if request.verify and self._config.full_reconcile_verify == "all":
             tally.audit_all()
-        tasks = [
-            self._page_task(run, f"page-{number}", series, span, page, tally.held(series))
-            for number, (series, span, page) in enumerate(plan_pages(tally.due(), now, self._config.grace_ms))
-        ]
-        await self._do(run, request.lane, tasks)
+        planned = plan_pages(tally.due(), now, self._config.grace_ms)
+        await self._ask(
+            run,
+            tally,
+            request.lane,
+            [
+                self._page_task(run, f"page-{number}", series, span, page, tally.held(series))
+                for number, (series, span, page) in enumerate(planned)
+            ],
+        )
+        await self._ask(
+            run,
+            tally,
+            request.lane,
+            [
+                self._page_task(run, f"bridge-{number}", series, span, page, (), bridge=True)
+                for number, (series, span, page) in enumerate(tally.bridges(now))
+            ],
+        )
+
+    async def _ask(self, run: str, tally: Tally, lane: Lane, tasks: Sequence[PageTask]) -> None:
+        if not tasks:
+            return
+        await self._do(run, lane, tasks)
         outcomes = await self._outcomes(run)
         for task in tasks:
             outcome = outcomes.get(task.id)
@@ -186,7 +205,15 @@ class Reconciler:
             tally.add_page(task.span.interval, outcome)
 
     def _page_task(
-        self, run: str, name: str, series: Series, span: Interval, page: Page, held: Sequence[Interval]
+        self,
+        run: str,
+        name: str,
+        series: Series,
+        span: Interval,
+        page: Page,
+        held: Sequence[Interval],
+        *,
+        bridge: bool = False,
     ) -> PageTask:
         step = series.timeframe.step_ms
         wanted = spans_of(page.gaps, step)
@@ -197,6 +224,7 @@ class Reconciler:
             asked=(page.interval.start, page.interval.stop),
             gaps=runs_of(without(wanted, held), step),
             held=runs_of(common(wanted, held), step),
+            bridge=bridge,
             keeping=self._keeping,
         )
 

@@ -12,6 +12,8 @@ from reconciler_engine.engine.messages import PageOutcome, ScanOutcome, interval
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.market.series import Series
+from reconciler_engine.planning.bridges import bridges
+from reconciler_engine.planning.pages import Page
 from reconciler_engine.planning.runs import common, gaps_in, union, without
 
 ERRORS_KEPT = 10
@@ -33,6 +35,7 @@ class _Row:
         known: Slots that were confirmed to have no candle when it was scanned.
         due: Slots of both that are worth a request.
         held: Slots with a candle that is to be audited.
+        answered: Slots that a page of this pass has told of.
         unresolved: Slots that are missing by now.
         confirmed: Slots that are confirmed to have no candle by now.
     """
@@ -44,6 +47,7 @@ class _Row:
     known: list[Interval] = field(default_factory=list)
     due: list[Interval] = field(default_factory=list)
     held: list[Interval] = field(default_factory=list)
+    answered: list[Interval] = field(default_factory=list)
     unresolved: list[Interval] = field(default_factory=list)
     confirmed: list[Interval] = field(default_factory=list)
     duplicates: int = 0
@@ -145,6 +149,18 @@ class Tally:
         wanted = ((series, row, union(row.due, row.held)) for series, row in self._rows.items())
         return ((series, row.slots, due) for series, row, due in wanted if due)
 
+    def bridges(self, now: int) -> list[tuple[Series, Interval, Page]]:
+        """Return the pages that prove what the borders of those so far left unproven, with the slots each looks after.
+
+        `now` is the instant of the pass (ms UTC).
+        """
+        return [
+            (series, Interval(page.interval.start + row.step, page.interval.stop - row.step), page)
+            for series, row in self._rows.items()
+            if row.examined and row.unresolved
+            for page in bridges(row.unresolved, row.confirmed, row.answered, row.slots, now, row.step)
+        ]
+
     def checked(self) -> Iterator[Checked]:
         """Return what is known of every series with a slot in reach, as of now."""
         for series, row in self._rows.items():
@@ -163,6 +179,8 @@ class Tally:
         """Count what became of a page of these slots; each page of the pass is to be added once."""
         row = self._rows[outcome.series]
         if outcome.unresolved is not None:
+            if outcome.error is None:
+                row.answered = union(row.answered, [span])
             row.learn(span, intervals_of(outcome.unresolved, row.step), intervals_of(outcome.confirmed, row.step))
         row.mismatched += outcome.mismatched
         row.repaired += outcome.repaired

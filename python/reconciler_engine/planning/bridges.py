@@ -1,0 +1,61 @@
+"""Pages over what a border between pages left unproven: whole runs, with the candles on both sides. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.planning.pages import PAGE_SLOTS, Page
+from reconciler_engine.planning.proof import RIPE_MS
+from reconciler_engine.planning.runs import common, gaps_in, union, without
+
+
+def bridges(
+    unresolved: Sequence[Interval],
+    confirmed: Sequence[Interval],
+    answered: Sequence[Interval],
+    slots: Interval,
+    now: int,
+    step: int,
+    *,
+    limit: int = PAGE_SLOTS,
+) -> list[Page]:
+    """Return the fewest pages, newest first, of which each proves the unresolved slots in it by one answer.
+
+    Where a page ends in a run of slots without a candle, its answer proves nothing about them by itself. Once the pages
+    are answered it is known where the run's candles on both sides are, and that a page holds both: asked for whole, the
+    run is settled in this pass and not by a second answer minutes later. Left out are runs of which a slot could not be
+    asked for, closed too lately, or lies at the end of what was looked at; and those too long for a page.
+
+    Args:
+        unresolved: Slots that are missing still; ascending and disjoint, as all of these.
+        confirmed: Slots that are confirmed to have no candle.
+        answered: Slots that were answered for in this pass.
+        slots: The slots looked at, on the grid.
+        now: The instant of the pass (ms UTC).
+        step: The grid's step (ms).
+        limit: Slots a page may span.
+    """
+    ripe = (now - RIPE_MS) // step * step
+    pages: list[Page] = []
+    held: list[Interval] = []
+    for run in reversed(union(unresolved, confirmed)):
+        whole = Interval(run.start - step, run.stop + step)
+        is_flanked = slots.start <= whole.start and whole.stop <= slots.stop
+        left = common([run], unresolved)
+        if not left or not is_flanked or run.stop > ripe or whole.stop - whole.start > limit * step:
+            continue
+        if without(left, answered):
+            continue
+        if held and held[0].stop + step - whole.start > limit * step:
+            pages.append(_page(held, unresolved, step))
+            held = []
+        held.append(run)
+    if held:
+        pages.append(_page(held, unresolved, step))
+    return pages
+
+
+def _page(newest_first: list[Interval], unresolved: Sequence[Interval], step: int) -> Page:
+    runs = newest_first[::-1]
+    return Page(Interval(runs[0].start - step, runs[-1].stop + step), gaps_in(common(runs, unresolved), step))
