@@ -7,9 +7,7 @@ from typing import Annotated
 import typer
 
 from reconciler_engine.cli.exits import reported_errors
-from reconciler_engine.cli.options import BACKFILL_SETTINGS, Json, takes_settings
-
-_TIMES = "ISO 8601, UTC unless it names an offset: 2026-01-31 or 2026-01-31T13:00"
+from reconciler_engine.cli.options import BACKFILL_SETTINGS, FromTime, Json, takes_settings
 
 
 @takes_settings(*BACKFILL_SETTINGS)
@@ -19,7 +17,7 @@ def backfill(
         typer.Argument(metavar="SYMBOL... TIMEFRAME...", help="Product ids or choices (top:20:USD), and timeframes."),
     ] = None,
     *,
-    from_: Annotated[str | None, typer.Option("--from", metavar="TIME", help=f"First instant; {_TIMES}.")] = None,
+    from_: FromTime = None,
     to: Annotated[
         str | None, typer.Option("--to", metavar="TIME", help="First instant after the range. [default: now]")
     ] = None,

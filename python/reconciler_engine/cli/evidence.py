@@ -8,7 +8,15 @@ import typer
 from typer.core import TyperGroup
 
 from reconciler_engine.cli.exits import reported_errors
-from reconciler_engine.cli.options import EVIDENCE_SETTINGS, Json, takes_settings
+from reconciler_engine.cli.options import (
+    EVIDENCE_SETTINGS,
+    FromTime,
+    Json,
+    Symbol,
+    TimeframeName,
+    ToTime,
+    takes_settings,
+)
 
 
 class _ListsByDefault(TyperGroup):
@@ -33,12 +41,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-Symbol = Annotated[str, typer.Argument(metavar="SYMBOL", help="Product id, such as BTC-USD.")]
-TimeframeName = Annotated[str, typer.Argument(metavar="TIMEFRAME", help="Timeframe, such as 5m.")]
-_TIMES = "ISO 8601, UTC unless it names an offset"
-FromTime = Annotated[str | None, typer.Option("--from", metavar="TIME", help=f"First slot; {_TIMES}.")]
-ToTime = Annotated[str | None, typer.Option("--to", metavar="TIME", help="First slot after the range.")]
 
 
 @app.command("list")

@@ -155,3 +155,8 @@ _CONFIG = inspect.Parameter(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]
+Symbol = Annotated[str, typer.Argument(metavar="SYMBOL", help="Product id, such as BTC-USD.")]
+TimeframeName = Annotated[str, typer.Argument(metavar="TIMEFRAME", help="Timeframe, such as 5m.")]
+_TIMES = "ISO 8601, UTC unless it names an offset: 2026-01-31 or 2026-01-31T13:00"
+FromTime = Annotated[str | None, typer.Option("--from", metavar="TIME", help=f"First instant; {_TIMES}.")]
+ToTime = Annotated[str | None, typer.Option("--to", metavar="TIME", help="First instant after the range.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from reconciler_engine.cli.exits import reported_errors
-from reconciler_engine.cli.options import Json, takes_settings
+from reconciler_engine.cli.options import Json, Symbol, TimeframeName, takes_settings
 
 
 def _print_script(wanted: bool) -> None:
@@ -20,8 +20,8 @@ def _print_script(wanted: bool) -> None:
 
 @takes_settings("redis_url", "data_dir", "user_id", "exchange_id", "grace_ms")
 def ready(
-    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="Product id, such as BTC-USD.")],
-    timeframe: Annotated[str, typer.Argument(metavar="TIMEFRAME", help="Such as 5m.")],
+    symbol: Symbol,
+    timeframe: TimeframeName,
     *,
     bars: Annotated[str, typer.Option("--bars", metavar="N", help="How many of the newest closed bars.")] = "100",
     script: Annotated[  # noqa: ARG001 (its callback has answered already)

@@ -7,11 +7,7 @@ from typing import Annotated
 import typer
 
 from reconciler_engine.cli.exits import reported_errors
-from reconciler_engine.cli.options import PASS_SETTINGS, Json, takes_settings
-
-_TIMES = "ISO 8601, UTC unless it names an offset: 2026-01-31 or 2026-01-31T13:00"
-FromTime = Annotated[str | None, typer.Option("--from", metavar="TIME", help=f"First instant; {_TIMES}.")]
-ToTime = Annotated[str | None, typer.Option("--to", metavar="TIME", help="First instant after the range.")]
+from reconciler_engine.cli.options import PASS_SETTINGS, FromTime, Json, ToTime, takes_settings
 
 
 @takes_settings(*PASS_SETTINGS)

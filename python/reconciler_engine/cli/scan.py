@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from reconciler_engine.cli.exits import reported_errors
-from reconciler_engine.cli.options import PASS_SETTINGS, Json, takes_settings
-from reconciler_engine.cli.reconcile import FromTime, ToTime
+from reconciler_engine.cli.options import PASS_SETTINGS, FromTime, Json, ToTime, takes_settings
 
 
 @takes_settings(*PASS_SETTINGS)
