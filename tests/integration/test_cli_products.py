@@ -101,15 +101,21 @@ def test_a_choice_of_another_form_is_refused_before_anybody_is_asked(run_pass):
         assert f"symbols {text!r} is no choice of products" in done.err
 
 
-def test_without_an_answer_plain_symbols_go_on_and_choices_do_not(run_pass):
-    plain = run_pass("reconcile", "BTC-USD", NOWHERE)
-    assert plain.code == 3, plain.err
-    assert symbols_of(plain) == ["BTC-USD"]
-    assert "symbols are not checked, no product list came" in plain.err
+def test_without_an_answer_choices_do_not_go_on(run_pass):
     choice = run_pass("reconcile", "BTC-USD,top:2:USD", NOWHERE)
     assert choice.code == 69
     assert choice.out == ""
     assert "no product list to choose symbols top:2:USD from: exchange unavailable" in choice.err
+
+
+def test_without_a_list_plain_symbols_go_on(run_pass, start_exchange, tmp_path):
+    faults = tmp_path / "faults.toml"
+    faults.write_text('[[fault]]\nmode = "status"\nstatus = 503\npath = "*/market/products"\n')
+    exchange = start_exchange(start=NOON, faults=faults)
+    plain = run_pass("reconcile", "BTC-USD", exchange.url)
+    assert symbols_of(plain) == ["BTC-USD"]
+    assert "symbols are not checked, no product list came" in plain.err
+    assert (asked_for_products(exchange), len(exchange.requests())) == (3, 1)
 
 
 def test_a_server_in_trouble_is_asked_again(run_pass, start_exchange, tmp_path):
