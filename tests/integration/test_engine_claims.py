@@ -13,6 +13,7 @@ from tests.integration.engines import DENSE, MINUTE, T0, THIN, Engine, engine, s
 from reconciler_engine.engine.backfill import Admission, Answered, Backfill
 from reconciler_engine.engine.messages import PageTask, intervals_of
 from reconciler_engine.engine.reconcile import PassRequest
+from reconciler_engine.errors import StoreUnavailable
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.planning.runs import common
@@ -93,6 +94,22 @@ async def test_the_claim_of_a_run_that_is_no_more_holds_nobody_up(redis_url):
         await claims.take(DENSE, span(100), "full_reconcile-1-dead/page-0")
         done = await run.parts.reconciler.run_pass(PassRequest("gap_scan", [DENSE], span(100)))
         assert (done.filled, done.requests) == (100, 1)
+
+
+async def test_a_claim_is_released_once_redis_is_back(redis_url, monkeypatch):
+    release, asked = Claims.release, []
+
+    async def be_away_once(claims, *claim):
+        asked.append(claim)
+        if len(asked) == 1:
+            raise StoreUnavailable("away")
+        await release(claims, *claim)
+
+    monkeypatch.setattr(Claims, "release", be_away_once)
+    async with engine(redis_url) as run:
+        done = await run.parts.reconciler.run_pass(PassRequest("gap_scan", [DENSE], span(100)))
+        assert (done.filled, done.requests, done.errors) == (100, 1, ())
+        assert await Claims(run.parts.client, run.parts.scope).take(DENSE, span(100), "another/page-0") is None
 
 
 async def test_a_page_waits_for_the_one_who_asks_and_takes_what_came(redis_url):

@@ -232,11 +232,20 @@ class Backfill:
         return held
 
     async def _release(self, task: PageTask) -> None:
-        """Release the claim; one that cannot be released ends by itself."""
+        """Release the claim; one that Redis refuses to release ends by itself.
+
+        Raises:
+            StoreUnavailable: Redis is away; others wait for the claim until it is released after all, or ends.
+        """
         try:
             await self._claims.release(task.span.series, task.hull, task.token)
+        except StoreUnavailable:
+            raise
         except StoreError as error:
-            _logger.warning("claim not released", extra={"task": task.id, "error": str(error)})
+            self._tell_unreleased(task, error)
+
+    def _tell_unreleased(self, task: PageTask, error: StoreError) -> None:
+        _logger.warning("claim not released", extra={"task": task.id, "error": str(error)})
 
     async def _wait_permit(self, task: PageTask, *, renew: bool = False, failed: bool = False) -> Permit:
         """Wait as long as it takes: the exchange may have sent everybody back for minutes. The claim is kept alive.
@@ -262,7 +271,11 @@ class Backfill:
             with self._drain.waiting():
                 return await wait(*args)
         except Drained:
-            await self._release(task)
+            try:
+                await self._release(task)
+            except StoreUnavailable as error:
+                # Whoever gets the page has the same token.
+                self._tell_unreleased(task, error)
             raise
 
     async def _merge(
