@@ -6,6 +6,7 @@ import pytest
 from tests.integration.engines import MINUTE, T0, Engine, engine, span
 
 from reconciler_engine.engine.reconcile import PassRequest
+from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
@@ -59,6 +60,23 @@ async def test_slots_without_a_candle_of_any_dense_product_are_halted(redis_url)
         for survey in (await run.parts.surveyor.survey([BTC], WINDOW)).series:
             assert survey.slots(State.HALTED) == len(HALT.grid(MINUTE))
             assert survey.slots(State.MISSING, State.EMPTY, State.UNKNOWN) == 0
+
+
+async def test_a_halt_too_long_to_be_seen_as_one_is_known_once_there_is_trade_around_it(redis_url):
+    within = span(45, 95)
+    async with engine(redis_url, market=HALTED) as run:
+        await run.turn_to(NOW)
+        done = await run.parts.reconciler.run_pass(PassRequest("test", [BTC, ETH, SOL], within))
+        assert (done.confirmed_empty, done.unresolved) == (3 * len(HALT.grid(MINUTE)), 0)
+        assert states(await known(run, BTC), State.EMPTY) == list(HALT.grid(MINUTE))
+        # as a feeder leaves them: the later pass has nothing to ask, and confirms nothing new
+        there = [Candle(at, 1.0, 1.0, 1.0, 1.0, 1.0) for at in WINDOW.grid(MINUTE) if at not in HALT]
+        for series in (BTC, ETH, SOL):
+            await run.parts.client.delete(run.key(series))
+            await run.put(series, *there)
+        assert (await do_pass(run, BTC, ETH, SOL)).requests == 0
+        for series in (BTC, ETH, SOL):
+            assert states(await known(run, series), State.HALTED) == list(HALT.grid(MINUTE))
 
 
 async def test_halted_slots_are_asked_for_after_one_and_six_hours_and_stay_halted(redis_url):

@@ -21,9 +21,10 @@ _logger = logging.getLogger(__name__)
 async def note_halts(
     evidence: EvidenceStore, rows: Sequence[Confirmed], books: Mapping[str, str], retention: Retention
 ) -> None:
-    """Write `halted` over empty slots in which the venue stood still; only where this pass confirmed something.
+    """Write `halted` over empty slots in which the venue stood still.
 
-    Products that show one book are one witness.
+    Those that were confirmed by earlier passes count: what lies around a halt of hours is seen after it only. Products
+    that show one book are one witness.
 
     Raises:
         StoreError: A ledger cannot be written; those before it are.
@@ -32,17 +33,19 @@ async def note_halts(
     for row in rows:
         groups[row.series.timeframe, row.slots].append(row)
     for (timeframe, slots), group in groups.items():
-        if not any(row.is_news for row in group):
-            continue
         absences = {books.get(row.series.symbol, row.series.symbol): row.confirmed for row in group if row.is_whole}
         halts = find_halts(absences, slots, timeframe.step_ms)
         if not halts:
             continue
-        _logger.info(
-            "the venue stood still", extra={"timeframe": timeframe.value, "from": halts[0].start, "to": halts[-1].stop}
-        )
+        marked = 0
         for row in group:
             inside = common(row.confirmed, halts)
             if inside:
                 reach = Interval(inside[0].start, inside[-1].stop)
-                await evidence.change(row.series, reach, retention, partial(apply_halts, halts=halts))
+                (read,) = await evidence.read([(row.series, reach)])
+                if apply_halts(read.ledger, halts) != read.ledger:
+                    await evidence.change(row.series, reach, retention, partial(apply_halts, halts=halts))
+                    marked += 1
+        if marked:
+            facts = {"timeframe": timeframe.value, "from": halts[0].start, "to": halts[-1].stop, "series": marked}
+            _logger.info("the venue stood still", extra=facts)

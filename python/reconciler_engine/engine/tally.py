@@ -98,14 +98,12 @@ class Confirmed(NamedTuple):
         slots: The slots looked at.
         confirmed: Those without a candle, ascending.
         is_whole: Whether it was examined whole and no slot is missing.
-        is_news: Whether the pass confirmed some of them.
     """
 
     series: Series
     slots: Interval
     confirmed: list[Interval]
     is_whole: bool
-    is_news: bool
 
 
 class Tally:
@@ -173,7 +171,7 @@ class Tally:
         """Return where every series is confirmed to have no candle."""
         for series, row in self._rows.items():
             is_whole = row.examined and not row.unresolved
-            yield Confirmed(series, row.slots, row.confirmed, is_whole, bool(without(row.confirmed, row.known)))
+            yield Confirmed(series, row.slots, row.confirmed, is_whole)
 
     def add_page(self, span: Interval, outcome: PageOutcome) -> None:
         """Count what became of a page of these slots; each page of the pass is to be added once."""
