@@ -29,8 +29,9 @@ class Manager:
 
     def hear(self) -> dict[str, str]:
         """The next thing that is said, but that all is well."""
+        deadline = time.monotonic() + 2 * PATIENCE_S
         while (said := self._door.recv(4_096).decode()) == "WATCHDOG=1":
-            pass
+            assert time.monotonic() < deadline
         return dict(line.split("=", 1) for line in said.splitlines())
 
     def wait_watchdog(self) -> None:
@@ -59,8 +60,8 @@ def settings(tmp_path):
 
 @pytest.fixture
 def start_engine(start_process, start_exchange, tmp_path, own_server, settings):
-    def start(*arguments, key_files=(), **environment):
-        exchange = start_exchange(public_rate=0, key_files=key_files)
+    def start(*arguments, key_files=(), faults=None, **environment):
+        exchange = start_exchange(public_rate=0, key_files=key_files, faults=faults)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RECONCILER_", "COINBASE_"))}
         return start_process(
             "start", "--json", "--config", str(settings()), "--base-url", exchange.url,
@@ -118,8 +119,9 @@ def test_a_service_manager_hears_how_it_stands(start_engine, settings, abstract)
     manager = Manager(address)
     try:
         engine = start_engine(NOTIFY_SOCKET=address, WATCHDOG_USEC="200000")
-        worker = engine.wait_event("child ready")["pid"]
+        # Heard from the start: a socket keeps ten words that nobody takes, and another is lost.
         assert manager.hear() == {"READY": "1", "STATUS": "at work with 2 workers"}
+        worker = engine.wait_event("child ready")["pid"]
         assert "NOTIFY_SOCKET" not in Path(f"/proc/{worker}/environ").read_text()
         manager.wait_watchdog()
         before = time.monotonic_ns() // 1_000
@@ -162,3 +164,20 @@ def test_a_key_rotated_in_its_file_signs_from_then_on(start_engine, settings, tm
     asked = [json.loads(line) for line in (tmp_path / "requests.jsonl").read_text().splitlines()]
     pages = [(one["product"], one["key"]) for one in asked if one["path"].endswith("/candles")]
     assert set(pages) == {("BTC-USD", "organizations/x/apiKeys/old"), ("ETH-USD", "organizations/x/apiKeys/new")}
+
+
+def test_a_key_put_in_order_is_tried_again_at_once_when_the_settings_are_read_again(start_engine, settings, tmp_path):
+    """It was refused too often, so nothing is asked under it for an hour; HUP says that this is over."""
+    key = write_key(tmp_path / "key.json", "organizations/x/apiKeys/one")
+    faults = tmp_path / "faults.toml"
+    faults.write_text('[[fault]]\nmode = "unauthorized"\npath = "*/candles"')
+    engine = start_engine("--key-file", str(key), key_files=(key,), faults=faults)
+    refused = engine.wait_event("pass done", job="full_reconcile")
+    assert "exchange refused the credentials" in refused["errors"][0]
+    faults.write_text("")
+    settings(gap_scan_cron="* * * * * *")
+    reload(engine)
+    engine.wait_event("settings taken")
+    done = engine.wait_event("pass done", job="gap_scan", errors=[])
+    assert done["filled"]
+    assert engine.stop() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -76,6 +77,51 @@ def test_a_worker_that_hangs_in_native_code_shows_where_and_its_tasks_go_to_othe
     ready_worker(engine)
     assert engine.wait_event("pass done")["errors"] == []
     assert engine.stop() == 0
+
+
+def test_a_worker_that_crashes_in_native_code_shows_where_and_is_replaced(start_engine):
+    engine, exchange = start_engine()
+    workers = [ready_worker(engine), ready_worker(engine)]
+    wait_requests(exchange, 1)
+    os.kill(workers[0], signal.SIGSEGV)
+    engine.wait_line(lambda line: "Fatal Python error: Segmentation fault" in line)
+    crashed = engine.wait_event("child died", status="SIGSEGV")["child"]
+    engine.wait_event("tasks handed out again", child=crashed)
+    ready_worker(engine)
+    assert engine.wait_event("pass done")["errors"] == []
+    assert engine.stop() == 0
+
+
+def test_workers_past_their_memory_limit_are_replaced_and_their_work_goes_on(start_engine):
+    engine, _ = start_engine()
+    for _ in range(2):
+        # less than it has: whatever it asks for from now on is refused
+        pid = ready_worker(engine)
+        resource.prlimit(pid, resource.RLIMIT_AS, (1, resource.prlimit(pid, resource.RLIMIT_AS)[1]))
+    dead = engine.wait_event("child died")
+    assert dead["status"] in {"exit code 1", "SIGABRT"}
+    ready_worker(engine)
+    assert engine.wait_event("pass done")["errors"] == []
+    assert engine.stop() == 0
+
+
+def test_a_server_that_may_evict_is_warned_of_and_a_password_changed_while_it_runs_ends_the_tree(
+    start_engine, own_server
+):
+    with redis_py.Redis.from_url(own_server.url) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    engine, exchange = start_engine()
+    assert engine.wait_event("the server may evict candles")["maxmemory_policy"] == "allkeys-lru"
+    workers = [ready_worker(engine), ready_worker(engine)]
+    wait_requests(exchange, 1)
+    with redis_py.Redis.from_url(own_server.url) as client:
+        client.config_set("requirepass", "c4n4ry")
+        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    assert engine.process.wait(PATIENCE_S) == 78
+    wait_gone(workers)
+    said = "".join(engine.read_all())
+    assert "redis_url: redis denied the command" in said
+    assert "c4n4ry" not in said
 
 
 def test_a_term_under_slow_answers_takes_what_comes_and_leaves_no_lease(start_engine, own_server):

@@ -49,8 +49,11 @@ _HAND_BACK_S = 2.0
 _AWAY = Backoff(base_ms=200, cap_ms=2_000)
 """Waits for a Redis that is away: work goes on within 5 s of its return."""
 
-_TRAVELS = (ConfigError, Drained, BaseExceptionGroup, trio.Cancelled, KeyboardInterrupt, SystemExit, GeneratorExit)
-"""What is no task's own failure, or may hold what is none."""
+_TRAVELS = (
+    *(ConfigError, Drained, MemoryError, BaseExceptionGroup),
+    *(trio.Cancelled, KeyboardInterrupt, SystemExit, GeneratorExit),
+)
+"""What is no task's own failure, or may hold what is none; a process without memory is better replaced."""
 
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")

@@ -1,0 +1,38 @@
+"""Clocks that disagree: this node's, Redis', the exchange's."""
+
+from __future__ import annotations
+
+import pytest
+from tests.integration.engines import DENSE, engine
+
+from reconciler_engine.engine.passes import GAP_SCAN, Passes
+
+HOUR = 3_600_000
+NEAR = 60_000
+"""What a loaded machine may take between two looks at a clock (ms), far less than what the clocks differ by."""
+
+
+@pytest.mark.parametrize("ahead", [-HOUR, HOUR])
+async def test_the_earlier_of_the_exchanges_clock_and_redis_holds(redis_url, ahead):
+    async with engine(redis_url, symbols=["BTC-USD"], timeframes=["1m"]) as run:
+        clock = run.parts.clock
+        run.exchange.clock.set(await clock.redis_now() + ahead)
+        await clock.measure_when_due(run.sources[0], run.parts.bucket)
+        skew = await clock.skew_ms()
+        assert skew is not None
+        assert abs(skew - ahead) < NEAR
+        assert abs(await clock.now() - await clock.redis_now() - min(0, ahead)) < NEAR
+        result = await Passes(run.parts, [DENSE], now=lambda: 0).perform(GAP_SCAN)
+        # where the exchange is behind, no bar of its future is asked for
+        assert abs(result.series[0].stop - await clock.redis_now() - min(0, ahead)) < 4 * NEAR
+        assert result.filled == 30
+
+
+@pytest.mark.parametrize("off", [-HOUR, HOUR])
+async def test_this_nodes_own_clock_moves_no_window(redis_url, off):
+    async with engine(redis_url, symbols=["BTC-USD"], timeframes=["1m"]) as run:
+        redis_now = run.parts.clock.redis_now
+        ours = await redis_now() + off
+        result = await Passes(run.parts, [DENSE], now=lambda: ours).perform(GAP_SCAN)
+        assert abs(result.series[0].stop - await redis_now()) < 4 * NEAR
+        assert result.filled == 30
