@@ -729,25 +729,37 @@ async def test_nothing_is_asked_while_its_answer_could_not_be_stored(own_server,
         assert len(house.asked()) == 1
 
 
-async def test_an_answer_that_redis_does_not_take_is_kept_and_not_asked_for_again(own_server):
+async def test_an_answer_that_redis_does_not_take_is_kept_and_not_asked_for_again(own_server, monkeypatch):
     """The server turns read-only while the exchange answers, and takes writes again later."""
     rule = {"name": "slow", "mode": "slow_head", "seconds": 0.5}
     async with open_house(own_server.url, *parse_faults({"fault": [rule]})) as house:
         client, queue = house.parts.client, house.parts.queue
         run, _ = await enqueue_pages(queue, 1)
-        await house.start_worker()
+        worker, _ = await house.start_worker()
+        refused = trio.Event()
+        assert worker._backfill is not None
+        monkeypatch.setattr(worker._backfill, "store", tell_refusals(worker._backfill.store, refused))
         with trio.fail_after(20):
             while not (await house.parts.bucket.statistics()).granted:
                 await trio.lowlevel.checkpoint()
             await client.execute_command("REPLICAOF", "127.0.0.1", "1")
-            await wait_asked(house, 1)
-            # The merge is refused at least once.
-            await trio.sleep(0.3)
+            await refused.wait()
             assert await house.members() == []
             await client.execute_command("REPLICAOF", "NO", "ONE")
             await queue.wait_finished(run, Lane.DEEP)
         await check_whole(house, 3)
         assert len(house.asked()) == 1
+
+
+def tell_refusals(store, refused):
+    async def store_or_tell(*args):
+        try:
+            return await store(*args)
+        except StoreError:
+            refused.set()
+            raise
+
+    return store_or_tell
 
 
 async def enqueue_pages(queue, count):

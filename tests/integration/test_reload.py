@@ -178,6 +178,7 @@ def test_a_key_put_in_order_is_tried_again_at_once_when_the_settings_are_read_ag
     settings(gap_scan_cron="* * * * * *")
     reload(engine)
     engine.wait_event("settings taken")
-    done = engine.wait_event("pass done", job="gap_scan", errors=[])
-    assert done["filled"]
+    # one that was under way may still have been refused
+    passes = (engine.wait_event("pass done", job="gap_scan") for _ in range(5))
+    assert any(one["filled"] and not one["errors"] for one in passes)
     assert engine.stop() == 0
