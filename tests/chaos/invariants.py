@@ -119,4 +119,4 @@ async def end(world: World) -> None:
     await world.tree.wait_gone()
     if world.own is not None:
         leases = await world.client.keys(world.scope.key("lease:*").replace("{", "\\{"))
-        assert leases == []
+        assert leases == [], f"leases are left: {leases}"
