@@ -91,7 +91,8 @@ async def test_killed_supervisors_leave_no_orphan(tmp_path, pytestconfig, tell_f
 async def test_terms_under_slow_answers_end_in_time(tmp_path, pytestconfig, tell_figure):
     rounds, random, took = pytestconfig.getoption("--rounds"), Random(2), []
     slow = FaultRule("slow", "slow_head", path="*/candles", values={"seconds": 5.0})
-    async with repairing(tmp_path, days=400, faults=[slow]) as (tree, exchange):
+    # A life of ten seconds asks for four days; none of them may be without work.
+    async with repairing(tmp_path, days=10 * rounds, faults=[slow]) as (tree, exchange):
         for _ in range(rounds):
             before = pages(exchange)
             await tree.start()

@@ -109,10 +109,11 @@ def test_a_redis_without_an_engine_is_said_to_be_so(run_inside, redis_url):
 def test_a_server_whose_engine_is_silent_is_named(run_inside, own_server, tmp_path):
     directory = DataDirectory(tmp_path / "data")
     directory.prepare()
-    directory.write_record(ServerRecord(str(own_server.plan.socket), 4_711, "reconciler-engine start", simulated=False))
+    pid = os.getpid()
+    directory.write_record(ServerRecord(str(own_server.plan.socket), pid, "reconciler-engine start", simulated=False))
     said = run_inside("status", "--data-dir", directory.path)
     assert said.code == 69
-    assert "(server of reconciler-engine start, pid 4711: no engine has reported for 5 s)" in said.err
+    assert f"(server of reconciler-engine start, pid {pid}: no engine has reported for 5 s)" in said.err
 
 
 def status_of(node: str, **changes: object) -> EngineStatus:

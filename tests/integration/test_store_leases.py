@@ -87,10 +87,12 @@ async def test_a_tick_that_found_the_lease_held_is_not_used_up(owners):
     assert await other.take("gap_scan", "300000:0")
 
 
-async def test_leases_of_the_dead_are_cleared(owners):
+async def test_leases_of_those_known_to_be_dead_are_freed_and_no_others(owners):
     one, other = owners
     await one.take("gap_scan")
-    await other.clear(["gap_scan", "full_reconcile"])
+    await other.free(["gap_scan", "full_reconcile"], lambda _: False)
+    assert not await other.take("gap_scan")
+    await other.free(["gap_scan", "full_reconcile"], lambda name: name == "one")
     assert await other.take("gap_scan")
 
 

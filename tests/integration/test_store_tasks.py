@@ -79,6 +79,16 @@ async def test_tasks_of_a_dead_consumer_are_handed_out_again(redis, queue):
     assert [group["name"] for group in groups] == [b"one"]
 
 
+async def test_tasks_of_all_who_are_known_to_be_dead_are_handed_out_again_and_no_others(redis, queue):
+    run = await queue.open_run("job", 0)
+    await queue.enqueue(run, Lane.DEEP, [(name, name) for name in "abc"])
+    for name in ("dead:1", "alive", "dead:2"):
+        await take(TaskQueue(redis, SCOPE, name), Lane.DEEP)
+    assert await queue.redeliver_all(lambda name: name.startswith("dead")) == 2
+    again = [*await take(queue, Lane.DEEP), *await take(queue, Lane.DEEP), *await take(queue, Lane.DEEP)]
+    assert sorted(one.body for one in again) == [b"a", b"c"]
+
+
 async def test_what_is_handed_back_counts_against_no_task(redis, queue):
     run = await queue.open_run("job", 0)
     await queue.enqueue(run, Lane.DEEP, [("a", "body a")])

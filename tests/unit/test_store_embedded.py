@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -289,6 +290,14 @@ def test_a_record_of_a_server_that_is_gone_is_stale(short_root: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(socket_file))
     assert socket_file.exists()
+    assert data.find_running() is None
+
+
+def test_a_server_whose_tree_is_gone_is_about_to_end(tmp_path: Path, redis_url: str) -> None:
+    data = DataDirectory(tmp_path)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    data.write_record(replace(record_of(redis_url), pid=ended.pid))
     assert data.find_running() is None
 
 

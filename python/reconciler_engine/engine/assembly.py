@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +13,7 @@ from reconciler_engine.coinbase.identity import Identity
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.backfill import Backfill
 from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.consumer import consumer_name
 from reconciler_engine.engine.coverage import Coverage
 from reconciler_engine.engine.history import History
 from reconciler_engine.engine.listings import ListingStore
@@ -157,8 +155,3 @@ def budget_name(config: ReconciliationConfig, identity: Identity | None) -> str:
     if identity is not None:
         return f"budget:{identity.name}"
     return "budget:public" if config.egress is None else f"budget:egress:{config.egress}"
-
-
-def consumer_name() -> str:
-    """Return a name that nobody else has: containers may share host names and process ids."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"

@@ -10,6 +10,7 @@ from functools import partial
 import trio
 
 from reconciler_engine.engine.assembly import Parts
+from reconciler_engine.engine.consumer import is_gone
 from reconciler_engine.engine.counting import count_pass
 from reconciler_engine.engine.reconcile import PassRequest
 from reconciler_engine.errors import LeaseLost, RunClosed, StoreError
@@ -148,10 +149,14 @@ class Passes:
         if scheduler.is_running:
             scheduler.trigger_now(FULL_RECONCILE)
 
-    async def free_all(self) -> None:
-        """Free the leases and the tasks of whoever came before; for who knows that nobody else is alive."""
-        await self._leases.clear(list(self.crons))
-        await self.parts.queue.redeliver_all()
+    async def inherit(self, *, is_alone: bool) -> None:
+        """Free what dead processes of this machine held, or where nobody else lives, all: leases, tasks in hand."""
+
+        def is_dead(name: str) -> bool:
+            return is_alone or is_gone(name)
+
+        await self._leases.free(list(self.crons), is_dead)
+        await self.parts.queue.redeliver_all(is_dead)
 
     async def keep_leases(self) -> None:
         """Refresh the leases of the passes under way, until cancelled; then give back what is still held."""

@@ -14,7 +14,8 @@ import trio
 
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
-from reconciler_engine.engine.assembly import Parts, consumer_name, make_parts
+from reconciler_engine.engine.assembly import Parts, make_parts
+from reconciler_engine.engine.consumer import consumer_name
 from reconciler_engine.engine.passes import FULL_RECONCILE, GAP_SCAN, Passes
 from reconciler_engine.engine.products import choose_symbols
 from reconciler_engine.engine.status import EngineFacts

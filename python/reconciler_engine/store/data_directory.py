@@ -117,7 +117,8 @@ class DataDirectory:
     def find_running(self) -> ServerRecord | None:
         """Return the server that runs over this directory, or None: no record, or a stale one.
 
-        A server counts as running when its socket takes a connection: a pid may have been given away again.
+        A server counts as running while its tree's process is there and its socket takes a connection: the server of
+        one that was killed ends, and a process id may have been given away again.
 
         Raises:
             ConfigError: The record cannot be read, or names a socket that is not ours.
@@ -131,7 +132,7 @@ class DataDirectory:
         except OSError as error:
             raise ConfigError([f"{path} cannot be read: {error.strerror}"]) from error
         record = _parse_record(path, text)
-        return record if _takes_connections(path, record.socket) else None
+        return record if _is_there(record.pid) and _takes_connections(path, record.socket) else None
 
 
 def _busy(path: Path, text: bytes) -> DataDirectoryBusy:
@@ -142,14 +143,20 @@ def _busy(path: Path, text: bytes) -> DataDirectoryBusy:
     except (ValueError, TypeError, KeyError):
         # Locked this instant, its name not written yet.
         return DataDirectoryBusy(str(path), "another process")
+    if _is_there(pid):
+        return DataDirectoryBusy(str(path), name)
+    return DataDirectoryBusy(str(path), f"the server that {name} left behind", orphan_of=pid)
+
+
+def _is_there(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return DataDirectoryBusy(str(path), f"the server that {name} left behind", orphan_of=pid)
+        return False
     except PermissionError:
         # It is there, and somebody else's.
-        pass
-    return DataDirectoryBusy(str(path), name)
+        return True
+    return True
 
 
 def _parse_record(path: Path, text: bytes) -> ServerRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reconciler_engine.store.scope import Scope
@@ -79,9 +80,13 @@ class JobLeases:
         """Return whether anybody holds the job's lease."""
         return bool(await self._client.execute_command("EXISTS", self._keys(job)[0]))
 
-    async def clear(self, jobs: list[str]) -> None:
-        """Drop the leases of these jobs, whoever holds them; for who knows that their holders are dead."""
-        await self._client.execute_command("DEL", *(self._keys(job)[0] for job in jobs))
+    async def free(self, jobs: Sequence[str], is_gone: Callable[[str], bool]) -> None:
+        """Free the leases of these jobs whose holders are known to be dead; the runs left open stay to be seen to."""
+        for job in jobs:
+            keys = self._keys(job)
+            holder = await self._client.execute_command("GET", keys[0])
+            if holder is not None and is_gone(holder.decode()):
+                await _LEASE.run(self._client, keys=keys, args=["release", holder])
 
     def _keys(self, job: str) -> list[str]:
         return [self._scope.key(f"lease:{job}"), self._scope.fence_key(job)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -139,13 +139,14 @@ class TaskQueue:
         """Hand out again what this consumer has taken, as if it never had; forget the consumer. Return how many."""
         return await self._redeliver(self.consumer, 0, counts=0)
 
-    async def redeliver_all(self) -> int:
-        """Hand out again what every consumer had taken; for who knows that none of them is alive. Return how many."""
+    async def redeliver_all(self, is_gone: Callable[[str], bool]) -> int:
+        """Hand out again what every consumer had taken of which it is known that it is dead. Return how many."""
         moved = 0
         await self.create_groups()
         for lane in Lane:
             for consumer in await self._client.execute_command("XINFO CONSUMERS", self._stream(lane), GROUP):
-                moved += await self.redeliver(consumer["name"].decode())
+                name = consumer["name"].decode()
+                moved += await self.redeliver(name) if is_gone(name) else 0
         return moved
 
     async def redeliver_idle(self) -> int:

@@ -47,14 +47,12 @@ async def run_tree(
         _logger.info("cache", extra={"server": str(info), "address": str(parts.client.address)})
         if info.may_evict:
             _logger.warning("the server may evict candles", extra={"maxmemory_policy": info.maxmemory_policy})
-        await parts.queue.create_groups()
         # A start says that whatever a key was refused for is put in order.
         await parts.bucket.forgive()
         passes = Passes(parts, plan.config.series(), now=_now)
         scheduler = Scheduler(passes.jobs(), now=_now, held_elsewhere=passes.is_taken)
-        if plan.owns_server:
-            # The data directory's lock says that whoever held them is dead.
-            await passes.free_all()
+        # The lock of our own server's data directory says that whoever came before is dead.
+        await passes.inherit(is_alone=plan.owns_server)
         about = EngineFacts(plan.command, simulated=plan.children.simulated)
         writer = StatusWriter(about, scheduler, passes, plan.roster.processes, now=_now)
         crew = Crew(plan, parts.queue, orders.stop)
