@@ -16,8 +16,9 @@ from reconciler_engine.store.evidence import EvidenceStore
 LATE_S = 0.5
 """A permit may be used 250 ms late, and an answer takes its time: requests may come this much closer."""
 
-SETTLE_S = 60.0
-"""Bound of the wait for rest; reached only when something is broken."""
+SETTLE_S = 150.0
+"""Bound of the wait for rest; reached only when something is broken: one that nobody knows to be dead may hold a page
+for 90 s."""
 
 
 async def settle(world: World, patience_s: float = SETTLE_S) -> None:

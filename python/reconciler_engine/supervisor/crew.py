@@ -20,6 +20,9 @@ STOP_S = DRAIN_S + 2.0
 """How long a worker may take once it is told to stop: for what is in hand, and for giving back the rest."""
 
 _REDELIVER_S = 2.0
+"""How long a dead worker's successor waits for the tasks to be handed out again."""
+
+_AGAIN_S = 1.0
 _logger = logging.getLogger(__name__)
 
 
@@ -31,6 +34,8 @@ class Crew:
         self._plan = plan
         self._queue = queue
         self._lives = itertools.count(1)
+        # Consumers whose tasks wait until Redis is back, and the names of their workers.
+        self._dead: dict[str, str] = {}
         self._keepers = [
             Keeper(self._make_spec, Random(), on_death=self._redeliver, ending=ending)
             for _ in range(plan.config.workers)
@@ -45,6 +50,7 @@ class Crew:
             async with trio.open_nursery() as starting:
                 for keeper in self._keepers:
                     starting.start_soon(nursery.start, keeper.run)
+            nursery.start_soon(self._redeliver_later)
             try:
                 yield
             finally:
@@ -52,6 +58,7 @@ class Crew:
                     async with trio.open_nursery() as stopping:
                         for keeper in self._keepers:
                             stopping.start_soon(keeper.stop, STOP_S)
+                nursery.cancel_scope.cancel()
 
     async def roll(self, plan: TreePlan) -> None:
         """Replace the workers one by one by such of another plan, each when it is ready.
@@ -96,14 +103,25 @@ class Crew:
         return f"{self._queue.consumer}:{name}"
 
     async def _redeliver(self, child: ChildProcess) -> None:
-        """Hand out again what a dead worker had taken; should Redis be away too, idle time does it later."""
-        facts = {"child": child.spec.name}
-        with trio.move_on_after(_REDELIVER_S) as patience:
+        """Hand out again what a dead worker had taken; should Redis be away too, as soon as it is back."""
+        self._dead[self._consumer(child.spec.name)] = child.spec.name
+        with trio.move_on_after(_REDELIVER_S):
+            await self._redeliver_dead()
+        if child.spec.name in self._dead.values():
+            _logger.warning("tasks of a dead worker wait for Redis", extra={"child": child.spec.name})
+
+    async def _redeliver_later(self) -> None:
+        """Hand out again what could not be when a worker died, until cancelled."""
+        while True:
+            await trio.sleep(_AGAIN_S)
+            await self._redeliver_dead()
+
+    async def _redeliver_dead(self) -> None:
+        for consumer, child in tuple(self._dead.items()):
             try:
-                count = await self._queue.redeliver(self._consumer(child.spec.name))
+                count = await self._queue.redeliver(consumer)
             except StoreError as error:
-                _logger.warning("tasks of a dead worker wait", extra={**facts, "error": str(error)})
-            else:
-                _logger.info("tasks handed out again", extra={**facts, "count": count})
-        if patience.cancelled_caught:
-            _logger.warning("tasks of a dead worker wait", extra={**facts, "error": "Redis does not answer"})
+                _logger.debug("tasks of a dead worker wait", extra={"child": child, "error": str(error)})
+                return
+            if self._dead.pop(consumer, None) is not None:
+                _logger.info("tasks handed out again", extra={"child": child, "count": count})
