@@ -91,8 +91,8 @@ async def test_killed_supervisors_leave_no_orphan(tmp_path, pytestconfig, tell_f
 async def test_terms_under_slow_answers_end_in_time(tmp_path, pytestconfig, tell_figure):
     rounds, random, took = pytestconfig.getoption("--rounds"), Random(2), []
     slow = FaultRule("slow", "slow_head", path="*/candles", values={"seconds": 5.0})
-    # A life of ten seconds asks for four days; none of them may be without work.
-    async with repairing(tmp_path, days=10 * rounds, faults=[slow]) as (tree, exchange):
+    # A life repairs less than four days; none may find nothing to do.
+    async with repairing(tmp_path, days=5 * rounds, faults=[slow]) as (tree, exchange):
         for _ in range(rounds):
             before = pages(exchange)
             await tree.start()
