@@ -10,7 +10,9 @@ import zlib
 from functools import cache
 from pathlib import Path
 
-_NAME = re.compile(r"[^:]*:(\d+):([0-9a-f]{8})\.[0-9a-f]{8}(?::.*)?")
+from reconciler_engine.store.processes import is_there
+
+_NAME = re.compile(r"[^:]*:(\d{1,9}):([0-9a-f]{8})\.[0-9a-f]{8}(?::.*)?")
 
 
 def consumer_name() -> str:
@@ -28,14 +30,7 @@ def is_gone(name: str) -> bool:
     life = _life()
     if parts is None or life is None or int(parts[2], 16) != life:
         return False
-    try:
-        os.kill(int(parts[1]), 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, OverflowError):
-        # It is there, and somebody else's; or no process id.
-        return False
-    return False
+    return not is_there(int(parts[1]))
 
 
 @cache

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from reconciler_engine.errors import ConfigError, DataDirectoryBusy
+from reconciler_engine.store.processes import is_there
 
 _LOCK_FILE: Final = "lock"
 _RECORD_FILE: Final = "server.json"
@@ -132,7 +133,7 @@ class DataDirectory:
         except OSError as error:
             raise ConfigError([f"{path} cannot be read: {error.strerror}"]) from error
         record = _parse_record(path, text)
-        return record if _is_there(record.pid) and _takes_connections(path, record.socket) else None
+        return record if is_there(record.pid) and _takes_connections(path, record.socket) else None
 
 
 def _busy(path: Path, text: bytes) -> DataDirectoryBusy:
@@ -143,20 +144,9 @@ def _busy(path: Path, text: bytes) -> DataDirectoryBusy:
     except (ValueError, TypeError, KeyError):
         # Locked this instant, its name not written yet.
         return DataDirectoryBusy(str(path), "another process")
-    if _is_there(pid):
+    if is_there(pid):
         return DataDirectoryBusy(str(path), name)
     return DataDirectoryBusy(str(path), f"the server that {name} left behind", orphan_of=pid)
-
-
-def _is_there(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        # It is there, and somebody else's.
-        return True
-    return True
 
 
 def _parse_record(path: Path, text: bytes) -> ServerRecord:

@@ -34,8 +34,8 @@ class Crew:
         self._plan = plan
         self._queue = queue
         self._lives = itertools.count(1)
-        # Consumers whose tasks wait until Redis is back, and the names of their workers.
-        self._dead: dict[str, str] = {}
+        # Names of dead workers whose tasks wait until Redis is back.
+        self._dead: set[str] = set()
         self._keepers = [
             Keeper(self._make_spec, Random(), on_death=self._redeliver, ending=ending)
             for _ in range(plan.config.workers)
@@ -104,10 +104,10 @@ class Crew:
 
     async def _redeliver(self, child: ChildProcess) -> None:
         """Hand out again what a dead worker had taken; should Redis be away too, as soon as it is back."""
-        self._dead[self._consumer(child.spec.name)] = child.spec.name
+        self._dead.add(child.spec.name)
         with trio.move_on_after(_REDELIVER_S):
             await self._redeliver_dead()
-        if child.spec.name in self._dead.values():
+        if child.spec.name in self._dead:
             _logger.warning("tasks of a dead worker wait for Redis", extra={"child": child.spec.name})
 
     async def _redeliver_later(self) -> None:
@@ -117,11 +117,13 @@ class Crew:
             await self._redeliver_dead()
 
     async def _redeliver_dead(self) -> None:
-        for consumer, child in tuple(self._dead.items()):
+        for name in tuple(self._dead):
             try:
-                count = await self._queue.redeliver(consumer)
+                count = await self._queue.redeliver(self._consumer(name))
             except StoreError as error:
-                _logger.debug("tasks of a dead worker wait", extra={"child": child, "error": str(error)})
+                _logger.debug("tasks of a dead worker wait", extra={"child": name, "error": str(error)})
                 return
-            if self._dead.pop(consumer, None) is not None:
-                _logger.info("tasks handed out again", extra={"child": child, "count": count})
+            # Whoever asked at the same time may have been told first.
+            if name in self._dead:
+                self._dead.remove(name)
+                _logger.info("tasks handed out again", extra={"child": name, "count": count})
