@@ -27,6 +27,9 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None)
 settings.load_profile("repeatable")
 
+# Hundreds of processes of the product are started: each would compile every module anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 FIGURE = "figure"
 CLIENTS = pytest.StashKey[list[TrioRedis]]()
 
