@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.integration.engines import DENSE, engine
+from tests.integration.house import open_house
 
 from reconciler_engine.engine.passes import GAP_SCAN, Passes
 
@@ -36,3 +37,21 @@ async def test_this_nodes_own_clock_moves_no_window(redis_url, off):
         result = await Passes(run.parts, [DENSE], now=lambda: ours).perform(GAP_SCAN)
         assert abs(result.series[0].stop - await redis_now()) < 4 * NEAR
         assert result.filled == 30
+
+
+async def test_a_long_push_back_does_not_end_the_clocks_duty(redis_url, caplog):
+    async with open_house(redis_url) as house:
+        await house.parts.bucket.push_back(600_000)
+        await house.parts.clock.measure_when_due(house.source, house.parts.bucket)
+        assert "the exchange's clock could not be read" in caplog.text
+        assert await house.parts.clock.skew_ms() is None
+        assert [record.path for record in house.log.records] == []
+
+
+async def test_an_offset_that_is_no_number_is_not_used(redis_url):
+    async with open_house(redis_url) as house:
+        await house.parts.client.set(house.parts.scope.key("clock:skew_ms"), "soon")
+        assert await house.parts.clock.skew_ms() is None
+        await house.parts.client.set(house.parts.scope.key("clock:skew_ms"), "-3600000")
+        late = await house.parts.clock.redis_now() - await house.parts.clock.now()
+        assert 3_590_000 < late <= 3_600_000

@@ -1,0 +1,210 @@
+"""Passes while Redis is slow, killed, emptied, full, read-only, or lets nobody in."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import trio
+from tests.chaos.proxy import Kind, Toxic, Way, open_proxy
+from tests.integration.house import M1, check_whole, enqueue_pages, open_house, runs, truth, wait_asked
+
+from reconciler_engine.errors import ConfigError, RunClosed, StoreError, StoreUnavailable
+from reconciler_engine.simulator.fault_file import parse_faults
+from reconciler_engine.store.server import wait_serving
+from reconciler_engine.store.tasks import Lane
+from reconciler_engine.store.transport import TrioRedis
+
+
+async def test_a_slow_redis_makes_a_pass_slower_and_nothing_else(redis_url):
+    async with open_proxy(Path(redis_url.removeprefix("unix://"))) as (wire, where):
+        for way in Way:
+            wire.set(Toxic(Kind.LATENCY, way, delay_s=0.01, jitter_s=0.02))
+        async with open_house(f"redis://{where}") as house:
+            await house.start_worker("one")
+            await house.start_worker("two")
+            with trio.fail_after(60):
+                result = await house.run_pass(5 * 300)
+            assert (result.filled, result.unresolved, result.errors) == (5 * 300, 0, ())
+            assert result.requests == 5 == len(house.asked())
+            await check_whole(house, 5 * 300)
+
+
+async def test_a_killed_redis_ends_the_pass_and_the_next_one_completes(own_server):
+    slots = 20 * 300
+    async with open_house(own_server.url, rate=50) as house:
+        await house.start_worker()
+        with pytest.RaisesGroup(StoreUnavailable):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(house.run_pass, slots)
+                await wait_asked(house, 5)
+                own_server.kill()
+        own_server.start()
+        await wait_serving(house.parts.client, 10)
+        with trio.fail_after(30):
+            result = await house.run_pass(slots)
+        assert (result.unresolved, result.errors) == (0, ())
+        await check_whole(house, slots)
+
+
+async def test_a_flushed_redis_ends_the_pass_as_closed_and_the_next_one_completes(redis_url):
+    async with open_house(redis_url, rate=50) as house:
+        await house.start_worker()
+        with trio.fail_after(30):
+            with pytest.RaisesGroup(RunClosed):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(house.run_pass, 20 * 300)
+                    await wait_asked(house, 2)
+                    await house.parts.client.pipe([("FLUSHALL",), ("SCRIPT", "FLUSH")])
+            assert (await house.run_pass(20 * 300)).unresolved == 0
+        await check_whole(house, 20 * 300)
+        assert await runs(house) == []
+
+
+async def test_a_full_redis_leaves_slots_unresolved_with_its_words(redis_url, monkeypatch):
+    # The first permit is a second away: memory is full before anything can be asked or merged.
+    async with open_house(redis_url, rate=1) as house:
+        client = house.parts.client
+        await house.start_worker()
+        rows = truth(M1, 10)
+        await house.parts.store.merge(M1, rows[:5], house.parts.retention)
+        queue = house.parts.queue
+        enqueue = queue.enqueue
+
+        async def fill_up(run, lane, tasks):
+            """Let the pages be enqueued, then let memory be full."""
+            await enqueue(run, lane, tasks)
+            if lane is Lane.DEEP:
+                await client.execute_command("CONFIG SET", "maxmemory", "1")
+
+        monkeypatch.setattr(queue, "enqueue", fill_up)
+        try:
+            with trio.fail_after(30):
+                result = await house.run_pass(10)
+        finally:
+            await client.execute_command("CONFIG SET", "maxmemory", "0")
+        monkeypatch.undo()
+        assert (result.missing, result.filled, result.unresolved) == (5, 0, 5)
+        assert "OOM" in result.errors[0]
+        assert (await house.run_pass(10)).unresolved == 0
+        await check_whole(house, 10)
+
+
+ENDS = {
+    "OOM": ("CONFIG", "SET", "maxmemory", "0"),
+    "READONLY": ("REPLICAOF", "NO", "ONE"),
+    "MISCONF": ("CONFIG", "SET", "stop-writes-on-bgsave-error", "no"),
+}
+"""What makes a server take writes again."""
+
+
+async def refuse_writes(server, client, word) -> None:
+    """Bring a server to refuse writes with this word."""
+    if word == "OOM":
+        await client.execute_command("CONFIG", "SET", "maxmemory", "1")
+    elif word == "READONLY":
+        await client.execute_command("REPLICAOF", "127.0.0.1", "1")
+    else:
+        await client.execute_command("CONFIG", "SET", "save", "3600 1")
+        shutil.rmtree(server.plan.data_directory)
+        await client.execute_command("BGSAVE")
+    with trio.fail_after(20):
+        while True:
+            (reply,) = await client.pipe([("SET", "probe", "x")])
+            if getattr(reply, "code", None) == word:
+                break
+            await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize("word", [*ENDS])
+async def test_nothing_is_asked_while_its_answer_could_not_be_stored(own_server, word):
+    async with open_house(own_server.url) as house:
+        client, queue = house.parts.client, house.parts.queue
+        run, tasks = await enqueue_pages(queue, 4)
+        await refuse_writes(own_server, client, word)
+        backfill = house.parts.worker(house.source)._backfill
+        assert backfill is not None
+        for task in tasks:
+            with pytest.raises(StoreError, match=word):
+                await backfill.admit(task)
+        await client.execute_command(*ENDS[word])
+        statistics = await house.parts.bucket.statistics()
+        assert (statistics.granted, house.asked()) == (0, [])
+        await house.start_worker()
+        with trio.fail_after(20):
+            await queue.wait_finished(run, Lane.DEEP)
+        await check_whole(house, 3)
+        assert len(house.asked()) == 1
+
+
+async def test_an_answer_that_redis_does_not_take_is_kept_and_not_asked_for_again(own_server, monkeypatch):
+    """The server turns read-only while the exchange answers, and takes writes again later."""
+    rule = {"name": "slow", "mode": "slow_head", "seconds": 0.5}
+    async with open_house(own_server.url, *parse_faults({"fault": [rule]})) as house:
+        client, queue = house.parts.client, house.parts.queue
+        run, _ = await enqueue_pages(queue, 1)
+        worker, _ = await house.start_worker()
+        refused = trio.Event()
+        assert worker._backfill is not None
+        monkeypatch.setattr(worker._backfill, "store", tell_refusals(worker._backfill.store, refused))
+        with trio.fail_after(20):
+            while not (await house.parts.bucket.statistics()).granted:
+                await trio.lowlevel.checkpoint()
+            await client.execute_command("REPLICAOF", "127.0.0.1", "1")
+            await refused.wait()
+            assert await house.members() == []
+            await client.execute_command("REPLICAOF", "NO", "ONE")
+            await queue.wait_finished(run, Lane.DEEP)
+        await check_whole(house, 3)
+        assert len(house.asked()) == 1
+
+
+def tell_refusals(store, refused):
+    async def store_or_tell(*args):
+        try:
+            return await store(*args)
+        except StoreError:
+            refused.set()
+            raise
+
+    return store_or_tell
+
+
+async def test_a_worker_that_starts_while_redis_is_away_waits_for_it(own_server):
+    async with open_house(own_server.url) as house:
+        own_server.kill()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(house.start_worker)
+            with trio.move_on_after(0.05):
+                await trio.sleep_forever()
+            own_server.start()
+            await wait_serving(house.parts.client, 10)
+            result = await house.run_pass(10)
+        assert (result.filled, result.errors) == (10, ())
+
+
+@pytest.mark.parametrize("change", ["password", "permissions"])
+async def test_a_worker_that_redis_lets_in_no_more_says_so_and_ends(own_server, change):
+    async with open_house(own_server.url) as house:
+        client = house.parts.client
+
+        async def work_until_denied() -> None:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(house.parts.worker(house.source).run)
+                if change == "password":
+                    await client.execute_command("CONFIG", "SET", "requirepass", "another")
+                    async with TrioRedis.from_url(own_server.url.replace("unix://", "unix://:another@")) as other:
+                        await other.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+                else:
+                    await client.execute_command("ACL", "SETUSER", "default", "-xreadgroup")
+
+        with trio.fail_after(20), pytest.raises(BaseExceptionGroup) as ended:
+            await work_until_denied()
+        assert ended.value.split(ConfigError)[1] is None
+        assert "redis_url: redis denied the command: " in leaf(ended.value)
+
+
+def leaf(group) -> str:
+    """The text of the first error in a group of groups."""
+    return leaf(group.exceptions[0]) if isinstance(group, BaseExceptionGroup) else str(group)
