@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -181,17 +182,37 @@ def run_inside(capsys, monkeypatch) -> Iterator[Callable[..., Outcome]]:
     logger.handlers[:], logger.level, logger.propagate = kept
 
 
-@dataclass(frozen=True)
+@dataclass
 class Exchange:
     """A simulated exchange on a socket of its own."""
 
     url: str
     log: Path
+    _read_to: int = 0
+    _asked: list[dict[str, Any]] = field(default_factory=list)
 
     def requests(self) -> list[dict[str, Any]]:
         """What it was asked for candles so far."""
-        asked = [json.loads(line) for line in self.log.read_text().splitlines()]
-        return [request for request in asked if request["path"].endswith("/candles")]
+        with self.log.open("rb") as log:
+            log.seek(self._read_to)
+            written = log.read()
+        whole = written[: written.rfind(b"\n") + 1]
+        self._read_to += len(whole)
+        asked = map(json.loads, whole.splitlines())
+        self._asked += [request for request in asked if request["path"].endswith("/candles")]
+        return self._asked[:]
+
+    def wait_requests(self, count: int) -> None:
+        """Wait until it was asked for candles so often."""
+        wait_until(lambda: len(self.requests()) >= count)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait for what no event tells."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -4,42 +4,54 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import socket
+import threading
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 import redis as redis_py
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.integration.conftest import PATIENCE_S, clean_environment, wait_until
+
+from reconciler_engine.supervisor.notify import ServiceManager
 
 NEVER = "0 0 1 1 *"
-PATIENCE_S = 30.0
 
 
 class Manager:
-    """A service manager: a datagram socket, as systemd has it."""
+    """A service manager: a datagram socket, as systemd has it. It keeps ten words, so they are taken as they come."""
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.hears_that_all_is_well = threading.Event()
+        self._heard: queue.Queue[str] = queue.Queue()
         self._door = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._door.bind(f"\0{address[1:]}" if address.startswith("@") else address)
-        self._door.settimeout(PATIENCE_S)
+        self._ear = threading.Thread(target=self._listen)
+        self._ear.start()
+
+    def _listen(self) -> None:
+        while said := self._door.recv(4_096).decode():
+            if said == "WATCHDOG=1":
+                self.hears_that_all_is_well.set()
+            else:
+                self._heard.put(said)
 
     def hear(self) -> dict[str, str]:
         """The next thing that is said, but that all is well."""
-        deadline = time.monotonic() + 2 * PATIENCE_S
-        while (said := self._door.recv(4_096).decode()) == "WATCHDOG=1":
-            assert time.monotonic() < deadline
-        return dict(line.split("=", 1) for line in said.splitlines())
-
-    def wait_watchdog(self) -> None:
-        while self._door.recv(4_096) != b"WATCHDOG=1":
-            pass
+        return dict(line.split("=", 1) for line in self._heard.get(timeout=PATIENCE_S).splitlines())
 
     def close(self) -> None:
+        self._door.shutdown(socket.SHUT_RD)
+        self._ear.join()
         self._door.close()
+        if not self.address.startswith("@"):
+            Path(self.address).unlink()
 
 
 @pytest.fixture
@@ -60,84 +72,84 @@ def settings(tmp_path):
 
 @pytest.fixture
 def start_engine(start_process, start_exchange, tmp_path, own_server, settings):
-    def start(*arguments, key_files=(), faults=None, **environment):
+    def start(*arguments, key_files=(), faults=None, workers=2, **environment):
         exchange = start_exchange(public_rate=0, key_files=key_files, faults=faults)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RECONCILER_", "COINBASE_"))}
         return start_process(
-            "start", "--json", "--config", str(settings()), "--base-url", exchange.url,
+            "start", "--json", "--config", str(settings(workers=workers)), "--base-url", exchange.url,
             "--listen", "off", "--data-dir", str(tmp_path / "data"), *arguments,
-            environment={**kept, "RECONCILER_REDIS_URL": own_server.url, **environment},
+            environment=clean_environment(RECONCILER_REDIS_URL=own_server.url, **environment),
         )  # fmt: skip
 
     return start
+
+
+@pytest.fixture
+def listen():
+    """Be a service manager at an address."""
+    with ExitStack() as stack:
+        yield lambda address: stack.enter_context(closing(Manager(address)))
 
 
 def reload(engine) -> None:
     engine.process.send_signal(signal.SIGHUP)
 
 
-def test_newer_settings_are_taken_worker_by_worker(start_engine, settings, own_server):
-    engine = start_engine()
-    old = [engine.wait_event("child ready")["child"] for _ in range(2)]
+def refused(engine, count) -> list[str]:
+    return [engine.wait_event("settings not taken, all stays as it was")["fault"] for _ in range(count)]
+
+
+def test_settings_that_are_wrong_change_nothing_newer_ones_are_taken_worker_by_worker_and_a_service_manager_hears(
+    start_engine, settings, own_server, listen
+):
+    manager = listen(str(own_server.plan.socket.with_name("manager")))
+    engine = start_engine(NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="200000")
+    assert manager.hear() == {"READY": "1", "STATUS": "at work with 2 workers"}
+    old = [engine.wait_event("child ready") for _ in range(2)]
+    assert "NOTIFY_SOCKET" not in Path(f"/proc/{old[0]['pid']}/environ").read_text()
+    assert manager.hears_that_all_is_well.wait(PATIENCE_S)
+
+    # told in full
+    before = time.monotonic_ns() // 1_000
+    settings(workers=0, symbols=["no product"], colour="red")
+    reload(engine)
+    said = manager.hear()
+    assert said.pop("RELOADING") == "1"
+    assert before <= int(said.pop("MONOTONIC_USEC")) <= time.monotonic_ns() // 1_000
+    assert manager.hear() == {"READY": "1", "STATUS": "at work; newer settings were refused"}
+    faults = "\n".join(refused(engine, 3))
+    assert [word for word in ("workers 0", "'no product'", "colour") if word not in faults] == []
+    settings(workers=3, exchange_id=2)
+    reload(engine)
+    assert manager.hear()["RELOADING"] == "1"
+    assert refused(engine, 2) == [
+        "exchange_id 2 cannot change while the engine runs; allowed: 1, or a restart",
+        "workers 3 cannot change while the engine runs; allowed: 2, or a restart",
+    ]
+    assert "refused" in manager.hear()["STATUS"]
+    assert all(Path(f"/proc/{one['pid']}").exists() for one in old)
+
     engine.wait_event("pass done", job="full_reconcile")
     settings(symbols=["BTC-USD", "ETH-USD"], gap_scan_cron="* * * * * *", batch_size=60)
     reload(engine)
+    assert manager.hear()["RELOADING"] == "1"
+    assert manager.hear() == {"READY": "1", "STATUS": "at work"}
     new = [engine.wait_event("child ready")["child"] for _ in range(2)]
-    assert (sorted(old), sorted(new)) == (["worker-1", "worker-2"], ["worker-3", "worker-4"])
-    engine.wait_event("settings taken")
+    assert (sorted(one["child"] for one in old), sorted(new)) == (["worker-1", "worker-2"], ["worker-3", "worker-4"])
     # by the new schedule, over the new symbols
     engine.wait_event("pass done", job="gap_scan")
     with redis_py.Redis.from_url(own_server.url) as client:
         assert client.zcard("candles:1:1:ETH-USD:5m")
-    assert engine.stop() == 0
+
+    engine.process.send_signal(signal.SIGTERM)
+    assert manager.hear()["STOPPING"] == "1"
+    assert engine.process.wait(PATIENCE_S) == 0
     assert not any("child died" in line for line in engine.read_all())
 
 
-def test_a_file_that_is_wrong_is_told_in_full_and_nothing_changes(start_engine, settings):
-    engine = start_engine()
-    old = [engine.wait_event("child ready")["pid"] for _ in range(2)]
-    settings(workers=0, symbols=["no product"], colour="red")
-    reload(engine)
-    faults = [engine.wait_event("settings not taken, all stays as it was")["fault"] for _ in range(3)]
-    assert [
-        word for word in ("workers 0", "'no product'", "colour") if not any(word in fault for fault in faults)
-    ] == []
-    settings(workers=3, exchange_id=2)
-    reload(engine)
-    faults = [engine.wait_event("settings not taken, all stays as it was")["fault"] for _ in range(2)]
-    assert faults == [
-        "exchange_id 2 cannot change while the engine runs; allowed: 1, or a restart",
-        "workers 3 cannot change while the engine runs; allowed: 2, or a restart",
-    ]
-    assert all(Path(f"/proc/{pid}").exists() for pid in old)
-    assert engine.stop() == 0
-
-
-@pytest.mark.parametrize("abstract", [False, True])
-def test_a_service_manager_hears_how_it_stands(start_engine, settings, abstract):
-    address = f"@reconciler-test-{os.getpid()}" if abstract else f"/tmp/reconciler-{os.getpid()}.sock"
-    manager = Manager(address)
-    try:
-        engine = start_engine(NOTIFY_SOCKET=address, WATCHDOG_USEC="200000")
-        # Heard from the start: a socket keeps ten words that nobody takes, and another is lost.
-        assert manager.hear() == {"READY": "1", "STATUS": "at work with 2 workers"}
-        worker = engine.wait_event("child ready")["pid"]
-        assert "NOTIFY_SOCKET" not in Path(f"/proc/{worker}/environ").read_text()
-        manager.wait_watchdog()
-        before = time.monotonic_ns() // 1_000
-        settings(workers=0)
-        reload(engine)
-        said = manager.hear()
-        assert said.pop("RELOADING") == "1"
-        assert before <= int(said.pop("MONOTONIC_USEC")) <= time.monotonic_ns() // 1_000
-        assert manager.hear() == {"READY": "1", "STATUS": "at work; newer settings were refused"}
-        engine.process.send_signal(signal.SIGTERM)
-        assert manager.hear()["STOPPING"] == "1"
-        assert engine.process.wait(PATIENCE_S) == 0
-    finally:
-        manager.close()
-        if not abstract:
-            Path(address).unlink()
+def test_a_service_manager_at_an_abstract_address_hears_as_well(listen):
+    manager = listen(f"@reconciler-test-{os.getpid()}")
+    ServiceManager(manager.address).tell("READY=1", "STATUS=at work")
+    assert manager.hear() == {"READY": "1", "STATUS": "at work"}
 
 
 def write_key(path: Path, name: str) -> Path:
@@ -148,37 +160,38 @@ def write_key(path: Path, name: str) -> Path:
     return path
 
 
-def test_a_key_rotated_in_its_file_signs_from_then_on(start_engine, settings, tmp_path):
+def test_a_refused_key_put_in_order_is_tried_again_at_once_and_one_rotated_in_its_file_signs_from_then_on(
+    start_engine, settings, tmp_path
+):
+    """It was refused too often, so nothing is asked under it for an hour; HUP says that this is over."""
     old, new = (write_key(tmp_path / f"{name}.json", f"organizations/x/apiKeys/{name}") for name in ("old", "new"))
     key = tmp_path / "key.json"
     key.write_bytes(old.read_bytes())
     key.chmod(0o600)
-    engine = start_engine("--key-file", str(key), key_files=(old, new))
-    engine.wait_event("pass done", job="full_reconcile")
-    key.write_bytes(new.read_bytes())
-    settings(symbols=["ETH-USD"], gap_scan_cron="* * * * * *")
-    reload(engine)
-    engine.wait_event("settings taken")
-    engine.wait_event("pass done", job="gap_scan", errors=[])
-    assert engine.stop() == 0
-    asked = [json.loads(line) for line in (tmp_path / "requests.jsonl").read_text().splitlines()]
-    pages = [(one["product"], one["key"]) for one in asked if one["path"].endswith("/candles")]
-    assert set(pages) == {("BTC-USD", "organizations/x/apiKeys/old"), ("ETH-USD", "organizations/x/apiKeys/new")}
-
-
-def test_a_key_put_in_order_is_tried_again_at_once_when_the_settings_are_read_again(start_engine, settings, tmp_path):
-    """It was refused too often, so nothing is asked under it for an hour; HUP says that this is over."""
-    key = write_key(tmp_path / "key.json", "organizations/x/apiKeys/one")
     faults = tmp_path / "faults.toml"
     faults.write_text('[[fault]]\nmode = "unauthorized"\npath = "*/candles"')
-    engine = start_engine("--key-file", str(key), key_files=(key,), faults=faults)
-    refused = engine.wait_event("pass done", job="full_reconcile")
-    assert "exchange refused the credentials" in refused["errors"][0]
+    engine = start_engine("--key-file", str(key), key_files=(old, new), faults=faults, workers=1)
+    done = engine.wait_event("pass done", job="full_reconcile")
+    assert "exchange refused the credentials" in done["errors"][0]
+
     faults.write_text("")
-    settings(gap_scan_cron="* * * * * *")
+    settings(gap_scan_cron="* * * * * *", workers=1)
     reload(engine)
     engine.wait_event("settings taken")
     # one that was under way may still have been refused
     passes = (engine.wait_event("pass done", job="gap_scan") for _ in range(5))
     assert any(one["filled"] and not one["errors"] for one in passes)
+    assert served(tmp_path) == {("BTC-USD", "organizations/x/apiKeys/old")}
+
+    key.write_bytes(new.read_bytes())
+    settings(symbols=["ETH-USD"], gap_scan_cron="* * * * * *", workers=1)
+    reload(engine)
+    wait_until(lambda: any(name.endswith("new") for _, name in served(tmp_path)))
     assert engine.stop() == 0
+    assert {name for product, name in served(tmp_path) if product == "ETH-USD"} == {"organizations/x/apiKeys/new"}
+
+
+def served(tmp_path) -> set[tuple[str, str]]:
+    """Product and key of the pages that were had."""
+    asked = [json.loads(line) for line in (tmp_path / "requests.jsonl").read_text().splitlines()]
+    return {(one["product"], one["key"]) for one in asked if one["path"].endswith("/candles") and one["status"] == 200}

@@ -9,12 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from tests.integration.conftest import COMMAND, PATIENCE_S, Running, clean_environment
-from tests.integration.processes import children_of, is_unreaped
+from tests.integration.conftest import COMMAND, PATIENCE_S, Running, clean_environment, wait_until
+from tests.integration.processes import children_of, command_of, is_unreaped
 
 from reconciler_engine.store.data_directory import DataDirectory
 from reconciler_engine.store.embedded import socket_directory, socket_path
@@ -37,8 +36,9 @@ def start_wrapped(arguments):
     """Start an engine below other programs, such as a shell that closes its streams."""
     started = []
 
-    def start(*prefix: str, **options):
-        process = subprocess.Popen([*prefix, COMMAND, *arguments], env=clean_environment(), **options)
+    def start(*prefix: str, redis_url: str | None = None, **options):
+        settings = {} if redis_url is None else {"RECONCILER_REDIS_URL": redis_url}
+        process = subprocess.Popen([*prefix, COMMAND, *arguments], env=clean_environment(**settings), **options)
         started.append(process)
         return process
 
@@ -49,55 +49,49 @@ def start_wrapped(arguments):
         process.wait()
 
 
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def wait_running(data: Path) -> None:
-    wait_until(lambda: data.exists() and DataDirectory(data).find_running() is not None)
-
-
 def has_worker(pid: int) -> bool:
-    return len(children_of(pid)) == 2
+    return any("reconciler_engine.supervisor.child" in command_of(child) for child in children_of(pid))
 
 
-@pytest.mark.parametrize("redirections", ["2>&-", "<&- 1>&- 2>&-", "2>/dev/full"])
-def test_streams_that_are_closed_or_full_change_nothing(start_wrapped, tmp_path, redirections):
-    engine = start_wrapped("/bin/sh", "-c", f'exec "$@" {redirections}', "sh")
-    wait_running(tmp_path / "data")
+def redirected(redirections: str) -> tuple[str, ...]:
+    return ("/bin/sh", "-c", f'exec "$@" {redirections}', "sh")
+
+
+def streams_of(pid: int) -> set[Path]:
+    """What the children of a process write their logs to."""
+    return {Path(f"/proc/{child}/fd/2").readlink() for child in children_of(pid)}
+
+
+def test_streams_that_are_closed_change_nothing_and_a_second_engine_is_told_by_its_exit_code_alone(start_wrapped):
+    engine = start_wrapped(*redirected("<&- 1>&- 2>&-"))
     wait_until(lambda: has_worker(engine.pid))
-    for child in children_of(engine.pid):
-        # nobody writes a log into what was opened later
-        assert Path(f"/proc/{child}/fd/2").readlink() in (Path("/dev/null"), Path("/dev/full"))
-    engine.terminate()
-    assert engine.wait(PATIENCE_S) == 0
-
-
-@pytest.mark.parametrize("redirections", ["2>&-", "2>/dev/full"])
-def test_a_fault_has_its_exit_code_without_a_place_to_tell_it(redirections):
-    command = ("/bin/sh", "-c", f'exec "$@" {redirections}', "sh", COMMAND, "start", "--workers", "0")
-    done = subprocess.run(command, env=clean_environment(), check=False)
-    assert done.returncode == 78
-
-
-def test_a_second_engine_is_told_by_its_exit_code_alone_where_nothing_can_be_said(start_wrapped, tmp_path):
-    engine = start_wrapped(stderr=subprocess.DEVNULL)
-    wait_running(tmp_path / "data")
-    second = start_wrapped("/bin/sh", "-c", 'exec "$@" 2>&-', "sh")
+    # nobody writes a log into what was opened later
+    assert streams_of(engine.pid) == {Path("/dev/null")}
+    second = start_wrapped(*redirected("2>&-"))
     assert second.wait(PATIENCE_S) == 75
     engine.terminate()
     assert engine.wait(PATIENCE_S) == 0
 
 
-def test_a_closed_terminal_ends_it_in_order(start_wrapped, tmp_path):
+def test_streams_that_are_full_change_nothing(start_wrapped, redis_url):
+    engine = start_wrapped(*redirected("2>/dev/full"), redis_url=redis_url)
+    wait_until(lambda: has_worker(engine.pid))
+    assert streams_of(engine.pid) == {Path("/dev/full")}
+    engine.terminate()
+    assert engine.wait(PATIENCE_S) == 0
+
+
+def test_a_fault_has_its_exit_code_without_a_place_to_tell_it():
+    command = (*redirected("2>/dev/full"), str(COMMAND), "start", "--workers", "0")
+    assert subprocess.run(command, env=clean_environment(), check=False).returncode == 78
+
+
+def test_a_closed_terminal_ends_it_in_order(start_wrapped, redis_url):
     ours, theirs = pty.openpty()
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
-    engine = start_wrapped(**streams, start_new_session=True, preexec_fn=_take_terminal)
+    engine = start_wrapped(**streams, redis_url=redis_url, start_new_session=True, preexec_fn=_take_terminal)
     os.close(theirs)
-    wait_running(tmp_path / "data")
+    wait_until(lambda: has_worker(engine.pid))
     os.close(ours)
     assert engine.wait(PATIENCE_S) == 0
 
@@ -109,27 +103,24 @@ def _take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-def test_no_descriptors_left_is_waited_out(start_process, arguments):
-    engine: Running = start_process(*arguments)
-    worker = engine.wait_event("child ready", child="worker-1")["pid"]
-    engine.wait_event("pass done")
-    before = resource.prlimit(engine.process.pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(engine.process.pid, resource.RLIMIT_NOFILE, (3, before[1]))
-    os.kill(worker, signal.SIGKILL)
-    assert "Too many open files" in engine.wait_event("child did not start")["error"]
-    resource.prlimit(engine.process.pid, resource.RLIMIT_NOFILE, before)
-    engine.wait_line(lambda line: "child ready" in line and '"worker-' in line)
-    assert engine.stop() == 0
-
-
-def test_a_stale_socket_and_record_are_no_hindrance(start_process, arguments, tmp_path):
+def test_a_stale_socket_and_record_are_no_hindrance_and_no_descriptors_left_is_waited_out(
+    start_process, arguments, tmp_path
+):
     data = DataDirectory(tmp_path / "data")
     data.prepare()
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(socket_path(socket_directory(data.path))))
     (data.path / "server.json").write_text('{"socket": "/nowhere", "pid": 1, "command": "start", "simulated": false}')
     engine: Running = start_process(*arguments)
+    worker = engine.wait_event("child ready", child="worker-1")["pid"]
     engine.wait_event("pass done")
+
+    before = resource.prlimit(engine.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(engine.process.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+    os.kill(worker, signal.SIGKILL)
+    assert "Too many open files" in engine.wait_event("child did not start")["error"]
+    resource.prlimit(engine.process.pid, resource.RLIMIT_NOFILE, before)
+    engine.wait_line(lambda line: "child ready" in line and '"worker-' in line)
     assert engine.stop() == 0
 
 
@@ -156,23 +147,15 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 @needs_namespaces
-def test_as_process_1_it_reaps_what_it_adopts_and_leaves_nothing(start_wrapped, tmp_path):
-    namespaces = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child")
-    outer = start_wrapped(*namespaces, sys.executable, "-c", ADOPTED, stderr=subprocess.DEVNULL)
-    wait_running(tmp_path / "data")
+def test_as_process_1_without_root_it_reaps_what_it_adopts_and_leaves_nothing(start_wrapped, redis_url):
+    namespaces = ("unshare", "--user", "--map-user=1000", "--pid", "--fork", "--mount-proc", "--kill-child")
+    adopting = (*namespaces, sys.executable, "-c", ADOPTED)
+    outer = start_wrapped(*adopting, redis_url=redis_url, stderr=subprocess.DEVNULL)
+    wait_until(lambda: len(children_of(outer.pid)) == 1)
     (first,) = children_of(outer.pid)
     wait_until(lambda: has_worker(first) and not any(map(is_unreaped, children_of(first))))
     os.kill(first, signal.SIGTERM)
     assert outer.wait(PATIENCE_S) == 0
-
-
-@needs_namespaces
-def test_it_needs_no_root(start_wrapped, tmp_path):
-    engine = start_wrapped("unshare", "--user", "--map-user=1000", stderr=subprocess.DEVNULL)
-    wait_running(tmp_path / "data")
-    wait_until(lambda: has_worker(engine.pid))
-    engine.terminate()
-    assert engine.wait(PATIENCE_S) == 0
 
 
 @needs_namespaces
