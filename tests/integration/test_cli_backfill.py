@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import pytest
 
@@ -13,10 +12,10 @@ PAGES = 34
 
 
 @pytest.fixture
-def command(tmp_path, start_exchange):
+def command(redis_url, start_exchange):
     """The exchange, and what every call of these tests says."""
     exchange = start_exchange(public_rate=0)
-    where = ("--base-url", exchange.url, "--data-dir", tmp_path / "data", "--max-candles", "0")
+    where = ("--base-url", exchange.url, "--redis-url", redis_url, "--max-candles", "0")
     return exchange, lambda *more: ("backfill", *map(str, (*more, *where)))
 
 
@@ -43,10 +42,7 @@ def test_a_week_is_planned_filled_and_found_complete(command, run_inside):
 def test_killed_it_goes_on_where_it_was(command, run_inside, start_process):
     exchange, words = command
     running = start_process(*words("BTC-USD", "1m", *RANGE, "--batch-size", 10), output="stdout")
-    deadline = time.monotonic() + 30
-    while len(exchange.requests()) < 20:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    exchange.wait_requests(20)
     running.process.send_signal(signal.SIGKILL)
     running.process.wait()
     asked = len(exchange.requests())
@@ -65,10 +61,7 @@ def test_killed_it_goes_on_where_it_was(command, run_inside, start_process):
 def test_interrupted_it_says_so_and_goes_on(command, run_inside, start_process):
     exchange, words = command
     running = start_process(*words("BTC-USD", "1m", *RANGE), output="stderr")
-    deadline = time.monotonic() + 30
-    while len(exchange.requests()) < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    exchange.wait_requests(3)
     running.process.send_signal(signal.SIGINT)
     running.wait_line(lambda line: "the same command goes on where it was" in line)
     assert running.process.wait(30) == 130

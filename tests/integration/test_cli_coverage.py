@@ -7,13 +7,11 @@ import json
 import os
 import pty
 import re
-import subprocess
 from contextlib import suppress
 from xml.etree import ElementTree as ET
 
 import pytest
 import redis as redis_py
-from tests.integration.conftest import COMMAND, clean_environment
 from tests.integration.engines import MINUTE
 
 from reconciler_engine.market.series import Series
@@ -224,37 +222,37 @@ def test_an_svg_that_cannot_be_written_leaves_what_was_there(run, tmp_path, monk
     assert [one.name for one in tmp_path.iterdir() if "svg" in one.name] == ["coverage.svg"]
 
 
-def on_a_terminal(redis_url, **settings):
-    """What the command writes to a terminal of 100 columns."""
-    control, terminal = pty.openpty()
-    environment = clean_environment(RECONCILER_REDIS_URL=redis_url, COLUMNS="100", TERM="xterm-256color", **settings)
-    arguments = ["coverage", *map(str, RANGE), "--base-url", NOBODY]
-    process = subprocess.Popen([COMMAND, *arguments], stdout=terminal, stdin=terminal, env=environment)
-    os.close(terminal)
+def written_to(stream, told, run, monkeypatch, **settings) -> str:
+    """What the command writes to a stream of a terminal's or a pipe's, by what is read at its other end."""
+    with stream, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", stream)
+        assert run("coverage", *RANGE, COLUMNS="100", TERM="xterm-256color", **settings).code == 3
     written = b""
     # A terminal whose other side is gone is an error on Linux and an end elsewhere.
     with suppress(OSError):
-        while part := os.read(control, 65_536):
+        while part := os.read(told, 65_536):
             written += part
-    os.close(control)
-    assert process.wait(30) == 3
+    os.close(told)
     return written.decode()
 
 
 @pytest.mark.usefixtures("scene")
-def test_a_terminal_gets_colours_unless_they_are_not_wanted(redis_url):
-    coloured = on_a_terminal(redis_url)
-    plain = on_a_terminal(redis_url, NO_COLOR="1")
+def test_a_terminal_gets_colours_unless_they_are_not_wanted(run, monkeypatch):
+    def on_a_terminal(**settings):
+        control, terminal = pty.openpty()
+        return written_to(os.fdopen(terminal, "w"), control, run, monkeypatch, **settings)
+
+    coloured = on_a_terminal()
+    plain = on_a_terminal(NO_COLOR="1")
     assert "\x1b[1;31mX\x1b[0m" in coloured
     assert "\x1b" not in plain
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
 
 
 @pytest.mark.usefixtures("scene")
-def test_a_pipe_gets_no_colours_and_ascii_where_it_has_no_more(run_command, redis_url):
-    settings = {"RECONCILER_REDIS_URL": redis_url, "PYTHONIOENCODING": "ascii"}
-    done = run_command("coverage", *RANGE, "--base-url", NOBODY, **settings)
-    assert (done.code, done.err) == (3, "")
-    assert done.out.isascii()
-    assert "\x1b" not in done.out
-    assert "####" in done.out
+def test_a_pipe_gets_no_colours_and_ascii_where_it_has_no_more(run, monkeypatch):
+    told, pipe = os.pipe()
+    said = written_to(os.fdopen(pipe, "w", encoding="ascii"), told, run, monkeypatch)
+    assert said.isascii()
+    assert "\x1b" not in said
+    assert "####" in said

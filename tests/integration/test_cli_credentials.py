@@ -162,7 +162,7 @@ def guarded_server(own_server):
     return own_server.url.replace("unix://", f"unix://:{PASSWORD}@")
 
 
-def test_workers_sign_and_no_secret_shows_anywhere(
+def test_workers_sign_others_need_the_token_and_a_known_name_and_no_secret_shows_anywhere(
     start_process, start_exchange, run_inside, guarded_server, tmp_path, key_file
 ):
     """A canary in every secret setting, looked for wherever the engine leaves a word."""
@@ -175,10 +175,11 @@ def test_workers_sign_and_no_secret_shows_anywhere(
     }  # fmt: skip
     engine = start_process(
         "start", "--json", "--log-level", "DEBUG", "--symbols", "BTC-USD", "--timeframes", "1h", "--workers", "1",
-        "--listen", "127.0.0.1:0", "--base-url", exchange.url, "--data-dir", str(tmp_path / "data"),
+        "--listen", "0.0.0.0:0", "--listen-hosts", "engine.internal", "--base-url", exchange.url,
+        "--data-dir", str(tmp_path / "data"),
         environment=clean_environment(**settings),
     )  # fmt: skip
-    url = engine.wait_event("pages")["url"]
+    url = engine.wait_event("pages")["url"].replace("0.0.0.0", "127.0.0.1")
     done = engine.wait_event("pass done", job="full_reconcile")
     assert done["errors"] == []
     assert {one["key"] for one in exchange.requests()} == {NAME}
@@ -189,6 +190,9 @@ def test_workers_sign_and_no_secret_shows_anywhere(
     for pid in descendants(engine.process.pid):
         shown += Path(f"/proc/{pid}/cmdline").read_text() + Path(f"/proc/{pid}/environ").read_text()
 
+    for host, status in (("engine.internal:80", 200), ("evil.example", 421)):
+        headers = {"authorization": f"Bearer {TOKEN}", "host": host}
+        assert httpx.get(f"{url}livez", headers=headers, trust_env=False, timeout=30).status_code == status
     for path in ("", "coverage", "livez", "readyz", "metrics", TOKEN):
         for headers in ({"authorization": f"Bearer {TOKEN}"}, {"authorization": f"Bearer {TOKEN}x"}, {}):
             answer = httpx.get(f"{url}{path}", headers=headers, trust_env=False, timeout=30)

@@ -58,8 +58,8 @@ def check_real(report):
     assert report["longest"] == (None if longest is None else {"start": longest[1], "count": longest[0]})
 
 
-def test_every_real_series_has_the_figures_of_its_table(market_data, run_command):
-    done = run_command("gaps", "--json", *(market_data / f"{name}.csv.gz" for name in REAL))
+def test_every_real_series_has_the_figures_of_its_table(market_data, run_inside):
+    done = run_inside("gaps", "--json", *(market_data / f"{name}.csv.gz" for name in REAL))
     assert (done.code, done.err) == (0, "")
     reports = done.json_lines
     assert len(reports) == len(REAL)
@@ -67,9 +67,9 @@ def test_every_real_series_has_the_figures_of_its_table(market_data, run_command
         check_real(report)
 
 
-def test_the_synthetic_twin_has_its_figures(write_file, run_command):
+def test_the_synthetic_twin_has_its_figures(write_file, run_inside):
     path = write_file("BTC-USD_1m_twin.csv.gz", 10, 11, 11, 14, 16, 17.5, 21)
-    done = run_command("gaps", path, "--json", "--list")
+    done = run_inside("gaps", path, "--json", "--list")
     assert (done.code, done.err) == (0, "")
     listed = done.json.pop("list")
     assert listed == [
@@ -77,7 +77,7 @@ def test_the_synthetic_twin_has_its_figures(write_file, run_command):
         {"start": 15 * MINUTE, "end": 15 * MINUTE, "count": 1},
         {"start": 17 * MINUTE, "end": 20 * MINUTE, "count": 4},
     ]
-    report = run_command("gaps", path, "--json").json
+    report = run_inside("gaps", path, "--json").json
     assert list(report) == FIELDS
     assert report == {
         "file": str(path), "symbol": "BTC-USD", "timeframe": "1m", "rows": 7, "first": 10 * MINUTE,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 
 import pytest
 import redis as redis_py
+from tests.integration.conftest import wait_until
 
 NOWHERE = "http://127.0.0.1:9"
 PRODUCTS = "/api/v3/brokerage/market/products"
@@ -126,11 +126,11 @@ def test_a_server_in_trouble_is_asked_again(run_pass, start_exchange, tmp_path):
     assert asked_for_products(exchange) == 3
 
 
-def test_start_works_on_what_was_chosen(start_process, start_exchange, tmp_path):
+def test_start_works_on_what_was_chosen(start_process, start_exchange, redis_url):
     exchange = start_exchange(start=NOON)
     engine = start_process(
         "start", "--json", "--symbols", "top:2:USD", "--timeframes", "1d", "--base-url", exchange.url,
-        "--data-dir", str(tmp_path / "data"), "--workers", "1", "--listen", "off",
+        "--redis-url", redis_url, "--workers", "1", "--listen", "off",
     )  # fmt: skip
     assert engine.wait_event("symbols")["first"] == "BTC-USD, ETH-USD"
     done = engine.wait_event("pass done", job="full_reconcile")
@@ -138,15 +138,13 @@ def test_start_works_on_what_was_chosen(start_process, start_exchange, tmp_path)
     assert {one["path"].split("/")[-2] for one in exchange.requests()} == set(BUSIEST)
 
 
-def test_a_signal_ends_a_start_that_waits_for_the_list(start_process, start_exchange, tmp_path):
+def test_a_signal_ends_a_start_that_waits_for_the_list(start_process, start_exchange, redis_url, tmp_path):
     faults = tmp_path / "faults.toml"
     faults.write_text('[[fault]]\nmode = "silence"\npath = "*/market/products"\n')
     exchange = start_exchange(start=NOON, faults=faults)
     engine = start_process(
-        "start", "--json", "--symbols", "top:2:USD", "--base-url", exchange.url, "--data-dir", str(tmp_path / "data")
+        "start", "--json", "--symbols", "top:2:USD", "--base-url", exchange.url, "--redis-url", redis_url
     )
-    engine.wait_event("child ready", child="redis")
-    while not asked_for_products(exchange):
-        time.sleep(0.01)
+    wait_until(lambda: asked_for_products(exchange) > 0)
     engine.process.send_signal(signal.SIGTERM)
     assert engine.process.wait(8) == 0

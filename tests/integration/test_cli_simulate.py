@@ -46,10 +46,10 @@ def test_simulator_serves_logs_and_plays_a_faults_file_that_changes(tmp_path: Pa
         ("--key-file", '{"name": "k", "privateKey": "c2VjcmV0"}', "is no JSON object with name and privateKey"),
     ],
 )
-def test_bad_file_is_a_fault_of_the_configuration(tmp_path: Path, option: str, content: str, problem: str) -> None:
+def test_bad_file_is_a_fault_of_the_configuration(run_inside, tmp_path, option, content, problem):
     path = tmp_path / "file"
     path.write_text(content)
-    done = subprocess.run([*COMMAND, option, str(path)], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 78
-    assert problem in done.stderr
-    assert "c2VjcmV0" not in done.stderr
+    done = run_inside("simulate", option, path)
+    assert done.code == 78
+    assert problem in done.err
+    assert "c2VjcmV0" not in done.err

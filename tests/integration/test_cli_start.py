@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 
 import pytest
+from tests.integration.conftest import clean_environment
 from tests.integration.processes import descendants, wait_gone
 
 CANARY = "canary-7f3a"
@@ -18,13 +19,12 @@ NEVER = "0 0 1 1 *"
 def start_engine(start_process, start_exchange, tmp_path):
     def start(redis_url=None, *arguments):
         exchange = start_exchange(public_rate=0)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("RECONCILER_")}
         settings = {} if redis_url is None else {"RECONCILER_REDIS_URL": redis_url}
         return start_process(
             "start", "--json", "--log-level", "DEBUG", "--symbols", "BTC-USD", "--timeframes", "1m",
             "--gap-scan-cron", NEVER, "--full-reconcile-cron", NEVER, "--batch-size", "100", "--workers", "1",
             "--base-url", exchange.url, "--data-dir", str(tmp_path / "data"), "--listen", "off", *arguments,
-            environment={**kept, **settings},
+            environment=clean_environment(**settings),
         )  # fmt: skip
 
     return start
@@ -88,7 +88,7 @@ def test_a_term_that_all_processes_get_while_they_start_ends_in_order(start_engi
     engine = start_engine()
     engine.wait_event("child ready", child="redis")
     while len(below := descendants(engine.process.pid)) < 3:
-        time.sleep(0.001)
+        time.sleep(0.01)
     tell_all(engine.process.pid, *below)
     assert ended(engine) == 0
     wait_gone(below)
@@ -98,7 +98,7 @@ def test_a_simulation_that_is_stopped_while_it_starts_ends_in_order(start_proces
     engine = start_process("start", "--simulate", "--json", "--data-dir", str(tmp_path / "data"))
     engine.wait_event("child ready", child="redis")
     while len(below := descendants(engine.process.pid)) < 3:
-        time.sleep(0.001)
+        time.sleep(0.01)
     tell_all(engine.process.pid, *below)
     assert ended(engine) == 0
     wait_gone(below)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import re
 import shlex
 import shutil
@@ -12,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.integration.conftest import clean_environment
 
 from reconciler_engine import ReconciliationService
 from reconciler_engine.store.ready_script import READY_TEXT
@@ -31,12 +31,6 @@ LONG = {"start", "simulate", "status"}
 FILED = [line for line in LINES if line.startswith(("reconciler-engine config ", "reconciler-engine doctor "))]
 
 
-def clean(**settings):
-    """This environment without settings of the machine, and with these."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RECONCILER_", "COINBASE_"))}
-    return {**kept, **settings}
-
-
 @pytest.fixture
 def own_servers(redis_url, start_exchange, tmp_path):
     """Settings that stand for the reader's own Redis, exchange and home."""
@@ -45,6 +39,7 @@ def own_servers(redis_url, start_exchange, tmp_path):
         "RECONCILER_REDIS_URL": redis_url,
         "RECONCILER_BASE_URL": exchange.url,
         "RECONCILER_BATCH_SIZE": "50",
+        "RECONCILER_WORKERS": "1",
         "XDG_DATA_HOME": str(tmp_path / "home"),
     }
 
@@ -104,15 +99,15 @@ def test_the_service_s_own_example_is_the_readme_s():
     assert example in PYTHON
 
 
-def test_the_first_command_shows_gaps_that_close(start_process, run_command, tmp_path):
+def test_the_first_command_shows_gaps_that_close(start_process, run_inside, tmp_path):
     line = LINES[0]
     install, _, start = line.partition(" && ")
     assert install == "pip install '.[embedded]'"
-    settings = {"XDG_DATA_HOME": str(tmp_path)}
-    engine = start_process(*shlex.split(start)[1:], environment=clean(**settings))
+    settings = {"XDG_DATA_HOME": str(tmp_path), "RECONCILER_WORKERS": "1"}
+    engine = start_process(*shlex.split(start)[1:], environment=clean_environment(**settings))
     done = engine.wait_event("pass done", job="full_reconcile", simulated=True)
     assert done["gaps_found"] == done["gaps_filled"] > 0
-    told = run_command("status", **settings)
+    told = run_inside("status", **settings)
     assert told.code == 0, told.err
     assert told.out.startswith("SIMULATED reconciler-engine start")
     assert engine.stop() == 0
@@ -139,10 +134,10 @@ def test_a_settings_file_is_begun_checked_and_shown_as_written(own_servers, run_
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.split()[1] == "start"])
-def test_the_engine_runs_as_written_and_is_seen(line, own_servers, start_process, run_command):
-    engine = start_process(*shlex.split(line)[1:], environment=clean(**own_servers))
+def test_the_engine_runs_as_written_and_is_seen(line, own_servers, start_process, run_inside):
+    engine = start_process(*shlex.split(line)[1:], environment=clean_environment(**own_servers))
     assert engine.wait_event("pass done", job="full_reconcile")["unresolved"] == 0
-    seen = [run_command(*shlex.split(other)[1:], **own_servers) for other in COMMANDS if other.split()[1] == "status"]
+    seen = [run_inside(*shlex.split(other)[1:], **own_servers) for other in COMMANDS if other.split()[1] == "status"]
     assert seen
     assert all(told.code == 0 for told in seen), seen
     assert engine.stop() == 0

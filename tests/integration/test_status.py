@@ -27,7 +27,7 @@ PATIENCE_S = 30.0
 
 
 def test_it_shows_a_running_engine_from_any_shell_and_says_when_none_runs(
-    start_process, start_exchange, run_command, run_inside, tmp_path
+    start_process, start_exchange, run_inside, tmp_path
 ):
     where = ("--data-dir", str(tmp_path / "data"))
     exchange = start_exchange(public_rate=0)
@@ -71,7 +71,7 @@ def test_it_shows_a_running_engine_from_any_shell_and_says_when_none_runs(
     assert again["processes"][3]["last_exit"] == "SIGKILL"
     assert again["processes"][3]["pid"] != worker
 
-    told = run_command("status", *where)
+    told = run_inside("status", *where)
     assert told.code == 0
     for word in ("worker-2", "full_reconcile", "budget: 5 requests a second", "BTC-USD:5m", "2 of 2 series complete"):
         assert word in told.out
@@ -91,6 +91,7 @@ def wait_status(run_inside, where, wanted):
         if said.code == 0 and wanted(said.json):
             return said.json
         assert time.monotonic() < deadline, said
+        time.sleep(0.1)
 
 
 def test_both_default_places_are_looked_at(run_inside, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import urllib.request
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import redis as redis_py
 import trio
+from tests.integration.conftest import clean_environment
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.assembly import open_parts
@@ -30,17 +30,17 @@ LATE_S = 0.5
 
 @pytest.fixture
 def start_engine(start_process, start_exchange, tmp_path, own_server):
-    """Start two workers that repair so many pages of BTC-USD 1m."""
+    """Start workers that repair so many pages of BTC-USD 1m."""
 
-    def start(pages: int, rate: int, gap_scan_cron: str = NEVER, **environment: str):
+    def start(pages: int, rate: int, gap_scan_cron: str = NEVER, workers: int = 2, **environment: str):
         exchange = start_exchange(public_rate=0)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("RECONCILER_")}
         engine = start_process(
-            "start", "--json", "--symbols", "BTC-USD", "--timeframes", "1m", "--max-candles", "0", "--workers", "2",
+            "start", "--json", "--symbols", "BTC-USD", "--timeframes", "1m", "--max-candles", "0", "--workers",
+            str(workers),
             "--full-reconcile-window-ms", str(pages * 300 * 60_000), "--gap-scan-cron", gap_scan_cron,
             "--full-reconcile-cron", NEVER, "--batch-size", str(rate), "--listen", "off", "--base-url", exchange.url,
             "--data-dir", str(tmp_path / "data"),
-            environment={**kept, "RECONCILER_REDIS_URL": own_server.url, **environment},
+            environment=clean_environment(RECONCILER_REDIS_URL=own_server.url, **environment),
         )  # fmt: skip
         return engine, exchange
 
@@ -60,7 +60,7 @@ def wait_for(exchange, is_there):
     deadline = time.monotonic() + PATIENCE_S
     while not is_there(asked := exchange.requests()):
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.05)
     return asked
 
 
@@ -136,7 +136,7 @@ async def wait_recovering(redis_url: str, base_url: str, rate: int) -> None:
 
 def test_a_fresh_gap_is_asked_for_before_the_rest_of_a_large_repair(start_engine, own_server):
     pages = 60
-    engine, exchange = start_engine(pages, 6, gap_scan_cron="* * * * * *")
+    engine, exchange = start_engine(pages, 6, gap_scan_cron="* * * * * *", workers=1)
     with redis_py.Redis.from_url(own_server.url) as client:
         wait_for(exchange, lambda asked: len(asked) >= 3 and client.zcard(KEY) >= 300)
         (newest,) = client.zrange(KEY, -1, -1, withscores=True)

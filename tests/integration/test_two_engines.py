@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -303,28 +302,22 @@ def test_two_engines_keep_one_budget_over_deaths_restarts_and_an_emptied_redis(
             "start", "--json", "--symbols", "BTC-USD", "--timeframes", "1m", "--max-candles", "0",
             "--full-reconcile-window-ms", str(60 * 300 * MINUTE), "--gap-scan-cron", "0 0 1 1 *",
             "--full-reconcile-cron", "* * * * * *", "--batch-size", "20", "--base-url", exchange.url,
-            "--redis-url", own_server.url, "--data-dir", str(tmp_path / name), "--listen", "off",
+            "--redis-url", own_server.url, "--data-dir", str(tmp_path / name), "--listen", "off", "--workers", "1",
         )  # fmt: skip
-
-    def wait_requests(count: int) -> None:
-        deadline = time.monotonic() + 60
-        while len(exchange.requests()) < count:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
 
     engines = [start("one"), start("two")]
     workers = [said["pid"] for engine in engines for said in [engine.wait_event("child ready")]]
-    wait_requests(10)
+    exchange.wait_requests(10)
     os.kill(workers[0], signal.SIGKILL)
     with redis_py.Redis.from_url(own_server.url) as client:
-        wait_requests(20)
+        exchange.wait_requests(20)
         client.flushall()
-        wait_requests(30)
+        exchange.wait_requests(30)
     own_server.kill()
     own_server.start()
-    wait_requests(45)
+    exchange.wait_requests(45)
     engines[1].process.kill()
-    wait_requests(55)
+    exchange.wait_requests(55)
     assert engines[0].stop() == 0
     instants = sorted(one["time_ms"] / 1_000 for one in exchange.requests())
     assert_within_budget(instants, burst=20, rate_per_s=20)
