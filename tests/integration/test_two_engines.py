@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +18,7 @@ import pytest
 import redis as redis_py
 import trio
 import trio.lowlevel
+from tests.chaos.invariants import LATE_S, budget_excess
 from tests.chaos.proxy import Kind, Toxic, Way, open_proxy
 from tests.integration.engines import DENSE, MINUTE, Engine, engine, truth
 
@@ -212,9 +213,9 @@ async def test_each_tick_is_run_once_over_two_nodes(redis_url):
 
 async def test_a_node_that_is_cut_off_is_taken_over_from_and_harms_nothing_when_it_is_back(redis_url, monkeypatch):
     """Two nodes, a proxy between each and Redis; the one that directs is cut off in the middle of its pass."""
-    monkeypatch.setattr(tasks_module, "REDELIVER_IDLE_MS", 1_500)
-    monkeypatch.setattr(tasks_module, "WATCH_MS", 1_000)
-    monkeypatch.setattr(worker_module, "_TOUCH_S", 0.3)
+    monkeypatch.setattr(tasks_module, "REDELIVER_IDLE_MS", 4_000)
+    monkeypatch.setattr(tasks_module, "WATCH_MS", 2_000)
+    monkeypatch.setattr(worker_module, "_TOUCH_S", 0.5)
     settings: dict[str, Any] = {
         "symbols": ["BTC-USD"], "timeframes": ["1m"], "full_reconcile_window_ms": 40 * 300 * MINUTE,
         "batch_size": 20, "batch_delay_ms": 1_000,
@@ -223,13 +224,13 @@ async def test_a_node_that_is_cut_off_is_taken_over_from_and_harms_nothing_when_
     results: list[ReconciliationResult] = []
     lost: list[Exception] = []
     directing: list[str] = []
-    async with engine(redis_url, workers=0, **settings) as run, open_proxy(socket) as (cable, where):
+    async with engine(redis_url, workers=0, patience_s=180, **settings) as run, open_proxy(socket) as (cable, where):
         config, scope = run.parts.config, run.parts.scope
 
         async def node(name: str, url: str, *, task_status) -> None:
-            async with TrioRedis.from_url(url, timeout_s=0.5) as client, trio.open_nursery() as own:
+            async with TrioRedis.from_url(url, timeout_s=2) as client, trio.open_nursery() as own:
                 parts = make_parts(config, client, owns_server=False, consumer=name)
-                passes = Passes(parts, config.series(), now=lambda: 0, lease_ms=1_000)
+                passes = Passes(parts, config.series(), now=lambda: 0, lease_ms=3_000)
                 async with CoinbaseClient(config.base_url, connections=16) as source:
                     own.start_soon(passes.keep_leases)
                     await own.start(parts.worker(source).run)
@@ -257,23 +258,16 @@ async def test_a_node_that_is_cut_off_is_taken_over_from_and_harms_nothing_when_
             assert (result.unresolved, result.errors) == (0, ())
             assert directing == ["first", "second"]
             # Both help: what is there now is the truth, each candle once.
-            row = result.series[0]
-            assert await run.held(DENSE) == truth(DENSE, Interval(row.start, row.stop))
+            held = await run.held(DENSE)
+            # The first one's window began a minute earlier where a minute has passed since.
+            assert held == truth(DENSE, Interval(min(held), result.series[0].stop))
+            assert result.series[0].start - min(held) in (0, MINUTE)
             fence = await run.parts.client.hgetall(scope.fence_key(FULL_RECONCILE))
             assert set(fence) == {b"epoch"}
             nodes.cancel_scope.cancel()
         # Only pages in the first one's hands at the cut were asked for twice.
         pages = [one for one in asked if one.path.endswith("/candles")]
         assert 40 <= len(pages) <= 40 + worker_module.PAGES_IN_FLIGHT
-        assert_within_budget([one.time_ms / 1_000 for one in pages], burst=20, rate_per_s=20)
-
-
-def assert_within_budget(instants: Sequence[float], *, burst: int, rate_per_s: float) -> None:
-    """In no window more than burst + rate x window + 1."""
-    for first, begin in enumerate(instants):
-        for last in range(first, len(instants)):
-            window_s = instants[last] - begin
-            assert last - first + 1 <= burst + rate_per_s * window_s + 1
 
 
 def soon(condition: Callable[[], object]) -> Callable[[], Awaitable[object]]:
@@ -296,28 +290,30 @@ def test_two_engines_keep_one_budget_over_deaths_restarts_and_an_emptied_redis(
     start_process, start_exchange, own_server, tmp_path
 ):
     exchange = start_exchange(public_rate=0)
+    # Far below what the two workers could do.
+    rate_per_s = 4
 
     def start(name: str):
         return start_process(
             "start", "--json", "--symbols", "BTC-USD", "--timeframes", "1m", "--max-candles", "0",
-            "--full-reconcile-window-ms", str(60 * 300 * MINUTE), "--gap-scan-cron", "0 0 1 1 *",
-            "--full-reconcile-cron", "* * * * * *", "--batch-size", "20", "--base-url", exchange.url,
+            "--full-reconcile-window-ms", str(40 * 300 * MINUTE), "--gap-scan-cron", "0 0 1 1 *",
+            "--full-reconcile-cron", "* * * * * *", "--batch-size", str(rate_per_s), "--base-url", exchange.url,
             "--redis-url", own_server.url, "--data-dir", str(tmp_path / name), "--listen", "off", "--workers", "1",
         )  # fmt: skip
 
     engines = [start("one"), start("two")]
     workers = [said["pid"] for engine in engines for said in [engine.wait_event("child ready")]]
-    exchange.wait_requests(10)
+    exchange.wait_requests(4)
     os.kill(workers[0], signal.SIGKILL)
     with redis_py.Redis.from_url(own_server.url) as client:
-        exchange.wait_requests(20)
+        exchange.wait_requests(24)
         client.flushall()
-        exchange.wait_requests(30)
+        exchange.wait_requests(28)
     own_server.kill()
     own_server.start()
-    exchange.wait_requests(45)
+    exchange.wait_requests(32)
     engines[1].process.kill()
-    exchange.wait_requests(55)
+    exchange.wait_requests(36)
     assert engines[0].stop() == 0
     instants = sorted(one["time_ms"] / 1_000 for one in exchange.requests())
-    assert_within_budget(instants, burst=20, rate_per_s=20)
+    assert budget_excess(instants, rate_per_s, LATE_S) <= 1
