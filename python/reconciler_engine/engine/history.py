@@ -14,6 +14,7 @@ from reconciler_engine.engine.history_mark import Mark
 from reconciler_engine.engine.history_progress import SeriesProgress
 from reconciler_engine.engine.history_run import HistoryRun
 from reconciler_engine.engine.listings import ListingStore
+from reconciler_engine.engine.run_record import closed_after
 from reconciler_engine.errors import ConfigError, StoreError, StoreUnavailable
 from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.market.interval import Interval
@@ -28,7 +29,6 @@ from reconciler_engine.store.outages import Outages
 from reconciler_engine.store.tasks import TaskQueue
 
 _JOB = "backfill"
-_CLOSE_TIMEOUT_S = 2.0
 _TOTAL_ERRORS_KEPT = 100
 
 
@@ -157,8 +157,7 @@ class History:
         started = trio.current_time()
         now = await self._clock.now()
         run = await self._queue.open_run(_JOB, now)
-        rows: list[SeriesProgress] = []
-        try:
+        async with closed_after(self._queue, run):
             rows = await self._open(run, series, asked, now)
 
             def tell() -> None:
@@ -178,9 +177,6 @@ class History:
                 tell,
             )
             await history.carry_out()
-        finally:
-            with trio.move_on_after(_CLOSE_TIMEOUT_S, shield=True):
-                await self._queue.close_run(run)
         report(_progress(rows))
         return _result(rows, duration_ms=round((trio.current_time() - started) * 1_000))
 

@@ -13,6 +13,7 @@ from reconciler_engine.engine.assembly import Parts
 from reconciler_engine.engine.consumer import is_gone
 from reconciler_engine.engine.counting import count_pass
 from reconciler_engine.engine.reconcile import PassRequest
+from reconciler_engine.engine.run_record import closed_after
 from reconciler_engine.errors import LeaseLost, RunClosed, StoreError
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.market.series import Series
@@ -214,11 +215,12 @@ class Passes:
     async def _adopt(self, lease: Lease, queue: TaskQueue) -> None:
         """See to its end the run that the lease's holder before left open: its pages are asked for already."""
         _logger.info("run adopted", extra={"job": lease.job, "run": lease.open_run})
-        try:
-            await queue.wait_finished(lease.open_run, Lane.SCAN, self._request(lease.job).lane)
-        except RunClosed:
-            _logger.info("an adopted run was lost", extra={"job": lease.job, "run": lease.open_run})
-        await queue.close_run(lease.open_run)
+        # However long that takes: a deadline that ends it ends the run for good, and the next pass derives it anew.
+        async with closed_after(queue, lease.open_run):
+            try:
+                await queue.wait_finished(lease.open_run, Lane.SCAN, self._request(lease.job).lane)
+            except RunClosed:
+                _logger.info("an adopted run was lost", extra={"job": lease.job, "run": lease.open_run})
 
     def _request(self, job: str) -> PassRequest:
         config = self.parts.config

@@ -25,9 +25,9 @@ from reconciler_engine.engine.messages import (
     page_outcome,
     runs_of,
 )
+from reconciler_engine.engine.run_record import closed_after
 from reconciler_engine.engine.scan import CONFIRM_MS
 from reconciler_engine.engine.tally import Tally
-from reconciler_engine.errors import LeaseLost, StoreError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
@@ -40,7 +40,6 @@ from reconciler_engine.store.candles import PIPELINE_MEMBERS, Retention
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.tasks import Lane, TaskQueue
 
-_CLOSE_TIMEOUT_S = 2.0
 _LOST = "the outcome of its task was lost; nothing is known until the next pass"
 _logger = logging.getLogger(__name__)
 
@@ -105,28 +104,15 @@ class Reconciler:
         with trio.CancelScope(shield=True):
             run = await self._queue.open_run(request.job, now)
         logs.note(run=run)
-        try:
+        async with closed_after(self._queue, run):
             await self._scan(run, windows, request, tally, listings, now)
             if request.repair:
                 await self._fetch(run, tally, request, now)
                 await note_halts(self._evidence, list(tally.confirmed()), listings.books, self._keeping.retention)
-        finally:
-            await self._close(run)
         if not isinstance(request.look_back, Interval):
             # A range somewhere in the past says nothing about how the series stands.
             await self._coverage.record(tally.checked(), now, job=request.job, epoch=self._queue.epoch)
         return tally.result(duration_ms=round((trio.current_time() - started) * 1_000))
-
-    async def _close(self, run: str) -> None:
-        """Forget the run, whatever ended it; should Redis be away, its record dies by itself."""
-        with trio.move_on_after(_CLOSE_TIMEOUT_S, shield=True):
-            try:
-                await self._queue.close_run(run)
-            except LeaseLost:
-                _logger.info("the run is another engine's now", extra={"run": run})
-            except StoreError as error:
-                # Not raised: it would stand in the way of what ended the run, a cancellation for instance.
-                _logger.warning("the record of a run stays until it expires", extra={"run": run, "error": str(error)})
 
     async def _scan(
         self,
