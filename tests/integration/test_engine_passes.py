@@ -42,9 +42,8 @@ async def test_passes_of_a_kind_that_one_engine_is_asked_for_run_one_after_the_o
 
 
 async def test_a_run_left_open_that_outlasts_its_adopter_is_not_adopted_again(redis_url, caplog):
-    settings = {"quick_scan_window_ms": SLOTS * MINUTE}
     async with (
-        engine(redis_url, workers=0, **settings) as run,
+        engine(redis_url, workers=0, quick_scan_window_ms=SLOTS * MINUTE) as run,
         CoinbaseClient(run.parts.config.base_url) as source,
     ):
         client, scope = run.parts.client, run.parts.scope
