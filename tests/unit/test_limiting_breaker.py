@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import trio
 
+from reconciler_engine.engine.requests import send
 from reconciler_engine.errors import IdentityStopped, PermitRefused, SourceUnavailable
 from reconciler_engine.limiting.breaker import DENIALS, GONE, SILENCES, Answer, Breaker, begin_probe, report
 from reconciler_engine.limiting.memory import MemoryBucket
@@ -200,6 +201,20 @@ async def test_a_probe_whose_process_died_gives_way(bucket):
     began = trio.current_time()
     await bucket.wait_permit(60)
     assert 29 <= trio.current_time() - began <= 31
+
+
+@pytest.mark.usefixtures("autojump_clock")
+@pytest.mark.parametrize("cancelled_s", [1, 3], ids=["waiting", "asking"])
+async def test_a_probe_that_is_cancelled_holds_nobody_up(bucket, cancelled_s):
+    await trouble(bucket, Answer.BLOCKED, 1)
+    await bucket.push_back(2_000)
+    began = trio.current_time()
+    with trio.move_on_after(cancelled_s) as given_up:
+        permit = await bucket.wait_permit()
+        await send(bucket, permit, trio.sleep_forever)
+    assert given_up.cancelled_caught
+    await bucket.wait_permit()
+    assert trio.current_time() - began < 7
 
 
 @pytest.mark.usefixtures("autojump_clock")

@@ -196,7 +196,6 @@ class Backfill:
 
     async def _ask(self, task: PageTask, permit: Permit) -> Answered:
         """Ask until there is an answer, or no hope of one."""
-        asked = Interval(*task.asked)
         requests = 0
         unused: Permit | None = permit
         while True:
@@ -207,11 +206,9 @@ class Backfill:
                     if unused is not None:
                         await self._bucket.give_back(unused)
                     unused = await self._wait_permit(task, renew=True, failed=requests > 0)
-                at = await self._clock.now()
                 permit, unused = unused, None
                 requests += 1
-                fetch = self._source.fetch_candles
-                page = await send(self._bucket, permit, fetch, task.span.series, asked, draw=self._random.random)
+                at, page = await send(self._bucket, permit, self._fetch, task, draw=self._random.random)
             except SourceError as refusal:
                 given_up = Answered(requests, error=str(refusal), refused=_is_hopeless(refusal))
                 # Nothing was sent where no permit is to be had.
@@ -222,6 +219,11 @@ class Backfill:
                     return given_up
             else:
                 return Answered(requests, at, page)
+
+    async def _fetch(self, task: PageTask) -> tuple[int, CandlePage]:
+        """Return the instant of the request (ms UTC) and its answer."""
+        at = await self._clock.now()
+        return at, await self._source.fetch_candles(task.span.series, Interval(*task.asked))
 
     async def _claim(self, task: PageTask) -> Held | None:
         """Claim a page; claims of runs that are no more hold nobody up."""

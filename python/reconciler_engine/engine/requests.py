@@ -58,6 +58,10 @@ async def send(
     except SourceError as error:
         await _note(bucket, permit, error, draw(), signed=signed)
         raise
+    except BaseException:
+        # Cancelled: nobody will hear what came of it.
+        await bucket.abandon(permit)
+        raise
     await _note(bucket, permit, None, 0.0, signed=signed)
     return received
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from importlib.resources import files
@@ -9,19 +10,21 @@ from typing import Any, Final, Protocol
 
 import trio
 
-from reconciler_engine.errors import IdentityStopped, PermitRefused, SourceUnavailable
+from reconciler_engine.errors import IdentityStopped, PermitRefused, SourceUnavailable, StoreError
 from reconciler_engine.limiting.breaker import Answer, Breaker
 from reconciler_engine.limiting.token_bucket import LONGEST_WAIT_US, WHOLE_PPM, Budget, stretched_us
 from reconciler_engine.observe.metrics import PERMIT_SECONDS, PERMITS_LOST
 
 DEFAULT_MAX_WAIT_S: Final = 30.0
 
+_ABANDON_S: Final = 1.0
 _TAKEN: Final = 1
 _EARLY: Final = 2
 _OCCUPIED: Final = 3
 _STOPPED: Final = 4
 _GONE: Final = 5
 _BREAKER_FIELDS: Final = len(fields(Breaker))
+_logger = logging.getLogger(__name__)
 
 
 def script_text() -> str:
@@ -184,6 +187,17 @@ class TokenBucket:
         """
         await self.report(permit, Answer.UNCLEAR)
 
+    async def abandon(self, permit: Permit) -> None:
+        """Give back what somebody leaves who is cancelled or failed: in a second at most, and without an error.
+
+        Where that is not enough, a permit to find out alone runs out by itself.
+        """
+        with trio.move_on_after(_ABANDON_S, shield=True):
+            try:
+                await self.give_back(permit)
+            except StoreError as error:
+                _logger.info("a permit is not given back", extra={"error": str(error)})
+
     async def forgive(self) -> None:
         """Ask again under an identity that was stopped: somebody says that its key was put in order.
 
@@ -261,6 +275,22 @@ class TokenBucket:
             PERMITS_LOST.add(1, "refused")
             raise PermitRefused(-(-wait_us // 1000))
         slot, born, turn = rest
+        try:
+            permit = await self._wait_slot(asked, wait_us, slot, born, turn)
+        except BaseException:
+            await self.abandon(Permit(asked, turn))
+            raise
+        if permit is None:
+            self._lose()
+            return None
+        if permit.is_valid():
+            return permit
+        self._lose()
+        await self.give_back(permit)
+        return None
+
+    async def _wait_slot(self, asked: float, wait_us: int, slot: int, born: int, turn: int) -> Permit | None:
+        """Sleep until the slot comes that was taken at `asked`; None where it is void by then."""
         late_us = 0
         lateness_us = self._budget.lateness_us
         while wait_us:
@@ -272,15 +302,9 @@ class TokenBucket:
             elif verdict == _EARLY:
                 wait_us = rest[0]
             else:
-                self._lose()
                 return None
         # From before the question: the time its answer took counts as lateness.
-        permit = Permit(asked + (lateness_us - late_us) / 1_000_000, turn)
-        if permit.is_valid():
-            return permit
-        self._lose()
-        await self.give_back(permit)
-        return None
+        return Permit(asked + (lateness_us - late_us) / 1_000_000, turn)
 
     def _lose(self) -> None:
         self._voided += 1
