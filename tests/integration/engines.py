@@ -126,7 +126,7 @@ async def engine(
     with trio.fail_after(patience_s):
         async with AsyncExitStack() as stack:
             url = await stack.enter_async_context(open_exchange(exchange))
-            defaults = {"max_candles": 0, "ttl": 0, "batch_size": 1_000, "batch_delay_ms": 1}
+            defaults = {"max_candles": 0, "ttl": 0, "batch_size": 1_000, "batch_delay_ms": 1_000}
             config = ReconciliationConfig.check({"base_url": url, **defaults, **settings})
             parts = await stack.enter_async_context(open_parts(config, redis_url, owns_server=False))
             clients = [CoinbaseClient(url, connections=PAGES_IN_FLIGHT) for _ in range(workers)]
