@@ -41,18 +41,26 @@ HOMES = {
 """Who may import what; what is not named is free."""
 
 
-def imports() -> list[tuple[str, str, str]]:
+@pytest.fixture(scope="module")
+def nodes() -> dict[Path, list[ast.AST]]:
+    """What stands in each file of the package, by its path in there."""
+    return {
+        path.relative_to(PACKAGE): list(ast.walk(ast.parse(path.read_text()))) for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+@pytest.fixture(scope="module")
+def imports(nodes) -> list[tuple[str, str, str]]:
     """(file, its room, module it imports) for every import in the package."""
     found = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        relative = path.relative_to(PACKAGE)
-        room = relative.parts[0].removesuffix(".py")
-        for node in ast.walk(ast.parse(path.read_text())):
+    for file, held in nodes.items():
+        room = file.parts[0].removesuffix(".py")
+        for node in held:
             if isinstance(node, ast.Import):
-                found += [(str(relative), room, alias.name) for alias in node.names]
+                found += [(str(file), room, alias.name) for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{relative} imports relatively"
-                found.append((str(relative), room, str(node.module)))
+                assert node.level == 0, f"{file} imports relatively"
+                found.append((str(file), room, str(node.module)))
     return found
 
 
@@ -60,9 +68,9 @@ def floor_of(room: str) -> int:
     return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
 
 
-def test_every_arrow_points_down():
+def test_every_arrow_points_down(imports):
     upward = []
-    for file, room, module in imports():
+    for file, room, module in imports:
         parts = module.split(".")
         if parts[0] != "reconciler_engine" or room == "__init__" or len(parts) < 2 or parts[1] == "_native":
             continue
@@ -72,24 +80,23 @@ def test_every_arrow_points_down():
     assert upward == []
 
 
-def test_foreign_libraries_stay_in_their_rooms():
+def test_foreign_libraries_stay_in_their_rooms(imports):
     strays = [
         f"{file} imports {module}"
-        for file, room, module in imports()
+        for file, room, module in imports
         if room not in HOMES.get(module.split(".")[0], {room})
     ]
     assert strays == []
 
 
-@pytest.mark.parametrize("word", ["environ", "getenv"])
-def test_only_the_command_line_reads_the_environment(word):
+def test_only_the_command_line_reads_the_environment(nodes):
     switches = {"detection/implementation.py"}
     readers = [
-        str(path.relative_to(PACKAGE))
-        for path in PACKAGE.rglob("*.py")
-        if any(isinstance(node, ast.Attribute) and node.attr == word for node in ast.walk(ast.parse(path.read_text())))
+        str(file)
+        for file, held in nodes.items()
+        if any(isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"} for node in held)
     ]
-    assert [path for path in readers if not path.startswith("cli/") and path not in switches] == []
+    assert [file for file in readers if not file.startswith("cli/") and file not in switches] == []
 
 
 def test_the_top_level_holds_what_was_asked_for():
