@@ -23,8 +23,8 @@ from reconciler_engine.store.transport import TrioRedis
 
 # The same examples in every run, and no verdict by the clock; new ones are found by
 # `pytest --hypothesis-profile=search`.
-settings.register_profile("repeatable", derandomize=True, deadline=None)
-settings.register_profile("search", deadline=None)
+settings.register_profile("repeatable", max_examples=50, derandomize=True, deadline=None)
+settings.register_profile("search", max_examples=1_000, deadline=None)
 settings.load_profile("repeatable")
 
 # Hundreds of processes of the product are started: each would compile every module anew.

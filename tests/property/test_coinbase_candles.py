@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler_engine.coinbase.candles import parse_candles
@@ -28,7 +28,6 @@ def row(start: int, low: float, spread: float, volume: float) -> dict[str, objec
     return {"start": str(start // 1_000), **{name: repr(value) for name, value in values.items()}}
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data(), TIMEFRAMES, st.integers(0, 20_000), st.integers(1, 300))
 def test_a_faithful_answer_comes_back_whole(data: st.DataObject, timeframe: Timeframe, first: int, count: int) -> None:
     step = timeframe.step_ms
@@ -49,7 +48,6 @@ def test_a_faithful_answer_comes_back_whole(data: st.DataObject, timeframe: Time
     assert page.outside == sum(t not in interval for t in served if t != hole)
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.one_of(ODD, st.dictionaries(st.sampled_from(["start", "open", "low"]), ODD)), min_size=1, max_size=3)
 )
@@ -59,7 +57,6 @@ def test_odd_rows_are_refused_and_nothing_else_happens(rows: list[object]) -> No
         parse_candles(body, Series("BTC-USD", Timeframe.M1), Interval(0, 60_000))
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=60), st.integers(100, 999).filter(lambda status: status != 200))
 def test_any_bytes_are_one_of_our_errors(body: bytes, status: int) -> None:
     with pytest.raises(SourceError) as clock:

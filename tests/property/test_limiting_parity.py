@@ -103,7 +103,7 @@ class Twins:
         return reply
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(budget=budgets, history=steps)
 def test_pure_and_lua_agree_step_by_step(
     redis_url: str, budget: Budget, history: list[tuple[int, str, Answer, int]]

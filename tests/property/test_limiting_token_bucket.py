@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler_engine.limiting.token_bucket import (
@@ -130,7 +130,6 @@ def crowd(size: int, late_share: float) -> Phase:
     return Phase("none", 0, size, 0, late_share)
 
 
-@settings(max_examples=200, deadline=None)
 @example(
     # The worst case of lateness: a whole burst used as late as allowed, when the bucket has begun to fill again.
     budget=Budget(burst=12, period_ms=300),
@@ -145,14 +144,12 @@ def test_no_window_sees_more_than_burst_plus_rate_times_window_plus_one(
     assert most <= budget.burst + window_us / (budget.period_ms * 1000 / budget.burst) + 1
 
 
-@settings(max_examples=100, deadline=None)
 @given(hourly=st.integers(2, 60), history=phases)
 def test_no_hour_sees_more_than_its_limit(hourly: int, history: list[tuple[float, Phase]]) -> None:
     budget = Budget(burst=20, period_ms=10, hourly=hourly)
     assert most_in_any_window(used(budget, history, 720_000_000), 3_600_000_000) <= hourly
 
 
-@settings(max_examples=50, deadline=None)
 @given(budget=budgets, count=st.integers(1, 200))
 def test_a_full_queue_is_served_at_the_full_rate(budget: Budget, count: int) -> None:
     """The bounds above are not kept by being slow."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler_engine.scheduling.cron import CronExpression
@@ -161,7 +161,6 @@ def test_interval_at(text: str, instant: int, interval: int) -> None:
     assert Schedule(CronExpression.parse(text)).interval_at(instant) == interval
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from(["* * * * *", "*/7 * * * *", "30 2 * * *", "0 1,2,3 * * *", "15 */2 * * 1-5", "*/20 * * * * *"]),
     st.lists(st.integers(-5 * HOUR, 8 * HOUR), min_size=1, max_size=12),
