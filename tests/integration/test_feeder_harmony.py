@@ -138,7 +138,7 @@ class Recorder:
 
 async def test_beside_the_simulations_feeder_its_cap_and_life_hold(redis_url):
     """Some hours of the simulated feed in seconds: outages, snapshots full of holes, bars lost and cut."""
-    cap, minutes = 90, 600
+    cap, minutes = 90, 240
     clock = SimulatedClock(T0, rate=0)
     losses = FeedLosses(seed=4, disconnects_per_hour=8, outage_ms=(60_000, 300_000), lost_share=0.05, cut_share=0.02)
     window_ms = 60 * MINUTE

@@ -159,7 +159,7 @@ async def compare(redis_url: str, products: int, look_back: int, tell_figure) ->
 
 
 async def test_a_thin_market_is_asked_for_what_is_unsettled_by_the_fewest_pages(redis_url, tell_figure):
-    await compare(redis_url, 5, 360 * MINUTE, tell_figure)
+    await compare(redis_url, 2, 360 * MINUTE, tell_figure)
 
 
 @pytest.mark.soak

@@ -238,7 +238,7 @@ def check(worlds: range, tell_figure) -> None:
 
 
 def test_some_worlds_end_right(tell_figure):
-    check(range(20), tell_figure)
+    check(range(10), tell_figure)
 
 
 @pytest.mark.soak
