@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from tests.integration.plain_http import open_http
 
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.interval import Interval
@@ -75,7 +76,7 @@ async def open_door(rules: ExchangeRules = FREE, now_s: int = NOW_S) -> AsyncIte
     with trio.fail_after(20):
         async with (
             open_exchange(exchange) as url,
-            httpx.AsyncClient(base_url=f"{url}/api/v3/brokerage", trust_env=False) as client,
+            open_http(f"{url}/api/v3/brokerage") as client,
         ):
             yield Door(exchange, client, watch)
 
@@ -388,7 +389,7 @@ async def test_log_has_a_line_for_each_request(tmp_path: Path) -> None:
     path = tmp_path / "requests.jsonl"
     with open_request_log(path) as log:
         exchange = Exchange(MARKET, SimulatedClock(NOW_S * 1000, rate=0), FREE, log=log)
-        async with open_exchange(exchange) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        async with open_exchange(exchange) as url, open_http(url) as client:
             await client.get(f"/api/v3/brokerage{CANDLES}?start={NOW_S - 600}&end={NOW_S}&granularity=ONE_MINUTE")
             await client.get(f"/api/v3/brokerage{CANDLES}?start=soon&granularity=ONE_MINUTE")
             await client.get("/api/v3/brokerage/time")

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from tests.integration.plain_http import open_http
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
@@ -59,7 +60,7 @@ class Door:
 async def open_door(*tables: dict[str, Any], rules: ExchangeRules = FREE) -> AsyncIterator[Door]:
     exchange = Exchange(MARKET, SimulatedClock(NOW_S * 1000, rate=0), rules, read_s=lambda: door.now_s)
     with trio.fail_after(20):
-        async with open_exchange(exchange) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        async with open_exchange(exchange) as url, open_http(url) as client:
             door = Door(exchange, client)
             right = await door.ask()
             assert len(right.json()["candles"]) == 5
@@ -372,7 +373,7 @@ async def test_faults_file_is_looked_at_before_each_request(tmp_path: Path) -> N
     path.write_text("")
     exchange = build_exchange(SimulatorSettings(faults=path, rules=FREE))
     with trio.fail_after(20):
-        async with open_exchange(exchange) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        async with open_exchange(exchange) as url, open_http(url) as client:
             assert (await client.get(TIME)).status_code == 200
             path.write_text('[[fault]]\nmode = "status"\nstatus = 502\n')
             assert (await client.get(TIME)).status_code == 502

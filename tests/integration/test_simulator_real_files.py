@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import httpx
 import trio
+from tests.integration.plain_http import open_http
 
 from reconciler_engine.market.candle_file import read_candle_file
 from reconciler_engine.simulator.exchange import ExchangeRules
@@ -26,7 +26,7 @@ async def test_recorded_bars_are_served_page_by_page_and_the_outage_stays_empty(
     first, stop = file.starts[-4000] // 1000, file.starts[-1] // 1000 + STEP_S
     served: dict[int, str] = {}
     with trio.fail_after(60):
-        async with open_exchange(exchange) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        async with open_exchange(exchange) as url, open_http(url) as client:
             for start in range(first, stop, 300 * STEP_S):
                 end = min(stop, start + 300 * STEP_S) - 1
                 answer = await client.get(

@@ -16,6 +16,7 @@ import trio
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.integration.plain_http import open_http
 
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.simulator.clock import SimulatedClock
@@ -59,7 +60,7 @@ async def open_client(verifier: TokenVerifier, private_rate: float = 0) -> Async
     rules = ExchangeRules(public_rate=0, private_rate=private_rate, private_burst=2)
     exchange = Exchange(MARKET, SimulatedClock(NOW_S * 1000, rate=0), rules, verifier=verifier, read_s=lambda: 0.0)
     with trio.fail_after(20):
-        async with open_exchange(exchange) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        async with open_exchange(exchange) as url, open_http(url) as client:
             yield client
 
 
