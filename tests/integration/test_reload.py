@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import signal
 import socket
@@ -17,8 +16,6 @@ import redis as redis_py
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.integration.conftest import PATIENCE_S, clean_environment, wait_until
-
-from reconciler_engine.supervisor.notify import ServiceManager
 
 NEVER = "0 0 1 1 *"
 
@@ -144,12 +141,6 @@ def test_settings_that_are_wrong_change_nothing_newer_ones_are_taken_worker_by_w
     assert manager.hear()["STOPPING"] == "1"
     assert engine.process.wait(PATIENCE_S) == 0
     assert not any("child died" in line for line in engine.read_all())
-
-
-def test_a_service_manager_at_an_abstract_address_hears_as_well(listen):
-    manager = listen(f"@reconciler-test-{os.getpid()}")
-    ServiceManager(manager.address).tell("READY=1", "STATUS=at work")
-    assert manager.hear() == {"READY": "1", "STATUS": "at work"}
 
 
 def write_key(path: Path, name: str) -> Path:

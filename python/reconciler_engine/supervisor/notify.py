@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import trio
 
+_PATIENCE_S = 1.0
 _logger = logging.getLogger(__name__)
 
 
@@ -26,19 +27,26 @@ class ServiceManager:
     address: str | None = None
     watchdog_s: float | None = None
 
-    def tell(self, *lines: str) -> None:
-        """Send lines such as `READY=1`; one that cannot be told is not waited for."""
+    async def tell(self, *lines: str) -> None:
+        """Send lines such as `READY=1`; one whose socket is full of untaken words is waited for a second."""
         if self.address is None:
             return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as door:
+        why = f"its socket was full for {_PATIENCE_S:g} s"
+        with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door, trio.move_on_after(_PATIENCE_S):
             try:
-                door.sendto("\n".join(lines).encode(), _path(self.address))
+                # Of a socket that is connected the kernel tells when there is room.
+                await door.connect(_path(self.address))
+                await door.send("\n".join(lines).encode())
             except OSError as error:
-                _logger.warning("service manager not told", extra={"lines": lines, "error": error.strerror})
+                why = str(error.strerror)
+            else:
+                return
+        _logger.warning("service manager not told", extra={"lines": lines, "error": why})
 
-    def tell_reloading(self) -> None:
+    async def tell_reloading(self) -> None:
         """Say that the settings are being read again; `READY=1` says that this is over."""
-        self.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}", "STATUS=reading the settings again")
+        now_us = time.monotonic_ns() // 1_000
+        await self.tell("RELOADING=1", f"MONOTONIC_USEC={now_us}", "STATUS=reading the settings again")
 
     @asynccontextmanager
     async def watching(self, is_well: Callable[[], bool]) -> AsyncIterator[None]:
@@ -52,7 +60,7 @@ class ServiceManager:
     async def _watch(self, is_well: Callable[[], bool], pause_s: float) -> None:
         while True:
             if is_well():
-                self.tell("WATCHDOG=1")
+                await self.tell("WATCHDOG=1")
             await trio.sleep(pause_s)
 
 

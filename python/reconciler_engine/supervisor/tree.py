@@ -66,10 +66,10 @@ async def run_tree(
                 scheduling.start_soon(passes.begin, scheduler)
                 async with trio.open_nursery() as listening:
                     listening.start_soon(reload.run, orders, manager)
-                    manager.tell("READY=1", f"STATUS=at work with {plan.config.workers} workers")
+                    await manager.tell("READY=1", f"STATUS=at work with {plan.config.workers} workers")
                     await orders.stop.wait()
                     listening.cancel_scope.cancel()
-                manager.tell("STOPPING=1", "STATUS=finishing what is in hand")
+                await manager.tell("STOPPING=1", "STATUS=finishing what is in hand")
                 scheduler.stop()
             # The pages in hand are stored. What is left of a pass is derived anew by the next one.
             scheduling.cancel_scope.cancel()
@@ -90,16 +90,16 @@ class _Reload:
         """Reload whenever the operator asks, until cancelled."""
         while True:
             await orders.wait_reload()
-            manager.tell_reloading()
+            await manager.tell_reloading()
             try:
                 await self._perform()
             except (ReconcilerError, OSError) as error:
                 for fault in error.faults if isinstance(error, ConfigError) else [str(error)]:
                     _logger.error("settings not taken, all stays as it was", extra={"fault": fault})
-                manager.tell("READY=1", "STATUS=at work; newer settings were refused")
+                await manager.tell("READY=1", "STATUS=at work; newer settings were refused")
             else:
                 _logger.info("settings taken")
-                manager.tell("READY=1", "STATUS=at work")
+                await manager.tell("READY=1", "STATUS=at work")
 
     async def _perform(self) -> None:
         plan = await self._replan()
