@@ -144,6 +144,11 @@ def test_no_window_sees_more_than_burst_plus_rate_times_window_plus_one(
     assert most <= budget.burst + window_us / (budget.period_ms * 1000 / budget.burst) + 1
 
 
+@example(
+    # The worst case: the bucket has filled, then somebody takes every permit as soon as there is one.
+    hourly=60,
+    history=[(0.0, crowd(1, 0.0)), (10.0, crowd(20, 0.0)), *[(0.05, crowd(2, 0.0))] * 120],
+)
 @given(hourly=st.integers(2, 60), history=phases)
 def test_no_hour_sees_more_than_its_limit(hourly: int, history: list[tuple[float, Phase]]) -> None:
     budget = Budget(burst=20, period_ms=10, hourly=hourly)
