@@ -55,7 +55,7 @@ PRODUCTS = (
 STOP = 1_763_800_020_000
 # Pages, and the budget as (requests, per so many milliseconds).
 TIMED = [(1_000, (30, 1_000)), (150, (5, 1_000))]
-QUICK = [(60, (6, 100))]
+QUICK = [(20, (6, 100))]
 WORKERS = 2
 # A permit may be used this late, and an answer takes its time: two requests may come this much closer.
 SLACK_S = 0.5

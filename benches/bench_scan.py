@@ -181,7 +181,7 @@ def tasks_of(wanted: Wanted) -> list[ScanTask]:
 
 @pytest.mark.parametrize(("window", "minutes", "rounds"), [("30min", 30, 15), ("6h", 360, 7)])
 def test_scan(redis_url, comparison, window, minutes, rounds):
-    workload = make_workload(1_000 if comparison.is_timed else 10, minutes * MINUTE_MS)
+    workload = make_workload(1_000 if comparison.is_timed else 3, minutes * MINUTE_MS)
     wanted = workload.wanted
 
     async def main() -> None:
