@@ -207,7 +207,7 @@ async def test_a_drained_worker_finishes_its_pages_and_hands_the_others_back(red
         results = []
 
         async def run_pass() -> None:
-            results.append(await house.run_pass(20 * 300))
+            results.append(await house.run_pass(10 * 300))
 
         with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
@@ -217,8 +217,8 @@ async def test_a_drained_worker_finishes_its_pages_and_hands_the_others_back(red
                 await house.start_worker("second")
         assert (results[0].unresolved, results[0].errors) == (0, ())
         # a page is in hand or it is not: none was asked twice
-        assert results[0].requests == 20 == len(house.asked())
-        await check_whole(house, 20 * 300)
+        assert results[0].requests == 10 == len(house.asked())
+        await check_whole(house, 10 * 300)
 
 
 async def test_a_cancelled_worker_hands_back_what_it_took(redis_url):
@@ -228,7 +228,7 @@ async def test_a_cancelled_worker_hands_back_what_it_took(redis_url):
         results = []
 
         async def run_pass() -> None:
-            results.append(await house.run_pass(20 * 300))
+            results.append(await house.run_pass(10 * 300))
 
         with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
@@ -237,7 +237,7 @@ async def test_a_cancelled_worker_hands_back_what_it_took(redis_url):
                 alive.cancel()
                 await house.start_worker("second")
         assert (results[0].unresolved, results[0].errors) == (0, ())
-        await check_whole(house, 20 * 300)
+        await check_whole(house, 10 * 300)
         for lane in Lane:
             found = await house.parts.client.xinfo_consumers(house.parts.scope.key(f"tasks:{lane}"), "workers")
             assert [one["name"] for one in found if one["name"] == b"first"] == []

@@ -32,7 +32,7 @@ async def test_a_slow_redis_makes_a_pass_slower_and_nothing_else(redis_url):
 
 
 async def test_a_killed_redis_ends_the_pass_and_the_next_one_completes(own_server):
-    slots = 20 * 300
+    slots = 10 * 300
     async with open_house(own_server.url, rate=50) as house:
         await house.start_worker()
         with pytest.RaisesGroup(StoreUnavailable):
@@ -54,11 +54,11 @@ async def test_a_flushed_redis_ends_the_pass_as_closed_and_the_next_one_complete
         with trio.fail_after(30):
             with pytest.RaisesGroup(RunClosed):
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(house.run_pass, 20 * 300)
+                    nursery.start_soon(house.run_pass, 10 * 300)
                     await wait_asked(house, 2)
                     await house.parts.client.pipe([("FLUSHALL",), ("SCRIPT", "FLUSH")])
-            assert (await house.run_pass(20 * 300)).unresolved == 0
-        await check_whole(house, 20 * 300)
+            assert (await house.run_pass(10 * 300)).unresolved == 0
+        await check_whole(house, 10 * 300)
         assert await runs(house) == []
 
 
