@@ -47,9 +47,9 @@ def start_engine(start_process, start_exchange, tmp_path, own_server):
     return start
 
 
-def play(exchange, *modes: str) -> None:
+def play(exchange, *modes: str, **settings: float) -> None:
     """Let the exchange answer every request for candles so, from now on."""
-    rules = {"fault": [{"mode": mode, "path": "*/candles"} for mode in modes]}
+    rules = {"fault": [{"mode": mode, "path": "*/candles", **settings} for mode in modes]}
     request = urllib.request.Request(f"{exchange.url}/simulator/faults", json.dumps(rules).encode(), method="PUT")
     with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
         assert reply.status == 200
@@ -70,8 +70,12 @@ def test_neither_refusals_for_rate_nor_blocks_cause_a_storm(start_engine, own_se
     wait_for(exchange, lambda asked: len(asked) >= 8)
     play(exchange, "throttle")
     wait_for(exchange, lambda asked: any(one["status"] == 429 for one in asked))
-    play(exchange, "blocked")
-    wait_for(exchange, lambda asked: len(probes(asked)) >= 3)
+    # Late, so that others could ask before it is known what came of a request.
+    play(exchange, "blocked", seconds=1)
+    engine.wait_event("exchange in trouble", answer="blocked")
+    # Who had a permit by then has used it.
+    known_s = time.time() + LATE_S
+    wait_for(exchange, lambda asked: len(probes(asked, known_s)) >= 3)
     play(exchange)
     assert engine.wait_event("pass done", job="full_reconcile")["errors"] == []
     trio.run(wait_recovering, own_server.url, exchange.url, rate)
@@ -80,8 +84,8 @@ def test_neither_refusals_for_rate_nor_blocks_cause_a_storm(start_engine, own_se
     asked = exchange.requests()
     # each worker's requests that were under way when the first refusal came, at most
     assert len(turn_of(asked, 429)) <= 2 * PAGES_IN_FLIGHT
-    assert len(turn_of(asked, 403)) <= 2 * PAGES_IN_FLIGHT
-    probed = probes(asked)
+    probed = probes(asked, known_s)
+    assert statuses(asked).count(403) <= 2 * PAGES_IN_FLIGHT + len(probed)
     assert all(after - before >= PAUSE_S for before, after in pairwise(probed))
     instants = times(asked)
     trouble_s = instants[statuses(asked).index(429)]
@@ -108,10 +112,9 @@ def turn_of(asked, status: int) -> list[float]:
     return instants[: next(paused, len(instants) - 1) + 1]
 
 
-def probes(asked) -> list[float]:
-    """The requests after the pause after the first block that were blocked themselves."""
-    last = (turn_of(asked, 403) or [float("inf")])[-1]
-    return [one["time_ms"] / 1_000 for one in asked if one["status"] == 403 and one["time_ms"] / 1_000 > last]
+def probes(asked, known_s: float) -> list[float]:
+    """The requests that were blocked after it was known that all are."""
+    return [at for at, status in zip(times(asked), statuses(asked), strict=True) if status == 403 and at > known_s]
 
 
 def assert_within(instants: Sequence[float], rate_per_s: float) -> None:

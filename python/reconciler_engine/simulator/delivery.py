@@ -85,6 +85,7 @@ _SPOILT: Mapping[str, Callable[[trio.SocketStream, bytes, bytes, FaultRule], Awa
     "truncate": _send_half,
     "close": _send_and_close,
     "slow_head": _drip_head,
+    "blocked": _drip_head,
     "slow_body": _drip_body,
 }
 

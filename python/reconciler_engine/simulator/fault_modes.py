@@ -77,7 +77,8 @@ MODES: Mapping[str, Mapping[str, Setting]] = MappingProxyType(
             "escalate_after": Setting(0, most=1_000_000),
             "block_s": Setting(60),
         },
-        "blocked": {},
+        # So many seconds after the request.
+        "blocked": {"seconds": Setting(0)},
         "status": {
             "status": Setting(500, (500, 502, 503, 504)),
             "body": Setting("json", ("json", "empty", "html")),
@@ -104,8 +105,10 @@ MODES: Mapping[str, Mapping[str, Setting]] = MappingProxyType(
     }
 )
 
-DELIVERIES = frozenset({"refuse", "silence", "slow_head", "slow_body", "reset", "reset_body", "truncate", "close"})
-"""Modes that leave the answer alone and spoil its way."""
+DELIVERIES = frozenset(
+    {"blocked", "refuse", "silence", "slow_head", "slow_body", "reset", "reset_body", "truncate", "close"}
+)
+"""Modes that spoil an answer's way, or make it longer."""
 
 UNANSWERED = frozenset({"refuse", "silence", "reset"})
 """Modes of which the client sees no status."""
