@@ -106,9 +106,10 @@ class Exchange:
 
 
 async def read_head(stream: Any) -> str | None:
+    """The next request; a client sends its next one only after it was answered."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
-        data = await stream.receive_some(1)
+        data = await stream.receive_some()
         if not data:
             return None
         head += data
