@@ -91,7 +91,7 @@ def test_the_uri_claim_is_the_hosts_own() -> None:
     assert claims["uri"] == "GET 127.0.0.1:8080/p"
 
 
-RSA = pem(rsa.generate_private_key(65_537, 2_048), PrivateFormat.PKCS8)
+RSA = pem(rsa.generate_private_key(65_537, 1_024), PrivateFormat.PKCS8)
 ENCRYPTED = EC_KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x")).decode()
 OLD_ENCRYPTED = EC_KEY.private_bytes(
     Encoding.PEM, PrivateFormat.TraditionalOpenSSL, BestAvailableEncryption(b"x")
