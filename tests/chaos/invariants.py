@@ -30,7 +30,7 @@ async def settle(world: World, patience_s: float = SETTLE_S) -> None:
             difference = await world.until_done(partial(differ, world))
             if not difference:
                 return
-            await trio.sleep(0.1)
+            await trio.sleep(0.2)
     raise AssertionError(f"not at rest within {patience_s:g} s: {difference}")
 
 
@@ -44,9 +44,9 @@ async def _differ(world: World, series: Series) -> str:
     window = world.plan.window(series, world.exchange.clock.now())
     truth = world.truth(series, window)
     found = await world.held(series)
-    members = [one for one in found if one and int(str(one["timestamp"])) in window]
-    held = {int(str(one["timestamp"])): values_of(one) for one in members}
-    twice = [at for at, count in Counter(int(str(one["timestamp"])) for one in members).items() if count > 1]
+    members = [one for one in found if one and one["timestamp"] in window]
+    held = {one["timestamp"]: values_of(one) for one in members}
+    twice = [at for at, count in Counter(one["timestamp"] for one in members).items() if count > 1]
     other = [at for at in truth.keys() & held.keys() if truth[at] != held[at]]
     counts = {
         "missing": len(truth.keys() - held.keys()),
@@ -77,10 +77,10 @@ async def check(world: World, *, since: int = 0, held_s: float = 0.0) -> None:
 async def check_live(world: World) -> None:
     """No live candle gave way to a poorer one."""
     for series in {series for series, _ in world.live}:
-        held = {int(str(one["timestamp"])): one for one in await world.held(series) if one}
+        held = {one["timestamp"]: one for one in await world.held(series) if one}
         for (of, at), last in world.live.items():
             if of == series:
-                found = held[at].get("sequenceNum"), float(str(held[at]["volume"]))
+                found = held[at].get("sequenceNum"), float(held[at]["volume"])
                 assert found in [(one.sequence_num, one.volume) for one in last], (str(series), at, found, last)
 
 

@@ -18,7 +18,7 @@ from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.members import member_of
 
 SERIES = Series("P1-USD", Timeframe.M1)
-PLAN = Plan((SERIES,), slots=60, requests_per_s=50)
+PLAN = Plan((SERIES,), slots=60, requests_per_s=50, workers=1, pages=False)
 
 
 async def put(world: World, at: int, share: float) -> None:
@@ -33,8 +33,12 @@ async def test_each_sees_its_damage(own_server, tmp_path):
         await world.feed(Random(1), 5, 0.1)
         await settle(world)
         await check_live(world)
-        # Nobody repairs from here on.
-        await end(world)
+        # A lease is left. Nobody repairs from here on.
+        lease = world.scope.key("lease:test")
+        await world.client.set(lease, "somebody")
+        with pytest.raises(AssertionError, match="lease:test"):
+            await end(world)
+        await world.client.delete(lease)
         assert await differ(world) == ""
         key = world.scope.candle_key(SERIES)
         window = world.plan.window(SERIES, world.exchange.clock.now())
@@ -68,9 +72,3 @@ async def test_each_sees_its_damage(own_server, tmp_path):
         await put(world, fed, 0.5)
         with pytest.raises(AssertionError, match=str(fed)):
             await check_live(world)
-
-        # A lease is left.
-        await world.tree.start()
-        await world.client.set(world.scope.key("lease:test"), "somebody")
-        with pytest.raises(AssertionError, match="lease:test"):
-            await end(world)

@@ -16,7 +16,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store.members import member_of
 
-PLAN = Plan((Series("P1-USD", Timeframe.M1), Series("P2-USD", Timeframe.M1)), slots=300, requests_per_s=50)
+PLAN = Plan((Series("P1-USD", Timeframe.M1), Series("P2-USD", Timeframe.M1)), slots=300, requests_per_s=50, workers=1)
 OK, UNAVAILABLE = HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE
 
 Sample = tuple[str, tuple[str, ...]]

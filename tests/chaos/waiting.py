@@ -10,7 +10,7 @@ import trio
 PATIENCE_S = 120.0
 """Bound of every wait; reached only when something is broken."""
 
-_LOOK_S = 0.02
+_LOOK_S = 0.05
 _T = TypeVar("_T")
 
 
