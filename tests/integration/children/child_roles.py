@@ -8,6 +8,7 @@ import trio
 from native_hang import hold_the_interpreter
 
 from reconciler_engine.errors import ConfigError
+from reconciler_engine.observe import metrics
 
 
 class Idle:
@@ -46,6 +47,11 @@ class Busy(Idle):
 
 async def run_idle(message, do):
     await do(Idle({"generation": message.get("generation", 0)}))
+
+
+async def run_counting(_, do):
+    metrics.REDIS_CONNECTIONS.add(1)
+    await do(Idle())
 
 
 async def run_stuck(_, do):
