@@ -106,6 +106,7 @@ class World:
     Attributes:
         own: Redis where the tree was given one; else the tree has the embedded server.
         live: What feeders wrote last, by slot: one of them must be there at rest, whichever feeder's.
+        flushes: How often Redis was emptied.
         writes: How often feeders wrote.
     """
 
@@ -121,6 +122,7 @@ class World:
     away_s: float = 0.0
     live: dict[tuple[Series, int], list[Candle]] = field(default_factory=dict)
     writes: int = 0
+    flushes: int = 0
     _truths: dict[Series, tuple[Interval, dict[int, Values]]] = field(default_factory=dict)
 
     @property
@@ -195,10 +197,12 @@ class World:
         for sequence, at in enumerate(updates, first):
             left[at] -= 1
             one = self.candle(at, truth[at], 1 / (1 + left[at]), sequence)
+            flushes = self.flushes
             await self.until_done(partial(self.client.zremrangebyscore, key, at, at))
             await self.until_done(partial(self.client.zadd, key, {member_of(series, one): at}))
             self.writes += 1
-            if not left[at]:
+            # Emptied meanwhile, it may have been before or after that.
+            if not left[at] and flushes == self.flushes:
                 self.live.setdefault((series, at), []).append(one)
             await trio.sleep(random.uniform(0, 2 * lasts_s / len(updates)))
 
@@ -237,6 +241,7 @@ class World:
             case Fault.REDIS_FLUSH:
                 await self.until_done(partial(self.client.execute_command, "FLUSHALL"))
                 self.live.clear()
+                self.flushes += 1
             case Fault.REDIS_CLIENTS:
                 await self.until_done(partial(self.client.execute_command, "CLIENT", "KILL", "TYPE", "normal"))
             case _:
