@@ -166,6 +166,10 @@ class StoreRefused(StoreError):
     """Redis answered a command with an error and did nothing; `code` says why (`NOSCRIPT`, `OOM`, ...)."""
 
 
+class StoreFull(StoreRefused):
+    """Redis takes no writes at present, whatever the key: its memory is full, or it cannot write to its disk."""
+
+
 class RunClosed(StoreError):
     """A run's record is gone: Redis was emptied, or the run ended elsewhere. The next tick derives the work anew."""
 

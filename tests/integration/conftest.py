@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,9 +49,12 @@ class Running:
     _fresh: queue.Queue[str | None] = field(default_factory=queue.Queue)
 
     @classmethod
-    def start(cls, *arguments: str, output: str = "stderr", environment: Mapping[str, str]) -> Running:
+    def start(
+        cls, *arguments: str, output: str = "stderr", environment: Mapping[str, str], below: Sequence[str] = ()
+    ) -> Running:
+        """Start it, `below` other programs that become it in the end."""
         process = subprocess.Popen(
-            [COMMAND, *arguments],
+            [*below, COMMAND, *arguments],
             text=True,
             env=dict(environment),
             stdout=subprocess.PIPE if output == "stdout" else subprocess.DEVNULL,
@@ -111,8 +114,13 @@ def start_process() -> Iterator[Callable[..., Running]]:
     """Start processes that are gone when the test ends."""
     started: list[Running] = []
 
-    def start(*arguments: str, output: str = "stderr", environment: Mapping[str, str] | None = None) -> Running:
-        running = Running.start(*arguments, output=output, environment=environment or clean_environment())
+    def start(
+        *arguments: str,
+        output: str = "stderr",
+        environment: Mapping[str, str] | None = None,
+        below: Sequence[str] = (),
+    ) -> Running:
+        running = Running.start(*arguments, output=output, environment=environment or clean_environment(), below=below)
         started.append(running)
         return running
 

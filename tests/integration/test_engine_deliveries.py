@@ -8,7 +8,19 @@ import signal
 
 import pytest
 import trio
-from tests.integration.house import M1, MINUTE, NOW, STOP, check_whole, enqueue_pages, key, open_house, runs, wait_asked
+from tests.integration.house import (
+    M1,
+    MINUTE,
+    NOW,
+    STOP,
+    check_whole,
+    enqueue_pages,
+    key,
+    open_house,
+    replace_queue,
+    runs,
+    wait_asked,
+)
 
 from reconciler_engine.engine import worker as worker_module
 from reconciler_engine.engine.messages import Keeping, ScanTask, Span
@@ -149,6 +161,27 @@ async def test_an_error_nobody_foresaw_is_the_end_of_its_task_alone(redis_url, m
             monkeypatch.undo()
     told = [record for record in caplog.records if record.message == "task failed"]
     assert [record.exc_info[0] for record in told] == [error] * 4
+
+
+async def test_a_worker_that_finds_no_memory_ends_and_its_task_goes_to_another(redis_url, monkeypatch):
+    async def find_no_memory(*_):
+        await trio.lowlevel.checkpoint()
+        raise MemoryError
+
+    async with open_house(redis_url) as house:
+        queue = house.parts.queue
+        run, _ = await enqueue_pages(queue, 1)
+        worker = replace_queue(
+            house.parts.worker(house.source), TaskQueue(house.parts.client, house.parts.scope, "old")
+        )
+        monkeypatch.setattr(worker._backfill, "ask", find_no_memory)
+        with pytest.RaisesGroup(MemoryError, allow_unwrapped=True, flatten_subgroups=True), trio.fail_after(20):
+            await worker.run()
+        await house.start_worker("new")
+        with trio.fail_after(20):
+            await queue.wait_finished(run, Lane.DEEP)
+        assert [json.loads(one)["error"] for one in await queue.outcomes(run)] == [None]
+        await check_whole(house, 3)
 
 
 async def test_a_pass_whose_tasks_were_lost_never_says_complete(redis_url):

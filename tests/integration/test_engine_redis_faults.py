@@ -138,8 +138,9 @@ async def test_nothing_is_asked_while_its_answer_could_not_be_stored(own_server,
         assert len(house.asked()) == 1
 
 
-async def test_an_answer_that_redis_does_not_take_is_kept_and_not_asked_for_again(own_server, monkeypatch):
-    """The server turns read-only while the exchange answers, and takes writes again later."""
+@pytest.mark.parametrize("word", [*ENDS])
+async def test_an_answer_that_redis_does_not_take_is_kept_and_not_asked_for_again(own_server, monkeypatch, word):
+    """The server refuses writes while the exchange answers, and takes them again later."""
     rule = {"name": "slow", "mode": "slow_head", "seconds": 0.5}
     async with open_house(own_server.url, *parse_faults({"fault": [rule]})) as house:
         client, queue = house.parts.client, house.parts.queue
@@ -151,10 +152,10 @@ async def test_an_answer_that_redis_does_not_take_is_kept_and_not_asked_for_agai
         with trio.fail_after(20):
             while not (await house.parts.bucket.statistics()).granted:
                 await trio.lowlevel.checkpoint()
-            await client.execute_command("REPLICAOF", "127.0.0.1", "1")
+            await refuse_writes(own_server, client, word)
             await refused.wait()
             assert await house.members() == []
-            await client.execute_command("REPLICAOF", "NO", "ONE")
+            await client.execute_command(*ENDS[word])
             await queue.wait_finished(run, Lane.DEEP)
         await check_whole(house, 3)
         assert len(house.asked()) == 1

@@ -159,20 +159,27 @@ def test_as_process_1_without_root_it_reaps_what_it_adopts_and_leaves_nothing(st
 
 
 @needs_namespaces
-def test_a_full_disk_is_waited_out(start_wrapped, tmp_path):
+def test_a_full_disk_is_waited_out(start_process, start_exchange, tmp_path):
     disk = tmp_path / "data"
     disk.mkdir(mode=0o700)
     mount = f'mount -t tmpfs -o size=24m,mode=0700 none {disk} && exec "$@"'
-    outer = start_wrapped(
-        "unshare", "--user", "--map-root-user", "--mount", "/bin/sh", "-c", mount, "sh", stderr=subprocess.DEVNULL
-    )
-    inside = Path(f"/proc/{outer.pid}/root{disk}")
-    wait_until((inside / "server.json").exists)
-    filler = inside / "filler"
+    exchange = start_exchange(public_rate=0)
+    engine: Running = start_process(
+        "start", "--json", "--symbols", "BTC-USD", "--timeframes", "1m", "--max-candles", "0", "--workers", "1",
+        "--full-reconcile-window-ms", str(30 * 300 * 60_000), "--gap-scan-cron", NEVER,
+        "--full-reconcile-cron", "* * * * * *", "--batch-size", "10", "--listen", "off", "--data-dir", str(disk),
+        "--base-url", exchange.url,
+        below=("unshare", "--user", "--map-root-user", "--mount", "/bin/sh", "-c", mount, "sh"),
+    )  # fmt: skip
+    exchange.wait_requests(10)
+    filler = Path(f"/proc/{engine.process.pid}/root{disk}/filler")
     with pytest.raises(OSError, match="No space left"):
         filler.write_bytes(bytes(32 * 1024 * 1024))
-    wait_until(lambda: has_worker(outer.pid))
-    assert outer.poll() is None
+    engine.wait_event("waiting for Redis")
     filler.unlink()
-    outer.terminate()
-    assert outer.wait(PATIENCE_S) == 0
+    engine.wait_event("Redis serves again")
+    # What was not claimed while the disk was full is left to the next pass.
+    while engine.wait_event("pass done", job="full_reconcile")["unresolved"]:
+        pass
+    assert engine.stop() == 0
+    assert not any("child died" in line for line in engine.read_all())

@@ -12,7 +12,7 @@ import redis.exceptions
 from redis._parsers.base import BaseParser
 from redis.commands.core import AsyncCoreCommands
 
-from reconciler_engine.errors import StoreDenied, StoreError, StoreRefused, StoreUnavailable
+from reconciler_engine.errors import StoreDenied, StoreError, StoreFull, StoreRefused, StoreUnavailable
 from reconciler_engine.store.address import Address
 from reconciler_engine.store.connection import pack
 from reconciler_engine.store.redis_py import ENCODER, RESPONSE_CALLBACKS, callback_options, reply_error
@@ -87,8 +87,8 @@ def test_steering_options_do_not_reach_a_callback() -> None:
         ("NOSCRIPT No matching script", StoreRefused, redis.exceptions.NoScriptError),
         ("NOGROUP No such key", StoreRefused, redis.exceptions.ResponseError),
         ("BUSYGROUP Consumer Group name already exists", StoreRefused, redis.exceptions.ResponseError),
-        ("OOM command not allowed", StoreRefused, redis.exceptions.OutOfMemoryError),
-        ("MISCONF Redis is configured to save", StoreRefused, redis.exceptions.ResponseError),
+        ("OOM command not allowed", StoreFull, redis.exceptions.OutOfMemoryError),
+        ("MISCONF Redis is configured to save", StoreFull, redis.exceptions.ResponseError),
         ("EXECABORT Transaction discarded", StoreRefused, redis.exceptions.ExecAbortError),
         ("MOVED 3999 127.0.0.1:6381", StoreRefused, redis.exceptions.MovedError),
         ("READONLY You can't write against a read only replica.", StoreUnavailable, redis.exceptions.ReadOnlyError),

@@ -26,6 +26,7 @@ from reconciler_engine.errors import (
     RunClosed,
     SourceError,
     StoreError,
+    StoreFull,
     StoreUnavailable,
 )
 from reconciler_engine.limiting.shared import Permit, TokenBucket
@@ -177,7 +178,7 @@ class Backfill:
         An error that is the series' own, such as a key of another type, ends in the outcome.
 
         Raises:
-            StoreError: Redis went away or refuses to write; whether a merge took effect is unknown.
+            StoreError: Redis went away or takes no writes; whether a merge took effect is unknown.
         """
         if admission.permit is None:
             return page_outcome(task, admission.standing)
@@ -306,7 +307,7 @@ class Backfill:
                 grace_ms=self._grace_ms,
                 by=task.run,
             )
-        except StoreUnavailable:
+        except (StoreUnavailable, StoreFull):
             raise
         except StoreError as refused:
             return page_outcome(task, standing, requests=requests, error=str(refused))

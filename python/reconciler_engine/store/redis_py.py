@@ -17,7 +17,7 @@ from redis.commands.core import AsyncCoreCommands
 from redis.event import EventDispatcher
 from redis.exceptions import RedisError
 
-from reconciler_engine.errors import StoreDenied, StoreError, StoreRefused, StoreUnavailable
+from reconciler_engine.errors import StoreDenied, StoreError, StoreFull, StoreRefused, StoreUnavailable
 
 __all__ = [
     "EMPTY_RESPONSE",
@@ -54,6 +54,7 @@ _STEERING: Final = frozenset({EMPTY_RESPONSE, "NEVER_DECODE", "keys"})
 _BUSY_CODES: Final = frozenset(
     {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "READONLY", "TRYAGAIN", "UNBLOCKED"}
 )
+_FULL_CODES: Final = frozenset({"MISCONF", "OOM"})
 _DENIED_CODES: Final = frozenset({"NOAUTH", "NOPERM", "WRONGPASS"})
 _MAX_CLIENTS: Final = "max number of clients reached"
 _OLD_WRONG_PASSWORD: Final = "invalid password"  # noqa: S105 - the server's words, no password
@@ -73,7 +74,8 @@ def reply_error(text: str) -> StoreError:
     elif code in _DENIED_CODES or text.endswith(_OLD_WRONG_PASSWORD):
         error = StoreDenied(f"redis denied the command: {text}", code=code)
     else:
-        error = StoreRefused(f"redis refused the command: {text}", code=code)
+        refusal = StoreFull if code in _FULL_CODES else StoreRefused
+        error = refusal(f"redis refused the command: {text}", code=code)
     error.__cause__ = _parse_error(text)
     return error
 
