@@ -81,7 +81,7 @@ def test_backfill_of_a_year(redis_url, comparison):
 
     async def main(exchange: Simulator) -> None:
         config = ReconciliationConfig.check(
-            {"base_url": exchange.url, "max_candles": 0, "ttl": 0, "batch_size": 1_000, "batch_delay_ms": 1}
+            {"base_url": exchange.url, "max_candles": 0, "ttl": 0, "batch_size": 1_000, "batch_delay_ms": 1_000}
         )
         redis_pid = server_pid(redis_url)
         async with (

@@ -94,7 +94,7 @@ async def test_what_was_proved_or_asked_just_now_is_not_asked_for_again(redis_ur
 
 
 async def test_a_mark_counts_what_is_confirmed_as_done(redis_url):
-    async with engine(redis_url, faults=[replace(BROKEN, product="DASH-USD")], batch_size=1, batch_delay_ms=20) as run:
+    async with engine(redis_url, faults=[replace(BROKEN, product="DASH-USD")], batch_size=1, batch_delay_ms=50) as run:
         (cut,) = (await run.backfill([THIN], span(3_000))).series
         assert isinstance(cut, HistoryRow)
         assert T0 < cut.verified_to < span(3_000).stop
@@ -153,7 +153,7 @@ async def test_cut_off_it_goes_on_where_it_was(redis_url, answered):
 async def test_the_mark_carries_position_and_counts_into_the_next_life(redis_url):
     """Cut off by a page the exchange fails to give: the mark stands before it, and the next life begins there."""
     whole = span(3_000)
-    async with engine(redis_url, faults=[BROKEN], batch_size=1, batch_delay_ms=20) as run:
+    async with engine(redis_url, faults=[BROKEN], batch_size=1, batch_delay_ms=50) as run:
         first = await run.backfill([DENSE, THIN], whole)
         assert any("HTTP 400" in error for error in first.errors), first.errors
         dense, thin = first.series
@@ -176,7 +176,7 @@ async def test_the_mark_carries_position_and_counts_into_the_next_life(redis_url
 
 
 async def test_a_mark_over_candles_that_are_gone_counts_for_nothing(redis_url):
-    async with engine(redis_url, faults=[BROKEN], batch_size=1, batch_delay_ms=20) as run:
+    async with engine(redis_url, faults=[BROKEN], batch_size=1, batch_delay_ms=50) as run:
         (cut,) = (await run.backfill([DENSE], span(3_000))).series
         assert isinstance(cut, HistoryRow)
         assert cut.verified_to > T0

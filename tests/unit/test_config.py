@@ -58,6 +58,10 @@ def test_zero_is_refused_where_it_has_no_meaning(field):
     assert fault_of(**{field: 0}).startswith(f"{field} 0 (from {ORIGIN}): allowed: ")
 
 
+def test_a_delay_in_which_redis_could_hardly_answer_is_refused():
+    assert fault_of(batch_delay_ms=49).endswith("allowed: milliseconds, a whole number 50 to 3600000")
+
+
 @pytest.mark.parametrize("field", [field for field in COUNTS if field not in NO_ZERO])
 def test_zero_is_taken_where_it_has_one(field):
     assert getattr(ReconciliationConfig.check({field: 0}), field) == 0

@@ -132,8 +132,9 @@ class ReconciliationConfig(BaseModel):
     batch_size: Whole = Field(
         default=5, ge=1, le=1_000, description="requests per batch_delay_ms, a whole number 1 to 1000"
     )
+    # A permit lives no longer: with less, many would be void by the time that Redis has answered.
     batch_delay_ms: Whole = Field(
-        default=1_000, ge=1, le=3_600_000, description="milliseconds, a whole number 1 to 3600000"
+        default=1_000, ge=50, le=3_600_000, description="milliseconds, a whole number 50 to 3600000"
     )
     hourly_limit: Whole | None = Field(
         default=None,
