@@ -116,16 +116,17 @@ def test_no_orphan_and_no_second_server_follow_a_killed_supervisor_and_work_goes
     # slow to end, both of them
     for pid in (keeper, server):
         os.kill(pid, signal.SIGSTOP)
-    engine.process.kill()
-    engine.process.wait()
-    wait_gone([worker])
-    asked = len(exchange.requests())
-
-    again = start_engine(workers=1)
-    again.wait_event("waiting for the server that was left behind", pid=engine.process.pid)
-    assert children_of(again.process.pid) == set()
-    for pid in (keeper, server):
-        os.kill(pid, signal.SIGCONT)
+    try:
+        engine.process.kill()
+        engine.process.wait()
+        wait_gone([worker])
+        asked = len(exchange.requests())
+        again = start_engine(workers=1)
+        again.wait_event("waiting for the server that was left behind", pid=engine.process.pid)
+        assert children_of(again.process.pid) == set()
+    finally:
+        for pid in (keeper, server):
+            os.kill(pid, signal.SIGCONT)
     again.wait_event("child ready", child="redis")
     assert not is_there(server)
     wait_gone([keeper])
