@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 from tests.integration.conftest import clean_environment
-from tests.integration.processes import descendants, wait_gone
+from tests.integration.processes import descendants, is_there, wait_gone
 
 CANARY = "canary-7f3a"
 NEVER = "0 0 1 1 *"
@@ -92,6 +92,18 @@ def test_a_term_that_all_processes_get_while_they_start_ends_in_order(start_engi
     tell_all(engine.process.pid, *below)
     assert ended(engine) == 0
     wait_gone(below)
+
+
+def test_terms_that_all_processes_get_over_and_over_kill_none_of_them(start_engine, redis_url):
+    """A service manager that tells the whole group; the supervisor tells its children as well."""
+    engine = start_engine(redis_url)
+    engine.wait_event("pass done")
+    (worker,) = descendants(engine.process.pid)
+    while is_there(worker):
+        tell_all(engine.process.pid, worker)
+        time.sleep(0.001)
+    assert ended(engine) == 0
+    assert not any("child died" in line for line in engine.read_all())
 
 
 def test_a_simulation_that_is_stopped_while_it_starts_ends_in_order(start_process, tmp_path):

@@ -91,7 +91,11 @@ async def _serve(runner: RoleRunner, spec: dict[str, Any], beats: Beats) -> None
             # The last one has what was done since the one before.
             beats.say(role)
 
-        await runner(spec, do)
+        try:
+            await runner(spec, do)
+        finally:
+            # Who tells a whole group tells it beside its parent: the second word must not kill what has drained.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
 async def _drain_when_asked(terminations: AsyncIterator[int], role: Role, scope: trio.CancelScope) -> None:
