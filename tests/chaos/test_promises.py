@@ -51,7 +51,7 @@ async def repairing(
     faults: Sequence[FaultRule] = (),
     workers: int = 2,
     cron: str = NEVER,
-    **environment: str,
+    redis_url: str | None = None,
 ) -> AsyncIterator[tuple[Tree, Exchange]]:
     """A tree, not started yet, that will repair so many days of 1m candles at 5 requests a second, and its exchange."""
     market = SeededMarket(3, [Product("BTC-USD", 65_000.0)])
