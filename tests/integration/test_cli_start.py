@@ -18,12 +18,13 @@ NEVER = "0 0 1 1 *"
 @pytest.fixture
 def start_engine(start_process, start_exchange, tmp_path):
     def start(redis_url=None, *arguments):
-        exchange = start_exchange(public_rate=0)
+        # By name, as the real one: a thread of the worker resolves it, and stays for a while.
+        base_url = start_exchange(public_rate=0).url.replace("127.0.0.1", "localhost")
         settings = {} if redis_url is None else {"RECONCILER_REDIS_URL": redis_url}
         return start_process(
             "start", "--json", "--log-level", "DEBUG", "--symbols", "BTC-USD", "--timeframes", "1m",
             "--gap-scan-cron", NEVER, "--full-reconcile-cron", NEVER, "--batch-size", "100", "--workers", "1",
-            "--base-url", exchange.url, "--data-dir", str(tmp_path / "data"), "--listen", "off", *arguments,
+            "--base-url", base_url, "--data-dir", str(tmp_path / "data"), "--listen", "off", *arguments,
             environment=clean_environment(**settings),
         )  # fmt: skip
 

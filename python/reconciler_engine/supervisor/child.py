@@ -76,6 +76,9 @@ def main() -> None:
 
 
 async def _serve(runner: RoleRunner, spec: dict[str, Any], beats: Beats) -> None:
+    # From the receiver's end on. Who tells a whole group tells it beside its parent: the second word must not kill what
+    # has drained, whichever of its threads gets it.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with trio.open_signal_receiver(signal.SIGTERM) as terminations:
 
         async def do(role: Role) -> None:
@@ -91,11 +94,7 @@ async def _serve(runner: RoleRunner, spec: dict[str, Any], beats: Beats) -> None
             # The last one has what was done since the one before.
             beats.say(role)
 
-        try:
-            await runner(spec, do)
-        finally:
-            # Who tells a whole group tells it beside its parent: the second word must not kill what has drained.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        await runner(spec, do)
 
 
 async def _drain_when_asked(terminations: AsyncIterator[int], role: Role, scope: trio.CancelScope) -> None:
