@@ -64,3 +64,8 @@ async def test_one_that_is_gone_is_not_waited_for(manager, caplog):
     door.close()
     await ServiceManager(address).tell("STOPPING=1")
     assert "service manager not told" in caplog.messages
+
+
+async def test_one_whose_address_is_no_address_is_said_to_be(caplog):
+    await ServiceManager(f"/{'x' * 200}").tell("STOPPING=1")
+    assert [record.error for record in caplog.records] == ["AF_UNIX path too long"]

@@ -38,7 +38,7 @@ class ServiceManager:
                 await door.connect(_path(self.address))
                 await door.send("\n".join(lines).encode())
             except OSError as error:
-                why = str(error.strerror)
+                why = error.strerror or str(error)
             else:
                 return
         _logger.warning("service manager not told", extra={"lines": lines, "error": why})

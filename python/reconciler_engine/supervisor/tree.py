@@ -69,8 +69,9 @@ async def run_tree(
                     await manager.tell("READY=1", f"STATUS=at work with {plan.config.workers} workers")
                     await orders.stop.wait()
                     listening.cancel_scope.cancel()
-                await manager.tell("STOPPING=1", "STATUS=finishing what is in hand")
+                # First: the word may take a second.
                 scheduler.stop()
+                await manager.tell("STOPPING=1", "STATUS=finishing what is in hand")
             # The pages in hand are stored. What is left of a pass is derived anew by the next one.
             scheduling.cancel_scope.cancel()
 
