@@ -12,6 +12,7 @@ from random import Random
 
 import pytest
 import trio
+from tests.integration.processes import children_of, command_of
 
 from reconciler_engine.errors import RoleFailed
 from reconciler_engine.planning.restart import EXIT_CONFIG
@@ -47,13 +48,17 @@ async def test_a_machine_out_of_processes_is_a_death_and_not_the_end(monkeypatch
 
 async def test_a_child_that_dies_while_all_end_is_started_and_over():
     ending = trio.Event()
-    ending.set()
-    keeper = Keeper(lambda: SPEC, Random(1), ending=ending)
+
+    def make_spec():
+        ending.set()
+        return SPEC
+
+    keeper = Keeper(make_spec, Random(1), ending=ending)
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             await nursery.start(keeper.run)
         await keeper.stop(1)
-    assert (keeper.child, keeper.restarts, keeper.first_beat) == (None, 0, {})
+    assert (ending.is_set(), keeper.child, keeper.restarts, keeper.first_beat) == (True, None, 0, {})
 
 
 async def test_a_child_that_never_gets_ready_ends_its_role():
@@ -154,12 +159,16 @@ async def test_a_replacement_that_comes_while_a_dead_child_is_made_up_for_is_the
 
 
 async def test_a_child_that_hangs_while_it_starts_is_not_waited_for_at_the_end():
+    def starting():
+        return [pid for pid in children_of(os.getpid()) if "reconciler_engine.supervisor.child" in command_of(pid)]
+
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             keeper = Keeper(lambda: spec("silent"), _NoJitter())
             nursery.start_soon(keeper.run)
-            await until(lambda: keeper.state is RoleState.STARTING)
+            await until(starting)
             await keeper.stop(0.5)
+    assert not starting()
 
 
 async def test_a_role_given_up_ends_the_tree_or_stays_down():
