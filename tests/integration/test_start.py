@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections import Counter
 
 import pytest
 import trio
@@ -84,6 +85,8 @@ def test_a_killed_worker_and_a_stopped_worker_lose_and_double_nothing(start_engi
     exchange.wait_requests(12)
     os.kill(stopped, signal.SIGSTOP)
     os.kill(killed, signal.SIGKILL)
+    stored = {member["timestamp"] for member in cached(tmp_path)}
+    assert stored
     first = engine.wait_event("child died", status="SIGKILL")["child"]
     engine.wait_event("tasks handed out again", child=first)
     engine.wait_event("child ready")
@@ -100,8 +103,10 @@ def test_a_killed_worker_and_a_stopped_worker_lose_and_double_nothing(start_engi
     assert held == truth(members)
     asked = exchange.requests()
     assert all(int(one["end"]) - int(one["start"]) < 300 * 60 for one in asked)
-    # only the pages in the hands of the two were asked for a second time
+    # only pages in the hands of the two were asked for a second time
     assert PAGES <= len(asked) <= PAGES + 2 * PAGES_IN_FLIGHT
+    times = Counter(int(one["start"]) * 1_000 for one in asked)
+    assert {start: count for start, count in times.items() if start in stored and count > 1} == {}
     assert engine.stop() == 0
 
 
