@@ -121,11 +121,10 @@ def _replace_header(head: bytes, stated: bytes, other: bytes) -> bytes:
 
 async def _drip(stream: trio.SocketStream, data: bytes, seconds: float) -> None:
     """Send data evenly over a time."""
-    pieces = max(1, min(_PIECES, len(data), round(seconds / _LEAST_PAUSE_S)))
-    size = -(-len(data) // pieces)
-    for at in range(0, len(data), size or 1):
+    pieces = min(_PIECES, len(data), max(1, round(seconds / _LEAST_PAUSE_S)))
+    for number in range(pieces):
         await trio.sleep(seconds / pieces)
-        await stream.send_all(data[at : at + size])
+        await stream.send_all(data[number * len(data) // pieces : (number + 1) * len(data) // pieces])
 
 
 async def _wait_gone(stream: trio.SocketStream) -> None:
