@@ -163,7 +163,7 @@ class StoreDenied(StoreError):
 
 
 class StoreRefused(StoreError):
-    """Redis answered a command with an error and did nothing; `code` says why (`NOSCRIPT`, `OOM`, ...)."""
+    """Redis answered a command with an error and did nothing; `code` says why (`NOSCRIPT`, `WRONGTYPE`, ...)."""
 
 
 class StoreFull(StoreRefused):

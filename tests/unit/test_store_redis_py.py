@@ -111,6 +111,16 @@ def test_an_error_reply_is_sorted_by_who_must_act(text: str, ours: type[StoreErr
     assert type(error.__cause__) is theirs
 
 
+@pytest.mark.parametrize("text", ["OOM command not allowed", "READONLY You can't write", "MISCONF Errors writing"])
+def test_a_refusal_that_redis_6_wraps_when_it_meets_a_script_is_sorted_as_it_is(text: str) -> None:
+    wrapped = reply_error(
+        f"ERR Error running script (call to f_{'0a' * 20}): @user_script:41: @user_script: 41: -{text}"
+    )
+    bare = reply_error(text)
+    assert (type(wrapped), wrapped.code, str(wrapped)) == (type(bare), bare.code, str(bare))
+    assert type(wrapped.__cause__) is type(bare.__cause__)
+
+
 def test_every_error_word_redis_py_knows_is_sorted() -> None:
     """A new word there wants a decision here."""
     assert set(BaseParser.EXCEPTION_CLASSES) == {

@@ -6,6 +6,7 @@ pyproject.toml, and tests/unit/test_store_redis_py.py says what we stand on.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -54,6 +55,10 @@ _STEERING: Final = frozenset({EMPTY_RESPONSE, "NEVER_DECODE", "keys"})
 _BUSY_CODES: Final = frozenset(
     {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "READONLY", "TRYAGAIN", "UNBLOCKED"}
 )
+# Before 7.0 a server that refuses a script's write wraps its own words.
+_WRAPPED: Final = re.compile(
+    r"^ERR Error running script \(call to f_[0-9a-f]{40}\): (?:@user_script: ?\d+: ){2}-(?=[A-Z])"
+)
 _FULL_CODES: Final = frozenset({"MISCONF", "OOM"})
 _DENIED_CODES: Final = frozenset({"NOAUTH", "NOPERM", "WRONGPASS"})
 _MAX_CLIENTS: Final = "max number of clients reached"
@@ -65,6 +70,7 @@ def reply_error(text: str) -> StoreError:
 
     The class says who must act, `code` which error it is; redis-py's exception for the same text is the cause.
     """
+    text = _WRAPPED.sub("", text)
     code = text.split(" ", 1)[0]
     if not code.isupper():
         code = "ERR"
