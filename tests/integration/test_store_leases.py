@@ -167,3 +167,12 @@ async def dump(redis):
     """Everything in Redis."""
     keys = sorted(await redis.keys())
     return keys, await redis.pipe([("DUMP", key) for key in keys])
+
+
+async def test_a_close_that_comes_late_leaves_the_run_after_it_open(owners, redis):
+    one, _ = owners
+    queue = TaskQueue(redis, SCOPE, "worker").under((await one.take("gap_scan")).epoch)
+    before, after = [await queue.open_run("gap_scan", at) for at in range(2)]
+    await queue.close_run(before)
+    assert await queue.is_open(after)
+    assert not await queue.is_open(before)

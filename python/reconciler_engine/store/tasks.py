@@ -308,7 +308,7 @@ class TaskQueue:
         Raises:
             LeaseLost: Somebody else directs the job now, this run included.
         """
-        await self._direct("close", run_id, ())
+        await self._direct("close", run_id, (), run_id)
 
     def _stream(self, lane: Lane) -> str:
         return self._scope.key(f"tasks:{lane.value}")

@@ -7,7 +7,7 @@
 --          open      id, job, instant  -> 1
 --          keep                        -> { 1 where the record is there, unfinished ids, entries of the streams }
 --          outcomes                    -> the outcomes so far, which are forgotten
---          close                       -> 1
+--          close     id                -> 1
 -- Returns  'stale' where somebody else directs the job
 
 local operation, epoch, life = ARGV[1], ARGV[2], ARGV[3]
@@ -44,7 +44,8 @@ if operation == 'outcomes' then
   return found
 end
 
-if epoch ~= '0' then
+-- A close that was given up and comes late finds the run after it named there.
+if epoch ~= '0' and redis.call('HGET', KEYS[5], 'run') == ARGV[4] then
   redis.call('HDEL', KEYS[5], 'run')
 end
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
