@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import trio
 from tests.chaos.proxy import Kind, Toxic, Way, open_proxy
 from tests.integration.house import M1, check_whole, enqueue_pages, open_house, runs, truth, wait_asked
 
-from reconciler_engine.errors import ConfigError, RunClosed, StoreError, StoreUnavailable
+from reconciler_engine.errors import ConfigError, RunClosed, StoreError, StoreFull, StoreUnavailable
 from reconciler_engine.simulator.fault_file import parse_faults
 from reconciler_engine.store.server import wait_serving
 from reconciler_engine.store.tasks import Lane
@@ -170,6 +171,24 @@ def tell_refusals(store, refused):
             raise
 
     return store_or_tell
+
+
+async def test_what_waits_is_told_of_once_whatever_is_done_meanwhile(redis_url, caplog):
+    refusals = [StoreFull("redis refused the command: OOM", code="OOM") for _ in range(3)]
+
+    async def be_refused() -> None:
+        await trio.lowlevel.checkpoint()
+        if refusals:
+            raise refusals.pop()
+
+    async with open_house(redis_url) as house:
+        worker = house.parts.worker(house.source)
+        with caplog.at_level(logging.INFO):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(worker._until_stored, be_refused)
+                while refusals:
+                    await worker._until_stored(trio.sleep, 0.01)
+    assert [text for text in caplog.messages if "Redis" in text] == ["waiting for Redis", "Redis serves again"]
 
 
 async def test_a_worker_that_starts_while_redis_is_away_waits_for_it(own_server):

@@ -71,7 +71,7 @@ class Worker:
         self._evidence = evidence
         self._backfill = backfill
         self._held: dict[str, Delivery] = {}
-        self._is_away = False
+        self._waiting = 0
         self._taking = trio.CancelScope()
         self.tasks_done = 0
 
@@ -297,22 +297,25 @@ class Worker:
             ConfigError: Redis lets this client in no more.
         """
         failures = 0
-        while True:
-            try:
-                done = await step(*args)
-            except StoreDenied as error:
-                raise ConfigError([f"redis_url: {error}"]) from error
-            except StoreError as error:
-                failures += 1
-                if not self._is_away:
-                    _logger.warning("waiting for Redis", extra={"error": str(error)})
-                self._is_away = True
-                await trio.sleep(_AWAY.delay_ms(failures, random()) / 1_000)
-            else:
-                if self._is_away:
-                    _logger.info("Redis serves again")
-                self._is_away = False
-                return done
+        try:
+            while True:
+                try:
+                    done = await step(*args)
+                except StoreDenied as error:
+                    raise ConfigError([f"redis_url: {error}"]) from error
+                except StoreError as error:
+                    failures += 1
+                    if failures == 1:
+                        self._waiting += 1
+                        if self._waiting == 1:
+                            _logger.warning("waiting for Redis", extra={"error": str(error)})
+                    await trio.sleep(_AWAY.delay_ms(failures, random()) / 1_000)
+                else:
+                    if failures and self._waiting == 1:
+                        _logger.info("Redis serves again")
+                    return done
+        finally:
+            self._waiting -= failures > 0
 
 
 def _failed(task: ScanTask | PageTask, error: str) -> ScanOutcome | PageOutcome:
