@@ -74,9 +74,10 @@ class Engine:
         clock, skew = self.parts.clock, self.parts.scope.key("clock:skew_ms")
         await self.parts.client.execute_command("SET", skew, instant - await clock.redis_now())
 
-    async def held(self, series: Series) -> dict[int, tuple[float, ...]]:
-        """Values by open time; fails on two members in one slot."""
-        (found,) = await self.parts.client.pipe([("ZRANGE", self.key(series), 0, -1)])
+    async def held(self, series: Series, within: Interval | None = None) -> dict[int, tuple[float, ...]]:
+        """Values by open time, of all slots or those of a range; fails on two members in one of them."""
+        first, last = ("-inf", "+inf") if within is None else (within.start, f"({within.stop}")
+        (found,) = await self.parts.client.pipe([("ZRANGEBYSCORE", self.key(series), first, last)])
         members = [json.loads(member) for member in found]
         values = {m["timestamp"]: tuple(float(m[n]) for n in _VALUES) for m in members}
         assert len(values) == len(members)

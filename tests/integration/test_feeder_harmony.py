@@ -175,7 +175,8 @@ async def test_beside_the_simulations_feeder_its_cap_and_life_hold(redis_url):
         assert (result.unresolved, result.errors) == (0, ())
         newest = DENSE.timeframe.floor(clock.now() - 15_000)
         window = Interval(newest - window_ms, newest)
-        held = {at: values for at, values in (await run.held(DENSE)).items() if at in window}
+        # In older slots no pass looks any more for two members that a merge beside the feeder left.
+        held = await run.held(DENSE, window)
         assert held.keys() == set(window.grid(MINUTE))
         there = truth(DENSE, window)
         numbers = await sequences(run)
