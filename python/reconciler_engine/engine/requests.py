@@ -60,7 +60,7 @@ async def send(
         raise
     except BaseException:
         # Cancelled: nobody will hear what came of it.
-        await bucket.abandon(permit)
+        await bucket.give_back(permit)
         raise
     await _note(bucket, permit, None, 0.0, signed=signed)
     return received

@@ -17,7 +17,7 @@ from reconciler_engine.observe.metrics import PERMIT_SECONDS, PERMITS_LOST
 
 DEFAULT_MAX_WAIT_S: Final = 30.0
 
-_ABANDON_S: Final = 1.0
+_GIVE_BACK_S: Final = 1.0
 _TAKEN: Final = 1
 _EARLY: Final = 2
 _OCCUPIED: Final = 3
@@ -180,21 +180,14 @@ class TokenBucket:
         return Noted(count, -(-stopped_us // 1_000))
 
     async def give_back(self, permit: Permit) -> None:
-        """Say that nothing was sent with a permit; should it have been to find out alone, somebody else may.
+        """Say that nothing came of a permit; should it have been to find out alone, somebody else may.
 
-        Raises:
-            StoreUnavailable: Redis is away.
+        In a second at most, without an error, and for who is cancelled as well: where that is not enough, a probe runs
+        out by itself.
         """
-        await self.report(permit, Answer.UNCLEAR)
-
-    async def abandon(self, permit: Permit) -> None:
-        """Give back what somebody leaves who is cancelled or failed: in a second at most, and without an error.
-
-        Where that is not enough, a permit to find out alone runs out by itself.
-        """
-        with trio.move_on_after(_ABANDON_S, shield=True):
+        with trio.move_on_after(_GIVE_BACK_S, shield=True):
             try:
-                await self.give_back(permit)
+                await self.report(permit, Answer.UNCLEAR)
             except StoreError as error:
                 _logger.info("a permit is not given back", extra={"error": str(error)})
 
@@ -278,15 +271,14 @@ class TokenBucket:
         try:
             permit = await self._wait_slot(asked, wait_us, slot, born, turn)
         except BaseException:
-            await self.abandon(Permit(asked, turn))
+            await self.give_back(Permit(asked, turn))
             raise
-        if permit is None:
-            self._lose()
-            return None
-        if permit.is_valid():
+        if permit is not None and permit.is_valid():
             return permit
-        self._lose()
-        await self.give_back(permit)
+        self._voided += 1
+        PERMITS_LOST.add(1, "void")
+        if permit is not None:
+            await self.give_back(permit)
         return None
 
     async def _wait_slot(self, asked: float, wait_us: int, slot: int, born: int, turn: int) -> Permit | None:
@@ -305,10 +297,6 @@ class TokenBucket:
                 return None
         # From before the question: the time its answer took counts as lateness.
         return Permit(asked + (lateness_us - late_us) / 1_000_000, turn)
-
-    def _lose(self) -> None:
-        self._voided += 1
-        PERMITS_LOST.add(1, "void")
 
     async def _ask(self, *arguments: int | str) -> Any:
         return await self._run(keys=self._keys, args=arguments)
