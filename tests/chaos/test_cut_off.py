@@ -15,7 +15,7 @@ import trio
 from tests.chaos.invariants import LATE_S, budget_excess
 from tests.chaos.proxy import Kind, Proxy, Toxic, Way, open_proxy
 from tests.chaos.tree import Tree
-from tests.chaos.waiting import wait_until
+from tests.chaos.waiting import wait_until, wait_until_so
 from tests.chaos.world import values_of
 from tests.integration.engines import DENSE, MARKET, MINUTE, truth
 from tests.integration.test_web import get
@@ -55,12 +55,12 @@ class Node:
 
     async def wait_ready(self, status: HTTPStatus) -> None:
         url = next(event["url"] for event in self.tree.events() if event["event"] == "pages")
-        # Not in this thread: the answer may wait for Redis, and the wire to it is in here.
-        with trio.fail_after(120):
-            while True:
-                if (await trio.to_thread.run_sync(get, f"{url}readyz")).status == status:
-                    break
-                await trio.sleep(0.1)
+
+        async def is_told() -> bool:
+            # Not in this thread: the answer may wait for Redis, and the wire to it is in here.
+            return (await trio.to_thread.run_sync(get, f"{url}readyz")).status == status
+
+        await wait_until_so(is_told)
 
 
 @asynccontextmanager
@@ -101,11 +101,10 @@ class Both:
         return next((node for node in self.nodes if node.tree.pid == pid), None)
 
     async def wait_director(self, wanted: Node, within_s: float) -> None:
-        with trio.fail_after(within_s):
-            while True:
-                if await self.director() is wanted:
-                    break
-                await trio.sleep(0.05)
+        async def directs() -> bool:
+            return await self.director() is wanted
+
+        await wait_until_so(directs, within_s)
 
     async def check_whole(self) -> None:
         """Each candle is there once, as the exchange has it."""

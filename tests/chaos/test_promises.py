@@ -79,6 +79,19 @@ def pages(exchange: Exchange) -> int:
     return sum(record.path.endswith("/candles") for record in list(exchange.log.records))
 
 
+async def wait_pages(exchange: Exchange, before: int) -> None:
+    """Wait until more pages were asked for than so many."""
+    await wait_until(partial(_is_above, lambda: pages(exchange), before))
+
+
+def hold(promise_s: float, took: Sequence[float], tell_figure: Callable[[str], None], what: str) -> None:
+    """Tell how long it took, and check that no time was longer than promised."""
+    tell_figure(
+        f"{what} {statistics.median(took):.1f} s in the median, {max(took):.1f} s at most (promised {promise_s:g} s)"
+    )
+    assert max(took) <= promise_s
+
+
 @pytest.mark.soak
 async def test_killed_supervisors_leave_no_orphan(tmp_path, pytestconfig, tell_figure):
     rounds, random, orphans = pytestconfig.getoption("--rounds"), Random(1), 0
@@ -110,17 +123,13 @@ async def test_terms_under_slow_answers_end_in_time(tmp_path, pytestconfig, tell
         for _ in range(rounds):
             before = pages(exchange)
             await tree.start()
-            await wait_until(partial(_is_above, lambda: pages(exchange), before))
+            await wait_pages(exchange, before)
             await trio.sleep(random.uniform(0, 5))
             began = trio.current_time()
             assert await tree.stop() == 0
             took.append(trio.current_time() - began)
             assert tree.processes() == {}
-    tell_figure(
-        f"{rounds} SIGTERMs under 5 s responses: all exit 0, no process left, "
-        f"median {statistics.median(took):.1f} s, longest {max(took):.1f} s (promised {STOP_S:g} s)"
-    )
-    assert max(took) <= STOP_S
+    hold(STOP_S, took, tell_figure, f"{rounds} SIGTERMs under 5 s responses: all exit 0, no process left, after")
 
 
 @pytest.mark.soak
@@ -131,21 +140,18 @@ async def test_work_goes_on_after_the_only_worker_was_hit(tmp_path, tell_figure,
         await tree.start(workers=1)
         for _ in range(20):
             before = pages(exchange)
-            await wait_until(partial(_is_above, lambda: pages(exchange), before + 2))
+            await wait_pages(exchange, before + 2)
             await trio.sleep(random.uniform(1, 2))
             (worker,) = tree.workers()
             os.kill(worker, number)
             began = trio.current_time()
             # What it had sent has arrived by then.
             await trio.sleep(0.2)
-            await wait_until(partial(_is_above, lambda: pages(exchange), pages(exchange)))
+            await wait_pages(exchange, pages(exchange))
             took.append(trio.current_time() - began)
         assert await tree.stop() == 0
-    tell_figure(
-        f"{number.name} of the only worker, {len(took)} times: the next page is asked for after "
-        f"{statistics.median(took):.1f} s in the median, {max(took):.1f} s at most (promised {promise_s:g} s)"
-    )
-    assert max(took) <= promise_s
+    what = f"{number.name} of the only worker, {len(took)} times: the next page is asked for after"
+    hold(promise_s, took, tell_figure, what)
 
 
 @pytest.mark.soak
@@ -159,17 +165,14 @@ async def test_work_goes_on_after_redis_came_back(own_server: OwnServer, tmp_pat
         await tree.start()
         for _ in range(20):
             before = pages(exchange)
-            await wait_until(partial(_is_above, lambda: pages(exchange), before + 2))
+            await wait_pages(exchange, before + 2)
             own_server.kill()
             await trio.sleep(random.uniform(0.5, 15))
             own_server.start()
             await wait_serving(client, 30)
             began = trio.current_time()
-            await wait_until(partial(_is_above, lambda: pages(exchange), pages(exchange)))
+            await wait_pages(exchange, pages(exchange))
             took.append(trio.current_time() - began)
         assert await tree.stop() == 0
-    tell_figure(
-        f"SIGKILL of Redis, {len(took)} times: once it serves again the next page is asked for after "
-        f"{statistics.median(took):.1f} s in the median, {max(took):.1f} s at most (promised {BACK_S:g} s)"
-    )
-    assert max(took) <= BACK_S
+    what = f"SIGKILL of Redis, {len(took)} times: once it serves again the next page is asked for after"
+    hold(BACK_S, took, tell_figure, what)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import trio
@@ -25,3 +25,14 @@ async def wait_until(
                 return found
             await trio.sleep(_LOOK_S)
     raise AssertionError(f"not within {patience_s:g} s: {what()}")
+
+
+async def wait_until_so(
+    ask: Callable[[], Awaitable[object]], patience_s: float = PATIENCE_S, look_s: float = _LOOK_S
+) -> None:
+    """Wait until the answer to what has to be asked for is yes; fail after `patience_s`."""
+    with trio.fail_after(patience_s):
+        while True:
+            if await ask():
+                return
+            await trio.sleep(look_s)

@@ -234,23 +234,29 @@ async def test_an_outcome_that_is_none_counts_as_lost(redis_url):
         assert results[0].series[0].expected == 0
 
 
+async def pass_taken_over(house, end):
+    """Run a pass of ten pages, end its worker in the middle of it and start another one; return the result."""
+    results = []
+
+    async def run_pass() -> None:
+        results.append(await house.run_pass(10 * 300))
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_pass)
+            await wait_asked(house, 3)
+            end()
+            await house.start_worker("second")
+    return results[0]
+
+
 async def test_a_drained_worker_finishes_its_pages_and_hands_the_others_back(redis_url):
     async with open_house(redis_url, rate=50) as house:
         first, _ = await house.start_worker("first")
-        results = []
-
-        async def run_pass() -> None:
-            results.append(await house.run_pass(10 * 300))
-
-        with trio.fail_after(30):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(run_pass)
-                await wait_asked(house, 3)
-                first.drain()
-                await house.start_worker("second")
-        assert (results[0].unresolved, results[0].errors) == (0, ())
+        result = await pass_taken_over(house, first.drain)
+        assert (result.unresolved, result.errors) == (0, ())
         # a page is in hand or it is not: none was asked twice
-        assert results[0].requests == 10 == len(house.asked())
+        assert result.requests == 10 == len(house.asked())
         await check_whole(house, 10 * 300)
 
 
@@ -258,18 +264,8 @@ async def test_a_cancelled_worker_hands_back_what_it_took(redis_url):
     """Ctrl-C in a command whose worker helped a running engine."""
     async with open_house(redis_url, rate=25) as house:
         _, alive = await house.start_worker("first")
-        results = []
-
-        async def run_pass() -> None:
-            results.append(await house.run_pass(10 * 300))
-
-        with trio.fail_after(30):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(run_pass)
-                await wait_asked(house, 3)
-                alive.cancel()
-                await house.start_worker("second")
-        assert (results[0].unresolved, results[0].errors) == (0, ())
+        result = await pass_taken_over(house, alive.cancel)
+        assert (result.unresolved, result.errors) == (0, ())
         await check_whole(house, 10 * 300)
         for lane in Lane:
             found = await house.parts.client.xinfo_consumers(house.parts.scope.key(f"tasks:{lane}"), "workers")

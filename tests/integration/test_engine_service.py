@@ -12,6 +12,7 @@ import pytest
 import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.chaos.waiting import wait_until_so
 
 import reconciler_engine
 from reconciler_engine import ReconciliationConfig, ReconciliationService, is_ready
@@ -48,14 +49,6 @@ def config(exchange_url):
         return ReconciliationConfig.check({**base, **settings})
 
     return make
-
-
-async def until(ask):
-    """Wait until the answer is yes."""
-    while True:
-        if await ask():
-            return
-        await trio.sleep(0.01)
 
 
 async def open_times(redis):
@@ -122,10 +115,10 @@ async def test_start_begins_with_one_full_pass_and_goes_on_by_the_schedule(redis
     service = ReconciliationService(None, None, redis, config(gap_scan_cron="* * * * * *"))
     async with opened(service):
         await service.start(["BTC-USD"], ["5m"])
-        await until(lambda: holds(redis, 72))
+        await wait_until_so(lambda: holds(redis, 72))
         held = await open_times(redis)
         await redis.zremrangebyscore(KEY, held[-1], held[-1])
-        await until(lambda: holds(redis, len(held)))
+        await wait_until_so(lambda: holds(redis, len(held)))
         assert await open_times(redis) == held
         await service.stop()
         assert await StatusBoard(redis).read() == []
@@ -180,7 +173,7 @@ async def test_a_tick_is_skipped_while_another_engine_runs_the_job(redis, config
             found = await StatusBoard(redis).read()
             return bool(found) and found[0].jobs[0].skipped > 0
 
-        await until(skipped)
+        await wait_until_so(skipped)
         (status,) = await StatusBoard(redis).read()
         assert status.jobs[0].runs == 0
 
@@ -197,7 +190,7 @@ async def test_a_run_past_its_deadline_is_ended_and_counted_and_the_job_is_free(
             found = await StatusBoard(redis).read()
             return bool(found) and found[0].jobs[0].timed_out > 0
 
-        await until(timed_out)
+        await wait_until_so(timed_out)
         (status,) = await StatusBoard(redis).read()
         assert status.jobs[0].skipped > 0
         assert status.jobs[0].last_error == "timed out after 3000 ms"
@@ -207,7 +200,7 @@ async def test_a_run_past_its_deadline_is_ended_and_counted_and_the_job_is_free(
         async def runs_again() -> bool:
             return (await StatusBoard(redis).read())[0].jobs[0].runs > 1
 
-        await until(runs_again)
+        await wait_until_so(runs_again)
 
 
 async def test_start_may_follow_stop_with_other_series(redis, config):
@@ -226,7 +219,7 @@ async def test_leaving_stores_the_pages_in_hand_and_leaves_nothing_behind(redis,
     settings = config(max_candles=0, full_reconcile_window_ms=300 * 300_000 * 20, batch_size=10)
     async with opened(ReconciliationService(None, None, redis, settings)) as service:
         await service.start(["BTC-USD"], ["5m"])
-        await until(lambda: holds(redis, 600))
+        await wait_until_so(lambda: holds(redis, 600))
     held = await redis.zcard(KEY)
     assert held % 300 == 0
     assert held < 20 * 300
@@ -246,7 +239,7 @@ async def test_a_cancelled_pass_ends_and_the_service_goes_on(redis, config):
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(service.perform_full_reconciliation)
-                await until(lambda: holds(redis, 1))
+                await wait_until_so(lambda: holds(redis, 1))
                 scope.cancel()
         assert (await service.perform_gap_scan()).unresolved == 0
 

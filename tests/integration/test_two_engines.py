@@ -20,6 +20,7 @@ import trio
 import trio.lowlevel
 from tests.chaos.invariants import LATE_S, budget_excess
 from tests.chaos.proxy import Kind, Toxic, Way, open_proxy
+from tests.chaos.waiting import wait_until_so
 from tests.integration.engines import DENSE, MINUTE, Engine, engine, truth
 
 from reconciler_engine.coinbase.client import CoinbaseClient
@@ -279,11 +280,7 @@ def soon(condition: Callable[[], object]) -> Callable[[], Awaitable[object]]:
 
 
 async def until(condition: Callable[[], Awaitable[object]]) -> None:
-    with trio.fail_after(50):
-        while True:
-            if await condition():
-                break
-            await trio.sleep(0.005)
+    await wait_until_so(condition, 50, 0.005)
 
 
 def test_two_engines_keep_one_budget_over_deaths_restarts_and_an_emptied_redis(
