@@ -177,7 +177,7 @@ async def test_who_is_cut_off_in_the_middle_of_its_pass_is_taken_over_from_and_h
     assert budget_excess(both.pages(), RATE_PER_S, LATE_S) <= 1
     tell_figure(
         f"{len(seen)} cuts of the engine that directs: the other one directs after "
-        f"{max(one.taken_over_s for one in seen):.1f} s at most (promised {LEASE_MS / 1_000:g}), the cache is complete "
+        f"{max(one.taken_over_s for one in seen):.1f} s at most (allowed: {TAKEN_OVER_S:g}), the cache is complete "
         f"after {max(one.done_s for one in seen):.0f} s at most; {twice} of {PAGES} pages asked for twice at most, "
         "0 slots missing, doubled or wrong"
     )
