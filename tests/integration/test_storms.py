@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,10 +17,12 @@ from tests.integration.conftest import clean_environment
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.assembly import open_parts
+from reconciler_engine.engine.backfill import ATTEMPTS
 from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
 
 KEY = "candles:1:1:BTC-USD:1m"
 NEVER = "0 0 1 1 *"
+PAGES = 40
 PATIENCE_S = 60.0
 PAUSE_S = 0.5
 """The least pause after a refusal: half of a second is certain."""
@@ -69,7 +72,7 @@ def wait_for(exchange, is_there):
 
 def test_neither_refusals_for_rate_nor_blocks_cause_a_storm(start_engine, own_server):
     rate = 160
-    engine, exchange = start_engine(40, rate, PYTHONPATH=str(Path(__file__).parent / "quick_blocks"))
+    engine, exchange = start_engine(PAGES, rate, PYTHONPATH=str(Path(__file__).parent / "quick_blocks"))
     wait_for(exchange, lambda asked: len(asked) >= 8)
     play(exchange, "throttle")
     wait_for(exchange, lambda asked: any(one["status"] == 429 for one in asked))
@@ -80,11 +83,17 @@ def test_neither_refusals_for_rate_nor_blocks_cause_a_storm(start_engine, own_se
     known_s = time.time() + LATE_S
     wait_for(exchange, lambda asked: len(probes(asked, known_s)) >= 3)
     play(exchange)
-    assert engine.wait_event("pass done", job="full_reconcile")["errors"] == []
+    errors = engine.wait_event("pass done", job="full_reconcile")["errors"]
     trio.run(wait_recovering, own_server.url, exchange.url, rate)
     assert engine.stop() == 0
 
     asked = exchange.requests()
+    # Who asks alone is left to chance: a page that was refused at each of its attempts waits for the next pass.
+    refused = Counter(one["start"] for one in asked if one["status"] != 200)
+    gave_up = sum(often == ATTEMPTS for often in refused.values())
+    assert max(refused.values()) <= ATTEMPTS
+    assert errors == ["BTC-USD:1m: exchange refused for rate: HTTP 403"] * bool(gave_up)
+    assert len({one["start"] for one in asked if one["status"] == 200}) == PAGES - gave_up
     # each worker's requests that were under way when the first refusal came, at most
     assert len(turn_of(asked, 429)) <= 2 * PAGES_IN_FLIGHT
     probed = probes(asked, known_s)
