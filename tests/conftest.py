@@ -30,6 +30,10 @@ settings.load_profile("repeatable")
 # Hundreds of processes of the product are started: each would compile every module anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# A shell's background job ignores Ctrl-C and so would all it starts, which tests send one.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 FIGURE = "figure"
 CLIENTS = pytest.StashKey[list[TrioRedis]]()
 
