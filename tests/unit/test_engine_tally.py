@@ -6,8 +6,9 @@ import pytest
 
 from reconciler_engine.engine.messages import PageOutcome, ScanOutcome, SpanFinding
 from reconciler_engine.engine.reconcile import plan_pages
-from reconciler_engine.engine.tally import ERRORS_KEPT, TOTAL_ERRORS_KEPT, Tally
+from reconciler_engine.engine.tally import Tally
 from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.result import ERRORS_KEPT, TOTAL_ERRORS_KEPT
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 

@@ -29,7 +29,6 @@ from reconciler_engine.store.outages import Outages
 from reconciler_engine.store.tasks import TaskQueue
 
 _JOB = "backfill"
-_TOTAL_ERRORS_KEPT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +177,11 @@ class History:
             )
             await history.carry_out()
         report(_progress(rows))
-        return _result(rows, duration_ms=round((trio.current_time() - started) * 1_000))
+        return ReconciliationResult.of(
+            [row.result() for row in rows],
+            gaps_filled=sum(row.gaps_filled for row in rows),
+            duration_ms=round((trio.current_time() - started) * 1_000),
+        )
 
     async def _open(self, run: str, series: Sequence[Series], asked: Interval | None, now: int) -> list[SeriesProgress]:
         """Return where each series stands; with a run, take over from the runs that left the marks."""
@@ -271,26 +274,4 @@ def _progress(rows: Sequence[SeriesProgress]) -> HistoryProgress:
         slots_done=sum(row.slots_done for row in rows),
         requests=sum(row.requests for row in rows),
         series="" if reading is None else str(reading.series),
-    )
-
-
-def _result(rows: Sequence[SeriesProgress], *, duration_ms: int) -> ReconciliationResult:
-    results = [row.result() for row in rows]
-    examined = [row for row in results if row.expected]
-    errors = [f"{row.symbol}:{row.timeframe}: {error}" for row in results for error in row.errors]
-    return ReconciliationResult(
-        scanned_symbols=len({row.symbol for row in examined}),
-        scanned_timeframes=len({row.timeframe for row in examined}),
-        gaps_found=sum(row.gaps for row in results),
-        gaps_filled=sum(row.gaps_filled for row in rows),
-        errors=tuple(errors)[:_TOTAL_ERRORS_KEPT],
-        duration_ms=duration_ms,
-        missing=sum(row.missing for row in results),
-        filled=sum(row.filled for row in results),
-        confirmed_empty=sum(row.confirmed_empty for row in results),
-        unresolved=sum(row.unresolved for row in results),
-        mismatched=sum(row.mismatched for row in results),
-        repaired=sum(row.repaired for row in results),
-        requests=sum(row.requests for row in results),
-        series=tuple(results),
     )

@@ -6,11 +6,10 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from reconciler_engine.market.result import ERRORS_KEPT, with_error
+
 _Instant = Annotated[int, Field(ge=0, le=2**53)]
 _Count = Annotated[int, Field(ge=0, le=2**53)]
-
-ERRORS_KEPT = 10
-"""Messages kept a series, the oldest."""
 
 
 class Mark(BaseModel):
@@ -66,5 +65,4 @@ class Mark(BaseModel):
 
     def note(self, error: str | None) -> None:
         """Keep a message, once, if there is room."""
-        if error is not None and len(self.errors) < ERRORS_KEPT and error not in self.errors:
-            self.errors = (*self.errors, error)
+        self.errors = with_error(self.errors, error)

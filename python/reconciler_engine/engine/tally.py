@@ -10,17 +10,11 @@ from typing import NamedTuple
 from reconciler_engine.engine.coverage import Checked
 from reconciler_engine.engine.messages import PageOutcome, ScanOutcome, intervals_of
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.market.result import ReconciliationResult, SeriesResult
+from reconciler_engine.market.result import ReconciliationResult, SeriesResult, with_error
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.bridges import bridges
 from reconciler_engine.planning.pages import Page
 from reconciler_engine.planning.runs import common, gaps_in, union, without
-
-ERRORS_KEPT = 10
-"""Messages kept a series and a pass, the oldest; the counts of slots say how much they concern."""
-
-TOTAL_ERRORS_KEPT = 100
-"""Messages kept a pass; each series' row has its own."""
 
 
 @dataclass(slots=True)
@@ -55,11 +49,10 @@ class _Row:
     mismatched: int = 0
     repaired: int = 0
     requests: int = 0
-    errors: list[str] = field(default_factory=list)
+    errors: tuple[str, ...] = ()
 
     def note(self, error: str | None) -> None:
-        if error is not None and len(self.errors) < ERRORS_KEPT and error not in self.errors:
-            self.errors.append(error)
+        self.errors = with_error(self.errors, error)
 
     def count(self, spans: Sequence[Interval]) -> int:
         return sum(span.stop - span.start for span in spans) // self.step
@@ -186,25 +179,10 @@ class Tally:
         row.note(outcome.error)
 
     def result(self, *, duration_ms: int) -> ReconciliationResult:
-        """Return rows and totals; a series of which no slot was examined has `expected` 0 and counts as not scanned."""
-        rows = [(series, row, _series_result(series, row)) for series, row in self._rows.items()]
-        examined = [done for _, _, done in rows if done.expected]
-        return ReconciliationResult(
-            scanned_symbols=len({done.symbol for done in examined}),
-            scanned_timeframes=len({done.timeframe for done in examined}),
-            gaps_found=sum(done.gaps for done in examined),
-            gaps_filled=sum(row.gaps_filled for _, row, _ in rows),
-            errors=tuple(f"{series}: {error}" for series, row, _ in rows for error in row.errors)[:TOTAL_ERRORS_KEPT],
-            duration_ms=duration_ms,
-            missing=sum(done.missing for done in examined),
-            filled=sum(done.filled for done in examined),
-            confirmed_empty=sum(done.confirmed_empty for done in examined),
-            unresolved=sum(done.unresolved for done in examined),
-            mismatched=sum(done.mismatched for done in examined),
-            repaired=sum(done.repaired for done in examined),
-            requests=sum(done.requests for done in examined),
-            series=tuple(done for _, _, done in rows),
-        )
+        """Return rows and totals."""
+        rows = [_series_result(series, row) for series, row in self._rows.items()]
+        gaps_filled = sum(row.gaps_filled for row in self._rows.values())
+        return ReconciliationResult.of(rows, gaps_filled=gaps_filled, duration_ms=duration_ms)
 
 
 def _series_result(series: Series, row: _Row) -> SeriesResult:
@@ -224,5 +202,5 @@ def _series_result(series: Series, row: _Row) -> SeriesResult:
         duplicates=row.duplicates,
         malformed=row.malformed,
         requests=row.requests,
-        errors=tuple(row.errors),
+        errors=row.errors,
     )

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final, Self
+
+ERRORS_KEPT: Final = 10
+"""Messages kept of a series, the oldest; the counts of slots say how much they concern."""
+
+TOTAL_ERRORS_KEPT: Final = 100
+"""Messages kept of all series together; each series has its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +35,7 @@ class SeriesResult:
         duplicates: Extra members that shared a slot with another.
         malformed: Members that are no candle of this series; their slots count as missing.
         requests: Requests sent to the exchange.
-        errors: What went wrong in this series, oldest first; at most 10 are kept.
+        errors: What went wrong in this series, oldest first; at most `ERRORS_KEPT`.
     """
 
     symbol: str
@@ -69,3 +78,32 @@ class ReconciliationResult:
     repaired: int = 0
     requests: int = 0
     series: tuple[SeriesResult, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def of(cls, series: Sequence[SeriesResult], *, gaps_filled: int, duration_ms: int) -> Self:
+        """Return the rows of all series with their totals; one with no slot examined counts as not scanned."""
+        scanned = [row for row in series if row.expected]
+        errors = (f"{row.symbol}:{row.timeframe}: {error}" for row in series for error in row.errors)
+        return cls(
+            scanned_symbols=len({row.symbol for row in scanned}),
+            scanned_timeframes=len({row.timeframe for row in scanned}),
+            gaps_found=sum(row.gaps for row in series),
+            gaps_filled=gaps_filled,
+            errors=tuple(islice(errors, TOTAL_ERRORS_KEPT)),
+            duration_ms=duration_ms,
+            missing=sum(row.missing for row in series),
+            filled=sum(row.filled for row in series),
+            confirmed_empty=sum(row.confirmed_empty for row in series),
+            unresolved=sum(row.unresolved for row in series),
+            mismatched=sum(row.mismatched for row in series),
+            repaired=sum(row.repaired for row in series),
+            requests=sum(row.requests for row in series),
+            series=tuple(series),
+        )
+
+
+def with_error(kept: tuple[str, ...], error: str | None) -> tuple[str, ...]:
+    """Return the messages of a series with one more: once, and if there is room."""
+    if error is None or error in kept or len(kept) >= ERRORS_KEPT:
+        return kept
+    return (*kept, error)
