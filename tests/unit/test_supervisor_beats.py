@@ -5,14 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from types import SimpleNamespace
-from typing import cast
 
-from reconciler_engine.supervisor.child import Beats, Role
-
-
-def role(done: int, *, padding: int = 0) -> Role:
-    return cast("Role", SimpleNamespace(facts={"url": "x" * padding}, tasks_done=done))
+from reconciler_engine.supervisor.child import Beats
 
 
 def test_a_parent_that_does_not_read_gets_whole_lines_later():
@@ -21,11 +15,11 @@ def test_a_parent_that_does_not_read_gets_whole_lines_later():
     beats = Beats(writing)
     for done in range(10):
         # The second one goes in by a part.
-        beats.say(role(done, padding=3_000))
+        beats.say(done, {"url": "x" * 3_000})
     heard = os.read(reading, 65_536)
     assert heard.count(b"\n") == 1
-    beats.say(role(10))
-    beats.say(role(11))
+    beats.say(10, {})
+    beats.say(11, {})
     os.close(writing)
     while part := os.read(reading, 65_536):
         heard += part
@@ -36,5 +30,5 @@ def test_a_parent_that_does_not_read_gets_whole_lines_later():
 def test_a_parent_that_is_gone_is_no_fault():
     reading, writing = os.pipe()
     os.close(reading)
-    Beats(writing).say(role(1))
+    Beats(writing).say(1, {})
     os.close(writing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
@@ -70,11 +70,6 @@ class FeederRole:
     def tasks_done(self) -> int:
         """A feeder that feeds is of use."""
         return 1
-
-    @property
-    def facts(self) -> Mapping[str, object]:
-        """Nothing the parent must know."""
-        return {}
 
 
 def _log(event: FeedEvent) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
@@ -76,11 +76,6 @@ class WebRole:
     def tasks_done(self) -> int:
         """A page that is served is of use."""
         return 1
-
-    @property
-    def facts(self) -> Mapping[str, object]:
-        """Nothing the parent must know."""
-        return {}
 
     async def _hear(self) -> None:
         """Take reports as they come; the newest counts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -78,11 +78,6 @@ class WorkerRole:
     def tasks_done(self) -> int:
         """Tasks finished so far."""
         return self._worker.tasks_done
-
-    @property
-    def facts(self) -> Mapping[str, object]:
-        """Nothing the parent must know."""
-        return {}
 
     async def _keep_up(self) -> None:
         is_first = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
@@ -19,19 +19,17 @@ async def run_simulator(message: dict[str, Any], do: Callable[[SimulatorRole], A
 
 
 class SimulatorRole:
-    """An exchange that its parent finds by the `url` among its facts."""
+    """An exchange; its parent finds it by its `url`."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
         self._serving = trio.CancelScope()
-        self._url = ""
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until drained; started once it listens."""
+    async def run(self, *, task_status: trio.TaskStatus[dict[str, str]] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until drained; started once it listens, with its `url`."""
 
         def announce(line: str) -> None:
-            self._url = line.removeprefix("listening on ")
-            task_status.started()
+            task_status.started({"url": line.removeprefix("listening on ")})
 
         with self._serving:
             await simulate(self._settings, announce)
@@ -44,8 +42,3 @@ class SimulatorRole:
     def tasks_done(self) -> int:
         """An exchange that listens is of use."""
         return 1
-
-    @property
-    def facts(self) -> Mapping[str, object]:
-        """Where it listens."""
-        return {"url": self._url}

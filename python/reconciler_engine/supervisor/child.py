@@ -32,8 +32,8 @@ _SPEC_LIMIT = 16 * 1024 * 1024
 class Role(Protocol):
     """What a child does."""
 
-    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Do the role until drained; report started when it can be of use."""
+    async def run(self, *, task_status: trio.TaskStatus[Any]) -> None:
+        """Do the role until drained; report started when it can be of use, with what the parent must know, if any."""
 
     def drain(self) -> None:
         """Take nothing new; `run` returns when what is in hand is done."""
@@ -41,10 +41,6 @@ class Role(Protocol):
     @property
     def tasks_done(self) -> int:
         """Useful things done so far."""
-
-    @property
-    def facts(self) -> Mapping[str, object]:
-        """What the parent must know of it, such as where it listens; fixed once it has started."""
 
 
 RoleRunner = Callable[[dict[str, Any], Callable[[Role], Awaitable[None]]], Awaitable[None]]
@@ -82,17 +78,18 @@ async def _serve(runner: RoleRunner, spec: dict[str, Any], beats: Beats) -> None
     with trio.open_signal_receiver(signal.SIGTERM) as terminations:
 
         async def do(role: Role) -> None:
+            facts: Mapping[str, object] = {}
             async with trio.open_nursery() as nursery:
                 with trio.CancelScope() as scope:
                     nursery.start_soon(_drain_when_asked, terminations, role, scope)
                     async with trio.open_nursery() as working:
-                        await working.start(role.run)
-                        nursery.start_soon(_keep_beating, role, beats)
+                        facts = await working.start(role.run) or {}
+                        nursery.start_soon(_keep_beating, role, facts, beats)
                 nursery.cancel_scope.cancel()
             if scope.cancelled_caught:
                 _logger.warning("cancelled what was still in hand", extra={"after_s": DRAIN_S})
             # The last one has what was done since the one before.
-            beats.say(role)
+            beats.say(role.tasks_done, facts)
 
         await runner(spec, do)
 
@@ -103,9 +100,9 @@ async def _drain_when_asked(terminations: AsyncIterator[int], role: Role, scope:
         scope.deadline = min(scope.deadline, trio.current_time() + DRAIN_S)
 
 
-async def _keep_beating(role: Role, beats: Beats) -> None:
+async def _keep_beating(role: Role, facts: Mapping[str, object], beats: Beats) -> None:
     while True:
-        beats.say(role)
+        beats.say(role.tasks_done, facts)
         await trio.sleep(BEAT_S)
 
 
@@ -117,11 +114,14 @@ class Beats:
         self._descriptor = descriptor
         self._unsaid = b""
 
-    def say(self, role: Role) -> None:
-        """Say what is done so far. A beat says all, so that the newest is enough and a lost one is not missed."""
+    def say(self, done: int, facts: Mapping[str, object]) -> None:
+        """Say what is done so far, and what the parent must know.
+
+        A beat says all, so that the newest is enough and a lost one is not missed.
+        """
         # A line that went out in part is finished first, instead of another one.
         if not self._unsaid:
-            beat = {**role.facts, "done": role.tasks_done, "figures": metrics.figures()}
+            beat = {**facts, "done": done, "figures": metrics.figures()}
             self._unsaid = json.dumps(beat, separators=(",", ":")).encode() + b"\n"
         with contextlib.suppress(BlockingIOError, BrokenPipeError):
             self._unsaid = self._unsaid[os.write(self._descriptor, self._unsaid) :]

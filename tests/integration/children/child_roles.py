@@ -17,11 +17,11 @@ class Idle:
     tasks_done = 1
 
     def __init__(self, facts=None):
-        self.facts = facts or {}
+        self._facts = facts
         self._scope = trio.CancelScope()
 
     async def run(self, *, task_status):
-        task_status.started()
+        task_status.started(self._facts)
         with self._scope:
             await trio.sleep_forever()
 
