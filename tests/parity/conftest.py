@@ -12,7 +12,7 @@ from reconciler_engine.detection.detect import detect_gaps_by
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reconciler_engine.detection.implementation import Detector
+    from reconciler_engine.detection.detect import Detector
 
 
 @pytest.fixture(params=[native, pure], ids=["native", "pure"])

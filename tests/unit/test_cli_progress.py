@@ -8,7 +8,8 @@ import time
 import pytest
 
 from reconciler_engine.cli.history_report import duration
-from reconciler_engine.cli.progress import Pace, describe, show_progress
+from reconciler_engine.cli.pace import Pace, describe
+from reconciler_engine.cli.progress import show_progress
 from reconciler_engine.cli.progress_bar import show_bar
 from reconciler_engine.engine.history import HistoryProgress
 

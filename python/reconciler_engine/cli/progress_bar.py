@@ -10,7 +10,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from reconciler_engine.cli.progress import Pace, describe
+from reconciler_engine.cli.pace import Pace, describe
 from reconciler_engine.engine.history import HistoryProgress
 
 _COLUMNS = ("{task.description}", "{task.fields[facts]}")

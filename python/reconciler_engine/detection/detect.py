@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from reconciler_engine.detection.grids import range_length
-from reconciler_engine.detection.implementation import IMPLEMENTATION, Detector
+from reconciler_engine.detection.implementation import IMPLEMENTATION
 
 if TYPE_CHECKING:
     from reconciler_engine.detection.gaps import Gaps
+
+
+class Detector(Protocol):
+    """What an implementation can do; inputs and refusals as `detect_gaps` describes them."""
+
+    NAME: str
+
+    def detect_regular(self, timestamps: object, expected: range, length: int, trusted: bool, /) -> Gaps:
+        """Find the gaps of a range whose length `range_length` told."""
+
+    def detect_explicit(self, timestamps: object, expected: object) -> Gaps:
+        """Find the gaps of a strictly increasing array."""
+
 
 if IMPLEMENTATION == "native":
     from reconciler_engine.detection import native

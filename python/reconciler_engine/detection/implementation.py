@@ -4,22 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import TYPE_CHECKING, Literal, Protocol
-
-if TYPE_CHECKING:
-    from reconciler_engine.detection.gaps import Gaps
-
-
-class Detector(Protocol):
-    """What an implementation can do; inputs and refusals as `detect_gaps` describes them."""
-
-    NAME: str
-
-    def detect_regular(self, timestamps: object, expected: range, length: int, trusted: bool, /) -> Gaps:
-        """Find the gaps of a range whose length `range_length` told."""
-
-    def detect_explicit(self, timestamps: object, expected: object) -> Gaps:
-        """Find the gaps of a strictly increasing array."""
+from typing import Literal
 
 
 def _native_is_built() -> bool:
