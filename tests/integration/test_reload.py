@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import signal
 import socket
@@ -141,6 +142,38 @@ def test_settings_that_are_wrong_change_nothing_newer_ones_are_taken_worker_by_w
     assert manager.hear()["STOPPING"] == "1"
     assert engine.process.wait(PATIENCE_S) == 0
     assert not any("child died" in line for line in engine.read_all())
+
+
+def test_a_symbol_the_exchange_does_not_know_changes_nothing_either(start_engine, settings):
+    engine = start_engine(workers=1)
+    worker = engine.wait_event("child ready")["pid"]
+    settings(workers=1, symbols=["BTC-USDD"])
+    reload(engine)
+    (fault,) = refused(engine, 1)
+    assert fault.startswith("symbol BTC-USDD is no product of the exchange; near: BTC-USD,")
+    assert Path(f"/proc/{worker}").exists()
+    assert engine.stop() == 0
+
+
+def test_settings_are_taken_though_redis_goes_away_while_workers_are_replaced(start_engine, settings, own_server):
+    engine = start_engine(workers=1)
+    old = engine.wait_event("child ready")["pid"]
+    engine.wait_event("pass done", job="full_reconcile")
+    os.kill(old, signal.SIGSTOP)
+    settings(workers=1, batch_size=60)
+    reload(engine)
+    # its successor is ready
+    wait_until(lambda: is_pending(old, signal.SIGTERM))
+    own_server.kill()
+    os.kill(old, signal.SIGCONT)
+    engine.wait_event("settings taken")
+    assert engine.stop() == 0
+
+
+def is_pending(pid: int, number: signal.Signals) -> bool:
+    """Whether a process that was stopped has a signal to take when it goes on."""
+    fields = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool(int(fields["ShdPnd"], 16) >> number - 1 & 1)
 
 
 def write_key(path: Path, name: str) -> Path:

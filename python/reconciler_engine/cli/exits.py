@@ -15,6 +15,7 @@ from reconciler_engine.errors import (
     SourceUnavailable,
     StoreUnavailable,
     WorkerError,
+    leaves,
 )
 
 DONE = 0
@@ -44,13 +45,13 @@ def reported_errors() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        leaves = list(_leaves(error))
+        errors = list(leaves(error))
         for kind, code in _CODES:
-            found = next((leaf for leaf in leaves if isinstance(leaf, kind)), None)
-            if found is not None and all(isinstance(leaf, _EXPECTED) for leaf in leaves):
+            found = next((leaf for leaf in errors if isinstance(leaf, kind)), None)
+            if found is not None and all(isinstance(leaf, _EXPECTED) for leaf in errors):
                 hopeless = isinstance(found, RoleFailed) and found.status == CONFIG
                 # Several may have failed at once, such as two files; each is told, the one that gave the code first.
-                told = dict.fromkeys((str(found), *map(str, leaves)))
+                told = dict.fromkeys((str(found), *map(str, errors)))
                 leave(CONFIG if hopeless else code, "\n".join(filter(None, told)))
         raise
 
@@ -65,11 +66,3 @@ def leave(code: int, message: str = "") -> NoReturn:
 
 
 _EXPECTED = (KeyboardInterrupt, ReconcilerError, OSError)
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import trio
 
-from reconciler_engine.errors import ConfigError
+from reconciler_engine.errors import ConfigError, leaves
 from reconciler_engine.observe import logs, metrics
 from reconciler_engine.planning.restart import EXIT_CONFIG
 from reconciler_engine.supervisor import lifeline
@@ -64,8 +64,8 @@ def main() -> None:
         trio.run(_serve, runner, spec, beats)
     except* ConfigError as group:
         with contextlib.suppress(OSError):
-            for fault in _faults(group):
-                print(fault, file=sys.stderr)  # noqa: T201  read by the operator, as the parent's own faults are
+            for error in leaves(group):
+                print(error, file=sys.stderr)  # noqa: T201  read by the operator, as the parent's own faults are
         sys.exit(EXIT_CONFIG)
     finally:
         logs.settle()
@@ -136,13 +136,6 @@ def _read_line(descriptor: int) -> bytes:
             sys.exit(lifeline.ORPHANED)
         line += received
     return bytes(line)
-
-
-def _faults(group: BaseExceptionGroup[ConfigError]) -> list[str]:
-    faults: list[str] = []
-    for error in group.exceptions:
-        faults.extend(_faults(error) if isinstance(error, BaseExceptionGroup) else error.faults)
-    return faults
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from reconciler_engine.engine.assembly import make_parts, open_parts
 from reconciler_engine.engine.passes import Passes
 from reconciler_engine.engine.status import EngineFacts
 from reconciler_engine.engine.status_writer import StatusWriter
-from reconciler_engine.errors import ConfigError, ReconcilerError
+from reconciler_engine.errors import ReconcilerError, leaves
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.store.server import check_server
 from reconciler_engine.supervisor.crew import Crew
@@ -94,8 +94,8 @@ class _Reload:
             await manager.tell_reloading()
             try:
                 await self._perform()
-            except (ReconcilerError, OSError) as error:
-                for fault in error.faults if isinstance(error, ConfigError) else [str(error)]:
+            except* (ReconcilerError, OSError) as group:
+                for fault in "\n".join(map(str, leaves(group))).splitlines():
                     _logger.error("settings not taken, all stays as it was", extra={"fault": fault})
                 await manager.tell("READY=1", "STATUS=at work; newer settings were refused")
             else:
@@ -104,7 +104,6 @@ class _Reload:
 
     async def _perform(self) -> None:
         plan = await self._replan()
-        await self._crew.roll(plan)
         before = self._passes.parts
         parts = make_parts(
             plan.config,
@@ -113,9 +112,11 @@ class _Reload:
             consumer=before.queue.consumer,
             identity=plan.identity,
         )
+        # Before anything is taken: Redis may refuse it.
+        await parts.bucket.forgive()
+        await self._crew.roll(plan)
         self._passes.renew(parts, plan.config.series())
         self._scheduler.reschedule(self._passes.jobs())
-        await parts.bucket.forgive()
 
 
 def _now() -> int:
