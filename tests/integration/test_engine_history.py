@@ -20,6 +20,9 @@ from reconciler_engine.store.server import wait_serving
 BROKEN = FaultRule("broken", "status", product="BTC-USD", first=6, values={"status": 400, "body": "json"})
 """From the sixth request on the exchange refuses one product's, for good: nobody waits to ask again."""
 
+EMPTY: dict[str, str | float | bool] = {"data": "empty", "seconds": 60, "rows": 3}
+"""Settings of a fault: an answer without rows."""
+
 
 def candle(slot: int, volume: float = 1.0) -> Candle:
     return Candle(T0 + slot * MINUTE, 10.0, 10.0, 10.0, 10.0, volume)
@@ -62,13 +65,16 @@ async def test_slots_without_trades_are_confirmed_where_candles_lie_on_both_side
         known = truth(THIN, span(900))
         result = await run.backfill([THIN], span(900))
         assert await run.held(THIN) == known
-        assert (result.missing, result.filled) == (900, len(known))
-        # at the ends of the pages, which the range fills to the last slot, nothing is beyond
-        edge = {at for page in run.asked() for at in outside(page, known)}
-        assert result.unresolved == len(edge)
-        assert result.confirmed_empty == 900 - len(known) - len(edge) > 0
+        assert (result.missing, result.filled, result.unresolved) == (900, len(known), 0)
+        assert result.confirmed_empty == 900 - len(known) > 0
         assert (result.gaps_found, result.gaps_filled) == (1, 0)
-        assert result.requests == len(run.asked()) == 3
+        # At their ends the range fills these pages to the last slot: nothing of them is beyond.
+        pages = [span(300, first) for first in (0, 300, 600)]
+        bridges = [page for page in run.asked() if page not in pages]
+        assert result.requests == len(run.asked()) == len(pages) + len(bridges)
+        edges = {at for page in pages for at in outside(page, known)}
+        assert edges == {at for bridge in bridges for at in bridge.grid(MINUTE) if at in edges} != set()
+        assert len(bridges) == 2
 
 
 def outside(page, known) -> list[int]:
@@ -78,8 +84,12 @@ def outside(page, known) -> list[int]:
 
 
 async def test_what_was_proved_or_asked_just_now_is_not_asked_for_again(redis_url):
-    async with engine(redis_url) as run:
+    """Two pages without a row: no other page could tell that no candle is to come, only a second answer later."""
+    nothing = FaultRule("nothing", "data", product="DASH-USD", first=2, count=2, values=EMPTY)
+    async with engine(redis_url, faults=[nothing]) as run:
         first = await run.backfill([THIN], span(1_000))
+        assert first.unresolved >= 600
+        run.exchange.faults.set([])
         asked = len(run.asked())
         plan = await run.parts.history.plan([THIN], span(1_000))
         assert (plan.requests, plan.missing, plan.confirmed_empty) == (0, first.unresolved, first.confirmed_empty)
@@ -98,14 +108,54 @@ async def test_a_mark_counts_what_is_confirmed_as_done(redis_url):
         (cut,) = (await run.backfill([THIN], span(3_000))).series
         assert isinstance(cut, HistoryRow)
         assert T0 < cut.verified_to < span(3_000).stop
+        before = run.asked()
         run.exchange.faults.set([])
         count = len(run.exchange.log.records)
         (row,) = (await run.backfill([THIN], span(3_000))).series
         assert isinstance(row, HistoryRow)
         assert row.resumed_at == cut.verified_to
-        assert run.asked(since=count)[0].stop > cut.verified_to
+        # behind the mark only what the pages before left unproven at their borders
+        borders = {page.start for page in before} | {page.stop for page in before}
+        again = [page for page in run.asked(since=count) if page.start < cut.verified_to]
+        assert all(any(page.start < border < page.stop for border in borders) for page in again)
         assert await run.held(THIN) == truth(THIN, span(3_000))
-        assert row.filled + row.confirmed_empty + row.unresolved == row.expected == 3_000
+        assert row.filled + row.confirmed_empty == row.expected == 3_000
+
+
+async def test_cut_off_in_its_second_look_it_ends_that(redis_url):
+    whole = span(3_000)
+    async with engine(redis_url, batch_size=1, batch_delay_ms=50) as run:
+        with trio.CancelScope() as life:
+
+            async def end_life() -> None:
+                while len(run.exchange.log.records) < 10 + 2:
+                    await trio.lowlevel.checkpoint()
+                life.cancel()
+
+            run.nursery.start_soon(end_life)
+            await run.backfill([THIN], whole)
+        assert life.cancelled_caught
+        count = len(run.exchange.log.records)
+        plan = await run.parts.history.plan([THIN], whole)
+        (row,) = (await run.backfill([THIN], whole)).series
+        assert isinstance(row, HistoryRow)
+        assert row.resumed_at == row.verified_to == whole.stop
+        assert plan.requests == len(run.asked(since=count)) > 0
+        assert all(len(page.grid(MINUTE)) < 300 for page in run.asked(since=count))
+        assert (row.unresolved, row.missing, row.filled + row.confirmed_empty) == (0, 3_000, 3_000)
+
+
+async def test_a_candle_that_comes_late_fills_what_was_unproven(redis_url):
+    """The last slots of a page are withheld at first."""
+    async with engine(redis_url) as run:
+        bars = truth(DENSE, span(600))
+        late = FaultRule("late", "data", product="BTC-USD", count=1, values=EMPTY)
+        run.exchange.faults.set([late])
+        await run.put(DENSE, *(candle(slot) for slot in range(600) if not 290 <= slot < 310))
+        result = await run.backfill([DENSE], span(600))
+        assert (result.missing, result.filled, result.unresolved, result.requests) == (20, 20, 0, 2)
+        held = await run.held(DENSE)
+        assert all(held[T0 + slot * MINUTE] == bars[T0 + slot * MINUTE] for slot in range(290, 310))
 
 
 async def test_dry_run_says_what_the_run_then_does_and_changes_nothing(redis_url):
@@ -262,7 +312,7 @@ async def test_progress_ends_at_the_whole(redis_url):
         done = [state.slots_done for state in run.seen]
         assert done == sorted(done)
         last = run.seen[-1]
-        assert (last.slots, last.slots_done, last.requests, last.series) == (3_000, 3_000, 10, "")
+        assert (last.slots, last.slots_done, last.requests, last.series) == (3_000, 3_000, len(run.asked()), "")
 
 
 async def test_a_server_that_goes_away_ends_it_and_the_mark_stays(own_server):

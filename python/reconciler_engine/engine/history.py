@@ -9,7 +9,7 @@ import trio
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.clock import SharedClock
-from reconciler_engine.engine.history_audit import Audit
+from reconciler_engine.engine.history_audit import Audit, SecondLook
 from reconciler_engine.engine.history_mark import Mark
 from reconciler_engine.engine.history_progress import SeriesProgress
 from reconciler_engine.engine.history_run import HistoryRun
@@ -61,7 +61,8 @@ class SeriesPlan:
         missing: Those without a candle, but for those confirmed to have none.
         gaps: Maximal runs of them, told apart by whether they are worth a request.
         confirmed_empty: Those confirmed to have none, which are not asked for.
-        requests: The fewest pages that cover what is worth a request.
+        requests: The fewest pages that cover what is worth a request, and runs that were asked for and not proved. Runs
+            that its own answers leave unproven cannot be known of.
         error: Why the series cannot be read, or None.
     """
 
@@ -235,9 +236,10 @@ class History:
 
     async def _plan(self, progress: SeriesProgress, now: int) -> SeriesPlan:
         rest = Interval(progress.mark.verified_to, progress.window.stop)
-        audit = Audit(self._store, self._evidence, self._outages, progress.series, rest, now, progress.listing, None)
+        audit = self._audit(progress, rest, now)
         step = progress.series.timeframe.step_ms
         missing = gaps = requests = confirmed = 0
+        unproven = progress.mark.unresolved
         end: int | None = None
         error: str | None = None
         try:
@@ -245,10 +247,16 @@ class History:
                 requests += len(progress.ascent.add(piece.gaps, piece.interval.stop))
                 missing += sum(gap.count for gap in (*piece.gaps, *piece.waiting))
                 gaps += len(piece.waiting)
+                unproven += len(piece.waiting)
                 confirmed += sum(gap.count for gap in piece.confirmed)
                 for gap in piece.gaps:
                     gaps += end is None or gap.start != end + step
                     end = gap.end
+            requests += len(progress.ascent.finish())
+            if unproven:
+                look = SecondLook(self._audit(progress, progress.window, now), now, progress.closed, step)
+                while (pages := await look.read_next()) is not None:
+                    requests += len(pages)
         except StoreUnavailable:
             raise
         except StoreError as refused:
@@ -262,13 +270,17 @@ class History:
             missing=missing,
             gaps=gaps,
             confirmed_empty=confirmed,
-            requests=requests + len(progress.ascent.finish()),
+            requests=requests,
             error=error,
         )
 
+    def _audit(self, progress: SeriesProgress, interval: Interval, now: int) -> Audit:
+        """Return an audit that writes nothing."""
+        return Audit(self._store, self._evidence, self._outages, progress.series, interval, now, progress.listing, None)
+
 
 def _progress(rows: Sequence[SeriesProgress]) -> HistoryProgress:
-    reading = next((row for row in rows if not row.is_over), None)
+    reading = next((row for row in rows if not row.is_asked), None)
     return HistoryProgress(
         slots=sum(row.slots for row in rows),
         slots_done=sum(row.slots_done for row in rows),

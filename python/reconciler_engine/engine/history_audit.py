@@ -10,7 +10,9 @@ from reconciler_engine.engine.listings import note_listing
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.pages import PAGE_SLOTS
+from reconciler_engine.planning.ascent import joined
+from reconciler_engine.planning.bridges import can_bridge
+from reconciler_engine.planning.pages import PAGE_SLOTS, Page
 from reconciler_engine.planning.proof import Listing
 from reconciler_engine.planning.runs import common, gaps_in, spans_of, without
 from reconciler_engine.planning.standing import standing_of
@@ -131,3 +133,66 @@ class Audit:
             gaps_in(without(standing.missing, wanted), self._step),
             gaps_in(standing.confirmed, self._step),
         )
+
+
+class SecondLook:
+    """Reads a series once more, and lays the fewest pages over the runs that were asked for in vain, oldest first.
+
+    Left out is what one answer cannot prove, even with candles on both sides.
+
+    Args:
+        audit: Reads the series, from the first slot of the range on.
+        now: The instant (ms UTC) that it reads for.
+        closed: First open time (ms UTC) that had not closed by then.
+        step: The grid's step (ms).
+    """
+
+    def __init__(self, audit: Audit, now: int, closed: int, step: int) -> None:
+        self._audit = audit
+        self._now = now
+        self._closed = closed
+        self._step = step
+        self._held: list[Gap] = []
+        self._cut: tuple[Gap, ...] = ()
+        self._unresolved = self._confirmed = 0
+        self._is_over = False
+
+    @property
+    def unproven(self) -> tuple[int, int]:
+        """Slots read so far that are unresolved, and those confirmed to have no candle."""
+        return self._unresolved, self._confirmed
+
+    async def read_next(self) -> list[Page] | None:
+        """Return the pages that the next stretch makes final, or None after the last one.
+
+        Raises:
+            StoreError: The series cannot be read.
+        """
+        if self._is_over:
+            return None
+        piece = await self._audit.read_next()
+        if piece is None:
+            self._is_over = True
+            return [*self._lay(self._cut), *self._take()]
+        self._unresolved += sum(gap.count for gap in (*piece.gaps, *piece.waiting))
+        self._confirmed += sum(gap.count for gap in piece.confirmed)
+        # The next read may tell that the last run goes on.
+        runs = joined([*self._cut, *piece.waiting], self._step)
+        self._cut = runs[-1:]
+        return self._lay(runs[:-1])
+
+    def _lay(self, runs: Sequence[Gap]) -> list[Page]:
+        """Return the pages that these runs leave no room in; none of them cuts a run."""
+        pages: list[Page] = []
+        for run in runs:
+            if not can_bridge(run, self._now, self._closed, self._step):
+                continue
+            # With a neighbour on each side.
+            if self._held and run.end - self._held[0].start > (PAGE_SLOTS - 3) * self._step:
+                pages += self._take()
+            self._held.append(run)
+        return pages
+
+    def _take(self) -> list[Page]:
+        held, self._held = tuple(self._held), []
+        return [Page(Interval(held[0].start, held[-1].end + self._step), held)] if held else []

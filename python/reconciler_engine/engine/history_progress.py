@@ -35,6 +35,7 @@ class HistoryRow(SeriesResult):
 @dataclass(slots=True)
 class _OpenPage:
     page: Page
+    is_bridge: bool
     outcome: PageOutcome | None = None
 
 
@@ -59,7 +60,7 @@ class SeriesProgress:
         self.series = series
         self.window = window
         self.listing = listing
-        self._closed = closed
+        self.closed = closed
         self._asked_to = 0
         self.mark = mark
         self.ascent = Ascent(series.timeframe.step_ms)
@@ -72,14 +73,25 @@ class SeriesProgress:
         self._open: OrderedDict[str, _OpenPage] = OrderedDict()
         self._pieces: deque[tuple[int, int, int]] = deque()
         self._resting: deque[tuple[Gap, bool]] = deque()
+        self._looked_again = False
         self._failed = False
         self._numbered = 0
         self._waiting_slots = 0
 
     @property
+    def is_asked(self) -> bool:
+        """Whether nothing is left that was planned."""
+        return (self.is_audited or self.is_stopped) and not self._open
+
+    @property
+    def wants_second_look(self) -> bool:
+        """Whether pages over what no answer has proved could prove something."""
+        return not (self._looked_again or self.is_stopped or self._failed) and self._counts.unresolved > 0
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing is left to be done."""
-        return (self.is_audited or self.is_stopped) and not self._open
+        return self.is_asked and not self.wants_second_look
 
     @property
     def is_verified(self) -> bool:
@@ -119,15 +131,45 @@ class SeriesProgress:
         """
         step = self.series.timeframe.step_ms
         # The next page begins a page's length after this one, or later.
-        free = min(self._closed, page.interval.start + PAGE_SLOTS * step)
+        free = min(self.closed, page.interval.start + PAGE_SLOTS * step)
         older, newer = (page.interval.start - self._asked_to) // step, (free - page.interval.stop) // step
         asked = widen(page, step, min(older, MARGIN_SLOTS), min(newer, MARGIN_SLOTS)).interval
         self._asked_to = asked.stop
+        self._waiting_slots += page.missing
+        return self._take_under_way(page, is_bridge=False), asked
+
+    @property
+    def unproven(self) -> tuple[int, int]:
+        """Slots counted so far as unresolved and as confirmed to have no candle."""
+        return self._counts.unresolved, self._counts.confirmed_empty
+
+    def end_second_look(self, before: tuple[int, int], found: tuple[int, int]) -> None:
+        """Take note that the range was read once more, after the pages were added that this led to.
+
+        Args:
+            before: What `unproven` said when it began.
+            found: The same, as it was read: less where an earlier life settled more than it lived to count.
+        """
+        self._count_settled(before[0] - found[0], found[1] - before[1])
+        self._looked_again = True
+        self._advance()
+
+    def add_bridge(self, page: Page) -> tuple[str, Interval]:
+        """Take a page over runs that were asked for in vain, once the range is; return its id and the slots to ask for.
+
+        These are the page's and neighbours on both sides: the candles that pages before had on one side only, or beyond
+        the range.
+        """
+        step = self.series.timeframe.step_ms
+        older, newer = page.interval.start // step, (self.closed - page.interval.stop) // step
+        asked = widen(page, step, min(older, MARGIN_SLOTS), min(newer, MARGIN_SLOTS)).interval
+        return self._take_under_way(page, is_bridge=True), asked
+
+    def _take_under_way(self, page: Page, *, is_bridge: bool) -> str:
         self._numbered += 1
         name = f"{self.series}-{self._numbered}"
-        self._open[name] = _OpenPage(page)
-        self._waiting_slots += page.missing
-        return name, asked
+        self._open[name] = _OpenPage(page, is_bridge)
+        return name
 
     def settle(self, outcome: PageOutcome) -> bool:
         """Take what became of a page; return False where it was no page under way."""
@@ -135,7 +177,7 @@ class SeriesProgress:
         if held is None or held.outcome is not None:
             return False
         held.outcome = outcome
-        self._waiting_slots -= held.page.missing
+        self._forget_waiting(held)
         if outcome.refused:
             self.stop(None)
         self._advance()
@@ -148,9 +190,13 @@ class SeriesProgress:
 
     def abandon(self, name: str) -> None:
         """Forget a page of a stopped series that was never handed to a worker."""
-        self._waiting_slots -= self._open.pop(name).page.missing
+        self._forget_waiting(self._open.pop(name))
         self._failed = True
         self._advance()
+
+    def _forget_waiting(self, held: _OpenPage) -> None:
+        if not held.is_bridge:
+            self._waiting_slots -= held.page.missing
 
     def result(self) -> HistoryRow:
         """Return what was done so far."""
@@ -188,7 +234,8 @@ class SeriesProgress:
             if held.outcome is None:
                 break
             del self._open[name]
-            self._count(held.page, held.outcome)
+            count = self._count_bridge if held.is_bridge else self._count
+            count(held.page, held.outcome)
         verified_to = self._verified_to()
         while self._pieces and self._pieces[0][0] <= verified_to:
             _, duplicates, malformed = self._pieces.popleft()
@@ -202,8 +249,8 @@ class SeriesProgress:
             self.mark = self._counts.model_copy()
 
     def _verified_to(self) -> int:
-        if self._open:
-            return next(iter(self._open.values())).page.interval.start
+        if self._open and not (oldest := next(iter(self._open.values()))).is_bridge:
+            return oldest.page.interval.start
         carried = self.ascent.carried
         return self.audited_to if carried is None else min(carried, self.audited_to)
 
@@ -242,6 +289,29 @@ class SeriesProgress:
         counts.filled += page.missing - _slots(absent, step)
         counts.confirmed_empty += _slots(confirmed, step)
         counts.unresolved += _slots(left, step)
+        self._count_answer(outcome)
+
+    def _count_bridge(self, page: Page, outcome: PageOutcome) -> None:
+        """Count what became of slots that have been counted as unresolved."""
+        if outcome.unresolved is not None:
+            step = self.series.timeframe.step_ms
+            asked = spans_of(page.gaps, step)
+            left = common(intervals_of(outcome.unresolved, step), asked)
+            confirmed = common(intervals_of(outcome.confirmed, step), asked)
+            self._count_settled(page.missing - _slots(left, step), _slots(confirmed, step))
+        self._count_answer(outcome)
+
+    def _count_settled(self, settled: int, confirmed: int) -> None:
+        """Count so many unresolved slots as settled, that many of them as confirmed; what others took away as none."""
+        counts = self._counts
+        settled = min(max(0, settled), counts.unresolved)
+        confirmed = min(max(0, confirmed), settled)
+        counts.unresolved -= settled
+        counts.confirmed_empty += confirmed
+        counts.filled += settled - confirmed
+
+    def _count_answer(self, outcome: PageOutcome) -> None:
+        counts = self._counts
         counts.mismatched += outcome.mismatched
         counts.repaired += outcome.repaired
         counts.requests += outcome.requests

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import trio
 from pydantic import ValidationError
 
-from reconciler_engine.engine.history_audit import Audit
+from reconciler_engine.engine.history_audit import Audit, SecondLook
 from reconciler_engine.engine.history_progress import SeriesProgress
 from reconciler_engine.engine.messages import Keeping, PageOutcome, PageTask, Span, outcome_of, runs_of
 from reconciler_engine.engine.scan import CONFIRM_MS
@@ -47,6 +47,7 @@ class _Planned:
     page: Page
     asked: Interval
     ready_at: float
+    is_bridge: bool
 
 
 class HistoryRun:
@@ -98,6 +99,7 @@ class HistoryRun:
         self._under_way: dict[str, SeriesProgress] = {}
         self._handed_out: set[str] = set()
         self._changed = trio.Event()
+        self._ended = trio.Event()
         self._all_read = False
         self._proven = {row.series: trio.Event() for row in rows}
         self._handed: Counter[Series] = Counter()
@@ -124,23 +126,22 @@ class HistoryRun:
 
     async def _read_all(self, send: trio.MemorySendChannel[_Planned]) -> None:
         async with send:
-            for row in self._rows:
-                try:
-                    await self._read(row, send)
-                except StoreUnavailable:
-                    raise
-                except StoreError as error:
-                    row.stop(str(error))
-                    self._proven[row.series].set()
+            # All ranges first: a second look waits for what has been asked.
+            for step in (self._read, self._look_again):
+                for row in self._rows:
+                    try:
+                        await step(row, send)
+                    except StoreUnavailable:
+                        raise
+                    except StoreError as error:
+                        row.stop(str(error))
+                        self._proven[row.series].set()
         self._all_read = True
         self._changed.set()
 
     async def _read(self, row: SeriesProgress, send: trio.MemorySendChannel[_Planned]) -> None:
         """Read a series to its end and plan its pages."""
-        rest = Interval(row.mark.verified_to, row.window.stop)
-        audit = Audit(
-            self._store, self._evidence, self._outages, row.series, rest, self._now, row.listing, self._retention
-        )
+        audit = self._audit(row, Interval(row.mark.verified_to, row.window.stop))
         while not row.is_stopped and (piece := await audit.read_next()) is not None:
             # The feeder's remove-then-add leaves holes that last one round trip: a page is read again before it is
             # asked for, and that not too soon.
@@ -157,11 +158,30 @@ class HistoryRun:
                 await send.send(self._add(row, page, ready_at))
             row.is_audited = True
 
-    def _add(self, row: SeriesProgress, page: Page, ready_at: float) -> _Planned:
-        name, asked = row.add_page(page)
+    async def _look_again(self, row: SeriesProgress, send: trio.MemorySendChannel[_Planned]) -> None:
+        """Read a series once more where answers left something unproven, and plan pages that can prove it."""
+        while not row.is_asked:
+            await self._ended.wait()
+        if row.wants_second_look:
+            before = row.unproven
+            look = SecondLook(self._audit(row, row.window), self._now, row.closed, row.series.timeframe.step_ms)
+            while (pages := await look.read_next()) is not None:
+                for page in pages:
+                    await send.send(self._add(row, page, trio.current_time(), is_bridge=True))
+                if row.is_stopped:
+                    return
+            row.end_second_look(before, look.unproven)
+
+    def _audit(self, row: SeriesProgress, interval: Interval) -> Audit:
+        return Audit(
+            self._store, self._evidence, self._outages, row.series, interval, self._now, row.listing, self._retention
+        )
+
+    def _add(self, row: SeriesProgress, page: Page, ready_at: float, *, is_bridge: bool = False) -> _Planned:
+        name, asked = row.add_bridge(page) if is_bridge else row.add_page(page)
         self._under_way[name] = row
         self._changed.set()
-        return _Planned(row, name, page, asked, ready_at)
+        return _Planned(row, name, page, asked, ready_at, is_bridge)
 
     async def _clean(self, row: SeriesProgress, duplicates: Sequence[int]) -> None:
         """Leave one candle in each of these slots; asks nobody."""
@@ -227,6 +247,7 @@ class HistoryRun:
             span=Span.of(planned.row.series, span),
             asked=(planned.asked.start, planned.asked.stop),
             gaps=runs_of(spans_of(planned.page.gaps, step), step),
+            bridge=planned.is_bridge,
             keeping=self._keeping,
         )
 
@@ -235,6 +256,8 @@ class HistoryRun:
         self._handed_out.discard(name)
         self._out.release()
         self._changed.set()
+        self._ended.set()
+        self._ended = trio.Event()
 
     async def _collect(self) -> None:
         while True:

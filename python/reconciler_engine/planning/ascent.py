@@ -59,12 +59,12 @@ class Ascent:
         return [self._take()] if self._held else []
 
     def _take(self) -> Page:
-        gaps, self._held = _joined(self._held, self._step), []
+        gaps, self._held = joined(self._held, self._step), []
         return Page(Interval(gaps[0].start, gaps[-1].end + self._step), gaps)
 
 
-def _joined(gaps: list[Gap], step: int) -> tuple[Gap, ...]:
-    """Join runs that a border between two stretches cut."""
+def joined(gaps: Iterable[Gap], step: int) -> tuple[Gap, ...]:
+    """Join runs, ascending and disjoint, that a border between two stretches cut."""
     runs: list[Gap] = []
     for gap in gaps:
         if runs and gap.start == runs[-1].end + step:

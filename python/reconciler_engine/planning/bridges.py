@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.planning.pages import PAGE_SLOTS, Page
 from reconciler_engine.planning.proof import RIPE_MS
 from reconciler_engine.planning.runs import common, gaps_in, union, without
+
+
+def can_bridge(run: Gap, now: int, closed: int, step: int, *, limit: int = PAGE_SLOTS) -> bool:
+    """Whether one answer can prove a run of missing slots: a page has room for it and a closed slot on each side.
+
+    Args:
+        run: A whole run: its neighbours are not missing.
+        now: An instant (ms UTC); what closed later than `RIPE_MS` before it is not proved by one answer.
+        closed: First open time (ms UTC) that has not closed.
+        step: The grid's step (ms).
+        limit: Slots a page may span.
+    """
+    return run.count + 2 <= limit and run.end + step <= now - RIPE_MS and run.end + step < closed
 
 
 def bridges(
