@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -122,6 +123,18 @@ async def test_start_begins_with_one_full_pass_and_goes_on_by_the_schedule(redis
         assert await open_times(redis) == held
         await service.stop()
         assert await StatusBoard(redis).read() == []
+
+
+async def test_a_schedule_that_ends_before_a_run_begins_leaves_its_job_to_others(redis, config):
+    due = time.gmtime(time.time() + 2)
+    settings = config(gap_scan_cron=f"{due.tm_sec} {due.tm_min} * * * *", gap_scan_jitter_ms=600_000)
+    async with opened(ReconciliationService(None, None, redis, settings)) as service:
+        await service.start(["BTC-USD"], ["1d"])
+        # Taken for the tick, whose run waits out its jitter.
+        await wait_until_so(lambda: redis.keys("recon:*:lease:gap_scan"))
+        await service.stop()
+        assert await redis.keys("recon:*:lease:gap_scan") == []
+        assert (await service.perform_gap_scan()).errors == ()
 
 
 async def test_it_shows_itself_while_it_runs(redis, config):

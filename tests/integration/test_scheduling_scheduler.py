@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -271,10 +272,11 @@ async def test_trigger_goes_through_the_guard() -> None:
 
 
 async def test_a_run_open_elsewhere_skips() -> None:
-    answers = iter([True, False, OSError("store is away"), None])
+    answers = iter([False, True, OSError("store is away"), None])
     asked, recorder = [], Recorder()
 
-    async def held_elsewhere(tick: Tick) -> bool:
+    @asynccontextmanager
+    async def claim(tick: Tick) -> AsyncIterator[bool]:
         await trio.lowlevel.checkpoint()
         asked.append(tick.slot - BASE)
         answer = next(answers)
@@ -282,9 +284,9 @@ async def test_a_run_open_elsewhere_skips() -> None:
             raise answer
         if answer is None:
             await trio.sleep_forever()
-        return bool(answer)
+        yield bool(answer)
 
-    scheduler = Scheduler([job("scan", "*/5 * * * *")], now=WallClock(), held_elsewhere=held_elsewhere)
+    scheduler = Scheduler([job("scan", "*/5 * * * *")], now=WallClock(), claim=claim)
     scheduler.subscribe(recorder)
     await run_for(scheduler, 20 * 60 + 1)
     assert asked == [5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 20 * MINUTE]
@@ -365,10 +367,17 @@ async def test_cancelled_at_every_await_the_guard_is_free_and_the_tick_ended_onc
     """One step at a time: the question, the jitter, the run and its own tasks."""
     endings = set()
 
-    async def elsewhere(_: Tick) -> bool:
+    held: list[Tick] = []
+
+    @asynccontextmanager
+    async def claim(tick: Tick) -> AsyncIterator[bool]:
         await trio.lowlevel.checkpoint()
         await trio.lowlevel.checkpoint()
-        return False
+        held.append(tick)
+        try:
+            yield True
+        finally:
+            held.remove(tick)
 
     async def run(_: Tick) -> None:
         async with trio.open_nursery() as nursery:
@@ -381,7 +390,7 @@ async def test_cancelled_at_every_await_the_guard_is_free_and_the_tick_ended_onc
         scheduler = Scheduler(
             [job("scan", "*/5 * * * *", run, jitter=1)],
             now=lambda: BASE,
-            held_elsewhere=elsewhere,
+            claim=claim,
             decided_until=BASE - 1,
         )
         scheduler.subscribe(recorder)
@@ -393,6 +402,7 @@ async def test_cancelled_at_every_await_the_guard_is_free_and_the_tick_ended_onc
                 scope.cancel()
         figures = scheduler.statistics()["scan"]
         assert not figures.is_running
+        assert held == []
         assert figures.runs + figures.missed == 1
         return tuple(
             event.outcome.value if isinstance(event, RunFinished) else type(event).__name__ for event in recorder.events

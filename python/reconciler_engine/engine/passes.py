@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 
@@ -89,7 +90,7 @@ class Passes:
         self.series = series
 
     def jobs(self) -> list[Job]:
-        """Return both as the configuration schedules them. Their guard must ask `is_taken`."""
+        """Return both as the configuration schedules them. They run under `claim` alone."""
         config = self.parts.config
         zone = load_zone(config.timezone)
         return [
@@ -113,15 +114,17 @@ class Passes:
             ),
         ]
 
-    async def is_taken(self, tick: Tick) -> bool:
-        """Take the job's lease for a tick; return True where somebody holds it, or another node ran that slot.
+    @asynccontextmanager
+    async def claim(self, tick: Tick) -> AsyncIterator[bool]:
+        """Hold the job's lease for a tick; give False where somebody else holds it, or another node ran that slot.
 
         Raises:
             StoreError: Redis did not answer.
         """
         # A slot is named once for all nodes; who asks out of turn wants a run of his own.
         name = None if tick.reason is Reason.TRIGGER else f"{tick.slot}:{tick.era}"
-        return not await self._take(tick.job, name)
+        async with self._leased(tick.job, name) as held:
+            yield held is not None
 
     async def perform(self, job: str) -> ReconciliationResult:
         """Run a pass now, or as soon as the open one of its kind is over; it never joins one that began before.
@@ -133,10 +136,10 @@ class Passes:
             StoreError: Redis cannot be reached, or the run's record was lost.
         """
         while True:
-            if await self._take(job, None):
-                break
+            async with self._leased(job, None) as held:
+                if held is not None:
+                    return await self._run_held(held)
             await trio.sleep(_POLL_S)
-        return await self._run_held(job)
 
     async def begin(self, scheduler: Scheduler) -> None:
         """Trigger one full reconciliation at once, or as soon as the lease of one who died is free."""
@@ -167,7 +170,7 @@ class Passes:
                 for held in tuple(self._held.values()):
                     await self._refresh(held)
         finally:
-            # Taken for a tick that the end of the schedule overtook, or by a command that arrived after we gave it up.
+            # Taken by a command that arrived after we gave it up.
             for job in self.crons:
                 await self._give_back(job, partial(self._leases.leave, job))
 
@@ -187,30 +190,37 @@ class Passes:
                 _logger.warning("lease not released", extra={"job": job, "error": str(error)})
 
     async def _run_tick(self, tick: Tick) -> ReconciliationResult:
-        return await self._run_held(tick.job, slot=tick.slot)
+        return await self._run_held(self._held[tick.job], slot=tick.slot)
 
-    async def _take(self, job: str, tick: str | None) -> bool:
+    @asynccontextmanager
+    async def _leased(self, job: str, tick: str | None) -> AsyncIterator[_Held | None]:
+        """Hold a job's lease for the length of a block; give None where that cannot be."""
+        held = await self._take(job, tick)
+        try:
+            yield held
+        finally:
+            if held is not None:
+                del self._held[job]
+                await self._give_back(job, partial(self._leases.release, held.lease))
+
+    async def _take(self, job: str, tick: str | None) -> _Held | None:
         if job in self._held or job in self._taking:
-            return False
+            return None
         self._taking.add(job)
         try:
             lease = await self._leases.take(job, tick)
         finally:
             self._taking.discard(job)
-        if lease is not None:
-            self._held[job] = _Held(lease)
-        return lease is not None
+        if lease is None:
+            return None
+        held = self._held[job] = _Held(lease)
+        return held
 
-    async def _run_held(self, job: str, *, slot: int | None = None) -> ReconciliationResult:
-        """Run a pass under the lease that was taken, and give the lease back however that ends."""
-        held = self._held[job]
-        try:
-            with held.scope:
-                return await self._run(held.lease, slot=slot)
-            raise LeaseLost(job)
-        finally:
-            del self._held[job]
-            await self._give_back(job, partial(self._leases.release, held.lease))
+    async def _run_held(self, held: _Held, *, slot: int | None = None) -> ReconciliationResult:
+        """Run a pass under a lease that was taken, as long as it is ours."""
+        with held.scope:
+            return await self._run(held.lease, slot=slot)
+        raise LeaseLost(held.lease.job)
 
     async def _adopt(self, lease: Lease, queue: TaskQueue) -> None:
         """See to its end the run that the lease's holder before left open: its pages are asked for already."""

@@ -151,7 +151,7 @@ class ReconciliationService:
         settings = {**self._config.model_dump(), **{name: value for name, value in given.items() if value is not None}}
         config = ReconciliationConfig.check(settings, needs_symbols=True)
         engine.passes.watch(await self._series(config, engine.parts))
-        scheduler = Scheduler(engine.passes.jobs(), now=_now, held_elsewhere=engine.passes.is_taken)
+        scheduler = Scheduler(engine.passes.jobs(), now=_now, claim=engine.passes.claim)
         schedule = self._schedule = _Schedule(scheduler)
         await engine.nursery.start(self._run_schedule, engine, schedule)
 

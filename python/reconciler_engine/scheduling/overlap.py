@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import trio
 
@@ -13,9 +13,9 @@ from reconciler_engine.scheduling.ticks import Tick
 # The store's own timeouts are shorter; a question that hangs must not silence the job.
 _ASK_LIMIT_S = 10
 
-HeldElsewhere = Callable[[Tick], Awaitable[bool]]
-"""Asks whether a tick must not run here: its job's last run is open outside this process (its record in Redis), or
-another node took the tick."""
+Claim = Callable[[Tick], AbstractAsyncContextManager[bool]]
+"""Claims a tick among all processes, for the length of a block; gives False where it must not run here: a run of its
+job is open outside this process, or another node took the tick."""
 
 
 class GuardHeld(ReconcilerError):
@@ -32,13 +32,13 @@ class GuardHeld(ReconcilerError):
 class OverlapGuard:
     """Lets one run of a job in at a time; a second is turned away, never queued.
 
-    There is no release: the guard is held exactly as long as the nursery that `hold` opens, and leaving that frees
-    it, by whichever way it is left. `held_elsewhere` is asked with the guard already held here, so two questions
-    never overlap; one that takes more than 10 s is given up.
+    There is no release: the guard and the claim are held exactly as long as the nursery that `hold` opens, and leaving
+    that frees them, by whichever way it is left. The claim is made with the guard already held here, so two never
+    overlap; one that takes more than 10 s is given up.
     """
 
-    def __init__(self, held_elsewhere: HeldElsewhere | None = None) -> None:
-        self._held_elsewhere = held_elsewhere
+    def __init__(self, claim: Claim | None = None) -> None:
+        self._claim = claim
         self._is_held = False
 
     @property
@@ -52,19 +52,20 @@ class OverlapGuard:
 
         Raises:
             GuardHeld: A run is open, here or elsewhere; at once, without waiting for it.
-            trio.TooSlowError: `held_elsewhere` did not answer in time.
-            Exception: Whatever `held_elsewhere` raised.
+            trio.TooSlowError: The claim was not answered in time.
+            Exception: Whatever the claim raised.
         """
         if self._is_held:
             raise GuardHeld(tick.job, elsewhere=False)
         self._is_held = True
         try:
-            if self._held_elsewhere is not None:
-                with trio.fail_after(_ASK_LIMIT_S):
-                    is_elsewhere = await self._held_elsewhere(tick)
-                if is_elsewhere:
-                    raise GuardHeld(tick.job, elsewhere=True)
-            async with trio.open_nursery() as nursery:
-                yield nursery
+            async with AsyncExitStack() as stack:
+                if self._claim is not None:
+                    with trio.fail_after(_ASK_LIMIT_S):
+                        is_ours = await stack.enter_async_context(self._claim(tick))
+                    if not is_ours:
+                        raise GuardHeld(tick.job, elsewhere=True)
+                async with trio.open_nursery() as nursery:
+                    yield nursery
         finally:
             self._is_held = False

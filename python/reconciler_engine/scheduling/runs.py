@@ -79,7 +79,7 @@ class JobRuns:
         except GuardHeld:
             is_ended = True
             self._skip(tick, None)
-        except Exception as error:  # noqa: BLE001 - the guard's question failed; what a run raises ends in _perform
+        except Exception as error:  # noqa: BLE001 - the claim failed; what a run raises ends in _perform
             is_ended = True
             self._skip(tick, _text(error))
         finally:

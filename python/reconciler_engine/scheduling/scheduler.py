@@ -9,7 +9,7 @@ import trio
 
 from reconciler_engine.scheduling.events import Event, JobStatistics, Observer
 from reconciler_engine.scheduling.job import Job
-from reconciler_engine.scheduling.overlap import HeldElsewhere, OverlapGuard
+from reconciler_engine.scheduling.overlap import Claim, OverlapGuard
 from reconciler_engine.scheduling.runs import JobRuns
 from reconciler_engine.scheduling.ticks import Position, Reason, Tick, decide
 
@@ -28,7 +28,7 @@ class Scheduler:
     Args:
         jobs: With distinct names.
         now: The wall clock (ms UTC), read once a decision.
-        held_elsewhere: Asked with each tick whether a run of its job is open outside this process; by default none is.
+        claim: Claims each tick among all processes, for as long as it is in hand here; by default all are ours.
         decided_until: Slots at or before this instant (ms UTC) are not ours to count; by default the first reading.
     """
 
@@ -37,7 +37,7 @@ class Scheduler:
         jobs: Sequence[Job],
         *,
         now: Callable[[], int],
-        held_elsewhere: HeldElsewhere | None = None,
+        claim: Claim | None = None,
         decided_until: int | None = None,
     ) -> None:
         if len({job.name for job in jobs}) != len(jobs):
@@ -49,7 +49,7 @@ class Scheduler:
         self._wake = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._reading = 0
-        self._jobs = {job.name: JobRuns(job, OverlapGuard(held_elsewhere), self._emit, self._stopping) for job in jobs}
+        self._jobs = {job.name: JobRuns(job, OverlapGuard(claim), self._emit, self._stopping) for job in jobs}
         self._positions = {job.name: Position(0) for job in jobs}
         self._next_slots: dict[str, int | None] = dict.fromkeys(self._jobs)
 

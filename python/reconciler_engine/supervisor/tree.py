@@ -50,7 +50,7 @@ async def run_tree(
         # A start says that whatever a key was refused for is put in order.
         await parts.bucket.forgive()
         passes = Passes(parts, plan.config.series(), now=_now)
-        scheduler = Scheduler(passes.jobs(), now=_now, held_elsewhere=passes.is_taken)
+        scheduler = Scheduler(passes.jobs(), now=_now, claim=passes.claim)
         # The lock of our own server's data directory says that whoever came before is dead.
         await passes.inherit(is_alone=plan.owns_server)
         about = EngineFacts(plan.command, simulated=plan.children.simulated)
