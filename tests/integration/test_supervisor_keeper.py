@@ -36,10 +36,10 @@ async def test_a_machine_out_of_processes_is_a_death_and_not_the_end(monkeypatch
     monkeypatch.setattr(trio.lowlevel, "open_process", refuse)
     with pytest.RaisesGroup(RoleFailed) as caught:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Keeper(lambda: SPEC, Random(1)).run)
+            nursery.start_soon(Keeper(lambda: SPEC, Random(1), hint="the log says why").run)
     (failed,) = caught.value.exceptions
     assert isinstance(failed, RoleFailed)
-    assert str(failed) == "nobody given up: died 6 times within 60 s before doing any work"
+    assert str(failed) == "nobody given up: died 6 times within 60 s before doing any work; the log says why"
     assert failed.status == EXIT_OS_ERROR
     assert len(asked) == 6
     assert all(later - earlier >= 0.5 for earlier, later in itertools.pairwise(asked))

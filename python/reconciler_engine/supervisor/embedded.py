@@ -81,12 +81,12 @@ async def embedded_server(
     spec = ChildSpec(
         name="redis",
         module="reconciler_engine.supervisor.server",
-        message={"arguments": plan.arguments(), "inherited": [lock]},
+        message={"arguments": plan.arguments(), "inherited": [lock], "socket": str(plan.socket)},
         environment=environment,
         own_session=True,
         inherited=(lock,),
     )
-    keeper = Keeper(lambda: spec, Random())
+    keeper = Keeper(lambda: spec, Random(), hint=f"{plan.log} says why")
     if roster is not None:
         roster.add(keeper, role="redis")
     directory.remove_record()

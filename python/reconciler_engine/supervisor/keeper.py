@@ -42,6 +42,7 @@ class Keeper:
         on_death: Callable[[ChildProcess], Awaitable[None]] | None = None,
         ending: trio.Event | None = None,
         is_essential: bool = True,
+        hint: str = "",
     ) -> None:
         """Make a keeper.
 
@@ -51,11 +52,13 @@ class Keeper:
             on_death: Called after each death of a child that had been ready, unless it ended as it was asked to.
             ending: Set once the whole tree is ending; who dies then, of a signal that all got, stays dead.
             is_essential: Whether giving the role up ends the tree; if not, it stays down and its state says so.
+            hint: Where to look, for whoever is told that the role was given up.
         """
         self._make_spec = make_spec
         self._random = random
         self._on_death = on_death
         self._is_essential = is_essential
+        self._hint = f"; {hint}" if hint else ""
         self._deaths: deque[Death] = deque(maxlen=FRUITLESS_LIMIT + 1)
         self._stopping = trio.Event()
         self._ending = trio.Event() if ending is None else ending
@@ -218,7 +221,7 @@ class Keeper:
         self._deaths.append(Death(round(trio.current_time() * 1_000), status, was_useful))
         decision = decide_restart(list(self._deaths), self._random.random())
         if decision.reason is not None:
-            raise RoleFailed(self._name, decision.reason, status)
+            raise RoleFailed(self._name, decision.reason + self._hint, status)
         if decision.delay_ms:
             self.state = RoleState.BACKING_OFF
         with trio.move_on_after(decision.delay_ms / 1_000):

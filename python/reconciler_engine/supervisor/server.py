@@ -1,7 +1,8 @@
 """The embedded server's wrapper: holds the lifeline for a program that knows nothing of it.
 
 Run as a child in a session of its own, so that neither the terminal's Ctrl-C nor its parent's death reaches the
-server before the engine has drained. It ends the server, in order, when it is asked to or when the lifeline ends.
+server before the engine has drained. It ends the server, in order, when it is asked to or when the lifeline ends; its
+own death ends the server at once. It counts as useful once the server serves.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +22,10 @@ from reconciler_engine.supervisor.process import BEAT_S
 STOP_S = 10.0
 """How long the server may take to write its append-only file out before it is killed."""
 
+_LOOK_S = 0.05
+"""How often a server that does not serve yet is asked whether it does."""
+
+_ANSWER_S = 0.5
 _PR_SET_PDEATHSIG = 1
 
 
@@ -40,7 +46,7 @@ def main() -> int:
         preexec_fn=_die_with_parent,  # noqa: PLW1509  this process has one thread at this point
     )
     threading.Thread(target=_tell_end, args=(server, wake_write), daemon=True).start()
-    stop_asked = _watch(wake_read, server)
+    stop_asked = _watch(wake_read, server, message["socket"])
     if stop_asked:
         server.terminate()
         try:
@@ -51,22 +57,35 @@ def main() -> int:
     return 0 if stop_asked else abs(status) or 1
 
 
-def _watch(wake: int, server: subprocess.Popen[bytes]) -> bool:
+def _watch(wake: int, server: subprocess.Popen[bytes], address: str) -> bool:
     """Beat until the server ends (False), or a signal or the lifeline's end asks for it (True)."""
     with selectors.DefaultSelector() as selector:
         selector.register(0, selectors.EVENT_READ)
         selector.register(wake, selectors.EVENT_READ)
+        has_served = False
         while True:
             try:
-                os.write(1, b'{"done": 1}\n')
+                os.write(1, b'{"done": %d}\n' % has_served)
             except BrokenPipeError:
                 return True
-            for key, _ in selector.select(BEAT_S):
+            for key, _ in selector.select(BEAT_S if has_served else _LOOK_S):
                 received = os.read(key.fd, 4_096)
                 if key.fd == wake:
                     return server.poll() is None
                 if not received:
                     return True
+            has_served = has_served or _serves(address)
+
+
+def _serves(address: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+        door.settimeout(_ANSWER_S)
+        try:
+            door.connect(address)
+            door.sendall(b"PING\r\n")
+            return door.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
 
 
 def _tell_end(server: subprocess.Popen[bytes], wake: int) -> None:
@@ -75,9 +94,12 @@ def _tell_end(server: subprocess.Popen[bytes], wake: int) -> None:
 
 
 def _die_with_parent() -> None:
-    """Have the kernel end the server should this wrapper be killed. The spawning thread is the main one and stays."""
+    """Have the kernel end the server should this wrapper be killed. The spawning thread is the main one and stays.
+
+    At once: one that took its time would write the files, and remove the socket, of the next one.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":
