@@ -51,9 +51,9 @@ def updates(known: dict[int, tuple[float, ...]], lost: set[int]) -> Iterator[Can
             del left[at]
 
 
-async def sequences(run: Engine) -> dict[int, int | None]:
-    """Sequence number by slot; fails on two members in one slot."""
-    await run.held(DENSE)
+async def sequences(run: Engine, within: Interval | None = None) -> dict[int, int | None]:
+    """Sequence number by slot; fails on two members in one slot, of all or of those of a range."""
+    await run.held(DENSE, within)
     (found,) = await run.parts.client.pipe([("ZRANGE", run.key(DENSE), 0, -1)])
     members = [json.loads(member) for member in found]
     return {member["timestamp"]: member.get("sequenceNum") for member in members}
@@ -179,7 +179,7 @@ async def test_beside_the_simulations_feeder_its_cap_and_life_hold(redis_url):
         held = await run.held(DENSE, window)
         assert held.keys() == set(window.grid(MINUTE))
         there = truth(DENSE, window)
-        numbers = await sequences(run)
+        numbers = await sequences(run, window)
         live = 0
         for at, values in held.items():
             member = recorder.written.get(at)
