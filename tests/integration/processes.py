@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -40,6 +41,12 @@ def is_unreaped(pid: int) -> bool:
     """Whether a process has ended and waits to be reaped."""
     fields = _stat(Path(f"/proc/{pid}"))
     return fields is not None and fields[0] == "Z"
+
+
+def is_pending(pid: int, number: signal.Signals) -> bool:
+    """Whether a process that was stopped has a signal to take when it goes on."""
+    fields = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool(int(fields["ShdPnd"], 16) >> number - 1 & 1)
 
 
 def wait_gone(pids: Iterable[int]) -> None:

@@ -17,6 +17,7 @@ import redis as redis_py
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.integration.conftest import PATIENCE_S, clean_environment, wait_until
+from tests.integration.processes import is_pending
 
 NEVER = "0 0 1 1 *"
 
@@ -168,12 +169,6 @@ def test_settings_are_taken_though_redis_goes_away_while_workers_are_replaced(st
     os.kill(old, signal.SIGCONT)
     engine.wait_event("settings taken")
     assert engine.stop() == 0
-
-
-def is_pending(pid: int, number: signal.Signals) -> bool:
-    """Whether a process that was stopped has a signal to take when it goes on."""
-    fields = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return bool(int(fields["ShdPnd"], 16) >> number - 1 & 1)
 
 
 def write_key(path: Path, name: str) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.conftest import COMMAND, PATIENCE_S, Running, clean_environment, wait_until
-from tests.integration.processes import children_of, command_of, is_unreaped
+from tests.integration.processes import children_of, command_of, descendants, is_pending, is_unreaped
 
 from reconciler_engine.store.data_directory import DataDirectory
 from reconciler_engine.store.embedded import socket_directory, socket_path
@@ -70,6 +70,17 @@ def test_streams_that_are_closed_change_nothing_and_a_second_engine_is_told_by_i
     second = start_wrapped(*redirected("2>&-"))
     assert second.wait(PATIENCE_S) == 75
     engine.terminate()
+    assert engine.wait(PATIENCE_S) == 0
+
+
+def test_told_to_stop_it_does_not_wait_for_a_server_that_does_not_serve_yet(start_wrapped):
+    engine = start_wrapped()
+    wait_until(lambda: any("redis.sock" in command_of(one) for one in descendants(engine.pid)))
+    (server,) = (one for one in descendants(engine.pid) if "redis.sock" in command_of(one))
+    os.kill(server, signal.SIGSTOP)
+    engine.terminate()
+    wait_until(lambda: is_pending(server, signal.SIGTERM))
+    os.kill(server, signal.SIGCONT)
     assert engine.wait(PATIENCE_S) == 0
 
 

@@ -29,7 +29,7 @@ from reconciler_engine.supervisor.embedded import embedded_server, locked, plan_
 from reconciler_engine.supervisor.plan import TreePlan, check_change
 from reconciler_engine.supervisor.process import ChildMaker
 from reconciler_engine.supervisor.roster import Roster
-from reconciler_engine.supervisor.signals import hear_orders
+from reconciler_engine.supervisor.signals import given_up_at, hear_orders
 from reconciler_engine.supervisor.simulation import simulated_exchange, simulated_feeder
 from reconciler_engine.supervisor.tree import run_tree
 from reconciler_engine.supervisor.web import Desk, WebPlan, web
@@ -105,7 +105,9 @@ async def _run(
             await stack.enter_async_context(web(pages, maker, desk))
         if config.redis_url is None:
             mark(directory, simulated=maker.simulated)
-            await stack.enter_async_context(embedded_server(directory, record, maker.environment, lock, roster))
+            await stack.enter_async_context(embedded_server(directory, record, maker.environment, lock, roster, stop))
+        if stop.is_set():
+            return
         now = time.time_ns() // 1_000_000
         # Nobody but the web child is told the token.
         replaced: dict[str, Any] = {"listen": None, "listen_token": None}
@@ -142,17 +144,10 @@ async def _choose_symbols(plan: TreePlan, stop: trio.Event) -> TreePlan:
     async with (
         open_parts(plan.config, plan.redis_url, owns_server=plan.owns_server, identity=plan.identity) as parts,
         CoinbaseClient(plan.config.base_url) as source,
-        trio.open_nursery() as nursery,
+        given_up_at(stop),
     ):
-
-        async def give_way() -> None:
-            await stop.wait()
-            nursery.cancel_scope.cancel()
-
-        nursery.start_soon(give_way)
         await check_server(parts.client)
         symbols = await choose_symbols(plan.config.symbols, parts, source)
         plan = replace(plan, config=plan.config.with_symbols(symbols))
         _logger.info("symbols", extra={"count": len(symbols), "first": ", ".join(symbols[:5])})
-        nursery.cancel_scope.cancel()
     return plan

@@ -18,6 +18,7 @@ from reconciler_engine.store.transport import TrioRedis
 from reconciler_engine.supervisor.keeper import Keeper
 from reconciler_engine.supervisor.process import ChildSpec
 from reconciler_engine.supervisor.roster import Roster
+from reconciler_engine.supervisor.signals import given_up_at
 
 SERVING_TIMEOUT_S = 60.0
 """How long the server may take to load what it kept."""
@@ -63,19 +64,21 @@ async def embedded_server(
     environment: Mapping[str, str],
     lock: int,
     roster: Roster | None = None,
+    end: trio.Event | None = None,
 ) -> AsyncIterator[str]:
     """Run the server over `directory`; give its URL; stop it, in order, at the end.
 
     `lock` is the descriptor of the directory's lock, which the caller holds: the server holds it too, as long as it is.
 
     A server that dies is started again over the same data; clients wait meanwhile. `roster` lists it for those who
-    show the tree.
+    show the tree. Once `end` is set it is not waited for until it serves.
 
     Raises:
         ConfigError: There is no server to be found, or one that is too old.
         RoleFailed: It died again and again.
         StoreUnavailable: It did not serve within `SERVING_TIMEOUT_S`.
     """
+    end = trio.Event() if end is None else end
     plan = ServerPlan(find_binary(), directory.path, Path(record.socket))
     await probe_version(plan.binary, environment)
     spec = ChildSpec(
@@ -93,7 +96,7 @@ async def embedded_server(
     async with trio.open_nursery() as nursery:
         await nursery.start(keeper.run)
         try:
-            async with TrioRedis.from_url(plan.url) as client:
+            async with TrioRedis.from_url(plan.url) as client, given_up_at(end):
                 await wait_serving(client, SERVING_TIMEOUT_S)
             directory.write_record(record)
             yield plan.url

@@ -150,7 +150,8 @@ class Keeper:
         await self._ended.wait()
 
     def kill(self) -> None:
-        """End the child this moment; `run` reaps it, and starts another unless this is stopping."""
+        """End the child this moment, and for good; `run` reaps it."""
+        self._stopping.set()
         for child in self._children():
             _end_late(child)
         self._starting.cancel()

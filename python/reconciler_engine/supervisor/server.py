@@ -48,11 +48,7 @@ def main() -> int:
     threading.Thread(target=_tell_end, args=(server, wake_write), daemon=True).start()
     stop_asked = _watch(wake_read, server, message["socket"])
     if stop_asked:
-        server.terminate()
-        try:
-            server.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            server.kill()
+        _end(server)
     status = server.wait()
     return 0 if stop_asked else abs(status) or 1
 
@@ -64,9 +60,7 @@ def _watch(wake: int, server: subprocess.Popen[bytes], address: str) -> bool:
         selector.register(wake, selectors.EVENT_READ)
         has_served = False
         while True:
-            try:
-                os.write(1, b'{"done": %d}\n' % has_served)
-            except BrokenPipeError:
+            if not _beat(int(has_served)):
                 return True
             for key, _ in selector.select(BEAT_S if has_served else _LOOK_S):
                 received = os.read(key.fd, 4_096)
@@ -75,6 +69,28 @@ def _watch(wake: int, server: subprocess.Popen[bytes], address: str) -> bool:
                 if not received:
                     return True
             has_served = has_served or _serves(address)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """End the server in order, and beat meanwhile: to write its files out is not to hang."""
+    server.terminate()
+    for _ in range(round(STOP_S / BEAT_S)):
+        try:
+            server.wait(BEAT_S)
+        except subprocess.TimeoutExpired:
+            _beat(1)
+        else:
+            return
+    server.kill()
+
+
+def _beat(done: int) -> bool:
+    """Say that all is well; return False where nobody listens any more."""
+    try:
+        os.write(1, b'{"done": %d}\n' % done)
+    except BrokenPipeError:
+        return False
+    return True
 
 
 def _serves(address: str) -> bool:

@@ -56,6 +56,20 @@ async def hear_orders(roster: Roster, *, may_reload: bool = True) -> AsyncIterat
             nursery.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def given_up_at(end: trio.Event) -> AsyncIterator[None]:
+    """Let a block wait for something, and give the waiting up where `end` is set; the block is left in either case."""
+    async with trio.open_nursery() as nursery:
+
+        async def give_up() -> None:
+            await end.wait()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(give_up)
+        yield
+        nursery.cancel_scope.cancel()
+
+
 async def _listen(received: AsyncIterator[int], orders: Orders, roster: Roster) -> None:
     interrupts = 0
     had_terminal = os.isatty(_STDERR)
