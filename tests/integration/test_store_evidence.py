@@ -108,8 +108,9 @@ async def test_a_candle_that_appears_wins_and_is_counted_as_late(redis, store):
 
 
 async def test_a_slot_that_was_filled_meanwhile_is_not_judged(redis, store):
-    # the feeder wrote slot 3 after the cache was read; slot 5 holds something, but no candle
+    # the feeder wrote slot 3 after the cache was read; slots 5 to 7 hold something, but no candle
     await redis.zadd(CANDLES, {member_of(BTC, candle(3)): at(3), "{broken": at(5)})
+    await redis.zadd(CANDLES, {member_of(BTC, candle(7)).replace('"volume":1.5', '"volume":null'): at(7)})
     foreign = member_of(Series("ETH-USD", Timeframe.M1), candle(6))
     await redis.zadd(CANDLES, {foreign: at(6)})
     done = await prove(store, 0, 9)

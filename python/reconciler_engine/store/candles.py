@@ -34,10 +34,13 @@ _BATCH_MEMBERS = PIPELINE_MEMBERS // 2
 MERGE_CANDLES = 300
 """Candles merged by one script call: about 2 ms of the server's time."""
 
-MERGE_TEXT = Script.load("reconciler_engine.store", "lua/merge.lua").text
-"""The source of the merge, for a script that merges on its way; it follows that of the journal."""
+BEFORE_MERGE = f"{JOURNAL_TEXT}\n{Script.load('reconciler_engine.store', 'lua/candle.lua').text}"
+"""What the merge follows: how a change is journalled, and what a candle is."""
 
-MERGE = Script(f"{JOURNAL_TEXT}\n{MERGE_TEXT}", "merge.lua")
+MERGE_TEXT = Script.load("reconciler_engine.store", "lua/merge.lua").text
+"""The source of the merge, for a script that merges on its way."""
+
+MERGE = Script(f"{BEFORE_MERGE}\n{MERGE_TEXT}", "merge.lua")
 """The merge by itself; its arguments are `merge_arguments`."""
 
 _NOTHING_YIELDS: Mapping[int, bytes] = MappingProxyType({})

@@ -22,6 +22,7 @@ from reconciler_engine.planning.proof import Answer, Verdict, judge
 from reconciler_engine.planning.runs import spans_in, without
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.store.candles import (
+    BEFORE_MERGE,
     MERGE_CANDLES,
     MERGE_TEXT,
     MergeOutcome,
@@ -31,7 +32,7 @@ from reconciler_engine.store.candles import (
 )
 from reconciler_engine.store.connection import Command
 from reconciler_engine.store.findings import DAY_MS, days_of, decode_day, encode_day, span_of
-from reconciler_engine.store.journal import JOURNAL_TEXT, Why
+from reconciler_engine.store.journal import Why
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.scripts import Argument, Script
 from reconciler_engine.store.transport import TrioRedis
@@ -50,7 +51,7 @@ _NOTHING_KNOWN = Ledger()
 _logger = logging.getLogger(__name__)
 _AFTER_MERGE = Script.load("reconciler_engine.store", "lua/evidence.lua").text
 _EVIDENCE = Script(
-    f"{JOURNAL_TEXT}\nlocal function merge(KEYS, ARGV)\n{MERGE_TEXT}\nend\n{_AFTER_MERGE}", "evidence.lua"
+    f"{BEFORE_MERGE}\nlocal function merge(KEYS, ARGV)\n{MERGE_TEXT}\nend\n{_AFTER_MERGE}", "evidence.lua"
 )
 
 

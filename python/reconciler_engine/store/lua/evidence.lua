@@ -1,5 +1,6 @@
 -- Merge candles of one series and write what their answer proved, both or neither. Three keys, one slot, atomic.
--- It follows the texts of journal.lua and of merge.lua, that one wrapped into `local function merge(KEYS, ARGV)`.
+-- It follows the texts of journal.lua, candle.lua and merge.lua, that one wrapped into `local function merge(KEYS,
+-- ARGV)`.
 --
 -- KEYS[1]  candle key, as merge.lua takes it
 -- KEYS[2]  evidence key: hash, field = day since the epoch, value = that day's findings; `late` = late candles so far
@@ -58,12 +59,8 @@ local outer = spans > 0 and redis.call('ZCOUNT', candle_key, ARGV[at], ARGV[firs
 for i = at, outer > 0 and first_merged - 1 or 0, 2 do
     local found = redis.call('ZRANGEBYSCORE', candle_key, ARGV[i], ARGV[i + 1], 'WITHSCORES')
     for k = 1, #found, 2 do
-        local ok, candle = pcall(cjson.decode, found[k])
         -- What is no candle of this slot leaves it absent, as for every reader.
-        if ok and type(candle) == 'table' and candle.timestamp == tonumber(found[k + 1])
-            and candle.symbol == symbol and candle.timeframe == timeframe then
-            present[#present + 1] = found[k + 1]
-        end
+        if candle_of(found[k], tonumber(found[k + 1]), symbol, timeframe) then present[#present + 1] = found[k + 1] end
     end
 end
 if #present > 0 then return { 'present', present } end

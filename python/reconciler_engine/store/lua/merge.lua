@@ -1,4 +1,5 @@
--- Merge candles of one series into its cache key. Two keys, one slot, atomic. It follows the text of journal.lua.
+-- Merge candles of one series into its cache key. Two keys, one slot, atomic. It follows the texts of journal.lua
+-- and candle.lua.
 --
 -- KEYS[1]  candle key: sorted set, score = open time (ms), member = JSON
 -- KEYS[2]  journal: stream of what was changed that was there
@@ -23,24 +24,8 @@ local channel = ARGV[7]
 local log = { key = KEYS[2], by = ARGV[8], most = ARGV[9], life = ARGV[10] }
 local n = tonumber(ARGV[11])
 local FIRST = 12
-local PRICES = { 'open', 'high', 'low', 'close', 'volume' }
 -- Lua hands at most about 8,000 values to one call
 local FLUSH = 1000
-
-local function finite(value)
-    return type(value) == 'number' and value == value and value > -math.huge and value < math.huge
-end
-
--- The candle in a member, or nil where the member is no candle of this series in this slot.
-local function candle_of(member, score)
-    local ok, candle = pcall(cjson.decode, member)
-    if not ok or type(candle) ~= 'table' then return nil end
-    if candle.symbol ~= symbol or candle.timeframe ~= timeframe or candle.timestamp ~= score then return nil end
-    for _, field in ipairs(PRICES) do
-        if not finite(candle[field]) then return nil end
-    end
-    return candle
-end
 
 local function same(a, b)
     for _, field in ipairs(PRICES) do
@@ -91,7 +76,7 @@ for i = 1, #found, 2 do
             slot = { valid = {}, foreign = {} }
             slots[score] = slot
         end
-        local candle = candle_of(found[i], score)
+        local candle = candle_of(found[i], score, symbol, timeframe)
         if candle then
             candle.member = found[i]
             table.insert(slot.valid, candle)
