@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import trio
 from tests.integration.engines import DENSE, engine
 from tests.integration.house import open_house
 
@@ -46,6 +47,28 @@ async def test_a_long_push_back_does_not_end_the_clocks_duty(redis_url, caplog):
         assert "the exchange's clock could not be read" in caplog.text
         assert await house.parts.clock.skew_ms() is None
         assert [record.path for record in house.log.records] == []
+
+
+async def test_whoever_dies_while_it_measures_leaves_that_to_others_a_minute_later(redis_url):
+    async with open_house(redis_url) as house:
+        with trio.CancelScope() as life:
+            # from the next command on, wherever it stands
+            house.parts.client.execute_command = once(house.parts.client.execute_command, life.cancel)
+            await house.parts.clock.measure_when_due(house.source, house.parts.bucket)
+        del house.parts.client.execute_command
+        assert await house.parts.clock.skew_ms() is None
+        assert 0 < await house.parts.client.ttl(house.parts.scope.key("clock:turn")) <= 60
+
+
+def once(command, then):
+    """The first command is carried out, and what is to be then."""
+
+    async def execute(*args, **options):
+        reply = await command(*args, **options)
+        then()
+        return reply
+
+    return execute
 
 
 async def test_an_offset_that_is_no_number_is_not_used(redis_url):

@@ -54,10 +54,8 @@ class SharedClock:
         later; passes use Redis' clock alone until then. The request waits for a permit like any other, and a refusal
         for rate holds for everybody.
         """
-        taken = await self._client.execute_command("SET", self._turn_key, "1", "NX", "EX", MEASURE_EVERY_S)
-        if not taken:
+        if not await self._client.execute_command("SET", self._turn_key, "1", "NX", "EX", _RETRY_S):
             return
-        await self._client.execute_command("EXPIRE", self._turn_key, _RETRY_S)
         try:
             permit = await bucket.wait_permit()
             before = await self.redis_now()
