@@ -179,6 +179,13 @@ async def test_coverage_is_kept_a_series_and_forgotten_when_nobody_looks(redis):
     assert (found["BTC-USD:1m"].missing, found["BTC-USD:1m"].checked_at) == (0, later)
 
 
+async def test_coverage_that_redis_refuses_is_told(redis, caplog):
+    await redis.set(SCOPE.key("coverage"), "of another type")
+    await Coverage(redis, SCOPE).record([Checked(Series("BTC-USD", Timeframe.M1), Interval(0, MINUTE), ())], now=1)
+    (told,) = caplog.records
+    assert (told.message, "WRONGTYPE" in told.error) == ("coverage not written", True)
+
+
 async def test_a_great_many_series_are_written_in_many_commands(redis):
     coverage = Coverage(redis, SCOPE)
     many = [Checked(Series(f"A{number}-USD", Timeframe.M1), Interval(0, MINUTE), ()) for number in range(2_600)]

@@ -112,7 +112,9 @@ class Coverage:
         self._pruned_at = 0
 
     async def record(self, checked: Iterable[Checked], now: int, *, job: str = "", epoch: int = 0) -> None:
-        """Write what a pass of `job` at `now` (ms UTC) saw. It is for display: Redis going away is logged, no more.
+        """Write what a pass of `job` at `now` (ms UTC) saw.
+
+        It is for display: where Redis does not take it, that is logged, no more.
 
         `epoch` is that of the lease the pass ran under, 0 for none: once somebody else has it, nothing is written.
         """
@@ -124,7 +126,9 @@ class Coverage:
         ]
         try:
             for start in range(0, len(calls), _COMMANDS):
-                await run_batch(self._client, calls[start : start + _COMMANDS])
+                for reply in await run_batch(self._client, calls[start : start + _COMMANDS]):
+                    if isinstance(reply, StoreError):
+                        raise reply
             if now - self._pruned_at >= _PRUNE_EVERY_MS:
                 self._pruned_at = now
                 await self._prune(now)
