@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -223,6 +224,17 @@ async def test_a_worker_that_redis_lets_in_no_more_says_so_and_ends(own_server, 
             await work_until_denied()
         assert ended.value.split(ConfigError)[1] is None
         assert "redis_url: redis denied the command: " in leaf(ended.value)
+
+
+async def test_a_worker_whose_stream_is_another_programs_key_names_it_and_ends(redis_url):
+    async with open_house(redis_url) as house:
+        key = house.parts.scope.key("tasks:deep")
+        await house.parts.client.set(key, "no stream")
+        with (
+            trio.fail_after(20),
+            pytest.raises(ConfigError, match=f"WRONGTYPE .*asked of {re.escape(key)}; the engine"),
+        ):
+            await house.parts.worker(house.source).run()
 
 
 def leaf(group) -> str:

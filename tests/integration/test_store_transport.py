@@ -32,6 +32,23 @@ async def test_an_error_reply_keeps_its_word_and_redis_pys_exception(redis: Trio
     assert isinstance(caught.value.__cause__, ResponseError)
 
 
+@pytest.mark.parametrize(
+    ("command", "keys"),
+    [
+        (("LPUSH", "text", "member"), "text"),
+        (("XGROUP CREATE", "text", "g", "0"), "text"),
+        (("XREAD", "COUNT", 1, "STREAMS", "none", "text", "0", "0"), "none, text"),
+        (("EVAL", "return redis.call('LPUSH', KEYS[2], 'x')", 2, "none", "text", "argument"), "none, text"),
+    ],
+)
+async def test_a_key_of_another_type_is_named(redis, command, keys):
+    await redis.set("text", "no list")
+    with pytest.raises(StoreRefused, match=f"WRONGTYPE .*; asked of {keys}$"):
+        await redis.execute_command(*command)
+    (refused,) = await redis.pipe([command])
+    assert str(refused).endswith(f"; asked of {keys}")
+
+
 async def test_pipe_gives_raw_replies_and_errors_in_place(redis: TrioRedis) -> None:
     replies = await redis.pipe([("SET", "k", 1), ("ZCARD", "k"), ("GET", "k"), ("GET", "none")])
     assert replies[0] == b"OK"

@@ -60,6 +60,10 @@ def test_urls(url: str, address: Address, shown: str | None) -> None:
         ("redis://me@cache", "a user name needs a password"),
         ("unix://run/r.sock", "three slashes"),
         ("unix://", "three slashes"),
+        ("unix:///run/s3cret%00", "no zero byte"),
+        ("redis://s3cret..cache", "host must be"),
+        (f"redis://{'s3cret' * 11}", "host must be"),
+        (f"redis://cache/{'9' * 5_000}", "database must be a number"),
     ],
 )
 def test_bad_urls_are_refused_by_part_without_repeating_them(url: str, fault: str) -> None:

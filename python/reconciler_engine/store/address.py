@@ -8,6 +8,7 @@ from typing import Final, Self
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 DEFAULT_PORT: Final = 6379
+_LONGEST_DATABASE: Final = 9
 _LOGIN_OPTIONS: Final = ("db", "password", "username")
 _TLS_OPTIONS: Final = (
     "ssl_ca_certs",
@@ -105,10 +106,12 @@ class Address:
             if parts.hostname or not parts.path:
                 raise ValueError("redis_url: a unix URL has three slashes and an absolute path: unix:///path/to/socket")
             path = unquote(parts.path)
+            if "\0" in path:
+                raise ValueError("redis_url: the path of a socket holds no zero byte")
             database = _database(options.get("db", ""))
             return cls(host="", port=0, path=path, db=database, username=username, password=password)
         return cls(
-            host=unquote(parts.hostname or "localhost"),
+            host=_host(parts),
             port=_port(parts),
             db=_database(options.get("db") or unquote(parts.path).strip("/")),
             username=username,
@@ -148,6 +151,17 @@ def _text(in_netloc: str | None, in_query: str | None) -> str | None:
     return in_query or None
 
 
+def _host(parts: SplitResult) -> str:
+    host = unquote(parts.hostname or "localhost")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError(
+            f"redis_url: host must be an address or a name of parts of 1 to 63 characters; {_ENCODING_HINT}"
+        ) from None
+    return host
+
+
 def _port(parts: SplitResult) -> int:
     try:
         port = parts.port
@@ -162,8 +176,8 @@ def _port(parts: SplitResult) -> int:
 def _database(text: str) -> int:
     if not text:
         return 0
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError(f"redis_url: database must be a number of 0 or more; {_ENCODING_HINT}")
+    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_DATABASE):
+        raise ValueError(f"redis_url: database must be a number of 1 to {_LONGEST_DATABASE} digits; {_ENCODING_HINT}")
     return int(text)
 
 

@@ -79,6 +79,20 @@ def block_s(command: Command) -> float | None:
     return seconds
 
 
+def keys_of(command: Command) -> str:
+    """Return the keys that a command names, for a message: all of a script's or a stream read's, else the first."""
+    words = [_text(argument) for argument in command]
+    match words[0].upper():
+        case "EVAL" | "EVALSHA" | "EVAL_RO" | "EVALSHA_RO":
+            keys = words[3 : 3 + int(words[2])]
+        case "XREAD" | "XREADGROUP":
+            rest = words[words.index("STREAMS") + 1 :]
+            keys = rest[: len(rest) // 2]
+        case _:
+            keys = words[1:2]
+    return ", ".join(keys)
+
+
 def _check_leaves_no_trace(name: str) -> None:
     if name in _LASTING:
         raise ValueError(f"{name} changes the connection for its next user")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from reconciler_engine.errors import LeaseLost, RunClosed, StoreError
+from reconciler_engine.errors import ConfigError, LeaseLost, RunClosed, StoreError
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.scripts import Script
 from reconciler_engine.store.transport import TrioRedis
@@ -109,11 +109,18 @@ class TaskQueue:
         return [_delivery(lane, *entry) for lane in lanes for entry in found.get(lane, ())]
 
     async def create_groups(self) -> None:
-        """Create the streams and their group where they do not exist, from the first task on."""
+        """Create the streams and their group where they do not exist, from the first task on.
+
+        Raises:
+            ConfigError: There is something else under the name of a stream.
+            StoreError: Redis did not do it.
+        """
         for lane in Lane:
             try:
                 await self._client.execute_command("XGROUP CREATE", self._stream(lane), GROUP, "0", "MKSTREAM")
             except StoreError as error:
+                if error.code == "WRONGTYPE":
+                    raise ConfigError([f"redis_url: {error}; the engine's own key is another program's"]) from error
                 if error.code != "BUSYGROUP":
                     raise
 

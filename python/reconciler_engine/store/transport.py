@@ -8,10 +8,10 @@ from typing import Any, Final, Literal, Self
 
 import trio
 
-from reconciler_engine.errors import StoreError, StoreUnavailable
+from reconciler_engine.errors import StoreError, StoreRefused, StoreUnavailable
 from reconciler_engine.observe.metrics import REDIS_ERRORS
 from reconciler_engine.store.address import Address
-from reconciler_engine.store.commands import block_s, check_batch, check_single
+from reconciler_engine.store.commands import block_s, check_batch, check_single, keys_of
 from reconciler_engine.store.connection import Command, ReplyReader, pack
 from reconciler_engine.store.pool import Pool
 from reconciler_engine.store.redis_py import (
@@ -129,7 +129,7 @@ class TrioRedis(AsyncCoreCommands):
         if isinstance(reply, StoreError):
             if EMPTY_RESPONSE in options:
                 return options[EMPTY_RESPONSE]
-            raise reply
+            raise _named(reply, args)
         callback = RESPONSE_CALLBACKS.get(str(args[0]).upper())
         return reply if callback is None else callback(reply, **callback_options(options))
 
@@ -150,7 +150,11 @@ class TrioRedis(AsyncCoreCommands):
             return []
         check_batch(commands)
         payload = b"".join(map(pack, commands))
-        return await self._exchange(self._pool, payload, len(commands), self._bound_s(timeout_s))
+        replies = await self._exchange(self._pool, payload, len(commands), self._bound_s(timeout_s))
+        return [
+            _named(reply, command) if isinstance(reply, StoreError) else reply
+            for reply, command in zip(replies, commands, strict=True)
+        ]
 
     async def converse(
         self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, *, timeout_s: float | None = None
@@ -212,6 +216,15 @@ class TrioRedis(AsyncCoreCommands):
         except StoreError as error:
             _count(error)
             raise
+
+
+def _named(error: StoreError, command: Command) -> StoreError:
+    """Return an error that says which key is of another type; the server does not."""
+    if error.code != "WRONGTYPE":
+        return error
+    named = StoreRefused(f"{error}; asked of {keys_of(command)}", code=error.code)
+    named.__cause__ = error.__cause__
+    return named
 
 
 def _count(error: StoreError) -> None:
