@@ -243,6 +243,16 @@ def test_a_second_holder_is_told_who_has_it_and_a_killed_one_has_it_no_more(
         pass
 
 
+def test_a_lock_that_cannot_be_written_is_told_as_a_fault_of_the_directory(tmp_path: Path) -> None:
+    # as a file system that is read-only does, for whoever runs the test
+    (tmp_path / "lock").mkdir()
+    with (
+        pytest.raises(ConfigError, match=f"data_dir: {tmp_path} cannot be used: Is a directory"),
+        DataDirectory(tmp_path).lock("start"),
+    ):
+        pass
+
+
 def test_a_holder_that_has_not_said_its_name_is_another_process(tmp_path: Path) -> None:
     data = DataDirectory(tmp_path)
     with data.lock("me"):

@@ -68,7 +68,7 @@ class DataDirectory:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = self.path.stat()
         except OSError as error:
-            raise ConfigError([f"data_dir: {self.path} cannot be used: {error.strerror}"]) from error
+            raise self._unusable(error) from error
         if found.st_uid != os.geteuid():
             raise ConfigError([f"data_dir: {self.path} belongs to uid {found.st_uid}, not to {os.geteuid()}"])
         if found.st_mode & 0o022:
@@ -85,9 +85,13 @@ class DataDirectory:
 
         Raises:
             DataDirectoryBusy: Another process holds it; names its command and pid.
+            ConfigError: It cannot be written in.
         """
         # The file stays: who removed it would let two processes lock two files of one name.
-        descriptor = os.open(self.path / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(self.path / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._unusable(error) from error
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -104,6 +108,9 @@ class DataDirectory:
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
             os.close(descriptor)
+
+    def _unusable(self, error: OSError) -> ConfigError:
+        return ConfigError([f"data_dir: {self.path} cannot be used: {error.strerror}"])
 
     def write_record(self, record: ServerRecord) -> None:
         """Say where the server is; a reader sees the whole record or the one before it."""
