@@ -19,6 +19,7 @@ from reconciler_engine.store.evidence import LIFE_MS, EvidenceStore, days_kept
 from reconciler_engine.store.findings import DAY_MS
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.transport import TrioRedis
 
 MINUTE = 60_000
 T0 = 1_767_225_600_000
@@ -83,6 +84,19 @@ async def test_candles_and_what_they_prove_go_in_together(redis, store):
     assert states(ledger) == ".e.ee.e.mm"
     assert done.verdict.ledger == ledger
     assert await redis.zcard(CANDLES) == 4
+
+
+async def test_who_may_not_publish_is_told_and_leaves_nothing_half_done(redis, redis_url):
+    await redis.execute_command("ACL", "SETUSER", "mute", "on", ">pw", "allkeys", "allcommands", "resetchannels")
+    try:
+        async with TrioRedis.from_url(redis_url.replace("unix://", "unix://mute:pw@")) as client:
+            done = await prove(EvidenceStore(client, SCOPE), 0, 2)
+    finally:
+        await redis.execute_command("ACL", "DELUSER", "mute")
+    assert "channel" in done.outcome.unannounced
+    assert done.outcome.inserted == (at(0), at(2))
+    assert states(await known(EvidenceStore(redis, SCOPE))) == ".e.mmmmmmm"
+    assert await redis.zcard(CANDLES) == 2
 
 
 async def test_a_merge_without_candles_proves_too(redis, store):

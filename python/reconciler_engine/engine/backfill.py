@@ -312,6 +312,8 @@ class Backfill:
         except StoreError as refused:
             return page_outcome(task, standing, requests=requests, error=str(refused))
         merged, error = proven.outcome, None
+        if merged.unannounced:
+            error = f"repaired, and not announced on channel:candle:repaired: {merged.unannounced}"
         if merged.refused:
             error = (
                 f"{len(merged.refused)} candles not written: the cache keeps the newest {task.keeping.max_candles} "

@@ -99,6 +99,7 @@ class MergeOutcome:
         refused: Slots that the cache's retention would have dropped again.
         extra_removed: Duplicates removed.
         foreign_removed: Members removed that were no candle of the series.
+        unannounced: Why the server refused to publish the inserted ranges; empty where it did.
     """
 
     inserted: tuple[int, ...] = ()
@@ -108,6 +109,7 @@ class MergeOutcome:
     refused: tuple[int, ...] = ()
     extra_removed: int = 0
     foreign_removed: int = 0
+    unannounced: str = ""
 
 
 class CandleStore:
@@ -228,9 +230,9 @@ def merge_arguments(
     ]
 
 
-def merge_outcome(candles: Sequence[Candle], reply: tuple[bytes, int, int]) -> MergeOutcome:
+def merge_outcome(candles: Sequence[Candle], reply: tuple[bytes, int, int, bytes]) -> MergeOutcome:
     """Return what the script said it did with these candles, and count it."""
-    codes, extra, foreign = reply
+    codes, extra, foreign, unannounced = reply
     slots: dict[str, list[int]] = {code: [] for code in _OUTCOMES}
     for code, candle in zip(codes.decode(), candles, strict=True):
         slots[code].append(candle.timestamp)
@@ -239,7 +241,9 @@ def merge_outcome(candles: Sequence[Candle], reply: tuple[bytes, int, int]) -> M
     MEMBERS_REMOVED.add(extra, "duplicate")
     MEMBERS_REMOVED.add(foreign, "foreign")
     inserted, present, differing, changed, refused = (tuple(found) for found in slots.values())
-    return MergeOutcome(inserted, present, differing, changed, refused, extra, foreign)
+    return MergeOutcome(
+        inserted, present, differing, changed, refused, extra, foreign, unannounced.decode("utf-8", "replace")
+    )
 
 
 class _Question:
@@ -335,4 +339,5 @@ def _sum(outcomes: Sequence[MergeOutcome]) -> MergeOutcome:
         tuple(at for one in outcomes for at in one.refused),
         sum(one.extra_removed for one in outcomes),
         sum(one.foreign_removed for one in outcomes),
+        next((one.unannounced for one in outcomes if one.unannounced), ""),
     )

@@ -9,7 +9,8 @@
 --          m, then m pairs of open time and the member there that gives way to the one offered for the slot,
 --          then open times to clean of duplicates, ascending
 --
--- Returns  { outcome letters of the n candles, extra members removed, members removed that were no candle }
+-- Returns  { outcome letters of the n candles, extra members removed, members removed that were no candle,
+--            why a repair message was refused ('' = none was) }
 --   I inserted   P present with the same values   D present with other values, kept   R refused: retention drops it
 --   C changed: the member that was to give way was all the slot held, and gave way
 --
@@ -63,7 +64,7 @@ local cleaned = {}
 for i = last_yielding + 1, #ARGV do
     cleaned[#cleaned + 1] = ask(ARGV[i])
 end
-if lowest == nil then return { '', 0, 0 } end
+if lowest == nil then return { '', 0, 0, '' } end
 
 local pttl = redis.call('PTTL', key)
 local text = function(number) return string.format('%.0f', number) end
@@ -162,13 +163,16 @@ if ttl > 0 and #added > 0 and (pttl == -2 or (pttl >= 0 and pttl < ttl)) then
     redis.call('PEXPIRE', key, text(ttl))
 end
 
+-- What is written stands by now: a user who may not publish must not leave it half done.
+local refused = ''
 if channel ~= '' then
     local start, count = nil, 0
     for i = 1, n + 1 do
         local joins = i <= n and (outcome[i] == 'I' or outcome[i] == 'C')
         if start and not (joins and open_times[i] == start + count * step) then
-            redis.call('PUBLISH', channel, string.format('{"start":%.0f,"stop":%.0f,"count":%d}',
+            local sent = redis.pcall('PUBLISH', channel, string.format('{"start":%.0f,"stop":%.0f,"count":%d}',
                 start, start + count * step, count))
+            if type(sent) == 'table' then refused = sent.err end
             start = nil
         end
         if joins then
@@ -178,4 +182,4 @@ if channel ~= '' then
     end
 end
 
-return { table.concat(outcome), extra, foreign }
+return { table.concat(outcome), extra, foreign, refused }
