@@ -5,8 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from types import SimpleNamespace
+
+import trio
+import trio.testing
 
 from reconciler_engine.supervisor.child import Beats
+from reconciler_engine.supervisor.process import ChildProcess, ChildSpec
 
 
 def test_a_parent_that_does_not_read_gets_whole_lines_later():
@@ -25,6 +30,20 @@ def test_a_parent_that_does_not_read_gets_whole_lines_later():
         heard += part
     os.close(reading)
     assert [json.loads(line)["done"] for line in heard.splitlines()] == [0, 1, 11]
+
+
+async def test_a_full_pipe_behind_the_beginning_of_a_line_is_read_to_its_newest_beat():
+    reading, writing = os.pipe()
+    async with trio.lowlevel.FdStream(reading) as stdout:
+        child = ChildProcess(ChildSpec("one", "", {}, {}), SimpleNamespace(stdout=stdout))
+        os.write(writing, b'{"done":')
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(child._next_beat)
+            await trio.testing.wait_all_tasks_blocked()
+            lines = b"1}\n" + b'{"done":2}\n' * 6_000
+            assert os.write(writing, lines[-65_536:]) == 65_536
+        os.close(writing)
+    assert child.beats == {"done": 2}
 
 
 def test_a_parent_that_is_gone_is_no_fault():

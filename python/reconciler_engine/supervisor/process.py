@@ -208,7 +208,8 @@ class ChildProcess:
             if not received:
                 return False
             self._buffer += received
-            if len(self._buffer) > _LINE_LIMIT:
+            # A pipe that filled up while this process stood still brings many lines at once.
+            if len(self._buffer) > _LINE_LIMIT and b"\n" not in self._buffer:
                 raise WorkerError(f"{self.spec.name} wrote a line of more than {_LINE_LIMIT} bytes where beats go")
         line, _, rest = bytes(self._buffer).rpartition(b"\n")
         self._buffer = bytearray(rest)
