@@ -13,6 +13,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.evidence import State
+from reconciler_engine.simulator.clock import SimulatedClock
 from reconciler_engine.store.candles import CandleStore, Retention
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.members import member_of
@@ -31,6 +32,7 @@ async def test_each_sees_its_damage(own_server, tmp_path):
     async with open_world(PLAN, tmp_path, own_server) as world:
         await settle(world)
         await world.feed(Random(1), 5, 0.1)
+        now = world.exchange.clock.now()
         await settle(world)
         await check_live(world)
         # A lease is left. Nobody repairs from here on.
@@ -39,6 +41,8 @@ async def test_each_sees_its_damage(own_server, tmp_path):
         with pytest.raises(AssertionError, match="lease:test"):
             await end(world)
         await world.client.delete(lease)
+        # No bar closes either, which nobody would fill in.
+        world.exchange.clock = SimulatedClock(now, rate=0)
         assert await differ(world) == ""
         key = world.scope.candle_key(SERIES)
         window = world.plan.window(SERIES, world.exchange.clock.now())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import trio
@@ -36,3 +39,24 @@ async def wait_until_so(
             if await ask():
                 return
             await trio.sleep(look_s)
+
+
+@contextmanager
+def watching_stalls() -> Iterator[Callable[[], float]]:
+    """Watch this process; the call tells how long (s) it stood still at most: so late it may have noted a request."""
+    longest_s, over = 0.0, threading.Event()
+
+    def watch() -> None:
+        nonlocal longest_s
+        before = time.monotonic()
+        while not over.wait(_LOOK_S):
+            now = time.monotonic()
+            longest_s, before = max(longest_s, now - before - _LOOK_S), now
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield lambda: longest_s
+    finally:
+        over.set()
+        watcher.join()

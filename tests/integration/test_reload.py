@@ -73,11 +73,12 @@ def settings(tmp_path):
 def start_engine(start_process, start_exchange, tmp_path, own_server, settings):
     def start(*arguments, key_files=(), faults=None, workers=2, **environment):
         exchange = start_exchange(public_rate=0, key_files=key_files, faults=faults)
-        return start_process(
+        engine = start_process(
             "start", "--json", "--config", str(settings(workers=workers)), "--base-url", exchange.url,
             "--listen", "off", "--data-dir", str(tmp_path / "data"), *arguments,
             environment=clean_environment(RECONCILER_REDIS_URL=own_server.url, **environment),
         )  # fmt: skip
+        return engine, exchange
 
     return start
 
@@ -101,7 +102,7 @@ def test_settings_that_are_wrong_change_nothing_newer_ones_are_taken_worker_by_w
     start_engine, settings, own_server, listen
 ):
     manager = listen(str(own_server.plan.socket.with_name("manager")))
-    engine = start_engine(NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="200000")
+    engine, _ = start_engine(NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="2000000")
     assert manager.hear() == {"READY": "1", "STATUS": "at work with 2 workers"}
     old = [engine.wait_event("child ready") for _ in range(2)]
     assert "NOTIFY_SOCKET" not in Path(f"/proc/{old[0]['pid']}/environ").read_text()
@@ -146,7 +147,7 @@ def test_settings_that_are_wrong_change_nothing_newer_ones_are_taken_worker_by_w
 
 
 def test_a_symbol_the_exchange_does_not_know_changes_nothing_either(start_engine, settings):
-    engine = start_engine(workers=1)
+    engine, _ = start_engine(workers=1)
     worker = engine.wait_event("child ready")["pid"]
     settings(workers=1, symbols=["BTC-USDD"])
     reload(engine)
@@ -157,7 +158,7 @@ def test_a_symbol_the_exchange_does_not_know_changes_nothing_either(start_engine
 
 
 def test_settings_are_taken_though_redis_goes_away_while_workers_are_replaced(start_engine, settings, own_server):
-    engine = start_engine(workers=1)
+    engine, _ = start_engine(workers=1)
     old = engine.wait_event("child ready")["pid"]
     engine.wait_event("pass done", job="full_reconcile")
     os.kill(old, signal.SIGSTOP)
@@ -189,7 +190,7 @@ def test_a_refused_key_put_in_order_is_tried_again_at_once_and_one_rotated_in_it
     key.chmod(0o600)
     faults = tmp_path / "faults.toml"
     faults.write_text('[[fault]]\nmode = "unauthorized"\npath = "*/candles"')
-    engine = start_engine("--key-file", str(key), key_files=(old, new), faults=faults, workers=1)
+    engine, exchange = start_engine("--key-file", str(key), key_files=(old, new), faults=faults, workers=1)
     done = engine.wait_event("pass done", job="full_reconcile")
     assert "exchange refused the credentials" in done["errors"][0]
 
@@ -200,17 +201,16 @@ def test_a_refused_key_put_in_order_is_tried_again_at_once_and_one_rotated_in_it
     # one that was under way may still have been refused
     passes = (engine.wait_event("pass done", job="gap_scan") for _ in range(5))
     assert any(one["filled"] and not one["errors"] for one in passes)
-    assert served(tmp_path) == {("BTC-USD", "organizations/x/apiKeys/old")}
+    assert served(exchange) == {("BTC-USD", "organizations/x/apiKeys/old")}
 
     key.write_bytes(new.read_bytes())
     settings(symbols=["ETH-USD"], gap_scan_cron="* * * * * *", workers=1)
     reload(engine)
-    wait_until(lambda: any(name.endswith("new") for _, name in served(tmp_path)))
+    wait_until(lambda: any(product == "ETH-USD" for product, _ in served(exchange)))
     assert engine.stop() == 0
-    assert {name for product, name in served(tmp_path) if product == "ETH-USD"} == {"organizations/x/apiKeys/new"}
+    assert {name for product, name in served(exchange) if product == "ETH-USD"} == {"organizations/x/apiKeys/new"}
 
 
-def served(tmp_path) -> set[tuple[str, str]]:
+def served(exchange) -> set[tuple[str, str]]:
     """Product and key of the pages that were had."""
-    asked = [json.loads(line) for line in (tmp_path / "requests.jsonl").read_text().splitlines()]
-    return {(one["product"], one["key"]) for one in asked if one["path"].endswith("/candles") and one["status"] == 200}
+    return {(one["product"], one["key"]) for one in exchange.requests() if one["status"] == 200}

@@ -15,7 +15,9 @@ import trio
 from tests.integration.processes import children_of, command_of
 
 from reconciler_engine.errors import RoleFailed
+from reconciler_engine.planning import restart
 from reconciler_engine.planning.restart import EXIT_CONFIG
+from reconciler_engine.supervisor import process
 from reconciler_engine.supervisor.keeper import EXIT_OS_ERROR, Keeper, RoleState
 from reconciler_engine.supervisor.process import ChildMaker, ChildProcess, ChildSpec, NotReady
 
@@ -106,7 +108,10 @@ async def until(condition):
         ("idle", signal.SIGSTOP, -signal.SIGABRT, "Fatal Python error: Aborted"),
     ],
 )
-async def test_a_child_that_hangs_shows_its_stacks_and_is_replaced(role, trouble, status, says, capfd):
+async def test_a_child_that_hangs_shows_its_stacks_and_is_replaced(role, trouble, status, says, capfd, monkeypatch):
+    if status == -signal.SIGABRT:
+        # However slowly it shows them.
+        monkeypatch.setattr(process, "ABORT_S", 30.0)
     lives = iter([spec(role)])
     async with kept(lambda: next(lives, spec("idle"))) as (keeper, deaths):
         if trouble is not None:
@@ -146,7 +151,8 @@ async def test_an_old_child_that_does_not_finish_is_killed_and_its_work_handed_o
         assert (deaths, keeper.child.spec.name) == ([-signal.SIGKILL], "idle")
 
 
-async def test_a_replacement_that_comes_while_a_dead_child_is_made_up_for_is_the_one_that_stays():
+async def test_a_replacement_that_comes_while_a_dead_child_is_made_up_for_is_the_one_that_stays(monkeypatch):
+    monkeypatch.setattr(restart, "_LEAST_PAUSE_MS", 3_600_000)
     generations = itertools.count(1)
     lives = iter([spec("idle"), SPEC])
     async with kept(lambda: next(lives, spec("idle", generation=next(generations)))) as (keeper, _):

@@ -42,6 +42,7 @@ async def test_it_hears_each_word_at_once(manager):
     assert door.recv(4_096) == b"READY=1\nSTATUS=at work"
 
 
+@pytest.mark.usefixtures("mock_clock")
 async def test_one_that_is_busy_hears_it_when_it_listens_again(manager):
     door, address = manager
     untaken = fill(door)

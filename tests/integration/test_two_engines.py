@@ -20,7 +20,7 @@ import trio
 import trio.lowlevel
 from tests.chaos.invariants import LATE_S, budget_excess
 from tests.chaos.proxy import Kind, Toxic, Way, open_proxy
-from tests.chaos.waiting import wait_until_so
+from tests.chaos.waiting import wait_until_so, watching_stalls
 from tests.integration.engines import DENSE, MINUTE, Engine, engine, truth
 
 from reconciler_engine.coinbase.client import CoinbaseClient
@@ -123,7 +123,7 @@ async def take_over(run: Engine, leases: JobLeases) -> Lease:
     return lease
 
 
-async def pause_directors(url: str, pauses: int, seed: int, patience_s: float = 60) -> tuple[int, int, set[str]]:
+async def pause_directors(url: str, pauses: int, seed: int, patience_s: float = 180) -> tuple[int, int, set[str]]:
     """Stop a director so often in the middle of its pass, past its lease, and wake it when somebody else directs.
 
     Returns:
@@ -229,7 +229,7 @@ async def test_a_node_that_is_cut_off_is_taken_over_from_and_harms_nothing_when_
         config, scope = run.parts.config, run.parts.scope
 
         async def node(name: str, url: str, *, task_status) -> None:
-            async with TrioRedis.from_url(url, timeout_s=2) as client, trio.open_nursery() as own:
+            async with TrioRedis.from_url(url) as client, trio.open_nursery() as own:
                 parts = make_parts(config, client, owns_server=False, consumer=name)
                 passes = Passes(parts, config.series(), now=lambda: 0, lease_ms=3_000)
                 async with CoinbaseClient(config.base_url, connections=16) as source:
@@ -260,15 +260,15 @@ async def test_a_node_that_is_cut_off_is_taken_over_from_and_harms_nothing_when_
             assert directing == ["first", "second"]
             # Both help: what is there now is the truth, each candle once.
             held = await run.held(DENSE)
-            # The first one's window began a minute earlier where a minute has passed since.
+            # The first one's window began earlier where a bar has closed since, which was asked for, too.
             assert held == truth(DENSE, Interval(min(held), result.series[0].stop))
-            assert result.series[0].start - min(held) in (0, MINUTE)
+            closed = (result.series[0].start - min(held)) // MINUTE
             fence = await run.parts.client.hgetall(scope.fence_key(FULL_RECONCILE))
             assert set(fence) == {b"epoch"}
             nodes.cancel_scope.cancel()
         # Only pages in the first one's hands at the cut were asked for twice.
         pages = [one for one in asked if one.path.endswith("/candles")]
-        assert 40 <= len(pages) <= 40 + worker_module.PAGES_IN_FLIGHT
+        assert 40 <= len(pages) <= 40 + worker_module.PAGES_IN_FLIGHT + closed
 
 
 def soon(condition: Callable[[], object]) -> Callable[[], Awaitable[object]]:
@@ -289,6 +289,9 @@ def test_two_engines_keep_one_budget_over_deaths_restarts_and_an_emptied_redis(
     exchange = start_exchange(public_rate=0)
     # Far below what the two workers could do.
     rate_per_s = 4
+    with redis_py.Redis.from_url(own_server.url) as client:
+        # It is killed further down, and must not forget what it granted where the disk is slow just then.
+        client.config_set("appendfsync", "always")
 
     def start(name: str):
         return start_process(
@@ -298,19 +301,20 @@ def test_two_engines_keep_one_budget_over_deaths_restarts_and_an_emptied_redis(
             "--redis-url", own_server.url, "--data-dir", str(tmp_path / name), "--listen", "off", "--workers", "1",
         )  # fmt: skip
 
-    engines = [start("one"), start("two")]
-    workers = [said["pid"] for engine in engines for said in [engine.wait_event("child ready")]]
-    exchange.wait_requests(4)
-    os.kill(workers[0], signal.SIGKILL)
-    with redis_py.Redis.from_url(own_server.url) as client:
-        exchange.wait_requests(24)
-        client.flushall()
-        exchange.wait_requests(28)
-    own_server.kill()
-    own_server.start()
-    exchange.wait_requests(32)
-    engines[1].process.kill()
-    exchange.wait_requests(36)
-    assert engines[0].stop() == 0
+    with watching_stalls() as stalled_s:
+        engines = [start("one"), start("two")]
+        workers = [said["pid"] for engine in engines for said in [engine.wait_event("child ready")]]
+        exchange.wait_requests(4)
+        os.kill(workers[0], signal.SIGKILL)
+        with redis_py.Redis.from_url(own_server.url) as client:
+            exchange.wait_requests(24)
+            client.flushall()
+            exchange.wait_requests(28)
+        own_server.kill()
+        own_server.start()
+        exchange.wait_requests(32)
+        engines[1].process.kill()
+        exchange.wait_requests(36)
+        assert engines[0].stop() == 0
     instants = sorted(one["time_ms"] / 1_000 for one in exchange.requests())
-    assert budget_excess(instants, rate_per_s, LATE_S) <= 1
+    assert budget_excess(instants, rate_per_s, LATE_S + stalled_s()) <= 1
