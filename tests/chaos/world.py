@@ -9,8 +9,8 @@ import json
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from operator import itemgetter
@@ -353,7 +353,7 @@ async def open_world(plan: Plan, folder: Path, own: OwnServer | None, seed: int 
     async with AsyncExitStack() as stack:
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
-        port = _free_port()
+        port = stack.enter_context(_kept_port())
         exchange_proxy, exchange_at = await stack.enter_async_context(open_proxy(("127.0.0.1", port), seed=seed))
         base_url = f"http://{exchange_at}"
         flags = [*plan.flags, "--base-url", base_url]
@@ -381,9 +381,11 @@ def _product(symbol: str) -> Product:
     return THIN if symbol == THIN.symbol else dense_product(int(symbol[1:].partition("-")[0]))
 
 
-def _free_port() -> int:
-    """A port of loopback that is free now, so that the exchange can come back to it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@contextmanager
+def _kept_port() -> Iterator[int]:
+    """A port of loopback that nobody else is given, so that the exchange can come back to it."""
+    with socket.socket() as keeper:
+        # Bound by both, listened at by one.
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keeper.bind(("127.0.0.1", 0))
+        yield keeper.getsockname()[1]

@@ -13,7 +13,6 @@ from tests.chaos.proxy import Kind, Toxic, Way, open_proxy
 from tests.integration.house import M1, check_whole, enqueue_pages, open_house, runs, truth, wait_asked
 
 from reconciler_engine.errors import ConfigError, RunClosed, StoreError, StoreFull, StoreUnavailable
-from reconciler_engine.simulator.fault_file import parse_faults
 from reconciler_engine.store.server import wait_serving
 from reconciler_engine.store.tasks import Lane
 from reconciler_engine.store.transport import TrioRedis
@@ -142,36 +141,35 @@ async def test_nothing_is_asked_while_its_answer_could_not_be_stored(own_server,
 
 @pytest.mark.parametrize("word", [*ENDS])
 async def test_an_answer_that_redis_does_not_take_is_kept_and_not_asked_for_again(own_server, monkeypatch, word):
-    """The server refuses writes while the exchange answers, and takes them again later."""
-    rule = {"name": "slow", "mode": "slow_head", "seconds": 0.5}
-    async with open_house(own_server.url, *parse_faults({"fault": [rule]})) as house:
+    """The exchange has answered, then the server refuses writes, and takes them again later."""
+    async with open_house(own_server.url) as house:
         client, queue = house.parts.client, house.parts.queue
         run, _ = await enqueue_pages(queue, 1)
         worker, _ = await house.start_worker()
-        refused = trio.Event()
+        answered, may_store, refused = trio.Event(), trio.Event(), trio.Event()
         assert worker._backfill is not None
-        monkeypatch.setattr(worker._backfill, "store", tell_refusals(worker._backfill.store, refused))
-        with trio.fail_after(20):
-            while not (await house.parts.bucket.statistics()).granted:
-                await trio.lowlevel.checkpoint()
+        store = worker._backfill.store
+
+        async def store_or_tell(*args):
+            answered.set()
+            await may_store.wait()
+            try:
+                return await store(*args)
+            except StoreError:
+                refused.set()
+                raise
+
+        monkeypatch.setattr(worker._backfill, "store", store_or_tell)
+        with trio.fail_after(30):
+            await answered.wait()
             await refuse_writes(own_server, client, word)
+            may_store.set()
             await refused.wait()
             assert await house.members() == []
             await client.execute_command(*ENDS[word])
             await queue.wait_finished(run, Lane.DEEP)
         await check_whole(house, 3)
         assert len(house.asked()) == 1
-
-
-def tell_refusals(store, refused):
-    async def store_or_tell(*args):
-        try:
-            return await store(*args)
-        except StoreError:
-            refused.set()
-            raise
-
-    return store_or_tell
 
 
 async def test_what_waits_is_told_of_once_whatever_is_done_meanwhile(redis_url, caplog):
