@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 from types import SimpleNamespace
+from typing import Any
 
 import trio
 import trio.testing
@@ -35,7 +36,8 @@ def test_a_parent_that_does_not_read_gets_whole_lines_later():
 async def test_a_full_pipe_behind_the_beginning_of_a_line_is_read_to_its_newest_beat():
     reading, writing = os.pipe()
     async with trio.lowlevel.FdStream(reading) as stdout:
-        child = ChildProcess(ChildSpec("one", "", {}, {}), SimpleNamespace(stdout=stdout))
+        process: Any = SimpleNamespace(stdout=stdout)
+        child = ChildProcess(ChildSpec("one", "", {}, {}), process)
         os.write(writing, b'{"done":')
         async with trio.open_nursery() as nursery:
             nursery.start_soon(child._next_beat)
