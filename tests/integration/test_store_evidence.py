@@ -15,7 +15,7 @@ from reconciler_engine.planning.audit import Copy, Doubt, values_of
 from reconciler_engine.planning.evidence import Ledger, Reason, State
 from reconciler_engine.planning.proof import Answer, mark
 from reconciler_engine.store.candles import CandleStore, Retention
-from reconciler_engine.store.evidence import LIFE_MS, EvidenceStore, days_kept
+from reconciler_engine.store.evidence import DAYS_KEPT, LIFE_MS, EvidenceStore, days_kept
 from reconciler_engine.store.findings import DAY_MS
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.scope import Scope
@@ -157,11 +157,20 @@ async def test_a_change_by_hand_stays(store):
     assert states(await known(store, span(0, 30)), slots=23) == ".ehheeeee." + "." * 10 + "hh."
 
 
-@pytest.mark.parametrize(("ttl_s", "life_ms"), [(0, LIFE_MS), (86_400, LIFE_MS), (90 * 86_400, 90 * DAY_MS)])
-async def test_a_ledger_has_a_life_and_every_proof_prolongs_it(redis, store, ttl_s, life_ms):
+@pytest.mark.parametrize(
+    ("max_candles", "ttl_s", "life_ms"),
+    [
+        (1_000, 86_400, LIFE_MS),
+        (1_000, 90 * 86_400, 90 * DAY_MS),
+        # as long as its candles may be there
+        (100 * 1_440, 0, 101 * DAY_MS),
+        (0, 0, DAYS_KEPT * DAY_MS),
+    ],
+)
+async def test_a_ledger_has_a_life_and_every_proof_prolongs_it(redis, store, max_candles, ttl_s, life_ms):
     await prove(store)
     await redis.pexpire(KEY, 1_000)
-    await store.merge(BTC, [], Retention(0, ttl_s), answer(when=LATER + 1), [span(0, 10)])
+    await store.merge(BTC, [], Retention(max_candles, ttl_s), answer(when=LATER + 1), [span(0, 10)])
     assert life_ms - 10_000 < await redis.pttl(KEY) <= life_ms
 
 

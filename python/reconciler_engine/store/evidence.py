@@ -38,7 +38,8 @@ from reconciler_engine.store.scripts import Argument, Script
 from reconciler_engine.store.transport import TrioRedis
 
 LIFE_MS = 30 * DAY_MS
-"""Evidence that nobody added to for so long is dropped, and its slots are asked for anew."""
+"""Evidence that nobody added to for so long is dropped, and its slots are asked for anew; where a series' candles are
+kept for longer it lives as long as they do."""
 
 DAYS_KEPT = 4_000
 """Days of one series: all that Coinbase has (since 2015). Past it the oldest are dropped."""
@@ -270,10 +271,11 @@ class EvidenceStore:
         doubts: Sequence[Doubt] = (),
     ) -> tuple[bytes, Any]:
         step = series.timeframe.step_ms
+        days = days_kept(retention, step)
         changes = _changes(read, verdict.ledger, step)
-        days: list[Argument] = []
+        bodies: list[Argument] = []
         for day, body in changes.items():
-            days += (day, hashlib.sha1(read[day], usedforsecurity=False).hexdigest() if read[day] else "", body)
+            bodies += (day, hashlib.sha1(read[day], usedforsecurity=False).hexdigest() if read[day] else "", body)
         spans: list[Argument] = []
         for span in verdict.absent:
             spans += (span.start, span.stop - step)
@@ -281,11 +283,11 @@ class EvidenceStore:
             self._client,
             keys=[self._scope.candle_key(series), self._scope.evidence_key(series), self._scope.journal_key(series)],
             args=[
-                max(LIFE_MS, retention.ttl_s * 1_000),
-                days_kept(retention, step),
+                max(LIFE_MS, retention.ttl_s * 1_000, days * DAY_MS),
+                days,
                 verdict.late,
                 len(changes),
-                *days,
+                *bodies,
                 int(bool(by_hand)),
                 *by_hand,
                 len(doubts),
