@@ -39,6 +39,14 @@ def clean_environment(**settings: str) -> dict[str, str]:
     return {**kept, **settings}
 
 
+def settled_grace_ms(step_ms: int) -> int:
+    """A grace (ms) with which no bar of this length closes for half of one from now on: none in the middle of a test.
+
+    A day's is longer than the settings allow.
+    """
+    return (time.time_ns() // 1_000_000 + step_ms // 2) % step_ms
+
+
 @dataclass
 class Running:
     """A process whose lines can be waited for."""

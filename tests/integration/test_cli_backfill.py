@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 
 import pytest
+import redis as redis_py
+from tests.integration.conftest import wait_until
+from tests.integration.engines import T0
 
 RANGE = ("--from", "2025-01-01", "--to", "2025-01-08")
 SLOTS = 7 * 1_440
@@ -58,10 +62,17 @@ def test_killed_it_goes_on_where_it_was(command, run_inside, start_process):
     assert scan.json["missing"] == 0
 
 
-def test_interrupted_it_says_so_and_goes_on(command, run_inside, start_process):
+def has_come_far(client) -> bool:
+    """Whether a mark says that a page is verified."""
+    marks = [json.loads(client.get(key)) for key in client.scan_iter("*:backfill:*")]
+    return any(mark["verified_to"] > T0 for mark in marks)
+
+
+def test_interrupted_it_says_so_and_goes_on(command, run_inside, start_process, redis_url):
     exchange, words = command
     running = start_process(*words("BTC-USD", "1m", *RANGE), output="stderr")
-    exchange.wait_requests(3)
+    with redis_py.Redis.from_url(redis_url) as client:
+        wait_until(lambda: has_come_far(client))
     running.process.send_signal(signal.SIGINT)
     running.wait_line(lambda line: "the same command goes on where it was" in line)
     assert running.process.wait(30) == 130

@@ -18,7 +18,7 @@ from reconciler_engine.store.scope import Scope
 
 SERIES = Series("BTC-USD", Timeframe.D1)
 SCOPE = Scope(1, 1, "")
-QUESTION = ("BTC-USD", "1d", "--bars", 5, "--grace-ms", 0)
+QUESTION = ("BTC-USD", "1d", "--bars", 5)
 
 
 @pytest.fixture
@@ -28,14 +28,26 @@ def server(redis_url):
 
 
 @pytest.fixture
-def newest(server):
+def grace_ms(server):
+    """A grace with which no day closes in the middle of a test."""
+    since_midnight = int(server.time()[0]) * 1_000 % DAY_MS
+    return 600_000 if min(since_midnight, DAY_MS - since_midnight) < 300_000 else 0
+
+
+@pytest.fixture
+def newest(server, grace_ms):
     """The open time of the newest closed day."""
-    return int(server.time()[0]) * 1_000 // DAY_MS * DAY_MS - DAY_MS
+    return (int(server.time()[0]) * 1_000 - grace_ms) // DAY_MS * DAY_MS - DAY_MS
 
 
 @pytest.fixture
 def run(run_inside, redis_url):
     return lambda *arguments: run_inside("ready", *arguments, RECONCILER_REDIS_URL=redis_url)
+
+
+@pytest.fixture
+def ask(run, grace_ms):
+    return lambda *arguments: run(*QUESTION, "--grace-ms", grace_ms, *arguments)
 
 
 @pytest.fixture
@@ -57,29 +69,29 @@ def hold(server, newest):
     return put
 
 
-def test_a_series_that_is_ready(run, hold, newest):
+def test_a_series_that_is_ready(ask, hold, newest):
     hold([0, 1, 3, 4], halted=2)
-    done = run(*QUESTION)
+    done = ask()
     assert (done.code, done.err) == (0, "")
     reach = f"the last 5 closed bars, {iso(newest - 4 * DAY_MS)} to {iso(newest + DAY_MS)}"
     assert done.out == f"BTC-USD:1d is ready: {reach}, 1 proved not to exist\n"
-    assert run(*QUESTION, "--json").json == {
+    assert ask("--json").json == {
         "symbol": "BTC-USD", "timeframe": "1d", "ready": True, "bars": 5, "start": newest - 4 * DAY_MS,
         "stop": newest + DAY_MS, "missing": 0, "first_missing": None, "suspect": 0, "first_suspect": None,
         "confirmed": 1,
     }  # fmt: skip
 
 
-def test_a_series_that_is_not_says_why(run, hold, newest):
+def test_a_series_that_is_not_says_why(ask, hold, newest):
     hold([0, 2], suspect=2, unlisted=4)
-    done = run(*QUESTION)
+    done = ask()
     assert (done.code, done.err) == (3, "")
     assert done.out.startswith("BTC-USD:1d is not ready: of the last 5 closed bars, ")
     assert done.out.endswith(
         f": 2 missing, the first {iso(newest - 3 * DAY_MS)}; "
         f"1 suspect, the first {iso(newest - 2 * DAY_MS)}; 1 proved not to exist\n"
     )
-    told = run(*QUESTION, "--json")
+    told = ask("--json")
     assert told.code == 3
     assert {name: told.json[name] for name in ("ready", "missing", "first_missing", "suspect", "first_suspect")} == {
         "ready": False, "missing": 2, "first_missing": newest - 3 * DAY_MS, "suspect": 1,

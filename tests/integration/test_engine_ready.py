@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis as redis_py
 import redis.asyncio
+from tests.integration.conftest import settled_grace_ms
 
 from reconciler_engine import is_ready
 from reconciler_engine.errors import StoreError
@@ -19,12 +20,12 @@ from reconciler_engine.store.transport import TrioRedis
 DAY = 86_400_000
 KEY = "candles:1:1:BTC-USD:1d"
 LEDGER = "{candles:1:1:BTC-USD:1d}:evidence"
+GRACE_MS = settled_grace_ms(DAY)
 
 
-def newest_closed(now_ms: int | None = None) -> int:
-    """The open time of the newest closed day; grace 0."""
-    now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    return now // DAY * DAY - DAY
+def newest_closed() -> int:
+    """The open time of the newest closed day."""
+    return (time.time_ns() // 1_000_000 - GRACE_MS) // DAY * DAY - DAY
 
 
 def member(open_time: int, **changes: object) -> str:
@@ -62,7 +63,7 @@ def fill(redis_url):
 
 
 def ask(client, bars, **options):
-    return is_ready(client, "BTC-USD", "1d", bars, grace_ms=0, **options)
+    return is_ready(client, "BTC-USD", "1d", bars, grace_ms=GRACE_MS, **options)
 
 
 def test_it_is_ready_when_each_of_the_last_bars_is_there(sync_client, fill):
@@ -92,8 +93,8 @@ def test_the_forming_bar_is_not_asked_about_and_does_not_help(sync_client, fill)
 
 def test_a_bar_within_its_grace_is_not_closed_yet(sync_client, fill):
     fill(3, without={0})
-    assert is_ready(sync_client, "BTC-USD", "1d", 2, grace_ms=DAY) is True
-    assert is_ready(sync_client, "BTC-USD", "1d", 2, grace_ms=0) is False
+    assert is_ready(sync_client, "BTC-USD", "1d", 2, grace_ms=GRACE_MS + DAY) is True
+    assert is_ready(sync_client, "BTC-USD", "1d", 2, grace_ms=GRACE_MS) is False
 
 
 @pytest.mark.parametrize("change", [{"close": "1.5"}, {"symbol": "ETH-USD"}, {"timestamp": 1}, {"volume": None}])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,12 +14,15 @@ import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.chaos.waiting import wait_until_so
+from tests.integration.conftest import settled_grace_ms
 
 import reconciler_engine
 from reconciler_engine import ReconciliationConfig, ReconciliationService, is_ready
 from reconciler_engine.engine.assembly import make_parts
 from reconciler_engine.engine.status import StatusBoard
 from reconciler_engine.errors import ConfigError, SourceUnavailable, StoreUnavailable
+from reconciler_engine.observe.status import EngineStatus
+from reconciler_engine.scheduling.job import Job
 from reconciler_engine.store.leases import JobLeases
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.transport import TrioRedis
@@ -27,6 +30,7 @@ from reconciler_engine.store.transport import TrioRedis
 COMMAND = Path(sys.executable).parent / "reconciler-engine"
 NEVER = "0 0 1 1 *"
 KEY = "candles:1:1:BTC-USD:5m"
+ENDLESS_MS = 3_600_000
 # Nothing here takes so long unless it hangs.
 PATIENCE_S = 30
 
@@ -46,7 +50,13 @@ def config(exchange_url):
     """Make settings for the exchange; jobs that never fire by themselves."""
 
     def make(**settings):
-        base = {"base_url": exchange_url, "batch_size": 50, "gap_scan_cron": NEVER, "full_reconcile_cron": NEVER}
+        base = {
+            "base_url": exchange_url,
+            "batch_size": 50,
+            "gap_scan_cron": NEVER,
+            "full_reconcile_cron": NEVER,
+            "grace_ms": settled_grace_ms(300_000),
+        }
         return ReconciliationConfig.check({**base, **settings})
 
     return make
@@ -58,6 +68,15 @@ async def open_times(redis):
 
 async def holds(redis, count):
     return await redis.zcard(KEY) >= count
+
+
+async def status_when(redis, is_so: Callable[[EngineStatus], object]) -> EngineStatus:
+    """How the engine stands as soon as that is as wanted."""
+    while True:
+        found = await StatusBoard(redis).read()
+        if found and is_so(found[0]):
+            return found[0]
+        await trio.sleep(0.05)
 
 
 @asynccontextmanager
@@ -74,10 +93,10 @@ async def test_passes_on_demand_fill_the_cache_and_say_so(redis, config):
         assert isinstance(first, reconciler_engine.ReconciliationResult)
         assert (first.missing, first.filled, first.gaps_found, first.gaps_filled) == (72, 72, 1, 1)
         assert first.errors == ()
-        assert await is_ready(redis, "BTC-USD", "5m", 72) is True
+        assert await is_ready(redis, "BTC-USD", "5m", 72, grace_ms=settings.grace_ms) is True
         held = await open_times(redis)
         await redis.zremrangebyscore(KEY, held[-2], held[-2])
-        assert await is_ready(redis, "BTC-USD", "5m", 2) is False
+        assert await is_ready(redis, "BTC-USD", "5m", 2, grace_ms=settings.grace_ms) is False
         second = await service.perform_gap_scan()
         assert (second.missing, second.filled, second.requests) == (1, 1, 1)
         assert await open_times(redis) == held
@@ -125,9 +144,9 @@ async def test_start_begins_with_one_full_pass_and_goes_on_by_the_schedule(redis
         assert await StatusBoard(redis).read() == []
 
 
-async def test_a_schedule_that_ends_before_a_run_begins_leaves_its_job_to_others(redis, config):
-    due = time.gmtime(time.time() + 2)
-    settings = config(gap_scan_cron=f"{due.tm_sec} {due.tm_min} * * * *", gap_scan_jitter_ms=600_000)
+async def test_a_schedule_that_ends_before_a_run_begins_leaves_its_job_to_others(redis, config, monkeypatch):
+    monkeypatch.setattr(Job, "delay", lambda *_: ENDLESS_MS)
+    settings = config(gap_scan_cron="* * * * * *")
     async with opened(ReconciliationService(None, None, redis, settings)) as service:
         await service.start(["BTC-USD"], ["1d"])
         # Taken for the tick, whose run waits out its jitter.
@@ -141,11 +160,7 @@ async def test_it_shows_itself_while_it_runs(redis, config):
     async with opened(ReconciliationService(None, None, redis, config())) as service:
         await service.start(["BTC-USD"], ["5m", "1h"])
         await service.perform_full_reconciliation()
-        found = await StatusBoard(redis).read()
-        while not (found and found[0].jobs[1].last_result):
-            await trio.sleep(0.01)
-            found = await StatusBoard(redis).read()
-        (status,) = found
+        status = await status_when(redis, lambda status: status.jobs[1].last_result)
         assert status.command == "ReconciliationService"
         assert [job.name for job in status.jobs] == ["gap_scan", "full_reconcile"]
         assert [process.role for process in status.processes] == ["service"]
@@ -155,7 +170,7 @@ async def test_it_shows_itself_while_it_runs(redis, config):
 
 async def test_a_pass_on_demand_waits_for_the_open_one_and_is_its_own(redis, config):
     settings = config(symbols=["BTC-USD"], timeframes=["5m"])
-    other = JobLeases(redis, Scope.of(1, 1, settings.base_url), "another engine")
+    other = JobLeases(redis, Scope.of(1, 1, settings.base_url), "another engine", life_ms=ENDLESS_MS)
     async with opened(ReconciliationService(None, None, redis, settings)) as service:
         lease = await other.take("full_reconcile")
         assert lease is not None
@@ -177,17 +192,11 @@ async def test_a_pass_on_demand_waits_for_the_open_one_and_is_its_own(redis, con
 
 async def test_a_tick_is_skipped_while_another_engine_runs_the_job(redis, config):
     settings = config(gap_scan_cron="* * * * * *")
-    other = JobLeases(redis, Scope.of(1, 1, settings.base_url), "another engine")
+    other = JobLeases(redis, Scope.of(1, 1, settings.base_url), "another engine", life_ms=ENDLESS_MS)
     await other.take("gap_scan")
     async with opened(ReconciliationService(None, None, redis, settings)) as service:
         await service.start(["BTC-USD"], ["5m"])
-
-        async def skipped() -> bool:
-            found = await StatusBoard(redis).read()
-            return bool(found) and found[0].jobs[0].skipped > 0
-
-        await wait_until_so(skipped)
-        (status,) = await StatusBoard(redis).read()
+        status = await status_when(redis, lambda status: status.jobs[0].skipped)
         assert status.jobs[0].runs == 0
 
 
@@ -198,22 +207,11 @@ async def test_a_run_past_its_deadline_is_ended_and_counted_and_the_job_is_free(
     await parts.bucket.push_back(60_000)
     async with opened(ReconciliationService(None, None, redis, settings)) as service:
         await service.start(["BTC-USD"], ["5m"])
-
-        async def timed_out() -> bool:
-            found = await StatusBoard(redis).read()
-            return bool(found) and found[0].jobs[0].timed_out > 0
-
-        await wait_until_so(timed_out)
-        (status,) = await StatusBoard(redis).read()
-        assert status.jobs[0].skipped > 0
+        status = await status_when(redis, lambda status: status.jobs[0].timed_out and status.jobs[0].skipped)
         assert status.jobs[0].last_error == "timed out after 3000 ms"
         assert status.budget is not None
         assert status.budget.paused_ms > 0
-
-        async def runs_again() -> bool:
-            return (await StatusBoard(redis).read())[0].jobs[0].runs > 1
-
-        await wait_until_so(runs_again)
+        await status_when(redis, lambda status: status.jobs[0].runs > 1)
 
 
 async def test_start_may_follow_stop_with_other_series(redis, config):

@@ -20,7 +20,7 @@ from reconciler_engine.store.transport import TrioRedis
 
 KEY = "candles:1:1:BTC-USD:1m"
 NEVER = "0 0 1 1 *"
-PAGES = 48
+PAGES = 80
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def exchange(start_exchange):
 
 @pytest.fixture
 def words(exchange, tmp_path):
-    """What every engine here is told: ten empty days of BTC-USD 1m, at 20 pages a second."""
+    """What every engine here is told: weeks of BTC-USD 1m without a candle, at 20 pages a second."""
     return (
         "--json", "--symbols", "BTC-USD", "--timeframes", "1m", "--max-candles", "0", "--batch-size", "20",
         "--full-reconcile-window-ms", str(PAGES * 300 * 60_000), "--base-url", exchange.url,
