@@ -156,6 +156,27 @@ async def test_a_schedule_that_ends_before_a_run_begins_leaves_its_job_to_others
         assert (await service.perform_gap_scan()).errors == ()
 
 
+async def test_a_schedule_that_ends_while_a_lease_is_on_its_way_leaves_its_job_to_others(redis, config, monkeypatch):
+    taken, heard = trio.Event(), trio.Event()
+    take = JobLeases.take
+
+    async def take_and_hear_late(leases, job, tick=None):
+        lease = await take(leases, job, tick)
+        taken.set()
+        await heard.wait()
+        return lease
+
+    async with opened(ReconciliationService(None, None, redis, config(gap_scan_cron="* * * * * *"))) as service:
+        await service.start(["BTC-USD"], ["1d"])
+        monkeypatch.setattr(JobLeases, "take", take_and_hear_late)
+        await taken.wait()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(service.stop)
+            await trio.testing.wait_all_tasks_blocked()
+            heard.set()
+        assert await redis.keys("recon:*:lease:*") == []
+
+
 async def test_it_shows_itself_while_it_runs(redis, config):
     async with opened(ReconciliationService(None, None, redis, config())) as service:
         await service.start(["BTC-USD"], ["5m", "1h"])

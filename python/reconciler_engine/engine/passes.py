@@ -208,7 +208,9 @@ class Passes:
             return None
         self._taking.add(job)
         try:
-            lease = await self._leases.take(job, tick)
+            # Not to be cancelled in the middle: whether it is ours would be unknown. Bounded by the client.
+            with trio.CancelScope(shield=True):
+                lease = await self._leases.take(job, tick)
         finally:
             self._taking.discard(job)
         if lease is None:
