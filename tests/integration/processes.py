@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterable
@@ -35,6 +36,16 @@ def command_of(pid: int) -> str:
 def is_there(pid: int) -> bool:
     """Whether there is such a process, be it one that waits to be reaped."""
     return Path(f"/proc/{pid}").exists()
+
+
+def halt(pid: int) -> None:
+    """Stop a process, and return once it stands still: one that waits for its turn takes other signals until then."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + PATIENCE_S
+    while (fields := _stat(Path(f"/proc/{pid}"))) is None or fields[0] != "T":
+        assert fields is not None, f"process {pid} is gone"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def is_unreaped(pid: int) -> bool:

@@ -17,7 +17,7 @@ import redis as redis_py
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.integration.conftest import PATIENCE_S, clean_environment, wait_until
-from tests.integration.processes import is_pending
+from tests.integration.processes import halt, is_pending
 
 NEVER = "0 0 1 1 *"
 
@@ -161,7 +161,7 @@ def test_settings_are_taken_though_redis_goes_away_while_workers_are_replaced(st
     engine, _ = start_engine(workers=1)
     old = engine.wait_event("child ready")["pid"]
     engine.wait_event("pass done", job="full_reconcile")
-    os.kill(old, signal.SIGSTOP)
+    halt(old)
     settings(workers=1, batch_size=60)
     reload(engine)
     # its successor is ready

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 import trio
-from tests.integration.processes import children_of, descendants, is_there, wait_gone
+from tests.integration.processes import children_of, descendants, halt, is_there, wait_gone
 
 from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
 from reconciler_engine.market.interval import Interval
@@ -83,7 +83,7 @@ def test_a_killed_worker_and_a_stopped_worker_lose_and_double_nothing(start_engi
     engine = start_engine(workers=2)
     killed, stopped = worker_pids(engine, 2)
     exchange.wait_requests(12)
-    os.kill(stopped, signal.SIGSTOP)
+    halt(stopped)
     os.kill(killed, signal.SIGKILL)
     stored = {member["timestamp"] for member in cached(tmp_path)}
     assert stored
@@ -120,7 +120,7 @@ def test_no_orphan_and_no_second_server_follow_a_killed_supervisor_and_work_goes
     (server,) = children_of(keeper)
     # slow to end, both of them
     for pid in (keeper, server):
-        os.kill(pid, signal.SIGSTOP)
+        halt(pid)
     try:
         engine.process.kill()
         engine.process.wait()
@@ -160,7 +160,7 @@ def test_a_second_engine_is_refused_other_commands_find_the_server_and_a_second_
     assert seen.json["series"][0]["expected"] == 360
 
     # a worker that cannot finish what is in hand, nor see that its parent is gone
-    os.kill(pids[0], signal.SIGSTOP)
+    halt(pids[0])
     engine.process.send_signal(signal.SIGINT)
     engine.wait_line(lambda line: "press Ctrl-C again" in line)
     engine.process.send_signal(signal.SIGINT)

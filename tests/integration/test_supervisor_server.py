@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 from tests.integration.conftest import PATIENCE_S, wait_until
-from tests.integration.processes import children_of, is_pending, wait_gone
+from tests.integration.processes import children_of, halt, is_pending, wait_gone
 
 from reconciler_engine.store.embedded import ServerPlan, find_binary, socket_directory, socket_path
 
@@ -66,7 +66,7 @@ def test_killed_it_takes_a_server_that_stands_still_along(plan):
     with wrapped(plan) as wrapper:
         assert 1 in usefulness(wrapper)
         (server,) = children_of(wrapper.pid)
-        os.kill(server, signal.SIGSTOP)
+        halt(server)
         wrapper.kill()
         wait_gone([server])
 
@@ -75,7 +75,7 @@ def test_a_server_that_takes_long_to_end_does_not_hang(plan):
     with wrapped(plan) as wrapper:
         assert 1 in usefulness(wrapper)
         (server,) = children_of(wrapper.pid)
-        os.kill(server, signal.SIGSTOP)
+        halt(server)
         wrapper.terminate()
         wait_until(lambda: is_pending(server, signal.SIGTERM))
         os.set_blocking(wrapper.stdout.fileno(), False)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.conftest import COMMAND, PATIENCE_S, Running, clean_environment, wait_until
-from tests.integration.processes import children_of, command_of, descendants, is_pending, is_unreaped
+from tests.integration.processes import children_of, command_of, descendants, halt, is_pending, is_unreaped
 
 from reconciler_engine.store.data_directory import DataDirectory
 from reconciler_engine.store.embedded import socket_directory, socket_path
@@ -77,7 +77,7 @@ def test_told_to_stop_it_does_not_wait_for_a_server_that_does_not_serve_yet(star
     engine = start_wrapped()
     wait_until(lambda: any("redis.sock" in command_of(one) for one in descendants(engine.pid)))
     (server,) = (one for one in descendants(engine.pid) if "redis.sock" in command_of(one))
-    os.kill(server, signal.SIGSTOP)
+    halt(server)
     engine.terminate()
     wait_until(lambda: is_pending(server, signal.SIGTERM))
     os.kill(server, signal.SIGCONT)
