@@ -8,6 +8,8 @@ from tests.integration.engines import DENSE, engine
 from tests.integration.house import open_house
 
 from reconciler_engine.engine.passes import GAP_SCAN, Passes
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.planning.evidence import Ledger
 
 HOUR = 3_600_000
 NEAR = 60_000
@@ -28,6 +30,21 @@ async def test_the_earlier_of_the_exchanges_clock_and_redis_holds(redis_url, ahe
         # where the exchange is behind, no bar of its future is asked for
         assert abs(result.series[0].stop - await clock.redis_now() - min(0, ahead)) < 4 * NEAR
         assert result.filled == 30
+
+
+async def test_a_redis_clock_set_ahead_since_it_was_compared_proves_nothing_of_bars_to_come(redis_url):
+    async with engine(redis_url, symbols=["BTC-USD"], timeframes=["1m"]) as run:
+        clock = run.parts.clock
+        await clock.measure_when_due(run.sources[0], run.parts.bucket)
+        run.exchange.clock.set(await clock.redis_now() - 10 * NEAR)
+        (row,) = (await Passes(run.parts, [DENSE], now=lambda: 0).perform(GAP_SCAN)).series
+        assert (row.missing, row.filled + row.unresolved, row.requests) == (30, 30, 1)
+        # nor is the one written that is forming there
+        (held,) = await run.parts.store.read([(DENSE, Interval(row.start, row.stop))])
+        assert len(held.timestamps) == row.filled > 0
+        assert held.timestamps[-1] + NEAR <= run.exchange.clock.now()
+        (known,) = await run.parts.evidence.read([(DENSE, Interval(row.start, row.stop))])
+        assert known.ledger == Ledger()
 
 
 @pytest.mark.parametrize("off", [-HOUR, HOUR])

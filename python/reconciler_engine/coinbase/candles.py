@@ -47,6 +47,7 @@ class CandlePage:
         duplicates: Rows equal to an earlier one, dropped.
         oldest: Open time of the oldest row, those outside included; None if there are no rows.
         newest: Open time of the newest row, those outside included; None if there are no rows.
+        served_at: What the exchange's clock showed when it answered (ms UTC, whole seconds); None where it did not say.
     """
 
     series: Series
@@ -58,6 +59,7 @@ class CandlePage:
     duplicates: int
     oldest: int | None
     newest: int | None
+    served_at: int | None = None
 
     @property
     def covering(self) -> bool:

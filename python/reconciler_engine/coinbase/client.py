@@ -7,6 +7,7 @@ import secrets
 import ssl
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
@@ -29,6 +30,7 @@ from reconciler_engine.coinbase.wire import TIME_PATH, candles_path, candles_que
 from reconciler_engine.errors import BadResponse, NotAuthorized, SourceUnavailable, TokenRefused
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
+from reconciler_engine.planning.backoff import http_date_ms
 
 if TYPE_CHECKING:
     # Cryptography is loaded by those who have a key, not by every worker.
@@ -123,7 +125,7 @@ class CoinbaseClient:
         query = candles_query(series.timeframe, interval)
         path = candles_path(series.symbol, authenticated=self._credentials is not None)
         try:
-            return await self._get(
+            page, served_at = await self._get(
                 path, query, lambda body: parse_candles(body, series, interval), headers=self._sign(path)
             )
         except NotAuthorized as error:
@@ -133,6 +135,7 @@ class CoinbaseClient:
                 raise TokenRefused from error
             error.signed = True
             raise
+        return replace(page, served_at=served_at)
 
     async def fetch_time(self) -> int:
         """Ask for the exchange's clock (ms UTC); never signed, since a wrong clock is why tokens are refused.
@@ -140,7 +143,8 @@ class CoinbaseClient:
         Raises:
             SourceError: As `fetch_candles`.
         """
-        return await self._get(TIME_PATH, {}, parse_time)
+        now, _ = await self._get(TIME_PATH, {}, parse_time)
+        return now
 
     async def fetch_products(self) -> tuple[Product, ...]:
         """Ask for the spot products, from the public endpoint; those that no longer trade are among them.
@@ -148,7 +152,8 @@ class CoinbaseClient:
         Raises:
             SourceError: As `fetch_candles`.
         """
-        return await self._get(PRODUCTS_PATH, PRODUCTS_QUERY, parse_products, limit_bytes=_PRODUCTS_LIMIT_BYTES)
+        products, _ = await self._get(PRODUCTS_PATH, PRODUCTS_QUERY, parse_products, limit_bytes=_PRODUCTS_LIMIT_BYTES)
+        return products
 
     @property
     def identity(self) -> Identity | None:
@@ -171,7 +176,8 @@ class CoinbaseClient:
         *,
         headers: dict[str, str] | None = None,
         limit_bytes: int = _PAGE_LIMIT_BYTES,
-    ) -> _Answer:
+    ) -> tuple[_Answer, int | None]:
+        """Return what an answer says, and when the exchange gave it, by its own clock (ms UTC)."""
         with counted(_ENDPOINTS.get(path, "candles")) as asked:
             return await self._answer(asked, path, query, parse, headers, limit_bytes)
 
@@ -183,7 +189,7 @@ class CoinbaseClient:
         parse: Callable[[bytes], _Answer],
         headers: dict[str, str] | None,
         limit_bytes: int,
-    ) -> _Answer:
+    ) -> tuple[_Answer, int | None]:
         with trio.move_on_after(self._request_timeout_s), mapped():
             async with self._http.stream("GET", path, params=query, headers=headers) as answer:
                 asked.status = answer.status_code
@@ -191,7 +197,7 @@ class CoinbaseClient:
                     body = await _read(answer, limit_bytes)
                     if answer.status_code != HTTPStatus.OK:
                         raise refusal(answer.status_code, answer.headers, body, self._now())
-                    return parse(body)
+                    return parse(body), http_date_ms(answer.headers.get("date", ""))
                 except BadResponse:
                     # Bytes of a wrong answer may be left that would pass for the next one.
                     cast("WatchedStream", answer.extensions["network_stream"]).spoil()

@@ -37,6 +37,7 @@ from reconciler_engine.planning.backoff import Backoff
 from reconciler_engine.planning.proof import Answer
 from reconciler_engine.planning.runs import common, holds, spans_in, spans_of, union, without
 from reconciler_engine.planning.standing import Standing, standing_of
+from reconciler_engine.planning.window import closed_before
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.claims import Claims, Held
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
@@ -45,6 +46,7 @@ ATTEMPTS = 4
 """Requests sent for one page before it is left for the next pass."""
 
 _LONGEST_PAUSE_S = 5.0
+_SECOND_MS = 1_000
 _logger = logging.getLogger(__name__)
 _RETRY = Backoff(base_ms=500, cap_ms=5_000)
 _T = TypeVar("_T")
@@ -222,9 +224,11 @@ class Backfill:
                 return Answered(requests, at, page)
 
     async def _fetch(self, task: PageTask) -> tuple[int, CandlePage]:
-        """Return the instant of the request (ms UTC) and its answer."""
+        """Return the instant of the request (ms UTC), which neither clock has passed, and its answer."""
         at = await self._clock.now()
-        return at, await self._source.fetch_candles(task.span.series, Interval(*task.asked))
+        page = await self._source.fetch_candles(task.span.series, Interval(*task.asked))
+        # Redis' clock may have been set since the two were compared: bars to come are no bars without trades.
+        return at if page.served_at is None else min(at, page.served_at + _SECOND_MS), page
 
     async def _claim(self, task: PageTask) -> Held | None:
         """Claim a page; claims of runs that are no more hold nobody up."""
@@ -291,8 +295,9 @@ class Backfill:
         series, step = task.span.series, task.span.timeframe.step_ms
         standing = admission.standing
         absent = union(standing.missing, standing.confirmed)
-        useful = [candle for candle in page.candles if holds(absent, candle.timestamp)]
-        others = (candle for candle in page.candles if not holds(absent, candle.timestamp))
+        closed = closed_before(at, series.timeframe, self._grace_ms)
+        useful = [one for one in page.candles if one.timestamp < closed and holds(absent, one.timestamp)]
+        others = (one for one in page.candles if not holds(absent, one.timestamp))
         doubts = find_doubts(admission.copies, others, at, step, self._audit_rules, grace_ms=self._grace_ms)
         try:
             proven = await self._evidence.merge(
