@@ -97,6 +97,21 @@ def test_a_fault_has_its_exit_code_without_a_place_to_tell_it():
     assert subprocess.run(command, env=clean_environment(), check=False).returncode == 78
 
 
+@pytest.mark.parametrize(
+    ("redirections", "arguments", "code"),
+    [
+        (">/dev/full", ("start", "--help"), 1),
+        (">/dev/full", ("ready", "--script"), 1),
+        ("<&-", ("cron", "--stdin"), 0),
+    ],
+)
+def test_a_stream_that_is_full_or_closed_is_told_in_a_line(redirections, arguments, code):
+    command = (*redirected(redirections), str(COMMAND), *arguments)
+    done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr == ("reconciler-engine: [Errno 28] No space left on device\n" if code else "")
+
+
 def test_a_closed_terminal_ends_it_in_order(start_wrapped, redis_url):
     ours, theirs = pty.openpty()
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)

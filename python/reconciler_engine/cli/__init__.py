@@ -9,9 +9,12 @@ def main() -> None:
 
     hold_standard_streams()
     from reconciler_engine.cli.app import app
+    from reconciler_engine.cli.exits import reported_errors
     from reconciler_engine.observe.logs import settle
 
     try:
-        app()
+        # Of what is written before a command begins, such as its help.
+        with reported_errors():
+            app()
     finally:
         settle()
