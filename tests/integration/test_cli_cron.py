@@ -91,10 +91,12 @@ def test_faults_as_json() -> None:
         (("0 0 30 2 *",), "never fires"),
         (("* * * * *", "--tz", "Nope/Zone"), "timezone 'Nope/Zone' is unknown"),
         (("* * * * *", "--after", "yesterday"), "after 'yesterday': is no time; allowed: ISO 8601"),
-        (("* * * * *", "--after", "0001-01-01"), "is no time"),
+        (("* * * * *", "--after", "0001-01-01"), "is no time; allowed: ISO 8601 from June of the year 1 on"),
         (("* * * * *", "-n", "0"), "n '0': is no count; allowed: 1 to 10000"),
         (("* * * * *", "-n", "10001"), "is no count"),
-        (("* * * * *", "-n", "many"), "Invalid value for '-n'"),
+        (("* * * * *", "-n", "many"), "n 'many': is no count; allowed: 1 to 10000"),
+        (("* * * * *", "-n", "9" * 5_000), "is no count"),
+        (("* * * * *", "--tz", ""), "timezone '' is unknown"),
         ((), "give either one expression, in quotes, or --stdin"),
         (("* * * * *", "--stdin"), "give either one expression, in quotes, or --stdin"),
     ],
@@ -108,6 +110,12 @@ def test_what_cannot_be_answered_ends_with_2(arguments: tuple[str, ...], says: s
 def test_all_that_is_wrong_is_said_at_once() -> None:
     result = call("60 * * * *", "--tz", "Nope", "--after", "x", "-n", "0", "--json")
     assert [fault["field"] for fault in json.loads(result.stdout)["errors"]] == ["minute", "tz", "after", "n"]
+
+
+@pytest.mark.parametrize("zone", ['""', "0", "false", "[]"])
+def test_a_line_whose_zone_is_none_is_refused(zone: str) -> None:
+    (answer,) = map(json.loads, call("--stdin", given=f'{{"expr": "@daily", "tz": {zone}}}\n').stdout.splitlines())
+    assert [fault["field"] for fault in answer["errors"]] == ["tz"]
 
 
 def test_lines_are_answered_one_each() -> None:

@@ -112,6 +112,12 @@ def test_every_fault_of_a_question_is_named(run):
         assert said in done.err
 
 
+def test_a_count_of_thousands_of_digits_is_a_fault(run):
+    done = run("BTC-USD", "5m", "--bars", "9" * 5_000)
+    assert (done.code, done.out) == (78, "")
+    assert f"--bars '{'9' * 60}' is not allowed; allowed: a whole number from 1 to " in done.err
+
+
 def test_no_answer_is_no_readiness(run, run_inside, server):
     server.set(SCOPE.candle_key(SERIES), "x")
     done = run(*QUESTION)

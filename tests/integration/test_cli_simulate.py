@@ -53,3 +53,19 @@ def test_bad_file_is_a_fault_of_the_configuration(run_inside, tmp_path, option, 
     assert done.code == 78
     assert problem in done.err
     assert "c2VjcmV0" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("simulate", "--port", "70000"), "'--port': '70000' is not allowed; allowed: a whole number, 0 to 65535"),
+        (("simulate", "--seed", "9" * 5_000), f"'--seed': '{'9' * 60}' is not allowed"),
+        (("simulate", "--public-rate", "much"), "'--public-rate': 'much' is not allowed; allowed: a number"),
+        (("simulate", "--clock-rate", ""), "'--clock-rate': '' is not allowed; allowed: a number"),
+        (("journal", "--last", "0"), "'--last': '0' is not allowed; allowed: a whole number, 1 to 10000"),
+    ],
+)
+def test_a_number_that_is_refused_is_told_with_what_is_allowed(run_inside, command, told):
+    done = run_inside(*command)
+    assert (done.code, done.out) == (2, "")
+    assert told in done.err

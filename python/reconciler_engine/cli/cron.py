@@ -21,7 +21,7 @@ def cron(
         str | None,
         typer.Option("--after", metavar="TIME", help="ISO 8601; without an offset in the zone. [default: now]"),
     ] = None,
-    count: Annotated[int, typer.Option("-n", metavar="N", help="How many times, 1 to 10000.")] = 5,
+    count: Annotated[str, typer.Option("-n", metavar="N", help="How many times, 1 to 10000.")] = "5",
     stdin: Annotated[
         bool, typer.Option("--stdin", help='Answer JSON lines {"expr","tz","after","n"}, a line each.')
     ] = False,
@@ -40,6 +40,7 @@ def cron(
     """
     from reconciler_engine.cli.cron_answer import answer_lines, answer_one
     from reconciler_engine.cli.exits import reported_errors
+    from reconciler_engine.cli.numbers import whole
 
     if (expression is None) != stdin:
         raise typer.BadParameter("give either one expression, in quotes, or --stdin", param_hint="EXPR")
@@ -47,4 +48,6 @@ def cron(
         if expression is None:
             answer_lines()
         else:
-            answer_one({"expr": expression, "tz": tz, "after": after, "n": count}, as_json=json)
+            number = whole(count)
+            asked = {"expr": expression, "tz": tz, "after": after, "n": count if number is None else number}
+            answer_one(asked, as_json=json)

@@ -60,15 +60,22 @@ class Question:
             expression.ensure_fires()
         except CronError as refused:
             faults += refused.faults
-        zone, tz = asked.get("tz") or "UTC", None
+        zone, tz = asked.get("tz"), None
+        zone = "UTC" if zone is None else zone
         try:
-            tz = load_zone(str(zone))
+            tz = load_zone(zone if isinstance(zone, str) else repr(zone))
         except ValueError as refused:
             faults.append(_fault("tz", zone, str(refused)))
         after = asked.get("after")
         instant = now if after is None else _instant(after, tz or UTC)
         if instant is None:
-            faults.append(_fault("after", after, "is no time; allowed: ISO 8601, such as 2026-03-08T01:00:00-05:00"))
+            faults.append(
+                _fault(
+                    "after",
+                    after,
+                    "is no time; allowed: ISO 8601 from June of the year 1 on, such as 2026-03-08T01:00:00-05:00",
+                )
+            )
         count = asked.get("n")
         count = DEFAULT_COUNT if count is None else count
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST:

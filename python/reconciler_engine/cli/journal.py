@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from reconciler_engine.cli.exits import reported_errors
+from reconciler_engine.cli.numbers import whole_between
 from reconciler_engine.cli.options import JOURNAL_SETTINGS, Json, takes_settings
 
 
@@ -18,7 +19,9 @@ def journal(
     since: Annotated[
         str | None, typer.Option("--since", metavar="TIME", help="Changes from this ISO 8601 time on, UTC by default.")
     ] = None,
-    last: Annotated[int, typer.Option("--last", metavar="N", min=1, max=10_000, help="The newest N changes.")] = 100,
+    last: Annotated[
+        int, typer.Option("--last", metavar="N", parser=whole_between(1, 10_000), help="The newest N changes.")
+    ] = 100,
     json: Json = False,
     flags: dict[str, str],
     config: str | None,

@@ -11,6 +11,7 @@ import trio
 from reconciler_engine.cli.connection import open_cache
 from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.journal_answer import parse_series
+from reconciler_engine.cli.numbers import whole
 from reconciler_engine.cli.settings import load_config
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.ready import MAX_BARS, Readiness, examine
@@ -60,9 +61,9 @@ async def _ask(config: ReconciliationConfig, series: Series, bars: int) -> tuple
 
 
 def _bars(text: str, faults: list[str]) -> int:
-    bars = int(text) if text.isascii() and text.isdigit() else 0
+    bars = whole(text) or 0
     if not 1 <= bars <= MAX_BARS:
-        faults.append(f"--bars {text!r} is not allowed; allowed: a whole number from 1 to {MAX_BARS}")
+        faults.append(f"--bars {text[:60]!r} is not allowed; allowed: a whole number from 1 to {MAX_BARS}")
     return bars
 
 

@@ -8,13 +8,24 @@ from typing import Annotated
 import typer
 
 from reconciler_engine.cli.exits import reported_errors
+from reconciler_engine.cli.numbers import decimal, whole_between
 from reconciler_engine.cli.options import Json
 
 
 def simulate(
     *,
-    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="Port on 127.0.0.1, 0 for a free one.")] = 0,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the invented prices.")] = 1,
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port", metavar="N", parser=whole_between(0, 65_535), help="Port on 127.0.0.1, 0 for a free one."
+        ),
+    ] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed", metavar="N", parser=whole_between(-(10**18), 10**18), help="Seed of the invented prices."
+        ),
+    ] = 1,
     replay: Annotated[
         Path | None, typer.Option("--replay", metavar="DIR", help="Serve the candle files there as the truth.")
     ] = None,
@@ -25,10 +36,14 @@ def simulate(
         str | None, typer.Option("--start", metavar="TIME", help="What its clock shows at first (ISO 8601).")
     ] = None,
     rate: Annotated[
-        float | None, typer.Option("--clock-rate", metavar="X", help="How fast its clock runs; 0 stands still.")
+        float | None,
+        typer.Option("--clock-rate", metavar="X", parser=decimal, help="How fast its clock runs; 0 stands still."),
     ] = None,
     public_rate: Annotated[
-        float, typer.Option("--public-rate", metavar="N", help="Requests per second and address before it says 429.")
+        float,
+        typer.Option(
+            "--public-rate", metavar="N", parser=decimal, help="Requests per second and address before it says 429."
+        ),
     ] = 10.0,
     faults: Annotated[
         Path | None, typer.Option("--faults", metavar="FILE", help="Play the fault rules there (TOML or JSON).")
