@@ -139,3 +139,10 @@ def test_the_file_begun_with_explains_every_setting_and_shows_the_defaults():
         if default is not None and name != "symbols":
             assert getattr(config, name) == default
     assert ReconciliationConfig.check(tomllib.loads(text)).symbols == ("BTC-USD", "ETH-USD")
+
+
+@pytest.mark.parametrize("command", [("show", "--config", ""), ("check", "")])
+def test_a_settings_file_without_a_name_is_refused_and_not_left_out(run_inside, command):
+    done = run_inside("config", *command)
+    assert (done.code, done.out) == (78, "")
+    assert "config '': names no file" in done.err

@@ -12,6 +12,7 @@ from reconciler_engine.cli.report import print_columns
 from reconciler_engine.cli.settings import default_data_dir, gather
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.errors import ConfigError
+from reconciler_engine.observe.words import counted
 from reconciler_engine.store.address import Address
 
 _UNSET = {
@@ -79,7 +80,7 @@ def check_file(path: str, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"file": path, "ok": not faults, "faults": faults}))
     elif not faults:
-        print(f"{path}: in order, {len(values)} settings")
+        print(f"{path}: in order, {counted(len(values), 'setting')}")
     if faults:
         leave(CONFIG, "" if as_json else "\n".join(faults))
 

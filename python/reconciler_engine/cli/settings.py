@@ -85,7 +85,7 @@ def gather(
     """Merge the sources, the strongest last; add to `faults` what a source itself shows."""
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    path = config_file or environment.get(CONFIG_VARIABLE)
+    path = environment.get(CONFIG_VARIABLE) if config_file is None else config_file
     if path is not None:
         given = _read_file(path, faults)
         values.update(given)
@@ -162,6 +162,10 @@ def _near(name: str, known: list[str]) -> str:
 
 
 def _read_file(path: str, faults: list[str]) -> dict[str, Any]:
+    if not path:
+        # As a variable of the shell that is not set: what it should have named must not be left out in silence.
+        faults.append("config '': names no file; allowed: path of a settings file, or no --config")
+        return {}
     try:
         with Path(path).open("rb") as file:
             text = file.read(_FILE_LIMIT + 1)
