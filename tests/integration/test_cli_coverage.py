@@ -194,6 +194,27 @@ def test_a_future_has_no_slots(run):
     assert "no closed slot" in done.out
 
 
+@pytest.mark.parametrize(
+    ("reach", "code"),
+    [
+        (("--from", "2999-01-01", "--to", "2999-01-02"), 3),
+        (("--from", "2026-01-01", "--to", "2026-01-02", "--max-candles", "20"), 3),
+        (("--from", "2026-01-01", "--to", "2026-01-02", "--max-candles", "0"), 0),
+    ],
+)
+def test_a_plan_that_leaves_slots_out_says_so(run, reach, code):
+    done = run("reconcile", "--dry-run", *RANGE[:4], *reach)
+    assert done.code == code
+    assert ("1 of 1 series cannot be examined over the whole range" in done.err) == (code == 3)
+
+
+@pytest.mark.parametrize("path", ["", "/"])
+def test_an_svg_without_a_name_is_refused(run, path):
+    done = run("coverage", *RANGE, "--svg", path)
+    assert (done.code, done.out) == (78, "")
+    assert "names no file" in done.err
+
+
 @pytest.mark.usefixtures("scene")
 def test_an_svg_is_written_whole(run, tmp_path):
     path = tmp_path / "coverage.svg"

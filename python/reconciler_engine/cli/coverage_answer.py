@@ -25,6 +25,7 @@ from reconciler_engine.engine.assembly import open_parts
 from reconciler_engine.engine.history import SeriesPlan
 from reconciler_engine.engine.products import choose_kept_symbols
 from reconciler_engine.engine.survey import Survey, SurveyedSeries
+from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.observe import logs
 from reconciler_engine.observe.words import counted, iso
@@ -52,6 +53,8 @@ def show_coverage(
         ReconcilerError: What stands in the way; nothing is printed or written then.
         OSError: The file cannot be written; none is left.
     """
+    if svg is not None and not svg.name:
+        raise ConfigError([f"--svg {str(svg)!r}: names no file; allowed: path of the picture to be written"])
     survey, config, simulated = _survey("coverage", flags, config_file, from_, to)
     rows = [_row(one, plan) for one, plan in zip(survey.series, survey.plan.series, strict=True)]
     mark = "SIMULATED " if simulated else ""
@@ -83,7 +86,15 @@ def show_dry_run(
         print(json.dumps(asdict(survey.plan) | ({"simulated": True} if simulated else {})))
     else:
         print_plan(survey.plan, config, simulated=simulated)
-    if any(one.slots(State.UNKNOWN) or one.error or not one.runs for one in survey.series):
+    unread = sum(not one.error and (not one.runs or one.slots(State.UNKNOWN) > 0) for one in survey.series)
+    if unread:
+        leave(
+            UNRESOLVED,
+            f"{unread} of {len(survey.series)} series cannot be examined over the whole range: the cache keeps the "
+            f"newest max_candles {config.max_candles} that have closed; allowed: another range, or --max-candles 0 "
+            "for unlimited",
+        )
+    if any(one.error for one in survey.series):
         leave(UNRESOLVED)
 
 
