@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 
 import pytest
 
@@ -170,6 +171,16 @@ def test_what_is_no_candle_file_is_refused(tmp_path, run_inside, make, why):
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith(f"reconciler-engine: {path}: ")
     assert why in done.err
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_pipe_is_read_as_a_file(run_inside, pack):
+    reader, writer = os.pipe()
+    os.write(writer, pack(f"{HEADER}60000,1,1,1,1,1\n180000,1,1,1,1,1\n".encode()))
+    os.close(writer)
+    done = run_inside("gaps", "--symbol", "BTC-USD", "--timeframe", "1m", f"/dev/fd/{reader}", "--json")
+    os.close(reader)
+    assert (done.code, done.json["rows"], done.json["missing"]) == (0, 2, 1), done.err
 
 
 def test_files_before_a_bad_one_are_reported(write_file, run_inside, tmp_path):

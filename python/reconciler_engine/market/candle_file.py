@@ -8,6 +8,7 @@ import re
 import zlib
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -25,6 +26,7 @@ _FAULT_LIMIT = 1000
 _LINE_LIMIT = 1024
 _SHOWN_LIMIT = 60
 _BOM = b"\xef\xbb\xbf"
+_GZIP = b"\x1f\x8b"
 _HEADER = ",".join(COLUMNS)
 _NUMBER = r"[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,3})?"
 # 15 digits end in the year 33658 and fit every integer and float that meets them later.
@@ -144,7 +146,7 @@ def _read_lines(path: Path, reading: _Reading) -> str | None:
     """Pass every line on to `reading`; return what kept the file from being read to its end, if so."""
     number = 1
     try:
-        with _open(path) as file:
+        with _opened(path) as file:
             header = file.readline(_LINE_LIMIT).removeprefix(_BOM).rstrip(b"\r\n")
             if header.decode("ascii", "replace") != _HEADER:
                 return f"line 1: header {_shorten(header)!r} is not {_HEADER!r}"
@@ -160,13 +162,15 @@ def _read_lines(path: Path, reading: _Reading) -> str | None:
     return None
 
 
-def _open(path: Path) -> gzip.GzipFile | BinaryIO:
-    """Open a file that may be gzipped; the caller closes it."""
+@contextmanager
+def _opened(path: Path) -> Iterator[gzip.GzipFile | BinaryIO]:
+    """Open a file that may be gzipped, or a pipe, whose bytes are there once: they are looked at, not taken."""
     with path.open("rb") as file:
-        magic = file.read(2)
-    if magic == b"\x1f\x8b":
-        return gzip.open(path, "rb")
-    return path.open("rb")
+        if not file.peek(len(_GZIP)).startswith(_GZIP):
+            yield file
+            return
+        with gzip.open(file, "rb") as unzipped:
+            yield unzipped
 
 
 class _Reading:
