@@ -12,6 +12,8 @@ import redis as redis_py
 from tests.integration.conftest import PATIENCE_S, clean_environment
 from tests.integration.processes import wait_gone
 
+from reconciler_engine.engine.passes import FULL_RECONCILE
+from reconciler_engine.store.scope import Scope
 from reconciler_engine.supervisor.process import BEATS_MISSED
 
 NEVER = "0 0 1 1 *"
@@ -22,9 +24,11 @@ CHILDREN = str(Path(__file__).parent / "children")
 def start_engine(start_process, start_exchange, tmp_path, own_server):
     """Start an engine that repairs a day of BTC-USD 1m, with an exchange that plays a fault, on a server of its own."""
 
-    def start(fault: str = "", *, workers: int = 1, **environment: str):
+    def start(fault: str = "", *, workers: int = 1, holder: redis_py.Redis | None = None, **environment: str):
         (tmp_path / "faults.toml").write_text(fault)
         exchange = start_exchange(public_rate=0, faults=tmp_path / "faults.toml")
+        if holder is not None:
+            holder.set(lease_of(exchange), "somebody")
         engine = start_process(
             "start", "--json", "--symbols", "BTC-USD", "--timeframes", "1m", "--max-candles", "0",
             "--full-reconcile-window-ms", "86400000", "--gap-scan-cron", NEVER, "--full-reconcile-cron", NEVER,
@@ -35,6 +39,10 @@ def start_engine(start_process, start_exchange, tmp_path, own_server):
         return engine, exchange
 
     return start
+
+
+def lease_of(exchange) -> str:
+    return Scope.of(1, 1, exchange.url).key(f"lease:{FULL_RECONCILE}")
 
 
 def ready_worker(engine) -> int:
@@ -74,11 +82,15 @@ def test_workers_that_crash_or_hang_in_native_code_show_where_their_tasks_go_to_
     wait_gone(left)
 
 
-def test_a_worker_past_its_memory_limit_is_replaced_and_its_work_goes_on(start_engine):
-    engine, _ = start_engine()
-    pid = ready_worker(engine)
-    # less than it has: whatever it asks for from now on is refused
-    resource.prlimit(pid, resource.RLIMIT_AS, (1, resource.prlimit(pid, resource.RLIMIT_AS)[1]))
+def test_a_worker_past_its_memory_limit_is_replaced_and_its_work_goes_on(start_engine, own_server):
+    with redis_py.Redis.from_url(own_server.url) as client:
+        # Somebody else has the pass: whoever has its pages behind him asks for no memory any more.
+        engine, exchange = start_engine(holder=client)
+        pid = ready_worker(engine)
+        # less than it has: whatever it asks for from now on is refused
+        resource.prlimit(pid, resource.RLIMIT_AS, (1, resource.prlimit(pid, resource.RLIMIT_AS)[1]))
+        assert exchange.requests() == []
+        client.delete(lease_of(exchange))
     assert engine.wait_event("child died")["status"] in {"exit code 1", "SIGABRT"}
     ready_worker(engine)
     assert engine.wait_event("pass done")["errors"] == []

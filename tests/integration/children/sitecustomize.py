@@ -1,7 +1,13 @@
-"""Loaded by every Python that has this folder in its PYTHONPATH: SIGUSR1 makes it hang in native code."""
+"""Loaded by every Python that has this folder in its PYTHONPATH: SIGUSR1 makes it hang in native code.
+
+A parent waits for the stacks of a child that hangs, however slowly it shows them.
+"""
 
 import signal
 
 from native_hang import hold_the_interpreter
 
+from reconciler_engine.supervisor import process
+
+process.ABORT_S = 30.0
 signal.signal(signal.SIGUSR1, hold_the_interpreter)
