@@ -57,6 +57,11 @@ TYPES = {
 VALUES = {
     "above_int64": ([0, 2**63], "timestamps[1] is 9223372036854775808; it must be an int64 value (ms)"),
     "below_int64": ([-(2**63) - 1], "timestamps[0] is -9223372036854775809; it must be an int64 value (ms)"),
+    "masked": (np.ma.array(INT64, mask=INT64 == 2), "timestamps[2] is masked; drop it with .compressed()"),
+    "masked_instants": (
+        np.ma.array(INT64.astype("M8[ms]"), mask=INT64 == 0),
+        "timestamps[0] is masked; drop it with .compressed()",
+    ),
     "far_beyond": ([1 << 5000], "timestamps[0] is a number of 5001 bits; it must be an int64 value (ms)"),
 }
 
@@ -73,7 +78,7 @@ def test_timestamps_of_another_type(detect, name, expected):
 
 @pytest.mark.parametrize("expected", [GRID, list(GRID)], ids=["range", "explicit"])
 @pytest.mark.parametrize("name", VALUES)
-def test_timestamps_outside_int64(detect, name, expected):
+def test_timestamps_that_are_no_int64_values(detect, name, expected):
     timestamps, message = VALUES[name]
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         detect(timestamps, expected)
@@ -112,11 +117,17 @@ def test_expected_of_another_type(detect, name):
             "expected[1] is 1 after 3; it must be strictly increasing: sort it and drop duplicates",
         ),
         ([2**63], "expected[0] is 9223372036854775808; it must be an int64 value (ms)"),
+        (np.ma.array([1, 3], mask=[False, True]), "expected[1] is masked; drop it with .compressed()"),
     ],
 )
 def test_expected_that_is_no_grid(detect, expected, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         detect([1], expected)
+
+
+def test_a_mask_that_hides_nothing_is_none(detect):
+    assert detect(np.ma.array(INT64[:3]), GRID).to_list() == [(3, 5, 3)]
+    assert detect([0], np.ma.array(INT64, mask=False)).to_list() == [(1, 5, 5)]
 
 
 def test_trusted_needs_a_range(detect):

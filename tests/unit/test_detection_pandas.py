@@ -20,6 +20,9 @@ class Column:
         self.array = self
         self.ndim = self.values.ndim
 
+    def __len__(self):
+        return len(self.values)
+
     def to_numpy(self, dtype=None):
         return self.values if dtype is None else self.values.astype(dtype)
 
@@ -68,6 +71,12 @@ def test_columns_of_int64_and_of_instants(column):
 def test_columns_refused(column, error, message):
     with pytest.raises(error, match=message):
         int64_view("x", column)
+
+
+def test_a_lone_timestamp_is_no_column():
+    instant = type("Timestamp", (), {"__module__": "pandas", "to_numpy": lambda _: None})()
+    with pytest.raises(TypeError, match=r"^x is Timestamp; it must be an int64 array or an iterable of int \(ms\)$"):
+        int64_view("x", instant)
 
 
 def test_a_table_is_no_column():

@@ -53,7 +53,8 @@ def detect_gaps(timestamps: object, expected: object, *, trusted: bool = False) 
     Raises:
         TypeError: An argument is of another type; the message names the conversion.
         ValueError: `expected` does not ascend, has more than 2**63 - 1 points or leaves int64; an integer of
-            a list leaves int64; `trusted` without a range. The message names the index and the value.
+            a list leaves int64; a value is null or masked; `trusted` without a range. The message names the index
+            and, where there is one, the value.
     """
     # As below, without the call in between: a scan asks this for each of thousands of series.
     if isinstance(expected, range):

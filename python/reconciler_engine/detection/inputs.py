@@ -30,12 +30,14 @@ def int64_view(name: str, values: object) -> memoryview[int]:
 
     Raises:
         TypeError: Anything else; the message says what to convert it with.
-        ValueError: An integer outside int64 or a null, with its index.
+        ValueError: An integer outside int64, a null or a masked value, with its index.
     """
     if isinstance(values, str):
         raise TypeError(f"{name} is a str; it must be an int64 array or an iterable of int (ms)")
     if is_pandas(values):
         values = pandas_values(name, values)
+    if is_masked(values):
+        _refuse_masked(name, values)
     values = _physical(name, values)
     try:
         view = memoryview(values)  # type: ignore[arg-type]  # asking is the check
@@ -45,6 +47,16 @@ def int64_view(name: str, values: object) -> memoryview[int]:
     except (BufferError, ValueError) as refusal:
         raise TypeError(f"{name} lends no int64 buffer ({refusal}); convert it with .astype('int64')") from None
     return _checked(name, view)
+
+
+def is_masked(values: object) -> bool:
+    """Whether `values` is a masked array of NumPy, whose buffer shows what its mask hides."""
+    return hasattr(values, "_mask")
+
+
+def _refuse_masked(name: str, values: Any) -> None:
+    if values.mask.any():
+        raise ValueError(f"{name}[{int(values.mask.argmax())}] is masked; drop it with .compressed()")
 
 
 def _from_arrow(name: str, values: Any) -> memoryview[int] | None:

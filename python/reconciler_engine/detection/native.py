@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler_engine import _native
 from reconciler_engine.detection.gaps import Gaps
 from reconciler_engine.detection.grids import check_increasing
-from reconciler_engine.detection.inputs import int64_view
+from reconciler_engine.detection.inputs import int64_view, is_masked
 
 NAME = "native"
 
@@ -15,6 +15,8 @@ def detect_regular(timestamps: object, expected: range, length: int, trusted: bo
     # A single point has no neighbour, so its step says nothing; it may be any number.
     step = expected.step if length > 1 else 1
     start = expected.start if length else 0
+    if is_masked(timestamps):
+        timestamps = int64_view("timestamps", timestamps)
     columns = _native.detect_gaps(timestamps, start, step, length, trusted)
     if columns is None:
         columns = _native.detect_gaps(int64_view("timestamps", timestamps), start, step, length, trusted)
@@ -26,6 +28,8 @@ def detect_regular(timestamps: object, expected: range, length: int, trusted: bo
 
 def detect_explicit(timestamps: object, expected: object) -> Gaps:
     """Find the gaps of a strictly increasing array."""
+    if is_masked(timestamps) or is_masked(expected):
+        expected, timestamps = int64_view("expected", expected), int64_view("timestamps", timestamps)
     columns = _native.detect_gaps_explicit(timestamps, expected)
     if columns is None:
         grid = int64_view("expected", expected)

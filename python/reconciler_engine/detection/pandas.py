@@ -11,7 +11,9 @@ def is_pandas(values: object) -> bool:
     """Whether `values` is a column of pandas in its own memory; those in Arrow's are asked for that."""
     return (
         type(values).__module__.partition(".")[0] == "pandas"
+        # A lone Timestamp has the first, too.
         and hasattr(values, "to_numpy")
+        and hasattr(values, "__len__")
         and not str(getattr(values, "dtype", "")).endswith("[pyarrow]")
     )
 
