@@ -110,6 +110,13 @@ def test_labels_are_words_of_the_program():
     assert labels == {*words, "le"}
 
 
+@pytest.mark.parametrize("version", ["abc", '"1.0.0"', "\u00b2"])
+def test_a_version_that_cannot_be_read_gets_what_everybody_understands(version):
+    text, content_type = expose(full(), 0.5, accept=f"application/openmetrics-text; version={version}")
+    assert content_type.startswith("text/plain; version=0.0.4")
+    assert b"reconciler_ready" in text
+
+
 @pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
 def test_the_readmes_table_is_all_there_is(accept):
     text, _ = expose(full(), 0.5, {"complete": 1}, accept=accept)

@@ -31,7 +31,11 @@ def expose(
     """
     registry = CollectorRegistry()
     registry.register(_Families([*_families(report, age_s), *_of_series(series)]))
-    encode, content_type = choose_encoder(accept)
+    try:
+        encode, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):
+        # The library compares versions it could not read; whoever asks for one gets what everybody understands.
+        encode, content_type = choose_encoder("")
     return encode(registry), content_type
 
 
