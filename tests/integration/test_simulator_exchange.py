@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -332,6 +334,16 @@ async def test_rate_of_an_address_is_held() -> None:
         door.watch.now_s += 60
         statuses = [(await door.ask("/time")).status_code for _ in range(4)]
         assert statuses == [200, 200, 200, 429]
+
+
+async def test_a_client_that_is_gone_before_it_is_served_harms_no_other() -> None:
+    async with open_door() as door:
+        url = door.client.base_url
+        for _ in range(20):
+            with socket.create_connection((url.host, url.port)) as gone:
+                # Closed so, it is reset, and still waits to be accepted.
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert (await door.ask("/time")).status_code == 200
 
 
 async def test_plain_429_has_no_body_and_no_hint() -> None:

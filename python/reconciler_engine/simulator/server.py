@@ -115,9 +115,14 @@ class _Face:
         async with stream:
             if self._open >= _CONNECTIONS_LIMIT:
                 return
+            try:
+                peer = stream.socket.getpeername()[0]
+            except OSError:
+                # Reset before it was looked at.
+                return
             self._open += 1
             try:
-                await self._serve_requests(stream)
+                await self._serve_requests(stream, peer)
             except trio.BrokenResourceError:
                 # The client went away; it is not owed anything.
                 return
@@ -131,8 +136,7 @@ class _Face:
             self.closing.set()
         await self.closed.wait()
 
-    async def _serve_requests(self, stream: trio.SocketStream) -> None:
-        peer = stream.socket.getpeername()[0]
+    async def _serve_requests(self, stream: trio.SocketStream, peer: str) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD_LIMIT)
         while True:
             try:
