@@ -64,6 +64,11 @@ def test_every_figure_has_its_place():
     assert sum(value for key, value in found.items() if key[0] == "requests_total") == 3
 
 
+def test_redis_is_not_up_before_it_took_anything():
+    rising = report(stage="starting", engine=None, redis_silent_ms=None)
+    assert [samples(expose(one, 0.5)[0])["redis_up", ()] for one in (full(), rising)] == [1, 0]
+
+
 def test_a_histogram_is_cumulative_and_ends_in_its_count():
     found = samples(expose(full(), 0.5)[0])
     bounds = ["0.01", "0.1", "0.25", "0.5"]

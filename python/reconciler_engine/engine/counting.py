@@ -22,7 +22,7 @@ def count_event(event: Event) -> Ending | None:
         case RunFinished(tick, finished, duration_ms, _):
             RUN_SECONDS.observe(duration_ms / 1_000, tick.job)
             ending, count = Ending(tick.job, finished.value.replace(" ", "_")), 1
-        case SlotSkipped(tick, _):
+        case SlotSkipped(tick):
             ending, count = Ending(tick.job, "skipped"), 1
         case SlotsMissed(job, missed, _):
             ending, count = Ending(job, "missed"), missed.count

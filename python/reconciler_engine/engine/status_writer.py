@@ -14,7 +14,7 @@ from reconciler_engine.engine.status import EngineFacts, StatusBoard
 from reconciler_engine.errors import StoreError
 from reconciler_engine.limiting.shared import BucketStatistics
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
-from reconciler_engine.scheduling.events import Event, JobStatistics, Outcome
+from reconciler_engine.scheduling.events import Event, JobStatistics, Outcome, RunFinished, SlotSkipped
 from reconciler_engine.scheduling.scheduler import Scheduler
 
 WRITE_S = 1.0
@@ -53,6 +53,7 @@ class StatusWriter:
         self._granted: deque[tuple[int, int]] = deque(maxlen=USED_WINDOW_MS // 1_000 + 1)
         self._changed = trio.Event()
         self._outcomes: dict[str, str] = {}
+        self._failures: dict[str, str] = {}
         self._successes: dict[str, int] = {}
         self._budget: BudgetStatus | None = None
         self._queued: dict[str, int] | None = None
@@ -101,6 +102,10 @@ class StatusWriter:
             self._outcomes[ending.job] = ending.outcome
             if ending.outcome == Outcome.DONE.value:
                 self._successes[ending.job] = self._now()
+            if isinstance(event, RunFinished) and event.error is not None:
+                self._failures[ending.job] = f"{event.outcome.value}: {event.error}"
+            elif ending.outcome == Outcome.DONE.value or (isinstance(event, SlotSkipped) and event.elsewhere):
+                self._failures.pop(ending.job, None)
         self._changed.set()
 
     async def _take_back(self) -> None:
@@ -154,6 +159,7 @@ class StatusWriter:
             last_finished_at=None if last is None else last.finished_at,
             last_result=result,
             last_outcome=self._outcomes.get(figures.name),
+            failure=self._failures.get(figures.name),
             last_success_at=self._successes.get(figures.name),
         )
 

@@ -50,15 +50,16 @@ class _Families(Collector):
 
 
 def _families(report: Report | None, age_s: float) -> Iterator[Family]:
-    ready = is_ready(checks(report, age_s))
-    yield _gauge("ready", "Whether the engine is of use, as /readyz says", int(ready))
+    found = checks(report, age_s)
+    yield _gauge("ready", "Whether the engine is of use, as /readyz says", int(is_ready(found)))
     yield _gauge("report_age_seconds", "Since the supervisor last said how the engine stands", round(age_s, 3))
     if report is None:
         return
     for metric in CATALOGUE:
         yield _counted(metric, report.figures)
     yield from _of_processes(report.processes)
-    yield _gauge("redis_up", "Whether Redis takes the engine's status", int(report.redis_error is None))
+    takes_status = any(check.name == "redis" and check.ok for check in found)
+    yield _gauge("redis_up", "Whether Redis takes the engine's status, as /readyz says", int(takes_status))
     if report.redis_silent_ms is not None:
         silent_s = report.redis_silent_ms / 1_000
         yield _gauge("redis_silence_seconds", "Since Redis last took the engine's status", silent_s)

@@ -19,7 +19,6 @@ BEAT_SILENT_MS = 3_000
 """A process that has not beaten for so long counts as none; it is killed for it two seconds later."""
 
 _TICK_LATE_MS = 60_000
-_FAILED = ("failed", "timed_out")
 
 
 class Check(NamedTuple):
@@ -91,10 +90,10 @@ def _exchange(budget: BudgetStatus | None) -> list[Check]:
 
 
 def _job(job: JobStatus, now: int) -> Check:
-    """A run that failed is told until one goes well. A skipped tick is none: another node may be at it."""
+    """A run that failed is told until one goes well, here or on another node; ticks skipped meanwhile are none."""
     name = f"job {job.name}"
-    if job.last_outcome in _FAILED:
-        return Check(name, ok=False, detail=f"its last run {job.last_outcome.replace('_', ' ')}: {job.last_error}")
+    if job.failure is not None:
+        return Check(name, ok=False, detail=f"its last run {job.failure}")
     late_ms = 0 if job.next_tick is None else now - job.next_tick
     if late_ms > _TICK_LATE_MS:
         return Check(name, ok=False, detail=f"its tick is {describe_span(late_ms)} late")

@@ -40,7 +40,8 @@ class JobStatus(_Record):
 
     `last_result` has the fields of `ReconciliationResult` without its rows; it is that of the last pass that came to
     its end, at `last_finished_at`. `last_outcome` is how the latest tick
-    ended (a word of `metrics.TICKS`), `last_success_at` when a run last went well.
+    ended (a word of `metrics.TICKS`), `last_success_at` when a run last went well,
+    `failure` what the last run here failed of, until one goes well or another node is at the job.
     """
 
     name: str
@@ -57,6 +58,7 @@ class JobStatus(_Record):
     last_finished_at: int | None = None
     last_result: dict[str, Any] | None = None
     last_outcome: str | None = None
+    failure: str | None = None
     last_success_at: int | None = None
 
 

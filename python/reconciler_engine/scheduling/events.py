@@ -37,10 +37,11 @@ class RunFinished:
 
 @dataclass(frozen=True, slots=True)
 class SlotSkipped:
-    """A tick ended because the guard was held, or because nobody could say whether it was (`error`)."""
+    """A tick ended because the guard was held, here or `elsewhere`, or nobody could say whether it was (`error`)."""
 
     tick: Tick
     error: str | None
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,9 +76,9 @@ class JobRuns:
                 if not self._stopping.is_set():
                     is_ended = True
                     await self._perform(tick)
-        except GuardHeld:
+        except GuardHeld as held:
             is_ended = True
-            self._skip(tick, None)
+            self._skip(tick, None, elsewhere=held.elsewhere)
         except Exception as error:  # noqa: BLE001 - the claim failed; what a run raises ends in _perform
             is_ended = True
             self._skip(tick, _text(error))
@@ -124,12 +124,12 @@ class JobRuns:
         self._last_error = finished.error or self._last_error
         self._emit(finished)
 
-    def _skip(self, tick: Tick, error: str | None) -> None:
+    def _skip(self, tick: Tick, error: str | None, *, elsewhere: bool = False) -> None:
         self._skipped += 1
         self._last_error = error or self._last_error
         why = "a run is still open" if error is None else f"whether a run is open is unknown: {error}"
         _LOG.warning("slot skipped", extra={"job": tick.job, "slot": tick.slot, "reason": why})
-        self._emit(SlotSkipped(tick, error))
+        self._emit(SlotSkipped(tick, error, elsewhere))
 
 
 def _text(error: BaseException) -> str:

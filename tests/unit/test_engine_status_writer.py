@@ -1,0 +1,55 @@
+"""What the status says of a job whose runs fail."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from reconciler_engine.engine.status import EngineFacts
+from reconciler_engine.engine.status_writer import StatusWriter
+from reconciler_engine.scheduling.events import JobStatistics, Outcome, RunFinished, SlotSkipped, SlotsMissed
+from reconciler_engine.scheduling.ticks import Missed, Tick
+from reconciler_engine.store.scope import Scope
+
+TICK = Tick("gap_scan", 0)
+FIGURES = JobStatistics("gap_scan", 1, 0, 0, 0, 1, None, None, None, is_running=False)
+
+
+def failure_after(*events) -> str | None:
+    """What a job's last run failed of, after these events."""
+    parts = SimpleNamespace(client=None, scope=Scope(1, 1, "test"), queue=SimpleNamespace(consumer="a:1"))
+    passes: Any = SimpleNamespace(parts=parts, last={}, crons={"gap_scan": "* * * * *"})
+    scheduler: Any = SimpleNamespace(statistics=lambda: {"gap_scan": FIGURES})
+    writer = StatusWriter(EngineFacts("test"), scheduler, passes, tuple, now=lambda: 0)
+    for event in events:
+        writer._note(event)
+    (job,) = writer.status.jobs
+    return job.failure
+
+
+def finished(outcome, error=None):
+    return RunFinished(TICK, outcome, 1, error)
+
+
+LATE = finished(Outcome.TIMED_OUT, "after 1 ms")
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        (),
+        (SlotSkipped(TICK, None),),
+        (SlotSkipped(TICK, "StoreUnavailable: away"),),
+        (SlotsMissed("gap_scan", Missed(0, 0, 1), 0),),
+        (finished(Outcome.CANCELLED),),
+    ],
+)
+def test_a_run_that_failed_is_told_whatever_becomes_of_ticks_meanwhile(meanwhile):
+    assert failure_after(LATE, *meanwhile) == "timed out: after 1 ms"
+
+
+@pytest.mark.parametrize("then", [finished(Outcome.DONE), SlotSkipped(TICK, None, elsewhere=True)])
+def test_it_is_told_until_one_goes_well_or_another_node_is_at_it(then):
+    assert failure_after(LATE, then) is None
