@@ -257,6 +257,16 @@ async def test_milliseconds_for_seconds_are_an_empty_future() -> None:
         assert await door.starts(start=NOW_S * 1000 - 600, end=NOW_S * 1000, granularity="ONE_MINUTE") == []
 
 
+@pytest.mark.parametrize("field", ["start", "end"])
+async def test_an_instant_of_thousands_of_digits_is_refused_and_logged_as_it_is(field: str) -> None:
+    digits = "9" * 5_000
+    async with open_door() as door:
+        answer = await door.ask(CANDLES, **{field: digits}, granularity="ONE_MINUTE")
+        assert (answer.status_code, answer.json()["error"]) == (400, "INVALID_ARGUMENT")
+        (record,) = door.exchange.log.records
+        assert getattr(record, field) == digits
+
+
 async def test_unknown_product_is_not_found() -> None:
     async with open_door() as door:
         answer = await door.ask("/market/products/NOPE-USD/candles", granularity="ONE_MINUTE")

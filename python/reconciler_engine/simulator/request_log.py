@@ -13,6 +13,8 @@ from typing import TextIO
 from reconciler_engine.errors import ConfigError
 
 _KEPT = 100_000
+# The interpreter refuses integers of thousands of digits.
+_INSTANT_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,5 +83,7 @@ def open_request_log(path: Path | None) -> Iterator[RequestLog]:
 
 
 def read_instant(text: str | None) -> int | str | None:
-    """Return seconds as a number where they are one."""
-    return int(text) if text is not None and text.isascii() and text.isdigit() else text
+    """Return seconds as a number where they are one; what no instant needs so many digits for stays text."""
+    if text is None or len(text) > _INSTANT_DIGITS or not (text.isascii() and text.isdigit()):
+        return text
+    return int(text)
