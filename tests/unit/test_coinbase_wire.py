@@ -93,6 +93,19 @@ def test_only_an_object_is_an_answer(body: bytes) -> None:
         read_object(body)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"candles":[1],"candles":[]}',
+        b'{"candles":[{"a":1,"candles":2,"candles":2}]}',
+        b'{"candles":1,"\\u0063andles":1}',
+    ],
+)
+def test_a_field_that_stands_twice_is_no_answer(body: bytes) -> None:
+    with pytest.raises(BadResponse, match="field 'candles' stands twice"):
+        read_object(body)
+
+
 @pytest.mark.parametrize("body", [b"<!DOCTYPE html><html>", b"\n\xef\xbb\xbf <html>", b"<?xml version='1.0'?>"])
 def test_html_is_a_server_in_trouble(body: bytes) -> None:
     with pytest.raises(SourceUnavailable, match="HTML page"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import cast
 
 from reconciler_engine.coinbase.refusals import excerpt, is_html
@@ -82,7 +83,8 @@ def read_object(body: bytes) -> dict[str, object]:
     """Return the JSON object that `body` is.
 
     Raises:
-        BadResponse: It is empty, truncated, not UTF-8, nested too deep, or not an object.
+        BadResponse: It is empty, truncated, not UTF-8, nested too deep, or not an object; or an object in it has a
+            field twice.
         SourceUnavailable: It is an HTML page, whatever its status and content type say.
     """
     if is_html(body):
@@ -90,12 +92,21 @@ def read_object(body: bytes) -> dict[str, object]:
     if not body:
         raise BadResponse("empty body")
     try:
-        answer: object = json.loads(body.decode())
+        answer: object = json.loads(body.decode(), object_pairs_hook=_fields)
     except (ValueError, RecursionError) as error:
         raise BadResponse(f"no JSON in {len(body)} bytes: {excerpt(body)}") from error
     if not isinstance(answer, dict):
         raise BadResponse(f"JSON is a {type(answer).__name__}, not an object")
     return cast("dict[str, object]", answer)
+
+
+def _fields(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        # The last one would count, and an empty list after a full one would prove that nothing was traded.
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise BadResponse(f"field {excerpt(repr(twice))} stands twice in an object")
+    return fields
 
 
 def _epoch(answer: dict[str, object], field: str) -> int:
