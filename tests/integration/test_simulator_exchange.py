@@ -261,7 +261,8 @@ async def test_milliseconds_for_seconds_are_an_empty_future() -> None:
 async def test_an_instant_of_thousands_of_digits_is_refused_and_logged_as_it_is(field: str) -> None:
     digits = "9" * 5_000
     async with open_door() as door:
-        answer = await door.ask(CANDLES, **{field: digits}, granularity="ONE_MINUTE")
+        query: dict[str, Any] = {field: digits, "granularity": "ONE_MINUTE"}
+        answer = await door.ask(CANDLES, **query)
         assert (answer.status_code, answer.json()["error"]) == (400, "INVALID_ARGUMENT")
         (record,) = door.exchange.log.records
         assert getattr(record, field) == digits
