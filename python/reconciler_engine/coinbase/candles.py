@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import log2
 from operator import itemgetter
 from typing import Any, cast
@@ -59,7 +59,8 @@ class CandlePage:
     duplicates: int
     oldest: int | None
     newest: int | None
-    served_at: int | None = None
+    # When it was said is no part of what was said.
+    served_at: int | None = field(default=None, compare=False)
 
     @property
     def covering(self) -> bool:
