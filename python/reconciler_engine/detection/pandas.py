@@ -23,7 +23,7 @@ def pandas_values(name: str, values: Any) -> object:
 
     Raises:
         TypeError: The column is of another type or unit; the message says what to convert it with.
-        ValueError: A value is null; the message has its index.
+        ValueError: An integer is null; the message has its index. NaT is the least int64, an instant of no grid.
     """
     if getattr(values, "ndim", 1) != 1:
         raise TypeError(f"{name} is a {type(values).__name__}; it must be one column of it")
