@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler_engine.simulator.clock import SimulatedClock
+from reconciler_engine.simulator.clock import LAST, SimulatedClock
 
 
 class Real:
@@ -49,3 +49,15 @@ def test_two_clocks_of_one_origin_agree() -> None:
 def test_rate_that_is_none_is_refused(rate: float) -> None:
     with pytest.raises(ValueError, match="clock rate"):
         SimulatedClock(0, rate=rate)
+
+
+@pytest.mark.parametrize(
+    ("start", "rate", "shown"), [(LAST - 1, 1, LAST), (0, 1e308, LAST), (10**15, 0, LAST), (0, 1, 2)]
+)
+def test_clock_stops_where_calendars_do(start: int, rate: float, shown: int) -> None:
+    real = Real()
+    clock = SimulatedClock(start, rate=rate, read_real_ms=real)
+    real.now += 2
+    assert clock.now() == shown
+    real.now = -1e300
+    assert clock.now() in (0, LAST)

@@ -6,6 +6,9 @@ import math
 import time
 from collections.abc import Callable
 
+LAST = 253_370_764_800_000
+"""The clock stops here, at the beginning of the year 9999: answers carry dates, and no calendar has many after it."""
+
 
 def _read_wall_ms() -> float:
     return time.time() * 1000
@@ -51,8 +54,8 @@ class SimulatedClock:
         self._rate = rate
 
     def now(self) -> int:
-        """Return the exchange's time (ms UTC)."""
-        return int(self._start + (self._read() - self._origin) * self._rate)
+        """Return the exchange's time (ms UTC), from 1970 to `LAST`."""
+        return int(min(max(self._start + (self._read() - self._origin) * self._rate, 0), LAST))
 
     def set(self, instant: int) -> None:
         """Show `instant` (ms UTC) now and go on from there at the same rate."""
