@@ -31,6 +31,8 @@ COMMANDS = get_command(app)
 """Made once: typer makes all of them anew each time its app is called, which is half the work of most commands."""
 PATIENCE_S = 30.0
 """Bound of every wait for a process; reached only when something is broken."""
+LONGEST_S = 120.0
+"""The same, where it says other things meanwhile."""
 
 
 def clean_environment(**settings: str) -> dict[str, str]:
@@ -81,13 +83,14 @@ class Running:
     def wait_line(self, wanted: Callable[[str], bool]) -> str:
         """The first line that is wanted and was not given before; events of several processes come in any order."""
         position = 0
+        deadline = time.monotonic() + LONGEST_S
         while True:
             while position < len(self.lines):
                 if wanted(self.lines[position]):
                     return self.lines.pop(position)
                 position += 1
             try:
-                line = self._fresh.get(timeout=PATIENCE_S)
+                line = self._fresh.get(timeout=max(0, min(PATIENCE_S, deadline - time.monotonic())))
             except queue.Empty:
                 raise AssertionError(f"never said it:\n{''.join(self.lines)}") from None
             if line is None:

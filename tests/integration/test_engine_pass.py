@@ -12,7 +12,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.pages import MARGIN_SLOTS
 from reconciler_engine.simulator.fault_file import parse_faults
-from reconciler_engine.store.tasks import Lane
+from reconciler_engine.store.tasks import Lane, TaskQueue
 
 
 def span_of(record):
@@ -57,7 +57,17 @@ async def test_two_workers_share_a_pass_over_two_series(redis_url):
         assert (again.missing, again.requests) == (0, 0)
 
 
-async def test_live_pages_go_before_what_is_left_of_a_deep_pass(redis_url):
+async def test_live_pages_go_before_what_is_left_of_a_deep_pass(redis_url, monkeypatch):
+    enqueue = TaskQueue.enqueue
+    asked_before = 0
+
+    async def enqueue_and_count(queue, run, lane, tasks):
+        nonlocal asked_before
+        await enqueue(queue, run, lane, tasks)
+        if lane is Lane.LIVE:
+            asked_before = len(house.asked())
+
+    monkeypatch.setattr(TaskQueue, "enqueue", enqueue_and_count)
     async with open_house(redis_url, rate=25) as house:
         await house.start_worker()
         async with trio.open_nursery() as nursery:
@@ -65,7 +75,8 @@ async def test_live_pages_go_before_what_is_left_of_a_deep_pass(redis_url):
             await wait_asked(house, 2)
             await house.run_pass(10, (M5,), Lane.LIVE)
             when = [record.product for record in house.asked()].index("ETH-USD")
-            assert when <= 12
+            # and those that were about to be asked for
+            assert 0 < when <= asked_before + 3
         assert len(house.asked()) == 16
         await check_whole(house, 15 * 300)
 
@@ -155,7 +166,8 @@ async def test_a_refusal_for_rate_sends_everybody_back_and_is_made_good(redis_ur
         assert result.requests == 5 + 2 == len(house.asked())
         assert [record.status for record in house.asked()].count(429) == 2
         await check_whole(house, 5 * 300)
-        assert (await house.parts.bucket.statistics()).granted == 7
+        # More where one came too late to be used.
+        assert (await house.parts.bucket.statistics()).granted >= 7
 
 
 async def test_what_the_exchange_will_not_serve_stays_unresolved_with_its_reason(redis_url):
