@@ -10,12 +10,18 @@ import threading
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import redis as redis_py
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.integration.conftest import PATIENCE_S, clean_environment, wait_until
+
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.assembly import open_parts
+from reconciler_engine.supervisor.tree import _Reload
 
 NEVER = "0 0 1 1 *"
 
@@ -166,6 +172,26 @@ def test_settings_are_taken_though_redis_goes_away_while_workers_are_replaced(st
     own_server.kill()
     engine.wait_event("settings taken")
     assert engine.stop() == 0
+
+
+async def test_nothing_refuses_newer_settings_once_the_workers_have_them(own_server):
+    config = ReconciliationConfig.check({"symbols": ["BTC-USD"], "timeframes": ["1h"]})
+    taken = []
+
+    class Crew:
+        async def roll(self, _):
+            own_server.kill()
+            taken.append("workers")
+
+    async def replan():
+        return SimpleNamespace(config=config, owns_server=False, identity=None)
+
+    async with open_parts(config, own_server.url, owns_server=False) as parts:
+        passes = SimpleNamespace(parts=parts, renew=lambda *_: taken.append("series"), jobs=list)
+        scheduler = SimpleNamespace(reschedule=lambda _: taken.append("schedule"))
+        reload = cast("Any", _Reload)(replan, Crew(), passes, scheduler)
+        await reload._perform()
+    assert taken == ["workers", "series", "schedule"]
 
 
 def write_key(path: Path, name: str) -> Path:
