@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import resource
 import stat
+import subprocess
 import tomllib
+from functools import partial
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.integration.conftest import COMMAND, clean_environment
 
 from reconciler_engine.cli.config_init import template
 from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
@@ -111,6 +115,20 @@ def test_what_is_no_file_is_refused(run_inside, write_file, tmp_path, text):
     done = run_inside("config", "check", tmp_path / "none.toml" if text is None else write_file(text))
     assert done.code == 78
     assert len(done.err.splitlines()) == 1
+
+
+def test_init_leaves_no_half_of_a_file(tmp_path):
+    file = tmp_path / "reconciler.toml"
+    no_room = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1_000, 1_000))
+    done = subprocess.run(
+        [COMMAND, "config", "init", file], preexec_fn=no_room, capture_output=True, text=True, 
+        # nor any half of a module's bytecode
+        env=clean_environment(PYTHONDONTWRITEBYTECODE="1"),
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert not file.exists()
 
 
 def test_init_writes_a_file_that_is_in_order_and_overwrites_none(run_inside, tmp_path):

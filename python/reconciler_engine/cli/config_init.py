@@ -62,6 +62,11 @@ def write_template(path: Path | None) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         leave(FAILURE, f"{path} exists and is not overwritten; name another file")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(template())
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(template())
+    except OSError:
+        # A disk without room: half a file would be in the way of the next try.
+        path.unlink(missing_ok=True)
+        raise
     print(f"wrote {path}; next: reconciler-engine config check {path}")
