@@ -121,11 +121,14 @@ def test_init_leaves_no_half_of_a_file(tmp_path):
     file = tmp_path / "reconciler.toml"
     no_room = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1_000, 1_000))
     done = subprocess.run(
-        [COMMAND, "config", "init", file], preexec_fn=no_room, capture_output=True, text=True, 
+        [COMMAND, "config", "init", file],
         # nor any half of a module's bytecode
         env=clean_environment(PYTHONDONTWRITEBYTECODE="1"),
+        preexec_fn=no_room,
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 1
     assert "File too large" in done.stderr
     assert not file.exists()
