@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from tests.integration.conftest import PATIENCE_S
+from tests.integration.conftest import PATIENCE_S, wait_until
 
 
 def children_of(pid: int) -> set[int]:
@@ -41,11 +41,13 @@ def is_there(pid: int) -> bool:
 def halt(pid: int) -> None:
     """Stop a process, and return once it stands still: one that waits for its turn takes other signals until then."""
     os.kill(pid, signal.SIGSTOP)
-    deadline = time.monotonic() + PATIENCE_S
-    while (fields := _stat(Path(f"/proc/{pid}"))) is None or fields[0] != "T":
+
+    def stands_still() -> bool:
+        fields = _stat(Path(f"/proc/{pid}"))
         assert fields is not None, f"process {pid} is gone"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        return fields[0] == "T"
+
+    wait_until(stands_still)
 
 
 def is_unreaped(pid: int) -> bool:

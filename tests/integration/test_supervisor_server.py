@@ -44,6 +44,14 @@ def usefulness(wrapper):
     return (json.loads(line)["done"] for line in wrapper.stdout)
 
 
+def halted_server(wrapper) -> int:
+    """The server, once it has served and stands still."""
+    assert 1 in usefulness(wrapper)
+    (server,) = children_of(wrapper.pid)
+    halt(server)
+    return server
+
+
 def test_it_is_of_use_once_the_server_serves(plan):
     with wrapped(plan) as wrapper:
         assert 1 in usefulness(wrapper)
@@ -64,18 +72,14 @@ def test_a_server_that_cannot_read_its_data_is_of_no_use(plan):
 def test_killed_it_takes_a_server_that_stands_still_along(plan):
     """Going on later, that one would remove the socket of its successor, and write into its files."""
     with wrapped(plan) as wrapper:
-        assert 1 in usefulness(wrapper)
-        (server,) = children_of(wrapper.pid)
-        halt(server)
+        server = halted_server(wrapper)
         wrapper.kill()
         wait_gone([server])
 
 
 def test_a_server_that_takes_long_to_end_does_not_hang(plan):
     with wrapped(plan) as wrapper:
-        assert 1 in usefulness(wrapper)
-        (server,) = children_of(wrapper.pid)
-        halt(server)
+        server = halted_server(wrapper)
         wrapper.terminate()
         wait_until(lambda: is_pending(server, signal.SIGTERM))
         os.set_blocking(wrapper.stdout.fileno(), False)

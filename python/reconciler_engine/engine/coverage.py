@@ -17,7 +17,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.scripts import Script, run_batch
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.transport import TrioRedis, all_served
 
 KEPT_MS = 2 * 86_400_000
 """A series that no pass looked at for so long is forgotten."""
@@ -126,9 +126,7 @@ class Coverage:
         ]
         try:
             for start in range(0, len(calls), _COMMANDS):
-                for reply in await run_batch(self._client, calls[start : start + _COMMANDS]):
-                    if isinstance(reply, StoreError):
-                        raise reply
+                all_served(await run_batch(self._client, calls[start : start + _COMMANDS]))
             if now - self._pruned_at >= _PRUNE_EVERY_MS:
                 self._pruned_at = now
                 await self._prune(now)

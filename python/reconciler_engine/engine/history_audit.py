@@ -185,7 +185,7 @@ class SecondLook:
         """Return the pages that these runs leave no room in; none of them cuts a run."""
         pages: list[Page] = []
         for run in runs:
-            if not can_bridge(run, self._now, self._closed, self._step):
+            if not can_bridge(Interval(run.start, run.end + self._step), self._now, self._closed, self._step):
                 continue
             # With a neighbour on each side.
             if self._held and run.end - self._held[0].start > (PAGE_SLOTS - 3) * self._step:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.planning.pages import PAGE_SLOTS, Page
 from reconciler_engine.planning.proof import RIPE_MS
 from reconciler_engine.planning.runs import common, gaps_in, union, without
 
 
-def can_bridge(run: Gap, now: int, closed: int, step: int, *, limit: int = PAGE_SLOTS) -> bool:
+def can_bridge(run: Interval, now: int, closed: int, step: int, *, limit: int = PAGE_SLOTS) -> bool:
     """Whether one answer can prove a run of missing slots: a page has room for it and a closed slot on each side.
 
     Args:
@@ -21,7 +20,7 @@ def can_bridge(run: Gap, now: int, closed: int, step: int, *, limit: int = PAGE_
         step: The grid's step (ms).
         limit: Slots a page may span.
     """
-    return run.count + 2 <= limit and run.end + step <= now - RIPE_MS and run.end + step < closed
+    return run.stop - run.start + 2 * step <= limit * step and run.stop <= now - RIPE_MS and run.stop < closed
 
 
 def bridges(
@@ -50,18 +49,15 @@ def bridges(
         step: The grid's step (ms).
         limit: Slots a page may span.
     """
-    ripe = (now - RIPE_MS) // step * step
     pages: list[Page] = []
     held: list[Interval] = []
     for run in reversed(union(unresolved, confirmed)):
-        whole = Interval(run.start - step, run.stop + step)
-        is_flanked = slots.start <= whole.start and whole.stop <= slots.stop
         left = common([run], unresolved)
-        if not left or not is_flanked or run.stop > ripe or whole.stop - whole.start > limit * step:
+        if not left or run.start <= slots.start or not can_bridge(run, now, slots.stop, step, limit=limit):
             continue
         if without(left, answered):
             continue
-        if held and held[0].stop + step - whole.start > limit * step:
+        if held and held[0].stop - run.start + 2 * step > limit * step:
             pages.append(_page(held, unresolved, step))
             held = []
         held.append(run)

@@ -23,7 +23,7 @@ from reconciler_engine.store.members import pairs_of
 from reconciler_engine.store.redis_py import reply_error
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.scripts import Argument, Script
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.transport import TrioRedis, all_served
 
 PIPELINE_MEMBERS = 2_000
 """Members asked for at a time: other clients of the server then wait 0.4 ms at most (measured, p99)."""
@@ -144,9 +144,7 @@ class CandleStore:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
         command = ("ZRANGEBYSCORE", self._scope.candle_key(series), interval.start, f"({interval.stop}", "WITHSCORES")
-        (reply,) = await self._client.pipe([command])
-        if isinstance(reply, StoreError):
-            raise reply
+        (reply,) = all_served(await self._client.pipe([command]))
         found = check_members(reply, series.symbol, series.timeframe.value)
         doubtful = {*found.duplicates, *found.malformed}
         copies = {}

@@ -9,11 +9,10 @@ from heapq import nlargest
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from reconciler_engine.errors import StoreError
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.scripts import Argument, Script
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.transport import TrioRedis, all_served
 
 ENTRIES_KEPT: Final = 500
 """Entries of one series, 0.2 MB when full; past it the oldest are dropped."""
@@ -95,9 +94,7 @@ class Journal:
         for start in range(0, len(series), _SERIES_A_WRITE):
             part = series[start : start + _SERIES_A_WRITE]
             commands = [("XREVRANGE", self._scope.journal_key(one), "+", since, "COUNT", limit) for one in part]
-            for one, reply in zip(part, await self._client.pipe(commands), strict=True):
-                if isinstance(reply, StoreError):
-                    raise reply
+            for one, reply in zip(part, all_served(await self._client.pipe(commands)), strict=True):
                 found = [_change(one, entry) for entry in reply]
                 newest += [change for change in found if change is not None]
             # Never more than two lists of the limit's length, however many series there are.

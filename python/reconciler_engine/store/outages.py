@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.transport import TrioRedis, all_served
 
 CHUNK_SLOTS: Final = 4_096
 LEAF_SLOTS: Final = 512
@@ -67,10 +66,7 @@ class Outages:
             replies = await self._client.pipe(
                 [("ZCOUNT", key, part.start, f"({part.stop}") for part in parts[first : first + _COMMANDS]]
             )
-            for reply in replies:
-                if isinstance(reply, StoreError):
-                    raise reply
-                counts.append(reply)
+            counts += all_served(replies)
         return counts
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import trio
 
 from reconciler_engine.errors import ConfigError, StoreDenied, StoreError, StoreUnavailable
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.transport import TrioRedis, all_served
 
 # XAUTOCLAIM, GETDEL, ZRANGEBYSCORE's LIMIT in scripts, exclusive stream ranges: all there since 6.2.
 OLDEST_VERSION: Final = (6, 2, 0)
@@ -96,10 +96,7 @@ async def wait_serving(client: TrioRedis, timeout_s: float) -> None:
 
 async def _ask(client: TrioRedis) -> tuple[dict[str, str], dict[str, str]]:
     try:
-        server, memory = await client.pipe([("INFO", "server"), ("INFO", "memory")])
-        for reply in (server, memory):
-            if isinstance(reply, StoreError):
-                raise reply
+        server, memory = all_served(await client.pipe([("INFO", "server"), ("INFO", "memory")]))
     except StoreDenied as error:
         raise ConfigError([f"redis_url: {client.address}: {_denial(error)}"]) from error
     return _fields(server), _fields(memory)

@@ -11,7 +11,7 @@ from typing import Any
 from reconciler_engine.errors import ConfigError, LeaseLost, RunClosed, StoreError
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.scripts import Script
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.transport import TrioRedis, all_served
 
 GROUP = "workers"
 RUN_LIFE_MS = 120_000
@@ -283,16 +283,12 @@ class TaskQueue:
             RunClosed: The tasks are lost, or their outcomes are: waiting would have no end.
         """
         # In this order: a task leaves the stream and the set at once, and its outcome is there by then.
-        queued, left, recorded = await self._client.pipe(
-            [
-                ("XLEN", self._stream(lane)),
-                ("SCARD", self._run_key(run_id, ":unfinished")),
-                ("LLEN", self._run_key(run_id, ":outcomes")),
-            ]
-        )
-        for reply in (queued, left, recorded):
-            if isinstance(reply, StoreError):
-                raise reply
+        commands = [
+            ("XLEN", self._stream(lane)),
+            ("SCARD", self._run_key(run_id, ":unfinished")),
+            ("LLEN", self._run_key(run_id, ":outcomes")),
+        ]
+        queued, left, recorded = all_served(await self._client.pipe(commands))
         if not recorded and not (left and queued):
             raise RunClosed(run_id)
 

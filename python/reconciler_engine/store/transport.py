@@ -218,6 +218,19 @@ class TrioRedis(AsyncCoreCommands):
             raise
 
 
+def all_served(replies: Iterable[Any]) -> list[Any]:
+    """Return the replies of a pipeline; raise the first error among them.
+
+    Raises:
+        StoreError: The server refused a command.
+    """
+    served = list(replies)
+    for reply in served:
+        if isinstance(reply, StoreError):
+            raise reply
+    return served
+
+
 def _named(error: StoreError, command: Command) -> StoreError:
     """Return an error that says which key is of another type; the server does not."""
     if error.code != "WRONGTYPE":
