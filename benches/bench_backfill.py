@@ -20,9 +20,9 @@ import trio
 
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import Parts, open_parts
-from reconciler_engine.engine.history import HistoryProgress
-from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
+from reconciler_engine.engine.backfill.director import HistoryProgress
+from reconciler_engine.engine.parts import Parts, open_parts
+from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series

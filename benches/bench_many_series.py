@@ -16,8 +16,8 @@ import redis as redis_py
 import trio
 
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import open_parts
-from reconciler_engine.engine.reconcile import PassRequest
+from reconciler_engine.engine.parts import open_parts
+from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
@@ -32,7 +32,7 @@ BASE_URL = "http://127.0.0.1:9"
 WORKER = """
 import sys, trio
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import open_parts
+from reconciler_engine.engine.parts import open_parts
 
 async def main(redis_url, base_url):
     async with open_parts(ReconciliationConfig.check({"base_url": base_url}), redis_url, owns_server=False) as parts:

@@ -24,19 +24,19 @@ from random import Random
 import trio
 
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import open_parts
-from reconciler_engine.engine.reconcile import PassRequest
+from reconciler_engine.engine.parts import open_parts
+from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.exchange import ExchangeRules
 from reconciler_engine.simulator.request_log import RequestLog, RequestRecord
-from reconciler_engine.simulator.server import open_exchange
+from reconciler_engine.simulator.serving import open_exchange
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_exchange
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.members import member_of
-from reconciler_engine.store.transport import TrioRedis
-from reconciler_engine.supervisor.process import ChildProcess
+from reconciler_engine.supervisor.child_process import ChildProcess
 
 STEP = Timeframe.M1.step_ms
 PAGE = 300

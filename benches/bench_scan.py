@@ -26,21 +26,21 @@ import pytest
 import trio
 
 from reconciler_engine.detection import Gap
-from reconciler_engine.engine.messages import Keeping, ScanTask, Span
-from reconciler_engine.engine.scan import perform_scan, scan
+from reconciler_engine.engine.tasks.messages import Keeping, ScanTask, Span
+from reconciler_engine.engine.tasks.scan import perform_scan, scan
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.window import scan_window
-from reconciler_engine.store.address import Address
 from reconciler_engine.store.candles import PIPELINE_MEMBERS, CandleStore
-from reconciler_engine.store.connection import pack
+from reconciler_engine.store.client.address import Address
+from reconciler_engine.store.client.connection import pack
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.transport import TrioRedis
 
 SCOPE = Scope.of(1, 1, "https://api.coinbase.com")
 TIMEFRAMES = tuple(map(Timeframe, ("1m", "5m", "15m", "1h", "4h", "1d")))

@@ -18,8 +18,8 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.answer import Request
 from reconciler_engine.simulator.clock import SimulatedClock
 from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
-from reconciler_engine.simulator.market import SeededMarket
-from reconciler_engine.simulator.products import list_products
+from reconciler_engine.simulator.prices.listed_products import list_products
+from reconciler_engine.simulator.prices.seeded import SeededMarket
 
 NOW = 1_795_461_945_678
 SLOTS = 300

@@ -20,9 +20,9 @@ import trio
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.simulator.request_log import RequestLog, RequestRecord
-from reconciler_engine.simulator.server import open_exchange
+from reconciler_engine.simulator.serving import open_exchange
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_exchange
-from reconciler_engine.supervisor.process import ChildProcess
+from reconciler_engine.supervisor.child_process import ChildProcess
 
 MIB = 1024 * 1024
 GOAL_MIB = 80

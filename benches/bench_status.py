@@ -20,17 +20,17 @@ import time
 
 import trio
 
-from reconciler_engine.engine.coverage import Checked, Coverage
 from reconciler_engine.engine.ready import is_ready
-from reconciler_engine.engine.status import StatusBoard
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.coverage import Checked, Coverage
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.status_board import StatusBoard
 
 SCOPE = Scope.of(1, 1, "https://api.coinbase.com")
 STEP = Timeframe.M1.step_ms

@@ -18,7 +18,7 @@ from tests.conftest import redis_server, redis_url
 
 from reconciler_engine import _native
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.supervisor.process import ChildMaker, ChildSpec
+from reconciler_engine.supervisor.child_process import ChildMaker, ChildSpec
 
 __all__ = ["redis_server", "redis_url"]
 
@@ -107,7 +107,7 @@ def make_worker_spec() -> Callable[[str, ReconciliationConfig, str], ChildSpec]:
             "owns_server": False,
             "consumer": name,
         }
-        return maker.child(name, "reconciler_engine.engine.worker_role:run_worker", **message)
+        return maker.child(name, "reconciler_engine.engine.roles.worker:run_worker", **message)
 
     return make
 

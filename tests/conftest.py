@@ -17,9 +17,9 @@ import trio
 import trio.testing
 from hypothesis import settings
 
-from reconciler_engine.store.embedded import ServerPlan, find_binary, socket_directory, socket_path
-from reconciler_engine.store.server import wait_serving
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.client.server_check import wait_serving
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.embedded.binary import ServerPlan, find_binary, socket_directory, socket_path
 
 # The same examples in every run, and no verdict by the clock; new ones are found by
 # `pytest --hypothesis-profile=search`.

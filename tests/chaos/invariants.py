@@ -10,7 +10,7 @@ import trio
 from tests.chaos.world import World, values_of
 
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.evidence import CONFIRMED
+from reconciler_engine.planning.ledger import CONFIRMED
 from reconciler_engine.store.evidence import EvidenceStore
 
 LATE_S = 0.5

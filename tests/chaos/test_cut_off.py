@@ -20,15 +20,15 @@ from tests.chaos.world import values_of
 from tests.integration.engines import DENSE, MARKET, MINUTE, truth
 from tests.integration.test_web import get
 
-from reconciler_engine.engine.passes import FULL_RECONCILE
-from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
+from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE
+from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.simulator.clock import SimulatedClock
 from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
-from reconciler_engine.simulator.server import open_exchange
+from reconciler_engine.simulator.serving import open_exchange
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.leases import LEASE_MS
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.transport import TrioRedis
 
 if TYPE_CHECKING:
     from tests.conftest import OwnServer

@@ -8,11 +8,11 @@ import pytest
 from tests.chaos.invariants import check_ledger, check_live, differ, end, settle
 from tests.chaos.world import Plan, World, open_world
 
-from reconciler_engine.engine.by_hand import mark_slots
+from reconciler_engine.engine.evidence_edits import mark_slots
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.evidence import State
+from reconciler_engine.planning.ledger import State
 from reconciler_engine.simulator.clock import SimulatedClock
 from reconciler_engine.store.candles import CandleStore, Retention
 from reconciler_engine.store.evidence import EvidenceStore

@@ -19,12 +19,12 @@ from tests.chaos.waiting import wait_until
 
 from reconciler_engine.simulator.clock import SimulatedClock
 from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
-from reconciler_engine.simulator.faults import FaultRule, Faults
-from reconciler_engine.simulator.market import SeededMarket
-from reconciler_engine.simulator.products import Product
-from reconciler_engine.simulator.server import open_exchange
-from reconciler_engine.store.server import wait_serving
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.simulator.faults.rules import FaultRule, Faults
+from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.seeded import SeededMarket
+from reconciler_engine.simulator.serving import open_exchange
+from reconciler_engine.store.client.server_check import wait_serving
+from reconciler_engine.store.client.trio_redis import TrioRedis
 
 if TYPE_CHECKING:
     from tests.conftest import OwnServer

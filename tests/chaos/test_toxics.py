@@ -20,9 +20,9 @@ from reconciler_engine.errors import SourceError, StoreError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.server import open_exchange
+from reconciler_engine.simulator.serving import open_exchange
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_exchange
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.client.trio_redis import TrioRedis
 
 SERIES = Series("BTC-USD", Timeframe.M1)
 PLAN = Plan((Series("P1-USD", Timeframe.M1), Series("P2-USD", Timeframe.M1)), slots=900, requests_per_s=10)

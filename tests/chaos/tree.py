@@ -15,7 +15,7 @@ import trio
 from tests.chaos.waiting import PATIENCE_S, wait_until
 from tests.integration.conftest import COMMAND, clean_environment
 
-from reconciler_engine.store.embedded import socket_directory, socket_path
+from reconciler_engine.store.embedded.binary import socket_directory, socket_path
 
 _MARK = "CHAOS_TREE"
 

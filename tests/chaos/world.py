@@ -31,14 +31,14 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.simulator.clock import SimulatedClock
 from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
-from reconciler_engine.simulator.fault_file import parse_faults
-from reconciler_engine.simulator.market import SeededMarket
-from reconciler_engine.simulator.products import Product
-from reconciler_engine.simulator.server import open_exchange
+from reconciler_engine.simulator.faults.file import parse_faults
+from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.seeded import SeededMarket
+from reconciler_engine.simulator.serving import open_exchange
+from reconciler_engine.store.client.server_check import wait_serving
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.server import wait_serving
-from reconciler_engine.store.transport import TrioRedis
 
 MINUTE = 60_000
 GRACE_MS = 15_000

@@ -11,8 +11,8 @@ import sys
 import trio
 
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import open_parts
-from reconciler_engine.engine.passes import GAP_SCAN, Passes
+from reconciler_engine.engine.parts import open_parts
+from reconciler_engine.engine.scheduled_passes import GAP_SCAN, ScheduledPasses
 from reconciler_engine.errors import StoreError
 
 
@@ -20,7 +20,7 @@ async def direct(*arguments: str) -> None:
     settings, url, lease_ms = arguments
     config = ReconciliationConfig.model_validate_json(settings)
     async with open_parts(config, url, owns_server=False) as parts, trio.open_nursery() as nursery:
-        passes = Passes(parts, config.series(), now=lambda: 0, lease_ms=int(lease_ms))
+        passes = ScheduledPasses(parts, config.series(), now=lambda: 0, lease_ms=int(lease_ms))
         nursery.start_soon(passes.keep_leases)
         orders = trio.lowlevel.FdStream(os.dup(0))
         say(parts.queue.consumer)

@@ -12,9 +12,9 @@ import trio
 
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import Parts, open_parts
-from reconciler_engine.engine.history import HistoryProgress
-from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
+from reconciler_engine.engine.backfill.director import HistoryProgress
+from reconciler_engine.engine.parts import Parts, open_parts
+from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
@@ -22,11 +22,11 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.clock import SimulatedClock
 from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
-from reconciler_engine.simulator.faults import FaultRule, Faults
-from reconciler_engine.simulator.market import SeededMarket
-from reconciler_engine.simulator.products import Product
-from reconciler_engine.simulator.server import open_exchange
-from reconciler_engine.simulator.truth import Market
+from reconciler_engine.simulator.faults.rules import FaultRule, Faults
+from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.market import Market
+from reconciler_engine.simulator.prices.seeded import SeededMarket
+from reconciler_engine.simulator.serving import open_exchange
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.tasks import TaskQueue
 

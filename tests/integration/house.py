@@ -12,21 +12,21 @@ import trio
 
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import Parts, open_parts
-from reconciler_engine.engine.messages import Keeping, PageTask, Span
-from reconciler_engine.engine.reconcile import PassRequest
-from reconciler_engine.engine.worker import Worker
+from reconciler_engine.engine.parts import Parts, open_parts
+from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.tasks.messages import Keeping, PageTask, Span
+from reconciler_engine.engine.tasks.worker import Worker
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.clock import SimulatedClock
 from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
-from reconciler_engine.simulator.faults import Faults
-from reconciler_engine.simulator.market import SeededMarket
-from reconciler_engine.simulator.products import Product
+from reconciler_engine.simulator.faults.rules import Faults
+from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.seeded import SeededMarket
 from reconciler_engine.simulator.request_log import RequestLog
-from reconciler_engine.simulator.server import serve_exchange
+from reconciler_engine.simulator.serving import serve_exchange
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.tasks import Lane, TaskQueue
 

@@ -10,7 +10,7 @@ import redis as redis_py
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from reconciler_engine.store.data_directory import DataDirectory, ServerRecord
+from reconciler_engine.store.embedded.data_directory import DataDirectory, ServerRecord
 
 NAMES = [
     "configuration", "api key", "exchange", "clock", "credentials", "symbols", "redis", "persistence", "eviction",

@@ -10,13 +10,13 @@ import pytest
 import redis as redis_py
 import trio
 
-from reconciler_engine.engine.coverage import Checked, Coverage
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.coverage import Checked, Coverage
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.transport import TrioRedis
 
 MINUTE = 60_000
 FIRST = 1_767_225_600_000  # 2026-01-01

@@ -11,7 +11,7 @@ from tests.integration.engines import MINUTE
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.words import iso
-from reconciler_engine.planning.evidence import Finding, Ledger, Reason, State, Stretch
+from reconciler_engine.planning.ledger import Finding, Ledger, Reason, State, Stretch
 from reconciler_engine.store.findings import DAY_MS, encode_day, span_of
 from reconciler_engine.store.ready_script import READY_TEXT
 from reconciler_engine.store.scope import Scope

@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from reconciler_engine.coinbase.auth import Credentials
 from reconciler_engine.coinbase.client import CoinbaseClient
-from reconciler_engine.engine.requests import send
+from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.errors import BadResponse, IdentityStopped, NotAuthorized, SourceError, TokenRefused
 from reconciler_engine.limiting.breaker import DENIALS, Answer
 from reconciler_engine.limiting.memory import MemoryBucket
-from reconciler_engine.limiting.shared import TokenBucket
+from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series

@@ -16,13 +16,13 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.pages import PAGE_SLOTS
-from reconciler_engine.simulator.candles import CandleRules
+from reconciler_engine.simulator.candle_endpoint import CandleRules
 from reconciler_engine.simulator.clock import SimulatedClock
 from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
-from reconciler_engine.simulator.market import SeededMarket
-from reconciler_engine.simulator.products import Product
-from reconciler_engine.simulator.server import open_exchange
-from reconciler_engine.simulator.throttled import ThrottleStyle
+from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.seeded import SeededMarket
+from reconciler_engine.simulator.rate_refusal import ThrottleStyle
+from reconciler_engine.simulator.serving import open_exchange
 
 NOW = 1_795_435_200_000
 PRODUCTS = (

@@ -13,12 +13,12 @@ import pytest
 import trio
 from tests.integration.engines import DENSE, MINUTE, T0, THIN, Engine, engine, span, truth
 
-from reconciler_engine.engine.reconcile import PassRequest
+from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.planning.audit import Doubt
-from reconciler_engine.planning.evidence import State
+from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.pages import MARGIN_SLOTS
 from reconciler_engine.planning.proof import Answer
 from reconciler_engine.store.candles import Retention

@@ -10,17 +10,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.integration.engines import DENSE, MINUTE, T0, THIN, Engine, engine, span, truth
 
-from reconciler_engine.engine.backfill import Admission, Answered, Backfill
-from reconciler_engine.engine.messages import PageTask, intervals_of
-from reconciler_engine.engine.reconcile import PassRequest
+from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.tasks.messages import PageTask, intervals_of
+from reconciler_engine.engine.tasks.page_fetch import Admission, Answered, PageFetcher
 from reconciler_engine.errors import StoreUnavailable
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.result import ReconciliationResult
-from reconciler_engine.planning.runs import common
-from reconciler_engine.simulator.faults import FaultRule
+from reconciler_engine.planning.intervals import common
+from reconciler_engine.simulator.faults.rules import FaultRule
 from reconciler_engine.store.claims import Claims
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.tasks import Lane
-from reconciler_engine.store.transport import TrioRedis
 
 SLOW = FaultRule("slow", "slow_head", values={"seconds": 0.05})
 """Answers take a while, so that jobs meet."""
@@ -147,9 +147,9 @@ async def test_a_page_waits_for_the_one_who_asks_and_takes_what_came(redis_url):
 def test_whatever_the_holes_and_windows_no_slot_is_the_reason_for_two_requests(redis_server, present, windows, workers):
     """Neighbours may be in two pages, what a page is asked for in no other."""
     asked_for: list[int] = []
-    ask = Backfill.ask
+    ask = PageFetcher.ask
 
-    async def ask_and_note(backfill: Backfill, task: PageTask, admission: Admission) -> Answered:
+    async def ask_and_note(backfill: PageFetcher, task: PageTask, admission: Admission) -> Answered:
         wanted = common(admission.standing.due, intervals_of(task.gaps, MINUTE))
         asked_for.extend(at for one in wanted for at in one.grid(MINUTE))
         return await ask(backfill, task, admission)
@@ -175,5 +175,5 @@ def test_whatever_the_holes_and_windows_no_slot_is_the_reason_for_two_requests(r
             assert {at for at in wanted if at in held} == {at for at in wanted if at in there}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Backfill, "ask", ask_and_note)
+        patch.setattr(PageFetcher, "ask", ask_and_note)
         trio.run(check)

@@ -7,9 +7,9 @@ import trio
 from tests.integration.engines import DENSE, engine
 from tests.integration.house import open_house
 
-from reconciler_engine.engine.passes import GAP_SCAN, Passes
+from reconciler_engine.engine.scheduled_passes import GAP_SCAN, ScheduledPasses
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.planning.evidence import Ledger
+from reconciler_engine.planning.ledger import Ledger
 
 HOUR = 3_600_000
 NEAR = 60_000
@@ -26,7 +26,7 @@ async def test_the_earlier_of_the_exchanges_clock_and_redis_holds(redis_url, ahe
         assert skew is not None
         assert abs(skew - ahead) < NEAR
         assert abs(await clock.now() - await clock.redis_now() - min(0, ahead)) < NEAR
-        result = await Passes(run.parts, [DENSE], now=lambda: 0).perform(GAP_SCAN)
+        result = await ScheduledPasses(run.parts, [DENSE], now=lambda: 0).perform(GAP_SCAN)
         # where the exchange is behind, no bar of its future is asked for
         assert abs(result.series[0].stop - await clock.redis_now() - min(0, ahead)) < 4 * NEAR
         assert result.filled == 30
@@ -37,7 +37,7 @@ async def test_a_redis_clock_set_ahead_since_it_was_compared_proves_nothing_of_b
         clock = run.parts.clock
         await clock.measure_when_due(run.sources[0], run.parts.bucket)
         run.exchange.clock.set(await clock.redis_now() - 10 * NEAR)
-        (row,) = (await Passes(run.parts, [DENSE], now=lambda: 0).perform(GAP_SCAN)).series
+        (row,) = (await ScheduledPasses(run.parts, [DENSE], now=lambda: 0).perform(GAP_SCAN)).series
         assert (row.missing, row.filled + row.unresolved, row.requests) == (30, 30, 1)
         # nor is the one written that is forming there
         (held,) = await run.parts.store.read([(DENSE, Interval(row.start, row.stop))])
@@ -52,7 +52,7 @@ async def test_this_nodes_own_clock_moves_no_window(redis_url, off):
     async with engine(redis_url, symbols=["BTC-USD"], timeframes=["1m"]) as run:
         redis_now = run.parts.clock.redis_now
         ours = await redis_now() + off
-        result = await Passes(run.parts, [DENSE], now=lambda: ours).perform(GAP_SCAN)
+        result = await ScheduledPasses(run.parts, [DENSE], now=lambda: ours).perform(GAP_SCAN)
         assert abs(result.series[0].stop - await redis_now()) < 4 * NEAR
         assert result.filled == 30
 

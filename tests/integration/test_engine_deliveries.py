@@ -22,12 +22,12 @@ from tests.integration.house import (
     wait_asked,
 )
 
-from reconciler_engine.engine import worker as worker_module
-from reconciler_engine.engine.messages import Keeping, ScanTask, Span
+from reconciler_engine.engine.tasks import worker as worker_module
+from reconciler_engine.engine.tasks.messages import Keeping, ScanTask, Span
 from reconciler_engine.errors import RunClosed
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.store import tasks as tasks_module
-from reconciler_engine.store.server import wait_serving
+from reconciler_engine.store.client.server_check import wait_serving
 from reconciler_engine.store.tasks import MAX_DELIVERIES, Lane, TaskQueue
 
 

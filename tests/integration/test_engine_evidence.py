@@ -1,18 +1,18 @@
-"""Passes and the ledger on a real server: what is proved, what is asked for again, and when."""
+"""Scheduled passes and the ledger on a real server: what is proved, what is asked for again, and when."""
 
 from __future__ import annotations
 
 from tests.integration.engines import DENSE, MINUTE, T0, THIN, engine, span, truth
 
 from reconciler_engine.coinbase.products import Product
-from reconciler_engine.engine.reconcile import PassRequest
+from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.planning.evidence import Reason, State
+from reconciler_engine.planning.ledger import Reason, State
 from reconciler_engine.planning.proof import RECHECK_MS, RIPE_MS
-from reconciler_engine.simulator.faults import FaultRule
-from reconciler_engine.simulator.market import SeededMarket
-from reconciler_engine.simulator.products import Product as Listed
+from reconciler_engine.simulator.faults.rules import FaultRule
+from reconciler_engine.simulator.prices.listed_products import Product as Listed
+from reconciler_engine.simulator.prices.seeded import SeededMarket
 
 ROOM = 200
 """Slots of a range that leave its page room for neighbours on both sides."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from tests.integration.engines import MINUTE, T0, Engine, engine, span
 
-from reconciler_engine.engine.reconcile import PassRequest
+from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.evidence import Finding, Reason, State
+from reconciler_engine.planning.ledger import Finding, Reason, State
 from reconciler_engine.planning.proof import RECHECK_MS
-from reconciler_engine.simulator.market import SeededMarket
-from reconciler_engine.simulator.products import Product
+from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.seeded import SeededMarket
 
 BTC, ETH, SOL, THIN, ALIAS = (
     Series(name, Timeframe.M1) for name in ("BTC-USD", "ETH-USD", "SOL-USD", "DASH-USD", "BTC-USDC")

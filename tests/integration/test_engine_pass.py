@@ -11,7 +11,7 @@ from tests.integration.house import M1, M5, NOW, check_whole, held, key, open_ho
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.pages import MARGIN_SLOTS
-from reconciler_engine.simulator.fault_file import parse_faults
+from reconciler_engine.simulator.faults.file import parse_faults
 from reconciler_engine.store.tasks import Lane, TaskQueue
 
 

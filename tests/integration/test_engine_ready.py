@@ -13,9 +13,9 @@ from tests.integration.conftest import settled_grace_ms
 
 from reconciler_engine import is_ready
 from reconciler_engine.errors import StoreError
-from reconciler_engine.planning.evidence import Finding, Reason, State, Stretch
+from reconciler_engine.planning.ledger import Finding, Reason, State, Stretch
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.findings import encode_day
-from reconciler_engine.store.transport import TrioRedis
 
 DAY = 86_400_000
 KEY = "candles:1:1:BTC-USD:1d"

@@ -1,4 +1,4 @@
-"""Passes while Redis is slow, killed, emptied, full, read-only, or lets nobody in."""
+"""Scheduled passes while Redis is slow, killed, emptied, full, read-only, or lets nobody in."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.chaos.proxy import Kind, Toxic, Way, open_proxy
 from tests.integration.house import M1, check_whole, enqueue_pages, open_house, runs, truth, wait_asked
 
 from reconciler_engine.errors import ConfigError, RunClosed, StoreError, StoreFull, StoreUnavailable
-from reconciler_engine.store.server import wait_serving
+from reconciler_engine.store.client.server_check import wait_serving
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.tasks import Lane
-from reconciler_engine.store.transport import TrioRedis
 
 
 async def test_a_slow_redis_makes_a_pass_slower_and_nothing_else(redis_url):

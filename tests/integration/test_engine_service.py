@@ -18,14 +18,14 @@ from tests.integration.conftest import settled_grace_ms
 
 import reconciler_engine
 from reconciler_engine import ReconciliationConfig, ReconciliationService, is_ready
-from reconciler_engine.engine.assembly import make_parts
-from reconciler_engine.engine.status import StatusBoard
+from reconciler_engine.engine.parts import make_parts
 from reconciler_engine.errors import ConfigError, SourceUnavailable, StoreUnavailable
 from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.scheduling.job import Job
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.leases import JobLeases
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.status_board import StatusBoard
 
 COMMAND = Path(sys.executable).parent / "reconciler-engine"
 NEVER = "0 0 1 1 *"

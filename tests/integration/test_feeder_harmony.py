@@ -11,15 +11,15 @@ import pytest
 import trio
 from tests.integration.engines import DENSE, MARKET, MINUTE, T0, THIN, Engine, engine, span, truth
 
-from reconciler_engine.engine.feeder import Feeder, FeederSettings
-from reconciler_engine.engine.feeder_losses import FeedLosses
-from reconciler_engine.engine.reconcile import PassRequest
+from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.simulated_feeder.feeder import Feeder, FeederSettings
+from reconciler_engine.engine.simulated_feeder.losses import FeedLosses
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.simulator.clock import SimulatedClock
 from reconciler_engine.store.candles import Retention
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.members import member_of
-from reconciler_engine.store.transport import TrioRedis
 
 SLOTS = 40
 UNLIMITED = Retention(0, 0)

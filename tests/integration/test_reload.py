@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.integration.conftest import PATIENCE_S, clean_environment, wait_until
 
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import open_parts
+from reconciler_engine.engine.parts import open_parts
 from reconciler_engine.supervisor.tree import _Reload
 
 NEVER = "0 0 1 1 *"
@@ -178,7 +178,7 @@ async def test_nothing_refuses_newer_settings_once_the_workers_have_them(own_ser
     config = ReconciliationConfig.check({"symbols": ["BTC-USD"], "timeframes": ["1h"]})
     taken = []
 
-    class Crew:
+    class Workers:
         async def roll(self, _):
             own_server.kill()
             taken.append("workers")
@@ -189,7 +189,7 @@ async def test_nothing_refuses_newer_settings_once_the_workers_have_them(own_ser
     async with open_parts(config, own_server.url, owns_server=False) as parts:
         passes = SimpleNamespace(parts=parts, renew=lambda *_: taken.append("series"), jobs=list)
         scheduler = SimpleNamespace(reschedule=lambda _: taken.append("schedule"))
-        reload = cast("Any", _Reload)(replan, Crew(), passes, scheduler)
+        reload = cast("Any", _Reload)(replan, Workers(), passes, scheduler)
         await reload._perform()
     assert taken == ["workers", "series", "schedule"]
 

@@ -18,13 +18,13 @@ import pytest
 from tests.integration.engines import MINUTE, engine
 
 from reconciler_engine import is_ready
-from reconciler_engine.engine.reconcile import PassRequest
+from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.market.candle_file import parse_file_name, read_candle_file
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.pages import PAGE_SLOTS
-from reconciler_engine.simulator.replay import ReplayMarket
+from reconciler_engine.simulator.prices.replay import ReplayMarket
 
 DAY = Interval(1_771_891_200_000, 1_771_977_600_000)
 """2026-02-24, the day with the longest runs of `ET-27MAR26-CDE` without trades: up to 294 minutes."""

@@ -20,14 +20,14 @@ from tests.integration.plain_http import open_http
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.candles import CandleRules
+from reconciler_engine.simulator.candle_endpoint import CandleRules
 from reconciler_engine.simulator.clock import SimulatedClock
 from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
-from reconciler_engine.simulator.market import SeededMarket
-from reconciler_engine.simulator.products import Product
+from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.seeded import SeededMarket
+from reconciler_engine.simulator.rate_refusal import ThrottleStyle
 from reconciler_engine.simulator.request_log import open_request_log
-from reconciler_engine.simulator.server import open_exchange, serve_exchange
-from reconciler_engine.simulator.throttled import ThrottleStyle
+from reconciler_engine.simulator.serving import open_exchange, serve_exchange
 
 MIDNIGHT_S = 1_795_392_000
 NOW_S = MIDNIGHT_S + 12 * 3600 + 150

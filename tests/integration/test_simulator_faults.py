@@ -20,10 +20,10 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.clock import SimulatedClock
 from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
-from reconciler_engine.simulator.fault_file import parse_faults
-from reconciler_engine.simulator.market import SeededMarket
-from reconciler_engine.simulator.products import Product
-from reconciler_engine.simulator.server import open_exchange
+from reconciler_engine.simulator.faults.file import parse_faults
+from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.seeded import SeededMarket
+from reconciler_engine.simulator.serving import open_exchange
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_exchange
 
 NOW_S = 1_795_435_350

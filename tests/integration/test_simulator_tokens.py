@@ -21,9 +21,9 @@ from tests.integration.plain_http import open_http
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.simulator.clock import SimulatedClock
 from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
-from reconciler_engine.simulator.market import SeededMarket
-from reconciler_engine.simulator.products import Product
-from reconciler_engine.simulator.server import open_exchange
+from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.seeded import SeededMarket
+from reconciler_engine.simulator.serving import open_exchange
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_exchange
 from reconciler_engine.simulator.tokens import TokenVerifier, TrustedKey, read_trusted_key
 

@@ -11,12 +11,12 @@ import pytest
 import trio
 from tests.integration.processes import children_of, descendants, halt, is_there, wait_gone
 
-from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
+from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_market
-from reconciler_engine.store.data_directory import DataDirectory
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.embedded.data_directory import DataDirectory
 
 KEY = "candles:1:1:BTC-USD:1m"
 NEVER = "0 0 1 1 *"

@@ -9,16 +9,16 @@ from dataclasses import fields
 
 import pytest
 
-from reconciler_engine.engine.coverage import Checked, Coverage, SeriesCoverage
-from reconciler_engine.engine.status import ENGINES_KEY, RECORD_LIFE_MS, StatusBoard
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.status import EngineStatus
-from reconciler_engine.store.data_directory import DataDirectory, ServerRecord
+from reconciler_engine.store.coverage import Checked, Coverage, SeriesCoverage
+from reconciler_engine.store.embedded.data_directory import DataDirectory, ServerRecord
 from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.status_board import ENGINES_KEY, RECORD_LIFE_MS, StatusBoard
 
 NEVER = "0 0 1 1 *"
 SCOPE = Scope(1, 1, "exchange")

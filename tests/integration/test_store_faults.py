@@ -14,9 +14,9 @@ import trio
 import trio.testing
 
 from reconciler_engine.errors import ConfigError, StoreDenied, StoreError, StoreRefused, StoreUnavailable
-from reconciler_engine.store.scripts import Script, run_batch
-from reconciler_engine.store.server import check_server, wait_serving
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.client.scripts import Script, run_batch
+from reconciler_engine.store.client.server_check import check_server, wait_serving
+from reconciler_engine.store.client.trio_redis import TrioRedis
 
 if TYPE_CHECKING:
     from tests.conftest import OwnServer

@@ -12,7 +12,7 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.evidence import State
+from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.proof import mark
 from reconciler_engine.store.candles import MERGE, CandleStore, Retention, merge_arguments, merge_outcome
 from reconciler_engine.store.evidence import EvidenceStore

@@ -12,8 +12,8 @@ import pytest
 import trio
 
 from reconciler_engine.errors import StoreError, StoreUnavailable
-from reconciler_engine.store.address import Address
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.client.address import Address
+from reconciler_engine.store.client.trio_redis import TrioRedis
 
 TLS = Path(__file__).with_name("tls")
 AUTHORITY = f"ssl_ca_certs={TLS / 'authority.pem'}"

@@ -6,8 +6,8 @@ import pytest
 from redis.exceptions import ResponseError
 
 from reconciler_engine.errors import StoreRefused
-from reconciler_engine.store.server import check_server
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.client.server_check import check_server
+from reconciler_engine.store.client.trio_redis import TrioRedis
 
 
 async def test_commands_come_back_in_the_shapes_of_redis_py(redis: TrioRedis) -> None:

@@ -15,10 +15,10 @@ import trio
 from tests.integration.conftest import clean_environment
 
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import open_parts
-from reconciler_engine.engine.backfill import ATTEMPTS
-from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
-from reconciler_engine.limiting.shared import BucketStatistics
+from reconciler_engine.engine.parts import open_parts
+from reconciler_engine.engine.tasks.page_fetch import ATTEMPTS
+from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
+from reconciler_engine.limiting.redis_bucket import BucketStatistics
 
 KEY = "candles:1:1:BTC-USD:1m"
 NEVER = "0 0 1 1 *"

@@ -12,9 +12,9 @@ import redis as redis_py
 from tests.integration.conftest import PATIENCE_S, clean_environment
 from tests.integration.processes import wait_gone
 
-from reconciler_engine.engine.passes import FULL_RECONCILE
+from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.supervisor.process import BEATS_MISSED
+from reconciler_engine.supervisor.child_process import BEATS_MISSED
 
 NEVER = "0 0 1 1 *"
 CHILDREN = str(Path(__file__).parent / "children")

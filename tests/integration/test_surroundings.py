@@ -15,8 +15,8 @@ import pytest
 from tests.integration.conftest import COMMAND, PATIENCE_S, Running, clean_environment, wait_until
 from tests.integration.processes import children_of, command_of, descendants, halt, is_pending, is_unreaped
 
-from reconciler_engine.store.data_directory import DataDirectory
-from reconciler_engine.store.embedded import socket_directory, socket_path
+from reconciler_engine.store.embedded.binary import socket_directory, socket_path
+from reconciler_engine.store.embedded.data_directory import DataDirectory
 
 NEVER = "0 0 1 1 *"
 

@@ -15,7 +15,7 @@ import pytest
 import trio
 from tests.integration.engines import MINUTE, engine
 
-from reconciler_engine.engine.reconcile import PassRequest
+from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
@@ -23,9 +23,9 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.proof import APART_MS, RIPE_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
-from reconciler_engine.simulator.bar import Bar
-from reconciler_engine.simulator.market import SeededMarket
-from reconciler_engine.simulator.products import Product
+from reconciler_engine.simulator.prices.bar import Bar
+from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.seeded import SeededMarket
 
 T0 = 1_767_225_600_000 + 12 * 3_600_000
 """2026-01-01T12:00Z"""

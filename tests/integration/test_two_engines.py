@@ -24,17 +24,17 @@ from tests.chaos.waiting import wait_until_so, watching_stalls
 from tests.integration.engines import DENSE, MINUTE, Engine, engine, truth
 
 from reconciler_engine.coinbase.client import CoinbaseClient
-from reconciler_engine.engine import worker as worker_module
-from reconciler_engine.engine.assembly import make_parts
-from reconciler_engine.engine.passes import FULL_RECONCILE, GAP_SCAN, Passes
+from reconciler_engine.engine.parts import make_parts
+from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE, GAP_SCAN, ScheduledPasses
+from reconciler_engine.engine.tasks import worker as worker_module
 from reconciler_engine.errors import LeaseLost, StoreUnavailable
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.store import tasks as tasks_module
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.leases import JobLeases, Lease
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.tasks import Lane
-from reconciler_engine.store.transport import TrioRedis
 
 SCOPE = Scope(1, 1, "exchange")
 LEASE_MS = 120
@@ -231,7 +231,7 @@ async def test_a_node_that_is_cut_off_is_taken_over_from_and_harms_nothing_when_
         async def node(name: str, url: str, *, task_status) -> None:
             async with TrioRedis.from_url(url) as client, trio.open_nursery() as own:
                 parts = make_parts(config, client, owns_server=False, consumer=name)
-                passes = Passes(parts, config.series(), now=lambda: 0, lease_ms=3_000)
+                passes = ScheduledPasses(parts, config.series(), now=lambda: 0, lease_ms=3_000)
                 async with CoinbaseClient(config.base_url, connections=16) as source:
                     own.start_soon(passes.keep_leases)
                     await own.start(parts.worker(source).run)

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from reconciler_engine.observe.web import server
-from reconciler_engine.observe.web.exchange import TEXT, Answer, Request
+from reconciler_engine.observe.web.http import TEXT, Answer, Request
 
 GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 

@@ -18,7 +18,7 @@ from reconciler_engine.detection.members import check_members
 from reconciler_engine.engine.ready import MAX_BARS
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.evidence import Finding, Ledger, Reason, State, Stretch
+from reconciler_engine.planning.ledger import Finding, Ledger, Reason, State, Stretch
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.store import findings
 from reconciler_engine.store.findings import DAY_MS, encode_day, span_of

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler_engine.limiting.breaker import OCCUPIED_US, Answer, Breaker
 from reconciler_engine.limiting.memory import MemoryBucket
-from reconciler_engine.limiting.shared import script_text
+from reconciler_engine.limiting.redis_bucket import script_text
 from reconciler_engine.limiting.token_bucket import Bucket, Budget
 
 START = 1_764_000_000_123_457

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.planning.bridges import bridges
-from reconciler_engine.planning.evidence import Ledger, State
+from reconciler_engine.planning.intervals import spans_in, spans_of
+from reconciler_engine.planning.ledger import Ledger, State
 from reconciler_engine.planning.proof import RIPE_MS, Answer, judge
-from reconciler_engine.planning.runs import spans_in, spans_of
 
 STEP = 60_000
 SLOTS = 40

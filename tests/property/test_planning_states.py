@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.planning.evidence import CONFIRMED, Finding, Ledger, Reason, State, Stretch
-from reconciler_engine.planning.runs import spans_in
+from reconciler_engine.planning.intervals import spans_in
+from reconciler_engine.planning.ledger import CONFIRMED, Finding, Ledger, Reason, State, Stretch
 from reconciler_engine.planning.states import states_of
 
 STEP = 60_000

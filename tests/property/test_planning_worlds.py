@@ -12,17 +12,17 @@ from random import Random
 
 import pytest
 
-from reconciler_engine.engine.messages import PageOutcome, ScanOutcome, SpanFinding, runs_of
-from reconciler_engine.engine.reconcile import plan_pages
-from reconciler_engine.engine.tally import Tally
+from reconciler_engine.engine.passes.reconciler import plan_pages
+from reconciler_engine.engine.passes.tally import Tally
+from reconciler_engine.engine.tasks.messages import PageOutcome, ScanOutcome, SpanFinding, runs_of
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.evidence import Ledger, State
+from reconciler_engine.planning.absent_slots import sort_absent
+from reconciler_engine.planning.intervals import common, spans_in, spans_of, without
+from reconciler_engine.planning.ledger import Ledger, State
 from reconciler_engine.planning.pages import PAGE_SLOTS, Page
 from reconciler_engine.planning.proof import RECHECK_MS, Answer, Listing, apply_listing, judge
-from reconciler_engine.planning.runs import common, spans_in, spans_of, without
-from reconciler_engine.planning.standing import standing_of
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS, closed_before
 
 SERIES = Series("DASH-USD", Timeframe.M1)
@@ -120,7 +120,7 @@ def run_world(seed: int, figures: Figures) -> None:
     figures.wrongly_empty_at_the_end += count_wrong(exchange, ledger, WINDOW, cache, now)
     confirmed = {at for span in ledger.confirmed(WINDOW) for at in span.grid(STEP)}
     assert confirmed.isdisjoint(cache), f"seed {seed}"
-    left = standing_of(without([WINDOW], spans_in(sorted(cache), STEP)), ledger, now)
+    left = sort_absent(without([WINDOW], spans_in(sorted(cache), STEP)), ledger, now)
     figures.unsettled_at_the_end += count(left.missing) + count(left.due)
     if not knows_listing:
         assert all(known.finding.state is not State.UNLISTED for known in ledger.stretches)
@@ -131,7 +131,7 @@ def run_pass(
 ) -> Ledger:
     """Scan, plan, ask, judge and count as the engine does; return what is known then."""
     tally = Tally([(SERIES, window)])
-    found = standing_of(without([window], spans_in(sorted(cache), STEP)), ledger, now)
+    found = sort_absent(without([window], spans_in(sorted(cache), STEP)), ledger, now)
     missing, confirmed, due = (runs_of(spans, STEP) for spans in found)
     finding = SpanFinding(
         symbol=SERIES.symbol, timeframe=SERIES.timeframe, missing=missing, confirmed=confirmed, due=due
@@ -183,7 +183,7 @@ def ask(
         ledger = verdict.ledger
         figures.late += verdict.late
         cache.update(at for at in answer.rows if at in span)
-        left = standing_of(without(absent, spans_in(answer.rows, STEP)), ledger, now)
+        left = sort_absent(without(absent, spans_in(answer.rows, STEP)), ledger, now)
         news = {"unresolved": runs_of(left.missing, STEP), "confirmed": runs_of(left.confirmed, STEP)}
         outcome = outcome.model_copy(update=news)
     tally.add_page(span, outcome)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler_engine.simulator.subdivision import MOST_CHILDREN, Lump, fold_lumps, split
+from reconciler_engine.simulator.prices.subdivision import MOST_CHILDREN, Lump, fold_lumps, split
 
 
 @st.composite

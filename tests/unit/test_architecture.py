@@ -23,6 +23,13 @@ FLOORS = [
 ]
 """Rooms from the ground up; a room imports from its own floor's room and from lower floors only."""
 
+SUBROOMS = {
+    "engine": [{"tasks", "simulated_feeder"}, {"passes"}, {"backfill"}, {"roles"}],
+    "store": [{"client"}, {"embedded"}],
+    "simulator": [{"prices"}, {"faults"}],
+}
+"""The rooms within a room, from the ground up; one imports from those below it, and none from one above."""
+
 HOMES = {
     "redis": {"store"},
     "hiredis": {"store"},
@@ -80,6 +87,27 @@ def test_every_arrow_points_down(imports):
     assert upward == []
 
 
+def test_sub_rooms_import_only_from_the_ones_below_them(imports):
+    upward = []
+    for file, room, module in imports:
+        parts = module.split(".")
+        if parts[:2] != ["reconciler_engine", room] or len(parts) < 4:
+            continue
+        floors = SUBROOMS.get(room, [])
+        source, target = Path(file).parts[1], parts[2]
+        own, other = (next((n for n, rooms in enumerate(floors) if name in rooms), None) for name in (source, target))
+        if own is not None and other is not None and source != target and other >= own:
+            upward.append(f"{file}: {room}/{source} -> {room}/{target}")
+    assert upward == []
+
+
+def test_each_folder_of_a_room_has_its_floor():
+    folders = {(init.parts[0], init.parts[1]) for path in PACKAGE.rglob("__init__.py")
+               if len((init := path.relative_to(PACKAGE)).parts) == 3}  # fmt: skip
+    ordered = {(room, name) for room, floors in SUBROOMS.items() for rooms in floors for name in rooms}
+    assert folders - ordered == {("observe", "web")}
+
+
 def test_foreign_libraries_stay_in_their_rooms(imports):
     strays = [
         f"{file} imports {module}"
@@ -102,6 +130,6 @@ def test_only_the_command_line_reads_the_environment(nodes):
 def test_the_top_level_holds_what_was_asked_for():
     top = {path.name for path in PACKAGE.parents[1].iterdir() if not path.name.startswith(".")}
     built = {"target", "dist"}
-    assert top - built == {
+    assert top - built - {"CHANGELOG.md"} == {
         "Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "benches", "pyproject.toml", "python", "rust", "tests",
     }  # fmt: skip

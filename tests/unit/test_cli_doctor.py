@@ -22,7 +22,7 @@ from reconciler_engine.errors import StoreRefused
 from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.store.server import ServerInfo
+from reconciler_engine.store.client.server_check import ServerInfo
 
 MIB = 1024 * 1024
 

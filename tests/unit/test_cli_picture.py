@@ -14,8 +14,8 @@ from reconciler_engine.cli.picture import WORST_FIRST, Panel, Row, buckets, cell
 from reconciler_engine.cli.svg_picture import draw_svg
 from reconciler_engine.cli.terminal_picture import LEAST_COLUMNS, PLAIN_SIGNS, SIGNS, draw
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.planning.evidence import State
-from reconciler_engine.planning.states import StateRun
+from reconciler_engine.planning.ledger import State
+from reconciler_engine.planning.states import StateInterval
 
 MINUTE = 60_000
 T0 = 1_767_225_600_000  # 2026-01-01T00:00Z
@@ -25,7 +25,7 @@ LETTERS = {("l" if state is State.UNLISTED else state.value[0]): state for state
 def row(tale, *, name="BTC-USD:1m", step=MINUTE, note="", first=0):
     """A series whose slots are in the states of these letters; a blank is no slot."""
     at = T0 + first * step
-    runs = [StateRun(at + n * step, at + (n + 1) * step, LETTERS[one]) for n, one in enumerate(tale) if one != " "]
+    runs = [StateInterval(at + n * step, at + (n + 1) * step, LETTERS[one]) for n, one in enumerate(tale) if one != " "]
     return Row(name, Interval(at, at + len(tale) * step), step, runs, note)
 
 

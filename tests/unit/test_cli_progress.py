@@ -11,7 +11,7 @@ from reconciler_engine.cli.history_report import duration
 from reconciler_engine.cli.pace import Pace, describe
 from reconciler_engine.cli.progress import show_progress
 from reconciler_engine.cli.progress_bar import show_bar
-from reconciler_engine.engine.history import HistoryProgress
+from reconciler_engine.engine.backfill.director import HistoryProgress
 
 
 def state(done: int, requests: int = 0) -> HistoryProgress:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from reconciler_engine.cli.status_answer import Found, as_object, print_engine
-from reconciler_engine.engine.coverage import SeriesCoverage
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
 from reconciler_engine.observe.words import describe_span
+from reconciler_engine.store.coverage import SeriesCoverage
 
 
 @pytest.mark.parametrize(

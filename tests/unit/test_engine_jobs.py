@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 from reconciler_engine.coinbase.identity import Identity
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import budget_name, open_parts
-from reconciler_engine.engine.passes import Passes
+from reconciler_engine.engine.parts import budget_name, open_parts
+from reconciler_engine.engine.scheduled_passes import ScheduledPasses
 
 URL = "redis://localhost:6379"
 IDENTITY = Identity("key-1", "key-1-2")
@@ -16,7 +16,7 @@ IDENTITY = Identity("key-1", "key-1-2")
 
 async def jobs_of(**settings: object):
     async with open_parts(ReconciliationConfig.check(settings), URL, owns_server=False) as parts:
-        return Passes(parts, (), now=lambda: 0).jobs()
+        return ScheduledPasses(parts, (), now=lambda: 0).jobs()
 
 
 async def test_by_default_jobs_have_the_schedulers_bounds_in_utc() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from reconciler_engine.engine.status import EngineFacts
 from reconciler_engine.engine.status_writer import StatusWriter
 from reconciler_engine.scheduling.events import JobStatistics, Outcome, RunFinished, SlotSkipped, SlotsMissed
 from reconciler_engine.scheduling.ticks import Missed, Tick
 from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.status_board import EngineFacts
 
 TICK = Tick("gap_scan", 0)
 FIGURES = JobStatistics("gap_scan", 1, 0, 0, 0, 1, None, None, None, is_running=False)

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import trio
 
-from reconciler_engine.engine.requests import send
+from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.errors import IdentityStopped, PermitRefused, SourceUnavailable
 from reconciler_engine.limiting.breaker import DENIALS, GONE, SILENCES, Answer, Breaker, begin_probe, report
 from reconciler_engine.limiting.memory import MemoryBucket
-from reconciler_engine.limiting.shared import Permit, TokenBucket
+from reconciler_engine.limiting.redis_bucket import Permit, TokenBucket
 from reconciler_engine.limiting.token_bucket import (
     WHOLE_PPM,
     Bucket,

@@ -23,7 +23,7 @@ def write(monkeypatch):
         text = io.StringIO()
         monkeypatch.setattr("sys.stderr", text)
         logs.configure(style, level, process="worker-1", simulated=simulated)
-        getattr(logging.getLogger("reconciler_engine.engine.worker"), at)(
+        getattr(logging.getLogger("reconciler_engine.engine.tasks.worker"), at)(
             message, exc_info=exc_info, extra={**extra, **(forged or {})}
         )
         return text.getvalue()
@@ -38,7 +38,7 @@ def test_an_event_is_one_line_of_json_with_its_fields(write):
     event = json.loads(line)
     assert event.pop("time").endswith("Z")
     assert event == {
-        "level": "INFO", "logger": "engine.worker", "event": "pass done", "process": "worker-1", "filled": 3,
+        "level": "INFO", "logger": "engine.tasks.worker", "event": "pass done", "process": "worker-1", "filled": 3,
         "errors": ["a", "b"],
     }  # fmt: skip
 

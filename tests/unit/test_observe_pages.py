@@ -8,10 +8,10 @@ import pytest
 from tests.unit.test_observe_exposition import BUDGET
 from tests.unit.test_observe_readiness import engine, job, report, worker
 
-from reconciler_engine.engine.coverage import SeriesCoverage
 from reconciler_engine.observe.readiness import checks
 from reconciler_engine.observe.web.html import element
 from reconciler_engine.observe.web.pages import SYMBOLS_SHOWN, coverage_page, status_page
+from reconciler_engine.store.coverage import SeriesCoverage
 
 EVIL = "<script>alert('x')</script>\"&"
 

@@ -7,7 +7,7 @@ import pytest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.planning.audit import AuditRules, Copy, Doubt, find_doubts, find_repairable, values_of
-from reconciler_engine.planning.evidence import Ledger
+from reconciler_engine.planning.ledger import Ledger
 from reconciler_engine.planning.proof import RIPE_MS, Answer, judge
 
 STEP = 60_000

@@ -10,8 +10,8 @@ import trio
 import trio.testing
 
 from reconciler_engine.simulator.answer import Answer
-from reconciler_engine.simulator.delivery import send_answer
-from reconciler_engine.simulator.faults import FaultRule
+from reconciler_engine.simulator.faults.delivery import send_answer
+from reconciler_engine.simulator.faults.rules import FaultRule
 
 
 @pytest.mark.usefixtures("autojump_clock")

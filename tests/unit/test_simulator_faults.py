@@ -12,9 +12,9 @@ import pytest
 
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.simulator.fault_file import FaultFile, parse_faults, read_fault_file
-from reconciler_engine.simulator.fault_modes import MODES
-from reconciler_engine.simulator.faults import FaultRule, Faults
+from reconciler_engine.simulator.faults.file import FaultFile, parse_faults, read_fault_file
+from reconciler_engine.simulator.faults.modes import MODES
+from reconciler_engine.simulator.faults.rules import FaultRule, Faults
 
 PATH = "/api/v3/brokerage/market/products/BTC-USD/candles"
 NOON = 1_795_435_200_000

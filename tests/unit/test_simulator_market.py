@@ -10,9 +10,9 @@ import pytest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.bar import Bar, fold
-from reconciler_engine.simulator.market import SeededMarket
-from reconciler_engine.simulator.products import Product, list_products
+from reconciler_engine.simulator.prices.bar import Bar, fold
+from reconciler_engine.simulator.prices.listed_products import Product, list_products
+from reconciler_engine.simulator.prices.seeded import SeededMarket
 
 DAY = 86_400_000
 MIDNIGHT = 1_795_392_000_000

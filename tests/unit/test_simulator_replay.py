@@ -10,8 +10,8 @@ import pytest
 from reconciler_engine.errors import CandleFileError, ConfigError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.bar import Bar
-from reconciler_engine.simulator.replay import ReplayMarket
+from reconciler_engine.simulator.prices.bar import Bar
+from reconciler_engine.simulator.prices.replay import ReplayMarket
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_exchange
 
 MINUTE = 60_000

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reconciler_engine.simulator.candles import CandleRules
+from reconciler_engine.simulator.candle_endpoint import CandleRules
 from reconciler_engine.simulator.exchange import ExchangeRules
 from reconciler_engine.simulator.simulation import SimulatorSettings
 from reconciler_engine.simulator.throttle import Penalty, Throttle

@@ -6,8 +6,8 @@ import traceback
 
 import pytest
 
-from reconciler_engine.store.address import Address, TlsFiles
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.client.address import Address, TlsFiles
+from reconciler_engine.store.client.trio_redis import TrioRedis
 
 
 @pytest.mark.parametrize(

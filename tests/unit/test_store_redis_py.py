@@ -13,10 +13,10 @@ from redis._parsers.base import BaseParser
 from redis.commands.core import AsyncCoreCommands
 
 from reconciler_engine.errors import StoreDenied, StoreError, StoreFull, StoreRefused, StoreUnavailable
-from reconciler_engine.store.address import Address
-from reconciler_engine.store.connection import pack
-from reconciler_engine.store.redis_py import ENCODER, RESPONSE_CALLBACKS, callback_options, reply_error
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.client.address import Address
+from reconciler_engine.store.client.connection import pack
+from reconciler_engine.store.client.redis_py import ENCODER, RESPONSE_CALLBACKS, callback_options, reply_error
+from reconciler_engine.store.client.trio_redis import TrioRedis
 
 
 def test_the_version_is_the_pinned_minor() -> None:

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from reconciler_engine.supervisor.child import Beats
-from reconciler_engine.supervisor.process import ChildProcess, ChildSpec
+from reconciler_engine.supervisor.child_process import ChildProcess, ChildSpec
 
 
 def test_a_parent_that_does_not_read_gets_whole_lines_later():

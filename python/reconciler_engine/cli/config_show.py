@@ -13,7 +13,7 @@ from reconciler_engine.cli.settings import default_data_dir, gather
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.observe.words import counted
-from reconciler_engine.store.address import Address
+from reconciler_engine.store.client.address import Address
 
 _UNSET = {
     "redis_url": "embedded server",

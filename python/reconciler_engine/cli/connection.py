@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from reconciler_engine.cli.settings import child_environment, default_data_dir
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.store.data_directory import DataDirectory
-from reconciler_engine.store.server import check_server
-from reconciler_engine.store.transport import TrioRedis
-from reconciler_engine.supervisor.embedded import embedded_server, locked, plan_record
+from reconciler_engine.store.client.server_check import check_server
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.embedded.data_directory import DataDirectory
+from reconciler_engine.supervisor.cache_server import embedded_server, locked, plan_record
 
 
 @dataclass(frozen=True, slots=True)

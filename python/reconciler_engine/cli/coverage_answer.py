@@ -21,15 +21,15 @@ from reconciler_engine.cli.picture import Row
 from reconciler_engine.cli.svg_picture import draw_svg
 from reconciler_engine.cli.terminal_picture import SIGNS, draw
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import open_parts
-from reconciler_engine.engine.history import SeriesPlan
-from reconciler_engine.engine.products import choose_kept_symbols
-from reconciler_engine.engine.survey import Survey, SurveyedSeries
+from reconciler_engine.engine.parts import open_parts
+from reconciler_engine.engine.passes.survey import Survey, SurveyedSeries
+from reconciler_engine.engine.symbols import choose_kept_symbols
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.observe import logs
 from reconciler_engine.observe.words import counted, iso
-from reconciler_engine.planning.evidence import State
+from reconciler_engine.planning.ledger import State
+from reconciler_engine.planning.request_plan import SeriesPlan
 
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials

@@ -11,9 +11,9 @@ from reconciler_engine.cli.doctor_check import Check
 from reconciler_engine.cli.exits import CONFIG, UNAVAILABLE
 from reconciler_engine.errors import ConfigError, StoreError, StoreUnavailable
 from reconciler_engine.market.series import Series
+from reconciler_engine.store.client.server_check import ServerInfo, check_server
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.server import ServerInfo, check_server
-from reconciler_engine.store.transport import TrioRedis
 
 NAMES = ("redis", "persistence", "eviction", "latency")
 PINGS = 7

@@ -10,7 +10,7 @@ from reconciler_engine.cli.exits import CONFIG, UNAVAILABLE
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.coinbase.products import Product, Selector, choose
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.requests import send
+from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.errors import (
     ConfigError,
     NotAuthorized,
@@ -19,7 +19,7 @@ from reconciler_engine.errors import (
     SourceError,
     TokenRefused,
 )
-from reconciler_engine.limiting.shared import TokenBucket
+from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe

@@ -20,14 +20,14 @@ from reconciler_engine.cli.exits import CONFIG, leave
 from reconciler_engine.cli.settings import default_data_dir
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import Parts, open_parts
+from reconciler_engine.engine.parts import Parts, open_parts
 from reconciler_engine.errors import ConfigError, StoreError
 from reconciler_engine.limiting.memory import MemoryBucket
-from reconciler_engine.limiting.shared import TokenBucket
+from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.store.data_directory import DataDirectory
+from reconciler_engine.store.embedded.data_directory import DataDirectory
 
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials

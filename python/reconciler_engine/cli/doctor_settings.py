@@ -21,7 +21,7 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.words import counted
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.window import MINIMUM_STEPS
-from reconciler_engine.store.embedded import find_binary, probe_version
+from reconciler_engine.store.embedded.binary import find_binary, probe_version
 from reconciler_engine.supervisor.web import open_listener
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ from reconciler_engine.cli.one_pass import parse_instant, parse_range
 from reconciler_engine.cli.report import print_columns
 from reconciler_engine.cli.settings import load_config
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import Parts, open_parts
-from reconciler_engine.engine.by_hand import ByHand, forget_slots, mark_slots
+from reconciler_engine.engine.evidence_edits import EvidenceEdit, forget_slots, mark_slots
+from reconciler_engine.engine.parts import Parts, open_parts
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.words import counted, iso
-from reconciler_engine.planning.evidence import Finding, Ledger, State, Stretch
+from reconciler_engine.planning.ledger import Finding, Ledger, State, Stretch
 from reconciler_engine.planning.window import closed_before, history_fault
 from reconciler_engine.store.evidence import EvidenceStore
 
@@ -194,7 +194,7 @@ def _on_grid(asked: Interval, series: Series) -> Interval:
 
 async def _mark_slots(
     config: ReconciliationConfig, series: Series, slots: Interval, state: State
-) -> tuple[ByHand, bool]:
+) -> tuple[EvidenceEdit, bool]:
     async with _open(config, "evidence mark") as (parts, evidence, simulated):
         now = await parts.clock.now()
         _check_kept(config, series, slots, now)
@@ -202,7 +202,7 @@ async def _mark_slots(
         return await mark_slots(parts.store, evidence, series, slots, state, parts.retention, now, by=by), simulated
 
 
-async def _forget_slots(config: ReconciliationConfig, series: Series, slots: Interval) -> tuple[ByHand, bool]:
+async def _forget_slots(config: ReconciliationConfig, series: Series, slots: Interval) -> tuple[EvidenceEdit, bool]:
     async with _open(config, "evidence forget") as (parts, evidence, simulated):
         now = await parts.clock.now()
         by = _whoever("evidence forget")

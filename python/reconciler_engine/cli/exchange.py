@@ -14,7 +14,7 @@ from reconciler_engine.errors import ConfigError
 from reconciler_engine.simulator.exchange import ExchangeRules
 from reconciler_engine.simulator.simulation import SimulatorSettings
 from reconciler_engine.simulator.simulation import simulate as run_simulator
-from reconciler_engine.supervisor.roster import Roster
+from reconciler_engine.supervisor.process_list import ProcessList
 from reconciler_engine.supervisor.signals import hear_orders
 
 
@@ -63,7 +63,7 @@ async def _serve(settings: SimulatorSettings, as_json: bool) -> None:
     def announce(line: str) -> None:
         print(json.dumps({"listening": line.removeprefix("listening on ")}) if as_json else line, flush=True)
 
-    roster = Roster(os.getpid())
+    roster = ProcessList(os.getpid())
     async with hear_orders(roster, may_reload=False) as orders, trio.open_nursery() as nursery:
         nursery.start_soon(run_simulator, settings, announce)
         await orders.stop.wait()

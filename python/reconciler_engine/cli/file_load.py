@@ -15,7 +15,7 @@ from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.file_gaps import series_of
 from reconciler_engine.cli.settings import load_config
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import open_parts
+from reconciler_engine.engine.parts import open_parts
 from reconciler_engine.errors import CandleFileError, ConfigError
 from reconciler_engine.market.candle_file import CandleFile, read_candle_file
 from reconciler_engine.market.series import Series

@@ -21,15 +21,15 @@ from reconciler_engine.cli.progress import ProgressLines, show_progress
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.coinbase.products import Selector
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import open_parts
-from reconciler_engine.engine.history import HistoryPlan
-from reconciler_engine.engine.products import choose_kept_symbols, choose_symbols
-from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
+from reconciler_engine.engine.parts import open_parts
+from reconciler_engine.engine.symbols import choose_kept_symbols, choose_symbols
+from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe import logs
+from reconciler_engine.planning.request_plan import RequestPlan
 
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
@@ -116,7 +116,7 @@ def _range(from_: str | None, to: str | None, faults: list[str]) -> Interval | N
 
 async def _plan(
     config: ReconciliationConfig, credentials: Credentials | None, asked: Interval
-) -> tuple[HistoryPlan, bool]:
+) -> tuple[RequestPlan, bool]:
     identity = None if credentials is None else credentials.identity
     async with (
         open_cache(config, "backfill", writes=False) as cache,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from reconciler_engine.cli.report import audited, print_table
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.history import HistoryPlan
-from reconciler_engine.engine.history_progress import HistoryRow
+from reconciler_engine.engine.backfill.progress import BackfilledSeries
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.observe.words import counted, iso
+from reconciler_engine.planning.request_plan import RequestPlan
 
 
-def print_plan(plan: HistoryPlan, config: ReconciliationConfig, *, simulated: bool) -> None:
+def print_plan(plan: RequestPlan, config: ReconciliationConfig, *, simulated: bool) -> None:
     """Print a row a series and the requests with their time."""
     print_table(
         ("series", "from", "to", "slots", "gaps", "missing", "requests"),
@@ -28,7 +28,7 @@ def print_plan(plan: HistoryPlan, config: ReconciliationConfig, *, simulated: bo
     _print_life(config)
 
 
-def print_totals(plan: HistoryPlan, config: ReconciliationConfig, *, simulated: bool) -> None:
+def print_totals(plan: RequestPlan, config: ReconciliationConfig, *, simulated: bool) -> None:
     """Print the requests with their time, and what could not be read."""
     print(
         f"{'SIMULATED ' if simulated else ''}{counted(plan.missing, 'slot')} missing, "
@@ -42,7 +42,7 @@ def print_totals(plan: HistoryPlan, config: ReconciliationConfig, *, simulated: 
 
 def print_backfill(result: ReconciliationResult, config: ReconciliationConfig, *, simulated: bool) -> None:
     """Print a row a series, the totals, the errors."""
-    rows = [row for row in result.series if isinstance(row, HistoryRow)]
+    rows = [row for row in result.series if isinstance(row, BackfilledSeries)]
     print_table(
         (
             *("series", "from", "to", "verified to", "slots", "missing", "filled", "empty", "unresolved"),

@@ -13,14 +13,14 @@ from reconciler_engine.cli.one_pass import parse_instant
 from reconciler_engine.cli.report import print_columns
 from reconciler_engine.cli.settings import load_config
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import Parts, open_parts
-from reconciler_engine.engine.coverage import Coverage
-from reconciler_engine.engine.products import choose_kept_symbols
-from reconciler_engine.engine.status import StatusBoard, scope_of
+from reconciler_engine.engine.parts import Parts, open_parts
+from reconciler_engine.engine.symbols import choose_kept_symbols
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.words import iso
+from reconciler_engine.store.coverage import Coverage
 from reconciler_engine.store.journal import Change, Journal, Why
+from reconciler_engine.store.status_board import StatusBoard, scope_of
 
 _TEXT_SHOWN = 60
 _VALUES = ("open", "high", "low", "close", "volume", "sequenceNum")

@@ -18,10 +18,10 @@ from reconciler_engine.cli.report import print_result
 from reconciler_engine.cli.settings import load_config
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import open_parts
-from reconciler_engine.engine.products import choose_kept_symbols, choose_symbols
-from reconciler_engine.engine.reconcile import PassRequest
-from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
+from reconciler_engine.engine.parts import open_parts
+from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.symbols import choose_kept_symbols, choose_symbols
+from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.observe import logs

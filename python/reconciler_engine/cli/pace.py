@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler_engine.cli.history_report import duration
-from reconciler_engine.engine.history import HistoryProgress
+from reconciler_engine.engine.backfill.director import HistoryProgress
 from reconciler_engine.observe.words import counted
 
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from itertools import groupby, pairwise
 
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.planning.evidence import State
-from reconciler_engine.planning.states import StateRun
+from reconciler_engine.planning.ledger import State
+from reconciler_engine.planning.states import StateInterval
 
 WORST_FIRST = (
     State.MISSING,
@@ -44,7 +44,7 @@ class Row:
     name: str
     window: Interval
     step: int
-    runs: Sequence[StateRun]
+    runs: Sequence[StateInterval]
     note: str = ""
 
 
@@ -102,7 +102,7 @@ def cells_of(row: Row, axis: Interval, columns: int) -> list[Cell]:
     return cells
 
 
-def _stop(run: StateRun) -> int:
+def _stop(run: StateInterval) -> int:
     return run.stop
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Protocol, TextIO
 
 from reconciler_engine.cli.pace import Pace, describe
-from reconciler_engine.engine.history import HistoryProgress
+from reconciler_engine.engine.backfill.director import HistoryProgress
 
 _LINE_EVERY_S = 10.0
 

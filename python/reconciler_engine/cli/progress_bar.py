@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from reconciler_engine.cli.pace import Pace, describe
-from reconciler_engine.engine.history import HistoryProgress
+from reconciler_engine.engine.backfill.director import HistoryProgress
 
 _COLUMNS = ("{task.description}", "{task.fields[facts]}")
 

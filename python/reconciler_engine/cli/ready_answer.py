@@ -19,7 +19,7 @@ from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.words import iso
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.client.trio_redis import TrioRedis
 
 
 def show_readiness(

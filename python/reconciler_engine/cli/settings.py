@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 from reconciler_engine.cli.options import SETTINGS
 from reconciler_engine.config import WINDOWS, ReconciliationConfig
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.store.address import Address
+from reconciler_engine.store.client.address import Address
 
 CONFIG_VARIABLE = "RECONCILER_CONFIG"
 _FILE_LIMIT = 1024 * 1024

@@ -19,20 +19,20 @@ from reconciler_engine.cli.service_manager import find_service_manager
 from reconciler_engine.cli.settings import child_environment, default_data_dir, load_config
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.assembly import open_parts
-from reconciler_engine.engine.products import choose_symbols
+from reconciler_engine.engine.parts import open_parts
+from reconciler_engine.engine.symbols import choose_symbols
 from reconciler_engine.observe import logs
-from reconciler_engine.store.data_directory import DataDirectory
-from reconciler_engine.store.server import check_server
-from reconciler_engine.supervisor.adoption import reaping_adopted
-from reconciler_engine.supervisor.embedded import embedded_server, locked, plan_record
+from reconciler_engine.store.client.server_check import check_server
+from reconciler_engine.store.embedded.data_directory import DataDirectory
+from reconciler_engine.supervisor.cache_server import embedded_server, locked, plan_record
+from reconciler_engine.supervisor.child_process import ChildMaker
+from reconciler_engine.supervisor.orphans import reaping_adopted
 from reconciler_engine.supervisor.plan import TreePlan, check_change
-from reconciler_engine.supervisor.process import ChildMaker
-from reconciler_engine.supervisor.roster import Roster
+from reconciler_engine.supervisor.process_list import ProcessList
 from reconciler_engine.supervisor.signals import given_up_at, hear_orders
 from reconciler_engine.supervisor.simulation import simulated_exchange, simulated_feeder
 from reconciler_engine.supervisor.tree import run_tree
-from reconciler_engine.supervisor.web import Desk, WebPlan, web
+from reconciler_engine.supervisor.web import ReportSource, WebPlan, web
 
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
@@ -87,7 +87,7 @@ async def _run(
     """Lock the data directory, start what is below the tree, run the tree; end in the opposite order."""
     directory = DataDirectory(config.data_dir or default_data_dir(simulated=maker.simulated))
     directory.prepare()
-    roster, manager = Roster(os.getpid()), find_service_manager()
+    roster, manager = ProcessList(os.getpid()), find_service_manager()
     async with (
         hear_orders(roster) as orders,
         manager.watching(roster.is_well),
@@ -96,7 +96,7 @@ async def _run(
     ):
         stop = orders.stop
         lock = await stack.enter_async_context(locked(directory, _COMMAND))
-        desk = Desk(roster, stop)
+        desk = ReportSource(roster, stop)
         record = plan_record(directory, os.getpid(), _COMMAND, simulated=maker.simulated)
         redis_url = config.redis_url or record.url
         if config.pages is not None:

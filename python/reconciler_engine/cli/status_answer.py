@@ -13,13 +13,13 @@ from reconciler_engine.cli.exits import UNAVAILABLE, leave
 from reconciler_engine.cli.report import print_table
 from reconciler_engine.cli.settings import default_data_dir, load_config
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.coverage import Coverage, SeriesCoverage
-from reconciler_engine.engine.status import RECORD_LIFE_MS, StatusBoard, scope_of
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
 from reconciler_engine.observe.words import counted, describe_span, iso
-from reconciler_engine.store.data_directory import DataDirectory
-from reconciler_engine.store.server import check_server
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.client.server_check import check_server
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.coverage import Coverage, SeriesCoverage
+from reconciler_engine.store.embedded.data_directory import DataDirectory
+from reconciler_engine.store.status_board import RECORD_LIFE_MS, StatusBoard, scope_of
 
 # A terminal shows so many series: those that lack most, then by name. Programs get all.
 _SERIES_SHOWN = 24

@@ -16,7 +16,7 @@ from reconciler_engine.cli.picture import (
     states_in,
 )
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.planning.evidence import State
+from reconciler_engine.planning.ledger import State
 
 COLUMNS = 240
 """Buckets a row has at most."""

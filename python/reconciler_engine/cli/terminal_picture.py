@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler_engine.cli.picture import Cell, Panel, Row, cells_of, instants, panels_of, runs_of_cells, states_in
-from reconciler_engine.planning.evidence import State
+from reconciler_engine.planning.ledger import State
 
 LEAST_COLUMNS = 10
 """Cells a line has at least, however narrow the terminal is."""

@@ -20,12 +20,12 @@ import trio
 from reconciler_engine.coinbase.base_url import COINBASE, BaseUrl
 from reconciler_engine.coinbase.body import ACCEPT_ENCODING, BoundedBody
 from reconciler_engine.coinbase.candles import CandlePage, parse_candles
-from reconciler_engine.coinbase.connection import WatchedStream, WatchedTransport
-from reconciler_engine.coinbase.counted import Asked, counted
+from reconciler_engine.coinbase.connection_errors import mapped
 from reconciler_engine.coinbase.identity import Identity
 from reconciler_engine.coinbase.products import PRODUCTS_PATH, PRODUCTS_QUERY, Product, parse_products
 from reconciler_engine.coinbase.refusals import refusal
-from reconciler_engine.coinbase.transport import mapped
+from reconciler_engine.coinbase.request_metrics import Asked, counted
+from reconciler_engine.coinbase.watched_connection import WatchedStream, WatchedTransport
 from reconciler_engine.coinbase.wire import TIME_PATH, candles_path, candles_query, parse_time
 from reconciler_engine.errors import BadResponse, NotAuthorized, SourceUnavailable, TokenRefused
 from reconciler_engine.market.interval import Interval

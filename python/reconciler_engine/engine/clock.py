@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 
 from reconciler_engine.coinbase.client import CoinbaseClient
-from reconciler_engine.engine.requests import send
+from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.errors import PermitRefused, SourceError
-from reconciler_engine.limiting.shared import TokenBucket
+from reconciler_engine.limiting.redis_bucket import TokenBucket
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.transport import TrioRedis
 
 MEASURE_EVERY_S = 3_600
 """The exchange's clock is compared with Redis' at start and then hourly, by one process of all."""

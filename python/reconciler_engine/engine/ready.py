@@ -13,14 +13,14 @@ from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.evidence import State
-from reconciler_engine.planning.runs import gaps_in, spans_of, without
+from reconciler_engine.planning.intervals import gaps_in, spans_of, without
+from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence import ledger_of
 from reconciler_engine.store.findings import days_of
 from reconciler_engine.store.ready_script import READY_TEXT
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.transport import TrioRedis
 
 MAX_BARS = 10_000
 """Bars one question may be about: the server reads them in some 3 ms, in which it serves nobody else."""

@@ -14,21 +14,21 @@ import trio
 
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
-from reconciler_engine.engine.assembly import Parts, make_parts
-from reconciler_engine.engine.consumer import consumer_name
-from reconciler_engine.engine.passes import FULL_RECONCILE, GAP_SCAN, Passes
-from reconciler_engine.engine.products import choose_symbols
-from reconciler_engine.engine.status import EngineFacts
+from reconciler_engine.engine.parts import Parts, make_parts
+from reconciler_engine.engine.roles.worker import WorkerRole
+from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE, GAP_SCAN, ScheduledPasses
 from reconciler_engine.engine.status_writer import StatusWriter
-from reconciler_engine.engine.worker import PAGES_IN_FLIGHT
-from reconciler_engine.engine.worker_role import WorkerRole
+from reconciler_engine.engine.symbols import choose_symbols
+from reconciler_engine.engine.tasks.consumer_name import consumer_name
+from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.status import ProcessStatus
 from reconciler_engine.scheduling.scheduler import Scheduler
-from reconciler_engine.store.server import check_server
-from reconciler_engine.store.transport import TrioRedis
+from reconciler_engine.store.client.server_check import check_server
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.status_board import EngineFacts
 
 DRAIN_S = 20.0
 """How long leaving the block waits for pages in hand, at most."""
@@ -214,7 +214,7 @@ class ReconciliationService:
                 self._config, self._redis, owns_server=False, consumer=consumer_name(), identity=self._source.identity
             )
             await parts.bucket.forgive()
-            passes = Passes(parts, await self._series(self._config, parts), now=_now)
+            passes = ScheduledPasses(parts, await self._series(self._config, parts), now=_now)
             worker = WorkerRole(parts, self._source)
             async with trio.open_nursery() as nursery:
                 drained = await nursery.start(_work, worker)
@@ -263,7 +263,7 @@ class _Engine:
     """What exists while the block is open."""
 
     parts: Parts
-    passes: Passes
+    passes: ScheduledPasses
     nursery: trio.Nursery
 
 

@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 import trio
 
-from reconciler_engine.engine.counting import count_event
-from reconciler_engine.engine.passes import Passes, totals
-from reconciler_engine.engine.status import EngineFacts, StatusBoard
+from reconciler_engine.engine.pass_metrics import count_event
+from reconciler_engine.engine.scheduled_passes import ScheduledPasses, totals
 from reconciler_engine.errors import StoreError
-from reconciler_engine.limiting.shared import BucketStatistics
+from reconciler_engine.limiting.redis_bucket import BucketStatistics
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
 from reconciler_engine.scheduling.events import Event, JobStatistics, Outcome, RunFinished, SlotSkipped
 from reconciler_engine.scheduling.scheduler import Scheduler
+from reconciler_engine.store.status_board import EngineFacts, StatusBoard
 
 WRITE_S = 1.0
 USED_WINDOW_MS = 60_000
@@ -37,7 +37,7 @@ class StatusWriter:
         self,
         facts: EngineFacts,
         scheduler: Scheduler,
-        passes: Passes,
+        passes: ScheduledPasses,
         processes: Callable[[], tuple[ProcessStatus, ...]],
         *,
         now: Callable[[], int],

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.planning.evidence import Ledger, Reason, State
+from reconciler_engine.planning.intervals import common, union
+from reconciler_engine.planning.ledger import Ledger, Reason, State
 from reconciler_engine.planning.proof import RIPE_MS
-from reconciler_engine.planning.runs import common, union
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler_engine.market.interval import Interval
+from reconciler_engine.planning.intervals import common, gaps_in, union, without
 from reconciler_engine.planning.pages import PAGE_SLOTS, Page
 from reconciler_engine.planning.proof import RIPE_MS
-from reconciler_engine.planning.runs import common, gaps_in, union, without
 
 
 def can_bridge(run: Interval, now: int, closed: int, step: int, *, limit: int = PAGE_SLOTS) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.planning.evidence import Finding, Ledger, Reason, State
-from reconciler_engine.planning.runs import common, spans_in
+from reconciler_engine.planning.intervals import common, spans_in
+from reconciler_engine.planning.ledger import Finding, Ledger, Reason, State
 
 WITNESSES = 3
 """Dense products that must have nothing in a slot."""

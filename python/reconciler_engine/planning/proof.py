@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.planning.evidence import SIGHTINGS_LIMIT, Finding, Ledger, Reason, Rule, State
-from reconciler_engine.planning.runs import common, spans_in, union, without
+from reconciler_engine.planning.intervals import common, spans_in, union, without
+from reconciler_engine.planning.ledger import SIGHTINGS_LIMIT, Finding, Ledger, Reason, Rule, State
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 
 RIPE_MS = 600_000

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.planning.evidence import CONFIRMED, Ledger, State
-from reconciler_engine.planning.runs import common, without
+from reconciler_engine.planning.intervals import common, without
+from reconciler_engine.planning.ledger import CONFIRMED, Ledger, State
 
 
-class StateRun(NamedTuple):
+class StateInterval(NamedTuple):
     """Slots `start <= t < stop` (ms UTC) in one state."""
 
     start: int
@@ -18,7 +18,7 @@ class StateRun(NamedTuple):
     state: State
 
 
-def states_of(asked: Interval, examined: Interval, absent: Sequence[Interval], ledger: Ledger) -> list[StateRun]:
+def states_of(asked: Interval, examined: Interval, absent: Sequence[Interval], ledger: Ledger) -> list[StateInterval]:
     """Return maximal runs of slots in one state that cover `asked`, ascending; what was not examined is unknown.
 
     A candle that is there is present whatever was proved before, unless it is suspect; one that is gone is missing
@@ -38,12 +38,12 @@ def states_of(asked: Interval, examined: Interval, absent: Sequence[Interval], l
     for start, stop, finding in ledger.within(examined):
         if finding.state in CONFIRMED:
             runs += [(span, finding.state) for span in common(absent, [Interval(start, stop)])]
-    joined: list[StateRun] = []
+    joined: list[StateInterval] = []
     for span, state in sorted(runs):
         if span.start == span.stop:
             continue
         if joined and joined[-1].state is state and joined[-1].stop == span.start:
-            joined[-1] = StateRun(joined[-1].start, span.stop, state)
+            joined[-1] = StateInterval(joined[-1].start, span.stop, state)
         else:
-            joined.append(StateRun(span.start, span.stop, state))
+            joined.append(StateInterval(span.start, span.stop, state))
     return joined

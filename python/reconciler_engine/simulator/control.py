@@ -13,8 +13,8 @@ from typing import Any
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.simulator.answer import UNKNOWN_PATH, WRONG_METHOD, Answer, Request
 from reconciler_engine.simulator.clock import SimulatedClock
-from reconciler_engine.simulator.fault_file import parse_faults
-from reconciler_engine.simulator.faults import Faults
+from reconciler_engine.simulator.faults.file import parse_faults
+from reconciler_engine.simulator.faults.rules import Faults
 
 PREFIX = "/simulator/"
 _JSON = (("content-type", "application/json"),)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Protocol
 
-from reconciler_engine.simulator import control, fault_answers
+from reconciler_engine.simulator import control
 from reconciler_engine.simulator.answer import (
     TOO_MANY_ERRORS,
     UNAUTHORIZED,
@@ -22,15 +22,16 @@ from reconciler_engine.simulator.answer import (
     give_json,
 )
 from reconciler_engine.simulator.answer_cache import AnswerCache
-from reconciler_engine.simulator.candles import CandleRules, answer_candles
-from reconciler_engine.simulator.catalogue import answer_product, answer_products
+from reconciler_engine.simulator.candle_endpoint import CandleRules, answer_candles
 from reconciler_engine.simulator.clock import SimulatedClock, check_rate
-from reconciler_engine.simulator.fault_modes import DELIVERIES, UNANSWERED
-from reconciler_engine.simulator.faults import FaultRule, Faults
+from reconciler_engine.simulator.faults import answers as fault_answers
+from reconciler_engine.simulator.faults.modes import DELIVERIES, UNANSWERED
+from reconciler_engine.simulator.faults.rules import FaultRule, Faults
+from reconciler_engine.simulator.prices.market import Market
+from reconciler_engine.simulator.product_endpoints import answer_product, answer_products
+from reconciler_engine.simulator.rate_refusal import ThrottleStyle, refuse_for_rate
 from reconciler_engine.simulator.request_log import RequestLog, RequestRecord, read_instant
 from reconciler_engine.simulator.throttle import Penalty, Throttle
-from reconciler_engine.simulator.throttled import ThrottleStyle, refuse_for_rate
-from reconciler_engine.simulator.truth import Market
 
 _ROUTE = re.compile(r"/api/v3/brokerage(/market)?/(?:(time)|products(?:/([^/]+)(/candles)?)?)")
 

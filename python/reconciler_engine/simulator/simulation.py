@@ -10,14 +10,14 @@ from pathlib import Path
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.simulator.clock import SimulatedClock, check_rate
 from reconciler_engine.simulator.exchange import Exchange, ExchangeRules, Verifier
-from reconciler_engine.simulator.fault_file import FaultFile
-from reconciler_engine.simulator.faults import Faults
-from reconciler_engine.simulator.market import SeededMarket
-from reconciler_engine.simulator.products import Product, list_products
-from reconciler_engine.simulator.replay import ReplayMarket
+from reconciler_engine.simulator.faults.file import FaultFile
+from reconciler_engine.simulator.faults.rules import Faults
+from reconciler_engine.simulator.prices.listed_products import Product, list_products
+from reconciler_engine.simulator.prices.market import Market
+from reconciler_engine.simulator.prices.replay import ReplayMarket
+from reconciler_engine.simulator.prices.seeded import SeededMarket
 from reconciler_engine.simulator.request_log import RequestLog, open_request_log
-from reconciler_engine.simulator.server import run_exchange
-from reconciler_engine.simulator.truth import Market
+from reconciler_engine.simulator.serving import run_exchange
 
 
 @dataclass(frozen=True, slots=True)

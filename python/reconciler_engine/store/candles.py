@@ -17,13 +17,13 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.metrics import CANDLES_MERGED, MEMBERS_REMOVED
 from reconciler_engine.planning.audit import Copy
-from reconciler_engine.store.connection import pack
+from reconciler_engine.store.client.connection import pack
+from reconciler_engine.store.client.redis_py import reply_error
+from reconciler_engine.store.client.scripts import Argument, Script
+from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.journal import JOURNAL_TEXT, journal_arguments
 from reconciler_engine.store.members import pairs_of
-from reconciler_engine.store.redis_py import reply_error
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.scripts import Argument, Script
-from reconciler_engine.store.transport import TrioRedis, all_served
 
 PIPELINE_MEMBERS = 2_000
 """Members asked for at a time: other clients of the server then wait 0.4 ms at most (measured, p99)."""

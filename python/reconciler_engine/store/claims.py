@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
+from reconciler_engine.store.client.scripts import Script
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.scripts import Script
-from reconciler_engine.store.transport import TrioRedis
 
 CLAIM_LIFE_MS: Final = 60_000
 """A claim whose holder died lasts so long at most; holders renew theirs before each request."""

@@ -17,9 +17,9 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.metrics import SLOTS_JUDGED
 from reconciler_engine.planning.audit import Doubt
-from reconciler_engine.planning.evidence import Ledger
+from reconciler_engine.planning.intervals import spans_in, without
+from reconciler_engine.planning.ledger import Ledger
 from reconciler_engine.planning.proof import Answer, Verdict, judge
-from reconciler_engine.planning.runs import spans_in, without
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.store.candles import (
     BEFORE_MERGE,
@@ -30,12 +30,12 @@ from reconciler_engine.store.candles import (
     merge_arguments,
     merge_outcome,
 )
-from reconciler_engine.store.connection import Command
+from reconciler_engine.store.client.connection import Command
+from reconciler_engine.store.client.scripts import Argument, Script
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.findings import DAY_MS, days_of, decode_day, encode_day, span_of
 from reconciler_engine.store.journal import Why
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.scripts import Argument, Script
-from reconciler_engine.store.transport import TrioRedis
 
 LIFE_MS = 30 * DAY_MS
 """Evidence that nobody added to for so long is dropped, and its slots are asked for anew; where a series' candles are

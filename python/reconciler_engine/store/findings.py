@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable
 
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.planning.evidence import Finding, Reason, State, Stretch
+from reconciler_engine.planning.ledger import Finding, Reason, State, Stretch
 
 DAY_MS = 86_400_000
 """Length of a day; every timeframe's step divides it."""

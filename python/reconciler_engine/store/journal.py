@@ -10,9 +10,9 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from reconciler_engine.market.series import Series
+from reconciler_engine.store.client.scripts import Argument, Script
+from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.scripts import Argument, Script
-from reconciler_engine.store.transport import TrioRedis, all_served
 
 ENTRIES_KEPT: Final = 500
 """Entries of one series, 0.2 MB when full; past it the oldest are dropped."""

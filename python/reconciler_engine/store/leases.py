@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from reconciler_engine.store.client.scripts import Script
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.scripts import Script
-from reconciler_engine.store.transport import TrioRedis
 
 LEASE_MS = 10_000
 """A lease that nobody refreshed for so long is free: its owner is dead or cut off."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from reconciler_engine.market.series import Series
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.transport import TrioRedis
 
 MARK_LIFE_S: Final = 7 * 86_400
 """A backfill that was left for so long starts over: it reads everything again, and asks for what is missing."""

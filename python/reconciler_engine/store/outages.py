@@ -10,8 +10,8 @@ from typing import Final
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
+from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.transport import TrioRedis, all_served
 
 CHUNK_SLOTS: Final = 4_096
 LEAF_SLOTS: Final = 512

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from reconciler_engine.store.scripts import Script
+from reconciler_engine.store.client.scripts import Script
 
 READY_TEXT: Final = Script.load("reconciler_engine.store", "lua/ready.lua").text
 """Its first lines say what it takes and gives."""

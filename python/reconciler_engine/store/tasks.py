@@ -9,9 +9,9 @@ from enum import StrEnum
 from typing import Any
 
 from reconciler_engine.errors import ConfigError, LeaseLost, RunClosed, StoreError
+from reconciler_engine.store.client.scripts import Script
+from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.scripts import Script
-from reconciler_engine.store.transport import TrioRedis, all_served
 
 GROUP = "workers"
 RUN_LIFE_MS = 120_000

@@ -23,7 +23,7 @@ from reconciler_engine.errors import ConfigError, leaves
 from reconciler_engine.observe import logs, metrics
 from reconciler_engine.planning.restart import EXIT_CONFIG
 from reconciler_engine.supervisor import lifeline
-from reconciler_engine.supervisor.process import BEAT_S, DRAIN_S
+from reconciler_engine.supervisor.child_process import BEAT_S, DRAIN_S
 
 _logger = logging.getLogger(__name__)
 _SPEC_LIMIT = 16 * 1024 * 1024

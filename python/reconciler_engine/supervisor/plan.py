@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.config.faults import SECRET_FIELDS
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.supervisor.process import ChildMaker
-from reconciler_engine.supervisor.roster import Roster
-from reconciler_engine.supervisor.web import Desk
+from reconciler_engine.supervisor.child_process import ChildMaker
+from reconciler_engine.supervisor.process_list import ProcessList
+from reconciler_engine.supervisor.web import ReportSource
 
 if TYPE_CHECKING:
     # Cryptography is loaded where there is a key.
@@ -50,9 +50,9 @@ class TreePlan:
     redis_url: str = field(repr=False)
     owns_server: bool
     children: ChildMaker
-    roster: Roster
+    roster: ProcessList
     command: str
-    desk: Desk
+    desk: ReportSource
     credentials: Credentials | None = None
 
     @property

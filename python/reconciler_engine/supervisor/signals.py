@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from reconciler_engine.supervisor.roster import Roster
+from reconciler_engine.supervisor.process_list import ProcessList
 
 INTERRUPTED = 130
 _STDERR = 2
@@ -40,7 +40,7 @@ class Orders:
 
 
 @asynccontextmanager
-async def hear_orders(roster: Roster, *, may_reload: bool = True) -> AsyncIterator[Orders]:
+async def hear_orders(roster: ProcessList, *, may_reload: bool = True) -> AsyncIterator[Orders]:
     """Hear SIGTERM, SIGINT and, where there is something to reload, SIGHUP; handlers stand before the block begins.
 
     A second SIGINT ends this process at once with 130, and its children with it; the server's lifeline ends that one
@@ -70,7 +70,7 @@ async def given_up_at(end: trio.Event) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-async def _listen(received: AsyncIterator[int], orders: Orders, roster: Roster) -> None:
+async def _listen(received: AsyncIterator[int], orders: Orders, roster: ProcessList) -> None:
     interrupts = 0
     had_terminal = os.isatty(_STDERR)
     async for number in received:
@@ -88,7 +88,7 @@ async def _listen(received: AsyncIterator[int], orders: Orders, roster: Roster) 
         orders.stop.set()
 
 
-async def _end_late(stop: trio.Event, roster: Roster) -> None:
+async def _end_late(stop: trio.Event, roster: ProcessList) -> None:
     await stop.wait()
     await trio.sleep(LAST_RESORT_S)
     roster.kill()

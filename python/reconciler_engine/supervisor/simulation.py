@@ -9,9 +9,9 @@ from random import Random
 import trio
 
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.supervisor.keeper import Keeper
-from reconciler_engine.supervisor.process import ChildMaker, ChildSpec
-from reconciler_engine.supervisor.roster import Roster
+from reconciler_engine.supervisor.child_process import ChildMaker, ChildSpec
+from reconciler_engine.supervisor.process_list import ProcessList
+from reconciler_engine.supervisor.restarting_child import RestartingChild
 
 SEED = 1
 _STOP_S = 3.0
@@ -20,7 +20,9 @@ _NOWHERE = "http://127.0.0.1:9"
 
 
 @asynccontextmanager
-async def simulated_exchange(maker: ChildMaker, now: int, ending: trio.Event, roster: Roster) -> AsyncIterator[str]:
+async def simulated_exchange(
+    maker: ChildMaker, now: int, ending: trio.Event, roster: ProcessList
+) -> AsyncIterator[str]:
     """Run a simulated exchange on loopback; give its base URL. Started again, it listens at the same port."""
     port = 0
 
@@ -36,7 +38,7 @@ async def simulated_exchange(maker: ChildMaker, now: int, ending: trio.Event, ro
 
 @asynccontextmanager
 async def simulated_feeder(
-    maker: ChildMaker, config: ReconciliationConfig, redis_url: str, now: int, ending: trio.Event, roster: Roster
+    maker: ChildMaker, config: ReconciliationConfig, redis_url: str, now: int, ending: trio.Event, roster: ProcessList
 ) -> AsyncIterator[None]:
     """Run a feeder that writes the simulated exchange's candles into the cache, and loses some."""
     message = {
@@ -48,7 +50,7 @@ async def simulated_feeder(
     }
 
     def make_spec() -> ChildSpec:
-        return maker.child("feeder", "reconciler_engine.engine.feeder_role:run_feeder", **message)
+        return maker.child("feeder", "reconciler_engine.engine.roles.feeder:run_feeder", **message)
 
     # Without it the cache grows old; what is there stays right.
     async with _kept("feeder", make_spec, ending, roster, is_essential=False):
@@ -57,9 +59,9 @@ async def simulated_feeder(
 
 @asynccontextmanager
 async def _kept(
-    role: str, make_spec: Callable[[], ChildSpec], ending: trio.Event, roster: Roster, *, is_essential: bool = True
-) -> AsyncIterator[Keeper]:
-    keeper = Keeper(make_spec, Random(), ending=ending, is_essential=is_essential)
+    role: str, make_spec: Callable[[], ChildSpec], ending: trio.Event, roster: ProcessList, *, is_essential: bool = True
+) -> AsyncIterator[RestartingChild]:
+    keeper = RestartingChild(make_spec, Random(), ending=ending, is_essential=is_essential)
     roster.add(keeper, role=role)
     async with trio.open_nursery() as nursery:
         await nursery.start(keeper.run)

@@ -11,17 +11,17 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from reconciler_engine.engine.assembly import make_parts, open_parts
-from reconciler_engine.engine.passes import Passes
-from reconciler_engine.engine.status import EngineFacts
+from reconciler_engine.engine.parts import make_parts, open_parts
+from reconciler_engine.engine.scheduled_passes import ScheduledPasses
 from reconciler_engine.engine.status_writer import StatusWriter
 from reconciler_engine.errors import ReconcilerError, leaves
 from reconciler_engine.scheduling.scheduler import Scheduler
-from reconciler_engine.store.server import check_server
-from reconciler_engine.supervisor.crew import Crew
+from reconciler_engine.store.client.server_check import check_server
+from reconciler_engine.store.status_board import EngineFacts
 from reconciler_engine.supervisor.notify import ServiceManager
 from reconciler_engine.supervisor.plan import TreePlan
 from reconciler_engine.supervisor.signals import Orders
+from reconciler_engine.supervisor.workers import Workers
 
 _logger = logging.getLogger(__name__)
 
@@ -49,13 +49,13 @@ async def run_tree(
             _logger.warning("the server may evict candles", extra={"maxmemory_policy": info.maxmemory_policy})
         # A start says that whatever a key was refused for is put in order.
         await parts.bucket.forgive()
-        passes = Passes(parts, plan.config.series(), now=_now)
+        passes = ScheduledPasses(parts, plan.config.series(), now=_now)
         scheduler = Scheduler(passes.jobs(), now=_now, claim=passes.claim)
         # The lock of our own server's data directory says that whoever came before is dead.
         await passes.inherit(is_alone=plan.owns_server)
         about = EngineFacts(plan.command, simulated=plan.children.simulated)
         writer = StatusWriter(about, scheduler, passes, plan.roster.processes, now=_now)
-        crew = Crew(plan, parts.queue, orders.stop)
+        crew = Workers(plan, parts.queue, orders.stop)
         reload = _Reload(replan, crew, passes, scheduler)
         async with trio.open_nursery() as scheduling:
             scheduling.start_soon(passes.keep_leases)
@@ -80,7 +80,7 @@ class _Reload:
     """Takes newer settings into a tree at work: all of them, or none."""
 
     def __init__(
-        self, replan: Callable[[], Awaitable[TreePlan]], crew: Crew, passes: Passes, scheduler: Scheduler
+        self, replan: Callable[[], Awaitable[TreePlan]], crew: Workers, passes: ScheduledPasses, scheduler: Scheduler
     ) -> None:
         self._replan = replan
         self._crew = crew

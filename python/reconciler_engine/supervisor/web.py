@@ -13,14 +13,14 @@ from typing import Literal
 
 import trio
 
+from reconciler_engine.engine.roles.web import REPORT_BYTES
 from reconciler_engine.engine.status_writer import StatusWriter
-from reconciler_engine.engine.web_role import REPORT_BYTES
 from reconciler_engine.errors import ConfigError, RoleFailed
 from reconciler_engine.observe.report import Report
 from reconciler_engine.observe.web.listen import ListenAddress
-from reconciler_engine.supervisor.keeper import Keeper
-from reconciler_engine.supervisor.process import ChildMaker, ChildSpec
-from reconciler_engine.supervisor.roster import Roster
+from reconciler_engine.supervisor.child_process import ChildMaker, ChildSpec
+from reconciler_engine.supervisor.process_list import ProcessList
+from reconciler_engine.supervisor.restarting_child import RestartingChild
 
 REPORT_S = 1.0
 _AGAIN_S = 60.0
@@ -29,18 +29,18 @@ _BACKLOG = 64
 _logger = logging.getLogger(__name__)
 
 
-class Desk:
+class ReportSource:
     """What the supervisor knows of the whole tree, at any stage of its life."""
 
-    def __init__(self, roster: Roster, ending: trio.Event) -> None:
+    def __init__(self, roster: ProcessList, ending: trio.Event) -> None:
         """Begin with a tree that comes up; `ending` is set once it is to end."""
         self._roster = roster
         self._ending = ending
         self._writer: StatusWriter | None = None
 
-    def list_web(self, make_spec: Callable[[], ChildSpec]) -> Keeper:
+    def list_web(self, make_spec: Callable[[], ChildSpec]) -> RestartingChild:
         """Return a keeper of the web child, which is on the roster."""
-        keeper = Keeper(make_spec, Random(), ending=self._ending)
+        keeper = RestartingChild(make_spec, Random(), ending=self._ending)
         self._roster.add(keeper, role="web")
         return keeper
 
@@ -84,7 +84,7 @@ class WebPlan:
 
 
 @asynccontextmanager
-async def web(plan: WebPlan, maker: ChildMaker, desk: Desk) -> AsyncIterator[None]:
+async def web(plan: WebPlan, maker: ChildMaker, desk: ReportSource) -> AsyncIterator[None]:
     """Serve the pages for the length of the block.
 
     This process opens the socket and keeps it, the child answers on it: so a port in use is known before anything
@@ -111,7 +111,7 @@ async def web(plan: WebPlan, maker: ChildMaker, desk: Desk) -> AsyncIterator[Non
         }
 
         def make_spec() -> ChildSpec:
-            spec = maker.child("web", "reconciler_engine.engine.web_role:run_web", **message)
+            spec = maker.child("web", "reconciler_engine.engine.roles.web:run_web", **message)
             return replace(spec, inherited=(listener.fileno(), theirs.fileno()))
 
         keeper = desk.list_web(make_spec)
@@ -128,7 +128,7 @@ async def web(plan: WebPlan, maker: ChildMaker, desk: Desk) -> AsyncIterator[Non
                 nursery.cancel_scope.cancel()
 
 
-async def _keep(keeper: Keeper) -> None:
+async def _keep(keeper: RestartingChild) -> None:
     """Keep the child; given up as others are, it is tried again after a while: the engine goes on without it."""
     while True:
         try:
@@ -140,7 +140,7 @@ async def _keep(keeper: Keeper) -> None:
             return
 
 
-async def _tell(desk: Desk, ours: socket.socket, theirs: socket.socket) -> None:
+async def _tell(desk: ReportSource, ours: socket.socket, theirs: socket.socket) -> None:
     """Tell the child once a second; what a dead child left unread makes room."""
     while True:
         said = desk.report().model_dump_json().encode()

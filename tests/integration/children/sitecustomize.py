@@ -7,7 +7,7 @@ import signal
 
 from native_hang import hold_the_interpreter
 
-from reconciler_engine.supervisor import process
+from reconciler_engine.supervisor import child_process
 
-process.ABORT_S = 30.0
+child_process.ABORT_S = 30.0
 signal.signal(signal.SIGUSR1, hold_the_interpreter)

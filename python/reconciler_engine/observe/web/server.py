@@ -11,7 +11,7 @@ from http import HTTPStatus
 import h11
 import trio
 
-from reconciler_engine.observe.web.exchange import Answer, Request
+from reconciler_engine.observe.web.http import Answer, Request
 
 CONNECTIONS = 64
 """Connections at a time; one more is closed at once."""

@@ -1,0 +1,1 @@
+"""Backfills of long ranges: the director, one run, its progress, and the reader of a range."""

@@ -1,0 +1,251 @@
+"""Direct backfills of long ranges: resumable, in bounded memory, with the fewest requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.backfill.mark import Mark
+from reconciler_engine.engine.backfill.progress import SeriesProgress
+from reconciler_engine.engine.backfill.reader import RangeReader, SecondLook
+from reconciler_engine.engine.backfill.run import BackfillRun
+from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.tasks.run_record import closed_after
+from reconciler_engine.errors import ConfigError, StoreError, StoreUnavailable
+from reconciler_engine.limiting.token_bucket import Budget
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.proof import Listing
+from reconciler_engine.planning.request_plan import RequestPlan, SeriesPlan
+from reconciler_engine.planning.window import closed_before, history_fault, range_window
+from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.evidence import EvidenceStore
+from reconciler_engine.store.listings import ListingStore
+from reconciler_engine.store.marks import Marks
+from reconciler_engine.store.outages import Outages
+from reconciler_engine.store.tasks import TaskQueue
+
+_JOB = "backfill"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryProgress:
+    """How far a backfill is; slots and requests of all its series, those of earlier lives included.
+
+    Attributes:
+        slots: Closed slots of all ranges.
+        slots_done: Those of them that hold a candle or were asked for.
+        requests: Requests sent for pages that have ended.
+        series: What is being read.
+    """
+
+    slots: int
+    slots_done: int
+    requests: int
+    series: str
+
+
+class BackfillDirector:
+    """Directs backfills of one scope. All that must outlive it is in Redis: candles, tasks and marks."""
+
+    def __init__(
+        self,
+        store: CandleStore,
+        evidence: EvidenceStore,
+        listings: ListingStore,
+        queue: TaskQueue,
+        marks: Marks,
+        outages: Outages,
+        clock: SharedClock,
+        config: ReconciliationConfig,
+        retention: Retention,
+        budget: Budget,
+    ) -> None:
+        self._store = store
+        self._evidence = evidence
+        self._listings = listings
+        self._queue = queue
+        self._marks = marks
+        self._outages = outages
+        self._clock = clock
+        self._config = config
+        self._retention = retention
+        self._budget = budget
+
+    async def plan(self, series: Sequence[Series], asked: Interval | None) -> RequestPlan:
+        """Say what `backfill` would do; ask the exchange nothing and change nothing.
+
+        Every slot is read, as the backfill itself would; memory stays bounded.
+
+        Raises:
+            ConfigError: Retention would drop a range; with every such range.
+            StoreUnavailable: Redis cannot be reached.
+        """
+        now = await self._clock.now()
+        rows = [await self._plan(progress, now) for progress in await self._open("", series, asked, now)]
+        requests = sum(row.requests for row in rows)
+        return RequestPlan(
+            requests=requests,
+            missing=sum(row.missing for row in rows),
+            confirmed_empty=sum(row.confirmed_empty for row in rows),
+            duration_ms=round(requests * 1_000 / self._budget.rate_per_s),
+            series=tuple(rows),
+        )
+
+    async def backfill(
+        self, series: Sequence[Series], asked: Interval | None, report: Callable[[HistoryProgress], None]
+    ) -> ReconciliationResult:
+        """Fill ranges from the exchange, one series after the other, each from its oldest slot on.
+
+        An earlier backfill of the same series from the same instant on that was cut off, however, is continued: from
+        its mark on, its counts included, unless candles it had verified are gone. One that still runs is taken over;
+        it ends with `RunClosed`. Cancelled, the marks are kept and tasks still about become void.
+
+        Args:
+            series: What to fill.
+            asked: The range of each, clamped to closed slots; None for the configured full window.
+            report: Called about once a second, and when all is done.
+
+        Raises:
+            ConfigError: Retention would drop a range; with every such range. Nothing was asked.
+            StoreError: Redis cannot be reached or lost the run; possibly in a group. The marks stay.
+        """
+        started = trio.current_time()
+        now = await self._clock.now()
+        run = await self._queue.open_run(_JOB, now)
+        async with closed_after(self._queue, run):
+            rows = await self._open(run, series, asked, now)
+
+            def tell() -> None:
+                report(_progress(rows))
+
+            history = BackfillRun(
+                run,
+                now,
+                rows,
+                self._store,
+                self._evidence,
+                self._queue,
+                self._marks,
+                self._outages,
+                self._retention,
+                self._budget,
+                tell,
+            )
+            await history.carry_out()
+        report(_progress(rows))
+        return ReconciliationResult.of(
+            [row.result() for row in rows],
+            gaps_filled=sum(row.gaps_filled for row in rows),
+            duration_ms=round((trio.current_time() - started) * 1_000),
+        )
+
+    async def _open(self, run: str, series: Sequence[Series], asked: Interval | None, now: int) -> list[SeriesProgress]:
+        """Return where each series stands; with a run, take over from the runs that left the marks."""
+        windows = [(one, self._window(one, asked, now)) for one in series]
+        faults = (
+            history_fault(str(one), window, now, one.timeframe, self._config.max_candles)
+            for one, window in windows
+            if window.start < window.stop
+        )
+        if known := [fault for fault in faults if fault is not None]:
+            raise ConfigError(known)
+        listings = (await self._listings.read()).by_symbol
+        return [
+            await self._resume(run, one, window, now, listings.get(one.symbol, Listing())) for one, window in windows
+        ]
+
+    def _window(self, series: Series, asked: Interval | None, now: int) -> Interval:
+        """Return the closed slots of a range, from slot to slot."""
+        timeframe = series.timeframe
+        if asked is None:
+            asked = Interval(max(0, now - self._config.full_reconcile_window_ms), now)
+        window = range_window(asked, now, timeframe, max_candles=0, grace_ms=self._config.grace_ms)
+        grid = window.grid(timeframe.step_ms)
+        return Interval(grid.start, grid[-1] + grid.step) if grid else Interval(window.start, window.start)
+
+    async def _resume(self, run: str, series: Series, window: Interval, now: int, listing: Listing) -> SeriesProgress:
+        closed = closed_before(now, series.timeframe, self._config.grace_ms)
+        mark = Mark(run=run, verified_to=window.start)
+        fresh = SeriesProgress(series, window, mark, resumed=False, closed=closed, listing=listing)
+        left = Mark.read(await self._marks.load(series, window.start))
+        if left is None:
+            return fresh
+        if run:
+            await self._queue.close_run(left.run)
+        step = series.timeframe.step_ms
+        if not window.start < left.verified_to <= window.stop or left.verified_to % step:
+            return fresh
+        verified = Interval(window.start, left.verified_to)
+        try:
+            held = await self._outages.count(series, verified)
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            return fresh
+        # Fewer than were verified: some are gone, and nobody knows which.
+        if held < len(verified.grid(step)) - left.unresolved - left.confirmed_empty:
+            return fresh
+        return SeriesProgress(
+            series, window, left.model_copy(update={"run": run}), resumed=True, closed=closed, listing=listing
+        )
+
+    async def _plan(self, progress: SeriesProgress, now: int) -> SeriesPlan:
+        rest = Interval(progress.mark.verified_to, progress.window.stop)
+        audit = self._reader(progress, rest, now)
+        step = progress.series.timeframe.step_ms
+        missing = gaps = requests = confirmed = 0
+        unproven = progress.mark.unresolved
+        end: int | None = None
+        error: str | None = None
+        try:
+            while (piece := await audit.read_next()) is not None:
+                requests += len(progress.ascent.add(piece.gaps, piece.interval.stop))
+                missing += sum(gap.count for gap in (*piece.gaps, *piece.waiting))
+                gaps += len(piece.waiting)
+                unproven += len(piece.waiting)
+                confirmed += sum(gap.count for gap in piece.confirmed)
+                for gap in piece.gaps:
+                    gaps += end is None or gap.start != end + step
+                    end = gap.end
+            requests += len(progress.ascent.finish())
+            if unproven:
+                look = SecondLook(self._reader(progress, progress.window, now), now, progress.closed, step)
+                while (pages := await look.read_next()) is not None:
+                    requests += len(pages)
+        except StoreUnavailable:
+            raise
+        except StoreError as refused:
+            error = str(refused)
+        return SeriesPlan(
+            symbol=progress.series.symbol,
+            timeframe=progress.series.timeframe.value,
+            start=rest.start,
+            stop=rest.stop,
+            expected=len(rest.grid(step)),
+            missing=missing,
+            gaps=gaps,
+            confirmed_empty=confirmed,
+            requests=requests,
+            error=error,
+        )
+
+    def _reader(self, progress: SeriesProgress, interval: Interval, now: int) -> RangeReader:
+        """Return an audit that writes nothing."""
+        return RangeReader(
+            self._store, self._evidence, self._outages, progress.series, interval, now, progress.listing, None
+        )
+
+
+def _progress(rows: Sequence[SeriesProgress]) -> HistoryProgress:
+    reading = next((row for row in rows if not row.is_asked), None)
+    return HistoryProgress(
+        slots=sum(row.slots for row in rows),
+        slots_done=sum(row.slots_done for row in rows),
+        requests=sum(row.requests for row in rows),
+        series="" if reading is None else str(reading.series),
+    )

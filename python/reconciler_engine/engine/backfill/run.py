@@ -1,0 +1,306 @@
+"""One run of a backfill: the audit reads ahead, pages go to the workers, outcomes move the marks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import trio
+from pydantic import ValidationError
+
+from reconciler_engine.engine.backfill.progress import SeriesProgress
+from reconciler_engine.engine.backfill.reader import RangeReader, SecondLook
+from reconciler_engine.engine.tasks.messages import Keeping, PageOutcome, PageTask, Span, outcome_of, runs_of
+from reconciler_engine.engine.tasks.scan import CONFIRM_MS
+from reconciler_engine.errors import StoreError, StoreUnavailable
+from reconciler_engine.limiting.token_bucket import Budget
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.intervals import common, spans_of
+from reconciler_engine.planning.pages import Page
+from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.evidence import EvidenceStore
+from reconciler_engine.store.marks import Marks
+from reconciler_engine.store.outages import Outages
+from reconciler_engine.store.tasks import Lane, TaskQueue
+
+PAGES_AHEAD = 64
+"""Pages that are planned and not yet handed out; the audit waits when there are so many."""
+
+_FEWEST_OUT, _MOST_OUT = 16, 128
+"""Pages handed out at a time: what the budget lets go in 4 s, within these bounds, so that others' pages of the same
+lane wait no longer."""
+
+_OUT_S = 4
+_UNPROVEN_PAGES = 4
+_ENQUEUE_PAGES = 32
+_BEAT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A page of a series and the slots to ask for; not to be handed out before `ready_at` (trio's clock, s)."""
+
+    row: SeriesProgress
+    name: str
+    page: Page
+    asked: Interval
+    ready_at: float
+    is_bridge: bool
+
+
+class BackfillRun:
+    """Carries out one run; used once.
+
+    What waits is bounded: `PAGES_AHEAD` pages planned, at most 128 with the workers.
+
+    Args:
+        run: Id of an open run.
+        now: The instant (ms UTC) at which slots are worth a request or not.
+        rows: Where each series stands.
+        store: The candles.
+        evidence: What is known of slots without one.
+        queue: The workers' streams.
+        marks: Where progress is kept.
+        outages: Finds what need not be read.
+        retention: What the cache keeps.
+        budget: The request budget.
+        tell: Called when there is progress to show.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        now: int,
+        rows: Sequence[SeriesProgress],
+        store: CandleStore,
+        evidence: EvidenceStore,
+        queue: TaskQueue,
+        marks: Marks,
+        outages: Outages,
+        retention: Retention,
+        budget: Budget,
+        tell: Callable[[], None],
+    ) -> None:
+        self._run = run
+        self._now = now
+        self._rows = rows
+        self._store = store
+        self._evidence = evidence
+        self._queue = queue
+        self._marks = marks
+        self._outages = outages
+        self._retention = retention
+        self._keeping = Keeping(max_candles=retention.max_candles, ttl_s=retention.ttl_s, trim=retention.trim)
+        out = max(_FEWEST_OUT, min(_MOST_OUT, int(budget.rate_per_s * _OUT_S)))
+        self._out = trio.Semaphore(out, max_value=out)
+        self._tell = tell
+        self._under_way: dict[str, SeriesProgress] = {}
+        self._handed_out: set[str] = set()
+        self._changed = trio.Event()
+        self._ended = trio.Event()
+        self._all_read = False
+        self._proven = {row.series: trio.Event() for row in rows}
+        self._handed: Counter[Series] = Counter()
+
+    async def carry_out(self) -> None:
+        """Do the run; return when every page has its outcome.
+
+        Cancelled or failed, the marks are saved as far as Redis is there for it.
+
+        Raises:
+            StoreError: Redis cannot be reached or lost the run; possibly in a group.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                send, receive = trio.open_memory_channel[_Planned](PAGES_AHEAD)
+                nursery.start_soon(self._beat)
+                nursery.start_soon(self._read_all, send)
+                nursery.start_soon(self._hand_out, receive)
+                await self._collect()
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.move_on_after(_BEAT_S, shield=True):
+                await self._save()
+
+    async def _read_all(self, send: trio.MemorySendChannel[_Planned]) -> None:
+        async with send:
+            # All ranges first: a second look waits for what has been asked.
+            for step in (self._read, self._look_again):
+                for row in self._rows:
+                    try:
+                        await step(row, send)
+                    except StoreUnavailable:
+                        raise
+                    except StoreError as error:
+                        row.stop(str(error))
+                        self._proven[row.series].set()
+        self._all_read = True
+        self._changed.set()
+
+    async def _read(self, row: SeriesProgress, send: trio.MemorySendChannel[_Planned]) -> None:
+        """Read a series to its end and plan its pages."""
+        audit = self._reader(row, Interval(row.mark.verified_to, row.window.stop))
+        while not row.is_stopped and (piece := await audit.read_next()) is not None:
+            # The feeder's remove-then-add leaves holes that last one round trip: a page is read again before it is
+            # asked for, and that not too soon.
+            ready_at = trio.current_time() + CONFIRM_MS / 1_000
+            if piece.duplicates:
+                await self._clean(row, piece.duplicates)
+            pages = [self._add(row, page, ready_at) for page in row.ascent.add(piece.gaps, piece.interval.stop)]
+            row.note_audit(piece)
+            for planned in pages:
+                await send.send(planned)
+        if not row.is_stopped:
+            ready_at = trio.current_time() + CONFIRM_MS / 1_000
+            for page in row.ascent.finish():
+                await send.send(self._add(row, page, ready_at))
+            row.is_audited = True
+
+    async def _look_again(self, row: SeriesProgress, send: trio.MemorySendChannel[_Planned]) -> None:
+        """Read a series once more where answers left something unproven, and plan pages that can prove it."""
+        while not row.is_asked:
+            await self._ended.wait()
+        if row.wants_second_look:
+            before = row.unproven
+            look = SecondLook(self._reader(row, row.window), self._now, row.closed, row.series.timeframe.step_ms)
+            while (pages := await look.read_next()) is not None:
+                for page in pages:
+                    await send.send(self._add(row, page, trio.current_time(), is_bridge=True))
+                if row.is_stopped:
+                    return
+            row.end_second_look(before, look.unproven)
+
+    def _reader(self, row: SeriesProgress, interval: Interval) -> RangeReader:
+        return RangeReader(
+            self._store, self._evidence, self._outages, row.series, interval, self._now, row.listing, self._retention
+        )
+
+    def _add(self, row: SeriesProgress, page: Page, ready_at: float, *, is_bridge: bool = False) -> _Planned:
+        name, asked = row.add_bridge(page) if is_bridge else row.add_page(page)
+        self._under_way[name] = row
+        self._changed.set()
+        return _Planned(row, name, page, asked, ready_at, is_bridge)
+
+    async def _clean(self, row: SeriesProgress, duplicates: Sequence[int]) -> None:
+        """Leave one candle in each of these slots; asks nobody."""
+        await self._store.merge(row.series, (), self._retention, duplicated=duplicates, by="backfill")
+
+    async def _hand_out(self, receive: trio.MemoryReceiveChannel[_Planned]) -> None:
+        async for planned in receive:
+            following: _Planned | None = planned
+            while following is not None:
+                batch = [following]
+                await self._wait_proof(following.row)
+                await self._out.acquire()
+                following = self._fill_up(batch, receive)
+                await trio.sleep_until(batch[-1].ready_at)
+                await self._enqueue(batch)
+
+    def _fill_up(self, batch: list[_Planned], receive: trio.MemoryReceiveChannel[_Planned]) -> _Planned | None:
+        """Add pages that can go at once; return the one that ended it by having to wait, if any."""
+        while len(batch) < _ENQUEUE_PAGES:
+            try:
+                following = receive.receive_nowait()
+            except (trio.WouldBlock, trio.EndOfChannel):
+                return None
+            if following.row is not batch[0].row or not self._may_go(following.row, len(batch)):
+                return following
+            try:
+                self._out.acquire_nowait()
+            except trio.WouldBlock:
+                return following
+            batch.append(following)
+        return None
+
+    def _may_go(self, row: SeriesProgress, ahead: int = 0) -> bool:
+        return row.is_stopped or self._proven[row.series].is_set() or self._handed[row.series] + ahead < _UNPROVEN_PAGES
+
+    async def _wait_proof(self, row: SeriesProgress) -> None:
+        """Wait for a first outcome of a series before many of its pages go: there may be no such product."""
+        if not self._may_go(row):
+            await self._proven[row.series].wait()
+
+    async def _enqueue(self, batch: Sequence[_Planned]) -> None:
+        """Hand out pages of one series, or forget them where it was stopped."""
+        wanted = []
+        for planned in batch:
+            if planned.row.is_stopped:
+                planned.row.abandon(planned.name)
+                self._end(planned.name)
+            else:
+                wanted.append(planned)
+        if wanted:
+            self._handed[wanted[0].row.series] += len(wanted)
+            tasks = [(one.name, self._task(one).model_dump_json()) for one in wanted]
+            await self._queue.enqueue(self._run, Lane.DEEP, tasks)
+            # Some may have ended by now.
+            self._handed_out.update(name for name, _ in tasks if name in self._under_way)
+
+    def _task(self, planned: _Planned) -> PageTask:
+        step = planned.row.series.timeframe.step_ms
+        (span,) = common([planned.asked], [planned.row.window])
+        return PageTask(
+            run=self._run,
+            id=planned.name,
+            span=Span.of(planned.row.series, span),
+            asked=(planned.asked.start, planned.asked.stop),
+            gaps=runs_of(spans_of(planned.page.gaps, step), step),
+            bridge=planned.is_bridge,
+            keeping=self._keeping,
+        )
+
+    def _end(self, name: str) -> None:
+        del self._under_way[name]
+        self._handed_out.discard(name)
+        self._out.release()
+        self._changed.set()
+        self._ended.set()
+        self._ended = trio.Event()
+
+    async def _collect(self) -> None:
+        while True:
+            if self._under_way:
+                handed_out = bool(self._handed_out)
+                bodies = await self._queue.wait_outcomes(self._run)
+                for body in bodies:
+                    self._settle(body)
+                if handed_out and not bodies:
+                    await self._queue.ensure_awaited(self._run, Lane.DEEP)
+            elif self._all_read:
+                return
+            else:
+                await self._changed.wait()
+                self._changed = trio.Event()
+
+    def _settle(self, body: bytes) -> None:
+        try:
+            outcome = outcome_of.validate_json(body)
+        except ValidationError as error:
+            raise StoreError(f"an outcome of run {self._run} is none: {error.error_count()} faults") from error
+        if isinstance(outcome, PageOutcome):
+            row = self._under_way.get(outcome.id)
+            if row is not None and row.settle(outcome):
+                self._proven[row.series].set()
+                self._end(outcome.id)
+
+    async def _beat(self) -> None:
+        """Keep the run alive, save the marks and show progress, once a second."""
+        while True:
+            await self._queue.keep_run(self._run)
+            await self._save()
+            self._tell()
+            await trio.sleep(_BEAT_S)
+
+    async def _save(self) -> None:
+        """Save what moved; the mark of a range that is done goes, so that the next backfill reads it anew."""
+        for row in self._rows:
+            mark = row.mark
+            if mark is row.saved:
+                continue
+            if row.is_over and row.is_verified:
+                await self._marks.clear(row.series, row.window.start)
+            else:
+                await self._marks.save(row.series, row.window.start, mark.model_dump_json())
+            row.saved = mark

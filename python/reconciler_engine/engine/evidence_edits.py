@@ -1,0 +1,93 @@
+"""Evidence as an operator changes it: what he knows of a range of slots, or that nothing is known."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from reconciler_engine.engine.tasks.scan import scan
+from reconciler_engine.errors import StoreError
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.intervals import common, spans_of
+from reconciler_engine.planning.ledger import Ledger, State
+from reconciler_engine.planning.proof import mark
+from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.evidence import EvidenceStore
+from reconciler_engine.store.journal import Why
+
+
+class EvidenceEdit(NamedTuple):
+    """What a change by hand did: slots changed, and slots left out since they hold a candle."""
+
+    changed: int
+    present: int
+
+
+async def mark_slots(
+    candles: CandleStore,
+    evidence: EvidenceStore,
+    series: Series,
+    slots: Interval,
+    state: State,
+    retention: Retention,
+    at: int,
+    *,
+    by: str,
+) -> EvidenceEdit:
+    """Say that slots are `EMPTY`, `HALTED` or `UNLISTED`, for good, where they hold no candle; journalled.
+
+    A candle that comes at the same moment wins all the same, with the next answer that has it.
+
+    Args:
+        candles: The cache.
+        evidence: The ledgers.
+        series: Whose slots.
+        slots: On the grid, closed and kept.
+        state: What they are.
+        retention: What the cache keeps.
+        at: When it was said (ms UTC).
+        by: Who said it.
+
+    Raises:
+        StoreError: The cache could not be read or written, or the ledger kept changing: nothing was done.
+    """
+    step = series.timeframe.step_ms
+    (found,) = await scan(candles, [(series, slots)])
+    if found.error is not None:
+        raise found.error
+    absent = spans_of(found.gaps, step)
+    why = Why.MARKED
+    changed = await evidence.change(
+        series, slots, retention, lambda known: mark(known, absent, state, at), why=why, by=by
+    )
+    _check(changed, series)
+    count = sum(gap.count for gap in found.gaps)
+    return EvidenceEdit(count, (slots.stop - slots.start) // step - count)
+
+
+async def forget_slots(
+    evidence: EvidenceStore, series: Series, slots: Interval, retention: Retention, at: int, *, by: str
+) -> EvidenceEdit:
+    """Forget what is known of slots; journalled. The next pass asks for those that hold no candle.
+
+    Raises:
+        StoreError: As `mark_slots`.
+    """
+    step = series.timeframe.step_ms
+    reach = await evidence.reach(series)
+    known = [] if reach is None else common([slots], [reach])
+    if not known:
+        return EvidenceEdit(0, 0)
+    counts: list[int] = []
+
+    def forget(ledger: Ledger) -> Ledger:
+        counts.append(sum(stretch.stop - stretch.start for stretch in ledger.within(known[0])) // step)
+        return mark(ledger, known, State.UNKNOWN, at)
+
+    _check(await evidence.change(series, known[0], retention, forget, why=Why.FORGOTTEN, by=by), series)
+    return EvidenceEdit(counts[-1], 0)
+
+
+def _check(ledger: Ledger | None, series: Series) -> None:
+    if ledger is None:
+        raise StoreError(f"the evidence of {series} kept changing; nothing was done, try again")

@@ -1,0 +1,157 @@
+"""The engine's parts put together over one Redis client: what a worker needs, what a pass needs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.coinbase.identity import Identity
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.backfill.director import BackfillDirector
+from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.passes.reconciler import Reconciler
+from reconciler_engine.engine.passes.survey import Surveyor
+from reconciler_engine.engine.tasks.consumer_name import consumer_name
+from reconciler_engine.engine.tasks.page_fetch import PageFetcher
+from reconciler_engine.engine.tasks.worker import Worker
+from reconciler_engine.limiting.redis_bucket import TokenBucket, script_text
+from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.claims import Claims
+from reconciler_engine.store.client.scripts import Script
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.coverage import Coverage
+from reconciler_engine.store.evidence import EvidenceStore
+from reconciler_engine.store.listings import ListingStore
+from reconciler_engine.store.marks import Marks
+from reconciler_engine.store.outages import Outages
+from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.tasks import TaskQueue
+
+_TOKEN_BUCKET = Script(script_text(), "token_bucket.lua")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is built on one client for one scope. The client is the owner's to close."""
+
+    client: TrioRedis
+    scope: Scope
+    store: CandleStore
+    evidence: EvidenceStore
+    listings: ListingStore
+    queue: TaskQueue
+    clock: SharedClock
+    coverage: Coverage
+    bucket: TokenBucket
+    config: ReconciliationConfig
+    retention: Retention
+
+    @property
+    def reconciler(self) -> Reconciler:
+        """A director of passes."""
+        return Reconciler(
+            self.queue, self.evidence, self.listings, self.clock, self.coverage, self.config, self.retention
+        )
+
+    @property
+    def surveyor(self) -> Surveyor:
+        """Tells how series stand and what a pass would ask."""
+        return Surveyor(self.store, self.evidence, self.listings, self.clock, self.config, self.bucket.budget)
+
+    @property
+    def history(self) -> BackfillDirector:
+        """A director of backfills of long ranges."""
+        return BackfillDirector(
+            self.store,
+            self.evidence,
+            self.listings,
+            self.queue,
+            Marks(self.client, self.scope),
+            Outages(self.client, self.scope),
+            self.clock,
+            self.config,
+            self.retention,
+            self.bucket.budget,
+        )
+
+    def worker(self, source: CoinbaseClient | None) -> Worker:
+        """A worker; without `source` one that scans only."""
+        if source is None:
+            return Worker(self.queue, self.store, self.evidence, None)
+        backfill = PageFetcher(
+            self.store,
+            self.evidence,
+            source,
+            self.bucket,
+            Claims(self.client, self.scope),
+            self.clock,
+            self.queue.is_open,
+            Random(),
+            grace_ms=self.config.grace_ms,
+            audit_rules=self.config.audit_rules,
+        )
+        return Worker(self.queue, self.store, self.evidence, backfill)
+
+
+@asynccontextmanager
+async def open_parts(
+    config: ReconciliationConfig,
+    redis_url: str,
+    *,
+    owns_server: bool,
+    identity: Identity | None = None,
+    consumer: str | None = None,
+) -> AsyncIterator[Parts]:
+    """Build the parts over a client of `redis_url`, closed at the end; connects on first use.
+
+    Args:
+        config: The settings.
+        redis_url: Where the cache is.
+        owns_server: Whether the server is the embedded one, whose keys the engine itself caps.
+        identity: Under which requests are signed; None where they are not.
+        consumer: Who takes tasks, unique among all; None for a name of its own.
+    """
+    consumer = consumer or consumer_name()
+    async with TrioRedis.from_url(redis_url) as client:
+        yield make_parts(config, client, owns_server=owns_server, consumer=consumer, identity=identity)
+
+
+def make_parts(
+    config: ReconciliationConfig,
+    client: TrioRedis,
+    *,
+    owns_server: bool,
+    consumer: str,
+    identity: Identity | None = None,
+) -> Parts:
+    """Build the parts over a client, which stays the caller's; `consumer` takes tasks and is unique among all."""
+    scope = Scope.of(config.user_id, config.exchange_id, config.base_url)
+    return Parts(
+        client=client,
+        scope=scope,
+        store=CandleStore(client, scope),
+        evidence=EvidenceStore(client, scope),
+        listings=ListingStore(client, scope),
+        queue=TaskQueue(client, scope, consumer),
+        clock=SharedClock(client, scope),
+        coverage=Coverage(client, scope),
+        bucket=TokenBucket(
+            partial(_TOKEN_BUCKET.run, client),
+            scope.key(budget_name(config, identity)),
+            config.budget(signed=identity is not None),
+            breaker=None if identity is None else scope.key(f"breaker:{identity.key}"),
+        ),
+        config=config,
+        retention=Retention(config.max_candles, config.ttl, trim=owns_server),
+    )
+
+
+def budget_name(config: ReconciliationConfig, identity: Identity | None) -> str:
+    """Return the name of the budget that requests count against: the key's, else that of the address they leave by."""
+    if identity is not None:
+        return f"budget:{identity.name}"
+    return "budget:public" if config.egress is None else f"budget:egress:{config.egress}"

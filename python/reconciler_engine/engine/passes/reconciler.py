@@ -1,0 +1,264 @@
+"""A pass, from its windows to its result: scan, plan, fetch. The workers do the work; this directs it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import trio
+from pydantic import ValidationError
+
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.passes.halt_marking import note_halts
+from reconciler_engine.engine.passes.tally import Tally
+from reconciler_engine.engine.tasks.messages import (
+    Keeping,
+    PageOutcome,
+    PageTask,
+    ScanOutcome,
+    ScanTask,
+    Span,
+    outcome_of,
+    page_outcome,
+    runs_of,
+)
+from reconciler_engine.engine.tasks.run_record import closed_after
+from reconciler_engine.engine.tasks.scan import CONFIRM_MS
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.market.series import Series
+from reconciler_engine.observe import logs
+from reconciler_engine.planning.audit import AuditRules
+from reconciler_engine.planning.intervals import common, gaps_in, spans_of, without
+from reconciler_engine.planning.pages import Page, cover, shards, territories, with_margins
+from reconciler_engine.planning.window import closed_before, range_window, scan_window
+from reconciler_engine.store.candles import PIPELINE_MEMBERS, Retention
+from reconciler_engine.store.coverage import Coverage
+from reconciler_engine.store.evidence import EvidenceStore
+from reconciler_engine.store.listings import Listings, ListingStore
+from reconciler_engine.store.tasks import Lane, TaskQueue
+
+_LOST = "the outcome of its task was lost; nothing is known until the next pass"
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PassRequest:
+    """What a pass examines and what it may do.
+
+    Attributes:
+        job: Name in logs and records.
+        series: Every series to examine.
+        look_back: Window in milliseconds before now, or an explicit interval (clamped to closed slots).
+        repair: Whether anything is written or asked; False only reports.
+        lane: The stream its pages go on.
+        verify: Whether requests may go out for candles that are there, as the settings say.
+    """
+
+    job: str
+    series: Sequence[Series]
+    look_back: int | Interval
+    repair: bool = True
+    lane: Lane = Lane.DEEP
+    verify: bool = False
+
+
+class Reconciler:
+    """Directs passes of one scope. Its state is in Redis; any number of them may direct passes at once."""
+
+    def __init__(
+        self,
+        queue: TaskQueue,
+        evidence: EvidenceStore,
+        listings: ListingStore,
+        clock: SharedClock,
+        coverage: Coverage,
+        config: ReconciliationConfig,
+        retention: Retention,
+    ) -> None:
+        self._queue = queue
+        self._evidence = evidence
+        self._listings = listings
+        self._clock = clock
+        self._coverage = coverage
+        self._config = config
+        self._keeping = Keeping(max_candles=retention.max_candles, ttl_s=retention.ttl_s, trim=retention.trim)
+
+    async def run_pass(self, request: PassRequest) -> ReconciliationResult:
+        """Scan, and where the request says so, repair; return when every page has its outcome.
+
+        Cancelled, the run's record is closed: tasks still about become void, what was merged stays.
+
+        Raises:
+            StoreError: Redis cannot be reached, or the run's record was lost; the next pass derives the work anew.
+        """
+        started = trio.current_time()
+        now = await self._clock.now()
+        limits = {"max_candles": self._config.max_candles, "grace_ms": self._config.grace_ms}
+        windows = [(series, window_of(series, request.look_back, now, **limits)) for series in request.series]
+        tally = Tally(windows)
+        listings = await self._listings.read()
+        # Not to be cancelled in the middle: whether there is a record to close would be unknown. Bounded by the client.
+        with trio.CancelScope(shield=True):
+            run = await self._queue.open_run(request.job, now)
+        logs.note(run=run)
+        async with closed_after(self._queue, run):
+            await self._scan(run, windows, request, tally, listings, now)
+            if request.repair:
+                await self._fetch(run, tally, request, now)
+                await note_halts(self._evidence, list(tally.confirmed()), listings.books, self._keeping.retention)
+        if not isinstance(request.look_back, Interval):
+            # A range somewhere in the past says nothing about how the series stands.
+            await self._coverage.record(tally.checked(), now, job=request.job, epoch=self._queue.epoch)
+        return tally.result(duration_ms=round((trio.current_time() - started) * 1_000))
+
+    async def _scan(
+        self,
+        run: str,
+        windows: Sequence[tuple[Series, Interval]],
+        request: PassRequest,
+        tally: Tally,
+        listings: Listings,
+        now: int,
+    ) -> None:
+        spans = [(series, window) for series, window in windows if window.grid(series.timeframe.step_ms)]
+        sizes = (len(window.grid(series.timeframe.step_ms)) for series, window in spans)
+        tasks = {
+            f"scan-{number}": spans[shard.start : shard.stop]
+            for number, shard in enumerate(shards(sizes, PIPELINE_MEMBERS))
+        }
+        await self._do(
+            run,
+            Lane.SCAN,
+            [
+                ScanTask(
+                    run=run,
+                    id=task_id,
+                    now=now,
+                    spans=tuple(
+                        Span.of(series, window, listings.by_symbol.get(series.symbol)) for series, window in shard
+                    ),
+                    confirm_ms=CONFIRM_MS,
+                    repair=request.repair,
+                    audit=self._config.audit_rules if request.verify else AuditRules(),
+                    keeping=self._keeping,
+                )
+                for task_id, shard in tasks.items()
+            ],
+        )
+        outcomes = await self._outcomes(run)
+        for task_id, shard in tasks.items():
+            outcome = outcomes.get(task_id)
+            scanned = [series for series, _ in shard]
+            if not isinstance(outcome, ScanOutcome) or not outcome.series.issubset(scanned):
+                outcome = ScanOutcome(id=task_id, error=_LOST)
+            tally.add_scan(scanned, outcome)
+
+    async def _fetch(self, run: str, tally: Tally, request: PassRequest, now: int) -> None:
+        if request.verify and self._config.full_reconcile_verify == "all":
+            tally.audit_all()
+        planned = plan_pages(tally.due(), now, self._config.grace_ms)
+        await self._ask(
+            run,
+            tally,
+            request.lane,
+            [
+                self._page_task(run, f"page-{number}", series, span, page, tally.held(series))
+                for number, (series, span, page) in enumerate(planned)
+            ],
+        )
+        await self._ask(
+            run,
+            tally,
+            request.lane,
+            [
+                self._page_task(run, f"bridge-{number}", series, span, page, (), bridge=True)
+                for number, (series, span, page) in enumerate(tally.bridges(now))
+            ],
+        )
+
+    async def _ask(self, run: str, tally: Tally, lane: Lane, tasks: Sequence[PageTask]) -> None:
+        if not tasks:
+            return
+        await self._do(run, lane, tasks)
+        outcomes = await self._outcomes(run)
+        for task in tasks:
+            outcome = outcomes.get(task.id)
+            if not isinstance(outcome, PageOutcome) or outcome.series != task.span.series:
+                outcome = page_outcome(task, None, error=_LOST)
+            tally.add_page(task.span.interval, outcome)
+
+    def _page_task(
+        self,
+        run: str,
+        name: str,
+        series: Series,
+        span: Interval,
+        page: Page,
+        held: Sequence[Interval],
+        *,
+        bridge: bool = False,
+    ) -> PageTask:
+        step = series.timeframe.step_ms
+        wanted = spans_of(page.gaps, step)
+        return PageTask(
+            run=run,
+            id=name,
+            span=Span.of(series, span),
+            asked=(page.interval.start, page.interval.stop),
+            gaps=runs_of(without(wanted, held), step),
+            held=runs_of(common(wanted, held), step),
+            bridge=bridge,
+            keeping=self._keeping,
+        )
+
+    async def _outcomes(self, run: str) -> dict[str, ScanOutcome | PageOutcome]:
+        """Return what the workers recorded, by task id. What is no outcome is logged, and its task counts as lost."""
+        outcomes: dict[str, ScanOutcome | PageOutcome] = {}
+        for body in await self._queue.outcomes(run):
+            try:
+                outcome = outcome_of.validate_json(body)
+            except ValidationError as error:
+                _logger.error("a record of a run is no outcome", extra={"run": run, "faults": error.error_count()})
+            else:
+                outcomes[outcome.id] = outcome
+        return outcomes
+
+    async def _do(self, run: str, lane: Lane, tasks: Sequence[ScanTask | PageTask]) -> None:
+        if tasks:
+            await self._queue.enqueue(run, lane, [(task.id, task.model_dump_json()) for task in tasks])
+            await self._queue.wait_finished(run, lane)
+
+
+def window_of(series: Series, look_back: int | Interval, now: int, *, max_candles: int, grace_ms: int) -> Interval:
+    """Return the closed slots of a series that a pass at `now` (ms UTC) examines, inside retention (0: all is kept)."""
+    if isinstance(look_back, Interval):
+        return range_window(look_back, now, series.timeframe, max_candles=max_candles, grace_ms=grace_ms)
+    return scan_window(now, series.timeframe, look_back, max_candles=max_candles, grace_ms=grace_ms)
+
+
+def plan_pages(
+    wanted: Iterable[tuple[Series, Interval, Sequence[Interval]]], now: int, grace_ms: int
+) -> list[tuple[Series, Interval, Page]]:
+    """Return the fewest pages that cover what of every series is worth a request, newest first over all series.
+
+    Each asks for neighbours too, as far as they had closed at `now` (ms UTC): candles among them prove more. With it
+    come its slots that the pass looks after; no slot is in two of these spans.
+
+    Args:
+        wanted: Series, its slots that are looked after, and those worth a request: ascending, disjoint.
+        now: The instant of the pass.
+        grace_ms: How long after its close a bar may still be on its way.
+    """
+    pages: list[tuple[Series, Interval, Page]] = []
+    for series, slots, due in wanted:
+        step = series.timeframe.step_ms
+        closed = closed_before(now, series.timeframe, grace_ms)
+        cheapest = cover(gaps_in(due, step), step)
+        owned = territories(cheapest, step, closed)
+        for page, own in zip(with_margins(cheapest, step, closed), owned, strict=True):
+            (span,) = common(common([page.interval], [own]), [slots])
+            pages.append((series, span, page))
+    return sorted(pages, key=lambda planned: planned[2].gaps[-1].end, reverse=True)

@@ -1,0 +1,192 @@
+"""Survey: how every slot stands at this moment, and what a pass would ask for. Asks and changes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.passes.reconciler import plan_pages, window_of
+from reconciler_engine.engine.tasks.scan import SpanScan, scan
+from reconciler_engine.errors import StoreUnavailable
+from reconciler_engine.limiting.token_bucket import Budget
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.absent_slots import sort_absent
+from reconciler_engine.planning.audit import find_repairable
+from reconciler_engine.planning.intervals import spans_of, union, without
+from reconciler_engine.planning.ledger import CONFIRMED, Ledger, State
+from reconciler_engine.planning.pages import shards
+from reconciler_engine.planning.proof import Listing
+from reconciler_engine.planning.request_plan import RequestPlan, SeriesPlan
+from reconciler_engine.planning.states import StateInterval, states_of
+from reconciler_engine.store.candles import PIPELINE_MEMBERS, CandleStore
+from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
+from reconciler_engine.store.findings import days_of
+from reconciler_engine.store.listings import ListingStore, note_listing
+
+_KNOWN = frozenset(State) - {State.UNKNOWN}
+_NOTHING = Interval(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyedSeries:
+    """How one series stands.
+
+    Attributes:
+        series: Which one.
+        asked: The closed slots asked about, on the grid; empty where there is none.
+        examined: Those of them that the cache keeps.
+        runs: All slots asked about by state, ascending.
+        due: Those worth a request, as intervals, ascending.
+        error: Why the candles or the evidence could not be read, or None.
+    """
+
+    series: Series
+    asked: Interval
+    examined: Interval
+    runs: tuple[StateInterval, ...]
+    due: Sequence[Interval]
+    error: str | None = None
+
+    def slots(self, *states: State) -> int:
+        """Return how many slots are in one of these states."""
+        return sum(run.stop - run.start for run in self.runs if run.state in states) // self.series.timeframe.step_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """How series stand, and what a pass would ask for.
+
+    Attributes:
+        at: The instant of the survey (ms UTC), as a pass would take it.
+        series: In the order asked.
+        plan: The requests of a pass and how long they take at the configured budget, were it alone to use it.
+    """
+
+    at: int
+    series: tuple[SurveyedSeries, ...]
+    plan: RequestPlan
+
+
+class Surveyor:
+    """Surveys series of one scope; reads Redis alone."""
+
+    def __init__(
+        self,
+        store: CandleStore,
+        evidence: EvidenceStore,
+        listings: ListingStore,
+        clock: SharedClock,
+        config: ReconciliationConfig,
+        budget: Budget,
+    ) -> None:
+        self._store = store
+        self._evidence = evidence
+        self._listings = listings
+        self._clock = clock
+        self._config = config
+        self._budget = budget
+
+    async def survey(self, series: Sequence[Series], look_back: int | Interval) -> Survey:
+        """Say how series stand in the window that a pass would examine, read as a pass reads.
+
+        Args:
+            series: What to look at.
+            look_back: Milliseconds before now, or an explicit interval; closed slots of it are asked about.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        now = await self._clock.now()
+        listings = await self._listings.read()
+        asked = [self._slots(one, look_back, now, max_candles=0) for one in series]
+        kept = [self._slots(one, look_back, now, max_candles=self._config.max_candles) for one in series]
+        wanted = list(zip(series, kept, strict=True))
+        scans = await scan(self._store, wanted)
+        surveyed = []
+        for (one, examined), window, found, read in zip(wanted, asked, scans, await self._ledgers(wanted), strict=True):
+            if isinstance(found.error, StoreUnavailable):
+                raise found.error
+            listing = listings.by_symbol.get(one.symbol, Listing())
+            surveyed.append(await self._judge(one, window, examined, found, read, listing, now))
+        return Survey(now, tuple(surveyed), self._plan(surveyed, now))
+
+    async def _judge(
+        self,
+        series: Series,
+        asked: Interval,
+        examined: Interval,
+        found: SpanScan,
+        read: LedgerRead,
+        listing: Listing,
+        now: int,
+    ) -> SurveyedSeries:
+        step = series.timeframe.step_ms
+        absent = spans_of(found.gaps, step)
+        ledger = await note_listing(self._evidence, series, absent, read.ledger, listing, now, None)
+        error = found.error or read.error
+        return SurveyedSeries(
+            series,
+            asked,
+            examined,
+            tuple(states_of(asked, examined if found.error is None else _NOTHING, absent, ledger)),
+            # As for a pass: what an answer would prove about slots whose ledger cannot be read could not be kept.
+            self._wanted(examined, step, absent, ledger, now) if found.error is None and read.error is None else (),
+            None if error is None else str(error),
+        )
+
+    def _wanted(
+        self, examined: Interval, step: int, absent: Sequence[Interval], ledger: Ledger, now: int
+    ) -> list[Interval]:
+        """Return the slots a full pass would ask for: those due, and candles that it would audit."""
+        held: list[Interval] = []
+        rules = self._config.audit_rules
+        if self._config.full_reconcile_verify == "all":
+            held = [examined]
+        elif rules.repairs:
+            held = find_repairable(ledger, examined, now, step, rules)
+        return union(sort_absent(absent, ledger, now).due, without(held, absent))
+
+    def _slots(self, series: Series, look_back: int | Interval, now: int, *, max_candles: int) -> Interval:
+        """Return the closed slots, from slot to slot."""
+        window = window_of(series, look_back, now, max_candles=max_candles, grace_ms=self._config.grace_ms)
+        grid = window.grid(series.timeframe.step_ms)
+        return Interval(grid.start, grid.start + len(grid) * grid.step)
+
+    async def _ledgers(self, wanted: Sequence[tuple[Series, Interval]]) -> list[LedgerRead]:
+        days = (len(days_of(window)) for _, window in wanted)
+        return [
+            read
+            for shard in shards(days, PIPELINE_MEMBERS)
+            for read in await self._evidence.read(wanted[shard.start : shard.stop])
+        ]
+
+    def _plan(self, surveyed: Sequence[SurveyedSeries], now: int) -> RequestPlan:
+        due = [(one.series, one.examined, one.due) for one in surveyed if one.due]
+        requests = Counter(series for series, _, _ in plan_pages(due, now, self._config.grace_ms))
+        rows = tuple(_row(one, requests[one.series]) for one in surveyed)
+        return RequestPlan(
+            requests=requests.total(),
+            missing=sum(row.missing for row in rows),
+            confirmed_empty=sum(row.confirmed_empty for row in rows),
+            duration_ms=round(requests.total() * 1_000 / self._budget.rate_per_s),
+            series=rows,
+        )
+
+
+def _row(one: SurveyedSeries, requests: int) -> SeriesPlan:
+    return SeriesPlan(
+        symbol=one.series.symbol,
+        timeframe=one.series.timeframe.value,
+        start=one.examined.start,
+        stop=one.examined.stop,
+        expected=one.slots(*_KNOWN),
+        missing=one.slots(State.MISSING),
+        gaps=sum(run.state is State.MISSING for run in one.runs),
+        confirmed_empty=one.slots(*CONFIRMED),
+        requests=requests,
+        error=one.error,
+    )

@@ -1,0 +1,206 @@
+"""The tally of a pass: findings and pages come in, rows and totals come out."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from reconciler_engine.engine.tasks.messages import PageOutcome, ScanOutcome, intervals_of
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.result import ReconciliationResult, SeriesResult, with_error
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.bridges import bridges
+from reconciler_engine.planning.intervals import common, gaps_in, union, without
+from reconciler_engine.planning.pages import Page
+from reconciler_engine.store.coverage import Checked
+
+
+@dataclass(slots=True)
+class _Row:
+    """What is known of one series so far, its runs of slots ascending and disjoint.
+
+    Attributes:
+        window: The slots looked at.
+        step: The grid's step (ms).
+        examined: Whether a scan examined it whole.
+        gaps: Slots that were missing when it was scanned.
+        known: Slots that were confirmed to have no candle when it was scanned.
+        due: Slots of both that are worth a request.
+        held: Slots with a candle that is to be audited.
+        answered: Slots that a page of this pass has told of.
+        unresolved: Slots that are missing by now.
+        confirmed: Slots that are confirmed to have no candle by now.
+    """
+
+    window: Interval
+    step: int
+    examined: bool = False
+    gaps: list[Interval] = field(default_factory=list)
+    known: list[Interval] = field(default_factory=list)
+    due: list[Interval] = field(default_factory=list)
+    held: list[Interval] = field(default_factory=list)
+    answered: list[Interval] = field(default_factory=list)
+    unresolved: list[Interval] = field(default_factory=list)
+    confirmed: list[Interval] = field(default_factory=list)
+    duplicates: int = 0
+    malformed: int = 0
+    mismatched: int = 0
+    repaired: int = 0
+    requests: int = 0
+    errors: tuple[str, ...] = ()
+
+    def note(self, error: str | None) -> None:
+        self.errors = with_error(self.errors, error)
+
+    def count(self, spans: Sequence[Interval]) -> int:
+        return sum(span.stop - span.start for span in spans) // self.step
+
+    def learn(self, span: Interval, unresolved: Sequence[Interval], confirmed: Sequence[Interval]) -> None:
+        """Take how the slots of a span stand now; what holds a candle in it is in neither."""
+        absent = union(self.gaps, self.known)
+        self.unresolved = union(without(self.unresolved, [span]), common(unresolved, absent))
+        self.confirmed = union(without(self.confirmed, [span]), common(confirmed, absent))
+
+    @property
+    def slots(self) -> Interval:
+        """The window, from slot to slot."""
+        grid = self.window.grid(self.step)
+        return Interval(grid.start, grid.start + len(grid) * self.step)
+
+    @property
+    def filled(self) -> int:
+        """Slots that hold a candle now and did not before."""
+        before, now = (self.gaps, self.known), (self.unresolved, self.confirmed)
+        return sum(map(self.count, before)) - sum(map(self.count, now))
+
+    @property
+    def gaps_filled(self) -> int:
+        """How many gaps hold a candle in each slot now."""
+        starts = [gap.start for gap in self.gaps]
+        open_ = common(self.gaps, union(self.unresolved, self.confirmed))
+        return len(self.gaps) - len({bisect_right(starts, span.start) for span in open_})
+
+
+class Confirmed(NamedTuple):
+    """Where a series is confirmed to have no candle, after a pass.
+
+    Attributes:
+        series: Which one.
+        slots: The slots looked at.
+        confirmed: Those without a candle, ascending.
+        is_whole: Whether it was examined whole and no slot is missing.
+    """
+
+    series: Series
+    slots: Interval
+    confirmed: list[Interval]
+    is_whole: bool
+
+
+class Tally:
+    """Counts one pass over given windows. A slot stands as the scan found it until a page says how it stands."""
+
+    def __init__(self, windows: Sequence[tuple[Series, Interval]]) -> None:
+        self._rows = {series: _Row(window, series.timeframe.step_ms) for series, window in windows}
+
+    def add_scan(self, scanned: Sequence[Series], outcome: ScanOutcome) -> None:
+        """Count what a scan of these series found; a series without a finding is complete.
+
+        A scan that failed, and a span that could not be read, leave their series unexamined.
+        """
+        for series in scanned:
+            row = self._rows[series]
+            row.examined = outcome.error is None
+            row.note(outcome.error)
+        for finding in outcome.findings:
+            row = self._rows[Series(finding.symbol, finding.timeframe)]
+            row.examined = not finding.unread
+            row.gaps = row.unresolved = intervals_of(finding.missing, row.step)
+            row.known = row.confirmed = intervals_of(finding.confirmed, row.step)
+            row.due = intervals_of(finding.due, row.step)
+            row.held = intervals_of(finding.suspects, row.step)
+            row.duplicates = finding.duplicates
+            row.malformed = finding.malformed
+            row.note(finding.error)
+
+    def audit_all(self) -> None:
+        """Have every candle that was there audited, of the series that were examined."""
+        for row in self._rows.values():
+            if row.examined:
+                row.held = without([row.slots], union(row.gaps, row.known))
+
+    def held(self, series: Series) -> list[Interval]:
+        """Return the slots of a series with candles that are to be audited, ascending."""
+        return self._rows[series].held
+
+    def due(self) -> Iterator[tuple[Series, Interval, list[Interval]]]:
+        """Return every series with slots worth a request, its slots looked at, and the runs of those, ascending."""
+        wanted = ((series, row, union(row.due, row.held)) for series, row in self._rows.items())
+        return ((series, row.slots, due) for series, row, due in wanted if due)
+
+    def bridges(self, now: int) -> list[tuple[Series, Interval, Page]]:
+        """Return the pages that prove what the borders of those so far left unproven, with the slots each looks after.
+
+        `now` is the instant of the pass (ms UTC).
+        """
+        return [
+            (series, Interval(page.interval.start + row.step, page.interval.stop - row.step), page)
+            for series, row in self._rows.items()
+            if row.examined and row.unresolved
+            for page in bridges(row.unresolved, row.confirmed, row.answered, row.slots, now, row.step)
+        ]
+
+    def checked(self) -> Iterator[Checked]:
+        """Return what is known of every series with a slot in reach, as of now."""
+        for series, row in self._rows.items():
+            grid = row.window.grid(series.timeframe.step_ms)
+            if grid:
+                window = Interval(grid.start, row.window.stop)
+                yield Checked(series, window, gaps_in(row.unresolved, row.step) if row.examined else None)
+
+    def confirmed(self) -> Iterator[Confirmed]:
+        """Return where every series is confirmed to have no candle."""
+        for series, row in self._rows.items():
+            is_whole = row.examined and not row.unresolved
+            yield Confirmed(series, row.slots, row.confirmed, is_whole)
+
+    def add_page(self, span: Interval, outcome: PageOutcome) -> None:
+        """Count what became of a page of these slots; each page of the pass is to be added once."""
+        row = self._rows[outcome.series]
+        if outcome.unresolved is not None:
+            if outcome.error is None:
+                row.answered = union(row.answered, [span])
+            row.learn(span, intervals_of(outcome.unresolved, row.step), intervals_of(outcome.confirmed, row.step))
+        row.mismatched += outcome.mismatched
+        row.repaired += outcome.repaired
+        row.requests += outcome.requests
+        row.note(outcome.error)
+
+    def result(self, *, duration_ms: int) -> ReconciliationResult:
+        """Return rows and totals."""
+        rows = [_series_result(series, row) for series, row in self._rows.items()]
+        gaps_filled = sum(row.gaps_filled for row in self._rows.values())
+        return ReconciliationResult.of(rows, gaps_filled=gaps_filled, duration_ms=duration_ms)
+
+
+def _series_result(series: Series, row: _Row) -> SeriesResult:
+    return SeriesResult(
+        symbol=series.symbol,
+        timeframe=series.timeframe.value,
+        start=row.window.start,
+        stop=row.window.stop,
+        expected=len(row.window.grid(row.step)) if row.examined else 0,
+        missing=row.count(row.gaps),
+        gaps=len(row.gaps),
+        filled=row.filled,
+        confirmed_empty=row.count(row.confirmed),
+        unresolved=row.count(row.unresolved),
+        mismatched=row.mismatched,
+        repaired=row.repaired,
+        duplicates=row.duplicates,
+        malformed=row.malformed,
+        requests=row.requests,
+        errors=row.errors,
+    )

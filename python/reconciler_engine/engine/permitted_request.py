@@ -1,0 +1,105 @@
+"""Requests to the exchange: each with a permit, and everybody told what became of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from random import random
+from typing import TypeVar
+
+from reconciler_engine.errors import (
+    IdentityStopped,
+    NotAuthorized,
+    RateLimited,
+    RequestRefused,
+    SourceError,
+    SourceUnavailable,
+    StoreError,
+    TokenRefused,
+)
+from reconciler_engine.limiting.breaker import Answer
+from reconciler_engine.limiting.redis_bucket import Permit, TokenBucket
+from reconciler_engine.planning.backoff import push_back_ms
+
+_Received = TypeVar("_Received")
+_logger = logging.getLogger(__name__)
+
+
+async def send(
+    bucket: TokenBucket,
+    permit: Permit,
+    request: Callable[..., Awaitable[_Received]],
+    *args: object,
+    signed: bool = True,
+    draw: Callable[[], float] = random,
+) -> _Received:
+    """Send the one request that a permit is for, and tell the breaker and the budget that all share what came of it.
+
+    A refusal for rate slows everybody down and sends everybody back; so do a block and an exchange that does not
+    answer, after which one request at a time finds out whether it serves again. Redis going away meanwhile takes
+    nothing from the answer.
+
+    Args:
+        bucket: Who gave the permit.
+        permit: Used up by this.
+        request: Sends it, such as `source.fetch_candles`.
+        args: For `request`.
+        signed: Whether it is signed where there is a key. That the exchange serves what is asked in public says nothing
+            about the key.
+        draw: Gives uniform random draws from `[0, 1)`.
+
+    Raises:
+        IdentityStopped: The exchange refused the key once too often.
+        SourceError: As `request`.
+    """
+    try:
+        received = await request(*args)
+    except SourceError as error:
+        await _note(bucket, permit, error, draw(), signed=signed)
+        raise
+    except BaseException:
+        # Cancelled: nobody will hear what came of it.
+        await bucket.give_back(permit)
+        raise
+    await _note(bucket, permit, None, 0.0, signed=signed)
+    return received
+
+
+async def _note(bucket: TokenBucket, permit: Permit, error: SourceError | None, draw: float, *, signed: bool) -> None:
+    answer, status = answer_of(error)
+    if answer is Answer.SERVED and bucket.is_for_key and not signed:
+        answer = Answer.UNCLEAR
+    try:
+        noted = await bucket.report(permit, answer, status)
+        pause_ms = 0
+        if isinstance(error, RateLimited | SourceUnavailable):
+            pause_ms = push_back_ms(error, noted.count, draw) if noted.count else error.retry_after_ms or 0
+        if pause_ms:
+            await bucket.push_back(pause_ms)
+    except StoreError as away:
+        _logger.warning("an answer's outcome is not noted", extra={"answer": answer.value, "error": str(away)})
+        return
+    if noted.count:
+        facts = {"answer": answer.value, "status": status, "in_a_row": noted.count, "pause_ms": pause_ms}
+        _logger.warning("exchange in trouble", extra=facts)
+    if answer is Answer.DENIED and noted.stopped_ms:
+        raise IdentityStopped(status, noted.stopped_ms) from error
+
+
+def answer_of(error: SourceError | None) -> tuple[Answer, int]:
+    """Return what an answer says about the exchange and about who asked, and its HTTP status (0: there was none)."""
+    answer = Answer.UNCLEAR
+    match error:
+        case None:
+            return Answer.SERVED, HTTPStatus.OK.value
+        case RateLimited():
+            answer = Answer.BLOCKED if error.blocked else Answer.THROTTLED
+        case SourceUnavailable():
+            answer = Answer.SILENT
+        case TokenRefused() | NotAuthorized(signed=True):
+            answer = Answer.DENIED
+        case RequestRefused():
+            # Understood, whoever asked: it is the request that cannot be served.
+            answer = Answer.SERVED
+    return answer, getattr(error, "status", 0)

@@ -1,0 +1,1 @@
+"""The roles of child processes: worker, web pages, simulated feeder."""

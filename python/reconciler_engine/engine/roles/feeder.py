@@ -1,0 +1,79 @@
+"""The simulation's feeder as a child process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.simulated_feeder.feeder import Feeder, FeederSettings
+from reconciler_engine.engine.simulated_feeder.losses import FeedEvent, FeedLosses
+from reconciler_engine.errors import StoreError
+from reconciler_engine.simulator.simulation import SimulatorSettings, build_market
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.scope import Scope
+
+_RECONNECT_S = 1.0
+# More than a real feed loses, so that a newcomer need not wait for the next hole.
+_LOSSES = FeedLosses(disconnects_per_hour=12, outage_ms=(45_000, 75_000), lost_share=0.4, cut_share=0.02)
+_logger = logging.getLogger(__name__)
+
+
+async def run_feeder(message: dict[str, Any], do: Callable[[FeederRole], Awaitable[None]]) -> None:
+    """Feed as the spec's message says: `config`, `redis_url`, `seed`, `start` and `origin` of the clock (ms)."""
+    config = ReconciliationConfig.check(message["config"])
+    market, clock = build_market(
+        SimulatorSettings(seed=message["seed"], start=message["start"], origin=message["origin"])
+    )
+    settings = FeederSettings(
+        series=config.series(),
+        scope=Scope.of(config.user_id, config.exchange_id, config.base_url),
+        losses=_LOSSES,
+        max_candles=config.max_candles,
+        ttl_s=config.ttl,
+    )
+    async with TrioRedis.from_url(message["redis_url"]) as client:
+        await do(FeederRole(lambda: Feeder(client, market, clock, settings, _log)))
+
+
+class FeederRole:
+    """A feeder that connects anew when a write fails."""
+
+    def __init__(self, make_feeder: Callable[[], Feeder]) -> None:
+        self._make_feeder = make_feeder
+        self._feeding = trio.CancelScope()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Feed until drained; started once the first snapshot is written."""
+        started = False
+        with self._feeding:
+            while True:
+                feeder = self._make_feeder()
+                try:
+                    await feeder.step()
+                    if not started:
+                        started = True
+                        task_status.started()
+                    await feeder.run()
+                except StoreError as error:
+                    _logger.warning("feeder lost the cache", extra={"error": str(error)})
+                    await trio.sleep(_RECONNECT_S)
+
+    def drain(self) -> None:
+        """Stop in the middle of whatever is written, as the real one does."""
+        self._feeding.cancel()
+
+    @property
+    def tasks_done(self) -> int:
+        """A feeder that feeds is of use."""
+        return 1
+
+
+def _log(event: FeedEvent) -> None:
+    if event.kind == "connected":
+        _logger.info("feed connected", extra={"snapshot_candles": event.candles})
+    else:
+        _logger.info("feed disconnected", extra={"for_s": round((event.until - event.time_ms) / 1_000)})

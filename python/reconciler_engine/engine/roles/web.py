@@ -1,0 +1,107 @@
+"""The web child: shows an operator how the engine stands, from what its parent tells it and what passes noted."""
+
+from __future__ import annotations
+
+import math
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+from pydantic import ValidationError
+
+from reconciler_engine.errors import StoreError
+from reconciler_engine.observe.report import Report
+from reconciler_engine.observe.web.access import Door
+from reconciler_engine.observe.web.routes import Known, Routes, SeriesStates
+from reconciler_engine.observe.web.server import serve
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.coverage import Coverage
+from reconciler_engine.store.status_board import scope_of
+
+REPORT_BYTES = 256 * 1024
+"""The longest report."""
+
+_REDIS_TIMEOUT_S = 2.0
+_KEPT_S = 2.0
+
+
+async def run_web(message: dict[str, Any], do: Callable[[WebRole], Awaitable[None]]) -> None:
+    """Serve what the spec's message says.
+
+    `listener` and `reports` are descriptors that this process inherited: a socket that listens, and the end of a pair
+    of datagram sockets that brings reports. `token` is what every request must bear, None for none; `hosts` the names
+    the engine may be asked by, `redis_url` where passes note how the series stand.
+    """
+    listener = socket.socket(fileno=message["listener"])
+    reports = socket.socket(fileno=message["reports"])
+    for inherited in (listener, reports):
+        inherited.settimeout(0)
+    with listener, reports:
+        async with TrioRedis.from_url(message["redis_url"], timeout_s=_REDIS_TIMEOUT_S) as client:
+            door = Door(message["hosts"], message.pop("token"))
+            await do(WebRole(listener, reports, door, client))
+
+
+class WebRole:
+    """The pages over one listening socket; it stays open where this process dies, and the next one goes on with it."""
+
+    def __init__(self, listener: socket.socket, reports: socket.socket, door: Door, client: TrioRedis) -> None:
+        self._listener = listener
+        self._reports = reports
+        self._client = client
+        self._site = Routes(door, self._know, self._look)
+        self._serving = trio.CancelScope()
+        self._report: Report | None = None
+        self._began = time.monotonic()
+        self._stand = SeriesStates(None, "the engine has not begun to work")
+        self._looked_at = -math.inf
+        self._looking = trio.Lock()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until drained."""
+        with self._serving:
+            listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._listener))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._hear)
+                nursery.start_soon(serve, [listener], self._site.respond)
+                task_status.started()
+
+    def drain(self) -> None:
+        """Stop serving."""
+        self._serving.cancel()
+
+    @property
+    def tasks_done(self) -> int:
+        """A page that is served is of use."""
+        return 1
+
+    async def _hear(self) -> None:
+        """Take reports as they come; the newest counts."""
+        reports = trio.socket.from_stdlib_socket(self._reports)
+        while True:
+            said = await reports.recv(REPORT_BYTES)
+            try:
+                self._report = Report.model_validate_json(said)
+            except ValidationError:
+                # A parent of another version; its silence will tell.
+                continue
+
+    def _know(self) -> Known:
+        """Return the last report; before the first, this process' own age is all that can be said."""
+        if self._report is None:
+            return Known(None, time.monotonic() - self._began)
+        return Known(self._report, self._report.age_s)
+
+    async def _look(self) -> SeriesStates:
+        """Read how the series stand, at most every two seconds, however many ask."""
+        async with self._looking:
+            engine = None if self._report is None else self._report.engine
+            if engine is not None and trio.current_time() - self._looked_at >= _KEPT_S:
+                try:
+                    self._stand = SeriesStates(await Coverage(self._client, scope_of(engine)).read())
+                except StoreError as error:
+                    self._stand = SeriesStates(None, str(error))
+                self._looked_at = trio.current_time()
+            return self._stand

@@ -1,0 +1,93 @@
+"""The worker as a child process: its parts, its exchange client, its clock duty."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.parts import Parts, open_parts
+from reconciler_engine.engine.symbols import refresh_when_due
+from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT, Worker
+from reconciler_engine.errors import StoreError
+
+if TYPE_CHECKING:
+    from reconciler_engine.coinbase.auth import Credentials
+
+_LOOK_S = 30.0
+_logger = logging.getLogger(__name__)
+
+
+async def run_worker(message: dict[str, Any], do: Callable[[WorkerRole], Awaitable[None]]) -> None:
+    """Open what a worker needs, from the spec's message, and have `do` run it.
+
+    Raises:
+        ConfigError: The settings do not stand the check.
+    """
+    config = ReconciliationConfig.check(message["config"])
+    credentials = _take_credentials(message)
+    identity = None if credentials is None else credentials.identity
+    async with (
+        open_parts(
+            config,
+            message["redis_url"],
+            owns_server=message["owns_server"],
+            identity=identity,
+            consumer=message["consumer"],
+        ) as parts,
+        CoinbaseClient(config.base_url, credentials=credentials, connections=PAGES_IN_FLIGHT) as source,
+    ):
+        await do(WorkerRole(parts, source))
+
+
+def _take_credentials(message: dict[str, Any]) -> Credentials | None:
+    """Take the key out of the message, so that one object alone holds it."""
+    given = message.pop("credentials", None)
+    if given is None:
+        return None
+    # Cryptography is loaded by those who have a key, not by every worker.
+    from reconciler_engine.coinbase.auth import Credentials  # noqa: PLC0415 - see above
+
+    return Credentials(**given)
+
+
+class WorkerRole:
+    """A worker that also looks at the exchange's clock and product list when that is due."""
+
+    def __init__(self, parts: Parts, source: CoinbaseClient) -> None:
+        self._parts = parts
+        self._source = source
+        self._worker: Worker = parts.worker(source)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Work until drained; started once tasks can be taken."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_up)
+            await self._worker.run(task_status=task_status)
+            nursery.cancel_scope.cancel()
+
+    def drain(self) -> None:
+        """Take no more tasks."""
+        self._worker.drain()
+
+    @property
+    def tasks_done(self) -> int:
+        """Tasks finished so far."""
+        return self._worker.tasks_done
+
+    async def _keep_up(self) -> None:
+        is_first = True
+        while True:
+            try:
+                await self._parts.clock.measure_when_due(self._source, self._parts.bucket)
+                # The first pages go before a list that changes nothing for most of them.
+                if not is_first:
+                    await refresh_when_due(self._parts, self._source)
+            except StoreError as error:
+                _logger.warning("the exchange's clock or product list was not kept", extra={"error": str(error)})
+            is_first = False
+            await trio.sleep(_LOOK_S)

@@ -1,0 +1,299 @@
+"""The two passes of an engine: as jobs of the scheduler, and on demand; one of each at a time, over all nodes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+
+import trio
+
+from reconciler_engine.engine.parts import Parts
+from reconciler_engine.engine.pass_metrics import count_pass
+from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.tasks.consumer_name import is_gone
+from reconciler_engine.engine.tasks.run_record import closed_after
+from reconciler_engine.errors import LeaseLost, RunClosed, StoreError
+from reconciler_engine.market.result import ReconciliationResult, SeriesResult
+from reconciler_engine.market.series import Series
+from reconciler_engine.observe import logs
+from reconciler_engine.observe.words import counted
+from reconciler_engine.scheduling.cron import CronExpression
+from reconciler_engine.scheduling.job import Job
+from reconciler_engine.scheduling.scheduler import Scheduler
+from reconciler_engine.scheduling.ticks import Reason, Tick
+from reconciler_engine.scheduling.zones import load_zone
+from reconciler_engine.store.leases import LEASE_MS, JobLeases, Lease
+from reconciler_engine.store.tasks import Lane, TaskQueue
+
+GAP_SCAN = "gap_scan"
+FULL_RECONCILE = "full_reconcile"
+
+_POLL_S = 0.25
+_RELEASE_S = 2.0
+_NAMED = 2
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Held:
+    """A lease in our hands; `scope` is what runs under it, cancelled where somebody else has it now."""
+
+    lease: Lease
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+
+@dataclass(frozen=True, slots=True)
+class LastPass:
+    """A job's last pass that came to its end, and when that was (ms UTC)."""
+
+    result: ReconciliationResult
+    finished_at: int
+
+
+class ScheduledPasses:
+    """Runs the gap scan and the full reconciliation over given series.
+
+    A job's lease in Redis is held as long as its pass runs, whoever began it: a tick that finds it held is skipped. The
+    lease's epoch stands behind all that a pass writes: where somebody else has taken over, nothing is written any more,
+    and the pass ends. Who takes over from a dead holder first sees the run to its end that it left open.
+
+    `keep_leases` must run beside them. `last` holds each job's last pass, `crons` each job's expression, `series` what
+    is looked at, `parts` what it is done with.
+    """
+
+    def __init__(
+        self, parts: Parts, series: Sequence[Series], *, now: Callable[[], int], lease_ms: int = LEASE_MS
+    ) -> None:
+        """Make them; `now` is the wall clock (ms UTC), `lease_ms` the life of a lease nobody refreshes."""
+        self._now = now
+        self.parts = parts
+        self._leases = JobLeases(parts.client, parts.scope, parts.queue.consumer, life_ms=lease_ms)
+        self._refresh_s = lease_ms / 4_000
+        self._held: dict[str, _Held] = {}
+        self._taking: set[str] = set()
+        self.crons = _crons(parts)
+        self.series: Sequence[Series] = series
+        self.last: dict[str, LastPass] = {}
+
+    def watch(self, series: Sequence[Series]) -> None:
+        """Look at these series from the next pass on."""
+        self.series = series
+
+    def renew(self, parts: Parts, series: Sequence[Series]) -> None:
+        """Go on with other parts of the same client, scope and consumer; a pass under way ends as it began."""
+        self.parts = parts
+        self.crons = _crons(parts)
+        self.series = series
+
+    def jobs(self) -> list[Job]:
+        """Return both as the configuration schedules them. They run under `claim` alone."""
+        config = self.parts.config
+        zone = load_zone(config.timezone)
+        return [
+            Job(
+                GAP_SCAN,
+                CronExpression.parse(config.gap_scan_cron),
+                self._run_tick,
+                tz=zone,
+                misfire_grace=config.gap_scan_misfire_grace_ms,
+                max_run=config.gap_scan_max_run_ms,
+                jitter=config.gap_scan_jitter_ms,
+            ),
+            Job(
+                FULL_RECONCILE,
+                CronExpression.parse(config.full_reconcile_cron),
+                self._run_tick,
+                tz=zone,
+                misfire_grace=config.full_reconcile_misfire_grace_ms,
+                max_run=config.full_reconcile_max_run_ms,
+                jitter=config.full_reconcile_jitter_ms,
+            ),
+        ]
+
+    @asynccontextmanager
+    async def claim(self, tick: Tick) -> AsyncIterator[bool]:
+        """Hold the job's lease for a tick; give False where somebody else holds it, or another node ran that slot.
+
+        Raises:
+            StoreError: Redis did not answer.
+        """
+        # A slot is named once for all nodes; who asks out of turn wants a run of his own.
+        name = None if tick.reason is Reason.TRIGGER else f"{tick.slot}:{tick.era}"
+        async with self._leased(tick.job, name) as held:
+            yield held is not None
+
+    async def perform(self, job: str) -> ReconciliationResult:
+        """Run a pass now, or as soon as the open one of its kind is over; it never joins one that began before.
+
+        Cancelled, the pass ends where it is: what was merged stays.
+
+        Raises:
+            LeaseLost: Redis was away for so long that another engine took over.
+            StoreError: Redis cannot be reached, or the run's record was lost.
+        """
+        while True:
+            async with self._leased(job, None) as held:
+                if held is not None:
+                    return await self._run_held(held)
+            await trio.sleep(_POLL_S)
+
+    async def begin(self, scheduler: Scheduler) -> None:
+        """Trigger one full reconciliation at once, or as soon as the lease of one who died is free."""
+        try:
+            while True:
+                if not await self._leases.is_held(FULL_RECONCILE):
+                    break
+                await trio.sleep(_POLL_S)
+        except StoreError as error:
+            _logger.warning("whether a full pass runs already is unknown", extra={"error": str(error)})
+        if scheduler.is_running:
+            scheduler.trigger_now(FULL_RECONCILE)
+
+    async def inherit(self, *, is_alone: bool) -> None:
+        """Free what dead processes of this machine held, or where nobody else lives, all: leases, tasks in hand."""
+
+        def is_dead(name: str) -> bool:
+            return is_alone or is_gone(name)
+
+        await self._leases.free(list(self.crons), is_dead)
+        await self.parts.queue.redeliver_all(is_dead)
+
+    async def keep_leases(self) -> None:
+        """Refresh the leases of the passes under way, until cancelled; then give back what is still held."""
+        try:
+            while True:
+                await trio.sleep(self._refresh_s)
+                for held in tuple(self._held.values()):
+                    await self._refresh(held)
+        finally:
+            # Taken by a command that arrived after we gave it up.
+            for job in self.crons:
+                await self._give_back(job, partial(self._leases.leave, job))
+
+    async def _refresh(self, held: _Held) -> None:
+        try:
+            if not await self._leases.refresh(held.lease):
+                held.scope.cancel()
+        except StoreError as error:
+            # Whoever took it over meanwhile is found out when Redis is back; until then nothing can be written.
+            _logger.warning("lease not refreshed", extra={"job": held.lease.job, "error": str(error)})
+
+    async def _give_back(self, job: str, release: Callable[[], Awaitable[None]]) -> None:
+        with trio.move_on_after(_RELEASE_S, shield=True):
+            try:
+                await release()
+            except StoreError as error:
+                _logger.warning("lease not released", extra={"job": job, "error": str(error)})
+
+    async def _run_tick(self, tick: Tick) -> ReconciliationResult:
+        return await self._run_held(self._held[tick.job], slot=tick.slot)
+
+    @asynccontextmanager
+    async def _leased(self, job: str, tick: str | None) -> AsyncIterator[_Held | None]:
+        """Hold a job's lease for the length of a block; give None where that cannot be."""
+        held = await self._take(job, tick)
+        try:
+            yield held
+        finally:
+            if held is not None:
+                del self._held[job]
+                await self._give_back(job, partial(self._leases.release, held.lease))
+
+    async def _take(self, job: str, tick: str | None) -> _Held | None:
+        if job in self._held or job in self._taking:
+            return None
+        self._taking.add(job)
+        try:
+            # Not to be cancelled in the middle: whether it is ours would be unknown. Bounded by the client.
+            with trio.CancelScope(shield=True):
+                lease = await self._leases.take(job, tick)
+        finally:
+            self._taking.discard(job)
+        if lease is None:
+            return None
+        held = self._held[job] = _Held(lease)
+        return held
+
+    async def _run_held(self, held: _Held, *, slot: int | None = None) -> ReconciliationResult:
+        """Run a pass under a lease that was taken, as long as it is ours."""
+        with held.scope:
+            return await self._run(held.lease, slot=slot)
+        raise LeaseLost(held.lease.job)
+
+    async def _adopt(self, lease: Lease, queue: TaskQueue) -> None:
+        """See to its end the run that the lease's holder before left open: its pages are asked for already."""
+        _logger.info("run adopted", extra={"job": lease.job, "run": lease.open_run})
+        # However long that takes: a deadline that ends it ends the run for good, and the next pass derives it anew.
+        async with closed_after(queue, lease.open_run):
+            try:
+                await queue.wait_finished(lease.open_run, Lane.SCAN, self._request(lease.job).lane)
+            except RunClosed:
+                _logger.info("an adopted run was lost", extra={"job": lease.job, "run": lease.open_run})
+
+    def _request(self, job: str) -> PassRequest:
+        config = self.parts.config
+        if job == GAP_SCAN:
+            return PassRequest(job, self.series, config.quick_scan_window_ms, lane=Lane.LIVE)
+        return PassRequest(job, self.series, config.full_reconcile_window_ms, lane=Lane.DEEP, verify=True)
+
+    async def _run(self, lease: Lease, *, slot: int | None) -> ReconciliationResult:
+        with logs.about(job=lease.job):
+            return await self._run_pass(lease, slot)
+
+    async def _run_pass(self, lease: Lease, slot: int | None) -> ReconciliationResult:
+        job = lease.job
+        queue = self.parts.queue.under(lease.epoch)
+        if lease.open_run:
+            await self._adopt(lease, queue)
+        result = await replace(self.parts, queue=queue).reconciler.run_pass(self._request(job))
+        self.last[job] = LastPass(result, self._now())
+        count_pass(job, result)
+        facts = {} if slot is None else {"slot": slot}
+        extra: dict[str, object] = {"job": job, **facts, **totals(result), "summary": f"{job:<14}  {in_words(result)}"}
+        if not result.missing and not result.filled and not result.errors:
+            extra["routine"] = job
+        _logger.info("pass done", extra=extra)
+        return result
+
+
+def _crons(parts: Parts) -> dict[str, str]:
+    return {GAP_SCAN: parts.config.gap_scan_cron, FULL_RECONCILE: parts.config.full_reconcile_cron}
+
+
+def in_words(result: ReconciliationResult) -> str:
+    """Say in a line what a pass found and did; with gaps, which series had most."""
+    took = f"{result.duration_ms / 1_000:.1f} s"
+    unknown = sum(not row.expected for row in result.series)
+    if result.missing or result.filled:
+        text = (
+            f"{counted(result.gaps_found, 'gap')}, {counted(result.missing, 'slot')}: {result.filled} filled, "
+            f"{result.unresolved} left; {counted(result.requests, 'request')}, {took}"
+        )
+        if result.gaps_found:
+            text += f"; most gaps: {_most(result.series)}"
+    else:
+        text = f"nothing missing in {len(result.series) - unknown} series, {took}"
+        if result.requests:
+            text += f"; {counted(result.requests, 'request')} to look again at what was empty"
+    if result.confirmed_empty:
+        text += f"; {counted(result.confirmed_empty, 'slot')} confirmed empty"
+    if unknown:
+        text += f"; {unknown} series without a closed slot examined"
+    if result.errors:
+        text += f"; {counted(len(result.errors), 'error')}, first: {result.errors[0]}"
+    return text
+
+
+def _most(rows: Sequence[SeriesResult]) -> str:
+    gappy = sorted((row for row in rows if row.gaps), key=lambda row: (-row.gaps, -row.missing, row.symbol))
+    more = f", and {len(gappy) - _NAMED} more" if len(gappy) > _NAMED else ""
+    return ", ".join(f"{row.symbol}:{row.timeframe} {row.gaps}" for row in gappy[:_NAMED]) + more
+
+
+def totals(result: ReconciliationResult) -> dict[str, object]:
+    """Return a result's fields without its rows, which may be thousands."""
+    return {each.name: getattr(result, each.name) for each in fields(result) if each.name != "series"}

@@ -1,0 +1,1 @@
+"""A simulated websocket feeder, and what it loses."""

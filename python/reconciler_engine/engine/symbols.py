@@ -1,0 +1,160 @@
+"""Which symbols a configuration means: chosen from the exchange's list, or from the one kept in Redis."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+import trio
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.coinbase.products import Product, Selector, choose
+from reconciler_engine.engine.parts import Parts
+from reconciler_engine.engine.permitted_request import send
+from reconciler_engine.errors import ConfigError, PermitRefused, SourceError, SourceUnavailable
+from reconciler_engine.planning.backoff import Backoff
+
+ATTEMPTS = 3
+PATIENCE_S = 20.0
+"""How long a start waits for the list, all attempts together."""
+
+KEPT_LIMIT = 20_000
+"""Products kept, some 40 bytes each; of a longer list the beginning. The exchange has about 950 (2026)."""
+
+KEPT_S = 30 * 86_400
+"""How long a list is kept: an older one would choose by what has long changed."""
+
+REFRESH_EVERY_S = 3_600
+"""Listings change rarely, and a delisted product is asked for until somebody looks."""
+
+_RETRY_EVERY_S = 300
+_TURN = "products:turn"
+_RETRY = Backoff(base_ms=500, cap_ms=5_000)
+_logger = logging.getLogger(__name__)
+
+
+class _Kept(BaseModel):
+    """The list in Redis: its instant, and per product symbol, quote, tradable, quote volume."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: int
+    products: tuple[tuple[str, str, bool, float | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProductList:
+    """The exchange's products as of an instant (ms UTC)."""
+
+    at: int
+    products: tuple[Product, ...]
+
+
+async def choose_symbols(symbols: Sequence[str], parts: Parts, source: CoinbaseClient) -> tuple[str, ...]:
+    """Return the symbols meant, choices among them made by the exchange's list of this moment, which is kept.
+
+    Without an answer plain symbols are taken as they are, with a warning.
+
+    Raises:
+        ConfigError: A symbol is unknown (with near matches) or a selector finds nothing; all faults at once.
+        SourceUnavailable: No list came, and there are selectors.
+        StoreError: Redis did not do its part.
+    """
+    selectors = [Selector.parse(text) for text in symbols]
+    try:
+        products = await _fetch(parts, source)
+    except (SourceError, PermitRefused) as error:
+        unclear = _selector_texts(symbols)
+        if unclear:
+            raise SourceUnavailable(f"no product list to choose symbols {', '.join(unclear)} from: {error}") from error
+        _logger.warning("symbols are not checked, no product list came", extra={"error": str(error)})
+        return tuple(symbols)
+    await keep_products(parts, ProductList(await parts.clock.redis_now(), products))
+    return choose(selectors, products)
+
+
+async def choose_kept_symbols(symbols: Sequence[str], parts: Parts) -> tuple[str, ...]:
+    """Return the symbols meant, choices made by the list kept last; asks the exchange nothing.
+
+    Raises:
+        ConfigError: There are selectors, and no list or nothing in it for one of them.
+        StoreError: Redis did not do its part.
+    """
+    unclear = _selector_texts(symbols)
+    if not unclear:
+        return tuple(symbols)
+    kept = await read_products(parts)
+    if kept is None:
+        hint = "`reconcile` or `start` with them fetches one; allowed without: product ids such as BTC-USD"
+        raise ConfigError([f"symbols {', '.join(unclear)}: no product list is kept in Redis yet; {hint}"])
+    # A list of yesterday does not know today's product: plain symbols are not looked up.
+    plain = [text for text in symbols if text not in unclear]
+    named = [Product(text, "", tradable=False, quote_volume=None) for text in plain]
+    return choose([Selector.parse(text) for text in symbols], [*kept.products, *named])
+
+
+async def keep_products(parts: Parts, listed: ProductList) -> None:
+    """Keep the list in Redis for `KEPT_S`, in the place of the one before it, and note what it says of listings."""
+    rows = tuple(
+        (product.symbol, product.quote, product.tradable, product.quote_volume)
+        for product in listed.products[:KEPT_LIMIT]
+    )
+    body = _Kept(at=listed.at, products=rows).model_dump_json()
+    await parts.client.execute_command("SET", parts.scope.key("products"), body, "EX", KEPT_S)
+    await parts.client.execute_command("SET", parts.scope.key(_TURN), "1", "EX", REFRESH_EVERY_S)
+    await parts.listings.note(listed.products, listed.at)
+
+
+async def refresh_when_due(parts: Parts, source: CoinbaseClient) -> None:
+    """Keep a new list if nobody did within the hour; one process of all does it.
+
+    An exchange that does not answer is logged and asked again some minutes later; what was known goes on holding.
+
+    Raises:
+        StoreError: Redis did not do its part.
+    """
+    if not await parts.client.execute_command("SET", parts.scope.key(_TURN), "1", "NX", "EX", _RETRY_EVERY_S):
+        return
+    try:
+        products = await _fetch(parts, source)
+    except (SourceError, PermitRefused) as error:
+        _logger.warning("the product list was not refreshed", extra={"error": str(error)})
+        return
+    await keep_products(parts, ProductList(await parts.clock.redis_now(), products))
+
+
+async def read_products(parts: Parts) -> ProductList | None:
+    """Return the list kept last; None where there is none, or one that cannot be read (logged)."""
+    body = await parts.client.execute_command("GET", parts.scope.key("products"))
+    if body is None:
+        return None
+    try:
+        kept = _Kept.model_validate_json(body)
+    except ValidationError as error:
+        _logger.warning("the product list in Redis is none", extra={"faults": error.error_count()})
+        return None
+    return ProductList(kept.at, tuple(Product(*row) for row in kept.products))
+
+
+async def _fetch(parts: Parts, source: CoinbaseClient) -> tuple[Product, ...]:
+    """Ask for the list, each time with a permit."""
+    random = Random()
+    last: SourceError | PermitRefused | None = None
+    with trio.move_on_after(PATIENCE_S):
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                permit = await parts.bucket.wait_permit(PATIENCE_S)
+                return await send(parts.bucket, permit, source.fetch_products, signed=False)
+            except (SourceError, PermitRefused) as error:
+                last = error
+                if not error.retryable or attempt == ATTEMPTS:
+                    raise
+            await trio.sleep(_RETRY.delay_ms(attempt, random.random()) / 1_000)
+    raise SourceUnavailable(f"no answer within {PATIENCE_S:g} s") from last
+
+
+def _selector_texts(symbols: Sequence[str]) -> list[str]:
+    return [text for text in symbols if Selector.parse(text).symbol is None]

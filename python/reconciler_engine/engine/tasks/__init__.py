@@ -1,0 +1,1 @@
+"""One task, from the stream to its outcome: a scan of some series, or one page from the exchange."""

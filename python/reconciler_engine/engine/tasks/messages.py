@@ -1,0 +1,262 @@
+"""What a pass and its workers tell each other through Redis: tasks one way, outcomes the other.
+
+What comes out of Redis is checked like any other input: a body that is no task is dropped with a log line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series, check_symbol
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.absent_slots import AbsentSlots
+from reconciler_engine.planning.audit import AuditRules
+from reconciler_engine.planning.intervals import common, union
+from reconciler_engine.planning.pages import PAGE_SLOTS
+from reconciler_engine.planning.proof import Listing
+from reconciler_engine.store.candles import Retention
+
+_Instant = Annotated[int, Field(ge=0, le=2**53)]
+_Count = Annotated[int, Field(ge=0, le=2**53)]
+_Run = tuple[_Instant, Annotated[int, Field(ge=1, le=2**53)]]
+"""Slots in a row on the wire: first open time (ms) and how many."""
+
+
+_Symbol = Annotated[str, AfterValidator(check_symbol)]
+"""A product id: it becomes part of keys and URLs."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Span(_Message):
+    """A series and the interval of it that is meant; with what is known of its product's listing, where it matters."""
+
+    symbol: _Symbol
+    timeframe: Timeframe
+    start: _Instant
+    stop: _Instant
+    listed_at: _Instant | None = None
+    delisted_at: _Instant | None = None
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.stop < self.start:
+            raise ValueError(f"stop {self.stop} lies before start {self.start}")
+        return self
+
+    @classmethod
+    def of(cls, series: Series, interval: Interval, listing: Listing | None = None) -> Span:
+        """Write a series and an interval of it as a message."""
+        return cls(
+            symbol=series.symbol,
+            timeframe=series.timeframe,
+            start=interval.start,
+            stop=interval.stop,
+            listed_at=None if listing is None else listing.listed_at,
+            delisted_at=None if listing is None else listing.delisted_at,
+        )
+
+    @property
+    def listing(self) -> Listing:
+        """When the product can have candles."""
+        return Listing(self.listed_at, self.delisted_at)
+
+    @property
+    def series(self) -> Series:
+        """The series meant."""
+        return Series(self.symbol, self.timeframe)
+
+    @property
+    def interval(self) -> Interval:
+        """The interval meant."""
+        return Interval(self.start, self.stop)
+
+
+class Keeping(_Message):
+    """The retention that a task's merges obey."""
+
+    max_candles: _Count
+    ttl_s: _Count
+    trim: bool
+
+    @property
+    def retention(self) -> Retention:
+        """The same, as the store takes it."""
+        return Retention(self.max_candles, self.ttl_s, self.trim)
+
+
+class ScanTask(_Message):
+    """Read these spans, say what is missing at `now` (ms UTC); clean duplicates on the way where `repair` is set.
+
+    By `audit` rules that repair, say too which suspect candles give way at `now`.
+    """
+
+    kind: Literal["scan"] = "scan"
+    run: str
+    id: str
+    now: _Instant
+    spans: tuple[Span, ...]
+    confirm_ms: Annotated[int, Field(ge=0, le=60_000)]
+    repair: bool
+    audit: AuditRules = AuditRules()
+    keeping: Keeping
+
+
+class PageTask(_Message):
+    """Ask the exchange for one page and merge what was missing. One page, one permit.
+
+    The page is asked for because of its `gaps`, and of the slots `held` by candles that are to be audited. What else is
+    without a candle in its span is looked at for free, and what is `asked` for around it (start and stop, ms) only
+    shows where the exchange has candles. Every candle in what is asked for is audited. A `bridge` is asked for though
+    its slots were not long ago: what it spans settles them.
+    """
+
+    kind: Literal["page"] = "page"
+    run: str
+    id: str
+    span: Span
+    asked: tuple[_Instant, _Instant]
+    gaps: tuple[_Run, ...]
+    held: tuple[_Run, ...] = ()
+    bridge: bool = False
+    keeping: Keeping
+
+    @property
+    def token(self) -> str:
+        """The name under which its slots are claimed: the same however often it is handed out."""
+        return f"{self.run}/{self.id}"
+
+    @property
+    def hull(self) -> Interval:
+        """From the first slot it is asked for to the last: what is claimed."""
+        step = self.span.timeframe.step_ms
+        wanted = union(intervals_of(self.gaps, step), intervals_of(self.held, step))
+        return Interval(wanted[0].start, wanted[-1].stop)
+
+    @model_validator(mode="after")
+    def _check_page(self) -> Self:
+        step = self.span.timeframe.step_ms
+        start, stop = self.asked
+        parts = [intervals_of(runs, step) for runs in (self.gaps, self.held)]
+        runs = [run for part in parts for run in part]
+        if (
+            not runs
+            or not start <= self.span.start <= self.span.stop <= stop <= start + PAGE_SLOTS * step
+            or any(bound % step for bound in (start, stop, self.span.start, self.span.stop))
+            or any(run.start % step or run.start < self.span.start or run.stop > self.span.stop for run in runs)
+            or any(later.start < earlier.stop for part in parts for earlier, later in pairwise(part))
+            or common(*parts)
+        ):
+            raise ValueError("the gaps are no ascending runs on the grid of one page")
+        return self
+
+
+class SpanFinding(_Message):
+    """What is noteworthy about a scanned span; a span without a finding is complete.
+
+    `unread` says that nothing is known about it, for the reason in `error`. Slots without a candle are `missing` or
+    `confirmed` to have none; `due` are those of both that are worth a request. `suspects` are slots whose candles may
+    give way, if the exchange still differs.
+    """
+
+    symbol: _Symbol
+    timeframe: Timeframe
+    unread: bool = False
+    missing: tuple[_Run, ...] = ()
+    confirmed: tuple[_Run, ...] = ()
+    due: tuple[_Run, ...] = ()
+    suspects: tuple[_Run, ...] = ()
+    duplicates: _Count = 0
+    malformed: _Count = 0
+    error: str | None = None
+
+
+class ScanOutcome(_Message):
+    """What a scan task found; `error` says why it found nothing."""
+
+    kind: Literal["scan"] = "scan"
+    id: str
+    findings: tuple[SpanFinding, ...] = ()
+    error: str | None = None
+
+    @property
+    def series(self) -> frozenset[Series]:
+        """The series it has findings about."""
+        return frozenset(Series(finding.symbol, finding.timeframe) for finding in self.findings)
+
+
+class PageOutcome(_Message):
+    """What became of a page.
+
+    Of the slots in its span those that hold no candle are `unresolved` or `confirmed` to have none, and all others hold
+    one. `unresolved` is None where nothing became known of any: they stand as before. Of the candles in its pages
+    `mismatched` differed from the exchange's, and `repaired` of those gave way. `refused` says that the exchange will
+    not serve this series, however often it is asked.
+    """
+
+    kind: Literal["page"] = "page"
+    id: str
+    symbol: _Symbol
+    timeframe: Timeframe
+    unresolved: tuple[_Run, ...] | None = None
+    confirmed: tuple[_Run, ...] = ()
+    mismatched: _Count = 0
+    repaired: _Count = 0
+    requests: _Count = 0
+    refused: bool = False
+    error: str | None = None
+
+    @property
+    def series(self) -> Series:
+        """The series meant."""
+        return Series(self.symbol, self.timeframe)
+
+
+Task = Annotated[ScanTask | PageTask, Field(discriminator="kind")]
+Outcome = Annotated[ScanOutcome | PageOutcome, Field(discriminator="kind")]
+
+task_of: TypeAdapter[ScanTask | PageTask] = TypeAdapter(Task)
+outcome_of: TypeAdapter[ScanOutcome | PageOutcome] = TypeAdapter(Outcome)
+
+
+def runs_of(spans: Iterable[Interval], step: int) -> tuple[tuple[int, int], ...]:
+    """Write intervals on a grid of `step` ms as a message carries them."""
+    return tuple((span.start, (span.stop - span.start) // step) for span in spans)
+
+
+def intervals_of(runs: Iterable[tuple[int, int]], step: int) -> list[Interval]:
+    """Read intervals from a message."""
+    return [Interval(start, start + count * step) for start, count in runs]
+
+
+def page_outcome(
+    task: PageTask,
+    standing: AbsentSlots | None,
+    *,
+    requests: int = 0,
+    mismatched: int = 0,
+    repaired: int = 0,
+    refused: bool = False,
+    error: str | None = None,
+) -> PageOutcome:
+    """Return a page's outcome; `standing` is how the slots of its span without a candle stand, None if unknown."""
+    step = task.span.timeframe.step_ms
+    return PageOutcome(
+        id=task.id,
+        symbol=task.span.symbol,
+        timeframe=task.span.timeframe,
+        unresolved=None if standing is None else runs_of(standing.missing, step),
+        confirmed=() if standing is None else runs_of(standing.confirmed, step),
+        mismatched=mismatched,
+        repaired=repaired,
+        requests=requests,
+        refused=refused,
+        error=error,
+    )

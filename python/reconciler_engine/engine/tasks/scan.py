@@ -1,0 +1,156 @@
+"""Scan: read series, detect what is missing, and look twice before calling it so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import trio
+
+from reconciler_engine.detection import detect_gaps
+from reconciler_engine.engine.tasks.messages import ScanOutcome, ScanTask, SpanFinding, runs_of
+from reconciler_engine.errors import StoreError, StoreUnavailable
+from reconciler_engine.market.gap import Gap
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.absent_slots import sort_absent
+from reconciler_engine.planning.audit import find_repairable
+from reconciler_engine.planning.intervals import spans_of, without
+from reconciler_engine.planning.ledger import Ledger
+from reconciler_engine.store.candles import CandleStore, SlotsRead, join_timestamps
+from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
+from reconciler_engine.store.listings import note_listing
+
+CONFIRM_MS = 250
+"""A gap is read again after this long: the feeder's remove-then-add leaves holes that last one round trip."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpanScan:
+    """What a span of a series lacks.
+
+    Attributes:
+        gaps: Maximal runs of closed slots without a candle, ascending; each was missing in every read made.
+        duplicates: Open times that several candles share.
+        malformed: Scores of members that are no candle of the series.
+        error: Why the span could not be read; then nothing is known about it.
+    """
+
+    gaps: tuple[Gap, ...] = ()
+    duplicates: tuple[int, ...] = ()
+    malformed: tuple[int, ...] = ()
+    error: StoreError | None = None
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether there is nothing to say about this span."""
+        return not (self.gaps or self.duplicates or self.malformed or self.error)
+
+
+async def scan(
+    store: CandleStore,
+    wanted: Sequence[tuple[Series, Interval]],
+    *,
+    confirm_ms: int = CONFIRM_MS,
+    turn: trio.Lock | None = None,
+) -> list[SpanScan]:
+    """Return what each span lacks, in the order asked.
+
+    Spans with something to say are read a second time after `confirm_ms` (0: never); a slot counts as missing only
+    if no read saw its candle. Each read waits for its `turn`; the pause between them takes none.
+    """
+    turn = turn or trio.Lock()
+    async with turn:
+        first = await store.read(wanted)
+    scans = [_examine(series, interval, [read]) for (series, interval), read in zip(wanted, first, strict=True)]
+    doubtful = [index for index, found in enumerate(scans) if not found.is_clean and found.error is None]
+    if not doubtful or confirm_ms == 0:
+        return scans
+    await trio.sleep(confirm_ms / 1_000)
+    async with turn:
+        second = await store.read([wanted[index] for index in doubtful])
+    for index, again in zip(doubtful, second, strict=True):
+        scans[index] = _examine(*wanted[index], [first[index], again])
+    return scans
+
+
+def _examine(series: Series, interval: Interval, reads: Sequence[SlotsRead]) -> SpanScan:
+    """Judge a span by all reads of it: a candle seen in any counts, duplicates and refusals as last seen."""
+    last = reads[-1]
+    if last.is_whole:
+        return _CLEAN
+    if last.error is not None:
+        return SpanScan(error=last.error)
+    seen = last.timestamps if len(reads) == 1 else join_timestamps(reads)
+    gaps = detect_gaps(seen, interval.grid(series.timeframe.step_ms))
+    if not gaps and not last.duplicates and not last.malformed:
+        return _CLEAN
+    return SpanScan(tuple(gaps), tuple(last.duplicates), tuple(last.malformed))
+
+
+_CLEAN = SpanScan()
+_NOTHING_KNOWN = LedgerRead(Ledger())
+
+
+async def perform_scan(
+    store: CandleStore, evidence: EvidenceStore, task: ScanTask, turn: trio.Lock | None = None
+) -> ScanOutcome:
+    """Do a scan task: say what its spans lack, and clean duplicates on the way where it asks for repair.
+
+    The ledger is read of spans with gaps, and of all where suspects are asked for. Errors that are one series' own end
+    in its finding; slots whose ledger cannot be read are missing and not worth a request: its answer could not be kept.
+
+    Raises:
+        StoreUnavailable: Redis cannot be reached; duplicates cleaned so far stay clean.
+    """
+    turn = turn or trio.Lock()
+    wanted = [(span.series, span.interval) for span in task.spans]
+    scans = await scan(store, wanted, confirm_ms=task.confirm_ms, turn=turn)
+    for found in scans:
+        # A server that is loading says so for each command; that is no series' own error.
+        if isinstance(found.error, StoreUnavailable):
+            raise found.error
+    doubtful = [index for index, found in enumerate(scans) if found.gaps or task.audit.repairs]
+    async with turn:
+        reads = await evidence.read([wanted[index] for index in doubtful]) if doubtful else []
+    known = dict(zip(doubtful, reads, strict=True))
+    findings = []
+    for index, (span, found) in enumerate(zip(task.spans, scans, strict=True)):
+        read = known.get(index, _NOTHING_KNOWN)
+        step = span.timeframe.step_ms
+        absent = spans_of(found.gaps, step)
+        suspects = without(find_repairable(read.ledger, span.interval, task.now, step, task.audit), absent)
+        if found.is_clean and not suspects and read.error is None:
+            continue
+        errors = [found.error, read.error]
+        ledger = read.ledger
+        if task.repair and found.duplicates:
+            try:
+                await store.merge(span.series, (), task.keeping.retention, duplicated=found.duplicates, by=task.run)
+            except StoreUnavailable:
+                raise
+            except StoreError as refused:
+                errors.append(refused)
+        try:
+            keeping = task.keeping.retention if task.repair and read.error is None else None
+            ledger = await note_listing(evidence, span.series, absent, ledger, span.listing, task.now, keeping)
+        except StoreUnavailable:
+            raise
+        except StoreError as refused:
+            errors.append(refused)
+        standing = sort_absent(absent, ledger, task.now)
+        findings.append(
+            SpanFinding(
+                symbol=span.symbol,
+                timeframe=span.timeframe,
+                unread=found.error is not None,
+                missing=runs_of(standing.missing, step),
+                confirmed=runs_of(standing.confirmed, step),
+                due=runs_of(standing.due, step) if read.error is None else (),
+                suspects=runs_of(suspects, step) if found.error is None else (),
+                duplicates=len(found.duplicates),
+                malformed=len(found.malformed),
+                error=next((str(error) for error in errors if error is not None), None),
+            )
+        )
+    return ScanOutcome(id=task.id, findings=tuple(findings))

@@ -1,0 +1,46 @@
+"""The requests that a pass or a backfill would send, series by series, and how long they take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesPlan:
+    """What a backfill would do in one series.
+
+    Attributes:
+        symbol: Product id.
+        timeframe: Name of the timeframe.
+        start: First slot that would be examined (ms UTC); later than the range's where an earlier backfill was cut off.
+        stop: First instant after the range (ms UTC).
+        expected: Slots that would be examined.
+        missing: Those without a candle, but for those confirmed to have none.
+        gaps: Maximal runs of them, told apart by whether they are worth a request.
+        confirmed_empty: Those confirmed to have none, which are not asked for.
+        requests: The fewest pages that cover what is worth a request, and runs that were asked for and not proved. Runs
+            that its own answers leave unproven cannot be known of.
+        error: Why the series cannot be read, or None.
+    """
+
+    symbol: str
+    timeframe: str
+    start: int
+    stop: int
+    expected: int
+    missing: int
+    gaps: int
+    confirmed_empty: int
+    requests: int
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPlan:
+    """What a backfill would do, and how long its requests take at the budget (ms), were it alone to use it."""
+
+    requests: int
+    missing: int
+    confirmed_empty: int
+    duration_ms: int
+    series: tuple[SeriesPlan, ...]

@@ -1,0 +1,132 @@
+"""The candle endpoint: what a query asks for, what is refused, which rows answer it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.simulator.answer import (
+    UNKNOWN_PRODUCT,
+    Answer,
+    give_json,
+    refuse_argument,
+    refuse_field,
+    refuse_integer,
+    refuse_span,
+)
+from reconciler_engine.simulator.prices.market import Market
+
+_TIMEFRAMES = {timeframe.granularity: timeframe for timeframe in Timeframe}
+_UNSET = "UNKNOWN_GRANULARITY"
+_INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
+_INSTANT = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True, slots=True)
+class CandleRules:
+    """How the exchange reads a candle query where its documents leave it open.
+
+    Attributes:
+        span_limit: Most buckets a window may touch, both ends counted; the message always says 350.
+        page_limit: Most rows of one answer, and the window's length where the query gives none.
+        end_inclusive: The bucket that opens at `end` belongs to the answer.
+        covers_start: The bucket that contains an unaligned `start` belongs to the answer.
+        forming: The bucket that is still open is the newest row.
+
+    Raises:
+        ValueError: A limit is less than 1.
+    """
+
+    span_limit: int = 350
+    page_limit: int = 350
+    end_inclusive: bool = True
+    covers_start: bool = False
+    forming: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("span_limit", "page_limit"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)!r} is less than 1")
+
+
+_SAID_LIMIT = 350
+
+
+def answer_candles(market: Market, rules: CandleRules, symbol: str, query: Mapping[str, str], now: int) -> Answer:
+    """Answer a candle query: newest first, never more than was asked, refused where the exchange refuses.
+
+    Checks in the exchange's order: what cannot be parsed, what is not allowed, what does not exist. Of what is
+    unknown about it (coinbase-api.md sections 1 and 2) this is chosen: an absent `end` is now, an absent `start`
+    lies `page_limit` buckets before `end`; a start after the end, or one that is no number, is an invalid
+    argument; a limit above `page_limit` is `page_limit`.
+
+    Args:
+        market: Where the candles are.
+        rules: How the query is read.
+        symbol: The product id in the path.
+        query: First value of each key; unknown keys do not matter.
+        now: Time of the exchange (ms UTC).
+    """
+    try:
+        timeframe, limit = _read_shape(query, rules)
+        start_s, end_s = _read_window(query, rules, timeframe, now)
+    except _RefusedError as refused:
+        return refused.answer
+    if symbol not in market.products:
+        return UNKNOWN_PRODUCT
+    first_s = start_s - start_s % (timeframe.step_ms // 1000) if rules.covers_start else start_s
+    stop_s = end_s + 1 if rules.end_inclusive else end_s
+    if not rules.forming:
+        stop_s = min(stop_s, timeframe.floor(now) // 1000)
+    if stop_s <= first_s:
+        return give_json('{"candles":[]}', 0)
+    rows = market.rows(symbol, timeframe, Interval(first_s * 1000, stop_s * 1000), now)
+    kept = rows[-limit:]
+    kept.reverse()
+    return give_json(f'{{"candles":[{",".join(kept)}]}}', len(kept))
+
+
+class _RefusedError(Exception):
+    """A query that ends in a refusal."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        super().__init__(answer.status)
+
+
+def _read_shape(query: Mapping[str, str], rules: CandleRules) -> tuple[Timeframe, int]:
+    """Return the timeframe and the most rows to give; parse errors come before arguments that are not allowed."""
+    name = query.get("granularity", "")
+    timeframe = _TIMEFRAMES.get(name)
+    if timeframe is None and name not in {_UNSET, ""}:
+        raise _RefusedError(refuse_field("granularity", name))
+    text = query.get("limit", "")
+    if text and _INTEGER.fullmatch(text) is None:
+        raise _RefusedError(refuse_integer("limit", text))
+    if timeframe is None:
+        raise _RefusedError(refuse_argument("granularity argument is invalid "))
+    limit = int(text or 0)
+    return timeframe, min(limit, rules.page_limit) if limit > 0 else rules.page_limit
+
+
+def _read_window(query: Mapping[str, str], rules: CandleRules, timeframe: Timeframe, now: int) -> tuple[int, int]:
+    """Return start and end (seconds UTC), checked for order and span."""
+    for field in ("start", "end"):
+        if query.get(field) and _INSTANT.fullmatch(query[field]) is None:
+            raise _RefusedError(refuse_argument(f"{field} argument is invalid "))
+    step_s = timeframe.step_ms // 1000
+    end_s = int(query.get("end") or now // 1000)
+    start_s = int(query.get("start") or max(0, end_s - rules.page_limit * step_s + 1))
+    if start_s > end_s:
+        raise _RefusedError(refuse_argument("start and end argument is invalid "))
+    if count_buckets(start_s, end_s, step_s) > rules.span_limit:
+        raise _RefusedError(refuse_span(_SAID_LIMIT))
+    return start_s, end_s
+
+
+def count_buckets(start_s: int, end_s: int, step_s: int) -> int:
+    """Return how many buckets open in `[start_s, end_s]`, both ends included."""
+    return end_s // step_s - -(-start_s // step_s) + 1

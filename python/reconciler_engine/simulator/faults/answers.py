@@ -1,0 +1,221 @@
+"""What faults make of an answer: other statuses, wrong shapes, wrong rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any
+
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.simulator.answer import TOO_MANY_ERRORS, UNAUTHORIZED, Answer, refuse
+from reconciler_engine.simulator.faults.rules import FaultRule
+from reconciler_engine.simulator.prices.market import Market
+
+Row = dict[str, Any]
+
+_HTML = (("content-type", "text/html; charset=UTF-8"),)
+_CHALLENGE = (
+    b"<!DOCTYPE html><html><head><title>Just a moment...</title></head>"
+    b"<body><p>Checking your browser before accessing the site.</p></body></html>"
+)
+_SURPLUS_ROWS = 400
+_TIMEFRAMES = {timeframe.granularity: timeframe for timeframe in Timeframe}
+
+
+def _replace_status(rule: FaultRule) -> Answer:
+    """Return an answer of a server in trouble."""
+    status = HTTPStatus(int(rule.number("status")))
+    if rule.text("body") == "json":
+        return refuse(status, "INTERNAL", status.phrase)
+    if rule.text("body") == "empty":
+        return Answer(status)
+    return Answer(status, f"<html><body><h1>{status} {status.phrase}</h1></body></html>".encode(), _HTML)
+
+
+def _replace_by_challenge(rule: FaultRule) -> Answer:
+    """Return a page of the content network that wants a browser."""
+    return Answer(int(rule.number("status")), _CHALLENGE, (*_HTML, ("cf-mitigated", "challenge")))
+
+
+REPLACED: Mapping[str, Callable[[FaultRule], Answer]] = MappingProxyType(
+    {
+        "blocked": lambda _: TOO_MANY_ERRORS,
+        "unauthorized": lambda _: UNAUTHORIZED,
+        "status": _replace_status,
+        "challenge": _replace_by_challenge,
+    }
+)
+"""Modes that put another answer in the place of the right one."""
+
+
+def spoil_gzip(answer: Answer) -> Answer:
+    """Return the answer declared as gzip, which it is not."""
+    return replace(
+        answer, body=b"\x1f\x8b\x08\x00" + answer.body[:64], headers=(*answer.headers, ("content-encoding", "gzip"))
+    )
+
+
+def spoil_shape(rule: FaultRule, answer: Answer) -> Answer:
+    """Return a good candle answer with valid JSON of a wrong shape; an answer without rows keeps its own."""
+    shape = rule.text("shape")
+    whole = {"object": {}, "null": {"candles": None}, "list": []}
+    if shape in whole:
+        return _rewrite(answer, whole[shape])
+    rows: list[Row] = json.loads(answer.body)["candles"]
+    if rows:
+        _SHAPES[shape](rows[len(rows) // 2])
+    return _rewrite(answer, {"candles": rows})
+
+
+def _drop_field(row: Row) -> None:
+    del row["close"]
+
+
+def _write_number(row: Row) -> None:
+    row["open"] = float(row["open"])
+
+
+def _empty_text(row: Row) -> None:
+    row["high"] = ""
+
+
+def _write_nan(row: Row) -> None:
+    row["low"] = "NaN"
+
+
+def _negate_volume(row: Row) -> None:
+    row["volume"] = f"-{row['volume']}"
+
+
+def _invert(row: Row) -> None:
+    row["high"], row["low"] = row["low"], str(Decimal(row["high"]) + 1)
+
+
+def _unalign(row: Row) -> None:
+    row["start"] = str(int(row["start"]) + 1)
+
+
+_SHAPES: Mapping[str, Callable[[Row], None]] = {
+    "missing_field": _drop_field,
+    "number": _write_number,
+    "empty_text": _empty_text,
+    "nan": _write_nan,
+    "negative_volume": _negate_volume,
+    "inverted": _invert,
+    "unaligned": _unalign,
+}
+
+
+def spoil_data(
+    rule: FaultRule, answer: Answer, market: Market, symbol: str, query: Mapping[str, str], now: int
+) -> Answer:
+    """Return a good candle answer with the wrong rows.
+
+    Args:
+        rule: Which wrong rows.
+        answer: The right answer.
+        market: Where other rows come from.
+        symbol: Product asked for.
+        query: The query, known to be good.
+        now: Time of the exchange (ms UTC).
+    """
+    case = _Case(rule, json.loads(answer.body)["candles"], market, symbol, _TIMEFRAMES[query["granularity"]], now)
+    spoilt = _DATA[rule.text("data")](case)
+    return _rewrite(answer, {"candles": spoilt}, len(spoilt))
+
+
+class _Case:
+    """The right rows, newest first, and the market for wrong ones."""
+
+    def __init__(
+        self, rule: FaultRule, rows: list[Row], market: Market, symbol: str, timeframe: Timeframe, now: int
+    ) -> None:
+        self.rows = rows
+        self.count = int(rule.number("rows"))
+        self.age_ms = round(rule.number("seconds") * 1000)
+        self._market = market
+        self._symbol = symbol
+        self._timeframe = timeframe
+        self._now = now
+
+    def close_before(self, instant: int) -> list[Row]:
+        """Return the rows that closed by an instant (ms UTC)."""
+        return [row for row in self.rows if int(row["start"]) * 1000 + self._timeframe.step_ms <= instant]
+
+    def extend(self, count: int) -> list[Row]:
+        """Return the rows, and those of the `count` slots before."""
+        oldest = int(self.rows[-1]["start"]) * 1000 if self.rows else self._timeframe.floor(self._now)
+        return self.rows + self._read(Interval(oldest - count * self._timeframe.step_ms, oldest))
+
+    def make_stale(self) -> list[Row]:
+        """Return the rows with the open one, if there is one, as it stood a while ago."""
+        closed = self.close_before(self._now)
+        if len(closed) == len(self.rows):
+            return closed
+        opened = self._timeframe.floor(self._now)
+        return self._read(Interval(opened, opened + 1), now=self._now - self.age_ms) + closed
+
+    def revise(self) -> list[Row]:
+        """Return the rows with the newest closed ones changed."""
+        changed = self.close_before(self._now)[: self.count]
+        return [_revise(row) if row in changed else row for row in self.rows]
+
+    def drop_late(self) -> list[Row]:
+        """Return the rows that closed long enough ago."""
+        return self.close_before(self._now - self.age_ms)
+
+    def take_granularity(self) -> list[Row]:
+        """Return rows of the next longer timeframe in the same span; of the next shorter one for days."""
+        others = list(Timeframe)
+        position = others.index(self._timeframe) + 1
+        return self._read(self._span(), timeframe=others[position if position < len(others) else -2])
+
+    def take_product(self) -> list[Row]:
+        """Return rows of another product in the same span."""
+        return self._read(self._span(), symbol=next((s for s in self._market.products if s != self._symbol), None))
+
+    def _span(self) -> Interval:
+        if not self.rows:
+            return Interval(0, 0)
+        return Interval(int(self.rows[-1]["start"]) * 1000, int(self.rows[0]["start"]) * 1000 + 1)
+
+    def _read(
+        self,
+        interval: Interval,
+        *,
+        symbol: str | None = None,
+        timeframe: Timeframe | None = None,
+        now: int | None = None,
+    ) -> list[Row]:
+        found = self._market.rows(symbol or self._symbol, timeframe or self._timeframe, interval, now or self._now)
+        return [json.loads(row) for row in reversed(found)]
+
+
+_DATA: Mapping[str, Callable[[_Case], list[Row]]] = {
+    "empty": lambda _: [],
+    "duplicate": lambda case: [*case.rows[:1], *case.rows],
+    "conflict": lambda case: [*map(_revise, case.rows[:1]), *case.rows],
+    "shuffled": lambda case: case.rows[1::2] + case.rows[::2],
+    "outside": lambda case: case.extend(case.count),
+    "surplus": lambda case: case.extend(max(0, _SURPLUS_ROWS - len(case.rows))),
+    "stale": _Case.make_stale,
+    "revised": _Case.revise,
+    "late": _Case.drop_late,
+    "granularity": _Case.take_granularity,
+    "product": _Case.take_product,
+}
+
+
+def _revise(row: Row) -> Row:
+    """Return a candle of the same slot with other values that are a candle, too."""
+    return {**row, "close": row["low"], "volume": str(Decimal(row["volume"]) * 2)}
+
+
+def _rewrite(answer: Answer, content: object, rows: int | None = None) -> Answer:
+    body = json.dumps(content, separators=(",", ":")).encode()
+    return replace(answer, body=body, rows=answer.rows if rows is None else rows)

@@ -1,0 +1,114 @@
+"""The modes of faults and what each takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from reconciler_engine.simulator.faults.rules import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting of a mode: one of `choices`, or else a number from `least` to `most`.
+
+    `default` also says the kind: a setting that is true or false takes nothing else.
+    """
+
+    default: Value
+    choices: tuple[Value, ...] = ()
+    least: float = 0
+    most: float = 86_400
+
+    def find_problem(self, value: object) -> str | None:
+        """Return what is wrong with a value, if anything is."""
+        if self.choices:
+            # True equals 1, and is no status.
+            allowed = [choice for choice in self.choices if type(choice) is type(value) and choice == value]
+            return None if allowed else f"is none of {', '.join(map(str, self.choices))}"
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.least <= value <= self.most:
+            return f"is no number from {self.least:g} to {self.most:g}"
+        return None
+
+
+SHAPES = (
+    "object",
+    "null",
+    "list",
+    "missing_field",
+    "number",
+    "empty_text",
+    "nan",
+    "negative_volume",
+    "inverted",
+    "unaligned",
+)
+"""Valid JSON of a wrong shape: `{}`, `{"candles":null}`, `[]`, a row without a field, a price that is a number or
+`""` or `"NaN"`, a negative volume, a high below its low, a start off the grid."""
+
+DATA = (
+    "empty",
+    "duplicate",
+    "conflict",
+    "shuffled",
+    "outside",
+    "surplus",
+    "stale",
+    "revised",
+    "late",
+    "granularity",
+    "product",
+)
+"""Right shape, wrong rows: none; one twice, with the same or other values; out of order; some before `start`; more than
+a page holds; the open bucket as it stood `seconds` ago; closed candles with other values; without the buckets that
+closed less than `seconds` ago; those of another granularity or another product."""
+
+_TRUTH = (False, True)
+
+MODES: Mapping[str, Mapping[str, Setting]] = MappingProxyType(
+    {
+        # Refusals for rate; after `escalate_after` of them everything is 403 `Too many errors` for `block_s`.
+        "throttle": {
+            "retry_after": Setting("none", ("none", "seconds", "date")),
+            "wait_s": Setting(1),
+            "rate_headers": Setting(False, _TRUTH),  # noqa: FBT003 - a default
+            "body": Setting(False, _TRUTH),  # noqa: FBT003 - a default
+            "escalate_after": Setting(0, most=1_000_000),
+            "block_s": Setting(60),
+        },
+        # So many seconds after the request.
+        "blocked": {"seconds": Setting(0)},
+        "status": {
+            "status": Setting(500, (500, 502, 503, 504)),
+            "body": Setting("json", ("json", "empty", "html")),
+        },
+        # A page of the content network in place of the answer.
+        "challenge": {"status": Setting(403, (200, 403, 503))},
+        "unauthorized": {},
+        # The exchange's clock is off, for times, open buckets and tokens.
+        "skew": {"seconds": Setting(180, least=-86_400)},
+        # The connection is reset and the port closed for a while.
+        "refuse": {"seconds": Setting(5)},
+        "silence": {"seconds": Setting(3_600)},
+        "slow_head": {"seconds": Setting(5)},
+        "slow_body": {"seconds": Setting(5)},
+        "reset": {},
+        "reset_body": {},
+        # Half a body; the length says the whole, says the half, or is not said.
+        "truncate": {"length": Setting("full", ("full", "short", "absent"))},
+        # The answer is whole, then the connection is closed without a word.
+        "close": {},
+        "gzip": {},
+        "shape": {"shape": Setting("object", SHAPES)},
+        "data": {"data": Setting("empty", DATA), "seconds": Setting(60), "rows": Setting(3, least=1, most=1_000)},
+    }
+)
+
+DELIVERIES = frozenset(
+    {"blocked", "refuse", "silence", "slow_head", "slow_body", "reset", "reset_body", "truncate", "close"}
+)
+"""Modes that spoil an answer's way, or make it longer."""
+
+UNANSWERED = frozenset({"refuse", "silence", "reset"})
+"""Modes of which the client sees no status."""

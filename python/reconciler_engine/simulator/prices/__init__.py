@@ -1,0 +1,1 @@
+"""The candles of the simulated exchange: seeded or recorded, and its products."""

@@ -1,0 +1,181 @@
+"""Candle files as the exchange's truth: what they hold exists, what they lack never traded."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from types import MappingProxyType
+
+from reconciler_engine.errors import ConfigError
+from reconciler_engine.market.candle_file import CandleFile, parse_file_name, read_candle_file
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.simulator.prices.bar import Bar, fold
+from reconciler_engine.simulator.prices.listed_products import Product
+
+_CONFLICTS_KEPT = 100
+
+
+@dataclass(slots=True)
+class _Column:
+    """Bars of one series, ascending."""
+
+    starts: array[int] = field(default_factory=lambda: array("q"))
+    texts: list[str] = field(default_factory=list)
+
+    def bars(self, interval: Interval) -> list[Bar]:
+        first = bisect_left(self.starts, interval.start)
+        stop = bisect_left(self.starts, interval.stop, lo=first)
+        return [
+            Bar(start, *text.split(","))
+            for start, text in zip(self.starts[first:stop], self.texts[first:stop], strict=True)
+        ]
+
+
+class ReplayMarket:
+    """A market read from candle files.
+
+    A timeframe without a file is folded from the longest shorter one that has a file, once, when it is first
+    asked for; without any it is empty. A bar shows up when its time is over: files do not tell how it stood
+    before. Memory is that of the files' text.
+
+    Attributes:
+        files: How many files were read.
+        ignored: Names of the `.csv.gz` files that are not named like a series.
+        conflicts: Bars for which two files of a series differ, one line each, at most 100; the file whose name
+            sorts first is believed.
+        conflict_count: How many there are.
+        end: First instant (ms UTC) after the last bar of all files.
+    """
+
+    def __init__(self, columns: Mapping[Series, _Column]) -> None:
+        self._columns = dict(columns)
+        self._folded: dict[Series, _Column] = {}
+        self._products = MappingProxyType(
+            {symbol: _describe(symbol, self._last_text(symbol)) for symbol in sorted({s.symbol for s in columns})}
+        )
+        self.files = 0
+        self.ignored: tuple[str, ...] = ()
+        self.conflicts: list[str] = []
+        self.conflict_count = 0
+        self.end = max(
+            (column.starts[-1] + series.timeframe.step_ms for series, column in columns.items() if column.starts),
+            default=0,
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> ReplayMarket:
+        """Read every `SYMBOL_TIMEFRAME_*.csv.gz` (or `SYMBOL_TIMEFRAME.csv.gz`) of a folder.
+
+        Raises:
+            ConfigError: The folder cannot be listed, or holds no such file.
+            CandleFileError: A file is unusable; lists the faults of the first such file.
+        """
+        try:
+            paths = sorted(path for path in folder.iterdir() if path.name.endswith(".csv.gz"))
+        except OSError as error:
+            raise ConfigError([f"replay {str(folder)!r} cannot be listed: {error.strerror}"]) from error
+        columns: dict[Series, _Column] = {}
+        ignored, conflicts = [], []
+        for path in paths:
+            try:
+                series = parse_file_name(path)
+            except ValueError:
+                ignored.append(path.name)
+                continue
+            file = read_candle_file(path, grid=series.timeframe)
+            known = columns.setdefault(series, _Column())
+            columns[series], differing = _merge(known, file)
+            conflicts += [f"{series} {start}: {path.name} differs from an earlier file" for start in differing]
+        if not columns:
+            raise ConfigError([f"replay {str(folder)!r} holds no candle file; allowed: SYMBOL_TIMEFRAME_....csv.gz"])
+        market = cls(columns)
+        market.files = len(paths) - len(ignored)
+        market.ignored = tuple(ignored)
+        market.conflicts = conflicts[:_CONFLICTS_KEPT]
+        market.conflict_count = len(conflicts)
+        return market
+
+    @property
+    def products(self) -> Mapping[str, Product]:
+        """Products by id, in alphabetical order."""
+        return self._products
+
+    def bars(self, symbol: str, timeframe: Timeframe, interval: Interval, now: int) -> list[Bar]:
+        """Return the bars with an open time in `interval` that have closed by `now`, oldest first.
+
+        Raises:
+            KeyError: No file holds this product.
+        """
+        product = self._products[symbol]
+        stop = min(interval.stop, timeframe.floor(now))
+        if stop <= interval.start:
+            return []
+        return self._column(product.symbol, timeframe).bars(Interval(interval.start, stop))
+
+    def rows(self, symbol: str, timeframe: Timeframe, interval: Interval, now: int) -> list[str]:
+        """Return the same bars, each as `Bar.write_row` writes it."""
+        return [bar.write_row() for bar in self.bars(symbol, timeframe, interval, now)]
+
+    def _column(self, symbol: str, timeframe: Timeframe) -> _Column:
+        series = Series(symbol, timeframe)
+        column = self._columns.get(series) or self._folded.get(series)
+        if column is None:
+            column = self._folded[series] = self._fold(symbol, timeframe)
+        return column
+
+    def _fold(self, symbol: str, timeframe: Timeframe) -> _Column:
+        shorter = [
+            other
+            for other in Timeframe
+            if other.step_ms < timeframe.step_ms
+            and timeframe.step_ms % other.step_ms == 0
+            and Series(symbol, other) in self._columns
+        ]
+        column = _Column()
+        if shorter:
+            source = self._columns[Series(symbol, max(shorter, key=lambda other: other.step_ms))]
+            everything = source.bars(Interval(0, 1 << 60))
+            for start, parts in groupby(everything, key=lambda bar: timeframe.floor(bar.start)):
+                column.starts.append(start)
+                column.texts.append(",".join(fold(start, list(parts))[1:]))
+        return column
+
+    def _last_text(self, symbol: str) -> str:
+        """Return the values of the product's latest bar; of bars that open together, the shortest's."""
+        latest = max(
+            (
+                (column.starts[-1], -series.timeframe.step_ms, column.texts[-1])
+                for series, column in self._columns.items()
+                if series.symbol == symbol and column.starts
+            ),
+            default=(0, 0, "1,1,1,1,0"),
+        )
+        return latest[2]
+
+
+def _merge(known: _Column, file: CandleFile) -> tuple[_Column, list[int]]:
+    """Return the bars of both, and the starts at which they differ in value (those of `known` stay)."""
+    if not known.starts:
+        return _Column(file.starts, file.texts), []
+    texts = dict(zip(file.starts, file.texts, strict=True))
+    differing = [
+        start
+        for start, text in zip(known.starts, known.texts, strict=True)
+        if start in texts and list(map(float, texts[start].split(","))) != list(map(float, text.split(",")))
+    ]
+    texts.update(zip(known.starts, known.texts, strict=True))
+    starts = array("q", sorted(texts))
+    return _Column(starts, [texts[start] for start in starts]), differing
+
+
+def _describe(symbol: str, last: str) -> Product:
+    """Return a profile for the product list; its price is the last one on file."""
+    close = last.split(",")[3]
+    decimals = len(close.partition(".")[2])
+    return Product(symbol, price=float(close), price_decimals=min(decimals, 8), volume_decimals=8)

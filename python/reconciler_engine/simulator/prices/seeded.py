@@ -1,0 +1,140 @@
+"""Seeded prices: a market whose bars can be computed for any instant, consistent across timeframes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.simulator.prices.bar import Bar
+from reconciler_engine.simulator.prices.book import STEPS_S, Book, Span
+from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.subdivision import Lump, fold_lumps
+
+# 4h and 6h bars are folded from 2h bars: neither divides the other.
+_FOLDED = {Timeframe.H4: (1, 2), Timeframe.H6: (1, 3)}
+_LEVELS = {
+    timeframe: _FOLDED.get(timeframe) or (STEPS_S.index(timeframe.step_ms // 1000), 1) for timeframe in Timeframe
+}
+# Below this price the shortest notation of a value would use an exponent.
+_LEAST_SHORT_PRICE = 0.01
+_FOR_EVER_S = 1 << 50
+
+
+class SeededMarket:
+    """A market that is a function of its seed.
+
+    Args:
+        seed: Same seed, same products, same halts: same bars, in every process.
+        products: What trades. An alias must name a product that is listed.
+        halts: Spans (ms UTC, whole seconds count) in which nothing trades on any product.
+
+    Raises:
+        ValueError: A product is named twice, or an alias points nowhere or at another alias.
+    """
+
+    def __init__(self, seed: int, products: Iterable[Product], halts: Sequence[Interval] = ()) -> None:
+        listed: dict[str, Product] = {}
+        for product in products:
+            if product.symbol in listed:
+                raise ValueError(f"product {product.symbol} is listed twice")
+            listed[product.symbol] = product
+        self._products = MappingProxyType(listed)
+        self._books: dict[str, Book] = {}
+        for product in listed.values():
+            owner = listed.get(product.alias_of or product.symbol)
+            if owner is None or owner.alias_of is not None:
+                raise ValueError(f"product {product.symbol} is an alias of {product.alias_of!r}, which is none to show")
+            self._books[product.symbol] = self._books.get(owner.symbol) or Book(seed, owner)
+        self._halts = [(halt.start // 1000, halt.stop // 1000) for halt in halts]
+
+    @property
+    def products(self) -> Mapping[str, Product]:
+        """Products by id, in listing order."""
+        return self._products
+
+    def bars(self, symbol: str, timeframe: Timeframe, interval: Interval, now: int) -> list[Bar]:
+        """Return the bars with an open time in `interval`, as they stand at `now`, oldest first.
+
+        The open bar holds the trades up to the last whole second.
+
+        Raises:
+            KeyError: There is no such product.
+        """
+        book = self._books[symbol]
+        price = _price_format(book.product)
+        template = f"{price} {price} {price} {price} %.15g"
+        ticks, lots = 10**book.product.price_decimals, 10**book.product.volume_decimals
+        return [
+            Bar(
+                start_s * 1000,
+                *(template % (first / ticks, high / ticks, low / ticks, last / ticks, volume / lots)).split(" "),
+            )
+            for start_s, (first, high, low, last, volume, _) in self._traded(book, timeframe, interval, now)
+        ]
+
+    def rows(self, symbol: str, timeframe: Timeframe, interval: Interval, now: int) -> list[str]:
+        """Return the same bars, each as `Bar.write_row` writes it."""
+        # One formatting a row instead of six: this is where a page's time goes.
+        book = self._books[symbol]
+        price = _price_format(book.product)
+        template = (
+            f'{{"start":"%d","low":"{price}","high":"{price}","open":"{price}","close":"{price}","volume":"%.15g"}}'
+        )
+        ticks, lots = 10**book.product.price_decimals, 10**book.product.volume_decimals
+        return [
+            template % (start_s, low / ticks, high / ticks, first / ticks, last / ticks, volume / lots)
+            for start_s, (first, high, low, last, volume, _) in self._traded(book, timeframe, interval, now)
+        ]
+
+    def _traded(self, book: Book, timeframe: Timeframe, interval: Interval, now: int) -> Iterator[tuple[int, Lump]]:
+        """Yield open time (seconds) and bar of the slots that traded, oldest first."""
+        grid = interval.grid(timeframe.step_ms)
+        if not grid:
+            return
+        level, factor = _LEVELS[timeframe]
+        short = STEPS_S[level]
+        step = short * factor
+        start_s, stop_s = grid[0] // 1000, grid[-1] // 1000 + step
+        if start_s * 1000 >= now:
+            return
+        spans = [span for span in self._closed_spans(book.product, now) if span[0] < stop_s and start_s < span[1]]
+        # Nothing is computed past the last span that is wholly in the future.
+        stop_s = min(stop_s, -(-now // (step * 1000)) * step)
+        lumps = book.lumps(level, start_s, stop_s)
+        if spans:
+            lumps = [
+                lump if lump is None else _clip(book, level, slot_s, lump, spans)
+                for slot_s, lump in zip(range(start_s, stop_s, short), lumps, strict=True)
+            ]
+        if factor > 1:
+            groups = [
+                [part for part in lumps[i : i + factor] if part is not None] for i in range(0, len(lumps), factor)
+            ]
+            lumps = [fold_lumps(group) if group else None for group in groups]
+        for slot_s, lump in zip(range(start_s, stop_s, step), lumps, strict=True):
+            if lump is not None:
+                yield slot_s, lump
+
+    def _closed_spans(self, product: Product, now: int) -> list[Span]:
+        """Return the seconds in which the product does not trade: halts, before listing, after `now`."""
+        spans = [*self._halts, (now // 1000, _FOR_EVER_S)]
+        if product.listed is not None:
+            spans.append((-_FOR_EVER_S, product.listed // 1000))
+        if product.delisted is not None:
+            spans.append((product.delisted // 1000, _FOR_EVER_S))
+        return spans
+
+
+def _clip(book: Book, level: int, slot_s: int, lump: Lump, spans: list[Span]) -> Lump | None:
+    stop_s = slot_s + STEPS_S[level]
+    for span in spans:
+        if span[0] < stop_s and slot_s < span[1]:
+            return book.clip(level, slot_s, spans)
+    return lump
+
+
+def _price_format(product: Product) -> str:
+    """Return the format that writes a price without trailing zeros, or without an exponent where one threatens."""
+    return "%.15g" if product.price >= _LEAST_SHORT_PRICE else f"%.{product.price_decimals}f"

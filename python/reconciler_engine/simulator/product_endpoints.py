@@ -1,0 +1,59 @@
+"""The product endpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.simulator.answer import Answer, give_json, refuse, refuse_integer
+from reconciler_engine.simulator.prices.listed_products import Product, write_product
+from reconciler_engine.simulator.prices.market import Market
+
+_DAY_MS = 86_400_000
+_NOT_FOUND = 404
+_INTEGER_DIGITS = 9
+
+
+def answer_product(market: Market, symbol: str, now: int) -> Answer:
+    """Answer a question for one product at `now` (ms UTC)."""
+    product = market.products.get(symbol)
+    if product is None:
+        return refuse(_NOT_FOUND, "NOT_FOUND", f"Product {symbol} not supported")
+    return give_json(_write(market, product, now))
+
+
+def answer_products(market: Market, values: Mapping[str, Sequence[str]], now: int) -> Answer:
+    """Answer a question for the product list at `now` (ms UTC).
+
+    Knows `limit`, `offset`, `product_type` (everything here is SPOT) and repeated `product_ids`.
+    """
+    bounds = {"limit": 0, "offset": 0}
+    for name in bounds:
+        text = values.get(name, [""])[0]
+        if text and not (text.isascii() and text.isdigit() and len(text) <= _INTEGER_DIGITS):
+            return refuse_integer(name, text)
+        bounds[name] = int(text or 0)
+    kind = values.get("product_type", ["SPOT"])[0]
+    wanted = values.get("product_ids")
+    chosen = [
+        product
+        for product in market.products.values()
+        if (wanted is None or product.symbol in wanted) and kind in {"SPOT", "", "UNKNOWN_PRODUCT_TYPE"}
+    ]
+    page = chosen[bounds["offset"] :]
+    page = page[: bounds["limit"]] if bounds["limit"] else page
+    written = ",".join(_write(market, product, now) for product in page)
+    more = json.dumps({"prev_cursor": "", "next_cursor": "", "has_next": len(page) < len(chosen), "has_prev": False})
+    return give_json(f'{{"products":[{written}],"num_products":{len(page)},"pagination":{more}}}')
+
+
+def _write(market: Market, product: Product, now: int) -> str:
+    step = Timeframe.H1.step_ms
+    day = market.bars(product.symbol, Timeframe.H1, Interval(now - _DAY_MS - now % step, now), now)
+    last = market.bars(product.symbol, Timeframe.D1, Interval(max(0, now - 10 * _DAY_MS), now), now)[-1:] or day[-1:]
+    aliases = tuple(other.symbol for other in market.products.values() if other.alias_of == product.symbol)
+    volume = format(sum((Decimal(bar.volume) for bar in day), Decimal()), "f") if day else "0"
+    return write_product(product, aliases, last[0].close if last else "", volume, now)

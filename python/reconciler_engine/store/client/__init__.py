@@ -1,0 +1,1 @@
+"""A trio client of Redis: redis-py's commands over our own connections."""

@@ -1,0 +1,159 @@
+"""What a client must know of a command before it shares a connection: does it wait, does it leave traces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from reconciler_engine.store.client.connection import Command
+
+# Longest wait one command may ask of the server: who waits longer asks again.
+MAX_BLOCK_S: Final = 60.0
+
+# Their effect outlives them on the connection, which another task uses next.
+_LASTING: Final = frozenset(
+    {
+        "ASKING",
+        "AUTH",
+        "HELLO",
+        "MONITOR",
+        "PSUBSCRIBE",
+        "PSYNC",
+        "QUIT",
+        "READONLY",
+        "READWRITE",
+        "RESET",
+        "SELECT",
+    }
+    | {"SSUBSCRIBE", "SUBSCRIBE", "SYNC", "WATCH", "CLIENT REPLY", "CLIENT TRACKING"}
+)
+_TRANSACTION_ENDS: Final = frozenset({"EXEC", "DISCARD"})
+_TRANSACTION: Final = _TRANSACTION_ENDS | {"MULTI"}
+
+
+def check_single(command: Command) -> None:
+    """Refuse a command that cannot go alone over a shared connection.
+
+    Raises:
+        ValueError: It changes the connection for its next user, or is a part of a transaction.
+    """
+    name = _name(command)
+    _check_leaves_no_trace(name)
+    if name in _TRANSACTION:
+        raise ValueError(f"{name} alone changes the connection for its next user; send the transaction by pipe()")
+
+
+def check_batch(commands: Sequence[Command]) -> None:
+    """Refuse a batch that would block, or leave the connection changed for its next user.
+
+    Raises:
+        ValueError: As said; or a MULTI and its EXEC or DISCARD are not both in the batch.
+    """
+    # By first words: a batch is long and has few of them.
+    words = {command[0] for command in commands}
+    names = {_text(word).upper() for word in words}
+    for name in names:
+        _check_leaves_no_trace(name)
+    if "CLIENT" in names or not _WAITS.keys().isdisjoint(names):
+        for command in commands:
+            _check_leaves_no_trace(_name(command))
+            if block_s(command) is not None:
+                raise ValueError(f"{_name(command)} blocks; send it by itself")
+    if not _TRANSACTION.isdisjoint(names):
+        _check_transactions(commands)
+
+
+def block_s(command: Command) -> float | None:
+    """Return how many seconds `command` lets the server wait; None if it answers at once.
+
+    Raises:
+        ValueError: It would wait without end, or longer than MAX_BLOCK_S.
+    """
+    read = _WAITS.get(_text(command[0]).upper())
+    seconds = None if read is None else read(command)
+    if seconds is not None and not 0 < seconds <= MAX_BLOCK_S:
+        raise ValueError(
+            f"{_name(command)} would block for {seconds:g} s (0 is for ever); allowed are more than 0 "
+            f"and at most {MAX_BLOCK_S:g}"
+        )
+    return seconds
+
+
+def keys_of(command: Command) -> str:
+    """Return the keys that a command names, for a message: all of a script's or a stream read's, else the first."""
+    words = [_text(argument) for argument in command]
+    match words[0].upper():
+        case "EVAL" | "EVALSHA" | "EVAL_RO" | "EVALSHA_RO":
+            keys = words[3 : 3 + int(words[2])]
+        case "XREAD" | "XREADGROUP":
+            rest = words[words.index("STREAMS") + 1 :]
+            keys = rest[: len(rest) // 2]
+        case _:
+            keys = words[1:2]
+    return ", ".join(keys)
+
+
+def _check_leaves_no_trace(name: str) -> None:
+    if name in _LASTING:
+        raise ValueError(f"{name} changes the connection for its next user")
+
+
+def _check_transactions(commands: Sequence[Command]) -> None:
+    is_open = False
+    for command in commands:
+        name = _name(command)
+        if name in _TRANSACTION:
+            if is_open == (name == "MULTI"):
+                raise ValueError(f"{name} without its other half in the same batch")
+            is_open = not is_open
+    if is_open:
+        raise ValueError("MULTI without EXEC or DISCARD in the same batch")
+
+
+def _name(command: Command) -> str:
+    name = _text(command[0]).upper()
+    if name == "CLIENT" and len(command) > 1:
+        return f"{name} {_text(command[1]).upper()}"
+    return name
+
+
+def _text(argument: str | float | bytes) -> str:
+    return argument.decode("utf-8", "replace") if isinstance(argument, bytes) else str(argument)
+
+
+def _block_option_s(command: Command) -> float | None:
+    for index, argument in enumerate(command[:-1]):
+        word = _text(argument).upper()
+        if word == "BLOCK":
+            return float(command[index + 1]) / 1000
+        if word == "STREAMS":
+            return None
+    return None
+
+
+def _last_s(command: Command) -> float:
+    return float(command[-1])
+
+
+def _last_ms(command: Command) -> float:
+    return float(command[-1]) / 1000
+
+
+def _first_s(command: Command) -> float:
+    return float(command[1])
+
+
+_WAITS: Final[dict[str, Callable[[Command], float | None]]] = {
+    "BLMOVE": _last_s,
+    "BLMPOP": _first_s,
+    "BLPOP": _last_s,
+    "BRPOP": _last_s,
+    "BRPOPLPUSH": _last_s,
+    "BZMPOP": _first_s,
+    "BZPOPMAX": _last_s,
+    "BZPOPMIN": _last_s,
+    "WAIT": _last_ms,
+    "WAITAOF": _last_ms,
+    "XREAD": _block_option_s,
+    "XREADGROUP": _block_option_s,
+}

@@ -1,0 +1,253 @@
+"""How to speak to one server: commands out, replies in, over one connection."""
+
+from __future__ import annotations
+
+import ssl
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Protocol, cast
+
+import hiredis
+import trio
+
+from reconciler_engine.errors import StoreError, StoreUnavailable
+from reconciler_engine.store.client.address import Address
+from reconciler_engine.store.client.link import Link, open_link
+from reconciler_engine.store.client.redis_py import reply_error
+
+# Name of our connections in CLIENT LIST.
+CLIENT_NAME: Final = "reconciler-engine"
+
+# Most bytes one exchange may bring: a scan's 2,000 members are 0.3 MB, an INFO is 10 kB.
+MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
+
+# Batches of a conversation that the server may hold: it works on one while we read the one before.
+_UNDER_WAY: Final = 2
+
+_NOT_ENOUGH: Final = object()
+
+# What a link raises when the other end is gone, or closed by another task.
+_BROKEN: Final = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+
+Command = Sequence[str | int | float | bytes]
+
+
+class ReplyReader(Protocol):
+    """Understands replies from their bytes."""
+
+    def feed(self, data: bytes | memoryview, /) -> int:
+        """Take bytes; return how many replies are complete so far. Raises ValueError where they are none."""
+
+
+def pack(command: Command) -> bytes:
+    """Encode a command; a name of two words (`SCRIPT LOAD`, as redis-py writes it) is sent as two.
+
+    Raises:
+        TypeError: An argument is not str, int, float or bytes; the message names its index, not its value.
+    """
+    name = command[0]
+    if isinstance(name, str) and " " in name:
+        command = (*name.split(), *command[1:])
+    try:
+        # hiredis' stub asks for a tuple of one exact union; any mix of these goes.
+        packed: bytes = hiredis.pack_command(cast("Any", tuple(command)))
+    except TypeError:
+        for index, argument in enumerate(command):
+            if isinstance(argument, bool) or not isinstance(argument, str | int | float | bytes):
+                kind = type(argument).__name__
+                raise TypeError(
+                    f"argument {index} of {command[0]!r} is {kind}; allowed are str, int, float and bytes"
+                ) from None
+        raise
+    return packed
+
+
+class Connection:
+    """One connection; used by one task at a time. Whoever holds it closes it.
+
+    After a failed or cancelled `exchange` the next bytes may belong to the old command: close it, never use it again.
+    """
+
+    def __init__(self, link: Link, address: Address) -> None:
+        self._link = link
+        self._address = address
+        self._reader = hiredis.Reader(protocolError=StoreError, replyError=reply_error, notEnoughData=_NOT_ENOUGH)
+        # It copies; the stub does not say that any buffer goes.
+        self._feed = cast("Callable[[bytes | memoryview], None]", self._reader.feed)
+
+    def is_fresh(self) -> bool:
+        """Whether the server still holds the other end and owes nothing: asked before a command is sent."""
+        return not self._reader.has_data() and self._link.is_quiet()
+
+    def close(self) -> None:
+        """Close at once; harmless when closed already."""
+        self._link.close()
+
+    async def exchange(self, payload: bytes, replies: int) -> list[Any]:
+        """Send packed commands in one write and read `replies` replies.
+
+        Replies are hiredis' values: bytes, int, None, list, or a StoreError for an error reply.
+
+        Raises:
+            StoreUnavailable: The connection broke; whether the commands took effect is unknown.
+            StoreError: The peer does not speak Redis' protocol, or answers beyond MAX_REPLY_BYTES.
+        """
+        try:
+            await self._link.send(payload)
+        except _BROKEN as error:
+            raise await self._last_words() or self._broken(error) from error
+        try:
+            return await self._read(replies)
+        except _BROKEN as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: BaseException) -> StoreUnavailable:
+        return StoreUnavailable(f"connection to {self._address} broke: {_reason(error)}")
+
+    async def _last_words(self) -> StoreUnavailable | None:
+        """Return why the server hung up before it was asked, if it said so: beyond maxclients it does."""
+        try:
+            try:
+                heard = await self._link.receive()
+            except ConnectionResetError:
+                # The kernel tells of the reset first and hands out what came before it next.
+                heard = await self._link.receive()
+            self._feed(heard)
+            words = self._reader.gets()
+        except (*_BROKEN, StoreError):
+            return None
+        return words if isinstance(words, StoreUnavailable) else None
+
+    async def converse(
+        self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, progress: Callable[[], None]
+    ) -> None:
+        """Send batches, the next one while the replies to the one before are read; return when all is read.
+
+        Args:
+            batches: Packed commands and their number, a batch each; the next is asked for when it can go out. The
+                server holds two of them at most.
+            reader: Understands the replies.
+            progress: Called whenever a batch has been answered.
+
+        Raises:
+            StoreUnavailable: The connection broke; whether the commands took effect is unknown.
+            StoreError: The replies are not what the reader takes, or a batch's exceed MAX_REPLY_BYTES.
+        """
+        marks: deque[int] = deque()
+        sent = complete = 0
+        try:
+            for payload, commands in batches:
+                await self._link.send(payload)
+                sent += commands
+                marks.append(sent)
+                if len(marks) == _UNDER_WAY:
+                    complete = await self._read_on(reader, complete, marks.popleft())
+                    progress()
+            while marks:
+                complete = await self._read_on(reader, complete, marks.popleft())
+                progress()
+        except _BROKEN as error:
+            raise self._broken(error) from error
+        if complete != sent:
+            raise StoreError(f"{self._address} gave {complete} answers to {sent} commands")
+
+    async def _read_on(self, reader: ReplyReader, complete: int, until: int) -> int:
+        """Read until that many replies are complete; return how many are."""
+        received = 0
+        while complete < until:
+            data = await self._link.receive()
+            if not data:
+                raise StoreUnavailable(f"{self._address} closed the connection")
+            received += len(data)
+            self._check_size(received)
+            try:
+                complete = reader.feed(data)
+            except ValueError as error:
+                raise StoreError(f"{self._address} does not answer as asked: {error}") from error
+        return complete
+
+    async def _read(self, replies: int) -> list[Any]:
+        gets = self._reader.gets
+        answers: list[Any] = []
+        received = 0
+        while True:
+            while len(answers) < replies:
+                try:
+                    answer = gets()
+                except StoreError as error:
+                    raise StoreError(f"{self._address} does not answer in Redis' protocol: {error}") from error
+                if answer is _NOT_ENOUGH:
+                    break
+                answers.append(answer)
+            else:
+                return answers
+            data = await self._link.receive()
+            if not data:
+                if answers and isinstance(answers[0], StoreUnavailable):
+                    # It said why before it hung up.
+                    raise answers[0]
+                raise StoreUnavailable(f"{self._address} closed the connection")
+            received += len(data)
+            self._check_size(received)
+            self._feed(data)
+
+    def _check_size(self, received: int) -> None:
+        if received > MAX_REPLY_BYTES:
+            raise StoreError(f"answer of {self._address} exceeds {MAX_REPLY_BYTES} bytes; ask for less at a time")
+
+
+async def open_connection(address: Address, tls: ssl.SSLContext | None) -> Connection:
+    """Connect, log in, choose the database. Nothing stays open when this raises or is cancelled.
+
+    Raises:
+        StoreUnavailable: No connection came about, or the server cannot serve now (LOADING, maxclients).
+        StoreDenied: User or password is wrong, or one is needed.
+        StoreRefused: The server has no such database.
+        StoreError: The certificate was refused, or the peer is no Redis.
+    """
+    try:
+        link = await open_link(address, tls)
+    except ssl.SSLError as error:
+        raise StoreError(f"TLS with {address} failed: {error}") from error
+    except trio.BrokenResourceError as error:
+        if isinstance(error.__cause__, ssl.SSLError):
+            raise StoreError(f"TLS with {address} failed: {error.__cause__}") from error
+        raise StoreUnavailable(f"cannot connect to {address}: {_reason(error)}") from error
+    except OSError as error:
+        raise StoreUnavailable(f"cannot connect to {address}: {_reason(error)}") from error
+    connection = Connection(link, address)
+    try:
+        await _greet(connection, address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def _greet(connection: Connection, address: Address) -> None:
+    commands: list[Command] = []
+    if address.password is not None:
+        user = () if address.username is None else (address.username,)
+        commands.append(("AUTH", *user, address.password))
+    if address.db:
+        commands.append(("SELECT", address.db))
+    needed = len(commands)
+    commands.append(("CLIENT", "SETNAME", CLIENT_NAME))
+    answers = await connection.exchange(b"".join(map(pack, commands)), len(commands))
+    for answer in answers[:needed]:
+        if isinstance(answer, StoreError):
+            raise answer
+    named = answers[needed]
+    # The name is a courtesy: a user of the ACL without CLIENT goes on without it.
+    if isinstance(named, StoreError) and named.code not in {"NOPERM", "ERR"}:
+        raise named
+
+
+def _reason(error: BaseException) -> str:
+    """Say in a few words what lies under `error`: trio wraps the operating system's own words."""
+    cause = error.__cause__ or error
+    if isinstance(cause, BaseExceptionGroup):
+        return "; ".join(dict.fromkeys(_reason(inner) for inner in cause.exceptions))
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(cause) or type(cause).__name__

@@ -1,0 +1,90 @@
+"""Which connection: a small stock of them to one server."""
+
+from __future__ import annotations
+
+import trio
+
+from reconciler_engine.errors import StoreUnavailable
+from reconciler_engine.observe.metrics import REDIS_CONNECTIONS
+from reconciler_engine.store.client.address import Address
+from reconciler_engine.store.client.connection import Connection, open_connection
+
+
+class Pool:
+    """At most `limit` connections, each used by one task at a time; who waits is served in order.
+
+    The youngest idle connection goes out first, so that a burst's others stay idle until the server's timeout closes
+    them. A connection the server closed meanwhile is noticed before anything is sent on it.
+    """
+
+    def __init__(self, address: Address, limit: int) -> None:
+        self._address = address
+        self._tls = None if address.tls is None else address.tls.context()
+        self._slots = trio.Semaphore(limit, max_value=limit)
+        self._idle: list[Connection] = []
+        self._lent: set[Connection] = set()
+        self._closed = False
+
+    async def acquire(self) -> Connection:
+        """Lend a connection, a new one if no idle one is fresh.
+
+        Raises:
+            StoreUnavailable: The pool is closed.
+            StoreError: As `open_connection`.
+        """
+        try:
+            self._slots.acquire_nowait()
+        except trio.WouldBlock:
+            await self._slots.acquire()
+        try:
+            connection = await self._take()
+        except BaseException:
+            self._slots.release()
+            raise
+        self._lent.add(connection)
+        return connection
+
+    def release(self, connection: Connection) -> None:
+        """Take back a connection on which every reply was read."""
+        self._lent.discard(connection)
+        if self._closed:
+            connection.close()
+        else:
+            self._idle.append(connection)
+        self._slots.release()
+
+    def discard(self, connection: Connection) -> None:
+        """Close a lent connection instead of taking it back: a reply may still be under way on it."""
+        self._lent.discard(connection)
+        connection.close()
+        self._slots.release()
+
+    def close(self) -> None:
+        """Close all connections, lent ones too: calls under way raise StoreUnavailable."""
+        self._closed = True
+        for connection in (*self._idle, *self._lent):
+            connection.close()
+        self._idle.clear()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    async def _take(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_fresh():
+                return connection
+            connection.close()
+        self._check_open()
+        connection = await open_connection(self._address, self._tls)
+        REDIS_CONNECTIONS.add(1)
+        if self._closed:
+            connection.close()
+        self._check_open()
+        return connection
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable(f"the client of {self._address} is closed")

@@ -1,0 +1,118 @@
+"""Lua scripts: called by hash, sent whole where the server does not know them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, Protocol, Self
+
+from reconciler_engine.errors import StoreError
+from reconciler_engine.store.client.connection import Command
+
+NO_SCRIPT = "NOSCRIPT"
+
+Argument = str | int | float | bytes
+
+
+class Client(Protocol):
+    """What a script needs of a client."""
+
+    async def execute_command(self, *args: Argument) -> Any:
+        """Send one command and return its reply."""
+
+    async def pipe(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands in one write and return replies and errors in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script and the hash a server knows it by.
+
+    Attributes:
+        text: The source.
+        name: For people: the file's name.
+    """
+
+    text: str = field(repr=False)
+    name: str
+    sha: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Redis names scripts by SHA-1; nothing secret hangs on it.
+        digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        object.__setattr__(self, "sha", digest)
+
+    @classmethod
+    def load(cls, package: str, *names: str) -> Self:
+        """Read the script that ships as these files (such as `lua/merge.lua`) in a package; the last one names it."""
+        folder = files(package)
+        texts = [folder.joinpath(name).read_text("utf-8") for name in names]
+        return cls("\n".join(texts), names[-1].rpartition("/")[2])
+
+    async def run(self, client: Client, *, keys: Sequence[str | bytes], args: Sequence[Argument] = ()) -> Any:
+        """Run the script and return its raw reply.
+
+        A server that does not know it (new, restarted, flushed) gets its text: NOSCRIPT proves that nothing ran.
+
+        Raises:
+            StoreError: As the client; a script's own error is a StoreRefused.
+        """
+        try:
+            return await client.execute_command(*self.by_hash(keys, args))
+        except StoreError as error:
+            if error.code != NO_SCRIPT:
+                raise
+        return await client.execute_command(*self.by_text(keys, args))
+
+    def call(self, keys: Sequence[str | bytes], args: Sequence[Argument] = ()) -> ScriptCall:
+        """Return a call to be sent in a batch by `run_batch`."""
+        return ScriptCall(self, tuple(keys), tuple(args))
+
+    def by_hash(self, keys: Sequence[str | bytes], args: Sequence[Argument]) -> Command:
+        """Return the EVALSHA command."""
+        return ("EVALSHA", self.sha, len(keys), *keys, *args)
+
+    def by_text(self, keys: Sequence[str | bytes], args: Sequence[Argument]) -> Command:
+        """Return the EVAL command, which also teaches the server the script."""
+        return ("EVAL", self.text, len(keys), *keys, *args)
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptCall:
+    """A script with its keys and arguments."""
+
+    script: Script
+    keys: tuple[str | bytes, ...]
+    args: tuple[Argument, ...]
+
+
+async def run_batch(client: Client, calls: Sequence[ScriptCall]) -> list[Any]:
+    """Send script calls in one write; return raw replies, or a StoreError in place of each that failed, in order.
+
+    Calls whose script the server does not know are sent again in a second write, the text once for each script. So
+    calls of one batch may run in another order than given: they must not build on each other.
+
+    Raises:
+        StoreUnavailable: The replies did not all come; what took effect is unknown.
+    """
+    replies = await client.pipe([call.script.by_hash(call.keys, call.args) for call in calls])
+    unknown = [index for index, reply in enumerate(replies) if is_unknown_script(reply)]
+    if not unknown:
+        return replies
+    taught: set[str] = set()
+    again: list[Command] = []
+    for index in unknown:
+        call = calls[index]
+        known = call.script.sha in taught
+        again.append((call.script.by_hash if known else call.script.by_text)(call.keys, call.args))
+        taught.add(call.script.sha)
+    for index, reply in zip(unknown, await client.pipe(again), strict=True):
+        replies[index] = reply
+    return replies
+
+
+def is_unknown_script(reply: object) -> bool:
+    """Whether a reply of a batch is the error of a server that does not know the script; nothing ran."""
+    return isinstance(reply, StoreError) and reply.code == NO_SCRIPT

@@ -1,0 +1,127 @@
+"""Is the server one we can work with, and is it serving yet."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import trio
+
+from reconciler_engine.errors import ConfigError, StoreDenied, StoreError, StoreUnavailable
+from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
+
+# XAUTOCLAIM, GETDEL, ZRANGEBYSCORE's LIMIT in scripts, exclusive stream ranges: all there since 6.2.
+OLDEST_VERSION: Final = (6, 2, 0)
+
+_FIRST_PAUSE_S: Final = 0.005
+_LONGEST_PAUSE_S: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What a server says of itself.
+
+    Attributes:
+        product: `redis` or `valkey`.
+        version: Its own version, as (major, minor, patch).
+        compatible: The version of Redis it is compatible with; for Redis itself its own.
+        mode: `standalone`, `sentinel` or `cluster`.
+        maxmemory_policy: `noeviction` keeps what is written; any other may drop it. Empty where unsaid.
+    """
+
+    product: str
+    version: tuple[int, int, int]
+    compatible: tuple[int, int, int]
+    mode: str
+    maxmemory_policy: str
+
+    @property
+    def may_evict(self) -> bool:
+        """Whether the server may drop candles and work when its memory is full."""
+        return self.maxmemory_policy not in {"", "noeviction"}
+
+    def __str__(self) -> str:
+        return f"{self.product.capitalize()} {'.'.join(map(str, self.version))}"
+
+
+async def check_server(client: TrioRedis) -> ServerInfo:
+    """Ask the server what it is.
+
+    Raises:
+        ConfigError: The credentials are wrong or missing, the user may not ask INFO, the server is older than 6.2, a
+            Sentinel or a node of a cluster; the message says what was found and what is needed.
+        StoreError: No answer that can be used came.
+    """
+    server, memory = await _ask(client)
+    product = "valkey" if "valkey_version" in server else "redis"
+    compatible = _version(server.get("redis_version", ""))
+    info = ServerInfo(
+        product=product,
+        version=_version(server.get(f"{product}_version", "")),
+        compatible=compatible,
+        mode=server.get("redis_mode", server.get("server_mode", "standalone")),
+        maxmemory_policy=memory.get("maxmemory_policy", ""),
+    )
+    if compatible < OLDEST_VERSION:
+        raise ConfigError([f"redis_url: {client.address} is {info}; Redis 6.2 or newer, or any Valkey, is needed"])
+    if info.mode == "sentinel":
+        raise ConfigError([f"redis_url: {client.address} is a Sentinel; the address of the data server is needed"])
+    if info.mode == "cluster":
+        raise ConfigError([f"redis_url: {client.address} is a node of a cluster; a server of its own is needed so far"])
+    return info
+
+
+async def wait_serving(client: TrioRedis, timeout_s: float) -> None:
+    """Wait until the server answers PING: it is up and has loaded its data.
+
+    Raises:
+        StoreUnavailable: It did not within `timeout_s`; the last refusal is the cause.
+        StoreError: It answers, and waiting cannot help (wrong password, no Redis).
+    """
+    pause_s = _FIRST_PAUSE_S
+    last: StoreUnavailable | None = None
+    with trio.move_on_after(timeout_s):
+        while True:
+            try:
+                await client.execute_command("PING")
+            except StoreUnavailable as error:
+                last = error
+            else:
+                return
+            await trio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+    raise StoreUnavailable(f"{client.address} does not serve after {timeout_s:g} s: {last or 'no answer'}") from last
+
+
+async def _ask(client: TrioRedis) -> tuple[dict[str, str], dict[str, str]]:
+    try:
+        server, memory = all_served(await client.pipe([("INFO", "server"), ("INFO", "memory")]))
+    except StoreDenied as error:
+        raise ConfigError([f"redis_url: {client.address}: {_denial(error)}"]) from error
+    return _fields(server), _fields(memory)
+
+
+def _denial(error: StoreDenied) -> str:
+    match error.code:
+        case "NOAUTH":
+            return "the server asks for a password and none is set"
+        case "NOPERM":
+            return f"the user may not do what is needed ({error})"
+        case _:
+            return f"user or password is wrong ({error})"
+
+
+def _fields(reply: Any) -> dict[str, str]:
+    if not isinstance(reply, bytes):
+        raise StoreError(f"INFO answered {type(reply).__name__}, not text")
+    lines = reply.decode("utf-8", "replace").splitlines()
+    return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}
+
+
+def _version(text: str) -> tuple[int, int, int]:
+    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    if found is None:
+        raise StoreError(f"INFO names no version that can be read: {text!r}")
+    major, minor, patch = (int(part or 0) for part in found.groups())
+    return major, minor, patch

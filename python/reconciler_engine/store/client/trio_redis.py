@@ -1,0 +1,244 @@
+"""The trio client: redis-py's commands over our own connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+import trio
+
+from reconciler_engine.errors import StoreError, StoreRefused, StoreUnavailable
+from reconciler_engine.observe.metrics import REDIS_ERRORS
+from reconciler_engine.store.client.address import Address
+from reconciler_engine.store.client.commands import block_s, check_batch, check_single, keys_of
+from reconciler_engine.store.client.connection import Command, ReplyReader, pack
+from reconciler_engine.store.client.pool import Pool
+from reconciler_engine.store.client.redis_py import (
+    EMPTY_RESPONSE,
+    ENCODER,
+    NO_EVENTS,
+    RESPONSE_CALLBACKS,
+    AsyncCoreCommands,
+    Encoder,
+    callback_options,
+)
+
+DEFAULT_TIMEOUT_S: Final = 5.0
+DEFAULT_MAX_CONNECTIONS: Final = 8
+
+# Blocking reads a client may have open at the same time, beside `max_connections`.
+DEFAULT_MAX_BLOCKING: Final = 8
+
+
+class TrioRedis(AsyncCoreCommands):
+    """A client of one Redis or Valkey server, for any number of tasks of one trio run.
+
+    All commands of redis-py (`await client.zadd(...)`) with its arguments and RESP2 result shapes; keys and values
+    come back as bytes. Connections are made on use and remade after a failure. A command is sent once: again only if a
+    connection proved dead before the first byte went out. A call that fails or is cancelled closes its connection, so
+    that its late reply meets nobody; its effect on the server is then unknown.
+
+    Every call is bounded by a timeout, which includes waiting for a free connection and connecting. Blocking commands
+    (XREADGROUP with BLOCK, BLPOP, ...) take connections of their own and are bounded by their wait plus the timeout.
+
+    Errors are those of reconciler_engine.errors: StoreUnavailable (no connection, no answer in time, a server that
+    cannot serve now), StoreDenied, StoreRefused (`code` is the server's error word), StoreError for the rest; for an
+    error reply redis-py's exception is the `__cause__`.
+    """
+
+    # redis-py's overloads choose awaitable results by this mark.
+    _is_async_client: Literal[True] = True
+    _event_dispatcher = NO_EVENTS
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        max_connections: int = DEFAULT_MAX_CONNECTIONS,
+        max_blocking: int = DEFAULT_MAX_BLOCKING,
+    ) -> None:
+        if not timeout_s > 0:
+            raise ValueError(f"timeout_s {timeout_s} must be more than 0")
+        if max_connections < 1 or max_blocking < 1:
+            raise ValueError(f"max_connections {max_connections} and max_blocking {max_blocking} must be at least 1")
+        self._address = address
+        self._timeout_s = timeout_s
+        self._pool = Pool(address, max_connections)
+        self._blocking_pool = Pool(address, max_blocking)
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        max_connections: int = DEFAULT_MAX_CONNECTIONS,
+        max_blocking: int = DEFAULT_MAX_BLOCKING,
+    ) -> Self:
+        """Make a client of the server at `url` (see `Address.parse`); connects on first use.
+
+        Raises:
+            ValueError: The URL or a number is not allowed, or a certificate file cannot be used; the message never
+                holds the password.
+        """
+        address = Address.parse(url)
+        return cls(address, timeout_s=timeout_s, max_connections=max_connections, max_blocking=max_blocking)
+
+    @property
+    def address(self) -> Address:
+        """Where the server is; its `str()` is safe to show."""
+        return self._address
+
+    def __repr__(self) -> str:
+        return f"<TrioRedis {self._address}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection; calls under way raise StoreUnavailable, later ones too."""
+        self._pool.close()
+        self._blocking_pool.close()
+        await trio.lowlevel.checkpoint()
+
+    async def execute_command(self, *args: str | float | bytes, timeout_s: float | None = None, **options: Any) -> Any:
+        """Send one command and return its reply in redis-py's shape.
+
+        Args:
+            args: The command's name and arguments.
+            timeout_s: Bound of this call instead of the client's; a blocking command may wait its own time besides.
+            options: What redis-py's response callback takes.
+
+        Raises:
+            StoreError: The reply is an error, or none came.
+            ValueError: The command would change the connection for others, or block without end.
+            TypeError: An argument is not str, int, float or bytes.
+        """
+        check_single(args)
+        waits_s = block_s(args)
+        pool = self._pool if waits_s is None else self._blocking_pool
+        replies = await self._exchange(pool, pack(args), 1, self._bound_s(timeout_s) + (waits_s or 0))
+        reply = replies[0]
+        if isinstance(reply, StoreError):
+            if EMPTY_RESPONSE in options:
+                return options[EMPTY_RESPONSE]
+            raise _named(reply, args)
+        callback = RESPONSE_CALLBACKS.get(str(args[0]).upper())
+        return reply if callback is None else callback(reply, **callback_options(options))
+
+    async def pipe(self, commands: Sequence[Command], *, timeout_s: float | None = None) -> list[Any]:
+        """Send commands in one write and return their raw replies, in order.
+
+        Replies are bytes, int, None, lists of these, or a StoreError in place of the reply of a command that failed;
+        the others are carried out all the same (it is no transaction unless MULTI and EXEC are among them). The caller
+        bounds the number of commands and the size of their replies.
+
+        Raises:
+            StoreUnavailable: The replies did not all come; what took effect is unknown.
+            ValueError: A command blocks, or changes the connection for others.
+            TypeError: An argument is not str, int, float or bytes.
+        """
+        if not commands:
+            await trio.lowlevel.checkpoint()
+            return []
+        check_batch(commands)
+        payload = b"".join(map(pack, commands))
+        replies = await self._exchange(self._pool, payload, len(commands), self._bound_s(timeout_s))
+        return [
+            _named(reply, command) if isinstance(reply, StoreError) else reply
+            for reply, command in zip(replies, commands, strict=True)
+        ]
+
+    async def converse(
+        self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, *, timeout_s: float | None = None
+    ) -> None:
+        """Send batches over one connection, two of them under way at most, and have `reader` read the replies.
+
+        For reads so large that replies are better understood from their bytes than taken as objects. The caller bounds
+        a batch, and packs only commands that neither block nor change the connection. The timeout is a batch's.
+
+        Raises:
+            StoreUnavailable: The replies did not all come.
+            StoreError: The replies are not what the reader takes.
+        """
+        try:
+            await self._converse(batches, reader, self._bound_s(timeout_s))
+        except StoreError as error:
+            _count(error)
+            raise
+
+    async def _converse(self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, bound_s: float) -> None:
+        with trio.move_on_after(bound_s) as patience:
+
+            def prolong() -> None:
+                patience.deadline = trio.current_time() + bound_s
+
+            connection = await self._pool.acquire()
+            try:
+                await connection.converse(batches, reader, prolong)
+            except BaseException:
+                self._pool.discard(connection)
+                raise
+            self._pool.release(connection)
+            return
+        raise StoreUnavailable(f"{self._address} did not answer within {bound_s:g} s")
+
+    def get_encoder(self) -> Encoder:
+        """Return redis-py's encoder of arguments; its commands ask for it."""
+        return ENCODER
+
+    def get_connection_kwargs(self) -> dict[str, Any]:
+        """Return the options redis-py's commands look at: replies are not decoded."""
+        return {"decode_responses": False}
+
+    def _bound_s(self, timeout_s: float | None) -> float:
+        return self._timeout_s if timeout_s is None else timeout_s
+
+    async def _exchange(self, pool: Pool, payload: bytes, replies: int, bound_s: float) -> list[Any]:
+        try:
+            with trio.move_on_after(bound_s):
+                connection = await pool.acquire()
+                try:
+                    answers = await connection.exchange(payload, replies)
+                except BaseException:
+                    pool.discard(connection)
+                    raise
+                pool.release(connection)
+                return answers
+            raise StoreUnavailable(f"{self._address} did not answer within {bound_s:g} s")
+        except StoreError as error:
+            _count(error)
+            raise
+
+
+def all_served(replies: Iterable[Any]) -> list[Any]:
+    """Return the replies of a pipeline; raise the first error among them.
+
+    Raises:
+        StoreError: The server refused a command.
+    """
+    served = list(replies)
+    for reply in served:
+        if isinstance(reply, StoreError):
+            raise reply
+    return served
+
+
+def _named(error: StoreError, command: Command) -> StoreError:
+    """Return an error that says which key is of another type; the server does not."""
+    if error.code != "WRONGTYPE":
+        return error
+    named = StoreRefused(f"{error}; asked of {keys_of(command)}", code=error.code)
+    named.__cause__ = error.__cause__
+    return named
+
+
+def _count(error: StoreError) -> None:
+    REDIS_ERRORS.add(1, "unavailable" if isinstance(error, StoreUnavailable) else "other")

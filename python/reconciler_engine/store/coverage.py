@@ -1,0 +1,185 @@
+"""Coverage: how each series stood when a pass last looked, kept in Redis for display.
+
+Whether a series can be trusted at this moment is `is_ready`'s to say, which asks the cache itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from reconciler_engine.errors import StoreError
+from reconciler_engine.market.gap import Gap
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.store.client.scripts import Script, run_batch
+from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
+from reconciler_engine.store.scope import Scope
+
+KEPT_MS = 2 * 86_400_000
+"""A series that no pass looked at for so long is forgotten."""
+
+# Series written by one command, and commands by one write: other clients of the server wait 0.2 ms a command.
+_FIELDS = 250
+_COMMANDS = 8
+_READ = 1_000
+# How many windows of the widest pass what narrower passes add may reach back.
+_REACH = 2
+_PRUNE_EVERY_MS = 3_600_000
+_NOTE = Script.load("reconciler_engine.store", "lua/note.lua")
+_logger = logging.getLogger(__name__)
+
+
+class Checked(NamedTuple):
+    """What a pass leaves to say of a series.
+
+    Attributes:
+        series: Which one.
+        window: The closed slots examined.
+        unresolved: Runs of slots still missing, ascending; None where the series could not be examined.
+    """
+
+    series: Series
+    window: Interval
+    unresolved: tuple[Gap, ...] | None
+
+
+class SeriesCoverage(BaseModel):
+    """How a series stood when a pass last looked; instants in ms UTC.
+
+    Attributes:
+        complete_from: First open time of the newest run of slots that all hold a candle; None where there is none,
+            or nothing is known.
+        complete_through: Last open time of that run (inclusive).
+        missing: Slots without a candle in reach of the last passes; None where nothing is known.
+        checked_at: When the last pass looked.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    complete_from: int | None
+    complete_through: int | None
+    missing: int | None
+    checked_at: int
+
+
+class Known(NamedTuple):
+    """What is known of a series: the slots of `window`, of which `unresolved` are missing.
+
+    `base_ms` is the length of the widest pass in it: narrower passes extend what that one saw, the next one of its
+    kind replaces it.
+    """
+
+    window: Interval
+    unresolved: tuple[Gap, ...]
+    base_ms: int
+
+
+def extend(known: Known | None, window: Interval, unresolved: tuple[Gap, ...], step: int) -> Known:
+    """Return what is known after a pass examined `window`; `step` is the series' bar length (ms)."""
+    length = window.stop - window.start
+    if known is None or length >= known.base_ms or not known.window.start <= window.start <= known.window.stop:
+        return Known(window, unresolved, length)
+    start = max(known.window.start, window.stop - _REACH * known.base_ms)
+    before = _clip(known.unresolved, start, window.start, step)
+    return Known(Interval(start, window.stop), (*before, *unresolved), known.base_ms)
+
+
+def newest_run(known: Known, step: int) -> tuple[int, int] | None:
+    """Return first and last open time of the newest run of slots that all hold a candle; None if there is none."""
+    stop = known.window.stop
+    for gap in reversed(known.unresolved):
+        if gap.end + step < stop:
+            return gap.end + step, stop - step
+        stop = gap.start
+    return (known.window.start, stop - step) if stop > known.window.start else None
+
+
+class Coverage:
+    """The coverage of one scope's series: a hash in Redis, a field a series, written after each pass.
+
+    Remembers in this process what it wrote, so that a quick pass adds to what a full one saw.
+    """
+
+    def __init__(self, client: TrioRedis, scope: Scope) -> None:
+        self._client = client
+        self._scope = scope
+        self._key = scope.key("coverage")
+        self._known: dict[Series, Known] = {}
+        self._pruned_at = 0
+
+    async def record(self, checked: Iterable[Checked], now: int, *, job: str = "", epoch: int = 0) -> None:
+        """Write what a pass of `job` at `now` (ms UTC) saw.
+
+        It is for display: where Redis does not take it, that is logged, no more.
+
+        `epoch` is that of the lease the pass ran under, 0 for none: once somebody else has it, nothing is written.
+        """
+        fields = [text for one in checked for text in (str(one.series), self._note(one, now))]
+        keys = [self._key, self._scope.fence_key(job)]
+        calls = [
+            _NOTE.call(keys, [epoch, KEPT_MS, *fields[start : start + 2 * _FIELDS]])
+            for start in range(0, len(fields), 2 * _FIELDS)
+        ]
+        try:
+            for start in range(0, len(calls), _COMMANDS):
+                all_served(await run_batch(self._client, calls[start : start + _COMMANDS]))
+            if now - self._pruned_at >= _PRUNE_EVERY_MS:
+                self._pruned_at = now
+                await self._prune(now)
+        except StoreError as error:
+            _logger.warning("coverage not written", extra={"error": str(error)})
+
+    async def read(self) -> dict[str, SeriesCoverage]:
+        """Return every series' coverage, by `symbol:timeframe`, sorted; fields that are none are left out.
+
+        Raises:
+            StoreError: Redis did not answer, or the key is of another type.
+        """
+        found: dict[str, SeriesCoverage] = {}
+        cursor: int | None = None
+        while cursor != 0:
+            # A thousand at a time: other clients of the server wait half a millisecond.
+            cursor, page = await self._client.execute_command("HSCAN", self._key, cursor or 0, "COUNT", _READ)
+            for name, text in page.items():
+                one = _parse(text)
+                if one is not None:
+                    found[name.decode("utf-8", "replace")] = one
+        return dict(sorted(found.items()))
+
+    def _note(self, one: Checked, now: int) -> str:
+        if one.unresolved is None:
+            self._known.pop(one.series, None)
+            return _text(None, None, now)
+        step = one.series.timeframe.step_ms
+        known = extend(self._known.get(one.series), one.window, one.unresolved, step)
+        self._known[one.series] = known
+        return _text(newest_run(known, step), sum(gap.count for gap in known.unresolved), now)
+
+    async def _prune(self, now: int) -> None:
+        """Forget series that no pass looks at any more."""
+        old = [name for name, one in (await self.read()).items() if one.checked_at < now - KEPT_MS]
+        for start in range(0, len(old), _FIELDS):
+            await self._client.execute_command("HDEL", self._key, *old[start : start + _FIELDS])
+
+
+def _clip(gaps: tuple[Gap, ...], start: int, stop: int, step: int) -> list[Gap]:
+    """Return the parts of runs that lie in `[start, stop)`; all three are on one grid."""
+    parts = ((max(gap.start, start), min(gap.end, stop - step)) for gap in gaps)
+    return [Gap(first, last, (last - first) // step + 1) for first, last in parts if first <= last]
+
+
+def _text(run: tuple[int, int] | None, missing: int | None, now: int) -> str:
+    first, last = run or ("null", "null")
+    unresolved = "null" if missing is None else missing
+    return f'{{"complete_from":{first},"complete_through":{last},"missing":{unresolved},"checked_at":{now}}}'
+
+
+def _parse(text: bytes) -> SeriesCoverage | None:
+    try:
+        return SeriesCoverage.model_validate_json(text)
+    except ValidationError:
+        return None

@@ -1,0 +1,1 @@
+"""The embedded server: its binary, its data directory, its processes."""

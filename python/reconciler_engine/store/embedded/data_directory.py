@@ -1,0 +1,191 @@
+"""The data directory: one holder at a time, and a record by which others find the server that runs over it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler_engine.errors import ConfigError, DataDirectoryBusy
+from reconciler_engine.store.embedded.processes import is_there
+
+_LOCK_FILE: Final = "lock"
+_RECORD_FILE: Final = "server.json"
+
+# Largest lock or record file that is read.
+_MAX_BYTES: Final = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRecord:
+    """The server that runs over a data directory.
+
+    Attributes:
+        socket: Path of its unix socket.
+        pid: Process that runs the tree it belongs to.
+        command: That process' command, for people.
+        simulated: Whether its candles are invented.
+    """
+
+    socket: str
+    pid: int
+    command: str
+    simulated: bool
+
+    @property
+    def url(self) -> str:
+        """Address for `TrioRedis.from_url`."""
+        return f"unix://{self.socket}"
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """A directory that is ours to write.
+
+    `prepare` comes first; `lock` before anything is started over it; the record is written by the lock's holder alone.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        # The server leaves the working directory that a relative path would be counted from.
+        object.__setattr__(self, "path", self.path.absolute())
+
+    def prepare(self) -> None:
+        """Make the directory with mode 0700, parents included, or check the one that is there.
+
+        Raises:
+            ConfigError: It is no directory, belongs to somebody else, others may write in it, or it cannot be made.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = self.path.stat()
+        except OSError as error:
+            raise self._unusable(error) from error
+        if found.st_uid != os.geteuid():
+            raise ConfigError([f"data_dir: {self.path} belongs to uid {found.st_uid}, not to {os.geteuid()}"])
+        if found.st_mode & 0o022:
+            mode = stat.S_IMODE(found.st_mode)
+            raise ConfigError([f"data_dir: {self.path} has mode {mode:04o}; others must not write in it (0700)"])
+
+    @contextmanager
+    def lock(self, command: str) -> Iterator[int]:
+        """Hold the directory; give the lock's descriptor. The kernel lets go when the last process that has it ends.
+
+        Children have it only where it is passed on: to the server, which may outlive its supervisor for a moment, and
+        beside which no other may start over the same files. `command` is what a second holder is told, such as
+        `reconciler-engine start`.
+
+        Raises:
+            DataDirectoryBusy: Another process holds it; names its command and pid.
+            ConfigError: It cannot be written in.
+        """
+        # The file stays: who removed it would let two processes lock two files of one name.
+        try:
+            descriptor = os.open(self.path / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._unusable(error) from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise _busy(self.path, os.pread(descriptor, _MAX_BYTES, 0)) from error
+            holder = json.dumps({"pid": os.getpid(), "command": command}).encode()
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, holder, 0)
+            try:
+                yield descriptor
+            finally:
+                os.ftruncate(descriptor, 0)
+                # Said aloud: a child between its fork and its exec still has a copy of the descriptor.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+        finally:
+            os.close(descriptor)
+
+    def _unusable(self, error: OSError) -> ConfigError:
+        return ConfigError([f"data_dir: {self.path} cannot be used: {error.strerror}"])
+
+    def write_record(self, record: ServerRecord) -> None:
+        """Say where the server is; a reader sees the whole record or the one before it."""
+        draft = self.path / f"{_RECORD_FILE}.{os.getpid()}"
+        draft.write_text(json.dumps(asdict(record)), "utf-8")
+        draft.replace(self.path / _RECORD_FILE)
+
+    def remove_record(self) -> None:
+        """Say that no server runs; before a start this clears what a killed one left behind."""
+        (self.path / _RECORD_FILE).unlink(missing_ok=True)
+
+    def find_running(self) -> ServerRecord | None:
+        """Return the server that runs over this directory, or None: no record, or a stale one.
+
+        A server counts as running while its tree's process is there and its socket takes a connection: the server of
+        one that was killed ends, and a process id may have been given away again.
+
+        Raises:
+            ConfigError: The record cannot be read, or names a socket that is not ours.
+        """
+        path = self.path / _RECORD_FILE
+        try:
+            with path.open("rb") as file:
+                text = file.read(_MAX_BYTES)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigError([f"{path} cannot be read: {error.strerror}"]) from error
+        record = _parse_record(path, text)
+        return record if is_there(record.pid) and _takes_connections(path, record.socket) else None
+
+
+def _busy(path: Path, text: bytes) -> DataDirectoryBusy:
+    try:
+        holder = json.loads(text)
+        pid = int(holder["pid"])
+        name = f"{holder['command']} (pid {pid})"
+    except (ValueError, TypeError, KeyError):
+        # Locked this instant, its name not written yet.
+        return DataDirectoryBusy(str(path), "another process")
+    if is_there(pid):
+        return DataDirectoryBusy(str(path), name)
+    return DataDirectoryBusy(str(path), f"the server that {name} left behind", orphan_of=pid)
+
+
+def _parse_record(path: Path, text: bytes) -> ServerRecord:
+    try:
+        fields: Any = json.loads(text)
+    except ValueError as error:
+        raise ConfigError([f"{path} is no JSON: {error}; remove it if no server runs"]) from error
+    kinds = {"socket": str, "pid": int, "command": str, "simulated": bool}
+    faults = [
+        f"{path}: {name} must be {kind.__name__}; remove the file if no server runs"
+        for name, kind in kinds.items()
+        if not isinstance(fields, dict) or type(fields.get(name)) is not kind
+    ]
+    if faults:
+        raise ConfigError(faults)
+    return ServerRecord(**{name: fields[name] for name in kinds})
+
+
+def _takes_connections(record: Path, path: str) -> bool:
+    try:
+        owner = Path(path).lstat().st_uid
+    except FileNotFoundError:
+        return False
+    if owner != os.geteuid():
+        raise ConfigError([f"{record} names the socket {path}, which belongs to uid {owner}; it is not used"])
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0)
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            # Its queue of connections is full: busy, so alive.
+            return True
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+    return True

@@ -1,0 +1,142 @@
+"""Listings: since when products trade and since when no more, kept in Redis for every process of every node."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from reconciler_engine.coinbase.products import Product
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.ledger import Ledger, State
+from reconciler_engine.planning.proof import Listing, apply_listing
+from reconciler_engine.store.candles import Retention
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.evidence import EvidenceStore
+from reconciler_engine.store.scope import Scope
+
+KEPT_LIMIT = 20_000
+"""Products kept; of more the first ones by name."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Listings:
+    """What is known of products.
+
+    Attributes:
+        by_symbol: When a product can have candles; one that is not in it always can, as far as is known.
+        books: By alias the product whose book it shows.
+    """
+
+    by_symbol: Mapping[str, Listing] = field(default_factory=dict)
+    books: Mapping[str, str] = field(default_factory=dict)
+
+
+class _Kept(BaseModel):
+    """The record in Redis: by symbol since when it is listed, since when it is known to be delisted, and its book."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    products: dict[str, tuple[int | None, int | None, str | None]] = {}
+
+
+def updated(known: Listings, products: Iterable[Product], now: int) -> Listings:
+    """Return what is known after the exchange listed its products at `now` (ms UTC).
+
+    The exchange says when a product was listed only as long as it is new, and never when it was delisted: that counts
+    from the first list that says so. What a list does not name stays as it was.
+    """
+    by_symbol, books = dict(known.by_symbol), dict(known.books)
+    for product in products:
+        before = by_symbol.pop(product.symbol, Listing())
+        delisted_at = None
+        if product.is_delisted:
+            delisted_at = now if before.delisted_at is None else before.delisted_at
+        listing = Listing(before.listed_at if product.listed_at is None else product.listed_at, delisted_at)
+        if listing != Listing():
+            by_symbol[product.symbol] = listing
+        books.pop(product.symbol, None)
+        if product.alias_of is not None:
+            books[product.symbol] = product.alias_of
+    return Listings(by_symbol, books)
+
+
+class ListingStore:
+    """The listings of one scope. The client is the caller's to close."""
+
+    def __init__(self, client: TrioRedis, scope: Scope) -> None:
+        self._client = client
+        self._key = scope.key("listings")
+
+    async def read(self) -> Listings:
+        """Return what is known; a record that cannot be read is none, and logged.
+
+        Raises:
+            StoreError: Redis did not answer.
+        """
+        body = await self._client.execute_command("GET", self._key)
+        if body is None:
+            return Listings()
+        try:
+            kept = _Kept.model_validate_json(body)
+        except ValidationError as error:
+            _logger.warning("the listings in Redis are none", extra={"faults": error.error_count()})
+            return Listings()
+        rows = kept.products.items()
+        return Listings(
+            {name: Listing(since, until) for name, (since, until, _) in rows if (since, until) != (None, None)},
+            {name: book for name, (_, _, book) in rows if book is not None},
+        )
+
+    async def note(self, products: Iterable[Product], now: int) -> None:
+        """Add what a list of the exchange says, at `now` (ms UTC).
+
+        Raises:
+            StoreError: Redis did not do it.
+        """
+        known = updated(await self.read(), products, now)
+        names = sorted({*known.by_symbol, *known.books})[:KEPT_LIMIT]
+        rows = {}
+        for name in names:
+            listing = known.by_symbol.get(name, Listing())
+            rows[name] = (listing.listed_at, listing.delisted_at, known.books.get(name))
+        await self._client.execute_command("SET", self._key, _Kept(products=rows).model_dump_json())
+
+
+async def note_listing(
+    evidence: EvidenceStore,
+    series: Series,
+    absent: Sequence[Interval],
+    ledger: Ledger,
+    listing: Listing,
+    now: int,
+    retention: Retention | None,
+) -> Ledger:
+    """Return what is known of slots without a candle by a product's listing too, and write what is new.
+
+    Args:
+        evidence: Where it is written.
+        series: Whose slots.
+        absent: The slots: on the grid, ascending, disjoint.
+        ledger: What was known of them.
+        listing: When the product can have candles.
+        now: The instant (ms UTC).
+        retention: What the cache keeps; None to write nothing.
+
+    Raises:
+        StoreError: It could not be written.
+    """
+    is_unlisted = any(stretch.finding.state is State.UNLISTED for stretch in ledger.stretches)
+    if not absent or (listing == Listing() and not is_unlisted):
+        return ledger
+    change = partial(apply_listing, listing=listing, slots=absent, step=series.timeframe.step_ms, at=now)
+    noted = change(ledger)
+    if noted != ledger and retention is not None:
+        await evidence.change(series, Interval(absent[0].start, absent[-1].stop), retention, change)
+    return noted

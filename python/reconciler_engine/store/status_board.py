@@ -1,0 +1,99 @@
+"""The status of an engine: what it says of itself once a second, and where in Redis others read it.
+
+A record has a short life: where there is none, nothing runs. Reading touches no candle key.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import socket
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from reconciler_engine.observe.status import EngineStatus
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.scope import Scope
+
+RECORD_LIFE_MS = 5_000
+"""An engine that has not written for so long does not run, or cannot reach Redis."""
+
+ENGINES_KEY = "recon:engines"
+"""Hash of all engines on this Redis: the name of each one's record, and its scope."""
+
+_ENGINES_LIFE_MS = 86_400_000
+_ENGINES_READ = 256
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What does not change while an engine runs.
+
+    Attributes:
+        command: What runs it, for people.
+        simulated: Whether its candles are invented.
+        host: The machine's name.
+        version: The package's version.
+    """
+
+    command: str
+    simulated: bool = False
+    host: str = field(default_factory=socket.gethostname)
+    version: str = field(default_factory=lambda: importlib.metadata.version("reconciler-engine"))
+
+
+class StatusBoard:
+    """Where engines say how they stand."""
+
+    def __init__(self, client: TrioRedis) -> None:
+        self._client = client
+
+    async def announce(self, status: EngineStatus) -> None:
+        """List an engine among all on this Redis, and strike those off whose record is gone; now and then is enough."""
+        listed = await self._client.execute_command("HKEYS", ENGINES_KEY)
+        there = await self._client.pipe([("EXISTS", key) for key in listed])
+        gone = [key for key, exists in zip(listed, there, strict=True) if exists == 0]
+        if gone:
+            await self._client.execute_command("HDEL", ENGINES_KEY, *gone)
+        await self._client.execute_command("HSET", ENGINES_KEY, _key(status), status.node)
+        await self._client.execute_command("PEXPIRE", ENGINES_KEY, _ENGINES_LIFE_MS)
+
+    async def write(self, status: EngineStatus) -> None:
+        """Write an engine's record; it lives for `RECORD_LIFE_MS`."""
+        await self._client.execute_command("SET", _key(status), status.model_dump_json(), "PX", RECORD_LIFE_MS)
+
+    async def remove(self, status: EngineStatus) -> None:
+        """Say that an engine ends."""
+        await self._client.execute_command("DEL", _key(status))
+        await self._client.execute_command("HDEL", ENGINES_KEY, _key(status))
+
+    async def read(self) -> list[EngineStatus]:
+        """Return every engine that runs against this Redis, at most 256, by node; a record that is none is left out.
+
+        Raises:
+            StoreError: Redis did not answer.
+        """
+        listed = sorted(await self._client.execute_command("HKEYS", ENGINES_KEY))[:_ENGINES_READ]
+        records = await self._client.pipe([("GET", key) for key in listed])
+        found = [_parse(record) for record in records]
+        return [status for status in found if status is not None]
+
+
+def scope_of(status: EngineStatus) -> Scope:
+    """Return whose candles an engine keeps, from which exchange."""
+    return Scope(status.user_id, status.exchange_id, status.source)
+
+
+def _key(status: EngineStatus) -> str:
+    return scope_of(status).key(f"status:{status.node}")
+
+
+def _parse(record: Any) -> EngineStatus | None:
+    if not isinstance(record, bytes):
+        # Its life is over, or the key is of another type.
+        return None
+    try:
+        return EngineStatus.model_validate_json(record)
+    except ValidationError:
+        return None

@@ -1,0 +1,118 @@
+"""The embedded server as a part of the tree: started over a locked data directory, ended last."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import trio
+
+from reconciler_engine.errors import DataDirectoryBusy
+from reconciler_engine.store.client.server_check import wait_serving
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.embedded.binary import (
+    ServerPlan,
+    find_binary,
+    probe_version,
+    socket_directory,
+    socket_path,
+)
+from reconciler_engine.store.embedded.data_directory import DataDirectory, ServerRecord
+from reconciler_engine.supervisor.child_process import ChildSpec
+from reconciler_engine.supervisor.process_list import ProcessList
+from reconciler_engine.supervisor.restarting_child import RestartingChild
+from reconciler_engine.supervisor.signals import given_up_at
+
+SERVING_TIMEOUT_S = 60.0
+"""How long the server may take to load what it kept."""
+
+STOP_TIMEOUT_S = 12.0
+
+PREDECESSOR_S = 12.0
+"""How long the server of a supervisor that was killed may take to end."""
+
+_LOOK_S = 0.05
+_logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def locked(directory: DataDirectory, command: str) -> AsyncIterator[int]:
+    """Hold a data directory's lock; give its descriptor. A server that was left behind and ends is waited for.
+
+    Raises:
+        DataDirectoryBusy: Another process holds it.
+    """
+    deadline = None
+    with ExitStack() as stack:
+        while True:
+            try:
+                descriptor = stack.enter_context(directory.lock(command))
+                break
+            except DataDirectoryBusy as busy:
+                if busy.orphan_of is None:
+                    raise
+                if deadline is None:
+                    _logger.warning("waiting for the server that was left behind", extra={"pid": busy.orphan_of})
+                    deadline = trio.current_time() + PREDECESSOR_S
+                if trio.current_time() >= deadline:
+                    raise
+            await trio.sleep(_LOOK_S)
+        yield descriptor
+
+
+@asynccontextmanager
+async def embedded_server(
+    directory: DataDirectory,
+    record: ServerRecord,
+    environment: Mapping[str, str],
+    lock: int,
+    roster: ProcessList | None = None,
+    end: trio.Event | None = None,
+) -> AsyncIterator[str]:
+    """Run the server over `directory`; give its URL; stop it, in order, at the end.
+
+    `lock` is the descriptor of the directory's lock, which the caller holds: the server holds it too, as long as it is.
+
+    A server that dies is started again over the same data; clients wait meanwhile. `roster` lists it for those who
+    show the tree. Once `end` is set it is not waited for until it serves.
+
+    Raises:
+        ConfigError: There is no server to be found, or one that is too old.
+        RoleFailed: It died again and again.
+        StoreUnavailable: It did not serve within `SERVING_TIMEOUT_S`.
+    """
+    end = trio.Event() if end is None else end
+    plan = ServerPlan(find_binary(), directory.path, Path(record.socket))
+    await probe_version(plan.binary, environment)
+    spec = ChildSpec(
+        name="redis",
+        module="reconciler_engine.supervisor.server_child",
+        message={"arguments": plan.arguments(), "inherited": [lock], "socket": str(plan.socket)},
+        environment=environment,
+        own_session=True,
+        inherited=(lock,),
+    )
+    keeper = RestartingChild(lambda: spec, Random(), hint=f"{plan.log} says why")
+    if roster is not None:
+        roster.add(keeper, role="redis")
+    directory.remove_record()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(keeper.run)
+        try:
+            async with TrioRedis.from_url(plan.url) as client, given_up_at(end):
+                await wait_serving(client, SERVING_TIMEOUT_S)
+            directory.write_record(record)
+            yield plan.url
+        finally:
+            with trio.CancelScope(shield=True):
+                directory.remove_record()
+                await keeper.stop(STOP_TIMEOUT_S)
+
+
+def plan_record(directory: DataDirectory, pid: int, command: str, *, simulated: bool) -> ServerRecord:
+    """Return the record of the server that this process is about to run over `directory`."""
+    socket = socket_path(socket_directory(directory.path))
+    return ServerRecord(str(socket), pid, command, simulated)

@@ -1,0 +1,234 @@
+"""The keeper of one role: starts its child, starts it again when it dies, and ends it in order."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
+from random import Random
+
+import trio
+
+from reconciler_engine.errors import RoleFailed
+from reconciler_engine.observe.metrics import Figures, total
+from reconciler_engine.planning.restart import FRUITLESS_LIMIT, Death, decide_restart
+from reconciler_engine.supervisor.child_process import ChildProcess, ChildSpec, NotReady, describe_status
+
+EXIT_OS_ERROR = 71
+"""What counts as the status of a child that the operating system did not start (EX_OSERR of sysexits.h)."""
+
+_logger = logging.getLogger(__name__)
+
+
+class RoleState(StrEnum):
+    """How a role stands: its child is being started, is at work, is waited with after a death, or was given up."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    BACKING_OFF = "backing off"
+    FAILED = "failed"
+
+
+class RestartingChild:
+    """Keeps one child alive until it is stopped."""
+
+    def __init__(
+        self,
+        make_spec: Callable[[], ChildSpec],
+        random: Random,
+        *,
+        on_death: Callable[[ChildProcess], Awaitable[None]] | None = None,
+        ending: trio.Event | None = None,
+        is_essential: bool = True,
+        hint: str = "",
+    ) -> None:
+        """Make a keeper.
+
+        Args:
+            make_spec: Called for each start, so that each life can have a name of its own.
+            random: Draws the jitter of pauses.
+            on_death: Called after each death of a child that had been ready, unless it ended as it was asked to.
+            ending: Set once the whole tree is ending; who dies then, of a signal that all got, stays dead.
+            is_essential: Whether giving the role up ends the tree; if not, it stays down and its state says so.
+            hint: Where to look, for whoever is told that the role was given up.
+        """
+        self._make_spec = make_spec
+        self._random = random
+        self._on_death = on_death
+        self._is_essential = is_essential
+        self._hint = f"; {hint}" if hint else ""
+        self._deaths: deque[Death] = deque(maxlen=FRUITLESS_LIMIT + 1)
+        self._stopping = trio.Event()
+        self._ending = trio.Event() if ending is None else ending
+        self._ended = trio.Event()
+        self._wake = trio.Event()
+        self._was_ready = False
+        self._name = ""
+        self._starting = trio.CancelScope()
+        self._successor: ChildProcess | None = None
+        self.child: ChildProcess | None = None
+        self.first_beat: Mapping[str, object] = {}
+        """What the youngest child said when it was ready; empty while none has been."""
+        self.state = RoleState.STARTING
+        self.restarts = 0
+        self._past: Figures = {}
+
+    @property
+    def figures(self) -> Figures:
+        """What the child has counted, and those before it; of one that was killed up to a second is not in it."""
+        return self._past if self.child is None else total((self._past, self.child.figures))
+
+    @property
+    def last_exit(self) -> str | None:
+        """How the last child that died did so, such as `SIGKILL` or `exit code 1`; None while none has."""
+        return describe_status(self._deaths[-1].status) if self._deaths else None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the child alive until `stop`; started once the child is ready for the first time.
+
+        Where the tree ends before it ever is, it is started and over at once: nobody needs the child any more. So is a
+        role that is given up and not essential. Cancelled, the child is killed and reaped.
+
+        Raises:
+            RoleFailed: It died too often before doing any work, or its configuration cannot work.
+        """
+        self._ended = trio.Event()
+        try:
+            await self._keep(task_status)
+        except RoleFailed as failed:
+            self.state = RoleState.FAILED
+            if self._is_essential:
+                raise
+            _logger.error("role given up; the others go on", extra={"error": str(failed)})
+        finally:
+            self._ended.set()
+            if self._successor is not None:
+                await self._successor.kill()
+        if not self._was_ready:
+            task_status.started()
+
+    async def replace(self, timeout_s: float) -> None:
+        """Start another child; once it is ready it takes over, and the one before it is asked to finish.
+
+        Returns when that one is gone, killed after `timeout_s`. Where the new one does not get ready the old one stays.
+        Replacing is done by one task at a time. Cancelled, either the old or the new child is kept.
+
+        Raises:
+            NotReady: The new child ended or stayed silent before it was ready.
+            OSError: The machine did not start it.
+        """
+        if self._is_over():
+            return
+        successor = await ChildProcess.start(self._make_spec())
+        if self._ended.is_set():
+            await successor.kill()
+            return
+        self._successor = successor
+        self._wake.set()
+        predecessor = self.child
+        if predecessor is None:
+            return
+        predecessor.ask_to_stop()
+        with trio.move_on_after(timeout_s):
+            await predecessor.gone.wait()
+            return
+        _end_late(predecessor)
+        await predecessor.gone.wait()
+
+    async def stop(self, timeout_s: float) -> None:
+        """Ask the child to finish, kill it after `timeout_s`; return when it is gone."""
+        self._stopping.set()
+        self._wake.set()
+        for child in self._children():
+            child.ask_to_stop()
+        with trio.move_on_after(timeout_s):
+            await self._ended.wait()
+            return
+        self.kill()
+        await self._ended.wait()
+
+    def kill(self) -> None:
+        """End the child this moment, and for good; `run` reaps it."""
+        self._stopping.set()
+        for child in self._children():
+            _end_late(child)
+        self._starting.cancel()
+
+    def _children(self) -> list[ChildProcess]:
+        return [child for child in (self.child, self._successor) if child is not None]
+
+    def _is_over(self) -> bool:
+        return self._stopping.is_set() or self._ending.is_set()
+
+    async def _keep(self, task_status: trio.TaskStatus[None]) -> None:
+        while self._successor is not None or not self._is_over():
+            self.state = RoleState.STARTING
+            self._wake = trio.Event()
+            # Taken first: another may come while a child is started.
+            successor, self._successor = self._successor, None
+            life = successor or await self._start()
+            if isinstance(life, ChildProcess):
+                if not self._was_ready:
+                    self._was_ready = True
+                    task_status.started()
+                status, was_useful = await self._live(life), bool(life.beats.get("done"))
+            else:
+                status, was_useful = life, False
+            if self._successor is None and not self._is_over():
+                await self._pause(status, was_useful=was_useful)
+                self.restarts += 1
+
+    async def _start(self) -> ChildProcess | int:
+        """Return a child that is ready, or the status of one that was not to be had."""
+        spec = self._make_spec()
+        self._name = spec.name
+        with trio.CancelScope() as self._starting:
+            try:
+                return await ChildProcess.start(spec)
+            except NotReady as error:
+                _logger.error("child did not start", extra={"child": spec.name, "error": str(error)})
+                return error.status or 0
+            except OSError as error:
+                # No process, no memory, no descriptor left: a passing trouble of the machine, as a death is.
+                _logger.error("child did not start", extra={"child": spec.name, "error": str(error)})
+                return EXIT_OS_ERROR
+        return -signal.SIGKILL
+
+    async def _live(self, child: ChildProcess) -> int:
+        """The rest of a child's life, from when it is ready: how it ended."""
+        self.child = child
+        self._name = child.spec.name
+        self.first_beat = dict(child.beats)
+        self.state = RoleState.RUNNING
+        _logger.info("child ready", extra={"child": child.spec.name, "pid": child.pid})
+        try:
+            if self._stopping.is_set() or self._successor is not None:
+                child.ask_to_stop()
+            status = await child.wait()
+        finally:
+            await child.kill()
+            self._past = self.figures
+            self.child = None
+        was_asked = self._is_over() or self._successor is not None
+        if status != 0 or not was_asked:
+            _logger.warning("child died", extra={"child": child.spec.name, "status": describe_status(status)})
+            if self._on_death is not None:
+                await self._on_death(child)
+        return status
+
+    async def _pause(self, status: int, *, was_useful: bool) -> None:
+        self._deaths.append(Death(round(trio.current_time() * 1_000), status, was_useful))
+        decision = decide_restart(list(self._deaths), self._random.random())
+        if decision.reason is not None:
+            raise RoleFailed(self._name, decision.reason + self._hint, status)
+        if decision.delay_ms:
+            self.state = RoleState.BACKING_OFF
+        with trio.move_on_after(decision.delay_ms / 1_000):
+            await self._wake.wait()
+
+
+def _end_late(child: ChildProcess) -> None:
+    _logger.warning("child killed, it did not stop in time", extra={"child": child.spec.name})
+    child.kill_nowait()

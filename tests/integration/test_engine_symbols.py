@@ -1,0 +1,142 @@
+"""The product list while an engine runs: asked for when due, by one of all, and what it says of listings is heeded."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from tests.integration.engines import MINUTE, T0, Engine, engine, span
+
+from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.engine.parts import Parts
+from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.roles import worker as worker_role
+from reconciler_engine.engine.roles.worker import WorkerRole
+from reconciler_engine.engine.symbols import REFRESH_EVERY_S, read_products, refresh_when_due
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.ledger import State
+from reconciler_engine.planning.proof import Listing
+from reconciler_engine.simulator.faults.file import parse_faults
+from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.seeded import SeededMarket
+
+NEW = Series("JUP-USD", Timeframe.M1)
+LISTED = T0 + 150 * MINUTE
+TODAY = SeededMarket(3, [Product("BTC-USD", 65_000.0), Product("OMG-USD", 0.6), Product("BTC-USDC", 65_000.0)])
+TOMORROW = SeededMarket(
+    3,
+    [
+        Product("BTC-USD", 65_000.0),
+        Product("OMG-USD", 0.6, delisted=T0 + 100 * MINUTE),
+        Product("BTC-USDC", 65_000.0, alias_of="BTC-USD"),
+        Product(NEW.symbol, 0.8, listed=LISTED),
+    ],
+)
+AWAY = [{"mode": "status", "status": 503, "path": "*/market/products"}]
+
+
+def lists_asked(run: Engine) -> int:
+    return sum(one.path.endswith("/market/products") for one in list(run.exchange.log.records))
+
+
+async def let_an_hour_pass(run: Engine) -> None:
+    """Redis' clock cannot be put forward: the turn that lasts so long ends now."""
+    (turn,) = await run.parts.client.keys("*products:turn")
+    life_s = await run.parts.client.ttl(turn)
+    assert REFRESH_EVERY_S - 60 < life_s <= REFRESH_EVERY_S
+    await run.parts.client.delete(turn)
+
+
+async def test_the_list_is_asked_for_once_an_hour_by_one_of_all(redis_url):
+    async with engine(redis_url, market=TODAY) as run:
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(refresh_when_due, run.parts, run.sources[0])
+        assert lists_asked(run) == 1
+        await let_an_hour_pass(run)
+        run.exchange.market = TOMORROW
+        before = await run.parts.clock.redis_now()
+        await refresh_when_due(run.parts, run.sources[0])
+        await refresh_when_due(run.parts, run.sources[0])
+        assert lists_asked(run) == 2
+        known = await run.parts.listings.read()
+        assert known.by_symbol[NEW.symbol] == Listing(LISTED)
+        delisted = known.by_symbol["OMG-USD"].delisted_at
+        # the exchange does not say when: it counts from the list that says so first
+        assert delisted is not None
+        assert before <= delisted <= await run.parts.clock.redis_now()
+        assert known.books == {"BTC-USDC": "BTC-USD"}
+        await let_an_hour_pass(run)
+        await refresh_when_due(run.parts, run.sources[0])
+        assert await run.parts.listings.read() == known
+
+
+async def test_an_exchange_that_gives_no_list_is_asked_again_within_minutes(redis_url):
+    async with engine(redis_url, market=TODAY) as run:
+        await refresh_when_due(run.parts, run.sources[0])
+        listed, known = await read_products(run.parts), await run.parts.listings.read()
+        await let_an_hour_pass(run)
+        run.exchange.market = TOMORROW
+        run.exchange.faults.set(parse_faults({"fault": AWAY}))
+        asked = lists_asked(run)
+        await refresh_when_due(run.parts, run.sources[0])
+        assert lists_asked(run) > asked
+        # what was known goes on holding
+        assert (await read_products(run.parts), await run.parts.listings.read()) == (listed, known)
+        (turn,) = await run.parts.client.keys("*products:turn")
+        assert 0 < await run.parts.client.ttl(turn) <= 300
+        run.exchange.faults.set([])
+        await run.parts.client.delete(turn)
+        await refresh_when_due(run.parts, run.sources[0])
+        assert NEW.symbol in (await run.parts.listings.read()).by_symbol
+
+
+class Looks:
+    """A worker's looks whether a list is due, one after the other."""
+
+    def __init__(self) -> None:
+        self._ended = trio.Event()
+
+    async def look(self, parts: Parts, source: CoinbaseClient) -> None:
+        await refresh_when_due(parts, source)
+        self._ended.set()
+        self._ended = trio.Event()
+
+    async def wait(self, count: int) -> None:
+        for _ in range(count):
+            await self._ended.wait()
+
+
+@pytest.fixture
+def looks(monkeypatch) -> Looks:
+    """Those of a worker that looks every few milliseconds."""
+    looks = Looks()
+    monkeypatch.setattr(worker_role, "_LOOK_S", 0.02)
+    monkeypatch.setattr(worker_role, "refresh_when_due", looks.look)
+    return looks
+
+
+async def test_a_listing_that_changes_while_the_engine_runs_is_heeded_by_the_next_pass(redis_url, looks):
+    async with engine(redis_url, market=TODAY) as run:
+        await run.nursery.start(WorkerRole(run.parts, run.sources[0]).run)
+        await looks.wait(1)
+        unknown = await run.parts.reconciler.run_pass(PassRequest("test", [NEW], span(100, 100)))
+        assert unknown.errors
+        assert unknown.unresolved == 100
+        run.exchange.market = TOMORROW
+        await looks.wait(5)
+        assert lists_asked(run) == 1
+        assert (await run.parts.listings.read()).by_symbol == {}
+        await let_an_hour_pass(run)
+        # one may have begun before
+        await looks.wait(2)
+        assert lists_asked(run) == 2
+        asked = len(run.asked(NEW))
+        done = await run.parts.reconciler.run_pass(PassRequest("test", [NEW], span(100, 100)))
+        assert (done.filled, done.confirmed_empty, done.unresolved, done.errors) == (50, 50, 0, ())
+        assert len(run.asked(NEW)) == asked + 1
+        (read,) = await run.parts.evidence.read([(NEW, span(100, 100))])
+        unlisted = read.ledger.where(span(100, 100), lambda finding: finding.state is State.UNLISTED)
+        assert unlisted == [span(50, 100)]
+        again = await run.parts.reconciler.run_pass(PassRequest("test", [NEW], span(100, 100)))
+        assert (again.requests, again.missing) == (0, 0)

@@ -1,0 +1,67 @@
+"""Scheduled passes of one engine and its jobs' leases, over a real Redis."""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+from tests.chaos.waiting import wait_until
+from tests.integration.engines import DENSE, MINUTE, engine
+
+from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.engine.scheduled_passes import GAP_SCAN, ScheduledPasses
+from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.store.leases import JobLeases
+from reconciler_engine.store.tasks import Lane, TaskQueue
+
+ENDLESS_MS = 3_600_000
+SLOTS = 30
+
+
+async def test_a_release_that_was_lost_does_not_keep_the_job_from_its_own_engine(redis_url):
+    async with engine(redis_url, quick_scan_window_ms=SLOTS * MINUTE) as run:
+        passes = ScheduledPasses(run.parts, [DENSE], now=lambda: 0, lease_ms=ENDLESS_MS)
+        lost = JobLeases(run.parts.client, run.parts.scope, run.parts.queue.consumer, life_ms=ENDLESS_MS)
+        assert await lost.take(GAP_SCAN)
+        assert (await passes.perform(GAP_SCAN)).filled == SLOTS
+        assert not await lost.is_held(GAP_SCAN)
+
+
+async def test_passes_of_a_kind_that_one_engine_is_asked_for_run_one_after_the_other(redis_url):
+    results: list[ReconciliationResult] = []
+    async with engine(redis_url, quick_scan_window_ms=SLOTS * MINUTE) as run:
+        passes = ScheduledPasses(run.parts, [DENSE], now=lambda: 0)
+
+        async def perform() -> None:
+            results.append(await passes.perform(GAP_SCAN))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(perform)
+    assert [result.missing for result in results] == [SLOTS, 0, 0]
+
+
+async def test_a_run_left_open_that_outlasts_its_adopter_is_not_adopted_again(redis_url, caplog):
+    async with (
+        engine(redis_url, workers=0, quick_scan_window_ms=SLOTS * MINUTE) as run,
+        CoinbaseClient(run.parts.config.base_url) as source,
+    ):
+        client, scope = run.parts.client, run.parts.scope
+        leases = JobLeases(client, scope, "dead")
+        lease = await leases.take(GAP_SCAN)
+        assert lease is not None
+        dead = TaskQueue(client, scope, "dead").under(lease.epoch)
+        left = await dead.open_run(GAP_SCAN, 0)
+        await dead.enqueue(left, Lane.LIVE, [("page", "never to be finished")])
+        await dead.take(Lane.LIVE)
+        await leases.release(lease)
+
+        passes = ScheduledPasses(run.parts, [DENSE], now=lambda: 0)
+        with caplog.at_level(logging.INFO):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(passes.perform, GAP_SCAN)
+                await wait_until(lambda: "run adopted" in caplog.messages)
+                nursery.cancel_scope.cancel()
+        assert not await dead.is_open(left)
+        await run.nursery.start(run.parts.worker(source).run)
+        assert (await passes.perform(GAP_SCAN)).filled == SLOTS

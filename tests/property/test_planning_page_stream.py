@@ -1,0 +1,48 @@
+"""Pages planned stretch by stretch are as few as those planned at once."""
+
+from __future__ import annotations
+
+from itertools import groupby, pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler_engine.market.gap import Gap
+from reconciler_engine.planning.page_stream import PageStream
+from reconciler_engine.planning.pages import Page, cover
+
+
+def runs(slots: list[int], step: int) -> list[Gap]:
+    """The maximal runs of a sorted slot list."""
+    grouped = groupby(enumerate(slots), key=lambda pair: pair[1] // step - pair[0])
+    members = [[slot for _, slot in group] for _, group in grouped]
+    return [Gap(run[0], run[-1], len(run)) for run in members]
+
+
+@given(
+    slots=st.sets(st.integers(0, 120), max_size=60).map(sorted),
+    borders=st.sets(st.integers(1, 120), max_size=12).map(sorted),
+    limit=st.integers(1, 9),
+    step=st.sampled_from([1, 7, 60_000]),
+)
+def test_stretches_make_no_page_more_than_one_plan(slots, borders, limit, step):
+    ascent = PageStream(step, limit)
+    pages: list[Page] = []
+    for start, stop in pairwise([0, *borders, 121]):
+        inside = [slot * step for slot in slots if start <= slot < stop]
+        final = ascent.add(runs(inside, step), stop * step)
+        # what left can be joined by no later slot
+        assert all(page.interval.start + limit * step <= stop * step for page in final)
+        pages += final
+        carried = ascent.carried
+        assert carried is None or stop * step - carried < limit * step
+    pages += ascent.finish()
+    assert ascent.carried is None
+    asked = [at for page in pages for gap in page.gaps for at in range(gap.start, gap.end + 1, step)]
+    assert asked == [slot * step for slot in slots]
+    assert all(len(page.interval.grid(step)) <= limit for page in pages)
+    assert all(older.interval.stop <= newer.interval.start for older, newer in pairwise(pages))
+    # minimal, as test_planning_pages shows of the plan at once
+    assert len(pages) == len(cover(runs([slot * step for slot in slots], step), step, limit))
+    # a run that a border cut is one run in its page
+    assert all(gap.end + step < later.start for page in pages for gap, later in pairwise(page.gaps))

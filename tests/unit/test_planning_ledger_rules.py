@@ -1,0 +1,248 @@
+"""What each kind of answer proves, slot by slot, as a table; listings, halts and marks."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.planning.halts import apply_halts, find_halts
+from reconciler_engine.planning.ledger import SIGHTINGS_LIMIT, Finding, Ledger, Reason, State, Stretch
+from reconciler_engine.planning.proof import (
+    APART_MS,
+    RECHECK_MS,
+    RIPE_MS,
+    Answer,
+    Listing,
+    apply_listing,
+    judge,
+    mark,
+)
+
+STEP = 60_000
+T0 = 1_767_225_600_000
+PAGE = Interval(T0, T0 + 10 * STEP)
+LONG_AFTER = PAGE.stop + 86_400_000
+HOUR = 3_600_000
+
+
+def at(*slots: int) -> list[int]:
+    return [T0 + slot * STEP for slot in slots]
+
+
+def states(ledger: Ledger) -> str:
+    """A letter a slot of the page: m missing, e empty, h halted, u unlisted, . unknown."""
+    found = [ledger.at(T0 + slot * STEP) for slot in range(10)]
+    return "".join("." if one is None else one.state.value[0] for one in found)
+
+
+def judged(rows, *, ledger=Ledger(), when=LONG_AFTER, covering=True, asked=PAGE):  # noqa: B008 (it is immutable)
+    return judge(ledger, Answer(asked, when, rows, covering), [PAGE], STEP)
+
+
+@pytest.mark.parametrize(
+    ("what", "rows", "options", "known"),
+    [
+        ("candles on both sides", at(0, 1, 5, 9), {}, "..eee.eee."),
+        ("a candle just outside the page counts", [T0 - STEP, *at(5), PAGE.stop], {}, "eeeee.eeee"),
+        ("a page that stops short", at(0, 2, 4), {}, ".e.e.mmmmm"),
+        ("a page that begins late", at(6, 8, 9), {}, "mmmmmm.e.."),
+        ("one row alone", at(4), {}, "mmmm.mmmmm"),
+        ("an empty page", [], {}, "mmmmmmmmmm"),
+        ("a partial page", at(0, 2, 9), {"covering": False}, ".........."),
+        ("a full page", at(*range(10)), {}, ".........."),
+        ("only part of it was asked", at(2, 4), {"asked": Interval(T0 + 2 * STEP, T0 + 5 * STEP)}, "...e......"),
+        # slot 3 opens and slot 2 closed within the grace
+        ("forming bar", at(0), {"when": T0 + 3 * STEP + 14_999}, ".m........"),
+        ("closed bar", at(0), {"when": T0 + 3 * STEP + 15_000}, ".mm......."),
+        ("a forming bar flanks nothing", [*at(0), T0 + 9 * STEP], {"when": T0 + 9 * STEP + 50_000}, ".mmmmmmmm."),
+        ("asked before anything closed", [], {"when": T0}, ".........."),
+    ],
+)
+def test_what_an_answer_proves(what, rows, options, known):
+    assert states(judged(rows, **options).ledger) == known, what
+
+
+def test_a_flanked_slot_is_empty_once_it_closed_ten_minutes_ago():
+    # slot 3 closes at T0 + 4 steps
+    early = judged(at(0, 4), when=T0 + 4 * STEP + RIPE_MS - 1)
+    assert states(early.ledger)[:5] == ".eem."
+    assert states(judged(at(0, 4), when=T0 + 4 * STEP + RIPE_MS).ledger)[:5] == ".eee."
+
+
+def test_two_empty_pages_prove_four_minutes_apart():
+    once = judged([]).ledger
+    assert states(judged([], ledger=once, when=LONG_AFTER + APART_MS - 1).ledger) == "m" * 10
+    twice = judged([], ledger=once, when=LONG_AFTER + APART_MS)
+    assert states(twice.ledger) == "e" * 10
+    proof = LONG_AFTER + APART_MS
+    assert twice.ledger.at(T0) == Finding(State.EMPTY, Reason.ABSENT_TWICE, proof, proof, 2, proof + HOUR)
+    assert twice.absent == (PAGE,)
+
+
+def test_a_clock_that_went_back_proves_nothing():
+    once = judged([]).ledger
+    back = judged([], ledger=once, when=LONG_AFTER - HOUR).ledger
+    assert states(back) == "m" * 10
+    assert states(judged([], ledger=back, when=LONG_AFTER - HOUR + APART_MS - 1).ledger) == "m" * 10
+
+
+def test_an_empty_slot_is_checked_after_one_and_six_hours_and_settles():
+    assert RECHECK_MS == (HOUR, 6 * HOUR)
+    ledger = judged([T0 - STEP, PAGE.stop]).ledger
+    for when, settled_before, due in (
+        (LONG_AFTER + HOUR - 1, True, LONG_AFTER + HOUR),
+        (LONG_AFTER + HOUR, False, LONG_AFTER + 6 * HOUR),
+        (LONG_AFTER + 6 * HOUR - 1, True, LONG_AFTER + 6 * HOUR),
+        (LONG_AFTER + 9 * HOUR, False, None),
+        (LONG_AFTER + 99 * HOUR, True, None),
+    ):
+        assert bool(ledger.resting(PAGE, when)) is settled_before
+        assert ledger.confirmed(PAGE) == [PAGE]
+        ledger = judged([], ledger=ledger, when=when).ledger
+        found = ledger.at(T0)
+        assert found is not None
+        assert (found.first, found.next_check) == (LONG_AFTER, due)
+
+
+def test_a_check_that_comes_late_counts_for_both():
+    ledger = judged([T0 - STEP, PAGE.stop]).ledger
+    found = judged([], ledger=ledger, when=LONG_AFTER + 7 * HOUR).ledger.at(T0)
+    assert found is not None
+    assert found.next_check is None
+
+
+@pytest.mark.parametrize("covering", [True, False])
+def test_a_candle_that_appears_wins_and_is_late(covering):
+    ledger = judged([T0 - STEP, PAGE.stop]).ledger
+    verdict = judged(at(3, 4), ledger=ledger, when=LONG_AFTER + HOUR, covering=covering)
+    assert verdict.late == 2
+    assert states(verdict.ledger) == "eee..eeeee"
+
+
+def test_absence_is_judged_in_the_slots_named_only_and_rows_everywhere():
+    stale = mark(Ledger(), [Interval(*at(8, 10))], State.EMPTY, T0)
+    answer = Answer(PAGE, LONG_AFTER, at(0, 9), covering=True)
+    verdict = judge(stale, answer, [Interval(*at(2, 4))], STEP)
+    assert states(verdict.ledger) == "..ee....e."
+    assert verdict.absent == (Interval(*at(2, 4)),)
+    assert verdict.late == 1
+
+
+def test_sightings_are_counted_to_a_bound():
+    many = Finding(State.EMPTY, Reason.ABSENT_TWICE, T0, T0, SIGHTINGS_LIMIT, LONG_AFTER)
+    ledger = Ledger([Stretch(PAGE.start, PAGE.stop, many)])
+    found = judged([], ledger=ledger, when=LONG_AFTER - 1).ledger.at(T0)
+    assert found is not None
+    assert found.sightings == SIGHTINGS_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("listing", "known"),
+    [
+        (Listing(), ".........."),
+        # the bar in which it was listed may hold trades
+        (Listing(listed_at=T0 + 3 * STEP + 1), "uuu......."),
+        (Listing(listed_at=T0 + 3 * STEP), "uuu......."),
+        (Listing(listed_at=T0 + 99 * STEP), "uuuuuuuuuu"),
+        (Listing(listed_at=T0 - STEP), ".........."),
+        (Listing(delisted_at=T0 + 7 * STEP + 1), "........uu"),
+        (Listing(delisted_at=T0 + 7 * STEP), ".......uuu"),
+        (Listing(delisted_at=0), "uuuuuuuuuu"),
+        (Listing(listed_at=T0 + 2 * STEP, delisted_at=T0 + 7 * STEP), "uu.....uuu"),
+    ],
+)
+def test_nothing_exists_outside_a_listing(listing, known):
+    ledger = apply_listing(Ledger(), listing, [PAGE], STEP, LONG_AFTER)
+    assert states(ledger) == known
+    assert ledger.resting(PAGE, LONG_AFTER * 2) == ledger.confirmed(PAGE)
+    # asked all the same, an answer without rows changes nothing of that; listed again, it is unknown
+    assert states(judged([], ledger=ledger).ledger) == known.replace(".", "m")
+    assert states(apply_listing(ledger, Listing(), [PAGE], STEP, LONG_AFTER)) == ".........."
+
+
+def test_marks_stay_until_they_are_forgotten():
+    spans = [Interval(*at(2, 5))]
+    marked = mark(Ledger(), spans, State.EMPTY, LONG_AFTER)
+    assert states(judged(at(0, 9), ledger=marked, when=LONG_AFTER + 9 * HOUR).ledger) == ".eeeeeeee."
+    found = marked.at(T0 + 3 * STEP)
+    assert found == Finding(State.EMPTY, Reason.BY_HAND, LONG_AFTER, LONG_AFTER, 1, None)
+    assert mark(marked, spans, State.UNKNOWN, LONG_AFTER) == Ledger()
+    with pytest.raises(ValueError, match="'present' cannot be set by hand; allowed: empty, halted"):
+        mark(Ledger(), spans, State.PRESENT, LONG_AFTER)
+
+
+WINDOW = Interval(T0, T0 + 300 * STEP)
+
+
+def halted(**absences: list[int]) -> list[int]:
+    named = {name: [Interval(start, start + STEP) for start in at(*slots)] for name, slots in absences.items()}
+    return [(start - T0) // STEP for span in find_halts(named, WINDOW, STEP) for start in span.grid(STEP)]
+
+
+def test_three_dense_products_prove_a_halt():
+    outage = list(range(40, 50))
+    every_second = list(range(0, 300, 2))
+    assert halted(btc=outage, eth=[3, *outage], sol=[*outage, 77]) == outage
+    assert halted(btc=outage, eth=outage) == []
+    # thin products are no witnesses, not even of each other
+    assert halted(btc=outage, eth=outage, thin=every_second) == []
+    assert halted(a=every_second, b=every_second[:-7], c=every_second[3:]) == []
+    # a dense product that traded says that the venue stood
+    assert halted(btc=outage, eth=outage, sol=outage, ada=outage[:4]) == outage[:4]
+    assert halted(btc=outage, eth=outage, sol=outage, thin=every_second) == outage
+    # nothing but a halt: no way to tell that they are dense
+    everything = list(range(290))
+    assert halted(btc=everything, eth=everything, sol=everything) == []
+
+
+def test_a_halt_keeps_proofs_and_checks():
+    ledger = mark(judged([T0 - STEP, PAGE.stop]).ledger, [Interval(*at(7, 9))], State.EMPTY, LONG_AFTER)
+    changed = apply_halts(ledger, [Interval(*at(5, 9)), Interval(PAGE.stop, PAGE.stop + STEP)])
+    assert states(changed) == "eeeeehheee"
+    found = changed.at(T0 + 5 * STEP)
+    assert found == Finding(State.HALTED, Reason.MARKET_HALTED, LONG_AFTER, LONG_AFTER, 1, LONG_AFTER + HOUR)
+    assert found.is_confirmed
+
+
+@pytest.mark.parametrize("spans", [[(0, 0)], [(2, 1)], [(0, 2), (1, 3)], [(2, 3), (0, 1)]])
+def test_a_ledger_refuses_disorder(spans):
+    note = Finding(State.EMPTY, Reason.ABSENT_TWICE, 0, 0, 1, None)
+    with pytest.raises(ValueError, match=r"stretch \d\.\.\d is empty or begins before the end of the one before"):
+        Ledger(Stretch(start, stop, note) for start, stop in spans)
+
+
+def test_nothing_is_known_inside_an_empty_interval():
+    ledger = Ledger([Stretch(0, 120_000, Finding(State.MISSING, Reason.ABSENT_ONCE, 0, 0, 1, 0))])
+    assert list(ledger.within(Interval(60_000, 60_000))) == []
+
+
+def test_a_candle_that_the_exchange_doubts_is_suspect_until_an_answer_agrees():
+    rows = at(*range(10))
+
+    def answer(when, doubted):
+        return Answer(PAGE, when, rows, covering=True, doubted=doubted)
+
+    first = judge(Ledger(), answer(LONG_AFTER, {T0: False, T0 + STEP: True}), [], STEP)
+    assert first.ledger.at(T0) == Finding(State.SUSPECT, Reason.VALUES_DIFFER, LONG_AFTER, LONG_AFTER, 1, LONG_AFTER)
+    assert states(first.ledger) == "ss........"
+    later = LONG_AFTER + HOUR
+    again = judge(first.ledger, answer(later, {T0 + STEP: True}), [], STEP).ledger
+    assert again.at(T0) is None
+    assert again.at(T0 + STEP) == Finding(State.SUSPECT, Reason.LIVE_VALUES_DIFFER, LONG_AFTER, later, 2, later)
+    assert judge(again, answer(later, {}), [], STEP).ledger == Ledger()
+
+
+def test_a_suspect_that_the_exchange_has_no_candle_for_is_not_asked_for_again():
+    rows = at(0, 2, 9)
+    known = judge(Ledger(), Answer(PAGE, LONG_AFTER, at(0, 1, 9), covering=True, doubted={T0 + STEP: False}), [], STEP)
+    for covering, due in ((False, LONG_AFTER), (True, None)):
+        after = judge(known.ledger, Answer(PAGE, LONG_AFTER, rows, covering), [], STEP).ledger
+        found = after.at(T0 + STEP)
+        assert found is not None
+        assert (found.state, found.next_check) == (State.SUSPECT, due)
+
+
+def test_a_suspect_whose_candle_is_gone_is_a_slot_as_any_other():
+    known = judge(Ledger(), Answer(PAGE, LONG_AFTER, at(0, 1, 9), covering=True, doubted={T0 + STEP: False}), [], STEP)
+    after = judge(known.ledger, Answer(PAGE, LONG_AFTER, at(0, 9), covering=True), [PAGE], STEP).ledger
+    assert states(after) == ".eeeeeeee."
