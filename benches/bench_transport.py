@@ -17,8 +17,8 @@ import redis as redis_py
 import trio
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.limiting.redis_bucket import TokenBucket, script_text
-from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.store.client.scripts import Script
 from reconciler_engine.store.client.trio_redis import TrioRedis
 

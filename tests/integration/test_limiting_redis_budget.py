@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from reconciler_engine.errors import PermitRefused, StoreRefused, StoreUnavailable
+from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.limiting.redis_bucket import TokenBucket, script_text
-from reconciler_engine.limiting.token_bucket import Budget
 from reconciler_engine.store.client.scripts import Script
 from reconciler_engine.store.client.trio_redis import TrioRedis
 

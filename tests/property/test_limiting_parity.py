@@ -1,4 +1,4 @@
-"""token_bucket.lua in a real server agrees with token_bucket.py, reply by reply and field by field."""
+"""token_bucket.lua in a real server agrees with its model, reply by reply and field by field."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import pytest
 import redis as redis_py
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.limiter_model.breaker import OCCUPIED_US
+from tests.limiter_model.memory_bucket import MemoryBucket
+from tests.limiter_model.token_bucket import Bucket
 
-from reconciler_engine.limiting.breaker import OCCUPIED_US, Answer, Breaker
-from reconciler_engine.limiting.memory import MemoryBucket
+from reconciler_engine.limiting.breaker import Breaker, Outcome
+from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.limiting.redis_bucket import script_text
-from reconciler_engine.limiting.token_bucket import Bucket, Budget
 
 START = 1_764_000_000_123_457
 KEY = "bucket"
@@ -32,7 +34,7 @@ steps = st.lists(
         st.sampled_from(
             ["reserve"] * 6 + ["confirm"] * 6 + ["report"] * 6 + ["push", "read", "forgive", "limits", *SPOILS]
         ),
-        st.sampled_from([*Answer, Answer.DENIED, Answer.SILENT]),
+        st.sampled_from([*Outcome, Outcome.DENIED, Outcome.SILENT]),
         st.integers(0, 3_000_000),
     ),
     max_size=40,
@@ -78,7 +80,7 @@ class Twins:
                 self.server.hset(BREAKER, mapping=dict.fromkeys(("stopped", "probe"), 4 * 10**15))
                 breakers[BREAKER] = replace(breakers[BREAKER], stopped=4 * 10**15, probe=4 * 10**15)
 
-    def do(self, operation: str, amount: int, answer: Answer) -> list[int]:
+    def do(self, operation: str, amount: int, answer: Outcome) -> list[int]:
         paces: list[int | str] = [
             number for pace in self.budget.paces for number in (pace.interval_us, pace.tolerance_us)
         ]
@@ -106,7 +108,7 @@ class Twins:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(budget=budgets, history=steps)
 def test_pure_and_lua_agree_step_by_step(
-    redis_url: str, budget: Budget, history: list[tuple[int, str, Answer, int]]
+    redis_url: str, budget: Budget, history: list[tuple[int, str, Outcome, int]]
 ) -> None:
     with redis_py.Redis.from_url(redis_url) as server:
         twins = Twins(server, budget)
@@ -122,8 +124,8 @@ def test_pure_and_lua_agree_step_by_step(
                 twins.do(operation, amount, answer)
 
 
-@pytest.mark.parametrize("answer", Answer)
-def test_they_agree_on_each_answer_a_dozen_times_in_a_row(redis_url: str, answer: Answer) -> None:
+@pytest.mark.parametrize("answer", Outcome)
+def test_they_agree_on_each_answer_a_dozen_times_in_a_row(redis_url: str, answer: Outcome) -> None:
     with redis_py.Redis.from_url(redis_url) as server:
         twins = Twins(server, Budget(burst=5, period_ms=1_000))
         refused = set()
@@ -138,5 +140,5 @@ def test_they_agree_on_each_answer_a_dozen_times_in_a_row(redis_url: str, answer
             twins.do("push", 1_000_000, answer)
             twins.do("read", 0, answer)
         twins.do("forgive", 0, answer)
-        assert (twins.do("reserve", 900_000_000, answer)[0] == 5) == (answer is Answer.SILENT)
-        assert refused == {1} | {Answer.DENIED: {4}, Answer.SILENT: {5}}.get(answer, set())
+        assert (twins.do("reserve", 900_000_000, answer)[0] == 5) == (answer is Outcome.SILENT)
+        assert refused == {1} | {Outcome.DENIED: {4}, Outcome.SILENT: {5}}.get(answer, set())

@@ -9,11 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-
-from reconciler_engine.limiting.token_bucket import (
-    WHOLE_PPM,
+from tests.limiter_model.token_bucket import (
     Bucket,
-    Budget,
     Granted,
     Reservation,
     awake,
@@ -23,6 +20,8 @@ from reconciler_engine.limiting.token_bucket import (
     share_ppm,
     slow_down,
 )
+
+from reconciler_engine.limiting.budget import WHOLE_PPM, Budget
 
 START = 1_764_000_000_000_000
 

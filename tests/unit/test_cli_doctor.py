@@ -19,7 +19,7 @@ from reconciler_engine.cli.doctor_settings import (
 )
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.errors import StoreRefused
-from reconciler_engine.limiting.token_bucket import Budget
+from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store.client.server_check import ServerInfo

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.limiting.token_bucket import Budget
+from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.audit import AuditRules

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import pytest
-
-from reconciler_engine.limiting.token_bucket import (
+from tests.limiter_model.token_bucket import (
     Bucket,
-    Budget,
     Early,
     Granted,
-    Pace,
     Refusal,
     Reservation,
     Void,
@@ -17,6 +14,8 @@ from reconciler_engine.limiting.token_bucket import (
     push_back,
     reserve,
 )
+
+from reconciler_engine.limiting.budget import Budget, Pace
 
 NOW = 1_764_000_000_000_000
 SECOND = 1_000_000

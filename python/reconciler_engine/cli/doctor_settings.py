@@ -15,7 +15,7 @@ from reconciler_engine.cli.exits import CONFIG
 from reconciler_engine.cli.settings import child_environment, default_data_dir, gather, load_config
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.limiting.token_bucket import Budget
+from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.words import counted

@@ -14,7 +14,7 @@ from reconciler_engine.coinbase.base_url import BaseUrl
 from reconciler_engine.coinbase.products import Selector
 from reconciler_engine.config.faults import field_faults, origin_of
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.limiting.token_bucket import Budget
+from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.web.listen import ListenAddress, check_host, check_token, exposure_faults

@@ -18,7 +18,7 @@ from reconciler_engine.errors import (
     StoreError,
     TokenRefused,
 )
-from reconciler_engine.limiting.breaker import Answer
+from reconciler_engine.limiting.breaker import Outcome
 from reconciler_engine.limiting.redis_bucket import Permit, TokenBucket
 from reconciler_engine.planning.backoff import push_back_ms
 
@@ -68,8 +68,8 @@ async def send(
 
 async def _note(bucket: TokenBucket, permit: Permit, error: SourceError | None, draw: float, *, signed: bool) -> None:
     answer, status = answer_of(error)
-    if answer is Answer.SERVED and bucket.is_for_key and not signed:
-        answer = Answer.UNCLEAR
+    if answer is Outcome.SERVED and bucket.is_for_key and not signed:
+        answer = Outcome.UNCLEAR
     try:
         noted = await bucket.report(permit, answer, status)
         pause_ms = 0
@@ -83,23 +83,23 @@ async def _note(bucket: TokenBucket, permit: Permit, error: SourceError | None, 
     if noted.count:
         facts = {"answer": answer.value, "status": status, "in_a_row": noted.count, "pause_ms": pause_ms}
         _logger.warning("exchange in trouble", extra=facts)
-    if answer is Answer.DENIED and noted.stopped_ms:
+    if answer is Outcome.DENIED and noted.stopped_ms:
         raise IdentityStopped(status, noted.stopped_ms) from error
 
 
-def answer_of(error: SourceError | None) -> tuple[Answer, int]:
+def answer_of(error: SourceError | None) -> tuple[Outcome, int]:
     """Return what an answer says about the exchange and about who asked, and its HTTP status (0: there was none)."""
-    answer = Answer.UNCLEAR
+    answer = Outcome.UNCLEAR
     match error:
         case None:
-            return Answer.SERVED, HTTPStatus.OK.value
+            return Outcome.SERVED, HTTPStatus.OK.value
         case RateLimited():
-            answer = Answer.BLOCKED if error.blocked else Answer.THROTTLED
+            answer = Outcome.BLOCKED if error.blocked else Outcome.THROTTLED
         case SourceUnavailable():
-            answer = Answer.SILENT
+            answer = Outcome.SILENT
         case TokenRefused() | NotAuthorized(signed=True):
-            answer = Answer.DENIED
+            answer = Outcome.DENIED
         case RequestRefused():
             # Understood, whoever asked: it is the request that cannot be served.
-            answer = Answer.SERVED
+            answer = Outcome.SERVED
     return answer, getattr(error, "status", 0)

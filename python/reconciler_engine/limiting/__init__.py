@@ -1,1 +1,1 @@
-"""The exchange's request budget: a token bucket in pure arithmetic, and the same in Redis."""
+"""The exchange's request budget, kept in Redis by a token bucket and a circuit breaker."""

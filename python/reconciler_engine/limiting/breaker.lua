@@ -1,7 +1,10 @@
 -- The circuit breaker of breaker.py; that file says what it does and why. A part of the token bucket's script, which
--- stands on it: KEYS[2] is the breaker's hash, `number` and `text` read and write what a hash holds.
+-- stands on it: KEYS[2] is the breaker's hash, `number` and `text` read and write what a hash holds. The tests hold it
+-- to tests/limiter_model/breaker.py.
 
 local SILENCES, GONE, DENIALS = 3, 6, 4
+-- A probe that nobody reported on died with its process after 30 s: a whole request may take 20 s. While somebody else
+-- probes, the others ask again after 250 ms.
 local STOP_US, PROBE_LIFE_US, OCCUPIED_US = 3600000000, 30000000, 250000
 local FIELDS = { 'turn', 'silent', 'throttled', 'blocked', 'denied', 'probe', 'stopped', 'why' }
 

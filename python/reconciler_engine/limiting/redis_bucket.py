@@ -5,26 +5,42 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
+from enum import IntEnum
 from importlib.resources import files
 from typing import Any, Final, Protocol
 
 import trio
 
 from reconciler_engine.errors import IdentityStopped, PermitRefused, SourceUnavailable, StoreError
-from reconciler_engine.limiting.breaker import Answer, Breaker
-from reconciler_engine.limiting.token_bucket import LONGEST_WAIT_US, WHOLE_PPM, Budget, stretched_us
+from reconciler_engine.limiting.breaker import Breaker, Outcome
+from reconciler_engine.limiting.budget import LONGEST_WAIT_US, WHOLE_PPM, Budget, stretched_us
 from reconciler_engine.observe.metrics import PERMIT_SECONDS, PERMITS_LOST
 
 DEFAULT_MAX_WAIT_S: Final = 30.0
 
 _GIVE_BACK_S: Final = 1.0
-_TAKEN: Final = 1
-_EARLY: Final = 2
-_OCCUPIED: Final = 3
-_STOPPED: Final = 4
-_GONE: Final = 5
 _BREAKER_FIELDS: Final = len(fields(Breaker))
 _logger = logging.getLogger(__name__)
+
+
+class Reply(IntEnum):
+    """The first number of the script's reply to `reserve` and `confirm`.
+
+    Attributes:
+        REFUSED: No slot within the wait that was allowed; to `confirm`, a reservation that is void.
+        GRANTED: A slot that is the caller's; to `confirm`, a permit that may be used now.
+        EARLY: A slot that still lies ahead.
+        OCCUPIED: The one request at a time that finds out about the exchange is somebody else's.
+        STOPPED: An identity that asks nothing for a while.
+        GONE: An exchange that failed so often that nobody waits for more than one probe.
+    """
+
+    REFUSED = 0
+    GRANTED = 1
+    EARLY = 2
+    OCCUPIED = 3
+    STOPPED = 4
+    GONE = 5
 
 
 def script_text() -> str:
@@ -170,7 +186,7 @@ class TokenBucket:
             if trio.current_time() >= deadline:
                 raise PermitRefused(0)
 
-    async def report(self, permit: Permit, answer: Answer, why: int = 0) -> Noted:
+    async def report(self, permit: Permit, answer: Outcome, why: int = 0) -> Noted:
         """Take note of what became of a permit's request; `why` is the answer's HTTP status, 0 without an answer.
 
         Raises:
@@ -187,7 +203,7 @@ class TokenBucket:
         """
         with trio.move_on_after(_GIVE_BACK_S, shield=True):
             try:
-                await self.report(permit, Answer.UNCLEAR)
+                await self.report(permit, Outcome.UNCLEAR)
             except StoreError as error:
                 _logger.info("a permit is not given back", extra={"error": str(error)})
 
@@ -251,20 +267,20 @@ class TokenBucket:
         asked = trio.current_time()
         max_wait_us = max(0, int((deadline - asked) * 1_000_000))
         taken, wait_us, *rest = await self._ask("reserve", max_wait_us, *self._paces)
-        if taken == _STOPPED:
+        if taken == Reply.STOPPED:
             PERMITS_LOST.add(1, "stopped")
             raise IdentityStopped(rest[0], -(-wait_us // 1_000))
-        if taken == _GONE:
+        if taken == Reply.GONE:
             status, silent = rest
             if patience.failures is not None and silent > patience.failures:
                 PERMITS_LOST.add(1, "gone")
                 said = f"HTTP {status}" if status else "no answer"
                 raise SourceUnavailable(f"{said} to each of the last {silent} requests", status=status)
             patience.failures = silent
-        if taken in {_OCCUPIED, _GONE}:
+        if taken in {Reply.OCCUPIED, Reply.GONE}:
             await trio.sleep(min(wait_us, max_wait_us) / 1_000_000)
             return None
-        if taken != _TAKEN:
+        if taken != Reply.GRANTED:
             PERMITS_LOST.add(1, "refused")
             raise PermitRefused(-(-wait_us // 1000))
         slot, born, turn = rest
@@ -289,9 +305,9 @@ class TokenBucket:
             await trio.sleep(wait_us / 1_000_000)
             asked = trio.current_time()
             verdict, *rest = await self._ask("confirm", slot, born, turn, lateness_us)
-            if verdict == _TAKEN:
+            if verdict == Reply.GRANTED:
                 late_us, wait_us = rest[0], 0
-            elif verdict == _EARLY:
+            elif verdict == Reply.EARLY:
                 wait_us = rest[0]
             else:
                 return None

@@ -1,6 +1,6 @@
--- The token bucket of token_bucket.py, kept in Redis and on Redis' clock, and who may pass breaker.py's breaker. Those
--- files say what it does and why; they agree step by step (tests/property/test_limiting_parity.py). It follows the text
--- of breaker.lua.
+-- The token bucket of budget.py, kept in Redis and on Redis' clock, and who may pass breaker.py's breaker. Those files
+-- say what it does and why. It agrees step by step with tests/limiter_model (tests/property/test_limiting_parity.py).
+-- It follows the text of breaker.lua. The first number of a reply is a `Reply` of redis_bucket.py.
 --
 -- KEYS[1]  hash: born seen offset until granted share cut cause tat1 [tat2]; microseconds, but for granted, share, cause
 -- KEYS[2]  hash: the breaker's fields

@@ -15,7 +15,7 @@ from reconciler_engine.engine.backfill.run import BackfillRun
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.tasks.run_record import closed_after
 from reconciler_engine.errors import ConfigError, StoreError, StoreUnavailable
-from reconciler_engine.limiting.token_bucket import Budget
+from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series

@@ -14,7 +14,7 @@ from reconciler_engine.engine.backfill.reader import RangeReader, SecondLook
 from reconciler_engine.engine.tasks.messages import Keeping, PageOutcome, PageTask, Span, outcome_of, runs_of
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
 from reconciler_engine.errors import StoreError, StoreUnavailable
-from reconciler_engine.limiting.token_bucket import Budget
+from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.intervals import common, spans_of

@@ -11,7 +11,7 @@ from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.passes.reconciler import plan_pages, window_of
 from reconciler_engine.engine.tasks.scan import SpanScan, scan
 from reconciler_engine.errors import StoreUnavailable
-from reconciler_engine.limiting.token_bucket import Budget
+from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import sort_absent

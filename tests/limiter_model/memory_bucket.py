@@ -1,4 +1,4 @@
-"""The bucket's script without a Redis: the fake that tests and host programs put in its place."""
+"""The bucket's script without a Redis: the model, behind the calls and replies of token_bucket.lua."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, replace
 
 import trio
-
-from reconciler_engine.limiting.breaker import OCCUPIED_US, Answer, Breaker, begin_probe, forgive, mend, report
-from reconciler_engine.limiting.token_bucket import (
+from tests.limiter_model.breaker import OCCUPIED_US, begin_probe, forgive, mend, report
+from tests.limiter_model.token_bucket import (
     Bucket,
     Early,
     Granted,
-    Pace,
     Reservation,
     awake,
     confirm,
@@ -22,7 +20,11 @@ from reconciler_engine.limiting.token_bucket import (
     slow_down,
 )
 
-_ANSWERS = frozenset(answer.value for answer in Answer)
+from reconciler_engine.limiting.breaker import Breaker, Outcome
+from reconciler_engine.limiting.budget import Pace
+from reconciler_engine.limiting.redis_bucket import Reply
+
+_OUTCOMES = frozenset(answer.value for answer in Outcome)
 
 
 class MemoryBucket:
@@ -37,27 +39,27 @@ class MemoryBucket:
         self.breakers: dict[str, Breaker] = {}
 
     async def __call__(self, *, keys: Sequence[str], args: Sequence[int | str]) -> list[int]:
-        """Answer as the script would, after a checkpoint."""
+        """Outcome as the script would, after a checkpoint."""
         await trio.lowlevel.checkpoint()
         bucket, breaker = keys
-        return self.answer(bucket, breaker, str(args[0]), args[1:])
+        return self.answer(bucket, breaker, str(args[Reply.REFUSED]), args[1:])
 
     def answer(self, key: str, breaker: str, operation: str, args: Sequence[int | str]) -> list[int]:
         """Carry out one operation on the bucket `key` and the breaker of that name."""
-        numbers = [int(argument) for argument in args if argument not in _ANSWERS]
+        numbers = [int(argument) for argument in args if argument not in _OUTCOMES]
         match operation:
             case "reserve":
-                return self._reserve(key, breaker, numbers[0], _paces(numbers[1:]))
+                return self._reserve(key, breaker, numbers[Reply.REFUSED], _paces(numbers[1:]))
             case "confirm":
                 return self._confirm(key, breaker, *numbers)
             case "push":
-                pushed = push_back(self.buckets.get(key), self._now_us(), _paces(numbers[1:]), numbers[0])
+                pushed = push_back(self.buckets.get(key), self._now_us(), _paces(numbers[1:]), numbers[Reply.REFUSED])
                 self.buckets[key] = pushed
                 return [pushed.until]
             case "report":
                 turn, why, *paces = numbers
                 bucket = awake(self.buckets.get(key), self._now_us(), _paces(paces))
-                return self._report(key, breaker, bucket, turn, Answer(str(args[1])), why)
+                return self._report(key, breaker, bucket, turn, Outcome(str(args[1])), why)
             case "forgive":
                 bucket = awake(self.buckets.get(key), self._now_us(), _paces(numbers))
                 gate = self._gate(breaker, bucket.seen)
@@ -76,43 +78,43 @@ class MemoryBucket:
         bucket = awake(self.buckets.get(key), now_us, paces)
         gate = self._gate(breaker, bucket.seen)
         if gate.stopped > bucket.seen:
-            return [4, gate.stopped - bucket.seen, gate.why]
+            return [Reply.STOPPED, gate.stopped - bucket.seen, gate.why]
         pause, busy = bucket.until - bucket.seen, min(gate.probe - bucket.seen, OCCUPIED_US)
         if gate.is_gone and max(pause, busy) > 0:
-            return [5, max(pause, busy), gate.why, gate.silent]
+            return [Reply.GONE, max(pause, busy), gate.why, gate.silent]
         if gate.is_alone and busy > 0:
-            return [3, busy]
+            return [Reply.OCCUPIED, busy]
         self.buckets[key], answer = reserve(self.buckets.get(key), now_us, paces, max_wait_us)
         if not isinstance(answer, Reservation):
-            return [0, answer.wait_us]
+            return [Reply.REFUSED, answer.wait_us]
         if gate.is_alone:
             gate = self.breakers[breaker] = begin_probe(gate, bucket.seen, answer.slot)
-        return [1, answer.wait_us, answer.slot, answer.born, gate.turn]
+        return [Reply.GRANTED, answer.wait_us, answer.slot, answer.born, gate.turn]
 
     def _confirm(self, key: str, breaker: str, slot: int, born: int, turn: int, late: int) -> list[int]:
         after, verdict = confirm(self.buckets.get(key), self._now_us(), Reservation(0, slot, born), late)
         if after is None:
-            return [0]
+            return [Reply.REFUSED]
         gate = self._gate(breaker, after.seen)
         if gate.stopped > after.seen or (gate.is_alone and turn != gate.turn):
             self.buckets[key] = replace(after, granted=after.granted - isinstance(verdict, Granted))
-            return [0]
+            return [Reply.REFUSED]
         self.buckets[key] = after
         match verdict:
             case Granted(late_us):
-                return [1, late_us]
+                return [Reply.GRANTED, late_us]
             case Early(wait_us):
-                return [2, wait_us]
+                return [Reply.EARLY, wait_us]
         if gate.is_alone:
             self.breakers[breaker] = replace(gate, probe=0)
-        return [0]
+        return [Reply.REFUSED]
 
-    def _report(self, key: str, breaker: str, bucket: Bucket, turn: int, answer: Answer, why: int) -> list[int]:
+    def _report(self, key: str, breaker: str, bucket: Bucket, turn: int, answer: Outcome, why: int) -> list[int]:
         gate = self._gate(breaker, bucket.seen)
         after, count = report(gate, bucket.seen, turn, answer, why)
         if after != gate:
             self.breakers[breaker] = after
-        if count and answer in (Answer.THROTTLED, Answer.BLOCKED):
+        if count and answer in (Outcome.THROTTLED, Outcome.BLOCKED):
             self.buckets[key] = slow_down(bucket, why)
         return [count, max(0, after.stopped - bucket.seen)]
 
