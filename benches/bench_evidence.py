@@ -28,10 +28,11 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import Ledger, Stretch
 from reconciler_engine.planning.proof import RIPE_MS, Answer, judge
-from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
 from reconciler_engine.store.findings import DAY_MS
+from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 
 SCOPE = Scope.of(1, 1, "https://api.coinbase.com")

@@ -25,11 +25,12 @@ import trio
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.store.candles import MERGE, CandleStore, MergeOutcome, Retention
+from reconciler_engine.store.candles import MERGE, CandleStore, MergeOutcome
 from reconciler_engine.store.client.address import Address
 from reconciler_engine.store.client.connection import pack
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.members import member_of
+from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 
 SCOPE = Scope.of(1, 1, "https://api.coinbase.com")

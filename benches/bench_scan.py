@@ -26,7 +26,7 @@ import pytest
 import trio
 
 from reconciler_engine.detection import Gap
-from reconciler_engine.engine.tasks.messages import Keeping, ScanTask, Span
+from reconciler_engine.engine.tasks.messages import ScanTask, Span
 from reconciler_engine.engine.tasks.scan import perform_scan, scan
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
@@ -40,6 +40,7 @@ from reconciler_engine.store.client.connection import pack
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.members import member_of
+from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 
 SCOPE = Scope.of(1, 1, "https://api.coinbase.com")
@@ -164,7 +165,7 @@ def expected_gaps(grid: range, present: Sequence[int]) -> list[Gap]:
 
 
 def tasks_of(wanted: Wanted) -> list[ScanTask]:
-    keeping = Keeping(max_candles=1_000, ttl_s=86_400, trim=False)
+    keeping = Retention(max_candles=1_000, ttl_s=86_400, trim=False)
     return [
         ScanTask(
             run="run",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from reconciler_engine.engine.service import ReconciliationService
     from reconciler_engine.market.candle import Candle
     from reconciler_engine.market.result import ReconciliationResult
+    from reconciler_engine.store.client.trio_redis import TrioRedis
 
 __all__ = [
     "DEFAULT_RECONCILIATION_CONFIG",
@@ -31,6 +32,7 @@ __all__ = [
     "ReconciliationResult",
     "ReconciliationService",
     "Timeframe",
+    "TrioRedis",
     "detect_gaps",
     "is_ready",
 ]
@@ -41,6 +43,7 @@ _LATER = {
     "ReconciliationConfig": "reconciler_engine.config",
     "ReconciliationResult": "reconciler_engine.market.result",
     "ReconciliationService": "reconciler_engine.engine.service",
+    "TrioRedis": "reconciler_engine.store.client.trio_redis",
     "is_ready": "reconciler_engine.engine.ready",
 }
 

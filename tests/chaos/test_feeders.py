@@ -11,7 +11,8 @@ from tests.chaos.world import Plan, World, open_world
 
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.candles import CandleStore
+from reconciler_engine.store.retention import Retention
 
 PLAN = Plan((Series("P1-USD", Timeframe.M1),), slots=300, requests_per_s=50, workers=1, pages=False)
 SLOTS = 80

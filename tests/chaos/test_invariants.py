@@ -14,9 +14,10 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.simulator.clock import SimulatedClock
-from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.members import member_of
+from reconciler_engine.store.retention import Retention
 
 SERIES = Series("P1-USD", Timeframe.M1)
 PLAN = Plan((SERIES,), slots=60, requests_per_s=50, workers=1, pages=False)

@@ -14,7 +14,7 @@ from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import Parts, open_parts
 from reconciler_engine.engine.passes.reconciler import PassRequest
-from reconciler_engine.engine.tasks.messages import Keeping, PageTask, Span
+from reconciler_engine.engine.tasks.messages import PageTask, Span
 from reconciler_engine.engine.tasks.worker import Worker
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
@@ -27,6 +27,7 @@ from reconciler_engine.simulator.prices.listed_products import Product
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 from reconciler_engine.simulator.request_log import RequestLog
 from reconciler_engine.simulator.serving import serve_exchange
+from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.tasks import Lane, TaskQueue
 
@@ -148,7 +149,7 @@ async def wait_asked(house, count) -> None:
 async def enqueue_pages(queue, count):
     """Open a run of so many tasks for the same page; return it and them."""
     run = await queue.open_run("test", 0)
-    keeping = Keeping(max_candles=0, ttl_s=0, trim=False)
+    keeping = Retention(max_candles=0, ttl_s=0, trim=False)
     span = Span.of(M1, Interval(STOP - 3 * MINUTE, STOP))
     tasks = [
         PageTask(

@@ -21,9 +21,9 @@ from reconciler_engine.planning.audit import Doubt
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.pages import MARGIN_SLOTS
 from reconciler_engine.planning.proof import Answer
-from reconciler_engine.store.candles import Retention
 from reconciler_engine.store.journal import Journal, Why
 from reconciler_engine.store.members import member_of
+from reconciler_engine.store.retention import Retention
 
 UNLIMITED = Retention(0, 0)
 HOUR = 3_600_000

@@ -23,11 +23,12 @@ from tests.integration.house import (
 )
 
 from reconciler_engine.engine.tasks import worker as worker_module
-from reconciler_engine.engine.tasks.messages import Keeping, ScanTask, Span
+from reconciler_engine.engine.tasks.messages import ScanTask, Span
 from reconciler_engine.errors import RunClosed
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.store import tasks as tasks_module
 from reconciler_engine.store.client.server_check import wait_serving
+from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.tasks import MAX_DELIVERIES, Lane, TaskQueue
 
 
@@ -141,7 +142,7 @@ async def test_an_error_nobody_foresaw_is_the_end_of_its_task_alone(redis_url, m
             spans=(Span.of(M1, Interval(STOP - 3 * MINUTE, STOP)),),
             confirm_ms=0,
             repair=False,
-            keeping=Keeping(max_candles=0, ttl_s=0, trim=False),
+            keeping=Retention(max_candles=0, ttl_s=0, trim=False),
         )
         await queue.enqueue(run, Lane.SCAN, [(scan.id, scan.model_dump_json())])
         with trio.fail_after(20):

@@ -118,7 +118,7 @@ async def test_fewer_than_three_dense_books_prove_no_halt(redis_url, series):
     async with engine(redis_url, market=HALTED) as run:
         await run.turn_to(NOW)
         # As the exchange lists them: the alias shows the book of another one.
-        await run.parts.listings.note(await run.sources[0].fetch_products(), T0)
+        await run.parts.products.keep(await run.sources[0].fetch_products(), T0)
         done = await do_pass(run, *series)
         assert done.unresolved == 0
         for one in series:

@@ -11,7 +11,7 @@ from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.engine.roles import worker as worker_role
 from reconciler_engine.engine.roles.worker import WorkerRole
-from reconciler_engine.engine.symbols import REFRESH_EVERY_S, read_products, refresh_when_due
+from reconciler_engine.engine.symbols import REFRESH_EVERY_S, refresh_when_due
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import State
@@ -59,7 +59,7 @@ async def test_the_list_is_asked_for_once_an_hour_by_one_of_all(redis_url):
         await refresh_when_due(run.parts, run.sources[0])
         await refresh_when_due(run.parts, run.sources[0])
         assert lists_asked(run) == 2
-        known = await run.parts.listings.read()
+        known = await run.parts.products.listings()
         assert known.by_symbol[NEW.symbol] == Listing(LISTED)
         delisted = known.by_symbol["OMG-USD"].delisted_at
         # the exchange does not say when: it counts from the list that says so first
@@ -68,13 +68,13 @@ async def test_the_list_is_asked_for_once_an_hour_by_one_of_all(redis_url):
         assert known.books == {"BTC-USDC": "BTC-USD"}
         await let_an_hour_pass(run)
         await refresh_when_due(run.parts, run.sources[0])
-        assert await run.parts.listings.read() == known
+        assert await run.parts.products.listings() == known
 
 
 async def test_an_exchange_that_gives_no_list_is_asked_again_within_minutes(redis_url):
     async with engine(redis_url, market=TODAY) as run:
         await refresh_when_due(run.parts, run.sources[0])
-        listed, known = await read_products(run.parts), await run.parts.listings.read()
+        listed, known = await run.parts.products.read(), await run.parts.products.listings()
         await let_an_hour_pass(run)
         run.exchange.market = TOMORROW
         run.exchange.faults.set(parse_faults({"fault": AWAY}))
@@ -82,13 +82,13 @@ async def test_an_exchange_that_gives_no_list_is_asked_again_within_minutes(redi
         await refresh_when_due(run.parts, run.sources[0])
         assert lists_asked(run) > asked
         # what was known goes on holding
-        assert (await read_products(run.parts), await run.parts.listings.read()) == (listed, known)
+        assert (await run.parts.products.read(), await run.parts.products.listings()) == (listed, known)
         (turn,) = await run.parts.client.keys("*products:turn")
         assert 0 < await run.parts.client.ttl(turn) <= 300
         run.exchange.faults.set([])
         await run.parts.client.delete(turn)
         await refresh_when_due(run.parts, run.sources[0])
-        assert NEW.symbol in (await run.parts.listings.read()).by_symbol
+        assert NEW.symbol in (await run.parts.products.listings()).by_symbol
 
 
 class Looks:
@@ -126,7 +126,7 @@ async def test_a_listing_that_changes_while_the_engine_runs_is_heeded_by_the_nex
         run.exchange.market = TOMORROW
         await looks.wait(5)
         assert lists_asked(run) == 1
-        assert (await run.parts.listings.read()).by_symbol == {}
+        assert (await run.parts.products.listings()).by_symbol == {}
         await let_an_hour_pass(run)
         # one may have begun before
         await looks.wait(2)

@@ -9,7 +9,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store import claims as claims_module
-from reconciler_engine.store.claims import CLAIM_LIFE_MS, Claims, Held
+from reconciler_engine.store.claims import CLAIM_LIFE_MS, Claims, OtherClaim
 from reconciler_engine.store.scope import Scope
 
 MINUTE = 60_000
@@ -35,12 +35,12 @@ async def take(claims, interval, token, void=""):
 async def test_slots_are_held_by_one_token(claims):
     assert await take(claims, slots(0, 300), "a") is None
     held = await take(claims, slots(299, 310), "b")
-    assert isinstance(held, Held)
+    assert isinstance(held, OtherClaim)
     assert held.token == "a"
     assert 0 < held.left_ms <= CLAIM_LIFE_MS
     # neighbours touch and do not overlap
     assert await take(claims, slots(300, 310), "b") is None
-    assert isinstance(await take(claims, slots(0, 1), "b"), Held)
+    assert isinstance(await take(claims, slots(0, 1), "b"), OtherClaim)
 
 
 async def test_a_claim_of_ones_own_is_renewed(redis, claims):
@@ -59,7 +59,7 @@ async def test_a_released_claim_holds_nobody(redis, claims):
 async def test_a_void_token_gives_way(claims):
     await take(claims, slots(0, 300), "dead")
     assert await take(claims, slots(100, 200), "b", void="dead") is None
-    assert isinstance(await take(claims, slots(0, 300), "dead"), Held)
+    assert isinstance(await take(claims, slots(0, 300), "dead"), OtherClaim)
 
 
 async def test_a_claim_ends_by_itself(claims, monkeypatch):
@@ -89,5 +89,5 @@ async def test_members_that_are_no_claim_are_thrown_out(redis, claims):
 async def test_a_token_may_hold_colons(claims, token):
     await take(claims, slots(0, 2), token)
     held = await take(claims, slots(0, 2), "b")
-    assert isinstance(held, Held)
+    assert isinstance(held, OtherClaim)
     assert held.token == token

@@ -14,11 +14,12 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.audit import Copy, Doubt, values_of
 from reconciler_engine.planning.ledger import Ledger, Reason, State
 from reconciler_engine.planning.proof import Answer, mark
-from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence import DAYS_KEPT, LIFE_MS, EvidenceStore, days_kept
 from reconciler_engine.store.findings import DAY_MS
 from reconciler_engine.store.members import member_of
+from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 
 MINUTE = 60_000

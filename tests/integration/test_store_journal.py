@@ -14,10 +14,11 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.proof import mark
-from reconciler_engine.store.candles import MERGE, CandleStore, Retention, merge_arguments, merge_outcome
+from reconciler_engine.store.candles import MERGE, CandleStore, merge_arguments, merge_outcome
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.journal import ENTRIES_KEPT, LIFE_MS, Journal, Why
 from reconciler_engine.store.members import member_of
+from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 
 MINUTE = 60_000

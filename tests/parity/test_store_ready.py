@@ -15,13 +15,13 @@ from tests.parity.examples import ACCEPTED, GOOD, REFUSED, SCORE, T, mutated
 
 from reconciler_engine import is_ready
 from reconciler_engine.detection.members import check_members
-from reconciler_engine.engine.ready import MAX_BARS
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import Finding, Ledger, Reason, State, Stretch
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.store import findings
 from reconciler_engine.store.findings import DAY_MS, encode_day, span_of
+from reconciler_engine.store.ready_question import MAX_BARS
 from reconciler_engine.store.ready_script import READY_TEXT
 from reconciler_engine.store.scope import Scope
 

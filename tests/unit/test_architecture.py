@@ -117,6 +117,25 @@ def test_foreign_libraries_stay_in_their_rooms(imports):
     assert strays == []
 
 
+def test_redis_is_spoken_to_below_the_store_alone(nodes):
+    speakers = [
+        f"{file}: {name}"
+        for file, found in nodes.items()
+        if file.parts[0] != "store"
+        for node in found
+        if isinstance(node, ast.Call) and (name := called(node)) in {"execute_command", "pipe", "Script"}
+    ]
+    assert speakers == ["supervisor/server_child.py: pipe"]  # os.pipe
+
+
+def called(call: ast.Call) -> str:
+    """The last name of what is called: `pipe` of `client.pipe(...)`."""
+    match call.func:
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return name
+    return ""
+
+
 def test_only_the_command_line_reads_the_environment(nodes):
     switches = {"detection/implementation.py"}
     readers = [

@@ -9,7 +9,6 @@ import pytest
 from pydantic import ValidationError
 
 from reconciler_engine.engine.tasks.messages import (
-    Keeping,
     PageOutcome,
     PageTask,
     ScanTask,
@@ -24,11 +23,11 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.absent_slots import AbsentSlots
-from reconciler_engine.store.candles import Retention
+from reconciler_engine.store.retention import Retention
 
 MINUTE = 60_000
 BTC = Series("BTC-USD", Timeframe.M1)
-KEEPING = Keeping(max_candles=1_000, ttl_s=60, trim=True)
+KEEPING = Retention(max_candles=1_000, ttl_s=60, trim=True)
 PAGE = PageTask(
     run="r",
     id="page-0",
@@ -53,7 +52,7 @@ def span(**fields: Any) -> dict[str, Any]:
 def test_a_task_is_read_as_it_was_written(task):
     again = task_of.validate_json(task.model_dump_json())
     assert again == task
-    assert again.keeping.retention == Retention(1_000, 60, trim=True)
+    assert again.keeping == Retention(1_000, 60, trim=True)
 
 
 def test_slots_are_read_as_they_were_written():

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 import trio
 
-from reconciler_engine.engine.tasks.messages import Keeping, ScanTask, Span
+from reconciler_engine.engine.tasks.messages import ScanTask, Span
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
 from reconciler_engine.engine.tasks.worker import SCANS_IN_FLIGHT, Worker
 from reconciler_engine.market.interval import Interval
@@ -17,6 +17,7 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import Ledger
 from reconciler_engine.store.candles import CandleStore, SlotsRead
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
+from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.tasks import Delivery, Lane, TaskQueue
 
 BTC = Series("BTC-USD", Timeframe.M1)
@@ -66,7 +67,7 @@ class ScanQueue:
             spans=(Span.of(BTC, Interval(0, 60_000)),),
             confirm_ms=CONFIRM_MS,
             repair=False,
-            keeping=Keeping(max_candles=0, ttl_s=0, trim=False),
+            keeping=Retention(max_candles=0, ttl_s=0, trim=False),
         )
         return Delivery(Lane.SCAN, str(number), task.model_dump_json().encode(), 1)
 

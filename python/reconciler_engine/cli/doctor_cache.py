@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Sequence
-from typing import Any
 
 from reconciler_engine.cli.doctor_check import Check
 from reconciler_engine.cli.exits import CONFIG, UNAVAILABLE
 from reconciler_engine.errors import ConfigError, StoreError, StoreUnavailable
 from reconciler_engine.market.series import Series
-from reconciler_engine.store.client.server_check import ServerInfo, check_server
+from reconciler_engine.store.candles import CandleStore
+from reconciler_engine.store.client.server_check import ServerInfo, ask_persistence, check_server, median_ping_ms
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
 
@@ -45,8 +43,7 @@ async def check_kept(client: TrioRedis, scope: Scope, series: Sequence[Series], 
     """Compare what the cache holds of some series with `max_candles`; None where that tells nothing."""
     if not max_candles or not series:
         return None
-    sizes = await client.pipe([("ZCARD", scope.candle_key(one)) for one in series[:_SAMPLE]])
-    longest = max((size for size in sizes if isinstance(size, int)), default=0)
+    longest = max(await CandleStore(client, scope).sizes(series[:_SAMPLE]), default=0)
     if longest <= max_candles:
         return None
     hint = f"set max_candles to what the feeder keeps, {longest} or more, or 0 for unlimited"
@@ -59,19 +56,16 @@ def _redis(client: TrioRedis, info: ServerInfo) -> Check:
 
 
 async def _persistence(client: TrioRedis) -> Check:
-    name = "persistence"
-    info, saves = await client.pipe([("INFO", "persistence"), ("CONFIG", "GET", "save")])
-    fields = _fields(info)
-    for field, what in (("aof_last_write_status", "append-only file"), ("rdb_last_bgsave_status", "snapshot")):
-        if fields.get(field, "ok") != "ok":
-            return Check(
-                name, "fail", f"the last {what} could not be written", "see the server's log; is the disk full?"
-            )
-    if fields.get("aof_enabled") == "1":
+    name, kept = "persistence", await ask_persistence(client)
+    if kept.failed:
+        return Check(
+            name, "fail", f"the last {kept.failed} could not be written", "see the server's log; is the disk full?"
+        )
+    if kept.has_log:
         return Check(name, "ok", "append-only file")
-    if isinstance(saves, list) and len(saves) > 1 and saves[1]:
-        return Check(name, "ok", f"snapshots ({_text(saves[1])}); what came after the last one is filled in again")
-    unknown = " or cannot be asked for" if isinstance(saves, StoreError) else ""
+    if kept.snapshots:
+        return Check(name, "ok", f"snapshots ({kept.snapshots}); what came after the last one is filled in again")
+    unknown = " or cannot be asked for" if kept.snapshots is None else ""
     hint = "`CONFIG SET appendonly yes`, unless the cache may be empty after a restart"
     return Check(name, "warn", f"neither append-only file nor snapshots are on{unknown}", hint)
 
@@ -85,12 +79,7 @@ def _eviction(info: ServerInfo) -> Check:
 
 
 async def _latency(client: TrioRedis) -> Check:
-    took_ms = []
-    for _ in range(PINGS):
-        started = time.perf_counter()
-        await client.execute_command("PING")
-        took_ms.append((time.perf_counter() - started) * 1_000)
-    return _judged(statistics.median(took_ms))
+    return _judged(await median_ping_ms(client, PINGS))
 
 
 def _judged(median_ms: float) -> Check:
@@ -98,15 +87,3 @@ def _judged(median_ms: float) -> Check:
     if median_ms > SLOW_PING_MS:
         return Check("latency", "warn", detail, "run the engine near its Redis: every merge waits for it")
     return Check("latency", "ok", detail)
-
-
-def _fields(reply: Any) -> dict[str, str]:
-    """Read an INFO section; an error in its place says nothing."""
-    if not isinstance(reply, bytes):
-        return {}
-    lines = reply.decode("utf-8", "replace").splitlines()
-    return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}
-
-
-def _text(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -14,12 +14,13 @@ from reconciler_engine.cli.journal_answer import parse_series
 from reconciler_engine.cli.numbers import whole
 from reconciler_engine.cli.settings import load_config
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.ready import MAX_BARS, Readiness, examine
+from reconciler_engine.engine.ready import examine
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.words import iso
 from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.ready_question import MAX_BARS, Readiness
 
 
 def show_readiness(

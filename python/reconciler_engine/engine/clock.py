@@ -10,6 +10,8 @@ from reconciler_engine.errors import PermitRefused, SourceError
 from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.server_clock import ServerClock
+from reconciler_engine.store.turns import Turn
 
 MEASURE_EVERY_S = 3_600
 """The exchange's clock is compared with Redis' at start and then hourly, by one process of all."""
@@ -23,9 +25,8 @@ class SharedClock:
     """Redis' clock and the exchange's offset from it, kept in Redis for every process of every node."""
 
     def __init__(self, client: TrioRedis, scope: Scope) -> None:
-        self._client = client
-        self._skew_key = scope.key("clock:skew_ms")
-        self._turn_key = scope.key("clock:turn")
+        self._clock = ServerClock(client, scope)
+        self._turn = Turn(client, scope, "clock")
 
     async def now(self) -> int:
         """Return the instant of a pass (ms UTC): neither clock has passed it."""
@@ -33,19 +34,11 @@ class SharedClock:
 
     async def redis_now(self) -> int:
         """Return Redis' clock (ms UTC)."""
-        seconds, microseconds = await self._client.execute_command("TIME")
-        return int(seconds) * 1_000 + int(microseconds) // 1_000
+        return await self._clock.now()
 
     async def skew_ms(self) -> int | None:
         """Return the exchange's clock less Redis' (ms), or None where nobody measured it lately."""
-        text = await self._client.execute_command("GET", self._skew_key)
-        if text is None:
-            return None
-        try:
-            return int(text)
-        except ValueError:
-            _logger.error("the exchange clock's offset in Redis is no number; it is not used")
-            return None
+        return await self._clock.skew_ms()
 
     async def measure_when_due(self, source: CoinbaseClient, bucket: TokenBucket) -> None:
         """Measure the exchange's offset if nobody did within the hour; one process of all does it.
@@ -54,7 +47,7 @@ class SharedClock:
         later; passes use Redis' clock alone until then. The request waits for a permit like any other, and a refusal
         for rate holds for everybody.
         """
-        if not await self._client.execute_command("SET", self._turn_key, "1", "NX", "EX", _RETRY_S):
+        if not await self._turn.take(_RETRY_S):
             return
         try:
             permit = await bucket.wait_permit()
@@ -64,10 +57,6 @@ class SharedClock:
             _logger.warning("the exchange's clock could not be read", extra={"error": str(error)})
             return
         skew = theirs - (before + await self.redis_now()) // 2
-        await self._client.pipe(
-            [
-                ("SET", self._skew_key, skew, "EX", _KEPT_S),
-                ("SET", self._turn_key, "1", "EX", MEASURE_EVERY_S),
-            ]
-        )
+        await self._clock.keep_skew(skew, _KEPT_S)
+        await self._turn.extend(MEASURE_EVERY_S)
         _logger.info("exchange clock measured", extra={"skew_ms": skew})

@@ -11,9 +11,10 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.planning.intervals import common, spans_of
 from reconciler_engine.planning.ledger import Ledger, State
 from reconciler_engine.planning.proof import mark
-from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.journal import Why
+from reconciler_engine.store.retention import Retention
 
 
 class EvidenceEdit(NamedTuple):

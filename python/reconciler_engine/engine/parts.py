@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from random import Random
 
 from reconciler_engine.coinbase.client import CoinbaseClient
@@ -18,20 +17,19 @@ from reconciler_engine.engine.passes.survey import Surveyor
 from reconciler_engine.engine.tasks.consumer_name import consumer_name
 from reconciler_engine.engine.tasks.page_fetch import PageFetcher
 from reconciler_engine.engine.tasks.worker import Worker
-from reconciler_engine.limiting.redis_bucket import TokenBucket, script_text
-from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.limiting.redis_bucket import TokenBucket
+from reconciler_engine.store.bucket_script import bucket_script
+from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.claims import Claims
-from reconciler_engine.store.client.scripts import Script
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.coverage import Coverage
 from reconciler_engine.store.evidence import EvidenceStore
-from reconciler_engine.store.listings import ListingStore
 from reconciler_engine.store.marks import Marks
 from reconciler_engine.store.outages import Outages
+from reconciler_engine.store.product_list import ProductListStore
+from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.tasks import TaskQueue
-
-_TOKEN_BUCKET = Script(script_text(), "token_bucket.lua")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ class Parts:
     scope: Scope
     store: CandleStore
     evidence: EvidenceStore
-    listings: ListingStore
+    products: ProductListStore
     queue: TaskQueue
     clock: SharedClock
     coverage: Coverage
@@ -54,13 +52,13 @@ class Parts:
     def reconciler(self) -> Reconciler:
         """A director of passes."""
         return Reconciler(
-            self.queue, self.evidence, self.listings, self.clock, self.coverage, self.config, self.retention
+            self.queue, self.evidence, self.products, self.clock, self.coverage, self.config, self.retention
         )
 
     @property
     def surveyor(self) -> Surveyor:
         """Tells how series stand and what a pass would ask."""
-        return Surveyor(self.store, self.evidence, self.listings, self.clock, self.config, self.bucket.budget)
+        return Surveyor(self.store, self.evidence, self.products, self.clock, self.config, self.bucket.budget)
 
     @property
     def history(self) -> BackfillDirector:
@@ -68,7 +66,7 @@ class Parts:
         return BackfillDirector(
             self.store,
             self.evidence,
-            self.listings,
+            self.products,
             self.queue,
             Marks(self.client, self.scope),
             Outages(self.client, self.scope),
@@ -135,12 +133,12 @@ def make_parts(
         scope=scope,
         store=CandleStore(client, scope),
         evidence=EvidenceStore(client, scope),
-        listings=ListingStore(client, scope),
+        products=ProductListStore(client, scope),
         queue=TaskQueue(client, scope, consumer),
         clock=SharedClock(client, scope),
         coverage=Coverage(client, scope),
         bucket=TokenBucket(
-            partial(_TOKEN_BUCKET.run, client),
+            bucket_script(client),
             scope.key(budget_name(config, identity)),
             config.budget(signed=identity is not None),
             breaker=None if identity is None else scope.key(f"breaker:{identity.key}"),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import Random
 
 import trio
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.coinbase.products import Product, Selector, choose
@@ -21,36 +19,12 @@ ATTEMPTS = 3
 PATIENCE_S = 20.0
 """How long a start waits for the list, all attempts together."""
 
-KEPT_LIMIT = 20_000
-"""Products kept, some 40 bytes each; of a longer list the beginning. The exchange has about 950 (2026)."""
-
-KEPT_S = 30 * 86_400
-"""How long a list is kept: an older one would choose by what has long changed."""
-
 REFRESH_EVERY_S = 3_600
 """Listings change rarely, and a delisted product is asked for until somebody looks."""
 
 _RETRY_EVERY_S = 300
-_TURN = "products:turn"
 _RETRY = Backoff(base_ms=500, cap_ms=5_000)
 _logger = logging.getLogger(__name__)
-
-
-class _Kept(BaseModel):
-    """The list in Redis: its instant, and per product symbol, quote, tradable, quote volume."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    at: int
-    products: tuple[tuple[str, str, bool, float | None], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ProductList:
-    """The exchange's products as of an instant (ms UTC)."""
-
-    at: int
-    products: tuple[Product, ...]
 
 
 async def choose_symbols(symbols: Sequence[str], parts: Parts, source: CoinbaseClient) -> tuple[str, ...]:
@@ -72,7 +46,7 @@ async def choose_symbols(symbols: Sequence[str], parts: Parts, source: CoinbaseC
             raise SourceUnavailable(f"no product list to choose symbols {', '.join(unclear)} from: {error}") from error
         _logger.warning("symbols are not checked, no product list came", extra={"error": str(error)})
         return tuple(symbols)
-    await keep_products(parts, ProductList(await parts.clock.redis_now(), products))
+    await _keep(parts, products)
     return choose(selectors, products)
 
 
@@ -86,26 +60,14 @@ async def choose_kept_symbols(symbols: Sequence[str], parts: Parts) -> tuple[str
     unclear = _selector_texts(symbols)
     if not unclear:
         return tuple(symbols)
-    kept = await read_products(parts)
-    if kept is None:
+    kept = await parts.products.read()
+    if not kept.products:
         hint = "`reconcile` or `start` with them fetches one; allowed without: product ids such as BTC-USD"
         raise ConfigError([f"symbols {', '.join(unclear)}: no product list is kept in Redis yet; {hint}"])
     # A list of yesterday does not know today's product: plain symbols are not looked up.
     plain = [text for text in symbols if text not in unclear]
     named = [Product(text, "", tradable=False, quote_volume=None) for text in plain]
     return choose([Selector.parse(text) for text in symbols], [*kept.products, *named])
-
-
-async def keep_products(parts: Parts, listed: ProductList) -> None:
-    """Keep the list in Redis for `KEPT_S`, in the place of the one before it, and note what it says of listings."""
-    rows = tuple(
-        (product.symbol, product.quote, product.tradable, product.quote_volume)
-        for product in listed.products[:KEPT_LIMIT]
-    )
-    body = _Kept(at=listed.at, products=rows).model_dump_json()
-    await parts.client.execute_command("SET", parts.scope.key("products"), body, "EX", KEPT_S)
-    await parts.client.execute_command("SET", parts.scope.key(_TURN), "1", "EX", REFRESH_EVERY_S)
-    await parts.listings.note(listed.products, listed.at)
 
 
 async def refresh_when_due(parts: Parts, source: CoinbaseClient) -> None:
@@ -116,27 +78,20 @@ async def refresh_when_due(parts: Parts, source: CoinbaseClient) -> None:
     Raises:
         StoreError: Redis did not do its part.
     """
-    if not await parts.client.execute_command("SET", parts.scope.key(_TURN), "1", "NX", "EX", _RETRY_EVERY_S):
+    if not await parts.products.turn.take(_RETRY_EVERY_S):
         return
     try:
         products = await _fetch(parts, source)
     except (SourceError, PermitRefused) as error:
         _logger.warning("the product list was not refreshed", extra={"error": str(error)})
         return
-    await keep_products(parts, ProductList(await parts.clock.redis_now(), products))
+    await _keep(parts, products)
 
 
-async def read_products(parts: Parts) -> ProductList | None:
-    """Return the list kept last; None where there is none, or one that cannot be read (logged)."""
-    body = await parts.client.execute_command("GET", parts.scope.key("products"))
-    if body is None:
-        return None
-    try:
-        kept = _Kept.model_validate_json(body)
-    except ValidationError as error:
-        _logger.warning("the product list in Redis is none", extra={"faults": error.error_count()})
-        return None
-    return ProductList(kept.at, tuple(Product(*row) for row in kept.products))
+async def _keep(parts: Parts, products: Sequence[Product]) -> None:
+    """Keep a list of this moment; it is asked for again after `REFRESH_EVERY_S`."""
+    await parts.products.keep(products, await parts.clock.redis_now())
+    await parts.products.turn.extend(REFRESH_EVERY_S)
 
 
 async def _fetch(parts: Parts, source: CoinbaseClient) -> tuple[Product, ...]:

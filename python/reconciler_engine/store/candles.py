@@ -23,6 +23,7 @@ from reconciler_engine.store.client.scripts import Argument, Script
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.journal import JOURNAL_TEXT, journal_arguments
 from reconciler_engine.store.members import pairs_of
+from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 
 PIPELINE_MEMBERS = 2_000
@@ -73,28 +74,13 @@ _NOTHING = SlotsRead(_NO_TIMES)
 
 
 @dataclass(frozen=True, slots=True)
-class Retention:
-    """How long the cache keeps candles, and who cuts it.
-
-    Attributes:
-        max_candles: Members that the feeder keeps a series; 0 for all.
-        ttl_s: Life of a key in seconds, set on keys the engine creates, prolonged where one is set; 0 for none.
-        trim: Whether the engine itself caps keys: in the embedded server only, which is its own.
-    """
-
-    max_candles: int
-    ttl_s: int
-    trim: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class MergeOutcome:
     """What a merge did, slot by slot (open times in ms UTC, ascending).
 
     Attributes:
-        inserted: Slots that hold one of the given candles now, and held none.
-        present: Slots that held a candle with the same values already.
-        differing: Slots that held a candle with other values; it was kept.
+        inserted: Slots without a candle before that have one of the given ones now.
+        present: Slots that had a candle with the same values already.
+        differing: Slots that had a candle with other values; it was kept.
         changed: Slots whose candle was named to give way, and gave way.
         refused: Slots that the cache's retention would have dropped again.
         extra_removed: Duplicates removed.
@@ -133,6 +119,15 @@ class CandleStore:
         question = _Question(self._scope, wanted)
         await self._client.converse(question.batches(), question.replies)
         return question.reads()
+
+    async def sizes(self, series: Sequence[Series]) -> list[int]:
+        """Return how many members some series have; those whose key is no sorted set are left out.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached or did not answer in time.
+        """
+        sizes = await self._client.pipe([("ZCARD", self._scope.candle_key(one)) for one in series])
+        return [size for size in sizes if isinstance(size, int)]
 
     async def copies(self, series: Series, interval: Interval) -> dict[int, Copy]:
         """Return the candles that are alone in their slot, by open time (ms UTC), of at most a page's slots.

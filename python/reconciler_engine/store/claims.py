@@ -21,8 +21,8 @@ _CLAIM = Script.load("reconciler_engine.store", "lua/claim.lua")
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """Another token holds some of the slots, for `left_ms` at most."""
+class OtherClaim:
+    """Another token's claim on some of the slots; it ends within `left_ms`."""
 
     token: str
     left_ms: int
@@ -40,8 +40,8 @@ class Claims:
         self._client = client
         self._scope = scope
 
-    async def take(self, series: Series, slots: Interval, token: str, *, void: str = "") -> Held | None:
-        """Claim slots, or return who holds them; a claim of the same token is renewed.
+    async def take(self, series: Series, slots: Interval, token: str, *, void: str = "") -> OtherClaim | None:
+        """Claim slots, or return whose they are; a claim of the same token is renewed.
 
         Args:
             series: Whose slots.
@@ -53,7 +53,7 @@ class Claims:
             StoreError: Redis did not do it.
         """
         reply = await self._run("take", series, slots, token, CLAIM_LIFE_MS, void)
-        return None if reply[0] == 1 else Held(reply[1].decode(), reply[2])
+        return None if reply[0] == 1 else OtherClaim(reply[1].decode(), reply[2])
 
     async def release(self, series: Series, slots: Interval, token: str) -> None:
         """Give a claim up.

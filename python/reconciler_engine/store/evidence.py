@@ -26,7 +26,6 @@ from reconciler_engine.store.candles import (
     MERGE_CANDLES,
     MERGE_TEXT,
     MergeOutcome,
-    Retention,
     merge_arguments,
     merge_outcome,
 )
@@ -35,6 +34,7 @@ from reconciler_engine.store.client.scripts import Argument, Script
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.findings import DAY_MS, days_of, decode_day, encode_day, span_of
 from reconciler_engine.store.journal import Why
+from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 
 LIFE_MS = 30 * DAY_MS
@@ -159,7 +159,7 @@ class EvidenceStore:
             candles: Ascending by open time, one a slot, at most `MERGE_CANDLES`.
             retention: What the cache keeps.
             answer: Where they come from.
-            slots: The slots that held no candle when the exchange was asked; only those are judged.
+            slots: The slots without a candle when the exchange was asked; only those are judged.
             known: What was read of the days of `answer.asked` before, to spare another read; they are read without.
             doubts: Candles of the cache from which the answer's differ: they give way or, where they do not, become
                 suspect. One that is not there any more as it was read, byte for byte and alone in its slot, is neither.

@@ -1,28 +1,18 @@
-"""Listings: since when products trade and since when no more, kept in Redis for every process of every node."""
+"""Listings: since when products trade and since when no more, and what that says of slots."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reconciler_engine.coinbase.products import Product
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.ledger import Ledger, State
 from reconciler_engine.planning.proof import Listing, apply_listing
-from reconciler_engine.store.candles import Retention
-from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence import EvidenceStore
-from reconciler_engine.store.scope import Scope
-
-KEPT_LIMIT = 20_000
-"""Products kept; of more the first ones by name."""
-
-_logger = logging.getLogger(__name__)
+from reconciler_engine.store.retention import Retention
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +26,6 @@ class Listings:
 
     by_symbol: Mapping[str, Listing] = field(default_factory=dict)
     books: Mapping[str, str] = field(default_factory=dict)
-
-
-class _Kept(BaseModel):
-    """The record in Redis: by symbol since when it is listed, since when it is known to be delisted, and its book."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    products: dict[str, tuple[int | None, int | None, str | None]] = {}
 
 
 def updated(known: Listings, products: Iterable[Product], now: int) -> Listings:
@@ -65,48 +47,6 @@ def updated(known: Listings, products: Iterable[Product], now: int) -> Listings:
         if product.alias_of is not None:
             books[product.symbol] = product.alias_of
     return Listings(by_symbol, books)
-
-
-class ListingStore:
-    """The listings of one scope. The client is the caller's to close."""
-
-    def __init__(self, client: TrioRedis, scope: Scope) -> None:
-        self._client = client
-        self._key = scope.key("listings")
-
-    async def read(self) -> Listings:
-        """Return what is known; a record that cannot be read is none, and logged.
-
-        Raises:
-            StoreError: Redis did not answer.
-        """
-        body = await self._client.execute_command("GET", self._key)
-        if body is None:
-            return Listings()
-        try:
-            kept = _Kept.model_validate_json(body)
-        except ValidationError as error:
-            _logger.warning("the listings in Redis are none", extra={"faults": error.error_count()})
-            return Listings()
-        rows = kept.products.items()
-        return Listings(
-            {name: Listing(since, until) for name, (since, until, _) in rows if (since, until) != (None, None)},
-            {name: book for name, (_, _, book) in rows if book is not None},
-        )
-
-    async def note(self, products: Iterable[Product], now: int) -> None:
-        """Add what a list of the exchange says, at `now` (ms UTC).
-
-        Raises:
-            StoreError: Redis did not do it.
-        """
-        known = updated(await self.read(), products, now)
-        names = sorted({*known.by_symbol, *known.books})[:KEPT_LIMIT]
-        rows = {}
-        for name in names:
-            listing = known.by_symbol.get(name, Listing())
-            rows[name] = (listing.listed_at, listing.delisted_at, known.books.get(name))
-        await self._client.execute_command("SET", self._key, _Kept(products=rows).model_dump_json())
 
 
 async def note_listing(

@@ -18,7 +18,7 @@ RUN_LIFE_MS = 120_000
 """A run whose owner has not refreshed it for so long is dead, and its tasks are void."""
 
 REDELIVER_IDLE_MS = 60_000
-"""A task untouched for so long is handed out again; workers touch what they hold every 10 s."""
+"""A task untouched for so long is handed out again; workers touch theirs every 10 s."""
 
 WATCH_MS = 30_000
 """How long workers must have watched before idle tasks are handed out: each touches its own every 10 s, and 5 s later
@@ -132,7 +132,7 @@ class TaskQueue:
     async def touch(self, deliveries: Sequence[Delivery]) -> None:
         """Say that these tasks are still being worked on."""
         await self._client.pipe(
-            [("XCLAIM", self._stream(held.lane), GROUP, self.consumer, 0, held.entry, "JUSTID") for held in deliveries]
+            [("XCLAIM", self._stream(one.lane), GROUP, self.consumer, 0, one.entry, "JUSTID") for one in deliveries]
         )
 
     async def redeliver(self, consumer: str) -> int:

@@ -22,11 +22,12 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.planning.proof import Listing
 from reconciler_engine.planning.request_plan import RequestPlan, SeriesPlan
 from reconciler_engine.planning.window import closed_before, history_fault, range_window
-from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore
-from reconciler_engine.store.listings import ListingStore
 from reconciler_engine.store.marks import Marks
 from reconciler_engine.store.outages import Outages
+from reconciler_engine.store.product_list import ProductListStore
+from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.tasks import TaskQueue
 
 _JOB = "backfill"
@@ -56,7 +57,7 @@ class BackfillDirector:
         self,
         store: CandleStore,
         evidence: EvidenceStore,
-        listings: ListingStore,
+        products: ProductListStore,
         queue: TaskQueue,
         marks: Marks,
         outages: Outages,
@@ -67,7 +68,7 @@ class BackfillDirector:
     ) -> None:
         self._store = store
         self._evidence = evidence
-        self._listings = listings
+        self._products = products
         self._queue = queue
         self._marks = marks
         self._outages = outages
@@ -154,7 +155,7 @@ class BackfillDirector:
         )
         if known := [fault for fault in faults if fault is not None]:
             raise ConfigError(known)
-        listings = (await self._listings.read()).by_symbol
+        listings = (await self._products.listings()).by_symbol
         return [
             await self._resume(run, one, window, now, listings.get(one.symbol, Listing())) for one, window in windows
         ]

@@ -15,10 +15,11 @@ from reconciler_engine.planning.intervals import common, gaps_in, spans_of, with
 from reconciler_engine.planning.page_stream import joined
 from reconciler_engine.planning.pages import PAGE_SLOTS, Page
 from reconciler_engine.planning.proof import Listing
-from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.listings import note_listing
 from reconciler_engine.store.outages import Outages
+from reconciler_engine.store.retention import Retention
 
 AUDIT_SLOTS = 1_000
 """Slots read at a time, one read in flight: other clients of the server wait no longer than for a scan's pipeline."""

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from reconciler_engine.engine.backfill.progress import SeriesProgress
 from reconciler_engine.engine.backfill.reader import RangeReader, SecondLook
-from reconciler_engine.engine.tasks.messages import Keeping, PageOutcome, PageTask, Span, outcome_of, runs_of
+from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, Span, outcome_of, runs_of
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
 from reconciler_engine.errors import StoreError, StoreUnavailable
 from reconciler_engine.limiting.budget import Budget
@@ -19,10 +19,11 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.intervals import common, spans_of
 from reconciler_engine.planning.pages import Page
-from reconciler_engine.store.candles import CandleStore, Retention
+from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.marks import Marks
 from reconciler_engine.store.outages import Outages
+from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.tasks import Lane, TaskQueue
 
 PAGES_AHEAD = 64
@@ -92,7 +93,6 @@ class BackfillRun:
         self._marks = marks
         self._outages = outages
         self._retention = retention
-        self._keeping = Keeping(max_candles=retention.max_candles, ttl_s=retention.ttl_s, trim=retention.trim)
         out = max(_FEWEST_OUT, min(_MOST_OUT, int(budget.rate_per_s * _OUT_S)))
         self._out = trio.Semaphore(out, max_value=out)
         self._tell = tell
@@ -248,7 +248,7 @@ class BackfillRun:
             asked=(planned.asked.start, planned.asked.stop),
             gaps=runs_of(spans_of(planned.page.gaps, step), step),
             bridge=planned.is_bridge,
-            keeping=self._keeping,
+            keeping=self._retention,
         )
 
     def _end(self, name: str) -> None:

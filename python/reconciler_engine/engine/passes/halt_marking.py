@@ -12,8 +12,8 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.halts import apply_halts, find_halts
 from reconciler_engine.planning.intervals import common
-from reconciler_engine.store.candles import Retention
 from reconciler_engine.store.evidence import EvidenceStore
+from reconciler_engine.store.retention import Retention
 
 _logger = logging.getLogger(__name__)
 

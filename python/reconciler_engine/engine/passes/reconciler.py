@@ -14,7 +14,6 @@ from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.passes.halt_marking import note_halts
 from reconciler_engine.engine.passes.tally import Tally
 from reconciler_engine.engine.tasks.messages import (
-    Keeping,
     PageOutcome,
     PageTask,
     ScanOutcome,
@@ -34,10 +33,12 @@ from reconciler_engine.planning.audit import AuditRules
 from reconciler_engine.planning.intervals import common, gaps_in, spans_of, without
 from reconciler_engine.planning.pages import Page, cover, shards, territories, with_margins
 from reconciler_engine.planning.window import closed_before, range_window, scan_window
-from reconciler_engine.store.candles import PIPELINE_MEMBERS, Retention
+from reconciler_engine.store.candles import PIPELINE_MEMBERS
 from reconciler_engine.store.coverage import Coverage
 from reconciler_engine.store.evidence import EvidenceStore
-from reconciler_engine.store.listings import Listings, ListingStore
+from reconciler_engine.store.listings import Listings
+from reconciler_engine.store.product_list import ProductListStore
+from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.tasks import Lane, TaskQueue
 
 _LOST = "the outcome of its task was lost; nothing is known until the next pass"
@@ -72,7 +73,7 @@ class Reconciler:
         self,
         queue: TaskQueue,
         evidence: EvidenceStore,
-        listings: ListingStore,
+        products: ProductListStore,
         clock: SharedClock,
         coverage: Coverage,
         config: ReconciliationConfig,
@@ -80,11 +81,11 @@ class Reconciler:
     ) -> None:
         self._queue = queue
         self._evidence = evidence
-        self._listings = listings
+        self._products = products
         self._clock = clock
         self._coverage = coverage
         self._config = config
-        self._keeping = Keeping(max_candles=retention.max_candles, ttl_s=retention.ttl_s, trim=retention.trim)
+        self._retention = retention
 
     async def run_pass(self, request: PassRequest) -> ReconciliationResult:
         """Scan, and where the request says so, repair; return when every page has its outcome.
@@ -99,7 +100,7 @@ class Reconciler:
         limits = {"max_candles": self._config.max_candles, "grace_ms": self._config.grace_ms}
         windows = [(series, window_of(series, request.look_back, now, **limits)) for series in request.series]
         tally = Tally(windows)
-        listings = await self._listings.read()
+        listings = await self._products.listings()
         # Not to be cancelled in the middle: whether there is a record to close would be unknown. Bounded by the client.
         with trio.CancelScope(shield=True):
             run = await self._queue.open_run(request.job, now)
@@ -108,7 +109,7 @@ class Reconciler:
             await self._scan(run, windows, request, tally, listings, now)
             if request.repair:
                 await self._fetch(run, tally, request, now)
-                await note_halts(self._evidence, list(tally.confirmed()), listings.books, self._keeping.retention)
+                await note_halts(self._evidence, list(tally.confirmed()), listings.books, self._retention)
         if not isinstance(request.look_back, Interval):
             # A range somewhere in the past says nothing about how the series stands.
             await self._coverage.record(tally.checked(), now, job=request.job, epoch=self._queue.epoch)
@@ -143,7 +144,7 @@ class Reconciler:
                     confirm_ms=CONFIRM_MS,
                     repair=request.repair,
                     audit=self._config.audit_rules if request.verify else AuditRules(),
-                    keeping=self._keeping,
+                    keeping=self._retention,
                 )
                 for task_id, shard in tasks.items()
             ],
@@ -211,7 +212,7 @@ class Reconciler:
             gaps=runs_of(without(wanted, held), step),
             held=runs_of(common(wanted, held), step),
             bridge=bridge,
-            keeping=self._keeping,
+            keeping=self._retention,
         )
 
     async def _outcomes(self, run: str) -> dict[str, ScanOutcome | PageOutcome]:

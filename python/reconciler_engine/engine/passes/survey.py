@@ -25,7 +25,8 @@ from reconciler_engine.planning.states import StateInterval, states_of
 from reconciler_engine.store.candles import PIPELINE_MEMBERS, CandleStore
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
 from reconciler_engine.store.findings import days_of
-from reconciler_engine.store.listings import ListingStore, note_listing
+from reconciler_engine.store.listings import note_listing
+from reconciler_engine.store.product_list import ProductListStore
 
 _KNOWN = frozenset(State) - {State.UNKNOWN}
 _NOTHING = Interval(0, 0)
@@ -78,14 +79,14 @@ class Surveyor:
         self,
         store: CandleStore,
         evidence: EvidenceStore,
-        listings: ListingStore,
+        products: ProductListStore,
         clock: SharedClock,
         config: ReconciliationConfig,
         budget: Budget,
     ) -> None:
         self._store = store
         self._evidence = evidence
-        self._listings = listings
+        self._products = products
         self._clock = clock
         self._config = config
         self._budget = budget
@@ -101,7 +102,7 @@ class Surveyor:
             StoreUnavailable: Redis cannot be reached.
         """
         now = await self._clock.now()
-        listings = await self._listings.read()
+        listings = await self._products.listings()
         asked = [self._slots(one, look_back, now, max_candles=0) for one in series]
         kept = [self._slots(one, look_back, now, max_candles=self._config.max_candles) for one in series]
         wanted = list(zip(series, kept, strict=True))

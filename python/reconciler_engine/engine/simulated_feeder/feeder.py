@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import trio
 
@@ -15,18 +15,11 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.clock import SimulatedClock
 from reconciler_engine.simulator.prices.bar import Bar
 from reconciler_engine.simulator.prices.market import Market
+from reconciler_engine.store.feeder_writes import Client, FeederWrites
 from reconciler_engine.store.scope import Scope
 
 # A step of the loop looks back over at most so many bars a series, should the clock have jumped.
 _BACKLOG_BARS = 1000
-
-
-class Client(Protocol):
-    """What the feeder needs of a Redis client."""
-
-    async def execute_command(self, *args: str | float | bytes) -> Any:
-        """Send one command and return its reply."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +107,7 @@ class Feeder:
         settings: FeederSettings,
         report: Callable[[FeedEvent], None] | None = None,
     ) -> None:
-        self._redis = redis
+        self._writes = FeederWrites(redis, settings.scope, max_candles=settings.max_candles, ttl_s=settings.ttl_s)
         self._market = market
         self._clock = clock
         self._settings = settings
@@ -167,36 +160,14 @@ class Feeder:
         self._tell(FeedEvent(now, "connected", candles=count))
 
     async def _write_snapshot(self, series: Series, bars: Sequence[Bar]) -> None:
-        """Write many candles of a series: all removals, then one addition."""
-        key = self._settings.scope.candle_key(series)
-        pairs: list[str | float] = []
-        for bar in bars:
-            pairs += (bar.start, write_member(series, bar, self._next_sequence(series)))
-            await self._redis.execute_command("ZREMRANGEBYSCORE", key, bar.start, bar.start)
-        if pairs:
-            await self._redis.execute_command("ZADD", key, *pairs)
-            await self._cut(key)
+        members = [(bar.start, write_member(series, bar, self._next_sequence(series))) for bar in bars]
+        await self._writes.write_snapshot(series, members)
 
     async def _write(self, message: Message) -> None:
-        """Write one candle as the real feeder does, each command a round trip of its own, and publish it."""
+        """Write one candle as the real feeder does."""
         series, bar, closed = message
-        scope = self._settings.scope
-        key = scope.candle_key(series)
         member = write_member(series, bar, self._next_sequence(series))
-        await self._redis.execute_command("ZREMRANGEBYSCORE", key, bar.start, bar.start)
-        await self._redis.execute_command("ZADD", key, bar.start, member)
-        await self._cut(key)
-        owner = f"{scope.user_id}:{scope.exchange_id}:{series.symbol}:{series.timeframe.value}"
-        await self._redis.execute_command("PUBLISH", f"channel:candle:{owner}", member)
-        if closed:
-            await self._redis.execute_command("PUBLISH", f"channel:candle:close:{owner}", member)
-
-    async def _cut(self, key: str) -> None:
-        """Renew the key's life and cut it to its newest members."""
-        if self._settings.ttl_s:
-            await self._redis.execute_command("EXPIRE", key, self._settings.ttl_s)
-        if self._settings.max_candles:
-            await self._redis.execute_command("ZREMRANGEBYRANK", key, 0, -1 - self._settings.max_candles)
+        await self._writes.write(series, bar.start, member, closed=closed)
 
     def _next_sequence(self, series: Series) -> int | None:
         """Count a message of this connection; return its number if the candle carries one."""

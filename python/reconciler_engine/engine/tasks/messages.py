@@ -19,7 +19,7 @@ from reconciler_engine.planning.audit import AuditRules
 from reconciler_engine.planning.intervals import common, union
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.proof import Listing
-from reconciler_engine.store.candles import Retention
+from reconciler_engine.store.retention import Retention
 
 _Instant = Annotated[int, Field(ge=0, le=2**53)]
 _Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -79,19 +79,6 @@ class Span(_Message):
         return Interval(self.start, self.stop)
 
 
-class Keeping(_Message):
-    """The retention that a task's merges obey."""
-
-    max_candles: _Count
-    ttl_s: _Count
-    trim: bool
-
-    @property
-    def retention(self) -> Retention:
-        """The same, as the store takes it."""
-        return Retention(self.max_candles, self.ttl_s, self.trim)
-
-
 class ScanTask(_Message):
     """Read these spans, say what is missing at `now` (ms UTC); clean duplicates on the way where `repair` is set.
 
@@ -106,7 +93,7 @@ class ScanTask(_Message):
     confirm_ms: Annotated[int, Field(ge=0, le=60_000)]
     repair: bool
     audit: AuditRules = AuditRules()
-    keeping: Keeping
+    keeping: Retention
 
 
 class PageTask(_Message):
@@ -126,7 +113,7 @@ class PageTask(_Message):
     gaps: tuple[_Run, ...]
     held: tuple[_Run, ...] = ()
     bridge: bool = False
-    keeping: Keeping
+    keeping: Retention
 
     @property
     def token(self) -> str:

@@ -39,7 +39,7 @@ from reconciler_engine.planning.intervals import common, holds, spans_in, spans_
 from reconciler_engine.planning.proof import Answer
 from reconciler_engine.planning.window import closed_before
 from reconciler_engine.store.candles import CandleStore
-from reconciler_engine.store.claims import Claims, Held
+from reconciler_engine.store.claims import Claims, OtherClaim
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
 
 ATTEMPTS = 4
@@ -118,21 +118,21 @@ class PageFetcher:
         """Wait for nothing any more: answers that are on their way are taken, pages that wait raise `Drained`."""
         self._drain.begin()
 
-    async def admit(self, task: PageTask) -> Admission | Held:
+    async def admit(self, task: PageTask) -> Admission | OtherClaim:
         """Claim a page, and return what the cache lacks of it at this moment and a permit to ask for that.
 
         The claim comes first, so that what is due under it is due because nobody has asked: what another job was
-        answered is in the ledger. It is released by `store`, or here where there is nothing to ask. `Held` says that
-        another job asks for some of these slots.
+        answered is in the ledger. It is released by `store`, or here where there is nothing to ask.
+        `OtherClaim` says that another job asks for some of these slots.
 
         Raises:
             Drained: It waited for its permit; the claim is released.
             StoreError: The cache could not be read, or Redis gave no permit.
             SourceError: Nothing may be asked at present; the claim is released.
         """
-        held = await self._claim(task)
-        if held is not None:
-            return held
+        other = await self._claim(task)
+        if other is not None:
+            return other
         try:
             standing, known = await self._look(task)
             worth_asking = standing.missing if task.bridge else standing.due
@@ -230,13 +230,13 @@ class PageFetcher:
         # Redis' clock may have been set since the two were compared: bars to come are no bars without trades.
         return at if page.served_at is None else min(at, page.served_at + _SECOND_MS), page
 
-    async def _claim(self, task: PageTask) -> Held | None:
+    async def _claim(self, task: PageTask) -> OtherClaim | None:
         """Claim a page; claims of runs that are no more hold nobody up."""
         where = (task.span.series, task.hull, task.token)
-        held = await self._claims.take(*where)
-        if held is not None and not await self._is_open(held.token.rpartition("/")[0]):
-            return await self._claims.take(*where, void=held.token)
-        return held
+        other = await self._claims.take(*where)
+        if other is not None and not await self._is_open(other.token.rpartition("/")[0]):
+            return await self._claims.take(*where, void=other.token)
+        return other
 
     async def _release(self, task: PageTask) -> None:
         """Release the claim; one that Redis refuses to release ends by itself.
@@ -303,7 +303,7 @@ class PageFetcher:
             proven = await self._evidence.merge(
                 series,
                 useful,
-                task.keeping.retention,
+                task.keeping,
                 # Rows of slots that another page looks after are candles beside this one's, no more.
                 replace(answer_of(page, at), asked=task.span.interval),
                 absent,

@@ -126,13 +126,13 @@ async def perform_scan(
         ledger = read.ledger
         if task.repair and found.duplicates:
             try:
-                await store.merge(span.series, (), task.keeping.retention, duplicated=found.duplicates, by=task.run)
+                await store.merge(span.series, (), task.keeping, duplicated=found.duplicates, by=task.run)
             except StoreUnavailable:
                 raise
             except StoreError as refused:
                 errors.append(refused)
         try:
-            keeping = task.keeping.retention if task.repair and read.error is None else None
+            keeping = task.keeping if task.repair and read.error is None else None
             ledger = await note_listing(evidence, span.series, absent, ledger, span.listing, task.now, keeping)
         except StoreUnavailable:
             raise

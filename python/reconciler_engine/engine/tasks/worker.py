@@ -33,7 +33,7 @@ from reconciler_engine.errors import (
 from reconciler_engine.observe import logs
 from reconciler_engine.planning.backoff import Backoff
 from reconciler_engine.store.candles import CandleStore
-from reconciler_engine.store.claims import Held
+from reconciler_engine.store.claims import OtherClaim
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.tasks import MAX_DELIVERIES, Delivery, Lane, TaskQueue
 
@@ -152,7 +152,7 @@ class Worker:
     async def _scan(self, delivery: Delivery, task: ScanTask, turn: trio.Lock) -> None:
         await self._finish(delivery, task, await perform_scan(self._store, self._evidence, task, turn))
 
-    async def _admit(self, backfill: PageFetcher, delivery: Delivery, task: PageTask) -> Admission | Held | None:
+    async def _admit(self, backfill: PageFetcher, delivery: Delivery, task: PageTask) -> Admission | OtherClaim | None:
         """Return what is to be asked for, or who is at it; finish the page where there is nothing to ask."""
         try:
             admitted = await backfill.admit(task)
@@ -177,7 +177,7 @@ class Worker:
                 await self._drop(delivery)
                 return None
             admitted = await self._admit(backfill, delivery, task)
-            if not isinstance(admitted, Held):
+            if not isinstance(admitted, OtherClaim):
                 return admitted
             await trio.sleep(min(_CLAIM_LOOK_S, admitted.left_ms / 1_000))
         return None
@@ -187,7 +187,7 @@ class Worker:
         backfill: PageFetcher,
         delivery: Delivery,
         task: PageTask,
-        admitted: Admission | Held | None,
+        admitted: Admission | OtherClaim | None,
         slots: trio.Semaphore,
     ) -> None:
         try:
@@ -199,7 +199,7 @@ class Worker:
             slots.release()
 
     async def _fetch(
-        self, backfill: PageFetcher, delivery: Delivery, task: PageTask, admitted: Admission | Held | None
+        self, backfill: PageFetcher, delivery: Delivery, task: PageTask, admitted: Admission | OtherClaim | None
     ) -> None:
         """Ask for a page and store the answer.
 
@@ -207,7 +207,7 @@ class Worker:
             Drained: It was only waited for.
         """
         while True:
-            if isinstance(admitted, Held):
+            if isinstance(admitted, OtherClaim):
                 admitted = await self._until_stored(self._wait_turn, backfill, delivery, task)
             if admitted is None:
                 return

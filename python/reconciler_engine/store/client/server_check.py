@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import statistics
+import time
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -43,6 +45,21 @@ class ServerInfo:
 
     def __str__(self) -> str:
         return f"{self.product.capitalize()} {'.'.join(map(str, self.version))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Persistence:
+    """How a server keeps its data.
+
+    Attributes:
+        failed: The kind of file whose last writing failed; empty where none did.
+        has_log: Whether it writes an append-only file.
+        snapshots: When it writes snapshots, in the server's words; empty for never, None where it does not tell.
+    """
+
+    failed: str
+    has_log: bool
+    snapshots: str | None
 
 
 async def check_server(client: TrioRedis) -> ServerInfo:
@@ -92,6 +109,37 @@ async def wait_serving(client: TrioRedis, timeout_s: float) -> None:
             await trio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
     raise StoreUnavailable(f"{client.address} does not serve after {timeout_s:g} s: {last or 'no answer'}") from last
+
+
+async def ask_persistence(client: TrioRedis) -> Persistence:
+    """Ask the server how it keeps its data.
+
+    Raises:
+        StoreUnavailable: It did not answer.
+    """
+    info, saves = await client.pipe([("INFO", "persistence"), ("CONFIG", "GET", "save")])
+    # A server that may not be asked says nothing.
+    fields = _fields(info) if isinstance(info, bytes) else {}
+    snapshots = None if isinstance(saves, StoreError) else ""
+    if isinstance(saves, list) and len(saves) > 1 and isinstance(saves[1], bytes):
+        snapshots = saves[1].decode("utf-8", "replace")
+    files = (("aof_last_write_status", "append-only file"), ("rdb_last_bgsave_status", "snapshot"))
+    failed = next((name for field, name in files if fields.get(field, "ok") != "ok"), "")
+    return Persistence(failed, fields.get("aof_enabled") == "1", snapshots)
+
+
+async def median_ping_ms(client: TrioRedis, pings: int) -> float:
+    """Return how long the server takes for a PING, in the middle of some.
+
+    Raises:
+        StoreError: It did not answer.
+    """
+    took_ms = []
+    for _ in range(pings):
+        started = time.perf_counter()
+        await client.execute_command("PING")
+        took_ms.append((time.perf_counter() - started) * 1_000)
+    return statistics.median(took_ms)
 
 
 async def _ask(client: TrioRedis) -> tuple[dict[str, str], dict[str, str]]:

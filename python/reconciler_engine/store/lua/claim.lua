@@ -5,7 +5,7 @@
 --
 -- take     ARGV  'take', token, start, stop, reach (ms, longest a claim may span), life (ms), void token
 --          Returns { 1 }              claimed
---                  { 0, token, ms }   held by `token` for so much longer at most
+--                  { 0, token, ms }   claimed by `token`, for so much longer at most
 --          A claim of the same token, or of the void one, gives way.
 -- release  ARGV  'release', token, start, stop, reach
 

@@ -12,7 +12,7 @@
 -- Returns  { outcome letters of the n candles, extra members removed, members removed that were no candle,
 --            why a repair message was refused ('' = none was) }
 --   I inserted   P present with the same values   D present with other values, kept   R refused: retention drops it
---   C changed: the member that was to give way was all the slot held, and gave way
+--   C changed: the member that was to give way was alone in its slot, and gave way
 --
 -- A candle is replaced only by that name: what was written there since wins. Of several candles in one slot the
 -- greatest volume stays, then the greatest sequence. Values are compared as numbers: JavaScript writes 88000, Python
@@ -121,12 +121,12 @@ for i = n, 1, -1 do
     if #slot.valid > 0 then
         local alone = #slot.valid == 1 and #slot.foreign == 0
         settle(slot)
-        local held = slot.valid[1]
-        if same(held, cjson.decode(members[i])) then
+        local there = slot.valid[1]
+        if same(there, cjson.decode(members[i])) then
             outcome[i] = 'P'
-        elseif alone and held.member == yielding[open_times[i]] then
+        elseif alone and there.member == yielding[open_times[i]] then
             outcome[i] = 'C'
-            remove(open_times[i], held.member, members[i], 'repaired')
+            remove(open_times[i], there.member, members[i], 'repaired')
             added[#added + 1] = texts[i]
             added[#added + 1] = members[i]
         else

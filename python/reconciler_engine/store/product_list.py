@@ -1,0 +1,137 @@
+"""The exchange's product list in Redis: one record, read by whoever chooses symbols and by whoever judges slots."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from reconciler_engine.coinbase.products import Product
+from reconciler_engine.planning.proof import Listing
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.listings import Listings, updated
+from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.turns import Turn
+
+KEPT_LIMIT = 20_000
+"""Products kept, some 40 bytes each; of a longer list the beginning. The exchange has about 950 (2026)."""
+
+KEPT_S = 30 * 86_400
+"""How long a list is kept: an older one would choose by what has long changed."""
+
+_T = TypeVar("_T", bound=BaseModel)
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ProductList:
+    """The exchange's products as of an instant.
+
+    Attributes:
+        at: When the exchange gave the list (ms UTC); 0 where none is kept.
+        products: The products it named.
+        listings: Since when products trade, and since when no more, by this list and those before it.
+    """
+
+    at: int = 0
+    products: tuple[Product, ...] = ()
+    listings: Listings = field(default_factory=Listings)
+
+
+class _OldListings(BaseModel):
+    """The record of before, of listings alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    products: dict[str, tuple[int | None, int | None, str | None]] = {}
+
+
+class _Kept(BaseModel):
+    """The record in Redis.
+
+    `products` holds symbol, quote, tradable and quote volume of each; `listings` by symbol since when it is listed,
+    since when it is known to be delisted, and its book, of those that have any of these. None where an engine of before
+    wrote it: that kept them under a key of their own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: int = 0
+    products: tuple[tuple[str, str, bool, float | None], ...] = ()
+    listings: dict[str, tuple[int | None, int | None, str | None]] | None = None
+
+
+class ProductListStore:
+    """The product list of one scope. The client is the caller's to close.
+
+    Attributes:
+        turn: The turn to ask the exchange for another list.
+    """
+
+    def __init__(self, client: TrioRedis, scope: Scope) -> None:
+        self._client = client
+        self._key = scope.key("products")
+        self._old_key = scope.key("listings")
+        self.turn = Turn(client, scope, "products")
+
+    async def read(self) -> ProductList:
+        """Return the list kept last; an empty one where there is none, or none that can be read (logged).
+
+        Raises:
+            StoreError: Redis did not answer.
+        """
+        body, old = await self._client.execute_command("MGET", self._key, self._old_key)
+        kept = _read(_Kept, body) or _Kept()
+        rows = kept.listings
+        if rows is None:
+            rows = (_read(_OldListings, old) or _OldListings()).products
+        return ProductList(kept.at, tuple(Product(*row) for row in kept.products), _listings_of(rows))
+
+    async def listings(self) -> Listings:
+        """Return what is known of listings.
+
+        Raises:
+            StoreError: Redis did not answer.
+        """
+        return (await self.read()).listings
+
+    async def keep(self, products: Iterable[Product], at: int) -> None:
+        """Keep a list that the exchange gave at `at` (ms UTC), with what it adds to the known listings.
+
+        Raises:
+            StoreError: Redis did not do it.
+        """
+        listed = tuple(products)
+        known = updated(await self.listings(), listed, at)
+        rows = tuple((one.symbol, one.quote, one.tradable, one.quote_volume) for one in listed[:KEPT_LIMIT])
+        body = _Kept(at=at, products=rows, listings=_rows_of(known)).model_dump_json()
+        await self._client.execute_command("SET", self._key, body, "EX", KEPT_S)
+        await self._client.execute_command("DEL", self._old_key)
+
+
+def _read(kind: type[_T], body: bytes | None) -> _T | None:
+    if body is None:
+        return None
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        _logger.warning("the product list in Redis is none", extra={"faults": error.error_count()})
+        return None
+
+
+def _listings_of(rows: dict[str, tuple[int | None, int | None, str | None]]) -> Listings:
+    return Listings(
+        {name: Listing(since, until) for name, (since, until, _) in rows.items() if (since, until) != (None, None)},
+        {name: book for name, (_, _, book) in rows.items() if book is not None},
+    )
+
+
+def _rows_of(known: Listings) -> dict[str, tuple[int | None, int | None, str | None]]:
+    rows = {}
+    for name in sorted({*known.by_symbol, *known.books})[:KEPT_LIMIT]:
+        listing = known.by_symbol.get(name, Listing())
+        rows[name] = (listing.listed_at, listing.delisted_at, known.books.get(name))
+    return rows

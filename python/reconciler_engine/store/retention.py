@@ -1,0 +1,33 @@
+"""Retention: how much of a series the cache keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+_MOST = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long the cache keeps candles, and who cuts it. It is a part of tasks, too.
+
+    Attributes:
+        max_candles: Members that the feeder keeps a series; 0 for all.
+        ttl_s: Life of a key in seconds, set on keys the engine creates, prolonged where one is set; 0 for none.
+        trim: Whether the engine itself caps keys: in the embedded server only, which is its own.
+
+    Raises:
+        ValueError: A number is below 0, or beyond what Lua and JSON count exactly.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    max_candles: int
+    ttl_s: int
+    trim: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in (("max_candles", self.max_candles), ("ttl_s", self.ttl_s)):
+            if not 0 <= value <= _MOST:
+                raise ValueError(f"{name} {value} is not allowed; allowed: 0 to {_MOST}")
