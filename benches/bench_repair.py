@@ -36,7 +36,7 @@ from reconciler_engine.simulator.serving import open_exchange
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_exchange
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.members import member_of
-from reconciler_engine.supervisor.child_process import ChildProcess
+from reconciler_engine.supervisor.running_child import RunningChild
 
 STEP = Timeframe.M1.step_ms
 PAGE = 300
@@ -121,7 +121,7 @@ async def fill(client: TrioRedis, config: ReconciliationConfig, damage: Damage) 
 async def workers(make_worker_spec, config: ReconciliationConfig, redis_url: str):
     async with AsyncExitStack() as stack:
         for number in range(WORKERS):
-            child = await ChildProcess.start(make_worker_spec(f"worker-{number}", config, redis_url))
+            child = await RunningChild.start(make_worker_spec(f"worker-{number}", config, redis_url))
             stack.push_async_callback(child.kill)
         yield
 

@@ -22,7 +22,7 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.simulator.request_log import RequestLog, RequestRecord
 from reconciler_engine.simulator.serving import open_exchange
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_exchange
-from reconciler_engine.supervisor.child_process import ChildProcess
+from reconciler_engine.supervisor.running_child import RunningChild
 
 MIB = 1024 * 1024
 GOAL_MIB = 80
@@ -75,7 +75,7 @@ def test_worker_memory(redis_url, comparison, make_worker_spec):
         log = FirstRequest()
         async with open_exchange(build_exchange(SimulatorSettings(), log)) as base_url:
             config = ReconciliationConfig.check({"base_url": base_url, "symbols": "BTC-USD"})
-            child = await ChildProcess.start(make_worker_spec("worker-1", config, redis_url))
+            child = await RunningChild.start(make_worker_spec("worker-1", config, redis_url))
             try:
                 # Its first deed is to ask for the exchange's time: then every part of it has been in use.
                 with trio.fail_after(20):

@@ -18,7 +18,7 @@ from tests.conftest import redis_server, redis_url
 
 from reconciler_engine import _native
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.supervisor.child_process import ChildMaker, ChildSpec
+from reconciler_engine.supervisor.running_child import ChildSpec, SpecMaker
 
 __all__ = ["redis_server", "redis_url"]
 
@@ -98,7 +98,7 @@ def comparison(pytestconfig: pytest.Config, is_timed: bool) -> Comparison:
 @pytest.fixture
 def make_worker_spec() -> Callable[[str, ReconciliationConfig, str], ChildSpec]:
     """Makes the spec of a worker process as the supervisor starts it: from name, settings and the cache's URL."""
-    maker = ChildMaker(dict(os.environ), "json", "WARNING")
+    maker = SpecMaker(dict(os.environ), "json", "WARNING")
 
     def make(name: str, config: ReconciliationConfig, redis_url: str) -> ChildSpec:
         message = {
@@ -107,7 +107,7 @@ def make_worker_spec() -> Callable[[str, ReconciliationConfig, str], ChildSpec]:
             "owns_server": False,
             "consumer": name,
         }
-        return maker.child(name, "reconciler_engine.engine.roles.worker:run_worker", **message)
+        return maker.make(name, "reconciler_engine.engine.roles.worker:run_worker", **message)
 
     return make
 

@@ -21,7 +21,7 @@ from tests.integration.conftest import PATIENCE_S, clean_environment, wait_until
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import open_parts
-from reconciler_engine.supervisor.tree import _Reload
+from reconciler_engine.supervisor.engine_run import _Reload
 
 NEVER = "0 0 1 1 *"
 

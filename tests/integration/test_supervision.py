@@ -14,7 +14,7 @@ from tests.integration.processes import wait_gone
 
 from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.supervisor.child_process import BEATS_MISSED
+from reconciler_engine.supervisor.running_child import BEATS_MISSED
 
 NEVER = "0 0 1 1 *"
 CHILDREN = str(Path(__file__).parent / "children")

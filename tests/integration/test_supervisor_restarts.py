@@ -1,4 +1,4 @@
-"""A keeper and its child: one that cannot be started, hangs, is replaced, or should not be there any more."""
+"""A child over its lives: one that cannot be started, hangs, is replaced, or should not be there any more."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.integration.processes import children_of, command_of
 from reconciler_engine.errors import RoleFailed
 from reconciler_engine.planning import restart
 from reconciler_engine.planning.restart import EXIT_CONFIG
-from reconciler_engine.supervisor import child_process
-from reconciler_engine.supervisor.child_process import ChildMaker, ChildProcess, ChildSpec, NotReady
+from reconciler_engine.supervisor import running_child
 from reconciler_engine.supervisor.restarting_child import EXIT_OS_ERROR, RestartingChild, RoleState
+from reconciler_engine.supervisor.running_child import ChildSpec, NotReady, RunningChild, SpecMaker
 
-MAKER = ChildMaker({**os.environ, "PYTHONPATH": str(Path(__file__).parent / "children")}, "json", "INFO")
+MAKER = SpecMaker({**os.environ, "PYTHONPATH": str(Path(__file__).parent / "children")}, "json", "INFO")
 # An interpreter that finds no library of its own ends at once.
 SPEC = ChildSpec("nobody", "reconciler_engine.no_such_module", {}, {**os.environ, "PYTHONHOME": "/nowhere"})
 
@@ -55,29 +55,29 @@ async def test_a_child_that_dies_while_all_end_is_started_and_over():
         ending.set()
         return SPEC
 
-    keeper = RestartingChild(make_spec, Random(1), ending=ending)
+    child = RestartingChild(make_spec, Random(1), ending=ending)
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
-            await nursery.start(keeper.run)
-        await keeper.stop(1)
-    assert (ending.is_set(), keeper.child, keeper.restarts, keeper.first_beat) == (True, None, 0, {})
+            await nursery.start(child.run)
+        await child.stop(1)
+    assert (ending.is_set(), child.running, child.restarts, child.first_beat) == (True, None, 0, {})
 
 
 async def test_a_child_that_never_gets_ready_ends_its_role():
     with trio.fail_after(60), pytest.RaisesGroup(RoleFailed):
         async with trio.open_nursery() as nursery:
-            keeper = RestartingChild(lambda: SPEC, _NoJitter())
-            nursery.start_soon(keeper.run)
-    assert keeper.restarts == 5
+            child = RestartingChild(lambda: SPEC, _NoJitter())
+            nursery.start_soon(child.run)
+    assert child.restarts == 5
 
 
 def spec(role, **message):
-    return MAKER.child(role, f"child_roles:run_{role}", **message)
+    return MAKER.make(role, f"child_roles:run_{role}", **message)
 
 
 @asynccontextmanager
 async def kept(make_spec, **options):
-    """A keeper whose child is ready; with its deaths."""
+    """A child that is ready; with its deaths."""
     deaths: list[int] = []
 
     async def note(child):
@@ -86,10 +86,10 @@ async def kept(make_spec, **options):
 
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            keeper = RestartingChild(make_spec, _NoJitter(), on_death=note, **options)
-            await nursery.start(keeper.run)
-            yield keeper, deaths
-            await keeper.stop(10)
+            child = RestartingChild(make_spec, _NoJitter(), on_death=note, **options)
+            await nursery.start(child.run)
+            yield child, deaths
+            await child.stop(10)
 
 
 async def until(condition):
@@ -111,69 +111,71 @@ async def until(condition):
 async def test_a_child_that_hangs_shows_its_stacks_and_is_replaced(role, trouble, status, says, capfd, monkeypatch):
     if status == -signal.SIGABRT:
         # However slowly it shows them.
-        monkeypatch.setattr(child_process, "ABORT_S", 30.0)
+        monkeypatch.setattr(running_child, "ABORT_S", 30.0)
     lives = iter([spec(role)])
-    async with kept(lambda: next(lives, spec("idle"))) as (keeper, deaths):
+    async with kept(lambda: next(lives, spec("idle"))) as (child, deaths):
         if trouble is not None:
-            os.kill(keeper.child.pid, trouble)
+            os.kill(child.running.pid, trouble)
         # Its death is told a moment before its role is said to be without it.
-        await until(lambda: keeper.restarts == 1 and keeper.state is RoleState.RUNNING)
-        assert (deaths, keeper.last_exit) == ([status], signal.Signals(-status).name)
+        await until(lambda: child.restarts == 1 and child.state is RoleState.RUNNING)
+        assert (deaths, child.last_exit) == ([status], signal.Signals(-status).name)
     assert says in capfd.readouterr().err
 
 
 async def test_a_ready_child_takes_over_and_the_old_one_finishes():
     generations = itertools.count(1)
-    async with kept(lambda: spec("idle", generation=next(generations))) as (keeper, deaths):
-        before = keeper.child
-        await keeper.replace(10)
+    async with kept(lambda: spec("idle", generation=next(generations))) as (child, deaths):
+        before = child.running
+        await child.replace(10)
         assert (before.gone.is_set(), before.status) == (True, 0)
-        await until(lambda: keeper.child is not None)
-        assert keeper.first_beat["generation"] == 2
-        assert (keeper.state, keeper.restarts, deaths) == (RoleState.RUNNING, 0, [])
+        await until(lambda: child.running is not None)
+        assert child.first_beat["generation"] == 2
+        assert (child.state, child.restarts, deaths) == (RoleState.RUNNING, 0, [])
 
 
 async def test_a_replacement_that_does_not_get_ready_leaves_the_old_one_at_work():
     lives = iter([spec("idle"), spec("refused")])
-    async with kept(lambda: next(lives)) as (keeper, deaths):
-        before = keeper.child
+    async with kept(lambda: next(lives)) as (child, deaths):
+        before = child.running
         with pytest.raises(NotReady, match=f"exit code {EXIT_CONFIG}"):
-            await keeper.replace(10)
-        assert keeper.child is before
+            await child.replace(10)
+        assert child.running is before
         assert deaths == []
 
 
 async def test_an_old_child_that_does_not_finish_is_killed_and_its_work_handed_out_again():
     lives = iter([spec("busy"), spec("idle")])
-    async with kept(lambda: next(lives)) as (keeper, deaths):
-        await keeper.replace(0.2)
-        await until(lambda: keeper.child is not None)
-        assert (deaths, keeper.child.spec.name) == ([-signal.SIGKILL], "idle")
+    async with kept(lambda: next(lives)) as (child, deaths):
+        await child.replace(0.2)
+        await until(lambda: child.running is not None)
+        assert (deaths, child.running.spec.name) == ([-signal.SIGKILL], "idle")
 
 
 async def test_a_replacement_that_comes_while_a_dead_child_is_made_up_for_is_the_one_that_stays(monkeypatch):
     monkeypatch.setattr(restart, "_LEAST_PAUSE_MS", 3_600_000)
     generations = itertools.count(1)
     lives = iter([spec("idle"), SPEC])
-    async with kept(lambda: next(lives, spec("idle", generation=next(generations)))) as (keeper, _):
-        keeper.child.kill_nowait()
-        await until(lambda: keeper.state is RoleState.BACKING_OFF)
+    async with kept(lambda: next(lives, spec("idle", generation=next(generations)))) as (child, _):
+        child.running.kill_nowait()
+        await until(lambda: child.state is RoleState.BACKING_OFF)
         newest = next(generations)
-        await keeper.replace(10)
-        await until(lambda: keeper.state is RoleState.RUNNING and keeper.first_beat["generation"] > newest)
-        assert keeper.child.status is None
+        await child.replace(10)
+        await until(lambda: child.state is RoleState.RUNNING and child.first_beat["generation"] > newest)
+        assert child.running.status is None
 
 
 async def test_a_child_that_hangs_while_it_starts_is_not_waited_for_at_the_end():
     def starting():
-        return [pid for pid in children_of(os.getpid()) if "reconciler_engine.supervisor.child" in command_of(pid)]
+        return [
+            pid for pid in children_of(os.getpid()) if "reconciler_engine.supervisor.child_program" in command_of(pid)
+        ]
 
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
-            keeper = RestartingChild(lambda: spec("silent"), _NoJitter())
-            nursery.start_soon(keeper.run)
+            child = RestartingChild(lambda: spec("silent"), _NoJitter())
+            nursery.start_soon(child.run)
             await until(starting)
-            await keeper.stop(0.5)
+            await child.stop(0.5)
     assert not starting()
 
 
@@ -187,12 +189,12 @@ async def test_a_role_given_up_ends_the_tree_or_stays_down():
     with trio.fail_after(60), pytest.RaisesGroup(RoleFailed) as caught:
         async with trio.open_nursery() as nursery:
             await nursery.start(RestartingChild(make_spec, _NoJitter(), is_essential=False).run)
-            keeper = RestartingChild(make_spec, _NoJitter())
-            nursery.start_soon(keeper.run)
+            child = RestartingChild(make_spec, _NoJitter())
+            nursery.start_soon(child.run)
     (failed,) = caught.value.exceptions
     assert isinstance(failed, RoleFailed)
     assert failed.status == EXIT_CONFIG
-    assert keeper.state is RoleState.FAILED
+    assert child.state is RoleState.FAILED
     # never tried again
     assert next(given) == 2
 
@@ -205,23 +207,23 @@ class _NoJitter(Random):
 async def test_what_children_counted_outlives_them():
     died, may_go_on = trio.Event(), trio.Event()
 
-    async def note(_: ChildProcess) -> None:
+    async def note(_: RunningChild) -> None:
         died.set()
         await may_go_on.wait()
 
-    keeper = RestartingChild(lambda: spec("counting"), _NoJitter(), on_death=note)
+    child = RestartingChild(lambda: spec("counting"), _NoJitter(), on_death=note)
 
     def connections() -> float:
-        return keeper.figures.get("redis_connections_total", [0])[0]
+        return child.figures.get("redis_connections_total", [0])[0]
 
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            await nursery.start(keeper.run)
+            await nursery.start(child.run)
             await until(lambda: connections() == 1)
-            assert keeper.child is not None
-            os.kill(keeper.child.pid, signal.SIGKILL)
+            assert child.running is not None
+            os.kill(child.running.pid, signal.SIGKILL)
             await died.wait()
             assert connections() == 1
             may_go_on.set()
             await until(lambda: connections() == 2)
-            await keeper.stop(20)
+            await child.stop(20)

@@ -50,7 +50,7 @@ def start_wrapped(arguments):
 
 
 def has_worker(pid: int) -> bool:
-    return any("reconciler_engine.supervisor.child" in command_of(child) for child in children_of(pid))
+    return any("reconciler_engine.supervisor.child_program" in command_of(child) for child in children_of(pid))
 
 
 def redirected(redirections: str) -> tuple[str, ...]:

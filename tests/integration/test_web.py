@@ -18,7 +18,7 @@ from tests.integration.conftest import PATIENCE_S, clean_environment
 
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.observe.web.listen import ListenAddress
-from reconciler_engine.supervisor.web import open_listener
+from reconciler_engine.supervisor.web_child import open_listener
 
 NEVER = "0 0 1 1 *"
 TOKEN = "canary-0123456789abcdef"

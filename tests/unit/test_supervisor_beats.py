@@ -11,8 +11,8 @@ from typing import Any
 import trio
 import trio.testing
 
-from reconciler_engine.supervisor.child import Beats
-from reconciler_engine.supervisor.child_process import ChildProcess, ChildSpec
+from reconciler_engine.supervisor.child_program import Beats
+from reconciler_engine.supervisor.running_child import ChildSpec, RunningChild
 
 
 def test_a_parent_that_does_not_read_gets_whole_lines_later():
@@ -37,7 +37,7 @@ async def test_a_full_pipe_behind_the_beginning_of_a_line_is_read_to_its_newest_
     reading, writing = os.pipe()
     async with trio.lowlevel.FdStream(reading) as stdout:
         process: Any = SimpleNamespace(stdout=stdout)
-        child = ChildProcess(ChildSpec("one", "", {}, {}), process)
+        child = RunningChild(ChildSpec("one", "", {}, {}), process)
         os.write(writing, b'{"done":')
         async with trio.open_nursery() as nursery:
             nursery.start_soon(child._next_beat)

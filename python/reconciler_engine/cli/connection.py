@@ -13,7 +13,7 @@ from reconciler_engine.errors import ConfigError
 from reconciler_engine.store.client.server_check import check_server
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.embedded.data_directory import DataDirectory
-from reconciler_engine.supervisor.cache_server import embedded_server, locked, plan_record
+from reconciler_engine.supervisor.server_child import embedded_server, locked, plan_record
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from reconciler_engine.observe.words import counted
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.window import MINIMUM_STEPS
 from reconciler_engine.store.embedded.binary import find_binary, probe_version
-from reconciler_engine.supervisor.web import open_listener
+from reconciler_engine.supervisor.web_child import open_listener
 
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials

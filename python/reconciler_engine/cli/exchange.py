@@ -14,7 +14,7 @@ from reconciler_engine.errors import ConfigError
 from reconciler_engine.simulator.exchange import ExchangeRules
 from reconciler_engine.simulator.simulation import SimulatorSettings
 from reconciler_engine.simulator.simulation import simulate as run_simulator
-from reconciler_engine.supervisor.process_list import ProcessList
+from reconciler_engine.supervisor.child_list import ChildList
 from reconciler_engine.supervisor.signals import hear_orders
 
 
@@ -63,8 +63,8 @@ async def _serve(settings: SimulatorSettings, as_json: bool) -> None:
     def announce(line: str) -> None:
         print(json.dumps({"listening": line.removeprefix("listening on ")}) if as_json else line, flush=True)
 
-    roster = ProcessList(os.getpid())
-    async with hear_orders(roster, may_reload=False) as orders, trio.open_nursery() as nursery:
+    children = ChildList(os.getpid())
+    async with hear_orders(children, may_reload=False) as orders, trio.open_nursery() as nursery:
         nursery.start_soon(run_simulator, settings, announce)
         await orders.stop.wait()
         nursery.cancel_scope.cancel()

@@ -24,15 +24,16 @@ from reconciler_engine.engine.symbols import choose_symbols
 from reconciler_engine.observe import logs
 from reconciler_engine.store.client.server_check import check_server
 from reconciler_engine.store.embedded.data_directory import DataDirectory
-from reconciler_engine.supervisor.cache_server import embedded_server, locked, plan_record
-from reconciler_engine.supervisor.child_process import ChildMaker
+from reconciler_engine.supervisor.child_list import ChildList
+from reconciler_engine.supervisor.engine_run import run_engine
+from reconciler_engine.supervisor.engine_spec import EngineSpec, check_change
 from reconciler_engine.supervisor.orphans import reaping_adopted
-from reconciler_engine.supervisor.plan import TreePlan, check_change
-from reconciler_engine.supervisor.process_list import ProcessList
+from reconciler_engine.supervisor.report_source import ReportSource
+from reconciler_engine.supervisor.running_child import SpecMaker
+from reconciler_engine.supervisor.server_child import embedded_server, locked, plan_record
 from reconciler_engine.supervisor.signals import given_up_at, hear_orders
-from reconciler_engine.supervisor.simulation import simulated_exchange, simulated_feeder
-from reconciler_engine.supervisor.tree import run_tree
-from reconciler_engine.supervisor.web import ReportSource, WebPlan, web
+from reconciler_engine.supervisor.simulation_children import simulated_exchange, simulated_feeder
+from reconciler_engine.supervisor.web_child import WebSpec, web_child
 
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
@@ -74,80 +75,80 @@ def run_start(flags: dict[str, str], config_file: str | None, *, simulate: bool,
     config, credentials = load()
     style: logs.Style = "json" if as_json or not sys.stderr.isatty() else "human"
     logs.configure(style, log_level, process="supervisor", simulated=simulate)
-    maker = ChildMaker(child_environment(), style, log_level, simulated=simulate)
+    maker = SpecMaker(child_environment(), style, log_level, simulated=simulate)
     trio.run(_run, config, credentials, maker, load)
 
 
 async def _run(
     config: ReconciliationConfig,
     credentials: Credentials | None,
-    maker: ChildMaker,
+    maker: SpecMaker,
     load: Callable[[], tuple[ReconciliationConfig, Credentials | None]],
 ) -> None:
-    """Lock the data directory, start what is below the tree, run the tree; end in the opposite order."""
+    """Lock the data directory, start the other children, run the engine; end in the opposite order."""
     directory = DataDirectory(config.data_dir or default_data_dir(simulated=maker.simulated))
     directory.prepare()
-    roster, manager = ProcessList(os.getpid()), find_service_manager()
+    children, manager = ChildList(os.getpid()), find_service_manager()
     async with (
-        hear_orders(roster) as orders,
-        manager.watching(roster.is_well),
+        hear_orders(children) as orders,
+        manager.watching(children.is_well),
         reaping_adopted(),
         AsyncExitStack() as stack,
     ):
         stop = orders.stop
         lock = await stack.enter_async_context(locked(directory, _COMMAND))
-        desk = ReportSource(roster, stop)
+        reports = ReportSource(children, stop)
         record = plan_record(directory, os.getpid(), _COMMAND, simulated=maker.simulated)
         redis_url = config.redis_url or record.url
         if config.pages is not None:
             is_fixed = config.listen is not None
-            pages = WebPlan(config.pages, is_fixed, config.listen_token, config.listen_hosts, redis_url)
-            await stack.enter_async_context(web(pages, maker, desk))
+            pages = WebSpec(config.pages, is_fixed, config.listen_token, config.listen_hosts, redis_url)
+            await stack.enter_async_context(web_child(pages, maker, reports, children, stop))
         if config.redis_url is None:
             mark(directory, simulated=maker.simulated)
-            await stack.enter_async_context(embedded_server(directory, record, maker.environment, lock, roster, stop))
+            await stack.enter_async_context(embedded_server(directory, record, maker.environment, lock, children, stop))
         if stop.is_set():
             return
         now = time.time_ns() // 1_000_000
         # Nobody but the web child is told the token.
         replaced: dict[str, Any] = {"listen": None, "listen_token": None}
         if maker.simulated:
-            replaced["base_url"] = await stack.enter_async_context(simulated_exchange(maker, now, stop, roster))
-        given = TreePlan(
+            replaced["base_url"] = await stack.enter_async_context(simulated_exchange(maker, now, stop, children))
+        given = EngineSpec(
             config.model_copy(update=replaced),
             redis_url,
             owns_server=config.redis_url is None,
-            children=maker,
-            roster=roster,
+            maker=maker,
+            children=children,
             command=_COMMAND,
-            desk=desk,
+            reports=reports,
             credentials=credentials,
         )
-        plan = await _choose_symbols(given, stop)
+        spec = await _choose_symbols(given, stop)
         if stop.is_set():
             return
         if maker.simulated:
-            await stack.enter_async_context(simulated_feeder(maker, plan.config, redis_url, now, stop, roster))
+            await stack.enter_async_context(simulated_feeder(maker, spec.config, redis_url, now, stop, children))
 
-        async def replan() -> TreePlan:
+        async def read_spec() -> EngineSpec:
             newer, key = load()
             check_change(config, newer)
             return await _choose_symbols(
                 replace(given, config=newer.model_copy(update=replaced), credentials=key), stop
             )
 
-        await run_tree(plan, replan, orders, manager)
+        await run_engine(spec, read_spec, orders, manager)
 
 
-async def _choose_symbols(plan: TreePlan, stop: trio.Event) -> TreePlan:
-    """Return the plan with the symbols that the configuration means; unchanged once `stop` is set."""
+async def _choose_symbols(spec: EngineSpec, stop: trio.Event) -> EngineSpec:
+    """Return the spec with the symbols that the configuration means; unchanged once `stop` is set."""
     async with (
-        open_parts(plan.config, plan.redis_url, owns_server=plan.owns_server, identity=plan.identity) as parts,
-        CoinbaseClient(plan.config.base_url) as source,
+        open_parts(spec.config, spec.redis_url, owns_server=spec.owns_server, identity=spec.identity) as parts,
+        CoinbaseClient(spec.config.base_url) as source,
         given_up_at(stop),
     ):
         await check_server(parts.client)
-        symbols = await choose_symbols(plan.config.symbols, parts, source)
-        plan = replace(plan, config=plan.config.with_symbols(symbols))
+        symbols = await choose_symbols(spec.config.symbols, parts, source)
+        spec = replace(spec, config=spec.config.with_symbols(symbols))
         _logger.info("symbols", extra={"count": len(symbols), "first": ", ".join(symbols[:5])})
-    return plan
+    return spec

@@ -1,1 +1,1 @@
-"""The tree of processes: who starts whom, who notices a death, who ends last."""
+"""The supervisor: starts an engine's children, starts them again when they die, ends them in order."""

@@ -1,4 +1,4 @@
-"""The keeper of one role: starts its child, starts it again when it dies, and ends it in order."""
+"""A child over all its lives: started, started again when it dies, replaced, ended in order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import trio
 from reconciler_engine.errors import RoleFailed
 from reconciler_engine.observe.metrics import Figures, total
 from reconciler_engine.planning.restart import FRUITLESS_LIMIT, Death, decide_restart
-from reconciler_engine.supervisor.child_process import ChildProcess, ChildSpec, NotReady, describe_status
+from reconciler_engine.supervisor.running_child import ChildSpec, NotReady, RunningChild, describe_status
 
 EXIT_OS_ERROR = 71
 """What counts as the status of a child that the operating system did not start (EX_OSERR of sysexits.h)."""
@@ -32,26 +32,26 @@ class RoleState(StrEnum):
 
 
 class RestartingChild:
-    """Keeps one child alive until it is stopped."""
+    """Keeps one role's child alive until it is stopped; `running` is its present life, None between two."""
 
     def __init__(
         self,
         make_spec: Callable[[], ChildSpec],
         random: Random,
         *,
-        on_death: Callable[[ChildProcess], Awaitable[None]] | None = None,
+        on_death: Callable[[RunningChild], Awaitable[None]] | None = None,
         ending: trio.Event | None = None,
         is_essential: bool = True,
         hint: str = "",
     ) -> None:
-        """Make a keeper.
+        """Make a child; `run` starts it.
 
         Args:
             make_spec: Called for each start, so that each life can have a name of its own.
             random: Draws the jitter of pauses.
             on_death: Called after each death of a child that had been ready, unless it ended as it was asked to.
-            ending: Set once the whole tree is ending; who dies then, of a signal that all got, stays dead.
-            is_essential: Whether giving the role up ends the tree; if not, it stays down and its state says so.
+            ending: Set once the whole engine is ending; who dies then, of a signal that all got, stays dead.
+            is_essential: Whether giving the role up ends the engine; if not, it stays down and its state says so.
             hint: Where to look, for whoever is told that the role was given up.
         """
         self._make_spec = make_spec
@@ -67,8 +67,8 @@ class RestartingChild:
         self._was_ready = False
         self._name = ""
         self._starting = trio.CancelScope()
-        self._successor: ChildProcess | None = None
-        self.child: ChildProcess | None = None
+        self._successor: RunningChild | None = None
+        self.running: RunningChild | None = None
         self.first_beat: Mapping[str, object] = {}
         """What the youngest child said when it was ready; empty while none has been."""
         self.state = RoleState.STARTING
@@ -78,7 +78,7 @@ class RestartingChild:
     @property
     def figures(self) -> Figures:
         """What the child has counted, and those before it; of one that was killed up to a second is not in it."""
-        return self._past if self.child is None else total((self._past, self.child.figures))
+        return self._past if self.running is None else total((self._past, self.running.figures))
 
     @property
     def last_exit(self) -> str | None:
@@ -88,8 +88,8 @@ class RestartingChild:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the child alive until `stop`; started once the child is ready for the first time.
 
-        Where the tree ends before it ever is, it is started and over at once: nobody needs the child any more. So is a
-        role that is given up and not essential. Cancelled, the child is killed and reaped.
+        Where the engine ends before it ever is, it is started and over at once: nobody needs the child any more. So is
+        a role that is given up and not essential. Cancelled, the child is killed and reaped.
 
         Raises:
             RoleFailed: It died too often before doing any work, or its configuration cannot work.
@@ -121,13 +121,13 @@ class RestartingChild:
         """
         if self._is_over():
             return
-        successor = await ChildProcess.start(self._make_spec())
+        successor = await RunningChild.start(self._make_spec())
         if self._ended.is_set():
             await successor.kill()
             return
         self._successor = successor
         self._wake.set()
-        predecessor = self.child
+        predecessor = self.running
         if predecessor is None:
             return
         predecessor.ask_to_stop()
@@ -141,7 +141,7 @@ class RestartingChild:
         """Ask the child to finish, kill it after `timeout_s`; return when it is gone."""
         self._stopping.set()
         self._wake.set()
-        for child in self._children():
+        for child in self._lives():
             child.ask_to_stop()
         with trio.move_on_after(timeout_s):
             await self._ended.wait()
@@ -152,12 +152,12 @@ class RestartingChild:
     def kill(self) -> None:
         """End the child this moment, and for good; `run` reaps it."""
         self._stopping.set()
-        for child in self._children():
+        for child in self._lives():
             _end_late(child)
         self._starting.cancel()
 
-    def _children(self) -> list[ChildProcess]:
-        return [child for child in (self.child, self._successor) if child is not None]
+    def _lives(self) -> list[RunningChild]:
+        return [child for child in (self.running, self._successor) if child is not None]
 
     def _is_over(self) -> bool:
         return self._stopping.is_set() or self._ending.is_set()
@@ -169,7 +169,7 @@ class RestartingChild:
             # Taken first: another may come while a child is started.
             successor, self._successor = self._successor, None
             life = successor or await self._start()
-            if isinstance(life, ChildProcess):
+            if isinstance(life, RunningChild):
                 if not self._was_ready:
                     self._was_ready = True
                     task_status.started()
@@ -180,13 +180,13 @@ class RestartingChild:
                 await self._pause(status, was_useful=was_useful)
                 self.restarts += 1
 
-    async def _start(self) -> ChildProcess | int:
+    async def _start(self) -> RunningChild | int:
         """Return a child that is ready, or the status of one that was not to be had."""
         spec = self._make_spec()
         self._name = spec.name
         with trio.CancelScope() as self._starting:
             try:
-                return await ChildProcess.start(spec)
+                return await RunningChild.start(spec)
             except NotReady as error:
                 _logger.error("child did not start", extra={"child": spec.name, "error": str(error)})
                 return error.status or 0
@@ -196,9 +196,9 @@ class RestartingChild:
                 return EXIT_OS_ERROR
         return -signal.SIGKILL
 
-    async def _live(self, child: ChildProcess) -> int:
+    async def _live(self, child: RunningChild) -> int:
         """The rest of a child's life, from when it is ready: how it ended."""
-        self.child = child
+        self.running = child
         self._name = child.spec.name
         self.first_beat = dict(child.beats)
         self.state = RoleState.RUNNING
@@ -210,7 +210,7 @@ class RestartingChild:
         finally:
             await child.kill()
             self._past = self.figures
-            self.child = None
+            self.running = None
         was_asked = self._is_over() or self._successor is not None
         if status != 0 or not was_asked:
             _logger.warning("child died", extra={"child": child.spec.name, "status": describe_status(status)})
@@ -229,6 +229,6 @@ class RestartingChild:
             await self._wake.wait()
 
 
-def _end_late(child: ChildProcess) -> None:
+def _end_late(child: RunningChild) -> None:
     _logger.warning("child killed, it did not stop in time", extra={"child": child.spec.name})
     child.kill_nowait()

@@ -1,122 +1,118 @@
-"""The embedded server's wrapper: holds the lifeline for a program that knows nothing of it.
-
-Run as a child in a session of its own, so that neither the terminal's Ctrl-C nor its parent's death reaches the
-server before the engine has drained. It ends the server, in order, when it is asked to or when the lifeline ends; its
-own death ends the server at once. It counts as useful once the server serves.
-"""
+"""The embedded server's child: started over a locked data directory, ended last."""
 
 from __future__ import annotations
 
-import ctypes
-import json
-import os
-import selectors
-import signal
-import socket
-import subprocess
-import sys
-import threading
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from random import Random
 
-from reconciler_engine.supervisor.child_process import BEAT_S
+import trio
 
-STOP_S = 10.0
-"""How long the server may take to write its append-only file out before it is killed."""
+from reconciler_engine.errors import DataDirectoryBusy
+from reconciler_engine.store.client.server_check import wait_serving
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.embedded.binary import (
+    ServerPlan,
+    find_binary,
+    probe_version,
+    socket_directory,
+    socket_path,
+)
+from reconciler_engine.store.embedded.data_directory import DataDirectory, ServerRecord
+from reconciler_engine.supervisor.child_list import ChildList
+from reconciler_engine.supervisor.restarting_child import RestartingChild
+from reconciler_engine.supervisor.running_child import ChildSpec
+from reconciler_engine.supervisor.signals import given_up_at
+
+SERVING_TIMEOUT_S = 60.0
+"""How long the server may take to load what it kept."""
+
+STOP_TIMEOUT_S = 12.0
+
+PREDECESSOR_S = 12.0
+"""How long the server of a supervisor that was killed may take to end."""
 
 _LOOK_S = 0.05
-"""How often a server that does not serve yet is asked whether it does."""
-
-_ANSWER_S = 0.5
-_PR_SET_PDEATHSIG = 1
+_logger = logging.getLogger(__name__)
 
 
-def main() -> int:
-    """Run the server until told to stop; return its exit code."""
-    message = json.loads(sys.stdin.buffer.readline())
-    wake_read, wake_write = os.pipe()
-    os.set_blocking(wake_write, False)
-    signal.set_wakeup_fd(wake_write)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    # S603: the arguments come from our parent over the pipe.
-    server = subprocess.Popen(  # noqa: S603
-        message["arguments"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        pass_fds=message["inherited"],
-        preexec_fn=_die_with_parent,  # noqa: PLW1509  this process has one thread at this point
-    )
-    threading.Thread(target=_tell_end, args=(server, wake_write), daemon=True).start()
-    stop_asked = _watch(wake_read, server, message["socket"])
-    if stop_asked:
-        _end(server)
-    status = server.wait()
-    return 0 if stop_asked else abs(status) or 1
+@asynccontextmanager
+async def locked(directory: DataDirectory, command: str) -> AsyncIterator[int]:
+    """Hold a data directory's lock; give its descriptor. A server that was left behind and ends is waited for.
 
-
-def _watch(wake: int, server: subprocess.Popen[bytes], address: str) -> bool:
-    """Beat until the server ends (False), or a signal or the lifeline's end asks for it (True)."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(0, selectors.EVENT_READ)
-        selector.register(wake, selectors.EVENT_READ)
-        has_served = False
-        while True:
-            if not _beat(int(has_served)):
-                return True
-            for key, _ in selector.select(BEAT_S if has_served else _LOOK_S):
-                received = os.read(key.fd, 4_096)
-                if key.fd == wake:
-                    return server.poll() is None
-                if not received:
-                    return True
-            has_served = has_served or _serves(address)
-
-
-def _end(server: subprocess.Popen[bytes]) -> None:
-    """End the server in order, and beat meanwhile: to write its files out is not to hang."""
-    server.terminate()
-    for _ in range(round(STOP_S / BEAT_S)):
-        try:
-            server.wait(BEAT_S)
-        except subprocess.TimeoutExpired:
-            _beat(1)
-        else:
-            return
-    server.kill()
-
-
-def _beat(done: int) -> bool:
-    """Say that all is well; return False where nobody listens any more."""
-    try:
-        os.write(1, b'{"done": %d}\n' % done)
-    except BrokenPipeError:
-        return False
-    return True
-
-
-def _serves(address: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
-        door.settimeout(_ANSWER_S)
-        try:
-            door.connect(address)
-            door.sendall(b"PING\r\n")
-            return door.recv(16).startswith(b"+PONG")
-        except OSError:
-            return False
-
-
-def _tell_end(server: subprocess.Popen[bytes], wake: int) -> None:
-    server.wait()
-    os.write(wake, b"e")
-
-
-def _die_with_parent() -> None:
-    """Have the kernel end the server should this wrapper be killed. The spawning thread is the main one and stays.
-
-    At once: one that took its time would write the files, and remove the socket, of the next one.
+    Raises:
+        DataDirectoryBusy: Another process holds it.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    deadline = None
+    with ExitStack() as stack:
+        while True:
+            try:
+                descriptor = stack.enter_context(directory.lock(command))
+                break
+            except DataDirectoryBusy as busy:
+                if busy.orphan_of is None:
+                    raise
+                if deadline is None:
+                    _logger.warning("waiting for the server that was left behind", extra={"pid": busy.orphan_of})
+                    deadline = trio.current_time() + PREDECESSOR_S
+                if trio.current_time() >= deadline:
+                    raise
+            await trio.sleep(_LOOK_S)
+        yield descriptor
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+@asynccontextmanager
+async def embedded_server(
+    directory: DataDirectory,
+    record: ServerRecord,
+    environment: Mapping[str, str],
+    lock: int,
+    children: ChildList | None = None,
+    end: trio.Event | None = None,
+) -> AsyncIterator[str]:
+    """Run the server over `directory`; give its URL; stop it, in order, at the end.
+
+    `lock` is the descriptor of the directory's lock, which the caller holds: the server holds it too, as long as it is.
+
+    A server that dies is started again over the same data; clients wait meanwhile. `children` lists it for those who
+    show the engine. Once `end` is set it is not waited for until it serves.
+
+    Raises:
+        ConfigError: There is no server to be found, or one that is too old.
+        RoleFailed: It died again and again.
+        StoreUnavailable: It did not serve within `SERVING_TIMEOUT_S`.
+    """
+    end = trio.Event() if end is None else end
+    plan = ServerPlan(find_binary(), directory.path, Path(record.socket))
+    await probe_version(plan.binary, environment)
+    spec = ChildSpec(
+        name="redis",
+        module="reconciler_engine.supervisor.server_program",
+        message={"arguments": plan.arguments(), "inherited": [lock], "socket": str(plan.socket)},
+        environment=environment,
+        own_session=True,
+        inherited=(lock,),
+    )
+    child = RestartingChild(lambda: spec, Random(), hint=f"{plan.log} says why")
+    if children is not None:
+        children.add(child, role="redis")
+    directory.remove_record()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(child.run)
+        try:
+            async with TrioRedis.from_url(plan.url) as client, given_up_at(end):
+                await wait_serving(client, SERVING_TIMEOUT_S)
+            directory.write_record(record)
+            yield plan.url
+        finally:
+            with trio.CancelScope(shield=True):
+                directory.remove_record()
+                await child.stop(STOP_TIMEOUT_S)
+
+
+def plan_record(directory: DataDirectory, pid: int, command: str, *, simulated: bool) -> ServerRecord:
+    """Return the record of the server that this process is about to run over `directory`."""
+    socket = socket_path(socket_directory(directory.path))
+    return ServerRecord(str(socket), pid, command, simulated)

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from reconciler_engine.supervisor.process_list import ProcessList
+from reconciler_engine.supervisor.child_list import ChildList
 
 INTERRUPTED = 130
 _STDERR = 2
@@ -23,7 +23,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Orders:
-    """What the operator has said so far; `stop` is set once the tree is to end."""
+    """What the operator has said so far; `stop` is set once the engine is to end."""
 
     def __init__(self) -> None:
         self.stop = trio.Event()
@@ -40,7 +40,7 @@ class Orders:
 
 
 @asynccontextmanager
-async def hear_orders(roster: ProcessList, *, may_reload: bool = True) -> AsyncIterator[Orders]:
+async def hear_orders(children: ChildList, *, may_reload: bool = True) -> AsyncIterator[Orders]:
     """Hear SIGTERM, SIGINT and, where there is something to reload, SIGHUP; handlers stand before the block begins.
 
     A second SIGINT ends this process at once with 130, and its children with it; the server's lifeline ends that one
@@ -50,8 +50,8 @@ async def hear_orders(roster: ProcessList, *, may_reload: bool = True) -> AsyncI
     orders = Orders()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, *(signal.SIGHUP,) * may_reload) as received:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_listen, received, orders, roster)
-            nursery.start_soon(_end_late, orders.stop, roster)
+            nursery.start_soon(_listen, received, orders, children)
+            nursery.start_soon(_end_late, orders.stop, children)
             yield orders
             nursery.cancel_scope.cancel()
 
@@ -70,7 +70,7 @@ async def given_up_at(end: trio.Event) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-async def _listen(received: AsyncIterator[int], orders: Orders, roster: ProcessList) -> None:
+async def _listen(received: AsyncIterator[int], orders: Orders, children: ChildList) -> None:
     interrupts = 0
     had_terminal = os.isatty(_STDERR)
     async for number in received:
@@ -79,7 +79,7 @@ async def _listen(received: AsyncIterator[int], orders: Orders, roster: ProcessL
             continue
         interrupts += number == signal.SIGINT
         if interrupts > 1:
-            roster.kill(but="redis")
+            children.kill(but="redis")
             sys.stderr.flush()
             os._exit(INTERRUPTED)
         if not orders.stop.is_set():
@@ -88,7 +88,7 @@ async def _listen(received: AsyncIterator[int], orders: Orders, roster: ProcessL
         orders.stop.set()
 
 
-async def _end_late(stop: trio.Event, roster: ProcessList) -> None:
+async def _end_late(stop: trio.Event, children: ChildList) -> None:
     await stop.wait()
     await trio.sleep(LAST_RESORT_S)
-    roster.kill()
+    children.kill()

@@ -1,4 +1,4 @@
-"""The workers of a tree: kept alive, rolled one by one, ended together."""
+"""The worker children: kept alive, rolled one by one, ended together."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import trio
 
 from reconciler_engine.errors import StoreError
 from reconciler_engine.store.tasks import TaskQueue
-from reconciler_engine.supervisor.child_process import DRAIN_S, ChildProcess, ChildSpec, NotReady
-from reconciler_engine.supervisor.plan import TreePlan
+from reconciler_engine.supervisor.engine_spec import EngineSpec
 from reconciler_engine.supervisor.restarting_child import RestartingChild
+from reconciler_engine.supervisor.running_child import DRAIN_S, ChildSpec, NotReady, RunningChild
 
 STOP_S = DRAIN_S + 2.0
 """How long a worker may take once it is told to stop: for what is in hand, and for giving back the rest."""
@@ -27,82 +27,82 @@ _logger = logging.getLogger(__name__)
 
 
 class Workers:
-    """The workers, all of one plan."""
+    """The workers, all of one spec."""
 
-    def __init__(self, plan: TreePlan, queue: TaskQueue, ending: trio.Event) -> None:
-        """Make a crew; `queue` is where they take tasks, `ending` is set once the tree ends."""
-        self._plan = plan
+    def __init__(self, engine: EngineSpec, queue: TaskQueue, ending: trio.Event) -> None:
+        """Make the workers of an engine; `queue` is where they take tasks, `ending` is set once the engine ends."""
+        self._engine = engine
         self._queue = queue
         self._lives = itertools.count(1)
         # Names of dead workers whose tasks wait until Redis is back.
         self._dead: set[str] = set()
-        self._keepers = [
+        self._children = [
             RestartingChild(self._make_spec, Random(), on_death=self._redeliver, ending=ending)
-            for _ in range(plan.config.workers)
+            for _ in range(engine.config.workers)
         ]
-        for keeper in self._keepers:
-            plan.roster.add(keeper, role="worker")
+        for child in self._children:
+            engine.children.add(child, role="worker")
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
         """Keep the workers alive; give way once all are ready; let them finish at the end."""
         async with trio.open_nursery() as nursery:
             async with trio.open_nursery() as starting:
-                for keeper in self._keepers:
-                    starting.start_soon(nursery.start, keeper.run)
+                for child in self._children:
+                    starting.start_soon(nursery.start, child.run)
             nursery.start_soon(self._redeliver_later)
             try:
                 yield
             finally:
                 with trio.CancelScope(shield=True):
                     async with trio.open_nursery() as stopping:
-                        for keeper in self._keepers:
-                            stopping.start_soon(keeper.stop, STOP_S)
+                        for child in self._children:
+                            stopping.start_soon(child.stop, STOP_S)
                 nursery.cancel_scope.cancel()
 
-    async def roll(self, plan: TreePlan) -> None:
-        """Replace the workers one by one by such of another plan, each when it is ready.
+    async def roll(self, engine: EngineSpec) -> None:
+        """Replace the workers one by one by such of another spec, each when it is ready.
 
-        Where one does not get ready those that were replaced are replaced back, and the plan stays as it was.
+        Where one does not get ready those that were replaced are replaced back, and the spec stays as it was.
 
         Raises:
             NotReady: One ended or stayed silent before it was ready.
             OSError: The machine did not start it.
         """
-        before, self._plan = self._plan, plan
-        for number, keeper in enumerate(self._keepers):
+        before, self._engine = self._engine, engine
+        for number, child in enumerate(self._children):
             try:
-                await keeper.replace(STOP_S)
+                await child.replace(STOP_S)
             except (NotReady, OSError):
-                self._plan = before
-                await self._roll_back(self._keepers[:number])
+                self._engine = before
+                await self._roll_back(self._children[:number])
                 raise
 
-    async def _roll_back(self, keepers: list[RestartingChild]) -> None:
-        for keeper in keepers:
+    async def _roll_back(self, children: list[RestartingChild]) -> None:
+        for child in children:
             try:
-                await keeper.replace(STOP_S)
+                await child.replace(STOP_S)
             except (NotReady, OSError) as error:
                 # It has the newer settings until it is started again.
                 _logger.error("worker not replaced", extra={"error": str(error)})
 
     def _make_spec(self) -> ChildSpec:
-        plan = self._plan
+        engine = self._engine
         name = f"worker-{next(self._lives)}"
         message = {
-            "config": plan.config.model_dump(mode="json", exclude={"key_file"}),
-            "redis_url": plan.redis_url,
-            "owns_server": plan.owns_server,
+            "config": engine.config.model_dump(mode="json", exclude={"key_file"}),
+            "redis_url": engine.redis_url,
+            "owns_server": engine.owns_server,
             "consumer": self._consumer(name),
         }
-        if plan.credentials is not None:
-            message["credentials"] = plan.credentials.hand_over()
-        return plan.children.child(name, "reconciler_engine.engine.roles.worker:run_worker", **message)
+        if engine.credentials is not None:
+            message["credentials"] = engine.credentials.hand_over()
+        return engine.maker.make(name, "reconciler_engine.engine.roles.worker:run_worker", **message)
 
     def _consumer(self, name: str) -> str:
         return f"{self._queue.consumer}:{name}"
 
-    async def _redeliver(self, child: ChildProcess) -> None:
+    async def _redeliver(self, child: RunningChild) -> None:
         """Hand out again what a dead worker had taken; should Redis be away too, as soon as it is back."""
         self._dead.add(child.spec.name)
         with trio.move_on_after(_REDELIVER_S):

@@ -7,7 +7,7 @@ import signal
 
 from native_hang import hold_the_interpreter
 
-from reconciler_engine.supervisor import child_process
+from reconciler_engine.supervisor import running_child
 
-child_process.ABORT_S = 30.0
+running_child.ABORT_S = 30.0
 signal.signal(signal.SIGUSR1, hold_the_interpreter)

@@ -1,4 +1,4 @@
-"""What `start` runs, and what of it can change while it runs."""
+"""What an engine is made of, and what of it can change while it runs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.config.faults import SECRET_FIELDS
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.supervisor.child_process import ChildMaker
-from reconciler_engine.supervisor.process_list import ProcessList
-from reconciler_engine.supervisor.web import ReportSource
+from reconciler_engine.supervisor.child_list import ChildList
+from reconciler_engine.supervisor.report_source import ReportSource
+from reconciler_engine.supervisor.running_child import SpecMaker
 
 if TYPE_CHECKING:
     # Cryptography is loaded where there is a key.
@@ -32,27 +32,27 @@ FIXED = (
 
 
 @dataclass(frozen=True, slots=True)
-class TreePlan:
-    """What `start` runs.
+class EngineSpec:
+    """What an engine is made of.
 
     Attributes:
         config: The checked settings.
         redis_url: Where the cache is.
         owns_server: Whether that is the embedded server.
-        children: Makes the specs of the children.
-        roster: Lists the children for the status; those below the tree are on it already.
-        command: What runs this tree, for people.
-        desk: Who must know how the tree stands.
+        maker: Maker of the children's specs.
+        children: List of the children; those that are started before the workers are on it already.
+        command: Name of the command that runs it, for people.
+        reports: Source of the web child's reports.
         credentials: What workers sign with, or None. They go to workers alone, through their pipes.
     """
 
     config: ReconciliationConfig
     redis_url: str = field(repr=False)
     owns_server: bool
-    children: ChildMaker
-    roster: ProcessList
+    maker: SpecMaker
+    children: ChildList
     command: str
-    desk: ReportSource
+    reports: ReportSource
     credentials: Credentials | None = None
 
     @property

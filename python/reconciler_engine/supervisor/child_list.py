@@ -1,4 +1,4 @@
-"""The roster of a tree: who runs, since when, how often started again; for the status."""
+"""The list of an engine's children: shown by the status, ended together."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ import trio
 
 from reconciler_engine.observe import metrics
 from reconciler_engine.observe.status import ProcessStatus
-from reconciler_engine.supervisor.child_process import BEAT_S, BEATS_MISSED
 from reconciler_engine.supervisor.restarting_child import RestartingChild
+from reconciler_engine.supervisor.running_child import BEAT_S, BEATS_MISSED
 
 _LONGEST_SILENCE_S = 2 * BEATS_MISSED * BEAT_S
 
 
-class ProcessList:
-    """The processes of one tree, bounded by its roles."""
+class ChildList:
+    """The children of one engine, one or more a role."""
 
     def __init__(self, pid: int) -> None:
         """Begin with the supervisor itself, whose process is `pid`, started about now."""
         self._pid = pid
         self._started_at = trio.current_time()
-        self._keepers: list[tuple[str, RestartingChild]] = []
+        self._children: list[tuple[str, RestartingChild]] = []
 
-    def add(self, keeper: RestartingChild, *, role: str) -> None:
-        """List a keeper's child, while there is one and while there is none."""
-        self._keepers.append((role, keeper))
+    def add(self, child: RestartingChild, *, role: str) -> None:
+        """List a child for as long as the engine lives, also while it is being started again."""
+        self._children.append((role, child))
 
     def kill(self, *, but: str = "") -> None:
-        """End every child this moment, but that of one role."""
-        for role, keeper in self._keepers:
+        """End every child this moment, except those of one role."""
+        for role, child in self._children:
             if role != but:
-                keeper.kill()
+                child.kill()
 
     def is_well(self) -> bool:
         """Whether every child beats, or is being started again; one that hangs is replaced before this says no."""
         now = trio.current_time()
         return all(
-            keeper.child is None or now - keeper.child.beat_at < _LONGEST_SILENCE_S for _, keeper in self._keepers
+            child.running is None or now - child.running.beat_at < _LONGEST_SILENCE_S for _, child in self._children
         )
 
     def processes(self) -> tuple[ProcessStatus, ...]:
@@ -49,28 +49,28 @@ class ProcessList:
             last_beat_ms=0,
             restarts=0,
         )
-        return (supervisor, *(_status(role, keeper, now) for role, keeper in self._keepers))
+        return (supervisor, *(_status(role, child, now) for role, child in self._children))
 
     def figures(self) -> metrics.Figures:
         """Return what all processes have counted so far, this one and the dead included."""
-        return metrics.total([metrics.figures(), *(keeper.figures for _, keeper in self._keepers)])
+        return metrics.total([metrics.figures(), *(child.figures for _, child in self._children)])
 
 
-def _status(role: str, keeper: RestartingChild, now: float) -> ProcessStatus:
-    child = keeper.child
-    if child is None:
+def _status(role: str, child: RestartingChild, now: float) -> ProcessStatus:
+    running = child.running
+    if running is None:
         return ProcessStatus(
-            role=role, name=role, state=keeper.state, restarts=keeper.restarts, last_exit=keeper.last_exit
+            role=role, name=role, state=child.state, restarts=child.restarts, last_exit=child.last_exit
         )
     return ProcessStatus(
         role=role,
-        name=child.spec.name,
-        state=keeper.state,
-        pid=child.pid,
-        age_ms=_ms(now - child.started_at),
-        last_beat_ms=_ms(now - child.beat_at),
-        restarts=keeper.restarts,
-        last_exit=keeper.last_exit,
+        name=running.spec.name,
+        state=child.state,
+        pid=running.pid,
+        age_ms=_ms(now - running.started_at),
+        last_beat_ms=_ms(now - running.beat_at),
+        restarts=child.restarts,
+        last_exit=child.last_exit,
     )
 
 

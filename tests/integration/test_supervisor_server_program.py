@@ -28,7 +28,7 @@ def plan(tmp_path):
 def wrapped(plan):
     """The wrapper over a server, and the server's process."""
     spec = {"arguments": plan.arguments(), "inherited": [], "socket": str(plan.socket)}
-    command = (sys.executable, "-m", "reconciler_engine.supervisor.server_child")
+    command = (sys.executable, "-m", "reconciler_engine.supervisor.server_program")
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as wrapper:
         assert wrapper.stdin is not None
         wrapper.stdin.write(json.dumps(spec).encode() + b"\n")

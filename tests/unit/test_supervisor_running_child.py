@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from reconciler_engine.supervisor.child_process import BEATS_MISSED, ChildProcess, ChildSpec
+from reconciler_engine.supervisor.running_child import BEATS_MISSED, ChildSpec, RunningChild
 
 SPEC = ChildSpec("child", "nowhere", {}, {})
 
@@ -48,7 +48,7 @@ async def pass_time(clock, seconds):
 
 async def test_a_parent_that_was_stopped_itself_blames_nobody(mock_clock, process):
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(ChildProcess(SPEC, process).wait)
+        nursery.start_soon(RunningChild(SPEC, process).wait)
         await trio.testing.wait_all_tasks_blocked()
         for _ in range(3):
             await pass_time(mock_clock, 3_600)
@@ -61,7 +61,7 @@ async def test_a_parent_that_was_stopped_itself_blames_nobody(mock_clock, proces
 @pytest.mark.parametrize("beats_before", [0, 3])
 async def test_a_child_is_aborted_at_its_fifth_missed_beat_and_killed_a_second_later(mock_clock, process, beats_before):
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(ChildProcess(SPEC, process).wait)
+        nursery.start_soon(RunningChild(SPEC, process).wait)
         await trio.testing.wait_all_tasks_blocked()
         for _ in range(beats_before):
             await process.beats.send_all(b'{"done":1}\n')

@@ -1,4 +1,4 @@
-"""A child process as its parent holds it: started with a spec, watched by its beats, ended by a ladder."""
+"""One life of a child as its parent holds it: started with a spec, watched by its beats, ended by a ladder."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class NotReady(WorkerError):
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """What to start.
+    """What a child is started with.
 
     Attributes:
-        name: Unique in the tree, such as `worker-1`.
+        name: Unique in the engine, such as `worker-1`.
         module: Module run as the child's program.
         message: JSON object handed over its standard input; may hold secrets, which no command line shows.
         environment: The child's whole environment.
@@ -63,7 +63,7 @@ class ChildSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class ChildMaker:
+class SpecMaker:
     """Makes the specs of children that have a role.
 
     Attributes:
@@ -78,7 +78,7 @@ class ChildMaker:
     log_level: str
     simulated: bool = False
 
-    def child(self, name: str, runner: str, **message: object) -> ChildSpec:
+    def make(self, name: str, runner: str, **message: object) -> ChildSpec:
         """Return the spec of a child with the role that `runner` (`module:function`) opens."""
         common = {
             "name": name,
@@ -87,10 +87,10 @@ class ChildMaker:
             "log_level": self.log_level,
             "simulated": self.simulated,
         }
-        return ChildSpec(name, "reconciler_engine.supervisor.child", {**common, **message}, self.environment)
+        return ChildSpec(name, "reconciler_engine.supervisor.child_program", {**common, **message}, self.environment)
 
 
-class ChildProcess:
+class RunningChild:
     """A running child. Its standard input is its lifeline: when this process ends, it ends.
 
     `started_at` and `beat_at` are when it was started and when it last beat, on trio's clock (s); `beats` is what it
@@ -107,7 +107,7 @@ class ChildProcess:
         self._buffer = bytearray()
 
     @classmethod
-    async def start(cls, spec: ChildSpec) -> ChildProcess:
+    async def start(cls, spec: ChildSpec) -> RunningChild:
         """Start a child and wait for its first beat.
 
         Cancelled or failing, the child is killed and reaped first.

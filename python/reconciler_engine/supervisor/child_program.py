@@ -1,4 +1,4 @@
-"""A child's program: read the spec, hold the lifeline, do the role, beat once a second.
+"""The program of a child with a role: read the spec, hold the lifeline, do the role, beat once a second.
 
 Standard input brings the spec, one line of JSON, and is the lifeline from then on. Standard output carries the beats
 and nothing else. Standard error is the log.
@@ -23,7 +23,7 @@ from reconciler_engine.errors import ConfigError, leaves
 from reconciler_engine.observe import logs, metrics
 from reconciler_engine.planning.restart import EXIT_CONFIG
 from reconciler_engine.supervisor import lifeline
-from reconciler_engine.supervisor.child_process import BEAT_S, DRAIN_S
+from reconciler_engine.supervisor.running_child import BEAT_S, DRAIN_S
 
 _logger = logging.getLogger(__name__)
 _SPEC_LIMIT = 16 * 1024 * 1024

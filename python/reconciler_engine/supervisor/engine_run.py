@@ -1,4 +1,4 @@
-"""The tree above the cache: workers, then the schedule; ended the other way round.
+"""The run of an engine over its cache: workers, then the schedule; ended the other way round.
 
 The supervisor itself asks the exchange nothing.
 """
@@ -18,55 +18,55 @@ from reconciler_engine.errors import ReconcilerError, leaves
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.store.client.server_check import check_server
 from reconciler_engine.store.status_board import EngineFacts
+from reconciler_engine.supervisor.engine_spec import EngineSpec
 from reconciler_engine.supervisor.notify import ServiceManager
-from reconciler_engine.supervisor.plan import TreePlan
 from reconciler_engine.supervisor.signals import Orders
 from reconciler_engine.supervisor.workers import Workers
 
 _logger = logging.getLogger(__name__)
 
 
-async def run_tree(
-    plan: TreePlan, replan: Callable[[], Awaitable[TreePlan]], orders: Orders, manager: ServiceManager
+async def run_engine(
+    spec: EngineSpec, read_spec: Callable[[], Awaitable[EngineSpec]], orders: Orders, manager: ServiceManager
 ) -> None:
     """Run workers and schedule until told to stop; return when everything in hand is done.
 
     Args:
-        plan: What to run.
-        replan: Reads the settings again; what it raises leaves everything as it is.
+        spec: What to run.
+        read_spec: Reads the settings again; what it raises leaves everything as it is.
         orders: What the operator says.
-        manager: Is told how the tree stands.
+        manager: Is told how the engine stands.
 
     Raises:
         ConfigError: Redis does not accept the credentials, or is too old.
         RoleFailed: A role was given up.
         StoreUnavailable: Redis is not there at the start.
     """
-    async with open_parts(plan.config, plan.redis_url, owns_server=plan.owns_server, identity=plan.identity) as parts:
+    async with open_parts(spec.config, spec.redis_url, owns_server=spec.owns_server, identity=spec.identity) as parts:
         info = await check_server(parts.client)
         _logger.info("cache", extra={"server": str(info), "address": str(parts.client.address)})
         if info.may_evict:
             _logger.warning("the server may evict candles", extra={"maxmemory_policy": info.maxmemory_policy})
         # A start says that whatever a key was refused for is put in order.
         await parts.bucket.forgive()
-        passes = ScheduledPasses(parts, plan.config.series(), now=_now)
+        passes = ScheduledPasses(parts, spec.config.series(), now=_now)
         scheduler = Scheduler(passes.jobs(), now=_now, claim=passes.claim)
         # The lock of our own server's data directory says that whoever came before is dead.
-        await passes.inherit(is_alone=plan.owns_server)
-        about = EngineFacts(plan.command, simulated=plan.children.simulated)
-        writer = StatusWriter(about, scheduler, passes, plan.roster.processes, now=_now)
-        crew = Workers(plan, parts.queue, orders.stop)
-        reload = _Reload(replan, crew, passes, scheduler)
+        await passes.inherit(is_alone=spec.owns_server)
+        about = EngineFacts(spec.command, simulated=spec.maker.simulated)
+        writer = StatusWriter(about, scheduler, passes, spec.children.processes, now=_now)
+        workers = Workers(spec, parts.queue, orders.stop)
+        reload = _Reload(read_spec, workers, passes, scheduler)
         async with trio.open_nursery() as scheduling:
             scheduling.start_soon(passes.keep_leases)
             scheduling.start_soon(writer.run)
-            async with crew.at_work():
+            async with workers.at_work():
                 await scheduling.start(scheduler.run)
-                plan.desk.take(writer)
+                spec.reports.begin(writer)
                 scheduling.start_soon(passes.begin, scheduler)
                 async with trio.open_nursery() as listening:
                     listening.start_soon(reload.run, orders, manager)
-                    await manager.tell("READY=1", f"STATUS=at work with {plan.config.workers} workers")
+                    await manager.tell("READY=1", f"STATUS=at work with {spec.config.workers} workers")
                     await orders.stop.wait()
                     listening.cancel_scope.cancel()
                 # First: the word may take a second.
@@ -77,13 +77,17 @@ async def run_tree(
 
 
 class _Reload:
-    """Takes newer settings into a tree at work: all of them, or none."""
+    """Takes newer settings into an engine at work: all of them, or none."""
 
     def __init__(
-        self, replan: Callable[[], Awaitable[TreePlan]], crew: Workers, passes: ScheduledPasses, scheduler: Scheduler
+        self,
+        read_spec: Callable[[], Awaitable[EngineSpec]],
+        workers: Workers,
+        passes: ScheduledPasses,
+        scheduler: Scheduler,
     ) -> None:
-        self._replan = replan
-        self._crew = crew
+        self._read_spec = read_spec
+        self._workers = workers
         self._passes = passes
         self._scheduler = scheduler
 
@@ -103,19 +107,19 @@ class _Reload:
                 await manager.tell("READY=1", "STATUS=at work")
 
     async def _perform(self) -> None:
-        plan = await self._replan()
+        spec = await self._read_spec()
         before = self._passes.parts
         parts = make_parts(
-            plan.config,
+            spec.config,
             before.client,
-            owns_server=plan.owns_server,
+            owns_server=spec.owns_server,
             consumer=before.queue.consumer,
-            identity=plan.identity,
+            identity=spec.identity,
         )
         # Before anything is taken: Redis may refuse it.
         await parts.bucket.forgive()
-        await self._crew.roll(plan)
-        self._passes.renew(parts, plan.config.series())
+        await self._workers.roll(spec)
+        self._passes.renew(parts, spec.config.series())
         self._scheduler.reschedule(self._passes.jobs())
 
 

@@ -1,26 +1,24 @@
-"""The web child's place in the tree: the socket it answers on, what it is told, and that its death ends nothing."""
+"""The web child: the socket it answers on, the reports it is sent, and why its death ends nothing."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Literal
 
 import trio
 
 from reconciler_engine.engine.roles.web import REPORT_BYTES
-from reconciler_engine.engine.status_writer import StatusWriter
 from reconciler_engine.errors import ConfigError, RoleFailed
-from reconciler_engine.observe.report import Report
 from reconciler_engine.observe.web.listen import ListenAddress
-from reconciler_engine.supervisor.child_process import ChildMaker, ChildSpec
-from reconciler_engine.supervisor.process_list import ProcessList
+from reconciler_engine.supervisor.child_list import ChildList
+from reconciler_engine.supervisor.report_source import ReportSource
 from reconciler_engine.supervisor.restarting_child import RestartingChild
+from reconciler_engine.supervisor.running_child import ChildSpec, SpecMaker
 
 REPORT_S = 1.0
 _AGAIN_S = 60.0
@@ -29,43 +27,8 @@ _BACKLOG = 64
 _logger = logging.getLogger(__name__)
 
 
-class ReportSource:
-    """What the supervisor knows of the whole tree, at any stage of its life."""
-
-    def __init__(self, roster: ProcessList, ending: trio.Event) -> None:
-        """Begin with a tree that comes up; `ending` is set once it is to end."""
-        self._roster = roster
-        self._ending = ending
-        self._writer: StatusWriter | None = None
-
-    def list_web(self, make_spec: Callable[[], ChildSpec]) -> RestartingChild:
-        """Return a keeper of the web child, which is on the roster."""
-        keeper = RestartingChild(make_spec, Random(), ending=self._ending)
-        self._roster.add(keeper, role="web")
-        return keeper
-
-    def take(self, writer: StatusWriter) -> None:
-        """From now on the tree is up, and `writer` knows how the engine stands."""
-        self._writer = writer
-
-    def report(self) -> Report:
-        """Return how everything stands as of now."""
-        writer = self._writer
-        up: Literal["starting", "running"] = "starting" if writer is None else "running"
-        report = Report(
-            stage="stopping" if self._ending.is_set() else up,
-            processes=self._roster.processes(),
-            figures=self._roster.figures(),
-        )
-        if writer is None:
-            return report
-        engine = writer.status.model_copy(update={"processes": ()})
-        update = {"engine": engine, "redis_silent_ms": writer.redis_silent_ms, "redis_error": writer.redis_error}
-        return report.model_copy(update=update)
-
-
 @dataclass(frozen=True, slots=True)
-class WebPlan:
+class WebSpec:
     """How the pages are served.
 
     Attributes:
@@ -84,7 +47,9 @@ class WebPlan:
 
 
 @asynccontextmanager
-async def web(plan: WebPlan, maker: ChildMaker, desk: ReportSource) -> AsyncIterator[None]:
+async def web_child(
+    spec: WebSpec, maker: SpecMaker, reports: ReportSource, children: ChildList, ending: trio.Event
+) -> AsyncIterator[None]:
     """Serve the pages for the length of the block.
 
     This process opens the socket and keeps it, the child answers on it: so a port in use is known before anything
@@ -95,7 +60,7 @@ async def web(plan: WebPlan, maker: ChildMaker, desk: ReportSource) -> AsyncIter
     Raises:
         ConfigError: The address cannot be listened on.
     """
-    listener = open_listener(plan.address, is_fixed=plan.is_fixed)
+    listener = open_listener(spec.address, is_fixed=spec.is_fixed)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with listener, ours, theirs:
         ours.settimeout(0)
@@ -105,34 +70,35 @@ async def web(plan: WebPlan, maker: ChildMaker, desk: ReportSource) -> AsyncIter
         message = {
             "listener": listener.fileno(),
             "reports": theirs.fileno(),
-            "token": plan.token,
-            "hosts": [socket.gethostname(), *plan.hosts],
-            "redis_url": plan.redis_url,
+            "token": spec.token,
+            "hosts": [socket.gethostname(), *spec.hosts],
+            "redis_url": spec.redis_url,
         }
 
         def make_spec() -> ChildSpec:
-            spec = maker.child("web", "reconciler_engine.engine.roles.web:run_web", **message)
-            return replace(spec, inherited=(listener.fileno(), theirs.fileno()))
+            made = maker.make("web", "reconciler_engine.engine.roles.web:run_web", **message)
+            return replace(made, inherited=(listener.fileno(), theirs.fileno()))
 
-        keeper = desk.list_web(make_spec)
+        child = RestartingChild(make_spec, Random(), ending=ending)
+        children.add(child, role="web")
         _logger.info("pages", extra={"url": f"http://{ListenAddress(host, port)}/"})
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_keep, keeper)
-            nursery.start_soon(_tell, desk, ours, theirs)
+            nursery.start_soon(_keep, child)
+            nursery.start_soon(_tell, reports, ours, theirs)
             try:
                 yield
             finally:
-                # Cancelled, the keeper kills a child that is not even up yet.
+                # Cancelled, `run` kills a child that is not even up yet.
                 with trio.move_on_after(_STOP_S, shield=True):
-                    await keeper.stop(_STOP_S)
+                    await child.stop(_STOP_S)
                 nursery.cancel_scope.cancel()
 
 
-async def _keep(keeper: RestartingChild) -> None:
-    """Keep the child; given up as others are, it is tried again after a while: the engine goes on without it."""
+async def _keep(child: RestartingChild) -> None:
+    """Run the child; given up as others are, it is tried again after a while: the engine goes on without it."""
     while True:
         try:
-            await keeper.run()
+            await child.run()
         except RoleFailed as error:
             _logger.error("the pages are not served", extra={"error": str(error), "again_in_s": _AGAIN_S})
             await trio.sleep(_AGAIN_S)
@@ -140,10 +106,10 @@ async def _keep(keeper: RestartingChild) -> None:
             return
 
 
-async def _tell(desk: ReportSource, ours: socket.socket, theirs: socket.socket) -> None:
+async def _tell(reports: ReportSource, ours: socket.socket, theirs: socket.socket) -> None:
     """Tell the child once a second; what a dead child left unread makes room."""
     while True:
-        said = desk.report().model_dump_json().encode()
+        said = reports.report().model_dump_json().encode()
         try:
             ours.send(said)
         except BlockingIOError:

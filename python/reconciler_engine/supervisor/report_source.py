@@ -1,0 +1,40 @@
+"""The reports that the web child shows, made from the list of children and the engine's status."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import trio
+
+from reconciler_engine.engine.status_writer import StatusWriter
+from reconciler_engine.observe.report import Report
+from reconciler_engine.supervisor.child_list import ChildList
+
+
+class ReportSource:
+    """The newest report on the whole engine, at any stage of its life."""
+
+    def __init__(self, children: ChildList, ending: trio.Event) -> None:
+        """Begin with an engine that comes up; `ending` is set once it is to end."""
+        self._children = children
+        self._ending = ending
+        self._writer: StatusWriter | None = None
+
+    def begin(self, writer: StatusWriter) -> None:
+        """Report from now on that the engine is up, and what `writer` writes of it."""
+        self._writer = writer
+
+    def report(self) -> Report:
+        """Return the report as of now."""
+        writer = self._writer
+        up: Literal["starting", "running"] = "starting" if writer is None else "running"
+        report = Report(
+            stage="stopping" if self._ending.is_set() else up,
+            processes=self._children.processes(),
+            figures=self._children.figures(),
+        )
+        if writer is None:
+            return report
+        engine = writer.status.model_copy(update={"processes": ()})
+        update = {"engine": engine, "redis_silent_ms": writer.redis_silent_ms, "redis_error": writer.redis_error}
+        return report.model_copy(update=update)

@@ -1,0 +1,122 @@
+"""The program of the embedded server's child: holds the lifeline for a server that knows nothing of it.
+
+Run as a child in a session of its own, so that neither the terminal's Ctrl-C nor its parent's death reaches the
+server before the engine has drained. It ends the server, in order, when it is asked to or when the lifeline ends; its
+own death ends the server at once. It counts as useful once the server serves.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+from reconciler_engine.supervisor.running_child import BEAT_S
+
+STOP_S = 10.0
+"""How long the server may take to write its append-only file out before it is killed."""
+
+_LOOK_S = 0.05
+"""How often a server that does not serve yet is asked whether it does."""
+
+_ANSWER_S = 0.5
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Run the server until told to stop; return its exit code."""
+    message = json.loads(sys.stdin.buffer.readline())
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    signal.set_wakeup_fd(wake_write)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    # S603: the arguments come from our parent over the pipe.
+    server = subprocess.Popen(  # noqa: S603
+        message["arguments"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        pass_fds=message["inherited"],
+        preexec_fn=_die_with_parent,  # noqa: PLW1509  this process has one thread at this point
+    )
+    threading.Thread(target=_tell_end, args=(server, wake_write), daemon=True).start()
+    stop_asked = _watch(wake_read, server, message["socket"])
+    if stop_asked:
+        _end(server)
+    status = server.wait()
+    return 0 if stop_asked else abs(status) or 1
+
+
+def _watch(wake: int, server: subprocess.Popen[bytes], address: str) -> bool:
+    """Beat until the server ends (False), or a signal or the lifeline's end asks for it (True)."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(0, selectors.EVENT_READ)
+        selector.register(wake, selectors.EVENT_READ)
+        has_served = False
+        while True:
+            if not _beat(int(has_served)):
+                return True
+            for key, _ in selector.select(BEAT_S if has_served else _LOOK_S):
+                received = os.read(key.fd, 4_096)
+                if key.fd == wake:
+                    return server.poll() is None
+                if not received:
+                    return True
+            has_served = has_served or _serves(address)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """End the server in order, and beat meanwhile: to write its files out is not to hang."""
+    server.terminate()
+    for _ in range(round(STOP_S / BEAT_S)):
+        try:
+            server.wait(BEAT_S)
+        except subprocess.TimeoutExpired:
+            _beat(1)
+        else:
+            return
+    server.kill()
+
+
+def _beat(done: int) -> bool:
+    """Say that all is well; return False where nobody listens any more."""
+    try:
+        os.write(1, b'{"done": %d}\n' % done)
+    except BrokenPipeError:
+        return False
+    return True
+
+
+def _serves(address: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+        door.settimeout(_ANSWER_S)
+        try:
+            door.connect(address)
+            door.sendall(b"PING\r\n")
+            return door.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
+
+
+def _tell_end(server: subprocess.Popen[bytes], wake: int) -> None:
+    server.wait()
+    os.write(wake, b"e")
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end the server should this wrapper be killed. The spawning thread is the main one and stays.
+
+    At once: one that took its time would write the files, and remove the socket, of the next one.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
