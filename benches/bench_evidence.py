@@ -23,7 +23,7 @@ import pytest
 import trio
 
 from reconciler_engine.market.candle import Candle
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import Ledger, Stretch
@@ -86,7 +86,7 @@ class Update:
             await self._bare.merge(one, [candle(slot) for slot in range(-others, 0)], RETENTION, announce=False)
             for first in (0, PAGE, 3 * PAGE):
                 part = answer(first, PAGE, traded(random, first, PAGE), FIRST + 2 * DAY_MS - first)
-                await self._proven.merge(one, [], RETENTION, part, [part.asked])
+                await self._proven.merge(one, [], RETENTION, part, Intervals([part.asked]))
             self._before.append(await self._client.execute_command("DUMP", SCOPE.evidence_key(one)))
 
     async def prepare(self) -> None:
@@ -109,12 +109,12 @@ class Update:
     async def proven(self, share: slice) -> None:
         for one in self._series[share]:
             await self._proven.merge(
-                one, self.candles, RETENTION, self._page, [self._page.asked], known=self._reads[one]
+                one, self.candles, RETENTION, self._page, Intervals([self._page.asked]), known=self._reads[one]
             )
 
     async def alone(self, share: slice) -> None:
         for one in self._series[share]:
-            await self._proven.merge(one, self.candles, RETENTION, self._page, [self._page.asked])
+            await self._proven.merge(one, self.candles, RETENTION, self._page, Intervals([self._page.asked]))
 
     async def known(self) -> list[int]:
         """How many slots of each page are known to be empty."""
@@ -167,7 +167,7 @@ def test_year(redis_url, comparison, way):
         inside = [row for row in rows if first <= row < first + slots]
         for pause_ms in (RIPE_MS, 2 * RIPE_MS):
             part = answer(first, slots, inside, at(first + slots) + pause_ms)
-            ledger = judge(ledger, part, [part.asked], STEP).ledger
+            ledger = judge(ledger, part, Intervals([part.asked]), STEP).ledger
     assert sum((stretch.stop - stretch.start) // STEP for stretch in ledger.stretches) == DAY_SLOTS - len(rows)
 
     async def main() -> None:

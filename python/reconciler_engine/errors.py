@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import ceil
 from typing import ClassVar
 
 
@@ -139,9 +140,9 @@ class IdentityStopped(NotAuthorized):
         super().__init__(
             status,
             "several times in a row, so nothing is asked with this key for "
-            f"{-(-left_ms // 60_000)} min or until a start; usual causes: this machine's clock is off; the key name is "
-            "not the full text of the key file; the key was deleted, lacks the view permission, or is limited to other "
-            "addresses; it is a legacy key",
+            f"{ceil(left_ms / 60_000)} min or until a start; usual causes: this machine's clock is off; the key name "
+            "is not the full text of the key file; the key was deleted, lacks the view permission, or is limited to "
+            "other addresses; it is a legacy key",
             signed=True,
         )
 

@@ -16,7 +16,6 @@ from reconciler_engine.engine.tasks.page_fetch import Admission, Answered, PageF
 from reconciler_engine.errors import StoreUnavailable
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.result import ReconciliationResult
-from reconciler_engine.planning.intervals import common
 from reconciler_engine.simulator.faults.rules import FaultRule
 from reconciler_engine.store.claims import Claims
 from reconciler_engine.store.client.trio_redis import TrioRedis
@@ -150,7 +149,7 @@ def test_whatever_the_holes_and_windows_no_slot_is_the_reason_for_two_requests(r
     ask = PageFetcher.ask
 
     async def ask_and_note(backfill: PageFetcher, task: PageTask, admission: Admission) -> Answered:
-        wanted = common(admission.standing.due, intervals_of(task.gaps, MINUTE))
+        wanted = admission.standing.due & intervals_of(task.gaps, MINUTE)
         asked_for.extend(at for one in wanted for at in one.grid(MINUTE))
         return await ask(backfill, task, admission)
 

@@ -7,7 +7,7 @@ from tests.integration.engines import DENSE, MINUTE, T0, THIN, engine, span, tru
 from reconciler_engine.coinbase.products import Product
 from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.market.candle import Candle
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.ledger import Reason, State
 from reconciler_engine.planning.proof import RECHECK_MS, RIPE_MS
 from reconciler_engine.simulator.faults.rules import FaultRule
@@ -58,7 +58,7 @@ async def put_back(run, ms: int) -> None:
         return found._replace(first=found.first - ms, last=found.last - ms, next_check=due)
 
     def change(ledger):
-        return ledger.revise([span(500)], lambda found: None if found is None else moved(found))
+        return ledger.revise(Intervals([span(500)]), lambda found: None if found is None else moved(found))
 
     await run.parts.evidence.change(THIN, span(500), run.parts.retention, change)
 

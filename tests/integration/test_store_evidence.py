@@ -8,7 +8,7 @@ from redis.crc import key_slot
 
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.candle import Candle
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.audit import Copy, Doubt, values_of
@@ -66,7 +66,7 @@ def store(redis):
 
 async def prove(store: EvidenceStore, *rows: int, slots: Interval = span(0, 10), **options):  # noqa: B008
     candles = [candle(row) for row in rows if at(row) in slots]
-    return await store.merge(BTC, candles, UNLIMITED, answer(*rows, **options), [slots])
+    return await store.merge(BTC, candles, UNLIMITED, answer(*rows, **options), Intervals([slots]))
 
 
 @pytest.mark.parametrize("timeframe", Timeframe)
@@ -145,7 +145,7 @@ async def test_a_page_over_midnight_is_written_by_day(redis, store):
 async def test_forgotten_days_leave_no_field(redis, store):
     await prove(store)
     changed = await store.change(
-        BTC, span(0, 10), UNLIMITED, lambda ledger: mark(ledger, [span(0, 10)], State.UNKNOWN, T0)
+        BTC, span(0, 10), UNLIMITED, lambda ledger: mark(ledger, Intervals([span(0, 10)]), State.UNKNOWN, T0)
     )
     assert changed == Ledger()
     assert await redis.exists(KEY) == 0
@@ -153,7 +153,7 @@ async def test_forgotten_days_leave_no_field(redis, store):
 
 async def test_a_change_by_hand_stays(store):
     await prove(store, 0, 9)
-    spans = [span(2, 4), span(20, 22)]
+    spans = Intervals([span(2, 4), span(20, 22)])
     await store.change(BTC, span(0, 30), UNLIMITED, lambda ledger: mark(ledger, spans, State.HALTED, LATER))
     assert states(await known(store, span(0, 30)), slots=23) == ".ehheeeee." + "." * 10 + "hh."
 
@@ -171,7 +171,7 @@ async def test_a_change_by_hand_stays(store):
 async def test_a_ledger_has_a_life_and_every_proof_prolongs_it(redis, store, max_candles, ttl_s, life_ms):
     await prove(store)
     await redis.pexpire(KEY, 1_000)
-    await store.merge(BTC, [], Retention(max_candles, ttl_s), answer(when=LATER + 1), [span(0, 10)])
+    await store.merge(BTC, [], Retention(max_candles, ttl_s), answer(when=LATER + 1), Intervals([span(0, 10)]))
     assert life_ms - 10_000 < await redis.pttl(KEY) <= life_ms
 
 
@@ -180,7 +180,7 @@ async def test_a_ledger_keeps_the_days_of_its_candles_and_drops_the_oldest(redis
     assert days_kept(two_days, MINUTE) == 3
     for day in (4, 0, 3, 1, 2):
         asked = span(day * 1_440, day * 1_440 + 10)
-        await store.merge(BTC, [], two_days, answer(asked=asked, when=LATER + 9 * DAY_MS), [asked])
+        await store.merge(BTC, [], two_days, answer(asked=asked, when=LATER + 9 * DAY_MS), Intervals([asked]))
     first = T0 // DAY_MS
     assert sorted(map(int, await redis.hkeys(KEY))) == [first + 2, first + 3, first + 4]
 
@@ -188,7 +188,7 @@ async def test_a_ledger_keeps_the_days_of_its_candles_and_drops_the_oldest(redis
 async def test_proofs_of_many_at_once_are_all_kept(store):
     async def prove_part(first: int) -> None:
         part = span(first, first + 10)
-        await store.merge(BTC, [candle(first)], UNLIMITED, answer(first, asked=part), [part])
+        await store.merge(BTC, [candle(first)], UNLIMITED, answer(first, asked=part), Intervals([part]))
 
     async with trio.open_nursery() as nursery:
         for number in range(12):
@@ -244,7 +244,7 @@ async def test_a_merge_with_proof_does_what_a_bare_one_does(redis, store):
     candles = [candle(slot) for slot in range(0, 10, 2)]
     for retention in (Retention(3, 60), Retention(0, 0)):
         expected = await bare.merge(BTC, candles, retention)
-        done = await store.merge(BTC, candles, retention, answer(*range(0, 10, 2)), [span(0, 10)])
+        done = await store.merge(BTC, candles, retention, answer(*range(0, 10, 2)), Intervals([span(0, 10)]))
         assert done.outcome == expected
     assert await redis.zrange(CANDLES, 0, -1) == await redis.zrange(CANDLES.replace(":1:1:", ":2:1:"), 0, -1)
 
@@ -258,7 +258,7 @@ async def put(redis, *candles: Candle) -> None:
 
 
 async def audit(store: EvidenceStore, *doubts: Doubt):
-    return await store.merge(BTC, [], UNLIMITED, answer(*range(10)), [], doubts=doubts)
+    return await store.merge(BTC, [], UNLIMITED, answer(*range(10)), NOTHING, doubts=doubts)
 
 
 async def test_copies_are_the_candles_alone_in_their_slot(redis):
@@ -344,21 +344,21 @@ async def test_what_was_read_before_is_not_read_again_and_counts_for_nothing_onc
         return await real(self, wanted)
 
     monkeypatch.setattr(EvidenceStore, "read", counted)
-    await store.merge(BTC, [], UNLIMITED, answer(0, 9), [span(0, 5)], known=early)
+    await store.merge(BTC, [], UNLIMITED, answer(0, 9), Intervals([span(0, 5)]), known=early)
     assert reads == []
     assert states(await known(store)) == ".eeee....."
     reads.clear()
     # what somebody else wrote since is judged anew
-    await store.merge(BTC, [], UNLIMITED, answer(0, 9), [span(5, 10)], known=early)
+    await store.merge(BTC, [], UNLIMITED, answer(0, 9), Intervals([span(5, 10)]), known=early)
     assert reads == []
     assert states(await known(store)) == ".eeeeeeee."
     reads.clear()
     # another day's says nothing about this one
-    await store.merge(BTC, [], UNLIMITED, answer(0, 5, 9), [span(0, 10)], known=elsewhere)
+    await store.merge(BTC, [], UNLIMITED, answer(0, 5, 9), Intervals([span(0, 10)]), known=elsewhere)
     assert len(reads) == 1
     assert states(await known(store)) == ".eeee.eee."
 
 
 async def test_more_candles_than_a_call_takes_are_refused(store):
     with pytest.raises(ValueError, match="301 candles in one answer; allowed: at most 300"):
-        await store.merge(BTC, [candle(slot) for slot in range(301)], UNLIMITED, answer(), [])
+        await store.merge(BTC, [candle(slot) for slot in range(301)], UNLIMITED, answer(), NOTHING)

@@ -9,7 +9,7 @@ from redis.crc import key_slot
 
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.candle import Candle
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import State
@@ -153,7 +153,7 @@ async def test_nothing_is_changed_that_cannot_be_journalled(redis, store):
 
 async def test_a_change_of_the_ledger_by_hand_is_journalled(redis, journal):
     evidence = EvidenceStore(redis, SCOPE)
-    spans = [Interval(at(2), at(5))]
+    spans = Intervals([Interval(at(2), at(5))])
     whole = Interval(at(0), at(10))
 
     async def change(state: State, why: Why | None) -> None:

@@ -35,8 +35,8 @@ async def put(redis, present) -> None:
 
 
 async def test_an_absent_key_is_one_outage(outages):
-    assert await outages.find(BTC, slots(0, SLOTS)) == [slots(0, SLOTS)]
-    assert await outages.find(BTC, slots(5, 5)) == []
+    assert list(await outages.find(BTC, slots(0, SLOTS))) == [slots(0, SLOTS)]
+    assert list(await outages.find(BTC, slots(5, 5))) == []
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ async def test_long_outages_show_and_only_empty_slots_do(redis, outages, empty):
 async def test_duplicates_hide_a_hole_from_counting_and_no_more_than_that(redis, outages):
     await put(redis, [slot for slot in range(SLOTS) if not 100 <= slot < 200])
     await redis.execute_command("ZADD", KEY, *(part for n in range(100) for part in (T0, f"again {n}")))
-    assert await outages.find(BTC, slots(0, SLOTS)) == []
+    assert list(await outages.find(BTC, slots(0, SLOTS))) == []
     assert await outages.count(BTC, slots(0, SLOTS)) == SLOTS
 
 

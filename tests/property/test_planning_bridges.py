@@ -8,9 +8,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.planning.bridges import bridges
-from reconciler_engine.planning.intervals import spans_in, spans_of
 from reconciler_engine.planning.ledger import Ledger, State
 from reconciler_engine.planning.proof import RIPE_MS, Answer, judge
 
@@ -20,8 +19,8 @@ WINDOW = Interval(0, SLOTS * STEP)
 MISSING, CONFIRMED, CANDLE = "m", "c", "."
 
 
-def spans(world: str, *kinds: str) -> list[Interval]:
-    return spans_in([slot * STEP for slot, kind in enumerate(world) if kind in kinds], STEP)
+def spans(world: str, *kinds: str) -> Intervals:
+    return Intervals.of_slots([slot * STEP for slot, kind in enumerate(world) if kind in kinds], STEP)
 
 
 def runs(world: str) -> list[range]:
@@ -53,7 +52,7 @@ def fewest(wanted: tuple[range, ...], limit: int) -> int:
 )
 def test_bridges_are_exact_provable_and_minimal(world, unanswered, limit, age):
     now = RIPE_MS + age * STEP
-    answered = spans_in([slot * STEP for slot in range(SLOTS) if slot not in unanswered], STEP)
+    answered = Intervals.of_slots([slot * STEP for slot in range(SLOTS) if slot not in unanswered], STEP)
     pages = bridges(spans(world, MISSING), spans(world, CONFIRMED), answered, WINDOW, now, STEP, limit=limit)
     wanted = [
         run
@@ -63,7 +62,7 @@ def test_bridges_are_exact_provable_and_minimal(world, unanswered, limit, age):
         and len(run) + 2 <= limit
         and run.stop <= age
     ]
-    asked = sorted(at // STEP for page in pages for span in spans_of(page.gaps, STEP) for at in span.grid(STEP))
+    asked = sorted(at // STEP for page in pages for at in Intervals.of_gaps(page.gaps, STEP).slots(STEP))
     assert asked == [slot for run in wanted for slot in run if world[slot] == MISSING]
     assert len(pages) == fewest(tuple(wanted), limit)
     # but for the candle between two of them
@@ -80,5 +79,5 @@ def test_bridges_are_exact_provable_and_minimal(world, unanswered, limit, age):
 def test_what_lies_at_the_end_of_what_was_looked_at_is_no_run_of_its_own():
     missing = spans("mm.mm.mm", MISSING)
     whole = Interval(0, 8 * STEP)
-    pages = bridges(missing, [], [whole], whole, RIPE_MS + 100 * STEP, STEP)
+    pages = bridges(missing, NOTHING, Intervals([whole]), whole, RIPE_MS + 100 * STEP, STEP)
     assert [page.interval for page in pages] == [Interval(2 * STEP, 6 * STEP)]

@@ -7,8 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler_engine.market.interval import Interval
-from reconciler_engine.planning.intervals import common, gaps_in, holds, spans_in, spans_of, union, without
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.ledger import Finding, Ledger, Reason, State, Stretch
 from reconciler_engine.planning.proof import APART_MS, RECHECK_MS, RIPE_MS, Answer, judge
 
@@ -24,7 +23,7 @@ NOTES = [
 
 slots = st.integers(0, SLOTS)
 open_times = st.sets(st.integers(0, SLOTS - 1)).map(lambda found: sorted(slot * STEP for slot in found))
-intervals = open_times.map(lambda found: spans_in(found, STEP))
+intervals = open_times.map(lambda found: Intervals.of_slots(found, STEP))
 
 
 @st.composite
@@ -69,19 +68,6 @@ def test_questions_to_a_ledger_agree_with_each_slot(ledger, start, length, now):
             at for at, found in known.items() if at in asked and wanted(found)
         )
         assert all(one.stop < other.start for one, other in pairwise(spans))
-
-
-@given(ones=intervals, others=intervals)
-def test_runs_are_sets_of_slots(ones, others):
-    def members(spans):
-        return [at for span in spans for at in span.grid(STEP)]
-
-    assert members(common(ones, others)) == sorted(set(members(ones)) & set(members(others)))
-    assert members(without(ones, others)) == sorted(set(members(ones)) - set(members(others)))
-    assert members(union(ones, others)) == sorted(set(members(ones)) | set(members(others)))
-    assert [at for at in range(0, SLOTS * STEP, STEP) if holds(ones, at)] == members(ones)
-    assert spans_of(gaps_in(ones, STEP), STEP) == ones
-    assert spans_in(members(ones), STEP) == ones
 
 
 def reference(

@@ -7,8 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler_engine.market.interval import Interval
-from reconciler_engine.planning.intervals import spans_in
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.ledger import CONFIRMED, Finding, Ledger, Reason, State, Stretch
 from reconciler_engine.planning.states import states_of
 
@@ -30,7 +29,7 @@ def test_each_slot_is_in_one_state_and_in_the_right_one(slots, before, after):
         for open_time, (_, note) in at.items()
         if note is not None
     )
-    runs = states_of(asked, examined, spans_in([t for t, (held, _) in at.items() if not held], STEP), ledger)
+    runs = states_of(asked, examined, Intervals.of_slots([t for t, (held, _) in at.items() if not held], STEP), ledger)
     assert all(one.stop == other.start and one.state is not other.state for one, other in pairwise(runs))
     found = {t: run.state for run in runs for t in range(run.start, run.stop, STEP)}
     assert found == {t: expected(*at[t]) if t in at else State.UNKNOWN for t in asked.grid(STEP)}

@@ -15,11 +15,10 @@ import pytest
 from reconciler_engine.engine.passes.reconciler import plan_pages
 from reconciler_engine.engine.passes.tally import Tally
 from reconciler_engine.engine.tasks.messages import PageOutcome, ScanOutcome, SpanFinding, runs_of
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.absent_slots import sort_absent
-from reconciler_engine.planning.intervals import common, spans_in, spans_of, without
 from reconciler_engine.planning.ledger import Ledger, State
 from reconciler_engine.planning.pages import PAGE_SLOTS, Page
 from reconciler_engine.planning.proof import RECHECK_MS, Answer, Listing, apply_listing, judge
@@ -114,14 +113,14 @@ def run_world(seed: int, figures: Figures) -> None:
         now += PASS_MS if now < WINDOW.stop + 3_600_000 else 6 * PASS_MS
         window = Interval(T0, min(closed_before(now, SERIES.timeframe), WINDOW.stop))
         if knows_listing:
-            ledger = apply_listing(ledger, exchange.listing, [window], STEP, now)
+            ledger = apply_listing(ledger, exchange.listing, Intervals([window]), STEP, now)
         ledger = run_pass(exchange, ledger, cache, window, now, figures)
         figures.wrongly_empty_for_a_while += count_wrong(exchange, ledger, window, cache, now)
     figures.wrongly_empty_at_the_end += count_wrong(exchange, ledger, WINDOW, cache, now)
     confirmed = {at for span in ledger.confirmed(WINDOW) for at in span.grid(STEP)}
     assert confirmed.isdisjoint(cache), f"seed {seed}"
-    left = sort_absent(without([WINDOW], spans_in(sorted(cache), STEP)), ledger, now)
-    figures.unsettled_at_the_end += count(left.missing) + count(left.due)
+    left = sort_absent(WINDOW - Intervals.of_slots(sorted(cache), STEP), ledger, now)
+    figures.unsettled_at_the_end += left.missing.size(STEP) + left.due.size(STEP)
     if not knows_listing:
         assert all(known.finding.state is not State.UNLISTED for known in ledger.stretches)
 
@@ -131,7 +130,7 @@ def run_pass(
 ) -> Ledger:
     """Scan, plan, ask, judge and count as the engine does; return what is known then."""
     tally = Tally([(SERIES, window)])
-    found = sort_absent(without([window], spans_in(sorted(cache), STEP)), ledger, now)
+    found = sort_absent(window - Intervals.of_slots(sorted(cache), STEP), ledger, now)
     missing, confirmed, due = (runs_of(spans, STEP) for spans in found)
     finding = SpanFinding(
         symbol=SERIES.symbol, timeframe=SERIES.timeframe, missing=missing, confirmed=confirmed, due=due
@@ -154,11 +153,11 @@ def run_pass(
             figures.present_called_missing += at in cache
         ledger = ask(exchange, ledger, cache, tally, span, page, now, figures)
         figures.bridges_in_vain += exchange.was_honest and any(not settled(ledger, cache, at) for at in slots_of(page))
-    absent = without([window], spans_in(sorted(cache), STEP))
+    absent = window - Intervals.of_slots(sorted(cache), STEP)
     (row,) = tally.result(duration_ms=0).series
     told = (row.confirmed_empty, row.unresolved, row.expected - row.confirmed_empty - row.unresolved)
-    empty = count(common(absent, ledger.confirmed(window)))
-    figures.result_is_wrong += told != (empty, count(absent) - empty, len(cache & set(window.grid(STEP))))
+    empty = (absent & ledger.confirmed(window)).size(STEP)
+    figures.result_is_wrong += told != (empty, absent.size(STEP) - empty, len(cache & set(window.grid(STEP))))
     return ledger
 
 
@@ -178,12 +177,12 @@ def ask(
     if answer is None:
         outcome = outcome.model_copy(update={"error": "not served"})
     else:
-        absent = without([span], spans_in(sorted(cache), STEP))
+        absent = span - Intervals.of_slots(sorted(cache), STEP)
         verdict = judge(ledger, replace(answer, asked=span), absent, STEP)
         ledger = verdict.ledger
         figures.late += verdict.late
         cache.update(at for at in answer.rows if at in span)
-        left = sort_absent(without(absent, spans_in(answer.rows, STEP)), ledger, now)
+        left = sort_absent(absent - Intervals.of_slots(answer.rows, STEP), ledger, now)
         news = {"unresolved": runs_of(left.missing, STEP), "confirmed": runs_of(left.confirmed, STEP)}
         outcome = outcome.model_copy(update=news)
     tally.add_page(span, outcome)
@@ -191,16 +190,12 @@ def ask(
 
 
 def slots_of(page: Page) -> list[int]:
-    return [at for span in spans_of(page.gaps, STEP) for at in span.grid(STEP)]
+    return list(Intervals.of_gaps(page.gaps, STEP).slots(STEP))
 
 
 def settled(ledger: Ledger, cache: set[int], at: int) -> bool:
     known = ledger.at(at)
     return at in cache or (known is not None and known.is_confirmed)
-
-
-def count(spans: list[Interval]) -> int:
-    return sum(span.stop - span.start for span in spans) // STEP
 
 
 def count_wrong(exchange: Exchange, ledger: Ledger, window: Interval, cache: set[int], now: int) -> int:

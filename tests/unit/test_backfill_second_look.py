@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler_engine.engine.backfill.reader import Piece, RangeReader, SecondLook
 from reconciler_engine.market.gap import Gap
-from reconciler_engine.market.interval import Interval
-from reconciler_engine.planning.intervals import gaps_in
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.pages import PAGE_SLOTS, Page
 from reconciler_engine.planning.proof import RIPE_MS
 
@@ -40,7 +39,7 @@ def pieces_of(runs: list[Gap], borders: list[int]) -> list[Piece]:
             for run in runs
             if run.start < stop * STEP and run.end >= start * STEP
         ]
-        pieces.append(Piece(Interval(start * STEP, stop * STEP), waiting=tuple(gaps_in(inside, STEP))))
+        pieces.append(Piece(Interval(start * STEP, stop * STEP), waiting=Intervals(inside).gaps(STEP)))
     return pieces
 
 

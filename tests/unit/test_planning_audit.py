@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler_engine.market.candle import Candle
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import NOTHING, Interval
 from reconciler_engine.planning.audit import AuditRules, Copy, Doubt, find_doubts, find_repairable, values_of
 from reconciler_engine.planning.ledger import Ledger
 from reconciler_engine.planning.proof import RIPE_MS, Answer, judge
@@ -45,13 +45,13 @@ def test_who_gives_way_and_when(rules, live, after_close_ms):
         (doubt,) = find_doubts({T0: copy(candle(volume=1.0), live=live)}, [candle()], T0 + 2 * STEP, STEP, found_by)
         assert doubt == Doubt(candle(), b"as it stands", live, yields=False)
         answer = Answer(SLOT, T0 + 2 * STEP, [T0], covering=True, doubted={T0: live})
-        known = judge(Ledger(), answer, [], STEP).ledger
+        known = judge(Ledger(), answer, NOTHING, STEP).ledger
         # whatever the rules were when it was found
         due = LONG_AFTER if after_close_ms is None else T0 + STEP + after_close_ms
         for at, yields in ((due - 1, False), (due, after_close_ms is not None)):
             (doubt,) = find_doubts({T0: copy(candle(volume=1.0), live=live)}, [candle()], at, STEP, rules)
             assert doubt == Doubt(candle(), b"as it stands", live, yields)
-            assert find_repairable(known, DAY, at, STEP, rules) == [SLOT] * yields
+            assert list(find_repairable(known, DAY, at, STEP, rules)) == [SLOT] * yields
 
 
 def test_a_suspect_the_exchange_has_no_candle_for_is_not_asked_for_by_any_rules():
@@ -59,18 +59,18 @@ def test_a_suspect_the_exchange_has_no_candle_for_is_not_asked_for_by_any_rules(
         Answer(SLOT, LONG_AFTER, [T0], covering=True, doubted={T0: True}),
         Answer(SLOT, LONG_AFTER, [], covering=True),
     ]
-    known = judge(Ledger(), answers[0], [], STEP).ledger
-    assert find_repairable(known, DAY, LONG_AFTER, STEP, FINAL) == [SLOT]
-    assert find_repairable(judge(known, answers[1], [], STEP).ledger, DAY, LONG_AFTER, STEP, FINAL) == []
+    known = judge(Ledger(), answers[0], NOTHING, STEP).ledger
+    assert list(find_repairable(known, DAY, LONG_AFTER, STEP, FINAL)) == [SLOT]
+    assert list(find_repairable(judge(known, answers[1], NOTHING, STEP).ledger, DAY, LONG_AFTER, STEP, FINAL)) == []
 
 
 def test_suspects_side_by_side_are_asked_for_together():
     asked = Interval(T0, T0 + 4 * STEP)
     rows = list(asked.grid(STEP))
     doubted = {rows[0]: False, rows[1]: True, rows[2]: False}
-    known = judge(Ledger(), Answer(asked, LONG_AFTER, rows, covering=True, doubted=doubted), [], STEP).ledger
-    assert find_repairable(known, DAY, LONG_AFTER, STEP, FINAL) == [Interval(T0, rows[3])]
-    assert find_repairable(known, DAY, LONG_AFTER, STEP, REPAIR) == [SLOT, Interval(rows[2], rows[3])]
+    known = judge(Ledger(), Answer(asked, LONG_AFTER, rows, covering=True, doubted=doubted), NOTHING, STEP).ledger
+    assert list(find_repairable(known, DAY, LONG_AFTER, STEP, FINAL)) == [Interval(T0, rows[3])]
+    assert list(find_repairable(known, DAY, LONG_AFTER, STEP, REPAIR)) == [SLOT, Interval(rows[2], rows[3])]
 
 
 def test_only_closed_candles_that_are_there_and_differ_are_doubted():

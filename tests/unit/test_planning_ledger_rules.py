@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.planning.halts import apply_halts, find_halts
 from reconciler_engine.planning.ledger import SIGHTINGS_LIMIT, Finding, Ledger, Reason, State, Stretch
 from reconciler_engine.planning.proof import (
@@ -36,7 +36,7 @@ def states(ledger: Ledger) -> str:
 
 
 def judged(rows, *, ledger=Ledger(), when=LONG_AFTER, covering=True, asked=PAGE):  # noqa: B008 (it is immutable)
-    return judge(ledger, Answer(asked, when, rows, covering), [PAGE], STEP)
+    return judge(ledger, Answer(asked, when, rows, covering), Intervals([PAGE]), STEP)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_an_empty_slot_is_checked_after_one_and_six_hours_and_settles():
         (LONG_AFTER + 99 * HOUR, True, None),
     ):
         assert bool(ledger.resting(PAGE, when)) is settled_before
-        assert ledger.confirmed(PAGE) == [PAGE]
+        assert list(ledger.confirmed(PAGE)) == [PAGE]
         ledger = judged([], ledger=ledger, when=when).ledger
         found = ledger.at(T0)
         assert found is not None
@@ -120,9 +120,9 @@ def test_a_candle_that_appears_wins_and_is_late(covering):
 
 
 def test_absence_is_judged_in_the_slots_named_only_and_rows_everywhere():
-    stale = mark(Ledger(), [Interval(*at(8, 10))], State.EMPTY, T0)
+    stale = mark(Ledger(), Intervals([Interval(*at(8, 10))]), State.EMPTY, T0)
     answer = Answer(PAGE, LONG_AFTER, at(0, 9), covering=True)
-    verdict = judge(stale, answer, [Interval(*at(2, 4))], STEP)
+    verdict = judge(stale, answer, Intervals([Interval(*at(2, 4))]), STEP)
     assert states(verdict.ledger) == "..ee....e."
     assert verdict.absent == (Interval(*at(2, 4)),)
     assert verdict.late == 1
@@ -152,16 +152,16 @@ def test_sightings_are_counted_to_a_bound():
     ],
 )
 def test_nothing_exists_outside_a_listing(listing, known):
-    ledger = apply_listing(Ledger(), listing, [PAGE], STEP, LONG_AFTER)
+    ledger = apply_listing(Ledger(), listing, Intervals([PAGE]), STEP, LONG_AFTER)
     assert states(ledger) == known
     assert ledger.resting(PAGE, LONG_AFTER * 2) == ledger.confirmed(PAGE)
     # asked all the same, an answer without rows changes nothing of that; listed again, it is unknown
     assert states(judged([], ledger=ledger).ledger) == known.replace(".", "m")
-    assert states(apply_listing(ledger, Listing(), [PAGE], STEP, LONG_AFTER)) == ".........."
+    assert states(apply_listing(ledger, Listing(), Intervals([PAGE]), STEP, LONG_AFTER)) == ".........."
 
 
 def test_marks_stay_until_they_are_forgotten():
-    spans = [Interval(*at(2, 5))]
+    spans = Intervals([Interval(*at(2, 5))])
     marked = mark(Ledger(), spans, State.EMPTY, LONG_AFTER)
     assert states(judged(at(0, 9), ledger=marked, when=LONG_AFTER + 9 * HOUR).ledger) == ".eeeeeeee."
     found = marked.at(T0 + 3 * STEP)
@@ -175,7 +175,7 @@ WINDOW = Interval(T0, T0 + 300 * STEP)
 
 
 def halted(**absences: list[int]) -> list[int]:
-    named = {name: [Interval(start, start + STEP) for start in at(*slots)] for name, slots in absences.items()}
+    named = {name: Intervals.of_slots(at(*slots), STEP) for name, slots in absences.items()}
     return [(start - T0) // STEP for span in find_halts(named, WINDOW, STEP) for start in span.grid(STEP)]
 
 
@@ -196,8 +196,8 @@ def test_three_dense_products_prove_a_halt():
 
 
 def test_a_halt_keeps_proofs_and_checks():
-    ledger = mark(judged([T0 - STEP, PAGE.stop]).ledger, [Interval(*at(7, 9))], State.EMPTY, LONG_AFTER)
-    changed = apply_halts(ledger, [Interval(*at(5, 9)), Interval(PAGE.stop, PAGE.stop + STEP)])
+    ledger = mark(judged([T0 - STEP, PAGE.stop]).ledger, Intervals([Interval(*at(7, 9))]), State.EMPTY, LONG_AFTER)
+    changed = apply_halts(ledger, Intervals([Interval(*at(5, 9)), Interval(PAGE.stop, PAGE.stop + STEP)]))
     assert states(changed) == "eeeeehheee"
     found = changed.at(T0 + 5 * STEP)
     assert found == Finding(State.HALTED, Reason.MARKET_HALTED, LONG_AFTER, LONG_AFTER, 1, LONG_AFTER + HOUR)
@@ -222,27 +222,31 @@ def test_a_candle_that_the_exchange_doubts_is_suspect_until_an_answer_agrees():
     def answer(when, doubted):
         return Answer(PAGE, when, rows, covering=True, doubted=doubted)
 
-    first = judge(Ledger(), answer(LONG_AFTER, {T0: False, T0 + STEP: True}), [], STEP)
+    first = judge(Ledger(), answer(LONG_AFTER, {T0: False, T0 + STEP: True}), NOTHING, STEP)
     assert first.ledger.at(T0) == Finding(State.SUSPECT, Reason.VALUES_DIFFER, LONG_AFTER, LONG_AFTER, 1, LONG_AFTER)
     assert states(first.ledger) == "ss........"
     later = LONG_AFTER + HOUR
-    again = judge(first.ledger, answer(later, {T0 + STEP: True}), [], STEP).ledger
+    again = judge(first.ledger, answer(later, {T0 + STEP: True}), NOTHING, STEP).ledger
     assert again.at(T0) is None
     assert again.at(T0 + STEP) == Finding(State.SUSPECT, Reason.LIVE_VALUES_DIFFER, LONG_AFTER, later, 2, later)
-    assert judge(again, answer(later, {}), [], STEP).ledger == Ledger()
+    assert judge(again, answer(later, {}), NOTHING, STEP).ledger == Ledger()
 
 
 def test_a_suspect_that_the_exchange_has_no_candle_for_is_not_asked_for_again():
     rows = at(0, 2, 9)
-    known = judge(Ledger(), Answer(PAGE, LONG_AFTER, at(0, 1, 9), covering=True, doubted={T0 + STEP: False}), [], STEP)
+    known = judge(
+        Ledger(), Answer(PAGE, LONG_AFTER, at(0, 1, 9), covering=True, doubted={T0 + STEP: False}), NOTHING, STEP
+    )
     for covering, due in ((False, LONG_AFTER), (True, None)):
-        after = judge(known.ledger, Answer(PAGE, LONG_AFTER, rows, covering), [], STEP).ledger
+        after = judge(known.ledger, Answer(PAGE, LONG_AFTER, rows, covering), NOTHING, STEP).ledger
         found = after.at(T0 + STEP)
         assert found is not None
         assert (found.state, found.next_check) == (State.SUSPECT, due)
 
 
 def test_a_suspect_whose_candle_is_gone_is_a_slot_as_any_other():
-    known = judge(Ledger(), Answer(PAGE, LONG_AFTER, at(0, 1, 9), covering=True, doubted={T0 + STEP: False}), [], STEP)
-    after = judge(known.ledger, Answer(PAGE, LONG_AFTER, at(0, 9), covering=True), [PAGE], STEP).ledger
+    known = judge(
+        Ledger(), Answer(PAGE, LONG_AFTER, at(0, 1, 9), covering=True, doubted={T0 + STEP: False}), NOTHING, STEP
+    )
+    after = judge(known.ledger, Answer(PAGE, LONG_AFTER, at(0, 9), covering=True), Intervals([PAGE]), STEP).ledger
     assert states(after) == ".eeeeeeee."

@@ -19,7 +19,7 @@ from reconciler_engine.engine.tasks.messages import (
     runs_of,
     task_of,
 )
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.absent_slots import AbsentSlots
@@ -56,7 +56,7 @@ def test_a_task_is_read_as_it_was_written(task):
 
 
 def test_slots_are_read_as_they_were_written():
-    spans = [Interval(0, 2 * MINUTE), Interval(298 * MINUTE, 300 * MINUTE)]
+    spans = Intervals([Interval(0, 2 * MINUTE), Interval(298 * MINUTE, 300 * MINUTE)])
     assert runs_of(spans, MINUTE) == PAGE.gaps
     assert intervals_of(PAGE.gaps, MINUTE) == spans
     assert (PAGE.span.series, PAGE.span.interval) == (BTC, Interval(0, 300 * MINUTE))
@@ -117,7 +117,8 @@ def test_what_makes_no_sense_is_no_outcome(fields):
 
 
 def test_a_page_says_how_its_slots_stand_or_that_nobody_knows():
-    standing = AbsentSlots([Interval(0, MINUTE)], [Interval(MINUTE, 3 * MINUTE)], [Interval(0, MINUTE)])
+    first = Interval(0, MINUTE)
+    standing = AbsentSlots(*(Intervals([one]) for one in (first, Interval(MINUTE, 3 * MINUTE), first)))
     outcome = page_outcome(PAGE, standing, requests=2, mismatched=1, error="late")
     assert (outcome.unresolved, outcome.confirmed, outcome.requests, outcome.mismatched) == (
         ((0, 1),), ((MINUTE, 2),), 2, 1,

@@ -16,6 +16,7 @@ from reconciler_engine.cli.settings import child_environment, default_data_dir, 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.limiting.budget import Budget
+from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.words import counted
@@ -75,7 +76,7 @@ def check_retention(config: ReconciliationConfig) -> Check:
     if not config.max_candles:
         return Check(name, "ok", "the cache keeps every candle (max_candles 0)")
     window_ms = max(config.quick_scan_window_ms, config.full_reconcile_window_ms)
-    needs = {frame: max(-(-window_ms // Timeframe(frame).step_ms), MINIMUM_STEPS) for frame in config.timeframes}
+    needs = {frame: max(ceil_div(window_ms, Timeframe(frame).step_ms), MINIMUM_STEPS) for frame in config.timeframes}
     frame = max(needs, key=lambda frame: needs[frame])
     kept = config.max_candles - 2
     return Check(name, "ok", f"the longest window needs {needs[frame]} candles of {frame}, the cache keeps {kept}")
@@ -89,7 +90,7 @@ def check_budget(config: ReconciliationConfig, series: list[Series] | None, *, s
     if not series:
         return Check(name, "skipped", "no symbols are set")
     budget = config.budget(signed=signed)
-    requests = sum(-(-_slots(one, HOUR_MS) // PAGE_SLOTS) for one in series)
+    requests = sum(ceil_div(_slots(one, HOUR_MS), PAGE_SLOTS) for one in series)
     took_s = duration_s(requests, budget)
     detail = (
         f"{len(series)} series; an outage of an hour over all of them is {counted(requests, 'request')}, "
@@ -157,7 +158,7 @@ async def check_binary(config: ReconciliationConfig) -> Check:
 
 
 def _slots(series: Series, span_ms: int) -> int:
-    return -(-span_ms // series.timeframe.step_ms)
+    return ceil_div(span_ms, series.timeframe.step_ms)
 
 
 def _in_words(seconds: float) -> str:

@@ -21,6 +21,7 @@ from reconciler_engine.engine.evidence_edits import EvidenceEdit, forget_slots, 
 from reconciler_engine.engine.parts import Parts, open_parts
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.rounding import ceil_to
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.words import counted, iso
 from reconciler_engine.planning.ledger import Finding, Ledger, State, Stretch
@@ -189,7 +190,7 @@ async def _list(config: ReconciliationConfig, series: Series, asked: Interval | 
 def _on_grid(asked: Interval, series: Series) -> Interval:
     """Return the slots that open inside a range."""
     step = series.timeframe.step_ms
-    return Interval(-(-asked.start // step) * step, -(-asked.stop // step) * step)
+    return Interval(ceil_to(asked.start, step), ceil_to(asked.stop, step))
 
 
 async def _mark_slots(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from itertools import groupby, pairwise
 
 from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.states import StateInterval
 
@@ -57,7 +58,7 @@ class Panel:
 
     def columns(self, room: int) -> int:
         """Return into how many cells, at most `room`, to cut the axis: the same number for each bar if it is wide."""
-        bars = max(1, -(-(self.axis.stop - self.axis.start) // min(row.step for row in self.rows)))
+        bars = max(1, ceil_div(self.axis.stop - self.axis.start, min(row.step for row in self.rows)))
         return room - room % bars if bars <= room else room
 
 

@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 from reconciler_engine.engine.tasks.scan import scan
 from reconciler_engine.errors import StoreError
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.intervals import common, spans_of
 from reconciler_engine.planning.ledger import Ledger, State
 from reconciler_engine.planning.proof import mark
 from reconciler_engine.store.candles import CandleStore
@@ -56,7 +55,7 @@ async def mark_slots(
     (found,) = await scan(candles, [(series, slots)])
     if found.error is not None:
         raise found.error
-    absent = spans_of(found.gaps, step)
+    absent = Intervals.of_gaps(found.gaps, step)
     why = Why.MARKED
     changed = await evidence.change(
         series, slots, retention, lambda known: mark(known, absent, state, at), why=why, by=by
@@ -76,16 +75,15 @@ async def forget_slots(
     """
     step = series.timeframe.step_ms
     reach = await evidence.reach(series)
-    known = [] if reach is None else common([slots], [reach])
-    if not known:
+    if reach is None or not (known := slots & reach):
         return EvidenceEdit(0, 0)
     counts: list[int] = []
 
     def forget(ledger: Ledger) -> Ledger:
-        counts.append(sum(stretch.stop - stretch.start for stretch in ledger.within(known[0])) // step)
-        return mark(ledger, known, State.UNKNOWN, at)
+        counts.append(sum(stretch.stop - stretch.start for stretch in ledger.within(known)) // step)
+        return mark(ledger, Intervals((known,)), State.UNKNOWN, at)
 
-    _check(await evidence.change(series, known[0], retention, forget, why=Why.FORGOTTEN, by=by), series)
+    _check(await evidence.change(series, known, retention, forget, why=Why.FORGOTTEN, by=by), series)
     return EvidenceEdit(counts[-1], 0)
 
 

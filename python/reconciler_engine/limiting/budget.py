@@ -17,6 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from reconciler_engine.market.rounding import ceil_div
+
 # A permit is void when used later than this after its slot (design.md section 3).
 LONGEST_LATENESS_US: Final = 250_000
 
@@ -92,12 +94,12 @@ class Budget:
         if self.hourly is None:
             return (bucket,)
         ahead_us = _HOUR_US // _HOURLY_BURST_SHARE
-        return (bucket, Pace(-(-(_HOUR_US + ahead_us + lateness_us) // (self.hourly - 1)), ahead_us))
+        return (bucket, Pace(ceil_div(_HOUR_US + ahead_us + lateness_us, self.hourly - 1), ahead_us))
 
     @property
     def _interval_us(self) -> int:
         # Rounded up: never faster than asked.
-        return -(-self.period_ms * 1000 // self.burst)
+        return ceil_div(self.period_ms * 1000, self.burst)
 
 
 def stretched_us(interval_us: int, share: int) -> int:

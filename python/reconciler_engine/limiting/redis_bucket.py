@@ -14,6 +14,7 @@ import trio
 from reconciler_engine.errors import IdentityStopped, PermitRefused, SourceUnavailable, StoreError
 from reconciler_engine.limiting.breaker import Breaker, Outcome
 from reconciler_engine.limiting.budget import LONGEST_WAIT_US, WHOLE_PPM, Budget, stretched_us
+from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.observe.metrics import PERMIT_SECONDS, PERMITS_LOST
 
 DEFAULT_MAX_WAIT_S: Final = 30.0
@@ -193,7 +194,7 @@ class TokenBucket:
             StoreUnavailable: Redis is away; a probe that is not reported on ends by itself.
         """
         count, stopped_us = await self._ask("report", permit.turn, answer.value, why, *self._paces)
-        return Noted(count, -(-stopped_us // 1_000))
+        return Noted(count, ceil_div(stopped_us, 1_000))
 
     async def give_back(self, permit: Permit) -> None:
         """Say that nothing came of a permit; should it have been to find out alone, somebody else may.
@@ -246,7 +247,7 @@ class TokenBucket:
             available = min(available, max(0, -ahead_us // interval_us + 1))
             # The first slot after a pause is taken by nobody until somebody takes it.
             queued_us = ahead_us - max(interval_us, until - seen)
-            waiting = max(waiting, -(-queued_us // interval_us))
+            waiting = max(waiting, ceil_div(queued_us, interval_us))
         return BucketStatistics(
             rate_per_s=budget.rate_per_s,
             share=share / WHOLE_PPM,
@@ -254,12 +255,12 @@ class TokenBucket:
             burst=budget.burst,
             available=0 if wait_us else available,
             waiting=waiting,
-            wait_ms=-(-wait_us // 1000),
-            paused_ms=-(-max(0, until - seen) // 1000),
+            wait_ms=ceil_div(wait_us, 1000),
+            paused_ms=ceil_div(max(0, until - seen), 1000),
             granted=granted,
             voided=self._voided,
             breaker=breaker,
-            stopped_ms=-(-max(0, breaker.stopped - seen) // 1_000),
+            stopped_ms=ceil_div(max(0, breaker.stopped - seen), 1_000),
         )
 
     async def _reserve(self, deadline: float, patience: _Patience) -> Permit | None:
@@ -269,7 +270,7 @@ class TokenBucket:
         taken, wait_us, *rest = await self._ask("reserve", max_wait_us, *self._paces)
         if taken == Reply.STOPPED:
             PERMITS_LOST.add(1, "stopped")
-            raise IdentityStopped(rest[0], -(-wait_us // 1_000))
+            raise IdentityStopped(rest[0], ceil_div(wait_us, 1_000))
         if taken == Reply.GONE:
             status, silent = rest
             if patience.failures is not None and silent > patience.failures:
@@ -282,7 +283,7 @@ class TokenBucket:
             return None
         if taken != Reply.GRANTED:
             PERMITS_LOST.add(1, "refused")
-            raise PermitRefused(-(-wait_us // 1000))
+            raise PermitRefused(ceil_div(wait_us, 1000))
         slot, born, turn = rest
         try:
             permit = await self._wait_slot(asked, wait_us, slot, born, turn)

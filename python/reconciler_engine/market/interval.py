@@ -1,8 +1,14 @@
-"""Half-open spans of time."""
+"""Half-open intervals of time, and sets of them: the slots that a page, a pass or a proof is about."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Self
+
+from reconciler_engine.market.gap import Gap
+from reconciler_engine.market.rounding import ceil_to
 
 _set = object.__setattr__
 
@@ -29,9 +35,185 @@ class Interval:
     def __contains__(self, instant: int) -> bool:
         return self.start <= instant < self.stop
 
+    def __bool__(self) -> bool:
+        return self.start < self.stop
+
+    def __and__(self, other: Interval) -> Interval:
+        if not isinstance(other, Interval):
+            return NotImplemented
+        start = max(self.start, other.start)
+        return Interval(start, max(start, min(self.stop, other.stop)))
+
+    def __or__(self, other: Interval | Intervals) -> Intervals:
+        return Intervals((self,)) | other
+
+    def __sub__(self, other: Interval | Intervals) -> Intervals:
+        return Intervals((self,)) - other
+
+    def touches(self, other: Interval) -> bool:
+        """Return whether both are one interval together: they overlap, or one begins where the other ends."""
+        return self.start <= other.stop and other.start <= self.stop
+
     def grid(self, step: int) -> range:
         """Return the open times in this interval, as an ascending range of multiples of `step` (ms).
 
         An instant off the grid is moved to the next open time.
         """
-        return range(-(-self.start // step) * step, self.stop, step)
+        return range(ceil_to(self.start, step), self.stop, step)
+
+    def slots(self, step: int) -> Interval:
+        """Return the interval from the first open time in this one to the end of the last one's slot."""
+        grid = self.grid(step)
+        return Interval(grid.start, grid.start + len(grid) * step)
+
+    def parts(self, length: int) -> list[Interval]:
+        """Cut this interval into parts of `length` ms, ascending; the last one may be shorter."""
+        return [Interval(start, min(start + length, self.stop)) for start in range(self.start, self.stop, length)]
+
+
+class Intervals(tuple[Interval, ...]):
+    """A set of instants as its maximal intervals: ascending, none empty, no two of them touch.
+
+    `&`, `|` and `-` are those of sets, with one interval as with many.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, intervals: Iterable[Interval] = ()) -> Self:
+        """Make a set of the instants in any of these, which may overlap and come in any order."""
+        return cls.joined(sorted((one.start, one.stop) for one in intervals))
+
+    @classmethod
+    def joined(cls, bounds: Iterable[tuple[int, int]]) -> Self:
+        """Join intervals, given by their bounds, that ascend by their start; they may overlap, touch or be empty."""
+        found: list[Interval] = []
+        rest = iter(bounds)
+        start, stop = next(rest, (0, 0))
+        for begin, end in rest:
+            if begin > stop:
+                if start < stop:
+                    found.append(Interval(start, stop))
+                start, stop = begin, end
+            elif end > stop:
+                stop = end
+        if start < stop:
+            found.append(Interval(start, stop))
+        return tuple.__new__(cls, found)
+
+    @classmethod
+    def of_slots(cls, open_times: Iterable[int], step: int) -> Self:
+        """Return the slots that begin at ascending, distinct open times on a grid of `step` ms."""
+        found: list[Interval] = []
+        start = stop = None
+        for open_time in open_times:
+            if open_time != stop:
+                if start is not None and stop is not None:
+                    found.append(Interval(start, stop))
+                start = open_time
+            stop = open_time + step
+        if start is not None and stop is not None:
+            found.append(Interval(start, stop))
+        return tuple.__new__(cls, found)
+
+    @classmethod
+    def of_gaps(cls, gaps: Iterable[Gap], step: int) -> Self:
+        """Return the slots of ascending gaps on a grid of `step` ms."""
+        return cls.joined((start, end + step) for start, end, _ in gaps)
+
+    @property
+    def hull(self) -> Interval:
+        """From the first instant to the last; of a set that is not empty."""
+        return Interval(self[0].start, self[-1].stop)
+
+    def gaps(self, step: int) -> tuple[Gap, ...]:
+        """Write the intervals, whose ends lie on a grid of `step` ms, as gaps."""
+        return tuple(Gap(one.start, one.stop - step, (one.stop - one.start) // step) for one in self)
+
+    def slots(self, step: int) -> Iterator[int]:
+        """Return the open times in these intervals on a grid of `step` ms, ascending."""
+        return (open_time for one in self for open_time in one.grid(step))
+
+    def size(self, step: int) -> int:
+        """Return the number of slots in these intervals, whose ends lie on a grid of `step` ms."""
+        return sum(one.stop - one.start for one in self) // step
+
+    def holds(self, instant: int) -> bool:
+        """Return whether an instant lies in one of these intervals."""
+        index = bisect_right(self, instant, key=_start) - 1
+        return index >= 0 and instant < self[index].stop
+
+    def __and__(self, other: Interval | Intervals) -> Intervals:
+        ones, others = self, _many(other)
+        if not ones or not others:
+            return NOTHING
+        if len(others) == 1 and _covers(others[0], ones):
+            return ones
+        if len(ones) == 1 and _covers(ones[0], others):
+            return others
+        found: list[Interval] = []
+        one = two = 0
+        while one < len(ones) and two < len(others):
+            left, right = ones[one], others[two]
+            start = max(left.start, right.start)
+            stop = min(left.stop, right.stop)
+            if start < stop:
+                found.append(Interval(start, stop))
+            if left.stop <= right.stop:
+                one += 1
+            else:
+                two += 1
+        return _trusted(found)
+
+    __rand__ = __and__
+
+    def __or__(self, other: Interval | Intervals) -> Intervals:
+        others = _many(other)
+        if not self or not others:
+            return self or others
+        return Intervals.joined(sorted((one.start, one.stop) for both in (self, others) for one in both))
+
+    def __sub__(self, other: Interval | Intervals) -> Intervals:
+        others = _many(other)
+        if not self or not others:
+            return self
+        if len(others) == 1 and _covers(others[0], self):
+            return NOTHING
+        found: list[Interval] = []
+        first = 0
+        for one in self:
+            start = one.start
+            while first < len(others) and others[first].stop <= start:
+                first += 1
+            index = first
+            while index < len(others) and others[index].start < one.stop:
+                if start < others[index].start:
+                    found.append(Interval(start, others[index].start))
+                start = max(start, others[index].stop)
+                index += 1
+            if start < one.stop:
+                found.append(Interval(start, one.stop))
+        return _trusted(found)
+
+    def __repr__(self) -> str:
+        return f"Intervals({list(self)!r})"
+
+
+def _trusted(found: Iterable[Interval]) -> Intervals:
+    """Make a set of intervals that are known to be in order and apart."""
+    return tuple.__new__(Intervals, found)
+
+
+def _many(one: Interval | Intervals) -> Intervals:
+    return one if isinstance(one, Intervals) else _trusted((one,) if one else ())
+
+
+def _covers(one: Interval, others: Intervals) -> bool:
+    return one.start <= others[0].start and others[-1].stop <= one.stop
+
+
+def _start(one: Interval) -> int:
+    return one.start
+
+
+NOTHING = _trusted(())
+"""The empty set."""

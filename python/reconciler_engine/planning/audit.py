@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from reconciler_engine.market.candle import Candle
-from reconciler_engine.market.interval import Interval
-from reconciler_engine.planning.intervals import common, union
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.ledger import Ledger, Reason, State
 from reconciler_engine.planning.proof import RIPE_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
@@ -100,7 +99,7 @@ def find_doubts(
     return doubts
 
 
-def find_repairable(ledger: Ledger, interval: Interval, now: int, step: int, rules: AuditRules) -> list[Interval]:
+def find_repairable(ledger: Ledger, interval: Interval, now: int, step: int, rules: AuditRules) -> Intervals:
     """Return the suspect candles that give way at `now`, if the exchange still differs.
 
     Whatever the rules were when they were found, those of now count.
@@ -119,8 +118,8 @@ def find_repairable(ledger: Ledger, interval: Interval, now: int, step: int, rul
         wait_ms = rules.wait_ms(is_live=finding.reason is Reason.LIVE_VALUES_DIFFER)
         if wait_ms is not None:
             closed = Interval(0, max((now - wait_ms) // step * step, 0))
-            found += common([Interval(start, stop)], [closed])
-    return union(found, ())
+            found.append(Interval(start, stop) & closed)
+    return Intervals(found)
 
 
 def values_of(candle: Candle) -> tuple[float, ...]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from reconciler_engine.market.interval import Interval
-from reconciler_engine.planning.intervals import common, gaps_in, union, without
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.pages import PAGE_SLOTS, Page
 from reconciler_engine.planning.proof import RIPE_MS
 
@@ -24,9 +21,9 @@ def can_bridge(run: Interval, now: int, closed: int, step: int, *, limit: int = 
 
 
 def bridges(
-    unresolved: Sequence[Interval],
-    confirmed: Sequence[Interval],
-    answered: Sequence[Interval],
+    unresolved: Intervals,
+    confirmed: Intervals,
+    answered: Intervals,
     slots: Interval,
     now: int,
     step: int,
@@ -41,7 +38,7 @@ def bridges(
     asked for, closed too lately, or lies at the end of what was looked at; and those too long for a page.
 
     Args:
-        unresolved: Slots that are missing still; ascending and disjoint, as all of these.
+        unresolved: Slots that are missing still.
         confirmed: Slots that are confirmed to have no candle.
         answered: Slots that were answered for in this pass.
         slots: The slots looked at, on the grid.
@@ -51,11 +48,11 @@ def bridges(
     """
     pages: list[Page] = []
     held: list[Interval] = []
-    for run in reversed(union(unresolved, confirmed)):
-        left = common([run], unresolved)
+    for run in reversed(unresolved | confirmed):
+        left = unresolved & run
         if not left or run.start <= slots.start or not can_bridge(run, now, slots.stop, step, limit=limit):
             continue
-        if without(left, answered):
+        if left - answered:
             continue
         if held and held[0].stop - run.start + 2 * step > limit * step:
             pages.append(_page(held, unresolved, step))
@@ -66,6 +63,6 @@ def bridges(
     return pages
 
 
-def _page(newest_first: list[Interval], unresolved: Sequence[Interval], step: int) -> Page:
-    runs = newest_first[::-1]
-    return Page(Interval(runs[0].start - step, runs[-1].stop + step), gaps_in(common(runs, unresolved), step))
+def _page(newest_first: list[Interval], unresolved: Intervals, step: int) -> Page:
+    oldest, newest = newest_first[-1], newest_first[0]
+    return Page(Interval(oldest.start - step, newest.stop + step), (unresolved & Intervals(newest_first)).gaps(step))

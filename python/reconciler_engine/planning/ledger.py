@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Self
 
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 
 SIGHTINGS_LIMIT = 65_535
 """Sightings are counted up to here."""
@@ -154,31 +154,23 @@ class Ledger:
         first = bisect_right(self.stretches, start, key=_stop)
         return slice(first, max(first, bisect_left(self.stretches, stop, key=_start)))
 
-    def where(self, interval: Interval, wanted: Callable[[Finding], bool]) -> list[Interval]:
-        """Return the maximal intervals inside `interval` whose findings are wanted, ascending."""
-        found: list[Interval] = []
-        for start, stop, finding in self.within(interval):
-            if not wanted(finding):
-                continue
-            if found and found[-1].stop == start:
-                found[-1] = Interval(found[-1].start, stop)
-            else:
-                found.append(Interval(start, stop))
-        return found
+    def where(self, interval: Interval, wanted: Callable[[Finding], bool]) -> Intervals:
+        """Return the slots inside `interval` whose findings are wanted."""
+        return Intervals.joined((start, stop) for start, stop, finding in self.within(interval) if wanted(finding))
 
-    def confirmed(self, interval: Interval) -> list[Interval]:
+    def confirmed(self, interval: Interval) -> Intervals:
         """Return where no candle exists to be fetched."""
         return self.where(interval, lambda finding: finding.is_confirmed)
 
-    def resting(self, interval: Interval, now: int) -> list[Interval]:
+    def resting(self, interval: Interval, now: int) -> Intervals:
         """Return where a request would be wasted at `now`: no answer could prove anything new yet."""
         return self.where(interval, lambda finding: not finding.is_due(now))
 
-    def revise(self, where: Sequence[Interval], rule: Rule) -> Ledger:
+    def revise(self, where: Intervals, rule: Rule) -> Ledger:
         """Return the ledger after `rule` was applied to every slot in `where`, and to no other.
 
         Args:
-            where: Ascending and disjoint; empty intervals change nothing.
+            where: The slots, on the grid.
             rule: Called once for each different finding met.
         """
         answers: dict[Finding | None, Finding | None] = {}
@@ -188,11 +180,10 @@ class Ledger:
                 answers[finding] = rule(finding)
             return answers[finding]
 
-        where = [interval for interval in where if interval.start < interval.stop]
         if not where:
             return self
         # Stretches outside are taken as they are; one more on each side, since they may join what changes.
-        touched = self._touched(where[0].start, where[-1].stop)
+        touched = self._touched(where.hull.start, where.hull.stop)
         touched = slice(max(touched.start - 1, 0), touched.stop + 1)
         joined = _Joined()
         rest = _Rest(self.stretches[touched])

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from reconciler_engine.market.interval import Interval
-from reconciler_engine.planning.intervals import common, spans_in, union, without
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
+from reconciler_engine.market.rounding import ceil_to
 from reconciler_engine.planning.ledger import SIGHTINGS_LIMIT, Finding, Ledger, Reason, Rule, State
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 
@@ -50,18 +50,16 @@ class Verdict:
 
     Attributes:
         ledger: What is known now.
-        absent: The slots that count as having no candle by this answer, ascending and disjoint.
+        absent: The slots that count as having no candle by this answer.
         late: Slots with a candle that an earlier answer had not.
     """
 
     ledger: Ledger
-    absent: tuple[Interval, ...]
+    absent: Intervals
     late: int
 
 
-def judge(
-    ledger: Ledger, answer: Answer, slots: Sequence[Interval], step: int, *, grace_ms: int = DEFAULT_GRACE_MS
-) -> Verdict:
+def judge(ledger: Ledger, answer: Answer, slots: Intervals, step: int, *, grace_ms: int = DEFAULT_GRACE_MS) -> Verdict:
     """Return what is known after an answer.
 
     Slot by slot; a row speaks about any slot asked for, its absence only about the slots given:
@@ -78,31 +76,30 @@ def judge(
     Args:
         ledger: What was known.
         answer: What came.
-        slots: The slots to judge: on the grid, ascending, disjoint; those that held no candle when it was asked.
+        slots: The slots to judge: those that held no candle when it was asked.
         step: The grid's step (ms).
         grace_ms: How long after its close a bar may still be on its way.
     """
     # The grid starts at the epoch: what opens before this instant had closed.
     closed = Interval(0, max((answer.at - grace_ms) // step * step, 0))
     ripe = Interval(0, max((answer.at - RIPE_MS) // step * step, 0))
-    candles = spans_in(answer.rows, step)
-    there = common([answer.asked], candles)
-    doubted = common(there, ledger.where(answer.asked, lambda finding: finding.state in _ABSENT))
-    late = sum(span.stop - span.start for span in doubted) // step
-    agreed = without(there, spans_in(answer.doubted, step))
+    candles = Intervals.of_slots(answer.rows, step)
+    there = candles & answer.asked
+    late = there & ledger.where(answer.asked, lambda finding: finding.state in _ABSENT)
+    agreed = there - Intervals.of_slots(answer.doubted, step)
     known = ledger.revise(agreed, _forget) if ledger.within(answer.asked) else ledger
     for is_live in set(answer.doubted.values()):
-        alike = spans_in([open_time for open_time, each in answer.doubted.items() if each is is_live], step)
+        alike = Intervals.of_slots([open_time for open_time, each in answer.doubted.items() if each is is_live], step)
         known = known.revise(alike, partial(_doubt, at=answer.at, is_live=is_live))
     if not answer.covering:
-        return Verdict(known, (), late)
-    known = known.revise(without(known.where(answer.asked, _is_suspect), candles), _wait_no_more)
-    absent = common(without(common(slots, [answer.asked]), candles), [closed])
+        return Verdict(known, NOTHING, late.size(step))
+    known = known.revise(known.where(answer.asked, _is_suspect) - candles, _wait_no_more)
+    absent = ((slots & answer.asked) - candles) & closed
     shut = answer.rows[: bisect_left(answer.rows, closed.stop)]
-    between = [_between(shut, ripe)]
-    known = known.revise(common(absent, between), partial(_sight, at=answer.at, between=True))
-    known = known.revise(without(absent, between), partial(_sight, at=answer.at, between=False))
-    return Verdict(known, tuple(absent), late)
+    between = _between(shut, ripe)
+    known = known.revise(absent & between, partial(_sight, at=answer.at, between=True))
+    known = known.revise(absent - between, partial(_sight, at=answer.at, between=False))
+    return Verdict(known, absent, late.size(step))
 
 
 _ABSENT = frozenset({State.MISSING, State.EMPTY, State.HALTED})
@@ -185,7 +182,7 @@ class Listing:
     delisted_at: int | None = None
 
 
-def apply_listing(ledger: Ledger, listing: Listing, slots: Sequence[Interval], step: int, at: int) -> Ledger:
+def apply_listing(ledger: Ledger, listing: Listing, slots: Intervals, step: int, at: int) -> Ledger:
     """Return the ledger with those of some slots that lie outside a listing as `unlisted`, and only those.
 
     The bar in which a product was listed may hold trades, and so may the one in which it was delisted.
@@ -193,24 +190,23 @@ def apply_listing(ledger: Ledger, listing: Listing, slots: Sequence[Interval], s
     Args:
         ledger: What was known.
         listing: What the exchange says about the product.
-        slots: The slots to look at: on the grid, ascending, disjoint.
+        slots: The slots to look at, on the grid.
         step: The grid's step (ms).
         at: When the exchange said so (ms UTC).
     """
     if not slots:
         return ledger
-    start, stop = slots[0].start, slots[-1].stop
+    start, stop = slots.hull.start, slots.hull.stop
     first = start if listing.listed_at is None else listing.listed_at // step * step
-    last = stop if listing.delisted_at is None else -(-listing.delisted_at // step) * step
-    before = common(slots, [Interval(start, max(first, start))])
-    after = without(common(slots, [Interval(min(last, stop), stop)]), before)
-    listed = without(slots, union(before, after))
-    for spans, rule in (
+    last = stop if listing.delisted_at is None else ceil_to(listing.delisted_at, step)
+    before = slots & Interval(start, max(first, start))
+    after = (slots & Interval(min(last, stop), stop)) - before
+    for where, rule in (
         (before, _outside(Reason.NOT_YET_LISTED, at)),
         (after, _outside(Reason.DELISTED, at)),
-        (listed, _inside),
+        (slots - before - after, _inside),
     ):
-        ledger = ledger.revise(spans, rule)
+        ledger = ledger.revise(where, rule)
     return ledger
 
 
@@ -228,12 +224,12 @@ def _inside(known: Finding | None) -> Finding | None:
     return None if wrong else known
 
 
-def mark(ledger: Ledger, spans: Sequence[Interval], state: State, at: int) -> Ledger:
+def mark(ledger: Ledger, slots: Intervals, state: State, at: int) -> Ledger:
     """Return the ledger with these slots in a state by hand, for good; `UNKNOWN` forgets what is known of them.
 
     Args:
         ledger: What was known.
-        spans: Ascending and disjoint, on the grid.
+        slots: The slots, on the grid.
         state: `EMPTY`, `HALTED`, `UNLISTED` or `UNKNOWN`.
         at: When (ms UTC).
 
@@ -241,8 +237,8 @@ def mark(ledger: Ledger, spans: Sequence[Interval], state: State, at: int) -> Le
         ValueError: The state is one that only candles or answers can give.
     """
     if state is State.UNKNOWN:
-        return ledger.revise(spans, _forget)
+        return ledger.revise(slots, _forget)
     if state not in (State.EMPTY, State.HALTED, State.UNLISTED):
         raise ValueError(f"state {state.value!r} cannot be set by hand; allowed: empty, halted, unlisted, unknown")
     finding = Finding(state, Reason.BY_HAND, at, at, 1, None)
-    return ledger.revise(spans, lambda _: finding)
+    return ledger.revise(slots, lambda _: finding)

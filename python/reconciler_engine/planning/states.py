@@ -1,12 +1,10 @@
-"""What each slot of a series is known to be, all seven states, as runs. Pure."""
+"""What each slot of a series is known to be, all seven states, as intervals. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from reconciler_engine.market.interval import Interval
-from reconciler_engine.planning.intervals import common, without
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.ledger import CONFIRMED, Ledger, State
 
 
@@ -18,8 +16,8 @@ class StateInterval(NamedTuple):
     state: State
 
 
-def states_of(asked: Interval, examined: Interval, absent: Sequence[Interval], ledger: Ledger) -> list[StateInterval]:
-    """Return maximal runs of slots in one state that cover `asked`, ascending; what was not examined is unknown.
+def states_of(asked: Interval, examined: Interval, absent: Intervals, ledger: Ledger) -> list[StateInterval]:
+    """Return the maximal intervals of one state that cover `asked`, ascending; what was not examined is unknown.
 
     A candle that is there is present whatever was proved before, unless it is suspect; one that is gone is missing
     even if it was.
@@ -27,23 +25,21 @@ def states_of(asked: Interval, examined: Interval, absent: Sequence[Interval], l
     Args:
         asked: The slots asked about.
         examined: Those of them that were read, both on the grid.
-        absent: Those of them that hold no candle, ascending and disjoint.
+        absent: Those of them that hold no candle.
         ledger: What is known of them.
     """
-    doubted = without(ledger.where(examined, lambda finding: finding.state is State.SUSPECT), absent)
-    runs = [(span, State.SUSPECT) for span in doubted]
-    runs += [(span, State.UNKNOWN) for span in without([asked], [examined])]
-    runs += [(span, State.PRESENT) for span in without(without([examined], absent), doubted)]
-    runs += [(span, State.MISSING) for span in without(absent, ledger.confirmed(examined))]
+    doubted = ledger.where(examined, lambda finding: finding.state is State.SUSPECT) - absent
+    parts = [(interval, State.SUSPECT) for interval in doubted]
+    parts += [(interval, State.UNKNOWN) for interval in asked - examined]
+    parts += [(interval, State.PRESENT) for interval in examined - absent - doubted]
+    parts += [(interval, State.MISSING) for interval in absent - ledger.confirmed(examined)]
     for start, stop, finding in ledger.within(examined):
         if finding.state in CONFIRMED:
-            runs += [(span, finding.state) for span in common(absent, [Interval(start, stop)])]
+            parts += [(interval, finding.state) for interval in absent & Interval(start, stop)]
     joined: list[StateInterval] = []
-    for span, state in sorted(runs):
-        if span.start == span.stop:
-            continue
-        if joined and joined[-1].state is state and joined[-1].stop == span.start:
-            joined[-1] = StateInterval(joined[-1].start, span.stop, state)
+    for interval, state in sorted(parts):
+        if joined and joined[-1].state is state and joined[-1].stop == interval.start:
+            joined[-1] = StateInterval(joined[-1].start, interval.stop, state)
         else:
-            joined.append(StateInterval(span.start, span.stop, state))
+            joined.append(StateInterval(interval.start, interval.stop, state))
     return joined

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.rounding import ceil_div, ceil_to
 from reconciler_engine.market.timeframe import Timeframe
 
 MINIMUM_STEPS = 3
@@ -82,7 +83,7 @@ def retention_fault(field: str, window_ms: int, timeframe: Timeframe, max_candle
     """
     if max_candles == 0:
         return None
-    needed = max(-(-window_ms // timeframe.step_ms), MINIMUM_STEPS)
+    needed = max(ceil_div(window_ms, timeframe.step_ms), MINIMUM_STEPS)
     kept = max_candles - 2
     if needed <= kept:
         return None
@@ -96,7 +97,7 @@ def retention_fault(field: str, window_ms: int, timeframe: Timeframe, max_candle
 def history_fault(series: str, asked: Interval, now: int, timeframe: Timeframe, max_candles: int) -> str | None:
     """Say why a range can never be complete in a cache of `max_candles` members, or None if it can."""
     oldest = oldest_kept(now, timeframe, max_candles)
-    first = -(-asked.start // timeframe.step_ms) * timeframe.step_ms
+    first = ceil_to(asked.start, timeframe.step_ms)
     if oldest is None or first >= oldest:
         return None
     needed = (timeframe.floor(now) - first) // timeframe.step_ms + 1

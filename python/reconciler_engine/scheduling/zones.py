@@ -7,6 +7,8 @@ from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from reconciler_engine.market.rounding import ceil_to
+
 # The two offset changes nearest to each other that undo each other are 3.98 days apart (Freetown 1939; since
 # 1945 6.96 days: Recife 2000, Gaza 2040), so looking every third day sees every change. tzdata 2026, all zones.
 _STRIDE_S = 3 * 86_400
@@ -92,7 +94,7 @@ def _spans(zone: tzinfo, block: int) -> tuple[Span, ...]:
 def _after(before: int, start: int, offset: int, stop: int) -> Span:
     if offset < before:
         return Span(start, stop, offset, start + before, _NEVER, _NEVER)
-    landing = -(-(start + offset) // 60) * 60
+    landing = ceil_to(start + offset, 60)
     return Span(start, stop, offset, _NEVER, landing, start + before)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.answer import (
     UNKNOWN_PRODUCT,
@@ -129,4 +130,4 @@ def _read_window(query: Mapping[str, str], rules: CandleRules, timeframe: Timefr
 
 def count_buckets(start_s: int, end_s: int, step_s: int) -> int:
     """Return how many buckets open in `[start_s, end_s]`, both ends included."""
-    return end_s // step_s - -(-start_s // step_s) + 1
+    return end_s // step_s - ceil_div(start_s, step_s) + 1

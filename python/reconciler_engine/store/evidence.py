@@ -13,11 +13,11 @@ from typing import Any
 
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.candle import Candle
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
+from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.metrics import SLOTS_JUDGED
 from reconciler_engine.planning.audit import Doubt
-from reconciler_engine.planning.intervals import spans_in, without
 from reconciler_engine.planning.ledger import Ledger
 from reconciler_engine.planning.proof import Answer, Verdict, judge
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
@@ -141,7 +141,7 @@ class EvidenceStore:
         candles: Sequence[Candle],
         retention: Retention,
         answer: Answer,
-        slots: Sequence[Interval],
+        slots: Intervals,
         *,
         known: LedgerRead | None = None,
         doubts: Sequence[Doubt] = (),
@@ -188,7 +188,7 @@ class EvidenceStore:
             )
             said, reply = await self._write(series, bodies, verdict, retention, merged, doubts=doubts)
             if said == b"done":
-                SLOTS_JUDGED.add(sum((one.stop - one.start) // step for one in verdict.absent), "absent")
+                SLOTS_JUDGED.add(verdict.absent.size(step), "absent")
                 SLOTS_JUDGED.add(verdict.late, "late")
                 SLOTS_JUDGED.add(len(doubts), "doubted")
                 return ProvenMerge(merge_outcome(offered, reply), verdict, len(doubts))
@@ -200,9 +200,9 @@ class EvidenceStore:
             if said == b"moved":
                 doubts = [doubt for doubt in doubts if doubt.candle.timestamp not in taken]
             else:
-                slots = without(slots, spans_in(sorted(taken), step))
+                slots -= Intervals.of_slots(sorted(taken), step)
         _logger.warning("evidence not written: it kept changing", extra={"series": str(series)})
-        alone = Verdict(ledger, (), 0)
+        alone = Verdict(ledger, NOTHING, 0)
         merged = merge_arguments(self._scope, series, candles, retention, (), announce=announce, by=by)
         _, reply = await self._write(series, bodies, alone, retention, merged)
         return ProvenMerge(merge_outcome(candles, reply), alone)
@@ -241,7 +241,9 @@ class EvidenceStore:
             if why is not None and ledger != known:
                 states = (_summed(each, interval, step) for each in (known, ledger))
                 notes = (interval.start, interval.stop, *states, why)
-            said, reply = await self._write(series, bodies, Verdict(ledger, (), 0), retention, merged, by_hand=notes)
+            said, reply = await self._write(
+                series, bodies, Verdict(ledger, NOTHING, 0), retention, merged, by_hand=notes
+            )
             if said == b"done":
                 return ledger
             bodies.update(zip(_changes(bodies, ledger, step), (body or b"" for body in reply), strict=True))
@@ -305,7 +307,7 @@ def days_kept(retention: Retention, step: int) -> int:
     if not retention.max_candles:
         return DAYS_KEPT
     # The first and the last day are whole days whatever part of them the candles take.
-    return min(-(-retention.max_candles * step // DAY_MS) + 1, DAYS_KEPT)
+    return min(ceil_div(retention.max_candles * step, DAY_MS) + 1, DAYS_KEPT)
 
 
 def _bodies(days: Sequence[int], reply: Sequence[bytes | None]) -> dict[int, bytes]:

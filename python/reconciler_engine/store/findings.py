@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterable
 
 from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.planning.ledger import Finding, Reason, State, Stretch
 
 DAY_MS = 86_400_000
@@ -40,7 +41,7 @@ _REASON_CODES = {reason: code for code, reason in enumerate(_REASONS)}
 
 def days_of(interval: Interval) -> range:
     """Return the days, counted from the epoch, that an interval touches."""
-    return range(interval.start // DAY_MS, -(-interval.stop // DAY_MS)) if interval.start < interval.stop else range(0)
+    return range(interval.start // DAY_MS, ceil_div(interval.stop, DAY_MS)) if interval else range(0)
 
 
 def span_of(day: int) -> Interval:

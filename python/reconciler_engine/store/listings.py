@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from reconciler_engine.coinbase.products import Product
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.ledger import Ledger, State
 from reconciler_engine.planning.proof import Listing, apply_listing
@@ -52,7 +52,7 @@ def updated(known: Listings, products: Iterable[Product], now: int) -> Listings:
 async def note_listing(
     evidence: EvidenceStore,
     series: Series,
-    absent: Sequence[Interval],
+    absent: Intervals,
     ledger: Ledger,
     listing: Listing,
     now: int,
@@ -63,7 +63,7 @@ async def note_listing(
     Args:
         evidence: Where it is written.
         series: Whose slots.
-        absent: The slots: on the grid, ascending, disjoint.
+        absent: The slots, on the grid.
         ledger: What was known of them.
         listing: When the product can have candles.
         now: The instant (ms UTC).
@@ -78,5 +78,5 @@ async def note_listing(
     change = partial(apply_listing, listing=listing, slots=absent, step=series.timeframe.step_ms, at=now)
     noted = change(ledger)
     if noted != ledger and retention is not None:
-        await evidence.change(series, Interval(absent[0].start, absent[-1].stop), retention, change)
+        await evidence.change(series, absent.hull, retention, change)
     return noted

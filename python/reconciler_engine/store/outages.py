@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.scope import Scope
@@ -36,8 +36,8 @@ class Outages:
         (count,) = await self._counts(series, [interval])
         return count
 
-    async def find(self, series: Series, interval: Interval) -> list[Interval]:
-        """Return stretches of the interval that hold no member at all, ascending and disjoint.
+    async def find(self, series: Series, interval: Interval) -> Intervals:
+        """Return the slots of the interval that hold no member at all.
 
         Every run of twice `LEAF_SLOTS` empty slots shows; of its two ends up to `LEAF_SLOTS` - 1 slots may be left out.
         A year of 1m bars takes at most 5 round trips of 500 counts.
@@ -46,7 +46,7 @@ class Outages:
             StoreError: As `count`.
         """
         step = series.timeframe.step_ms
-        level = [interval] if interval.start < interval.stop else []
+        level = [interval] if interval else []
         empty: list[Interval] = []
         for slots in (CHUNK_SLOTS, LEAF_SLOTS, 0):
             counts = await self._counts(series, level)
@@ -56,8 +56,8 @@ class Outages:
                     empty.append(part)
                 elif slots and count < len(part.grid(step)):
                     lacking.append(part)
-            level = [piece for part in lacking for piece in _pieces(part, slots * step)]
-        return _joined(sorted(empty))
+            level = [half for part in lacking for half in part.parts(slots * step)] if slots else []
+        return Intervals(empty)
 
     async def _counts(self, series: Series, parts: list[Interval]) -> list[int]:
         key = self._scope.candle_key(series)
@@ -68,17 +68,3 @@ class Outages:
             )
             counts += all_served(replies)
         return counts
-
-
-def _pieces(whole: Interval, length: int) -> list[Interval]:
-    return [Interval(start, min(start + length, whole.stop)) for start in range(whole.start, whole.stop, length)]
-
-
-def _joined(parts: list[Interval]) -> list[Interval]:
-    runs: list[Interval] = []
-    for part in parts:
-        if runs and runs[-1].stop == part.start:
-            runs[-1] = Interval(runs[-1].start, part.stop)
-        else:
-            runs.append(part)
-    return runs

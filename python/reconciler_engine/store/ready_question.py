@@ -8,10 +8,9 @@ from typing import Any, Final, Protocol
 from reconciler_engine.detection import detect_gaps
 from reconciler_engine.detection.members import check_members
 from reconciler_engine.market.gap import Gap
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.intervals import gaps_in, spans_of, without
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence import ledger_of
@@ -101,12 +100,12 @@ class ReadyQuestion:
         gaps = detect_gaps(found.timestamps, window.grid(step))
         days = zip(days_of(window), bodies, strict=True) if bodies else ()
         ledger = ledger_of(self._series, {day: body or b"" for day, body in days})
-        absent = spans_of(gaps, step)
-        missing = gaps_in(without(absent, ledger.confirmed(window)), step)
+        absent = Intervals.of_gaps(gaps, step)
+        missing = (absent - ledger.confirmed(window)).gaps(step)
         suspect = ledger.where(window, lambda finding: finding.state is State.SUSPECT)
         return Readiness(
             window,
             missing,
-            gaps_in(without(suspect, absent), step),
+            (suspect - absent).gaps(step),
             confirmed=gaps.missing - sum(gap.count for gap in missing),
         )

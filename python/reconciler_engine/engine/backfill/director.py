@@ -166,8 +166,7 @@ class BackfillDirector:
         if asked is None:
             asked = Interval(max(0, now - self._config.full_reconcile_window_ms), now)
         window = range_window(asked, now, timeframe, max_candles=0, grace_ms=self._config.grace_ms)
-        grid = window.grid(timeframe.step_ms)
-        return Interval(grid.start, grid[-1] + grid.step) if grid else Interval(window.start, window.start)
+        return window.slots(timeframe.step_ms) or Interval(window.start, window.start)
 
     async def _resume(self, run: str, series: Series, window: Interval, now: int, listing: Listing) -> SeriesProgress:
         closed = closed_before(now, series.timeframe, self._config.grace_ms)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reconciler_engine.engine.backfill.mark import Mark
 from reconciler_engine.engine.backfill.reader import Piece
 from reconciler_engine.engine.tasks.messages import PageOutcome, intervals_of
 from reconciler_engine.market.gap import Gap
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import SeriesResult
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.intervals import common, spans_of, union
 from reconciler_engine.planning.page_stream import PageStream
 from reconciler_engine.planning.pages import MARGIN_SLOTS, PAGE_SLOTS, Page, widen
 from reconciler_engine.planning.proof import Listing
@@ -268,37 +266,37 @@ class SeriesProgress:
     def _count(self, page: Page, outcome: PageOutcome) -> None:
         counts = self._counts
         step = self.series.timeframe.step_ms
-        asked = spans_of(page.gaps, step)
-        left, confirmed = asked, []
+        asked = Intervals.of_gaps(page.gaps, step)
+        left, confirmed = asked, NOTHING
         if outcome.unresolved is not None:
-            left = common(intervals_of(outcome.unresolved, step), asked)
-            confirmed = common(intervals_of(outcome.confirmed, step), asked)
+            left = intervals_of(outcome.unresolved, step) & asked
+            confirmed = intervals_of(outcome.confirmed, step) & asked
         # Could not be asked: nothing is known about what is missing still.
         self._failed = self._failed or bool(outcome.error and left)
-        absent = union(left, confirmed)
-        for gap, span in zip(page.gaps, asked, strict=True):
+        absent = left | confirmed
+        for gap, interval in zip(page.gaps, asked, strict=True):
             # A run that goes on from the page before is one gap.
             if counts.gap_end is None or gap.start != counts.gap_end + step:
                 counts.gaps += 1
                 counts.gap_open = False
             counts.gap_end = gap.end
-            if not counts.gap_open and common([span], absent):
+            if not counts.gap_open and absent & interval:
                 counts.open_gaps += 1
                 counts.gap_open = True
         counts.missing += page.missing
-        counts.filled += page.missing - _slots(absent, step)
-        counts.confirmed_empty += _slots(confirmed, step)
-        counts.unresolved += _slots(left, step)
+        counts.filled += page.missing - absent.size(step)
+        counts.confirmed_empty += confirmed.size(step)
+        counts.unresolved += left.size(step)
         self._count_answer(outcome)
 
     def _count_bridge(self, page: Page, outcome: PageOutcome) -> None:
         """Count what became of slots that have been counted as unresolved."""
         if outcome.unresolved is not None:
             step = self.series.timeframe.step_ms
-            asked = spans_of(page.gaps, step)
-            left = common(intervals_of(outcome.unresolved, step), asked)
-            confirmed = common(intervals_of(outcome.confirmed, step), asked)
-            self._count_settled(page.missing - _slots(left, step), _slots(confirmed, step))
+            asked = Intervals.of_gaps(page.gaps, step)
+            left = intervals_of(outcome.unresolved, step) & asked
+            confirmed = intervals_of(outcome.confirmed, step) & asked
+            self._count_settled(page.missing - left.size(step), confirmed.size(step))
         self._count_answer(outcome)
 
     def _count_settled(self, settled: int, confirmed: int) -> None:
@@ -316,7 +314,3 @@ class SeriesProgress:
         counts.repaired += outcome.repaired
         counts.requests += outcome.requests
         counts.note(outcome.error)
-
-
-def _slots(spans: Sequence[Interval], step: int) -> int:
-    return sum(span.stop - span.start for span in spans) // step

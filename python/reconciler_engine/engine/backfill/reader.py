@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 
 from reconciler_engine.detection import detect_gaps
 from reconciler_engine.market.gap import Gap
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import sort_absent
 from reconciler_engine.planning.bridges import can_bridge
-from reconciler_engine.planning.intervals import common, gaps_in, spans_of, without
 from reconciler_engine.planning.page_stream import joined
 from reconciler_engine.planning.pages import PAGE_SLOTS, Page
 from reconciler_engine.planning.proof import Listing
@@ -91,7 +90,7 @@ class RangeReader:
             return None
         step = self._step
         if self._empty is None:
-            self._empty = (await self._outages.find(self._series, self._interval))[::-1]
+            self._empty = list(reversed(await self._outages.find(self._series, self._interval)))
         while self._empty and self._empty[-1].stop <= self._position:
             self._empty.pop()
         ahead = self._empty[-1] if self._empty else Interval(self._interval.stop, self._interval.stop)
@@ -110,14 +109,13 @@ class RangeReader:
         if read.is_whole:
             return Piece(interval)
         gaps = detect_gaps(read.timestamps, interval.grid(self._step))
-        piece = await self._sort_out(interval, spans_of(gaps, self._step))
+        piece = await self._sort_out(interval, Intervals.of_gaps(gaps, self._step))
         return replace(piece, duplicates=tuple(read.duplicates), malformed=len(read.malformed))
 
-    async def _sort_out(self, interval: Interval, absent: Sequence[Interval] | None = None) -> Piece:
+    async def _sort_out(self, interval: Interval, absent: Intervals | None = None) -> Piece:
         """Tell apart what the ledger knows of a stretch's slots without a candle; by default all of it is without."""
         if absent is None:
-            grid = interval.grid(self._step)
-            absent = [Interval(grid.start, grid[-1] + self._step)] if grid else []
+            absent = Intervals((interval.slots(self._step),))
         if not absent:
             return Piece(interval)
         (known,) = await self._evidence.read([(self._series, interval)])
@@ -127,12 +125,12 @@ class RangeReader:
             self._evidence, self._series, absent, known.ledger, self._listing, self._now, self._retention
         )
         standing = sort_absent(absent, ledger, self._now)
-        wanted = common(standing.missing, standing.due)
+        wanted = standing.missing & standing.due
         return Piece(
             interval,
-            gaps_in(wanted, self._step),
-            gaps_in(without(standing.missing, wanted), self._step),
-            gaps_in(standing.confirmed, self._step),
+            wanted.gaps(self._step),
+            (standing.missing - wanted).gaps(self._step),
+            standing.confirmed.gaps(self._step),
         )
 
 

@@ -15,9 +15,8 @@ from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, Span,
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
 from reconciler_engine.errors import StoreError, StoreUnavailable
 from reconciler_engine.limiting.budget import Budget
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.intervals import common, spans_of
 from reconciler_engine.planning.pages import Page
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore
@@ -240,13 +239,12 @@ class BackfillRun:
 
     def _task(self, planned: _Planned) -> PageTask:
         step = planned.row.series.timeframe.step_ms
-        (span,) = common([planned.asked], [planned.row.window])
         return PageTask(
             run=self._run,
             id=planned.name,
-            span=Span.of(planned.row.series, span),
+            span=Span.of(planned.row.series, planned.asked & planned.row.window),
             asked=(planned.asked.start, planned.asked.stop),
-            gaps=runs_of(spans_of(planned.page.gaps, step), step),
+            gaps=runs_of(Intervals.of_gaps(planned.page.gaps, step), step),
             bridge=planned.is_bridge,
             keeping=self._retention,
         )

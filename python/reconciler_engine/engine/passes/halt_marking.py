@@ -11,7 +11,6 @@ from reconciler_engine.engine.passes.tally import Confirmed
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.halts import apply_halts, find_halts
-from reconciler_engine.planning.intervals import common
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.retention import Retention
 
@@ -39,13 +38,12 @@ async def note_halts(
             continue
         marked = 0
         for row in group:
-            inside = common(row.confirmed, halts)
+            inside = row.confirmed & halts
             if inside:
-                reach = Interval(inside[0].start, inside[-1].stop)
-                (read,) = await evidence.read([(row.series, reach)])
+                (read,) = await evidence.read([(row.series, inside.hull)])
                 if apply_halts(read.ledger, halts) != read.ledger:
-                    await evidence.change(row.series, reach, retention, partial(apply_halts, halts=halts))
+                    await evidence.change(row.series, inside.hull, retention, partial(apply_halts, halts=halts))
                     marked += 1
         if marked:
-            facts = {"timeframe": timeframe.value, "from": halts[0].start, "to": halts[-1].stop, "series": marked}
+            facts = {"timeframe": timeframe.value, "from": halts.hull.start, "to": halts.hull.stop, "series": marked}
             _logger.info("the venue stood still", extra=facts)

@@ -25,12 +25,11 @@ from reconciler_engine.engine.tasks.messages import (
 )
 from reconciler_engine.engine.tasks.run_record import closed_after
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
 from reconciler_engine.planning.audit import AuditRules
-from reconciler_engine.planning.intervals import common, gaps_in, spans_of, without
 from reconciler_engine.planning.pages import Page, cover, shards, territories, with_margins
 from reconciler_engine.planning.window import closed_before, range_window, scan_window
 from reconciler_engine.store.candles import PIPELINE_MEMBERS
@@ -175,7 +174,7 @@ class Reconciler:
             tally,
             request.lane,
             [
-                self._page_task(run, f"bridge-{number}", series, span, page, (), bridge=True)
+                self._page_task(run, f"bridge-{number}", series, span, page, NOTHING, bridge=True)
                 for number, (series, span, page) in enumerate(tally.bridges(now))
             ],
         )
@@ -198,19 +197,19 @@ class Reconciler:
         series: Series,
         span: Interval,
         page: Page,
-        held: Sequence[Interval],
+        held: Intervals,
         *,
         bridge: bool = False,
     ) -> PageTask:
         step = series.timeframe.step_ms
-        wanted = spans_of(page.gaps, step)
+        wanted = Intervals.of_gaps(page.gaps, step)
         return PageTask(
             run=run,
             id=name,
             span=Span.of(series, span),
             asked=(page.interval.start, page.interval.stop),
-            gaps=runs_of(without(wanted, held), step),
-            held=runs_of(common(wanted, held), step),
+            gaps=runs_of(wanted - held, step),
+            held=runs_of(wanted & held, step),
             bridge=bridge,
             keeping=self._retention,
         )
@@ -241,7 +240,7 @@ def window_of(series: Series, look_back: int | Interval, now: int, *, max_candle
 
 
 def plan_pages(
-    wanted: Iterable[tuple[Series, Interval, Sequence[Interval]]], now: int, grace_ms: int
+    wanted: Iterable[tuple[Series, Interval, Intervals]], now: int, grace_ms: int
 ) -> list[tuple[Series, Interval, Page]]:
     """Return the fewest pages that cover what of every series is worth a request, newest first over all series.
 
@@ -249,7 +248,7 @@ def plan_pages(
     come its slots that the pass looks after; no slot is in two of these spans.
 
     Args:
-        wanted: Series, its slots that are looked after, and those worth a request: ascending, disjoint.
+        wanted: Series, its slots that are looked after, and those worth a request.
         now: The instant of the pass.
         grace_ms: How long after its close a bar may still be on its way.
     """
@@ -257,9 +256,8 @@ def plan_pages(
     for series, slots, due in wanted:
         step = series.timeframe.step_ms
         closed = closed_before(now, series.timeframe, grace_ms)
-        cheapest = cover(gaps_in(due, step), step)
+        cheapest = cover(due.gaps(step), step)
         owned = territories(cheapest, step, closed)
         for page, own in zip(with_margins(cheapest, step, closed), owned, strict=True):
-            (span,) = common(common([page.interval], [own]), [slots])
-            pages.append((series, span, page))
+            pages.append((series, page.interval & own & slots, page))
     return sorted(pages, key=lambda planned: planned[2].gaps[-1].end, reverse=True)

@@ -12,11 +12,10 @@ from reconciler_engine.engine.passes.reconciler import plan_pages, window_of
 from reconciler_engine.engine.tasks.scan import SpanScan, scan
 from reconciler_engine.errors import StoreUnavailable
 from reconciler_engine.limiting.budget import Budget
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import sort_absent
 from reconciler_engine.planning.audit import find_repairable
-from reconciler_engine.planning.intervals import spans_of, union, without
 from reconciler_engine.planning.ledger import CONFIRMED, Ledger, State
 from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.proof import Listing
@@ -29,7 +28,7 @@ from reconciler_engine.store.listings import note_listing
 from reconciler_engine.store.product_list import ProductListStore
 
 _KNOWN = frozenset(State) - {State.UNKNOWN}
-_NOTHING = Interval(0, 0)
+_NO_SLOT = Interval(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class SurveyedSeries:
         asked: The closed slots asked about, on the grid; empty where there is none.
         examined: Those of them that the cache keeps.
         runs: All slots asked about by state, ascending.
-        due: Those worth a request, as intervals, ascending.
+        due: Those worth a request.
         error: Why the candles or the evidence could not be read, or None.
     """
 
@@ -49,7 +48,7 @@ class SurveyedSeries:
     asked: Interval
     examined: Interval
     runs: tuple[StateInterval, ...]
-    due: Sequence[Interval]
+    due: Intervals
     error: str | None = None
 
     def slots(self, *states: State) -> int:
@@ -126,36 +125,35 @@ class Surveyor:
         now: int,
     ) -> SurveyedSeries:
         step = series.timeframe.step_ms
-        absent = spans_of(found.gaps, step)
+        absent = Intervals.of_gaps(found.gaps, step)
         ledger = await note_listing(self._evidence, series, absent, read.ledger, listing, now, None)
         error = found.error or read.error
         return SurveyedSeries(
             series,
             asked,
             examined,
-            tuple(states_of(asked, examined if found.error is None else _NOTHING, absent, ledger)),
+            tuple(states_of(asked, examined if found.error is None else _NO_SLOT, absent, ledger)),
             # As for a pass: what an answer would prove about slots whose ledger cannot be read could not be kept.
-            self._wanted(examined, step, absent, ledger, now) if found.error is None and read.error is None else (),
+            self._wanted(examined, step, absent, ledger, now)
+            if found.error is None and read.error is None
+            else NOTHING,
             None if error is None else str(error),
         )
 
-    def _wanted(
-        self, examined: Interval, step: int, absent: Sequence[Interval], ledger: Ledger, now: int
-    ) -> list[Interval]:
+    def _wanted(self, examined: Interval, step: int, absent: Intervals, ledger: Ledger, now: int) -> Intervals:
         """Return the slots a full pass would ask for: those due, and candles that it would audit."""
-        held: list[Interval] = []
+        held = NOTHING
         rules = self._config.audit_rules
         if self._config.full_reconcile_verify == "all":
-            held = [examined]
+            held = Intervals((examined,))
         elif rules.repairs:
             held = find_repairable(ledger, examined, now, step, rules)
-        return union(sort_absent(absent, ledger, now).due, without(held, absent))
+        return sort_absent(absent, ledger, now).due | (held - absent)
 
     def _slots(self, series: Series, look_back: int | Interval, now: int, *, max_candles: int) -> Interval:
         """Return the closed slots, from slot to slot."""
         window = window_of(series, look_back, now, max_candles=max_candles, grace_ms=self._config.grace_ms)
-        grid = window.grid(series.timeframe.step_ms)
-        return Interval(grid.start, grid.start + len(grid) * grid.step)
+        return window.slots(series.timeframe.step_ms)
 
     async def _ledgers(self, wanted: Sequence[tuple[Series, Interval]]) -> list[LedgerRead]:
         days = (len(days_of(window)) for _, window in wanted)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from reconciler_engine.engine.tasks.messages import PageOutcome, ScanOutcome, intervals_of
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult, with_error
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.bridges import bridges
-from reconciler_engine.planning.intervals import common, gaps_in, union, without
 from reconciler_engine.planning.pages import Page
 from reconciler_engine.store.coverage import Checked
 
 
 @dataclass(slots=True)
 class _Row:
-    """What is known of one series so far, its runs of slots ascending and disjoint.
+    """What is known of one series so far.
 
     Attributes:
         window: The slots looked at.
@@ -37,13 +36,13 @@ class _Row:
     window: Interval
     step: int
     examined: bool = False
-    gaps: list[Interval] = field(default_factory=list)
-    known: list[Interval] = field(default_factory=list)
-    due: list[Interval] = field(default_factory=list)
-    held: list[Interval] = field(default_factory=list)
-    answered: list[Interval] = field(default_factory=list)
-    unresolved: list[Interval] = field(default_factory=list)
-    confirmed: list[Interval] = field(default_factory=list)
+    gaps: Intervals = NOTHING
+    known: Intervals = NOTHING
+    due: Intervals = NOTHING
+    held: Intervals = NOTHING
+    answered: Intervals = NOTHING
+    unresolved: Intervals = NOTHING
+    confirmed: Intervals = NOTHING
     duplicates: int = 0
     malformed: int = 0
     mismatched: int = 0
@@ -54,33 +53,29 @@ class _Row:
     def note(self, error: str | None) -> None:
         self.errors = with_error(self.errors, error)
 
-    def count(self, spans: Sequence[Interval]) -> int:
-        return sum(span.stop - span.start for span in spans) // self.step
-
-    def learn(self, span: Interval, unresolved: Sequence[Interval], confirmed: Sequence[Interval]) -> None:
-        """Take how the slots of a span stand now; what holds a candle in it is in neither."""
-        absent = union(self.gaps, self.known)
-        self.unresolved = union(without(self.unresolved, [span]), common(unresolved, absent))
-        self.confirmed = union(without(self.confirmed, [span]), common(confirmed, absent))
+    def learn(self, slots: Interval, unresolved: Intervals, confirmed: Intervals) -> None:
+        """Take how slots stand now; one that holds a candle is in neither set."""
+        absent = self.gaps | self.known
+        self.unresolved = (self.unresolved - slots) | (unresolved & absent)
+        self.confirmed = (self.confirmed - slots) | (confirmed & absent)
 
     @property
     def slots(self) -> Interval:
         """The window, from slot to slot."""
-        grid = self.window.grid(self.step)
-        return Interval(grid.start, grid.start + len(grid) * self.step)
+        return self.window.slots(self.step)
 
     @property
     def filled(self) -> int:
         """Slots that hold a candle now and did not before."""
-        before, now = (self.gaps, self.known), (self.unresolved, self.confirmed)
-        return sum(map(self.count, before)) - sum(map(self.count, now))
+        before, now = (self.gaps | self.known), (self.unresolved | self.confirmed)
+        return before.size(self.step) - now.size(self.step)
 
     @property
     def gaps_filled(self) -> int:
         """How many gaps hold a candle in each slot now."""
         starts = [gap.start for gap in self.gaps]
-        open_ = common(self.gaps, union(self.unresolved, self.confirmed))
-        return len(self.gaps) - len({bisect_right(starts, span.start) for span in open_})
+        open_ = self.gaps & (self.unresolved | self.confirmed)
+        return len(self.gaps) - len({bisect_right(starts, one.start) for one in open_})
 
 
 class Confirmed(NamedTuple):
@@ -95,7 +90,7 @@ class Confirmed(NamedTuple):
 
     series: Series
     slots: Interval
-    confirmed: list[Interval]
+    confirmed: Intervals
     is_whole: bool
 
 
@@ -129,15 +124,15 @@ class Tally:
         """Have every candle that was there audited, of the series that were examined."""
         for row in self._rows.values():
             if row.examined:
-                row.held = without([row.slots], union(row.gaps, row.known))
+                row.held = row.slots - (row.gaps | row.known)
 
-    def held(self, series: Series) -> list[Interval]:
-        """Return the slots of a series with candles that are to be audited, ascending."""
+    def held(self, series: Series) -> Intervals:
+        """Return the slots of a series with candles that are to be audited."""
         return self._rows[series].held
 
-    def due(self) -> Iterator[tuple[Series, Interval, list[Interval]]]:
-        """Return every series with slots worth a request, its slots looked at, and the runs of those, ascending."""
-        wanted = ((series, row, union(row.due, row.held)) for series, row in self._rows.items())
+    def due(self) -> Iterator[tuple[Series, Interval, Intervals]]:
+        """Return every series with slots worth a request, its slots looked at, and those worth a request."""
+        wanted = ((series, row, row.due | row.held) for series, row in self._rows.items())
         return ((series, row.slots, due) for series, row, due in wanted if due)
 
     def bridges(self, now: int) -> list[tuple[Series, Interval, Page]]:
@@ -158,7 +153,7 @@ class Tally:
             grid = row.window.grid(series.timeframe.step_ms)
             if grid:
                 window = Interval(grid.start, row.window.stop)
-                yield Checked(series, window, gaps_in(row.unresolved, row.step) if row.examined else None)
+                yield Checked(series, window, row.unresolved.gaps(row.step) if row.examined else None)
 
     def confirmed(self) -> Iterator[Confirmed]:
         """Return where every series is confirmed to have no candle."""
@@ -171,7 +166,7 @@ class Tally:
         row = self._rows[outcome.series]
         if outcome.unresolved is not None:
             if outcome.error is None:
-                row.answered = union(row.answered, [span])
+                row.answered = row.answered | span
             row.learn(span, intervals_of(outcome.unresolved, row.step), intervals_of(outcome.confirmed, row.step))
         row.mismatched += outcome.mismatched
         row.repaired += outcome.repaired
@@ -192,11 +187,11 @@ def _series_result(series: Series, row: _Row) -> SeriesResult:
         start=row.window.start,
         stop=row.window.stop,
         expected=len(row.window.grid(row.step)) if row.examined else 0,
-        missing=row.count(row.gaps),
+        missing=row.gaps.size(row.step),
         gaps=len(row.gaps),
         filled=row.filled,
-        confirmed_empty=row.count(row.confirmed),
-        unresolved=row.count(row.unresolved),
+        confirmed_empty=row.confirmed.size(row.step),
+        unresolved=row.unresolved.size(row.step),
         mismatched=row.mismatched,
         repaired=row.repaired,
         duplicates=row.duplicates,

@@ -11,12 +11,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series, check_symbol
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.absent_slots import AbsentSlots
 from reconciler_engine.planning.audit import AuditRules
-from reconciler_engine.planning.intervals import common, union
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.proof import Listing
 from reconciler_engine.store.retention import Retention
@@ -124,14 +123,13 @@ class PageTask(_Message):
     def hull(self) -> Interval:
         """From the first slot it is asked for to the last: what is claimed."""
         step = self.span.timeframe.step_ms
-        wanted = union(intervals_of(self.gaps, step), intervals_of(self.held, step))
-        return Interval(wanted[0].start, wanted[-1].stop)
+        return (intervals_of(self.gaps, step) | intervals_of(self.held, step)).hull
 
     @model_validator(mode="after")
     def _check_page(self) -> Self:
         step = self.span.timeframe.step_ms
         start, stop = self.asked
-        parts = [intervals_of(runs, step) for runs in (self.gaps, self.held)]
+        parts = [[Interval(start, start + count * step) for start, count in runs] for runs in (self.gaps, self.held)]
         runs = [run for part in parts for run in part]
         if (
             not runs
@@ -139,7 +137,7 @@ class PageTask(_Message):
             or any(bound % step for bound in (start, stop, self.span.start, self.span.stop))
             or any(run.start % step or run.start < self.span.start or run.stop > self.span.stop for run in runs)
             or any(later.start < earlier.stop for part in parts for earlier, later in pairwise(part))
-            or common(*parts)
+            or Intervals(parts[0]) & Intervals(parts[1])
         ):
             raise ValueError("the gaps are no ascending runs on the grid of one page")
         return self
@@ -213,14 +211,14 @@ task_of: TypeAdapter[ScanTask | PageTask] = TypeAdapter(Task)
 outcome_of: TypeAdapter[ScanOutcome | PageOutcome] = TypeAdapter(Outcome)
 
 
-def runs_of(spans: Iterable[Interval], step: int) -> tuple[tuple[int, int], ...]:
+def runs_of(slots: Intervals, step: int) -> tuple[tuple[int, int], ...]:
     """Write intervals on a grid of `step` ms as a message carries them."""
-    return tuple((span.start, (span.stop - span.start) // step) for span in spans)
+    return tuple((one.start, (one.stop - one.start) // step) for one in slots)
 
 
-def intervals_of(runs: Iterable[tuple[int, int]], step: int) -> list[Interval]:
+def intervals_of(runs: Iterable[tuple[int, int]], step: int) -> Intervals:
     """Read intervals from a message."""
-    return [Interval(start, start + count * step) for start, count in runs]
+    return Intervals(Interval(start, start + count * step) for start, count in runs)
 
 
 def page_outcome(

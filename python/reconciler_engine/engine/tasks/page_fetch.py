@@ -30,12 +30,11 @@ from reconciler_engine.errors import (
     StoreUnavailable,
 )
 from reconciler_engine.limiting.redis_bucket import Permit, TokenBucket
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import AbsentSlots, sort_absent
 from reconciler_engine.planning.audit import AuditRules, Copy, find_doubts
 from reconciler_engine.planning.backoff import Backoff
-from reconciler_engine.planning.intervals import common, holds, spans_in, spans_of, union, without
 from reconciler_engine.planning.proof import Answer
 from reconciler_engine.planning.window import closed_before
 from reconciler_engine.store.candles import CandleStore
@@ -136,7 +135,7 @@ class PageFetcher:
         try:
             standing, known = await self._look(task)
             worth_asking = standing.missing if task.bridge else standing.due
-            due = common(worth_asking, intervals_of(task.gaps, task.span.timeframe.step_ms))
+            due = worth_asking & intervals_of(task.gaps, task.span.timeframe.step_ms)
             copies = await self._store.copies(task.span.series, Interval(*task.asked)) if due or task.held else {}
         except StoreUnavailable:
             raise
@@ -160,7 +159,7 @@ class PageFetcher:
         for error in (found.error, known.error):
             if error is not None:
                 raise error
-        absent = spans_of(found.gaps, series.timeframe.step_ms)
+        absent = Intervals.of_gaps(found.gaps, series.timeframe.step_ms)
         return sort_absent(absent, known.ledger, await self._clock.now()), known
 
     async def ask(self, task: PageTask, admission: Admission) -> Answered:
@@ -294,10 +293,10 @@ class PageFetcher:
         """
         series, step = task.span.series, task.span.timeframe.step_ms
         standing = admission.standing
-        absent = union(standing.missing, standing.confirmed)
+        absent = standing.missing | standing.confirmed
         closed = closed_before(at, series.timeframe, self._grace_ms)
-        useful = [one for one in page.candles if one.timestamp < closed and holds(absent, one.timestamp)]
-        others = (one for one in page.candles if not holds(absent, one.timestamp))
+        useful = [one for one in page.candles if one.timestamp < closed and absent.holds(one.timestamp)]
+        others = (one for one in page.candles if not absent.holds(one.timestamp))
         doubts = find_doubts(admission.copies, others, at, step, self._audit_rules, grace_ms=self._grace_ms)
         try:
             proven = await self._evidence.merge(
@@ -333,10 +332,10 @@ class PageFetcher:
         if proven.doubted:
             facts = {"series": str(series), "slots": proven.doubted, "repaired": len(merged.changed)}
             _logger.info("candles unlike the exchange's", extra=facts)
-        held = spans_in(sorted({*merged.inserted, *there} - unread), step)
+        held = Intervals.of_slots(sorted({*merged.inserted, *there} - unread), step)
         return page_outcome(
             task,
-            sort_absent(without(absent, held), proven.verdict.ledger, at),
+            sort_absent(absent - held, proven.verdict.ledger, at),
             requests=requests,
             mismatched=len(merged.differing) + proven.doubted,
             repaired=len(merged.changed),

@@ -11,11 +11,10 @@ from reconciler_engine.detection import detect_gaps
 from reconciler_engine.engine.tasks.messages import ScanOutcome, ScanTask, SpanFinding, runs_of
 from reconciler_engine.errors import StoreError, StoreUnavailable
 from reconciler_engine.market.gap import Gap
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import sort_absent
 from reconciler_engine.planning.audit import find_repairable
-from reconciler_engine.planning.intervals import spans_of, without
 from reconciler_engine.planning.ledger import Ledger
 from reconciler_engine.store.candles import CandleStore, SlotsRead, join_timestamps
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
@@ -118,8 +117,8 @@ async def perform_scan(
     for index, (span, found) in enumerate(zip(task.spans, scans, strict=True)):
         read = known.get(index, _NOTHING_KNOWN)
         step = span.timeframe.step_ms
-        absent = spans_of(found.gaps, step)
-        suspects = without(find_repairable(read.ledger, span.interval, task.now, step, task.audit), absent)
+        absent = Intervals.of_gaps(found.gaps, step)
+        suspects = find_repairable(read.ledger, span.interval, task.now, step, task.audit) - absent
         if found.is_clean and not suspects and read.error is None:
             continue
         errors = [found.error, read.error]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TypeVar
 
+from reconciler_engine.market.rounding import ceil_to
 from reconciler_engine.simulator.prices.listed_products import Product
 from reconciler_engine.simulator.prices.subdivision import Lump, fold_lumps, split
 
@@ -62,7 +63,7 @@ class Book:
             for parent_s in range(first, stop_s, long):
                 found += self._children(level, parent_s)
         else:
-            last = -(-stop_s // long) * long
+            last = ceil_to(stop_s, long)
             starts = range(first, last, long)
             for parent_s, parent in zip(starts, self.lumps(level - 1, first, last), strict=True):
                 found += self._split(level, parent_s, parent)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.prices.bar import Bar
 from reconciler_engine.simulator.prices.book import STEPS_S, Book, Span
@@ -101,7 +102,7 @@ class SeededMarket:
             return
         spans = [span for span in self._closed_spans(book.product, now) if span[0] < stop_s and start_s < span[1]]
         # Nothing is computed past the last span that is wholly in the future.
-        stop_s = min(stop_s, -(-now // (step * 1000)) * step)
+        stop_s = min(stop_s, ceil_div(now, step * 1000) * step)
         lumps = book.lumps(level, start_s, stop_s)
         if spans:
             lumps = [
