@@ -13,8 +13,9 @@ from reconciler_engine.cli.exits import UNAVAILABLE, leave
 from reconciler_engine.cli.report import print_table
 from reconciler_engine.cli.settings import default_data_dir, load_config
 from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.observe.series_state import count_states, worst_first
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
-from reconciler_engine.observe.words import counted, describe_span, iso
+from reconciler_engine.observe.words import ago, ahead, counted, describe_span, iso
 from reconciler_engine.store.client.server_check import check_server
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.coverage import Coverage, SeriesCoverage
@@ -128,26 +129,23 @@ def _print_jobs(jobs: tuple[JobStatus, ...], now: int) -> None:
     heads = ("job", "next tick", "runs", "skipped", "missed", "failed", "timed out", "last pass")
     print_table(heads, [_job_cells(job, now) for job in jobs])
     for job in jobs:
-        result = job.last_result
-        if result is not None:
+        last = job.last_pass
+        if last is not None:
             print(
-                f"  {job.name}: {counted(result.get('missing'), 'slot')} missing in "
-                f"{counted(result.get('gaps_found'), 'gap')}, "
-                f"{result.get('filled')} filled, {result.get('confirmed_empty')} empty, "
-                f"{result.get('unresolved')} unresolved, "
-                f"{counted(result.get('requests'), 'request')}, {describe_span(result.get('duration_ms'))}"
+                f"  {job.name}: {counted(last.missing, 'slot')} missing in {counted(last.gaps_found, 'gap')}, "
+                f"{last.filled} filled, {last.confirmed_empty} empty, {last.unresolved} unresolved, "
+                f"{counted(last.requests, 'request')}, {describe_span(last.duration_ms)}"
             )
-            for error in result.get("errors", ()):
+            for error in last.errors:
                 print(f"    {error}")
         if job.last_error is not None:
             print(f"  {job.name}, last error: {job.last_error}")
 
 
 def _job_cells(job: JobStatus, now: int) -> tuple[str, ...]:
-    following = "never" if job.next_tick is None else f"in {describe_span(max(0, job.next_tick - now))}"
-    last = "none yet" if job.last_finished_at is None else f"{describe_span(max(0, now - job.last_finished_at))} ago"
+    last = "none yet" if job.last_finished_at is None else ago(job.last_finished_at, now)
     counts = (job.runs, job.skipped, job.missed, job.failed, job.timed_out)
-    return (job.name, following, *map(str, counts), f"{last}, running" if job.is_running else last)
+    return (job.name, ahead(job.next_tick, now), *map(str, counts), f"{last}, running" if job.is_running else last)
 
 
 def _print_budget(budget: BudgetStatus | None) -> None:
@@ -171,7 +169,6 @@ def _print_series(series: Mapping[str, SeriesCoverage]) -> None:
     if not series:
         print("series: no pass has ended yet")
         return
-    worst = sorted(series.items(), key=lambda item: (-_weight(item[1]), item[0]))
     rows = [
         (
             name,
@@ -180,15 +177,11 @@ def _print_series(series: Mapping[str, SeriesCoverage]) -> None:
             "unknown" if one.missing is None else str(one.missing),
             iso(one.checked_at),
         )
-        for name, one in worst[:_SERIES_SHOWN]
+        for name, one in worst_first(series)[:_SERIES_SHOWN]
     ]
     print_table(("series", "complete from", "through", "missing", "checked"), rows)
-    whole = sum(one.missing == 0 for one in series.values())
+    whole = count_states(series)["complete"]
     print(f"{whole} of {len(series)} series complete{', those that lack most are shown' * (len(series) > len(rows))}")
-
-
-def _weight(one: SeriesCoverage) -> float:
-    return float("inf") if one.missing is None else one.missing
 
 
 def _known(value: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -35,6 +35,19 @@ class ProcessStatus(_Record):
     last_exit: str | None = None
 
 
+class PassFigures(NamedTuple):
+    """What people are told of a pass; None where an engine of another version did not say."""
+
+    gaps_found: int | None
+    missing: int | None
+    filled: int | None
+    confirmed_empty: int | None
+    unresolved: int | None
+    requests: int | None
+    duration_ms: int | None
+    errors: tuple[str, ...]
+
+
 class JobStatus(_Record):
     """One job of the schedule; instants in ms UTC, counts since the engine's start.
 
@@ -60,6 +73,14 @@ class JobStatus(_Record):
     last_outcome: str | None = None
     failure: str | None = None
     last_success_at: int | None = None
+
+    @property
+    def last_pass(self) -> PassFigures | None:
+        """Figures of the last pass that came to its end; None while none has."""
+        if self.last_result is None:
+            return None
+        figures = {name: self.last_result.get(name) for name in PassFigures._fields}
+        return PassFigures(**{**figures, "errors": tuple(figures["errors"] or ())})
 
 
 class BudgetStatus(_Record):

@@ -21,6 +21,16 @@ def counted(number: object, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+def ago(instant: int | None, now: int) -> str:
+    """Return how long ago an instant was (both ms UTC), `-` where there is none."""
+    return "-" if instant is None else f"{describe_span(max(0, now - instant))} ago"
+
+
+def ahead(instant: int | None, now: int) -> str:
+    """Return how far ahead an instant is (both ms UTC), `never` where there is none."""
+    return "never" if instant is None else f"in {describe_span(max(0, instant - now))}"
+
+
 def describe_span(duration_ms: int | None) -> str:
     """Return a duration as people say it: `0.3 s`, `12 s`, `4 m 5 s`, `2 h 3 m`, `5 d 1 h`."""
     if duration_ms is None:

@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
 
 from reconciler_engine.observe.readiness import Check, is_ready
 from reconciler_engine.observe.report import Report
+from reconciler_engine.observe.series_state import SeriesState, count_states, lack_of, worst_first
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
 from reconciler_engine.observe.web.html import Child, Element, element
-from reconciler_engine.observe.words import describe_span, iso
+from reconciler_engine.observe.words import ago, ahead, describe_span, iso
 
 SYMBOLS_SHOWN = 300
 LACKING_SHOWN = 50
 _REFRESH_S = 5
 _ORDER = ("1m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "1d")
-
-
-class SeriesState(Protocol):
-    """How a series stood when a pass last looked (ms UTC); `missing` is None where nothing is known."""
-
-    @property
-    def complete_from(self) -> int | None:
-        """First open time of its newest whole run."""
-
-    @property
-    def complete_through(self) -> int | None:
-        """Last open time of it."""
-
-    @property
-    def missing(self) -> int | None:
-        """Slots without a candle."""
-
-    @property
-    def checked_at(self) -> int:
-        """When a pass looked."""
 
 
 def status_page(report: Report | None, found: Sequence[Check]) -> bytes:
@@ -139,8 +119,8 @@ def _jobs(jobs: Sequence[JobStatus], now: int) -> list[Element]:
         (
             job.name,
             job.cron,
-            "running" if job.is_running else _ahead(job.next_tick, now),
-            _ago(job.last_success_at, now),
+            "running" if job.is_running else ahead(job.next_tick, now),
+            ago(job.last_success_at, now),
             describe_span(job.last_duration_ms),
             job.runs,
             job.skipped,
@@ -153,13 +133,15 @@ def _jobs(jobs: Sequence[JobStatus], now: int) -> list[Element]:
     lasts = [
         (
             job.name,
-            *(job.last_result.get(field) for field in ("gaps_found", "missing", "filled")),
-            _counted(int(job.last_result.get("unresolved") or 0)),
-            job.last_result.get("requests"),
-            "; ".join(job.last_result.get("errors") or ()) or "-",
+            last.gaps_found,
+            last.missing,
+            last.filled,
+            _counted(int(last.unresolved or 0)),
+            last.requests,
+            "; ".join(last.errors) or "-",
         )
         for job in jobs
-        if job.last_result is not None
+        if (last := job.last_pass) is not None
     ]
     errors = [element("p", f"{job.name}, last error: {job.last_error}", class_="bad") for job in jobs if job.last_error]
     heading = ("last pass", "gaps", "slots missing", "filled", "unresolved", "requests", "errors")
@@ -226,11 +208,11 @@ def _grid(series: Mapping[str, SeriesState]) -> list[Element]:
         symbol, _, timeframe = name.rpartition(":")
         states.setdefault(symbol, {})[timeframe] = state
     frames = sorted({frame for row in states.values() for frame in row}, key=_rank)
-    worst = sorted(states, key=lambda symbol: (-sum(map(_weight, states[symbol].values())), symbol))
+    worst = sorted(states, key=lambda symbol: (-sum(map(lack_of, states[symbol].values())), symbol))
     rows: list[Sequence[Child]] = [
         (symbol, *(_cell(states[symbol].get(frame)) for frame in frames)) for symbol in worst[:SYMBOLS_SHOWN]
     ]
-    whole = sum(state.missing == 0 for state in series.values())
+    whole = count_states(series)["complete"]
     hidden = len(worst) - len(rows)
     more = f"; {hidden} more symbols, which lack less, are not shown" if hidden else ""
     return [
@@ -253,10 +235,7 @@ def _cell(state: SeriesState | None) -> Element:
 
 
 def _lacking(series: Mapping[str, SeriesState]) -> list[Element]:
-    lacking = sorted(
-        ((name, state) for name, state in series.items() if state.missing != 0),
-        key=lambda item: (-_weight(item[1]), item[0]),
-    )
+    lacking = [(name, state) for name, state in worst_first(series) if state.missing != 0]
     if not lacking:
         return []
     rows = [
@@ -283,18 +262,6 @@ def _span(state: SeriesState) -> str:
 
 def _rank(frame: str) -> tuple[int, str]:
     return (_ORDER.index(frame) if frame in _ORDER else len(_ORDER), frame)
-
-
-def _weight(state: SeriesState) -> float:
-    return 1e12 if state.missing is None else state.missing
-
-
-def _ago(instant: int | None, now: int) -> str:
-    return "-" if instant is None else f"{describe_span(max(0, now - instant))} ago"
-
-
-def _ahead(instant: int | None, now: int) -> str:
-    return "never" if instant is None else f"in {describe_span(max(0, instant - now))}"
 
 
 def _counted(count: int) -> Child:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from importlib.resources import files
@@ -12,9 +11,10 @@ from typing import NamedTuple
 from reconciler_engine.observe.exposition import expose
 from reconciler_engine.observe.readiness import Check, checks, is_live, is_ready
 from reconciler_engine.observe.report import Report
+from reconciler_engine.observe.series_state import SeriesState, count_states
 from reconciler_engine.observe.web.access import Door
 from reconciler_engine.observe.web.http import CSS, HTML, JSON_LINES, TEXT, Answer, Request
-from reconciler_engine.observe.web.pages import SeriesState, coverage_page, status_page
+from reconciler_engine.observe.web.pages import coverage_page, status_page
 
 
 class Known(NamedTuple):
@@ -71,7 +71,7 @@ class Routes:
 
     async def _metrics(self, request: Request) -> Answer:
         series = (await self._stand()).series
-        states = None if series is None else _states(series)
+        states = None if series is None else count_states(series)
         body, content_type = expose(*self._known(), states, accept=request.headers.get("accept", ""))
         return Answer(HTTPStatus.OK, content_type, body)
 
@@ -93,10 +93,3 @@ def _status(*, ready: bool) -> HTTPStatus:
 
 def _lines(found: Sequence[Check]) -> bytes:
     return "".join(f"{json.dumps(check._asdict())}\n" for check in found).encode()
-
-
-def _states(series: Mapping[str, SeriesState]) -> dict[str, int]:
-    counts = Counter(
-        "unknown" if state.missing is None else "lacking" if state.missing else "complete" for state in series.values()
-    )
-    return {state: counts[state] for state in ("complete", "lacking", "unknown")}

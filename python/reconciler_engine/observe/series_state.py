@@ -1,0 +1,48 @@
+"""The state of a series as a pass last saw it, and the order in which people are shown many of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Protocol, TypeVar
+
+
+class SeriesState(Protocol):
+    """How a series stood when a pass last looked (ms UTC); `missing` is None where nothing is known."""
+
+    @property
+    def complete_from(self) -> int | None:
+        """First open time of its newest whole run."""
+
+    @property
+    def complete_through(self) -> int | None:
+        """Last open time of it."""
+
+    @property
+    def missing(self) -> int | None:
+        """Slots without a candle."""
+
+    @property
+    def checked_at(self) -> int:
+        """When a pass looked."""
+
+
+_State = TypeVar("_State", bound=SeriesState)
+
+
+def worst_first(series: Mapping[str, _State]) -> list[tuple[str, _State]]:
+    """Return the series that lack most first, those of which nothing is known before them; then by name."""
+    return sorted(series.items(), key=lambda item: (-lack_of(item[1]), item[0]))
+
+
+def lack_of(state: SeriesState) -> float:
+    """Return the number of slots without a candle; more than any series can lack where nothing is known."""
+    return 1e12 if state.missing is None else state.missing
+
+
+def count_states(series: Mapping[str, SeriesState]) -> dict[str, int]:
+    """Return the number of series that are `complete`, `lacking` and `unknown`."""
+    counts = Counter(
+        "unknown" if state.missing is None else "lacking" if state.missing else "complete" for state in series.values()
+    )
+    return {state: counts[state] for state in ("complete", "lacking", "unknown")}
