@@ -125,7 +125,7 @@ def test_redis_is_spoken_to_below_the_store_alone(nodes):
         for node in found
         if isinstance(node, ast.Call) and (name := called(node)) in {"execute_command", "pipe", "Script"}
     ]
-    assert speakers == ["supervisor/server_child.py: pipe"]  # os.pipe
+    assert speakers == ["supervisor/server_program.py: pipe"]  # os.pipe
 
 
 def called(call: ast.Call) -> str:

@@ -79,7 +79,7 @@ class JobStatus(_Record):
         """Figures of the last pass that came to its end; None while none has."""
         if self.last_result is None:
             return None
-        figures = {name: self.last_result.get(name) for name in PassFigures._fields}
+        figures: dict[str, Any] = {name: self.last_result.get(name) for name in PassFigures._fields}
         return PassFigures(**{**figures, "errors": tuple(figures["errors"] or ())})
 
 
