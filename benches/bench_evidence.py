@@ -4,8 +4,8 @@ Update: 40 keys of 4,000 candles; for each a page of 300 minutes of which 120 ho
 are in the ledger already.
 
     bare      CandleStore.merge of the page's candles
-    proven    EvidenceStore.merge of the same: the answer judged, candles and findings in one script. What was known is
-              given to it, as to a worker's, which reads it before it asks at all
+    proven    CandleStore.merge_answer of the same: the answer judged, candles and findings in one script. What was
+              known is given to it, as to a worker's, which reads it before it asks at all
     alone     the same, which reads the day itself
 
 Goal: proven <= 2x bare. As a test (2 keys of 50 candles) the page's findings are there.
@@ -71,7 +71,7 @@ class Update:
 
     def __init__(self, client: TrioRedis, keys: int) -> None:
         self._client = client
-        self._bare, self._proven = CandleStore(client, SCOPE), EvidenceStore(client, SCOPE)
+        self._store, self._ledgers = CandleStore(client, SCOPE), EvidenceStore(client, SCOPE)
         self._series = [Series(f"P{number:03}-USD", Timeframe.M1) for number in range(keys)]
         self._before: list[bytes] = []
         self._reads: dict[Series, LedgerRead] = {}
@@ -83,10 +83,10 @@ class Update:
         """Put older candles beside the page, and the day's other pages into the ledger."""
         random = Random(5)
         for one in self._series:
-            await self._bare.merge(one, [candle(slot) for slot in range(-others, 0)], RETENTION, announce=False)
+            await self._store.merge(one, [candle(slot) for slot in range(-others, 0)], RETENTION, announce=False)
             for first in (0, PAGE, 3 * PAGE):
                 part = answer(first, PAGE, traded(random, first, PAGE), FIRST + 2 * DAY_MS - first)
-                await self._proven.merge(one, [], RETENTION, part, Intervals([part.asked]))
+                await self._store.merge_answer(one, [], RETENTION, part, Intervals([part.asked]))
             self._before.append(await self._client.execute_command("DUMP", SCOPE.evidence_key(one)))
 
     async def prepare(self) -> None:
@@ -99,26 +99,26 @@ class Update:
                     ("RESTORE", SCOPE.evidence_key(one), 0, ledger, "REPLACE"),
                 ]
             )
-        reads = await self._proven.read([(one, asked) for one in self._series])
+        reads = await self._ledgers.read([(one, asked) for one in self._series])
         self._reads = dict(zip(self._series, reads, strict=True))
 
     async def bare(self, share: slice) -> None:
         for one in self._series[share]:
-            await self._bare.merge(one, self.candles, RETENTION)
+            await self._store.merge(one, self.candles, RETENTION)
 
     async def proven(self, share: slice) -> None:
         for one in self._series[share]:
-            await self._proven.merge(
+            await self._store.merge_answer(
                 one, self.candles, RETENTION, self._page, Intervals([self._page.asked]), known=self._reads[one]
             )
 
     async def alone(self, share: slice) -> None:
         for one in self._series[share]:
-            await self._proven.merge(one, self.candles, RETENTION, self._page, Intervals([self._page.asked]))
+            await self._store.merge_answer(one, self.candles, RETENTION, self._page, Intervals([self._page.asked]))
 
     async def known(self) -> list[int]:
         """How many slots of each page are known to be empty."""
-        reads = await self._proven.read([(one, self._page.asked) for one in self._series])
+        reads = await self._ledgers.read([(one, self._page.asked) for one in self._series])
         return [sum((start.stop - start.start) // STEP for start in read.ledger.stretches) for read in reads]
 
 
@@ -145,8 +145,8 @@ def test_update(redis_url, comparison, tasks):
                 f"merge of {keys} pages of {candles} candles and {empty} empty slots, {tasks} tasks",
                 {
                     "bare: CandleStore.merge": lambda: at_once(update.bare, tasks),
-                    "proven: EvidenceStore.merge": lambda: at_once(update.proven, tasks),
-                    "alone: EvidenceStore.merge that reads for itself": lambda: at_once(update.alone, tasks),
+                    "proven: CandleStore.merge_answer": lambda: at_once(update.proven, tasks),
+                    "alone: CandleStore.merge_answer that reads for itself": lambda: at_once(update.alone, tasks),
                 },
                 rounds=15,
                 prepare=update.prepare,

@@ -25,11 +25,12 @@ import trio
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.store.candles import MERGE, CandleStore, MergeOutcome
+from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.client.address import Address
 from reconciler_engine.store.client.connection import pack
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.members import member_of
+from reconciler_engine.store.merge_script import MERGE, MergeOutcome, SeriesWrite
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 
@@ -50,22 +51,9 @@ def candle(slot: int) -> Candle:
 
 def call_of(series: Series, members: Sequence[Candle]) -> bytes:
     """The command that `CandleStore.merge` sends, which the checks below compare by its effect."""
-    pairs = [text for one in members for text in (str(one.timestamp), member_of(series, one))]
-    fixed: list[str | int] = [
-        series.symbol,
-        "1m",
-        STEP,
-        0,
-        RETENTION.ttl_s * 1_000,
-        0,
-        SCOPE.repaired_channel(series),
-        "",
-        0,
-        0,
-        len(members),
-    ]
-    keys = (SCOPE.candle_key(series), SCOPE.journal_key(series))
-    return pack(("EVALSHA", MERGE.sha, len(keys), *keys, *fixed, *pairs, 0))
+    write = SeriesWrite(series, RETENTION, members, announce=True)
+    keys = (SCOPE.candle_key(series), SCOPE.evidence_key(series), SCOPE.journal_key(series))
+    return pack(("EVALSHA", MERGE.sha, len(keys), *keys, *write.arguments(SCOPE)))
 
 
 class Bare:

@@ -34,7 +34,8 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.window import scan_window
-from reconciler_engine.store.candles import PIPELINE_MEMBERS, CandleStore
+from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
+from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.client.address import Address
 from reconciler_engine.store.client.connection import pack
 from reconciler_engine.store.client.trio_redis import TrioRedis

@@ -139,7 +139,7 @@ async def test_verifying_all_leaves_settled_slots_out(redis_url):
         answer = Answer(settled, at(10_000), [at(300)], covering=True)
         for later in range(3):
             old = replace(answer, at=at(10_000) + later * 8 * HOUR)
-            await run.parts.evidence.merge(DENSE, [], UNLIMITED, old, Intervals([settled]))
+            await run.parts.store.merge_answer(DENSE, [], UNLIMITED, old, Intervals([settled]))
         result = await do_pass(run, 600)
         assert (result.requests, result.confirmed_empty) == (1, 300)
 
@@ -148,7 +148,7 @@ async def doubt_early(run: Engine, slot: int, held: Candle, *, is_live: bool = F
     """Note that the exchange differed when the candle could not give way yet."""
     answer = Answer(span(1, slot), at(slot + 1), [at(slot)], covering=True)
     doubt = Doubt(cut(slot, 1.0), member_of(DENSE, held).encode(), is_live, yields=False)
-    done = await run.parts.evidence.merge(DENSE, [], UNLIMITED, answer, NOTHING, doubts=[doubt])
+    done = await run.parts.store.merge_answer(DENSE, [], UNLIMITED, answer, NOTHING, doubts=[doubt])
     assert done.doubted == 1
 
 
@@ -199,7 +199,7 @@ async def test_a_suspect_the_exchange_has_no_candle_for_is_asked_for_once(redis_
         await run.put(THIN, lonely)
         once = Answer(alone, at(60), [lonely.timestamp], covering=True)
         doubt = Doubt(replace(lonely, volume=2.0), member_of(THIN, lonely).encode(), is_live=False, yields=False)
-        await run.parts.evidence.merge(THIN, [], UNLIMITED, once, NOTHING, doubts=[doubt])
+        await run.parts.store.merge_answer(THIN, [], UNLIMITED, once, NOTHING, doubts=[doubt])
         for requests in (1, 0):
             result = await run.parts.reconciler.run_pass(request)
             assert (result.requests, result.repaired, result.errors) == (requests, 0, ())

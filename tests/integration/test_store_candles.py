@@ -13,7 +13,8 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.store.candles import PIPELINE_MEMBERS, CandleStore
+from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
+from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope

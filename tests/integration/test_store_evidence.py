@@ -16,10 +16,11 @@ from reconciler_engine.planning.ledger import Ledger, Reason, State
 from reconciler_engine.planning.proof import Answer, mark
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.evidence import DAYS_KEPT, LIFE_MS, EvidenceStore, days_kept
+from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.findings import DAY_MS
 from reconciler_engine.store.members import member_of
-from reconciler_engine.store.retention import Retention
+from reconciler_engine.store.merge_script import EVIDENCE_LIFE_MS, SeriesWrite
+from reconciler_engine.store.retention import DAYS_KEPT, Retention, days_kept
 from reconciler_engine.store.scope import Scope
 
 MINUTE = 60_000
@@ -64,9 +65,14 @@ def store(redis):
     return EvidenceStore(redis, SCOPE)
 
 
-async def prove(store: EvidenceStore, *rows: int, slots: Interval = span(0, 10), **options):  # noqa: B008
-    candles = [candle(row) for row in rows if at(row) in slots]
-    return await store.merge(BTC, candles, UNLIMITED, answer(*rows, **options), Intervals([slots]))
+@pytest.fixture
+def candles(redis):
+    return CandleStore(redis, SCOPE)
+
+
+async def prove(candles: CandleStore, *rows: int, slots: Interval = span(0, 10), **options):  # noqa: B008
+    inside = [candle(row) for row in rows if at(row) in slots]
+    return await candles.merge_answer(BTC, inside, UNLIMITED, answer(*rows, **options), Intervals([slots]))
 
 
 @pytest.mark.parametrize("timeframe", Timeframe)
@@ -76,9 +82,9 @@ def test_a_ledger_lives_in_its_candles_cluster_slot(timeframe):
     assert SCOPE.evidence_key(BTC) == KEY
 
 
-async def test_candles_and_what_they_prove_go_in_together(redis, store):
+async def test_candles_and_what_they_prove_go_in_together(redis, store, candles):
     await redis.zadd(CANDLES, {member_of(BTC, candle(5, 90_000.5)): at(5)})
-    done = await prove(store, 0, 2, 5, 7)
+    done = await prove(candles, 0, 2, 5, 7)
     assert done.outcome.inserted == (at(0), at(2), at(7))
     assert done.outcome.differing == (at(5),)
     ledger = await known(store)
@@ -91,7 +97,7 @@ async def test_who_may_not_publish_is_told_and_leaves_nothing_half_done(redis, r
     await redis.execute_command("ACL", "SETUSER", "mute", "on", ">pw", "allkeys", "allcommands", "resetchannels")
     try:
         async with TrioRedis.from_url(redis_url.replace("unix://", "unix://mute:pw@")) as client:
-            done = await prove(EvidenceStore(client, SCOPE), 0, 2)
+            done = await prove(CandleStore(client, SCOPE), 0, 2)
     finally:
         await redis.execute_command("ACL", "DELUSER", "mute")
     assert "channel" in done.outcome.unannounced
@@ -100,50 +106,50 @@ async def test_who_may_not_publish_is_told_and_leaves_nothing_half_done(redis, r
     assert await redis.zcard(CANDLES) == 2
 
 
-async def test_a_merge_without_candles_proves_too(redis, store):
-    await prove(store)
+async def test_a_merge_without_candles_proves_too(redis, store, candles):
+    await prove(candles)
     assert states(await known(store)) == "m" * 10
     assert await redis.exists(CANDLES) == 0
 
 
-async def test_only_what_was_asked_for_is_read(store):
-    await prove(store)
+async def test_only_what_was_asked_for_is_read(store, candles):
+    await prove(candles)
     assert states(await known(store, span(3, 5))) == "...mm....."
     assert await known(store, Interval(0, T0)) == Ledger()
 
 
-async def test_a_candle_that_appears_wins_and_is_counted_as_late(redis, store):
-    await prove(store, 0, 9)
+async def test_a_candle_that_appears_wins_and_is_counted_as_late(redis, store, candles):
+    await prove(candles, 0, 9)
     assert states(await known(store)) == ".eeeeeeee."
-    done = await prove(store, 0, 3, 4, 9, when=LATER + 3_600_000)
+    done = await prove(candles, 0, 3, 4, 9, when=LATER + 3_600_000)
     assert done.verdict.late == 2
     assert await store.late(BTC) == 2
     assert states(await known(store)) == ".ee..eeee."
     assert await redis.zcard(CANDLES) == 4
 
 
-async def test_a_slot_that_was_filled_meanwhile_is_not_judged(redis, store):
+async def test_a_slot_that_was_filled_meanwhile_is_not_judged(redis, store, candles):
     # the feeder wrote slot 3 after the cache was read; slots 5 to 7 hold something, but no candle
     await redis.zadd(CANDLES, {member_of(BTC, candle(3)): at(3), "{broken": at(5)})
     await redis.zadd(CANDLES, {member_of(BTC, candle(7)).replace('"volume":1.5', '"volume":null'): at(7)})
     foreign = member_of(Series("ETH-USD", Timeframe.M1), candle(6))
     await redis.zadd(CANDLES, {foreign: at(6)})
-    done = await prove(store, 0, 9)
+    done = await prove(candles, 0, 9)
     assert done.outcome.inserted == (at(0), at(9))
     assert states(await known(store)) == ".ee.eeeee."
     assert [(one.start, one.stop) for one in done.verdict.absent] == [(at(1), at(3)), (at(4), at(9))]
 
 
-async def test_a_page_over_midnight_is_written_by_day(redis, store):
+async def test_a_page_over_midnight_is_written_by_day(redis, store, candles):
     asked = Interval(T0 - 3 * MINUTE, T0 + 3 * MINUTE)
-    await prove(store, slots=asked, asked=asked)
+    await prove(candles, slots=asked, asked=asked)
     day = T0 // DAY_MS
     assert sorted(await redis.hkeys(KEY)) == [str(day - 1).encode(), str(day).encode()]
     assert states(await known(store, asked), slots=6, first=-3) == "m" * 6
 
 
-async def test_forgotten_days_leave_no_field(redis, store):
-    await prove(store)
+async def test_forgotten_days_leave_no_field(redis, store, candles):
+    await prove(candles)
     changed = await store.change(
         BTC, span(0, 10), UNLIMITED, lambda ledger: mark(ledger, Intervals([span(0, 10)]), State.UNKNOWN, T0)
     )
@@ -151,8 +157,8 @@ async def test_forgotten_days_leave_no_field(redis, store):
     assert await redis.exists(KEY) == 0
 
 
-async def test_a_change_by_hand_stays(store):
-    await prove(store, 0, 9)
+async def test_a_change_by_hand_stays(store, candles):
+    await prove(candles, 0, 9)
     spans = Intervals([span(2, 4), span(20, 22)])
     await store.change(BTC, span(0, 30), UNLIMITED, lambda ledger: mark(ledger, spans, State.HALTED, LATER))
     assert states(await known(store, span(0, 30)), slots=23) == ".ehheeeee." + "." * 10 + "hh."
@@ -161,34 +167,34 @@ async def test_a_change_by_hand_stays(store):
 @pytest.mark.parametrize(
     ("max_candles", "ttl_s", "life_ms"),
     [
-        (1_000, 86_400, LIFE_MS),
+        (1_000, 86_400, EVIDENCE_LIFE_MS),
         (1_000, 90 * 86_400, 90 * DAY_MS),
         # as long as its candles may be there
         (100 * 1_440, 0, 101 * DAY_MS),
         (0, 0, DAYS_KEPT * DAY_MS),
     ],
 )
-async def test_a_ledger_has_a_life_and_every_proof_prolongs_it(redis, store, max_candles, ttl_s, life_ms):
-    await prove(store)
+async def test_a_ledger_has_a_life_and_every_proof_prolongs_it(redis, candles, max_candles, ttl_s, life_ms):
+    await prove(candles)
     await redis.pexpire(KEY, 1_000)
-    await store.merge(BTC, [], Retention(max_candles, ttl_s), answer(when=LATER + 1), Intervals([span(0, 10)]))
+    await candles.merge_answer(BTC, [], Retention(max_candles, ttl_s), answer(when=LATER + 1), Intervals([span(0, 10)]))
     assert life_ms - 10_000 < await redis.pttl(KEY) <= life_ms
 
 
-async def test_a_ledger_keeps_the_days_of_its_candles_and_drops_the_oldest(redis, store):
+async def test_a_ledger_keeps_the_days_of_its_candles_and_drops_the_oldest(redis, candles):
     two_days = Retention(1_441, 0)
     assert days_kept(two_days, MINUTE) == 3
     for day in (4, 0, 3, 1, 2):
         asked = span(day * 1_440, day * 1_440 + 10)
-        await store.merge(BTC, [], two_days, answer(asked=asked, when=LATER + 9 * DAY_MS), Intervals([asked]))
+        await candles.merge_answer(BTC, [], two_days, answer(asked=asked, when=LATER + 9 * DAY_MS), Intervals([asked]))
     first = T0 // DAY_MS
     assert sorted(map(int, await redis.hkeys(KEY))) == [first + 2, first + 3, first + 4]
 
 
-async def test_proofs_of_many_at_once_are_all_kept(store):
+async def test_proofs_of_many_at_once_are_all_kept(store, candles):
     async def prove_part(first: int) -> None:
         part = span(first, first + 10)
-        await store.merge(BTC, [candle(first)], UNLIMITED, answer(first, asked=part), Intervals([part]))
+        await candles.merge_answer(BTC, [candle(first)], UNLIMITED, answer(first, asked=part), Intervals([part]))
 
     async with trio.open_nursery() as nursery:
         for number in range(12):
@@ -197,54 +203,54 @@ async def test_proofs_of_many_at_once_are_all_kept(store):
     assert states(ledger, slots=120) == ("." + "m" * 9) * 12
 
 
-async def test_what_others_keep_changing_is_given_up_and_the_candles_go_in(redis, store, monkeypatch):
-    real = EvidenceStore._write
+async def test_what_others_keep_changing_is_given_up_and_the_candles_go_in(redis, candles, monkeypatch):
+    real = SeriesWrite.run
 
-    async def beaten(self, series, read, verdict, *others, **more):
-        if verdict.ledger.stretches and any(read.values()):
+    async def beaten(self, client, scope):
+        if self.ledger.stretches and any(self.read.values()):
             await redis.hset(KEY, str(T0 // DAY_MS), next(bodies))
-        return await real(self, series, read, verdict, *others, **more)
+        return await real(self, client, scope)
 
     bodies = (b"\x09" * number for number in range(1, 99))
     await redis.hset(KEY, str(T0 // DAY_MS), next(bodies))
-    monkeypatch.setattr(EvidenceStore, "_write", beaten)
-    done = await prove(store, 0, 9)
+    monkeypatch.setattr(SeriesWrite, "run", beaten)
+    done = await prove(candles, 0, 9)
     assert done.outcome.inserted == (at(0), at(9))
     assert done.verdict.ledger == Ledger()
     assert done.verdict.absent == ()
 
 
-async def test_unreadable_evidence_counts_as_unknown_and_is_replaced(redis, store, caplog):
+async def test_unreadable_evidence_counts_as_unknown_and_is_replaced(redis, store, candles, caplog):
     await redis.hset(KEY, str(T0 // DAY_MS), b"garbage")
     assert await known(store) == Ledger()
     assert "evidence unreadable" in caplog.text
-    await prove(store, 0, 9)
+    await prove(candles, 0, 9)
     assert states(await known(store)) == ".eeeeeeee."
 
 
-async def test_nothing_is_merged_where_the_proof_cannot_be_written(redis, store):
+async def test_nothing_is_merged_where_the_proof_cannot_be_written(redis, store, candles):
     await redis.set(KEY, "no hash")
     with pytest.raises(StoreError):
-        await prove(store, 0, 9)
+        await prove(candles, 0, 9)
     assert await redis.exists(CANDLES) == 0
     (read,) = await store.read([(BTC, span(0, 10))])
     assert read.error is not None
     assert read.error.code == "WRONGTYPE"
 
 
-async def test_nothing_is_proved_where_the_candles_cannot_be_written(redis, store):
+async def test_nothing_is_proved_where_the_candles_cannot_be_written(redis, candles):
     await redis.set(CANDLES, "no sorted set")
     with pytest.raises(StoreError):
-        await prove(store, *range(10))
+        await prove(candles, *range(10))
     assert await redis.exists(KEY) == 0
 
 
-async def test_a_merge_with_proof_does_what_a_bare_one_does(redis, store):
+async def test_a_merge_with_proof_does_what_a_bare_one_does(redis, candles):
     bare = CandleStore(redis, Scope(2, 1, "test"))
-    candles = [candle(slot) for slot in range(0, 10, 2)]
+    some = [candle(slot) for slot in range(0, 10, 2)]
     for retention in (Retention(3, 60), Retention(0, 0)):
-        expected = await bare.merge(BTC, candles, retention)
-        done = await store.merge(BTC, candles, retention, answer(*range(0, 10, 2)), Intervals([span(0, 10)]))
+        expected = await bare.merge(BTC, some, retention)
+        done = await candles.merge_answer(BTC, some, retention, answer(*range(0, 10, 2)), Intervals([span(0, 10)]))
         assert done.outcome == expected
     assert await redis.zrange(CANDLES, 0, -1) == await redis.zrange(CANDLES.replace(":1:1:", ":2:1:"), 0, -1)
 
@@ -257,8 +263,8 @@ async def put(redis, *candles: Candle) -> None:
     await redis.zadd(CANDLES, {member_of(BTC, one): one.timestamp for one in candles})
 
 
-async def audit(store: EvidenceStore, *doubts: Doubt):
-    return await store.merge(BTC, [], UNLIMITED, answer(*range(10)), NOTHING, doubts=doubts)
+async def audit(candles: CandleStore, *doubts: Doubt):
+    return await candles.merge_answer(BTC, [], UNLIMITED, answer(*range(10)), NOTHING, doubts=doubts)
 
 
 async def test_copies_are_the_candles_alone_in_their_slot(redis):
@@ -277,10 +283,10 @@ async def test_copies_are_the_candles_alone_in_their_slot(redis):
         await CandleStore(redis, SCOPE).copies(BTC, span(0, 9))
 
 
-async def test_a_doubted_candle_is_suspect_or_gives_way(redis, store):
+async def test_a_doubted_candle_is_suspect_or_gives_way(redis, store, candles):
     await put(redis, *(candle(slot, 1.0) for slot in range(3)), candle(3))
     done = await audit(
-        store,
+        candles,
         doubt(0, candle(0, 1.0), yields=True),
         doubt(1, candle(1, 1.0), is_live=True),
         doubt(2, candle(2, 1.0)),
@@ -293,7 +299,7 @@ async def test_a_doubted_candle_is_suspect_or_gives_way(redis, store):
     # the next answer agrees with what is there by now
     await redis.zremrangebyscore(CANDLES, at(1), at(1))
     await put(redis, candle(1))
-    await audit(store, doubt(2, candle(2, 1.0)))
+    await audit(candles, doubt(2, candle(2, 1.0)))
     assert states(await known(store)) == "..s......."
 
 
@@ -306,34 +312,34 @@ async def test_a_doubted_candle_is_suspect_or_gives_way(redis, store):
         [],  # gone
     ],
 )
-async def test_what_was_written_since_is_neither_suspect_nor_replaced(redis, store, yields, there):
+async def test_what_was_written_since_is_neither_suspect_nor_replaced(redis, store, candles, yields, there):
     if there:
         await put(redis, *there)
     await put(redis, candle(5, 1.0))
     before = await redis.zrange(CANDLES, 0, -1)
-    done = await audit(store, doubt(4, candle(4, 1.0), yields=yields), doubt(5, candle(5, 1.0)))
+    done = await audit(candles, doubt(4, candle(4, 1.0), yields=yields), doubt(5, candle(5, 1.0)))
     assert done.doubted == 1
     assert states(await known(store)) == ".....s...."
     assert await redis.zrange(CANDLES, 0, -1) == before
 
 
-async def test_a_repair_whose_evidence_keeps_changing_is_not_made(redis, store, monkeypatch):
-    real = EvidenceStore._write
+async def test_a_repair_whose_evidence_keeps_changing_is_not_made(redis, candles, monkeypatch):
+    real = SeriesWrite.run
 
-    async def beaten(self, series, read, verdict, *others, **more):
-        if verdict.ledger.stretches:
+    async def beaten(self, client, scope):
+        if self.ledger.stretches:
             await redis.hset(KEY, str(T0 // DAY_MS), next(bodies))
-        return await real(self, series, read, verdict, *others, **more)
+        return await real(self, client, scope)
 
     bodies = (b"\x09" * number for number in range(1, 99))
-    monkeypatch.setattr(EvidenceStore, "_write", beaten)
+    monkeypatch.setattr(SeriesWrite, "run", beaten)
     await put(redis, candle(0, 1.0), candle(1, 1.0))
-    done = await audit(store, doubt(0, candle(0, 1.0), yields=True), doubt(1, candle(1, 1.0)))
+    done = await audit(candles, doubt(0, candle(0, 1.0), yields=True), doubt(1, candle(1, 1.0)))
     assert (done.outcome.changed, done.doubted) == ((), 0)
     assert await redis.zrange(CANDLES, 0, 0) == [member_of(BTC, candle(0, 1.0)).encode()]
 
 
-async def test_what_was_read_before_is_not_read_again_and_counts_for_nothing_once_it_changed(store, monkeypatch):
+async def test_what_was_read_before_is_read_again_only_where_it_changed(store, candles, monkeypatch):
     (early,) = await store.read([(BTC, span(0, 10))])
     (elsewhere,) = await store.read([(BTC, Interval(T0 - DAY_MS, T0))])
     reads = []
@@ -344,21 +350,21 @@ async def test_what_was_read_before_is_not_read_again_and_counts_for_nothing_onc
         return await real(self, wanted)
 
     monkeypatch.setattr(EvidenceStore, "read", counted)
-    await store.merge(BTC, [], UNLIMITED, answer(0, 9), Intervals([span(0, 5)]), known=early)
+    await candles.merge_answer(BTC, [], UNLIMITED, answer(0, 9), Intervals([span(0, 5)]), known=early)
     assert reads == []
     assert states(await known(store)) == ".eeee....."
     reads.clear()
     # what somebody else wrote since is judged anew
-    await store.merge(BTC, [], UNLIMITED, answer(0, 9), Intervals([span(5, 10)]), known=early)
+    await candles.merge_answer(BTC, [], UNLIMITED, answer(0, 9), Intervals([span(5, 10)]), known=early)
     assert reads == []
     assert states(await known(store)) == ".eeeeeeee."
     reads.clear()
     # another day's says nothing about this one
-    await store.merge(BTC, [], UNLIMITED, answer(0, 5, 9), Intervals([span(0, 10)]), known=elsewhere)
+    await candles.merge_answer(BTC, [], UNLIMITED, answer(0, 5, 9), Intervals([span(0, 10)]), known=elsewhere)
     assert len(reads) == 1
     assert states(await known(store)) == ".eeee.eee."
 
 
-async def test_more_candles_than_a_call_takes_are_refused(store):
+async def test_more_candles_than_a_call_takes_are_refused(candles):
     with pytest.raises(ValueError, match="301 candles in one answer; allowed: at most 300"):
-        await store.merge(BTC, [candle(slot) for slot in range(301)], UNLIMITED, answer(), NOTHING)
+        await candles.merge_answer(BTC, [candle(slot) for slot in range(301)], UNLIMITED, answer(), NOTHING)

@@ -14,10 +14,11 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.proof import mark
-from reconciler_engine.store.candles import MERGE, CandleStore, merge_arguments, merge_outcome
+from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.journal import ENTRIES_KEPT, LIFE_MS, Journal, Why
 from reconciler_engine.store.members import member_of
+from reconciler_engine.store.merge_script import SeriesWrite
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 
@@ -61,8 +62,7 @@ async def entries(journal: Journal, *series: Series, since: int = 0, limit: int 
 async def replace(redis, offered: Candle, old: str):
     """Merge a candle for which a member is to give way."""
     yielding = {offered.timestamp: old.encode()}
-    arguments = merge_arguments(SCOPE, BTC, [offered], UNLIMITED, (), announce=False, by="run", yielding=yielding)
-    return merge_outcome([offered], await MERGE.run(redis, keys=[CANDLES, KEY], args=arguments))
+    return await SeriesWrite(BTC, UNLIMITED, [offered], yielding=yielding, by="run").run(redis, SCOPE)
 
 
 def test_a_journal_lives_in_its_candles_cluster_slot():

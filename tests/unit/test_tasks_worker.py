@@ -15,7 +15,8 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import Ledger
-from reconciler_engine.store.candles import CandleStore, SlotsRead
+from reconciler_engine.store.candle_reads import SlotsRead
+from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.tasks import Delivery, Lane, TaskQueue

@@ -1,101 +1,47 @@
-"""The candle cache: exact reads of many series, and merges that never harm a live candle."""
+"""Candles of the cache: read exactly, and written, with what proves them, by this one door."""
 
 from __future__ import annotations
 
 import json
-from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import NamedTuple
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from reconciler_engine.detection.members import check_members
-from reconciler_engine.detection.replies import Answer, make_span_replies
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.candle import Candle
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
-from reconciler_engine.observe.metrics import CANDLES_MERGED, MEMBERS_REMOVED
-from reconciler_engine.planning.audit import Copy
-from reconciler_engine.store.client.connection import pack
-from reconciler_engine.store.client.redis_py import reply_error
-from reconciler_engine.store.client.scripts import Argument, Script
+from reconciler_engine.observe.metrics import SLOTS_JUDGED
+from reconciler_engine.planning.audit import Copy, Doubt
+from reconciler_engine.planning.proof import Answer, Verdict, judge
+from reconciler_engine.planning.window import DEFAULT_GRACE_MS
+from reconciler_engine.store.candle_reads import CandleQuestion, SlotsRead
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
-from reconciler_engine.store.journal import JOURNAL_TEXT, journal_arguments
-from reconciler_engine.store.members import pairs_of
+from reconciler_engine.store.evidence import CHANGES_LIMIT, EvidenceStore, LedgerRead, ledger_of
+from reconciler_engine.store.findings import days_of
+from reconciler_engine.store.merge_script import MERGE_CANDLES, Conflict, MergeOutcome, SeriesWrite
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 
-PIPELINE_MEMBERS = 2_000
-"""Members asked for at a time: other clients of the server then wait 0.4 ms at most (measured, p99)."""
-
-# Half of them in a batch: the server reads one from memory while we examine the one before.
-_BATCH_MEMBERS = PIPELINE_MEMBERS // 2
-
-MERGE_CANDLES = 300
-"""Candles merged by one script call: about 2 ms of the server's time."""
-
-BEFORE_MERGE = f"{JOURNAL_TEXT}\n{Script.load('reconciler_engine.store', 'lua/candle.lua').text}"
-"""What the merge follows: how a change is journalled, and what a candle is."""
-
-MERGE_TEXT = Script.load("reconciler_engine.store", "lua/merge.lua").text
-"""The source of the merge, for a script that merges on its way."""
-
-MERGE = Script(f"{BEFORE_MERGE}\n{MERGE_TEXT}", "merge.lua")
-"""The merge by itself; its arguments are `merge_arguments`."""
-
-_NOTHING_YIELDS: Mapping[int, bytes] = MappingProxyType({})
-
-
-class SlotsRead(NamedTuple):
-    """What one series holds in an interval.
-
-    Attributes:
-        timestamps: Open times of its candles (ms UTC), ascending, duplicates kept: an int64 buffer, or the grid itself.
-        duplicates: Open times that two candles or more share, ascending.
-        malformed: Scores of the members that are no candle of the series.
-        error: Why the series could not be read (a key of another type, for instance); then the rest is empty.
-        is_whole: Whether there is one candle in each slot of the interval, and nothing else.
-    """
-
-    timestamps: memoryview[int] | array[int] | range
-    duplicates: Sequence[int] = ()
-    malformed: Sequence[int] = ()
-    error: StoreError | None = None
-    is_whole: bool = False
-
-
 _VALUES = ("open", "high", "low", "close", "volume")
-_OUTCOMES = {"I": "inserted", "P": "present", "D": "differing", "C": "changed", "R": "refused"}
-"""What the script's codes mean."""
-
-_NO_TIMES = memoryview(array("q")).toreadonly()
-_NOTHING = SlotsRead(_NO_TIMES)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class MergeOutcome:
-    """What a merge did, slot by slot (open times in ms UTC, ascending).
+class ProvenMerge:
+    """What a merge did, and what is known after it.
 
     Attributes:
-        inserted: Slots without a candle before that have one of the given ones now.
-        present: Slots that had a candle with the same values already.
-        differing: Slots that had a candle with other values; it was kept.
-        changed: Slots whose candle was named to give way, and gave way.
-        refused: Slots that the cache's retention would have dropped again.
-        extra_removed: Duplicates removed.
-        foreign_removed: Members removed that were no candle of the series.
-        unannounced: Why the server refused to publish the inserted ranges; empty where it did.
+        outcome: What became of the candles.
+        verdict: What the answer proved; its ledger holds the days that the answer touches.
+        doubted: Candles that differed from the exchange's: those that gave way and those that are suspect.
     """
 
-    inserted: tuple[int, ...] = ()
-    present: tuple[int, ...] = ()
-    differing: tuple[int, ...] = ()
-    changed: tuple[int, ...] = ()
-    refused: tuple[int, ...] = ()
-    extra_removed: int = 0
-    foreign_removed: int = 0
-    unannounced: str = ""
+    outcome: MergeOutcome
+    verdict: Verdict
+    doubted: int = 0
 
 
 class CandleStore:
@@ -104,6 +50,7 @@ class CandleStore:
     def __init__(self, client: TrioRedis, scope: Scope) -> None:
         self._client = client
         self._scope = scope
+        self._evidence = EvidenceStore(client, scope)
 
     async def read(self, wanted: Sequence[tuple[Series, Interval]]) -> list[SlotsRead]:
         """Return what each series holds in its interval, in the order asked.
@@ -116,7 +63,7 @@ class CandleStore:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
             StoreError: What came is no answer to this question.
         """
-        question = _Question(self._scope, wanted)
+        question = CandleQuestion(self._scope, wanted)
         await self._client.converse(question.batches(), question.replies)
         return question.reads()
 
@@ -182,155 +129,101 @@ class CandleStore:
         outcomes = []
         for start in range(0, max(len(candles), len(duplicated)), MERGE_CANDLES):
             part = slice(start, start + MERGE_CANDLES)
-            arguments = merge_arguments(
-                self._scope, series, candles[part], retention, duplicated[part], announce=announce, by=by
+            write = SeriesWrite(series, retention, candles[part], duplicated=duplicated[part], announce=announce, by=by)
+            outcomes.append(await self._write_alone(write))
+        return MergeOutcome.sum(outcomes)
+
+    async def merge_answer(
+        self,
+        series: Series,
+        candles: Sequence[Candle],
+        retention: Retention,
+        answer: Answer,
+        slots: Intervals,
+        *,
+        known: LedgerRead | None = None,
+        doubts: Sequence[Doubt] = (),
+        grace_ms: int = DEFAULT_GRACE_MS,
+        announce: bool = True,
+        by: str = "",
+    ) -> ProvenMerge:
+        """Insert candles as `merge` does, and note what their answer proved: both or neither.
+
+        A slot that holds a candle by now is not judged: a candle wins over any answer. What others write meanwhile is
+        judged again, up to `CHANGES_LIMIT` times; after that the candles go in alone and the slots stay as they were.
+
+        Args:
+            series: Whose candles they are.
+            candles: Ascending by open time, one a slot, at most `MERGE_CANDLES`.
+            retention: What the cache keeps.
+            answer: Where they come from.
+            slots: The slots without a candle when the exchange was asked; only those are judged.
+            known: What was read of the days of `answer.asked` before, to spare another read; they are read without.
+            doubts: Candles of the cache from which the answer's differ: they give way or, where they do not, become
+                suspect. One that is not there any more as it was read, byte for byte and alone in its slot, is neither.
+            grace_ms: How long after its close a bar may still be on its way.
+            announce: Whether each inserted range is published on the series' repaired channel.
+            by: Who merges, for the journal: a run's id, or a command.
+
+        Raises:
+            ValueError: There are more candles than one call of the script takes.
+            StoreError: A key is of another type, or the server refuses to write.
+            StoreUnavailable: Redis did not answer; whether the merge took effect is unknown.
+        """
+        if len(candles) + len(doubts) > MERGE_CANDLES:
+            raise ValueError(f"{len(candles) + len(doubts)} candles in one answer; allowed: at most {MERGE_CANDLES}")
+        step = series.timeframe.step_ms
+        known = await self._known(series, answer.asked, known)
+        ledger, bodies = known.whole, dict(known.bodies)
+        for _ in range(CHANGES_LIMIT):
+            due = [doubt for doubt in doubts if doubt.yields]
+            doubted = {doubt.candle.timestamp: doubt.is_live for doubt in doubts if not doubt.yields}
+            verdict = judge(ledger, replace(answer, doubted=doubted), slots, step, grace_ms=grace_ms)
+            write = SeriesWrite(
+                series,
+                retention,
+                sorted([*candles, *(doubt.candle for doubt in due)], key=attrgetter("timestamp")),
+                yielding={doubt.candle.timestamp: doubt.member for doubt in due},
+                read=bodies,
+                ledger=verdict.ledger,
+                absent=verdict.absent,
+                late=verdict.late,
+                doubts=doubts,
+                announce=announce,
+                by=by,
             )
-            keys = [self._scope.candle_key(series), self._scope.journal_key(series)]
-            reply = await MERGE.run(self._client, keys=keys, args=arguments)
-            outcomes.append(merge_outcome(candles[part], reply))
-        return _sum(outcomes)
+            written = await write.run(self._client, self._scope)
+            if isinstance(written, MergeOutcome):
+                _count(verdict, len(doubts), step)
+                return ProvenMerge(written, verdict, len(doubts))
+            # Judge again by what others wrote meanwhile.
+            if written.bodies:
+                bodies.update(written.bodies)
+                ledger = ledger_of(series, bodies)
+            doubts = [doubt for doubt in doubts if doubt.candle.timestamp not in written.moved]
+            slots -= Intervals.of_slots(sorted(written.present), step)
+        _logger.warning("evidence not written: it kept changing", extra={"series": str(series)})
+        outcome = await self._write_alone(SeriesWrite(series, retention, candles, announce=announce, by=by))
+        return ProvenMerge(outcome, Verdict(ledger, NOTHING, 0))
+
+    async def _known(self, series: Series, asked: Interval, known: LedgerRead | None) -> LedgerRead:
+        """Return what is known of the days of `asked`; it is read where `known` does not have them all."""
+        if known is not None and known.bodies.keys() >= set(days_of(asked)):
+            return known
+        (read,) = await self._evidence.read([(series, asked)])
+        if read.error is not None:
+            raise read.error
+        return read
+
+    async def _write_alone(self, write: SeriesWrite) -> MergeOutcome:
+        """Write candles that prove nothing: nobody can come first."""
+        written = await write.run(self._client, self._scope)
+        if isinstance(written, Conflict):
+            raise StoreError(f"redis refused candles of {write.series} without a reason")
+        return written
 
 
-def merge_arguments(
-    scope: Scope,
-    series: Series,
-    candles: Sequence[Candle],
-    retention: Retention,
-    duplicated: Sequence[int],
-    *,
-    announce: bool,
-    by: str,
-    yielding: Mapping[int, bytes] = _NOTHING_YIELDS,
-) -> list[Argument]:
-    """Return the script's arguments for a merge of at most `MERGE_CANDLES` candles.
-
-    `yielding` are members by open time that give way to the candle given for their slot.
-    """
-    return [
-        series.symbol,
-        series.timeframe.value,
-        series.timeframe.step_ms,
-        retention.max_candles,
-        retention.ttl_s * 1_000,
-        int(retention.trim),
-        scope.repaired_channel(series) if announce else "",
-        *journal_arguments(by),
-        len(candles),
-        *pairs_of(series, candles),
-        len(yielding),
-        *(text for pair in yielding.items() for text in pair),
-        *duplicated,
-    ]
-
-
-def merge_outcome(candles: Sequence[Candle], reply: tuple[bytes, int, int, bytes]) -> MergeOutcome:
-    """Return what the script said it did with these candles, and count it."""
-    codes, extra, foreign, unannounced = reply
-    slots: dict[str, list[int]] = {code: [] for code in _OUTCOMES}
-    for code, candle in zip(codes.decode(), candles, strict=True):
-        slots[code].append(candle.timestamp)
-    for code, outcome in _OUTCOMES.items():
-        CANDLES_MERGED.add(len(slots[code]), outcome)
-    MEMBERS_REMOVED.add(extra, "duplicate")
-    MEMBERS_REMOVED.add(foreign, "foreign")
-    inserted, present, differing, changed, refused = (tuple(found) for found in slots.values())
-    return MergeOutcome(
-        inserted, present, differing, changed, refused, extra, foreign, unannounced.decode("utf-8", "replace")
-    )
-
-
-class _Question:
-    """What a read asks, piece by piece, and what came of it."""
-
-    def __init__(self, scope: Scope, wanted: Sequence[tuple[Series, Interval]]) -> None:
-        self.replies = make_span_replies()
-        self._scope = scope
-        self._wanted = wanted
-        # In the order asked: whose grid it is, and the grid.
-        self._pieces: list[tuple[int, range]] = []
-        # Those of a series whose interval goes into several pieces.
-        self._parts: dict[int, list[SlotsRead]] = {}
-
-    def batches(self) -> Iterator[tuple[bytes, int]]:
-        """Yield packed commands and their number, a batch at a time, when it can go out."""
-        batch: list[bytes] = []
-        slots = 0
-        for index, (series, interval) in enumerate(self._wanted):
-            symbol, timeframe = series.symbol, series.timeframe
-            key, name = self._scope.candle_key(series), timeframe.value
-            grid = interval.grid(timeframe.step_ms)
-            pieces: Iterable[range] = (grid,)
-            if not 0 < len(grid) <= _BATCH_MEMBERS:
-                pieces, self._parts[index] = _split(grid), []
-            for grid in pieces:
-                size = len(grid)
-                if batch and slots + size > _BATCH_MEMBERS:
-                    yield b"".join(batch), len(batch)
-                    batch, slots = [], 0
-                self._pieces.append((index, grid))
-                self.replies.ask(symbol, name, grid.start, grid.step, size)
-                batch.append(pack(("ZRANGEBYSCORE", key, grid.start, f"({grid.stop}", "WITHSCORES")))
-                slots += size
-        if batch:
-            yield b"".join(batch), len(batch)
-
-    def reads(self) -> list[SlotsRead]:
-        """Return what each series holds, once all batches have been answered."""
-        reads = [_NOTHING] * len(self._wanted)
-        for (index, grid), answer in zip(self._pieces, self.replies.take(), strict=True):
-            read = _read_of(grid, answer)
-            if index in self._parts:
-                self._parts[index].append(read)
-            else:
-                reads[index] = read
-        for index, parts in self._parts.items():
-            reads[index] = _join(parts)
-        return reads
-
-
-def _read_of(grid: range, answer: Answer) -> SlotsRead:
-    if answer is None:
-        return SlotsRead(grid, is_whole=True)
-    if isinstance(answer, str):
-        return SlotsRead(_NO_TIMES, error=reply_error(answer))
-    return SlotsRead(*answer)
-
-
-def _split(grid: range) -> Iterator[range]:
-    """Yield a grid in pieces of one batch each; a piece's `stop` is where reading it ends."""
-    span = _BATCH_MEMBERS * grid.step
-    return (range(start, min(start + span, grid.stop), grid.step) for start in range(grid.start, grid.stop, span))
-
-
-def _join(pieces: list[SlotsRead]) -> SlotsRead:
-    failed = next((piece for piece in pieces if piece.error is not None), None)
-    if failed is not None:
-        return failed
-    return SlotsRead(
-        join_timestamps(pieces),
-        [at for piece in pieces for at in piece.duplicates],
-        [at for piece in pieces for at in piece.malformed],
-        # Nothing was examined in an empty interval.
-        is_whole=bool(pieces) and all(piece.is_whole for piece in pieces),
-    )
-
-
-def join_timestamps(reads: Iterable[SlotsRead]) -> array[int]:
-    """Return the open times of several reads, one after the other."""
-    joined = array("q")
-    for read in reads:
-        joined.extend(array("q", read.timestamps))
-    return joined
-
-
-def _sum(outcomes: Sequence[MergeOutcome]) -> MergeOutcome:
-    return MergeOutcome(
-        tuple(at for one in outcomes for at in one.inserted),
-        tuple(at for one in outcomes for at in one.present),
-        tuple(at for one in outcomes for at in one.differing),
-        tuple(at for one in outcomes for at in one.changed),
-        tuple(at for one in outcomes for at in one.refused),
-        sum(one.extra_removed for one in outcomes),
-        sum(one.foreign_removed for one in outcomes),
-        next((one.unannounced for one in outcomes if one.unannounced), ""),
-    )
+def _count(verdict: Verdict, doubts: int, step: int) -> None:
+    SLOTS_JUDGED.add(verdict.absent.size(step), "absent")
+    SLOTS_JUDGED.add(verdict.late, "late")
+    SLOTS_JUDGED.add(doubts, "doubted")

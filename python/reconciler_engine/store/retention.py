@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from reconciler_engine.market.rounding import ceil_div
+from reconciler_engine.store.findings import DAY_MS
+
 _MOST = 2**53
+
+DAYS_KEPT = 4_000
+"""Days of one series' evidence: all that Coinbase has (since 2015). Past it the oldest are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +37,11 @@ class Retention:
         for name, value in (("max_candles", self.max_candles), ("ttl_s", self.ttl_s)):
             if not 0 <= value <= _MOST:
                 raise ValueError(f"{name} {value} is not allowed; allowed: 0 to {_MOST}")
+
+
+def days_kept(retention: Retention, step: int) -> int:
+    """Return how many days of a series' evidence are kept: those of its candles, and `DAYS_KEPT` at most."""
+    if not retention.max_candles:
+        return DAYS_KEPT
+    # The first and the last day are whole days whatever part of them the candles take.
+    return min(ceil_div(retention.max_candles * step, DAY_MS) + 1, DAYS_KEPT)

@@ -32,7 +32,7 @@ from reconciler_engine.observe import logs
 from reconciler_engine.planning.audit import AuditRules
 from reconciler_engine.planning.pages import Page, cover, shards, territories, with_margins
 from reconciler_engine.planning.window import closed_before, range_window, scan_window
-from reconciler_engine.store.candles import PIPELINE_MEMBERS
+from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
 from reconciler_engine.store.coverage import Coverage
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.listings import Listings

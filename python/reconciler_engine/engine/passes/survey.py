@@ -21,7 +21,8 @@ from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.proof import Listing
 from reconciler_engine.planning.request_plan import RequestPlan, SeriesPlan
 from reconciler_engine.planning.states import StateInterval, states_of
-from reconciler_engine.store.candles import PIPELINE_MEMBERS, CandleStore
+from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
+from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
 from reconciler_engine.store.findings import days_of
 from reconciler_engine.store.listings import note_listing

@@ -299,7 +299,7 @@ class PageFetcher:
         others = (one for one in page.candles if not absent.holds(one.timestamp))
         doubts = find_doubts(admission.copies, others, at, step, self._audit_rules, grace_ms=self._grace_ms)
         try:
-            proven = await self._evidence.merge(
+            proven = await self._store.merge_answer(
                 series,
                 useful,
                 task.keeping,

@@ -16,7 +16,8 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import sort_absent
 from reconciler_engine.planning.audit import find_repairable
 from reconciler_engine.planning.ledger import Ledger
-from reconciler_engine.store.candles import CandleStore, SlotsRead, join_timestamps
+from reconciler_engine.store.candle_reads import SlotsRead, join_timestamps
+from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
 from reconciler_engine.store.listings import note_listing
 

@@ -1,16 +1,30 @@
--- Merge candles of one series into its cache key. Two keys, one slot, atomic. It follows the texts of journal.lua
--- and candle.lua.
+-- Write one series: merge candles into its cache key and note what is known of its slots, both or neither. Three keys,
+-- one slot, atomic. It follows the texts of journal.lua and candle.lua.
 --
--- KEYS[1]  candle key: sorted set, score = open time (ms), member = JSON
--- KEYS[2]  journal: stream of what was changed that was there
--- ARGV     symbol, timeframe, step (ms), max members (0 = unlimited), ttl (ms, 0 = none), trim (1 = cap the key),
---          channel for repair messages ('' = none), who merges, most entries of the journal, its life (ms),
---          n, then n pairs of open time and member JSON in ascending order,
---          m, then m pairs of open time and the member there that gives way to the one offered for the slot,
---          then open times to clean of duplicates, ascending
+-- KEYS     candle key: sorted set, score = open time (ms), member = JSON
+--          evidence key: hash, field = day since the epoch, value = that day's findings; `late` = late candles so far
+--          journal: stream of what was changed that was there
+-- ARGV[1]  JSON object; instants and lengths in ms:
+--          symbol, timeframe, step
+--          max_candles (0 = unlimited), ttl (0 = none), trim (whether to cap the key)
+--          channel for repair messages ('' = none)
+--          by (who writes), most_entries and life of the journal
+--          candles     how many are offered
+--          yielding    open times of candles offered that may take the place of a member, ascending
+--          duplicated  open times to clean of duplicates, ascending
+--          doubts      open times whose members are to be as they were read
+--          absent      { first, last open time } of each span that is to have no candle
+--          days        { day, SHA-1 of its findings as they were read, '' for none } of each day written
+--          days_kept, days_life; late (candles to count as late)
+--          by_hand     { start, stop, what was known, what is known now, why } of each change by hand
+-- ARGV     then texts, in the order of those lists: open time and member of each candle, ascending; the member that
+--          gives way of each yielding; the member of each doubt; the findings of each day, '' for none
 --
--- Returns  { outcome letters of the n candles, extra members removed, members removed that were no candle,
+-- Returns  { 'done', outcome letters of the candles, extra members removed, members removed that were no candle,
 --            why a repair message was refused ('' = none was) }
+--          { 'changed', the findings of those days now }    somebody else wrote them since; nothing was done
+--          { 'moved', open times }                          other members there by now; nothing was done
+--          { 'present', open times }                        candles in those spans; nothing was done
 --   I inserted   P present with the same values   D present with other values, kept   R refused: retention drops it
 --   C changed: the member that was to give way was alone in its slot, and gave way
 --
@@ -18,15 +32,113 @@
 -- greatest volume stays, then the greatest sequence. Values are compared as numbers: JavaScript writes 88000, Python
 -- 88000.0.
 
-local key = KEYS[1]
-local symbol, timeframe, step = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local cap, ttl, trim = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1'
-local channel = ARGV[7]
-local log = { key = KEYS[2], by = ARGV[8], most = ARGV[9], life = ARGV[10] }
-local n = tonumber(ARGV[11])
-local FIRST = 12
+local key, evidence = KEYS[1], KEYS[2]
+local plan = cjson.decode(ARGV[1])
+local symbol, timeframe, step, cap = plan.symbol, plan.timeframe, plan.step, plan.max_candles
+local log = { key = KEYS[3], by = plan.by, most = plan.most_entries, life = plan.life }
+local FIRST = 2
 -- Lua hands at most about 8,000 values to one call
 local FLUSH = 1000
+
+local function text(number) return string.format('%.0f', number) end
+
+local function flush(command, list)
+    for i = 1, #list, FLUSH do
+        redis.call(command, key, unpack(list, i, math.min(i + FLUSH - 1, #list)))
+    end
+end
+
+-- Where the texts of each list begin in ARGV.
+local yielding_at = FIRST + 2 * plan.candles
+local doubts_at = yielding_at + #plan.yielding
+local days_at = doubts_at + #plan.doubts
+
+-- Somebody else may have learnt something of these days since they were read,
+if #plan.days > 0 then
+    local names = {}
+    for i, day in ipairs(plan.days) do names[i] = text(day[1]) end
+    local found = redis.call('HMGET', evidence, unpack(names))
+    for i, day in ipairs(plan.days) do
+        if (found[i] and redis.sha1hex(found[i]) or '') ~= day[2] then return { 'changed', found } end
+    end
+end
+
+-- and a feeder may have written after we looked: another candle into a slot that was judged,
+local moved = {}
+for i, open_time in ipairs(plan.doubts) do
+    local found = redis.call('ZRANGEBYSCORE', key, text(open_time), text(open_time))
+    if #found ~= 1 or found[1] ~= ARGV[doubts_at + i - 1] then moved[#moved + 1] = text(open_time) end
+end
+if #moved > 0 then return { 'moved', moved } end
+
+-- or the first one. What is no candle of its slot leaves it absent, as for every reader.
+local present, absent = {}, plan.absent
+if #absent > 0 and redis.call('ZCOUNT', key, text(absent[1][1]), text(absent[#absent][2])) > 0 then
+    for _, span in ipairs(absent) do
+        local found = redis.call('ZRANGEBYSCORE', key, text(span[1]), text(span[2]), 'WITHSCORES')
+        for i = 1, #found, 2 do
+            if candle_of(found[i], tonumber(found[i + 1]), symbol, timeframe) then
+                present[#present + 1] = found[i + 1]
+            end
+        end
+    end
+end
+if #present > 0 then return { 'present', present } end
+
+-- Slots are mostly empty, and a table of its own for each would cost more than all the rest.
+local EMPTY = { valid = {}, foreign = {} }
+local slots, lowest, highest = {}, nil, nil
+local function ask(open_time)
+    slots[open_time] = EMPTY
+    lowest = lowest and math.min(lowest, open_time) or open_time
+    highest = highest and math.max(highest, open_time) or open_time
+end
+
+local open_times, texts, members = {}, {}, {}
+for i = 1, plan.candles do
+    local at = FIRST + 2 * (i - 1)
+    texts[i], members[i] = ARGV[at], ARGV[at + 1]
+    open_times[i] = tonumber(texts[i])
+    ask(open_times[i])
+end
+local yielding = {}
+for i, open_time in ipairs(plan.yielding) do yielding[open_time] = ARGV[yielding_at + i - 1] end
+for _, open_time in ipairs(plan.duplicated) do ask(open_time) end
+
+-- What the cache has in those slots.
+local function read_slots()
+    local found = redis.call('ZRANGEBYSCORE', key, text(lowest), text(highest), 'WITHSCORES')
+    for i = 1, #found, 2 do
+        local score = tonumber(found[i + 1])
+        local slot = slots[score]
+        if slot then
+            if slot == EMPTY then
+                slot = { valid = {}, foreign = {} }
+                slots[score] = slot
+            end
+            local candle = candle_of(found[i], score, symbol, timeframe)
+            if candle then
+                candle.member = found[i]
+                table.insert(slot.valid, candle)
+            else
+                table.insert(slot.foreign, found[i])
+            end
+        end
+    end
+end
+
+local removed, added = {}, {}
+local extra, foreign = 0, 0
+
+local function remove(open_time, old, new, why)
+    removed[#removed + 1] = old
+    journal(log, text(open_time), text(open_time + step), old, new, why)
+end
+
+local function add(i)
+    added[#added + 1] = texts[i]
+    added[#added + 1] = members[i]
+end
 
 local function same(a, b)
     for _, field in ipairs(PRICES) do
@@ -40,62 +152,7 @@ local function better(a, b)
     return (tonumber(a.sequenceNum) or -1) > (tonumber(b.sequenceNum) or -1)
 end
 
--- Slots are mostly empty, and a table of its own for each would cost more than all the rest.
-local EMPTY = { valid = {}, foreign = {} }
-local slots, lowest, highest = {}, nil, nil
-local function ask(text)
-    local at = tonumber(text)
-    slots[at] = EMPTY
-    lowest = lowest and math.min(lowest, at) or at
-    highest = highest and math.max(highest, at) or at
-    return at
-end
-
-local open_times, texts, members = {}, {}, {}
-for i = 1, n do
-    texts[i] = ARGV[FIRST + 2 * (i - 1)]
-    open_times[i] = ask(texts[i])
-    members[i] = ARGV[FIRST + 2 * (i - 1) + 1]
-end
-local at = FIRST + 2 * n
-local yielding, last_yielding = {}, at + 2 * tonumber(ARGV[at])
-for i = at + 1, last_yielding, 2 do yielding[tonumber(ARGV[i])] = ARGV[i + 1] end
-local cleaned = {}
-for i = last_yielding + 1, #ARGV do
-    cleaned[#cleaned + 1] = ask(ARGV[i])
-end
-if lowest == nil then return { '', 0, 0, '' } end
-
-local pttl = redis.call('PTTL', key)
-local text = function(number) return string.format('%.0f', number) end
-local found = redis.call('ZRANGEBYSCORE', key, text(lowest), text(highest), 'WITHSCORES')
-for i = 1, #found, 2 do
-    local score = tonumber(found[i + 1])
-    local slot = slots[score]
-    if slot then
-        if slot == EMPTY then
-            slot = { valid = {}, foreign = {} }
-            slots[score] = slot
-        end
-        local candle = candle_of(found[i], score, symbol, timeframe)
-        if candle then
-            candle.member = found[i]
-            table.insert(slot.valid, candle)
-        else
-            table.insert(slot.foreign, found[i])
-        end
-    end
-end
-
-local removed, added = {}, {}
-local extra, foreign = 0, 0
-
-local function remove(open_time, old, new, why)
-    removed[#removed + 1] = old
-    journal(log, text(open_time), text(open_time + step), old, new, why)
-end
-
--- Leave one candle in a slot that holds several, and nothing beside it that is no candle.
+-- Leave one candle in a slot that has several, and nothing beside it that is no candle.
 local function settle(slot)
     local best = slot.valid[1]
     for i = 2, #slot.valid do
@@ -114,63 +171,87 @@ local function settle(slot)
     slot.valid, slot.foreign = { best }, {}
 end
 
+-- The outcome letter of a candle whose slot has another.
+local function meet(i, slot)
+    local alone = #slot.valid == 1 and #slot.foreign == 0
+    settle(slot)
+    local there = slot.valid[1]
+    if same(there, cjson.decode(members[i])) then return 'P' end
+    if not alone or there.member ~= yielding[open_times[i]] then return 'D' end
+    remove(open_times[i], there.member, members[i], 'repaired')
+    add(i)
+    return 'C'
+end
+
+for _, change in ipairs(plan.by_hand) do
+    journal(log, text(change[1]), text(change[2]), change[3], change[4], change[5])
+end
+
 -- Newest first, so that each candle knows how many newer ones it joins.
 local outcome, newer = {}, 0
-for i = n, 1, -1 do
+local pttl = -1
+if lowest then
+    pttl = redis.call('PTTL', key)
+    read_slots()
+end
+for i = plan.candles, 1, -1 do
     local slot = slots[open_times[i]]
     if #slot.valid > 0 then
-        local alone = #slot.valid == 1 and #slot.foreign == 0
-        settle(slot)
-        local there = slot.valid[1]
-        if same(there, cjson.decode(members[i])) then
-            outcome[i] = 'P'
-        elseif alone and there.member == yielding[open_times[i]] then
-            outcome[i] = 'C'
-            remove(open_times[i], there.member, members[i], 'repaired')
-            added[#added + 1] = texts[i]
-            added[#added + 1] = members[i]
-        else
-            outcome[i] = 'D'
-        end
+        outcome[i] = meet(i, slot)
     elseif cap > 0 and redis.call('ZCOUNT', key, '(' .. texts[i], '+inf') + newer >= cap then
         outcome[i] = 'R'
     else
         outcome[i] = 'I'
         newer = newer + 1
-        added[#added + 1] = texts[i]
-        added[#added + 1] = members[i]
+        add(i)
         for _, member in ipairs(slot.foreign) do
             remove(open_times[i], member, members[i], 'foreign')
             foreign = foreign + 1
         end
     end
 end
-for _, at in ipairs(cleaned) do
-    if #slots[at].valid > 0 then settle(slots[at]) end
+for _, open_time in ipairs(plan.duplicated) do
+    if #slots[open_time].valid > 0 then settle(slots[open_time]) end
 end
 
-local function flush(command, list)
-    for i = 1, #list, FLUSH do
-        redis.call(command, key, unpack(list, i, math.min(i + FLUSH - 1, #list)))
-    end
-end
 flush('ZREM', removed)
 flush('ZADD', added)
-if trim and cap > 0 then redis.call('ZREMRANGEBYRANK', key, 0, -(cap + 1)) end
+if lowest and plan.trim and cap > 0 then redis.call('ZREMRANGEBYRANK', key, 0, text(-(cap + 1))) end
 
 -- A life that is there is prolonged, never cut short; a key made here gets the configured one.
-if ttl > 0 and #added > 0 and (pttl == -2 or (pttl >= 0 and pttl < ttl)) then
-    redis.call('PEXPIRE', key, text(ttl))
+if plan.ttl > 0 and #added > 0 and (pttl == -2 or (pttl >= 0 and pttl < plan.ttl)) then
+    redis.call('PEXPIRE', key, text(plan.ttl))
+end
+
+for i, day in ipairs(plan.days) do
+    local body = ARGV[days_at + i - 1]
+    if body == '' then
+        redis.call('HDEL', evidence, text(day[1]))
+    else
+        redis.call('HSET', evidence, text(day[1]), body)
+    end
+end
+if plan.late > 0 then redis.call('HINCRBY', evidence, 'late', text(plan.late)) end
+if #plan.days > 0 or plan.late > 0 then
+    if redis.call('HLEN', evidence) > plan.days_kept + 1 then
+        local days = {}
+        for _, day in ipairs(redis.call('HKEYS', evidence)) do
+            if tonumber(day) then days[#days + 1] = day end
+        end
+        table.sort(days, function(a, b) return tonumber(a) < tonumber(b) end)
+        for i = 1, #days - plan.days_kept do redis.call('HDEL', evidence, days[i]) end
+    end
+    redis.call('PEXPIRE', evidence, text(plan.days_life))
 end
 
 -- What is written stands by now: a user who may not publish must not leave it half done.
 local refused = ''
-if channel ~= '' then
+if plan.channel ~= '' then
     local start, count = nil, 0
-    for i = 1, n + 1 do
-        local joins = i <= n and (outcome[i] == 'I' or outcome[i] == 'C')
+    for i = 1, plan.candles + 1 do
+        local joins = outcome[i] == 'I' or outcome[i] == 'C'
         if start and not (joins and open_times[i] == start + count * step) then
-            local sent = redis.pcall('PUBLISH', channel, string.format('{"start":%.0f,"stop":%.0f,"count":%d}',
+            local sent = redis.pcall('PUBLISH', plan.channel, string.format('{"start":%.0f,"stop":%.0f,"count":%d}',
                 start, start + count * step, count))
             if type(sent) == 'table' then refused = sent.err end
             start = nil
@@ -182,4 +263,4 @@ if channel ~= '' then
     end
 end
 
-return { table.concat(outcome), extra, foreign, refused }
+return { 'done', table.concat(outcome), extra, foreign, refused }

@@ -1,0 +1,127 @@
+"""Reads of many series' candles at once, in pieces that other clients of the server hardly notice."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from reconciler_engine.detection.replies import Answer, make_span_replies
+from reconciler_engine.errors import StoreError
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.store.client.connection import pack
+from reconciler_engine.store.client.redis_py import reply_error
+from reconciler_engine.store.scope import Scope
+
+PIPELINE_MEMBERS = 2_000
+"""Members asked for at a time: other clients of the server then wait 0.4 ms at most (measured, p99)."""
+
+# Half of them in a batch: the server reads one from memory while we examine the one before.
+_BATCH_MEMBERS = PIPELINE_MEMBERS // 2
+
+
+class SlotsRead(NamedTuple):
+    """What one series holds in an interval.
+
+    Attributes:
+        timestamps: Open times of its candles (ms UTC), ascending, duplicates kept: an int64 buffer, or the grid itself.
+        duplicates: Open times that two candles or more share, ascending.
+        malformed: Scores of the members that are no candle of the series.
+        error: Why the series could not be read (a key of another type, for instance); then the rest is empty.
+        is_whole: Whether there is one candle in each slot of the interval, and nothing else.
+    """
+
+    timestamps: memoryview[int] | array[int] | range
+    duplicates: Sequence[int] = ()
+    malformed: Sequence[int] = ()
+    error: StoreError | None = None
+    is_whole: bool = False
+
+
+_NO_TIMES = memoryview(array("q")).toreadonly()
+_NOTHING = SlotsRead(_NO_TIMES)
+
+
+class CandleQuestion:
+    """A read of many series: its commands, piece by piece, and what came of them."""
+
+    def __init__(self, scope: Scope, wanted: Sequence[tuple[Series, Interval]]) -> None:
+        self.replies = make_span_replies()
+        self._scope = scope
+        self._wanted = wanted
+        # In the order asked: whose grid it is, and the grid.
+        self._pieces: list[tuple[int, range]] = []
+        # Those of a series whose interval goes into several pieces.
+        self._parts: dict[int, list[SlotsRead]] = {}
+
+    def batches(self) -> Iterator[tuple[bytes, int]]:
+        """Yield packed commands and their number, a batch at a time, when it can go out."""
+        batch: list[bytes] = []
+        slots = 0
+        for index, (series, interval) in enumerate(self._wanted):
+            symbol, timeframe = series.symbol, series.timeframe
+            key, name = self._scope.candle_key(series), timeframe.value
+            grid = interval.grid(timeframe.step_ms)
+            pieces: Iterable[range] = (grid,)
+            if not 0 < len(grid) <= _BATCH_MEMBERS:
+                pieces, self._parts[index] = _split(grid), []
+            for grid in pieces:
+                size = len(grid)
+                if batch and slots + size > _BATCH_MEMBERS:
+                    yield b"".join(batch), len(batch)
+                    batch, slots = [], 0
+                self._pieces.append((index, grid))
+                self.replies.ask(symbol, name, grid.start, grid.step, size)
+                batch.append(pack(("ZRANGEBYSCORE", key, grid.start, f"({grid.stop}", "WITHSCORES")))
+                slots += size
+        if batch:
+            yield b"".join(batch), len(batch)
+
+    def reads(self) -> list[SlotsRead]:
+        """Return what each series holds, once all batches have been answered."""
+        reads = [_NOTHING] * len(self._wanted)
+        for (index, grid), answer in zip(self._pieces, self.replies.take(), strict=True):
+            read = _read_of(grid, answer)
+            if index in self._parts:
+                self._parts[index].append(read)
+            else:
+                reads[index] = read
+        for index, parts in self._parts.items():
+            reads[index] = _join(parts)
+        return reads
+
+
+def _read_of(grid: range, answer: Answer) -> SlotsRead:
+    if answer is None:
+        return SlotsRead(grid, is_whole=True)
+    if isinstance(answer, str):
+        return SlotsRead(_NO_TIMES, error=reply_error(answer))
+    return SlotsRead(*answer)
+
+
+def _split(grid: range) -> Iterator[range]:
+    """Yield a grid in pieces of one batch each; a piece's `stop` is where reading it ends."""
+    span = _BATCH_MEMBERS * grid.step
+    return (range(start, min(start + span, grid.stop), grid.step) for start in range(grid.start, grid.stop, span))
+
+
+def _join(pieces: list[SlotsRead]) -> SlotsRead:
+    failed = next((piece for piece in pieces if piece.error is not None), None)
+    if failed is not None:
+        return failed
+    return SlotsRead(
+        join_timestamps(pieces),
+        [at for piece in pieces for at in piece.duplicates],
+        [at for piece in pieces for at in piece.malformed],
+        # Nothing was examined in an empty interval.
+        is_whole=bool(pieces) and all(piece.is_whole for piece in pieces),
+    )
+
+
+def join_timestamps(reads: Iterable[SlotsRead]) -> array[int]:
+    """Return the open times of several reads, one after the other."""
+    joined = array("q")
+    for read in reads:
+        joined.extend(array("q", read.timestamps))
+    return joined
