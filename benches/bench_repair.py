@@ -30,8 +30,8 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.exchange import ExchangeRules
-from reconciler_engine.simulator.request_log import RequestLog, RequestRecord
+from reconciler_engine.simulator.rules.exchange import ExchangeRules
+from reconciler_engine.simulator.rules.request_log import RequestLog, RequestRecord
 from reconciler_engine.simulator.serving import open_exchange
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_exchange
 from reconciler_engine.store.client.trio_redis import TrioRedis

@@ -15,11 +15,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from reconciler_engine.market.candle_file import read_candle_file
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.answer import Request
-from reconciler_engine.simulator.clock import SimulatedClock
-from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
+from reconciler_engine.simulator.api_answer import ApiRequest
 from reconciler_engine.simulator.prices.listed_products import list_products
 from reconciler_engine.simulator.prices.seeded import SeededMarket
+from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules
+from reconciler_engine.simulator.simulated_clock import SimulatedClock
 
 NOW = 1_795_461_945_678
 SLOTS = 300
@@ -50,7 +50,7 @@ def test_answer_of_the_next_page(benchmark: BenchmarkFixture) -> None:
         query = {"start": str(end_s - (SLOTS - 1) * 60), "end": str(end_s), "granularity": "ONE_MINUTE"}
         values = {name: [text] for name, text in query.items()}
         target = f"{PATH}?start={query['start']}"
-        return exchange.respond(Request("GET", target, PATH, values, {}, "127.0.0.1")).answer.rows
+        return exchange.respond(ApiRequest("GET", target, PATH, values, {}, "127.0.0.1")).answer.rows
 
     assert benchmark(page) == SLOTS
 

@@ -19,7 +19,7 @@ import pytest
 import trio
 
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.simulator.request_log import RequestLog, RequestRecord
+from reconciler_engine.simulator.rules.request_log import RequestLog, RequestRecord
 from reconciler_engine.simulator.serving import open_exchange
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_exchange
 from reconciler_engine.supervisor.running_child import RunningChild

@@ -23,9 +23,9 @@ from tests.integration.test_web import get
 from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE
 from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.simulator.clock import SimulatedClock
-from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
+from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules
 from reconciler_engine.simulator.serving import open_exchange
+from reconciler_engine.simulator.simulated_clock import SimulatedClock
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.leases import LEASE_MS
 from reconciler_engine.store.scope import Scope

@@ -13,7 +13,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import State
-from reconciler_engine.simulator.clock import SimulatedClock
+from reconciler_engine.simulator.simulated_clock import SimulatedClock
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.members import member_of

@@ -17,12 +17,12 @@ import trio
 from tests.chaos.tree import Tree
 from tests.chaos.waiting import wait_until
 
-from reconciler_engine.simulator.clock import SimulatedClock
-from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
 from reconciler_engine.simulator.faults.rules import FaultRule, Faults
-from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
+from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules
 from reconciler_engine.simulator.serving import open_exchange
+from reconciler_engine.simulator.simulated_clock import SimulatedClock
 from reconciler_engine.store.client.server_check import wait_serving
 from reconciler_engine.store.client.trio_redis import TrioRedis
 
@@ -54,7 +54,7 @@ async def repairing(
     redis_url: str | None = None,
 ) -> AsyncIterator[tuple[Tree, Exchange]]:
     """A tree, not started yet, that will repair so many days of 1m candles at 5 requests a second, and its exchange."""
-    market = SeededMarket(3, [Product("BTC-USD", 65_000.0)])
+    market = SeededMarket(3, [ListedProduct("BTC-USD", 65_000.0)])
     exchange = Exchange(market, SimulatedClock(), ExchangeRules(public_rate=0, cache_s=0), faults=Faults(faults))
     async with open_exchange(exchange) as url:
         arguments = [

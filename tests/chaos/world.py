@@ -29,12 +29,12 @@ from reconciler_engine.errors import StoreError
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
-from reconciler_engine.simulator.clock import SimulatedClock
-from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
 from reconciler_engine.simulator.faults.file import parse_faults
-from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
+from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules
 from reconciler_engine.simulator.serving import open_exchange
+from reconciler_engine.simulator.simulated_clock import SimulatedClock
 from reconciler_engine.store.client.server_check import wait_serving
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.members import member_of
@@ -51,12 +51,12 @@ Values = tuple[float, ...]
 Member = Mapping[str, Any]
 
 
-def dense_product(number: int) -> Product:
+def dense_product(number: int) -> ListedProduct:
     """A product of which every bar exists."""
-    return Product(f"P{number}-USD", 100.0 + number, 2, 9_000.0)
+    return ListedProduct(f"P{number}-USD", 100.0 + number, 2, 9_000.0)
 
 
-THIN = Product("THIN-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False)
+THIN = ListedProduct("THIN-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,7 +377,7 @@ async def open_world(plan: Plan, folder: Path, own: OwnServer | None, seed: int 
         yield world
 
 
-def _product(symbol: str) -> Product:
+def _product(symbol: str) -> ListedProduct:
     return THIN if symbol == THIN.symbol else dense_product(int(symbol[1:].partition("-")[0]))
 
 

@@ -23,7 +23,7 @@ import trio
 from typer.main import get_command
 
 from reconciler_engine.cli.app import app
-from reconciler_engine.simulator.exchange import ExchangeRules
+from reconciler_engine.simulator.rules.exchange import ExchangeRules
 from reconciler_engine.simulator.simulation import SimulatorSettings, simulate
 
 COMMAND = Path(sys.executable).parent / "reconciler-engine"

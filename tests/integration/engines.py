@@ -20,13 +20,13 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.clock import SimulatedClock
-from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
 from reconciler_engine.simulator.faults.rules import FaultRule, Faults
-from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.market import Market
 from reconciler_engine.simulator.prices.seeded import SeededMarket
+from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules
 from reconciler_engine.simulator.serving import open_exchange
+from reconciler_engine.simulator.simulated_clock import SimulatedClock
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.tasks import TaskQueue
 
@@ -36,7 +36,9 @@ T0 = 1_735_689_600_000
 DENSE = Series("BTC-USD", Timeframe.M1)
 THIN = Series("DASH-USD", Timeframe.M1)
 UNKNOWN = Series("NOPE-USD", Timeframe.M1)
-MARKET = SeededMarket(3, [Product("BTC-USD", 65_000.0), Product("DASH-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False)])
+MARKET = SeededMarket(
+    3, [ListedProduct("BTC-USD", 65_000.0), ListedProduct("DASH-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False)]
+)
 
 
 def span(slots: int, first: int = 0) -> Interval:

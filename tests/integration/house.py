@@ -20,13 +20,13 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.clock import SimulatedClock
-from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
 from reconciler_engine.simulator.faults.rules import Faults
-from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
-from reconciler_engine.simulator.request_log import RequestLog
+from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules
+from reconciler_engine.simulator.rules.request_log import RequestLog
 from reconciler_engine.simulator.serving import serve_exchange
+from reconciler_engine.simulator.simulated_clock import SimulatedClock
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.tasks import Lane, TaskQueue
@@ -38,7 +38,7 @@ STOP = NOW - 6 * 3_600_000
 MINUTE = 60_000
 M1 = Series("BTC-USD", Timeframe.M1)
 M5 = Series("ETH-USD", Timeframe.M5)
-MARKET = SeededMarket(5, [Product("BTC-USD", 65_000.0), Product("ETH-USD", 3_000.0)])
+MARKET = SeededMarket(5, [ListedProduct("BTC-USD", 65_000.0), ListedProduct("ETH-USD", 3_000.0)])
 
 
 @dataclass

@@ -16,19 +16,19 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.pages import PAGE_SLOTS
-from reconciler_engine.simulator.candle_endpoint import CandleRules
-from reconciler_engine.simulator.clock import SimulatedClock
-from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
-from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
-from reconciler_engine.simulator.rate_refusal import ThrottleStyle
+from reconciler_engine.simulator.rules.candle_endpoint import CandleRules
+from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules
+from reconciler_engine.simulator.rules.rate_refusal import ThrottleStyle
 from reconciler_engine.simulator.serving import open_exchange
+from reconciler_engine.simulator.simulated_clock import SimulatedClock
 
 NOW = 1_795_435_200_000
 PRODUCTS = (
-    Product("BTC-USD", 65_000.0),
-    Product("DASH-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False),
-    Product("OLD-USD", 1.0, 4, delisted=NOW - 86_400_000),
+    ListedProduct("BTC-USD", 65_000.0),
+    ListedProduct("DASH-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False),
+    ListedProduct("OLD-USD", 1.0, 4, delisted=NOW - 86_400_000),
 )
 MARKET = SeededMarket(3, PRODUCTS)
 

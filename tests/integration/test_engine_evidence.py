@@ -11,7 +11,7 @@ from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.ledger import Reason, State
 from reconciler_engine.planning.proof import RECHECK_MS, RIPE_MS
 from reconciler_engine.simulator.faults.rules import FaultRule
-from reconciler_engine.simulator.prices.listed_products import Product as Listed
+from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 
 ROOM = 200
@@ -78,7 +78,7 @@ async def test_what_lies_outside_a_listing_is_never_asked_for(redis_url):
         assert {stretch.finding.state for stretch in read.ledger.stretches} == {State.UNLISTED}
 
 
-QUIET = SeededMarket(3, [Listed("BTC-USD", 65_000.0)], [span(200, 200)])
+QUIET = SeededMarket(3, [ListedProduct("BTC-USD", 65_000.0)], [span(200, 200)])
 """Nothing trades in 200 slots, of which a page of 300 ends in the middle."""
 
 

@@ -12,16 +12,16 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import Finding, Reason, State
 from reconciler_engine.planning.proof import RECHECK_MS
-from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 
 BTC, ETH, SOL, THIN, ALIAS = (
     Series(name, Timeframe.M1) for name in ("BTC-USD", "ETH-USD", "SOL-USD", "DASH-USD", "BTC-USDC")
 )
 PRODUCTS = [
-    *(Product(series.symbol, 65_000.0) for series in (BTC, ETH, SOL)),
-    Product("DASH-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False),
-    Product("BTC-USDC", 65_000.0, alias_of="BTC-USD"),
+    *(ListedProduct(series.symbol, 65_000.0) for series in (BTC, ETH, SOL)),
+    ListedProduct("DASH-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False),
+    ListedProduct("BTC-USDC", 65_000.0, alias_of="BTC-USD"),
 ]
 NOW = T0 + 86_400_000
 HALT = span(40, 100)

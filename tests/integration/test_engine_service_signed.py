@@ -9,12 +9,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from reconciler_engine import ReconciliationConfig, ReconciliationService
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.simulator.clock import SimulatedClock
-from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
-from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
+from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules
+from reconciler_engine.simulator.rules.tokens import TokenVerifier, TrustedKey
 from reconciler_engine.simulator.serving import open_exchange
-from reconciler_engine.simulator.tokens import TokenVerifier, TrustedKey
+from reconciler_engine.simulator.simulated_clock import SimulatedClock
 
 NAME = "organizations/o/apiKeys/k"
 
@@ -30,7 +30,7 @@ PEM = new_key()
 @pytest.mark.parametrize("is_trusted", [True, False])
 async def test_pages_are_asked_for_under_the_key_it_was_given(redis, is_trusted):
     verifier = TokenVerifier([TrustedKey.of_private(NAME, PEM if is_trusted else new_key())], leeway_s=60)
-    market = SeededMarket(3, [Product("BTC-USD", 65_000.0)])
+    market = SeededMarket(3, [ListedProduct("BTC-USD", 65_000.0)])
     # the public path refuses everybody after the first request
     rules = ExchangeRules(public_rate=0.001, private_rate=0)
     with trio.fail_after(30):

@@ -17,19 +17,21 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.proof import Listing
 from reconciler_engine.simulator.faults.file import parse_faults
-from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 
 NEW = Series("JUP-USD", Timeframe.M1)
 LISTED = T0 + 150 * MINUTE
-TODAY = SeededMarket(3, [Product("BTC-USD", 65_000.0), Product("OMG-USD", 0.6), Product("BTC-USDC", 65_000.0)])
+TODAY = SeededMarket(
+    3, [ListedProduct("BTC-USD", 65_000.0), ListedProduct("OMG-USD", 0.6), ListedProduct("BTC-USDC", 65_000.0)]
+)
 TOMORROW = SeededMarket(
     3,
     [
-        Product("BTC-USD", 65_000.0),
-        Product("OMG-USD", 0.6, delisted=T0 + 100 * MINUTE),
-        Product("BTC-USDC", 65_000.0, alias_of="BTC-USD"),
-        Product(NEW.symbol, 0.8, listed=LISTED),
+        ListedProduct("BTC-USD", 65_000.0),
+        ListedProduct("OMG-USD", 0.6, delisted=T0 + 100 * MINUTE),
+        ListedProduct("BTC-USDC", 65_000.0, alias_of="BTC-USD"),
+        ListedProduct(NEW.symbol, 0.8, listed=LISTED),
     ],
 )
 AWAY = [{"mode": "status", "status": 503, "path": "*/market/products"}]

@@ -16,7 +16,7 @@ from reconciler_engine.engine.simulated_feeder.feeder import Feeder, FeederSetti
 from reconciler_engine.engine.simulated_feeder.losses import FeedLosses
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.simulator.clock import SimulatedClock
+from reconciler_engine.simulator.simulated_clock import SimulatedClock
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.retention import Retention

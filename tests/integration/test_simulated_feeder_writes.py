@@ -12,14 +12,14 @@ from reconciler_engine.engine.simulated_feeder.feeder import Feeder, FeederSetti
 from reconciler_engine.engine.simulated_feeder.losses import FeedLosses
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.clock import SimulatedClock
-from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
+from reconciler_engine.simulator.simulated_clock import SimulatedClock
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
 
 NOW = 1_795_424_417_000
-MARKET = SeededMarket(5, [Product("BTC-USD", 65_000.0)])
+MARKET = SeededMarket(5, [ListedProduct("BTC-USD", 65_000.0)])
 M1 = Series("BTC-USD", Timeframe.M1)
 SETTINGS = FeederSettings([M1, Series("BTC-USD", Timeframe.H4)], Scope(1, 1, "test"))
 KEY = "candles:1:1:BTC-USD:1m"

@@ -20,23 +20,23 @@ from tests.integration.plain_http import open_http
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.candle_endpoint import CandleRules
-from reconciler_engine.simulator.clock import SimulatedClock
-from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
-from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
-from reconciler_engine.simulator.rate_refusal import ThrottleStyle
-from reconciler_engine.simulator.request_log import open_request_log
+from reconciler_engine.simulator.rules.candle_endpoint import CandleRules
+from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules
+from reconciler_engine.simulator.rules.rate_refusal import ThrottleStyle
+from reconciler_engine.simulator.rules.request_log import open_request_log
 from reconciler_engine.simulator.serving import open_exchange, serve_exchange
+from reconciler_engine.simulator.simulated_clock import SimulatedClock
 
 MIDNIGHT_S = 1_795_392_000
 NOW_S = MIDNIGHT_S + 12 * 3600 + 150
 PRODUCTS = (
-    Product("BTC-USD", 65_000.0),
-    Product("DASH-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False),
-    Product("NEW-USD", 1.0, 4, listed=MIDNIGHT_S * 1000),
-    Product("OLD-USD", 1.0, 4, delisted=MIDNIGHT_S * 1000),
-    Product("BTC-USDC", 65_000.0, alias_of="BTC-USD"),
+    ListedProduct("BTC-USD", 65_000.0),
+    ListedProduct("DASH-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False),
+    ListedProduct("NEW-USD", 1.0, 4, listed=MIDNIGHT_S * 1000),
+    ListedProduct("OLD-USD", 1.0, 4, delisted=MIDNIGHT_S * 1000),
+    ListedProduct("BTC-USDC", 65_000.0, alias_of="BTC-USD"),
 )
 MARKET = SeededMarket(3, PRODUCTS)
 FREE = ExchangeRules(public_rate=0, private_rate=0, cache_s=0)
@@ -273,7 +273,10 @@ async def test_unknown_product_is_not_found() -> None:
         answer = await door.ask("/market/products/NOPE-USD/candles", granularity="ONE_MINUTE")
         assert (answer.status_code, answer.json()) == (404, refusal("NOT_FOUND", "valid product_id is required"))
         answer = await door.ask("/market/products/NOPE-USD")
-        assert (answer.status_code, answer.json()) == (404, refusal("NOT_FOUND", "Product NOPE-USD not supported"))
+        assert (answer.status_code, answer.json()) == (
+            404,
+            refusal("NOT_FOUND", "Product NOPE-USD not supported"),
+        )
 
 
 async def test_times_without_the_product_are_an_empty_list() -> None:

@@ -18,16 +18,16 @@ from tests.integration.plain_http import open_http
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.clock import SimulatedClock
-from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
 from reconciler_engine.simulator.faults.file import parse_faults
-from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
+from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules
 from reconciler_engine.simulator.serving import open_exchange
+from reconciler_engine.simulator.simulated_clock import SimulatedClock
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_exchange
 
 NOW_S = 1_795_435_350
-MARKET = SeededMarket(3, [Product("BTC-USD", 65_000.0), Product("ETH-USD", 3_000.0)])
+MARKET = SeededMarket(3, [ListedProduct("BTC-USD", 65_000.0), ListedProduct("ETH-USD", 3_000.0)])
 FREE = ExchangeRules(public_rate=0, cache_s=0)
 CANDLES = "/api/v3/brokerage/market/products/BTC-USD/candles"
 TIME = "/api/v3/brokerage/time"

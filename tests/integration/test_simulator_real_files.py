@@ -9,7 +9,7 @@ import trio
 from tests.integration.plain_http import open_http
 
 from reconciler_engine.market.candle_file import read_candle_file
-from reconciler_engine.simulator.exchange import ExchangeRules
+from reconciler_engine.simulator.rules.exchange import ExchangeRules
 from reconciler_engine.simulator.serving import open_exchange
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_exchange
 

@@ -19,16 +19,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.integration.plain_http import open_http
 
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.simulator.clock import SimulatedClock
-from reconciler_engine.simulator.exchange import Exchange, ExchangeRules
-from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
+from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules
+from reconciler_engine.simulator.rules.tokens import TokenVerifier, TrustedKey, read_trusted_key
 from reconciler_engine.simulator.serving import open_exchange
+from reconciler_engine.simulator.simulated_clock import SimulatedClock
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_exchange
-from reconciler_engine.simulator.tokens import TokenVerifier, TrustedKey, read_trusted_key
 
 NOW_S = 1_795_435_350
-MARKET = SeededMarket(3, [Product("BTC-USD", 65_000.0)])
+MARKET = SeededMarket(3, [ListedProduct("BTC-USD", 65_000.0)])
 NAME = "organizations/o/apiKeys/k"
 PATH = "/api/v3/brokerage/products/BTC-USD/candles"
 QUERY = f"?start={NOW_S - 600}&end={NOW_S}&granularity=ONE_MINUTE"

@@ -24,14 +24,18 @@ from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.proof import APART_MS, RIPE_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.simulator.prices.bar import Bar
-from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 
 T0 = 1_767_225_600_000 + 12 * 3_600_000
 """2026-01-01T12:00Z"""
 SERIES = [Series(f"THIN{number:02}-USD", Timeframe.M1) for number in range(50)]
 MARKET = SeededMarket(
-    11, [Product(series.symbol, 5.0 + number, 4, 2_000.0, 6, 500, dense=False) for number, series in enumerate(SERIES)]
+    11,
+    [
+        ListedProduct(series.symbol, 5.0 + number, 4, 2_000.0, 6, 500, dense=False)
+        for number, series in enumerate(SERIES)
+    ],
 )
 SCANS = [T0 + number * 5 * MINUTE + 30_000 for number in range(13)]
 

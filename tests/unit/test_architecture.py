@@ -26,7 +26,7 @@ FLOORS = [
 SUBROOMS = {
     "engine": [{"tasks", "simulated_feeder"}, {"passes"}, {"backfill"}, {"roles"}],
     "store": [{"client"}, {"embedded"}],
-    "simulator": [{"prices"}, {"faults"}],
+    "simulator": [{"prices"}, {"faults"}, {"rules"}],
 }
 """The rooms within a room, from the ground up; one imports from those below it, and none from one above."""
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler_engine.observe.web.access import Door
+from reconciler_engine.observe.web.access import Access
 from reconciler_engine.observe.web.http import Request
 from reconciler_engine.observe.web.listen import ListenAddress, check_host, check_token, exposure_faults
 
 TOKEN = "canary-0123456789abcdef"
 
 
-def ask(door: Door, method: str = "GET", **headers: str):
-    refusal = door.refuse(Request(method, "/", {"host": "localhost:9464", **headers}))
+def ask(access: Access, method: str = "GET", **headers: str):
+    refusal = access.refuse(Request(method, "/", {"host": "localhost:9464", **headers}))
     return None if refusal is None else refusal.status
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get"])
 def test_nothing_but_get_and_head(method):
-    refusal = Door((), None).refuse(Request(method, "/", {"host": "localhost"}))
+    refusal = Access((), None).refuse(Request(method, "/", {"host": "localhost"}))
     assert refusal is not None
     assert (refusal.status, refusal.headers, refusal.closes) == (405, (("allow", "GET, HEAD"),), True)
-    assert ask(Door((), None), "HEAD") is None
+    assert ask(Access((), None), "HEAD") is None
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_nothing_but_get_and_head(method):
     ],
 )  # fmt: skip
 def test_addresses_and_known_names_are_let_in(host):
-    assert ask(Door(["engine-1", "engine-1.internal"], None), host=host) is None
+    assert ask(Access(["engine-1", "engine-1.internal"], None), host=host) is None
 
 
 @pytest.mark.parametrize(
@@ -50,18 +50,18 @@ def test_addresses_and_known_names_are_let_in(host):
     ],
 )
 def test_a_name_that_is_not_ours_is_turned_away(host):
-    assert ask(Door(["engine-1"], None), host=host) == 421
-    assert ask(Door(["engine-1"], TOKEN), host=host, authorization=f"Bearer {TOKEN}") == 421
+    assert ask(Access(["engine-1"], None), host=host) == 421
+    assert ask(Access(["engine-1"], TOKEN), host=host, authorization=f"Bearer {TOKEN}") == 421
 
 
 def test_a_token_must_be_borne_in_full():
-    door = Door((), TOKEN)
-    assert ask(door, authorization=f"Bearer {TOKEN}") is None
-    assert ask(door, authorization=f"bearer {TOKEN}") is None
+    access = Access((), TOKEN)
+    assert ask(access, authorization=f"Bearer {TOKEN}") is None
+    assert ask(access, authorization=f"bearer {TOKEN}") is None
     for wrong in ("", TOKEN, f"Basic {TOKEN}", "Bearer", f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN}x", "Bearer é"):
-        assert ask(door, authorization=wrong) == 401
-    assert ask(door) == 401
-    assert TOKEN not in repr(door)
+        assert ask(access, authorization=wrong) == 401
+    assert ask(access) == 401
+    assert TOKEN not in repr(access)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from tests.unit.test_observe_readiness import engine, job, report, worker
 
 from reconciler_engine.observe.readiness import checks
 from reconciler_engine.observe.web.html import element
-from reconciler_engine.observe.web.pages import SYMBOLS_SHOWN, coverage_page, status_page
+from reconciler_engine.observe.web.status_pages import SYMBOLS_SHOWN, coverage_page, status_page
 from reconciler_engine.store.coverage import SeriesCoverage
 
 EVIL = "<script>alert('x')</script>\"&"

@@ -13,16 +13,16 @@ from reconciler_engine.engine.simulated_feeder.losses import FeedEvent, FeedLoss
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.clock import SimulatedClock
 from reconciler_engine.simulator.prices.bar import Bar
-from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
+from reconciler_engine.simulator.simulated_clock import SimulatedClock
 from reconciler_engine.store.scope import Scope
 
 HOUR = 3_600_000
 MIDNIGHT = 1_795_392_000_000
 NOW = MIDNIGHT + 9 * HOUR + 17_000
-MARKET = SeededMarket(5, [Product("BTC-USD", 65_000.0)])
+MARKET = SeededMarket(5, [ListedProduct("BTC-USD", 65_000.0)])
 M1 = Series("BTC-USD", Timeframe.M1)
 M5 = Series("BTC-USD", Timeframe.M5)
 SCOPE = Scope(1, 2, "test")

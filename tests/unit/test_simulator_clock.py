@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler_engine.simulator.clock import LAST, SimulatedClock
+from reconciler_engine.simulator.simulated_clock import LAST, SimulatedClock
 
 
 class Real:

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from reconciler_engine.simulator.answer import Answer
+from reconciler_engine.simulator.api_answer import ApiAnswer
 from reconciler_engine.simulator.faults.delivery import send_answer
 from reconciler_engine.simulator.faults.rules import FaultRule
 
@@ -26,6 +26,6 @@ async def test_a_slow_answer_takes_the_time_that_was_asked_for_whatever_its_leng
     near, far = pair
     slow = FaultRule("slow", "slow_body", values={"seconds": seconds})
     began = trio.current_time()
-    assert await send_answer(connection, near, Answer(200, b"x" * length), 0, slow)
+    assert await send_answer(connection, near, ApiAnswer(200, b"x" * length), 0, slow)
     assert trio.current_time() - began == pytest.approx(seconds)
     assert (await far.receive_some()).endswith(b"\r\n\r\n" + b"x" * length)

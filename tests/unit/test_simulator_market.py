@@ -11,16 +11,16 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.prices.bar import Bar, fold
-from reconciler_engine.simulator.prices.listed_products import Product, list_products
+from reconciler_engine.simulator.prices.listed_products import ListedProduct, list_products
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 
 DAY = 86_400_000
 MIDNIGHT = 1_795_392_000_000
 NOW = MIDNIGHT + 7 * 3_600_000 + 23 * 60_000 + 45_678
 
-DENSE = Product("BTC-USD", 65_000.0)
-THIN = Product("DASH-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False)
-PRODUCTS = (DENSE, THIN, Product("BTC-USDC", 65_000.0, alias_of="BTC-USD"))
+DENSE = ListedProduct("BTC-USD", 65_000.0)
+THIN = ListedProduct("DASH-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False)
+PRODUCTS = (DENSE, THIN, ListedProduct("BTC-USDC", 65_000.0, alias_of="BTC-USD"))
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,9 @@ def test_alias_shows_the_same_book(market: SeededMarket) -> None:
 
 def test_new_product_starts_at_its_listing_and_a_delisted_one_ends() -> None:
     listed, delisted = MIDNIGHT + 90_000, MIDNIGHT + 150_000
-    market = SeededMarket(7, [Product("NEW-USD", 1.0, 4, listed=listed), Product("OLD-USD", 1.0, 4, delisted=delisted)])
+    market = SeededMarket(
+        7, [ListedProduct("NEW-USD", 1.0, 4, listed=listed), ListedProduct("OLD-USD", 1.0, 4, delisted=delisted)]
+    )
     window = Interval(MIDNIGHT - DAY, NOW)
     fresh = market.bars("NEW-USD", Timeframe.M1, window, NOW)
     assert fresh[0].start == MIDNIGHT + 60_000
@@ -181,16 +183,16 @@ def test_default_products_hold_every_profile() -> None:
 )
 def test_product_out_of_range_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"BTC-USD|btc-usd"):
-        Product(**{"symbol": "BTC-USD", "price": 1.0, **changes})
+        ListedProduct(**{"symbol": "BTC-USD", "price": 1.0, **changes})
 
 
 @pytest.mark.parametrize(
     ("products", "problem"),
     [
         ([DENSE, DENSE], "listed twice"),
-        ([Product("BTC-USDC", 1.0, alias_of="BTC-USD")], "alias of 'BTC-USD'"),
+        ([ListedProduct("BTC-USDC", 1.0, alias_of="BTC-USD")], "alias of 'BTC-USD'"),
     ],
 )
-def test_contradictory_product_list_is_refused(products: list[Product], problem: str) -> None:
+def test_contradictory_product_list_is_refused(products: list[ListedProduct], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         SeededMarket(1, products)

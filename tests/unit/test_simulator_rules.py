@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from reconciler_engine.simulator.candle_endpoint import CandleRules
-from reconciler_engine.simulator.exchange import ExchangeRules
+from reconciler_engine.simulator.rules.candle_endpoint import CandleRules
+from reconciler_engine.simulator.rules.exchange import ExchangeRules
+from reconciler_engine.simulator.rules.throttle import Penalty, Throttle
 from reconciler_engine.simulator.simulation import SimulatorSettings
-from reconciler_engine.simulator.throttle import Penalty, Throttle
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import trio
 
 from reconciler_engine.cli.one_pass import parse_instant
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.simulator.exchange import ExchangeRules
+from reconciler_engine.simulator.rules.exchange import ExchangeRules
 from reconciler_engine.simulator.simulation import SimulatorSettings
 from reconciler_engine.simulator.simulation import simulate as run_simulator
 from reconciler_engine.supervisor.child_list import ChildList

@@ -10,9 +10,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
+from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.metrics import CATALOGUE, Figures, Metric
 from reconciler_engine.observe.readiness import checks, is_ready
-from reconciler_engine.observe.report import Report
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
 
 PREFIX = "reconciler_"

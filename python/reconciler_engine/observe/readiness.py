@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from reconciler_engine.observe.report import Report
+from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.status import BudgetStatus, JobStatus, ProcessStatus
 from reconciler_engine.observe.words import describe_span
 

@@ -1,1 +1,1 @@
-"""A Coinbase look-alike on loopback: seeded or recorded prices, its refusals and its faults."""
+"""A Coinbase look-alike on loopback: `prices` (seeded or recorded), `rules` of the exchange, and `faults`."""

@@ -12,9 +12,9 @@ import h11
 import trio
 
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.simulator.answer import Request
-from reconciler_engine.simulator.exchange import Exchange
+from reconciler_engine.simulator.api_answer import ApiRequest
 from reconciler_engine.simulator.faults.delivery import send_answer
+from reconciler_engine.simulator.rules.exchange import Exchange
 
 _HEAD_LIMIT = 16 * 1024
 _BODY_LIMIT = 64 * 1024
@@ -154,7 +154,7 @@ class _Face:
             connection.start_next_cycle()
 
 
-async def _receive_request(connection: h11.Connection, stream: trio.SocketStream, peer: str) -> Request | None:
+async def _receive_request(connection: h11.Connection, stream: trio.SocketStream, peer: str) -> ApiRequest | None:
     """Return the next request; None when the client is done or too slow."""
     head: h11.Request | None = None
     begun = False
@@ -181,10 +181,10 @@ async def _receive_request(connection: h11.Connection, stream: trio.SocketStream
     return None
 
 
-def _read_request(head: h11.Request, peer: str, body: bytes) -> Request:
+def _read_request(head: h11.Request, peer: str, body: bytes) -> ApiRequest:
     target = head.target.decode("ascii")
     path, _, query = target.partition("?")
-    return Request(
+    return ApiRequest(
         method=head.method.decode("ascii"),
         target=target,
         path=unquote(path, errors="replace"),

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.simulator.clock import SimulatedClock, check_rate
-from reconciler_engine.simulator.exchange import Exchange, ExchangeRules, Verifier
 from reconciler_engine.simulator.faults.file import FaultFile
 from reconciler_engine.simulator.faults.rules import Faults
-from reconciler_engine.simulator.prices.listed_products import Product, list_products
+from reconciler_engine.simulator.prices.listed_products import ListedProduct, list_products
 from reconciler_engine.simulator.prices.market import Market
 from reconciler_engine.simulator.prices.replay import ReplayMarket
 from reconciler_engine.simulator.prices.seeded import SeededMarket
-from reconciler_engine.simulator.request_log import RequestLog, open_request_log
+from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules, Verifier
+from reconciler_engine.simulator.rules.request_log import RequestLog, open_request_log
 from reconciler_engine.simulator.serving import run_exchange
+from reconciler_engine.simulator.simulated_clock import SimulatedClock, check_rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class SimulatorSettings:
 
     port: int = 0
     seed: int = 1
-    products: tuple[Product, ...] | None = None
+    products: tuple[ListedProduct, ...] | None = None
     halts: tuple[Interval, ...] = ()
     replay: Path | None = None
     log: Path | None = None
@@ -111,7 +111,7 @@ def _build_verifier(key_files: tuple[Path, ...]) -> Verifier | None:
     if not key_files:
         return None
     # Signatures are rare in a simulation, and their library is slow to load.
-    from reconciler_engine.simulator.tokens import TokenVerifier, read_trusted_key  # noqa: PLC0415 - see above
+    from reconciler_engine.simulator.rules.tokens import TokenVerifier, read_trusted_key  # noqa: PLC0415 - see above
 
     return TokenVerifier(map(read_trusted_key, key_files))
 

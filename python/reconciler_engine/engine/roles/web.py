@@ -12,9 +12,9 @@ import trio
 from pydantic import ValidationError
 
 from reconciler_engine.errors import StoreError
-from reconciler_engine.observe.report import Report
-from reconciler_engine.observe.web.access import Door
-from reconciler_engine.observe.web.routes import Known, Routes, SeriesStates
+from reconciler_engine.observe.engine_report import Report
+from reconciler_engine.observe.web.access import Access
+from reconciler_engine.observe.web.routes import LastReport, Routes, SeriesStates
 from reconciler_engine.observe.web.server import serve
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.coverage import Coverage
@@ -40,24 +40,24 @@ async def run_web(message: dict[str, Any], do: Callable[[WebRole], Awaitable[Non
         inherited.settimeout(0)
     with listener, reports:
         async with TrioRedis.from_url(message["redis_url"], timeout_s=_REDIS_TIMEOUT_S) as client:
-            door = Door(message["hosts"], message.pop("token"))
-            await do(WebRole(listener, reports, door, client))
+            access = Access(message["hosts"], message.pop("token"))
+            await do(WebRole(listener, reports, access, client))
 
 
 class WebRole:
     """The pages over one listening socket; it stays open where this process dies, and the next one goes on with it."""
 
-    def __init__(self, listener: socket.socket, reports: socket.socket, door: Door, client: TrioRedis) -> None:
+    def __init__(self, listener: socket.socket, reports: socket.socket, access: Access, client: TrioRedis) -> None:
         self._listener = listener
         self._reports = reports
         self._client = client
-        self._site = Routes(door, self._know, self._look)
+        self._routes = Routes(access, self._last_report, self._read_states)
         self._serving = trio.CancelScope()
         self._report: Report | None = None
         self._began = time.monotonic()
-        self._stand = SeriesStates(None, "the engine has not begun to work")
-        self._looked_at = -math.inf
-        self._looking = trio.Lock()
+        self._states = SeriesStates(None, "the engine has not begun to work")
+        self._read_at = -math.inf
+        self._reading = trio.Lock()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until drained."""
@@ -65,7 +65,7 @@ class WebRole:
             listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._listener))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._hear)
-                nursery.start_soon(serve, [listener], self._site.respond)
+                nursery.start_soon(serve, [listener], self._routes.respond)
                 task_status.started()
 
     def drain(self) -> None:
@@ -88,20 +88,20 @@ class WebRole:
                 # A parent of another version; its silence will tell.
                 continue
 
-    def _know(self) -> Known:
+    def _last_report(self) -> LastReport:
         """Return the last report; before the first, this process' own age is all that can be said."""
         if self._report is None:
-            return Known(None, time.monotonic() - self._began)
-        return Known(self._report, self._report.age_s)
+            return LastReport(None, time.monotonic() - self._began)
+        return LastReport(self._report, self._report.age_s)
 
-    async def _look(self) -> SeriesStates:
+    async def _read_states(self) -> SeriesStates:
         """Read how the series stand, at most every two seconds, however many ask."""
-        async with self._looking:
+        async with self._reading:
             engine = None if self._report is None else self._report.engine
-            if engine is not None and trio.current_time() - self._looked_at >= _KEPT_S:
+            if engine is not None and trio.current_time() - self._read_at >= _KEPT_S:
                 try:
-                    self._stand = SeriesStates(await Coverage(self._client, scope_of(engine)).read())
+                    self._states = SeriesStates(await Coverage(self._client, scope_of(engine)).read())
                 except StoreError as error:
-                    self._stand = SeriesStates(None, str(error))
-                self._looked_at = trio.current_time()
-            return self._stand
+                    self._states = SeriesStates(None, str(error))
+                self._read_at = trio.current_time()
+            return self._states

@@ -12,9 +12,9 @@ from reconciler_engine.engine.simulated_feeder.losses import FeedEvent, FeedLoss
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.clock import SimulatedClock
 from reconciler_engine.simulator.prices.bar import Bar
 from reconciler_engine.simulator.prices.market import Market
+from reconciler_engine.simulator.simulated_clock import SimulatedClock
 from reconciler_engine.store.feeder_writes import Client, FeederWrites
 from reconciler_engine.store.scope import Scope
 

@@ -1,4 +1,4 @@
-"""The door: who may ask, and in what way."""
+"""Access to the pages: the methods, the host names and the token."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler_engine.observe.web.http import Answer, Request
 METHODS = ("GET", "HEAD")
 
 
-class Door:
+class Access:
     """Turns away what must not reach the pages.
 
     Nothing behind it changes anything, so GET and HEAD are all there is. A page of another site that had its name
@@ -26,7 +26,7 @@ class Door:
         self._token = None if token is None else token.encode()
 
     def __repr__(self) -> str:
-        return f"<Door for {', '.join(sorted(self._hosts))}>"
+        return f"<Access for {', '.join(sorted(self._hosts))}>"
 
     def refuse(self, request: Request) -> Answer | None:
         """Return why a request is turned away; None lets it in."""

@@ -1,4 +1,4 @@
-"""The site: which path shows what."""
+"""The routes: the path of each page."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from http import HTTPStatus
 from importlib.resources import files
 from typing import NamedTuple
 
+from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.exposition import expose
 from reconciler_engine.observe.readiness import Check, checks, is_live, is_ready
-from reconciler_engine.observe.report import Report
 from reconciler_engine.observe.series_state import SeriesState, count_states
-from reconciler_engine.observe.web.access import Door
+from reconciler_engine.observe.web.access import Access
 from reconciler_engine.observe.web.http import CSS, HTML, JSON_LINES, TEXT, Answer, Request
-from reconciler_engine.observe.web.pages import coverage_page, status_page
+from reconciler_engine.observe.web.status_pages import coverage_page, status_page
 
 
-class Known(NamedTuple):
-    """What is known at the moment: the supervisor's last report, and how old that is."""
+class LastReport(NamedTuple):
+    """The supervisor's last report, None before the first, and the time since it came."""
 
     report: Report | None
     age_s: float
@@ -34,11 +34,16 @@ class SeriesStates(NamedTuple):
 class Routes:
     """Answers requests. Nothing it does changes anything."""
 
-    def __init__(self, door: Door, known: Callable[[], Known], stand: Callable[[], Awaitable[SeriesStates]]) -> None:
-        """Show what `known` knows and `stand` reads."""
-        self._door = door
-        self._known = known
-        self._stand = stand
+    def __init__(
+        self,
+        access: Access,
+        last_report: Callable[[], LastReport],
+        read_states: Callable[[], Awaitable[SeriesStates]],
+    ) -> None:
+        """Show to whom `access` lets in the last report and the states of the series."""
+        self._access = access
+        self._last_report = last_report
+        self._read_states = read_states
         self._style = files("reconciler_engine.observe.web").joinpath("style.css").read_bytes()
         self._pages: dict[str, Callable[[Request], Awaitable[Answer]]] = {
             "/": self._status,
@@ -51,7 +56,7 @@ class Routes:
 
     async def respond(self, request: Request) -> Answer:
         """Answer one request."""
-        refusal = self._door.refuse(request)
+        refusal = self._access.refuse(request)
         if refusal is not None:
             return refusal
         page = self._pages.get(request.path)
@@ -61,27 +66,27 @@ class Routes:
         return await page(request)
 
     async def _livez(self, _: Request) -> Answer:
-        known = self._known()
-        check = Check("supervisor", is_live(known.age_s), f"last heard of {known.age_s:.1f} s ago")
+        last = self._last_report()
+        check = Check("supervisor", is_live(last.age_s), f"last heard of {last.age_s:.1f} s ago")
         return Answer(_status(ready=check.ok), JSON_LINES, _lines([check]))
 
     async def _readyz(self, _: Request) -> Answer:
-        found = checks(*self._known())
+        found = checks(*self._last_report())
         return Answer(_status(ready=is_ready(found)), JSON_LINES, _lines(found))
 
     async def _metrics(self, request: Request) -> Answer:
-        series = (await self._stand()).series
+        series = (await self._read_states()).series
         states = None if series is None else count_states(series)
-        body, content_type = expose(*self._known(), states, accept=request.headers.get("accept", ""))
+        body, content_type = expose(*self._last_report(), states, accept=request.headers.get("accept", ""))
         return Answer(HTTPStatus.OK, content_type, body)
 
     async def _status(self, _: Request) -> Answer:
-        known = self._known()
-        return Answer(HTTPStatus.OK, HTML, status_page(known.report, checks(*known)))
+        last = self._last_report()
+        return Answer(HTTPStatus.OK, HTML, status_page(last.report, checks(*last)))
 
     async def _coverage(self, _: Request) -> Answer:
-        stand, known = await self._stand(), self._known()
-        return Answer(HTTPStatus.OK, HTML, coverage_page(known.report, checks(*known), *stand))
+        states, last = await self._read_states(), self._last_report()
+        return Answer(HTTPStatus.OK, HTML, coverage_page(last.report, checks(*last), *states))
 
     async def _css(self, _: Request) -> Answer:
         return Answer(HTTPStatus.OK, CSS, self._style)

@@ -11,7 +11,7 @@ from http import HTTPStatus
 import h11
 import trio
 
-from reconciler_engine.simulator.answer import Answer
+from reconciler_engine.simulator.api_answer import ApiAnswer
 from reconciler_engine.simulator.faults.rules import FaultRule
 
 _SEND_S = 30.0
@@ -21,7 +21,7 @@ _LEAST_PAUSE_S = 0.02
 
 
 async def send_answer(
-    connection: h11.Connection, stream: trio.SocketStream, answer: Answer, now: int, fault: FaultRule | None
+    connection: h11.Connection, stream: trio.SocketStream, answer: ApiAnswer, now: int, fault: FaultRule | None
 ) -> bool:
     """Send an answer, dated `now` (ms UTC), and say whether the connection may serve another request.
 
@@ -90,7 +90,7 @@ _SPOILT: Mapping[str, Callable[[trio.SocketStream, bytes, bytes, FaultRule], Awa
 }
 
 
-def _write(connection: h11.Connection, answer: Answer, now: int) -> tuple[bytes, bytes]:
+def _write(connection: h11.Connection, answer: ApiAnswer, now: int) -> tuple[bytes, bytes]:
     """Return head and body as they go over the wire."""
     headers = [
         ("date", formatdate(now // 1000, usegmt=True)),

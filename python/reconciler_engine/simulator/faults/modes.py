@@ -10,7 +10,7 @@ from reconciler_engine.simulator.faults.rules import Value
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class ModeParameter:
     """A setting of a mode: one of `choices`, or else a number from `least` to `most`.
 
     `default` also says the kind: a setting that is true or false takes nothing else.
@@ -66,42 +66,46 @@ closed less than `seconds` ago; those of another granularity or another product.
 
 _TRUTH = (False, True)
 
-MODES: Mapping[str, Mapping[str, Setting]] = MappingProxyType(
+MODES: Mapping[str, Mapping[str, ModeParameter]] = MappingProxyType(
     {
         # Refusals for rate; after `escalate_after` of them everything is 403 `Too many errors` for `block_s`.
         "throttle": {
-            "retry_after": Setting("none", ("none", "seconds", "date")),
-            "wait_s": Setting(1),
-            "rate_headers": Setting(False, _TRUTH),  # noqa: FBT003 - a default
-            "body": Setting(False, _TRUTH),  # noqa: FBT003 - a default
-            "escalate_after": Setting(0, most=1_000_000),
-            "block_s": Setting(60),
+            "retry_after": ModeParameter("none", ("none", "seconds", "date")),
+            "wait_s": ModeParameter(1),
+            "rate_headers": ModeParameter(False, _TRUTH),  # noqa: FBT003 - a default
+            "body": ModeParameter(False, _TRUTH),  # noqa: FBT003 - a default
+            "escalate_after": ModeParameter(0, most=1_000_000),
+            "block_s": ModeParameter(60),
         },
         # So many seconds after the request.
-        "blocked": {"seconds": Setting(0)},
+        "blocked": {"seconds": ModeParameter(0)},
         "status": {
-            "status": Setting(500, (500, 502, 503, 504)),
-            "body": Setting("json", ("json", "empty", "html")),
+            "status": ModeParameter(500, (500, 502, 503, 504)),
+            "body": ModeParameter("json", ("json", "empty", "html")),
         },
         # A page of the content network in place of the answer.
-        "challenge": {"status": Setting(403, (200, 403, 503))},
+        "challenge": {"status": ModeParameter(403, (200, 403, 503))},
         "unauthorized": {},
         # The exchange's clock is off, for times, open buckets and tokens.
-        "skew": {"seconds": Setting(180, least=-86_400)},
+        "skew": {"seconds": ModeParameter(180, least=-86_400)},
         # The connection is reset and the port closed for a while.
-        "refuse": {"seconds": Setting(5)},
-        "silence": {"seconds": Setting(3_600)},
-        "slow_head": {"seconds": Setting(5)},
-        "slow_body": {"seconds": Setting(5)},
+        "refuse": {"seconds": ModeParameter(5)},
+        "silence": {"seconds": ModeParameter(3_600)},
+        "slow_head": {"seconds": ModeParameter(5)},
+        "slow_body": {"seconds": ModeParameter(5)},
         "reset": {},
         "reset_body": {},
         # Half a body; the length says the whole, says the half, or is not said.
-        "truncate": {"length": Setting("full", ("full", "short", "absent"))},
+        "truncate": {"length": ModeParameter("full", ("full", "short", "absent"))},
         # The answer is whole, then the connection is closed without a word.
         "close": {},
         "gzip": {},
-        "shape": {"shape": Setting("object", SHAPES)},
-        "data": {"data": Setting("empty", DATA), "seconds": Setting(60), "rows": Setting(3, least=1, most=1_000)},
+        "shape": {"shape": ModeParameter("object", SHAPES)},
+        "data": {
+            "data": ModeParameter("empty", DATA),
+            "seconds": ModeParameter(60),
+            "rows": ModeParameter(3, least=1, most=1_000),
+        },
     }
 )
 

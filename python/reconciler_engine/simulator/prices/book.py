@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from reconciler_engine.market.rounding import ceil_to
-from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.subdivision import Lump, fold_lumps, split
 
 STEPS_S = (86_400, 7_200, 3_600, 1_800, 900, 300, 60, 10, 1)
@@ -44,7 +44,7 @@ class Book:
         product: Profile of the product.
     """
 
-    def __init__(self, seed: int, product: Product) -> None:
+    def __init__(self, seed: int, product: ListedProduct) -> None:
         self.product = product
         self._key = hashlib.blake2b(f"{seed}:{product.symbol}".encode(), digest_size=16).digest()
         self._least = 10 ** (product.volume_decimals - 4)

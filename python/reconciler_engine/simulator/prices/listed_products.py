@@ -18,7 +18,7 @@ _DELISTED_SINCE_DAYS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class ListedProduct:
     """A product and its profile.
 
     Attributes:
@@ -62,32 +62,32 @@ class Product:
             raise ValueError(f"product {self.symbol}: too few trades, or too many lots in a day's volume")
 
 
-def list_products(now: int) -> tuple[Product, ...]:
+def list_products(now: int) -> tuple[ListedProduct, ...]:
     """Return the default products; `now` (ms UTC) dates the new one and the delisted one.
 
     Both dates are midnights: the new product is 2 days old, the delisted one has been gone for 2 days.
     """
     midnight = now - now % _DAY_MS
     dense = (
-        Product("BTC-USD", 65_000.0, 2, 9_000.0, trades=500_000, volatility=0.025),
-        Product("ETH-USD", 3_000.0, 2, 110_000.0, trades=400_000),
-        Product("SOL-USD", 150.0, 2, 900_000.0, trades=300_000, volatility=0.04),
-        Product("XRP-USD", 1.5, 4, 60_000_000.0, 6, trades=300_000, volatility=0.04),
-        Product("DOGE-USD", 0.15, 5, 250_000_000.0, 4, trades=200_000, volatility=0.045),
-        Product("ADA-USD", 0.6, 4, 40_000_000.0, 6, trades=200_000, volatility=0.04),
-        Product("LINK-USD", 15.0, 3, 900_000.0, trades=150_000, volatility=0.04),
-        Product("LTC-USD", 80.0, 2, 120_000.0, trades=150_000),
-        Product("AVAX-USD", 30.0, 2, 400_000.0, trades=150_000, volatility=0.045),
-        Product("DOT-USD", 5.0, 3, 900_000.0, trades=150_000, volatility=0.04),
+        ListedProduct("BTC-USD", 65_000.0, 2, 9_000.0, trades=500_000, volatility=0.025),
+        ListedProduct("ETH-USD", 3_000.0, 2, 110_000.0, trades=400_000),
+        ListedProduct("SOL-USD", 150.0, 2, 900_000.0, trades=300_000, volatility=0.04),
+        ListedProduct("XRP-USD", 1.5, 4, 60_000_000.0, 6, trades=300_000, volatility=0.04),
+        ListedProduct("DOGE-USD", 0.15, 5, 250_000_000.0, 4, trades=200_000, volatility=0.045),
+        ListedProduct("ADA-USD", 0.6, 4, 40_000_000.0, 6, trades=200_000, volatility=0.04),
+        ListedProduct("LINK-USD", 15.0, 3, 900_000.0, trades=150_000, volatility=0.04),
+        ListedProduct("LTC-USD", 80.0, 2, 120_000.0, trades=150_000),
+        ListedProduct("AVAX-USD", 30.0, 2, 400_000.0, trades=150_000, volatility=0.045),
+        ListedProduct("DOT-USD", 5.0, 3, 900_000.0, trades=150_000, volatility=0.04),
     )
     thin = (
-        Product("UNI-USD", 9.0, 3, 200_000.0, 6, 9_000, dense=False, volatility=0.045),
-        Product("AERO-USD", 1.1, 5, 900_000.0, 4, 3_000, dense=False, volatility=0.06),
-        Product("DASH-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False),
-        Product("ZEC-USD", 40.0, 2, 4_000.0, 6, 700, dense=False, volatility=0.05),
+        ListedProduct("UNI-USD", 9.0, 3, 200_000.0, 6, 9_000, dense=False, volatility=0.045),
+        ListedProduct("AERO-USD", 1.1, 5, 900_000.0, 4, 3_000, dense=False, volatility=0.06),
+        ListedProduct("DASH-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False),
+        ListedProduct("ZEC-USD", 40.0, 2, 4_000.0, 6, 700, dense=False, volatility=0.05),
     )
     special = (
-        Product(
+        ListedProduct(
             "JUP-USD",
             0.8,
             4,
@@ -98,13 +98,15 @@ def list_products(now: int) -> tuple[Product, ...]:
             volatility=0.09,
             listed=midnight - _NEW_FOR_DAYS * _DAY_MS,
         ),
-        Product("OMG-USD", 0.6, 4, 90_000.0, 4, 1_500, dense=False, delisted=midnight - _DELISTED_SINCE_DAYS * _DAY_MS),
-        Product("BTC-USDC", 65_000.0, alias_of="BTC-USD"),
+        ListedProduct(
+            "OMG-USD", 0.6, 4, 90_000.0, 4, 1_500, dense=False, delisted=midnight - _DELISTED_SINCE_DAYS * _DAY_MS
+        ),
+        ListedProduct("BTC-USDC", 65_000.0, alias_of="BTC-USD"),
     )
     return dense + thin + special
 
 
-def write_product(product: Product, aliases: tuple[str, ...], price: str, volume: str, now: int) -> str:
+def write_product(product: ListedProduct, aliases: tuple[str, ...], price: str, volume: str, now: int) -> str:
     """Return the JSON object of a product (coinbase-api.md section 5): numbers as strings, unset ones empty.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Protocol
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.prices.bar import Bar
-from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.listed_products import ListedProduct
 
 
 class Market(Protocol):
@@ -18,7 +18,7 @@ class Market(Protocol):
     """
 
     @property
-    def products(self) -> Mapping[str, Product]:
+    def products(self) -> Mapping[str, ListedProduct]:
         """Products by id, in listing order."""
         ...
 

@@ -16,7 +16,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.prices.bar import Bar, fold
-from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.listed_products import ListedProduct
 
 _CONFLICTS_KEPT = 100
 
@@ -102,7 +102,7 @@ class ReplayMarket:
         return market
 
     @property
-    def products(self) -> Mapping[str, Product]:
+    def products(self) -> Mapping[str, ListedProduct]:
         """Products by id, in alphabetical order."""
         return self._products
 
@@ -174,8 +174,8 @@ def _merge(known: _Column, file: CandleFile) -> tuple[_Column, list[int]]:
     return _Column(starts, [texts[start] for start in starts]), differing
 
 
-def _describe(symbol: str, last: str) -> Product:
+def _describe(symbol: str, last: str) -> ListedProduct:
     """Return a profile for the product list; its price is the last one on file."""
     close = last.split(",")[3]
     decimals = len(close.partition(".")[2])
-    return Product(symbol, price=float(close), price_decimals=min(decimals, 8), volume_decimals=8)
+    return ListedProduct(symbol, price=float(close), price_decimals=min(decimals, 8), volume_decimals=8)

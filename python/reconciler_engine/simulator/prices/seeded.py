@@ -10,7 +10,7 @@ from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.prices.bar import Bar
 from reconciler_engine.simulator.prices.book import STEPS_S, Book, Span
-from reconciler_engine.simulator.prices.listed_products import Product
+from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.subdivision import Lump, fold_lumps
 
 # 4h and 6h bars are folded from 2h bars: neither divides the other.
@@ -35,8 +35,8 @@ class SeededMarket:
         ValueError: A product is named twice, or an alias points nowhere or at another alias.
     """
 
-    def __init__(self, seed: int, products: Iterable[Product], halts: Sequence[Interval] = ()) -> None:
-        listed: dict[str, Product] = {}
+    def __init__(self, seed: int, products: Iterable[ListedProduct], halts: Sequence[Interval] = ()) -> None:
+        listed: dict[str, ListedProduct] = {}
         for product in products:
             if product.symbol in listed:
                 raise ValueError(f"product {product.symbol} is listed twice")
@@ -51,7 +51,7 @@ class SeededMarket:
         self._halts = [(halt.start // 1000, halt.stop // 1000) for halt in halts]
 
     @property
-    def products(self) -> Mapping[str, Product]:
+    def products(self) -> Mapping[str, ListedProduct]:
         """Products by id, in listing order."""
         return self._products
 
@@ -118,7 +118,7 @@ class SeededMarket:
             if lump is not None:
                 yield slot_s, lump
 
-    def _closed_spans(self, product: Product, now: int) -> list[Span]:
+    def _closed_spans(self, product: ListedProduct, now: int) -> list[Span]:
         """Return the seconds in which the product does not trade: halts, before listing, after `now`."""
         spans = [*self._halts, (now // 1000, _FOR_EVER_S)]
         if product.listed is not None:
@@ -136,6 +136,6 @@ def _clip(book: Book, level: int, slot_s: int, lump: Lump, spans: list[Span]) ->
     return lump
 
 
-def _price_format(product: Product) -> str:
+def _price_format(product: ListedProduct) -> str:
     """Return the format that writes a price without trailing zeros, or without an exponent where one threatens."""
     return "%.15g" if product.price >= _LEAST_SHORT_PRICE else f"%.{product.price_decimals}f"

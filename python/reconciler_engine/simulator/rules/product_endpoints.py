@@ -8,8 +8,8 @@ from decimal import Decimal
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.answer import Answer, give_json, refuse, refuse_integer
-from reconciler_engine.simulator.prices.listed_products import Product, write_product
+from reconciler_engine.simulator.api_answer import ApiAnswer, give_json, refuse, refuse_integer
+from reconciler_engine.simulator.prices.listed_products import ListedProduct, write_product
 from reconciler_engine.simulator.prices.market import Market
 
 _DAY_MS = 86_400_000
@@ -17,7 +17,7 @@ _NOT_FOUND = 404
 _INTEGER_DIGITS = 9
 
 
-def answer_product(market: Market, symbol: str, now: int) -> Answer:
+def answer_product(market: Market, symbol: str, now: int) -> ApiAnswer:
     """Answer a question for one product at `now` (ms UTC)."""
     product = market.products.get(symbol)
     if product is None:
@@ -25,7 +25,7 @@ def answer_product(market: Market, symbol: str, now: int) -> Answer:
     return give_json(_write(market, product, now))
 
 
-def answer_products(market: Market, values: Mapping[str, Sequence[str]], now: int) -> Answer:
+def answer_products(market: Market, values: Mapping[str, Sequence[str]], now: int) -> ApiAnswer:
     """Answer a question for the product list at `now` (ms UTC).
 
     Knows `limit`, `offset`, `product_type` (everything here is SPOT) and repeated `product_ids`.
@@ -50,7 +50,7 @@ def answer_products(market: Market, values: Mapping[str, Sequence[str]], now: in
     return give_json(f'{{"products":[{written}],"num_products":{len(page)},"pagination":{more}}}')
 
 
-def _write(market: Market, product: Product, now: int) -> str:
+def _write(market: Market, product: ListedProduct, now: int) -> str:
     step = Timeframe.H1.step_ms
     day = market.bars(product.symbol, Timeframe.H1, Interval(now - _DAY_MS - now % step, now), now)
     last = market.bars(product.symbol, Timeframe.D1, Interval(max(0, now - 10 * _DAY_MS), now), now)[-1:] or day[-1:]

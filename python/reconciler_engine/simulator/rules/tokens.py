@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.simulator.answer import MISSING_SCOPE, UNAUTHORIZED, Answer, Request
+from reconciler_engine.simulator.api_answer import MISSING_SCOPE, UNAUTHORIZED, ApiAnswer, ApiRequest
 
 _ISSUERS = frozenset({"cdp", "coinbase-cloud"})
 _HOST = "api.coinbase.com"
@@ -118,7 +118,7 @@ class TokenVerifier:
         self._longest_s = longest_s
         self._seen: dict[str, None] | None = {} if single_use else None
 
-    def verify(self, request: Request, now: int) -> str | Answer:
+    def verify(self, request: ApiRequest, now: int) -> str | ApiAnswer:
         """Return the name of the key that signed, or the refusal; `now` is the exchange's time (ms UTC)."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
@@ -153,7 +153,7 @@ class TokenVerifier:
         return True
 
 
-def _check_request(claims: Mapping[str, Any], request: Request) -> bool:
+def _check_request(claims: Mapping[str, Any], request: ApiRequest) -> bool:
     """Say whether a token was made for this request: method, host and path, without scheme and query."""
     path = request.target.partition("?")[0]
     allowed = {f"{request.method} {host}{path}" for host in (_HOST, request.headers.get("host", _HOST))}

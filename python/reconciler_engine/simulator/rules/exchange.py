@@ -11,27 +11,27 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Protocol
 
-from reconciler_engine.simulator import control
-from reconciler_engine.simulator.answer import (
+from reconciler_engine.simulator.api_answer import (
     TOO_MANY_ERRORS,
     UNAUTHORIZED,
     UNKNOWN_PATH,
     WRONG_METHOD,
-    Answer,
-    Request,
+    ApiAnswer,
+    ApiRequest,
     give_json,
 )
-from reconciler_engine.simulator.answer_cache import AnswerCache
-from reconciler_engine.simulator.candle_endpoint import CandleRules, answer_candles
-from reconciler_engine.simulator.clock import SimulatedClock, check_rate
 from reconciler_engine.simulator.faults import answers as fault_answers
+from reconciler_engine.simulator.faults import control
 from reconciler_engine.simulator.faults.modes import DELIVERIES, UNANSWERED
 from reconciler_engine.simulator.faults.rules import FaultRule, Faults
 from reconciler_engine.simulator.prices.market import Market
-from reconciler_engine.simulator.product_endpoints import answer_product, answer_products
-from reconciler_engine.simulator.rate_refusal import ThrottleStyle, refuse_for_rate
-from reconciler_engine.simulator.request_log import RequestLog, RequestRecord, read_instant
-from reconciler_engine.simulator.throttle import Penalty, Throttle
+from reconciler_engine.simulator.rules.answer_cache import AnswerCache
+from reconciler_engine.simulator.rules.candle_endpoint import CandleRules, answer_candles
+from reconciler_engine.simulator.rules.product_endpoints import answer_product, answer_products
+from reconciler_engine.simulator.rules.rate_refusal import ThrottleStyle, refuse_for_rate
+from reconciler_engine.simulator.rules.request_log import RequestLog, RequestRecord, read_instant
+from reconciler_engine.simulator.rules.throttle import Penalty, Throttle
+from reconciler_engine.simulator.simulated_clock import SimulatedClock, check_rate
 
 _ROUTE = re.compile(r"/api/v3/brokerage(/market)?/(?:(time)|products(?:/([^/]+)(/candles)?)?)")
 
@@ -39,7 +39,7 @@ _ROUTE = re.compile(r"/api/v3/brokerage(/market)?/(?:(time)|products(?:/([^/]+)(
 class Verifier(Protocol):
     """Tells who signed a request to a private path."""
 
-    def verify(self, request: Request, now: int) -> str | Answer:
+    def verify(self, request: ApiRequest, now: int) -> str | ApiAnswer:
         """Return the name of the key that signed, or the refusal; `now` is the exchange's time (ms UTC)."""
         ...
 
@@ -81,7 +81,7 @@ class ExchangeRules:
 class Reply:
     """An answer, and the fault that spoils its way to the client, if one does."""
 
-    answer: Answer
+    answer: ApiAnswer
     fault: FaultRule | None = None
 
 
@@ -125,7 +125,7 @@ class Exchange:
         self.faults = Faults() if faults is None else faults
         self.refresh_faults: Callable[[], None] | None = None
 
-    def respond(self, request: Request) -> Reply:
+    def respond(self, request: ApiRequest) -> Reply:
         """Return the answer to a request, and record both; a request to the simulator itself is not recorded."""
         if request.path.startswith(control.PREFIX):
             return Reply(control.answer_control(request, self.faults, self.clock))
@@ -161,7 +161,7 @@ class Exchange:
         )
         return Reply(answer, fault if fault is not None and fault.mode in DELIVERIES else None)
 
-    def _suffer(self, fault: FaultRule | None, now: int) -> Answer | None:
+    def _suffer(self, fault: FaultRule | None, now: int) -> ApiAnswer | None:
         """Return the answer that stands in the place of any other, if the fault or a block gives one."""
         if self._penalty.is_blocked(self._read_s()):
             return TOO_MANY_ERRORS
@@ -176,7 +176,7 @@ class Exchange:
         replace_answer = fault_answers.REPLACED.get(fault.mode)
         return None if replace_answer is None else replace_answer(fault)
 
-    def _spoil(self, fault: FaultRule, answer: Answer, symbol: str, query: Mapping[str, str], now: int) -> Answer:
+    def _spoil(self, fault: FaultRule, answer: ApiAnswer, symbol: str, query: Mapping[str, str], now: int) -> ApiAnswer:
         """Return a good candle answer as the fault leaves it."""
         match fault.mode:
             case "gzip":
@@ -187,7 +187,7 @@ class Exchange:
                 return fault_answers.spoil_data(fault, answer, self.market, symbol, query, now)
         return answer
 
-    def _admit(self, request: Request, route: re.Match[str] | None, now: int) -> tuple[str | None, Answer | None]:
+    def _admit(self, request: ApiRequest, route: re.Match[str] | None, now: int) -> tuple[str | None, ApiAnswer | None]:
         """Return who signed, and the refusal if the request does not get through."""
         if request.method != "GET":
             return None, WRONG_METHOD
@@ -197,15 +197,15 @@ class Exchange:
             wait_s = self._public.take(request.peer, self._read_s())
             return None, self._refuse_for_rate(wait_s, self.rules.public_rate) if wait_s else None
         identity = UNAUTHORIZED if self._verifier is None else self._verifier.verify(request, now)
-        if isinstance(identity, Answer):
+        if isinstance(identity, ApiAnswer):
             return None, identity
         wait_s = self._private.take(identity, self._read_s())
         return identity, self._refuse_for_rate(wait_s, self.rules.private_rate) if wait_s else None
 
-    def _refuse_for_rate(self, wait_s: float, rate: float) -> Answer:
+    def _refuse_for_rate(self, wait_s: float, rate: float) -> ApiAnswer:
         return refuse_for_rate(self.rules.throttled, wait_s, rate, self.clock.now() / 1000)
 
-    def _look_up(self, request: Request, route: re.Match[str] | None, now: int) -> Answer:
+    def _look_up(self, request: ApiRequest, route: re.Match[str] | None, now: int) -> ApiAnswer:
         """Answer an admitted request, from the cache where it may stand in."""
         if route is None:
             return UNKNOWN_PATH
@@ -224,7 +224,7 @@ class Exchange:
                 answer = replace(answer, headers=(*answer.headers, missed))
         return answer
 
-    def _compute(self, request: Request, route: re.Match[str], now: int) -> Answer:
+    def _compute(self, request: ApiRequest, route: re.Match[str], now: int) -> ApiAnswer:
         if route[2] is not None:
             return _answer_time(now)
         if route[4] is not None:
@@ -248,7 +248,7 @@ def _cache_headers(body: bytes) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _answer_time(now: int) -> Answer:
+def _answer_time(now: int) -> ApiAnswer:
     seconds = now // 1000
     iso = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return give_json(f'{{"iso":"{iso}","epochSeconds":"{seconds}","epochMillis":"{now}"}}')

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.readiness import Check, is_ready
-from reconciler_engine.observe.report import Report
 from reconciler_engine.observe.series_state import SeriesState, count_states, lack_of, worst_first
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
 from reconciler_engine.observe.web.html import Child, Element, element

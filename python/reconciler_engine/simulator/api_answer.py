@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ApiRequest:
     """A request as the exchange reads it.
 
     Attributes:
@@ -32,7 +32,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiAnswer:
     """An answer before it goes over the wire.
 
     Attributes:
@@ -52,38 +52,38 @@ _JSON = (("content-type", "application/json; charset=utf-8"),)
 _TEXT = (("content-type", "text/plain; charset=utf-8"),)
 
 
-def give_json(body: str, rows: int | None = None) -> Answer:
+def give_json(body: str, rows: int | None = None) -> ApiAnswer:
     """Return a 200 with a JSON body."""
-    return Answer(HTTPStatus.OK, body.encode(), _JSON, rows)
+    return ApiAnswer(HTTPStatus.OK, body.encode(), _JSON, rows)
 
 
-def refuse(status: int, error: str, details: str) -> Answer:
+def refuse(status: int, error: str, details: str) -> ApiAnswer:
     """Return an error in the wire shape, `error_details` repeated as `message`.
 
     Source of the bodies: coinbase-api.md section 2, read 2026-11-23; trailing spaces are the exchange's.
     """
     body = json.dumps({"error": error, "error_details": details, "message": details}, separators=(",", ":"))
-    return Answer(status, body.encode(), _JSON)
+    return ApiAnswer(status, body.encode(), _JSON)
 
 
-def refuse_span(limit: int) -> Answer:
+def refuse_span(limit: int) -> ApiAnswer:
     """Return the refusal of a window with too many buckets; `limit` is the most that passes."""
     return refuse_argument(
         f"start and end argument is invalid - number of candles requested should be less than {limit} "
     )
 
 
-def refuse_argument(details: str) -> Answer:
+def refuse_argument(details: str) -> ApiAnswer:
     """Return the refusal of a value that was understood but is not allowed."""
     return refuse(HTTPStatus.BAD_REQUEST, "INVALID_ARGUMENT", details)
 
 
-def refuse_field(name: str, value: str) -> Answer:
+def refuse_field(name: str, value: str) -> ApiAnswer:
     """Return the refusal of a query value that is not in the field's enum."""
     return refuse(HTTPStatus.BAD_REQUEST, "unknown", f'parsing field "{name}": "{value}" is not a valid value')
 
 
-def refuse_integer(name: str, value: str) -> Answer:
+def refuse_integer(name: str, value: str) -> ApiAnswer:
     """Return the refusal of a query value that is no 32-bit integer; the wording is that of Go's parser."""
     details = f'parsing field "{name}": strconv.ParseInt: parsing "{value}": invalid syntax'
     return refuse(HTTPStatus.BAD_REQUEST, "unknown", details)
@@ -91,7 +91,7 @@ def refuse_integer(name: str, value: str) -> Answer:
 
 UNKNOWN_PRODUCT = refuse(HTTPStatus.NOT_FOUND, "NOT_FOUND", "valid product_id is required")
 UNKNOWN_PATH = refuse(HTTPStatus.NOT_FOUND, "NOT_FOUND", "Not Found")
-WRONG_METHOD = Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"", (("allow", "GET"),))
-UNAUTHORIZED = Answer(HTTPStatus.UNAUTHORIZED, b"Unauthorized", _TEXT)
+WRONG_METHOD = ApiAnswer(HTTPStatus.METHOD_NOT_ALLOWED, b"", (("allow", "GET"),))
+UNAUTHORIZED = ApiAnswer(HTTPStatus.UNAUTHORIZED, b"Unauthorized", _TEXT)
 MISSING_SCOPE = refuse(HTTPStatus.FORBIDDEN, "PERMISSION_DENIED", "Missing required scopes")
-TOO_MANY_ERRORS = Answer(HTTPStatus.FORBIDDEN, b"Too many errors", _TEXT)
+TOO_MANY_ERRORS = ApiAnswer(HTTPStatus.FORBIDDEN, b"Too many errors", _TEXT)

@@ -1,0 +1,1 @@
+"""The rules of the simulated exchange: which answer belongs to a request, without the network."""
