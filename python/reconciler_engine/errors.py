@@ -180,6 +180,17 @@ class StoreFull(StoreRefused):
     """Redis takes no writes at present, whatever the key: its memory is full, or it cannot write to its disk."""
 
 
+def own_fault(error: StoreError) -> StoreError:
+    """Return an error that concerns one series; raise one that every other series would meet as well.
+
+    Raises:
+        StoreUnavailable: Redis is away.
+    """
+    if isinstance(error, StoreUnavailable):
+        raise error
+    return error
+
+
 class RunClosed(StoreError):
     """A run's record is gone: Redis was emptied, or the run ended elsewhere. The next tick derives the work anew."""
 

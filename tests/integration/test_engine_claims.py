@@ -12,7 +12,7 @@ from tests.integration.engines import DENSE, MINUTE, T0, THIN, Engine, engine, s
 
 from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.engine.tasks.messages import PageTask, intervals_of
-from reconciler_engine.engine.tasks.page_fetch import Admission, Answered, PageFetcher
+from reconciler_engine.engine.tasks.page_cache import PageCache, PageLook
 from reconciler_engine.errors import StoreUnavailable
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.result import ReconciliationResult
@@ -146,12 +146,13 @@ async def test_a_page_waits_for_the_one_who_asks_and_takes_what_came(redis_url):
 def test_whatever_the_holes_and_windows_no_slot_is_the_reason_for_two_requests(redis_server, present, windows, workers):
     """Neighbours may be in two pages, what a page is asked for in no other."""
     asked_for: list[int] = []
-    ask = PageFetcher.ask
+    look = PageCache.look
 
-    async def ask_and_note(backfill: PageFetcher, task: PageTask, admission: Admission) -> Answered:
-        wanted = admission.standing.due & intervals_of(task.gaps, MINUTE)
+    async def look_and_note(cache: PageCache, task: PageTask) -> PageLook:
+        found = await look(cache, task)
+        wanted = found.slots.due & intervals_of(task.gaps, MINUTE)
         asked_for.extend(at for one in wanted for at in one.grid(MINUTE))
-        return await ask(backfill, task, admission)
+        return found
 
     async def check() -> None:
         async with TrioRedis.from_url(redis_server.url) as client:
@@ -174,5 +175,5 @@ def test_whatever_the_holes_and_windows_no_slot_is_the_reason_for_two_requests(r
             assert {at for at in wanted if at in held} == {at for at in wanted if at in there}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PageFetcher, "ask", ask_and_note)
+        patch.setattr(PageCache, "look", look_and_note)
         trio.run(check)

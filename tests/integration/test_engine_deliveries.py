@@ -103,7 +103,7 @@ async def test_a_page_that_was_handed_back_however_often_is_not_given_up(redis_u
         with trio.fail_after(30):
             for life in range(MAX_DELIVERIES + 1):
                 worker, alive = await house.start_worker(f"life-{life}")
-                while not worker._held:
+                while not worker._in_hand:
                     await trio.lowlevel.checkpoint()
                 if end == "drained":
                     worker.drain()
@@ -126,7 +126,7 @@ class Panic(BaseException):
 
 @pytest.mark.parametrize("error", [Panic, ZeroDivisionError])
 async def test_an_error_nobody_foresaw_is_the_end_of_its_task_alone(redis_url, monkeypatch, caplog, error):
-    async def fail(*_):
+    async def fail(*_, **__):
         await trio.lowlevel.checkpoint()
         raise error("details")
 
@@ -150,9 +150,15 @@ async def test_an_error_nobody_foresaw_is_the_end_of_its_task_alone(redis_url, m
         outcomes = {one["id"]: one["error"] for one in map(json.loads, await queue.outcomes(run))}
         failed = f"failed with {error.__name__}; the log says where"
         assert outcomes == {"page-0": None, "page-1": None, "page-2": None, "scan-0": failed}
-        for step in ("admit", "ask", "store"):
+        pages = worker._fetcher
+        for room, step in (
+            (pages._claims, "take"),
+            (pages._cache, "look"),
+            (pages._requester, "ask"),
+            (pages, "_merge"),
+        ):
             await house.parts.client.delete(key(M1))
-            monkeypatch.setattr(worker._backfill, step, fail)
+            monkeypatch.setattr(room, step, fail)
             run, _ = await enqueue_pages(queue, 1)
             with trio.fail_after(20):
                 await queue.wait_finished(run, Lane.DEEP)
@@ -161,7 +167,7 @@ async def test_an_error_nobody_foresaw_is_the_end_of_its_task_alone(redis_url, m
             await queue.close_run(run)
             monkeypatch.undo()
     told = [record for record in caplog.records if record.message == "task failed"]
-    assert [record.exc_info[0] for record in told] == [error] * 4
+    assert [record.exc_info[0] for record in told] == [error] * 5
 
 
 async def test_a_worker_that_finds_no_memory_ends_and_its_task_goes_to_another(redis_url, monkeypatch):
@@ -175,7 +181,7 @@ async def test_a_worker_that_finds_no_memory_ends_and_its_task_goes_to_another(r
         worker = replace_queue(
             house.parts.worker(house.source), TaskQueue(house.parts.client, house.parts.scope, "old")
         )
-        monkeypatch.setattr(worker._backfill, "ask", find_no_memory)
+        monkeypatch.setattr(worker._fetcher._requester, "ask", find_no_memory)
         with pytest.RaisesGroup(MemoryError, allow_unwrapped=True, flatten_subgroups=True), trio.fail_after(20):
             await worker.run()
         await house.start_worker("new")

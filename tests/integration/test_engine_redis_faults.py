@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import trio
 from tests.chaos.proxy import Kind, Toxic, Way, open_proxy
 from tests.integration.house import M1, check_whole, enqueue_pages, open_house, runs, truth, wait_asked
 
+from reconciler_engine.engine.tasks.redis_retry import RedisRetry
 from reconciler_engine.errors import ConfigError, RunClosed, StoreError, StoreFull, StoreUnavailable
 from reconciler_engine.store.client.server_check import wait_serving
 from reconciler_engine.store.client.trio_redis import TrioRedis
@@ -124,11 +126,11 @@ async def test_nothing_is_asked_while_its_answer_could_not_be_stored(own_server,
         client, queue = house.parts.client, house.parts.queue
         run, tasks = await enqueue_pages(queue, 4)
         await refuse_writes(own_server, client, word)
-        backfill = house.parts.worker(house.source)._backfill
-        assert backfill is not None
+        fetcher = house.parts.worker(house.source)._fetcher
+        assert fetcher is not None
         for task in tasks:
             with pytest.raises(StoreError, match=word):
-                await backfill.admit(task)
+                await fetcher._claim(task, trio.Event())
         await client.execute_command(*ENDS[word])
         statistics = await house.parts.bucket.statistics()
         assert (statistics.granted, house.asked()) == (0, [])
@@ -146,24 +148,24 @@ async def test_an_answer_that_redis_does_not_take_is_kept_and_not_asked_for_agai
         client, queue = house.parts.client, house.parts.queue
         run, _ = await enqueue_pages(queue, 1)
         worker, _ = await house.start_worker()
-        answered, may_store, refused = trio.Event(), trio.Event(), trio.Event()
-        assert worker._backfill is not None
-        store = worker._backfill.store
+        answered, may_merge, refused = trio.Event(), trio.Event(), trio.Event()
+        assert worker._fetcher is not None
+        merge = worker._fetcher._merge
 
-        async def store_or_tell(*args):
+        async def merge_or_tell(*args):
             answered.set()
-            await may_store.wait()
+            await may_merge.wait()
             try:
-                return await store(*args)
+                return await merge(*args)
             except StoreError:
                 refused.set()
                 raise
 
-        monkeypatch.setattr(worker._backfill, "store", store_or_tell)
+        monkeypatch.setattr(worker._fetcher, "_merge", merge_or_tell)
         with trio.fail_after(30):
             await answered.wait()
             await refuse_writes(own_server, client, word)
-            may_store.set()
+            may_merge.set()
             await refused.wait()
             assert await house.members() == []
             await client.execute_command(*ENDS[word])
@@ -172,7 +174,7 @@ async def test_an_answer_that_redis_does_not_take_is_kept_and_not_asked_for_agai
         assert len(house.asked()) == 1
 
 
-async def test_what_waits_is_told_of_once_whatever_is_done_meanwhile(redis_url, caplog):
+async def test_what_waits_is_told_of_once_whatever_is_done_meanwhile(caplog):
     refusals = [StoreFull("redis refused the command: OOM", code="OOM") for _ in range(3)]
 
     async def be_refused() -> None:
@@ -180,13 +182,12 @@ async def test_what_waits_is_told_of_once_whatever_is_done_meanwhile(redis_url, 
         if refusals:
             raise refusals.pop()
 
-    async with open_house(redis_url) as house:
-        worker = house.parts.worker(house.source)
-        with caplog.at_level(logging.INFO):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(worker._until_stored, be_refused)
-                while refusals:
-                    await worker._until_stored(trio.sleep, 0.01)
+    retry = RedisRetry().retry_while_redis_is_away
+    with caplog.at_level(logging.INFO):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(retry, be_refused)
+            while refusals:
+                await retry(partial(trio.sleep, 0.01))
     assert [text for text in caplog.messages if "Redis" in text] == ["waiting for Redis", "Redis serves again"]
 
 

@@ -16,7 +16,7 @@ from tests.integration.conftest import clean_environment
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import open_parts
-from reconciler_engine.engine.tasks.page_fetch import ATTEMPTS
+from reconciler_engine.engine.tasks.page_request import ATTEMPTS
 from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
 from reconciler_engine.limiting.redis_bucket import BucketStatistics
 

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from reconciler_engine.engine.tasks.messages import ScanTask, Span
+from reconciler_engine.engine.tasks.redis_retry import RedisRetry
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
 from reconciler_engine.engine.tasks.worker import SCANS_IN_FLIGHT, Worker
 from reconciler_engine.market.interval import Interval
@@ -109,7 +110,8 @@ class ScanQueue:
 async def test_scans_wait_for_their_second_look_together_and_read_in_turn():
     all_done = trio.Event()
     queue, store = ScanQueue(3 * SCANS_IN_FLIGHT, all_done), EmptyStore()
-    worker = Worker(cast("TaskQueue", queue), cast("CandleStore", store), cast("EvidenceStore", NothingKnown()), None)
+    known = cast("EvidenceStore", NothingKnown())
+    worker = Worker(cast("TaskQueue", queue), cast("CandleStore", store), known, None, RedisRetry())
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
         await nursery.start(worker.run)

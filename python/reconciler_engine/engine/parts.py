@@ -15,7 +15,11 @@ from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.passes.reconciler import Reconciler
 from reconciler_engine.engine.passes.survey import Surveyor
 from reconciler_engine.engine.tasks.consumer_name import consumer_name
+from reconciler_engine.engine.tasks.drain import Drain
+from reconciler_engine.engine.tasks.page_cache import PageCache
 from reconciler_engine.engine.tasks.page_fetch import PageFetcher
+from reconciler_engine.engine.tasks.page_request import PageRequester
+from reconciler_engine.engine.tasks.redis_retry import RedisRetry
 from reconciler_engine.engine.tasks.worker import Worker
 from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.store.bucket_script import bucket_script
@@ -79,20 +83,19 @@ class Parts:
     def worker(self, source: CoinbaseClient | None) -> Worker:
         """A worker; without `source` one that scans only."""
         if source is None:
-            return Worker(self.queue, self.store, self.evidence, None)
-        backfill = PageFetcher(
+            return Worker(self.queue, self.store, self.evidence, None, RedisRetry())
+        redis, drain = RedisRetry(), Drain()
+        cache = PageCache(
             self.store,
             self.evidence,
-            source,
-            self.bucket,
-            Claims(self.client, self.scope),
             self.clock,
-            self.queue.is_open,
-            Random(),
             grace_ms=self.config.grace_ms,
             audit_rules=self.config.audit_rules,
         )
-        return Worker(self.queue, self.store, self.evidence, backfill)
+        requester = PageRequester(source, self.bucket, self.clock, Random(), drain)
+        claims = Claims(self.client, self.scope)
+        fetcher = PageFetcher(claims, cache, requester, self.queue.is_open, redis, drain)
+        return Worker(self.queue, self.store, self.evidence, fetcher, redis)
 
 
 @asynccontextmanager

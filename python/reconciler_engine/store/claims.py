@@ -27,6 +27,11 @@ class OtherClaim:
     token: str
     left_ms: int
 
+    @property
+    def run(self) -> str:
+        """The run of the task that claims: a token is `RUN/TASK`."""
+        return self.token.rpartition("/")[0]
+
 
 class Claims:
     """Claims of one scope, kept beside the candles of each series.
@@ -46,8 +51,8 @@ class Claims:
         Args:
             series: Whose slots.
             slots: A page's interval.
-            token: Who claims.
-            void: A token whose claims hold no more.
+            token: `RUN/TASK` of the task that claims.
+            void: A token whose claims no longer count.
 
         Raises:
             StoreError: Redis did not do it.

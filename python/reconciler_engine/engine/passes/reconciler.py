@@ -165,7 +165,7 @@ class Reconciler:
             tally,
             request.lane,
             [
-                self._page_task(run, f"page-{number}", series, span, page, tally.held(series))
+                self._page_task(run, f"page-{number}", series, span, page, tally.to_audit(series))
                 for number, (series, span, page) in enumerate(planned)
             ],
         )
@@ -197,7 +197,7 @@ class Reconciler:
         series: Series,
         span: Interval,
         page: Page,
-        held: Intervals,
+        to_audit: Intervals,
         *,
         bridge: bool = False,
     ) -> PageTask:
@@ -208,8 +208,8 @@ class Reconciler:
             id=name,
             span=Span.of(series, span),
             asked=(page.interval.start, page.interval.stop),
-            gaps=runs_of(wanted - held, step),
-            held=runs_of(wanted & held, step),
+            gaps=runs_of(wanted - to_audit, step),
+            to_audit=runs_of(wanted & to_audit, step),
             bridge=bridge,
             keeping=self._retention,
         )

@@ -143,13 +143,13 @@ class Surveyor:
 
     def _wanted(self, examined: Interval, step: int, absent: Intervals, ledger: Ledger, now: int) -> Intervals:
         """Return the slots a full pass would ask for: those due, and candles that it would audit."""
-        held = NOTHING
+        to_audit = NOTHING
         rules = self._config.audit_rules
         if self._config.full_reconcile_verify == "all":
-            held = Intervals((examined,))
+            to_audit = Intervals((examined,))
         elif rules.repairs:
-            held = find_repairable(ledger, examined, now, step, rules)
-        return sort_absent(absent, ledger, now).due | (held - absent)
+            to_audit = find_repairable(ledger, examined, now, step, rules)
+        return sort_absent(absent, ledger, now).due | (to_audit - absent)
 
     def _slots(self, series: Series, look_back: int | Interval, now: int, *, max_candles: int) -> Interval:
         """Return the closed slots, from slot to slot."""

@@ -27,7 +27,7 @@ class _Row:
         gaps: Slots that were missing when it was scanned.
         known: Slots that were confirmed to have no candle when it was scanned.
         due: Slots of both that are worth a request.
-        held: Slots with a candle that is to be audited.
+        to_audit: Slots with a candle that is to be audited.
         answered: Slots that a page of this pass has told of.
         unresolved: Slots that are missing by now.
         confirmed: Slots that are confirmed to have no candle by now.
@@ -39,7 +39,7 @@ class _Row:
     gaps: Intervals = NOTHING
     known: Intervals = NOTHING
     due: Intervals = NOTHING
-    held: Intervals = NOTHING
+    to_audit: Intervals = NOTHING
     answered: Intervals = NOTHING
     unresolved: Intervals = NOTHING
     confirmed: Intervals = NOTHING
@@ -115,7 +115,7 @@ class Tally:
             row.gaps = row.unresolved = intervals_of(finding.missing, row.step)
             row.known = row.confirmed = intervals_of(finding.confirmed, row.step)
             row.due = intervals_of(finding.due, row.step)
-            row.held = intervals_of(finding.suspects, row.step)
+            row.to_audit = intervals_of(finding.suspects, row.step)
             row.duplicates = finding.duplicates
             row.malformed = finding.malformed
             row.note(finding.error)
@@ -124,15 +124,15 @@ class Tally:
         """Have every candle that was there audited, of the series that were examined."""
         for row in self._rows.values():
             if row.examined:
-                row.held = row.slots - (row.gaps | row.known)
+                row.to_audit = row.slots - (row.gaps | row.known)
 
-    def held(self, series: Series) -> Intervals:
+    def to_audit(self, series: Series) -> Intervals:
         """Return the slots of a series with candles that are to be audited."""
-        return self._rows[series].held
+        return self._rows[series].to_audit
 
     def due(self) -> Iterator[tuple[Series, Interval, Intervals]]:
         """Return every series with slots worth a request, its slots looked at, and those worth a request."""
-        wanted = ((series, row, row.due | row.held) for series, row in self._rows.items())
+        wanted = ((series, row, row.due | row.to_audit) for series, row in self._rows.items())
         return ((series, row.slots, due) for series, row, due in wanted if due)
 
     def bridges(self, now: int) -> list[tuple[Series, Interval, Page]]:

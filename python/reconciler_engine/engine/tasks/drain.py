@@ -1,4 +1,4 @@
-"""The end of waiting: who is told to finish gives up what it only waits for, and finishes what is under way."""
+"""Cooperative shutdown: cancels waits, lets started work finish."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import trio
 
 
 class Drained(Exception):
-    """A wait was given up, since nothing new is begun any more; what it was for is left to others."""
+    """A wait was cut short because nothing new is begun any more; others get the task it was for."""
 
 
 class Drain:
-    """Begun once, ends every wait that is marked as one, and those that come later."""
+    """Ends every wait that is marked as one, from `begin` on."""
 
     def __init__(self) -> None:
         self._waits: set[trio.CancelScope] = set()
@@ -42,3 +42,12 @@ class Drain:
                 self._waits.discard(wait)
         if wait.cancelled_caught:
             raise Drained
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, as a wait.
+
+        Raises:
+            Drained: It was ended.
+        """
+        with self.waiting():
+            await trio.sleep(seconds)

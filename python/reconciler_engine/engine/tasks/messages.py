@@ -6,7 +6,6 @@ What comes out of Redis is checked like any other input: a body that is no task 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
@@ -31,7 +30,7 @@ _Symbol = Annotated[str, AfterValidator(check_symbol)]
 
 
 class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
 
 
 class Span(_Message):
@@ -98,7 +97,7 @@ class ScanTask(_Message):
 class PageTask(_Message):
     """Ask the exchange for one page and merge what was missing. One page, one permit.
 
-    The page is asked for because of its `gaps`, and of the slots `held` by candles that are to be audited. What else is
+    The page is asked for because of its `gaps`, and of the candles `to_audit` (`held` on the wire). What else is
     without a candle in its span is looked at for free, and what is `asked` for around it (start and stop, ms) only
     shows where the exchange has candles. Every candle in what is asked for is audited. A `bridge` is asked for though
     its slots were not long ago: what it spans settles them.
@@ -110,7 +109,7 @@ class PageTask(_Message):
     span: Span
     asked: tuple[_Instant, _Instant]
     gaps: tuple[_Run, ...]
-    held: tuple[_Run, ...] = ()
+    to_audit: tuple[_Run, ...] = Field(default=(), validation_alias="held", serialization_alias="held")
     bridge: bool = False
     keeping: Retention
 
@@ -121,26 +120,49 @@ class PageTask(_Message):
 
     @property
     def hull(self) -> Interval:
-        """From the first slot it is asked for to the last: what is claimed."""
+        """From the first slot it is asked for to the last: the interval that is claimed."""
         step = self.span.timeframe.step_ms
-        return (intervals_of(self.gaps, step) | intervals_of(self.held, step)).hull
+        return (intervals_of(self.gaps, step) | intervals_of(self.to_audit, step)).hull
+
+    @property
+    def asked_slots(self) -> Interval:
+        """The interval that is asked for."""
+        return Interval(*self.asked)
 
     @model_validator(mode="after")
     def _check_page(self) -> Self:
         step = self.span.timeframe.step_ms
-        start, stop = self.asked
-        parts = [[Interval(start, start + count * step) for start, count in runs] for runs in (self.gaps, self.held)]
-        runs = [run for part in parts for run in part]
-        if (
-            not runs
-            or not start <= self.span.start <= self.span.stop <= stop <= start + PAGE_SLOTS * step
-            or any(bound % step for bound in (start, stop, self.span.start, self.span.stop))
-            or any(run.start % step or run.start < self.span.start or run.stop > self.span.stop for run in runs)
-            or any(later.start < earlier.stop for part in parts for earlier, later in pairwise(part))
-            or Intervals(parts[0]) & Intervals(parts[1])
-        ):
-            raise ValueError("the gaps are no ascending runs on the grid of one page")
+        _check_asked(self.span, self.asked, step)
+        if not self.gaps and not self.to_audit:
+            raise ValueError("gaps and held are both empty; allowed: a page with slots to ask for")
+        _check_runs("gaps", self.gaps, self.span, step)
+        _check_runs("held", self.to_audit, self.span, step)
+        if intervals_of(self.gaps, step) & intervals_of(self.to_audit, step):
+            raise ValueError(f"held {self.to_audit} has slots of gaps {self.gaps}; allowed: a slot in one of them")
         return self
+
+
+def _check_asked(span: Span, asked: tuple[int, int], step: int) -> None:
+    start, stop = asked
+    fields = {"asked start": start, "asked stop": stop, "span start": span.start, "span stop": span.stop}
+    for name, bound in fields.items():
+        if bound % step:
+            raise ValueError(f"{name} {bound} is not on the grid; allowed: multiples of {step}")
+    if stop > start + PAGE_SLOTS * step:
+        raise ValueError(f"asked {asked} has {(stop - start) // step} slots; allowed: at most {PAGE_SLOTS}")
+    if not start <= span.start <= span.stop <= stop:
+        raise ValueError(f"span {span.start} to {span.stop} leaves asked {asked}; allowed: an interval inside it")
+
+
+def _check_runs(name: str, runs: Iterable[tuple[int, int]], span: Span, step: int) -> None:
+    earliest = span.start
+    for start, count in runs:
+        stop = start + count * step
+        if start % step:
+            raise ValueError(f"{name} start {start} is not on the grid; allowed: multiples of {step}")
+        if start < earliest or stop > span.stop:
+            raise ValueError(f"{name} {start} to {stop}; allowed: ascending, in slots {earliest} to {span.stop}")
+        earliest = stop
 
 
 class SpanFinding(_Message):

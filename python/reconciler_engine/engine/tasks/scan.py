@@ -9,7 +9,7 @@ import trio
 
 from reconciler_engine.detection import detect_gaps
 from reconciler_engine.engine.tasks.messages import ScanOutcome, ScanTask, SpanFinding, runs_of
-from reconciler_engine.errors import StoreError, StoreUnavailable
+from reconciler_engine.errors import StoreError, own_fault
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
@@ -108,8 +108,8 @@ async def perform_scan(
     scans = await scan(store, wanted, confirm_ms=task.confirm_ms, turn=turn)
     for found in scans:
         # A server that is loading says so for each command; that is no series' own error.
-        if isinstance(found.error, StoreUnavailable):
-            raise found.error
+        if found.error is not None:
+            own_fault(found.error)
     doubtful = [index for index, found in enumerate(scans) if found.gaps or task.audit.repairs]
     async with turn:
         reads = await evidence.read([wanted[index] for index in doubtful]) if doubtful else []
@@ -127,17 +127,13 @@ async def perform_scan(
         if task.repair and found.duplicates:
             try:
                 await store.merge(span.series, (), task.keeping, duplicated=found.duplicates, by=task.run)
-            except StoreUnavailable:
-                raise
             except StoreError as refused:
-                errors.append(refused)
+                errors.append(own_fault(refused))
         try:
             keeping = task.keeping if task.repair and read.error is None else None
             ledger = await note_listing(evidence, span.series, absent, ledger, span.listing, task.now, keeping)
-        except StoreUnavailable:
-            raise
         except StoreError as refused:
-            errors.append(refused)
+            errors.append(own_fault(refused))
         standing = sort_absent(absent, ledger, task.now)
         findings.append(
             SpanFinding(

@@ -1,0 +1,117 @@
+"""Requests for one page: a permit for each, and a few tries."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from random import Random
+
+import trio
+
+from reconciler_engine.coinbase.candles import CandlePage
+from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.permitted_request import send
+from reconciler_engine.engine.tasks.drain import Drain
+from reconciler_engine.errors import NotAuthorized, PermitRefused, RequestRefused, SourceError
+from reconciler_engine.limiting.redis_bucket import Permit, TokenBucket
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.backoff import Backoff
+
+ATTEMPTS = 4
+"""Requests sent for one page before it is left for the next pass."""
+
+_LONGEST_PAUSE_S = 5.0
+_SECOND_MS = 1_000
+_RETRY = Backoff(base_ms=500, cap_ms=5_000)
+
+
+@dataclass(frozen=True, slots=True)
+class PageReply:
+    """The exchange's page, asked for at `at` (ms UTC), or the `error` for which there is none.
+
+    `refused` says that no page of this series will ever be served.
+    """
+
+    requests: int = 0
+    at: int = 0
+    page: CandlePage | None = None
+    error: str | None = None
+    refused: bool = False
+
+
+class PageRequester:
+    """Asks the exchange for pages. Every request waits for a permit of the bucket that all workers share."""
+
+    def __init__(
+        self, source: CoinbaseClient, bucket: TokenBucket, clock: SharedClock, random: Random, drain: Drain
+    ) -> None:
+        self._source = source
+        self._bucket = bucket
+        self._clock = clock
+        self._random = random
+        self._drain = drain
+
+    async def ask(
+        self, series: Series, slots: Interval, keep: Callable[[], Awaitable[None]], under_way: trio.Event
+    ) -> PageReply:
+        """Ask for a page until it comes, `ATTEMPTS` have failed, or another one cannot help.
+
+        Args:
+            series: Series of the page.
+            slots: Interval asked for.
+            keep: Keeps the page's claim alive; called before each wait, it raises where nobody wants the page.
+            under_way: Set with the first permit.
+
+        Raises:
+            Drained: It was waiting.
+            StoreError: Redis went away before there was an answer, or `keep` raised it.
+        """
+        requests = 0
+        try:
+            while True:
+                permit = await self._wait_permit(keep, failed=requests > 0)
+                under_way.set()
+                requests += 1
+                try:
+                    at, page = await send(self._bucket, permit, self._fetch, series, slots, draw=self._random.random)
+                except SourceError as refusal:
+                    if requests == ATTEMPTS or not refusal.retryable:
+                        raise
+                else:
+                    return PageReply(requests, at, page)
+                await self._drain.sleep(_RETRY.delay_ms(requests, self._random.random()) / 1_000)
+        except SourceError as refusal:
+            return PageReply(requests, error=str(refusal), refused=_is_hopeless(refusal))
+
+    async def _wait_permit(self, keep: Callable[[], Awaitable[None]], *, failed: bool) -> Permit:
+        """Wait as long as it takes: the exchange may have sent everybody back for minutes.
+
+        The permit is to be used at once.
+
+        Raises:
+            SourceError: Nothing may be asked at present.
+        """
+        while True:
+            await keep()
+            try:
+                with self._drain.waiting():
+                    return await self._bucket.wait_permit(failed=failed)
+            except PermitRefused as refused:
+                await self._drain.sleep(min(refused.wait_ms / 1_000, _LONGEST_PAUSE_S))
+
+    async def _fetch(self, series: Series, slots: Interval) -> tuple[int, CandlePage]:
+        """Return the instant of the request (ms UTC), which neither clock has passed, and its answer."""
+        at = await self._clock.now()
+        page = await self._source.fetch_candles(series, slots)
+        # Redis' clock may have been set since the two were compared: bars to come are no bars without trades.
+        return at if page.served_at is None else min(at, page.served_at + _SECOND_MS), page
+
+
+def _is_hopeless(refusal: SourceError) -> bool:
+    """Whether the exchange has no such product, or does not let us read it."""
+    return isinstance(refusal, NotAuthorized) or (
+        isinstance(refusal, RequestRefused) and refusal.status == HTTPStatus.NOT_FOUND
+    )

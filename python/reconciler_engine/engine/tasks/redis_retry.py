@@ -1,0 +1,68 @@
+"""Retries while Redis is away: one loop for every step of a worker, and one line in the log for all of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from random import random
+from typing import TypeVar
+
+import trio
+
+from reconciler_engine.errors import ConfigError, StoreDenied, StoreError
+from reconciler_engine.planning.backoff import Backoff
+
+_AWAY = Backoff(base_ms=200, cap_ms=2_000)
+"""Pauses between tries: work goes on within 5 s of Redis' return."""
+
+_logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class RedisRetry:
+    """Retries harmless steps until Redis does them: away, full or read-only, it is never given up."""
+
+    def __init__(self) -> None:
+        self._outage = _Outage()
+
+    async def retry_while_redis_is_away(
+        self, step: Callable[[], Awaitable[_T]], pause: Callable[[float], Awaitable[None]] = trio.sleep
+    ) -> _T:
+        """Return the result of `step`, called again after a `pause` (s) for as long as it raises a `StoreError`.
+
+        Raises:
+            ConfigError: Redis lets this client in no more.
+        """
+        failures = 0
+        with ExitStack() as waiting:
+            while True:
+                try:
+                    return await step()
+                except StoreDenied as error:
+                    raise ConfigError([f"redis_url: {error}"]) from error
+                except StoreError as error:
+                    failures += 1
+                    if failures == 1:
+                        waiting.enter_context(self._outage.wait(error))
+                    await pause(_AWAY.delay_ms(failures, random()) / 1_000)
+
+
+class _Outage:
+    """Counts the steps that wait for Redis; logs when the first begins to wait, and when the last one is served."""
+
+    def __init__(self) -> None:
+        self._waiting = 0
+
+    @contextmanager
+    def wait(self, error: StoreError) -> Iterator[None]:
+        """Count a step for the length of a block, which ends without an error once Redis has served it."""
+        self._waiting += 1
+        if self._waiting == 1:
+            _logger.warning("waiting for Redis", extra={"error": str(error)})
+        try:
+            yield
+            if self._waiting == 1:
+                _logger.info("Redis serves again")
+        finally:
+            self._waiting -= 1
