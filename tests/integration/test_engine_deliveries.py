@@ -29,6 +29,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.store import tasks as tasks_module
 from reconciler_engine.store.client.server_check import wait_serving
 from reconciler_engine.store.retention import Retention
+from reconciler_engine.store.claims import Claims
 from reconciler_engine.store.tasks import MAX_DELIVERIES, Lane, TaskQueue
 
 
@@ -113,6 +114,21 @@ async def test_a_page_that_was_handed_back_however_often_is_not_given_up(redis_u
                     await trio.lowlevel.checkpoint()
             (again,) = await queue.take(Lane.DEEP)
         assert (again.deliveries, await queue.outcomes(run)) == (1, [])
+
+
+async def test_a_drained_worker_gives_the_claims_of_waiting_pages_back(redis_url):
+    async with open_house(redis_url) as house:
+        _, (task,) = await enqueue_pages(house.parts.queue, 1)
+        claims = Claims(house.parts.client, house.parts.scope)
+        await house.parts.bucket.push_back(600_000)
+        with trio.fail_after(30):
+            worker, _ = await house.start_worker("one")
+            while await claims.take(M1, task.hull, "another/page-0") is None:
+                await claims.release(M1, task.hull, "another/page-0")
+            worker.drain()
+            while await consumers(house, Lane.DEEP):
+                await trio.lowlevel.checkpoint()
+        assert await claims.take(M1, task.hull, "another/page-0") is None
 
 
 async def consumers(house, lane):
