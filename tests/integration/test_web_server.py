@@ -11,8 +11,9 @@ import pytest
 import trio
 import trio.testing
 
+from reconciler_engine.http_server import Answer, Request
 from reconciler_engine.observe.web import server
-from reconciler_engine.observe.web.http import TEXT, Answer, Request
+from reconciler_engine.observe.web.http import TEXT, refuse, show
 
 GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
@@ -24,8 +25,8 @@ async def echo(request: Request) -> Answer:
     if request.path == "/hang":
         await trio.sleep_forever()
     if request.path == "/refuse":
-        return Answer.refusal(HTTPStatus.UNAUTHORIZED, "no")
-    return Answer(HTTPStatus.OK, TEXT, f"{request.method} {request.path}".encode())
+        return refuse(HTTPStatus.UNAUTHORIZED, "no")
+    return show(HTTPStatus.OK, TEXT, f"{request.method} {request.path}".encode())
 
 
 class Client:
@@ -68,10 +69,9 @@ class Client:
 async def connected() -> AsyncIterator[Client]:
     """A client in memory, so that a virtual clock can pass."""
     ours, theirs = trio.testing.memory_stream_pair()
-    limit = trio.Semaphore(server.CONNECTIONS)
     with trio.fail_after(600):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(server._serve_connection, echo, limit, theirs)
+            nursery.start_soon(server.make_server(echo).serve_connection, theirs)
             yield Client(ours)
             nursery.cancel_scope.cancel()
 
@@ -153,10 +153,11 @@ async def test_a_page_that_fails_or_hangs_is_its_own_trouble(caplog):
 
 async def test_one_connection_too_many_is_closed_and_a_place_is_free_again():
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    places = server.BOUNDS.connections
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.serve, listeners, echo)
-            held = [await trio.testing.open_stream_to_socket_listener(listeners[0]) for _ in range(server.CONNECTIONS)]
+            held = [await trio.testing.open_stream_to_socket_listener(listeners[0]) for _ in range(places)]
             assert (await Client(held[-1]).ask())[0] == 200
             async with await trio.testing.open_stream_to_socket_listener(listeners[0]) as surplus:
                 assert await surplus.receive_some() == b""

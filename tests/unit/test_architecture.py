@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "python" / "reconciler_engine"
 
 FLOORS = [
     {"errors"},
-    {"market"},
+    {"market", "http_server"},
     {"observe"},
     {"detection", "planning", "limiting", "scheduling", "simulator"},
     {"coinbase"},
@@ -37,7 +37,7 @@ HOMES = {
     "httpcore": {"coinbase"},
     "jwt": {"coinbase", "simulator"},
     "cryptography": {"coinbase", "simulator"},
-    "h11": {"coinbase", "observe", "simulator"},
+    "h11": {"coinbase", "http_server"},
     "prometheus_client": {"observe"},
     "typer": {"cli"},
     "subprocess": {"supervisor"},

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Self
+from urllib.parse import parse_qs, unquote
+
+from reconciler_engine.http_server import Answer, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +34,29 @@ class ApiRequest:
     peer: str
     body: bytes = b""
 
+    @classmethod
+    def read(cls, request: Request) -> Self:
+        """Read a request as the exchange does."""
+        path, _, query = request.target.partition("?")
+        return cls(
+            method=request.method,
+            target=request.target,
+            path=unquote(path, errors="replace"),
+            values=parse_qs(query, keep_blank_values=True, errors="replace"),
+            headers=request.headers,
+            peer=request.peer,
+            body=request.body,
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class ApiAnswer:
-    """An answer before it goes over the wire.
+class ApiAnswer(Answer):
+    """An answer of the exchange, before the headers that all of them have.
 
     Attributes:
-        status: HTTP status.
-        body: The bytes of the body.
-        headers: Headers besides date, length and connection; includes the content type if there is one.
         rows: Candles in it; None where the answer is not about candles.
     """
 
-    status: int
-    body: bytes = b""
-    headers: tuple[tuple[str, str], ...] = field(default=())
     rows: int | None = None
 
 
@@ -54,7 +66,7 @@ _TEXT = (("content-type", "text/plain; charset=utf-8"),)
 
 def give_json(body: str, rows: int | None = None) -> ApiAnswer:
     """Return a 200 with a JSON body."""
-    return ApiAnswer(HTTPStatus.OK, body.encode(), _JSON, rows)
+    return ApiAnswer(HTTPStatus.OK, body.encode(), _JSON, rows=rows)
 
 
 def refuse(status: int, error: str, details: str) -> ApiAnswer:

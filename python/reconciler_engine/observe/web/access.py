@@ -7,7 +7,8 @@ import ipaddress
 from collections.abc import Collection
 from http import HTTPStatus
 
-from reconciler_engine.observe.web.http import Answer, Request
+from reconciler_engine.http_server import Answer, Request
+from reconciler_engine.observe.web.http import refuse
 
 METHODS = ("GET", "HEAD")
 
@@ -33,13 +34,13 @@ class Access:
         if request.method not in METHODS:
             allowed = ", ".join(METHODS)
             text = f"method not allowed; allowed: {allowed}"
-            return Answer.refusal(HTTPStatus.METHOD_NOT_ALLOWED, text, ("allow", allowed))
+            return refuse(HTTPStatus.METHOD_NOT_ALLOWED, text, ("allow", allowed))
         if not self._knows(request.headers.get("host", "")):
             text = f"this host is not served; allowed: an IP address, {', '.join(sorted(self._hosts))}, listen_hosts"
-            return Answer.refusal(HTTPStatus.MISDIRECTED_REQUEST, text)
+            return refuse(HTTPStatus.MISDIRECTED_REQUEST, text)
         if not self._trusts(request.headers.get("authorization", "")):
             text = "a bearer token is needed; see listen_token"
-            return Answer.refusal(HTTPStatus.UNAUTHORIZED, text, ("www-authenticate", "Bearer"))
+            return refuse(HTTPStatus.UNAUTHORIZED, text, ("www-authenticate", "Bearer"))
         return None
 
     def _knows(self, host: str) -> bool:

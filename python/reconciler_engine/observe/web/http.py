@@ -1,10 +1,10 @@
-"""A request and its answer, as the pages know them: nothing of sockets."""
+"""The answers of the pages: their content types, and refusals in words."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from http import HTTPStatus
+
+from reconciler_engine.http_server import Answer
 
 TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
@@ -12,26 +12,11 @@ CSS = "text/css; charset=utf-8"
 JSON_LINES = "application/jsonl"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked: a method, a path without its query, headers by their small names."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str] = field(repr=False)
+def show(status: HTTPStatus, content_type: str, body: bytes) -> Answer:
+    """Return an answer whose body is of a type."""
+    return Answer(status, body, (("content-type", content_type),))
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What is answered; `closes` ends the connection after it."""
-
-    status: HTTPStatus
-    content_type: str
-    body: bytes
-    headers: tuple[tuple[str, str], ...] = ()
-    closes: bool = False
-
-    @classmethod
-    def refusal(cls, status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Answer:
-        """Return a refusal in words; whoever gets one has to connect anew."""
-        return cls(status, TEXT, f"{text}\n".encode(), headers, closes=True)
+def refuse(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Answer:
+    """Return a refusal in words, after which the client has to connect anew."""
+    return Answer(status, f"{text}\n".encode(), (("content-type", TEXT), *headers), closes=True)

@@ -8,12 +8,13 @@ from http import HTTPStatus
 from importlib.resources import files
 from typing import NamedTuple
 
+from reconciler_engine.http_server import Answer, Request
 from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.exposition import expose
 from reconciler_engine.observe.readiness import Check, checks, is_live, is_ready
 from reconciler_engine.observe.series_state import SeriesState, count_states
 from reconciler_engine.observe.web.access import Access
-from reconciler_engine.observe.web.http import CSS, HTML, JSON_LINES, TEXT, Answer, Request
+from reconciler_engine.observe.web.http import CSS, HTML, JSON_LINES, TEXT, show
 from reconciler_engine.observe.web.status_pages import coverage_page, status_page
 
 
@@ -62,34 +63,34 @@ class Routes:
         page = self._pages.get(request.path)
         if page is None:
             text = f"nothing is here; there are {', '.join(self._pages)}\n"
-            return Answer(HTTPStatus.NOT_FOUND, TEXT, text.encode())
+            return show(HTTPStatus.NOT_FOUND, TEXT, text.encode())
         return await page(request)
 
     async def _livez(self, _: Request) -> Answer:
         last = self._last_report()
         check = Check("supervisor", is_live(last.age_s), f"last heard of {last.age_s:.1f} s ago")
-        return Answer(_status(ready=check.ok), JSON_LINES, _lines([check]))
+        return show(_status(ready=check.ok), JSON_LINES, _lines([check]))
 
     async def _readyz(self, _: Request) -> Answer:
         found = checks(*self._last_report())
-        return Answer(_status(ready=is_ready(found)), JSON_LINES, _lines(found))
+        return show(_status(ready=is_ready(found)), JSON_LINES, _lines(found))
 
     async def _metrics(self, request: Request) -> Answer:
         series = (await self._read_states()).series
         states = None if series is None else count_states(series)
         body, content_type = expose(*self._last_report(), states, accept=request.headers.get("accept", ""))
-        return Answer(HTTPStatus.OK, content_type, body)
+        return show(HTTPStatus.OK, content_type, body)
 
     async def _status(self, _: Request) -> Answer:
         last = self._last_report()
-        return Answer(HTTPStatus.OK, HTML, status_page(last.report, checks(*last)))
+        return show(HTTPStatus.OK, HTML, status_page(last.report, checks(*last)))
 
     async def _coverage(self, _: Request) -> Answer:
         states, last = await self._read_states(), self._last_report()
-        return Answer(HTTPStatus.OK, HTML, coverage_page(last.report, checks(*last), *states))
+        return show(HTTPStatus.OK, HTML, coverage_page(last.report, checks(*last), *states))
 
     async def _css(self, _: Request) -> Answer:
-        return Answer(HTTPStatus.OK, CSS, self._style)
+        return show(HTTPStatus.OK, CSS, self._style)
 
 
 def _status(*, ready: bool) -> HTTPStatus:

@@ -1,0 +1,224 @@
+"""HTTP/1.1 over trio's sockets, every part bounded: the one receive loop of the pages and of the simulated exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import h11
+import trio
+
+_LINGER_READS = 64
+# The head's limit is looked at between chunks: a small one keeps it sharp.
+_CHUNK = 2 * 1024
+_GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+Stream = trio.abc.HalfCloseableStream
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Bounds of one server; lengths in bytes, times in seconds.
+
+    Attributes:
+        connections: Connections at a time; one more is closed at once.
+        head_bytes: Longest head of a request.
+        body_bytes: Longest body of a request.
+        first_s: Time from a connection's beginning to the first byte of its first request.
+        request_s: Time from the first byte of a request to its last.
+        idle_s: Time that a connection is kept for the next request.
+        send_s: Time that a client may take to read an answer.
+        linger_s: Time that a client may take to read a last answer before the connection is closed.
+    """
+
+    connections: int
+    head_bytes: int
+    body_bytes: int
+    first_s: float
+    request_s: float
+    idle_s: float
+    send_s: float
+    linger_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request, whole.
+
+    Attributes:
+        method: Method as sent, such as `GET`.
+        target: Path and query as sent.
+        headers: Header values by lower-case name.
+        peer: Address of the client, without the port; empty where it is gone already.
+        body: Body, at most `Bounds.body_bytes`.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, str] = field(repr=False)
+    peer: str = ""
+    body: bytes = b""
+
+    @property
+    def path(self) -> str:
+        """Path as sent, without the query."""
+        return self.target.partition("?")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer.
+
+    Attributes:
+        status: HTTP status.
+        body: Body; a HEAD is told its length alone.
+        headers: Headers besides length and connection.
+        closes: Whether the connection ends after it.
+    """
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    closes: bool = False
+
+
+class Connection:
+    """One connection: requests come in, answers go out."""
+
+    def __init__(self, stream: Stream, bounds: Bounds) -> None:
+        """Serve a stream, which the caller closes."""
+        self.stream = stream
+        self._bounds = bounds
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=bounds.head_bytes)
+        self._patience_s = bounds.first_s
+        self._is_head = False
+
+    async def receive(self) -> Request | None:
+        """Return the next request; None where the client is done, or too slow.
+
+        Raises:
+            h11.RemoteProtocolError: It is no request that can be answered; its hint is the status to say so with.
+        """
+        head: h11.Request | None = None
+        is_begun = False
+        body = bytearray()
+        with trio.move_on_after(self._patience_s) as patience:
+            while True:
+                match self._h11.next_event():
+                    case h11.NEED_DATA:
+                        data = await self.stream.receive_some(_CHUNK)
+                        self._h11.receive_data(bytes(data))
+                        if data and not is_begun:
+                            is_begun = True
+                            deadline = trio.current_time() + self._bounds.request_s
+                            patience.deadline = min(patience.deadline, deadline)
+                    case h11.Request() as head:
+                        self._is_head = head.method == b"HEAD"
+                    case h11.Data(data=data):
+                        body += data
+                        if len(body) > self._bounds.body_bytes:
+                            raise h11.RemoteProtocolError("body too long", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+                    case h11.EndOfMessage() if head is not None:
+                        return _read(head, self._peer(), bytes(body))
+                    case _:
+                        return None
+        return None
+
+    def begin_next(self) -> None:
+        """Begin with the next request, for which the client has more time."""
+        self._h11.start_next_cycle()
+        self._patience_s = self._bounds.idle_s
+
+    def write(self, answer: Answer) -> tuple[bytes, bytes]:
+        """Return the head and the body of an answer as they go over the wire; the caller sends them."""
+        fixed = [("content-length", str(len(answer.body))), *[("connection", "close")] * answer.closes]
+        head = h11.Response(
+            status_code=answer.status,
+            reason=HTTPStatus(answer.status).phrase.encode(),
+            headers=[*answer.headers, *fixed],
+        )
+        parts = [self._h11.send(head), self._h11.send(h11.Data(data=b"" if self._is_head else answer.body))]
+        parts.append(self._h11.send(h11.EndOfMessage()))
+        first, *others = (part or b"" for part in parts)
+        return first, b"".join(others)
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether both sides are done with a request and neither wants to end the connection."""
+        return self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
+
+    async def send(self, answer: Answer) -> bool:
+        """Send an answer; return whether the connection can serve another request."""
+        with trio.move_on_after(self._bounds.send_s):
+            await self.stream.send_all(b"".join(self.write(answer)))
+            return self.is_reusable
+        return False
+
+    async def part(self, answer: Answer) -> None:
+        """Send a last answer, as far as that is still possible, and have it read before the connection is closed."""
+        if self._h11.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            return
+        await self.send(answer)
+        # Closing on unread bytes would reset the connection, and the answer with it.
+        with trio.move_on_after(self._bounds.linger_s):
+            await self.stream.send_eof()
+            for _ in range(_LINGER_READS):
+                if not await self.stream.receive_some(_CHUNK):
+                    break
+
+    def _peer(self) -> str:
+        if not isinstance(self.stream, trio.SocketStream):
+            return ""
+        try:
+            return str(self.stream.socket.getpeername()[0])
+        except OSError:
+            return ""
+
+
+Handle = Callable[[Connection, Request], Awaitable[bool]]
+"""Answers a request over its connection; returns whether the connection can serve another one."""
+
+Refuse = Callable[[int], Answer]
+"""Makes the answer, of this status, to bytes that are no request."""
+
+
+class Server:
+    """The connections of one server."""
+
+    def __init__(self, bounds: Bounds, handle: Handle, refuse: Refuse) -> None:
+        self._bounds = bounds
+        self._handle = handle
+        self._refuse = refuse
+        self._places = trio.Semaphore(bounds.connections, max_value=bounds.connections)
+
+    async def serve_connection(self, stream: Stream) -> None:
+        """Serve one connection until either side ends it, then close it."""
+        async with stream:
+            try:
+                self._places.acquire_nowait()
+            except trio.WouldBlock:
+                return
+            try:
+                # A client that went away is not owed anything.
+                with suppress(*_GONE):
+                    await self._serve(Connection(stream, self._bounds))
+            finally:
+                self._places.release()
+
+    async def _serve(self, connection: Connection) -> None:
+        while True:
+            try:
+                request = await connection.receive()
+            except h11.RemoteProtocolError as error:
+                await connection.part(self._refuse(error.error_status_hint))
+                return
+            if request is None or not await self._handle(connection, request):
+                return
+            connection.begin_next()
+
+
+def _read(head: h11.Request, peer: str, body: bytes) -> Request:
+    headers = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
+    return Request(head.method.decode("ascii"), head.target.decode("ascii"), headers, peer, body)
