@@ -20,15 +20,12 @@ from typing import Any
 
 import pytest
 import trio
-from typer.main import get_command
 
 from reconciler_engine.cli.app import app
 from reconciler_engine.simulator.rules.exchange import ExchangeRules
 from reconciler_engine.simulator.simulation import SimulatorSettings, simulate
 
 COMMAND = Path(sys.executable).parent / "reconciler-engine"
-COMMANDS = get_command(app)
-"""Made once: typer makes all of them anew each time its app is called, which is half the work of most commands."""
 PATIENCE_S = 30.0
 """Bound of every wait for a process; reached only when something is broken."""
 LONGEST_S = 120.0
@@ -193,7 +190,7 @@ def run_inside(capsys, monkeypatch) -> Iterator[Callable[..., Outcome]]:
             for name, value in settings.items():
                 patch.setenv(name, value)
             with pytest.raises(SystemExit) as end:
-                COMMANDS([str(argument) for argument in arguments])
+                app([str(argument) for argument in arguments])
         out, err = capsys.readouterr()
         assert isinstance(end.value.code, int | None)
         return Outcome(end.value.code or 0, out, err)

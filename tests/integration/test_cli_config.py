@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.integration.conftest import COMMAND, clean_environment
 
-from reconciler_engine.cli.config_init import template
+from reconciler_engine.cli.config import template
 from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
 
 SECRET = "c4n4ry-passw0rd"

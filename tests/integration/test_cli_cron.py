@@ -1,4 +1,4 @@
-"""The `cron` command, called as typer calls it."""
+"""The `cron` command, called as click calls it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-import typer
-from typer.testing import CliRunner, Result
+from click.testing import CliRunner, Result
 
 from reconciler_engine.cli.cron import cron
 
-APP = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-APP.command()(cron)
-
 
 def call(*arguments: str, given: str | None = None) -> Result:
-    return CliRunner().invoke(APP, arguments, input=given)
+    return CliRunner().invoke(cron, arguments, input=given)
 
 
 def test_says_it_in_english_with_the_next_times() -> None:

@@ -20,6 +20,7 @@ FLOORS = [
     {"engine"},
     {"supervisor"},
     {"cli"},
+    {"__main__"},
 ]
 """Rooms from the ground up; a room imports from its own floor's room and from lower floors only."""
 
@@ -27,6 +28,7 @@ SUBROOMS = {
     "engine": [{"tasks", "simulated_feeder"}, {"passes"}, {"backfill"}, {"roles"}],
     "store": [{"client"}, {"embedded"}],
     "simulator": [{"prices"}, {"faults"}, {"rules"}],
+    "cli": [{"backfill", "coverage", "doctor"}],
 }
 """The rooms within a room, from the ground up; one imports from those below it, and none from one above."""
 
@@ -39,7 +41,7 @@ HOMES = {
     "cryptography": {"coinbase", "simulator"},
     "h11": {"coinbase", "http_server"},
     "prometheus_client": {"observe"},
-    "typer": {"cli"},
+    "click": {"cli"},
     "subprocess": {"supervisor"},
     "multiprocessing": set(),
     "asyncio": set(),

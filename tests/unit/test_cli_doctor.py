@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from reconciler_engine.cli.doctor_cache import _eviction, _judged, _persistence
-from reconciler_engine.cli.doctor_check import Check, exit_code
-from reconciler_engine.cli.doctor_settings import (
+from reconciler_engine.cli.doctor.cache_checks import _eviction, _judged, _persistence
+from reconciler_engine.cli.doctor.check import Check, exit_code
+from reconciler_engine.cli.doctor.setting_checks import (
     _free_space,
     check_budget,
     check_disk,

@@ -7,10 +7,8 @@ import time
 
 import pytest
 
-from reconciler_engine.cli.history_report import duration
-from reconciler_engine.cli.pace import Pace, describe
-from reconciler_engine.cli.progress import show_progress
-from reconciler_engine.cli.progress_bar import show_bar
+from reconciler_engine.cli.backfill.progress import Pace, describe, show_bar, show_progress
+from reconciler_engine.cli.plan_table import duration
 from reconciler_engine.engine.backfill.director import HistoryProgress
 
 

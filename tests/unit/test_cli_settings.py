@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import pytest
 
-from reconciler_engine.cli import settings
-from reconciler_engine.cli.options import LOAD_SETTINGS, PASS_SETTINGS, SETTINGS, START_SETTINGS
-from reconciler_engine.cli.settings import child_environment, load_config
+from reconciler_engine.cli import setting_sources
+from reconciler_engine.cli.config import template
+from reconciler_engine.cli.options import LOAD_SETTINGS, PASS_SETTINGS, START_SETTINGS
+from reconciler_engine.cli.setting_sources import child_environment, load_config
+from reconciler_engine.cli.start import start
 from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
+from reconciler_engine.config.definitions import SETTINGS
 from reconciler_engine.errors import ConfigError
 
 
@@ -17,7 +22,7 @@ from reconciler_engine.errors import ConfigError
 def environment(monkeypatch):
     """The environment as the settings see it; empty at first."""
     variables: dict[str, str] = {}
-    monkeypatch.setattr(settings, "os", SimpleNamespace(environ=variables))
+    monkeypatch.setattr(setting_sources, "os", SimpleNamespace(environ=variables))
     return variables
 
 
@@ -57,6 +62,27 @@ def test_the_defaults_shown_are_the_models():
         if value not in (None, ())
     }
     assert shown == expected
+
+
+def test_each_setting_is_described_once():
+    """The model, the options, `config init` and the README say what the one definition says."""
+    options = {option.name: option for option in start.params if isinstance(option, click.Option)}
+    begun = " ".join(line.removeprefix("# ") for line in template().splitlines() if line.startswith("# "))
+    for name, field in ReconciliationConfig.model_fields.items():
+        setting = SETTINGS[name]
+        assert (field.default, field.description) == (setting.default, setting.allowed)
+        assert (name in options) is setting.has_flag
+        assert not setting.has_flag or options[name].help == setting.help
+        assert f"{setting.explanation} Allowed: {setting.allowed}." in begun
+
+
+def test_the_readmes_table_is_that_of_the_definitions():
+    rows = [
+        f"| `{one.name}` | {f'`{one.default_text}`' if one.default_text else one.unset} | {one.meaning} |"
+        for one in SETTINGS.values()
+    ]
+    table = "\n".join(["| setting | default | |", "|---|---|---|", *rows])
+    assert f"\n\n{table}\n\n" in (Path(__file__).parents[2] / "README.md").read_text(), f"write there:\n{table}"
 
 
 def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(environment, write_file):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler_engine.cli.status_answer import Found, as_object, print_engine
+from reconciler_engine.cli.status import Found, as_object, print_engine
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
 from reconciler_engine.observe.words import describe_span
 from reconciler_engine.store.coverage import SeriesCoverage

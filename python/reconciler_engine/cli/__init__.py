@@ -1,11 +1,14 @@
-"""The command line: one file a command."""
+"""The command line: `<command>.py` is a whole command, `<command>/` one that is longer.
+
+A command's file imports at its top as much as its help needs; its functions import the rest, so that help is quick.
+"""
 
 from __future__ import annotations
 
 
 def main() -> None:
     """Run the `reconciler-engine` command."""
-    from reconciler_engine.cli.streams import hold_standard_streams
+    from reconciler_engine.cli.standard_streams import hold_standard_streams
 
     hold_standard_streams()
     from reconciler_engine.cli.app import app

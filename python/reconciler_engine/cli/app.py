@@ -1,28 +1,47 @@
-"""The commands, in the order a newcomer meets them."""
+"""The commands, in the order a newcomer meets them; each is loaded when it is chosen."""
 
 from __future__ import annotations
 
-import typer
+from importlib import import_module
+from typing import Any
 
-from reconciler_engine.cli.backfill import backfill
-from reconciler_engine.cli.config_commands import app as config_app
-from reconciler_engine.cli.coverage import coverage
-from reconciler_engine.cli.cron import cron
-from reconciler_engine.cli.doctor import doctor
-from reconciler_engine.cli.evidence import app as evidence_app
-from reconciler_engine.cli.gaps import gaps
-from reconciler_engine.cli.journal import journal
-from reconciler_engine.cli.load import load
-from reconciler_engine.cli.ready import ready
-from reconciler_engine.cli.reconcile import reconcile
-from reconciler_engine.cli.scan import scan
-from reconciler_engine.cli.simulate import simulate
-from reconciler_engine.cli.start import start
-from reconciler_engine.cli.status import status
+import click
 
-app = typer.Typer(
-    name="reconciler-engine",
-    help="""Keep a Redis cache of OHLCV candles complete and right.
+from reconciler_engine.cli.exits import reported_errors
+
+COMMANDS = (
+    *("start", "status", "ready", "coverage", "scan", "reconcile", "backfill", "journal"),
+    *("gaps", "load", "simulate", "cron", "doctor", "evidence", "config"),
+)
+"""Names of the commands; each is the command of that name in the module of that name."""
+
+
+class Commands(click.Group):
+    """The commands, loaded by name. Errors that a user can cause end them with a message and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return all names."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"reconciler_engine.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the chosen command."""
+        with reported_errors():
+            return super().invoke(ctx)
+
+
+@click.group(cls=Commands, context_settings={"show_default": True})
+@click.version_option(package_name="reconciler-engine", message="%(package)s %(version)s")
+def app() -> None:
+    """Keep a Redis cache of OHLCV candles complete and right.
 
     \b
     Examples:
@@ -31,15 +50,4 @@ app = typer.Typer(
       reconciler-engine scan --symbols BTC-USD --timeframes 1m,5m
       reconciler-engine backfill BTC-USD 1m 1h --from 2025-01-01 --max-candles 0 --dry-run
       reconciler-engine gaps BTC-USD_5m_2025.csv.gz
-    """,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-for command in (start, status, ready, coverage, scan, reconcile, backfill, journal, gaps, load, simulate, cron, doctor):
-    app.command()(command)
-
-app.add_typer(evidence_app, name="evidence")
-app.add_typer(config_app, name="config")
+    """

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import islice
 
-import typer
+import click
 
-from reconciler_engine.cli.options import Json
+from reconciler_engine.cli.exits import leave
+from reconciler_engine.cli.options import prints, whole
+from reconciler_engine.cli.output import Output
+from reconciler_engine.scheduling.cron import CronError, CronExpression, Fault
+from reconciler_engine.scheduling.zones import FIRST_S, load_zone
 
-Expression = Annotated[
-    str | None, typer.Argument(metavar="EXPR", help="Five fields, six with seconds first, or a nickname; quote it.")
-]
+USAGE = 2
+DEFAULT_COUNT = 5
+MOST = 10_000
+LONGEST_LINE = 65_536
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_KEYS = ("expr", "tz", "after", "n")
 
 
-def cron(
-    expression: Expression = None,
-    *,
-    tz: Annotated[str, typer.Option("--tz", metavar="ZONE", help="IANA time zone.")] = "UTC",
-    after: Annotated[
-        str | None,
-        typer.Option("--after", metavar="TIME", help="ISO 8601; without an offset in the zone. [default: now]"),
-    ] = None,
-    count: Annotated[str, typer.Option("-n", metavar="N", help="How many times, 1 to 10000.")] = "5",
-    stdin: Annotated[
-        bool, typer.Option("--stdin", help='Answer JSON lines {"expr","tz","after","n"}, a line each.')
-    ] = False,
-    json: Json = False,
-) -> None:
+@click.command()
+@click.argument(
+    "expression",
+    required=False,
+    metavar="[EXPR]",
+    help="Five fields, six with seconds first, or a nickname; quote it.",
+)
+@click.option("--tz", metavar="ZONE", default="UTC", help="IANA time zone.")
+@click.option("--after", metavar="TIME", help="ISO 8601; without an offset in the zone. [default: now]")
+@click.option("-n", "count", metavar="N", default="5", help="How many times, 1 to 10000.")
+@click.option("--stdin", is_flag=True, help='Answer JSON lines {"expr","tz","after","n"}, a line each.')
+@prints
+def cron(*, expression: str | None, tz: str, after: str | None, count: str, stdin: bool, output: Output) -> None:
     """Explain a cron expression: in English, with its next times, or with everything that is wrong with it.
 
     \b
@@ -38,16 +50,166 @@ def cron(
     A refused expression ends with 2; columns count from 1. --stdin answers each line, refused ones too, and ends
     with 0.
     """
-    from reconciler_engine.cli.cron_answer import answer_lines, answer_one
-    from reconciler_engine.cli.exits import reported_errors
-    from reconciler_engine.cli.numbers import whole
-
     if (expression is None) != stdin:
-        raise typer.BadParameter("give either one expression, in quotes, or --stdin", param_hint="EXPR")
-    with reported_errors():
-        if expression is None:
-            answer_lines()
-        else:
-            number = whole(count)
-            asked = {"expr": expression, "tz": tz, "after": after, "n": count if number is None else number}
-            answer_one(asked, as_json=json)
+        raise click.BadParameter("give either one expression, in quotes, or --stdin", param_hint="EXPR")
+    if expression is None:
+        answer_lines()
+    else:
+        number = whole(count)
+        asked = {"expr": expression, "tz": tz, "after": after, "n": count if number is None else number}
+        answer_one(asked, output)
+
+
+class QuestionRefused(ValueError):
+    """A question that cannot be answered; `faults` says all that is wrong with it."""
+
+    def __init__(self, expression: str, faults: Sequence[Fault]) -> None:
+        self.expression = expression
+        self.faults = tuple(faults)
+        super().__init__("\n".join(str(fault) for fault in faults))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which `count` slots of an expression follow `after` (ms UTC) on the wall clock of a zone."""
+
+    expression: CronExpression
+    zone: str
+    tz: tzinfo
+    after: int
+    count: int
+
+    @classmethod
+    def read(cls, asked: Mapping[str, object], now: int) -> Question:
+        """Check a question that may have `expr`, `tz`, `after` and `n`; what is absent or None has its default.
+
+        Raises:
+            QuestionRefused: With everything that is wrong.
+        """
+        text = asked.get("expr")
+        if not isinstance(text, str):
+            raise QuestionRefused("", [_fault("expr", text, "is not a cron expression; allowed: a text")])
+        faults = [
+            _fault(key, asked[key], f"is unknown; allowed: {', '.join(_KEYS)}") for key in sorted(asked.keys() - _KEYS)
+        ]
+        expression = None
+        try:
+            expression = CronExpression.parse(text)
+            expression.ensure_fires()
+        except CronError as refused:
+            faults += refused.faults
+        zone, tz = asked.get("tz"), None
+        zone = "UTC" if zone is None else zone
+        try:
+            tz = load_zone(zone if isinstance(zone, str) else repr(zone))
+        except ValueError as refused:
+            faults.append(_fault("tz", zone, str(refused)))
+        after = asked.get("after")
+        instant = now if after is None else _instant(after, tz or UTC)
+        if instant is None:
+            faults.append(
+                _fault(
+                    "after",
+                    after,
+                    "is no time; allowed: ISO 8601 from June of the year 1 on, such as 2026-03-08T01:00:00-05:00",
+                )
+            )
+        count = asked.get("n")
+        count = DEFAULT_COUNT if count is None else count
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST:
+            faults.append(_fault("n", count, f"is no count; allowed: 1 to {MOST}"))
+        elif expression is not None and tz is not None and instant is not None and not faults:
+            return cls(expression, str(zone), tz, instant, count)
+        raise QuestionRefused(text, faults)
+
+    def answer(self) -> dict[str, object]:
+        """Return the answer's fields; times are ISO 8601 with offset, to the second."""
+        slots = islice(self.expression.slots_after(self.after, self.tz), self.count)
+        return {
+            "expression": self.expression.text,
+            "timezone": self.zone,
+            "description": self.expression.describe(),
+            "next": [datetime.fromtimestamp(slot // 1_000, self.tz).isoformat(timespec="seconds") for slot in slots],
+            "warnings": list(self.expression.warnings),
+        }
+
+
+def answer_one(asked: Mapping[str, object], output: Output) -> None:
+    """Print the answer to one question. A refused one ends with 2: JSON on standard output, text on standard error."""
+    try:
+        question = Question.read(asked, _now())
+    except QuestionRefused as refused:
+        if output.as_json:
+            output.print_json(_refusal(refused))
+            leave(USAGE)
+        leave(USAGE, "\n".join(_pointed(refused)))
+    answer = question.answer()
+    if output.as_json:
+        output.print_json(answer)
+    else:
+        print("\n".join(_lines(question, answer)))
+
+
+def answer_lines() -> None:
+    """Answer JSON lines from standard input, each at once with a line; one of 64 KiB or more is refused."""
+    while line := sys.stdin.readline(LONGEST_LINE):
+        rest = line
+        while len(rest) == LONGEST_LINE and not rest.endswith("\n"):
+            rest = sys.stdin.readline(LONGEST_LINE)
+        print(json.dumps(_answer_line(line)), flush=True)
+
+
+def _answer_line(line: str) -> dict[str, object]:
+    try:
+        asked = json.loads(line)
+    except (ValueError, RecursionError):
+        asked = None
+    if not isinstance(asked, dict):
+        allowed = f"is no JSON object; allowed: {', '.join(_KEYS)} in one line of less than {LONGEST_LINE} characters"
+        return _refusal(QuestionRefused("", [_fault("line", line.strip(), allowed)]))
+    try:
+        return Question.read(asked, _now()).answer()
+    except QuestionRefused as refused:
+        return _refusal(refused)
+
+
+def _refusal(refused: QuestionRefused) -> dict[str, object]:
+    return {"expression": refused.expression, "errors": [asdict(fault) for fault in refused.faults]}
+
+
+def _pointed(refused: QuestionRefused) -> list[str]:
+    """Write each fault below its place in the expression."""
+    shown = "".join(" " if letter.isspace() else letter for letter in refused.expression)
+    lines = []
+    for fault in refused.faults:
+        if fault.field not in {*_KEYS, "line"}:
+            lines += [shown, " " * (fault.column - 1) + "^" * max(len(fault.token), 1)]
+        lines.append(f"{fault.field} {fault.token!r}: {fault.message}")
+    return lines
+
+
+def _lines(question: Question, answer: Mapping[str, object]) -> list[str]:
+    times = answer["next"]
+    lines = [f"{answer['description']} ({question.zone})"]
+    lines += [f"  {time}" for time in times] if isinstance(times, list) else []
+    return lines + [f"warning: {warning}" for warning in question.expression.warnings]
+
+
+def _fault(field: str, value: object, message: str) -> Fault:
+    return Fault(field, value if isinstance(value, str) else repr(value), 1, message)
+
+
+def _instant(after: object, tz: tzinfo) -> int | None:
+    """Return an ISO 8601 time as ms UTC, rounded down, or None if it is none. Without an offset it is in `tz`."""
+    try:
+        time_after = datetime.fromisoformat(after if isinstance(after, str) else "")
+        if time_after.tzinfo is None:
+            time_after = time_after.replace(tzinfo=tz)
+        instant = (time_after - _EPOCH) // timedelta(milliseconds=1)
+    except (ValueError, OverflowError):
+        return None
+    return instant if instant >= FIRST_S * 1_000 else None
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

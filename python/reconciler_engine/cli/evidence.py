@@ -2,59 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import typer
-from typer.core import TyperGroup
+import click
 
-from reconciler_engine.cli.exits import reported_errors
+from reconciler_engine.cli.arguments import parse_instant, parse_range, parse_series
 from reconciler_engine.cli.options import (
     EVIDENCE_SETTINGS,
-    FromTime,
-    Json,
-    Symbol,
-    TimeframeName,
-    ToTime,
+    Given,
+    Subcommands,
+    from_option,
+    prints,
+    takes_series,
     takes_settings,
+    to_option,
 )
+from reconciler_engine.cli.output import Output, print_columns
+from reconciler_engine.errors import ConfigError
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.rounding import ceil_to
+from reconciler_engine.market.series import Series
+from reconciler_engine.observe.words import counted, iso
+from reconciler_engine.planning.ledger import Finding, Ledger, State, Stretch
+
+if TYPE_CHECKING:
+    from reconciler_engine.config import ReconciliationConfig
+    from reconciler_engine.engine.evidence_edits import EvidenceEdit
+
+_MARKS = (State.EMPTY, State.HALTED, State.UNLISTED)
+_HEADS = ("from", "to", "slots", "state", "first proof", "last proof", "sightings", "next check", "reason")
 
 
-class _ListsByDefault(TyperGroup):
+class _ListsByDefault(Subcommands):
     """`evidence BTC-USD 1m` is `evidence list BTC-USD 1m`: no product id looks like a command."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] != "--help" and args[0] not in self.commands:
             args = ["list", *args]
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(
-    cls=_ListsByDefault,
-    help="""Show or change what is known about slots without a candle.
+@click.group(cls=_ListsByDefault)
+def evidence() -> None:
+    """Show or change what is known about slots without a candle.
 
     \b
     Examples:
       reconciler-engine evidence BTC-USD 1m
       reconciler-engine evidence mark BTC-USD 1m --state halted --from 2026-01-31T13:00 --to 2026-01-31T15:00
       reconciler-engine evidence forget BTC-USD 1m --from 2026-01-31 --to 2026-02-01
-    """,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+    """
 
 
-@app.command("list")
+@evidence.command("list")
+@takes_series
+@from_option
+@to_option
+@prints
 @takes_settings(*EVIDENCE_SETTINGS)
-def list_(
-    symbol: Symbol,
-    timeframe: TimeframeName,
-    *,
-    from_: FromTime = None,
-    to: ToTime = None,
-    json: Json = False,
-    flags: dict[str, str],
-    config: str | None,
-) -> None:
+def list_(*, symbol: str, timeframe: str, from_: str | None, to: str | None, output: Output, given: Given) -> None:
     """List what is known of a series: state and reason of each stretch, its proofs, and when it is looked at again.
 
     \b
@@ -64,24 +72,45 @@ def list_(
 
     Slots that hold a candle, and those nothing is known of, are not listed. `list` may be left out.
     """
-    from reconciler_engine.cli.evidence_answer import show_evidence
+    import trio
 
-    with reported_errors():
-        show_evidence(symbol, timeframe, flags, config, from_, to, as_json=json)
+    from reconciler_engine.cli.setting_sources import load_config
+
+    faults: list[str] = []
+    series = parse_series(symbol, timeframe, faults)
+    asked = parse_range(from_, to, faults)
+    config = load_config(*given, known_faults=faults, windows=())
+    if series is None:
+        raise ConfigError(faults)
+    ledger, late = trio.run(_list, config, series, asked, output)
+    step = series.timeframe.step_ms
+    if output.as_json:
+        rows = [_as_object(stretch, step) for stretch in ledger.stretches]
+        output.print_json({"symbol": symbol, "timeframe": timeframe, "late": late, "stretches": rows})
+        return
+    if output.simulated:
+        print("SIMULATED")
+    if ledger.stretches:
+        print_columns(_HEADS, [_cells(stretch, step) for stretch in ledger.stretches])
+    print(f"{series}: {_totals(ledger, step)}; {counted(late, 'candle')} came after an answer without them")
 
 
-@app.command("mark")
+@evidence.command("mark")
+@takes_series
+@click.option("--state", metavar="STATE", help="empty, halted or unlisted.")
+@from_option
+@to_option
+@prints
 @takes_settings(*EVIDENCE_SETTINGS)
 def mark(
-    symbol: Symbol,
-    timeframe: TimeframeName,
     *,
-    state: Annotated[str | None, typer.Option("--state", metavar="STATE", help="empty, halted or unlisted.")] = None,
-    from_: FromTime = None,
-    to: ToTime = None,
-    json: Json = False,
-    flags: dict[str, str],
-    config: str | None,
+    symbol: str,
+    timeframe: str,
+    state: str | None,
+    from_: str | None,
+    to: str | None,
+    output: Output,
+    given: Given,
 ) -> None:
     """Say that a range of slots has no candle to be fetched: they count as complete and are never asked for.
 
@@ -91,31 +120,180 @@ def mark(
 
     Slots that hold a candle are left out; a candle that comes later wins. Journalled; `evidence forget` takes it back.
     """
-    from reconciler_engine.cli.evidence_answer import mark_evidence
+    import trio
 
-    with reported_errors():
-        mark_evidence(symbol, timeframe, flags, config, state, from_, to, as_json=json)
+    faults: list[str] = []
+    wanted = next((each for each in _MARKS if each.value == state), None)
+    if wanted is None:
+        missing = "--state is missing" if state is None else f"--state {state!r}: cannot be set by hand"
+        faults.append(f"{missing}; allowed: {', '.join(_MARKS)}")
+    config, series, slots = _slots(symbol, timeframe, given, from_, to, faults)
+    if wanted is None:
+        raise ConfigError(faults)
+    done = trio.run(_mark_slots, config, series, slots, wanted, output)
+    if output.as_json:
+        output.print_json({"marked": done.changed, "present": done.present})
+    else:
+        left = f"; {counted(done.present, 'slot')} with a candle left out" if done.present else ""
+        output.print_line(f"{series}: {counted(done.changed, 'slot')} marked {wanted}{left}")
 
 
-@app.command("forget")
+@evidence.command("forget")
+@takes_series
+@from_option
+@to_option
+@prints
 @takes_settings(*EVIDENCE_SETTINGS)
-def forget(
-    symbol: Symbol,
-    timeframe: TimeframeName,
-    *,
-    from_: FromTime = None,
-    to: ToTime = None,
-    json: Json = False,
-    flags: dict[str, str],
-    config: str | None,
-) -> None:
+def forget(*, symbol: str, timeframe: str, from_: str | None, to: str | None, output: Output, given: Given) -> None:
     """Forget what is known of a range of slots: those without a candle are asked for again. Journalled.
 
     \b
     Examples:
       reconciler-engine evidence forget BTC-USD 1m --from 2026-01-31 --to 2026-02-01
     """
-    from reconciler_engine.cli.evidence_answer import forget_evidence
+    import trio
 
-    with reported_errors():
-        forget_evidence(symbol, timeframe, flags, config, from_, to, as_json=json)
+    config, series, slots = _slots(symbol, timeframe, given, from_, to, [])
+    done = trio.run(_forget_slots, config, series, slots, output)
+    if output.as_json:
+        output.print_json({"forgotten": done.changed})
+    else:
+        output.print_line(f"{series}: {counted(done.changed, 'slot')} forgotten")
+
+
+def _slots(
+    symbol: str, timeframe: str, given: Given, from_: str | None, to: str | None, faults: list[str]
+) -> tuple[ReconciliationConfig, Series, Interval]:
+    """Return whose slots are to be changed and which; they begin and end where a bar does.
+
+    Raises:
+        ConfigError: With every fault found, those given and those of the settings.
+    """
+    from reconciler_engine.cli.setting_sources import load_config
+
+    series = parse_series(symbol, timeframe, faults)
+    bounds = [parse_instant(flag, text, faults) for flag, text in (("--from", from_), ("--to", to))]
+    if not faults and series is not None:
+        step = series.timeframe.step_ms
+        for flag, instant in zip(("--from", "--to"), bounds, strict=True):
+            before = instant - instant % step
+            if before != instant:
+                allowed = f"{iso(before, 'seconds')} or {iso(before + step, 'seconds')}"
+                faults.append(f"{flag} {iso(instant, 'seconds')}: no {timeframe} bar opens there; allowed: {allowed}")
+        if bounds[0] >= bounds[1]:
+            faults.append(f"--to {to}: lies not after --from {from_}; allowed: a later time")
+    config = load_config(*given, known_faults=faults, windows=())
+    if series is None:
+        raise ConfigError(faults)
+    return config, series, Interval(*bounds)
+
+
+async def _list(
+    config: ReconciliationConfig, series: Series, asked: Interval | None, output: Output
+) -> tuple[Ledger, int]:
+    """Return what is known of a series, and how many candles came after an answer without them."""
+    from reconciler_engine.cli.session import open_session
+
+    async with open_session(config, output, "evidence") as session:
+        store = session.parts.evidence
+        reach = await store.reach(series)
+        if reach is None:
+            return Ledger(), await store.late(series)
+        (read,) = await store.read([(series, reach if asked is None else _on_grid(asked, series))])
+        if read.error is not None:
+            raise read.error
+        return read.ledger, await store.late(series)
+
+
+def _on_grid(asked: Interval, series: Series) -> Interval:
+    """Return the slots that open inside a range."""
+    step = series.timeframe.step_ms
+    return Interval(ceil_to(asked.start, step), ceil_to(asked.stop, step))
+
+
+async def _mark_slots(
+    config: ReconciliationConfig, series: Series, slots: Interval, state: State, output: Output
+) -> EvidenceEdit:
+    from reconciler_engine.cli.session import open_session
+    from reconciler_engine.engine.evidence_edits import mark_slots
+
+    # What is known of invented candles may be looked at and changed: it stays beside them.
+    async with open_session(config, output, "evidence mark") as session:
+        parts = session.parts
+        now = await parts.clock.now()
+        _check_kept(config, series, slots, now)
+        by = _author("evidence mark")
+        return await mark_slots(parts.store, parts.evidence, series, slots, state, parts.retention, now, by=by)
+
+
+async def _forget_slots(config: ReconciliationConfig, series: Series, slots: Interval, output: Output) -> EvidenceEdit:
+    from reconciler_engine.cli.session import open_session
+    from reconciler_engine.engine.evidence_edits import forget_slots
+
+    async with open_session(config, output, "evidence forget") as session:
+        parts = session.parts
+        now = await parts.clock.now()
+        by = _author("evidence forget")
+        return await forget_slots(parts.evidence, series, slots, parts.retention, now, by=by)
+
+
+def _check_kept(config: ReconciliationConfig, series: Series, slots: Interval, now: int) -> None:
+    """Refuse slots that have not closed, and those whose evidence would be dropped with their candles.
+
+    Raises:
+        ConfigError: With what is allowed.
+    """
+    from reconciler_engine.planning.window import closed_before, history_fault
+
+    closed = closed_before(now, series.timeframe, config.grace_ms)
+    faults = [history_fault(str(series), slots, now, series.timeframe, config.max_candles)]
+    if slots.stop > closed:
+        faults.append(f"--to {iso(slots.stop)}: bars from {iso(closed)} on have not closed; allowed: {iso(closed)}")
+    found = [fault for fault in faults if fault is not None]
+    if found:
+        raise ConfigError(found)
+
+
+def _author(command: str) -> str:
+    """Return the name under which a change by hand is journalled."""
+    import getpass
+
+    try:
+        return f"{command}, {getpass.getuser()}"
+    except (KeyError, OSError):
+        # A user id without a name, as in a container.
+        return command
+
+
+def _totals(ledger: Ledger, step: int) -> str:
+    slots: Counter[str] = Counter()
+    for start, stop, finding in ledger.stretches:
+        slots[finding.state.value] += (stop - start) // step
+    return ", ".join(f"{counted(count, 'slot')} {state}" for state, count in slots.items()) or "nothing known"
+
+
+def _cells(stretch: Stretch, step: int) -> Sequence[str]:
+    start, stop, finding = stretch
+    return (
+        iso(start),
+        iso(stop),
+        str((stop - start) // step),
+        finding.state.value,
+        iso(finding.first, "seconds"),
+        iso(finding.last, "seconds"),
+        str(finding.sightings),
+        _next_check(finding),
+        finding.reason.value,
+    )
+
+
+def _next_check(finding: Finding) -> str:
+    if finding.next_check is None:
+        return "never"
+    # Whether and when is for the settings of the pass.
+    return "by repair" if finding.state is State.SUSPECT else iso(finding.next_check, "seconds")
+
+
+def _as_object(stretch: Stretch, step: int) -> dict[str, Any]:
+    start, stop, finding = stretch
+    return {"start": start, "stop": stop, "slots": (stop - start) // step, **finding._asdict()}

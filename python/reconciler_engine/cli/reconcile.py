@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import click
 
-import typer
-
-from reconciler_engine.cli.exits import reported_errors
-from reconciler_engine.cli.options import PASS_SETTINGS, FromTime, Json, ToTime, takes_settings
+from reconciler_engine.cli.options import PASS_SETTINGS, Given, from_option, prints, takes_settings, to_option
+from reconciler_engine.cli.output import Output
 
 
+@click.command()
+@from_option
+@to_option
+@click.option("--dry-run", is_flag=True, help="Say what would be asked and how long it takes; ask and change nothing.")
+@prints
 @takes_settings(*PASS_SETTINGS)
-def reconcile(
-    *,
-    from_: FromTime = None,
-    to: ToTime = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be asked and how long it takes; ask and change nothing.")
-    ] = False,
-    json: Json = False,
-    flags: dict[str, str],
-    config: str | None,
-) -> None:
+def reconcile(*, from_: str | None, to: str | None, dry_run: bool, output: Output, given: Given) -> None:
     """Find what is missing and fill it from the exchange: one pass, within the request budget.
 
     \b
@@ -32,12 +25,11 @@ def reconcile(
 
     Without a range the full window is examined. Exit code 3: slots are missing still, or could not be examined.
     """
-    with reported_errors():
-        if dry_run:
-            from reconciler_engine.cli.coverage_answer import show_dry_run
+    if dry_run:
+        from reconciler_engine.cli.coverage.survey_report import show_dry_run
 
-            show_dry_run(flags, config, from_, to, as_json=json)
-            return
-        from reconciler_engine.cli.one_pass import run_one_pass
+        show_dry_run(given, from_, to, output)
+        return
+    from reconciler_engine.cli.one_pass import run_one_pass
 
-        run_one_pass("reconcile", flags, config, from_, to, repair=True, as_json=json)
+    run_one_pass("reconcile", given, from_, to, output, repair=True)

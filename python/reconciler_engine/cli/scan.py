@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from reconciler_engine.cli.exits import reported_errors
-from reconciler_engine.cli.options import PASS_SETTINGS, FromTime, Json, ToTime, takes_settings
+import click
+
+from reconciler_engine.cli.options import PASS_SETTINGS, Given, from_option, prints, takes_settings, to_option
+from reconciler_engine.cli.output import Output
 
 
+@click.command()
+@from_option
+@to_option
+@prints
 @takes_settings(*PASS_SETTINGS)
-def scan(
-    *,
-    from_: FromTime = None,
-    to: ToTime = None,
-    json: Json = False,
-    flags: dict[str, str],
-    config: str | None,
-) -> None:
+def scan(*, from_: str | None, to: str | None, output: Output, given: Given) -> None:
     """Report what the cache lacks; ask the exchange nothing and change no candle.
 
     \b
@@ -26,5 +25,4 @@ def scan(
     """
     from reconciler_engine.cli.one_pass import run_one_pass
 
-    with reported_errors():
-        run_one_pass("scan", flags, config, from_, to, repair=False, as_json=json)
+    run_one_pass("scan", given, from_, to, output, repair=False)

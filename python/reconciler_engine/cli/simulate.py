@@ -2,56 +2,63 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from reconciler_engine.cli.exits import reported_errors
-from reconciler_engine.cli.numbers import decimal, whole_between
-from reconciler_engine.cli.options import Json
+from reconciler_engine.cli.arguments import parse_instant
+from reconciler_engine.cli.options import decimal, prints, whole_between
+from reconciler_engine.cli.output import Output
+from reconciler_engine.errors import ConfigError
+
+if TYPE_CHECKING:
+    from reconciler_engine.simulator.simulation import SimulatorSettings
+
+_PATH = click.Path(path_type=Path)
 
 
+@click.command()
+@click.option(
+    "--port", metavar="N", type=whole_between(0, 65_535), default=0, help="Port on 127.0.0.1, 0 for a free one."
+)
+@click.option(
+    "--seed", metavar="N", type=whole_between(-(10**18), 10**18), default=1, help="Seed of the invented prices."
+)
+@click.option("--replay", metavar="DIR", type=_PATH, help="Serve the candle files there as the truth.")
+@click.option("--log", metavar="FILE", type=_PATH, help="Append a JSON line for each request.")
+@click.option("--start", metavar="TIME", help="What its clock shows at first (ISO 8601).")
+@click.option("--clock-rate", metavar="X", type=decimal, help="How fast its clock runs; 0 stands still.")
+@click.option(
+    "--public-rate",
+    metavar="N",
+    type=decimal,
+    default=10.0,
+    help="Requests per second and address before it says 429.",
+)
+@click.option("--faults", "fault_file", metavar="FILE", type=_PATH, help="Play the fault rules there (TOML or JSON).")
+@click.option(
+    "--key-file",
+    "key_files",
+    metavar="FILE",
+    type=_PATH,
+    multiple=True,
+    help="Let this API key sign private requests.",
+)
+@prints
 def simulate(
     *,
-    port: Annotated[
-        int,
-        typer.Option(
-            "--port", metavar="N", parser=whole_between(0, 65_535), help="Port on 127.0.0.1, 0 for a free one."
-        ),
-    ] = 0,
-    seed: Annotated[
-        int,
-        typer.Option(
-            "--seed", metavar="N", parser=whole_between(-(10**18), 10**18), help="Seed of the invented prices."
-        ),
-    ] = 1,
-    replay: Annotated[
-        Path | None, typer.Option("--replay", metavar="DIR", help="Serve the candle files there as the truth.")
-    ] = None,
-    log: Annotated[
-        Path | None, typer.Option("--log", metavar="FILE", help="Append a JSON line for each request.")
-    ] = None,
-    start: Annotated[
-        str | None, typer.Option("--start", metavar="TIME", help="What its clock shows at first (ISO 8601).")
-    ] = None,
-    rate: Annotated[
-        float | None,
-        typer.Option("--clock-rate", metavar="X", parser=decimal, help="How fast its clock runs; 0 stands still."),
-    ] = None,
-    public_rate: Annotated[
-        float,
-        typer.Option(
-            "--public-rate", metavar="N", parser=decimal, help="Requests per second and address before it says 429."
-        ),
-    ] = 10.0,
-    faults: Annotated[
-        Path | None, typer.Option("--faults", metavar="FILE", help="Play the fault rules there (TOML or JSON).")
-    ] = None,
-    key_file: Annotated[
-        list[Path] | None, typer.Option("--key-file", metavar="FILE", help="Let this API key sign private requests.")
-    ] = None,
-    json: Json = False,
+    port: int,
+    seed: int,
+    replay: Path | None,
+    log: Path | None,
+    start: str | None,
+    clock_rate: float | None,
+    public_rate: float,
+    fault_file: Path | None,
+    key_files: tuple[Path, ...],
+    output: Output,
 ) -> None:
     """Serve Coinbase's candle, product and time endpoints on loopback: a stand-in for trials and tests.
 
@@ -66,7 +73,48 @@ def simulate(
 
     Prints `listening on http://127.0.0.1:PORT`. All it says is invented, or replayed from files.
     """
-    from reconciler_engine.cli.exchange import serve
+    import trio
 
-    with reported_errors():
-        serve(port, seed, replay, log, start, rate, public_rate, faults, key_file or [], as_json=json)
+    from reconciler_engine.simulator.rules.exchange import ExchangeRules
+    from reconciler_engine.simulator.simulation import SimulatorSettings
+
+    faults: list[str] = []
+    instant = None if start is None else parse_instant("--start", start, faults)
+    if faults:
+        raise ConfigError(faults)
+    try:
+        settings = SimulatorSettings(
+            port,
+            seed,
+            replay=replay,
+            log=log,
+            start=instant,
+            rate=clock_rate,
+            rules=ExchangeRules(public_rate=public_rate),
+            faults=fault_file,
+            key_files=key_files,
+        )
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
+    trio.run(_serve, settings, output)
+
+
+async def _serve(settings: SimulatorSettings, output: Output) -> None:
+    """Run a simulator until SIGTERM or SIGINT."""
+    import trio
+
+    from reconciler_engine.simulator import simulation
+    from reconciler_engine.supervisor.child_list import ChildList
+    from reconciler_engine.supervisor.signals import hear_orders
+
+    def announce(line: str) -> None:
+        if output.as_json:
+            output.print_json({"listening": line.removeprefix("listening on ")})
+        else:
+            print(line, flush=True)
+
+    children = ChildList(os.getpid())
+    async with hear_orders(children, may_reload=False) as orders, trio.open_nursery() as nursery:
+        nursery.start_soon(simulation.simulate, settings, announce)
+        await orders.stop.wait()
+        nursery.cancel_scope.cancel()

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from reconciler_engine.cli.exits import reported_errors
-from reconciler_engine.cli.options import START_SETTINGS, Json, takes_settings
+from reconciler_engine.cli.options import START_SETTINGS, Given, prints, takes_settings
+from reconciler_engine.cli.output import Output
+
+if TYPE_CHECKING:
+    import trio
+
+    from reconciler_engine.coinbase.auth import Credentials
+    from reconciler_engine.config import ReconciliationConfig
+    from reconciler_engine.supervisor.engine_spec import EngineSpec
+    from reconciler_engine.supervisor.notify import ServiceManager
+    from reconciler_engine.supervisor.running_child import SpecMaker
+
+    Load = Callable[[], tuple[ReconciliationConfig, Credentials | None]]
+
+_COMMAND = "reconciler-engine start"
+_logger = logging.getLogger(__name__)
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_SIMULATION: dict[str, Any] = {
+    "symbols": ("BTC-USD", "ETH-USD", "SOL-USD", "DOGE-USD"),
+    "timeframes": ("1m", "5m", "15m", "1h"),
+    # Often enough that a newcomer sees gaps close within a minute.
+    "gap_scan_cron": "*/10 * * * * *",
+    "full_reconcile_cron": "0 * * * * *",
+}
 
 
+@click.command()
+@click.option(
+    "--simulate", is_flag=True, help="Invent an exchange and a feeder that loses candles; needs nothing else."
+)
+@click.option("--log-level", default="INFO", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
+@prints
 @takes_settings(*START_SETTINGS)
-def start(
-    *,
-    simulate: Annotated[
-        bool,
-        typer.Option("--simulate", help="Invent an exchange and a feeder that loses candles; needs nothing else."),
-    ] = False,
-    log_level: Annotated[str, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
-    json: Json = False,
-    flags: dict[str, str],
-    config: str | None,
-) -> None:
+def start(*, simulate: bool, log_level: str, output: Output, given: Given) -> None:
     """Keep the cache complete, until told to stop.
 
     \b
@@ -32,7 +57,127 @@ def start(
 
     SIGTERM or Ctrl-C: what is in hand is finished first. A second Ctrl-C ends at once.
     """
-    from reconciler_engine.cli.start_tree import run_start
+    import trio
 
-    with reported_errors():
-        run_start(flags, config, simulate=simulate, log_level=log_level, as_json=json)
+    from reconciler_engine.cli.api_key import load_signed
+    from reconciler_engine.cli.setting_sources import child_environment, load_config
+    from reconciler_engine.observe import logs
+    from reconciler_engine.supervisor.running_child import SpecMaker
+
+    faults = [] if log_level in _LEVELS else [f"--log-level {log_level!r}: allowed: {', '.join(_LEVELS)}"]
+
+    def load() -> tuple[ReconciliationConfig, Credentials | None]:
+        if not simulate:
+            return load_signed(*given, needs_symbols=True, known_faults=faults)
+        # The environment's key is not for an invented exchange.
+        refused = ("redis_url", "base_url", "key_file")
+        config = load_config(*given, overrides=_SIMULATION, needs_symbols=True, known_faults=faults, refused=refused)
+        return config, None
+
+    config, credentials = load()
+    style: logs.Style = "json" if output.as_json or not sys.stderr.isatty() else "human"
+    logs.configure(style, log_level, process="supervisor", simulated=simulate)
+    maker = SpecMaker(child_environment(), style, log_level, simulated=simulate)
+    trio.run(_run, config, credentials, maker, load)
+
+
+async def _run(config: ReconciliationConfig, credentials: Credentials | None, maker: SpecMaker, load: Load) -> None:
+    """Lock the data directory, start the other children, run the engine; end in the opposite order."""
+    from reconciler_engine.cli.session import mark_data_directory
+    from reconciler_engine.cli.setting_sources import default_data_dir
+    from reconciler_engine.store.embedded.data_directory import DataDirectory
+    from reconciler_engine.supervisor.child_list import ChildList
+    from reconciler_engine.supervisor.engine_run import run_engine
+    from reconciler_engine.supervisor.engine_spec import EngineSpec, check_change
+    from reconciler_engine.supervisor.orphans import reaping_adopted
+    from reconciler_engine.supervisor.report_source import ReportSource
+    from reconciler_engine.supervisor.server_child import embedded_server, locked, plan_record
+    from reconciler_engine.supervisor.signals import hear_orders
+    from reconciler_engine.supervisor.simulation_children import simulated_exchange, simulated_feeder
+    from reconciler_engine.supervisor.web_child import WebSpec, web_child
+
+    directory = DataDirectory(config.data_dir or default_data_dir(simulated=maker.simulated))
+    directory.prepare()
+    children, manager = ChildList(os.getpid()), find_service_manager(os.environ)
+    async with (
+        hear_orders(children) as orders,
+        manager.watching(children.is_well),
+        reaping_adopted(),
+        AsyncExitStack() as stack,
+    ):
+        stop = orders.stop
+        lock = await stack.enter_async_context(locked(directory, _COMMAND))
+        reports = ReportSource(children, stop)
+        record = plan_record(directory, os.getpid(), _COMMAND, simulated=maker.simulated)
+        redis_url = config.redis_url or record.url
+        if config.pages is not None:
+            is_fixed = config.listen is not None
+            pages = WebSpec(config.pages, is_fixed, config.listen_token, config.listen_hosts, redis_url)
+            await stack.enter_async_context(web_child(pages, maker, reports, children, stop))
+        if config.redis_url is None:
+            mark_data_directory(directory, simulated=maker.simulated)
+            await stack.enter_async_context(embedded_server(directory, record, maker.environment, lock, children, stop))
+        if stop.is_set():
+            return
+        now = time.time_ns() // 1_000_000
+        # Nobody but the web child is told the token.
+        replaced: dict[str, Any] = {"listen": None, "listen_token": None}
+        if maker.simulated:
+            replaced["base_url"] = await stack.enter_async_context(simulated_exchange(maker, now, stop, children))
+        given = EngineSpec(
+            config.model_copy(update=replaced),
+            redis_url,
+            owns_server=config.redis_url is None,
+            maker=maker,
+            children=children,
+            command=_COMMAND,
+            reports=reports,
+            credentials=credentials,
+        )
+        spec = await _choose_symbols(given, stop)
+        if stop.is_set():
+            return
+        if maker.simulated:
+            await stack.enter_async_context(simulated_feeder(maker, spec.config, redis_url, now, stop, children))
+
+        async def read_spec() -> EngineSpec:
+            newer, key = load()
+            check_change(config, newer)
+            return await _choose_symbols(
+                replace(given, config=newer.model_copy(update=replaced), credentials=key), stop
+            )
+
+        await run_engine(spec, read_spec, orders, manager)
+
+
+async def _choose_symbols(spec: EngineSpec, stop: trio.Event) -> EngineSpec:
+    """Return the spec with the symbols that the configuration means; unchanged once `stop` is set."""
+    from reconciler_engine.coinbase.client import CoinbaseClient
+    from reconciler_engine.engine.parts import open_parts
+    from reconciler_engine.engine.symbols import choose_symbols
+    from reconciler_engine.store.client.server_check import check_server
+    from reconciler_engine.supervisor.signals import given_up_at
+
+    async with (
+        open_parts(spec.config, spec.redis_url, owns_server=spec.owns_server, identity=spec.identity) as parts,
+        CoinbaseClient(spec.config.base_url) as source,
+        given_up_at(stop),
+    ):
+        await check_server(parts.client)
+        symbols = await choose_symbols(spec.config.symbols, parts, source)
+        spec = replace(spec, config=spec.config.with_symbols(symbols))
+        _logger.info("symbols", extra={"count": len(symbols), "first": ", ".join(symbols[:5])})
+    return spec
+
+
+def find_service_manager(environment: Mapping[str, str]) -> ServiceManager:
+    """Return the service manager that started this process; an address or number that is malformed is left alone."""
+    from reconciler_engine.supervisor.notify import ServiceManager
+
+    address = environment.get("NOTIFY_SOCKET", "")
+    watched = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    limit_us = environment.get("WATCHDOG_USEC", "")
+    return ServiceManager(
+        address if address.startswith(("/", "@")) else None,
+        int(limit_us) / 1_000_000 if watched and limit_us.isdecimal() and int(limit_us) else None,
+    )

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-from reconciler_engine.cli.exits import reported_errors
-from reconciler_engine.cli.options import Json, takes_settings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from reconciler_engine.cli.exits import UNAVAILABLE, leave
+from reconciler_engine.cli.options import Given, prints, takes_settings
+from reconciler_engine.cli.output import Output, print_table
+from reconciler_engine.observe.series_state import count_states, worst_first
+from reconciler_engine.observe.words import ago, ahead, counted, describe_span, iso
+
+if TYPE_CHECKING:
+    from reconciler_engine.config import ReconciliationConfig
+    from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
+    from reconciler_engine.store.client.trio_redis import TrioRedis
+    from reconciler_engine.store.coverage import SeriesCoverage
+
+# A terminal shows so many series: those that lack most, then by name. Programs get all.
+_SERIES_SHOWN = 24
 
 
+class Found(NamedTuple):
+    """An engine that runs, and its series."""
+
+    engine: EngineStatus
+    series: Mapping[str, SeriesCoverage]
+
+
+@click.command()
+@prints
 @takes_settings("redis_url", "data_dir")
-def status(*, json: Json = False, flags: dict[str, str], config: str | None) -> None:
+def status(*, output: Output, given: Given) -> None:
     """Show what runs: processes, jobs, the request budget, and how far each series is complete.
 
     \b
@@ -18,7 +44,160 @@ def status(*, json: Json = False, flags: dict[str, str], config: str | None) -> 
     Without a Redis URL or data directory both default ones are looked at, that of `start` and that of
     `start --simulate`. With --json an object a line, one for each engine. Exit code 69: nothing runs.
     """
-    from reconciler_engine.cli.status_answer import show_status
+    import trio
 
-    with reported_errors():
-        show_status(flags, config, as_json=json)
+    from reconciler_engine.cli.setting_sources import load_config
+
+    found, places = trio.run(_look, load_config(*given))
+    if not found:
+        if output.as_json:
+            output.print_json({"running": False, "looked_at": places})
+        leave(UNAVAILABLE, f"nothing runs at {' or '.join(places)}")
+    for number, one in enumerate(found):
+        if output.as_json:
+            output.print_json(as_object(one))
+        else:
+            print("\n" * bool(number), end="")
+            print_engine(one)
+
+
+async def _look(config: ReconciliationConfig) -> tuple[list[Found], list[str]]:
+    """Return the engines that run, and the places looked at with what else was found there."""
+    from reconciler_engine.cli.setting_sources import default_data_dir
+    from reconciler_engine.store.client.server_check import check_server
+    from reconciler_engine.store.client.trio_redis import TrioRedis
+    from reconciler_engine.store.embedded.data_directory import DataDirectory
+    from reconciler_engine.store.status_board import RECORD_LIFE_MS
+
+    if config.redis_url is not None:
+        async with TrioRedis.from_url(config.redis_url) as client:
+            await check_server(client)
+            return await _read(client), [str(client.address)]
+    folders = [config.data_dir] if config.data_dir else [default_data_dir(simulated=each) for each in (False, True)]
+    found: list[Found] = []
+    places = []
+    for folder in folders:
+        place = str(folder)
+        record = DataDirectory(folder).find_running()
+        if record is not None:
+            async with TrioRedis.from_url(record.url) as client:
+                found += await _read(client)
+            # A command that borrows the server for its own length, or an engine that hangs.
+            silence = f"no engine has reported for {RECORD_LIFE_MS / 1_000:g} s"
+            place += f" (server of {record.command}, pid {record.pid}: {silence})"
+        places.append(place)
+    return found, places
+
+
+async def _read(client: TrioRedis) -> list[Found]:
+    from reconciler_engine.store.coverage import Coverage
+    from reconciler_engine.store.status_board import StatusBoard, scope_of
+
+    engines = await StatusBoard(client).read()
+    return [Found(engine, await Coverage(client, scope_of(engine)).read()) for engine in engines]
+
+
+def as_object(found: Found) -> dict[str, Any]:
+    """Return what a program is told of an engine."""
+    series = []
+    for name, coverage in found.series.items():
+        symbol, _, timeframe = name.partition(":")
+        series.append({"symbol": symbol, "timeframe": timeframe, **coverage.model_dump()})
+    return {"running": True, **found.engine.model_dump(mode="json"), "series": series}
+
+
+def print_engine(found: Found) -> None:
+    """Tell people how an engine stands."""
+    engine = found.engine
+    mark = "SIMULATED " if engine.simulated else ""
+    up = describe_span(engine.written_at - engine.started_at)
+    print(
+        f"{mark}{engine.command} {engine.version} on {engine.node}, up {up}, "
+        f"exchange {engine.source}, user {engine.user_id}, exchange id {engine.exchange_id}\n"
+    )
+    _print_processes(engine.processes)
+    print()
+    _print_jobs(engine.jobs, engine.written_at)
+    print()
+    _print_budget(engine.budget)
+    print()
+    _print_series(found.series)
+
+
+def _print_processes(processes: tuple[ProcessStatus, ...]) -> None:
+    rows = [
+        (
+            one.name,
+            one.state,
+            _known(one.pid),
+            describe_span(one.age_ms),
+            "-" if one.last_beat_ms is None else f"{describe_span(one.last_beat_ms)} ago",
+            str(one.restarts),
+            _known(one.last_exit),
+        )
+        for one in processes
+    ]
+    print_table(("process", "state", "pid", "up", "last beat", "restarts", "last exit"), rows)
+
+
+def _print_jobs(jobs: tuple[JobStatus, ...], now: int) -> None:
+    heads = ("job", "next tick", "runs", "skipped", "missed", "failed", "timed out", "last pass")
+    print_table(heads, [_job_cells(job, now) for job in jobs])
+    for job in jobs:
+        last = job.last_pass
+        if last is not None:
+            print(
+                f"  {job.name}: {counted(last.missing, 'slot')} missing in {counted(last.gaps_found, 'gap')}, "
+                f"{last.filled} filled, {last.confirmed_empty} empty, {last.unresolved} unresolved, "
+                f"{counted(last.requests, 'request')}, {describe_span(last.duration_ms)}"
+            )
+            for error in last.errors:
+                print(f"    {error}")
+        if job.last_error is not None:
+            print(f"  {job.name}, last error: {job.last_error}")
+
+
+def _job_cells(job: JobStatus, now: int) -> tuple[str, ...]:
+    last = "none yet" if job.last_finished_at is None else ago(job.last_finished_at, now)
+    counts = (job.runs, job.skipped, job.missed, job.failed, job.timed_out)
+    return (job.name, ahead(job.next_tick, now), *map(str, counts), f"{last}, running" if job.is_running else last)
+
+
+def _print_budget(budget: BudgetStatus | None) -> None:
+    if budget is None:
+        print("budget: could not be read")
+        return
+    paused = f", paused by the exchange for {describe_span(budget.paused_ms)}" if budget.paused_ms else ""
+    slowed = f" ({budget.share:.0%} of them, after HTTP {budget.slowed_by})" if budget.share < 1 else ""
+    print(
+        f"budget: {budget.rate_per_s:g} requests a second{slowed}, {budget.used} used in the last minute, "
+        f"{budget.waiting} waiting{paused}"
+    )
+    trouble = f"HTTP {budget.trouble}" if budget.trouble else "no answer"
+    if budget.breaker == "stopped":
+        print(f"exchange: key refused ({trouble}), not asked for {describe_span(budget.stopped_ms)} or until a start")
+    elif budget.breaker != "closed":
+        print(f"exchange: in trouble ({trouble}), one request at a time finds out whether that is over")
+
+
+def _print_series(series: Mapping[str, SeriesCoverage]) -> None:
+    if not series:
+        print("series: no pass has ended yet")
+        return
+    rows = [
+        (
+            name,
+            "-" if one.complete_from is None else iso(one.complete_from),
+            "-" if one.complete_through is None else iso(one.complete_through),
+            "unknown" if one.missing is None else str(one.missing),
+            iso(one.checked_at),
+        )
+        for name, one in worst_first(series)[:_SERIES_SHOWN]
+    ]
+    print_table(("series", "complete from", "through", "missing", "checked"), rows)
+    whole = count_states(series)["complete"]
+    print(f"{whole} of {len(series)} series complete{', those that lack most are shown' * (len(series) > len(rows))}")
+
+
+def _known(value: object) -> str:
+    return "-" if value is None else str(value)

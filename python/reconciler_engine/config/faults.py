@@ -8,7 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-SECRET_FIELDS = frozenset({"redis_url", "listen_token"})
+from reconciler_engine.config.definitions import SETTINGS
+
+SECRET_FIELDS = frozenset(name for name, setting in SETTINGS.items() if setting.hidden)
 """Fields whose values never appear in a message; a Redis URL may hold a password."""
 
 _SHOWN_LIMIT = 120

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from reconciler_engine.coinbase.base_url import BaseUrl
 from reconciler_engine.coinbase.products import Selector
+from reconciler_engine.config.definitions import SETTINGS, SIGNED_HOURLY_LIMIT
 from reconciler_engine.config.faults import field_faults, origin_of
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.limiting.budget import Budget
@@ -20,20 +21,15 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.web.listen import ListenAddress, check_host, check_token, exposure_faults
 from reconciler_engine.planning.audit import AuditRules
 from reconciler_engine.planning.proof import RIPE_MS
-from reconciler_engine.planning.window import DEFAULT_GRACE_MS, MINIMUM_STEPS, retention_fault
+from reconciler_engine.planning.window import MINIMUM_STEPS, retention_fault
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.zones import load_zone
-
-SIGNED_HOURLY_LIMIT = 10_000
-"""Requests an hour under one API key (documented: Coinbase App rate limiting, read 2026-11-23)."""
 
 WINDOWS = ("quick_scan_window_ms", "full_reconcile_window_ms")
 """The fields that say how far back a pass looks."""
 
 _LEAST_CANDLES = MINIMUM_STEPS + 2
 _EGRESS = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-_TIMEFRAME_NAMES = ", ".join(member.value for member in Timeframe)
 
 
 def _split_list(value: object) -> object:
@@ -80,126 +76,57 @@ Whole = Annotated[int, BeforeValidator(_no_boolean)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_list)]
 Location = Annotated[Path, BeforeValidator(_check_path)]
 
-_MISFIRE = "how late a tick may still run, a whole number of milliseconds 0 to 10000000000000; unset is the interval"
-_MAX_RUN = "when a run is ended, a whole number of milliseconds 1 to 10000000000000; unset is three intervals"
-_JITTER = "the most a run waits after its tick, a whole number of milliseconds 0 to 10000000000000"
+_LONGEST_MS = 10**13
+
+
+def _field(name: str, **bounds: Any) -> Any:
+    """Return the field of a setting as its definition describes it."""
+    setting = SETTINGS[name]
+    return Field(default=setting.default, description=setting.allowed, repr=not setting.hidden, **bounds)
 
 
 class ReconciliationConfig(BaseModel):
-    """Everything that can be set, with its default; each description says what is allowed.
+    """Every setting, with its default; `definitions` says what each one means and allows.
 
     Build it with `ReconciliationConfig.check` to get every fault at once as a `ConfigError`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
 
-    redis_url: str | None = Field(
-        default=None,
-        repr=False,
-        description="redis://, rediss:// or unix:// URL of a server of version 6.2 or newer; "
-        "unset means the embedded server in the data directory",
-    )
-    base_url: str = Field(
-        default="https://api.coinbase.com",
-        description="https:// or http:// URL of the exchange, no path, query or password",
-    )
-    symbols: Names = Field(
-        default=(),
-        description="one product id or more, such as BTC-USD,ETH-USD, or choices such as all:USD or top:20:USD",
-    )
-    timeframes: Names = Field(
-        default=("1m", "5m", "15m", "1h", "4h", "1d"), min_length=1, description=f"one or more of {_TIMEFRAME_NAMES}"
-    )
-    key_file: Location | None = Field(
-        default=None, description="path of the exchange's API key file as downloaded, mode 0600; unset asks unsigned"
-    )
-    workers: Whole = Field(default=2, ge=1, le=64, description="worker processes, a whole number from 1 to 64")
-    data_dir: Location | None = Field(
-        default=None, description="folder of the embedded server's data and the engine's lock"
-    )
-    max_candles: Whole = Field(
-        default=1_000,
-        ge=0,
-        le=100_000_000,
-        description="members the cache keeps a series, 0 for unlimited, else a whole number 5 to 100000000",
-    )
-    ttl: Whole = Field(
-        default=86_400,
-        ge=0,
-        le=3_153_600_000,
-        description="life of a key in seconds, 0 for unlimited, else a whole number 1 to 3153600000",
-    )
-    batch_size: Whole = Field(
-        default=5, ge=1, le=1_000, description="requests per batch_delay_ms, a whole number 1 to 1000"
-    )
+    redis_url: str | None = _field("redis_url")
+    base_url: str = _field("base_url")
+    symbols: Names = _field("symbols")
+    timeframes: Names = _field("timeframes", min_length=1)
+    key_file: Location | None = _field("key_file")
+    workers: Whole = _field("workers", ge=1, le=64)
+    data_dir: Location | None = _field("data_dir")
+    max_candles: Whole = _field("max_candles", ge=0, le=100_000_000)
+    ttl: Whole = _field("ttl", ge=0, le=3_153_600_000)
+    batch_size: Whole = _field("batch_size", ge=1, le=1_000)
     # A permit lives no longer: with less, many would be void by the time that Redis has answered.
-    batch_delay_ms: Whole = Field(
-        default=1_000, ge=50, le=3_600_000, description="milliseconds, a whole number 50 to 3600000"
-    )
-    hourly_limit: Whole | None = Field(
-        default=None,
-        ge=0,
-        le=100_000_000,
-        description="requests an hour, a whole number 2 to 100000000, or 0 for unlimited; unset is "
-        f"{SIGNED_HOURLY_LIMIT} with an API key and unlimited without",
-    )
-    egress: str | None = Field(
-        default=None,
-        description="name of the address from which unsigned requests go out, 1 to 64 of A-Z a-z 0-9 . _ -; "
-        "machines of one name share a budget",
-    )
-    quick_scan_window_ms: Whole = Field(
-        default=1_800_000, ge=60_000, le=10**13, description="milliseconds, a whole number 60000 to 10000000000000"
-    )
-    full_reconcile_window_ms: Whole = Field(
-        default=21_600_000, ge=60_000, le=10**13, description="milliseconds, a whole number 60000 to 10000000000000"
-    )
-    gap_scan_cron: str = Field(
-        default="*/5 * * * *", description="a cron expression of five or six fields that can fire"
-    )
-    full_reconcile_cron: str = Field(
-        default="0 * * * *", description="a cron expression of five or six fields that can fire"
-    )
-    timezone: str = Field(
-        default="UTC", description="IANA name of the zone the cron expressions are meant in, such as Europe/Berlin"
-    )
-    gap_scan_misfire_grace_ms: Whole | None = Field(default=None, ge=0, le=10**13, description=_MISFIRE)
-    gap_scan_max_run_ms: Whole | None = Field(default=None, ge=1, le=10**13, description=_MAX_RUN)
-    gap_scan_jitter_ms: Whole = Field(default=0, ge=0, le=10**13, description=_JITTER)
-    full_reconcile_misfire_grace_ms: Whole | None = Field(default=None, ge=0, le=10**13, description=_MISFIRE)
-    full_reconcile_max_run_ms: Whole | None = Field(default=None, ge=1, le=10**13, description=_MAX_RUN)
-    full_reconcile_jitter_ms: Whole = Field(default=0, ge=0, le=10**13, description=_JITTER)
-    user_id: Whole = Field(
-        default=1, ge=0, le=2**53, description="a whole number 0 to 9007199254740992, as in the cache's keys"
-    )
-    exchange_id: Whole = Field(
-        default=1, ge=0, le=2**53, description="a whole number 0 to 9007199254740992, as in the cache's keys"
-    )
-    grace_ms: Whole = Field(
-        default=DEFAULT_GRACE_MS, ge=0, le=600_000, description="milliseconds a closed bar may be late, 0 to 600000"
-    )
-    audit_policy: Literal["report", "repair"] = Field(default="report", description="report or repair")
-    rest_final_after_ms: Whole = Field(
-        default=0,
-        ge=0,
-        le=10**13,
-        description=f"milliseconds, a whole number {RIPE_MS} to 10000000000000, or 0 for never",
-    )
-    full_reconcile_verify: Literal["spare", "all"] = Field(default="spare", description="spare or all")
-    listen: str | None = Field(
-        default=None,
-        description="HOST:PORT of probes, metrics and pages, an IP address or localhost, port 0 for any free one; a "
-        "PORT of 127.0.0.1; or off; unset is 127.0.0.1:9464, or any free port where that is taken",
-    )
-    listen_hosts: Names = Field(
-        default=(), description="names beside its own by which this machine may be asked for pages, none or more"
-    )
-    listen_token: str | None = Field(
-        default=None,
-        repr=False,
-        description="what requests for pages must bear (Authorization: Bearer ...), 16 to 256 visible ASCII "
-        "characters; needed where listen is not loopback",
-    )
+    batch_delay_ms: Whole = _field("batch_delay_ms", ge=50, le=3_600_000)
+    hourly_limit: Whole | None = _field("hourly_limit", ge=0, le=100_000_000)
+    egress: str | None = _field("egress")
+    quick_scan_window_ms: Whole = _field("quick_scan_window_ms", ge=60_000, le=_LONGEST_MS)
+    full_reconcile_window_ms: Whole = _field("full_reconcile_window_ms", ge=60_000, le=_LONGEST_MS)
+    gap_scan_cron: str = _field("gap_scan_cron")
+    full_reconcile_cron: str = _field("full_reconcile_cron")
+    timezone: str = _field("timezone")
+    gap_scan_misfire_grace_ms: Whole | None = _field("gap_scan_misfire_grace_ms", ge=0, le=_LONGEST_MS)
+    gap_scan_max_run_ms: Whole | None = _field("gap_scan_max_run_ms", ge=1, le=_LONGEST_MS)
+    gap_scan_jitter_ms: Whole = _field("gap_scan_jitter_ms", ge=0, le=_LONGEST_MS)
+    full_reconcile_misfire_grace_ms: Whole | None = _field("full_reconcile_misfire_grace_ms", ge=0, le=_LONGEST_MS)
+    full_reconcile_max_run_ms: Whole | None = _field("full_reconcile_max_run_ms", ge=1, le=_LONGEST_MS)
+    full_reconcile_jitter_ms: Whole = _field("full_reconcile_jitter_ms", ge=0, le=_LONGEST_MS)
+    user_id: Whole = _field("user_id", ge=0, le=2**53)
+    exchange_id: Whole = _field("exchange_id", ge=0, le=2**53)
+    grace_ms: Whole = _field("grace_ms", ge=0, le=600_000)
+    audit_policy: Literal["report", "repair"] = _field("audit_policy")
+    rest_final_after_ms: Whole = _field("rest_final_after_ms", ge=0, le=_LONGEST_MS)
+    full_reconcile_verify: Literal["spare", "all"] = _field("full_reconcile_verify")
+    listen: str | None = _field("listen")
+    listen_hosts: Names = _field("listen_hosts")
+    listen_token: str | None = _field("listen_token")
 
     @field_validator("rest_final_after_ms")
     @classmethod

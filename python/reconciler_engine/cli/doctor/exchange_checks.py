@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from reconciler_engine.cli.doctor_check import Check
+from reconciler_engine.cli.doctor.check import Check
 from reconciler_engine.cli.exits import CONFIG, UNAVAILABLE
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.coinbase.products import Product, Selector, choose

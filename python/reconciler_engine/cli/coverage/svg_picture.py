@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from reconciler_engine.cli.picture import (
+from reconciler_engine.cli.coverage.picture import (
     Panel,
     Row,
     buckets,

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler_engine.cli.picture import Cell, Panel, Row, cells_of, instants, panels_of, runs_of_cells, states_in
+from reconciler_engine.cli.coverage.picture import (
+    Cell,
+    Panel,
+    Row,
+    cells_of,
+    instants,
+    panels_of,
+    runs_of_cells,
+    states_in,
+)
 from reconciler_engine.planning.ledger import State
 
 LEAST_COLUMNS = 10

@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler_engine.cli.credentials import read_credentials, signing_faults
-from reconciler_engine.cli.doctor_check import Check
+from reconciler_engine.cli.api_key import read_credentials, signing_faults
+from reconciler_engine.cli.doctor.check import Check
 from reconciler_engine.cli.exits import CONFIG
-from reconciler_engine.cli.settings import child_environment, default_data_dir, gather, load_config
+from reconciler_engine.cli.options import Given
+from reconciler_engine.cli.setting_sources import child_environment, default_data_dir, gather, load_config
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.limiting.budget import Budget
@@ -37,11 +37,11 @@ LEAST_FREE = 100 * _MIB
 LITTLE_FREE = 1024 * _MIB
 
 
-def check_configuration(flags: Mapping[str, str], config_file: str | None) -> tuple[ReconciliationConfig | None, Check]:
+def check_configuration(given: Given) -> tuple[ReconciliationConfig | None, Check]:
     """Check all settings; None where they are not in order."""
     name = "configuration"
     try:
-        config = load_config(flags, config_file)
+        config = load_config(*given)
     except ConfigError as error:
         hint = "correct what is named; `config show` says where each value comes from"
         return None, Check(name, "fail", "\n".join(error.faults), hint, CONFIG)
@@ -52,13 +52,11 @@ def check_configuration(flags: Mapping[str, str], config_file: str | None) -> tu
     return config, Check(name, "ok", f"in order; {count} symbols x {len(config.timeframes)} timeframes")
 
 
-def check_key(
-    flags: Mapping[str, str], config_file: str | None, config: ReconciliationConfig | None
-) -> tuple[Credentials | None, Check]:
+def check_key(given: Given, config: ReconciliationConfig | None) -> tuple[Credentials | None, Check]:
     """Check the API key: the file's mode and form, or the environment's two variables."""
     name = "api key"
     try:
-        credentials = read_credentials(gather(flags, config_file, os.environ, []).values.get("key_file"), os.environ)
+        credentials = read_credentials(gather(*given, os.environ, []).values.get("key_file"), os.environ)
     except ConfigError as error:
         hint = "download the key anew, or chmod 600 its file; it needs the view permission alone"
         return None, Check(name, "fail", "\n".join(error.faults), hint, CONFIG)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import trio
 
-from reconciler_engine.cli import doctor_settings
-from reconciler_engine.cli.doctor_cache import NAMES as CACHE_CHECKS
-from reconciler_engine.cli.doctor_cache import check_kept, examine_cache, skip_cache
-from reconciler_engine.cli.doctor_check import Check, exit_code, print_checks
-from reconciler_engine.cli.doctor_exchange import NAMES as EXCHANGE_CHECKS
-from reconciler_engine.cli.doctor_exchange import examine_exchange
+from reconciler_engine.cli.doctor import setting_checks
+from reconciler_engine.cli.doctor.cache_checks import NAMES as CACHE_CHECKS
+from reconciler_engine.cli.doctor.cache_checks import check_kept, examine_cache, skip_cache
+from reconciler_engine.cli.doctor.check import Check, exit_code, print_checks
+from reconciler_engine.cli.doctor.exchange_checks import NAMES as EXCHANGE_CHECKS
+from reconciler_engine.cli.doctor.exchange_checks import examine_exchange
 from reconciler_engine.cli.exits import CONFIG, leave
-from reconciler_engine.cli.settings import default_data_dir
+from reconciler_engine.cli.options import Given
+from reconciler_engine.cli.output import Output
+from reconciler_engine.cli.setting_sources import default_data_dir
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import Parts, open_parts
@@ -34,18 +35,18 @@ if TYPE_CHECKING:
 _OTHERS = (*EXCHANGE_CHECKS, *CACHE_CHECKS, "retention", "budget", "disk", "embedded server", "pages")
 
 
-def run_doctor(flags: dict[str, str], config_file: str | None, *, as_json: bool) -> None:
-    """Print every check and leave with what they come to."""
-    config, settings = doctor_settings.check_configuration(flags, config_file)
-    credentials, key = doctor_settings.check_key(flags, config_file, config)
+def run_doctor(given: Given, output: Output) -> None:
+    """Print every check and leave with the exit code that they come to."""
+    config, settings = setting_checks.check_configuration(given)
+    credentials, key = setting_checks.check_key(given, config)
     if config is None:
         checks = [Check(name, "skipped", "the configuration is not in order") for name in _OTHERS]
     else:
         checks = trio.run(_examine, config, credentials)
     checks = [settings, key, *checks]
     code = exit_code(checks)
-    if as_json:
-        print(json.dumps({"exit_code": code, "checks": [_row(check) for check in checks]}))
+    if output.as_json:
+        output.print_json({"exit_code": code, "checks": [_row(check) for check in checks]})
     else:
         print_checks(checks)
     leave(code)
@@ -65,17 +66,17 @@ async def _examine(config: ReconciliationConfig, credentials: Credentials | None
         series = None
         if symbols is not None:
             series = [Series(symbol, Timeframe(name)) for symbol in symbols for name in config.timeframes]
-        retention = doctor_settings.check_retention(config)
+        retention = setting_checks.check_retention(config)
         if parts is not None:
             retention = await _look_at_keys(parts, series or []) or retention
         return [
             *exchange,
             *cache,
             retention,
-            doctor_settings.check_budget(config, series, signed=signed),
-            doctor_settings.check_disk(config),
-            await doctor_settings.check_binary(config),
-            doctor_settings.check_pages(config),
+            setting_checks.check_budget(config, series, signed=signed),
+            setting_checks.check_disk(config),
+            await setting_checks.check_binary(config),
+            setting_checks.check_pages(config),
         ]
 
 

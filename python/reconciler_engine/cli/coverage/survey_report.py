@@ -2,51 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 
-from reconciler_engine.cli.connection import open_cache
-from reconciler_engine.cli.credentials import load_signed
+from reconciler_engine.cli.api_key import load_signed
+from reconciler_engine.cli.arguments import parse_range
+from reconciler_engine.cli.coverage.picture import Row
+from reconciler_engine.cli.coverage.svg_picture import draw_svg
+from reconciler_engine.cli.coverage.terminal_picture import SIGNS, draw
 from reconciler_engine.cli.exits import UNRESOLVED, leave
-from reconciler_engine.cli.history_report import print_plan, print_totals
-from reconciler_engine.cli.one_pass import parse_range
-from reconciler_engine.cli.picture import Row
-from reconciler_engine.cli.svg_picture import draw_svg
-from reconciler_engine.cli.terminal_picture import SIGNS, draw
+from reconciler_engine.cli.options import Given
+from reconciler_engine.cli.output import Output
+from reconciler_engine.cli.plan_table import print_plan, print_totals
+from reconciler_engine.cli.session import open_session
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.parts import open_parts
 from reconciler_engine.engine.passes.survey import Survey, SurveyedSeries
-from reconciler_engine.engine.symbols import choose_kept_symbols
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.market.interval import Interval
-from reconciler_engine.observe import logs
 from reconciler_engine.observe.words import counted, iso
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.request_plan import SeriesPlan
-
-if TYPE_CHECKING:
-    from reconciler_engine.coinbase.auth import Credentials
 
 _DOUBTFUL = (State.MISSING, State.SUSPECT, State.UNKNOWN)
 _WIDTH = 80
 
 
-def show_coverage(
-    flags: dict[str, str],
-    config_file: str | None,
-    from_: str | None,
-    to: str | None,
-    svg: Path | None,
-    *,
-    as_json: bool,
-) -> None:
+def show_coverage(given: Given, from_: str | None, to: str | None, svg: Path | None, output: Output) -> None:
     """Print the picture or its facts, write the file; leave with 3 where a slot is doubtful or a series unread.
 
     Raises:
@@ -55,37 +41,34 @@ def show_coverage(
     """
     if svg is not None and not svg.name:
         raise ConfigError([f"--svg {str(svg)!r}: names no file; allowed: path of the picture to be written"])
-    survey, config, simulated = _survey("coverage", flags, config_file, from_, to)
+    survey, config = _survey("coverage", given, from_, to, output)
     rows = [_row(one, plan) for one, plan in zip(survey.series, survey.plan.series, strict=True)]
-    mark = "SIMULATED " if simulated else ""
     if svg is not None:
         try:
-            write_whole(svg, draw_svg(rows, f"{mark}Coverage at {iso(survey.at)}"))
+            write_whole(svg, draw_svg(rows, f"{output.mark}Coverage at {iso(survey.at)}"))
         except OSError as error:
             raise OSError(f"--svg {svg}: cannot be written: {error.strerror}") from error
-    if as_json:
-        print(json.dumps(as_object(survey) | ({"simulated": True} if simulated else {})))
+    if output.as_json:
+        output.print_json(as_object(survey))
     else:
         for line in draw(rows, _width(), coloured=_coloured(), ascii_only=not _writes(SIGNS)):
             print(line)
-        print_totals(survey.plan, config, simulated=simulated)
+        print_totals(survey.plan, config, output)
     if any(one.slots(*_DOUBTFUL) or one.error or not one.runs for one in survey.series):
         leave(UNRESOLVED)
 
 
-def show_dry_run(
-    flags: dict[str, str], config_file: str | None, from_: str | None, to: str | None, *, as_json: bool
-) -> None:
+def show_dry_run(given: Given, from_: str | None, to: str | None, output: Output) -> None:
     """Print what a pass would ask for; leave with 3 where a series could not be examined.
 
     Raises:
         ReconcilerError: What stands in the way; nothing is printed then.
     """
-    survey, config, simulated = _survey("reconcile", flags, config_file, from_, to)
-    if as_json:
-        print(json.dumps(asdict(survey.plan) | ({"simulated": True} if simulated else {})))
+    survey, config = _survey("reconcile", given, from_, to, output)
+    if output.as_json:
+        output.print_json(asdict(survey.plan))
     else:
-        print_plan(survey.plan, config, simulated=simulated)
+        print_plan(survey.plan, config, output)
     unread = sum(not one.error and (not one.runs or one.slots(State.UNKNOWN) > 0) for one in survey.series)
     if unread:
         leave(
@@ -99,27 +82,19 @@ def show_dry_run(
 
 
 def _survey(
-    command: str, flags: dict[str, str], config_file: str | None, from_: str | None, to: str | None
-) -> tuple[Survey, ReconciliationConfig, bool]:
+    command: str, given: Given, from_: str | None, to: str | None, output: Output
+) -> tuple[Survey, ReconciliationConfig]:
     faults: list[str] = []
     asked = parse_range(from_, to, faults)
     windows = ("full_reconcile_window_ms",) if asked is None else ()
-    config, credentials = load_signed(flags, config_file, needs_symbols=True, known_faults=faults, windows=windows)
-    logs.configure("human" if sys.stderr.isatty() else "json", "WARNING", process=command)
-    survey, simulated = trio.run(_look, command, config, credentials, asked)
-    return survey, config, simulated
+    config, credentials = load_signed(*given, needs_symbols=True, known_faults=faults, windows=windows)
 
+    async def look() -> Survey:
+        async with open_session(config, output, command, credentials=credentials) as session:
+            look_back = asked or config.full_reconcile_window_ms
+            return await session.parts.surveyor.survey(await session.series(), look_back)
 
-async def _look(
-    command: str, config: ReconciliationConfig, credentials: Credentials | None, asked: Interval | None
-) -> tuple[Survey, bool]:
-    identity = None if credentials is None else credentials.identity
-    async with (
-        open_cache(config, command, writes=False) as cache,
-        open_parts(config, cache.url, owns_server=False, identity=identity) as parts,
-    ):
-        config = config.with_symbols(await choose_kept_symbols(config.symbols, parts))
-        return await parts.surveyor.survey(config.series(), asked or config.full_reconcile_window_ms), cache.simulated
+    return trio.run(look), config
 
 
 def as_object(survey: Survey) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reconciler_engine.cli.settings import gather, load_config
+from reconciler_engine.cli.setting_sources import gather, load_config
 from reconciler_engine.coinbase.base_url import BaseUrl
 from reconciler_engine.config import WINDOWS, ReconciliationConfig
 from reconciler_engine.errors import ConfigError

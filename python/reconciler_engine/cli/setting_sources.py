@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from reconciler_engine.cli.options import SETTINGS
 from reconciler_engine.config import WINDOWS, ReconciliationConfig
+from reconciler_engine.config.definitions import SETTINGS
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.store.client.address import Address
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-from reconciler_engine.cli.exits import reported_errors
-from reconciler_engine.cli.options import PASS_SETTINGS, FromTime, Json, ToTime, takes_settings
+from reconciler_engine.cli.options import PASS_SETTINGS, Given, from_option, prints, takes_settings, to_option
+from reconciler_engine.cli.output import Output
 
 
+@click.command()
+@from_option
+@to_option
+@click.option("--svg", type=click.Path(path_type=Path), metavar="FILE", help="Write the picture as SVG, too.")
+@prints
 @takes_settings(*PASS_SETTINGS)
-def coverage(
-    *,
-    from_: FromTime = None,
-    to: ToTime = None,
-    svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write the picture as SVG, too.")] = None,
-    json: Json = False,
-    flags: dict[str, str],
-    config: str | None,
-) -> None:
+def coverage(*, from_: str | None, to: str | None, svg: Path | None, output: Output, given: Given) -> None:
     """Draw every series over time, a sign for each bucket, and say what a pass would ask for; ask and change nothing.
 
     \b
@@ -31,7 +27,6 @@ def coverage(
     A bucket shows its worst state: missing, suspect, unknown, halted, empty, unlisted, present. Without a range the
     full window is drawn. Exit code 3: slots are missing or suspect, or could not be examined.
     """
-    from reconciler_engine.cli.coverage_answer import show_coverage
+    from reconciler_engine.cli.coverage.survey_report import show_coverage
 
-    with reported_errors():
-        show_coverage(flags, config, from_, to, svg, as_json=json)
+    show_coverage(given, from_, to, svg, output)

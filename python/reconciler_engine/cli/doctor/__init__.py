@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from reconciler_engine.cli.exits import reported_errors
-from reconciler_engine.cli.options import START_SETTINGS, Json, takes_settings
+import click
+
+from reconciler_engine.cli.options import START_SETTINGS, Given, prints, takes_settings
+from reconciler_engine.cli.output import Output
 
 
+@click.command()
+@prints
 @takes_settings(*START_SETTINGS)
-def doctor(*, json: Json = False, flags: dict[str, str], config: str | None) -> None:
+def doctor(*, output: Output, given: Given) -> None:
     """Check settings, API key, exchange, Redis and disk; say what to do about each.
 
     \b
@@ -18,7 +22,6 @@ def doctor(*, json: Json = False, flags: dict[str, str], config: str | None) -> 
     Changes nothing but the request budget, of which it takes two to seven permits. Exit code 0 unless a check fails;
     then 69 or 78 where that is what all failed ones come to (exchange or Redis unavailable, configuration), else 1.
     """
-    from reconciler_engine.cli.doctor_run import run_doctor
+    from reconciler_engine.cli.doctor.examination import run_doctor
 
-    with reported_errors():
-        run_doctor(flags, config, as_json=json)
+    run_doctor(given, output)

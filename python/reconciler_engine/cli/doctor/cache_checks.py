@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler_engine.cli.doctor_check import Check
+from reconciler_engine.cli.doctor.check import Check
 from reconciler_engine.cli.exits import CONFIG, UNAVAILABLE
 from reconciler_engine.errors import ConfigError, StoreError, StoreUnavailable
 from reconciler_engine.market.series import Series

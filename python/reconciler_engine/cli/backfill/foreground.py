@@ -1,0 +1,157 @@
+"""The work of `backfill`: arguments in, a worker in this process, progress and a result out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import trio
+
+from reconciler_engine.cli.api_key import load_signed
+from reconciler_engine.cli.arguments import parse_instant
+from reconciler_engine.cli.backfill.progress import ProgressLines, show_progress
+from reconciler_engine.cli.exits import UNRESOLVED, leave
+from reconciler_engine.cli.options import Given
+from reconciler_engine.cli.output import Output, print_table
+from reconciler_engine.cli.plan_table import audited, duration, print_life, print_plan
+from reconciler_engine.cli.session import open_session
+from reconciler_engine.coinbase.products import Selector
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.backfill.progress import BackfilledSeries
+from reconciler_engine.errors import ConfigError
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.observe.words import counted, iso
+from reconciler_engine.planning.request_plan import RequestPlan
+
+if TYPE_CHECKING:
+    from reconciler_engine.coinbase.auth import Credentials
+
+
+def run_backfill(
+    names: Sequence[str], given: Given, from_: str | None, to: str | None, output: Output, *, dry_run: bool
+) -> None:
+    """Run a backfill, or say what it would do; leave with 3 where slots are missing or a series failed.
+
+    Raises:
+        ReconcilerError: What stands in the way; nothing is printed then.
+    """
+    faults: list[str] = []
+    symbols, timeframes = tell_apart(names, faults)
+    asked = _range(from_, to, faults)
+    if faults or asked is None:
+        raise ConfigError(faults)
+    flags = {**given.flags, **_lists(symbols, timeframes)}
+    config, credentials = load_signed(flags, given.config_file, needs_symbols=True)
+    if dry_run:
+        plan = trio.run(_plan, config, credentials, asked, output)
+        if output.as_json:
+            output.print_json(asdict(plan))
+        else:
+            print_plan(plan, config, output)
+        if any(row.error for row in plan.series):
+            leave(UNRESOLVED)
+        return
+    try:
+        with show_progress(sys.stderr, is_terminal=sys.stderr.isatty(), quiet=output.as_json) as progress:
+            result = trio.run(_backfill, config, credentials, asked, output, progress)
+    except* KeyboardInterrupt:
+        sys.stderr.write("reconciler-engine: stopped; the same command goes on where it was\n")
+        raise
+    if output.as_json:
+        output.print_json(asdict(result))
+    else:
+        print_backfill(result, config, output)
+    if result.unresolved or result.errors:
+        leave(UNRESOLVED)
+
+
+def tell_apart(names: Sequence[str], faults: list[str]) -> tuple[list[str], list[str]]:
+    """Return symbols and timeframes: what is a timeframe's name is a timeframe; add to `faults` what is neither."""
+    known = [member.value for member in Timeframe]
+    timeframes = [name for name in names if name in known]
+    symbols = [name for name in names if name not in known]
+    for name in symbols:
+        try:
+            Selector.parse(name)
+        except ValueError as error:
+            faults.append(f"{error}; or a timeframe: {', '.join(known)}")
+    return symbols, timeframes
+
+
+def _lists(symbols: Sequence[str], timeframes: Sequence[str]) -> dict[str, str]:
+    """Return what was named as settings; what was not keeps its setting."""
+    given = {"symbols": ",".join(symbols), "timeframes": ",".join(timeframes)}
+    return {name: value for name, value in given.items() if value}
+
+
+def _range(from_: str | None, to: str | None, faults: list[str]) -> Interval | None:
+    """Return the range asked for; its end is now where none is given."""
+    if from_ is None:
+        faults.append("--from is missing; allowed: an ISO 8601 time from 1970 on, such as 2026-01-31")
+        return None
+    start = parse_instant("--from", from_, faults)
+    stop = time.time_ns() // 1_000_000 if to is None else parse_instant("--to", to, faults)
+    if faults:
+        return None
+    if start >= stop:
+        faults.append(f"--to {to or 'now'}: lies not after --from {from_}; allowed: a later time")
+        return None
+    return Interval(start, stop)
+
+
+async def _plan(
+    config: ReconciliationConfig, credentials: Credentials | None, asked: Interval, output: Output
+) -> RequestPlan:
+    async with open_session(config, output, "backfill", credentials=credentials) as session:
+        return await session.parts.history.plan(await session.series(), asked)
+
+
+async def _backfill(
+    config: ReconciliationConfig,
+    credentials: Credentials | None,
+    asked: Interval,
+    output: Output,
+    progress: ProgressLines,
+) -> ReconciliationResult:
+    async with open_session(config, output, "backfill", writes=True, asks=True, credentials=credentials) as session:
+        series = await session.series()
+        return await session.with_worker(lambda: session.parts.history.backfill(series, asked, progress.show))
+
+
+def print_backfill(result: ReconciliationResult, config: ReconciliationConfig, output: Output) -> None:
+    """Print a row a series, the totals, the errors."""
+    rows = [row for row in result.series if isinstance(row, BackfilledSeries)]
+    print_table(
+        (
+            *("series", "from", "to", "verified to", "slots", "missing", "filled", "empty", "unresolved"),
+            *("dup", "bad", "requests"),
+        ),
+        [
+            (
+                f"{row.symbol}:{row.timeframe}",
+                iso(row.start),
+                iso(row.stop),
+                iso(row.verified_to),
+                *map(str, (row.expected, row.missing, row.filled, row.confirmed_empty, row.unresolved)),
+                *map(str, (row.duplicates, row.malformed, row.requests)),
+            )
+            for row in rows
+        ],
+    )
+    for row in rows:
+        if row.resumed_at is not None:
+            print(f"  {row.symbol}:{row.timeframe}: went on at {iso(row.resumed_at)}, where an earlier backfill was")
+    output.print_line(
+        f"{result.filled} of {counted(result.missing, 'missing slot')} filled, "
+        f"{result.confirmed_empty} confirmed empty, {result.unresolved} unresolved{audited(result)}, "
+        f"{counted(result.requests, 'request')}, "
+        f"{duration(result.duration_ms)}"
+    )
+    for error in result.errors:
+        print(f"  {error}")
+    print_life(config)

@@ -1,0 +1,129 @@
+"""Progress of a backfill: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from reconciler_engine.cli.plan_table import duration
+from reconciler_engine.engine.backfill.director import HistoryProgress
+from reconciler_engine.observe.words import counted
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_LINE_EVERY_S = 10.0
+_COLUMNS = ("{task.description}", "{task.fields[facts]}")
+
+
+class Pace:
+    """How fast slots are done in this life, and how long the rest takes at that.
+
+    Args:
+        began_s: When the first state was seen (s of any steady clock).
+        slots_done: Slots done by then, which earlier lives did.
+    """
+
+    def __init__(self, began_s: float, slots_done: int) -> None:
+        self._began_s = began_s
+        self._first = slots_done
+
+    def rate(self, progress: HistoryProgress, now_s: float) -> float:
+        """Return slots a second so far; 0 before any is done."""
+        passed = now_s - self._began_s
+        return max(0, progress.slots_done - self._first) / passed if passed > 0 else 0.0
+
+    def eta_ms(self, progress: HistoryProgress, now_s: float) -> int | None:
+        """Return the time (ms) the rest takes at the rate so far, or None before there is a rate."""
+        rate = self.rate(progress, now_s)
+        return round((progress.slots - progress.slots_done) * 1_000 / rate) if rate else None
+
+
+def describe(progress: HistoryProgress, pace: Pace, now_s: float) -> str:
+    """Return rate, requests and time left in words."""
+    eta_ms = pace.eta_ms(progress, now_s)
+    left = f", {duration(eta_ms)} left" if eta_ms else ""
+    return f"{pace.rate(progress, now_s):.0f} slots/s, {counted(progress.requests, 'request')}{left}"
+
+
+class ProgressLines(Protocol):
+    """Something that shows how far a backfill is."""
+
+    def show(self, progress: HistoryProgress) -> None:
+        """Show this state."""
+
+
+@contextmanager
+def show_progress(stream: TextIO, *, is_terminal: bool, quiet: bool) -> Iterator[ProgressLines]:
+    """Show progress on `stream` until the block ends: a bar on a terminal, else a line every 10 s unless `quiet`."""
+    if not is_terminal:
+        yield _Quiet() if quiet else _Lines(stream)
+        return
+    with show_bar(stream) as bar:
+        yield bar
+
+
+class _Quiet:
+    def show(self, progress: HistoryProgress) -> None:
+        """Show nothing."""
+
+
+class _Lines:
+    """A line now and then; the first after the first wait, so that a short backfill says nothing but its result."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._pace: Pace | None = None
+        self._due_s = 0.0
+
+    def show(self, progress: HistoryProgress) -> None:
+        """Write a line if the last one is long enough ago."""
+        now_s = time.monotonic()
+        if self._pace is None:
+            self._pace = Pace(now_s, progress.slots_done)
+            self._due_s = now_s + _LINE_EVERY_S
+        elif now_s >= self._due_s:
+            self._due_s = now_s + _LINE_EVERY_S
+            percent = 100 * progress.slots_done / max(1, progress.slots)
+            facts = describe(progress, self._pace, now_s)
+            self._stream.write(f"{progress.series}: {percent:.1f}% of {progress.slots} slots, {facts}\n")
+            self._stream.flush()
+
+
+class ProgressBar:
+    """One bar over all series: what is read, percent, rate, requests, time left."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task = bar.add_task("reading", total=None, facts="")
+        self._pace: Pace | None = None
+
+    def show(self, progress: HistoryProgress) -> None:
+        """Draw this state."""
+        now_s = time.monotonic()
+        if self._pace is None:
+            self._pace = Pace(now_s, progress.slots_done)
+        self._bar.update(
+            self._task,
+            description=progress.series or "done",
+            total=progress.slots,
+            completed=progress.slots_done,
+            facts=describe(progress, self._pace, now_s),
+        )
+
+
+@contextmanager
+def show_bar(stream: TextIO) -> Iterator[ProgressBar]:
+    """Draw a bar on a terminal until the block ends, then take it away."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    description, facts = (TextColumn(text, markup=False) for text in _COLUMNS)
+    columns = (description, BarColumn(), TaskProgressColumn(), facts)
+    # Standard output and error stay as they are: what others print is not ours to redraw.
+    with Progress(
+        *columns, console=Console(file=stream), transient=True, redirect_stdout=False, redirect_stderr=False
+    ) as bar:
+        yield ProgressBar(bar)

@@ -1,0 +1,178 @@
+"""`config`: what is set, whether a settings file is in order, and a file to begin with."""
+
+from __future__ import annotations
+
+import json
+import os
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler_engine.cli.exits import CONFIG, FAILURE, leave
+from reconciler_engine.cli.options import START_SETTINGS, Given, Subcommands, prints, takes_settings
+from reconciler_engine.cli.output import Output, print_columns
+from reconciler_engine.config.definitions import SETTINGS
+from reconciler_engine.errors import ConfigError
+from reconciler_engine.observe.words import counted
+
+if TYPE_CHECKING:
+    from reconciler_engine.config import ReconciliationConfig
+
+
+@click.group(cls=Subcommands)
+def config() -> None:
+    """Show, check or begin a configuration.
+
+    \b
+    Examples:
+      reconciler-engine config init reconciler.toml
+      reconciler-engine config check reconciler.toml
+      reconciler-engine config show --config reconciler.toml
+    """
+
+
+@config.command("show")
+@prints
+@takes_settings(*START_SETTINGS)
+def show(*, output: Output, given: Given) -> None:
+    """Show every setting's effective value and where it came from; what is secret is masked.
+
+    \b
+    Examples:
+      reconciler-engine config show
+      reconciler-engine config show --config reconciler.toml --workers 4 --json
+    """
+    from reconciler_engine.cli.api_key import NAME_VARIABLE, load_signed
+    from reconciler_engine.cli.setting_sources import gather
+
+    settings, credentials = load_signed(*given)
+    origins = gather(*given, os.environ, []).origins
+    values = effective_values(settings, signed=credentials is not None)
+    origin_of = {name: origins.get(name, "default") for name in values}
+    key = None if credentials is None else f"...{credentials.name[-4:]}, {credentials.algorithm}"
+    key_origin = "-" if key is None else origins.get("key_file", NAME_VARIABLE)
+    if output.as_json:
+        told = {name: {"value": value, "origin": origin_of[name]} for name, value in values.items()}
+        output.print_json({"settings": told, "credentials": {"key": key, "origin": key_origin}})
+        return
+    rows = [(name, _in_words(name, value), origin_of[name]) for name, value in values.items()]
+    print_columns(
+        ("setting", "value", "from"), [*rows, ("credentials", key or "none, requests are public", key_origin)]
+    )
+
+
+def effective_values(config: ReconciliationConfig, *, signed: bool) -> dict[str, Any]:
+    """Return every setting as JSON has it, defaults that hang on something else worked out, the secret masked."""
+    from reconciler_engine.cli.setting_sources import default_data_dir
+
+    values = config.model_dump(mode="json")
+    values["data_dir"] = str(config.data_dir or default_data_dir(simulated=False))
+    values["hourly_limit"] = config.budget(signed=signed).hourly or 0
+    if config.redis_url is not None:
+        values["redis_url"] = masked(config.redis_url)
+    if config.listen_token is not None:
+        values["listen_token"] = "***"  # noqa: S105  a mask
+    return values
+
+
+def masked(redis_url: str) -> str:
+    """Return where a Redis is, with `***` for user and password."""
+    from reconciler_engine.store.client.address import Address
+
+    address = Address.parse(redis_url)
+    scheme, _, rest = str(address).partition("://")
+    return f"{scheme}://***@{rest}" if address.password is not None else f"{scheme}://{rest}"
+
+
+def _in_words(name: str, value: Any) -> str:
+    if value is None:
+        return SETTINGS[name].unset or "-"
+    return ", ".join(value) or "-" if isinstance(value, list) else str(value)
+
+
+@config.command("check")
+@click.argument("file", metavar="FILE", help="Settings file (TOML).")
+@prints
+def check(*, file: str, output: Output) -> None:
+    """Check a settings file by itself, without flags and environment; the key file it names, too.
+
+    \b
+    Examples:
+      reconciler-engine config check reconciler.toml
+
+    Names every fault; exit code 78 if there is one.
+    """
+    from reconciler_engine.cli.api_key import load_signed
+    from reconciler_engine.cli.setting_sources import gather
+
+    faults: tuple[str, ...] = ()
+    values = gather({}, file, {}, []).values
+    try:
+        load_signed({}, file, needs_symbols="symbols" in values, environment={})
+    except ConfigError as error:
+        faults = error.faults
+    if output.as_json:
+        output.print_json({"file": file, "ok": not faults, "faults": faults})
+    elif not faults:
+        print(f"{file}: in order, {counted(len(values), 'setting')}")
+    if faults:
+        leave(CONFIG, "" if output.as_json else "\n".join(faults))
+
+
+@config.command("init")
+@click.argument(
+    "file",
+    required=False,
+    type=click.Path(path_type=Path),
+    metavar="[FILE]",
+    help="Where to; without one standard output.",
+)
+def init(*, file: Path | None) -> None:
+    """Write a settings file in which every setting is explained; nothing is overwritten.
+
+    \b
+    Examples:
+      reconciler-engine config init reconciler.toml
+      reconciler-engine config init | less
+    """
+    if file is None:
+        print(template(), end="")
+        return
+    # Readable by its owner alone, since it may get a password.
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        leave(FAILURE, f"{file} exists and is not overwritten; name another file")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(template())
+    except OSError:
+        # A disk without room: half a file would be in the way of the next try.
+        file.unlink(missing_ok=True)
+        raise
+    print(f"wrote {file}; next: reconciler-engine config check {file}")
+
+
+_HEAD = """\
+# Settings of reconciler-engine. Flags and RECONCILER_<NAME> go before this file; what stands behind a # is unset.
+# reconciler-engine config check FILE names every fault, reconciler-engine doctor --config FILE looks further.
+"""
+_SET = {"symbols": ["BTC-USD", "ETH-USD"]}
+_WIDTH = 110
+
+
+def template() -> str:
+    """Return a settings file: symbols are set, every other setting is explained and stands behind a `#`."""
+    blocks = [_HEAD]
+    for name, setting in SETTINGS.items():
+        comment = "\n".join(_comment(text) for text in (setting.explanation, f"Allowed: {setting.allowed}."))
+        shown = setting.example if setting.default is None else setting.default
+        line = f"{name} = {json.dumps(_SET[name])}" if name in _SET else f"#{name} = {json.dumps(shown)}"
+        blocks.append(f"{comment}\n{line}\n")
+    return "\n".join(blocks)
+
+
+def _comment(text: str) -> str:
+    return textwrap.fill(text, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)

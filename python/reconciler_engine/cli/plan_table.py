@@ -1,0 +1,67 @@
+"""Tables of what a pass or a backfill would ask for, and words that results share."""
+
+from __future__ import annotations
+
+from reconciler_engine.cli.output import Output, print_table
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.observe.words import counted, iso
+from reconciler_engine.planning.request_plan import RequestPlan
+
+
+def print_plan(plan: RequestPlan, config: ReconciliationConfig, output: Output) -> None:
+    """Print a row a series and the requests with their time."""
+    print_table(
+        ("series", "from", "to", "slots", "gaps", "missing", "requests"),
+        [
+            (
+                f"{row.symbol}:{row.timeframe}",
+                iso(row.start),
+                iso(row.stop),
+                *map(str, (row.expected, row.gaps, row.missing, row.requests)),
+            )
+            for row in plan.series
+        ],
+    )
+    print_totals(plan, config, output)
+    print_life(config)
+
+
+def print_totals(plan: RequestPlan, config: ReconciliationConfig, output: Output) -> None:
+    """Print the requests with their time, and what could not be read."""
+    output.print_line(
+        f"{counted(plan.missing, 'slot')} missing, "
+        f"{plan.confirmed_empty} confirmed empty: {counted(plan.requests, 'request')}, "
+        f"{duration(plan.duration_ms)} at {config.batch_size} per {config.batch_delay_ms} ms; nothing was asked"
+    )
+    for row in plan.series:
+        if row.error is not None:
+            print(f"  {row.symbol}:{row.timeframe}: {row.error}")
+
+
+def duration(ms: int) -> str:
+    """Return a length of time in its two largest units, such as `2 h 5 min`."""
+    seconds = round(ms / 1_000)
+    if not seconds:
+        return f"{ms} ms"
+    units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    first = next(index for index, (_, length) in enumerate(units) if seconds >= length)
+    parts: list[str] = []
+    for name, length in units[first : first + 2]:
+        count, seconds = divmod(seconds, length)
+        if count or not parts:
+            parts.append(f"{count} {name}")
+    return " ".join(parts)
+
+
+def print_life(config: ReconciliationConfig) -> None:
+    """Say how long a key lives that is made here."""
+    if config.ttl:
+        print(f"  a key made here lives {duration(config.ttl * 1_000)} after its last write; --ttl 0 keeps it")
+
+
+def audited(result: ReconciliationResult) -> str:
+    """Say how many candles are not as the exchange has them; nothing where all are."""
+    if not result.mismatched:
+        return ""
+    return f", {result.mismatched} unlike the exchange's, {result.repaired} of them repaired"

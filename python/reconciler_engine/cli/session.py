@@ -1,0 +1,173 @@
+"""A command's session: the cache that the settings name, and the engine's parts over it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from reconciler_engine.cli.output import Output
+from reconciler_engine.cli.setting_sources import child_environment, default_data_dir
+from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.parts import Parts, open_parts
+from reconciler_engine.engine.symbols import choose_kept_symbols, choose_symbols
+from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
+from reconciler_engine.errors import ConfigError
+from reconciler_engine.market.series import Series
+from reconciler_engine.observe import logs
+from reconciler_engine.store.client.server_check import check_server
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.embedded.data_directory import DataDirectory
+from reconciler_engine.supervisor.server_child import embedded_server, locked, plan_record
+
+if TYPE_CHECKING:
+    from reconciler_engine.coinbase.auth import Credentials
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The parts over an open cache, and the exchange where the command asks it."""
+
+    parts: Parts
+    source: CoinbaseClient | None
+
+    async def series(self) -> list[Series]:
+        """Return the configured series; choices among symbols are made by the exchange's list, or the one kept last.
+
+        Raises:
+            ConfigError: A symbol is unknown, or a choice finds nothing.
+            SourceUnavailable: The exchange gives no list to choose from.
+        """
+        config = self.parts.config
+        if self.source is None:
+            symbols = await choose_kept_symbols(config.symbols, self.parts)
+        else:
+            symbols = await choose_symbols(config.symbols, self.parts, self.source)
+        return config.with_symbols(symbols).series()
+
+    async def with_worker(self, direct: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Return the result of `direct`, whose tasks a worker in this process does, helped by any that run."""
+        worker = self.parts.worker(self.source)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(worker.run)
+            result = await direct()
+            worker.drain()
+        return result
+
+
+@asynccontextmanager
+async def open_session(
+    config: ReconciliationConfig,
+    output: Output,
+    command: str,
+    *,
+    writes: bool = False,
+    asks: bool = False,
+    credentials: Credentials | None = None,
+) -> AsyncIterator[Session]:
+    """Open the cache and the parts over it for the length of a command; the output learns if candles are invented.
+
+    The cache is at the URL that is set, at a server that runs already, or at one started for this session.
+
+    Args:
+        config: The settings.
+        output: Output of the command.
+        command: Name told to a second holder of the data directory.
+        writes: Whether the command writes real candles: it is refused a cache of invented ones.
+        asks: Whether the command asks the exchange; its clock is measured then.
+        credentials: Key to ask with, whose budget plans count against, too.
+
+    Raises:
+        ConfigError: Redis does not accept the credentials or is too old; there is no server to embed; or the cache
+            holds invented candles and real ones would be written.
+        DataDirectoryBusy: Another process is just using the data directory without a server that can be shared.
+        StoreUnavailable: Redis does not answer.
+    """
+    logs.configure("human" if sys.stderr.isatty() else "json", "WARNING", process=command)
+    identity = None if credentials is None else credentials.identity
+    async with AsyncExitStack() as stack:
+        cache = await stack.enter_async_context(_open_cache(config, command, writes=writes))
+        output.simulated = cache.simulated
+        # The cap is start's to keep: a command with other flags must not cut what a load with its own brought in.
+        parts = await stack.enter_async_context(open_parts(config, cache.url, owns_server=False, identity=identity))
+        source = None
+        if asks:
+            client = CoinbaseClient(config.base_url, credentials=credentials, connections=PAGES_IN_FLIGHT)
+            source = await stack.enter_async_context(client)
+            await parts.bucket.forgive()
+            await parts.clock.measure_when_due(source, parts.bucket)
+        yield Session(parts, source)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cache:
+    """Address of a cache, which may hold a password, and whether its candles are invented."""
+
+    url: str
+    simulated: bool
+
+
+@asynccontextmanager
+async def _open_cache(config: ReconciliationConfig, command: str, *, writes: bool) -> AsyncIterator[_Cache]:
+    """Give the cache for the length of one command, checked and serving."""
+    if config.redis_url is not None:
+        await _check(config.redis_url)
+        yield _Cache(config.redis_url, simulated=False)
+        return
+    directory = DataDirectory(config.data_dir or default_data_dir(simulated=False))
+    directory.prepare()
+    running = directory.find_running()
+    simulated = is_simulated(directory) if running is None else running.simulated
+    if simulated and writes:
+        raise ConfigError([_mixed(directory, "holds invented candles", f"{command} writes real ones")])
+    if running is not None:
+        await _check(running.url)
+        yield _Cache(running.url, simulated=simulated)
+        return
+    async with locked(directory, f"reconciler-engine {command}") as lock:
+        record = plan_record(directory, os.getpid(), f"reconciler-engine {command}", simulated=simulated)
+        async with embedded_server(directory, record, child_environment(), lock) as url:
+            yield _Cache(url, simulated=simulated)
+
+
+def is_simulated(directory: DataDirectory) -> bool:
+    """Whether the candles kept in a data directory are invented ones."""
+    return (directory.path / _MARK).exists()
+
+
+def mark_data_directory(directory: DataDirectory, *, simulated: bool) -> None:
+    """Say in a data directory, whose lock the caller holds, that its candles are invented; or see that they are not.
+
+    Raises:
+        ConfigError: Invented and real candles would mix.
+    """
+    if not simulated:
+        if is_simulated(directory):
+            raise ConfigError([_mixed(directory, "holds invented candles", "this engine writes real ones")])
+        return
+    own = directory.path == default_data_dir(simulated=True)
+    if not own and not is_simulated(directory) and any((directory.path / name).exists() for name in _KEPT):
+        raise ConfigError([_mixed(directory, "holds real candles", "--simulate writes invented ones")])
+    (directory.path / _MARK).touch(mode=0o600)
+
+
+def _mixed(directory: DataDirectory, holds: str, writes: str) -> str:
+    return f"data_dir {directory.path}: {holds}, and {writes}; allowed: another data_dir"
+
+
+_MARK = "SIMULATED"
+# What a server leaves behind that held anything.
+_KEPT = ("appendonlydir", "dump.rdb")
+
+
+async def _check(url: str) -> None:
+    async with TrioRedis.from_url(url) as client:
+        await check_server(client)

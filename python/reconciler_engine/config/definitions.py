@@ -1,0 +1,303 @@
+"""The one definition of each setting: it feeds the model, options' help, README, `config init` and `config show`.
+
+Help reads this file, so it imports nothing that validates.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.proof import RIPE_MS
+from reconciler_engine.planning.window import DEFAULT_GRACE_MS
+
+SIGNED_HOURLY_LIMIT = 10_000
+"""Requests an hour under one API key (documented: Coinbase App rate limiting, read 2026-11-23)."""
+
+
+class Setting(NamedTuple):
+    """A setting as people meet it.
+
+    Attributes:
+        name: Field of the configuration, and key in a settings file.
+        metavar: Kind of the value, in the option's help.
+        meaning: Use of the setting, a sentence without its full stop.
+        allowed: Values that are taken, for faults and `config init`.
+        default: Value where nothing is set.
+        unset: Words for a default of None; empty where nothing takes its place.
+        example: Value that `config init` shows in the place of a default of None.
+        hidden: Whether the value may hold a secret and stays out of messages.
+        has_flag: Whether the command line takes it, where every user of the machine can read it.
+    """
+
+    name: str
+    metavar: str
+    meaning: str
+    allowed: str
+    default: Any = None
+    unset: str = ""
+    example: Any = None
+    hidden: bool = False
+    has_flag: bool = True
+
+    @property
+    def flag(self) -> str:
+        """Command line option, such as `--batch-size`."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """Environment variable, such as `RECONCILER_BATCH_SIZE`."""
+        return f"RECONCILER_{self.name.upper()}"
+
+    @property
+    def explanation(self) -> str:
+        """Meaning, and the effect of leaving it unset."""
+        return f"{self.meaning}; unset: {self.unset}." if self.unset else f"{self.meaning}."
+
+    @property
+    def help(self) -> str:
+        """Help of the option."""
+        return f"{self.explanation} [default: {self.default_text}]" if self.default_text else self.explanation
+
+    @property
+    def default_text(self) -> str:
+        """Default as a flag writes it; empty where there is none."""
+        if self.default is None:
+            return ""
+        return ",".join(self.default) if isinstance(self.default, tuple) else str(self.default)
+
+
+_LONGEST: Final = "10000000000000"
+_CRON: Final = "a cron expression of five or six fields that can fire"
+_WINDOW: Final = f"milliseconds, a whole number 60000 to {_LONGEST}"
+_KEY_PART: Final = "a whole number 0 to 9007199254740992, as in the cache's keys"
+
+
+def _job(name: str, interval_ms: int) -> tuple[Setting, ...]:
+    """Describe the settings that each job has; its examples are those of a job with this interval."""
+    return (
+        Setting(
+            name=f"{name}_misfire_grace_ms",
+            metavar="MS",
+            meaning="How late its tick may still run",
+            allowed=f"how late a tick may still run, a whole number of milliseconds 0 to {_LONGEST}; "
+            "unset is the interval",
+            unset="its interval",
+            example=interval_ms,
+        ),
+        Setting(
+            name=f"{name}_max_run_ms",
+            metavar="MS",
+            meaning="When its run is ended",
+            allowed=f"when a run is ended, a whole number of milliseconds 1 to {_LONGEST}; unset is three intervals",
+            unset="three intervals",
+            example=3 * interval_ms,
+        ),
+        Setting(
+            name=f"{name}_jitter_ms",
+            metavar="MS",
+            meaning="The most its run waits after its tick",
+            allowed=f"the most a run waits after its tick, a whole number of milliseconds 0 to {_LONGEST}",
+            default=0,
+        ),
+    )
+
+
+_ALL: Final = (
+    Setting(
+        name="redis_url",
+        metavar="URL",
+        meaning="Redis or Valkey >= 6.2",
+        allowed="redis://, rediss:// or unix:// URL of a server of version 6.2 or newer; "
+        "unset means the embedded server in the data directory",
+        unset="embedded server",
+        example="redis://user:password@localhost:6379/0",
+        hidden=True,
+    ),
+    Setting(
+        name="base_url",
+        metavar="URL",
+        meaning="The exchange",
+        allowed="https:// or http:// URL of the exchange, no path, query or password",
+        default="https://api.coinbase.com",
+    ),
+    Setting(
+        name="symbols",
+        metavar="LIST",
+        meaning="Product ids, such as BTC-USD,ETH-USD; or all:USD, or top:20:USD by volume",
+        allowed="one product id or more, such as BTC-USD,ETH-USD, or choices such as all:USD or top:20:USD",
+        default=(),
+    ),
+    Setting(
+        name="timeframes",
+        metavar="LIST",
+        meaning="Timeframes, such as 1m,5m,1h",
+        allowed=f"one or more of {', '.join(member.value for member in Timeframe)}",
+        default=("1m", "5m", "15m", "1h", "4h", "1d"),
+    ),
+    Setting(
+        name="key_file",
+        metavar="FILE",
+        meaning="API key file of the exchange; without one COINBASE_API_KEY and COINBASE_API_SECRET, or unsigned",
+        allowed="path of the exchange's API key file as downloaded, mode 0600; unset asks unsigned",
+        example="cdp_api_key.json",
+    ),
+    Setting(
+        name="workers",
+        metavar="N",
+        meaning="Worker processes",
+        allowed="worker processes, a whole number from 1 to 64",
+        default=2,
+    ),
+    Setting(
+        name="data_dir",
+        metavar="FOLDER",
+        meaning="Folder of the embedded server and of the engine's lock",
+        allowed="folder of the embedded server's data and the engine's lock",
+        unset="~/.local/share/reconciler-engine",
+        example="/var/lib/reconciler-engine",
+    ),
+    Setting(
+        name="max_candles",
+        metavar="N",
+        meaning="Members the cache keeps a series, 0 for unlimited",
+        allowed="members the cache keeps a series, 0 for unlimited, else a whole number 5 to 100000000",
+        default=1_000,
+    ),
+    Setting(
+        name="ttl",
+        metavar="SECONDS",
+        meaning="Life of a key the engine creates, prolonged where one is set, 0 for unlimited",
+        allowed="life of a key in seconds, 0 for unlimited, else a whole number 1 to 3153600000",
+        default=86_400,
+    ),
+    Setting(
+        name="batch_size",
+        metavar="N",
+        meaning="Requests per batch delay, over all processes",
+        allowed="requests per batch_delay_ms, a whole number 1 to 1000",
+        default=5,
+    ),
+    Setting(
+        name="batch_delay_ms",
+        metavar="MS",
+        meaning="The batch delay",
+        allowed="milliseconds, a whole number 50 to 3600000",
+        default=1_000,
+    ),
+    Setting(
+        name="hourly_limit",
+        metavar="N",
+        meaning="Requests an hour, 0 for unlimited",
+        allowed="requests an hour, a whole number 2 to 100000000, or 0 for unlimited; unset is "
+        f"{SIGNED_HOURLY_LIMIT} with an API key and unlimited without",
+        unset=f"{SIGNED_HOURLY_LIMIT} with an API key, else 0",
+        example=SIGNED_HOURLY_LIMIT,
+    ),
+    Setting(
+        name="egress",
+        metavar="NAME",
+        meaning="Whose budget unsigned requests share; one name per outgoing address",
+        allowed="name of the address from which unsigned requests go out, 1 to 64 of A-Z a-z 0-9 . _ -; "
+        "machines of one name share a budget",
+        example="office",
+    ),
+    Setting(
+        name="quick_scan_window_ms",
+        metavar="MS",
+        meaning="How far back the gap scan looks, at least three bars",
+        allowed=_WINDOW,
+        default=1_800_000,
+    ),
+    Setting(
+        name="full_reconcile_window_ms",
+        metavar="MS",
+        meaning="How far back the full pass looks, at least three bars",
+        allowed=_WINDOW,
+        default=21_600_000,
+    ),
+    Setting(
+        name="gap_scan_cron",
+        metavar="CRON",
+        meaning="When the gap scan runs: five fields, or six with seconds first",
+        allowed=_CRON,
+        default="*/5 * * * *",
+    ),
+    Setting(
+        name="full_reconcile_cron",
+        metavar="CRON",
+        meaning="When the full pass runs",
+        allowed=_CRON,
+        default="0 * * * *",
+    ),
+    Setting(
+        name="timezone",
+        metavar="ZONE",
+        meaning="Zone of the two schedules",
+        allowed="IANA name of the zone the cron expressions are meant in, such as Europe/Berlin",
+        default="UTC",
+    ),
+    *_job("gap_scan", 300_000),
+    *_job("full_reconcile", 3_600_000),
+    Setting(name="user_id", metavar="N", meaning="User id in the cache's keys", allowed=_KEY_PART, default=1),
+    Setting(name="exchange_id", metavar="N", meaning="Exchange id in the cache's keys", allowed=_KEY_PART, default=1),
+    Setting(
+        name="grace_ms",
+        metavar="MS",
+        meaning="How late a closed bar may come",
+        allowed="milliseconds a closed bar may be late, 0 to 600000",
+        default=DEFAULT_GRACE_MS,
+    ),
+    Setting(
+        name="audit_policy",
+        metavar="POLICY",
+        meaning="A candle unlike the exchange's: report it, or repair it",
+        allowed="report or repair",
+        default="report",
+    ),
+    Setting(
+        name="rest_final_after_ms",
+        metavar="MS",
+        meaning="How long after its close a repair may replace a live candle, too; 0: never",
+        allowed=f"milliseconds, a whole number {RIPE_MS} to {_LONGEST}, or 0 for never",
+        default=0,
+    ),
+    Setting(
+        name="full_reconcile_verify",
+        metavar="WHAT",
+        meaning="What the full pass audits: the spare slots of the pages it asks for anyway (spare), or every slot of "
+        "its window (all): a request per series and 300 slots, seven per symbol with the defaults",
+        allowed="spare or all",
+        default="spare",
+    ),
+    Setting(
+        name="listen",
+        metavar="ADDRESS",
+        meaning="HOST:PORT of probes, metrics and pages of `start`, or off",
+        allowed="HOST:PORT of probes, metrics and pages, an IP address or localhost, port 0 for any free one; a "
+        "PORT of 127.0.0.1; or off; unset is 127.0.0.1:9464, or any free port where that is taken",
+        unset="127.0.0.1:9464",
+        example="127.0.0.1:9464",
+    ),
+    Setting(
+        name="listen_hosts",
+        metavar="LIST",
+        meaning="Names beside its own by which this machine may be asked for pages",
+        allowed="names beside its own by which this machine may be asked for pages, none or more",
+        default=(),
+    ),
+    Setting(
+        name="listen_token",
+        metavar="TOKEN",
+        meaning="What requests for pages must bear; environment or file only",
+        allowed="what requests for pages must bear (Authorization: Bearer ...), 16 to 256 visible ASCII characters; "
+        "needed where listen is not loopback",
+        example="a-long-random-text-of-your-own",
+        hidden=True,
+        has_flag=False,
+    ),
+)
+
+SETTINGS: Final = {setting.name: setting for setting in _ALL}
+"""Every setting by its name, in the order of the model's fields."""
