@@ -30,6 +30,9 @@ kept for longer it lives as long as they do."""
 
 MERGE: Final = Script.load("reconciler_engine.store", "lua/journal.lua", "lua/candle.lua", "lua/merge.lua")
 
+# Made once: it takes half as long so.
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+
 _OUTCOMES = {"I": "inserted", "P": "present", "D": "differing", "C": "changed", "R": "refused"}
 """Meanings of the script's letters."""
 
@@ -188,7 +191,7 @@ class SeriesWrite:
         }
         members = (doubt.member for doubt in self.doubts)
         return [
-            json.dumps(plan),
+            _encode(plan),
             *pairs_of(self.series, self.candles),
             *self.yielding.values(),
             *members,
