@@ -15,7 +15,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from reconciler_engine.market.candle_file import read_candle_file
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.api_answer import ApiRequest
+from reconciler_engine.simulator.api_response import ApiRequest
 from reconciler_engine.simulator.prices.listed_products import list_products
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules

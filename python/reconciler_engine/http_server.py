@@ -68,7 +68,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """An answer.
 
     Attributes:
@@ -84,7 +84,7 @@ class Answer:
     closes: bool = False
 
 
-class Connection:
+class HttpConnection:
     """One connection: requests come in, answers go out."""
 
     def __init__(self, stream: Stream, bounds: Bounds) -> None:
@@ -131,7 +131,7 @@ class Connection:
         self._h11.start_next_cycle()
         self._patience_s = self._bounds.idle_s
 
-    def write(self, answer: Answer) -> tuple[bytes, bytes]:
+    def write(self, answer: Response) -> tuple[bytes, bytes]:
         """Return the head and the body of an answer as they go over the wire; the caller sends them."""
         fixed = [("content-length", str(len(answer.body))), *[("connection", "close")] * answer.closes]
         head = h11.Response(
@@ -149,14 +149,14 @@ class Connection:
         """Whether both sides are done with a request and neither wants to end the connection."""
         return self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
 
-    async def send(self, answer: Answer) -> bool:
+    async def send(self, answer: Response) -> bool:
         """Send an answer; return whether the connection can serve another request."""
         with trio.move_on_after(self._bounds.send_s):
             await self.stream.send_all(b"".join(self.write(answer)))
             return self.is_reusable
         return False
 
-    async def part(self, answer: Answer) -> None:
+    async def part(self, answer: Response) -> None:
         """Send a last answer, as far as that is still possible, and have it read before the connection is closed."""
         if self._h11.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             return
@@ -177,10 +177,10 @@ class Connection:
             return ""
 
 
-Handle = Callable[[Connection, Request], Awaitable[bool]]
+Handle = Callable[[HttpConnection, Request], Awaitable[bool]]
 """Answers a request over its connection; returns whether the connection can serve another one."""
 
-Refuse = Callable[[int], Answer]
+Refuse = Callable[[int], Response]
 """Makes the answer, of this status, to bytes that are no request."""
 
 
@@ -203,11 +203,11 @@ class Server:
             try:
                 # A client that went away is not owed anything.
                 with suppress(*_GONE):
-                    await self._serve(Connection(stream, self._bounds))
+                    await self._serve(HttpConnection(stream, self._bounds))
             finally:
                 self._places.release()
 
-    async def _serve(self, connection: Connection) -> None:
+    async def _serve(self, connection: HttpConnection) -> None:
         while True:
             try:
                 request = await connection.receive()

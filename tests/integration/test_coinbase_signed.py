@@ -20,7 +20,7 @@ from reconciler_engine.coinbase.auth import Credentials
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.errors import BadResponse, IdentityStopped, NotAuthorized, SourceError, TokenRefused
-from reconciler_engine.limiting.breaker import DENIALS, Outcome
+from reconciler_engine.limiting.breaker import DENIALS, Fate
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.market.interval import Interval
@@ -187,7 +187,7 @@ async def test_without_a_key_whatever_is_served_ends_the_trouble() -> None:
     memory = MemoryBucket(lambda: NOW * 1_000 + round(trio.current_time() * 1_000_000))
     bucket = TokenBucket(memory, "bucket", Budget(burst=50, period_ms=50))
     async with exchange(None) as (client, _):
-        await bucket.report(await bucket.wait_permit(), Outcome.BLOCKED)
+        await bucket.report(await bucket.wait_permit(), Fate.BLOCKED)
         assert (await bucket.statistics()).state == "probing"
         await send(bucket, await bucket.wait_permit(), client.fetch_time, signed=False)
         assert (await bucket.statistics()).state == "closed"

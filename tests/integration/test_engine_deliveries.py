@@ -27,9 +27,9 @@ from reconciler_engine.engine.tasks.messages import ScanTask, Span
 from reconciler_engine.errors import RunClosed
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.store import tasks as tasks_module
+from reconciler_engine.store.claims import Claims
 from reconciler_engine.store.client.server_check import wait_serving
 from reconciler_engine.store.retention import Retention
-from reconciler_engine.store.claims import Claims
 from reconciler_engine.store.tasks import MAX_DELIVERIES, Lane, TaskQueue
 
 

@@ -11,14 +11,14 @@ import pytest
 import trio
 import trio.testing
 
-from reconciler_engine.http_server import Answer, Request
+from reconciler_engine.http_server import Request, Response
 from reconciler_engine.observe.web import server
 from reconciler_engine.observe.web.http import TEXT, refuse, show
 
 GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
-async def echo(request: Request) -> Answer:
+async def echo(request: Request) -> Response:
     await trio.lowlevel.checkpoint()
     if request.path == "/raise":
         raise RuntimeError("canary")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from reconciler_engine.limiting.breaker import DENIALS, SILENCES, STOP_US, Breaker, Outcome
+from reconciler_engine.limiting.breaker import DENIALS, SILENCES, STOP_US, Breaker, Fate
 
 PROBE_LIFE_US: Final = 30_000_000
 """A probe that nobody reported on died with its process after so long: a whole request may take 20 s."""
@@ -28,7 +28,7 @@ def begin_probe(breaker: Breaker, now_us: int, slot: int) -> Breaker:
     return replace(breaker, turn=_next_turn(breaker, now_us), probe=slot + PROBE_LIFE_US)
 
 
-def report(breaker: Breaker, now_us: int, turn: int, answer: Outcome, why: int) -> tuple[Breaker, int]:
+def report(breaker: Breaker, now_us: int, turn: int, answer: Fate, why: int) -> tuple[Breaker, int]:
     """Take note of what became of a request sent in `turn`.
 
     Returns:
@@ -37,14 +37,14 @@ def report(breaker: Breaker, now_us: int, turn: int, answer: Outcome, why: int) 
     """
     if turn != breaker.turn:
         return breaker, 0
-    if answer is Outcome.SERVED:
+    if answer is Fate.SERVED:
         return Breaker(turn), 0
     after = replace(breaker, probe=0)
-    if answer is Outcome.UNCLEAR:
+    if answer is Fate.UNCLEAR:
         return after, 0
     count = getattr(breaker, answer) + 1
     after = replace(after, **{answer.value: count}, why=why)
-    if answer is Outcome.SILENT:
+    if answer is Fate.SILENT:
         if not after.is_alone:
             return after, 0
         count = max(1, count - SILENCES + 1)
@@ -52,7 +52,7 @@ def report(breaker: Breaker, now_us: int, turn: int, answer: Outcome, why: int) 
     if after.is_alone:
         # Until the pause that this is counted for has arrived, nobody probes.
         after = replace(after, probe=now_us + OCCUPIED_US)
-    if answer is Outcome.DENIED and count >= DENIALS:
+    if answer is Fate.DENIED and count >= DENIALS:
         after = replace(after, stopped=now_us + STOP_US)
     return after, count
 

@@ -20,11 +20,11 @@ from tests.limiter_model.token_bucket import (
     slow_down,
 )
 
-from reconciler_engine.limiting.breaker import Breaker, Outcome
+from reconciler_engine.limiting.breaker import Breaker, Fate
 from reconciler_engine.limiting.budget import Pace
 from reconciler_engine.limiting.redis_bucket import Reply
 
-_OUTCOMES = frozenset(answer.value for answer in Outcome)
+_OUTCOMES = frozenset(answer.value for answer in Fate)
 
 
 class MemoryBucket:
@@ -39,27 +39,27 @@ class MemoryBucket:
         self.breakers: dict[str, Breaker] = {}
 
     async def __call__(self, *, keys: Sequence[str], args: Sequence[int | str]) -> list[int]:
-        """Outcome as the script would, after a checkpoint."""
+        """Answer as the script would, after a checkpoint."""
         await trio.lowlevel.checkpoint()
         bucket, breaker = keys
-        return self.answer(bucket, breaker, str(args[Reply.REFUSED]), args[1:])
+        return self.answer(bucket, breaker, str(args[0]), args[1:])
 
     def answer(self, key: str, breaker: str, operation: str, args: Sequence[int | str]) -> list[int]:
         """Carry out one operation on the bucket `key` and the breaker of that name."""
         numbers = [int(argument) for argument in args if argument not in _OUTCOMES]
         match operation:
             case "reserve":
-                return self._reserve(key, breaker, numbers[Reply.REFUSED], _paces(numbers[1:]))
+                return self._reserve(key, breaker, numbers[0], _paces(numbers[1:]))
             case "confirm":
                 return self._confirm(key, breaker, *numbers)
             case "push":
-                pushed = push_back(self.buckets.get(key), self._now_us(), _paces(numbers[1:]), numbers[Reply.REFUSED])
+                pushed = push_back(self.buckets.get(key), self._now_us(), _paces(numbers[1:]), numbers[0])
                 self.buckets[key] = pushed
                 return [pushed.until]
             case "report":
                 turn, why, *paces = numbers
                 bucket = awake(self.buckets.get(key), self._now_us(), _paces(paces))
-                return self._report(key, breaker, bucket, turn, Outcome(str(args[1])), why)
+                return self._report(key, breaker, bucket, turn, Fate(str(args[1])), why)
             case "forgive":
                 bucket = awake(self.buckets.get(key), self._now_us(), _paces(numbers))
                 gate = self._gate(breaker, bucket.seen)
@@ -109,12 +109,12 @@ class MemoryBucket:
             self.breakers[breaker] = replace(gate, probe=0)
         return [Reply.REFUSED]
 
-    def _report(self, key: str, breaker: str, bucket: Bucket, turn: int, answer: Outcome, why: int) -> list[int]:
+    def _report(self, key: str, breaker: str, bucket: Bucket, turn: int, answer: Fate, why: int) -> list[int]:
         gate = self._gate(breaker, bucket.seen)
         after, count = report(gate, bucket.seen, turn, answer, why)
         if after != gate:
             self.breakers[breaker] = after
-        if count and answer in (Outcome.THROTTLED, Outcome.BLOCKED):
+        if count and answer in (Fate.THROTTLED, Fate.BLOCKED):
             self.buckets[key] = slow_down(bucket, why)
         return [count, max(0, after.stopped - bucket.seen)]
 

@@ -12,7 +12,7 @@ from tests.limiter_model.breaker import OCCUPIED_US
 from tests.limiter_model.memory_bucket import MemoryBucket
 from tests.limiter_model.token_bucket import Bucket
 
-from reconciler_engine.limiting.breaker import Breaker, Outcome
+from reconciler_engine.limiting.breaker import Breaker, Fate
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.limiting.redis_bucket import script_text
 
@@ -34,7 +34,7 @@ steps = st.lists(
         st.sampled_from(
             ["reserve"] * 6 + ["confirm"] * 6 + ["report"] * 6 + ["push", "read", "forgive", "limits", *SPOILS]
         ),
-        st.sampled_from([*Outcome, Outcome.DENIED, Outcome.SILENT]),
+        st.sampled_from([*Fate, Fate.DENIED, Fate.SILENT]),
         st.integers(0, 3_000_000),
     ),
     max_size=40,
@@ -80,7 +80,7 @@ class Twins:
                 self.server.hset(BREAKER, mapping=dict.fromkeys(("stopped", "probe"), 4 * 10**15))
                 breakers[BREAKER] = replace(breakers[BREAKER], stopped=4 * 10**15, probe=4 * 10**15)
 
-    def do(self, operation: str, amount: int, answer: Outcome) -> list[int]:
+    def do(self, operation: str, amount: int, answer: Fate) -> list[int]:
         paces: list[int | str] = [
             number for pace in self.budget.paces for number in (pace.interval_us, pace.tolerance_us)
         ]
@@ -108,7 +108,7 @@ class Twins:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(budget=budgets, history=steps)
 def test_pure_and_lua_agree_step_by_step(
-    redis_url: str, budget: Budget, history: list[tuple[int, str, Outcome, int]]
+    redis_url: str, budget: Budget, history: list[tuple[int, str, Fate, int]]
 ) -> None:
     with redis_py.Redis.from_url(redis_url) as server:
         twins = Twins(server, budget)
@@ -124,8 +124,8 @@ def test_pure_and_lua_agree_step_by_step(
                 twins.do(operation, amount, answer)
 
 
-@pytest.mark.parametrize("answer", Outcome)
-def test_they_agree_on_each_answer_a_dozen_times_in_a_row(redis_url: str, answer: Outcome) -> None:
+@pytest.mark.parametrize("answer", Fate)
+def test_they_agree_on_each_answer_a_dozen_times_in_a_row(redis_url: str, answer: Fate) -> None:
     with redis_py.Redis.from_url(redis_url) as server:
         twins = Twins(server, Budget(burst=5, period_ms=1_000))
         refused = set()
@@ -140,5 +140,5 @@ def test_they_agree_on_each_answer_a_dozen_times_in_a_row(redis_url: str, answer
             twins.do("push", 1_000_000, answer)
             twins.do("read", 0, answer)
         twins.do("forgive", 0, answer)
-        assert (twins.do("reserve", 900_000_000, answer)[0] == 5) == (answer is Outcome.SILENT)
-        assert refused == {1} | {Outcome.DENIED: {4}, Outcome.SILENT: {5}}.get(answer, set())
+        assert (twins.do("reserve", 900_000_000, answer)[0] == 5) == (answer is Fate.SILENT)
+        assert refused == {1} | {Fate.DENIED: {4}, Fate.SILENT: {5}}.get(answer, set())

@@ -49,6 +49,14 @@ HOMES = {
 }
 """Who may import what; what is not named is free."""
 
+REPEATED = {
+    "candles.py": {"coinbase", "store"},
+    "members.py": {"detection", "store"},
+    "feeder.py": {"engine/roles", "engine/simulated_feeder"},
+    "worker.py": {"engine/roles", "engine/tasks"},
+}
+"""File names that stand in two rooms. A command in `cli` may be named as the room's file whose content it shows."""
+
 
 @pytest.fixture(scope="module")
 def nodes() -> dict[Path, list[ast.AST]]:
@@ -108,6 +116,14 @@ def test_each_folder_of_a_room_has_its_floor():
                if len((init := path.relative_to(PACKAGE)).parts) == 3}  # fmt: skip
     ordered = {(room, name) for room, floors in SUBROOMS.items() for rooms in floors for name in rooms}
     assert folders - ordered == {("observe", "web")}
+
+
+def test_a_file_name_belongs_to_one_room(nodes):
+    rooms: dict[str, set[str]] = {}
+    for file in nodes:
+        if file.parts[0] != "cli" and file.name != "__init__.py":
+            rooms.setdefault(file.name, set()).add(str(file.parent))
+    assert {name: found for name, found in rooms.items() if len(found) > 1} == REPEATED
 
 
 def test_foreign_libraries_stay_in_their_rooms(imports):

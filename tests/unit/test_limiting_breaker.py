@@ -12,7 +12,7 @@ from tests.limiter_model.token_bucket import Bucket, reserve, share_ppm, slow_do
 
 from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.errors import IdentityStopped, PermitRefused, SourceUnavailable
-from reconciler_engine.limiting.breaker import DENIALS, GONE, SILENCES, Breaker, Outcome
+from reconciler_engine.limiting.breaker import DENIALS, GONE, SILENCES, Breaker, Fate
 from reconciler_engine.limiting.budget import WHOLE_PPM, Budget
 from reconciler_engine.limiting.redis_bucket import Permit, TokenBucket
 
@@ -21,7 +21,7 @@ SECOND = 1_000_000
 FIVE = Budget(burst=5, period_ms=1000)
 
 
-def after(*answers: Outcome, breaker: Breaker | None = None) -> Breaker:
+def after(*answers: Fate, breaker: Breaker | None = None) -> Breaker:
     """The breaker after these answers, each to a request of its own."""
     breaker = breaker or Breaker()
     for number, answer in enumerate(answers):
@@ -33,20 +33,47 @@ def after(*answers: Outcome, breaker: Breaker | None = None) -> Breaker:
     ("answers", "alone", "gone", "stopped"),
     [
         ([], False, False, False),
-        ([Outcome.SILENT] * (SILENCES - 1), False, False, False),
-        ([Outcome.SILENT] * SILENCES, True, False, False),
-        ([Outcome.SILENT] * GONE, True, True, False),
-        ([Outcome.SILENT, Outcome.SILENT, Outcome.SERVED, Outcome.SILENT], False, False, False),
-        ([Outcome.SILENT] * GONE + [Outcome.SERVED], False, False, False),
-        ([Outcome.BLOCKED], True, False, False),
-        ([Outcome.BLOCKED, Outcome.THROTTLED], True, False, False),
-        ([Outcome.BLOCKED, Outcome.UNCLEAR], True, False, False),
-        ([Outcome.BLOCKED, Outcome.SERVED], False, False, False),
-        ([Outcome.THROTTLED] * 9, False, False, False),
-        ([Outcome.DENIED] * (DENIALS - 1), True, False, False),
-        ([Outcome.DENIED] * DENIALS, True, False, True),
-        ([Outcome.DENIED, Outcome.SILENT, Outcome.DENIED, Outcome.THROTTLED, Outcome.DENIED], True, False, False),
-        ([Outcome.DENIED, Outcome.DENIED, Outcome.SERVED, Outcome.DENIED, Outcome.DENIED], True, False, False),
+        ([Fate.SILENT] * (SILENCES - 1), False, False, False),
+        ([Fate.SILENT] * SILENCES, True, False, False),
+        ([Fate.SILENT] * GONE, True, True, False),
+        (
+            [Fate.SILENT, Fate.SILENT, Fate.SERVED, Fate.SILENT],
+            False,
+            False,
+            False,
+        ),
+        ([Fate.SILENT] * GONE + [Fate.SERVED], False, False, False),
+        ([Fate.BLOCKED], True, False, False),
+        ([Fate.BLOCKED, Fate.THROTTLED], True, False, False),
+        ([Fate.BLOCKED, Fate.UNCLEAR], True, False, False),
+        ([Fate.BLOCKED, Fate.SERVED], False, False, False),
+        ([Fate.THROTTLED] * 9, False, False, False),
+        ([Fate.DENIED] * (DENIALS - 1), True, False, False),
+        ([Fate.DENIED] * DENIALS, True, False, True),
+        (
+            [
+                Fate.DENIED,
+                Fate.SILENT,
+                Fate.DENIED,
+                Fate.THROTTLED,
+                Fate.DENIED,
+            ],
+            True,
+            False,
+            False,
+        ),
+        (
+            [
+                Fate.DENIED,
+                Fate.DENIED,
+                Fate.SERVED,
+                Fate.DENIED,
+                Fate.DENIED,
+            ],
+            True,
+            False,
+            False,
+        ),
     ],
 )
 def test_what_answers_in_a_row_make_of_it(answers, alone, gone, stopped):
@@ -54,7 +81,7 @@ def test_what_answers_in_a_row_make_of_it(answers, alone, gone, stopped):
     assert (breaker.is_alone, breaker.is_gone, breaker.stopped > NOW) == (alone, gone, stopped)
 
 
-@pytest.mark.parametrize("answer", [Outcome.DENIED, Outcome.BLOCKED, Outcome.THROTTLED])
+@pytest.mark.parametrize("answer", [Fate.DENIED, Fate.BLOCKED, Fate.THROTTLED])
 def test_of_requests_under_way_at_the_same_time_one_counts(answer):
     breaker = Breaker()
     counts = []
@@ -66,11 +93,11 @@ def test_of_requests_under_way_at_the_same_time_one_counts(answer):
 
 
 def test_what_was_sent_before_the_trouble_does_not_end_it():
-    breaker = after(Outcome.BLOCKED)
-    assert report(breaker, NOW, 0, Outcome.SERVED, 200) == (breaker, 0)
+    breaker = after(Fate.BLOCKED)
+    assert report(breaker, NOW, 0, Fate.SERVED, 200) == (breaker, 0)
     probing = begin_probe(breaker, NOW, NOW)
-    assert report(probing, NOW, breaker.turn, Outcome.SERVED, 200) == (probing, 0)
-    assert not report(probing, NOW, probing.turn, Outcome.SERVED, 200)[0].is_alone
+    assert report(probing, NOW, breaker.turn, Fate.SERVED, 200) == (probing, 0)
+    assert not report(probing, NOW, probing.turn, Fate.SERVED, 200)[0].is_alone
 
 
 def test_a_breaker_that_was_lost_names_no_turn_twice():
@@ -78,7 +105,7 @@ def test_a_breaker_that_was_lost_names_no_turn_twice():
     for lost in range(5):
         breaker = Breaker()
         for number in range(5):
-            breaker, _ = report(breaker, NOW + 10 * lost + number, breaker.turn, Outcome.BLOCKED, 403)
+            breaker, _ = report(breaker, NOW + 10 * lost + number, breaker.turn, Fate.BLOCKED, 403)
             turns.add(breaker.turn)
     assert len(turns) == 25
 
@@ -115,14 +142,14 @@ def bucket() -> TokenBucket:
     return TokenBucket(MemoryBucket(redis_clock_us), "bucket", FIVE)
 
 
-async def trouble(bucket: TokenBucket, answer: Outcome, times: int) -> None:
+async def trouble(bucket: TokenBucket, answer: Fate, times: int) -> None:
     for _ in range(times):
         await bucket.report(await bucket.wait_permit(), answer)
 
 
 @pytest.mark.usefixtures("autojump_clock")
 async def test_a_stopped_identity_takes_no_permit_from_anybody(bucket):
-    await trouble(bucket, Outcome.DENIED, DENIALS)
+    await trouble(bucket, Fate.DENIED, DENIALS)
     granted = (await bucket.statistics()).granted
     began = trio.current_time()
     for _ in range(10):
@@ -135,21 +162,21 @@ async def test_a_stopped_identity_takes_no_permit_from_anybody(bucket):
 
 @pytest.mark.usefixtures("autojump_clock")
 async def test_a_stopped_identity_is_tried_again_after_an_hour_or_when_somebody_says_so(bucket):
-    await trouble(bucket, Outcome.DENIED, DENIALS)
+    await trouble(bucket, Fate.DENIED, DENIALS)
     await bucket.forgive()
-    await trouble(bucket, Outcome.DENIED, DENIALS)
+    await trouble(bucket, Fate.DENIED, DENIALS)
     with pytest.raises(IdentityStopped) as stopped:
         await bucket.wait_permit()
     await trio.sleep(stopped.value.left_ms / 1_000)
-    noted = await bucket.report(await bucket.wait_permit(), Outcome.DENIED)
+    noted = await bucket.report(await bucket.wait_permit(), Fate.DENIED)
     # one token an hour
     assert noted.stopped_ms == 3_600_000
 
 
 @pytest.mark.usefixtures("autojump_clock")
 async def test_after_a_block_one_at_a_time_asks_until_one_is_served(bucket):
-    await trouble(bucket, Outcome.BLOCKED, 1)
-    answers = [Outcome.UNCLEAR, Outcome.THROTTLED, Outcome.UNCLEAR] + [Outcome.SERVED] * 9
+    await trouble(bucket, Fate.BLOCKED, 1)
+    answers = [Fate.UNCLEAR, Fate.THROTTLED, Fate.UNCLEAR] + [Fate.SERVED] * 9
     asking = 0
     at_once: list[int] = []
 
@@ -182,16 +209,16 @@ async def test_those_who_wait_for_a_slot_when_trouble_comes_wait_on(bucket):
         for _ in range(3):
             nursery.start_soon(wait)
         await trio.testing.wait_all_tasks_blocked()
-        await bucket.report(first, Outcome.BLOCKED)
+        await bucket.report(first, Fate.BLOCKED)
         with trio.move_on_after(10):
             await trio.sleep_forever()
         assert len(granted) == 1
-        await bucket.report(granted[0], Outcome.SERVED)
+        await bucket.report(granted[0], Fate.SERVED)
 
 
 @pytest.mark.usefixtures("autojump_clock")
 async def test_a_probe_whose_process_died_gives_way(bucket):
-    await trouble(bucket, Outcome.BLOCKED, 1)
+    await trouble(bucket, Fate.BLOCKED, 1)
     await bucket.wait_permit()
     began = trio.current_time()
     await bucket.wait_permit(60)
@@ -201,7 +228,7 @@ async def test_a_probe_whose_process_died_gives_way(bucket):
 @pytest.mark.usefixtures("autojump_clock")
 @pytest.mark.parametrize("cancelled_s", [1, 3], ids=["waiting", "asking"])
 async def test_a_probe_that_is_cancelled_holds_nobody_up(bucket, cancelled_s):
-    await trouble(bucket, Outcome.BLOCKED, 1)
+    await trouble(bucket, Fate.BLOCKED, 1)
     await bucket.push_back(2_000)
     began = trio.current_time()
     with trio.move_on_after(cancelled_s) as given_up:
@@ -222,7 +249,7 @@ async def test_a_probe_that_came_too_late_to_be_used_holds_nobody_up():
         return reply
 
     bucket = TokenBucket(slow, "bucket", FIVE)
-    await trouble(bucket, Outcome.SILENT, SILENCES)
+    await trouble(bucket, Fate.SILENT, SILENCES)
     began, late_s[0] = trio.current_time(), 0.3
     with pytest.raises(PermitRefused):
         await bucket.wait_permit(1)
@@ -234,9 +261,9 @@ async def test_a_probe_that_came_too_late_to_be_used_holds_nobody_up():
 
 
 @pytest.mark.usefixtures("autojump_clock")
-@pytest.mark.parametrize("answer", [Outcome.SILENT, Outcome.SERVED])
+@pytest.mark.parametrize("answer", [Fate.SILENT, Fate.SERVED])
 async def test_who_saw_a_gone_exchange_fail_again_waits_no_longer(bucket, answer):
-    await trouble(bucket, Outcome.SILENT, GONE)
+    await trouble(bucket, Fate.SILENT, GONE)
     await bucket.push_back(8_000)
     began = trio.current_time()
     ended: list[Permit | str] = []
@@ -250,14 +277,14 @@ async def test_who_saw_a_gone_exchange_fail_again_waits_no_longer(bucket, answer
             await trio.sleep(1)
             ended.append(permit)
             await bucket.report(permit, answer)
-            if answer is Outcome.SILENT:
+            if answer is Fate.SILENT:
                 await bucket.push_back(8_000)
 
     async with trio.open_nursery() as nursery:
         for _ in range(6):
             nursery.start_soon(wait)
     probes = [one for one in ended if isinstance(one, Permit)]
-    assert len(probes) == (1 if answer is Outcome.SILENT else 6)
+    assert len(probes) == (1 if answer is Fate.SILENT else 6)
     assert {one for one in ended if isinstance(one, str)} <= {
         "exchange unavailable: no answer to each of the last 7 requests"
     }

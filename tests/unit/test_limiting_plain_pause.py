@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from reconciler_engine.errors import IdentityStopped, PermitRefused
-from reconciler_engine.limiting.breaker import DENIALS, Outcome
+from reconciler_engine.limiting.breaker import DENIALS, Fate
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.limiting.plain_pause import PlainPause
 from reconciler_engine.limiting.redis_bucket import TokenBucket
@@ -38,13 +38,13 @@ async def test_a_pause_is_kept_or_refused(bucket):
 @pytest.mark.usefixtures("autojump_clock")
 async def test_a_key_refused_four_times_stops(bucket):
     for _ in range(DENIALS):
-        await bucket.report(await bucket.wait_permit(), Outcome.DENIED, 401)
+        await bucket.report(await bucket.wait_permit(), Fate.DENIED, 401)
     with pytest.raises(IdentityStopped):
         await bucket.wait_permit()
 
 
 @pytest.mark.usefixtures("autojump_clock")
 async def test_an_answer_forgets_refusals_before_it(bucket):
-    for outcome in (*[Outcome.DENIED] * (DENIALS - 1), Outcome.SERVED, Outcome.DENIED):
+    for outcome in (*[Fate.DENIED] * (DENIALS - 1), Fate.SERVED, Fate.DENIED):
         await bucket.report(await bucket.wait_permit(), outcome, 401)
     assert (await bucket.wait_permit()).is_valid()

@@ -18,7 +18,7 @@ from reconciler_engine.errors import (
     StoreError,
     TokenRefused,
 )
-from reconciler_engine.limiting.breaker import Outcome
+from reconciler_engine.limiting.breaker import Fate
 from reconciler_engine.limiting.redis_bucket import Permit, TokenBucket
 from reconciler_engine.planning.backoff import push_back_ms
 
@@ -67,39 +67,39 @@ async def send(
 
 
 async def _note(bucket: TokenBucket, permit: Permit, error: SourceError | None, draw: float, *, signed: bool) -> None:
-    answer, status = answer_of(error)
-    if answer is Outcome.SERVED and bucket.is_for_key and not signed:
-        answer = Outcome.UNCLEAR
+    fate, status = fate_of(error)
+    if fate is Fate.SERVED and bucket.is_for_key and not signed:
+        fate = Fate.UNCLEAR
     try:
-        noted = await bucket.report(permit, answer, status)
+        noted = await bucket.report(permit, fate, status)
         pause_ms = 0
         if isinstance(error, RateLimited | SourceUnavailable):
             pause_ms = push_back_ms(error, noted.count, draw) if noted.count else error.retry_after_ms or 0
         if pause_ms:
             await bucket.push_back(pause_ms)
     except StoreError as away:
-        _logger.warning("an answer's outcome is not noted", extra={"answer": answer.value, "error": str(away)})
+        _logger.warning("an answer's outcome is not noted", extra={"answer": fate.value, "error": str(away)})
         return
     if noted.count:
-        facts = {"answer": answer.value, "status": status, "in_a_row": noted.count, "pause_ms": pause_ms}
+        facts = {"answer": fate.value, "status": status, "in_a_row": noted.count, "pause_ms": pause_ms}
         _logger.warning("exchange in trouble", extra=facts)
-    if answer is Outcome.DENIED and noted.stopped_ms:
+    if fate is Fate.DENIED and noted.stopped_ms:
         raise IdentityStopped(status, noted.stopped_ms) from error
 
 
-def answer_of(error: SourceError | None) -> tuple[Outcome, int]:
+def fate_of(error: SourceError | None) -> tuple[Fate, int]:
     """Return what an answer says about the exchange and about who asked, and its HTTP status (0: there was none)."""
-    answer = Outcome.UNCLEAR
+    fate = Fate.UNCLEAR
     match error:
         case None:
-            return Outcome.SERVED, HTTPStatus.OK.value
+            return Fate.SERVED, HTTPStatus.OK.value
         case RateLimited():
-            answer = Outcome.BLOCKED if error.blocked else Outcome.THROTTLED
+            fate = Fate.BLOCKED if error.blocked else Fate.THROTTLED
         case SourceUnavailable():
-            answer = Outcome.SILENT
+            fate = Fate.SILENT
         case TokenRefused() | NotAuthorized(signed=True):
-            answer = Outcome.DENIED
+            fate = Fate.DENIED
         case RequestRefused():
             # Understood, whoever asked: it is the request that cannot be served.
-            answer = Outcome.SERVED
-    return answer, getattr(error, "status", 0)
+            fate = Fate.SERVED
+    return fate, getattr(error, "status", 0)

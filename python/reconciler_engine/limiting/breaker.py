@@ -28,8 +28,8 @@ GONE: Final = SILENCES + 3
 """Failures in a row after which nobody waits for more than one probe: who saw it fail gives up."""
 
 
-class Outcome(StrEnum):
-    """What became of a request. `UNCLEAR` says neither that the exchange serves nor that it does not."""
+class Fate(StrEnum):
+    """The fate of a request. `UNCLEAR` says neither that the exchange serves nor that it does not."""
 
     SERVED = "served"
     UNCLEAR = "unclear"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import trio
 
-from reconciler_engine.limiting.breaker import DENIALS, STOP_US, Outcome
+from reconciler_engine.limiting.breaker import DENIALS, STOP_US, Fate
 from reconciler_engine.limiting.redis_bucket import Reply
 
 _PAUSE_S = 1.0
@@ -33,9 +33,9 @@ class PlainPause:
                 return [Reply.GRANTED, 0]
             case "push":
                 self._paused_until = trio.current_time() + int(args[1]) / 1_000_000
-            case "report" if args[2] == Outcome.DENIED:
+            case "report" if args[2] == Fate.DENIED:
                 self._denied, self._status = self._denied + 1, int(args[3])
-            case "report" if args[2] == Outcome.SERVED:
+            case "report" if args[2] == Fate.SERVED:
                 self._denied = 0
         return [self._denied, STOP_US if self._is_stopped() else 0]
 

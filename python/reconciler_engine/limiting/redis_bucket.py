@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import trio
 
 from reconciler_engine.errors import IdentityStopped, PermitRefused, SourceUnavailable, StoreError
-from reconciler_engine.limiting.breaker import Breaker, Outcome
+from reconciler_engine.limiting.breaker import Breaker, Fate
 from reconciler_engine.limiting.budget import LONGEST_WAIT_US, WHOLE_PPM, Budget, stretched_us
 from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.observe.metrics import PERMIT_SECONDS, PERMITS_LOST
@@ -187,13 +187,13 @@ class TokenBucket:
             if trio.current_time() >= deadline:
                 raise PermitRefused(0)
 
-    async def report(self, permit: Permit, answer: Outcome, why: int = 0) -> Noted:
+    async def report(self, permit: Permit, fate: Fate, why: int = 0) -> Noted:
         """Take note of what became of a permit's request; `why` is the answer's HTTP status, 0 without an answer.
 
         Raises:
             StoreUnavailable: Redis is away; a probe that is not reported on ends by itself.
         """
-        count, stopped_us = await self._ask("report", permit.turn, answer.value, why, *self._paces)
+        count, stopped_us = await self._ask("report", permit.turn, fate.value, why, *self._paces)
         return Noted(count, ceil_div(stopped_us, 1_000))
 
     async def give_back(self, permit: Permit) -> None:
@@ -204,7 +204,7 @@ class TokenBucket:
         """
         with trio.move_on_after(_GIVE_BACK_S, shield=True):
             try:
-                await self.report(permit, Outcome.UNCLEAR)
+                await self.report(permit, Fate.UNCLEAR)
             except StoreError as error:
                 _logger.info("a permit is not given back", extra={"error": str(error)})
 

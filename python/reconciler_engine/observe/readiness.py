@@ -21,7 +21,7 @@ BEAT_SILENT_MS = 3_000
 _TICK_LATE_MS = 60_000
 
 
-class Check(NamedTuple):
+class ReadinessCheck(NamedTuple):
     """One thing that must hold: its name, whether it does, and in words how it stands."""
 
     name: str
@@ -34,17 +34,17 @@ def is_live(age_s: float) -> bool:
     return age_s < SILENT_S
 
 
-def checks(report: Report | None, age_s: float) -> tuple[Check, ...]:
+def checks(report: Report | None, age_s: float) -> tuple[ReadinessCheck, ...]:
     """Return all that must hold for the engine to be of use.
 
     Args:
         report: The supervisor's last one; None before the first.
         age_s: How old it is.
     """
-    live = Check("supervisor", is_live(age_s), f"last heard of {age_s:.1f} s ago")
+    live = ReadinessCheck("supervisor", is_live(age_s), f"last heard of {age_s:.1f} s ago")
     if report is None:
-        return (Check("supervisor", ok=False, detail="not heard of yet"),)
-    stage = Check("stage", report.stage == "running", report.stage)
+        return (ReadinessCheck("supervisor", ok=False, detail="not heard of yet"),)
+    stage = ReadinessCheck("stage", report.stage == "running", report.stage)
     if report.engine is None:
         return (live, stage)
     engine = report.engine
@@ -53,51 +53,51 @@ def checks(report: Report | None, age_s: float) -> tuple[Check, ...]:
     return (live, stage, _redis(report), *roles, *_exchange(engine.budget), *jobs)
 
 
-def is_ready(found: Sequence[Check]) -> bool:
+def is_ready(found: Sequence[ReadinessCheck]) -> bool:
     """Whether every check holds."""
     return all(check.ok for check in found)
 
 
-def _redis(report: Report) -> Check:
+def _redis(report: Report) -> ReadinessCheck:
     silent_ms = report.redis_silent_ms
     if report.redis_error is not None:
-        return Check("redis", ok=False, detail=report.redis_error)
+        return ReadinessCheck("redis", ok=False, detail=report.redis_error)
     if silent_ms is None:
-        return Check("redis", ok=False, detail="has not taken the status yet")
-    return Check("redis", silent_ms < REDIS_SILENT_MS, f"took the status {describe_span(silent_ms)} ago")
+        return ReadinessCheck("redis", ok=False, detail="has not taken the status yet")
+    return ReadinessCheck("redis", silent_ms < REDIS_SILENT_MS, f"took the status {describe_span(silent_ms)} ago")
 
 
-def _workers(processes: Sequence[ProcessStatus]) -> Check:
+def _workers(processes: Sequence[ProcessStatus]) -> ReadinessCheck:
     workers = [one for one in processes if one.role == "worker"]
     ready = [one for one in workers if one.last_beat_ms is not None and one.last_beat_ms < BEAT_SILENT_MS]
     # One is enough: the others' tasks are handed out again.
-    return Check("workers", bool(ready), f"{len(ready)} of {len(workers)} ready")
+    return ReadinessCheck("workers", bool(ready), f"{len(ready)} of {len(workers)} ready")
 
 
-def _roles(processes: Sequence[ProcessStatus]) -> Check:
+def _roles(processes: Sequence[ProcessStatus]) -> ReadinessCheck:
     failed = [f"{one.role} given up after {one.last_exit}" for one in processes if one.state == "failed"]
-    return Check("roles", not failed, "; ".join(failed) or "none given up")
+    return ReadinessCheck("roles", not failed, "; ".join(failed) or "none given up")
 
 
-def _exchange(budget: BudgetStatus | None) -> list[Check]:
+def _exchange(budget: BudgetStatus | None) -> list[ReadinessCheck]:
     """What trouble at the exchange passes by itself is told; a key that was refused is a reason."""
     if budget is None:
         # The check of Redis says why.
         return []
     trouble = f" after HTTP {budget.trouble}" if budget.trouble else ""
     left = f" for {describe_span(budget.stopped_ms)}" if budget.stopped_ms else ""
-    return [Check("exchange", budget.breaker != "stopped", f"breaker {budget.breaker}{trouble}{left}")]
+    return [ReadinessCheck("exchange", budget.breaker != "stopped", f"breaker {budget.breaker}{trouble}{left}")]
 
 
-def _job(job: JobStatus, now: int) -> Check:
+def _job(job: JobStatus, now: int) -> ReadinessCheck:
     """A run that failed is told until one goes well, here or on another node; ticks skipped meanwhile are none."""
     name = f"job {job.name}"
     if job.failure is not None:
-        return Check(name, ok=False, detail=f"its last run {job.failure}")
+        return ReadinessCheck(name, ok=False, detail=f"its last run {job.failure}")
     late_ms = 0 if job.next_tick is None else now - job.next_tick
     if late_ms > _TICK_LATE_MS:
-        return Check(name, ok=False, detail=f"its tick is {describe_span(late_ms)} late")
-    return Check(name, ok=True, detail=_last(job, now))
+        return ReadinessCheck(name, ok=False, detail=f"its tick is {describe_span(late_ms)} late")
+    return ReadinessCheck(name, ok=True, detail=_last(job, now))
 
 
 def _last(job: JobStatus, now: int) -> str:

@@ -10,8 +10,8 @@ from functools import partial
 import trio
 
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.http_server import Answer, Bounds, Connection, Request, Server
-from reconciler_engine.simulator.api_answer import ApiRequest
+from reconciler_engine.http_server import Bounds, HttpConnection, Request, Response, Server
+from reconciler_engine.simulator.api_response import ApiRequest
 from reconciler_engine.simulator.faults.delivery import send_answer
 from reconciler_engine.simulator.rules.exchange import Exchange
 
@@ -110,7 +110,7 @@ class _Port:
         self.closed = trio.Event()
         self.closed_s = 0.0
 
-    async def answer(self, connection: Connection, request: Request) -> bool:
+    async def answer(self, connection: HttpConnection, request: Request) -> bool:
         """Answer one request; return whether the connection can serve another one."""
         reply = self._exchange.respond(ApiRequest.read(request))
         if reply.fault is not None and reply.fault.mode == "refuse":
@@ -125,5 +125,5 @@ class _Port:
         await self.closed.wait()
 
 
-def _refuse(status: int) -> Answer:
-    return Answer(status, closes=True)
+def _refuse(status: int) -> Response:
+    return Response(status, closes=True)

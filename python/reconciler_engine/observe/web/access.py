@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Collection
 from http import HTTPStatus
 
-from reconciler_engine.http_server import Answer, Request
+from reconciler_engine.http_server import Request, Response
 from reconciler_engine.observe.web.http import refuse
 
 METHODS = ("GET", "HEAD")
@@ -29,7 +29,7 @@ class Access:
     def __repr__(self) -> str:
         return f"<Access for {', '.join(sorted(self._hosts))}>"
 
-    def refuse(self, request: Request) -> Answer | None:
+    def refuse(self, request: Request) -> Response | None:
         """Return why a request is turned away; None lets it in."""
         if request.method not in METHODS:
             allowed = ", ".join(METHODS)

@@ -8,10 +8,10 @@ from http import HTTPStatus
 from importlib.resources import files
 from typing import NamedTuple
 
-from reconciler_engine.http_server import Answer, Request
+from reconciler_engine.http_server import Request, Response
 from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.exposition import expose
-from reconciler_engine.observe.readiness import Check, checks, is_live, is_ready
+from reconciler_engine.observe.readiness import ReadinessCheck, checks, is_live, is_ready
 from reconciler_engine.observe.series_state import SeriesState, count_states
 from reconciler_engine.observe.web.access import Access
 from reconciler_engine.observe.web.http import CSS, HTML, JSON_LINES, TEXT, show
@@ -46,7 +46,7 @@ class Routes:
         self._last_report = last_report
         self._read_states = read_states
         self._style = files("reconciler_engine.observe.web").joinpath("style.css").read_bytes()
-        self._pages: dict[str, Callable[[Request], Awaitable[Answer]]] = {
+        self._pages: dict[str, Callable[[Request], Awaitable[Response]]] = {
             "/": self._status,
             "/coverage": self._coverage,
             "/livez": self._livez,
@@ -55,7 +55,7 @@ class Routes:
             "/style.css": self._css,
         }
 
-    async def respond(self, request: Request) -> Answer:
+    async def respond(self, request: Request) -> Response:
         """Answer one request."""
         refusal = self._access.refuse(request)
         if refusal is not None:
@@ -66,30 +66,30 @@ class Routes:
             return show(HTTPStatus.NOT_FOUND, TEXT, text.encode())
         return await page(request)
 
-    async def _livez(self, _: Request) -> Answer:
+    async def _livez(self, _: Request) -> Response:
         last = self._last_report()
-        check = Check("supervisor", is_live(last.age_s), f"last heard of {last.age_s:.1f} s ago")
+        check = ReadinessCheck("supervisor", is_live(last.age_s), f"last heard of {last.age_s:.1f} s ago")
         return show(_status(ready=check.ok), JSON_LINES, _lines([check]))
 
-    async def _readyz(self, _: Request) -> Answer:
+    async def _readyz(self, _: Request) -> Response:
         found = checks(*self._last_report())
         return show(_status(ready=is_ready(found)), JSON_LINES, _lines(found))
 
-    async def _metrics(self, request: Request) -> Answer:
+    async def _metrics(self, request: Request) -> Response:
         series = (await self._read_states()).series
         states = None if series is None else count_states(series)
         body, content_type = expose(*self._last_report(), states, accept=request.headers.get("accept", ""))
         return show(HTTPStatus.OK, content_type, body)
 
-    async def _status(self, _: Request) -> Answer:
+    async def _status(self, _: Request) -> Response:
         last = self._last_report()
         return show(HTTPStatus.OK, HTML, status_page(last.report, checks(*last)))
 
-    async def _coverage(self, _: Request) -> Answer:
+    async def _coverage(self, _: Request) -> Response:
         states, last = await self._read_states(), self._last_report()
         return show(HTTPStatus.OK, HTML, coverage_page(last.report, checks(*last), *states))
 
-    async def _css(self, _: Request) -> Answer:
+    async def _css(self, _: Request) -> Response:
         return show(HTTPStatus.OK, CSS, self._style)
 
 
@@ -97,5 +97,5 @@ def _status(*, ready: bool) -> HTTPStatus:
     return HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
 
 
-def _lines(found: Sequence[Check]) -> bytes:
+def _lines(found: Sequence[ReadinessCheck]) -> bytes:
     return "".join(f"{json.dumps(check._asdict())}\n" for check in found).encode()

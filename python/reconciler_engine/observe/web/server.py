@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 import trio
 
-from reconciler_engine.http_server import Answer, Bounds, Connection, Request, Server
+from reconciler_engine.http_server import Bounds, HttpConnection, Request, Response, Server
 from reconciler_engine.observe.web.http import refuse
 
 BOUNDS = Bounds(
@@ -39,7 +39,7 @@ _SAFE = (
 
 _logger = logging.getLogger(__name__)
 
-Respond = Callable[[Request], Awaitable[Answer]]
+Respond = Callable[[Request], Awaitable[Response]]
 
 
 async def serve(listeners: list[trio.SocketListener], respond: Respond) -> None:
@@ -57,7 +57,7 @@ def make_server(respond: Respond) -> Server:
     return Server(BOUNDS, partial(_handle, respond), _refuse)
 
 
-async def _handle(respond: Respond, connection: Connection, request: Request) -> bool:
+async def _handle(respond: Respond, connection: HttpConnection, request: Request) -> bool:
     answer = _safe(await _answer(respond, request))
     if answer.closes:
         await connection.part(answer)
@@ -65,7 +65,7 @@ async def _handle(respond: Respond, connection: Connection, request: Request) ->
     return await connection.send(answer)
 
 
-async def _answer(respond: Respond, request: Request) -> Answer:
+async def _answer(respond: Respond, request: Request) -> Response:
     with trio.move_on_after(ANSWER_S):
         try:
             return await respond(request)
@@ -75,9 +75,9 @@ async def _answer(respond: Respond, request: Request) -> Answer:
     return refuse(HTTPStatus.SERVICE_UNAVAILABLE, "no answer in time")
 
 
-def _refuse(status: int) -> Answer:
+def _refuse(status: int) -> Response:
     return _safe(refuse(HTTPStatus(status), "bad request"))
 
 
-def _safe(answer: Answer) -> Answer:
+def _safe(answer: Response) -> Response:
     return replace(answer, headers=(*_SAFE, *answer.headers))

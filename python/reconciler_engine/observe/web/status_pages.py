@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler_engine.observe.engine_report import Report
-from reconciler_engine.observe.readiness import Check, is_ready
+from reconciler_engine.observe.readiness import ReadinessCheck, is_ready
 from reconciler_engine.observe.series_state import SeriesState, count_states, lack_of, worst_first
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
 from reconciler_engine.observe.web.html import Child, Element, element
@@ -17,7 +17,7 @@ _REFRESH_S = 5
 _ORDER = ("1m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "1d")
 
 
-def status_page(report: Report | None, found: Sequence[Check]) -> bytes:
+def status_page(report: Report | None, found: Sequence[ReadinessCheck]) -> bytes:
     """Return the page of processes, jobs and budget."""
     engine = None if report is None else report.engine
     body: list[Element] = [_banner(found)]
@@ -30,7 +30,7 @@ def status_page(report: Report | None, found: Sequence[Check]) -> bytes:
 
 
 def coverage_page(
-    report: Report | None, found: Sequence[Check], series: Mapping[str, SeriesState] | None, error: str | None
+    report: Report | None, found: Sequence[ReadinessCheck], series: Mapping[str, SeriesState] | None, error: str | None
 ) -> bytes:
     """Return the page of how far each series is complete.
 
@@ -76,7 +76,7 @@ def _about(engine: EngineStatus) -> Element:
     return element("span", text, class_="soft")
 
 
-def _banner(found: Sequence[Check]) -> Element:
+def _banner(found: Sequence[ReadinessCheck]) -> Element:
     if is_ready(found):
         return element("div", "ready", class_="banner good")
     reasons = [element("li", f"{check.name}: {check.detail}") for check in found if not check.ok]
@@ -196,7 +196,7 @@ def _processes(processes: Sequence[ProcessStatus]) -> list[Element]:
     return [element("h2", "processes"), _table(("process", "role", "pid", "up", "last beat", "restarts"), rows)]
 
 
-def _checks(found: Sequence[Check]) -> list[Element]:
+def _checks(found: Sequence[ReadinessCheck]) -> list[Element]:
     rows = [(check.name, _alarming("ok" if check.ok else "no", alarming=not check.ok), check.detail) for check in found]
     return [element("h2", "checks of /readyz"), _table(("check", "holds", "how it stands"), rows, words=True)]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.api_answer import TOO_MANY_ERRORS, UNAUTHORIZED, ApiAnswer, refuse
+from reconciler_engine.simulator.api_response import TOO_MANY_ERRORS, UNAUTHORIZED, ApiResponse, refuse
 from reconciler_engine.simulator.faults.rules import FaultRule
 from reconciler_engine.simulator.prices.market import Market
 
@@ -27,22 +27,22 @@ _SURPLUS_ROWS = 400
 _TIMEFRAMES = {timeframe.granularity: timeframe for timeframe in Timeframe}
 
 
-def _replace_status(rule: FaultRule) -> ApiAnswer:
+def _replace_status(rule: FaultRule) -> ApiResponse:
     """Return an answer of a server in trouble."""
     status = HTTPStatus(int(rule.number("status")))
     if rule.text("body") == "json":
         return refuse(status, "INTERNAL", status.phrase)
     if rule.text("body") == "empty":
-        return ApiAnswer(status)
-    return ApiAnswer(status, f"<html><body><h1>{status} {status.phrase}</h1></body></html>".encode(), _HTML)
+        return ApiResponse(status)
+    return ApiResponse(status, f"<html><body><h1>{status} {status.phrase}</h1></body></html>".encode(), _HTML)
 
 
-def _replace_by_challenge(rule: FaultRule) -> ApiAnswer:
+def _replace_by_challenge(rule: FaultRule) -> ApiResponse:
     """Return a page of the content network that wants a browser."""
-    return ApiAnswer(int(rule.number("status")), _CHALLENGE, (*_HTML, ("cf-mitigated", "challenge")))
+    return ApiResponse(int(rule.number("status")), _CHALLENGE, (*_HTML, ("cf-mitigated", "challenge")))
 
 
-REPLACED: Mapping[str, Callable[[FaultRule], ApiAnswer]] = MappingProxyType(
+REPLACED: Mapping[str, Callable[[FaultRule], ApiResponse]] = MappingProxyType(
     {
         "blocked": lambda _: TOO_MANY_ERRORS,
         "unauthorized": lambda _: UNAUTHORIZED,
@@ -53,14 +53,14 @@ REPLACED: Mapping[str, Callable[[FaultRule], ApiAnswer]] = MappingProxyType(
 """Modes that put another answer in the place of the right one."""
 
 
-def spoil_gzip(answer: ApiAnswer) -> ApiAnswer:
+def spoil_gzip(answer: ApiResponse) -> ApiResponse:
     """Return the answer declared as gzip, which it is not."""
     return replace(
         answer, body=b"\x1f\x8b\x08\x00" + answer.body[:64], headers=(*answer.headers, ("content-encoding", "gzip"))
     )
 
 
-def spoil_shape(rule: FaultRule, answer: ApiAnswer) -> ApiAnswer:
+def spoil_shape(rule: FaultRule, answer: ApiResponse) -> ApiResponse:
     """Return a good candle answer with valid JSON of a wrong shape; an answer without rows keeps its own."""
     shape = rule.text("shape")
     whole = {"object": {}, "null": {"candles": None}, "list": []}
@@ -112,8 +112,8 @@ _SHAPES: Mapping[str, Callable[[Row], None]] = {
 
 
 def spoil_data(
-    rule: FaultRule, answer: ApiAnswer, market: Market, symbol: str, query: Mapping[str, str], now: int
-) -> ApiAnswer:
+    rule: FaultRule, answer: ApiResponse, market: Market, symbol: str, query: Mapping[str, str], now: int
+) -> ApiResponse:
     """Return a good candle answer with the wrong rows.
 
     Args:
@@ -216,6 +216,6 @@ def _revise(row: Row) -> Row:
     return {**row, "close": row["low"], "volume": str(Decimal(row["volume"]) * 2)}
 
 
-def _rewrite(answer: ApiAnswer, content: object, rows: int | None = None) -> ApiAnswer:
+def _rewrite(answer: ApiResponse, content: object, rows: int | None = None) -> ApiResponse:
     body = json.dumps(content, separators=(",", ":")).encode()
     return replace(answer, body=body, rows=answer.rows if rows is None else rows)

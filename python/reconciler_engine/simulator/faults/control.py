@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.simulator.api_answer import UNKNOWN_PATH, WRONG_METHOD, ApiAnswer, ApiRequest
+from reconciler_engine.simulator.api_response import UNKNOWN_PATH, WRONG_METHOD, ApiRequest, ApiResponse
 from reconciler_engine.simulator.faults.file import parse_faults
 from reconciler_engine.simulator.faults.rules import Faults
 from reconciler_engine.simulator.simulated_clock import SimulatedClock
@@ -21,7 +21,7 @@ _JSON = (("content-type", "application/json"),)
 _INSTANT_LIMIT = 1 << 48
 
 
-def answer_control(request: ApiRequest, faults: Faults, clock: SimulatedClock) -> ApiAnswer:
+def answer_control(request: ApiRequest, faults: Faults, clock: SimulatedClock) -> ApiResponse:
     """Carry out a request to the simulator itself; what is wrong with it is listed under `faults`, with a 400."""
     what = request.path.removeprefix(PREFIX)
     if what not in {"faults", "clock"}:
@@ -56,5 +56,5 @@ def _set(what: str, body: bytes, faults: Faults, clock: SimulatedClock) -> None:
     clock.set(now)
 
 
-def _give(status: int, content: object) -> ApiAnswer:
-    return ApiAnswer(status, json.dumps(content).encode(), _JSON)
+def _give(status: int, content: object) -> ApiResponse:
+    return ApiResponse(status, json.dumps(content).encode(), _JSON)

@@ -10,7 +10,7 @@ from email.utils import formatdate
 
 import trio
 
-from reconciler_engine.http_server import Answer, Connection, Stream
+from reconciler_engine.http_server import HttpConnection, Response, Stream
 from reconciler_engine.simulator.faults.rules import FaultRule
 
 # A drip comes in so many pieces at most, and none is closer to the next than this.
@@ -18,7 +18,7 @@ _PIECES = 50
 _LEAST_PAUSE_S = 0.02
 
 
-async def send_answer(connection: Connection, answer: Answer, now: int, fault: FaultRule | None) -> bool:
+async def send_answer(connection: HttpConnection, answer: Response, now: int, fault: FaultRule | None) -> bool:
     """Send an answer, dated `now` (ms UTC), and say whether the connection may serve another request.
 
     A fault that takes its time has its own; else a client that does not read is given up.

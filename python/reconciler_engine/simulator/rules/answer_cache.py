@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import replace
 
-from reconciler_engine.simulator.api_answer import ApiAnswer
+from reconciler_engine.simulator.api_response import ApiResponse
 
 _ANSWERS_LIMIT = 256
 
@@ -18,9 +18,9 @@ class AnswerCache:
 
     def __init__(self, lifetime_s: float) -> None:
         self._lifetime_s = lifetime_s
-        self._answers: OrderedDict[str, tuple[float, ApiAnswer]] = OrderedDict()
+        self._answers: OrderedDict[str, tuple[float, ApiResponse]] = OrderedDict()
 
-    def find(self, target: str, now_s: float) -> ApiAnswer | None:
+    def find(self, target: str, now_s: float) -> ApiResponse | None:
         """Return the answer kept for a URL, with its age, if it is young enough."""
         kept = self._answers.get(target)
         if kept is None or now_s - kept[0] >= self._lifetime_s:
@@ -28,7 +28,7 @@ class AnswerCache:
         age = (("age", str(int(now_s - kept[0]))), ("cf-cache-status", "HIT"))
         return replace(kept[1], headers=kept[1].headers + age)
 
-    def keep(self, target: str, answer: ApiAnswer, now_s: float) -> None:
+    def keep(self, target: str, answer: ApiResponse, now_s: float) -> None:
         """Keep an answer from now on."""
         self._answers.pop(target, None)
         self._answers[target] = (now_s, answer)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.api_answer import (
+from reconciler_engine.simulator.api_response import (
     UNKNOWN_PRODUCT,
-    ApiAnswer,
+    ApiResponse,
     give_json,
     refuse_argument,
     refuse_field,
@@ -56,7 +56,7 @@ class CandleRules:
 _SAID_LIMIT = 350
 
 
-def answer_candles(market: Market, rules: CandleRules, symbol: str, query: Mapping[str, str], now: int) -> ApiAnswer:
+def answer_candles(market: Market, rules: CandleRules, symbol: str, query: Mapping[str, str], now: int) -> ApiResponse:
     """Answer a candle query: newest first, never more than was asked, refused where the exchange refuses.
 
     Checks in the exchange's order: what cannot be parsed, what is not allowed, what does not exist. Of what is
@@ -93,7 +93,7 @@ def answer_candles(market: Market, rules: CandleRules, symbol: str, query: Mappi
 class _RefusedError(Exception):
     """A query that ends in a refusal."""
 
-    def __init__(self, answer: ApiAnswer) -> None:
+    def __init__(self, answer: ApiResponse) -> None:
         self.answer = answer
         super().__init__(answer.status)
 

@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Protocol
 
-from reconciler_engine.simulator.api_answer import (
+from reconciler_engine.simulator.api_response import (
     TOO_MANY_ERRORS,
     UNAUTHORIZED,
     UNKNOWN_PATH,
     WRONG_METHOD,
-    ApiAnswer,
     ApiRequest,
+    ApiResponse,
     give_json,
 )
 from reconciler_engine.simulator.faults import answers as fault_answers
@@ -39,7 +39,7 @@ _ROUTE = re.compile(r"/api/v3/brokerage(/market)?/(?:(time)|products(?:/([^/]+)(
 class Verifier(Protocol):
     """Tells who signed a request to a private path."""
 
-    def verify(self, request: ApiRequest, now: int) -> str | ApiAnswer:
+    def verify(self, request: ApiRequest, now: int) -> str | ApiResponse:
         """Return the name of the key that signed, or the refusal; `now` is the exchange's time (ms UTC)."""
         ...
 
@@ -78,10 +78,10 @@ class ExchangeRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Delivery:
     """An answer, and the fault that spoils its way to the client, if one does."""
 
-    answer: ApiAnswer
+    answer: ApiResponse
     fault: FaultRule | None = None
 
 
@@ -125,10 +125,10 @@ class Exchange:
         self.faults = Faults() if faults is None else faults
         self.refresh_faults: Callable[[], None] | None = None
 
-    def respond(self, request: ApiRequest) -> Reply:
+    def respond(self, request: ApiRequest) -> Delivery:
         """Return the answer to a request, and record both; a request to the simulator itself is not recorded."""
         if request.path.startswith(control.PREFIX):
-            return Reply(control.answer_control(request, self.faults, self.clock))
+            return Delivery(control.answer_control(request, self.faults, self.clock))
         if self.refresh_faults is not None:
             self.refresh_faults()
         route = _ROUTE.fullmatch(request.path)
@@ -159,9 +159,9 @@ class Exchange:
                 fault=None if fault is None else fault.name,
             )
         )
-        return Reply(answer, fault if fault is not None and fault.mode in DELIVERIES else None)
+        return Delivery(answer, fault if fault is not None and fault.mode in DELIVERIES else None)
 
-    def _suffer(self, fault: FaultRule | None, now: int) -> ApiAnswer | None:
+    def _suffer(self, fault: FaultRule | None, now: int) -> ApiResponse | None:
         """Return the answer that stands in the place of any other, if the fault or a block gives one."""
         if self._penalty.is_blocked(self._read_s()):
             return TOO_MANY_ERRORS
@@ -176,7 +176,9 @@ class Exchange:
         replace_answer = fault_answers.REPLACED.get(fault.mode)
         return None if replace_answer is None else replace_answer(fault)
 
-    def _spoil(self, fault: FaultRule, answer: ApiAnswer, symbol: str, query: Mapping[str, str], now: int) -> ApiAnswer:
+    def _spoil(
+        self, fault: FaultRule, answer: ApiResponse, symbol: str, query: Mapping[str, str], now: int
+    ) -> ApiResponse:
         """Return a good candle answer as the fault leaves it."""
         match fault.mode:
             case "gzip":
@@ -187,7 +189,9 @@ class Exchange:
                 return fault_answers.spoil_data(fault, answer, self.market, symbol, query, now)
         return answer
 
-    def _admit(self, request: ApiRequest, route: re.Match[str] | None, now: int) -> tuple[str | None, ApiAnswer | None]:
+    def _admit(
+        self, request: ApiRequest, route: re.Match[str] | None, now: int
+    ) -> tuple[str | None, ApiResponse | None]:
         """Return who signed, and the refusal if the request does not get through."""
         if request.method != "GET":
             return None, WRONG_METHOD
@@ -197,15 +201,15 @@ class Exchange:
             wait_s = self._public.take(request.peer, self._read_s())
             return None, self._refuse_for_rate(wait_s, self.rules.public_rate) if wait_s else None
         identity = UNAUTHORIZED if self._verifier is None else self._verifier.verify(request, now)
-        if isinstance(identity, ApiAnswer):
+        if isinstance(identity, ApiResponse):
             return None, identity
         wait_s = self._private.take(identity, self._read_s())
         return identity, self._refuse_for_rate(wait_s, self.rules.private_rate) if wait_s else None
 
-    def _refuse_for_rate(self, wait_s: float, rate: float) -> ApiAnswer:
+    def _refuse_for_rate(self, wait_s: float, rate: float) -> ApiResponse:
         return refuse_for_rate(self.rules.throttled, wait_s, rate, self.clock.now() / 1000)
 
-    def _look_up(self, request: ApiRequest, route: re.Match[str] | None, now: int) -> ApiAnswer:
+    def _look_up(self, request: ApiRequest, route: re.Match[str] | None, now: int) -> ApiResponse:
         """Answer an admitted request, from the cache where it may stand in."""
         if route is None:
             return UNKNOWN_PATH
@@ -224,7 +228,7 @@ class Exchange:
                 answer = replace(answer, headers=(*answer.headers, missed))
         return answer
 
-    def _compute(self, request: ApiRequest, route: re.Match[str], now: int) -> ApiAnswer:
+    def _compute(self, request: ApiRequest, route: re.Match[str], now: int) -> ApiResponse:
         if route[2] is not None:
             return _answer_time(now)
         if route[4] is not None:
@@ -248,7 +252,7 @@ def _cache_headers(body: bytes) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _answer_time(now: int) -> ApiAnswer:
+def _answer_time(now: int) -> ApiResponse:
     seconds = now // 1000
     iso = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return give_json(f'{{"iso":"{iso}","epochSeconds":"{seconds}","epochMillis":"{now}"}}')

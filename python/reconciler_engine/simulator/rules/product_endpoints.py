@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.api_answer import ApiAnswer, give_json, refuse, refuse_integer
+from reconciler_engine.simulator.api_response import ApiResponse, give_json, refuse, refuse_integer
 from reconciler_engine.simulator.prices.listed_products import ListedProduct, write_product
 from reconciler_engine.simulator.prices.market import Market
 
@@ -17,7 +17,7 @@ _NOT_FOUND = 404
 _INTEGER_DIGITS = 9
 
 
-def answer_product(market: Market, symbol: str, now: int) -> ApiAnswer:
+def answer_product(market: Market, symbol: str, now: int) -> ApiResponse:
     """Answer a question for one product at `now` (ms UTC)."""
     product = market.products.get(symbol)
     if product is None:
@@ -25,7 +25,7 @@ def answer_product(market: Market, symbol: str, now: int) -> ApiAnswer:
     return give_json(_write(market, product, now))
 
 
-def answer_products(market: Market, values: Mapping[str, Sequence[str]], now: int) -> ApiAnswer:
+def answer_products(market: Market, values: Mapping[str, Sequence[str]], now: int) -> ApiResponse:
     """Answer a question for the product list at `now` (ms UTC).
 
     Knows `limit`, `offset`, `product_type` (everything here is SPOT) and repeated `product_ids`.

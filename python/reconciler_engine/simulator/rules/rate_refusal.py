@@ -8,7 +8,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Literal, Self
 
-from reconciler_engine.simulator.api_answer import ApiAnswer
+from reconciler_engine.simulator.api_response import ApiResponse
 
 _BODY = b'{"errors":[{"id":"rate_limit_exceeded","message":"Too many requests"}]}'
 
@@ -36,7 +36,7 @@ class ThrottleStyle:
         return cls(form, bool(rate_headers), bool(body))
 
 
-def refuse_for_rate(style: ThrottleStyle, wait_s: float, rate: float, now_s: float) -> ApiAnswer:
+def refuse_for_rate(style: ThrottleStyle, wait_s: float, rate: float, now_s: float) -> ApiResponse:
     """Return a 429.
 
     Args:
@@ -59,4 +59,4 @@ def refuse_for_rate(style: ThrottleStyle, wait_s: float, rate: float, now_s: flo
         ]
     if style.body:
         headers.append(("content-type", "application/json; charset=utf-8"))
-    return ApiAnswer(HTTPStatus.TOO_MANY_REQUESTS, _BODY if style.body else b"", tuple(headers))
+    return ApiResponse(HTTPStatus.TOO_MANY_REQUESTS, _BODY if style.body else b"", tuple(headers))

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.simulator.api_answer import MISSING_SCOPE, UNAUTHORIZED, ApiAnswer, ApiRequest
+from reconciler_engine.simulator.api_response import MISSING_SCOPE, UNAUTHORIZED, ApiRequest, ApiResponse
 
 _ISSUERS = frozenset({"cdp", "coinbase-cloud"})
 _HOST = "api.coinbase.com"
@@ -118,7 +118,7 @@ class TokenVerifier:
         self._longest_s = longest_s
         self._seen: dict[str, None] | None = {} if single_use else None
 
-    def verify(self, request: ApiRequest, now: int) -> str | ApiAnswer:
+    def verify(self, request: ApiRequest, now: int) -> str | ApiResponse:
         """Return the name of the key that signed, or the refusal; `now` is the exchange's time (ms UTC)."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":

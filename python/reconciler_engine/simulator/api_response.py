@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Self
 from urllib.parse import parse_qs, unquote
 
-from reconciler_engine.http_server import Answer, Request
+from reconciler_engine.http_server import Request, Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class ApiRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class ApiAnswer(Answer):
+class ApiResponse(Response):
     """An answer of the exchange, before the headers that all of them have.
 
     Attributes:
@@ -64,38 +64,38 @@ _JSON = (("content-type", "application/json; charset=utf-8"),)
 _TEXT = (("content-type", "text/plain; charset=utf-8"),)
 
 
-def give_json(body: str, rows: int | None = None) -> ApiAnswer:
+def give_json(body: str, rows: int | None = None) -> ApiResponse:
     """Return a 200 with a JSON body."""
-    return ApiAnswer(HTTPStatus.OK, body.encode(), _JSON, rows=rows)
+    return ApiResponse(HTTPStatus.OK, body.encode(), _JSON, rows=rows)
 
 
-def refuse(status: int, error: str, details: str) -> ApiAnswer:
+def refuse(status: int, error: str, details: str) -> ApiResponse:
     """Return an error in the wire shape, `error_details` repeated as `message`.
 
     Source of the bodies: coinbase-api.md section 2, read 2026-11-23; trailing spaces are the exchange's.
     """
     body = json.dumps({"error": error, "error_details": details, "message": details}, separators=(",", ":"))
-    return ApiAnswer(status, body.encode(), _JSON)
+    return ApiResponse(status, body.encode(), _JSON)
 
 
-def refuse_span(limit: int) -> ApiAnswer:
+def refuse_span(limit: int) -> ApiResponse:
     """Return the refusal of a window with too many buckets; `limit` is the most that passes."""
     return refuse_argument(
         f"start and end argument is invalid - number of candles requested should be less than {limit} "
     )
 
 
-def refuse_argument(details: str) -> ApiAnswer:
+def refuse_argument(details: str) -> ApiResponse:
     """Return the refusal of a value that was understood but is not allowed."""
     return refuse(HTTPStatus.BAD_REQUEST, "INVALID_ARGUMENT", details)
 
 
-def refuse_field(name: str, value: str) -> ApiAnswer:
+def refuse_field(name: str, value: str) -> ApiResponse:
     """Return the refusal of a query value that is not in the field's enum."""
     return refuse(HTTPStatus.BAD_REQUEST, "unknown", f'parsing field "{name}": "{value}" is not a valid value')
 
 
-def refuse_integer(name: str, value: str) -> ApiAnswer:
+def refuse_integer(name: str, value: str) -> ApiResponse:
     """Return the refusal of a query value that is no 32-bit integer; the wording is that of Go's parser."""
     details = f'parsing field "{name}": strconv.ParseInt: parsing "{value}": invalid syntax'
     return refuse(HTTPStatus.BAD_REQUEST, "unknown", details)
@@ -103,7 +103,7 @@ def refuse_integer(name: str, value: str) -> ApiAnswer:
 
 UNKNOWN_PRODUCT = refuse(HTTPStatus.NOT_FOUND, "NOT_FOUND", "valid product_id is required")
 UNKNOWN_PATH = refuse(HTTPStatus.NOT_FOUND, "NOT_FOUND", "Not Found")
-WRONG_METHOD = ApiAnswer(HTTPStatus.METHOD_NOT_ALLOWED, b"", (("allow", "GET"),))
-UNAUTHORIZED = ApiAnswer(HTTPStatus.UNAUTHORIZED, b"Unauthorized", _TEXT)
+WRONG_METHOD = ApiResponse(HTTPStatus.METHOD_NOT_ALLOWED, b"", (("allow", "GET"),))
+UNAUTHORIZED = ApiResponse(HTTPStatus.UNAUTHORIZED, b"Unauthorized", _TEXT)
 MISSING_SCOPE = refuse(HTTPStatus.FORBIDDEN, "PERMISSION_DENIED", "Missing required scopes")
-TOO_MANY_ERRORS = ApiAnswer(HTTPStatus.FORBIDDEN, b"Too many errors", _TEXT)
+TOO_MANY_ERRORS = ApiResponse(HTTPStatus.FORBIDDEN, b"Too many errors", _TEXT)
