@@ -1,10 +1,11 @@
-"""The engine's parts put together over one Redis client: what a worker needs, what a pass needs."""
+"""Building the engine's parts over one Redis client: those of a worker, of a pass, of a backfill."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 
 from reconciler_engine.coinbase.client import CoinbaseClient
@@ -36,9 +37,12 @@ from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.tasks import TaskQueue
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Parts:
-    """What is built on one client for one scope. The client is the owner's to close."""
+    """The parts built on one client for one scope; directors are built once, when first asked for.
+
+    The client is the owner's to close.
+    """
 
     client: TrioRedis
     scope: Scope
@@ -52,19 +56,19 @@ class Parts:
     config: ReconciliationConfig
     retention: Retention
 
-    @property
+    @cached_property
     def reconciler(self) -> Reconciler:
         """A director of passes."""
         return Reconciler(
             self.queue, self.evidence, self.products, self.clock, self.coverage, self.config, self.retention
         )
 
-    @property
+    @cached_property
     def surveyor(self) -> Surveyor:
-        """Tells how series stand and what a pass would ask."""
+        """A surveyor of series."""
         return Surveyor(self.store, self.evidence, self.products, self.clock, self.config, self.bucket.budget)
 
-    @property
+    @cached_property
     def history(self) -> BackfillDirector:
         """A director of backfills of long ranges."""
         return BackfillDirector(
@@ -82,20 +86,20 @@ class Parts:
 
     def worker(self, source: CoinbaseClient | None) -> Worker:
         """A worker; without `source` one that scans only."""
-        if source is None:
-            return Worker(self.queue, self.store, self.evidence, None, RedisRetry())
-        redis, drain = RedisRetry(), Drain()
-        cache = PageCache(
-            self.store,
-            self.evidence,
-            self.clock,
-            grace_ms=self.config.grace_ms,
-            audit_rules=self.config.audit_rules,
-        )
-        requester = PageRequester(source, self.bucket, self.clock, Random(), drain)
-        claims = Claims(self.client, self.scope)
-        fetcher = PageFetcher(claims, cache, requester, self.queue.is_open, redis, drain)
+        redis = RedisRetry()
+        fetcher = None if source is None else self._page_fetcher(source, redis)
         return Worker(self.queue, self.store, self.evidence, fetcher, redis)
+
+    def _page_fetcher(self, source: CoinbaseClient, redis: RedisRetry) -> PageFetcher:
+        grace_ms, rules, drain = self.config.grace_ms, self.config.audit_rules, Drain()
+        return PageFetcher(
+            Claims(self.client, self.scope),
+            PageCache(self.store, self.evidence, self.clock, grace_ms=grace_ms, audit_rules=rules),
+            PageRequester(source, self.bucket, self.clock, Random(), drain),
+            self.queue.is_open,
+            redis,
+            drain,
+        )
 
 
 @asynccontextmanager

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from dataclasses import dataclass, fields
 
 import trio
 
+from reconciler_engine.engine.held_leases import HeldLease, HeldLeases
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.pass_metrics import count_pass
 from reconciler_engine.engine.passes.reconciler import PassRequest
@@ -26,24 +26,15 @@ from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.scheduling.ticks import Reason, Tick
 from reconciler_engine.scheduling.zones import load_zone
 from reconciler_engine.store.leases import LEASE_MS, JobLeases, Lease
-from reconciler_engine.store.tasks import Lane, TaskQueue
+from reconciler_engine.store.tasks import Lane
 
 GAP_SCAN = "gap_scan"
 FULL_RECONCILE = "full_reconcile"
 
 _POLL_S = 0.25
-_RELEASE_S = 2.0
 _NAMED = 2
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Held:
-    """A lease in our hands; `scope` is what runs under it, cancelled where somebody else has it now."""
-
-    lease: Lease
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +63,8 @@ class ScheduledPasses:
         self._now = now
         self.parts = parts
         self._leases = JobLeases(parts.client, parts.scope, parts.queue.consumer, life_ms=lease_ms)
-        self._refresh_s = lease_ms / 4_000
-        self._held: dict[str, _Held] = {}
-        self._taking: set[str] = set()
         self.crons = _crons(parts)
+        self._held = HeldLeases(self._leases, list(self.crons), refresh_s=lease_ms / 4_000)
         self.series: Sequence[Series] = series
         self.last: dict[str, LastPass] = {}
 
@@ -123,7 +112,7 @@ class ScheduledPasses:
         """
         # A slot is named once for all nodes; who asks out of turn wants a run of his own.
         name = None if tick.reason is Reason.TRIGGER else f"{tick.slot}:{tick.era}"
-        async with self._leased(tick.job, name) as held:
+        async with self._held.hold(tick.job, name) as held:
             yield held is not None
 
     async def perform(self, job: str) -> ReconciliationResult:
@@ -136,9 +125,9 @@ class ScheduledPasses:
             StoreError: Redis cannot be reached, or the run's record was lost.
         """
         while True:
-            async with self._leased(job, None) as held:
+            async with self._held.hold(job, None) as held:
                 if held is not None:
-                    return await self._run_held(held)
+                    return await self._run(held)
             await trio.sleep(_POLL_S)
 
     async def begin(self, scheduler: Scheduler) -> None:
@@ -163,70 +152,34 @@ class ScheduledPasses:
         await self.parts.queue.redeliver_all(is_dead)
 
     async def keep_leases(self) -> None:
-        """Refresh the leases of the passes under way, until cancelled; then give back what is still held."""
-        try:
-            while True:
-                await trio.sleep(self._refresh_s)
-                for held in tuple(self._held.values()):
-                    await self._refresh(held)
-        finally:
-            # Taken by a command that arrived after we gave it up.
-            for job in self.crons:
-                await self._give_back(job, partial(self._leases.leave, job))
-
-    async def _refresh(self, held: _Held) -> None:
-        try:
-            if not await self._leases.refresh(held.lease):
-                held.scope.cancel()
-        except StoreError as error:
-            # Whoever took it over meanwhile is found out when Redis is back; until then nothing can be written.
-            _logger.warning("lease not refreshed", extra={"job": held.lease.job, "error": str(error)})
-
-    async def _give_back(self, job: str, release: Callable[[], Awaitable[None]]) -> None:
-        with trio.move_on_after(_RELEASE_S, shield=True):
-            try:
-                await release()
-            except StoreError as error:
-                _logger.warning("lease not released", extra={"job": job, "error": str(error)})
+        """Refresh the leases of the passes under way, until cancelled; then give back those that are ours."""
+        await self._held.keep()
 
     async def _run_tick(self, tick: Tick) -> ReconciliationResult:
-        return await self._run_held(self._held[tick.job], slot=tick.slot)
+        return await self._run(self._held.of(tick.job), slot=tick.slot)
 
-    @asynccontextmanager
-    async def _leased(self, job: str, tick: str | None) -> AsyncIterator[_Held | None]:
-        """Hold a job's lease for the length of a block; give None where that cannot be."""
-        held = await self._take(job, tick)
-        try:
-            yield held
-        finally:
-            if held is not None:
-                del self._held[job]
-                await self._give_back(job, partial(self._leases.release, held.lease))
+    async def _run(self, held: HeldLease, *, slot: int | None = None) -> ReconciliationResult:
+        """Run a pass under a lease, for as long as it is ours.
 
-    async def _take(self, job: str, tick: str | None) -> _Held | None:
-        if job in self._held or job in self._taking:
-            return None
-        self._taking.add(job)
-        try:
-            # Not to be cancelled in the middle: whether it is ours would be unknown. Bounded by the client.
-            with trio.CancelScope(shield=True):
-                lease = await self._leases.take(job, tick)
-        finally:
-            self._taking.discard(job)
-        if lease is None:
-            return None
-        held = self._held[job] = _Held(lease)
-        return held
+        Raises:
+            LeaseLost: Another engine has taken over.
+            StoreError: Redis cannot be reached, or the run's record was lost.
+        """
+        lease = held.lease
+        with logs.about(job=lease.job), held.scope:
+            reconciler = self.parts.reconciler.under(lease.epoch)
+            if lease.open_run:
+                await self._adopt(lease)
+            result = await reconciler.run_pass(self._request(lease.job))
+            self.last[lease.job] = LastPass(result, self._now())
+            _tell(lease.job, result, slot)
+            return result
+        raise LeaseLost(lease.job)
 
-    async def _run_held(self, held: _Held, *, slot: int | None = None) -> ReconciliationResult:
-        """Run a pass under a lease that was taken, as long as it is ours."""
-        with held.scope:
-            return await self._run(held.lease, slot=slot)
-        raise LeaseLost(held.lease.job)
-
-    async def _adopt(self, lease: Lease, queue: TaskQueue) -> None:
+    async def _adopt(self, lease: Lease) -> None:
         """See to its end the run that the lease's holder before left open: its pages are asked for already."""
         _logger.info("run adopted", extra={"job": lease.job, "run": lease.open_run})
+        queue = self.parts.queue.under(lease.epoch)
         # However long that takes: a deadline that ends it ends the run for good, and the next pass derives it anew.
         async with closed_after(queue, lease.open_run):
             try:
@@ -240,24 +193,15 @@ class ScheduledPasses:
             return PassRequest(job, self.series, config.quick_scan_window_ms, lane=Lane.LIVE)
         return PassRequest(job, self.series, config.full_reconcile_window_ms, lane=Lane.DEEP, verify=True)
 
-    async def _run(self, lease: Lease, *, slot: int | None) -> ReconciliationResult:
-        with logs.about(job=lease.job):
-            return await self._run_pass(lease, slot)
 
-    async def _run_pass(self, lease: Lease, slot: int | None) -> ReconciliationResult:
-        job = lease.job
-        queue = self.parts.queue.under(lease.epoch)
-        if lease.open_run:
-            await self._adopt(lease, queue)
-        result = await replace(self.parts, queue=queue).reconciler.run_pass(self._request(job))
-        self.last[job] = LastPass(result, self._now())
-        count_pass(job, result)
-        facts = {} if slot is None else {"slot": slot}
-        extra: dict[str, object] = {"job": job, **facts, **totals(result), "summary": f"{job:<14}  {in_words(result)}"}
-        if not result.missing and not result.filled and not result.errors:
-            extra["routine"] = job
-        _logger.info("pass done", extra=extra)
-        return result
+def _tell(job: str, result: ReconciliationResult, slot: int | None) -> None:
+    """Count a pass that is done, and log it; `slot` is that of its tick, None on demand."""
+    count_pass(job, result)
+    facts = {} if slot is None else {"slot": slot}
+    extra: dict[str, object] = {"job": job, **facts, **totals(result), "summary": f"{job:<14}  {in_words(result)}"}
+    if not result.missing and not result.filled and not result.errors:
+        extra["routine"] = job
+    _logger.info("pass done", extra=extra)
 
 
 def _crons(parts: Parts) -> dict[str, str]:

@@ -86,6 +86,13 @@ class Reconciler:
         self._config = config
         self._retention = retention
 
+    def under(self, epoch: int) -> Reconciler:
+        """Return this director for passes under the lease of that epoch."""
+        queue = self._queue.under(epoch)
+        return Reconciler(
+            queue, self._evidence, self._products, self._clock, self._coverage, self._config, self._retention
+        )
+
     async def run_pass(self, request: PassRequest) -> ReconciliationResult:
         """Scan, and where the request says so, repair; return when every page has its outcome.
 
