@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,18 +15,15 @@ from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, Reconciliati
 from reconciler_engine.engine.parts import Parts, make_parts
 from reconciler_engine.engine.roles.worker import WorkerRole
 from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE, GAP_SCAN, ScheduledPasses
-from reconciler_engine.engine.status_writer import StatusWriter
+from reconciler_engine.engine.service_schedule import ServiceSchedule, wall_clock
 from reconciler_engine.engine.symbols import choose_symbols
 from reconciler_engine.engine.tasks.consumer_name import consumer_name
 from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
-from reconciler_engine.observe.status import ProcessStatus
-from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.store.client.server_check import check_server
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.status_board import EngineFacts
 
 DRAIN_S = 20.0
 """How long leaving the block waits for pages in hand, at most."""
@@ -106,7 +101,7 @@ class ReconciliationService:
         self._owns_redis = isinstance(redis, str)
         self._block: AbstractAsyncContextManager[None] | None = None
         self._engine: _Engine | None = None
-        self._schedule: _Schedule | None = None
+        self._schedule: ServiceSchedule | None = None
 
     def __repr__(self) -> str:
         return f"<ReconciliationService {self._redis.address}>"
@@ -145,15 +140,14 @@ class ReconciliationService:
             RuntimeError: The block is not open, or the schedule runs already.
         """
         engine = self._open_engine()
-        if self._schedule is not None:
+        if self._schedule is not None and not self._schedule.is_over:
             raise RuntimeError("the ReconciliationService is started already; stop() it first")
         given = {"symbols": symbols, "timeframes": timeframes}
         settings = {**self._config.model_dump(), **{name: value for name, value in given.items() if value is not None}}
         config = ReconciliationConfig.check(settings, needs_symbols=True)
         engine.passes.watch(await self._series(config, engine.parts))
-        scheduler = Scheduler(engine.passes.jobs(), now=_now, claim=engine.passes.claim)
-        schedule = self._schedule = _Schedule(scheduler)
-        await engine.nursery.start(self._run_schedule, engine, schedule)
+        self._schedule = ServiceSchedule(engine.passes)
+        await engine.nursery.start(self._schedule.run)
 
     async def stop(self) -> None:
         """End the schedule and the scheduled pass under way, if any; harmless where nothing was started.
@@ -161,11 +155,8 @@ class ReconciliationService:
         What was merged stays. Answers of the exchange that are on their way are not merged any more: a later pass asks
         again. Passes on demand go on.
         """
-        schedule = self._schedule
-        if schedule is not None:
-            schedule.scheduler.stop()
-            schedule.scope.cancel()
-            await schedule.ended.wait()
+        if self._schedule is not None:
+            await self._schedule.stop()
         await trio.lowlevel.checkpoint()
 
     async def perform_gap_scan(self) -> ReconciliationResult:
@@ -214,7 +205,7 @@ class ReconciliationService:
                 self._config, self._redis, owns_server=False, consumer=consumer_name(), identity=self._source.identity
             )
             await parts.bucket.forgive()
-            passes = ScheduledPasses(parts, await self._series(self._config, parts), now=_now)
+            passes = ScheduledPasses(parts, await self._series(self._config, parts), now=wall_clock)
             worker = WorkerRole(parts, self._source)
             async with trio.open_nursery() as nursery:
                 drained = await nursery.start(_work, worker)
@@ -227,35 +218,13 @@ class ReconciliationService:
                 finally:
                     self._engine = None
                 if self._schedule is not None:
-                    self._schedule.scheduler.stop()
+                    self._schedule.begin_no_more()
                 worker.drain()
                 with trio.move_on_after(DRAIN_S):
                     await drained.wait()
                 nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
-
-    async def _run_schedule(
-        self, engine: _Engine, schedule: _Schedule, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        began = trio.current_time()
-
-        def processes() -> tuple[ProcessStatus, ...]:
-            age_ms = round((trio.current_time() - began) * 1_000)
-            return (ProcessStatus(role="service", name="service", pid=os.getpid(), age_ms=age_ms, last_beat_ms=0),)
-
-        facts = EngineFacts("ReconciliationService")
-        writer = StatusWriter(facts, schedule.scheduler, engine.passes, processes, now=_now)
-        try:
-            with schedule.scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(writer.run)
-                    await nursery.start(schedule.scheduler.run)
-                    nursery.start_soon(engine.passes.begin, schedule.scheduler)
-                    task_status.started()
-        finally:
-            self._schedule = None
-            schedule.ended.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,15 +234,6 @@ class _Engine:
     parts: Parts
     passes: ScheduledPasses
     nursery: trio.Nursery
-
-
-class _Schedule:
-    """One schedule, from `start` to `stop`."""
-
-    def __init__(self, scheduler: Scheduler) -> None:
-        self.scheduler = scheduler
-        self.scope = trio.CancelScope()
-        self.ended = trio.Event()
 
 
 async def _work(worker: WorkerRole, *, task_status: trio.TaskStatus[trio.Event]) -> None:
@@ -316,7 +276,3 @@ def _client(redis: str | TrioRedis, faults: list[str]) -> TrioRedis | None:
     except ValueError as error:
         faults.append(f"redis: {error}")
     return None
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

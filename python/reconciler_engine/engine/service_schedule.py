@@ -1,0 +1,64 @@
+"""One schedule of a service, from its start to its stop."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import trio
+
+from reconciler_engine.engine.scheduled_passes import ScheduledPasses
+from reconciler_engine.engine.status_writer import StatusWriter
+from reconciler_engine.observe.status import ProcessStatus
+from reconciler_engine.scheduling.scheduler import Scheduler
+from reconciler_engine.store.status_board import EngineFacts
+
+
+class ServiceSchedule:
+    """Runs scheduled passes and writes the service's status; used once."""
+
+    def __init__(self, passes: ScheduledPasses) -> None:
+        self._passes = passes
+        self._scheduler = Scheduler(passes.jobs(), now=wall_clock, claim=passes.claim)
+        self._scope = trio.CancelScope()
+        self._ended = trio.Event()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has run and ended."""
+        return self._ended.is_set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until stopped or cancelled, beginning with one full reconciliation; started when the schedule stands."""
+        began = trio.current_time()
+
+        def processes() -> tuple[ProcessStatus, ...]:
+            age_ms = round((trio.current_time() - began) * 1_000)
+            return (ProcessStatus(role="service", name="service", pid=os.getpid(), age_ms=age_ms, last_beat_ms=0),)
+
+        facts = EngineFacts("ReconciliationService")
+        writer = StatusWriter(facts, self._scheduler, self._passes, processes, now=wall_clock)
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(writer.run)
+                    await nursery.start(self._scheduler.run)
+                    nursery.start_soon(self._passes.begin, self._scheduler)
+                    task_status.started()
+        finally:
+            self._ended.set()
+
+    def begin_no_more(self) -> None:
+        """Begin no more passes."""
+        self._scheduler.stop()
+
+    async def stop(self) -> None:
+        """End the schedule and the pass under way; return when both have ended."""
+        self.begin_no_more()
+        self._scope.cancel()
+        await self._ended.wait()
+
+
+def wall_clock() -> int:
+    """Return the instant (ms UTC)."""
+    return time.time_ns() // 1_000_000
