@@ -20,7 +20,7 @@ import trio
 
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.backfill.director import HistoryProgress
+from reconciler_engine.engine.backfill.director import BackfillProgress
 from reconciler_engine.engine.parts import Parts, open_parts
 from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
 from reconciler_engine.market.interval import Interval
@@ -66,7 +66,7 @@ def server_pid(url: str) -> int:
 
 
 async def fill(parts: Parts, source: CoinbaseClient, interval: Interval) -> ReconciliationResult:
-    states: list[HistoryProgress] = []
+    states: list[BackfillProgress] = []
     worker = parts.worker(source)
     async with trio.open_nursery() as nursery:
         await nursery.start(worker.run)

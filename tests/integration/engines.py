@@ -12,7 +12,7 @@ import trio
 
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.backfill.director import HistoryProgress
+from reconciler_engine.engine.backfill.director import BackfillProgress
 from reconciler_engine.engine.parts import Parts, open_parts
 from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
 from reconciler_engine.market.candle import Candle
@@ -59,7 +59,7 @@ class Engine:
     exchange: Exchange
     nursery: trio.Nursery
     sources: list[CoinbaseClient]
-    seen: list[HistoryProgress] = field(default_factory=list)
+    seen: list[BackfillProgress] = field(default_factory=list)
 
     async def start_workers(self) -> None:
         """Start a worker for each exchange client; they run until the engine is left."""

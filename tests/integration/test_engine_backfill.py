@@ -9,7 +9,7 @@ import trio
 from tests.integration.engines import DENSE, MINUTE, T0, THIN, UNKNOWN, disjoint, engine, span, truth
 
 from reconciler_engine.engine.backfill.progress import BackfilledSeries
-from reconciler_engine.engine.backfill.reader import AUDIT_SLOTS
+from reconciler_engine.engine.backfill.reader import READ_SLOTS
 from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.errors import ConfigError, RunClosed, StoreUnavailable
 from reconciler_engine.market.candle import Candle
@@ -47,7 +47,7 @@ async def test_an_empty_range_is_filled_with_the_fewest_requests(redis_url):
 
 async def test_holes_between_candles_share_pages_over_the_borders_of_reads(redis_url):
     """Two holes 100 slots apart, on either side of a border between two reads, are one page."""
-    border = AUDIT_SLOTS
+    border = READ_SLOTS
     holes = {border - 50, border - 49, border + 50, border + 248, border + 251, 2_000}
     async with engine(redis_url) as run:
         await run.put(DENSE, *(candle(slot) for slot in range(2_400) if slot not in holes))

@@ -62,7 +62,7 @@ def test_bridges_are_exact_provable_and_minimal(world, unanswered, limit, age):
         and len(run) + 2 <= limit
         and run.stop <= age
     ]
-    asked = sorted(at // STEP for page in pages for at in Intervals.of_gaps(page.gaps, STEP).slots(STEP))
+    asked = sorted(at // STEP for page in pages for at in page.wanted.slots(STEP))
     assert asked == [slot for run in wanted for slot in run if world[slot] == MISSING]
     assert len(pages) == fewest(tuple(wanted), limit)
     # but for the candle between two of them

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler_engine.market.gap import Gap
-from reconciler_engine.planning.page_stream import PageStream
-from reconciler_engine.planning.pages import Page, cover
-
-
-def runs(slots: list[int], step: int) -> list[Gap]:
-    """The maximal runs of a sorted slot list."""
-    grouped = groupby(enumerate(slots), key=lambda pair: pair[1] // step - pair[0])
-    members = [[slot for _, slot in group] for _, group in grouped]
-    return [Gap(run[0], run[-1], len(run)) for run in members]
+from reconciler_engine.market.interval import Intervals
+from reconciler_engine.planning.pages import Page, PageStream, cover
 
 
 @given(
@@ -30,7 +22,7 @@ def test_stretches_make_no_page_more_than_one_plan(slots, borders, limit, step):
     pages: list[Page] = []
     for start, stop in pairwise([0, *borders, 121]):
         inside = [slot * step for slot in slots if start <= slot < stop]
-        final = ascent.add(runs(inside, step), stop * step)
+        final = ascent.add(Intervals.of_slots(inside, step), stop * step)
         # what left can be joined by no later slot
         assert all(page.interval.start + limit * step <= stop * step for page in final)
         pages += final
@@ -38,11 +30,11 @@ def test_stretches_make_no_page_more_than_one_plan(slots, borders, limit, step):
         assert carried is None or stop * step - carried < limit * step
     pages += ascent.finish()
     assert ascent.carried is None
-    asked = [at for page in pages for gap in page.gaps for at in range(gap.start, gap.end + 1, step)]
+    asked = [at for page in pages for at in page.wanted.slots(step)]
     assert asked == [slot * step for slot in slots]
     assert all(len(page.interval.grid(step)) <= limit for page in pages)
     assert all(older.interval.stop <= newer.interval.start for older, newer in pairwise(pages))
     # minimal, as test_planning_pages shows of the plan at once
-    assert len(pages) == len(cover(runs([slot * step for slot in slots], step), step, limit))
+    assert len(pages) == len(cover(Intervals.of_slots([slot * step for slot in slots], step), step, limit))
     # a run that a border cut is one run in its page
-    assert all(gap.end + step < later.start for page in pages for gap, later in pairwise(page.gaps))
+    assert all(one.stop < later.start for page in pages for one, later in pairwise(page.wanted))

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler_engine.market.gap import Gap
+from reconciler_engine.market.interval import Intervals
 from reconciler_engine.planning.pages import cover, territories, with_margins
-
-
-def runs(slots: list[int], step: int) -> list[Gap]:
-    """The maximal runs of a sorted slot list."""
-    grouped = groupby(enumerate(slots), key=lambda pair: pair[1] // step - pair[0])
-    members = [[slot for _, slot in group] for _, group in grouped]
-    return [Gap(run[0], run[-1], len(run)) for run in members]
 
 
 def fewest(slots: tuple[int, ...], span: int) -> int:
@@ -39,9 +32,8 @@ def fewest(slots: tuple[int, ...], span: int) -> int:
     step=st.sampled_from([1, 7, 60_000]),
 )
 def test_cover_is_exact_disjoint_and_minimal(slots, limit, step):
-    gaps = runs([slot * step for slot in slots], step)
-    pages = cover(gaps, step, limit)
-    asked = [open_time for page in pages for gap in page.gaps for open_time in range(gap.start, gap.end + 1, step)]
+    pages = cover(Intervals.of_slots([slot * step for slot in slots], step), step, limit)
+    asked = [open_time for page in pages for open_time in page.wanted.slots(step)]
     assert sorted(asked) == [slot * step for slot in slots]
     assert all(len(page.interval.grid(step)) <= limit for page in pages)
     assert all(newer.interval.start >= older.interval.stop for newer, older in pairwise(pages))
@@ -56,11 +48,11 @@ def test_cover_is_exact_disjoint_and_minimal(slots, limit, step):
     step=st.sampled_from([1, 7, 60_000]),
 )
 def test_margins_cost_no_request_and_reach_over_only_for_want_of_a_neighbour(slots, limit, margin, closed, step):
-    pages = cover(runs([slot * step for slot in slots], step), step, limit)
+    pages = cover(Intervals.of_slots([slot * step for slot in slots], step), step, limit)
     end = ((slots[-1] if slots else 0) + 1 + closed) * step
     wide = with_margins(pages, step, end, margin=margin, limit=limit)
     owned = territories(pages, step, end)
-    assert [page.gaps for page in wide] == [page.gaps for page in pages]
+    assert [page.wanted for page in wide] == [page.wanted for page in pages]
     assert all(newer.start == older.stop for newer, older in pairwise(owned))
     assert all(page.interval.start >= own.start for page, own in zip(pages, owned, strict=True))
     assert all(page.interval.stop <= own.stop for page, own in zip(pages, owned, strict=True))

@@ -190,7 +190,7 @@ def ask(
 
 
 def slots_of(page: Page) -> list[int]:
-    return list(Intervals.of_gaps(page.gaps, STEP).slots(STEP))
+    return list(page.wanted.slots(STEP))
 
 
 def settled(ledger: Ledger, cache: set[int], at: int) -> bool:

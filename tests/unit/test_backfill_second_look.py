@@ -9,8 +9,9 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler_engine.engine.backfill.reader import Piece, RangeReader, SecondLook
-from reconciler_engine.market.gap import Gap
+from reconciler_engine.engine.backfill.reader import RangeReader, Reading
+from reconciler_engine.engine.backfill.second_look import SecondLook
+from reconciler_engine.engine.backfill.slot_counts import SlotCounts
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.pages import PAGE_SLOTS, Page
 from reconciler_engine.planning.proof import RIPE_MS
@@ -20,46 +21,39 @@ SLOTS = 3_000
 NOW = SLOTS * STEP + RIPE_MS
 
 
-class Pieces:
-    """An audit that has read these."""
+class Readings:
+    """A reader that has read these."""
 
-    def __init__(self, pieces: list[Piece]) -> None:
-        self._pieces = pieces[::-1]
+    def __init__(self, readings: list[Reading]) -> None:
+        self._readings = readings[::-1]
 
-    async def read_next(self) -> Piece | None:
-        return self._pieces.pop() if self._pieces else None
+    async def read_next(self) -> Reading | None:
+        return self._readings.pop() if self._readings else None
 
 
-def pieces_of(runs: list[Gap], borders: list[int]) -> list[Piece]:
+def readings_of(runs: list[Interval], borders: list[int]) -> list[Reading]:
     """The runs as reads between these borders (slots) find them."""
-    pieces = []
-    for start, stop in pairwise([0, *borders, SLOTS]):
-        inside = [
-            Interval(max(run.start, start * STEP), min(run.end + STEP, stop * STEP))
-            for run in runs
-            if run.start < stop * STEP and run.end >= start * STEP
-        ]
-        pieces.append(Piece(Interval(start * STEP, stop * STEP), waiting=Intervals(inside).gaps(STEP)))
-    return pieces
+    parts = [Interval(start * STEP, stop * STEP) for start, stop in pairwise([0, *borders, SLOTS])]
+    return [Reading(part, resting=Intervals(runs) & part) for part in parts]
 
 
 async def look(
-    runs: list[Gap], borders: list[int], now: int = NOW, closed: int = SLOTS * STEP
-) -> tuple[list[Page], tuple[int, int]]:
-    second = SecondLook(cast("RangeReader", Pieces(pieces_of(runs, borders))), now, closed, STEP)
+    runs: list[Interval], borders: list[int], now: int = NOW, closed: int = SLOTS * STEP
+) -> tuple[list[Page], SlotCounts]:
+    second = SecondLook(cast("RangeReader", Readings(readings_of(runs, borders))), now, closed, STEP)
     pages: list[Page] = []
     while (final := await second.read_next()) is not None:
         pages += final
     assert await second.read_next() is None
-    return pages, second.unproven
+    return pages, second.counts
 
 
-def run_of(start: int, count: int) -> Gap:
-    return Gap(start * STEP, (start + count - 1) * STEP, count)
+def run_of(start: int, count: int) -> Interval:
+    return Interval(start * STEP, (start + count) * STEP)
 
 
 @st.composite
-def whole_runs(draw: st.DrawFn) -> list[Gap]:
+def whole_runs(draw: st.DrawFn) -> list[Interval]:
     """Runs with a candle between any two of them."""
     runs, at = [], 0
     for apart, count in draw(st.lists(st.tuples(st.integers(1, 400), st.integers(1, 320)), max_size=12)):
@@ -70,37 +64,37 @@ def whole_runs(draw: st.DrawFn) -> list[Gap]:
     return runs
 
 
-def fewest(runs: list[Gap]) -> int:
+def fewest(runs: list[Interval]) -> int:
     """The least number of pages that cut no run: lay one at the oldest run left, again and again."""
     pages, reach = 0, -1
     for run in runs:
-        if run.end > reach:
-            pages, reach = pages + 1, run.start + (PAGE_SLOTS - 3) * STEP
+        if run.stop > reach:
+            pages, reach = pages + 1, run.start + (PAGE_SLOTS - 2) * STEP
     return pages
 
 
 @given(runs=whole_runs(), borders=st.sets(st.integers(1, SLOTS - 1), max_size=6).map(sorted))
 def test_every_run_with_room_for_neighbours_is_in_the_fewest_pages_that_leave_it(runs, borders):
-    pages, unproven = trio.run(look, runs, borders)
-    short = [run for run in runs if run.count <= PAGE_SLOTS - 2]
-    assert [run for page in pages for run in page.gaps] == short
+    pages, counts = trio.run(look, runs, borders)
+    short = [run for run in runs if run.stop - run.start <= (PAGE_SLOTS - 2) * STEP]
+    assert [run for page in pages for run in page.wanted] == short
     assert all(len(page.interval.grid(STEP)) <= PAGE_SLOTS - 2 for page in pages)
     assert len(pages) == fewest(short)
-    assert unproven == (sum(run.count for run in runs), 0)
+    assert counts == SlotCounts(Intervals(runs).size(STEP), 0)
 
 
 async def test_what_closed_lately_is_left_to_a_second_answer():
     young, old = run_of(2_900, 5), run_of(2_000, 5)
     ripe = 2_905 * STEP + RIPE_MS
-    assert await look([old, young], [], now=ripe - 1) == ([page_of(old)], (10, 0))
-    assert await look([old, young], [], now=ripe) == ([page_of(old), page_of(young)], (10, 0))
+    assert await look([old, young], [], now=ripe - 1) == ([page_of(old)], SlotCounts(10, 0))
+    assert await look([old, young], [], now=ripe) == ([page_of(old), page_of(young)], SlotCounts(10, 0))
 
 
 async def test_what_has_no_closed_neighbour_is_left_to_a_second_answer():
     newest = run_of(2_900, 5)
-    assert await look([newest], [], closed=2_905 * STEP) == ([], (5, 0))
-    assert await look([newest], [], closed=2_906 * STEP) == ([page_of(newest)], (5, 0))
+    assert await look([newest], [], closed=2_905 * STEP) == ([], SlotCounts(5, 0))
+    assert await look([newest], [], closed=2_906 * STEP) == ([page_of(newest)], SlotCounts(5, 0))
 
 
-def page_of(run: Gap) -> Page:
-    return Page(Interval(run.start, run.end + STEP), (run,))
+def page_of(run: Interval) -> Page:
+    return Page(run, Intervals([run]))

@@ -9,11 +9,11 @@ import pytest
 
 from reconciler_engine.cli.backfill.progress import Pace, describe, show_bar, show_progress
 from reconciler_engine.cli.plan_table import duration
-from reconciler_engine.engine.backfill.director import HistoryProgress
+from reconciler_engine.engine.backfill.director import BackfillProgress
 
 
-def state(done: int, requests: int = 0) -> HistoryProgress:
-    return HistoryProgress(slots=1_000, slots_done=done, requests=requests, series="BTC-USD:1m")
+def state(done: int, requests: int = 0) -> BackfillProgress:
+    return BackfillProgress(slots=1_000, slots_done=done, requests=requests, series="BTC-USD:1m")
 
 
 def test_pace_counts_what_this_life_did():

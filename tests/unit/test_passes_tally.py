@@ -96,7 +96,7 @@ def test_without_pages_all_that_is_missing_is_unresolved(tally):
 
 def test_pages_fill_slots_and_gaps(tally):
     tally.add_scan([BTC, ETH], scan(finding(BTC, (0, 3), (10 * MINUTE, 1), (500 * MINUTE, 400)), finding(ETH, (0, 1))))
-    assert [(series, one.missing) for series, _, one in plan(tally)] == [
+    assert [(series, one.wanted.size(series.timeframe.step_ms)) for series, _, one in plan(tally)] == [
         (BTC, 240), (BTC, 160), (BTC, 4), (ETH, 1),
     ]  # fmt: skip
     # the middle of the first gap stays, the last gap stays at its end, in two pages
@@ -114,7 +114,7 @@ def test_pages_fill_slots_and_gaps(tally):
 def test_only_what_is_worth_a_request_is_asked_for(tally):
     tally.add_scan([BTC], scan(finding(BTC, (0, 9), confirmed=((20 * MINUTE, 4),), due=((5 * MINUTE, 1),))))
     ((_, _, one),) = plan(tally)
-    assert (one.missing, one.gaps[0].start) == (1, 5 * MINUTE)
+    assert (one.wanted.size(MINUTE), one.wanted.hull.start) == (1, 5 * MINUTE)
     row = tally.result(duration_ms=0).series[0]
     assert (row.missing, row.gaps, row.confirmed_empty, row.unresolved, row.filled) == (9, 1, 4, 9, 0)
 

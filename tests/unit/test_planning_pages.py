@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler_engine.market.gap import Gap
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.pages import cover, shards, with_margins
 
 
-def gap(first: int, last: int) -> Gap:
-    return Gap(first, last, last - first + 1)
+def gap(first: int, last: int) -> Interval:
+    return Interval(first, last + 1)
 
 
 @pytest.mark.parametrize(
@@ -27,18 +27,14 @@ def gap(first: int, last: int) -> Gap:
     ],
 )
 def test_cover_lays_pages_from_the_newest_slot(gaps, limit, spans):
-    pages = cover(gaps, 1, limit)
+    pages = cover(Intervals(gaps), 1, limit)
     assert [(page.interval.start, page.interval.stop) for page in pages] == spans
-    assert sorted(part for page in pages for part in _slots(page.gaps)) == _slots(gaps)
-
-
-def _slots(gaps):
-    return [slot for one in gaps for slot in range(one.start, one.end + 1)]
+    assert sorted(part for page in pages for part in page.wanted.slots(1)) == list(Intervals(gaps).slots(1))
 
 
 def test_cover_refuses_an_empty_page():
     with pytest.raises(ValueError, match="limit 0 is not a number of slots"):
-        cover([gap(1, 1)], 1, 0)
+        cover(Intervals([gap(1, 1)]), 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -57,18 +53,18 @@ def test_shards_partition_in_order(sizes, groups):
 
 def test_a_run_is_not_cut_where_that_costs_no_page():
     """The newest page could hold three slots of the older run; whole, an answer can prove all of it."""
-    gaps = [Gap(0, 6, 7), Gap(9, 13, 5)]
-    assert [page.gaps for page in cover(gaps, 1, 8)] == [(gaps[1],), (gaps[0],)]
+    gaps = Intervals([gap(0, 6), gap(9, 13)])
+    assert [page.wanted for page in cover(gaps, 1, 8)] == [(gaps[1],), (gaps[0],)]
     # with one more at the old end it has to be
-    longer = [Gap(0, 8, 9), Gap(11, 15, 5)]
-    assert [page.missing for page in cover(longer, 1, 8)] == [6, 8]
+    longer = Intervals([gap(0, 8), gap(11, 15)])
+    assert [page.wanted.size(1) for page in cover(longer, 1, 8)] == [6, 8]
 
 
 def test_pages_leave_room_for_neighbours_where_that_costs_no_page():
-    halves = cover([Gap(0, 399, 400)], 1)
-    assert [page.missing for page in halves] == [240, 160]
-    assert [page.missing for page in cover([Gap(0, 594, 595)], 1)] == [298, 297]
-    assert [page.missing for page in cover([Gap(0, 599, 600)], 1)] == [300, 300]
+    halves = cover(Intervals([gap(0, 399)]), 1)
+    assert [page.wanted.size(1) for page in halves] == [240, 160]
+    assert [page.wanted.size(1) for page in cover(Intervals([gap(0, 594)]), 1)] == [298, 297]
+    assert [page.wanted.size(1) for page in cover(Intervals([gap(0, 599)]), 1)] == [300, 300]
 
 
 def test_pages_reach_over_a_cut_and_over_a_slot_that_stands_alone_between_them():
@@ -77,6 +73,6 @@ def test_pages_reach_over_a_cut_and_over_a_slot_that_stands_alone_between_them()
         ([gap(0, 359)], [(120, 360), (0, 120)], [(90, 390), (0, 150)]),
         ([gap(slot, slot) for slot in range(1, 360, 2)], [(121, 360), (1, 120)], [(120, 390), (0, 150)]),
     ):
-        pages = cover(gaps, 1)
+        pages = cover(Intervals(gaps), 1)
         assert [(page.interval.start, page.interval.stop) for page in pages] == narrow
         assert [(page.interval.start, page.interval.stop) for page in with_margins(pages, 1, 400)] == wide

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler_engine.market.interval import Interval, Intervals
-from reconciler_engine.planning.pages import PAGE_SLOTS, Page
+from reconciler_engine.planning.pages import PAGE_SLOTS, Page, keep_whole, lay
 from reconciler_engine.planning.proof import RIPE_MS
 
 
@@ -46,23 +46,16 @@ def bridges(
         step: The grid's step (ms).
         limit: Slots a page may span.
     """
-    pages: list[Page] = []
-    held: list[Interval] = []
-    for run in reversed(unresolved | confirmed):
-        left = unresolved & run
-        if not left or run.start <= slots.start or not can_bridge(run, now, slots.stop, step, limit=limit):
-            continue
-        if left - answered:
-            continue
-        if held and held[0].stop - run.start + 2 * step > limit * step:
-            pages.append(_page(held, unresolved, step))
-            held = []
-        held.append(run)
-    if held:
-        pages.append(_page(held, unresolved, step))
-    return pages
-
-
-def _page(newest_first: list[Interval], unresolved: Intervals, step: int) -> Page:
-    oldest, newest = newest_first[-1], newest_first[0]
-    return Page(Interval(oldest.start - step, newest.stop + step), (unresolved & Intervals(newest_first)).gaps(step))
+    runs = [
+        run
+        for run in unresolved | confirmed
+        if (left := unresolved & run)
+        and run.start > slots.start
+        and can_bridge(run, now, slots.stop, step, limit=limit)
+        and not left - answered
+    ]
+    pages = lay(runs, step, limit - 2, keep_whole)
+    return [
+        Page(Interval(page.interval.start - step, page.interval.stop + step), unresolved & page.wanted)
+        for page in reversed(pages)
+    ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from reconciler_engine.market.gap import Gap
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 
 PAGE_SLOTS = 300
 """Slots a page may span: safe under every known reading of the exchange's limit (coinbase-api facts, 2026-11)."""
@@ -23,69 +22,130 @@ _ROOMS = (2 * MARGIN_SLOTS, MARGIN_SLOTS, 10, 2)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One request: a span of at most `PAGE_SLOTS` slots and the missing runs in it, ascending."""
+    """One request.
+
+    Attributes:
+        interval: The slots it asks for, at most `PAGE_SLOTS`.
+        wanted: Those of them that it is sent for.
+    """
 
     interval: Interval
-    gaps: tuple[Gap, ...]
-
-    @property
-    def missing(self) -> int:
-        """Number of slots this page is asked for."""
-        return sum(gap.count for gap in self.gaps)
+    wanted: Intervals
 
 
-def cover(gaps: Sequence[Gap], step: int, limit: int = PAGE_SLOTS) -> list[Page]:
-    """Return the fewest pages that cover every missing slot, newest first.
+MayWait = Callable[[int, int], bool]
+"""Asked where a page has room for a part of an interval only: whether all slots from an instant on (second argument)
+can be in later pages, after so many (first). If so the interval waits for the next page, whole; else it is cut."""
 
-    Pages are disjoint, begin and end at a missing slot, and may span present slots in between. Of the covers with so
-    few pages it is one whose pages leave room for neighbours, and cut no run in two where that costs no page: an
-    answer proves nothing about a run that goes on beyond it.
+
+def cut_to_fill(_laid: int, _start: int) -> bool:
+    """Leave no room in a page."""
+    return False
+
+
+def keep_whole(_laid: int, _start: int) -> bool:
+    """Cut nothing that fits a page."""
+    return True
+
+
+class PageStream:
+    """The fewest pages that cover slots which become known in ascending order, oldest page first.
+
+    Each page begins at the oldest slot not yet covered: some page must hold that slot, and none that does reaches
+    further ahead. So a border between two calls makes no difference: a page that later slots may still fill up is
+    carried over. Holds one page at most.
 
     Args:
-        gaps: Missing runs, ascending and disjoint, on one grid.
+        step: The grid's step (ms).
+        limit: Slots a page may span, at least 1.
+        may_wait: Which intervals are not cut.
+    """
+
+    def __init__(self, step: int, limit: int = PAGE_SLOTS, may_wait: MayWait = cut_to_fill) -> None:
+        if limit < 1:
+            raise ValueError(f"limit {limit} is not a number of slots; allowed: 1 or more")
+        self._length = limit * step
+        self._may_wait = may_wait
+        self._carried: list[tuple[int, int]] = []
+        self._end = 0
+        self._laid = 0
+
+    @property
+    def carried(self) -> int | None:
+        """Oldest slot (ms UTC) that is in no page yet, or None."""
+        return self._carried[0][0] if self._carried else None
+
+    def add(self, slots: Iterable[Interval], examined_to: int) -> list[Page]:
+        """Take the next slots and return the pages that no later slot can join.
+
+        Args:
+            slots: Ascending and disjoint, after all that were given before.
+            examined_to: First instant (ms UTC) that has not been examined yet; every slot ends before it.
+        """
+        pages: list[Page] = []
+        for interval in slots:
+            start, stop = interval.start, interval.stop
+            while start < stop:
+                # A page that is full, or has room for a part of what may wait, is final.
+                if self._carried and stop > self._end and (start >= self._end or self._may_wait(self._laid + 1, start)):
+                    pages.append(self._take())
+                if not self._carried:
+                    self._end = start + self._length
+                end = min(stop, self._end)
+                self._carried.append((start, end))
+                start = end
+        if self._carried and examined_to >= self._end:
+            pages.append(self._take())
+        return pages
+
+    def finish(self) -> list[Page]:
+        """Return the page that was carried, if any: there are no later slots."""
+        return [self._take()] if self._carried else []
+
+    def _take(self) -> Page:
+        wanted = Intervals.joined(self._carried)
+        self._carried = []
+        self._laid += 1
+        return Page(wanted.hull, wanted)
+
+
+def lay(slots: Sequence[Interval], step: int, limit: int = PAGE_SLOTS, may_wait: MayWait = cut_to_fill) -> list[Page]:
+    """Return the fewest pages that cover ascending slots, oldest first; the arguments are those of `PageStream`."""
+    stream = PageStream(step, limit, may_wait)
+    return [*stream.add(slots, slots[-1].stop if slots else 0), *stream.finish()]
+
+
+def cover(slots: Intervals, step: int, limit: int = PAGE_SLOTS) -> list[Page]:
+    """Return the fewest pages that cover slots, newest first.
+
+    Pages are disjoint, begin and end at one of these slots, and may span others in between. Of the covers with so few
+    pages it is one whose pages leave room for neighbours, and cut no interval in two where that costs no page: an
+    answer proves nothing about slots without a candle that go on beyond it.
+
+    Args:
+        slots: The slots, on the grid.
         step: The grid's step (ms).
         limit: Slots a page may span, at least 1.
     """
-    if limit < 1:
-        raise ValueError(f"limit {limit} is not a number of slots; allowed: 1 or more")
-    reaches = _reaches(gaps, step, limit)
-    count, width = len(reaches) - 1, limit
+    older, width = lay(slots, step, limit), limit
     for room in _ROOMS:
-        if limit > room and len(roomy := _reaches(gaps, step, limit - room)) == count + 1:
-            reaches, width = roomy, limit - room
+        if limit > room and len(roomy := lay(slots, step, limit - room)) == len(older):
+            older, width = roomy, limit - room
             break
-    pages: list[Page] = []
-    held: list[Gap] = []
-    floor = 0
-    for gap in reversed(gaps):
-        end = gap.end
-        while end >= gap.start:
-            # Laying each page against the newest slot not yet covered is minimal: some page must hold that slot, and
-            # none that does reaches further back. It may end before, as long as the older pages reach up to there.
-            would_cut = end == gap.end and gap.start < floor
-            if held and (end < floor or (would_cut and end <= reaches[count - len(pages) - 1])):
-                pages.append(_page(held, step))
-                held = []
-            if not held:
-                floor = end - (width - 1) * step
-            start = max(gap.start, floor)
-            held.append(Gap(start, end, (end - start) // step + 1))
-            end = start - step
-    if held:
-        pages.append(_page(held, step))
-    return pages
+    # Up to where so many pages, laid from the oldest slot on, can cover all slots.
+    reaches = [page.interval.start + width * step for page in older]
+
+    def may_wait(laid: int, start: int) -> bool:
+        left = len(older) - laid
+        return left > 0 and -start <= reaches[left - 1]
+
+    # Pages are laid from the oldest slot on: mirrored, the newest is the oldest.
+    wanted = (_mirrored(page.wanted) for page in lay(_mirrored(slots), step, width, may_wait))
+    return [Page(one.hull, one) for one in wanted]
 
 
-def _reaches(gaps: Sequence[Gap], step: int, limit: int) -> list[int]:
-    """Return by number of pages up to where so many, laid from the oldest slot on, can cover all slots (inclusive).
-
-    The last number is the fewest pages that cover all.
-    """
-    reaches = [-1]
-    for gap in gaps:
-        while (start := max(gap.start, reaches[-1] + 1)) <= gap.end:
-            reaches.append(start + limit * step - 1)
-    return reaches
+def _mirrored(slots: Intervals) -> Intervals:
+    return Intervals.joined((-one.stop, -one.start) for one in reversed(slots))
 
 
 def territories(pages: Sequence[Page], step: int, closed: int) -> list[Interval]:
@@ -107,10 +167,10 @@ def territories(pages: Sequence[Page], step: int, closed: int) -> list[Interval]
 def with_margins(
     pages: Sequence[Page], step: int, closed: int, *, margin: int = MARGIN_SLOTS, limit: int = PAGE_SLOTS
 ) -> list[Page]:
-    """Return the pages, each with up to `margin` more slots on either side; their number and their gaps stay.
+    """Return the pages, each with up to `margin` more slots on either side; their number and the slots wanted stay.
 
     No page asks for a slot that has not closed. Each stays in its territory, but for a side on which that leaves no
-    neighbour, as where a run was cut: there it reaches over, or nothing could prove the run's slots next to the cut.
+    neighbour, as where an interval was cut: there it reaches over, or nothing could prove the slots next to the cut.
 
     Args:
         pages: Of one series, disjoint, newest first.
@@ -129,18 +189,13 @@ def with_margins(
 
 
 def widen(page: Page, step: int, older: int, newer: int, *, limit: int = PAGE_SLOTS) -> Page:
-    """Return a page with up to so many more slots on either side, `limit` in all; its gaps stay."""
+    """Return a page with up to so many more slots on either side, `limit` in all; the slots wanted stay."""
     start, stop = page.interval.start, page.interval.stop
     older, newer = max(older, 0), max(newer, 0)
     spare = limit - (stop - start) // step
     before = min(older, max(spare - newer, spare // 2))
     after = min(newer, spare - before)
-    return Page(Interval(start - before * step, stop + after * step), page.gaps)
-
-
-def _page(newest_first: list[Gap], step: int) -> Page:
-    gaps = tuple(reversed(newest_first))
-    return Page(Interval(gaps[0].start, gaps[-1].end + step), gaps)
+    return Page(Interval(start - before * step, stop + after * step), page.wanted)
 
 
 def shards(sizes: Iterable[int], limit: int) -> list[range]:

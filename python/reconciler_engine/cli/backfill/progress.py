@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from reconciler_engine.cli.plan_table import duration
-from reconciler_engine.engine.backfill.director import HistoryProgress
+from reconciler_engine.engine.backfill.director import BackfillProgress
 from reconciler_engine.observe.words import counted
 
 if TYPE_CHECKING:
@@ -30,18 +30,18 @@ class Pace:
         self._began_s = began_s
         self._first = slots_done
 
-    def rate(self, progress: HistoryProgress, now_s: float) -> float:
+    def rate(self, progress: BackfillProgress, now_s: float) -> float:
         """Return slots a second so far; 0 before any is done."""
         passed = now_s - self._began_s
         return max(0, progress.slots_done - self._first) / passed if passed > 0 else 0.0
 
-    def eta_ms(self, progress: HistoryProgress, now_s: float) -> int | None:
+    def eta_ms(self, progress: BackfillProgress, now_s: float) -> int | None:
         """Return the time (ms) the rest takes at the rate so far, or None before there is a rate."""
         rate = self.rate(progress, now_s)
         return round((progress.slots - progress.slots_done) * 1_000 / rate) if rate else None
 
 
-def describe(progress: HistoryProgress, pace: Pace, now_s: float) -> str:
+def describe(progress: BackfillProgress, pace: Pace, now_s: float) -> str:
     """Return rate, requests and time left in words."""
     eta_ms = pace.eta_ms(progress, now_s)
     left = f", {duration(eta_ms)} left" if eta_ms else ""
@@ -51,7 +51,7 @@ def describe(progress: HistoryProgress, pace: Pace, now_s: float) -> str:
 class ProgressLines(Protocol):
     """Something that shows how far a backfill is."""
 
-    def show(self, progress: HistoryProgress) -> None:
+    def show(self, progress: BackfillProgress) -> None:
         """Show this state."""
 
 
@@ -66,7 +66,7 @@ def show_progress(stream: TextIO, *, is_terminal: bool, quiet: bool) -> Iterator
 
 
 class _Quiet:
-    def show(self, progress: HistoryProgress) -> None:
+    def show(self, progress: BackfillProgress) -> None:
         """Show nothing."""
 
 
@@ -78,7 +78,7 @@ class _Lines:
         self._pace: Pace | None = None
         self._due_s = 0.0
 
-    def show(self, progress: HistoryProgress) -> None:
+    def show(self, progress: BackfillProgress) -> None:
         """Write a line if the last one is long enough ago."""
         now_s = time.monotonic()
         if self._pace is None:
@@ -100,7 +100,7 @@ class ProgressBar:
         self._task = bar.add_task("reading", total=None, facts="")
         self._pace: Pace | None = None
 
-    def show(self, progress: HistoryProgress) -> None:
+    def show(self, progress: BackfillProgress) -> None:
         """Draw this state."""
         now_s = time.monotonic()
         if self._pace is None:

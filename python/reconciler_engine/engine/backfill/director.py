@@ -10,8 +10,10 @@ import trio
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.backfill.mark import Mark
 from reconciler_engine.engine.backfill.progress import SeriesProgress
-from reconciler_engine.engine.backfill.reader import RangeReader, SecondLook
+from reconciler_engine.engine.backfill.reader import RangeReader
 from reconciler_engine.engine.backfill.run import BackfillRun
+from reconciler_engine.engine.backfill.second_look import SecondLook
+from reconciler_engine.engine.backfill.slot_counts import SlotCounts
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.tasks.run_record import closed_after
 from reconciler_engine.errors import ConfigError, StoreError, StoreUnavailable
@@ -34,7 +36,7 @@ _JOB = "backfill"
 
 
 @dataclass(frozen=True, slots=True)
-class HistoryProgress:
+class BackfillProgress:
     """How far a backfill is; slots and requests of all its series, those of earlier lives included.
 
     Attributes:
@@ -98,7 +100,7 @@ class BackfillDirector:
         )
 
     async def backfill(
-        self, series: Sequence[Series], asked: Interval | None, report: Callable[[HistoryProgress], None]
+        self, series: Sequence[Series], asked: Interval | None, report: Callable[[BackfillProgress], None]
     ) -> ReconciliationResult:
         """Fill ranges from the exchange, one series after the other, each from its oldest slot on.
 
@@ -124,7 +126,7 @@ class BackfillDirector:
             def tell() -> None:
                 report(_progress(rows))
 
-            history = BackfillRun(
+            backfill = BackfillRun(
                 run,
                 now,
                 rows,
@@ -137,7 +139,7 @@ class BackfillDirector:
                 self._budget,
                 tell,
             )
-            await history.carry_out()
+            await backfill.carry_out()
         report(_progress(rows))
         return ReconciliationResult.of(
             [row.result() for row in rows],
@@ -182,13 +184,13 @@ class BackfillDirector:
             return fresh
         verified = Interval(window.start, left.verified_to)
         try:
-            held = await self._outages.count(series, verified)
+            present = await self._outages.count(series, verified)
         except StoreUnavailable:
             raise
         except StoreError:
             return fresh
         # Fewer than were verified: some are gone, and nobody knows which.
-        if held < len(verified.grid(step)) - left.unresolved - left.confirmed_empty:
+        if present < len(verified.grid(step)) - left.unresolved - left.confirmed_empty:
             return fresh
         return SeriesProgress(
             series, window, left.model_copy(update={"run": run}), resumed=True, closed=closed, listing=listing
@@ -196,24 +198,25 @@ class BackfillDirector:
 
     async def _plan(self, progress: SeriesProgress, now: int) -> SeriesPlan:
         rest = Interval(progress.mark.verified_to, progress.window.stop)
-        audit = self._reader(progress, rest, now)
+        reader = self._reader(progress, rest, now)
         step = progress.series.timeframe.step_ms
-        missing = gaps = requests = confirmed = 0
-        unproven = progress.mark.unresolved
+        counts = SlotCounts()
+        gaps = requests = 0
+        is_unproven = progress.mark.unresolved > 0
         end: int | None = None
         error: str | None = None
         try:
-            while (piece := await audit.read_next()) is not None:
-                requests += len(progress.ascent.add(piece.gaps, piece.interval.stop))
-                missing += sum(gap.count for gap in (*piece.gaps, *piece.waiting))
-                gaps += len(piece.waiting)
-                unproven += len(piece.waiting)
-                confirmed += sum(gap.count for gap in piece.confirmed)
-                for gap in piece.gaps:
-                    gaps += end is None or gap.start != end + step
-                    end = gap.end
-            requests += len(progress.ascent.finish())
-            if unproven:
+            while (reading := await reader.read_next()) is not None:
+                requests += len(progress.pages.add(reading.due, reading.interval.stop))
+                counts += reading.counts(step)
+                is_unproven = is_unproven or bool(reading.resting)
+                # An interval that goes on from the reading before is one gap with it.
+                gaps += len(reading.resting) + len(reading.due)
+                if reading.due:
+                    gaps -= end == reading.due[0].start
+                    end = reading.due[-1].stop
+            requests += len(progress.pages.finish())
+            if is_unproven:
                 look = SecondLook(self._reader(progress, progress.window, now), now, progress.closed, step)
                 while (pages := await look.read_next()) is not None:
                     requests += len(pages)
@@ -227,23 +230,23 @@ class BackfillDirector:
             start=rest.start,
             stop=rest.stop,
             expected=len(rest.grid(step)),
-            missing=missing,
+            missing=counts.unresolved,
             gaps=gaps,
-            confirmed_empty=confirmed,
+            confirmed_empty=counts.confirmed,
             requests=requests,
             error=error,
         )
 
     def _reader(self, progress: SeriesProgress, interval: Interval, now: int) -> RangeReader:
-        """Return an audit that writes nothing."""
+        """Return a reader that writes nothing."""
         return RangeReader(
             self._store, self._evidence, self._outages, progress.series, interval, now, progress.listing, None
         )
 
 
-def _progress(rows: Sequence[SeriesProgress]) -> HistoryProgress:
+def _progress(rows: Sequence[SeriesProgress]) -> BackfillProgress:
     reading = next((row for row in rows if not row.is_asked), None)
-    return HistoryProgress(
+    return BackfillProgress(
         slots=sum(row.slots for row in rows),
         slots_done=sum(row.slots_done for row in rows),
         requests=sum(row.requests for row in rows),

@@ -6,14 +6,13 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 from reconciler_engine.engine.backfill.mark import Mark
-from reconciler_engine.engine.backfill.reader import Piece
-from reconciler_engine.engine.tasks.messages import PageOutcome, intervals_of
-from reconciler_engine.market.gap import Gap
-from reconciler_engine.market.interval import NOTHING, Interval, Intervals
+from reconciler_engine.engine.backfill.reader import Reading
+from reconciler_engine.engine.backfill.slot_counts import SlotCounts
+from reconciler_engine.engine.tasks.messages import PageOutcome
+from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import SeriesResult
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.page_stream import PageStream
-from reconciler_engine.planning.pages import MARGIN_SLOTS, PAGE_SLOTS, Page, widen
+from reconciler_engine.planning.pages import MARGIN_SLOTS, PAGE_SLOTS, Page, PageStream, widen
 from reconciler_engine.planning.proof import Listing
 
 
@@ -59,27 +58,29 @@ class SeriesProgress:
         self.window = window
         self.listing = listing
         self.closed = closed
-        self._asked_to = 0
         self.mark = mark
-        self.ascent = PageStream(series.timeframe.step_ms)
-        self.audited_to = mark.verified_to
-        self.is_audited = False
-        self.is_stopped = False
         self.saved: Mark | None = None
+        self.pages = PageStream(series.timeframe.step_ms)
+        self.read_to = mark.verified_to
+        self.is_read = False
+        self.is_stopped = False
+        self._step = series.timeframe.step_ms
         self._resumed_at = mark.verified_to if resumed else None
         self._counts = mark.model_copy()
+        self._asked_to = 0
+        self._numbered = 0
         self._open: OrderedDict[str, _OpenPage] = OrderedDict()
-        self._pieces: deque[tuple[int, int, int]] = deque()
-        self._resting: deque[tuple[Gap, bool]] = deque()
+        # Where a reading ends, with its duplicates and malformed members: counted once all before is verified.
+        self._faulty: deque[tuple[int, int, int]] = deque()
+        self._unasked: deque[tuple[Interval, bool]] = deque()
         self._looked_again = False
         self._failed = False
-        self._numbered = 0
         self._waiting_slots = 0
 
     @property
     def is_asked(self) -> bool:
         """Whether nothing is left that was planned."""
-        return (self.is_audited or self.is_stopped) and not self._open
+        return (self.is_read or self.is_stopped) and not self._open
 
     @property
     def wants_second_look(self) -> bool:
@@ -99,27 +100,28 @@ class SeriesProgress:
     @property
     def slots(self) -> int:
         """Slots of the range."""
-        return len(self.window.grid(self.series.timeframe.step_ms))
+        return len(self.window.grid(self._step))
 
     @property
     def slots_done(self) -> int:
         """Slots that were read, less those that are asked for."""
-        read = len(Interval(self.window.start, self.audited_to).grid(self.series.timeframe.step_ms))
+        read = len(Interval(self.window.start, self.read_to).grid(self._step))
         return max(0, read - self._waiting_slots)
 
     @property
     def requests(self) -> int:
         """Requests sent for pages that have ended."""
         return self._counts.requests + sum(
-            held.outcome.requests for held in self._open.values() if held.outcome is not None
+            opened.outcome.requests for opened in self._open.values() if opened.outcome is not None
         )
 
-    def note_audit(self, piece: Piece) -> None:
-        """Count a piece that was read, after its pages were added."""
-        self.audited_to = piece.interval.stop
-        if piece.duplicates or piece.malformed:
-            self._pieces.append((piece.interval.stop, len(piece.duplicates), piece.malformed))
-        self._resting += sorted([*((gap, True) for gap in piece.confirmed), *((gap, False) for gap in piece.waiting)])
+    def note_reading(self, reading: Reading) -> None:
+        """Count a part of the range that was read, after its pages were added."""
+        self.read_to = reading.interval.stop
+        if reading.duplicates or reading.malformed:
+            self._faulty.append((reading.interval.stop, len(reading.duplicates), reading.malformed))
+        unasked = [*((one, True) for one in reading.confirmed), *((one, False) for one in reading.resting)]
+        self._unasked += sorted(unasked)
         self._advance()
 
     def add_page(self, page: Page) -> tuple[str, Interval]:
@@ -127,28 +129,25 @@ class SeriesProgress:
 
         These are the page's and its neighbours', whose candles prove what lies at its ends; no two pages' overlap.
         """
-        step = self.series.timeframe.step_ms
         # The next page begins a page's length after this one, or later.
-        free = min(self.closed, page.interval.start + PAGE_SLOTS * step)
-        older, newer = (page.interval.start - self._asked_to) // step, (free - page.interval.stop) // step
-        asked = widen(page, step, min(older, MARGIN_SLOTS), min(newer, MARGIN_SLOTS)).interval
+        asked = self._widened(page, self._asked_to, min(self.closed, page.interval.start + PAGE_SLOTS * self._step))
         self._asked_to = asked.stop
-        self._waiting_slots += page.missing
+        self._waiting_slots += page.wanted.size(self._step)
         return self._take_under_way(page, is_bridge=False), asked
 
     @property
-    def unproven(self) -> tuple[int, int]:
-        """Slots counted so far as unresolved and as confirmed to have no candle."""
-        return self._counts.unresolved, self._counts.confirmed_empty
+    def counts(self) -> SlotCounts:
+        """Slots without a candle that were counted so far."""
+        return self._counts.counts
 
-    def end_second_look(self, before: tuple[int, int], found: tuple[int, int]) -> None:
+    def end_second_look(self, before: SlotCounts, found: SlotCounts) -> None:
         """Take note that the range was read once more, after the pages were added that this led to.
 
         Args:
-            before: What `unproven` said when it began.
-            found: The same, as it was read: less where an earlier life settled more than it lived to count.
+            before: The counts when it began.
+            found: The counts as they were read: less where an earlier life settled more than it lived to count.
         """
-        self._count_settled(before[0] - found[0], found[1] - before[1])
+        self._counts.count_change(found - before)
         self._looked_again = True
         self._advance()
 
@@ -158,10 +157,12 @@ class SeriesProgress:
         These are the page's and neighbours on both sides: the candles that pages before had on one side only, or beyond
         the range.
         """
-        step = self.series.timeframe.step_ms
-        older, newer = page.interval.start // step, (self.closed - page.interval.stop) // step
-        asked = widen(page, step, min(older, MARGIN_SLOTS), min(newer, MARGIN_SLOTS)).interval
-        return self._take_under_way(page, is_bridge=True), asked
+        return self._take_under_way(page, is_bridge=True), self._widened(page, 0, self.closed)
+
+    def _widened(self, page: Page, start: int, stop: int) -> Interval:
+        """Return the slots of a page with its neighbours between two instants, up to `MARGIN_SLOTS` on either side."""
+        older, newer = (page.interval.start - start) // self._step, (stop - page.interval.stop) // self._step
+        return widen(page, self._step, min(older, MARGIN_SLOTS), min(newer, MARGIN_SLOTS)).interval
 
     def _take_under_way(self, page: Page, *, is_bridge: bool) -> str:
         self._numbered += 1
@@ -171,11 +172,11 @@ class SeriesProgress:
 
     def settle(self, outcome: PageOutcome) -> bool:
         """Take what became of a page; return False where it was no page under way."""
-        held = self._open.get(outcome.id)
-        if held is None or held.outcome is not None:
+        opened = self._open.get(outcome.id)
+        if opened is None or opened.outcome is not None:
             return False
-        held.outcome = outcome
-        self._forget_waiting(held)
+        opened.outcome = outcome
+        self._forget_waiting(opened)
         if outcome.refused:
             self.stop(None)
         self._advance()
@@ -192,56 +193,49 @@ class SeriesProgress:
         self._failed = True
         self._advance()
 
-    def _forget_waiting(self, held: _OpenPage) -> None:
-        if not held.is_bridge:
-            self._waiting_slots -= held.page.missing
+    def _forget_waiting(self, opened: _OpenPage) -> None:
+        if not opened.is_bridge:
+            self._waiting_slots -= opened.page.wanted.size(self._step)
 
     def result(self) -> BackfilledSeries:
         """Return what was done so far."""
-        counts = self._counts
         return BackfilledSeries(
             symbol=self.series.symbol,
             timeframe=self.series.timeframe.value,
             start=self.window.start,
             stop=self.window.stop,
             expected=self.slots,
-            missing=counts.missing,
-            gaps=counts.gaps,
-            filled=counts.filled,
-            confirmed_empty=counts.confirmed_empty,
-            unresolved=counts.unresolved,
-            mismatched=counts.mismatched,
-            repaired=counts.repaired,
-            duplicates=counts.duplicates,
-            malformed=counts.malformed,
-            requests=counts.requests,
-            errors=counts.errors,
             verified_to=self.mark.verified_to,
             resumed_at=self._resumed_at,
+            **self._counts.figures(),
         )
 
     @property
     def gaps_filled(self) -> int:
-        """Maximal runs of missing slots of which none is missing any more."""
+        """Gaps of which no slot is missing any more."""
         return self._counts.gaps - self._counts.open_gaps
 
     def _advance(self) -> None:
         """Count what has ended, oldest first, and move the mark up to the first slot that is not verified."""
         while self._open:
-            name, held = next(iter(self._open.items()))
-            if held.outcome is None:
+            name, opened = next(iter(self._open.items()))
+            if opened.outcome is None:
                 break
             del self._open[name]
-            count = self._count_bridge if held.is_bridge else self._count
-            count(held.page, held.outcome)
+            if opened.is_bridge:
+                self._counts.count_bridge(opened.page, opened.outcome, self._step)
+            # Could not be asked: nothing is known about what is missing still.
+            elif not self._counts.count_page(opened.page, opened.outcome, self._step):
+                self._failed = True
         verified_to = self._verified_to()
-        while self._pieces and self._pieces[0][0] <= verified_to:
-            _, duplicates, malformed = self._pieces.popleft()
+        while self._faulty and self._faulty[0][0] <= verified_to:
+            _, duplicates, malformed = self._faulty.popleft()
             self._counts.duplicates += duplicates
             self._counts.malformed += malformed
-        # None of them reaches over it: a page begins there, or a piece ends.
-        while self._resting and self._resting[0][0].start < verified_to:
-            self._count_resting(*self._resting.popleft())
+        # None of them reaches over it: a page begins there, or a reading ends.
+        while self._unasked and self._unasked[0][0].start < verified_to:
+            interval, is_confirmed = self._unasked.popleft()
+            self._counts.count_unasked((interval.stop - interval.start) // self._step, is_confirmed=is_confirmed)
         if not self._failed:
             self._counts.verified_to = verified_to
             self.mark = self._counts.model_copy()
@@ -249,68 +243,5 @@ class SeriesProgress:
     def _verified_to(self) -> int:
         if self._open and not (oldest := next(iter(self._open.values()))).is_bridge:
             return oldest.page.interval.start
-        carried = self.ascent.carried
-        return self.audited_to if carried is None else min(carried, self.audited_to)
-
-    def _count_resting(self, gap: Gap, is_confirmed: bool) -> None:
-        """Count slots without a candle that are not asked for."""
-        counts = self._counts
-        if is_confirmed:
-            counts.confirmed_empty += gap.count
-        else:
-            counts.missing += gap.count
-            counts.unresolved += gap.count
-            counts.gaps += 1
-            counts.open_gaps += 1
-
-    def _count(self, page: Page, outcome: PageOutcome) -> None:
-        counts = self._counts
-        step = self.series.timeframe.step_ms
-        asked = Intervals.of_gaps(page.gaps, step)
-        left, confirmed = asked, NOTHING
-        if outcome.unresolved is not None:
-            left = intervals_of(outcome.unresolved, step) & asked
-            confirmed = intervals_of(outcome.confirmed, step) & asked
-        # Could not be asked: nothing is known about what is missing still.
-        self._failed = self._failed or bool(outcome.error and left)
-        absent = left | confirmed
-        for gap, interval in zip(page.gaps, asked, strict=True):
-            # A run that goes on from the page before is one gap.
-            if counts.gap_end is None or gap.start != counts.gap_end + step:
-                counts.gaps += 1
-                counts.gap_open = False
-            counts.gap_end = gap.end
-            if not counts.gap_open and absent & interval:
-                counts.open_gaps += 1
-                counts.gap_open = True
-        counts.missing += page.missing
-        counts.filled += page.missing - absent.size(step)
-        counts.confirmed_empty += confirmed.size(step)
-        counts.unresolved += left.size(step)
-        self._count_answer(outcome)
-
-    def _count_bridge(self, page: Page, outcome: PageOutcome) -> None:
-        """Count what became of slots that have been counted as unresolved."""
-        if outcome.unresolved is not None:
-            step = self.series.timeframe.step_ms
-            asked = Intervals.of_gaps(page.gaps, step)
-            left = intervals_of(outcome.unresolved, step) & asked
-            confirmed = intervals_of(outcome.confirmed, step) & asked
-            self._count_settled(page.missing - left.size(step), confirmed.size(step))
-        self._count_answer(outcome)
-
-    def _count_settled(self, settled: int, confirmed: int) -> None:
-        """Count so many unresolved slots as settled, that many of them as confirmed; what others took away as none."""
-        counts = self._counts
-        settled = min(max(0, settled), counts.unresolved)
-        confirmed = min(max(0, confirmed), settled)
-        counts.unresolved -= settled
-        counts.confirmed_empty += confirmed
-        counts.filled += settled - confirmed
-
-    def _count_answer(self, outcome: PageOutcome) -> None:
-        counts = self._counts
-        counts.mismatched += outcome.mismatched
-        counts.repaired += outcome.repaired
-        counts.requests += outcome.requests
-        counts.note(outcome.error)
+        carried = self.pages.carried
+        return self.read_to if carried is None else min(carried, self.read_to)

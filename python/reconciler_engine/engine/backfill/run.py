@@ -1,4 +1,4 @@
-"""One run of a backfill: the audit reads ahead, pages go to the workers, outcomes move the marks."""
+"""One run of a backfill: ranges are read ahead, pages go to the workers, outcomes move the marks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import trio
 from pydantic import ValidationError
 
 from reconciler_engine.engine.backfill.progress import SeriesProgress
-from reconciler_engine.engine.backfill.reader import RangeReader, SecondLook
+from reconciler_engine.engine.backfill.reader import RangeReader
+from reconciler_engine.engine.backfill.second_look import SecondLook
 from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, Span, outcome_of, runs_of
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
 from reconciler_engine.errors import StoreError, StoreUnavailable
 from reconciler_engine.limiting.budget import Budget
-from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.pages import Page
 from reconciler_engine.store.candles import CandleStore
@@ -26,7 +27,7 @@ from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.tasks import Lane, TaskQueue
 
 PAGES_AHEAD = 64
-"""Pages that are planned and not yet handed out; the audit waits when there are so many."""
+"""Pages that are planned and not yet handed out; reading waits when there are so many."""
 
 _FEWEST_OUT, _MOST_OUT = 16, 128
 """Pages handed out at a time: what the budget lets go in 4 s, within these bounds, so that others' pages of the same
@@ -140,36 +141,37 @@ class BackfillRun:
 
     async def _read(self, row: SeriesProgress, send: trio.MemorySendChannel[_Planned]) -> None:
         """Read a series to its end and plan its pages."""
-        audit = self._reader(row, Interval(row.mark.verified_to, row.window.stop))
-        while not row.is_stopped and (piece := await audit.read_next()) is not None:
+        reader = self._reader(row, Interval(row.mark.verified_to, row.window.stop))
+        while not row.is_stopped and (reading := await reader.read_next()) is not None:
             # The feeder's remove-then-add leaves holes that last one round trip: a page is read again before it is
             # asked for, and that not too soon.
             ready_at = trio.current_time() + CONFIRM_MS / 1_000
-            if piece.duplicates:
-                await self._clean(row, piece.duplicates)
-            pages = [self._add(row, page, ready_at) for page in row.ascent.add(piece.gaps, piece.interval.stop)]
-            row.note_audit(piece)
+            if reading.duplicates:
+                # Leaves one candle in each of these slots; asks nobody.
+                await self._store.merge(row.series, (), self._retention, duplicated=reading.duplicates, by="backfill")
+            pages = [self._add(row, page, ready_at) for page in row.pages.add(reading.due, reading.interval.stop)]
+            row.note_reading(reading)
             for planned in pages:
                 await send.send(planned)
         if not row.is_stopped:
             ready_at = trio.current_time() + CONFIRM_MS / 1_000
-            for page in row.ascent.finish():
+            for page in row.pages.finish():
                 await send.send(self._add(row, page, ready_at))
-            row.is_audited = True
+            row.is_read = True
 
     async def _look_again(self, row: SeriesProgress, send: trio.MemorySendChannel[_Planned]) -> None:
         """Read a series once more where answers left something unproven, and plan pages that can prove it."""
         while not row.is_asked:
             await self._ended.wait()
         if row.wants_second_look:
-            before = row.unproven
+            before = row.counts
             look = SecondLook(self._reader(row, row.window), self._now, row.closed, row.series.timeframe.step_ms)
             while (pages := await look.read_next()) is not None:
                 for page in pages:
                     await send.send(self._add(row, page, trio.current_time(), is_bridge=True))
                 if row.is_stopped:
                     return
-            row.end_second_look(before, look.unproven)
+            row.end_second_look(before, look.counts)
 
     def _reader(self, row: SeriesProgress, interval: Interval) -> RangeReader:
         return RangeReader(
@@ -181,10 +183,6 @@ class BackfillRun:
         self._under_way[name] = row
         self._changed.set()
         return _Planned(row, name, page, asked, ready_at, is_bridge)
-
-    async def _clean(self, row: SeriesProgress, duplicates: Sequence[int]) -> None:
-        """Leave one candle in each of these slots; asks nobody."""
-        await self._store.merge(row.series, (), self._retention, duplicated=duplicates, by="backfill")
 
     async def _hand_out(self, receive: trio.MemoryReceiveChannel[_Planned]) -> None:
         async for planned in receive:
@@ -244,7 +242,7 @@ class BackfillRun:
             id=planned.name,
             span=Span.of(planned.row.series, planned.asked & planned.row.window),
             asked=(planned.asked.start, planned.asked.stop),
-            gaps=runs_of(Intervals.of_gaps(planned.page.gaps, step), step),
+            gaps=runs_of(planned.page.wanted, step),
             bridge=planned.is_bridge,
             keeping=self._retention,
         )

@@ -209,14 +209,13 @@ class Reconciler:
         bridge: bool = False,
     ) -> PageTask:
         step = series.timeframe.step_ms
-        wanted = Intervals.of_gaps(page.gaps, step)
         return PageTask(
             run=run,
             id=name,
             span=Span.of(series, span),
             asked=(page.interval.start, page.interval.stop),
-            gaps=runs_of(wanted - to_audit, step),
-            to_audit=runs_of(wanted & to_audit, step),
+            gaps=runs_of(page.wanted - to_audit, step),
+            to_audit=runs_of(page.wanted & to_audit, step),
             bridge=bridge,
             keeping=self._retention,
         )
@@ -263,8 +262,8 @@ def plan_pages(
     for series, slots, due in wanted:
         step = series.timeframe.step_ms
         closed = closed_before(now, series.timeframe, grace_ms)
-        cheapest = cover(due.gaps(step), step)
+        cheapest = cover(due, step)
         owned = territories(cheapest, step, closed)
         for page, own in zip(with_margins(cheapest, step, closed), owned, strict=True):
             pages.append((series, page.interval & own & slots, page))
-    return sorted(pages, key=lambda planned: planned[2].gaps[-1].end, reverse=True)
+    return sorted(pages, key=lambda planned: planned[2].wanted.hull.stop, reverse=True)
