@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Self
 
-from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 
 SIGHTINGS_LIMIT = 65_535
 """Sightings are counted up to here."""
@@ -44,6 +44,23 @@ class Reason(StrEnum):
     VALUES_DIFFER = "the exchange has other values"
     LIVE_VALUES_DIFFER = "the exchange has other values than came live"
     BY_HAND = "marked by hand"
+    UNUSABLE_ROW = "the exchange sent a row that cannot be used"
+    WITH_REFERENCE = "absent while the reference was whole"
+    AMONG_WITNESSES = "absent between rows, beside enough witnesses"
+    ABSENT_THRICE = "absent from three answers over an hour, no reference to be had"
+    AMONG_WITNESSES_ONCE = "absent between rows, beside thirty witnesses"
+    HALTED_TWICE = "absent twice from three dense products"
+    LACKED_ONCE = "an answer lacked it"
+    NOT_AT_EXCHANGE = "not at the exchange"
+    WITHDRAWN = "the exchange had it and has it no more"
+    CONTESTED = "replaced three times within a day"
+
+
+OLD_PROOFS = frozenset({Reason.BETWEEN_CANDLES, Reason.ABSENT_TWICE, Reason.MARKET_HALTED})
+"""Proofs of engines that trusted an answer by itself: they prove nothing any more, and are looked at once more."""
+
+WITHOUT_REFERENCE = OLD_PROOFS | {Reason.AMONG_WITNESSES, Reason.ABSENT_THRICE, Reason.HALTED_TWICE}
+"""Proofs that a candle coming late nearby puts in doubt."""
 
 
 class Finding(NamedTuple):
@@ -69,11 +86,15 @@ class Finding(NamedTuple):
     @property
     def is_confirmed(self) -> bool:
         """Whether no candle exists to be fetched, as far as anybody can know now."""
-        return self.state in CONFIRMED
+        return self.state in CONFIRMED and self.reason not in OLD_PROOFS
 
     def is_due(self, now: int) -> bool:
         """Whether an answer at `now` could prove anything new about the slot, should it hold no candle."""
-        return self.state is State.SUSPECT or (self.next_check is not None and now >= self.next_check)
+        return (
+            self.state is State.SUSPECT
+            or self.reason in OLD_PROOFS
+            or (self.next_check is not None and now >= self.next_check)
+        )
 
 
 Rule = Callable[[Finding | None], Finding | None]
@@ -264,3 +285,24 @@ class _Rest:
             return
         self._index += 1
         self.first = self._stretches[self._index] if self._index < len(self._stretches) else None
+
+
+class Brought(NamedTuple):
+    """Slots that an answer filled, and the instant at which it was asked for (ms UTC)."""
+
+    slots: Interval
+    at: int
+
+
+class Knowledge(NamedTuple):
+    """Everything that is known about the slots of a series.
+
+    Attributes:
+        ledger: Findings about slots that hold no candle, or a doubtful one.
+        exists: Slots of which an answer once had a row. They are never proved empty.
+        brought: Slots that answers of the last hour filled.
+    """
+
+    ledger: Ledger = Ledger()
+    exists: Intervals = NOTHING
+    brought: tuple[Brought, ...] = ()

@@ -1,244 +1,242 @@
-"""The rules of evidence: what an answer of the exchange proves about each slot, and when to look again. Pure."""
+"""The rules of proof: what one more answer of the exchange makes known about each slot. Pure.
+
+Sections 2 to 4 of the rules of truth. `judge` applies them to one answer; the tables of its parts are the rules.
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
-from reconciler_engine.market.rounding import ceil_to
-from reconciler_engine.planning.ledger import SIGHTINGS_LIMIT, Finding, Ledger, Reason, Rule, State
+from reconciler_engine.planning.answers import (
+    Answer,
+    Venue,
+    closed_slots,
+    find_lacking,
+    find_witnesses,
+    independent_of,
+    usable_rows,
+)
+from reconciler_engine.planning.ghosts import note_ghosts, recheck_ghosts
+from reconciler_engine.planning.ledger import WITHOUT_REFERENCE, Finding, Knowledge, Reason, State
+from reconciler_engine.planning.sightings import (
+    APART_MS,
+    LATE_REACH_MS,
+    LEAST_WITNESSES,
+    RECHECK_MS,
+    RIPE_MS,
+    THIRD,
+    THIRD_AFTER_MS,
+    resting_until,
+    seen_again,
+)
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
-
-RIPE_MS = 600_000
-"""A slot that closed so long ago is empty where one answer has closed candles on both sides of it."""
-
-APART_MS = 240_000
-"""Two answers so far apart prove what one alone does not: a slot that closed lately, or at an answer's edge."""
-
-RECHECK_MS = (3_600_000, 21_600_000)
-"""After its proof an empty slot is asked for once more after an hour and after six; then it is settled."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A well-formed answer about the slots of an interval.
-
-    There is none for an error, a timeout, a refusal, a truncated body or wrong dates: they prove nothing.
-
-    Attributes:
-        asked: The slots asked for, half-open.
-        at: When it was asked for (ms UTC), never later than the exchange looked.
-        rows: Open times of its rows, ascending; a row beyond the ends of `asked` counts as a candle beside them.
-        covering: Whether it speaks about every slot asked for; else only its rows say anything.
-        doubted: By open time, ascending: rows with other values than the cache holds, and whether the candle there came
-            live.
-    """
-
-    asked: Interval
-    at: int
-    rows: Sequence[int]
-    covering: bool
-    doubted: Mapping[int, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a ledger.
+    """The knowledge about a series after an answer.
 
     Attributes:
-        ledger: What is known now.
-        absent: The slots that count as having no candle by this answer.
-        late: Slots with a candle that an earlier answer had not.
+        known: The knowledge now.
+        absent: Slots that count as having no candle by this answer.
+        late: Number of slots with a candle that earlier answers lacked.
+        usable: Rows that may fill absent slots.
+        lacking: Witnesses that the answer lacks; any of them contradicts it.
+        wants_reference: The newest instant up to which a reference would prove more (ms UTC), or None.
+        removable: Ghosts that every recheck confirmed: their members may be removed.
     """
 
-    ledger: Ledger
+    known: Knowledge
     absent: Intervals
     late: int
+    usable: Intervals
+    lacking: Intervals
+    wants_reference: int | None
+    removable: Intervals
+
+    @property
+    def is_contradicted(self) -> bool:
+        """Whether the cache holds or remembers a candle that the answer should have had."""
+        return bool(self.lacking)
 
 
-def judge(ledger: Ledger, answer: Answer, slots: Intervals, step: int, *, grace_ms: int = DEFAULT_GRACE_MS) -> Verdict:
-    """Return what is known after an answer.
+def judge(
+    known: Knowledge, answer: Answer, candles: Intervals, venue: Venue, step: int, *, grace_ms: int = DEFAULT_GRACE_MS
+) -> Verdict:
+    """Return the knowledge about a series after one more answer.
 
-    Slot by slot; a row speaks about any slot asked for, its absence only about the slots given:
-
-    - a row: the slot has a candle, and nothing else is known of it any more, whatever was proved before;
-    - a row that doubts the candle there: that one is suspect;
-    - forming when asked, or closed less than `grace_ms` before: nothing;
-    - no row, and the answer does not cover: nothing;
-    - no row where the candle there is suspect: there is nothing to replace it with, and no reason to ask again;
-    - no row between closed candles of the answer, closed for `RIPE_MS`: empty;
-    - no row otherwise (an empty answer, one that stops short of the slot, a young slot): missing, and empty once two
-      such answers lie `APART_MS` apart.
+    Rows count in every answer. Absences count only in a whole answer that no witness contradicts; a contradicted one
+    is a sighting of ghosts instead.
 
     Args:
-        ledger: What was known.
-        answer: What came.
-        slots: The slots to judge: those that held no candle when it was asked.
+        known: The knowledge before.
+        answer: The answer.
+        candles: Slots of its range that hold a candle in the cache, fillers left out, at the time of the request.
+        venue: Facts about the exchange at that moment.
         step: The grid's step (ms).
         grace_ms: How long after its close a bar may still be on its way.
     """
-    # The grid starts at the epoch: what opens before this instant had closed.
-    closed = Interval(0, max((answer.at - grace_ms) // step * step, 0))
-    ripe = Interval(0, max((answer.at - RIPE_MS) // step * step, 0))
-    candles = Intervals.of_slots(answer.rows, step)
-    there = candles & answer.asked
-    late = there & ledger.where(answer.asked, lambda finding: finding.state in _ABSENT)
-    agreed = there - Intervals.of_slots(answer.doubted, step)
-    known = ledger.revise(agreed, _forget) if ledger.within(answer.asked) else ledger
-    for is_live in set(answer.doubted.values()):
-        alike = Intervals.of_slots([open_time for open_time, each in answer.doubted.items() if each is is_live], step)
-        known = known.revise(alike, partial(_doubt, at=answer.at, is_live=is_live))
-    if not answer.covering:
-        return Verdict(known, NOTHING, late.size(step))
-    known = known.revise(known.where(answer.asked, _is_suspect) - candles, _wait_no_more)
-    absent = ((slots & answer.asked) - candles) & closed
-    shut = answer.rows[: bisect_left(answer.rows, closed.stop)]
-    between = _between(shut, ripe)
-    known = known.revise(absent & between, partial(_sight, at=answer.at, between=True))
-    known = known.revise(absent - between, partial(_sight, at=answer.at, between=False))
-    return Verdict(known, absent, late.size(step))
+    closed = closed_slots(answer.at, grace_ms, step)
+    witnesses = find_witnesses(answer, candles, known, step)
+    lacking = find_lacking(answer, witnesses)
+    usable = usable_rows(answer, lacking, step) & answer.asked & closed
+    late = usable & known.ledger.where(answer.asked, _is_absent)
+    known = _note_rows(known, answer, candles, usable, late, step)
+    if lacking:
+        known, waits = note_ghosts(known, answer, candles, lacking, witnesses, venue, step)
+        removable, absent = NOTHING, NOTHING
+    elif answer.is_whole:
+        known, removable = recheck_ghosts(known, answer)
+        absent = (answer.asked & closed) - candles - answer.rows - answer.unusable - known.exists
+        known, waits = _note_absent(known, answer, absent, witnesses, venue, step)
+    else:
+        absent, removable, waits = NOTHING, NOTHING, NOTHING
+    wants = waits[-1].stop if waits and not venue.has_reference and not venue.is_hopeless else None
+    return Verdict(known, absent, late.size(step), usable, lacking, wants, removable)
 
 
-_ABSENT = frozenset({State.MISSING, State.EMPTY, State.HALTED})
+def _note_rows(
+    known: Knowledge, answer: Answer, candles: Intervals, usable: Intervals, late: Intervals, step: int
+) -> Knowledge:
+    """Note the rows of an answer.
+
+    | row                                    | the slot becomes                                              |
+    |----------------------------------------|---------------------------------------------------------------|
+    | usable                                 | known to exist; without a finding, whatever was proved before |
+    | usable, other values than the candle's | suspect: values differ                                        |
+    | unusable, no candle there              | missing: unusable row; rests after two, four minutes apart    |
+    | late: an earlier answer lacked it      | as usable; empties around it without a reference: unknown     |
+    """
+    doubted = {
+        is_live: Intervals.of_slots([start for start, live in answer.doubted.items() if live is is_live], step)
+        for is_live in set(answer.doubted.values())
+    }
+    ledger = known.ledger.revise(usable - Intervals(one for each in doubted.values() for one in each), _forget)
+    for is_live, slots in doubted.items():
+        ledger = ledger.revise(slots, partial(_doubt, at=answer.at, is_live=is_live))
+    for one in late:
+        around = Interval(max(one.start - LATE_REACH_MS, 0), one.stop + LATE_REACH_MS)
+        ledger = ledger.revise(ledger.where(around, _is_without_reference), _forget)
+    spoilt = (answer.unusable & answer.asked) - usable - candles
+    ledger = ledger.revise(spoilt, partial(_spoil, at=answer.at))
+    return known._replace(ledger=ledger, exists=known.exists | usable)
 
 
 def _forget(_: Finding | None) -> None:
     return None
 
 
-def _is_suspect(known: Finding) -> bool:
-    return known.state is State.SUSPECT
+def _is_absent(finding: Finding) -> bool:
+    return finding.state in {State.MISSING, State.EMPTY, State.HALTED}
+
+
+def _is_without_reference(finding: Finding) -> bool:
+    return finding.reason in WITHOUT_REFERENCE
 
 
 def _doubt(known: Finding | None, at: int, *, is_live: bool) -> Finding:
-    """Return what is known of a slot whose candle differs from the exchange's."""
+    """Return the finding of a slot whose candle differs from the exchange's."""
     reason = Reason.LIVE_VALUES_DIFFER if is_live else Reason.VALUES_DIFFER
-    if known is None or not _is_suspect(known):
+    if known is None or known.reason not in {Reason.VALUES_DIFFER, Reason.LIVE_VALUES_DIFFER}:
         return Finding(State.SUSPECT, reason, at, at, 1, at)
-    last, sightings = max(known.last, at), min(known.sightings + 1, SIGHTINGS_LIMIT)
-    return Finding(State.SUSPECT, reason, known.first, last, sightings, at)
+    return seen_again(known, at)._replace(reason=reason, next_check=at)
 
 
-def _wait_no_more(known: Finding | None) -> Finding | None:
-    return None if known is None else known._replace(next_check=None)
+def _spoil(known: Finding | None, at: int) -> Finding:
+    """Return the finding of a slot whose row cannot be used."""
+    if known is None or known.reason is not Reason.UNUSABLE_ROW:
+        return Finding(State.MISSING, Reason.UNUSABLE_ROW, at, at, 1, at + APART_MS)
+    seen = seen_again(known, at)
+    return seen._replace(
+        next_check=resting_until(known.first, at) if at - known.first >= APART_MS else known.next_check
+    )
 
 
-def _between(candles: Sequence[int], ripe: Interval) -> Interval:
-    """Return the ripe slots that have one of these candles on each side, or are one of them."""
-    if not candles:
-        return Interval(0, 0)
-    return Interval(candles[0], max(candles[0], min(candles[-1], ripe.stop)))
+def _note_absent(
+    known: Knowledge, answer: Answer, absent: Intervals, witnesses: Intervals, venue: Venue, step: int
+) -> tuple[Knowledge, Intervals]:
+    """Note the absent slots of an answer that nothing contradicts; return those that wait for a reference, too.
+
+    | slot                                       | answer                                        | becomes          |
+    |--------------------------------------------|-----------------------------------------------|------------------|
+    | closed 10 min ago, between closed rows     | reference                                     | empty            |
+    | the same                                   | 30 independent witnesses, and one an absence  | empty            |
+    | absent 4 min before, too                   | reference                                     | empty            |
+    | absent an hour before and in between, too, | no reference can be had                       | empty            |
+    |   not later than every row of the moment   |                                               |                  |
+    | any other                                  |                                               | missing, sighted |
+    | proved before                              |                                               | rechecked        |
+    """
+    ledger = known.ledger
+    shut = answer.rows & closed_slots(answer.at, 0, step)
+    between = (absent & shut.hull if shut else NOTHING) & closed_slots(answer.at, RIPE_MS, step)
+    unproved = between - ledger.confirmed(answer.asked)
+    independent = independent_of(witnesses, known, answer.at).size(step)
+    is_witnessed = independent >= max(LEAST_WITNESSES, unproved.size(step))
+    among = absent & shut.hull if shut and independent >= LEAST_WITNESSES else NOTHING
+    if venue.has_reference or is_witnessed:
+        reason = Reason.WITH_REFERENCE if venue.has_reference else Reason.AMONG_WITNESSES
+        ledger = ledger.revise(unproved, partial(_prove, at=answer.at, reason=reason))
+        absent -= unproved
+    timely = Interval(0, venue.newest_alike or 0) if venue.is_hopeless else Interval(0, 0)
+    for slots, is_among, is_timely in (
+        (absent & among & timely, True, True),
+        ((absent & among) - timely, True, False),
+        ((absent - among) & timely, False, True),
+        (absent - among - timely, False, False),
+    ):
+        sight = partial(
+            _sight, at=answer.at, is_among=is_among, has_reference=venue.has_reference, is_timely=is_timely,
+            is_hopeless=venue.is_hopeless,
+        )  # fmt: skip
+        ledger = ledger.revise(slots, sight)
+    waits = ledger.where(answer.asked, awaits_reference) & absent
+    return known._replace(ledger=ledger), (unproved & absent) | waits
 
 
-def _sight(known: Finding | None, at: int, *, between: bool) -> Finding:
-    """Return what is known of a slot after one more answer without it."""
-    if known is None or known.state is State.SUSPECT:
-        known = _missing(at, sightings=0)
-    sightings = min(known.sightings + 1, SIGHTINGS_LIMIT)
-    if known.state is not State.MISSING:
-        return _checked(known, at, sightings)
-    if between:
-        return _empty(at, sightings, Reason.BETWEEN_CANDLES)
-    if at - known.first >= APART_MS:
-        return _empty(at, sightings, Reason.ABSENT_TWICE)
-    if at < known.first:
-        # The clock went back: nobody knows how far apart the two were.
-        return _missing(at, sightings=1)
-    return known._replace(last=at, sightings=sightings)
+def awaits_reference(finding: Finding) -> bool:
+    """Whether two answers four minutes apart lacked a slot, so that a reference would prove it empty."""
+    return (
+        finding.state is State.MISSING
+        and finding.reason is not Reason.UNUSABLE_ROW
+        and (finding.last - finding.first >= APART_MS)
+    )
 
 
-def _checked(known: Finding, at: int, sightings: int) -> Finding:
-    """Return a confirmed finding after an answer that agrees with it."""
+def _sight(
+    known: Finding | None, at: int, *, is_among: bool, has_reference: bool, is_timely: bool, is_hopeless: bool
+) -> Finding:
+    """Return the finding of a slot after one more answer without it."""
+    if known is not None and known.is_confirmed:
+        return _checked(known, at)
+    if known is None or known.state is State.SUSPECT or known.reason is Reason.UNUSABLE_ROW or at < known.first:
+        # Never sighted, or the clock went back: nobody knows how far apart the two were.
+        reason = Reason.AMONG_WITNESSES_ONCE if is_among else Reason.ABSENT_ONCE
+        return Finding(State.MISSING, reason, at, at, 1, at + APART_MS)
+    seen = seen_again(known, at)
+    apart = at - known.first
+    if apart >= APART_MS and has_reference:
+        return _prove(seen, at, reason=Reason.WITH_REFERENCE)
+    if apart >= THIRD_AFTER_MS and is_timely and seen.sightings >= THIRD:
+        return _prove(seen, at, reason=Reason.ABSENT_THRICE)
+    stays = is_among and known.reason is Reason.AMONG_WITNESSES_ONCE
+    reason = Reason.AMONG_WITNESSES_ONCE if stays else Reason.ABSENT_ONCE
+    due = known.first + (THIRD_AFTER_MS if is_hopeless and apart >= APART_MS else APART_MS)
+    return seen._replace(state=State.MISSING, reason=reason, next_check=max(due, at))
+
+
+def _prove(known: Finding | None, at: int, *, reason: Reason) -> Finding:
+    return Finding(State.EMPTY, reason, at, at, 1 if known is None else known.sightings, at + RECHECK_MS[0])
+
+
+def _checked(known: Finding, at: int) -> Finding:
+    """Return a proof after an answer that agrees with it."""
     due = known.next_check
     if due is None:
         return known
     if at >= due:
         later = known.first + RECHECK_MS[-1]
         due = later if at < later else None
-    return known._replace(last=max(known.last, at), sightings=sightings, next_check=due)
-
-
-def _missing(at: int, *, sightings: int) -> Finding:
-    return Finding(State.MISSING, Reason.ABSENT_ONCE, at, at, sightings, at + APART_MS)
-
-
-def _empty(at: int, sightings: int, reason: Reason) -> Finding:
-    return Finding(State.EMPTY, reason, at, at, sightings, at + RECHECK_MS[0])
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """When a product can have candles.
-
-    Attributes:
-        listed_at: Since when it is listed (ms UTC); None if unknown.
-        delisted_at: Since when it is known to be delisted; None while it trades.
-    """
-
-    listed_at: int | None = None
-    delisted_at: int | None = None
-
-
-def apply_listing(ledger: Ledger, listing: Listing, slots: Intervals, step: int, at: int) -> Ledger:
-    """Return the ledger with those of some slots that lie outside a listing as `unlisted`, and only those.
-
-    The bar in which a product was listed may hold trades, and so may the one in which it was delisted.
-
-    Args:
-        ledger: What was known.
-        listing: What the exchange says about the product.
-        slots: The slots to look at, on the grid.
-        step: The grid's step (ms).
-        at: When the exchange said so (ms UTC).
-    """
-    if not slots:
-        return ledger
-    start, stop = slots.hull.start, slots.hull.stop
-    first = start if listing.listed_at is None else listing.listed_at // step * step
-    last = stop if listing.delisted_at is None else ceil_to(listing.delisted_at, step)
-    before = slots & Interval(start, max(first, start))
-    after = (slots & Interval(min(last, stop), stop)) - before
-    for where, rule in (
-        (before, _outside(Reason.NOT_YET_LISTED, at)),
-        (after, _outside(Reason.DELISTED, at)),
-        (slots - before - after, _inside),
-    ):
-        ledger = ledger.revise(where, rule)
-    return ledger
-
-
-def _outside(reason: Reason, at: int) -> Rule:
-    def rule(known: Finding | None) -> Finding | None:
-        if known is not None and known.reason in (reason, Reason.BY_HAND):
-            return known
-        return Finding(State.UNLISTED, reason, at, at, 1, None)
-
-    return rule
-
-
-def _inside(known: Finding | None) -> Finding | None:
-    wrong = known is not None and known.reason in (Reason.NOT_YET_LISTED, Reason.DELISTED)
-    return None if wrong else known
-
-
-def mark(ledger: Ledger, slots: Intervals, state: State, at: int) -> Ledger:
-    """Return the ledger with these slots in a state by hand, for good; `UNKNOWN` forgets what is known of them.
-
-    Args:
-        ledger: What was known.
-        slots: The slots, on the grid.
-        state: `EMPTY`, `HALTED`, `UNLISTED` or `UNKNOWN`.
-        at: When (ms UTC).
-
-    Raises:
-        ValueError: The state is one that only candles or answers can give.
-    """
-    if state is State.UNKNOWN:
-        return ledger.revise(slots, _forget)
-    if state not in (State.EMPTY, State.HALTED, State.UNLISTED):
-        raise ValueError(f"state {state.value!r} cannot be set by hand; allowed: empty, halted, unlisted, unknown")
-    finding = Finding(state, Reason.BY_HAND, at, at, 1, None)
-    return ledger.revise(slots, lambda _: finding)
+    return seen_again(known, at)._replace(next_check=due)

@@ -1,0 +1,121 @@
+"""Answers of the exchange beside the cache: which candles bear witness, and which of them an answer lacks. Pure.
+
+Section 1 of the rules of truth. An exchange that withholds candles answers well-formed pages without them. The cache
+knows some of the candles that such a page should have: they are its witnesses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
+from reconciler_engine.planning.ledger import Finding, Knowledge, Reason
+
+WITNESS_AGE_MS = 120_000
+"""A candle bears witness from two minutes after its close: the exchange may publish a bar that late."""
+
+INDEPENDENT_AFTER_MS = 3_600_000
+"""A candle that an answer brought bears no independent witness for an hour: the answers may share one fault."""
+
+SAME_MOMENT_MS = 300_000
+"""Answers at most this far apart speak of the same moment of the exchange."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A well-formed answer about the slots of an interval.
+
+    Errors, timeouts, refusals, truncated bodies and wrong dates are no answers: they prove nothing.
+
+    Attributes:
+        asked: Slots asked for, half-open (ms UTC).
+        at: Instant of the request (ms UTC), never later than the exchange looked.
+        rows: Slots of its usable rows, also beyond `asked`; the forming bar may be among them.
+        unusable: Slots of its unusable rows.
+        is_whole: Whether it speaks about every slot asked for: the range was read as asked, every start could be read.
+        doubted: Rows with other values than the cache holds, by open time, and whether the candle there came live.
+    """
+
+    asked: Interval
+    at: int
+    rows: Intervals
+    unusable: Intervals = field(default=NOTHING)
+    is_whole: bool = True
+    doubted: Mapping[int, bool] = field(default_factory=dict)
+
+    @property
+    def newest(self) -> int | None:
+        """Stop of its newest row (ms UTC), the forming bar included; None without rows."""
+        return self.rows[-1].stop if self.rows else None
+
+
+class Venue(NamedTuple):
+    """Facts about the exchange as a whole, at the moment of an answer.
+
+    Attributes:
+        newest: Stop of the newest row in any answer of the same five minutes (ms UTC), of any product and timeframe.
+        newest_alike: The same among answers about the same timeframe.
+        has_reference: Whether a reference covers the slots of the answer.
+        is_hopeless: Whether no reference can be had.
+    """
+
+    newest: int | None = None
+    newest_alike: int | None = None
+    has_reference: bool = False
+    is_hopeless: bool = False
+
+
+def closed_slots(at: int, age_ms: int, step: int) -> Interval:
+    """Return the slots that had been closed for `age_ms` at an instant (ms UTC); the grid begins at the epoch."""
+    return Interval(0, max((at - age_ms) // step * step, 0))
+
+
+def find_witnesses(answer: Answer, candles: Intervals, known: Knowledge, step: int) -> Intervals:
+    """Return the slots of which an answer must have a row.
+
+    | slot                                               | witness |
+    |----------------------------------------------------|---------|
+    | holds a candle that is not a filler                | yes     |
+    | known to exist, whether its member is there or not | yes     |
+    | suspect: not at the exchange                       | no      |
+    | closed less than two minutes before the request    | no      |
+
+    Args:
+        answer: The answer.
+        candles: Slots of the answer's range that hold a candle in the cache, fillers left out.
+        known: The knowledge about the series.
+        step: The grid's step (ms).
+    """
+    ghosts = known.ledger.where(answer.asked, _is_ghost)
+    return ((candles | known.exists) & answer.asked & closed_slots(answer.at, WITNESS_AGE_MS, step)) - ghosts
+
+
+def find_lacking(answer: Answer, witnesses: Intervals) -> Intervals:
+    """Return the witnesses that an answer lacks: any of them contradicts it. An unusable row counts as there."""
+    return witnesses - answer.rows - answer.unusable if answer.is_whole else NOTHING
+
+
+def independent_of(witnesses: Intervals, known: Knowledge, at: int) -> Intervals:
+    """Return the witnesses that no answer of the last hour brought into the cache."""
+    return witnesses - Intervals(one.slots for one in known.brought if at - one.at < INDEPENDENT_AFTER_MS)
+
+
+def usable_rows(answer: Answer, lacking: Intervals, step: int) -> Intervals:
+    """Return the rows that may fill a slot: all but the newest one where witnesses later than it are lacking."""
+    if not answer.rows or not lacking or lacking[-1].stop <= answer.rows[-1].stop:
+        return answer.rows
+    return answer.rows - Interval(answer.rows[-1].stop - step, answer.rows[-1].stop)
+
+
+def settled_rows(answer: Answer, venue: Venue, step: int) -> Intervals:
+    """Return the rows that may verify or repair: the newest row may be cut, unless a bar that opened later was seen."""
+    newest = answer.newest
+    if newest is None or (venue.newest is not None and venue.newest > newest):
+        return answer.rows
+    return answer.rows - Interval(newest - step, newest)
+
+
+def _is_ghost(finding: Finding) -> bool:
+    return finding.reason is Reason.NOT_AT_EXCHANGE

@@ -1,0 +1,88 @@
+"""Candles of the cache that the exchange does not have: suspected together, looked at again, removable at last. Pure.
+
+Section 3 of the rules of truth.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from reconciler_engine.market.interval import NOTHING, Intervals
+from reconciler_engine.planning.answers import Answer, Venue
+from reconciler_engine.planning.ledger import Finding, Knowledge, Reason, State
+from reconciler_engine.planning.sightings import (
+    APART_MS,
+    LEAST_WITNESSES,
+    RECHECK_MS,
+    THIRD,
+    THIRD_AFTER_MS,
+    resting_until,
+    seen_again,
+)
+
+
+def note_ghosts(
+    known: Knowledge,
+    answer: Answer,
+    candles: Intervals,
+    lacking: Intervals,
+    witnesses: Intervals,
+    venue: Venue,
+    step: int,
+) -> tuple[Knowledge, Intervals]:
+    """Note the witnesses that a contradicted answer lacks; return those that wait for a reference, too.
+
+    | every other witness, 30 or more, is there; the same set was lacking | becomes                              |
+    |---------------------------------------------------------------------|--------------------------------------|
+    | not before                                                          | suspect: lacked once                 |
+    | 4 min before, and there is a reference                              | suspect: not at the exchange; a slot |
+    |                                                                     | without a member: missing: withdrawn |
+    | an hour before and in between, and no reference can be had          | the same                             |
+    """
+    if (witnesses - lacking).size(step) < LEAST_WITNESSES:
+        return known, NOTHING
+    ledger = known.ledger
+    noted = ledger.where(answer.asked, _is_lacked)
+    firsts = {finding.first for _, _, finding in ledger.within(answer.asked) if _is_lacked(finding)}
+    if noted != lacking or len(firsts) > 1 or answer.at < min(firsts):
+        ledger = ledger.revise(noted, lambda _: None)
+        once = Finding(State.SUSPECT, Reason.LACKED_ONCE, answer.at, answer.at, 1, answer.at + APART_MS)
+        return known._replace(ledger=ledger.revise(lacking, lambda _: once)), NOTHING
+    ledger = ledger.revise(lacking, partial(_lack_again, at=answer.at))
+    apart = answer.at - min(firsts)
+    sightings = ledger.within(lacking.hull)[0].finding.sightings
+    is_third = venue.is_hopeless and apart >= THIRD_AFTER_MS and sightings >= THIRD
+    if not (is_third or (apart >= APART_MS and venue.has_reference)):
+        waits = lacking if apart >= APART_MS else NOTHING
+        return known._replace(ledger=ledger), waits
+    ghost = Finding(State.SUSPECT, Reason.NOT_AT_EXCHANGE, answer.at, answer.at, 1, answer.at + RECHECK_MS[0])
+    gone = Finding(State.MISSING, Reason.WITHDRAWN, answer.at, answer.at, 0, answer.at)
+    ledger = ledger.revise(lacking & candles, lambda _: ghost).revise(lacking - candles, lambda _: gone)
+    return known._replace(ledger=ledger, exists=known.exists - lacking), NOTHING
+
+
+def _is_lacked(finding: Finding) -> bool:
+    return finding.reason is Reason.LACKED_ONCE
+
+
+def _lack_again(known: Finding | None, at: int) -> Finding | None:
+    return None if known is None else seen_again(known, at)
+
+
+def recheck_ghosts(known: Knowledge, answer: Answer) -> tuple[Knowledge, Intervals]:
+    """Note that an answer without a contradiction lacks the suspected ghosts, too; return those that may be removed."""
+    ghosts = known.ledger.where(answer.asked, lambda finding: finding.reason is Reason.NOT_AT_EXCHANGE)
+    ghosts = ghosts - answer.rows - answer.unusable
+    ledger = known.ledger.revise(ghosts, partial(_confirm_ghost, at=answer.at))
+    removable = ledger.where(answer.asked, partial(_is_confirmed_ghost, at=answer.at)) & ghosts
+    return known._replace(ledger=ledger), removable
+
+
+def _confirm_ghost(known: Finding | None, at: int) -> Finding | None:
+    if known is None or known.next_check is None or at < known.next_check:
+        return known
+    return seen_again(known, at)._replace(next_check=resting_until(known.first, at))
+
+
+def _is_confirmed_ghost(finding: Finding, at: int) -> bool:
+    return finding.reason is Reason.NOT_AT_EXCHANGE and at >= finding.first + RECHECK_MS[-1]

@@ -1,0 +1,40 @@
+"""How many answers must agree about a slot, how far apart, and when to ask again. Pure."""
+
+from __future__ import annotations
+
+from reconciler_engine.planning.ledger import SIGHTINGS_LIMIT, Finding
+
+RIPE_MS = 600_000
+"""One answer may prove a slot empty from ten minutes after its close."""
+
+APART_MS = 240_000
+"""Two answers prove together what neither proves alone if they lie four minutes apart."""
+
+THIRD_AFTER_MS = 3_600_000
+"""Where no reference can be had, a third answer proves an hour after the first."""
+
+THIRD = 3
+"""Sightings it takes then."""
+
+LEAST_WITNESSES = 30
+"""An answer with fewer independent witnesses is not trusted by itself."""
+
+RECHECK_MS = (3_600_000, 21_600_000)
+"""A proof is looked at again after one hour and after six."""
+
+DAILY_MS = 86_400_000
+"""A slot that cannot be settled is asked for once a day, after the rechecks."""
+
+LATE_REACH_MS = 7_200_000
+"""A late candle makes empties within two hours of it missing again, if they were proved without a reference."""
+
+
+def seen_again(finding: Finding, at: int) -> Finding:
+    """Return a finding after one more answer that agrees with it, asked for at `at` (ms UTC)."""
+    sightings = min(finding.sightings + 1, SIGHTINGS_LIMIT)
+    return finding._replace(last=max(finding.last, at), sightings=sightings)
+
+
+def resting_until(first: int, at: int) -> int:
+    """Return when to ask again for a slot that cannot be settled: 1 h and 6 h after `first`, then daily (ms UTC)."""
+    return next((first + wait for wait in RECHECK_MS if at < first + wait), at + DAILY_MS)

@@ -1,0 +1,371 @@
+"""The rules of proof as tables, to be read beside the rules of truth: witnesses, absences, ghosts, rows."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
+from reconciler_engine.planning.answers import Answer, Venue, find_lacking, find_witnesses, settled_rows, usable_rows
+from reconciler_engine.planning.ledger import Brought, Finding, Knowledge, Ledger, Reason, State, Stretch
+from reconciler_engine.planning.proof import judge
+from reconciler_engine.planning.sightings import APART_MS, DAILY_MS, RECHECK_MS, RIPE_MS, THIRD_AFTER_MS
+
+STEP = 60_000
+T0 = 1_767_225_600_000
+SLOTS = 90
+LAST = SLOTS - 1
+PAGE = Interval(T0, T0 + SLOTS * STEP)
+LATER = PAGE.stop + 86_400_000
+HOUR = 3_600_000
+HOPELESS = Venue(newest_alike=LATER, is_hopeless=True)
+REFERENCE = Venue(has_reference=True)
+
+
+def slots(*numbers: int) -> Intervals:
+    return Intervals.of_slots([T0 + number * STEP for number in sorted(numbers)], STEP)
+
+
+def all_but(*numbers: int) -> Intervals:
+    return PAGE - slots(*numbers)
+
+
+def answer(rows=NOTHING, when=LATER, unusable=NOTHING, **options) -> Answer:
+    return Answer(options.pop("asked", PAGE), when, rows, unusable, **options)
+
+
+def judged(rows=NOTHING, *, candles=NOTHING, known=Knowledge(), venue=Venue(), **options):  # noqa: B008 (immutable)
+    return judge(known, answer(rows, **options), candles, venue, STEP)
+
+
+def state_of(verdict, number: int) -> State | None:
+    found = verdict.known.ledger.at(T0 + number * STEP)
+    return None if found is None else found.state
+
+
+def known_with(number: int, state: State, reason: Reason, *, first=LATER - HOUR, sightings=1, due=None, **options):
+    start = T0 + number * STEP
+    finding = Finding(state, reason, first, first, sightings, due)
+    return Knowledge(ledger=Ledger([Stretch(start, start + STEP, finding)]), **options)
+
+
+# Section 1: answers.
+
+
+@pytest.mark.parametrize(
+    ("what", "candles", "known", "when", "is_witness"),
+    [
+        ("a candle in the cache", slots(5), Knowledge(), LATER, True),
+        ("nothing", NOTHING, Knowledge(), LATER, False),
+        ("known to exist, its member gone", NOTHING, Knowledge(exists=slots(5)), LATER, True),
+        ("closed two minutes before", slots(5), Knowledge(), T0 + 6 * STEP + 120_000, True),
+        ("closed less than two minutes before", slots(5), Knowledge(), T0 + 6 * STEP + 119_999, False),
+        ("a suspected ghost", slots(5), known_with(5, State.SUSPECT, Reason.NOT_AT_EXCHANGE), LATER, False),
+        ("lacked by one answer", slots(5), known_with(5, State.SUSPECT, Reason.LACKED_ONCE), LATER, True),
+        ("another value than the exchange", slots(5), known_with(5, State.SUSPECT, Reason.VALUES_DIFFER), LATER, True),
+    ],
+)
+def test_which_slots_bear_witness(what, candles, known, when, is_witness):
+    found = find_witnesses(answer(when=when), candles, known, STEP)
+    assert found == (slots(5) if is_witness else NOTHING), what
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "lacking"),
+    [
+        ("its row is there", {"rows": slots(5)}, NOTHING),
+        ("its row is absent", {"rows": slots(4, 6)}, slots(5)),
+        ("its row is there and cannot be used", {"rows": slots(4), "unusable": slots(5)}, NOTHING),
+        ("the answer does not speak about every slot", {"rows": slots(4), "is_whole": False}, NOTHING),
+    ],
+)
+def test_a_witness_that_an_answer_lacks_contradicts_it(what, options, lacking):
+    assert find_lacking(answer(**options), slots(5)) == lacking, what
+    assert judged(candles=slots(5), **options).is_contradicted == bool(lacking), what
+
+
+def test_a_contradicted_answer_proves_no_absence_and_its_rows_count():
+    verdict = judged(all_but(3, 20, 40), candles=all_but(3, 20), venue=REFERENCE)
+    assert verdict.lacking == slots(40)
+    assert (verdict.absent, state_of(verdict, 3), state_of(verdict, 20)) == (NOTHING, None, None)
+    assert verdict.usable == verdict.known.exists == all_but(3, 20, 40)
+
+
+@pytest.mark.parametrize(
+    ("rows", "lacking", "usable"),
+    [
+        (slots(3, 4, 5), NOTHING, slots(3, 4, 5)),
+        (slots(3, 4, 5), slots(2), slots(3, 4, 5)),
+        (slots(3, 4, 5), slots(6), slots(3, 4)),
+        (NOTHING, slots(6), NOTHING),
+    ],
+)
+def test_the_newest_row_is_left_out_where_later_witnesses_are_lacking(rows, lacking, usable):
+    assert usable_rows(answer(rows), lacking, STEP) == usable
+
+
+@pytest.mark.parametrize(
+    ("rows", "newest", "settled"),
+    [
+        (slots(3, 4), None, slots(3)),
+        (slots(3, 4), T0 + 5 * STEP, slots(3)),
+        (slots(3, 4), T0 + 5 * STEP + 1, slots(3, 4)),
+        (NOTHING, T0, NOTHING),
+    ],
+)
+def test_the_newest_row_settles_nothing_until_a_later_bar_was_seen(rows, newest, settled):
+    assert settled_rows(answer(rows), Venue(newest=newest), STEP) == settled
+
+
+# Section 2: empty.
+
+
+@pytest.mark.parametrize(
+    ("what", "gone", "candles", "venue", "state"),
+    [
+        ("between rows, with a reference", [9], NOTHING, REFERENCE, State.EMPTY),
+        ("between rows, and as many witnesses as it takes", [9], slots(*range(20, 50)), Venue(), State.EMPTY),
+        ("one witness too few", [9], slots(*range(20, 49)), Venue(), State.MISSING),
+        (
+            "more absences than witnesses",
+            [*range(9, 40)],
+            slots(*range(9), *range(40, 61)),
+            Venue(),
+            State.MISSING,
+        ),
+        ("no witness", [9], NOTHING, Venue(), State.MISSING),
+        ("after the newest row, with a reference", [9, *range(50, SLOTS)], NOTHING, REFERENCE, State.EMPTY),
+    ],
+)
+def test_one_answer_proves_a_slot_between_rows_empty(what, gone, candles, venue, state):
+    verdict = judged(all_but(*gone), candles=candles, venue=venue)
+    assert state_of(verdict, 9) is state, what
+    assert verdict.absent == slots(*gone), what
+
+
+def test_one_answer_proves_nothing_about_a_slot_at_its_edge():
+    verdict = judged(all_but(LAST), candles=all_but(LAST), venue=REFERENCE)
+    assert state_of(verdict, LAST) is State.MISSING
+
+
+def test_one_answer_proves_nothing_about_a_slot_that_closed_lately():
+    closed = T0 + 10 * STEP
+    for when, state in ((closed + RIPE_MS - 1, State.MISSING), (closed + RIPE_MS, State.EMPTY)):
+        rows = all_but(9) & Interval(0, when // STEP * STEP)
+        assert state_of(judged(rows, venue=REFERENCE, when=when), 9) is state
+
+
+def test_a_candle_that_an_answer_of_the_last_hour_brought_is_not_independent():
+    brought = (Brought(Interval(T0 + 20 * STEP, T0 + 21 * STEP), LATER - HOUR + 1),)
+    witnesses = slots(*range(20, 50))
+    for known, state in ((Knowledge(), State.EMPTY), (Knowledge(brought=brought), State.MISSING)):
+        assert state_of(judged(all_but(9), candles=witnesses, known=known), 9) is state
+    older = Knowledge(brought=(brought[0]._replace(at=LATER - HOUR),))
+    assert state_of(judged(all_but(9), candles=witnesses, known=older), 9) is State.EMPTY
+
+
+@pytest.mark.parametrize(
+    ("what", "after", "venue", "state"),
+    [
+        ("two answers, a reference", APART_MS, REFERENCE, State.EMPTY),
+        ("two answers too near", APART_MS - 1, REFERENCE, State.MISSING),
+        ("two answers, no reference yet", APART_MS, Venue(), State.MISSING),
+        ("two answers, no reference to be had", THIRD_AFTER_MS, HOPELESS, State.MISSING),
+    ],
+)
+def test_two_answers_prove_with_a_reference(what, after, venue, state):
+    once = judged().known
+    assert state_of(judged(known=once, when=LATER + after, venue=venue), 9) is state, what
+
+
+@pytest.mark.parametrize(
+    ("what", "after", "venue", "state"),
+    [
+        ("an hour after the first", THIRD_AFTER_MS, HOPELESS, State.EMPTY),
+        ("too early", THIRD_AFTER_MS - 1, HOPELESS, State.MISSING),
+        ("a reference may come", THIRD_AFTER_MS, Venue(newest_alike=LATER), State.MISSING),
+        ("no row later than it", THIRD_AFTER_MS, Venue(newest_alike=T0 + 9 * STEP, is_hopeless=True), State.MISSING),
+        ("no row at all", THIRD_AFTER_MS, Venue(is_hopeless=True), State.MISSING),
+    ],
+)
+def test_a_third_answer_proves_where_no_reference_can_be_had(what, after, venue, state):
+    twice = judged(known=judged().known, when=LATER + APART_MS).known
+    verdict = judged(known=twice, when=LATER + after, venue=venue)
+    assert state_of(verdict, 9) is state, what
+
+
+def test_a_slot_that_is_known_to_exist_is_never_proved_empty():
+    # It closed so lately that it is not yet a witness.
+    when = T0 + 10 * STEP + 60_000
+    known = Knowledge(exists=slots(9))
+    for _ in range(3):
+        verdict = judged(known=known, when=when, venue=REFERENCE)
+        assert not verdict.is_contradicted
+        assert state_of(verdict, 9) is None
+        known = verdict.known
+
+
+def test_a_verdict_tells_up_to_when_a_reference_would_prove_more():
+    assert judged().wants_reference is None
+    once = judged(all_but(9, LAST))
+    assert once.wants_reference == T0 + 10 * STEP
+    twice = judged(all_but(9, LAST), known=once.known, when=LATER + APART_MS)
+    assert twice.wants_reference == PAGE.stop
+    assert judged(all_but(9), venue=HOPELESS).wants_reference is None
+    assert judged(all_but(9), venue=REFERENCE).wants_reference is None
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (State.EMPTY, Reason.BETWEEN_CANDLES),
+        (State.EMPTY, Reason.ABSENT_TWICE),
+        (State.HALTED, Reason.MARKET_HALTED),
+    ],
+)
+def test_a_proof_of_an_older_engine_is_looked_at_once_more(state, reason):
+    known = known_with(9, state, reason)
+    assert not known.ledger.confirmed(PAGE)
+    assert known.ledger.where(PAGE, lambda finding: finding.is_due(LATER)) == slots(9)
+    assert state_of(judged(known=known), 9) is State.MISSING
+    assert state_of(judged(known=known, venue=REFERENCE), 9) is State.EMPTY
+
+
+def test_a_proof_is_checked_after_one_hour_and_after_six():
+    known = judged(all_but(9), venue=REFERENCE).known
+    for after, due in ((HOUR - 1, HOUR), (HOUR, 6 * HOUR), (6 * HOUR, None), (99 * HOUR, None)):
+        known = judged(all_but(9), known=known, when=LATER + after).known
+        found = known.ledger.at(T0 + 9 * STEP)
+        assert found is not None
+        assert (found.state, found.first) == (State.EMPTY, LATER)
+        assert found.next_check == (None if due is None else LATER + due)
+
+
+def test_a_late_candle_wins_and_reopens_the_empties_around_it():
+    without, with_reference = Reason.AMONG_WITNESSES, Reason.WITH_REFERENCE
+    for reason, state in ((without, None), (Reason.ABSENT_THRICE, None), (with_reference, State.EMPTY)):
+        ledger = known_with(9, State.EMPTY, reason).ledger.revise(
+            slots(12), lambda _, reason=reason: Finding(State.EMPTY, reason, LATER, LATER, 1, None)
+        )
+        verdict = judged(slots(9), known=Knowledge(ledger), is_whole=False)
+        assert (verdict.late, state_of(verdict, 9), state_of(verdict, 12)) == (1, None, state)
+
+
+def test_a_clock_that_went_back_begins_anew():
+    once = judged().known
+    back = judged(known=once, when=LATER - HOUR, venue=REFERENCE)
+    assert state_of(back, 9) is State.MISSING
+    assert state_of(judged(known=back.known, when=LATER - HOUR + APART_MS, venue=REFERENCE), 9) is State.EMPTY
+
+
+# Section 3: fillers and ghosts.
+
+
+def test_a_filler_is_judged_like_an_absent_slot():
+    # The caller leaves fillers out of the candles.
+    assert state_of(judged(all_but(9), candles=all_but(9), venue=REFERENCE), 9) is State.EMPTY
+    assert judged(all_but(), candles=all_but(9)).usable == Intervals([PAGE])
+
+
+@pytest.mark.parametrize(
+    ("what", "after", "venue", "becomes"),
+    [
+        ("two answers, a reference", APART_MS, REFERENCE, Reason.NOT_AT_EXCHANGE),
+        ("two answers too near", APART_MS - 1, REFERENCE, Reason.LACKED_ONCE),
+        ("two answers, no reference", APART_MS, Venue(), Reason.LACKED_ONCE),
+        ("no reference to be had", THIRD_AFTER_MS, HOPELESS, Reason.LACKED_ONCE),
+    ],
+)
+def test_the_same_set_lacking_twice_is_suspect_together(what, after, venue, becomes):
+    once = judged(all_but(9, 12), candles=all_but())
+    assert once.lacking == slots(9, 12)
+    twice = judged(all_but(9, 12), candles=all_but(), known=once.known, when=LATER + after, venue=venue)
+    for number in (9, 12):
+        found = twice.known.ledger.at(T0 + number * STEP)
+        assert found is not None
+        assert found.reason is becomes, what
+
+
+def test_the_same_set_lacking_a_third_time_an_hour_later_is_suspect():
+    known = Knowledge()
+    for after in (0, APART_MS, THIRD_AFTER_MS):
+        known = judged(all_but(9), candles=all_but(), known=known, when=LATER + after, venue=HOPELESS).known
+    found = known.ledger.at(T0 + 9 * STEP)
+    assert found is not None
+    assert found.reason is Reason.NOT_AT_EXCHANGE
+
+
+def test_another_set_lacking_begins_anew():
+    known = judged(all_but(9, 12), candles=all_but()).known
+    other = judged(all_but(9, 13), candles=all_but(), known=known, when=LATER + APART_MS, venue=REFERENCE).known
+    reasons = {number: other.ledger.at(T0 + number * STEP) for number in (9, 12, 13)}
+    assert reasons[12] is None
+    assert {one.first for one in reasons.values() if one} == {LATER + APART_MS}
+
+
+def test_few_witnesses_make_no_ghosts():
+    verdict = judged(slots(*range(20, 49)), candles=slots(9, *range(20, 49)))
+    assert verdict.is_contradicted
+    assert state_of(verdict, 9) is None
+
+
+def test_a_known_slot_without_a_member_is_withdrawn():
+    known = Knowledge(exists=slots(9))
+    for after in (0, APART_MS):
+        known = judged(all_but(9), candles=all_but(9), known=known, when=LATER + after, venue=REFERENCE).known
+    found = known.ledger.at(T0 + 9 * STEP)
+    assert found is not None
+    assert (found.state, found.reason) == (State.MISSING, Reason.WITHDRAWN)
+    assert not known.exists & Interval(T0 + 9 * STEP, T0 + 10 * STEP)
+    again = judged(all_but(9), candles=all_but(9), known=known, when=LATER + 2 * APART_MS, venue=REFERENCE)
+    assert (again.is_contradicted, state_of(again, 9)) == (False, State.EMPTY)
+
+
+def test_a_ghost_is_checked_after_one_hour_and_after_six_and_may_then_be_removed():
+    known = Knowledge()
+    for after in (0, APART_MS):
+        known = judged(all_but(9), candles=all_but(), known=known, when=LATER + after, venue=REFERENCE).known
+    since = LATER + APART_MS
+    for after, due, removable in (
+        (HOUR - 1, HOUR, NOTHING),
+        (HOUR, 6 * HOUR, NOTHING),
+        (6 * HOUR, 6 * HOUR + DAILY_MS, slots(9)),
+    ):
+        verdict = judged(all_but(9), candles=all_but(), known=known, when=since + after)
+        assert not verdict.is_contradicted
+        assert verdict.removable == removable
+        known = verdict.known
+        found = known.ledger.at(T0 + 9 * STEP)
+        assert found is not None
+        assert found.next_check == since + due
+
+
+def test_a_ghost_whose_row_appears_is_a_candle_again():
+    known = known_with(9, State.SUSPECT, Reason.NOT_AT_EXCHANGE)
+    assert state_of(judged(all_but(), candles=all_but(), known=known), 9) is None
+
+
+# Section 4: rows.
+
+
+def test_an_unusable_row_makes_its_own_slot_unresolved():
+    verdict = judged(all_but(9), candles=all_but(9), unusable=slots(9), venue=REFERENCE)
+    found = verdict.known.ledger.at(T0 + 9 * STEP)
+    assert found is not None
+    assert (found.state, found.reason, verdict.absent) == (State.MISSING, Reason.UNUSABLE_ROW, NOTHING)
+
+
+def test_a_row_that_is_unusable_twice_rests():
+    known = Knowledge()
+    for after, due in (
+        (0, APART_MS), (APART_MS - 1, APART_MS), (APART_MS, HOUR), (HOUR, RECHECK_MS[-1]),
+        (RECHECK_MS[-1], RECHECK_MS[-1] + DAILY_MS),
+    ):  # fmt: skip
+        known = judged(all_but(9), known=known, unusable=slots(9), when=LATER + after).known
+        found = known.ledger.at(T0 + 9 * STEP)
+        assert found is not None
+        assert found.next_check == LATER + due
+
+
+def test_an_unreadable_row_makes_every_absent_slot_unresolved():
+    verdict = judged(all_but(9), candles=slots(*range(20, 50)), is_whole=False, venue=REFERENCE)
+    assert (verdict.absent, state_of(verdict, 9)) == (NOTHING, None)
