@@ -26,8 +26,10 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.answers import Answer
 from reconciler_engine.planning.ledger import Ledger, Stretch
-from reconciler_engine.planning.proof import RIPE_MS, Answer, judge
+from reconciler_engine.planning.proof import judge
+from reconciler_engine.planning.sightings import RIPE_MS
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead

@@ -17,10 +17,10 @@ from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.planning.answers import Answer
 from reconciler_engine.planning.audit import Doubt
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.pages import MARGIN_SLOTS
-from reconciler_engine.planning.proof import Answer
 from reconciler_engine.store.journal import Journal, Why
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.retention import Retention

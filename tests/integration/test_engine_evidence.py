@@ -9,7 +9,7 @@ from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.ledger import Reason, State
-from reconciler_engine.planning.proof import RECHECK_MS, RIPE_MS
+from reconciler_engine.planning.sightings import RECHECK_MS, RIPE_MS
 from reconciler_engine.simulator.faults.rules import FaultRule
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket

@@ -11,7 +11,7 @@ from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import Finding, Reason, State
-from reconciler_engine.planning.proof import RECHECK_MS
+from reconciler_engine.planning.sightings import RECHECK_MS
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 

@@ -15,7 +15,7 @@ from reconciler_engine.engine.symbols import REFRESH_EVERY_S, refresh_when_due
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import State
-from reconciler_engine.planning.proof import Listing
+from reconciler_engine.planning.listing import Listing
 from reconciler_engine.simulator.faults.file import parse_faults
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket

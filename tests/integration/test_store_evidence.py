@@ -11,9 +11,10 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.answers import Answer
 from reconciler_engine.planning.audit import Copy, Doubt, values_of
 from reconciler_engine.planning.ledger import Ledger, Reason, State
-from reconciler_engine.planning.proof import Answer, mark
+from reconciler_engine.planning.marks import mark
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence import EvidenceStore

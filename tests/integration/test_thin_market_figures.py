@@ -21,7 +21,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.pages import PAGE_SLOTS
-from reconciler_engine.planning.proof import APART_MS, RIPE_MS
+from reconciler_engine.planning.sightings import APART_MS, RIPE_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.simulator.prices.bar import Bar
 from reconciler_engine.simulator.prices.listed_products import ListedProduct

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
+from reconciler_engine.planning.answers import Answer
 from reconciler_engine.planning.bridges import bridges
 from reconciler_engine.planning.ledger import Ledger, State
-from reconciler_engine.planning.proof import RIPE_MS, Answer, judge
+from reconciler_engine.planning.proof import judge
+from reconciler_engine.planning.sightings import RIPE_MS
 
 STEP = 60_000
 SLOTS = 40

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.planning.answers import Answer
 from reconciler_engine.planning.ledger import Finding, Ledger, Reason, State, Stretch
-from reconciler_engine.planning.proof import APART_MS, RECHECK_MS, RIPE_MS, Answer, judge
+from reconciler_engine.planning.proof import judge
+from reconciler_engine.planning.sightings import APART_MS, RECHECK_MS, RIPE_MS
 
 STEP = 60_000
 SLOTS = 30

@@ -19,9 +19,12 @@ from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.absent_slots import sort_absent
+from reconciler_engine.planning.answers import Answer
 from reconciler_engine.planning.ledger import Ledger, State
+from reconciler_engine.planning.listing import Listing, apply_listing
 from reconciler_engine.planning.pages import PAGE_SLOTS, Page
-from reconciler_engine.planning.proof import RECHECK_MS, Answer, Listing, apply_listing, judge
+from reconciler_engine.planning.proof import judge
+from reconciler_engine.planning.sightings import RECHECK_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS, closed_before
 
 SERIES = Series("DASH-USD", Timeframe.M1)

@@ -14,7 +14,7 @@ from reconciler_engine.engine.backfill.second_look import SecondLook
 from reconciler_engine.engine.backfill.slot_counts import SlotCounts
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.pages import PAGE_SLOTS, Page
-from reconciler_engine.planning.proof import RIPE_MS
+from reconciler_engine.planning.sightings import RIPE_MS
 
 STEP = 60_000
 SLOTS = 3_000

@@ -6,9 +6,11 @@ import pytest
 
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import NOTHING, Interval
+from reconciler_engine.planning.answers import Answer
 from reconciler_engine.planning.audit import AuditRules, Copy, Doubt, find_doubts, find_repairable, values_of
 from reconciler_engine.planning.ledger import Ledger
-from reconciler_engine.planning.proof import RIPE_MS, Answer, judge
+from reconciler_engine.planning.proof import judge
+from reconciler_engine.planning.sightings import RIPE_MS
 
 STEP = 60_000
 T0 = 1_767_225_600_000

@@ -5,18 +5,13 @@ from __future__ import annotations
 import pytest
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
+from reconciler_engine.planning.answers import Answer
 from reconciler_engine.planning.halts import apply_halts, find_halts
 from reconciler_engine.planning.ledger import SIGHTINGS_LIMIT, Finding, Ledger, Reason, State, Stretch
-from reconciler_engine.planning.proof import (
-    APART_MS,
-    RECHECK_MS,
-    RIPE_MS,
-    Answer,
-    Listing,
-    apply_listing,
-    judge,
-    mark,
-)
+from reconciler_engine.planning.listing import Listing, apply_listing
+from reconciler_engine.planning.marks import mark
+from reconciler_engine.planning.proof import judge
+from reconciler_engine.planning.sightings import APART_MS, RECHECK_MS, RIPE_MS
 
 STEP = 60_000
 T0 = 1_767_225_600_000

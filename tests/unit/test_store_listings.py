@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler_engine.coinbase.products import Product
-from reconciler_engine.planning.proof import Listing
+from reconciler_engine.planning.listing import Listing
 from reconciler_engine.store.listings import Listings, updated
 
 HOUR = 3_600_000

@@ -20,7 +20,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.web.listen import ListenAddress, check_host, check_token, exposure_faults
 from reconciler_engine.planning.audit import AuditRules
-from reconciler_engine.planning.proof import RIPE_MS
+from reconciler_engine.planning.sightings import RIPE_MS
 from reconciler_engine.planning.window import MINIMUM_STEPS, retention_fault
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.zones import load_zone

@@ -8,8 +8,8 @@ from reconciler_engine.engine.tasks.scan import scan
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.ledger import Ledger, State
-from reconciler_engine.planning.proof import mark
+from reconciler_engine.planning.ledger import Knowledge, State
+from reconciler_engine.planning.marks import mark
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.journal import Why
@@ -79,14 +79,14 @@ async def forget_slots(
         return EvidenceEdit(0, 0)
     counts: list[int] = []
 
-    def forget(ledger: Ledger) -> Ledger:
-        counts.append(sum(stretch.stop - stretch.start for stretch in ledger.within(known)) // step)
-        return mark(ledger, Intervals((known,)), State.UNKNOWN, at)
+    def forget(before: Knowledge) -> Knowledge:
+        counts.append(sum(stretch.stop - stretch.start for stretch in before.ledger.within(known)) // step)
+        return mark(before, Intervals((known,)), State.UNKNOWN, at)
 
     _check(await evidence.change(series, known, retention, forget, why=Why.FORGOTTEN, by=by), series)
     return EvidenceEdit(counts[-1], 0)
 
 
-def _check(ledger: Ledger | None, series: Series) -> None:
-    if ledger is None:
+def _check(changed: Knowledge | None, series: Series) -> None:
+    if changed is None:
         raise StoreError(f"the evidence of {series} kept changing; nothing was done, try again")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.ledger import Ledger, Reason, State
-from reconciler_engine.planning.proof import RIPE_MS
+from reconciler_engine.planning.sightings import RIPE_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 
 

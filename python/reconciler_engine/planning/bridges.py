@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.pages import PAGE_SLOTS, Page, keep_whole, lay
-from reconciler_engine.planning.proof import RIPE_MS
+from reconciler_engine.planning.sightings import RIPE_MS
 
 
 def can_bridge(run: Interval, now: int, closed: int, step: int, *, limit: int = PAGE_SLOTS) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
-from reconciler_engine.planning.ledger import Finding, Ledger, Reason, State
+from reconciler_engine.planning.ledger import Finding, Knowledge, Reason, State
+from reconciler_engine.planning.sightings import APART_MS, RECHECK_MS
 
 WITNESSES = 3
 """Dense products that must have nothing in a slot."""
@@ -24,8 +25,8 @@ def find_halts(absences: Mapping[str, Intervals], window: Interval, step: int) -
     candle there. Thin products are no witnesses: they share empty slots by chance.
 
     Args:
-        absences: By product, where it is confirmed to have no candle, on the grid. A product
-            that was not examined, or of which a slot is still missing, does not belong here.
+        absences: Slots of each product that can be halted, on the grid. Products that were not examined, or that
+            miss another slot, do not belong here.
         window: The slots examined of every product.
         step: The grid's step (ms).
     """
@@ -47,12 +48,24 @@ def _is_dense(empty: set[int], halted: set[int], slots: int) -> bool:
     return others >= LEAST_SLOTS and len(empty - halted) <= (1 - DENSE_SHARE) * others
 
 
-def apply_halts(ledger: Ledger, halts: Intervals) -> Ledger:
-    """Return the ledger with its empty slots inside these intervals as `halted`; proofs and checks stay."""
-    return ledger.revise(halts, _halted)
+def can_be_halted(finding: Finding) -> bool:
+    """Whether a slot is proved empty, or two answers four minutes apart lacked it beside enough witnesses."""
+    if finding.state is State.EMPTY:
+        return finding.is_confirmed and finding.reason is not Reason.BY_HAND
+    return finding.reason is Reason.AMONG_WITNESSES_ONCE and finding.last - finding.first >= APART_MS
+
+
+def apply_halts(known: Knowledge, halts: Intervals) -> Knowledge:
+    """Return the knowledge with the slots inside these intervals that can be as `halted`."""
+    return known._replace(ledger=known.ledger.revise(halts, _halted))
 
 
 def _halted(known: Finding | None) -> Finding | None:
-    if known is None or known.state is not State.EMPTY or known.reason is Reason.BY_HAND:
+    if known is None or not can_be_halted(known):
         return known
-    return known._replace(state=State.HALTED, reason=Reason.MARKET_HALTED)
+    if known.state is State.EMPTY:
+        # The proof and its checks stay.
+        return known._replace(state=State.HALTED, reason=Reason.HALTED_TWICE)
+    return Finding(
+        State.HALTED, Reason.HALTED_TWICE, known.last, known.last, known.sightings, known.last + RECHECK_MS[0]
+    )

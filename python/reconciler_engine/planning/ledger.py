@@ -287,6 +287,10 @@ class _Rest:
         self.first = self._stretches[self._index] if self._index < len(self._stretches) else None
 
 
+MOST_BROUGHT = 1_000
+"""Entries of the memory of slots that answers filled; what falls out of it counts as older than an hour."""
+
+
 class Brought(NamedTuple):
     """Slots that an answer filled, and the instant at which it was asked for (ms UTC)."""
 

@@ -10,6 +10,7 @@ from functools import partial
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.planning.answers import (
+    INDEPENDENT_AFTER_MS,
     Answer,
     Venue,
     closed_slots,
@@ -19,7 +20,15 @@ from reconciler_engine.planning.answers import (
     usable_rows,
 )
 from reconciler_engine.planning.ghosts import note_ghosts, recheck_ghosts
-from reconciler_engine.planning.ledger import WITHOUT_REFERENCE, Finding, Knowledge, Reason, State
+from reconciler_engine.planning.ledger import (
+    MOST_BROUGHT,
+    WITHOUT_REFERENCE,
+    Brought,
+    Finding,
+    Knowledge,
+    Reason,
+    State,
+)
 from reconciler_engine.planning.sightings import (
     APART_MS,
     LATE_REACH_MS,
@@ -63,7 +72,14 @@ class Verdict:
 
 
 def judge(
-    known: Knowledge, answer: Answer, candles: Intervals, venue: Venue, step: int, *, grace_ms: int = DEFAULT_GRACE_MS
+    known: Knowledge,
+    answer: Answer,
+    candles: Intervals,
+    venue: Venue,
+    step: int,
+    *,
+    slots: Interval | None = None,
+    grace_ms: int = DEFAULT_GRACE_MS,
 ) -> Verdict:
     """Return the knowledge about a series after one more answer.
 
@@ -76,20 +92,22 @@ def judge(
         candles: Slots of its range that hold a candle in the cache, fillers left out, at the time of the request.
         venue: Facts about the exchange at that moment.
         step: The grid's step (ms).
+        slots: Slots to fill and to judge; by default all of the answer's. The rest only bears witness.
         grace_ms: How long after its close a bar may still be on its way.
     """
-    closed = closed_slots(answer.at, grace_ms, step)
+    closed = closed_slots(answer.at, grace_ms, step) & (answer.asked if slots is None else slots)
     witnesses = find_witnesses(answer, candles, known, step)
     lacking = find_lacking(answer, witnesses)
-    usable = usable_rows(answer, lacking, step) & answer.asked & closed
-    late = usable & known.ledger.where(answer.asked, _is_absent)
+    usable = usable_rows(answer, lacking, step) & closed
+    late = usable & known.ledger.where(closed, _is_absent)
     known = _note_rows(known, answer, candles, usable, late, step)
+    known = _note_brought(known, usable - candles, answer.at)
     if lacking:
         known, waits = note_ghosts(known, answer, candles, lacking, witnesses, venue, step)
         removable, absent = NOTHING, NOTHING
     elif answer.is_whole:
         known, removable = recheck_ghosts(known, answer)
-        absent = (answer.asked & closed) - candles - answer.rows - answer.unusable - known.exists
+        absent = closed - candles - answer.rows - answer.unusable - known.exists
         known, waits = _note_absent(known, answer, absent, witnesses, venue, step)
     else:
         absent, removable, waits = NOTHING, NOTHING, NOTHING
@@ -122,6 +140,12 @@ def _note_rows(
     spoilt = (answer.unusable & answer.asked) - usable - candles
     ledger = ledger.revise(spoilt, partial(_spoil, at=answer.at))
     return known._replace(ledger=ledger, exists=known.exists | usable)
+
+
+def _note_brought(known: Knowledge, filled: Intervals, at: int) -> Knowledge:
+    """Note the slots that an answer fills, and forget those of answers older than an hour."""
+    recent = tuple(one for one in known.brought if 0 <= at - one.at < INDEPENDENT_AFTER_MS)
+    return known._replace(brought=(*recent, *(Brought(one, at) for one in filled))[-MOST_BROUGHT:])
 
 
 def _forget(_: Finding | None) -> None:

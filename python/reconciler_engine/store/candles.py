@@ -14,17 +14,20 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.metrics import SLOTS_JUDGED
+from reconciler_engine.planning.answers import Answer, Venue
 from reconciler_engine.planning.audit import Copy, Doubt
-from reconciler_engine.planning.proof import Answer, Verdict, judge
+from reconciler_engine.planning.proof import Verdict, judge
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.store.candle_reads import CandleQuestion, SlotsRead
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
-from reconciler_engine.store.evidence import CHANGES_LIMIT, EvidenceStore, LedgerRead, ledger_of
+from reconciler_engine.store.evidence import CHANGES_LIMIT, EvidenceStore, LedgerRead
+from reconciler_engine.store.evidence_fields import decode_fields, fields_of
 from reconciler_engine.store.findings import days_of
 from reconciler_engine.store.merge_script import MERGE_CANDLES, Conflict, MergeOutcome, SeriesWrite
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 
+_NO_VENUE = Venue()
 _VALUES = ("open", "high", "low", "close", "volume")
 _logger = logging.getLogger(__name__)
 
@@ -139,8 +142,10 @@ class CandleStore:
         candles: Sequence[Candle],
         retention: Retention,
         answer: Answer,
-        slots: Intervals,
+        held: Intervals,
         *,
+        slots: Interval | None = None,
+        venue: Venue = _NO_VENUE,
         known: LedgerRead | None = None,
         doubts: Sequence[Doubt] = (),
         grace_ms: int = DEFAULT_GRACE_MS,
@@ -154,10 +159,13 @@ class CandleStore:
 
         Args:
             series: Whose candles they are.
-            candles: Ascending by open time, one a slot, at most `MERGE_CANDLES`.
+            candles: Ascending by open time, one a slot, at most `MERGE_CANDLES`. Those that the rules do not let fill a
+                slot are left out.
             retention: What the cache keeps.
             answer: Where they come from.
-            slots: The slots without a candle when the exchange was asked; only those are judged.
+            held: Slots that held a candle when the exchange was asked, of all that it was asked for.
+            slots: Slots to fill and to judge; by default all of the answer's.
+            venue: Facts about the exchange at that moment.
             known: What was read of the days of `answer.asked` before, to spare another read; they are read without.
             doubts: Candles of the cache from which the answer's differ: they give way or, where they do not, become
                 suspect. One that is not there any more as it was read, byte for byte and alone in its slot, is neither.
@@ -174,18 +182,21 @@ class CandleStore:
             raise ValueError(f"{len(candles) + len(doubts)} candles in one answer; allowed: at most {MERGE_CANDLES}")
         step = series.timeframe.step_ms
         known = await self._known(series, answer.asked, known)
-        ledger, bodies = known.whole, dict(known.bodies)
+        knowledge, bodies = known.known, dict(known.bodies)
         for _ in range(CHANGES_LIMIT):
             due = [doubt for doubt in doubts if doubt.yields]
             doubted = {doubt.candle.timestamp: doubt.is_live for doubt in doubts if not doubt.yields}
-            verdict = judge(ledger, replace(answer, doubted=doubted), slots, step, grace_ms=grace_ms)
+            verdict = judge(
+                knowledge, replace(answer, doubted=doubted), held, venue, step, slots=slots, grace_ms=grace_ms
+            )
+            offered = [one for one in candles if verdict.usable.holds(one.timestamp)]
             write = SeriesWrite(
                 series,
                 retention,
-                sorted([*candles, *(doubt.candle for doubt in due)], key=attrgetter("timestamp")),
+                sorted([*offered, *(doubt.candle for doubt in due)], key=attrgetter("timestamp")),
                 yielding={doubt.candle.timestamp: doubt.member for doubt in due},
                 read=bodies,
-                ledger=verdict.ledger,
+                known=verdict.known,
                 absent=verdict.absent,
                 late=verdict.late,
                 doubts=doubts,
@@ -199,16 +210,16 @@ class CandleStore:
             # Judge again by what others wrote meanwhile.
             if written.bodies:
                 bodies.update(written.bodies)
-                ledger = ledger_of(series, bodies)
+                knowledge = decode_fields(series, bodies)
             doubts = [doubt for doubt in doubts if doubt.candle.timestamp not in written.moved]
-            slots -= Intervals.of_slots(sorted(written.present), step)
+            held |= Intervals.of_slots(sorted(written.present), step)
         _logger.warning("evidence not written: it kept changing", extra={"series": str(series)})
         outcome = await self._write_alone(SeriesWrite(series, retention, candles, announce=announce, by=by))
-        return ProvenMerge(outcome, Verdict(ledger, NOTHING, 0))
+        return ProvenMerge(outcome, Verdict(knowledge, NOTHING, 0, NOTHING, NOTHING, None, NOTHING))
 
     async def _known(self, series: Series, asked: Interval, known: LedgerRead | None) -> LedgerRead:
         """Return what is known of the days of `asked`; it is read where `known` does not have them all."""
-        if known is not None and known.bodies.keys() >= set(days_of(asked)):
+        if known is not None and known.bodies.keys() >= set(fields_of(days_of(asked))):
             return known
         (read,) = await self._evidence.read([(series, asked)])
         if read.error is not None:

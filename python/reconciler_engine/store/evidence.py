@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,10 +10,11 @@ from dataclasses import dataclass, field
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.ledger import Ledger
+from reconciler_engine.planning.ledger import Knowledge, Ledger
 from reconciler_engine.store.client.connection import Command
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.findings import DAY_MS, days_of, decode_day
+from reconciler_engine.store.evidence_fields import day_of, decode_fields, fields_of, is_of_a_day
+from reconciler_engine.store.findings import DAY_MS, days_of
 from reconciler_engine.store.journal import Why
 from reconciler_engine.store.merge_script import ChangeByHand, MergeOutcome, SeriesWrite
 from reconciler_engine.store.retention import Retention
@@ -23,9 +23,8 @@ from reconciler_engine.store.scope import Scope
 CHANGES_LIMIT = 16
 """Times a merge is tried while others write the same days; then the candles go in without what they prove."""
 
-_DAYS_A_COMMAND = 32
-_NOTHING_KNOWN = Ledger()
-_logger = logging.getLogger(__name__)
+_FIELDS_A_COMMAND = 64
+_NOTHING_KNOWN = Knowledge()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +32,16 @@ class LedgerRead:
     """What is known of one series in an interval.
 
     Attributes:
-        ledger: What is known there.
+        ledger: Findings there.
         error: Why nothing could be read, or None.
-        whole: What is known in the days that the interval touches.
-        bodies: The same as it was read, by day since the epoch.
+        known: Everything known in the days that the interval touches.
+        bodies: The same as it was read, by field of the evidence hash.
     """
 
     ledger: Ledger
     error: StoreError | None = None
-    whole: Ledger = _NOTHING_KNOWN
-    bodies: Mapping[int, bytes] = field(default_factory=dict)
+    known: Knowledge = _NOTHING_KNOWN
+    bodies: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class EvidenceStore:
@@ -61,23 +60,21 @@ class EvidenceStore:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
         commands: list[Command] = []
-        asked: list[tuple[int, range]] = []
+        asked: list[tuple[int, list[str]]] = []
         for index, (series, interval) in enumerate(wanted):
-            days = days_of(interval)
-            for start in range(0, len(days), _DAYS_A_COMMAND):
-                part = days[start : start + _DAYS_A_COMMAND]
-                asked.append((index, part))
-                commands.append(("HMGET", self._scope.evidence_key(series), *part))
-        bodies: list[dict[int, bytes]] = [{} for _ in wanted]
+            for names in _batches(interval):
+                asked.append((index, names))
+                commands.append(("HMGET", self._scope.evidence_key(series), *names))
+        bodies: list[dict[str, bytes]] = [{} for _ in wanted]
         errors: dict[int, StoreError] = {}
-        for (index, days), reply in zip(asked, await self._client.pipe(commands), strict=True):
+        for (index, names), reply in zip(asked, await self._client.pipe(commands), strict=True):
             if isinstance(reply, StoreError):
                 errors[index] = reply
             else:
-                bodies[index].update(_bodies(days, reply))
-        wholes = [ledger_of(series, found) for (series, _), found in zip(wanted, bodies, strict=True)]
+                bodies[index].update(_bodies(names, reply))
+        knowns = [decode_fields(series, found) for (series, _), found in zip(wanted, bodies, strict=True)]
         return [
-            LedgerRead(Ledger(wholes[index].within(interval)), errors.get(index), wholes[index], bodies[index])
+            LedgerRead(Ledger(knowns[index].ledger.within(interval)), errors.get(index), knowns[index], bodies[index])
             for index, (_, interval) in enumerate(wanted)
         ]
 
@@ -89,7 +86,7 @@ class EvidenceStore:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
         names = await self._client.execute_command("HKEYS", self._scope.evidence_key(series))
-        days = [int(name) for name in names if name.isdigit()]
+        days = [day_of(name) for name in names if is_of_a_day(name)]
         return Interval(min(days) * DAY_MS, (max(days) + 1) * DAY_MS) if days else None
 
     async def change(
@@ -97,11 +94,11 @@ class EvidenceStore:
         series: Series,
         interval: Interval,
         retention: Retention,
-        change: Callable[[Ledger], Ledger],
+        change: Callable[[Knowledge], Knowledge],
         *,
         why: Why | None = None,
         by: str = "",
-    ) -> Ledger | None:
+    ) -> Knowledge | None:
         """Apply a pure change to what is known inside the days of an interval; return it, or None if it kept changing.
 
         Args:
@@ -117,18 +114,18 @@ class EvidenceStore:
             StoreUnavailable: Redis did not answer; whether it was changed is unknown.
         """
         step = series.timeframe.step_ms
-        bodies = await self._read_days(series, days_of(interval))
+        bodies = await self._read_fields(series, interval)
         for _ in range(CHANGES_LIMIT):
-            known = ledger_of(series, bodies)
-            ledger = change(known)
+            known = decode_fields(series, bodies)
+            now = change(known)
             noted = None
-            if why is not None and ledger != known:
-                before, after = (_summed(each, interval, step) for each in (known, ledger))
+            if why is not None and now != known:
+                before, after = (_summed(each.ledger, interval, step) for each in (known, now))
                 noted = ChangeByHand(interval, before, after, why)
-            write = SeriesWrite(series, retention, read=bodies, ledger=ledger, by_hand=noted, by=by)
+            write = SeriesWrite(series, retention, read=bodies, known=now, by_hand=noted, by=by)
             written = await write.run(self._client, self._scope)
             if isinstance(written, MergeOutcome):
-                return ledger
+                return now
             bodies.update(written.bodies)
         return None
 
@@ -136,29 +133,22 @@ class EvidenceStore:
         """Return how many candles came after an answer without them, since the ledger began."""
         return int(await self._client.execute_command("HGET", self._scope.evidence_key(series), "late") or 0)
 
-    async def _read_days(self, series: Series, days: Sequence[int]) -> dict[int, bytes]:
+    async def _read_fields(self, series: Series, interval: Interval) -> dict[str, bytes]:
         key = self._scope.evidence_key(series)
-        parts = [days[start : start + _DAYS_A_COMMAND] for start in range(0, len(days), _DAYS_A_COMMAND)]
-        bodies: dict[int, bytes] = {}
-        for part in parts:
-            bodies.update(_bodies(part, await self._client.execute_command("HMGET", key, *part)))
+        bodies: dict[str, bytes] = {}
+        for names in _batches(interval):
+            bodies.update(_bodies(names, await self._client.execute_command("HMGET", key, *names)))
         return bodies
 
 
-def _bodies(days: Sequence[int], reply: Sequence[bytes | None]) -> dict[int, bytes]:
-    return {day: body or b"" for day, body in zip(days, reply, strict=True)}
+def _batches(interval: Interval) -> list[list[str]]:
+    """Return the fields that hold everything about an interval, in parts of which a command asks one."""
+    names = fields_of(days_of(interval))
+    return [names[start : start + _FIELDS_A_COMMAND] for start in range(0, len(names), _FIELDS_A_COMMAND)]
 
 
-def ledger_of(series: Series, bodies: Mapping[int, bytes]) -> Ledger:
-    """Return what the findings of these days say, by day since the epoch; a day that cannot be read says nothing."""
-    step = series.timeframe.step_ms
-    stretches = []
-    for day in sorted(bodies):
-        try:
-            stretches += decode_day(bodies[day], day, step)
-        except ValueError as error:
-            _logger.warning("evidence unreadable", extra={"series": str(series), "day": day, "error": str(error)})
-    return Ledger(stretches)
+def _bodies(names: Sequence[str], reply: Sequence[bytes | None]) -> dict[str, bytes]:
+    return {name: body or b"" for name, body in zip(names, reply, strict=True)}
 
 
 def _summed(ledger: Ledger, interval: Interval, step: int) -> str:

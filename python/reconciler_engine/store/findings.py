@@ -34,6 +34,16 @@ _REASONS = (
     Reason.VALUES_DIFFER,
     Reason.BY_HAND,
     Reason.LIVE_VALUES_DIFFER,
+    Reason.UNUSABLE_ROW,
+    Reason.WITH_REFERENCE,
+    Reason.AMONG_WITNESSES,
+    Reason.ABSENT_THRICE,
+    Reason.AMONG_WITNESSES_ONCE,
+    Reason.HALTED_TWICE,
+    Reason.LACKED_ONCE,
+    Reason.NOT_AT_EXCHANGE,
+    Reason.WITHDRAWN,
+    Reason.CONTESTED,
 )
 _STATE_CODES = {state: code for code, state in enumerate(_STATES)}
 _REASON_CODES = {reason: code for code, reason in enumerate(_REASONS)}

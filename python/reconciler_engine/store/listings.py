@@ -10,7 +10,7 @@ from reconciler_engine.coinbase.products import Product
 from reconciler_engine.market.interval import Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.ledger import Ledger, State
-from reconciler_engine.planning.proof import Listing, apply_listing
+from reconciler_engine.planning.listing import Listing, apply_listing
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.retention import Retention
 
@@ -78,5 +78,5 @@ async def note_listing(
     change = partial(apply_listing, listing=listing, slots=absent, step=series.timeframe.step_ms, at=now)
     noted = change(ledger)
     if noted != ledger and retention is not None:
-        await evidence.change(series, absent.hull, retention, change)
+        await evidence.change(series, absent.hull, retention, lambda known: known._replace(ledger=change(known.ledger)))
     return noted

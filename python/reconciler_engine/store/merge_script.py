@@ -13,9 +13,10 @@ from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.metrics import CANDLES_MERGED, MEMBERS_REMOVED
 from reconciler_engine.planning.audit import Doubt
-from reconciler_engine.planning.ledger import Ledger
+from reconciler_engine.planning.ledger import Knowledge
 from reconciler_engine.store.client.scripts import Argument, Client, Script
-from reconciler_engine.store.findings import DAY_MS, encode_day, span_of
+from reconciler_engine.store.evidence_fields import encode_fields
+from reconciler_engine.store.findings import DAY_MS
 from reconciler_engine.store.journal import ENTRIES_KEPT, LIFE_MS, Why
 from reconciler_engine.store.members import pairs_of
 from reconciler_engine.store.retention import Retention, days_kept
@@ -80,12 +81,12 @@ class Conflict(NamedTuple):
     """Why nothing was written: somebody else wrote there first.
 
     Attributes:
-        bodies: Findings of days that are not as they were read, as they are now.
+        bodies: Fields of the evidence that are not as they were read, as they are now.
         moved: Open times of doubts whose member is not there any more as it was read, alone in its slot.
         present: Open times of candles in spans that were to have none.
     """
 
-    bodies: Mapping[int, bytes] = {}
+    bodies: Mapping[str, bytes] = {}
     moved: frozenset[int] = frozenset()
     present: frozenset[int] = frozenset()
 
@@ -113,8 +114,8 @@ class SeriesWrite:
         candles: Candles offered, ascending by open time, one a slot, at most `MERGE_CANDLES`.
         yielding: Members by open time that give way to the candle offered for their slot.
         duplicated: Closed slots to clean of duplicates.
-        read: Findings as they were read, by day since the epoch.
-        ledger: Knowledge of those days from now on.
+        read: Fields of the evidence as they were read.
+        known: Knowledge of those days from now on.
         absent: Spans that must have no candle, ascending.
         late: Candles to count as late.
         doubts: Candles of the cache that must be there as they were read.
@@ -128,8 +129,8 @@ class SeriesWrite:
     candles: Sequence[Candle] = ()
     yielding: Mapping[int, bytes] = field(default_factory=dict)
     duplicated: Sequence[int] = ()
-    read: Mapping[int, bytes] = field(default_factory=dict)
-    ledger: Ledger = field(default_factory=Ledger)
+    read: Mapping[str, bytes] = field(default_factory=dict)
+    known: Knowledge = field(default_factory=Knowledge)
     absent: Intervals = NOTHING
     late: int = 0
     doubts: Sequence[Doubt] = ()
@@ -150,17 +151,18 @@ class SeriesWrite:
             case b"done":
                 return self._outcome(*reply)
             case b"changed":
-                return Conflict(bodies={day: body or b"" for day, body in zip(self._changes(), reply[0], strict=True)})
+                return Conflict(
+                    bodies={name: body or b"" for name, body in zip(self._changes(), reply[0], strict=True)}
+                )
             case b"moved":
                 return Conflict(moved=_instants(reply[0]))
             case _:
                 return Conflict(present=_instants(reply[0]))
 
-    def _changes(self) -> dict[int, bytes]:
-        """Return the days whose findings are not those that were read."""
-        step = self.series.timeframe.step_ms
-        now = {day: encode_day(self.ledger.within(span_of(day)), day, step) for day in self.read}
-        return {day: body for day, body in now.items() if body != self.read[day]}
+    def _changes(self) -> dict[str, bytes]:
+        """Return the fields that are not as they were read."""
+        now = encode_fields(self.known, self.read, self.series.timeframe.step_ms)
+        return {name: body for name, body in now.items() if body != self.read[name]}
 
     def arguments(self, scope: Scope) -> list[Argument]:
         """Return the script's arguments: all that is short as JSON, then the texts that its lists stand for."""
@@ -183,7 +185,7 @@ class SeriesWrite:
             "duplicated": [*self.duplicated],
             "doubts": [doubt.candle.timestamp for doubt in self.doubts],
             "absent": [(span.start, span.stop - step) for span in self.absent],
-            "days": [(day, _digest(self.read[day])) for day in changes],
+            "fields": [(name, _digest(self.read[name])) for name in changes],
             "days_kept": days,
             "days_life": max(EVIDENCE_LIFE_MS, ttl_ms, days * DAY_MS),
             "late": self.late,

@@ -10,7 +10,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reconciler_engine.coinbase.products import Product
-from reconciler_engine.planning.proof import Listing
+from reconciler_engine.planning.listing import Listing
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.listings import Listings, updated
 from reconciler_engine.store.scope import Scope

@@ -13,7 +13,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.evidence import ledger_of
+from reconciler_engine.store.evidence_fields import decode_fields
 from reconciler_engine.store.findings import days_of
 from reconciler_engine.store.ready_script import READY_TEXT
 from reconciler_engine.store.scope import Scope
@@ -99,7 +99,7 @@ class ReadyQuestion:
         found = check_members(members, self._series.symbol, self._series.timeframe.value)
         gaps = detect_gaps(found.timestamps, window.grid(step))
         days = zip(days_of(window), bodies, strict=True) if bodies else ()
-        ledger = ledger_of(self._series, {day: body or b"" for day, body in days})
+        ledger = decode_fields(self._series, {str(day): body or b"" for day, body in days}).ledger
         absent = Intervals.of_gaps(gaps, step)
         missing = (absent - ledger.confirmed(window)).gaps(step)
         suspect = ledger.where(window, lambda finding: finding.state is State.SUSPECT)

@@ -21,7 +21,7 @@ from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.proof import Listing
+from reconciler_engine.planning.listing import Listing
 from reconciler_engine.planning.request_plan import RequestPlan, SeriesPlan
 from reconciler_engine.planning.window import closed_before, history_fault, range_window
 from reconciler_engine.store.candles import CandleStore

@@ -13,7 +13,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import SeriesResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.pages import MARGIN_SLOTS, PAGE_SLOTS, Page, PageStream, widen
-from reconciler_engine.planning.proof import Listing
+from reconciler_engine.planning.listing import Listing
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from reconciler_engine.engine.passes.tally import Confirmed
+from reconciler_engine.engine.passes.tally import Absences
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.halts import apply_halts, find_halts
+from reconciler_engine.planning.halts import WITNESSES, apply_halts, can_be_halted, find_halts
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.retention import Retention
 
@@ -18,32 +18,36 @@ _logger = logging.getLogger(__name__)
 
 
 async def note_halts(
-    evidence: EvidenceStore, rows: Sequence[Confirmed], books: Mapping[str, str], retention: Retention
+    evidence: EvidenceStore, rows: Sequence[Absences], books: Mapping[str, str], retention: Retention
 ) -> None:
-    """Write `halted` over empty slots in which the venue stood still.
+    """Write `halted` over slots in which the venue stood still.
 
-    Those that were confirmed by earlier passes count: what lies around a halt of hours is seen after it only. Products
-    that show one book are one witness.
+    Proofs of earlier passes count: the candles around a halt of hours are seen after it only. Products that show one
+    book are one witness.
 
     Raises:
         StoreError: A ledger cannot be written; those before it are.
     """
-    groups: defaultdict[tuple[Timeframe, Interval], list[Confirmed]] = defaultdict(list)
+    groups: defaultdict[tuple[Timeframe, Interval], list[Absences]] = defaultdict(list)
     for row in rows:
-        groups[row.series.timeframe, row.slots].append(row)
+        if row.confirmed or row.missing:
+            groups[row.series.timeframe, row.slots].append(row)
     for (timeframe, slots), group in groups.items():
-        absences = {books.get(row.series.symbol, row.series.symbol): row.confirmed for row in group if row.is_whole}
-        halts = find_halts(absences, slots, timeframe.step_ms)
-        if not halts:
+        # Fewer than three products show no halt.
+        if len(group) < WITNESSES:
             continue
-        marked = 0
-        for row in group:
-            inside = row.confirmed & halts
-            if inside:
-                (read,) = await evidence.read([(row.series, inside.hull)])
-                if apply_halts(read.ledger, halts) != read.ledger:
-                    await evidence.change(row.series, inside.hull, retention, partial(apply_halts, halts=halts))
-                    marked += 1
+        reads = await evidence.read([(row.series, slots) for row in group])
+        halting = {row.series: read.ledger.where(slots, can_be_halted) for row, read in zip(group, reads, strict=True)}
+        absences = {
+            books.get(row.series.symbol, row.series.symbol): halting[row.series]
+            for row in group
+            if not row.missing - halting[row.series]
+        }
+        halts = find_halts(absences, slots, timeframe.step_ms)
+        marked = [series for series, found in halting.items() if found & halts]
+        for series in marked:
+            await evidence.change(series, halts.hull, retention, partial(apply_halts, halts=halts))
         if marked:
-            facts = {"timeframe": timeframe.value, "from": halts.hull.start, "to": halts.hull.stop, "series": marked}
+            hull = halts.hull
+            facts = {"timeframe": timeframe.value, "from": hull.start, "to": hull.stop, "series": len(marked)}
             _logger.info("the venue stood still", extra=facts)

@@ -115,7 +115,7 @@ class Reconciler:
             await self._scan(run, windows, request, tally, listings, now)
             if request.repair:
                 await self._fetch(run, tally, request, now)
-                await note_halts(self._evidence, list(tally.confirmed()), listings.books, self._retention)
+                await note_halts(self._evidence, list(tally.absences()), listings.books, self._retention)
         if not isinstance(request.look_back, Interval):
             # A range somewhere in the past says nothing about how the series stands.
             await self._coverage.record(tally.checked(), now, job=request.job, epoch=self._queue.epoch)

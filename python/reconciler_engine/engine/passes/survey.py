@@ -17,8 +17,8 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import sort_absent
 from reconciler_engine.planning.audit import find_repairable
 from reconciler_engine.planning.ledger import CONFIRMED, Ledger, State
+from reconciler_engine.planning.listing import Listing
 from reconciler_engine.planning.pages import shards
-from reconciler_engine.planning.proof import Listing
 from reconciler_engine.planning.request_plan import RequestPlan, SeriesPlan
 from reconciler_engine.planning.states import StateInterval, states_of
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS

@@ -78,20 +78,20 @@ class _Row:
         return len(self.gaps) - len({bisect_right(starts, one.start) for one in open_})
 
 
-class Confirmed(NamedTuple):
-    """Where a series is confirmed to have no candle, after a pass.
+class Absences(NamedTuple):
+    """Slots without a candle of a series that was examined whole, after a pass.
 
     Attributes:
-        series: Which one.
+        series: The series.
         slots: The slots looked at.
-        confirmed: Those without a candle, ascending.
-        is_whole: Whether it was examined whole and no slot is missing.
+        confirmed: Slots that are confirmed to have no candle.
+        missing: Slots still missing.
     """
 
     series: Series
     slots: Interval
     confirmed: Intervals
-    is_whole: bool
+    missing: Intervals
 
 
 class Tally:
@@ -155,11 +155,11 @@ class Tally:
                 window = Interval(grid.start, row.window.stop)
                 yield Checked(series, window, row.unresolved.gaps(row.step) if row.examined else None)
 
-    def confirmed(self) -> Iterator[Confirmed]:
-        """Return where every series is confirmed to have no candle."""
+    def absences(self) -> Iterator[Absences]:
+        """Return the slots without a candle of every series that was examined whole."""
         for series, row in self._rows.items():
-            is_whole = row.examined and not row.unresolved
-            yield Confirmed(series, row.slots, row.confirmed, is_whole)
+            if row.examined:
+                yield Absences(series, row.slots, row.confirmed, row.unresolved)
 
     def add_page(self, span: Interval, outcome: PageOutcome) -> None:
         """Count what became of a page of these slots; each page of the pass is to be added once."""

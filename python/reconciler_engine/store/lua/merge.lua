@@ -2,7 +2,7 @@
 -- one slot, atomic. It follows the texts of journal.lua and candle.lua.
 --
 -- KEYS     candle key: sorted set, score = open time (ms), member = JSON
---          evidence key: hash, field = day since the epoch, value = that day's findings; `late` = late candles so far
+--          evidence key: hash; evidence_fields.py tells its fields
 --          journal: stream of what was changed that was there
 -- ARGV[1]  JSON object; instants and lengths in ms:
 --          symbol, timeframe, step
@@ -14,15 +14,15 @@
 --          duplicated  open times to clean of duplicates, ascending
 --          doubts      open times whose members are to be as they were read
 --          absent      { first, last open time } of each span that is to have no candle
---          days        { day, SHA-1 of its findings as they were read, '' for none } of each day written
+--          fields      { name, SHA-1 of its value as it was read, '' for none } of each field of the evidence written
 --          days_kept, days_life; late (candles to count as late)
 --          by_hand     { start, stop, what was known, what is known now, why } of each change by hand
 -- ARGV     then texts, in the order of those lists: open time and member of each candle, ascending; the member that
---          gives way of each yielding; the member of each doubt; the findings of each day, '' for none
+--          gives way of each yielding; the member of each doubt; the value of each field, '' for none
 --
 -- Returns  { 'done', outcome letters of the candles, extra members removed, members removed that were no candle,
 --            why a repair message was refused ('' = none was) }
---          { 'changed', the findings of those days now }    somebody else wrote them since; nothing was done
+--          { 'changed', the values of those fields now }    somebody else wrote them since; nothing was done
 --          { 'moved', open times }                          other members there by now; nothing was done
 --          { 'present', open times }                        candles in those spans; nothing was done
 --   I inserted   P present with the same values   D present with other values, kept   R refused: retention drops it
@@ -51,15 +51,15 @@ end
 -- Where the texts of each list begin in ARGV.
 local yielding_at = FIRST + 2 * plan.candles
 local doubts_at = yielding_at + #plan.yielding
-local days_at = doubts_at + #plan.doubts
+local fields_at = doubts_at + #plan.doubts
 
--- Somebody else may have learnt something of these days since they were read,
-if #plan.days > 0 then
+-- Somebody else may have learnt something since these fields were read,
+if #plan.fields > 0 then
     local names = {}
-    for i, day in ipairs(plan.days) do names[i] = text(day[1]) end
+    for i, field in ipairs(plan.fields) do names[i] = field[1] end
     local found = redis.call('HMGET', evidence, unpack(names))
-    for i, day in ipairs(plan.days) do
-        if (found[i] and redis.sha1hex(found[i]) or '') ~= day[2] then return { 'changed', found } end
+    for i, field in ipairs(plan.fields) do
+        if (found[i] and redis.sha1hex(found[i]) or '') ~= field[2] then return { 'changed', found } end
     end
 end
 
@@ -223,23 +223,28 @@ if plan.ttl > 0 and #added > 0 and (pttl == -2 or (pttl >= 0 and pttl < plan.ttl
     redis.call('PEXPIRE', key, text(plan.ttl))
 end
 
-for i, day in ipairs(plan.days) do
-    local body = ARGV[days_at + i - 1]
+for i, field in ipairs(plan.fields) do
+    local body = ARGV[fields_at + i - 1]
     if body == '' then
-        redis.call('HDEL', evidence, text(day[1]))
+        redis.call('HDEL', evidence, field[1])
     else
-        redis.call('HSET', evidence, text(day[1]), body)
+        redis.call('HSET', evidence, field[1], body)
     end
 end
 if plan.late > 0 then redis.call('HINCRBY', evidence, 'late', text(plan.late)) end
-if #plan.days > 0 or plan.late > 0 then
-    if redis.call('HLEN', evidence) > plan.days_kept + 1 then
-        local days = {}
-        for _, day in ipairs(redis.call('HKEYS', evidence)) do
-            if tonumber(day) then days[#days + 1] = day end
+if #plan.fields > 0 or plan.late > 0 then
+    -- Two fields a day, and two of the whole series.
+    if redis.call('HLEN', evidence) > 2 * plan.days_kept + 2 then
+        local days, names = {}, {}
+        for _, name in ipairs(redis.call('HKEYS', evidence)) do
+            local day = tonumber(name:match('^e?(%d+)$'))
+            if day and not names[day] then
+                names[day] = { 'e' .. text(day), text(day) }
+                days[#days + 1] = day
+            end
         end
-        table.sort(days, function(a, b) return tonumber(a) < tonumber(b) end)
-        for i = 1, #days - plan.days_kept do redis.call('HDEL', evidence, days[i]) end
+        table.sort(days)
+        for i = 1, #days - plan.days_kept do redis.call('HDEL', evidence, unpack(names[days[i]])) end
     end
     redis.call('PEXPIRE', evidence, text(plan.days_life))
 end

@@ -1,0 +1,121 @@
+"""Knowledge about a series as the fields of its evidence hash.
+
+| field    | value                                                                                |
+|----------|--------------------------------------------------------------------------------------|
+| `<day>`  | findings of a day since the epoch, as `findings` writes them                         |
+| `e<day>` | slots of that day which are known to exist: version (u8), then first slot and number |
+|          | of slots (u16 each, little-endian) of each run                                       |
+| `recent` | slots that answers of the last hour filled: JSON, `{"brought": [[start, stop, at]]}` |
+| `late`   | candles that came after an answer without them, counted by the script                |
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import struct
+from collections.abc import Iterable, Mapping
+
+from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.ledger import MOST_BROUGHT, Brought, Knowledge, Ledger, Stretch
+from reconciler_engine.store.findings import DAY_MS, decode_day, encode_day, span_of
+
+RECENT = "recent"
+"""Name of the one field that is no day's."""
+
+_VERSION = b"\x01"
+_RUN = struct.Struct("<HH")
+_EXISTS = "e"
+_DAY = re.compile(f"{_EXISTS}?([0-9]{{1,7}})")
+_logger = logging.getLogger(__name__)
+
+
+def fields_of(days: Iterable[int]) -> list[str]:
+    """Return the names of the fields that hold everything about some days."""
+    return [name for day in days for name in (str(day), f"{_EXISTS}{day}")] + [RECENT]
+
+
+def encode_fields(known: Knowledge, names: Iterable[str], step: int) -> dict[str, bytes]:
+    """Write knowledge as fields by these names; the empty string stands for a field that is not there."""
+    return {name: _encode(known, name, step) for name in names}
+
+
+def decode_fields(series: Series, bodies: Mapping[str, bytes]) -> Knowledge:
+    """Read fields; one that cannot be understood says nothing and is logged."""
+    step = series.timeframe.step_ms
+    stretches: list[Stretch] = []
+    exists: list[Interval] = []
+    brought: list[Brought] = []
+    for name in sorted(bodies, key=day_of):
+        body = bodies[name]
+        try:
+            if name == RECENT:
+                brought += _decode_brought(body)
+            elif name.startswith(_EXISTS):
+                exists += _decode_exists(body, day_of(name), step)
+            else:
+                stretches += decode_day(body, day_of(name), step)
+        except ValueError as error:
+            _logger.warning("evidence unreadable", extra={"series": str(series), "field": name, "error": str(error)})
+    return Knowledge(Ledger(stretches), Intervals(exists), tuple(brought))
+
+
+def day_of(name: str | bytes) -> int:
+    """Return the day of a field; `recent`, which is not a day's, comes before all."""
+    found = _DAY.fullmatch(name if isinstance(name, str) else name.decode("utf-8", "replace"))
+    return int(found[1]) if found else -1
+
+
+def is_of_a_day(name: bytes) -> bool:
+    """Whether a field holds something about one day."""
+    return day_of(name) >= 0
+
+
+def _encode(known: Knowledge, name: str, step: int) -> bytes:
+    if name == RECENT:
+        brought = [(one.slots.start, one.slots.stop, one.at) for one in known.brought]
+        return json.dumps({"brought": brought}, separators=(",", ":")).encode() if brought else b""
+    day = day_of(name)
+    if not name.startswith(_EXISTS):
+        return encode_day(known.ledger.within(span_of(day)), day, step)
+    start = day * DAY_MS
+    runs = [((one.start - start) // step, (one.stop - one.start) // step) for one in known.exists & span_of(day)]
+    return _VERSION + b"".join(_RUN.pack(*run) for run in runs) if runs else b""
+
+
+def _decode_exists(body: bytes, day: int, step: int) -> list[Interval]:
+    """Read the slots of a day that are known to exist.
+
+    Raises:
+        ValueError: These are no slots of a day.
+    """
+    if not body:
+        return []
+    runs, rest = divmod(len(body) - len(_VERSION), _RUN.size)
+    if not body.startswith(_VERSION) or rest or runs * step > DAY_MS:
+        raise ValueError(f"{len(body)} bytes are no slots of a day")
+    start = day * DAY_MS
+    found = [
+        Interval(start + first * step, start + (first + count) * step)
+        for first, count in _RUN.iter_unpack(body[len(_VERSION) :])
+    ]
+    if any(one.stop > start + DAY_MS for one in found):
+        raise ValueError("a slot lies outside its day")
+    return found
+
+
+def _decode_brought(body: bytes) -> list[Brought]:
+    """Read the slots that answers filled.
+
+    Raises:
+        ValueError: This is no list of them.
+    """
+    if not body:
+        return []
+    try:
+        brought = json.loads(body)["brought"][:MOST_BROUGHT]
+        return [Brought(Interval(int(start), int(stop)), int(at)) for start, stop, at in brought]
+    except (TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{len(body)} bytes are no list of slots: {error}") from error
