@@ -107,8 +107,8 @@ def test_the_newest_row_is_left_out_where_later_witnesses_are_lacking(rows, lack
     ("rows", "newest", "settled"),
     [
         (slots(3, 4), None, slots(3)),
-        (slots(3, 4), T0 + 5 * STEP, slots(3)),
-        (slots(3, 4), T0 + 5 * STEP + 1, slots(3, 4)),
+        (slots(3, 4), T0 + 4 * STEP, slots(3)),
+        (slots(3, 4), T0 + 4 * STEP + 1, slots(3, 4)),
         (NOTHING, T0, NOTHING),
     ],
 )
@@ -183,7 +183,7 @@ def test_two_answers_prove_with_a_reference(what, after, venue, state):
         ("an hour after the first", THIRD_AFTER_MS, HOPELESS, State.EMPTY),
         ("too early", THIRD_AFTER_MS - 1, HOPELESS, State.MISSING),
         ("a reference may come", THIRD_AFTER_MS, Venue(newest_alike=LATER), State.MISSING),
-        ("no row later than it", THIRD_AFTER_MS, Venue(newest_alike=T0 + 9 * STEP, is_hopeless=True), State.MISSING),
+        ("no row later than it", THIRD_AFTER_MS, Venue(newest_alike=T0 + 8 * STEP, is_hopeless=True), State.MISSING),
         ("no row at all", THIRD_AFTER_MS, Venue(is_hopeless=True), State.MISSING),
     ],
 )

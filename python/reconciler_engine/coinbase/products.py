@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -19,6 +19,7 @@ PRODUCTS_QUERY = {"product_type": "SPOT"}
 
 _DECIMAL = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?")
 _SELECTOR = re.compile(r"all:(?P<all>[A-Z0-9]{1,20})|top:(?P<count>[1-9][0-9]{0,4}):(?P<top>[A-Z0-9]{1,20})")
+_DOLLARS = ("USD", "USDC", "USDT")
 _CLOSED = ("trading_disabled", "is_disabled", "view_only")
 # A search costs some 10 ms a symbol.
 _NEAR_SEARCHES = 20
@@ -123,6 +124,22 @@ def choose(selectors: Iterable[Selector], products: Sequence[Product]) -> tuple[
     if faults:
         raise ConfigError(faults)
     return tuple(chosen)
+
+
+def most_traded_beside(symbol: str, products: Iterable[Product], books: Mapping[str, str]) -> str | None:
+    """Return the product with the greatest turnover whose book `symbol` does not show; None where the list has none.
+
+    Turnovers in dollars are compared, since those in other quotes would need a rate.
+
+    Args:
+        symbol: A product.
+        products: The exchange's products.
+        books: Products whose book other products show, by those.
+    """
+    own = books.get(symbol, symbol)
+    dollars = [one for one in products if one.tradable and one.quote in _DOLLARS and one.quote_volume]
+    ranked = sorted(dollars, key=lambda one: (-(one.quote_volume or 0), one.symbol))
+    return next((one.symbol for one in ranked if books.get(one.symbol, one.symbol) != own), None)
 
 
 def near_matches(symbol: str, products: Iterable[Product]) -> list[str]:

@@ -45,17 +45,17 @@ class Answer:
     is_whole: bool = True
     doubted: Mapping[int, bool] = field(default_factory=dict)
 
-    @property
-    def newest(self) -> int | None:
-        """Stop of its newest row (ms UTC), the forming bar included; None without rows."""
-        return self.rows[-1].stop if self.rows else None
+    def newest(self, step: int) -> int | None:
+        """Return the open time of its newest row (ms UTC), the forming bar included; None without rows."""
+        return self.rows[-1].stop - step if self.rows else None
 
 
 class Venue(NamedTuple):
     """Facts about the exchange as a whole, at the moment of an answer.
 
     Attributes:
-        newest: Stop of the newest row in any answer of the same five minutes (ms UTC), of any product and timeframe.
+        newest: Open time of the newest row in any answer of the same five minutes (ms UTC), of any product and
+            timeframe; None without one.
         newest_alike: The same among answers about the same timeframe.
         has_reference: Whether a reference covers the slots of the answer.
         is_hopeless: Whether no reference can be had.
@@ -104,17 +104,18 @@ def independent_of(witnesses: Intervals, known: Knowledge, at: int) -> Intervals
 
 def usable_rows(answer: Answer, lacking: Intervals, step: int) -> Intervals:
     """Return the rows that may fill a slot: all but the newest one where witnesses later than it are lacking."""
-    if not answer.rows or not lacking or lacking[-1].stop <= answer.rows[-1].stop:
+    newest = answer.newest(step)
+    if newest is None or not lacking or lacking[-1].stop <= newest:
         return answer.rows
-    return answer.rows - Interval(answer.rows[-1].stop - step, answer.rows[-1].stop)
+    return answer.rows - Interval(newest, newest + step)
 
 
 def settled_rows(answer: Answer, venue: Venue, step: int) -> Intervals:
     """Return the rows that may verify or repair: the newest row may be cut, unless a bar that opened later was seen."""
-    newest = answer.newest
+    newest = answer.newest(step)
     if newest is None or (venue.newest is not None and venue.newest > newest):
         return answer.rows
-    return answer.rows - Interval(newest - step, newest)
+    return answer.rows - Interval(newest, newest + step)
 
 
 def _is_ghost(finding: Finding) -> bool:

@@ -204,7 +204,8 @@ def _note_absent(
         reason = Reason.WITH_REFERENCE if venue.has_reference else Reason.AMONG_WITNESSES
         ledger = ledger.revise(unproved, partial(_prove, at=answer.at, reason=reason))
         absent -= unproved
-    timely = Interval(0, venue.newest_alike or 0) if venue.is_hopeless else Interval(0, 0)
+    latest = venue.newest_alike if venue.is_hopeless else None
+    timely = Interval(0, 0 if latest is None else latest + step)
     for slots, is_among, is_timely in (
         (absent & among & timely, True, True),
         ((absent & among) - timely, True, False),

@@ -1,0 +1,81 @@
+"""The reference of an answer: the same slots of a product that always trades, asked for at the same moment. Pure.
+
+A venue that withholds candles withholds them from this product, too; a market without trades does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.planning.answers import SAME_MOMENT_MS
+from reconciler_engine.planning.pages import PAGE_SLOTS
+from reconciler_engine.planning.sightings import THIRD_AFTER_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An answer about the reference product of a timeframe.
+
+    Attributes:
+        slots: Slots asked for.
+        at: Instant of the request (ms UTC).
+        is_whole: Whether every slot has a row or is settled for that product.
+        lacking_since: Instant of the first answer of those in a row that lacked rows (ms UTC); None while it is whole.
+    """
+
+    slots: Interval
+    at: int
+    is_whole: bool
+    lacking_since: int | None = None
+
+    def is_fresh(self, at: int) -> bool:
+        """Whether it speaks of the same moment as an answer asked for at `at` (ms UTC)."""
+        return abs(at - self.at) < SAME_MOMENT_MS
+
+    def covers(self, slots: Interval) -> bool:
+        """Whether it was asked for all of these slots."""
+        return self.slots.start <= slots.start and slots.stop <= self.slots.stop
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it lacked rows for an hour: then no reference can be had."""
+        return self.lacking_since is not None and self.at - self.lacking_since >= THIRD_AFTER_MS
+
+    def is_current(self, at: int) -> bool:
+        """Whether asking anew at `at` (ms UTC) is of no use: asked just now, or given up within the last hour."""
+        return self.is_fresh(at) or (self.is_hopeless and 0 <= at - self.at < THIRD_AFTER_MS)
+
+
+def reference_slots(slots: Interval, closed: int, step: int) -> Interval:
+    """Return the slots to ask a reference for: a page's, the newest ones where it reaches into them.
+
+    All series that ask about the newest slots share one reference.
+
+    Args:
+        slots: Slots that the reference is for, a page's at most.
+        closed: First open time that has not closed (ms UTC).
+        step: The grid's step (ms).
+    """
+    newest = Interval(max(closed - PAGE_SLOTS * step, 0), closed)
+    if slots.start >= newest.start:
+        return newest
+    return Interval(slots.start, min(slots.start + PAGE_SLOTS * step, closed))
+
+
+def note_reference(
+    before: Reference | None, slots: Interval, at: int, rows: Intervals, settled: Intervals
+) -> Reference:
+    """Return the reference after an answer about its product.
+
+    Args:
+        before: The reference of these slots before, or None.
+        slots: Slots asked for.
+        at: Instant of the request (ms UTC).
+        rows: Slots of the answer's usable rows.
+        settled: Slots that are settled for the product without a candle.
+    """
+    if not slots - rows - settled:
+        return Reference(slots, at, is_whole=True)
+    since = at if before is None or before.lacking_since is None else min(before.lacking_since, at)
+    return Reference(slots, at, is_whole=False, lacking_since=since)

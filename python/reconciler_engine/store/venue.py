@@ -1,0 +1,122 @@
+"""Facts about the exchange as a whole, shared by all workers of a scope: newest rows, references, withheld series."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.answers import SAME_MOMENT_MS, Venue
+from reconciler_engine.planning.reference import Reference
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.scope import Scope
+
+REFERENCE_LIFE_MS = 3 * 3_600_000
+"""A reference that was not asked for so long is forgotten, with how long it lacked rows."""
+
+WITHHELD_LIFE_MS = 600_000
+"""The memory of an outage ends so long after its last contradicted answer."""
+
+_Instant = Annotated[int, Field(ge=0, le=2**53)]
+_newest_of = TypeAdapter(tuple[_Instant, _Instant])
+_reference_of = TypeAdapter(tuple[_Instant, _Instant, _Instant, bool, _Instant | None])
+
+
+class VenueStore:
+    """What workers tell each other of the exchange. The client is the caller's to close."""
+
+    def __init__(self, client: TrioRedis, scope: Scope) -> None:
+        self._client = client
+        self._scope = scope
+        self._newest_key = scope.key("newest_rows")
+        self._withheld_key = scope.key("withheld")
+
+    async def note_newest(self, timeframe: Timeframe, newest: int | None, at: int) -> Venue:
+        """Note the open time of an answer's newest row, and return the newest rows of its five minutes.
+
+        Args:
+            timeframe: Timeframe of the answer.
+            newest: Open time of its newest row (ms UTC); None without rows.
+            at: Instant of the request (ms UTC).
+
+        Raises:
+            StoreError: Redis did not do it.
+        """
+        names = [one.value for one in Timeframe]
+        values = await self._client.execute_command("HMGET", self._newest_key, *names)
+        found = {name: seen for name, value in zip(names, values, strict=True) if (seen := _newest(value, at))}
+        alike = max(newest or 0, found.get(timeframe.value, 0))
+        if newest and newest == alike:
+            body = _newest_of.dump_json((newest, at))
+            await self._client.execute_command("HSET", self._newest_key, timeframe.value, body)
+            await self._client.execute_command("PEXPIRE", self._newest_key, REFERENCE_LIFE_MS)
+        return Venue(newest=max([alike, *found.values()]) or None, newest_alike=alike or None)
+
+    async def read_reference(self, series: Series, slots: Interval, *, is_newest: bool) -> Reference | None:
+        """Return the reference kept last for some slots of a product, or for its newest ones; None without one.
+
+        Raises:
+            StoreError: Redis did not answer.
+        """
+        body = await self._client.execute_command("GET", self._reference_key(series, slots, is_newest=is_newest))
+        try:
+            start, stop, at, is_whole, since = _reference_of.validate_json(body or b"")
+            return Reference(Interval(start, stop), at, is_whole, since)
+        except (ValidationError, ValueError):
+            return None
+
+    async def keep_reference(self, series: Series, reference: Reference, *, is_newest: bool) -> None:
+        """Keep a reference for all workers.
+
+        Raises:
+            StoreError: Redis did not do it.
+        """
+        slots = reference.slots
+        body = _reference_of.dump_json(
+            (slots.start, slots.stop, reference.at, reference.is_whole, reference.lacking_since)
+        )
+        key = self._reference_key(series, slots, is_newest=is_newest)
+        await self._client.execute_command("SET", key, body, "PX", REFERENCE_LIFE_MS)
+
+    async def is_withheld(self, series: Series, run: str) -> bool:
+        """Whether an answer of this run was contradicted by the series' own candles.
+
+        Raises:
+            StoreError: Redis did not answer.
+        """
+        return bool(await self._client.execute_command("HGET", self._withheld_key, str(series)) == run.encode())
+
+    async def note_withheld(self, series: Series, run: str) -> bool:
+        """Note a contradicted answer; return whether it is the first about its product in this outage.
+
+        Raises:
+            StoreError: Redis did not do it.
+        """
+        is_first = await self._client.execute_command("HSETNX", self._withheld_key, f"product:{series.symbol}", run)
+        await self._client.execute_command("HSET", self._withheld_key, str(series), run)
+        await self._client.execute_command("PEXPIRE", self._withheld_key, WITHHELD_LIFE_MS)
+        return bool(is_first)
+
+    async def end_withheld(self) -> None:
+        """Note that the exchange answers with every candle the cache knows: all pauses end.
+
+        Raises:
+            StoreError: Redis did not do it.
+        """
+        await self._client.execute_command("DEL", self._withheld_key)
+
+    def _reference_key(self, series: Series, slots: Interval, *, is_newest: bool) -> str:
+        where = "newest" if is_newest else slots.start
+        return self._scope.key(f"reference:{series}:{where}")
+
+
+def _newest(value: Any, at: int) -> int | None:
+    """Return the open time of a newest row that was seen within five minutes of `at`."""
+    try:
+        newest, seen_at = _newest_of.validate_json(value or b"")
+    except ValidationError:
+        return None
+    return newest if abs(at - seen_at) < SAME_MOMENT_MS else None
