@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.proof import RIPE_MS
+from reconciler_engine.planning.sightings import RIPE_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 
 SIGNED_HOURLY_LIMIT = 10_000

@@ -21,6 +21,7 @@ from reconciler_engine.engine.tasks.page_cache import PageCache
 from reconciler_engine.engine.tasks.page_fetch import PageFetcher
 from reconciler_engine.engine.tasks.page_request import PageRequester
 from reconciler_engine.engine.tasks.redis_retry import RedisRetry
+from reconciler_engine.engine.tasks.references import References
 from reconciler_engine.engine.tasks.worker import Worker
 from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.store.bucket_script import bucket_script
@@ -35,6 +36,7 @@ from reconciler_engine.store.product_list import ProductListStore
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.tasks import TaskQueue
+from reconciler_engine.store.venue import VenueStore
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,15 @@ class Parts:
 
     def _page_fetcher(self, source: CoinbaseClient, redis: RedisRetry) -> PageFetcher:
         grace_ms, rules, drain = self.config.grace_ms, self.config.audit_rules, Drain()
+        cache = PageCache(self.store, self.evidence, self.clock, grace_ms=grace_ms, audit_rules=rules)
+        requester = PageRequester(source, self.bucket, self.clock, Random(), drain)
+        venue = VenueStore(self.client, self.scope)
         return PageFetcher(
             Claims(self.client, self.scope),
-            PageCache(self.store, self.evidence, self.clock, grace_ms=grace_ms, audit_rules=rules),
-            PageRequester(source, self.bucket, self.clock, Random(), drain),
+            cache,
+            requester,
+            References(venue, self.products, cache, requester, self.clock, grace_ms=grace_ms),
+            venue,
             self.queue.is_open,
             redis,
             drain,

@@ -190,8 +190,8 @@ class ScheduledPasses:
     def _request(self, job: str) -> PassRequest:
         config = self.parts.config
         if job == GAP_SCAN:
-            return PassRequest(job, self.series, config.quick_scan_window_ms, lane=Lane.LIVE)
-        return PassRequest(job, self.series, config.full_reconcile_window_ms, lane=Lane.DEEP, verify=True)
+            return PassRequest(job, self.series, config.quick_scan_window_ms, lane=Lane.LIVE, pauses=True)
+        return PassRequest(job, self.series, config.full_reconcile_window_ms, lane=Lane.DEEP, verify=True, pauses=True)
 
 
 def _tell(job: str, result: ReconciliationResult, slot: int | None) -> None:

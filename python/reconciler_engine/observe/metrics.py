@@ -133,6 +133,11 @@ SLOTS_JUDGED = Metric(
     ("verdict",),
     known=_words("absent", "late", "doubted"),
 )
+CONTRADICTED = Metric(
+    "contradicted_answers_total",
+    "Answers that lacked candles which the cache holds or has had from the exchange",
+    known=((),),
+)
 REDIS_CONNECTIONS = Metric("redis_connections_total", "Connections to Redis that were opened", known=((),))
 REDIS_ERRORS = Metric(
     "redis_errors_total",
@@ -184,6 +189,7 @@ CATALOGUE = (
     CANDLES_MERGED,
     MEMBERS_REMOVED,
     SLOTS_JUDGED,
+    CONTRADICTED,
     REDIS_CONNECTIONS,
     REDIS_ERRORS,
 )

@@ -52,6 +52,7 @@ class Verdict:
         absent: Slots that count as having no candle by this answer.
         late: Number of slots with a candle that earlier answers lacked.
         usable: Rows that may fill absent slots.
+        witnesses: Slots of which the answer must have a row.
         lacking: Witnesses that the answer lacks; any of them contradicts it.
         wants_reference: The newest instant up to which a reference would prove more (ms UTC), or None.
         removable: Ghosts that every recheck confirmed: their members may be removed.
@@ -61,6 +62,7 @@ class Verdict:
     absent: Intervals
     late: int
     usable: Intervals
+    witnesses: Intervals
     lacking: Intervals
     wants_reference: int | None
     removable: Intervals
@@ -112,7 +114,7 @@ def judge(
     else:
         absent, removable, waits = NOTHING, NOTHING, NOTHING
     wants = waits[-1].stop if waits and not venue.has_reference and not venue.is_hopeless else None
-    return Verdict(known, absent, late.size(step), usable, lacking, wants, removable)
+    return Verdict(known, absent, late.size(step), usable, witnesses, lacking, wants, removable)
 
 
 def _note_rows(

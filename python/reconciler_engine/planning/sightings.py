@@ -19,6 +19,9 @@ THIRD = 3
 LEAST_WITNESSES = 30
 """An answer with fewer independent witnesses is not trusted by itself."""
 
+TRUSTED_WITNESSES = 5
+"""An answer with so many witnesses that lacks none of them shows that the exchange withholds no longer."""
+
 RECHECK_MS = (3_600_000, 21_600_000)
 """A proof is looked at again after one hour and after six."""
 

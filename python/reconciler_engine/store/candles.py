@@ -215,7 +215,7 @@ class CandleStore:
             held |= Intervals.of_slots(sorted(written.present), step)
         _logger.warning("evidence not written: it kept changing", extra={"series": str(series)})
         outcome = await self._write_alone(SeriesWrite(series, retention, candles, announce=announce, by=by))
-        return ProvenMerge(outcome, Verdict(knowledge, NOTHING, 0, NOTHING, NOTHING, None, NOTHING))
+        return ProvenMerge(outcome, Verdict(knowledge, NOTHING, 0, NOTHING, NOTHING, NOTHING, None, NOTHING))
 
     async def _known(self, series: Series, asked: Interval, known: LedgerRead | None) -> LedgerRead:
         """Return what is known of the days of `asked`; it is read where `known` does not have them all."""

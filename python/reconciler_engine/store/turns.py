@@ -21,6 +21,14 @@ class Turn:
         """
         return bool(await self._client.execute_command("SET", self._key, "1", "NX", "EX", life_s))
 
+    async def end(self) -> None:
+        """Let others take the turn at once.
+
+        Raises:
+            StoreError: Redis did not do it.
+        """
+        await self._client.execute_command("DEL", self._key)
+
     async def extend(self, life_s: int) -> None:
         """Let nobody take the turn for `life_s` from now on: the work is done.
 

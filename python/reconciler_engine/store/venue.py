@@ -13,6 +13,7 @@ from reconciler_engine.planning.answers import SAME_MOMENT_MS, Venue
 from reconciler_engine.planning.reference import Reference
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.turns import Turn
 
 REFERENCE_LIFE_MS = 3 * 3_600_000
 """A reference that was not asked for so long is forgotten, with how long it lacked rows."""
@@ -80,6 +81,10 @@ class VenueStore:
         )
         key = self._reference_key(series, slots, is_newest=is_newest)
         await self._client.execute_command("SET", key, body, "PX", REFERENCE_LIFE_MS)
+
+    def reference_turn(self, series: Series) -> Turn:
+        """Return the turn to ask for a product's reference."""
+        return Turn(self._client, self._scope, f"reference:{series}")
 
     async def is_withheld(self, series: Series, run: str) -> bool:
         """Whether an answer of this run was contradicted by the series' own candles.

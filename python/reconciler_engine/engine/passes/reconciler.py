@@ -55,6 +55,7 @@ class PassRequest:
         repair: Whether anything is written or asked; False only reports.
         lane: The stream its pages go on.
         verify: Whether requests may go out for candles that are there, as the settings say.
+        pauses: Whether a series of which an answer lacked candles waits for the next pass.
     """
 
     job: str
@@ -63,6 +64,7 @@ class PassRequest:
     repair: bool = True
     lane: Lane = Lane.DEEP
     verify: bool = False
+    pauses: bool = False
 
 
 class Reconciler:

@@ -100,7 +100,8 @@ class PageTask(_Message):
     The page is asked for because of its `gaps`, and of the candles `to_audit` (`held` on the wire). What else is
     without a candle in its span is looked at for free, and what is `asked` for around it (start and stop, ms) only
     shows where the exchange has candles. Every candle in what is asked for is audited. A `bridge` is asked for though
-    its slots were not long ago: what it spans settles them.
+    its slots were not long ago: what it spans settles them. One that `pauses` is left to the next pass where an answer of
+    this run lacked candles of its series.
     """
 
     kind: Literal["page"] = "page"
@@ -111,6 +112,7 @@ class PageTask(_Message):
     gaps: tuple[_Run, ...]
     to_audit: tuple[_Run, ...] = Field(default=(), validation_alias="held", serialization_alias="held")
     bridge: bool = False
+    pauses: bool = False
     keeping: Retention
 
     @property
@@ -204,7 +206,8 @@ class PageOutcome(_Message):
 
     Of the slots in its span those that hold no candle are `unresolved` or `confirmed` to have none, and all others hold
     one. `unresolved` is None where nothing became known of any: they stand as before. Of the candles in its pages
-    `mismatched` differed from the exchange's, and `repaired` of those gave way. `refused` says that the exchange will
+    `mismatched` differed from the exchange's, and `repaired` of those gave way. `references` were asked for beside the
+    page's own `requests`. `refused` says that the exchange will
     not serve this series, however often it is asked.
     """
 
@@ -217,6 +220,7 @@ class PageOutcome(_Message):
     mismatched: _Count = 0
     repaired: _Count = 0
     requests: _Count = 0
+    references: _Count = 0
     refused: bool = False
     error: str | None = None
 
@@ -248,6 +252,7 @@ def page_outcome(
     standing: AbsentSlots | None,
     *,
     requests: int = 0,
+    references: int = 0,
     mismatched: int = 0,
     repaired: int = 0,
     refused: bool = False,
@@ -264,6 +269,7 @@ def page_outcome(
         mismatched=mismatched,
         repaired=repaired,
         requests=requests,
+        references=references,
         refused=refused,
         error=error,
     )

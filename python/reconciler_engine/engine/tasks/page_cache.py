@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from reconciler_engine.coinbase.candles import CandlePage
 from reconciler_engine.engine.clock import SharedClock
@@ -15,11 +15,13 @@ from reconciler_engine.errors import StoreError, StoreFull, own_fault
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import AbsentSlots, sort_absent
+from reconciler_engine.planning.answers import Answer, Venue, settled_rows
 from reconciler_engine.planning.audit import AuditRules, Copy, find_doubts
-from reconciler_engine.planning.proof import Answer
-from reconciler_engine.planning.window import closed_before
+from reconciler_engine.planning.proof import Verdict, awaits_reference, judge
+from reconciler_engine.planning.sightings import LATE_REACH_MS
 from reconciler_engine.store.candles import CandleStore, ProvenMerge
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
+from reconciler_engine.store.retention import Retention
 
 _logger = logging.getLogger(__name__)
 
@@ -29,14 +31,18 @@ class PageLook:
     """The cache's state of a page's slots, read under the page's claim.
 
     Attributes:
-        slots: The slots of its span without a candle.
+        slots: Slots of its span without a candle.
+        held: Slots with a candle, of all that it asks for.
         is_wanted: Whether the page is worth a request.
-        known: The evidence about them.
-        copies: The candles in what it asks for, by open time; read of a page that is wanted.
+        awaits_reference: Whether a reference must come before that request: all it is wanted for was absent twice.
+        known: The evidence about all that it asks for.
+        copies: The candles in all that it asks for, by open time; read of a page that is wanted.
     """
 
     slots: AbsentSlots
+    held: Intervals
     is_wanted: bool
+    awaits_reference: bool
     known: LedgerRead
     copies: Mapping[int, Copy] = field(default_factory=dict)
 
@@ -60,26 +66,48 @@ class PageCache:
         self._audit_rules = audit_rules
 
     async def look(self, task: PageTask) -> PageLook:
-        """Read which slots of a page's span lack a candle, and whether they are worth a request.
+        """Read which slots of a page lack a candle, and whether they are worth a request.
 
         Raises:
             StoreError: The cache could not be read.
         """
-        series, span = task.span.series, task.span.interval
-        (found,) = await scan(self._candles, [(series, span)], confirm_ms=0)
-        (known,) = await self._evidence.read([(series, span)])
+        series, asked = task.span.series, task.asked_slots
+        absent, known = await self._read(series, asked)
+        step = series.timeframe.step_ms
+        slots = sort_absent(absent & task.span.interval, known.ledger, await self._clock.now())
+        due = (slots.missing if task.bridge else slots.due) & intervals_of(task.gaps, step)
+        is_wanted = bool(due or task.to_audit)
+        return PageLook(
+            slots,
+            held=asked - absent,
+            is_wanted=is_wanted,
+            awaits_reference=not task.to_audit and not due - known.ledger.where(asked, awaits_reference),
+            known=known,
+            copies=await self._candles.copies(series, asked) if is_wanted else {},
+        )
+
+    async def _read(self, series: Series, asked: Interval) -> tuple[Intervals, LedgerRead]:
+        """Return the slots of an interval without a candle, and the evidence about it and the hours around it.
+
+        Raises:
+            StoreError: One of both could not be read.
+        """
+        (found,) = await scan(self._candles, [(series, asked)], confirm_ms=0)
+        around = Interval(max(asked.start - LATE_REACH_MS, 0), asked.stop + LATE_REACH_MS)
+        (known,) = await self._evidence.read([(series, around)])
         for error in (found.error, known.error):
             if error is not None:
                 raise error
-        step = series.timeframe.step_ms
-        slots = sort_absent(Intervals.of_gaps(found.gaps, step), known.ledger, await self._clock.now())
-        due = (slots.missing if task.bridge else slots.due) & intervals_of(task.gaps, step)
-        if not due and not task.to_audit:
-            return PageLook(slots, is_wanted=False, known=known)
-        copies = await self._candles.copies(series, task.asked_slots)
-        return PageLook(slots, is_wanted=True, known=known, copies=copies)
+        return Intervals.of_gaps(found.gaps, series.timeframe.step_ms), known
 
-    async def merge(self, task: PageTask, look: PageLook, reply: PageReply, page: CandlePage) -> PageOutcome:
+    def judge(self, task: PageTask, look: PageLook, answer: Answer, venue: Venue) -> Verdict:
+        """Return what an answer about a page proves; nothing is written."""
+        step, slots = task.span.timeframe.step_ms, task.span.interval
+        return judge(look.known.known, answer, look.held, venue, step, slots=slots, grace_ms=self._grace_ms)
+
+    async def merge(
+        self, task: PageTask, look: PageLook, reply: PageReply, page: CandlePage, venue: Venue
+    ) -> PageOutcome:
         """Merge candles of absent slots and of doubted ones that are due, with what the answer proves.
 
         Repeating it is harmless. An error of the series' own, such as a key of another type, ends in the outcome.
@@ -89,19 +117,20 @@ class PageCache:
         """
         series, step, at = task.span.series, task.span.timeframe.step_ms, reply.at
         absent = look.slots.missing | look.slots.confirmed
-        closed = closed_before(at, series.timeframe, self._grace_ms)
-        useful = [one for one in page.candles if one.timestamp < closed and absent.holds(one.timestamp)]
-        others = (one for one in page.candles if not absent.holds(one.timestamp))
+        answer = answer_of(page, task.asked_slots, at, step)
+        settled = settled_rows(answer, venue, step)
+        present = (one for one in page.candles if look.held.holds(one.timestamp) and settled.holds(one.timestamp))
         try:
             proven = await self._candles.merge_answer(
                 series,
-                useful,
+                [one for one in page.candles if absent.holds(one.timestamp)],
                 task.keeping,
-                # Rows of slots that another page looks after are candles beside this one's, no more.
-                replace(_answer(page, at), asked=task.span.interval),
-                absent,
+                answer,
+                look.held,
+                slots=task.span.interval,
+                venue=venue,
                 known=look.known,
-                doubts=find_doubts(look.copies, others, at, step, self._audit_rules, grace_ms=self._grace_ms),
+                doubts=find_doubts(look.copies, present, at, step, self._audit_rules, grace_ms=self._grace_ms),
                 grace_ms=self._grace_ms,
                 by=task.run,
             )
@@ -117,12 +146,24 @@ class PageCache:
         filled = Intervals.of_slots(sorted({*merged.inserted, *there} - unread), step)
         return page_outcome(
             task,
-            sort_absent(absent - filled, proven.verdict.ledger, at),
+            sort_absent(absent - filled, proven.verdict.known.ledger, at),
             requests=reply.requests,
             mismatched=len(merged.differing) + proven.doubted,
             repaired=len(merged.changed),
-            error=_merge_fault(proven, unread, task.keeping.max_candles),
+            error=_merge_fault(proven, unread, task.keeping.max_candles, step),
         )
+
+    async def note_answer(self, series: Series, answer: Answer, venue: Venue, keeping: Retention) -> Intervals:
+        """Note what an answer about a series proves, and write no candle; return its slots settled without one.
+
+        Raises:
+            StoreError: The cache could not be read or written.
+        """
+        absent, known = await self._read(series, answer.asked)
+        proven = await self._candles.merge_answer(
+            series, (), keeping, answer, answer.asked - absent, venue=venue, known=known, grace_ms=self._grace_ms
+        )
+        return proven.verdict.known.ledger.confirmed(answer.asked)
 
     async def _find_unread(self, series: Series, open_times: Sequence[int]) -> set[int]:
         """Return those slots in which the scan sees no candle, though the merge found one.
@@ -137,17 +178,17 @@ class PageCache:
         return {at for at, found in zip(open_times, scans, strict=True) if found.gaps or found.error}
 
 
-def _answer(page: CandlePage, at: int) -> Answer:
-    """Return a page that was asked for at `at` (ms UTC) as evidence: its rows, and the one beyond each of its ends."""
-    rows = [candle.timestamp for candle in page.candles]
-    if page.oldest is not None and page.oldest < page.interval.start:
-        rows.insert(0, page.oldest)
-    if page.newest is not None and page.newest >= page.interval.stop:
-        rows.append(page.newest)
-    return Answer(page.interval, at, rows, page.covering)
+def answer_of(page: CandlePage, asked: Interval, at: int, step: int) -> Answer:
+    """Return a page that was asked for at `at` (ms UTC) as evidence about the closed slots that it was asked for.
+
+    A row beyond each end of them, the forming bar for one, bears witness of the time around them.
+    """
+    rows = {candle.timestamp for candle in page.candles}
+    rows |= {one for one in (page.oldest, page.newest) if one is not None}
+    return Answer(asked, at, Intervals.of_slots(sorted(rows), step), is_whole=page.covering)
 
 
-def _merge_fault(proven: ProvenMerge, unread: set[int], max_candles: int) -> str | None:
+def _merge_fault(proven: ProvenMerge, unread: set[int], max_candles: int, step: int) -> str | None:
     """Return the gravest thing to tell of a merge, None where there is nothing."""
     merged = proven.outcome
     if unread:
@@ -156,6 +197,11 @@ def _merge_fault(proven: ProvenMerge, unread: set[int], max_candles: int) -> str
         return (
             f"{len(merged.refused)} candles not written: the cache keeps the newest {max_candles} "
             "members and would have dropped them again"
+        )
+    if proven.verdict.is_contradicted:
+        return (
+            f"the exchange left out {proven.verdict.lacking.size(step)} candles that the cache knows; "
+            "its answer proves no slot empty"
         )
     if merged.unannounced:
         return f"repaired, and not announced on channel:candle:repaired: {merged.unannounced}"

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 
 import trio
 
+from reconciler_engine.coinbase.candles import CandlePage
 from reconciler_engine.engine.tasks.drain import Drain, Drained
 from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, page_outcome
-from reconciler_engine.engine.tasks.page_cache import PageCache, PageLook
+from reconciler_engine.engine.tasks.page_cache import PageCache, PageLook, answer_of
 from reconciler_engine.engine.tasks.page_request import PageReply, PageRequester
 from reconciler_engine.engine.tasks.redis_retry import RedisRetry
+from reconciler_engine.engine.tasks.references import Reached, References
 from reconciler_engine.errors import RunClosed, StoreError, own_fault
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.observe.metrics import CONTRADICTED
+from reconciler_engine.planning.answers import Venue
+from reconciler_engine.planning.proof import Verdict
+from reconciler_engine.planning.sightings import TRUSTED_WITNESSES
 from reconciler_engine.store.claims import Claims, OtherClaim
+from reconciler_engine.store.venue import VenueStore
 
 _CLAIM_LOOK_S = 0.1
+_WITHHELD = "not asked: an answer just before lacked candles of this series that the cache knows"
 _logger = logging.getLogger(__name__)
 
 
@@ -32,6 +42,8 @@ class PageFetcher:
         claims: Claims,
         cache: PageCache,
         requester: PageRequester,
+        references: References,
+        venue: VenueStore,
         is_open: Callable[[str], Awaitable[bool]],
         redis: RedisRetry,
         drain: Drain,
@@ -40,6 +52,8 @@ class PageFetcher:
         self._claims = claims
         self._cache = cache
         self._requester = requester
+        self._references = references
+        self._venue = venue
         self._is_open = is_open
         self._redis = redis
         self._drain = drain
@@ -73,13 +87,22 @@ class PageFetcher:
         answered is in the ledger.
         """
         look = None
+        series, keep = task.span.series, partial(self._keep, task)
         try:
             await self._claim(task, under_way)
             look = await self._cache.look(task)
             if not look.is_wanted:
                 return look, PageReply()
-            keep = partial(self._keep, task)
-            return look, await self._requester.ask(task.span.series, task.asked_slots, keep, under_way)
+            if task.pauses and await self._venue.is_withheld(series, task.run):
+                return look, PageReply(error=_WITHHELD)
+            before = Reached(None)
+            if look.awaits_reference:
+                before = await self._references.obtain(series, task.asked_slots, task.keeping, keep)
+                venue = before.facts(Venue(), task.asked_slots)
+                if not (venue.has_reference or venue.is_hopeless):
+                    return look, PageReply(references=before.requests)
+            reply = await self._requester.ask(series, task.asked_slots, keep, under_way)
+            return look, replace(reply, references=before.requests)
         except StoreError as error:
             return look, PageReply(error=str(own_fault(error)))
 
@@ -114,10 +137,46 @@ class PageFetcher:
         error = reply.error
         if look is not None and reply.page is not None:
             if await self._is_open(task.run):
-                return await self._cache.merge(task, look, reply, reply.page)
+                venue, references = await self._see_venue(task, look, reply, reply.page)
+                outcome = await self._cache.merge(task, look, reply, reply.page, venue)
+                return outcome.model_copy(update={"references": reply.references + references})
             error = "the run ended before the merge"
         slots = None if look is None else look.slots
-        return page_outcome(task, slots, requests=reply.requests, refused=reply.refused, error=error)
+        counts = {"requests": reply.requests, "references": reply.references}
+        return page_outcome(task, slots, **counts, refused=reply.refused, error=error)
+
+    async def _see_venue(self, task: PageTask, look: PageLook, reply: PageReply, page: CandlePage) -> tuple[Venue, int]:
+        """Return the facts about the exchange at the moment of a page, with a reference where one proves more.
+
+        With them come the requests sent for the reference.
+        """
+        series, step = task.span.series, task.span.timeframe.step_ms
+        answer = answer_of(page, task.asked_slots, reply.at, step)
+        venue = await self._venue.note_newest(series.timeframe, answer.newest(step), reply.at)
+        verdict = self._cache.judge(task, look, answer, venue)
+        await self._note_trust(task, verdict)
+        if verdict.wants_reference is None:
+            return venue, 0
+        wanted = Interval(task.asked_slots.start, verdict.wants_reference)
+        try:
+            reached = await self._references.obtain(series, wanted, task.keeping, partial(self._keep, task))
+        except RunClosed:
+            return venue, 0
+        except StoreError as error:
+            _logger.warning("no reference", extra={"task": task.id, "error": str(own_fault(error))})
+            return venue, 0
+        return reached.facts(venue, wanted), reached.requests
+
+    async def _note_trust(self, task: PageTask, verdict: Verdict) -> None:
+        """Pause the series of a contradicted answer, and end all pauses with an answer that lacks none of five."""
+        series, step = task.span.series, task.span.timeframe.step_ms
+        if verdict.is_contradicted:
+            CONTRADICTED.add(1)
+            if await self._venue.note_withheld(series, task.run):
+                facts = {"series": str(series), "lacking": verdict.lacking.size(step)}
+                _logger.warning("the exchange withholds candles", extra=facts)
+        elif verdict.witnesses.size(step) >= TRUSTED_WITNESSES:
+            await self._venue.end_withheld()
 
     async def _release(self, task: PageTask) -> None:
         """Release the claim; one that Redis refuses to release ends by itself.

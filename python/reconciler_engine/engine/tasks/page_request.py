@@ -32,7 +32,7 @@ _RETRY = Backoff(base_ms=500, cap_ms=5_000)
 class PageReply:
     """The exchange's page, asked for at `at` (ms UTC), or the `error` for which there is none.
 
-    `refused` says that no page of this series will ever be served.
+    `refused` says that no page of this series will ever be served; `references` were asked for before it.
     """
 
     requests: int = 0
@@ -40,6 +40,7 @@ class PageReply:
     page: CandlePage | None = None
     error: str | None = None
     refused: bool = False
+    references: int = 0
 
 
 class PageRequester:

@@ -1,0 +1,146 @@
+"""References for answers that prove too little alone: the same slots of the venue's most traded product."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import trio
+
+from reconciler_engine.coinbase.products import most_traded_beside
+from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.tasks.drain import Drained
+from reconciler_engine.engine.tasks.page_cache import PageCache, answer_of
+from reconciler_engine.engine.tasks.page_request import PageRequester
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.answers import Venue
+from reconciler_engine.planning.reference import Reference, note_reference, reference_slots
+from reconciler_engine.planning.window import closed_before
+from reconciler_engine.store.product_list import ProductListStore
+from reconciler_engine.store.retention import Retention
+from reconciler_engine.store.venue import VenueStore
+
+_TURN_S = 15
+"""A worker that died over a reference blocks it for so long at most."""
+
+_LOOK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A reference as far as it could be had, and the requests that it took.
+
+    Attributes:
+        reference: The reference; None where the product list names no product for it, or nobody could be asked.
+        is_possible: Whether the product list names a product for it.
+        requests: Requests sent for it.
+    """
+
+    reference: Reference | None
+    is_possible: bool = True
+    requests: int = 0
+
+    def facts(self, venue: Venue, slots: Interval) -> Venue:
+        """Return the facts about the exchange with this reference, for an answer about these slots."""
+        if self.reference is None:
+            return venue._replace(is_hopeless=not self.is_possible)
+        has = self.reference.is_whole and self.reference.covers(slots)
+        return venue._replace(has_reference=has, is_hopeless=self.reference.is_hopeless)
+
+
+class References:
+    """Obtains references. All workers share them: of a timeframe's newest slots one is asked for in five minutes.
+
+    A reference's answer is judged like any other, so that slots without trades settle for its product, too. Its candles
+    are not written: the product may not be tracked.
+    """
+
+    def __init__(
+        self,
+        venue: VenueStore,
+        products: ProductListStore,
+        cache: PageCache,
+        requester: PageRequester,
+        clock: SharedClock,
+        *,
+        grace_ms: int,
+    ) -> None:
+        self._venue = venue
+        self._products = products
+        self._cache = cache
+        self._requester = requester
+        self._clock = clock
+        self._grace_ms = grace_ms
+        self._asking: defaultdict[Series, trio.Lock] = defaultdict(trio.Lock)
+
+    async def obtain(
+        self, series: Series, slots: Interval, keeping: Retention, keep: Callable[[], Awaitable[None]]
+    ) -> Reached:
+        """Return the reference for slots of a series; it is asked for where none of this moment is kept.
+
+        Args:
+            series: Series that wants a reference.
+            slots: Its slots, a page's at most.
+            keeping: How much the cache keeps of a series.
+            keep: Keeps the claim of the page that wants it.
+
+        Raises:
+            StoreError: Redis did not do its part.
+        """
+        listed = await self._products.read()
+        symbol = most_traded_beside(series.symbol, listed.products, listed.listings.books)
+        if symbol is None:
+            return Reached(None, is_possible=False)
+        product = Series(symbol, series.timeframe)
+        async with self._asking[product]:
+            return await self._obtain(product, slots, keeping, keep)
+
+    async def _obtain(
+        self, product: Series, slots: Interval, keeping: Retention, keep: Callable[[], Awaitable[None]]
+    ) -> Reached:
+        step = product.timeframe.step_ms
+        turn = self._venue.reference_turn(product)
+        while True:
+            now = await self._clock.now()
+            closed = closed_before(now, product.timeframe, self._grace_ms)
+            asked = reference_slots(slots, closed, step)
+            is_newest = asked.stop == closed
+            kept = await self._venue.read_reference(product, asked, is_newest=is_newest)
+            if kept is not None and kept.is_current(now) and (kept.covers(slots) or not kept.is_whole):
+                return Reached(kept)
+            if await turn.take(_TURN_S):
+                break
+            await trio.sleep(_LOOK_S)
+        try:
+            return await self._ask(product, asked, kept, keeping, keep, is_newest=is_newest)
+        finally:
+            with trio.CancelScope(shield=True):
+                await turn.end()
+
+    async def _ask(
+        self,
+        product: Series,
+        asked: Interval,
+        before: Reference | None,
+        keeping: Retention,
+        keep: Callable[[], Awaitable[None]],
+        *,
+        is_newest: bool,
+    ) -> Reached:
+        try:
+            reply = await self._requester.ask(product, asked, keep, trio.Event())
+        except Drained:
+            # The page that wants it has its answer: it is merged without a reference.
+            return Reached(None)
+        if reply.page is None:
+            return Reached(None, requests=reply.requests)
+        step = product.timeframe.step_ms
+        answer = answer_of(reply.page, asked, reply.at, step)
+        venue = await self._venue.note_newest(product.timeframe, answer.newest(step), reply.at)
+        is_hopeless = before is not None and before.is_hopeless
+        settled = await self._cache.note_answer(product, answer, venue._replace(is_hopeless=is_hopeless), keeping)
+        reference = note_reference(before, asked, reply.at, answer.rows, settled)
+        await self._venue.keep_reference(product, reference, is_newest=is_newest)
+        return Reached(reference, requests=reply.requests)
