@@ -12,8 +12,8 @@ from reconciler_engine.engine.tasks.messages import PageOutcome
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import SeriesResult
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.pages import MARGIN_SLOTS, PAGE_SLOTS, Page, PageStream, widen
 from reconciler_engine.planning.listing import Listing
+from reconciler_engine.planning.pages import MARGIN_SLOTS, PAGE_SLOTS, Page, PageStream, widen
 
 
 @dataclass(frozen=True, slots=True)

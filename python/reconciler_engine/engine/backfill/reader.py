@@ -9,8 +9,8 @@ from reconciler_engine.engine.backfill.slot_counts import SlotCounts
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import sort_absent
-from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.listing import Listing
+from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.listings import note_listing

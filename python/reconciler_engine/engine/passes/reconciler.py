@@ -174,7 +174,7 @@ class Reconciler:
             tally,
             request.lane,
             [
-                self._page_task(run, f"page-{number}", series, span, page, tally.to_audit(series))
+                self._page_task(request, run, f"page-{number}", series, span, page, tally.to_audit(series))
                 for number, (series, span, page) in enumerate(planned)
             ],
         )
@@ -183,7 +183,7 @@ class Reconciler:
             tally,
             request.lane,
             [
-                self._page_task(run, f"bridge-{number}", series, span, page, NOTHING, bridge=True)
+                self._page_task(request, run, f"bridge-{number}", series, span, page, NOTHING, bridge=True)
                 for number, (series, span, page) in enumerate(tally.bridges(now))
             ],
         )
@@ -201,6 +201,7 @@ class Reconciler:
 
     def _page_task(
         self,
+        request: PassRequest,
         run: str,
         name: str,
         series: Series,
@@ -219,6 +220,7 @@ class Reconciler:
             gaps=runs_of(page.wanted - to_audit, step),
             to_audit=runs_of(page.wanted & to_audit, step),
             bridge=bridge,
+            pauses=request.pauses,
             keeping=self._retention,
         )
 

@@ -100,8 +100,8 @@ class PageTask(_Message):
     The page is asked for because of its `gaps`, and of the candles `to_audit` (`held` on the wire). What else is
     without a candle in its span is looked at for free, and what is `asked` for around it (start and stop, ms) only
     shows where the exchange has candles. Every candle in what is asked for is audited. A `bridge` is asked for though
-    its slots were not long ago: what it spans settles them. One that `pauses` is left to the next pass where an answer of
-    this run lacked candles of its series.
+    its slots were not long ago: what it spans settles them. One that `pauses` is left to the next pass where an answer
+    of this run lacked candles of its series.
     """
 
     kind: Literal["page"] = "page"
