@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
 import trio
 
 from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.coinbase.products import Product
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.backfill.director import BackfillProgress
 from reconciler_engine.engine.parts import Parts, open_parts
@@ -21,6 +23,7 @@ from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.faults.rules import FaultRule, Faults
+from reconciler_engine.simulator.prices.bar import Bar
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.market import Market
 from reconciler_engine.simulator.prices.seeded import SeededMarket
@@ -39,6 +42,30 @@ UNKNOWN = Series("NOPE-USD", Timeframe.M1)
 MARKET = SeededMarket(
     3, [ListedProduct("BTC-USD", 65_000.0), ListedProduct("DASH-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False)]
 )
+
+
+REFERENCE = SeededMarket(5, [ListedProduct("REF-USD", 900.0)])
+"""A product that always trades, for the references of thin ones."""
+
+
+@dataclass(frozen=True)
+class WithReference:
+    """A market and, beside it, the product that references are asked for."""
+
+    market: Market
+
+    @property
+    def products(self) -> Mapping[str, ListedProduct]:
+        return {**self.market.products, **REFERENCE.products}
+
+    def bars(self, symbol: str, *asked: Any) -> list[Bar]:
+        return self._of(symbol).bars(symbol, *asked)
+
+    def rows(self, symbol: str, *asked: Any) -> list[str]:
+        return self._of(symbol).rows(symbol, *asked)
+
+    def _of(self, symbol: str) -> Market:
+        return REFERENCE if symbol in REFERENCE.products else self.market
 
 
 def span(slots: int, first: int = 0) -> Interval:
@@ -95,7 +122,11 @@ class Engine:
     def asked(self, series: Series | None = None, since: int = 0) -> list[Interval]:
         """The pages asked for after the first `since` requests, ascending."""
         step = DENSE.timeframe.step_ms
-        records = [one for one in list(self.exchange.log.records)[since:] if one.path.endswith("/candles")]
+        records = [
+            one
+            for one in list(self.exchange.log.records)[since:]
+            if one.path.endswith("/candles") and one.product not in REFERENCE.products
+        ]
         return sorted(
             Interval(int(one.start) * 1_000, (int(one.end) + 1) * 1_000 // step * step)
             for one in records
@@ -121,17 +152,23 @@ async def engine(
     workers: int = 1,
     faults: Sequence[FaultRule] = (),
     patience_s: float = 60,
+    reference: bool = True,
     **settings: object,
 ) -> AsyncIterator[Engine]:
-    """Run an engine, by default of the market above; its budget lifted, the cache unlimited."""
+    """Run an engine, by default of the market above; its budget lifted, the cache unlimited.
+
+    Without a `reference` the product list is empty: none can be had.
+    """
     rules = ExchangeRules(public_rate=0, cache_s=0)
-    exchange = Exchange(market, SimulatedClock(), rules, faults=Faults(faults))
+    exchange = Exchange(WithReference(market), SimulatedClock(), rules, faults=Faults(faults))
     with trio.fail_after(patience_s):
         async with AsyncExitStack() as stack:
             url = await stack.enter_async_context(open_exchange(exchange))
             defaults = {"max_candles": 0, "ttl": 0, "batch_size": 1_000, "batch_delay_ms": 1_000}
             config = ReconciliationConfig.check({"base_url": url, **defaults, **settings})
             parts = await stack.enter_async_context(open_parts(config, redis_url, owns_server=False))
+            if reference:
+                await parts.products.keep([Product("REF-USD", "USD", tradable=True, quote_volume=1e9)], T0)
             clients = [CoinbaseClient(url, connections=PAGES_IN_FLIGHT) for _ in range(workers)]
             sources = [await stack.enter_async_context(client) for client in clients]
             nursery = await stack.enter_async_context(trio.open_nursery())

@@ -11,9 +11,9 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.answers import Answer
+from reconciler_engine.planning.answers import Answer, Venue
 from reconciler_engine.planning.audit import Copy, Doubt, values_of
-from reconciler_engine.planning.ledger import Ledger, Reason, State
+from reconciler_engine.planning.ledger import Knowledge, Ledger, Reason, State
 from reconciler_engine.planning.marks import mark
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.client.trio_redis import TrioRedis
@@ -32,6 +32,7 @@ CANDLES = "candles:1:1:BTC-USD:1m"
 KEY = "{candles:1:1:BTC-USD:1m}:evidence"
 UNLIMITED = Retention(0, 0)
 LATER = T0 + 2 * DAY_MS
+REFERENCE = Venue(has_reference=True)
 
 
 def at(slot: int) -> int:
@@ -52,7 +53,7 @@ def states(ledger: Ledger, slots: int = 10, first: int = 0) -> str:
 
 
 def answer(*rows: int, asked: Interval = span(0, 10), when: int = LATER) -> Answer:  # noqa: B008 (it is immutable)
-    return Answer(asked, when, [at(row) for row in rows], covering=True)
+    return Answer(asked, when, Intervals.of_slots([at(row) for row in rows], MINUTE))
 
 
 async def known(store: EvidenceStore, interval: Interval = span(0, 10), series: Series = BTC) -> Ledger:  # noqa: B008
@@ -73,7 +74,9 @@ def candles(redis):
 
 async def prove(candles: CandleStore, *rows: int, slots: Interval = span(0, 10), **options):  # noqa: B008
     inside = [candle(row) for row in rows if at(row) in slots]
-    return await candles.merge_answer(BTC, inside, UNLIMITED, answer(*rows, **options), Intervals([slots]))
+    return await candles.merge_answer(
+        BTC, inside, UNLIMITED, answer(*rows, **options), NOTHING, slots=slots, venue=REFERENCE
+    )
 
 
 @pytest.mark.parametrize("timeframe", Timeframe)
@@ -90,7 +93,7 @@ async def test_candles_and_what_they_prove_go_in_together(redis, store, candles)
     assert done.outcome.differing == (at(5),)
     ledger = await known(store)
     assert states(ledger) == ".e.ee.e.mm"
-    assert done.verdict.ledger == ledger
+    assert done.verdict.known.ledger == ledger
     assert await redis.zcard(CANDLES) == 4
 
 
@@ -129,7 +132,7 @@ async def test_a_candle_that_appears_wins_and_is_counted_as_late(redis, store, c
     assert await redis.zcard(CANDLES) == 4
 
 
-async def test_a_slot_that_was_filled_meanwhile_is_not_judged(redis, store, candles):
+async def test_a_slot_that_was_filled_meanwhile_contradicts_the_answer(redis, store, candles):
     # the feeder wrote slot 3 after the cache was read; slots 5 to 7 hold something, but no candle
     await redis.zadd(CANDLES, {member_of(BTC, candle(3)): at(3), "{broken": at(5)})
     await redis.zadd(CANDLES, {member_of(BTC, candle(7)).replace('"volume":1.5', '"volume":null'): at(7)})
@@ -137,8 +140,9 @@ async def test_a_slot_that_was_filled_meanwhile_is_not_judged(redis, store, cand
     await redis.zadd(CANDLES, {foreign: at(6)})
     done = await prove(candles, 0, 9)
     assert done.outcome.inserted == (at(0), at(9))
-    assert states(await known(store)) == ".ee.eeeee."
-    assert [(one.start, one.stop) for one in done.verdict.absent] == [(at(1), at(3)), (at(4), at(9))]
+    assert done.verdict.lacking == Intervals([span(3, 4)])
+    assert states(await known(store)) == "." * 10
+    assert done.verdict.absent == NOTHING
 
 
 async def test_a_page_over_midnight_is_written_by_day(redis, store, candles):
@@ -154,7 +158,7 @@ async def test_forgotten_days_leave_no_field(redis, store, candles):
     changed = await store.change(
         BTC, span(0, 10), UNLIMITED, lambda ledger: mark(ledger, Intervals([span(0, 10)]), State.UNKNOWN, T0)
     )
-    assert changed == Ledger()
+    assert changed == Knowledge()
     assert await redis.exists(KEY) == 0
 
 
@@ -178,7 +182,9 @@ async def test_a_change_by_hand_stays(store, candles):
 async def test_a_ledger_has_a_life_and_every_proof_prolongs_it(redis, candles, max_candles, ttl_s, life_ms):
     await prove(candles)
     await redis.pexpire(KEY, 1_000)
-    await candles.merge_answer(BTC, [], Retention(max_candles, ttl_s), answer(when=LATER + 1), Intervals([span(0, 10)]))
+    await candles.merge_answer(
+        BTC, [], Retention(max_candles, ttl_s), answer(when=LATER + 1), NOTHING, slots=span(0, 10), venue=REFERENCE
+    )
     assert life_ms - 10_000 < await redis.pttl(KEY) <= life_ms
 
 
@@ -187,7 +193,9 @@ async def test_a_ledger_keeps_the_days_of_its_candles_and_drops_the_oldest(redis
     assert days_kept(two_days, MINUTE) == 3
     for day in (4, 0, 3, 1, 2):
         asked = span(day * 1_440, day * 1_440 + 10)
-        await candles.merge_answer(BTC, [], two_days, answer(asked=asked, when=LATER + 9 * DAY_MS), Intervals([asked]))
+        await candles.merge_answer(
+            BTC, [], two_days, answer(asked=asked, when=LATER + 9 * DAY_MS), NOTHING, slots=asked, venue=REFERENCE
+        )
     first = T0 // DAY_MS
     assert sorted(map(int, await redis.hkeys(KEY))) == [first + 2, first + 3, first + 4]
 
@@ -195,7 +203,9 @@ async def test_a_ledger_keeps_the_days_of_its_candles_and_drops_the_oldest(redis
 async def test_proofs_of_many_at_once_are_all_kept(store, candles):
     async def prove_part(first: int) -> None:
         part = span(first, first + 10)
-        await candles.merge_answer(BTC, [candle(first)], UNLIMITED, answer(first, asked=part), Intervals([part]))
+        await candles.merge_answer(
+            BTC, [candle(first)], UNLIMITED, answer(first, asked=part), NOTHING, slots=part, venue=REFERENCE
+        )
 
     async with trio.open_nursery() as nursery:
         for number in range(12):
@@ -208,7 +218,7 @@ async def test_what_others_keep_changing_is_given_up_and_the_candles_go_in(redis
     real = SeriesWrite.run
 
     async def beaten(self, client, scope):
-        if self.ledger.stretches and any(self.read.values()):
+        if self.known.ledger.stretches and any(self.read.values()):
             await redis.hset(KEY, str(T0 // DAY_MS), next(bodies))
         return await real(self, client, scope)
 
@@ -217,7 +227,7 @@ async def test_what_others_keep_changing_is_given_up_and_the_candles_go_in(redis
     monkeypatch.setattr(SeriesWrite, "run", beaten)
     done = await prove(candles, 0, 9)
     assert done.outcome.inserted == (at(0), at(9))
-    assert done.verdict.ledger == Ledger()
+    assert done.verdict.known.ledger == Ledger()
     assert done.verdict.absent == ()
 
 
@@ -251,7 +261,9 @@ async def test_a_merge_with_proof_does_what_a_bare_one_does(redis, candles):
     some = [candle(slot) for slot in range(0, 10, 2)]
     for retention in (Retention(3, 60), Retention(0, 0)):
         expected = await bare.merge(BTC, some, retention)
-        done = await candles.merge_answer(BTC, some, retention, answer(*range(0, 10, 2)), Intervals([span(0, 10)]))
+        done = await candles.merge_answer(
+            BTC, some, retention, answer(*range(0, 10, 2)), NOTHING, slots=span(0, 10), venue=REFERENCE
+        )
         assert done.outcome == expected
     assert await redis.zrange(CANDLES, 0, -1) == await redis.zrange(CANDLES.replace(":1:1:", ":2:1:"), 0, -1)
 
@@ -328,7 +340,7 @@ async def test_a_repair_whose_evidence_keeps_changing_is_not_made(redis, candles
     real = SeriesWrite.run
 
     async def beaten(self, client, scope):
-        if self.ledger.stretches:
+        if self.known.ledger.stretches:
             await redis.hset(KEY, str(T0 // DAY_MS), next(bodies))
         return await real(self, client, scope)
 
@@ -351,17 +363,23 @@ async def test_what_was_read_before_is_read_again_only_where_it_changed(store, c
         return await real(self, wanted)
 
     monkeypatch.setattr(EvidenceStore, "read", counted)
-    await candles.merge_answer(BTC, [], UNLIMITED, answer(0, 9), Intervals([span(0, 5)]), known=early)
+    await candles.merge_answer(
+        BTC, [], UNLIMITED, answer(0, 9), NOTHING, slots=span(0, 5), venue=REFERENCE, known=early
+    )
     assert reads == []
     assert states(await known(store)) == ".eeee....."
     reads.clear()
     # what somebody else wrote since is judged anew
-    await candles.merge_answer(BTC, [], UNLIMITED, answer(0, 9), Intervals([span(5, 10)]), known=early)
+    await candles.merge_answer(
+        BTC, [], UNLIMITED, answer(0, 9), NOTHING, slots=span(5, 10), venue=REFERENCE, known=early
+    )
     assert reads == []
     assert states(await known(store)) == ".eeeeeeee."
     reads.clear()
     # another day's says nothing about this one
-    await candles.merge_answer(BTC, [], UNLIMITED, answer(0, 5, 9), Intervals([span(0, 10)]), known=elsewhere)
+    await candles.merge_answer(
+        BTC, [], UNLIMITED, answer(0, 5, 9), NOTHING, slots=span(0, 10), venue=REFERENCE, known=elsewhere
+    )
     assert len(reads) == 1
     assert states(await known(store)) == ".eeee.eee."
 

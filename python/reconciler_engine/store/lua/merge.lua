@@ -233,8 +233,9 @@ for i, field in ipairs(plan.fields) do
 end
 if plan.late > 0 then redis.call('HINCRBY', evidence, 'late', text(plan.late)) end
 if #plan.fields > 0 or plan.late > 0 then
-    -- Two fields a day, and two of the whole series.
-    if redis.call('HLEN', evidence) > 2 * plan.days_kept + 2 then
+    -- Up to two fields a day, and two of the whole series. Of many days the names are not read for each write.
+    local fields = (plan.days_kept > 100 and 2 or 1) * plan.days_kept + 2
+    if redis.call('HLEN', evidence) > fields then
         local days, names = {}, {}
         for _, name in ipairs(redis.call('HKEYS', evidence)) do
             local day = tonumber(name:match('^e?(%d+)$'))
