@@ -16,7 +16,7 @@ from reconciler_engine.engine.backfill.second_look import SecondLook
 from reconciler_engine.engine.backfill.slot_counts import SlotCounts
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.tasks.run_record import closed_after
-from reconciler_engine.errors import ConfigError, StoreError, StoreUnavailable
+from reconciler_engine.errors import ConfigError, StoreError, own_fault
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
@@ -185,9 +185,8 @@ class BackfillDirector:
         verified = Interval(window.start, left.verified_to)
         try:
             present = await self._outages.count(series, verified)
-        except StoreUnavailable:
-            raise
-        except StoreError:
+        except StoreError as error:
+            own_fault(error)
             return fresh
         # Fewer than were verified: some are gone, and nobody knows which.
         if present < len(verified.grid(step)) - left.unresolved - left.confirmed_empty:
@@ -220,10 +219,8 @@ class BackfillDirector:
                 look = SecondLook(self._reader(progress, progress.window, now), now, progress.closed, step)
                 while (pages := await look.read_next()) is not None:
                     requests += len(pages)
-        except StoreUnavailable:
-            raise
         except StoreError as refused:
-            error = str(refused)
+            error = str(own_fault(refused))
         return SeriesPlan(
             symbol=progress.series.symbol,
             timeframe=progress.series.timeframe.value,

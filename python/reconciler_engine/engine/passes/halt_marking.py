@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from reconciler_engine.engine.passes.tally import Confirmed
+from reconciler_engine.engine.passes.tally import ConfirmedSlots
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.halts import apply_halts, find_halts
@@ -18,7 +18,7 @@ _logger = logging.getLogger(__name__)
 
 
 async def note_halts(
-    evidence: EvidenceStore, rows: Sequence[Confirmed], books: Mapping[str, str], retention: Retention
+    evidence: EvidenceStore, rows: Sequence[ConfirmedSlots], books: Mapping[str, str], retention: Retention
 ) -> None:
     """Write `halted` over empty slots in which the venue stood still.
 
@@ -28,7 +28,7 @@ async def note_halts(
     Raises:
         StoreError: A ledger cannot be written; those before it are.
     """
-    groups: defaultdict[tuple[Timeframe, Interval], list[Confirmed]] = defaultdict(list)
+    groups: defaultdict[tuple[Timeframe, Interval], list[ConfirmedSlots]] = defaultdict(list)
     for row in rows:
         groups[row.series.timeframe, row.slots].append(row)
     for (timeframe, slots), group in groups.items():

@@ -18,10 +18,10 @@ from reconciler_engine.engine.tasks.messages import (
     PageTask,
     ScanOutcome,
     ScanTask,
-    Span,
+    SeriesSpan,
     outcome_of,
     page_outcome,
-    runs_of,
+    wire_of,
 )
 from reconciler_engine.engine.tasks.run_record import closed_after
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
@@ -145,7 +145,7 @@ class Reconciler:
                     id=task_id,
                     now=now,
                     spans=tuple(
-                        Span.of(series, window, listings.by_symbol.get(series.symbol)) for series, window in shard
+                        SeriesSpan.of(series, window, listings.by_symbol.get(series.symbol)) for series, window in shard
                     ),
                     confirm_ms=CONFIRM_MS,
                     repair=request.repair,
@@ -212,10 +212,10 @@ class Reconciler:
         return PageTask(
             run=run,
             id=name,
-            span=Span.of(series, span),
+            span=SeriesSpan.of(series, span),
             asked=(page.interval.start, page.interval.stop),
-            gaps=runs_of(page.wanted - to_audit, step),
-            to_audit=runs_of(page.wanted & to_audit, step),
+            gaps=wire_of(page.wanted - to_audit, step),
+            to_audit=wire_of(page.wanted & to_audit, step),
             bridge=bridge,
             keeping=self._retention,
         )

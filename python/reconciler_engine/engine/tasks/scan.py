@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import trio
 
 from reconciler_engine.detection import detect_gaps
-from reconciler_engine.engine.tasks.messages import ScanOutcome, ScanTask, SpanFinding, runs_of
+from reconciler_engine.engine.tasks.messages import ScanOutcome, ScanTask, SpanFinding, wire_of
 from reconciler_engine.errors import StoreError, own_fault
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval, Intervals
@@ -140,10 +140,10 @@ async def perform_scan(
                 symbol=span.symbol,
                 timeframe=span.timeframe,
                 unread=found.error is not None,
-                missing=runs_of(standing.missing, step),
-                confirmed=runs_of(standing.confirmed, step),
-                due=runs_of(standing.due, step) if read.error is None else (),
-                suspects=runs_of(suspects, step) if found.error is None else (),
+                missing=wire_of(standing.missing, step),
+                confirmed=wire_of(standing.confirmed, step),
+                due=wire_of(standing.due, step) if read.error is None else (),
+                suspects=wire_of(suspects, step) if found.error is None else (),
                 duplicates=len(found.duplicates),
                 malformed=len(found.malformed),
                 error=next((str(error) for error in errors if error is not None), None),
