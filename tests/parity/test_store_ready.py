@@ -271,7 +271,7 @@ def findings_of_a_day(*stretches, version=1, states=(1,), reasons=(7,)):
         (findings_of_a_day((0, 24, 0))[:2], False),
         (findings_of_a_day((0, 24, 0), version=2), False),
         (findings_of_a_day((0, 24, 0), states=(1, 5), reasons=(7, 7)), False),
-        (findings_of_a_day((0, 24, 0), states=(1, 4), reasons=(8, 9)), False),
+        (findings_of_a_day((0, 24, 0), states=(1, 4), reasons=(8, 10)), False),
         (findings_of_a_day((0, 23, 0), (22, 2, 0)), False),
         (findings_of_a_day((0, 24, 0), (24, 0, 0)), False),
         (findings_of_a_day((0, 23, 0), (23, 1, 1)), False),

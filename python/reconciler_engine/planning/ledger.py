@@ -44,6 +44,7 @@ class Reason(StrEnum):
     VALUES_DIFFER = "the exchange has other values"
     LIVE_VALUES_DIFFER = "the exchange has other values than came live"
     BY_HAND = "marked by hand"
+    ROW_UNUSABLE = "the exchange's row is not a candle"
 
 
 class Finding(NamedTuple):

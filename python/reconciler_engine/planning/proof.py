@@ -35,6 +35,7 @@ class Answer:
         covering: Whether it speaks about every slot asked for; else only its rows say anything.
         doubted: By open time, ascending: rows with other values than the cache holds, and whether the candle there came
             live.
+        unusable: Open times of slots with a row that is not a candle, ascending.
     """
 
     asked: Interval
@@ -42,6 +43,7 @@ class Answer:
     rows: Sequence[int]
     covering: bool
     doubted: Mapping[int, bool] = field(default_factory=dict)
+    unusable: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ def judge(ledger: Ledger, answer: Answer, slots: Intervals, step: int, *, grace_
     - a row: the slot has a candle, and nothing else is known of it any more, whatever was proved before;
     - a row that doubts the candle there: that one is suspect;
     - forming when asked, or closed less than `grace_ms` before: nothing;
+    - an unusable row: missing, whatever was proved before, unless marked by hand; there may be a candle;
     - no row, and the answer does not cover: nothing;
     - no row where the candle there is suspect: there is nothing to replace it with, and no reason to ask again;
     - no row between closed candles of the answer, closed for `RIPE_MS`: empty;
@@ -84,17 +87,20 @@ def judge(ledger: Ledger, answer: Answer, slots: Intervals, step: int, *, grace_
     closed = Interval(0, max((answer.at - grace_ms) // step * step, 0))
     ripe = Interval(0, max((answer.at - RIPE_MS) // step * step, 0))
     candles = Intervals.of_slots(answer.rows, step)
+    unusable = Intervals.of_slots(answer.unusable, step)
+    judged = slots & answer.asked & closed
     there = candles & answer.asked
-    late = there & ledger.where(answer.asked, lambda finding: finding.state in _ABSENT)
+    late = there & ledger.where(answer.asked, _was_absent)
     agreed = there - Intervals.of_slots(answer.doubted, step)
     known = ledger.revise(agreed, _forget) if ledger.within(answer.asked) else ledger
     for is_live in set(answer.doubted.values()):
         alike = Intervals.of_slots([open_time for open_time, each in answer.doubted.items() if each is is_live], step)
         known = known.revise(alike, partial(_doubt, at=answer.at, is_live=is_live))
+    known = known.revise(judged & unusable, partial(_spoil, at=answer.at))
     if not answer.covering:
         return Verdict(known, NOTHING, late.size(step))
-    known = known.revise(known.where(answer.asked, _is_suspect) - candles, _wait_no_more)
-    absent = ((slots & answer.asked) - candles) & closed
+    known = known.revise(known.where(answer.asked, _is_suspect) - (candles | unusable), _wait_no_more)
+    absent = judged - (candles | unusable)
     shut = answer.rows[: bisect_left(answer.rows, closed.stop)]
     between = _between(shut, ripe)
     known = known.revise(absent & between, partial(_sight, at=answer.at, between=True))
@@ -107,6 +113,10 @@ _ABSENT = frozenset({State.MISSING, State.EMPTY, State.HALTED})
 
 def _forget(_: Finding | None) -> None:
     return None
+
+
+def _was_absent(known: Finding) -> bool:
+    return known.state in _ABSENT and known.reason is not Reason.ROW_UNUSABLE
 
 
 def _is_suspect(known: Finding) -> bool:
@@ -126,6 +136,16 @@ def _wait_no_more(known: Finding | None) -> Finding | None:
     return None if known is None else known._replace(next_check=None)
 
 
+def _spoil(known: Finding | None, at: int) -> Finding:
+    """Return what is known of a slot without a candle after an answer with an unusable row for it."""
+    if known is not None and known.reason is Reason.BY_HAND:
+        return known
+    if known is None or known.reason is not Reason.ROW_UNUSABLE:
+        return Finding(State.MISSING, Reason.ROW_UNUSABLE, at, at, 1, at + APART_MS)
+    sightings = min(known.sightings + 1, SIGHTINGS_LIMIT)
+    return known._replace(last=max(known.last, at), sightings=sightings, next_check=at + APART_MS)
+
+
 def _between(candles: Sequence[int], ripe: Interval) -> Interval:
     """Return the ripe slots that have one of these candles on each side, or are one of them."""
     if not candles:
@@ -137,6 +157,9 @@ def _sight(known: Finding | None, at: int, *, between: bool) -> Finding:
     """Return what is known of a slot after one more answer without it."""
     if known is None or known.state is State.SUSPECT:
         known = _missing(at, sightings=0)
+    if known.reason is Reason.ROW_UNUSABLE:
+        # That answer had a row: this is the first one without.
+        return _missing(at, sightings=1)
     sightings = min(known.sightings + 1, SIGHTINGS_LIMIT)
     if known.state is not State.MISSING:
         return _checked(known, at, sightings)

@@ -34,6 +34,7 @@ _REASONS = (
     Reason.VALUES_DIFFER,
     Reason.BY_HAND,
     Reason.LIVE_VALUES_DIFFER,
+    Reason.ROW_UNUSABLE,
 )
 _STATE_CODES = {state: code for code, state in enumerate(_STATES)}
 _REASON_CODES = {reason: code for code, reason in enumerate(_REASONS)}

@@ -134,6 +134,7 @@ class Mark(BaseModel):
         self.repaired += outcome.repaired
         self.requests += outcome.requests
         self.note(outcome.error)
+        self.note(outcome.fault)
 
 
 def _left(page: Page, outcome: PageOutcome, step: int) -> tuple[Intervals, Intervals]:

@@ -166,12 +166,13 @@ class Tally:
         row = self._rows[outcome.series]
         if outcome.unresolved is not None:
             if outcome.error is None:
-                row.answered = row.answered | span
+                row.answered = row.answered | (span - intervals_of(outcome.undecided, row.step))
             row.learn(span, intervals_of(outcome.unresolved, row.step), intervals_of(outcome.confirmed, row.step))
         row.mismatched += outcome.mismatched
         row.repaired += outcome.repaired
         row.requests += outcome.requests
         row.note(outcome.error)
+        row.note(outcome.fault)
 
     def result(self, *, duration_ms: int) -> ReconciliationResult:
         """Return rows and totals."""

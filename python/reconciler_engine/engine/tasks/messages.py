@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series, check_symbol
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.absent_slots import AbsentSlots
@@ -205,7 +205,8 @@ class PageOutcome(_Message):
     Of the slots in its span those that hold no candle are `unresolved` or `confirmed` to have none, and all others hold
     one. `unresolved` is None where nothing became known of any: they stand as before. Of the candles in its pages
     `mismatched` differed from the exchange's, and `repaired` of those gave way. `refused` says that the exchange will
-    not serve this series, however often it is asked.
+    not serve this series, however often it is asked. `undecided` are those `unresolved` slots that unusable rows of the
+    answer left so, for the reason in `fault`.
     """
 
     kind: Literal["page"] = "page"
@@ -219,6 +220,8 @@ class PageOutcome(_Message):
     requests: _Count = 0
     refused: bool = False
     error: str | None = None
+    undecided: tuple[_Wire, ...] = ()
+    fault: str | None = None
 
     @property
     def series(self) -> Series:
@@ -252,6 +255,8 @@ def page_outcome(
     repaired: int = 0,
     refused: bool = False,
     error: str | None = None,
+    undecided: Intervals = NOTHING,
+    fault: str | None = None,
 ) -> PageOutcome:
     """Return a page's outcome; `standing` is how the slots of its span without a candle stand, None if unknown."""
     step = task.span.timeframe.step_ms
@@ -266,4 +271,6 @@ def page_outcome(
         requests=requests,
         refused=refused,
         error=error,
+        undecided=wire_of(undecided, step),
+        fault=fault,
     )

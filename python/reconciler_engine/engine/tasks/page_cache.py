@@ -98,7 +98,7 @@ class PageCache:
                 useful,
                 task.keeping,
                 # Rows of slots that another page looks after are candles beside this one's, no more.
-                replace(_answer(page, at), asked=task.span.interval),
+                replace(answer_of(page, at), asked=task.span.interval),
                 absent,
                 known=look.known,
                 doubts=find_doubts(look.copies, others, at, step, self._audit_rules, grace_ms=self._grace_ms),
@@ -110,18 +110,22 @@ class PageCache:
             raise
         except StoreError as refused:
             return page_outcome(task, look.slots, requests=reply.requests, error=str(own_fault(refused)))
-        _log_surprises(series, proven)
+        _log_surprises(series, page, proven)
         merged = proven.outcome
         there = {*merged.present, *merged.differing}
         unread = await self._find_unread(series, sorted(there))
         filled = Intervals.of_slots(sorted({*merged.inserted, *there} - unread), step)
+        slots = sort_absent(absent - filled, proven.verdict.ledger, at)
+        undecided = slots.missing & Intervals.of_slots(page.unusable, step) if page.covering else slots.missing
         return page_outcome(
             task,
-            sort_absent(absent - filled, proven.verdict.ledger, at),
+            slots,
             requests=reply.requests,
             mismatched=len(merged.differing) + proven.doubted,
             repaired=len(merged.changed),
             error=_merge_fault(proven, unread, task.keeping.max_candles),
+            undecided=undecided,
+            fault=page.fault if undecided else None,
         )
 
     async def _find_unread(self, series: Series, open_times: Sequence[int]) -> set[int]:
@@ -137,14 +141,14 @@ class PageCache:
         return {at for at, found in zip(open_times, scans, strict=True) if found.gaps or found.error}
 
 
-def _answer(page: CandlePage, at: int) -> Answer:
+def answer_of(page: CandlePage, at: int) -> Answer:
     """Return a page that was asked for at `at` (ms UTC) as evidence: its rows, and the one beyond each of its ends."""
     rows = [candle.timestamp for candle in page.candles]
     if page.oldest is not None and page.oldest < page.interval.start:
         rows.insert(0, page.oldest)
     if page.newest is not None and page.newest >= page.interval.stop:
         rows.append(page.newest)
-    return Answer(page.interval, at, rows, page.covering)
+    return Answer(page.interval, at, rows, page.covering, unusable=page.unusable)
 
 
 def _merge_fault(proven: ProvenMerge, unread: set[int], max_candles: int) -> str | None:
@@ -162,7 +166,9 @@ def _merge_fault(proven: ProvenMerge, unread: set[int], max_candles: int) -> str
     return None
 
 
-def _log_surprises(series: Series, proven: ProvenMerge) -> None:
+def _log_surprises(series: Series, page: CandlePage, proven: ProvenMerge) -> None:
+    if page.fault is not None:
+        _logger.warning("bad rows", extra={"series": str(series), "fault": page.fault})
     if proven.verdict.late:
         _logger.info("late candles", extra={"series": str(series), "slots": proven.verdict.late})
     if proven.doubted:

@@ -204,7 +204,7 @@ end
 
 -- A day's findings: version (u8), number of findings (u16); for each state (u8), reason (u8) and 26 bytes more; then
 -- stretches of first slot of the day, number of slots, index of the finding (u16 each). All little-endian.
-local VERSION, STATES, REASONS = 1, 5, 9
+local VERSION, STATES, REASONS = 1, 5, 10
 local EMPTY, HALTED, UNLISTED, SUSPECT = 1, 2, 3, 4
 local FINDING, STRETCH, HEAD = 28, 6, 3
 
