@@ -156,6 +156,7 @@ async def _choose_symbols(spec: EngineSpec, stop: trio.Event) -> EngineSpec:
     from reconciler_engine.engine.parts import open_parts
     from reconciler_engine.engine.symbols import choose_symbols
     from reconciler_engine.store.client.server_check import check_server
+    from reconciler_engine.store.protocol import check_protocol
     from reconciler_engine.supervisor.signals import given_up_at
 
     async with (
@@ -164,6 +165,7 @@ async def _choose_symbols(spec: EngineSpec, stop: trio.Event) -> EngineSpec:
         given_up_at(stop),
     ):
         await check_server(parts.client)
+        await check_protocol(parts.client, parts.scope)
         symbols = await choose_symbols(spec.config.symbols, parts, source)
         spec = replace(spec, config=spec.config.with_symbols(symbols))
         _logger.info("symbols", extra={"count": len(symbols), "first": ", ".join(symbols[:5])})

@@ -24,7 +24,10 @@ from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.client.server_check import check_server
 from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.protocol import at_work
+from reconciler_engine.store.status_board import EngineFacts
 
+_COMMAND = "ReconciliationService"
 DRAIN_S = 20.0
 """How long leaving the block waits for pages in hand, at most."""
 
@@ -111,6 +114,7 @@ class ReconciliationService:
 
         Raises:
             ConfigError: Redis does not accept the credentials, or is too old.
+            OtherProtocol: An engine of another protocol works on the same candles.
             SourceUnavailable: The configuration's symbols are to be chosen, and the exchange does not list them.
             StoreUnavailable: Redis does not answer.
             RuntimeError: The service was entered before.
@@ -204,6 +208,8 @@ class ReconciliationService:
             parts = make_parts(
                 self._config, self._redis, owns_server=False, consumer=consumer_name(), identity=self._source.identity
             )
+            facts = EngineFacts(_COMMAND)
+            await stack.enter_async_context(at_work(parts.client, parts.scope, parts.queue.consumer, facts))
             await parts.bucket.forgive()
             passes = ScheduledPasses(parts, await self._series(self._config, parts), now=wall_clock)
             worker = WorkerRole(parts, self._source)

@@ -19,9 +19,9 @@ from typing import Any, Protocol
 
 import trio
 
-from reconciler_engine.errors import ConfigError, leaves
+from reconciler_engine.errors import ConfigError, OtherProtocol, leaves
 from reconciler_engine.observe import logs, metrics
-from reconciler_engine.planning.restart import EXIT_CONFIG
+from reconciler_engine.planning.restart import EXIT_BUSY, EXIT_CONFIG
 from reconciler_engine.supervisor import lifeline
 from reconciler_engine.supervisor.running_child import BEAT_S, DRAIN_S
 
@@ -48,7 +48,7 @@ RoleRunner = Callable[[dict[str, Any], Callable[[Role], Awaitable[None]]], Await
 
 
 def main() -> None:
-    """Run as a child; exits 0 when drained, 78 where the configuration cannot work."""
+    """Run as a child; exits 0 when drained, 78 where the configuration cannot work, 75 where others must end first."""
     # The parent alone decides what a Ctrl-C in the terminal means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # SIGABRT from a parent that misses our beats prints every stack.
@@ -63,12 +63,19 @@ def main() -> None:
     try:
         trio.run(_serve, runner, spec, beats)
     except* ConfigError as group:
-        with contextlib.suppress(OSError):
-            for error in leaves(group):
-                print(error, file=sys.stderr)  # noqa: T201  read by the operator, as the parent's own faults are
+        _tell(group)
         sys.exit(EXIT_CONFIG)
+    except* OtherProtocol as group:
+        _tell(group)
+        sys.exit(EXIT_BUSY)
     finally:
         logs.settle()
+
+
+def _tell(group: BaseExceptionGroup) -> None:
+    with contextlib.suppress(OSError):
+        for error in leaves(group):
+            print(error, file=sys.stderr)  # noqa: T201  read by the operator, as the parent's own faults are
 
 
 async def _serve(runner: RoleRunner, spec: dict[str, Any], beats: Beats) -> None:
