@@ -15,7 +15,7 @@ from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, Reconciliati
 from reconciler_engine.engine.parts import Parts, make_parts
 from reconciler_engine.engine.roles.worker import WorkerRole
 from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE, GAP_SCAN, ScheduledPasses
-from reconciler_engine.engine.service_schedule import ServiceSchedule, wall_clock
+from reconciler_engine.engine.service_schedule import SERVICE, ServiceSchedule, wall_clock
 from reconciler_engine.engine.symbols import choose_symbols
 from reconciler_engine.engine.tasks.consumer_name import consumer_name
 from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
@@ -27,7 +27,6 @@ from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.protocol import at_work
 from reconciler_engine.store.status_board import EngineFacts
 
-_COMMAND = "ReconciliationService"
 DRAIN_S = 20.0
 """How long leaving the block waits for pages in hand, at most."""
 
@@ -208,7 +207,7 @@ class ReconciliationService:
             parts = make_parts(
                 self._config, self._redis, owns_server=False, consumer=consumer_name(), identity=self._source.identity
             )
-            facts = EngineFacts(_COMMAND)
+            facts = EngineFacts(SERVICE)
             await stack.enter_async_context(at_work(parts.client, parts.scope, parts.queue.consumer, facts))
             await parts.bucket.forgive()
             passes = ScheduledPasses(parts, await self._series(self._config, parts), now=wall_clock)
