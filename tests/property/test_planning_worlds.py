@@ -122,7 +122,7 @@ def run_world(seed: int, figures: Figures) -> None:
     left = sort_absent(WINDOW - Intervals.of_slots(sorted(cache), STEP), ledger, now)
     figures.unsettled_at_the_end += left.missing.size(STEP) + left.due.size(STEP)
     if not knows_listing:
-        assert all(known.finding.state is not State.UNLISTED for known in ledger.stretches)
+        assert all(known.finding.state is not State.UNLISTED for known in ledger.findings)
 
 
 def run_pass(

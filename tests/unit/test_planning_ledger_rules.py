@@ -6,7 +6,7 @@ import pytest
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.planning.halts import apply_halts, find_halts
-from reconciler_engine.planning.ledger import SIGHTINGS_LIMIT, Finding, Ledger, Reason, State, Stretch
+from reconciler_engine.planning.ledger import SIGHTINGS_LIMIT, Finding, FindingInterval, Ledger, Reason, State
 from reconciler_engine.planning.proof import (
     APART_MS,
     RECHECK_MS,
@@ -180,7 +180,7 @@ def test_absence_is_judged_in_the_slots_named_only_and_rows_everywhere():
 
 def test_sightings_are_counted_to_a_bound():
     many = Finding(State.EMPTY, Reason.ABSENT_TWICE, T0, T0, SIGHTINGS_LIMIT, LONG_AFTER)
-    ledger = Ledger([Stretch(PAGE.start, PAGE.stop, many)])
+    ledger = Ledger([FindingInterval(PAGE.start, PAGE.stop, many)])
     found = judged([], ledger=ledger, when=LONG_AFTER - 1).ledger.at(T0)
     assert found is not None
     assert found.sightings == SIGHTINGS_LIMIT
@@ -257,12 +257,12 @@ def test_a_halt_keeps_proofs_and_checks():
 @pytest.mark.parametrize("spans", [[(0, 0)], [(2, 1)], [(0, 2), (1, 3)], [(2, 3), (0, 1)]])
 def test_a_ledger_refuses_disorder(spans):
     note = Finding(State.EMPTY, Reason.ABSENT_TWICE, 0, 0, 1, None)
-    with pytest.raises(ValueError, match=r"stretch \d\.\.\d is empty or begins before the end of the one before"):
-        Ledger(Stretch(start, stop, note) for start, stop in spans)
+    with pytest.raises(ValueError, match=r"interval \d\.\.\d is empty or begins before the end of the one before"):
+        Ledger(FindingInterval(start, stop, note) for start, stop in spans)
 
 
 def test_nothing_is_known_inside_an_empty_interval():
-    ledger = Ledger([Stretch(0, 120_000, Finding(State.MISSING, Reason.ABSENT_ONCE, 0, 0, 1, 0))])
+    ledger = Ledger([FindingInterval(0, 120_000, Finding(State.MISSING, Reason.ABSENT_ONCE, 0, 0, 1, 0))])
     assert list(ledger.within(Interval(60_000, 60_000))) == []
 
 

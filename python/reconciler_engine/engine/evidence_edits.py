@@ -80,7 +80,7 @@ async def forget_slots(
     counts: list[int] = []
 
     def forget(ledger: Ledger) -> Ledger:
-        counts.append(sum(stretch.stop - stretch.start for stretch in ledger.within(known)) // step)
+        counts.append(sum(one.stop - one.start for one in ledger.within(known)) // step)
         return mark(ledger, Intervals((known,)), State.UNKNOWN, at)
 
     _check(await evidence.change(series, known, retention, forget, why=Why.FORGOTTEN, by=by), series)

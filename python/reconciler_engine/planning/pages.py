@@ -148,7 +148,7 @@ def _mirrored(slots: Intervals) -> Intervals:
     return Intervals.joined((-one.stop, -one.start) for one in reversed(slots))
 
 
-def territories(pages: Sequence[Page], step: int, closed: int) -> list[Interval]:
+def shares(pages: Sequence[Page], step: int, closed: int) -> list[Interval]:
     """Return the slots that each page is to look after: up to half way to its neighbours, disjoint.
 
     Args:
@@ -180,7 +180,7 @@ def with_margins(
         limit: Slots a page may span.
     """
     wide: list[Page] = []
-    for page, own in zip(pages, territories(pages, step, closed), strict=True):
+    for page, own in zip(pages, shares(pages, step, closed), strict=True):
         start, stop = page.interval.start, page.interval.stop
         older = min((start - own.start) // step or margin, start // step, margin)
         newer = min((own.stop - stop) // step or margin, (closed - stop) // step, margin)

@@ -152,13 +152,13 @@ def _bodies(days: Sequence[int], reply: Sequence[bytes | None]) -> dict[int, byt
 def ledger_of(series: Series, bodies: Mapping[int, bytes]) -> Ledger:
     """Return what the findings of these days say, by day since the epoch; a day that cannot be read says nothing."""
     step = series.timeframe.step_ms
-    stretches = []
+    findings = []
     for day in sorted(bodies):
         try:
-            stretches += decode_day(bodies[day], day, step)
+            findings += decode_day(bodies[day], day, step)
         except ValueError as error:
             _logger.warning("evidence unreadable", extra={"series": str(series), "day": day, "error": str(error)})
-    return Ledger(stretches)
+    return Ledger(findings)
 
 
 def _summed(ledger: Ledger, interval: Interval, step: int) -> str:

@@ -30,7 +30,7 @@ from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
 from reconciler_engine.planning.audit import AuditRules
-from reconciler_engine.planning.pages import Page, cover, shards, territories, with_margins
+from reconciler_engine.planning.pages import Page, cover, shards, shares, with_margins
 from reconciler_engine.planning.window import closed_before, range_window, scan_window
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
 from reconciler_engine.store.coverage import Coverage
@@ -263,7 +263,7 @@ def plan_pages(
         step = series.timeframe.step_ms
         closed = closed_before(now, series.timeframe, grace_ms)
         cheapest = cover(due, step)
-        owned = territories(cheapest, step, closed)
+        owned = shares(cheapest, step, closed)
         for page, own in zip(with_margins(cheapest, step, closed), owned, strict=True):
             pages.append((series, page.interval & own & slots, page))
     return sorted(pages, key=lambda planned: planned[2].wanted.hull.stop, reverse=True)
