@@ -146,7 +146,7 @@ def test_an_unusable_row_of_a_forming_bar_says_nothing():
 )
 def test_an_unusable_row_takes_back_what_was_proved_but_not_what_was_marked(state, by_hand, known):
     reason = Reason.BY_HAND if by_hand else Reason.BETWEEN_CANDLES
-    before = Ledger([Stretch(at(4)[0], at(5)[0], Finding(state, reason, T0, T0, 1, None))])
+    before = Ledger([FindingInterval(at(4)[0], at(5)[0], Finding(state, reason, T0, T0, 1, None))])
     assert states(spoilt(at(*range(4), *range(5, 10)), 4, ledger=before).ledger) == f"....{known}....."
 
 
