@@ -114,7 +114,7 @@ def test_both_know_a_candle_in_any_bytes(server, members):
 
     @given(member=members)
     def check(member):
-        is_candle = len(check_members([member, SCORE], "BTC-USD", "5m").timestamps) == 1
+        is_candle = len(check_members([member, SCORE], "BTC-USD", "5m", SERIES.timeframe.step_ms).timestamps) == 1
         assert both_say(server, member) is is_candle
         seen.add(is_candle)
 

@@ -112,7 +112,7 @@ class SeriesWrite:
         retention: How much of it the cache keeps.
         candles: Candles offered, ascending by open time, one a slot, at most `MERGE_CANDLES`.
         yielding: Members by open time that give way to the candle offered for their slot.
-        duplicated: Closed slots to clean of duplicates.
+        duplicated: Closed slots to clean of duplicates and of members that are no candle.
         read: Findings as they were read, by day since the epoch.
         ledger: Knowledge of those days from now on.
         absent: Spans that must have no candle, ascending.

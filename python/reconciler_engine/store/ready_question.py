@@ -96,7 +96,7 @@ class ReadyQuestion:
         stop, members, bodies = answer
         step = self._series.timeframe.step_ms
         window = Interval(stop - self._bars * step, stop)
-        found = check_members(members, self._series.symbol, self._series.timeframe.value)
+        found = check_members(members, self._series.symbol, self._series.timeframe.value, step)
         gaps = detect_gaps(found.timestamps, window.grid(step))
         days = zip(days_of(window), bodies, strict=True) if bodies else ()
         ledger = ledger_of(self._series, {day: body or b"" for day, body in days})

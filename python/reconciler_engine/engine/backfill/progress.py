@@ -119,7 +119,7 @@ class SeriesProgress:
         """Count a part of the range that was read, after its pages were added."""
         self.read_to = reading.interval.stop
         if reading.duplicates or reading.malformed:
-            self._faulty.append((reading.interval.stop, len(reading.duplicates), reading.malformed))
+            self._faulty.append((reading.interval.stop, len(reading.duplicates), len(reading.malformed)))
         unasked = [*((one, True) for one in reading.confirmed), *((one, False) for one in reading.resting)]
         self._unasked += sorted(unasked)
         self._advance()

@@ -144,9 +144,9 @@ class BackfillRun:
             # The feeder's remove-then-add leaves holes that last one round trip: a page is read again before it is
             # asked for, and that not too soon.
             ready_at = trio.current_time() + CONFIRM_MS / 1_000
-            if reading.duplicates:
+            if unclean := sorted({*reading.duplicates, *reading.malformed}):
                 # Leaves one candle in each of these slots; asks nobody.
-                await self._store.merge(row.series, (), self._retention, duplicated=reading.duplicates, by="backfill")
+                await self._store.merge(row.series, (), self._retention, duplicated=unclean, by="backfill")
             pages = [self._add(row, page, ready_at) for page in row.pages.add(reading.due, reading.interval.stop)]
             row.note_reading(reading)
             for planned in pages:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler_engine.coinbase.candles import CandlePage
@@ -12,7 +12,7 @@ from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, inter
 from reconciler_engine.engine.tasks.page_request import PageReply
 from reconciler_engine.engine.tasks.scan import scan
 from reconciler_engine.errors import StoreError, StoreFull, own_fault
-from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.market.interval import Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import AbsentSlots, sort_absent
 from reconciler_engine.planning.audit import AuditRules, Copy, find_doubts
@@ -112,9 +112,7 @@ class PageCache:
             return page_outcome(task, look.slots, requests=reply.requests, error=str(own_fault(refused)))
         _log_surprises(series, page, proven)
         merged = proven.outcome
-        there = {*merged.present, *merged.differing}
-        unread = await self._find_unread(series, sorted(there))
-        filled = Intervals.of_slots(sorted({*merged.inserted, *there} - unread), step)
+        filled = Intervals.of_slots(sorted({*merged.inserted, *merged.present, *merged.differing}), step)
         slots = sort_absent(absent - filled, proven.verdict.ledger, at)
         undecided = slots.missing & Intervals.of_slots(page.unusable, step) if page.covering else slots.missing
         return page_outcome(
@@ -123,22 +121,10 @@ class PageCache:
             requests=reply.requests,
             mismatched=len(merged.differing) + proven.doubted,
             repaired=len(merged.changed),
-            error=_merge_fault(proven, unread, task.keeping.max_candles),
+            error=_merge_fault(proven, task.keeping.max_candles),
             undecided=undecided,
             fault=page.fault if undecided else None,
         )
-
-    async def _find_unread(self, series: Series, open_times: Sequence[int]) -> set[int]:
-        """Return those slots in which the scan sees no candle, though the merge found one.
-
-        Nearly always the feeder wrote it in between. Redis' own JSON parser, however, takes what others do not
-        (`0x10`, bytes that are no UTF-8): such a slot is no more complete than it was.
-        """
-        if not open_times:
-            return set()
-        step = series.timeframe.step_ms
-        scans = await scan(self._candles, [(series, Interval(at, at + step)) for at in open_times], confirm_ms=0)
-        return {at for at, found in zip(open_times, scans, strict=True) if found.gaps or found.error}
 
 
 def answer_of(page: CandlePage, at: int) -> Answer:
@@ -151,11 +137,9 @@ def answer_of(page: CandlePage, at: int) -> Answer:
     return Answer(page.interval, at, rows, page.covering, unusable=page.unusable)
 
 
-def _merge_fault(proven: ProvenMerge, unread: set[int], max_candles: int) -> str | None:
+def _merge_fault(proven: ProvenMerge, max_candles: int) -> str | None:
     """Return the gravest thing to tell of a merge, None where there is nothing."""
     merged = proven.outcome
-    if unread:
-        return f"{len(unread)} slots hold a member that Redis takes for a candle and readers may not"
     if merged.refused:
         return (
             f"{len(merged.refused)} candles not written: the cache keeps the newest {max_candles} "

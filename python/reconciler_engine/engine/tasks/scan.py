@@ -32,7 +32,7 @@ class SpanScan:
     Attributes:
         gaps: Maximal runs of closed slots without a candle, ascending; each was missing in every read made.
         duplicates: Open times that several candles share.
-        malformed: Scores of members that are no candle of the series.
+        malformed: Slots of members that are no candle of the series.
         error: Why the span could not be read; then nothing is known about it.
     """
 
@@ -95,13 +95,13 @@ _NOTHING_KNOWN = LedgerRead(Ledger())
 async def perform_scan(
     store: CandleStore, evidence: EvidenceStore, task: ScanTask, turn: trio.Lock | None = None
 ) -> ScanOutcome:
-    """Do a scan task: say what its spans lack, and clean duplicates on the way where it asks for repair.
+    """Do a scan task: say what its spans lack, and clean slots with several members where it asks for repair.
 
     The ledger is read of spans with gaps, and of all where suspects are asked for. Errors that are one series' own end
     in its finding; slots whose ledger cannot be read are missing and not worth a request: its answer could not be kept.
 
     Raises:
-        StoreUnavailable: Redis cannot be reached; duplicates cleaned so far stay clean.
+        StoreUnavailable: Redis cannot be reached; slots cleaned so far stay clean.
     """
     turn = turn or trio.Lock()
     wanted = [(span.series, span.interval) for span in task.spans]
@@ -124,9 +124,10 @@ async def perform_scan(
             continue
         errors = [found.error, read.error]
         ledger = read.ledger
-        if task.repair and found.duplicates:
+        unclean = sorted({*found.duplicates, *found.malformed})
+        if task.repair and unclean:
             try:
-                await store.merge(span.series, (), task.keeping, duplicated=found.duplicates, by=task.run)
+                await store.merge(span.series, (), task.keeping, duplicated=unclean, by=task.run)
             except StoreError as refused:
                 errors.append(own_fault(refused))
         try:
