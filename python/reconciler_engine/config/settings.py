@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from reconciler_engine.coinbase.base_url import BaseUrl
 from reconciler_engine.coinbase.products import Selector
 from reconciler_engine.config.definitions import SETTINGS, SIGNED_HOURLY_LIMIT
-from reconciler_engine.config.faults import field_faults, origin_of
+from reconciler_engine.config.faults import field_faults, origin_of, unknown_faults
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.series import Series
@@ -230,11 +230,13 @@ class ReconciliationConfig(BaseModel):
             ConfigError: With every fault found: field, value, origin and what is allowed.
         """
         faults: dict[str, str] = {}
+        known = {field: value for field, value in settings.items() if field in cls.model_fields}
         try:
-            config = cls.model_validate(dict(settings))
+            config = cls.model_validate(known)
         except ValidationError as error:
             faults = field_faults(cls, error, settings, origins or {})
-            config = cls.model_validate({field: value for field, value in settings.items() if field not in faults})
+            config = cls.model_validate({field: value for field, value in known.items() if field not in faults})
+        faults |= unknown_faults(cls, settings, origins or {})
         if needs_symbols and not config.symbols and "symbols" not in faults:
             origin = origin_of("symbols", origins or {})
             faults["symbols"] = f"symbols is empty{origin}: allowed: {cls.model_fields['symbols'].description}"
