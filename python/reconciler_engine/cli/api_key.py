@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
 
 NAME_VARIABLE = "COINBASE_API_KEY"
+FOLDER_VARIABLE = "CREDENTIALS_DIRECTORY"
 SECRET_VARIABLE = "COINBASE_API_SECRET"  # noqa: S105  the variable's name, no secret
 
 
@@ -74,7 +75,8 @@ def read_credentials(key_file: Any, environment: Mapping[str, str]) -> Credentia
             return None
         from reconciler_engine.coinbase.auth import Credentials
 
-        return Credentials.read(Path(key_file).expanduser())
+        folder = environment.get(FOLDER_VARIABLE)
+        return Credentials.read(Path(key_file).expanduser(), credentials_directory=Path(folder) if folder else None)
     missing = [name for name in (NAME_VARIABLE, SECRET_VARIABLE) if not environment.get(name)]
     match missing:
         case [_, _]:

@@ -107,7 +107,9 @@ async def open_session(
             await check_protocol(parts.client, parts.scope)
         source = None
         if asks:
-            client = CoinbaseClient(config.base_url, credentials=credentials, connections=PAGES_IN_FLIGHT)
+            client = CoinbaseClient(
+                config.base_url, credentials=credentials, route=config.route, connections=PAGES_IN_FLIGHT
+            )
             source = await stack.enter_async_context(client)
             await parts.bucket.forgive()
             await parts.clock.measure_when_due(source, parts.bucket)

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from reconciler_engine.config import WINDOWS, ReconciliationConfig
 from reconciler_engine.config.definitions import SETTINGS
+from reconciler_engine.config.faults import origin_of
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.store.client.address import Address
 
@@ -84,6 +85,10 @@ def load_config(
         raise ConfigError([*faults, *error.faults]) from None
     if config.redis_url is not None:
         faults += _address_faults(config.redis_url, sources.origins["redis_url"])
+    try:
+        config.route.tls()
+    except ConfigError as error:
+        faults += [f"{fault}{origin_of('ca_file', sources.origins)}" for fault in error.faults]
     if faults:
         raise ConfigError(faults)
     return config
@@ -108,11 +113,12 @@ def gather(
     for name, value in flags.items():
         values[name] = value
         origins[name] = SETTINGS[name].flag
-    if _shows_password(flags.get("redis_url", "")):
-        faults.append(
-            "redis_url (from --redis-url): a password on a command line is visible to every user of the machine; "
-            "allowed: the same URL in RECONCILER_REDIS_URL or in the settings file"
-        )
+    faults += [
+        f"{name} (from {SETTINGS[name].flag}): a password on a command line is visible to every user of the machine; "
+        f"allowed: the same URL in {SETTINGS[name].variable} or in the settings file"
+        for name in ("redis_url", "proxy")
+        if _shows_password(flags.get(name, ""))
+    ]
     return Sources(values, origins)
 
 

@@ -161,7 +161,7 @@ async def _choose_symbols(spec: EngineSpec, stop: trio.Event) -> EngineSpec:
 
     async with (
         open_parts(spec.config, spec.redis_url, owns_server=spec.owns_server, identity=spec.identity) as parts,
-        CoinbaseClient(spec.config.base_url) as source,
+        CoinbaseClient(spec.config.base_url, route=spec.config.route) as source,
         given_up_at(stop),
     ):
         await check_server(parts.client)

@@ -264,7 +264,7 @@ def _source(
             from reconciler_engine.coinbase.auth import Credentials  # noqa: PLC0415
 
             credentials = Credentials(api_key_id, private_key_pem)
-        return CoinbaseClient(config.base_url, credentials=credentials, connections=PAGES_IN_FLIGHT)
+        return CoinbaseClient(config.base_url, credentials=credentials, route=config.route, connections=PAGES_IN_FLIGHT)
     except ConfigError as error:
         faults.extend(error.faults)
     except ValueError as error:

@@ -42,7 +42,9 @@ async def run_worker(message: dict[str, Any], do: Callable[[WorkerRole], Awaitab
             identity=identity,
             consumer=message["consumer"],
         ) as parts,
-        CoinbaseClient(config.base_url, credentials=credentials, connections=PAGES_IN_FLIGHT) as source,
+        CoinbaseClient(
+            config.base_url, credentials=credentials, route=config.route, connections=PAGES_IN_FLIGHT
+        ) as source,
     ):
         # Away at this moment, Redis is waited for by the worker itself; the supervisor looked, too.
         with suppress(StoreError):
