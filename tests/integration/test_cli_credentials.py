@@ -171,6 +171,7 @@ def test_workers_sign_others_need_the_token_and_a_known_name_and_no_secret_shows
     secret = json.loads(key.read_text())["privateKey"]
     settings = {
         "RECONCILER_REDIS_URL": guarded_server, "RECONCILER_LISTEN_TOKEN": TOKEN,
+        "RECONCILER_PROXY": f"http://user:{PASSWORD}@proxy.invalid:3128",
         "COINBASE_API_KEY": NAME, "COINBASE_API_SECRET": secret,
     }  # fmt: skip
     engine = start_process(

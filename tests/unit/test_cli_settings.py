@@ -174,6 +174,15 @@ def test_a_password_on_the_command_line_is_refused_and_not_repeated(url):
     assert "canary" not in "".join(faults)
 
 
+def test_a_proxys_password_on_the_command_line_is_refused_and_not_repeated(environment):
+    (fault,) = faults_of({"proxy": "http://user:canary@proxy"})
+    assert fault.startswith("proxy (from --proxy): a password on a command line is visible")
+    (fault,) = faults_of({"proxy": "socks5://canary"})
+    assert fault.startswith("proxy <hidden> (from --proxy): allowed: http:// or https:// URL of a proxy")
+    environment["RECONCILER_PROXY"] = "http://user:canary@proxy"
+    assert load_config({}, None).route.proxy is not None
+
+
 def test_a_password_elsewhere_is_taken(environment, write_file):
     environment["RECONCILER_REDIS_URL"] = "redis://:canary@host"
     assert load_config({}, None).redis_url == "redis://:canary@host"

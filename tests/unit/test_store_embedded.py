@@ -198,6 +198,16 @@ def test_a_socket_directory_that_is_not_ours_alone_is_refused(
         socket_directory(tmp_path / "data", [short_root])
 
 
+def test_every_folder_made_on_the_way_is_ours_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        DataDirectory(tmp_path / "a" / "b" / "data").prepare()
+    finally:
+        os.umask(before)
+    for folder in ("a", "a/b", "a/b/data"):
+        assert (tmp_path / folder).stat().st_mode & 0o777 == 0o700
+
+
 def test_a_data_directory_is_made_private(tmp_path: Path) -> None:
     data = DataDirectory(tmp_path / "a" / "b")
     data.prepare()
