@@ -128,7 +128,7 @@ def test_an_unusable_row_proves_nothing_about_its_own_slot_alone():
     verdict = spoilt(at(0, 9), 4)
     assert states(verdict.ledger) == ".eeemeeee."
     assert verdict.ledger.at(at(4)[0]) == Finding(
-        State.MISSING, Reason.ROW_UNUSABLE, LONG_AFTER, LONG_AFTER, 1, LONG_AFTER + APART_MS
+        State.MISSING, Reason.ROW_UNUSABLE, LONG_AFTER, LONG_AFTER, 1, LONG_AFTER
     )
     assert tuple(verdict.absent) == (Interval(*at(1, 4)), Interval(*at(5, 9)))
 
@@ -150,10 +150,12 @@ def test_an_unusable_row_takes_back_what_was_proved_but_not_what_was_marked(stat
     assert states(spoilt(at(*range(4), *range(5, 10)), 4, ledger=before).ledger) == f"....{known}....."
 
 
-def test_an_unusable_row_again_is_a_further_sighting():
-    later = LONG_AFTER + HOUR
+@pytest.mark.parametrize(("passed", "wait"), [(-1, 0), (0, 0), (5_000, 5_000), (APART_MS, APART_MS), (HOUR, APART_MS)])
+def test_an_unusable_row_again_waits_as_long_as_it_has_lasted(passed, wait):
+    later = LONG_AFTER + passed
     found = spoilt(at(0, 9), 4, ledger=spoilt(at(0, 9), 4).ledger, when=later).ledger.at(at(4)[0])
-    assert found == Finding(State.MISSING, Reason.ROW_UNUSABLE, LONG_AFTER, later, 2, later + APART_MS)
+    last = max(later, LONG_AFTER)
+    assert found == Finding(State.MISSING, Reason.ROW_UNUSABLE, LONG_AFTER, last, 2, later + wait)
 
 
 def test_a_slot_whose_row_was_unusable_is_empty_after_two_answers_without_a_row():

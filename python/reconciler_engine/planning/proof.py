@@ -141,9 +141,10 @@ def _spoil(known: Finding | None, at: int) -> Finding:
     if known is not None and known.reason is Reason.BY_HAND:
         return known
     if known is None or known.reason is not Reason.ROW_UNUSABLE:
-        return Finding(State.MISSING, Reason.ROW_UNUSABLE, at, at, 1, at + APART_MS)
-    sightings = min(known.sightings + 1, SIGHTINGS_LIMIT)
-    return known._replace(last=max(known.last, at), sightings=sightings, next_check=at + APART_MS)
+        # The next answer may be better: asked for again at once, then after as long as it has been unusable.
+        return Finding(State.MISSING, Reason.ROW_UNUSABLE, at, at, 1, at)
+    sightings, wait = min(known.sightings + 1, SIGHTINGS_LIMIT), min(max(at - known.first, 0), APART_MS)
+    return known._replace(last=max(known.last, at), sightings=sightings, next_check=at + wait)
 
 
 def _between(candles: Sequence[int], ripe: Interval) -> Interval:
