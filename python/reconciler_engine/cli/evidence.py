@@ -196,10 +196,10 @@ async def _list(
 
     async with open_session(config, output, "evidence") as session:
         store = session.parts.evidence
-        reach = await store.reach(series)
-        if reach is None:
+        extent = await store.extent(series)
+        if extent is None:
             return Ledger(), await store.late(series)
-        (read,) = await store.read([(series, reach if asked is None else _on_grid(asked, series))])
+        (read,) = await store.read([(series, extent if asked is None else _on_grid(asked, series))])
         if read.error is not None:
             raise read.error
         return read.ledger, await store.late(series)

@@ -86,7 +86,7 @@ class CandleFile:
 
 
 def parse_file_name(path: Path, symbol: str | None = None, timeframe: Timeframe | None = None) -> Series:
-    """Return the series held by a file named `SYMBOL_TIMEFRAME[_ANYTHING].csv[.gz]`.
+    """Return the series in a file named `SYMBOL_TIMEFRAME[_ANYTHING].csv[.gz]`.
 
     What is given as `symbol` or `timeframe` is taken instead of the name's part.
 

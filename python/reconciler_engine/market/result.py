@@ -25,7 +25,7 @@ class SeriesResult:
         stop: First instant after the examined window (ms UTC).
         expected: Closed slots examined; 0 where nothing is known of the series, which is then never complete.
         missing: Slots without a candle when the window was read, but for those then confirmed to have none.
-        gaps: Maximal runs of those slots.
+        gaps: Maximal intervals of those slots.
         filled: Slots that hold a candle now and did not before, those that were confirmed to have none among them.
         confirmed_empty: Slots of the window without a candle of which the exchange has shown that it has none: no
             trades, halted, not listed.
@@ -60,7 +60,7 @@ class SeriesResult:
 class ReconciliationResult:
     """What a pass found and did, over all series.
 
-    `gaps_found` and `gaps_filled` count maximal runs of missing slots, the other counts are slots; a gap is
+    `gaps_found` and `gaps_filled` count maximal intervals of missing slots, the other counts are slots; a gap is
     filled when each of its slots holds a candle.
     """
 

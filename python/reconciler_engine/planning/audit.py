@@ -82,7 +82,7 @@ def find_doubts(
     """Return the candles from which the exchange's differ in any value, in the order of `candles`.
 
     Args:
-        copies: What the cache held before the exchange was asked, by open time.
+        copies: The cache's candles before the exchange was asked, by open time.
         candles: What the exchange answered.
         at: When it was asked (ms UTC).
         step: The grid's step (ms).

@@ -141,7 +141,7 @@ class Ledger:
 
     def within(self, interval: Interval) -> Sequence[FindingInterval]:
         """Return what is known inside an interval, cut at its ends, ascending; nothing for an empty one."""
-        if interval.start == interval.stop:
+        if not interval:
             return []
         touched = list(self.findings[self._touched(interval.start, interval.stop)])
         if touched and touched[-1].stop > interval.stop:
@@ -159,9 +159,13 @@ class Ledger:
         """Return the slots inside `interval` whose findings are wanted."""
         return Intervals.joined((start, stop) for start, stop, finding in self.within(interval) if wanted(finding))
 
+    def in_state(self, interval: Interval, *states: State) -> Intervals:
+        """Return the slots inside `interval` that are in one of these states."""
+        return self.where(interval, lambda finding: finding.state in states)
+
     def confirmed(self, interval: Interval) -> Intervals:
         """Return where no candle exists to be fetched."""
-        return self.where(interval, lambda finding: finding.is_confirmed)
+        return self.in_state(interval, *CONFIRMED)
 
     def resting(self, interval: Interval, now: int) -> Intervals:
         """Return where a request would be wasted at `now`: no answer could prove anything new yet."""

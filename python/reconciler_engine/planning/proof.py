@@ -99,7 +99,7 @@ def judge(ledger: Ledger, answer: Answer, slots: Intervals, step: int, *, grace_
     known = known.revise(judged & unusable, partial(_spoil, at=answer.at))
     if not answer.covering:
         return Verdict(known, NOTHING, late.size(step))
-    known = known.revise(known.where(answer.asked, _is_suspect) - (candles | unusable), _wait_no_more)
+    known = known.revise(known.in_state(answer.asked, State.SUSPECT) - (candles | unusable), _wait_no_more)
     absent = judged - (candles | unusable)
     shut = answer.rows[: bisect_left(answer.rows, closed.stop)]
     between = _between(shut, ripe)

@@ -102,7 +102,7 @@ class ReadyQuestion:
         ledger = ledger_of(self._series, {day: body or b"" for day, body in days})
         absent = Intervals.of_gaps(gaps, step)
         missing = (absent - ledger.confirmed(window)).gaps(step)
-        suspect = ledger.where(window, lambda finding: finding.state is State.SUSPECT)
+        suspect = ledger.in_state(window, State.SUSPECT)
         return Readiness(
             window,
             missing,

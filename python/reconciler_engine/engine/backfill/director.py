@@ -153,7 +153,7 @@ class BackfillDirector:
         faults = (
             history_fault(str(one), window, now, one.timeframe, self._config.max_candles)
             for one, window in windows
-            if window.start < window.stop
+            if window
         )
         if known := [fault for fault in faults if fault is not None]:
             raise ConfigError(known)
@@ -189,7 +189,7 @@ class BackfillDirector:
             own_fault(error)
             return fresh
         # Fewer than were verified: some are gone, and nobody knows which.
-        if present < len(verified.grid(step)) - left.unresolved - left.confirmed_empty:
+        if present < verified.size(step) - left.unresolved - left.confirmed_empty:
             return fresh
         return SeriesProgress(
             series, window, left.model_copy(update={"run": run}), resumed=True, closed=closed, listing=listing
@@ -226,7 +226,7 @@ class BackfillDirector:
             timeframe=progress.series.timeframe.value,
             start=rest.start,
             stop=rest.stop,
-            expected=len(rest.grid(step)),
+            expected=rest.size(step),
             missing=counts.unresolved,
             gaps=gaps,
             confirmed_empty=counts.confirmed,

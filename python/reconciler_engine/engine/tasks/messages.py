@@ -238,7 +238,7 @@ outcome_of: TypeAdapter[ScanOutcome | PageOutcome] = TypeAdapter(Outcome)
 
 def wire_of(slots: Intervals, step: int) -> tuple[tuple[int, int], ...]:
     """Write intervals on a grid of `step` ms as a message carries them."""
-    return tuple((one.start, (one.stop - one.start) // step) for one in slots)
+    return tuple((one.start, one.size(step)) for one in slots)
 
 
 def intervals_of(wire: Iterable[tuple[int, int]], step: int) -> Intervals:
