@@ -13,7 +13,16 @@ from pathlib import Path
 
 import pytest
 from tests.integration.conftest import COMMAND, PATIENCE_S, Running, clean_environment, wait_until
-from tests.integration.processes import children_of, command_of, descendants, halt, is_pending, is_unreaped
+from tests.integration.processes import (
+    children_of,
+    command_of,
+    core_limit_of,
+    descendants,
+    halt,
+    is_pending,
+    is_unreaped,
+    wait_gone,
+)
 
 from reconciler_engine.store.embedded.binary import socket_directory, socket_path
 from reconciler_engine.store.embedded.data_directory import DataDirectory
@@ -59,7 +68,23 @@ def redirected(redirections: str) -> tuple[str, ...]:
 
 def streams_of(pid: int) -> set[Path]:
     """What the children of a process write their logs to."""
+    if os.geteuid() != 0:
+        pytest.skip("the kernel shows root alone the streams of processes that keep a secret")
     return {Path(f"/proc/{child}/fd/2").readlink() for child in children_of(pid)}
+
+
+def test_no_process_that_may_hold_the_key_leaves_a_core(start_wrapped, tmp_path):
+    unlimited = ("/bin/sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh")
+    engine = start_wrapped(*unlimited, cwd=tmp_path)
+    wait_until(lambda: has_worker(engine.pid))
+    ours = [pid for pid in children_of(engine.pid) if "supervisor.child_program" in command_of(pid)]
+    assert {core_limit_of(pid) for pid in (engine.pid, *ours)} == {"0"}
+    for pid in ours:
+        os.kill(pid, signal.SIGABRT)
+    wait_gone(ours)
+    engine.send_signal(signal.SIGABRT)
+    assert engine.wait(PATIENCE_S) == -signal.SIGABRT
+    assert list(tmp_path.rglob("*core*")) == []
 
 
 def test_streams_that_are_closed_change_nothing_and_a_second_engine_is_told_by_its_exit_code_alone(start_wrapped):

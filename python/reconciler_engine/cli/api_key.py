@@ -11,6 +11,7 @@ from reconciler_engine.cli.setting_sources import gather, load_config
 from reconciler_engine.coinbase.base_url import BaseUrl
 from reconciler_engine.config import WINDOWS, ReconciliationConfig
 from reconciler_engine.errors import ConfigError
+from reconciler_engine.supervisor.secrecy import keep_memory_secret
 
 if TYPE_CHECKING:
     # Cryptography is loaded where there is a key.
@@ -66,9 +67,12 @@ def load_signed(
 def read_credentials(key_file: Any, environment: Mapping[str, str]) -> Credentials | None:
     """Return the credentials of `key_file`, or without one of the environment's two variables, or None without any.
 
+    From here on this process leaves no core dump.
+
     Raises:
         ConfigError: They are unusable, or one of the two variables is missing; never repeats a key.
     """
+    keep_memory_secret()
     if key_file is not None:
         if not isinstance(key_file, str | Path) or not str(key_file) or "\0" in str(key_file):
             # The configuration's own check says so.

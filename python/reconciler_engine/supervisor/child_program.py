@@ -24,6 +24,7 @@ from reconciler_engine.observe import logs, metrics
 from reconciler_engine.planning.restart import EXIT_BUSY, EXIT_CONFIG
 from reconciler_engine.supervisor import lifeline
 from reconciler_engine.supervisor.running_child import BEAT_S, DRAIN_S
+from reconciler_engine.supervisor.secrecy import keep_memory_secret
 
 _logger = logging.getLogger(__name__)
 _SPEC_LIMIT = 16 * 1024 * 1024
@@ -53,6 +54,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # SIGABRT from a parent that misses our beats prints every stack.
     faulthandler.enable()
+    # The spec may hold the key, the token of the pages, the password of Redis.
+    keep_memory_secret()
     spec = json.loads(_read_line(0))
     lifeline.hold(0)
     beats = Beats(os.dup(1))
