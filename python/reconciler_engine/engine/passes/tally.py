@@ -153,7 +153,7 @@ class Tally:
             grid = row.window.grid(series.timeframe.step_ms)
             if grid:
                 window = Interval(grid.start, row.window.stop)
-                yield Checked(series, window, row.unresolved.gaps(row.step) if row.examined else None)
+                yield Checked(series, window, row.unresolved if row.examined else None)
 
     def confirmed(self) -> Iterator[ConfirmedSlots]:
         """Return where every series is confirmed to have no candle."""
