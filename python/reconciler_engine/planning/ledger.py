@@ -103,18 +103,14 @@ class Ledger:
         Raises:
             ValueError: The intervals are empty, overlap or do not ascend.
         """
-        joined: list[FindingInterval] = []
+        joined = _Joined()
         at: int | None = None
-        for part in findings:
-            start, stop, finding = part
+        for start, stop, finding in findings:
             if start >= stop or (at is not None and start < at):
                 raise ValueError(f"interval {start}..{stop} is empty or begins before the end of the one before, {at}")
-            if start == at and joined[-1].finding == finding:
-                joined[-1] = FindingInterval(joined[-1].start, stop, finding)
-            else:
-                joined.append(part)
+            joined.add(start, stop, finding)
             at = stop
-        self.findings: tuple[FindingInterval, ...] = tuple(joined)
+        self.findings: tuple[FindingInterval, ...] = tuple(joined.findings)
 
     @classmethod
     def _of(cls, findings: Iterable[FindingInterval]) -> Self:

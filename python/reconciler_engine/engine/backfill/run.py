@@ -152,9 +152,8 @@ class BackfillRun:
             for planned in pages:
                 await send.send(planned)
         if not row.is_stopped:
-            ready_at = trio.current_time() + CONFIRM_MS / 1_000
             for page in row.pages.finish():
-                await send.send(self._add(row, page, ready_at))
+                await send.send(self._add(row, page, trio.current_time() + CONFIRM_MS / 1_000))
             row.is_read = True
 
     async def _look_again(self, row: SeriesProgress, send: trio.MemorySendChannel[_Planned]) -> None:
