@@ -129,6 +129,11 @@ class PageTask(_Message):
         """The interval that is asked for."""
         return Interval(*self.asked)
 
+    def is_worth_asking(self, slots: AbsentSlots) -> bool:
+        """Whether the page is worth a request, as the slots of its span stand now."""
+        worth = slots.missing if self.bridge else slots.due
+        return bool(self.to_audit or worth & intervals_of(self.gaps, self.span.timeframe.step_ms))
+
     @model_validator(mode="after")
     def _check_page(self) -> Self:
         step = self.span.timeframe.step_ms
@@ -248,7 +253,7 @@ def intervals_of(wire: Iterable[tuple[int, int]], step: int) -> Intervals:
 
 def page_outcome(
     task: PageTask,
-    standing: AbsentSlots | None,
+    slots: AbsentSlots | None,
     *,
     requests: int = 0,
     mismatched: int = 0,
@@ -258,14 +263,14 @@ def page_outcome(
     undecided: Intervals = NOTHING,
     fault: str | None = None,
 ) -> PageOutcome:
-    """Return a page's outcome; `standing` is how the slots of its span without a candle stand, None if unknown."""
+    """Return a page's outcome; `slots` says how the slots of its span without a candle stand, None if unknown."""
     step = task.span.timeframe.step_ms
     return PageOutcome(
         id=task.id,
         symbol=task.span.symbol,
         timeframe=task.span.timeframe,
-        unresolved=None if standing is None else wire_of(standing.missing, step),
-        confirmed=() if standing is None else wire_of(standing.confirmed, step),
+        unresolved=None if slots is None else wire_of(slots.missing, step),
+        confirmed=() if slots is None else wire_of(slots.confirmed, step),
         mismatched=mismatched,
         repaired=repaired,
         requests=requests,

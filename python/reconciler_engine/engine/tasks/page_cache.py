@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from reconciler_engine.coinbase.candles import CandlePage
 from reconciler_engine.engine.clock import SharedClock
-from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, intervals_of, page_outcome
+from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, page_outcome
 from reconciler_engine.engine.tasks.page_request import PageReply
 from reconciler_engine.engine.tasks.scan import scan
 from reconciler_engine.errors import StoreError, StoreFull, own_fault
@@ -71,10 +71,9 @@ class PageCache:
         for error in (found.error, known.error):
             if error is not None:
                 raise error
-        step = series.timeframe.step_ms
-        slots = sort_absent(Intervals.of_gaps(found.gaps, step), known.ledger, await self._clock.now())
-        due = (slots.missing if task.bridge else slots.due) & intervals_of(task.gaps, step)
-        if not due and not task.to_audit:
+        absent = Intervals.of_gaps(found.gaps, series.timeframe.step_ms)
+        slots = sort_absent(absent, known.ledger, await self._clock.now())
+        if not task.is_worth_asking(slots):
             return PageLook(slots, is_wanted=False, known=known)
         copies = await self._candles.copies(series, task.asked_slots)
         return PageLook(slots, is_wanted=True, known=known, copies=copies)

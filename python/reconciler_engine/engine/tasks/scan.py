@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import trio
 
 from reconciler_engine.detection import detect_gaps
-from reconciler_engine.engine.tasks.messages import ScanOutcome, ScanTask, SpanFinding, wire_of
+from reconciler_engine.engine.tasks.messages import ScanOutcome, ScanTask, SeriesSpan, SpanFinding, wire_of
 from reconciler_engine.errors import StoreError, own_fault
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval, Intervals
@@ -114,40 +114,45 @@ async def perform_scan(
     async with turn:
         reads = await evidence.read([wanted[index] for index in doubtful]) if doubtful else []
     known = dict(zip(doubtful, reads, strict=True))
-    findings = []
-    for index, (span, found) in enumerate(zip(task.spans, scans, strict=True)):
-        read = known.get(index, _NOTHING_KNOWN)
-        step = span.timeframe.step_ms
-        absent = Intervals.of_gaps(found.gaps, step)
-        suspects = find_repairable(read.ledger, span.interval, task.now, step, task.audit) - absent
-        if found.is_clean and not suspects and read.error is None:
-            continue
-        errors = [found.error, read.error]
-        ledger = read.ledger
-        unclean = sorted({*found.duplicates, *found.malformed})
+    findings = [
+        await _judge(store, evidence, task, span, found, known.get(index, _NOTHING_KNOWN))
+        for index, (span, found) in enumerate(zip(task.spans, scans, strict=True))
+    ]
+    return ScanOutcome(id=task.id, findings=tuple(finding for finding in findings if finding is not None))
+
+
+async def _judge(
+    store: CandleStore, evidence: EvidenceStore, task: ScanTask, span: SeriesSpan, found: SpanScan, read: LedgerRead
+) -> SpanFinding | None:
+    """Return what is noteworthy about a span; None where it is complete and nothing in it may give way."""
+    step = span.timeframe.step_ms
+    absent = Intervals.of_gaps(found.gaps, step)
+    suspects = find_repairable(read.ledger, span.interval, task.now, step, task.audit) - absent
+    if found.is_clean and not suspects and read.error is None:
+        return None
+    errors = [found.error, read.error]
+    ledger = read.ledger
+    unclean = sorted({*found.duplicates, *found.malformed})
+    try:
         if task.repair and unclean:
-            try:
-                await store.merge(span.series, (), task.keeping, duplicated=unclean, by=task.run)
-            except StoreError as refused:
-                errors.append(own_fault(refused))
-        try:
-            keeping = task.keeping if task.repair and read.error is None else None
-            ledger = await note_listing(evidence, span.series, absent, ledger, span.listing, task.now, keeping)
-        except StoreError as refused:
-            errors.append(own_fault(refused))
-        standing = sort_absent(absent, ledger, task.now)
-        findings.append(
-            SpanFinding(
-                symbol=span.symbol,
-                timeframe=span.timeframe,
-                unread=found.error is not None,
-                missing=wire_of(standing.missing, step),
-                confirmed=wire_of(standing.confirmed, step),
-                due=wire_of(standing.due, step) if read.error is None else (),
-                suspects=wire_of(suspects, step) if found.error is None else (),
-                duplicates=len(found.duplicates),
-                malformed=len(found.malformed),
-                error=next((str(error) for error in errors if error is not None), None),
-            )
-        )
-    return ScanOutcome(id=task.id, findings=tuple(findings))
+            await store.merge(span.series, (), task.keeping, duplicated=unclean, by=task.run)
+    except StoreError as refused:
+        errors.append(own_fault(refused))
+    try:
+        retention = task.keeping if task.repair and read.error is None else None
+        ledger = await note_listing(evidence, span.series, absent, ledger, span.listing, task.now, retention)
+    except StoreError as refused:
+        errors.append(own_fault(refused))
+    slots = sort_absent(absent, ledger, task.now)
+    return SpanFinding(
+        symbol=span.symbol,
+        timeframe=span.timeframe,
+        unread=found.error is not None,
+        missing=wire_of(slots.missing, step),
+        confirmed=wire_of(slots.confirmed, step),
+        due=wire_of(slots.due, step) if read.error is None else (),
+        suspects=wire_of(suspects, step) if found.error is None else (),
+        duplicates=len(found.duplicates),
+        malformed=len(found.malformed),
+        error=next((str(error) for error in errors if error is not None), None),
+    )
