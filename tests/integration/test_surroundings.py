@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import resource
@@ -24,8 +25,8 @@ from tests.integration.processes import (
     wait_gone,
 )
 
-from reconciler_engine.store.embedded.binary import socket_directory, socket_path
 from reconciler_engine.store.embedded.data_directory import DataDirectory
+from reconciler_engine.store.embedded.socket_directory import socket_directory, socket_path
 
 NEVER = "0 0 1 1 *"
 
@@ -152,6 +153,19 @@ def _take_terminal() -> None:
     import termios  # noqa: PLC0415
 
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_the_directory_of_the_socket_ends_with_the_engine(start_process, arguments, tmp_path, end):
+    engine: Running = start_process(*arguments)
+    engine.wait_event("child ready", child="worker-1")
+    below = descendants(engine.process.pid)
+    directory = Path(json.loads((tmp_path / "data" / "server.json").read_text())["socket"]).parent
+    assert directory.stat().st_mode & 0o777 == 0o700
+    engine.process.send_signal(end)
+    engine.process.wait(PATIENCE_S)
+    wait_gone(below)
+    assert not directory.exists()
 
 
 def test_a_stale_socket_and_record_are_no_hindrance_and_no_descriptors_left_is_waited_out(

@@ -26,7 +26,7 @@ from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.embedded.data_directory import DataDirectory
 from reconciler_engine.store.protocol import at_work, check_protocol
 from reconciler_engine.store.status_board import EngineFacts
-from reconciler_engine.supervisor.server_child import embedded_server, locked, plan_record
+from reconciler_engine.supervisor.server_child import embedded_server, locked, planned_server
 
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
@@ -142,9 +142,10 @@ async def _open_cache(config: ReconciliationConfig, command: str, *, writes: boo
         yield _Cache(running.url, simulated=simulated)
         return
     async with locked(directory, f"reconciler-engine {command}") as lock:
-        record = plan_record(directory, os.getpid(), f"reconciler-engine {command}", simulated=simulated)
-        async with embedded_server(directory, record, child_environment(), lock) as url:
-            yield _Cache(url, simulated=simulated)
+        plan = planned_server(directory, os.getpid(), f"reconciler-engine {command}", simulated=simulated)
+        with plan as record:
+            async with embedded_server(directory, record, child_environment(), lock) as url:
+                yield _Cache(url, simulated=simulated)
 
 
 def is_simulated(directory: DataDirectory) -> bool:
