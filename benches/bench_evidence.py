@@ -27,7 +27,7 @@ from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.answers import Answer
-from reconciler_engine.planning.ledger import Ledger, Stretch
+from reconciler_engine.planning.ledger import FindingInterval, Ledger
 from reconciler_engine.planning.proof import judge
 from reconciler_engine.planning.sightings import RIPE_MS
 from reconciler_engine.store.candles import CandleStore
@@ -121,7 +121,7 @@ class Update:
     async def known(self) -> list[int]:
         """How many slots of each page are known to be empty."""
         reads = await self._ledgers.read([(one, self._page.asked) for one in self._series])
-        return [sum((start.stop - start.start) // STEP for start in read.ledger.stretches) for read in reads]
+        return [sum((start.stop - start.start) // STEP for start in read.ledger.findings) for read in reads]
 
 
 async def at_once(way, tasks: int) -> None:
@@ -170,7 +170,7 @@ def test_year(redis_url, comparison, way):
         for pause_ms in (RIPE_MS, 2 * RIPE_MS):
             part = answer(first, slots, inside, at(first + slots) + pause_ms)
             ledger = judge(ledger, part, Intervals([part.asked]), STEP).ledger
-    assert sum((stretch.stop - stretch.start) // STEP for stretch in ledger.stretches) == DAY_SLOTS - len(rows)
+    assert sum((stretch.stop - stretch.start) // STEP for stretch in ledger.findings) == DAY_SLOTS - len(rows)
 
     async def main() -> None:
         async with TrioRedis.from_url(redis_url) as client:
@@ -178,7 +178,9 @@ def test_year(redis_url, comparison, way):
             series = Series("P000-USD", Timeframe.M1)
             for day in range(days):
                 shift = day * DAY_MS
-                moved = Ledger(Stretch(start + shift, stop + shift, known) for start, stop, known in ledger.stretches)
+                moved = Ledger(
+                    FindingInterval(start + shift, stop + shift, known) for start, stop, known in ledger.findings
+                )
                 await store.change(series, Interval(at(0) + shift, at(1) + shift), RETENTION, partial(replaced, moved))
             used = await client.execute_command("MEMORY", "USAGE", SCOPE.evidence_key(series), "SAMPLES", 0)
             comparison.tell(f"ledger of {days} days of minutes, 60 % empty, proved by {way}: {used / 1e6:.2f} MB")

@@ -26,7 +26,7 @@ import pytest
 import trio
 
 from reconciler_engine.detection import Gap
-from reconciler_engine.engine.tasks.messages import ScanTask, Span
+from reconciler_engine.engine.tasks.messages import ScanTask, SeriesSpan
 from reconciler_engine.engine.tasks.scan import perform_scan, scan
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
@@ -172,7 +172,7 @@ def tasks_of(wanted: Wanted) -> list[ScanTask]:
             run="run",
             id=f"scan-{number}",
             now=NOW,
-            spans=tuple(Span.of(series, window) for series, window in wanted[shard.start : shard.stop]),
+            spans=tuple(SeriesSpan.of(series, window) for series, window in wanted[shard.start : shard.stop]),
             confirm_ms=0,
             repair=False,
             keeping=keeping,

@@ -22,7 +22,7 @@ import trio
 
 from reconciler_engine.engine.ready import is_ready
 from reconciler_engine.market.candle import Candle
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import NOTHING, Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.status import EngineStatus
@@ -46,7 +46,7 @@ async def _compare(redis_url, comparison) -> None:
     many = 6_000 if comparison.is_timed else 60
     forming = Timeframe.M1.floor(time.time_ns() // 1_000_000)
     candles = [Candle(forming - age * STEP, 1.5, 2, 1, 1.75, 3) for age in range(999, -1, -1)]
-    rows = [Checked(Series(f"A{number}-USD", Timeframe.M1), Interval(0, 30 * STEP), ()) for number in range(many)]
+    rows = [Checked(Series(f"A{number}-USD", Timeframe.M1), Interval(0, 30 * STEP), NOTHING) for number in range(many)]
     status = EngineStatus(
         node="host:1", command="bench", version="1", simulated=False, user_id=1, exchange_id=1, source=SCOPE.source,
         started_at=0, written_at=1, processes=(), jobs=(), budget=None,

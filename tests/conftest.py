@@ -19,7 +19,8 @@ from hypothesis import settings
 
 from reconciler_engine.store.client.server_check import wait_serving
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.embedded.binary import ServerPlan, find_binary, socket_directory, socket_path
+from reconciler_engine.store.embedded.binary import ServerPlan, find_binary
+from reconciler_engine.store.embedded.socket_directory import socket_directory, socket_path
 
 # The same examples in every run, and no verdict by the clock; new ones are found by
 # `pytest --hypothesis-profile=search`.

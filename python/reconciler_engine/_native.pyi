@@ -38,12 +38,14 @@ class SpanReplies:
     def __new__(cls) -> SpanReplies: ...
     def ask(self, symbol: str, timeframe: str, start: int, step: int, length: int, /) -> None: ...
     def feed(self, data: bytes | memoryview, /) -> int: ...
-    def take(self) -> list[tuple[memoryview[int], memoryview[int], memoryview[int]] | str | None]: ...
+    def take(
+        self,
+    ) -> list[tuple[memoryview[int], memoryview[int], memoryview[int], memoryview[int]] | str | None]: ...
 
 def check_members(
-    reply: list[bytes], symbol: str, timeframe: str, /
-) -> tuple[memoryview[int], memoryview[int], memoryview[int]]:
-    """Return timestamps, duplicates and malformed scores, as `detection.members.check_members` defines them.
+    reply: list[bytes], symbol: str, timeframe: str, step: int, /
+) -> tuple[memoryview[int], memoryview[int], memoryview[int], memoryview[int]]:
+    """Return timestamps, duplicates, malformed and fillers, as `detection.members.check_members` defines them.
 
     Raises:
         TypeError: An item of the reply is not bytes.

@@ -205,6 +205,18 @@ class LeaseLost(StoreError):
         super().__init__(f"another engine has taken over job {job}")
 
 
+class OtherProtocol(ReconcilerError):
+    """An engine whose protocol is another one works on the same candles; this one can begin once that one has ended."""
+
+    retryable = True
+
+    def __init__(self, other: str, theirs: int, ours: int) -> None:
+        super().__init__(
+            f"another engine works on these candles under protocol {theirs or 'of before'}, and this one has {ours}: "
+            f"{other}; stop it first, or start this one again once it has ended"
+        )
+
+
 class WorkerError(ReconcilerError):
     """A process of the engine's tree failed."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from operator import itemgetter
 
 import h11
 import trio
@@ -13,6 +15,8 @@ import trio
 _LINGER_READS = 64
 # The head's limit is looked at between chunks: a small one keeps it sharp.
 _CHUNK = 2 * 1024
+_ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE)
+_logger = logging.getLogger(__name__)
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 Stream = trio.abc.HalfCloseableStream
@@ -23,7 +27,7 @@ class Bounds:
     """Bounds of one server; lengths in bytes, times in seconds.
 
     Attributes:
-        connections: Connections at a time; one more is closed at once.
+        connections: Connections at a time; for one more the one is closed whose client keeps us waiting longest.
         head_bytes: Longest head of a request.
         body_bytes: Longest body of a request.
         first_s: Time from a connection's beginning to the first byte of its first request.
@@ -49,8 +53,8 @@ class Request:
 
     Attributes:
         method: Method as sent, such as `GET`.
-        target: Path and query as sent.
-        headers: Header values by lower-case name.
+        target: Path and query as sent; of an absolute target too, whose host stands in for the header.
+        headers: Header values by lower-case name; without `host` where HTTP/1.0 did not say one.
         peer: Address of the client, without the port; empty where it is gone already.
         body: Body, at most `Bounds.body_bytes`.
     """
@@ -94,6 +98,10 @@ class HttpConnection:
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=bounds.head_bytes)
         self._patience_s = bounds.first_s
         self._is_head = False
+        self.waits_since: float | None = None
+        """Instant since which the client keeps us waiting, for a request or for its last answer to be read."""
+        self.sends_since: float | None = None
+        """Instant since which the client has an answer to read."""
 
     async def receive(self) -> Request | None:
         """Return the next request; None where the client is done, or too slow.
@@ -102,9 +110,12 @@ class HttpConnection:
             h11.RemoteProtocolError: It is no request that can be answered; its hint is the status to say so with.
         """
         head: h11.Request | None = None
-        is_begun = False
+        self._is_head = False
         body = bytearray()
-        with trio.move_on_after(self._patience_s) as patience:
+        self.waits_since = trio.current_time()
+        # What came with the request before belongs to a request that has begun.
+        is_begun = bool(self._h11.trailing_data[0])
+        with trio.move_on_after(self._bounds.request_s if is_begun else self._patience_s) as patience:
             while True:
                 match self._h11.next_event():
                     case h11.NEED_DATA:
@@ -121,6 +132,7 @@ class HttpConnection:
                         if len(body) > self._bounds.body_bytes:
                             raise h11.RemoteProtocolError("body too long", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
                     case h11.EndOfMessage() if head is not None:
+                        self.waits_since = None
                         return _read(head, self._peer(), bytes(body))
                     case _:
                         return None
@@ -151,8 +163,11 @@ class HttpConnection:
 
     async def send(self, answer: Response) -> bool:
         """Send an answer; return whether the connection can serve another request."""
+        data = b"".join(self.write(answer))
+        self.sends_since = trio.current_time()
         with trio.move_on_after(self._bounds.send_s):
-            await self.stream.send_all(b"".join(self.write(answer)))
+            await self.stream.send_all(data)
+            self.sends_since = None
             return self.is_reusable
         return False
 
@@ -161,6 +176,7 @@ class HttpConnection:
         if self._h11.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             return
         await self.send(answer)
+        self.waits_since = trio.current_time()
         # Closing on unread bytes would reset the connection, and the answer with it.
         with trio.move_on_after(self._bounds.linger_s):
             await self.stream.send_eof()
@@ -185,27 +201,46 @@ Refuse = Callable[[int], Response]
 
 
 class Server:
-    """The connections of one server."""
+    """The connections of one server.
+
+    Where all places are taken the oldest connection gives way whose client keeps us waiting: silent ones, idle ones and
+    those that drip a request shut nobody out. A connection whose request is being answered keeps its place.
+    """
 
     def __init__(self, bounds: Bounds, handle: Handle, refuse: Refuse) -> None:
         self._bounds = bounds
         self._handle = handle
         self._refuse = refuse
-        self._places = trio.Semaphore(bounds.connections, max_value=bounds.connections)
+        self._places: dict[HttpConnection, trio.CancelScope] = {}
 
     async def serve_connection(self, stream: Stream) -> None:
-        """Serve one connection until either side ends it, then close it."""
+        """Serve one connection until either side ends it, then close it; its fault is logged and ends nothing else."""
+        connection = HttpConnection(stream, self._bounds)
         async with stream:
-            try:
-                self._places.acquire_nowait()
-            except trio.WouldBlock:
+            if len(self._places) >= self._bounds.connections and not self._make_room():
                 return
-            try:
-                # A client that went away is not owed anything.
-                with suppress(*_GONE):
-                    await self._serve(HttpConnection(stream, self._bounds))
-            finally:
-                self._places.release()
+            with trio.CancelScope() as scope:
+                self._places[connection] = scope
+                try:
+                    await self._serve(connection)
+                except _GONE:
+                    # The client went away; it is not owed anything.
+                    return
+                except Exception:
+                    _logger.exception("a connection failed")
+                finally:
+                    self._places.pop(connection, None)
+
+    def _make_room(self) -> bool:
+        """Close the connection whose client keeps us waiting longest; return whether there is one."""
+        waiting = [(one.waits_since, one) for one in self._places if one.waits_since is not None]
+        # A client that does not read its answer is the next best.
+        waiting = waiting or [(one.sends_since, one) for one in self._places if one.sends_since is not None]
+        if not waiting:
+            return False
+        _, oldest = min(waiting, key=itemgetter(0))
+        self._places.pop(oldest).cancel()
+        return True
 
     async def _serve(self, connection: HttpConnection) -> None:
         while True:
@@ -221,4 +256,9 @@ class Server:
 
 def _read(head: h11.Request, peer: str, body: bytes) -> Request:
     headers = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
-    return Request(head.method.decode("ascii"), head.target.decode("ascii"), headers, peer, body)
+    target = head.target.decode("ascii")
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is not None:
+        # RFC 9112 3.2.2: the host of such a target counts, not the header.
+        headers["host"], target = absolute[1], absolute[2] if absolute[2].startswith("/") else f"/{absolute[2]}"
+    return Request(head.method.decode("ascii"), target, headers, peer, body)

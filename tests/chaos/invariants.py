@@ -91,7 +91,7 @@ async def check_ledger(world: World) -> None:
     for (series, window), read in zip(wanted, await store.read(wanted), strict=True):
         assert read.error is None
         truth = world.truth(series, window)
-        for start, stop, finding in read.ledger.stretches:
+        for start, stop, finding in read.ledger.findings:
             denied = [at for at in truth if start <= at < stop and finding.state in CONFIRMED]
             assert not denied, (series, finding, denied)
 

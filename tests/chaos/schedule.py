@@ -26,6 +26,7 @@ class Fault(StrEnum):
     EXCHANGE_RESTART = "exchange gone, started again"
     EXCHANGE_STORM = "every answer a refusal"
     EXCHANGE_TOXIC = "toxic before the exchange"
+    EXCHANGE_WITHHOLDS = "every answer without some candles"
 
 
 STORMS: tuple[dict[str, object], ...] = (
@@ -42,6 +43,19 @@ STORMS: tuple[dict[str, object], ...] = (
 )
 """Rules of the simulated exchange: 429 with and without a time, 5xx in three forms, an HTML page with 200, ..."""
 
+WITHHOLDINGS: tuple[dict[str, object], ...] = (
+    {"mode": "data", "data": "empty"},
+    {"mode": "data", "data": "late", "seconds": 1_800},
+    {"mode": "data", "data": "thinned", "nth": 3},
+)
+"""Rules of an exchange whose answers are well-formed and lack all candles, the newest ones, or every third one."""
+
+RULES = {Fault.EXCHANGE_STORM: STORMS, Fault.EXCHANGE_WITHHOLDS: WITHHOLDINGS}
+"""The forms of the faults that are rules of the simulated exchange."""
+
+WITHHOLDING: tuple[Fault, ...] = ()
+"""`EXCHANGE_WITHHOLDS` once no answer alone proves a slot empty that it only left out; no world draws it until then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Blow:
@@ -51,10 +65,10 @@ class Blow:
     fault: Fault
     lasts_s: float = 0.0
     toxic: Toxic | None = None
-    storm: int = 0
+    rule: int = 0
 
     def __str__(self) -> str:
-        form = {Fault.EXCHANGE_STORM: STORMS[self.storm]}.get(self.fault, self.toxic or "")
+        form = RULES[self.fault][self.rule] if self.fault in RULES else self.toxic or ""
         return f"{self.at_s:.2f} s: {self.fault} {form} for {self.lasts_s:.2f} s"
 
 
@@ -91,5 +105,5 @@ def _draw_blow(random: Random, fault: Fault, within_s: float) -> Blow:
         fault=fault,
         lasts_s=random.uniform(0.05, within_s),
         toxic=toxic if fault in {Fault.REDIS_TOXIC, Fault.EXCHANGE_TOXIC} else None,
-        storm=random.randrange(len(STORMS)),
+        rule=random.randrange(len(RULES.get(fault, STORMS))),
     )

@@ -12,7 +12,7 @@ import pytest
 import trio
 from tests.chaos.invariants import check, end, settle
 from tests.chaos.proxy import Kind, Way
-from tests.chaos.schedule import Blow, Fault, draw_schedule
+from tests.chaos.schedule import WITHHOLDING, Blow, Fault, draw_schedule
 from tests.chaos.world import THIN, Plan, World, open_world
 from tests.conftest import OwnServer
 
@@ -38,6 +38,7 @@ EMBEDDED = (
     Fault.EXCHANGE_RESTART,
     Fault.EXCHANGE_STORM,
     Fault.EXCHANGE_TOXIC,
+    *WITHHOLDING,
 )
 GIVEN = (*EMBEDDED, Fault.REDIS_TOXIC)
 RARE = {7: Fault.SUPERVISOR_KILL, 31: Fault.WORKER_HANG, 40: Fault.SUPERVISOR_KILL}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from tests.chaos.invariants import budget_excess
-from tests.chaos.schedule import Fault, draw_schedule
+from tests.chaos.schedule import RULES, Fault, draw_schedule
 
 
 def test_a_seed_gives_the_same_blows_each_time_and_another_seed_others():
     schedules = [draw_schedule(seed, list(Fault), within_s=1.0) for seed in range(200)]
     assert schedules == [draw_schedule(seed, list(Fault), within_s=1.0) for seed in range(200)]
     assert len(set(schedules)) == 200
-    assert {blow.fault for blows in schedules for blow in blows} == set(Fault)
+    drawn = [blow for blows in schedules for blow in blows]
+    assert {blow.fault for blow in drawn} == set(Fault)
+    for fault, rules in RULES.items():
+        assert {blow.rule for blow in drawn if blow.fault is fault} == set(range(len(rules)))
     assert all(list(blows) == sorted(blows, key=lambda blow: blow.at_s) for blows in schedules)
 
 

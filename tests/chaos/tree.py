@@ -15,7 +15,7 @@ import trio
 from tests.chaos.waiting import PATIENCE_S, wait_until
 from tests.integration.conftest import COMMAND, clean_environment
 
-from reconciler_engine.store.embedded.binary import socket_directory, socket_path
+from reconciler_engine.store.embedded.socket_directory import remove_socket_directory, socket_directory, socket_path
 
 _MARK = "CHAOS_TREE"
 
@@ -144,8 +144,7 @@ class Tree:
             with suppress(ChildProcessError):
                 os.waitpid(self._process.pid, 0)
             self._process.poll()
-        self.socket.unlink(missing_ok=True)
-        self.socket.parent.rmdir()
+        remove_socket_directory(self.socket.parent)
 
 
 def is_alive(pid: int) -> bool:

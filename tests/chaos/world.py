@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import trio
 from tests.chaos.proxy import Proxy, open_proxy
-from tests.chaos.schedule import STORMS, Blow, Fault
+from tests.chaos.schedule import RULES, Blow, Fault
 from tests.chaos.tree import Tree
 from tests.chaos.waiting import PATIENCE_S, wait_until
 from tests.conftest import OwnServer
@@ -253,8 +253,8 @@ class World:
                 self.away_s = blow.lasts_s
                 self.exchange_away.set()
                 await trio.sleep(blow.lasts_s)
-            case Fault.EXCHANGE_STORM:
-                self.exchange.faults.set(parse_faults({"fault": [STORMS[blow.storm]]}))
+            case Fault.EXCHANGE_STORM | Fault.EXCHANGE_WITHHOLDS:
+                self.exchange.faults.set(parse_faults({"fault": [RULES[blow.fault][blow.rule]]}))
                 await trio.sleep(blow.lasts_s)
                 self.exchange.faults.set([])
             case _:

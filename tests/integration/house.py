@@ -14,7 +14,7 @@ from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import Parts, open_parts
 from reconciler_engine.engine.passes.reconciler import PassRequest
-from reconciler_engine.engine.tasks.messages import PageTask, Span
+from reconciler_engine.engine.tasks.messages import PageTask, SeriesSpan
 from reconciler_engine.engine.tasks.worker import Worker
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
@@ -150,7 +150,7 @@ async def enqueue_pages(queue, count):
     """Open a run of so many tasks for the same page; return it and them."""
     run = await queue.open_run("test", 0)
     keeping = Retention(max_candles=0, ttl_s=0, trim=False)
-    span = Span.of(M1, Interval(STOP - 3 * MINUTE, STOP))
+    span = SeriesSpan.of(M1, Interval(STOP - 3 * MINUTE, STOP))
     tasks = [
         PageTask(
             run=run,

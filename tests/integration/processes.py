@@ -33,6 +33,19 @@ def command_of(pid: int) -> str:
     return ""
 
 
+def environment_of(pid: int) -> str:
+    """The environment of a process; nothing where the kernel shows that of one that keeps a secret to root alone."""
+    with suppress(PermissionError):
+        return Path(f"/proc/{pid}/environ").read_text()
+    return ""
+
+
+def core_limit_of(pid: int) -> str:
+    """The most bytes that a core dump of a process may have, as the kernel writes it."""
+    lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    return next(line.split()[4] for line in lines if line.startswith("Max core file size"))
+
+
 def is_there(pid: int) -> bool:
     """Whether there is such a process, be it one that waits to be reaped."""
     return Path(f"/proc/{pid}").exists()

@@ -56,7 +56,7 @@ def test_show_says_every_value_and_its_origin(run_inside, write_file):
 
 
 def test_show_masks_what_is_secret(run_inside, write_file, key):
-    file = write_file(f'redis_url = "rediss://user:{SECRET}@cache:6380/2"\n')
+    file = write_file(f'redis_url = "rediss://user:{SECRET}@cache:6380/2"\nproxy = "http://user:{SECRET}@proxy:3128"\n')
     secret = json.loads(key.read_text())["privateKey"]
     given = {"COINBASE_API_KEY": "organizations/x/apiKeys/c0de", "COINBASE_API_SECRET": secret}
     for arguments, origin in (((), "COINBASE_API_KEY"), (("--key-file", key), "--key-file")):
@@ -64,6 +64,7 @@ def test_show_masks_what_is_secret(run_inside, write_file, key):
         assert words.code == 0, words.err
         rows = {line.split()[0]: line.split()[1:] for line in words.out.splitlines()}
         assert rows["redis_url"] == ["rediss://***@cache:6380/2", str(file)]
+        assert rows["proxy"] == ["http://***@proxy:3128", str(file)]
         assert rows["credentials"] == ["...c0de,", "ES256", origin]
         assert rows["hourly_limit"] == ["10000", "default"]
         shown = words.out + words.err + run_inside("config", "show", "--json", "--config", file, **given).out

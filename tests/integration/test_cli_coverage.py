@@ -17,7 +17,7 @@ from tests.integration.engines import MINUTE
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.words import iso
-from reconciler_engine.planning.ledger import Finding, Ledger, Reason, State, Stretch
+from reconciler_engine.planning.ledger import Finding, FindingInterval, Ledger, Reason, State
 from reconciler_engine.store.findings import DAY_MS, encode_day
 from reconciler_engine.store.scope import Scope
 
@@ -48,12 +48,14 @@ def hold(server):
             values = {"timestamp": at, "open": 1, "high": 1, "low": 1, "close": 1, "volume": 1}
             server.zadd(SCOPE.candle_key(SERIES), {json.dumps({**values, "symbol": "BTC-USD", "timeframe": "1m"}): at})
         stretches = sorted(
-            Stretch(FIRST + first * MINUTE, FIRST + stop * MINUTE, Finding(State(state), Reason.BY_HAND, 0, 0, 1, None))
+            FindingInterval(
+                FIRST + first * MINUTE, FIRST + stop * MINUTE, Finding(State(state), Reason.BY_HAND, 0, 0, 1, None)
+            )
             for state, (first, stop) in notes.items()
         )
         if stretches:
             day = FIRST // DAY_MS
-            server.hset(SCOPE.evidence_key(SERIES), str(day), encode_day(Ledger(stretches).stretches, day, MINUTE))
+            server.hset(SCOPE.evidence_key(SERIES), str(day), encode_day(Ledger(stretches).findings, day, MINUTE))
 
     return put
 

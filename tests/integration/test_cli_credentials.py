@@ -6,6 +6,9 @@ import base64
 import json
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import httpx
@@ -14,7 +17,7 @@ import redis as redis_py
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.integration.conftest import clean_environment
-from tests.integration.processes import descendants
+from tests.integration.processes import descendants, environment_of
 
 NAME = "organizations/6b3f8e2a-0000-4000-8000-000000000000/apiKeys/9d1c7b5e-0000-4000-8000-00000000c0de"
 SIGNED = "/api/v3/brokerage/products/BTC-USD/candles"
@@ -171,6 +174,7 @@ def test_workers_sign_others_need_the_token_and_a_known_name_and_no_secret_shows
     secret = json.loads(key.read_text())["privateKey"]
     settings = {
         "RECONCILER_REDIS_URL": guarded_server, "RECONCILER_LISTEN_TOKEN": TOKEN,
+        "RECONCILER_PROXY": f"http://user:{PASSWORD}@proxy.invalid:3128",
         "COINBASE_API_KEY": NAME, "COINBASE_API_SECRET": secret,
     }  # fmt: skip
     engine = start_process(
@@ -188,7 +192,7 @@ def test_workers_sign_others_need_the_token_and_a_known_name_and_no_secret_shows
     shown = json.dumps(done)
     shown += Path(f"/proc/{engine.process.pid}/cmdline").read_text()
     for pid in descendants(engine.process.pid):
-        shown += Path(f"/proc/{pid}/cmdline").read_text() + Path(f"/proc/{pid}/environ").read_text()
+        shown += Path(f"/proc/{pid}/cmdline").read_text() + environment_of(pid)
 
     for host, status in (("engine.internal:80", 200), ("evil.example", 421)):
         headers = {"authorization": f"Bearer {TOKEN}", "host": host}
@@ -240,3 +244,14 @@ def test_a_backfill_signs_and_chooses_as_well(start_exchange, run_inside, key_fi
     assert (done.code, done.json["filled"]) == (0, 24), done.err
     assert {(one["path"], one["key"]) for one in exchange.requests()} == {(SIGNED.replace("-USD", "-USDC"), NAME)}
     assert backfill("--dry-run").code == 0
+
+
+def test_a_process_that_reads_the_key_keeps_its_memory_to_itself():
+    program = """
+        import ctypes, resource
+        from reconciler_engine.cli.api_key import read_credentials
+        read_credentials(None, {})
+        print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE)[0])
+    """
+    # as the kernel has them: PR_GET_DUMPABLE, and the limit of core dumps in bytes
+    assert subprocess.check_output([sys.executable, "-c", textwrap.dedent(program)], text=True) == "0 0\n"

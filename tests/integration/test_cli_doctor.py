@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import certifi
 import pytest
 import redis as redis_py
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -68,6 +69,29 @@ def test_all_is_well_with_a_key_and_a_redis(doctor, start_exchange, redis_url, t
     with redis_py.Redis.from_url(redis_url) as client:
         # the permits taken, and nothing else
         assert len(client.keys("*")) == 1
+
+
+def test_the_way_to_the_exchange_is_told_without_its_password(doctor, tmp_path):
+    authorities = tmp_path / "ca.pem"
+    authorities.write_text(Path(certifi.where()).read_text())
+    code, checks = doctor(
+        "--base-url", "https://exchange.invalid", "--ca-file", authorities,
+        RECONCILER_PROXY="http://user:canary@127.0.0.1:1",
+    )  # fmt: skip
+    assert code == 69
+    detail = checks["exchange"]["detail"]
+    way = f"(through http://***@127.0.0.1:1, certificates by {authorities})"
+    assert detail.startswith(f"https://exchange.invalid {way}: exchange unavailable: no connection: ")
+    assert "settings proxy and ca_file" in checks["exchange"]["hint"]
+    assert "canary" not in str(checks)
+
+
+def test_authorities_that_are_none_are_a_fault_of_the_configuration(doctor, tmp_path):
+    code, checks = doctor("--ca-file", tmp_path / "none.pem")
+    assert code == 78
+    assert checks["configuration"]["detail"] == (
+        f"ca_file {tmp_path / 'none.pem'}: cannot be read: No such file or directory (from --ca-file)"
+    )
 
 
 def test_before_the_first_start_the_exchange_is_asked_all_the_same(doctor, start_exchange, tmp_path):

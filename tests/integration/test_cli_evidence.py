@@ -10,7 +10,7 @@ import pytest
 import redis as redis_py
 import trio
 
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import NOTHING, Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store.candles import CandleStore
@@ -54,7 +54,7 @@ def clean(redis_url):
             duplicated = [FIRST + slot * MINUTE for slot in slots]
             await CandleStore(client, scope).merge(BTC, (), Retention(0, 0), duplicated=duplicated, by="gap_scan-1-ab")
             if passed:
-                looked = Checked(BTC, Interval(FIRST, FIRST + 3 * MINUTE), ())
+                looked = Checked(BTC, Interval(FIRST, FIRST + 3 * MINUTE), NOTHING)
                 await Coverage(client, scope).record([looked], FIRST)
 
     return lambda *slots, passed=False: trio.run(work, slots, passed)

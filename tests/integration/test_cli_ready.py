@@ -11,7 +11,7 @@ from tests.integration.engines import MINUTE
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.words import iso
-from reconciler_engine.planning.ledger import Finding, Ledger, Reason, State, Stretch
+from reconciler_engine.planning.ledger import Finding, FindingInterval, Ledger, Reason, State
 from reconciler_engine.store.findings import DAY_MS, encode_day, span_of
 from reconciler_engine.store.ready_script import READY_TEXT
 from reconciler_engine.store.scope import Scope
@@ -62,7 +62,7 @@ def hold(server, newest):
         for state, age in notes.items():
             day = newest // DAY_MS - age
             span = span_of(day)
-            stretch = Stretch(span.start, span.stop, Finding(State(state), Reason.BY_HAND, 0, 0, 1, None))
+            stretch = FindingInterval(span.start, span.stop, Finding(State(state), Reason.BY_HAND, 0, 0, 1, None))
             body = encode_day(Ledger([stretch]).within(span), day, DAY_MS)
             server.hset(SCOPE.evidence_key(SERIES), str(day), body)
 

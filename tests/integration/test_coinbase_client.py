@@ -25,6 +25,7 @@ from cryptography.x509.oid import NameOID
 
 from reconciler_engine.coinbase.candles import CandlePage
 from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.coinbase.route import Proxy, Route
 from reconciler_engine.errors import (
     BadResponse,
     NotAuthorized,
@@ -450,7 +451,12 @@ def certificate(folder: Path, *addresses: str) -> tuple[ssl.SSLContext, ssl.SSLC
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback")])
     now = dt.datetime.now(dt.UTC)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address)) for address in addresses])
+    names = x509.SubjectAlternativeName(
+        [
+            x509.IPAddress(ip_address(address)) if address[0].isdigit() else x509.DNSName(address)
+            for address in addresses
+        ]
+    )
     signed = (
         x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
         .serial_number(x509.random_serial_number())
@@ -474,6 +480,72 @@ def certificate(folder: Path, *addresses: str) -> tuple[ssl.SSLContext, ssl.SSLC
 async def test_tls(tmp_path: Path) -> None:
     tls, trust = certificate(tmp_path, "127.0.0.1")
     async with exchange([answer()], tls=tls, ssl_context=trust) as (client, _):
+        assert len((await fetch(client)).candles) == 1
+
+
+async def test_authorities_of_ones_own(tmp_path: Path) -> None:
+    tls, _ = certificate(tmp_path, "127.0.0.1")
+    async with exchange([answer()], tls=tls, route=Route(tmp_path / "server.pem")) as (client, _):
+        assert len((await fetch(client)).candles) == 1
+
+
+class TunnelProxy:
+    """An HTTP proxy that opens every tunnel to one port of this machine; keeps what it was asked for."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.heads: list[str] = []
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        head = await read_head(stream)
+        if head is None:
+            return
+        self.heads.append(head)
+        if "authorization: basic" not in head.lower():
+            await stream.send_all(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+            return
+        async with await trio.open_tcp_stream("127.0.0.1", self._port) as behind:
+            await stream.send_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pour, stream, behind)
+                nursery.start_soon(pour, behind, stream)
+
+
+async def pour(source: trio.SocketStream, target: trio.SocketStream) -> None:
+    try:
+        async for data in source:
+            await target.send_all(data)
+        await target.send_eof()
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return
+
+
+@pytest.mark.parametrize("login", ["user:p%40ss@", ""])
+async def test_a_proxy_leads_to_the_exchange_and_reads_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, login: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    tls, _ = certificate(tmp_path, "exchange.invalid")
+    async with exchange([answer()], tls=tls) as (_, server), trio.open_nursery() as nursery:
+        proxy = TunnelProxy(int(server.url.rpartition(":")[2]))
+        (listener,) = await nursery.start(partial(trio.serve_tcp, proxy.serve, 0, host="127.0.0.1"))
+        port = listener.socket.getsockname()[1]
+        route = Route(tmp_path / "server.pem", Proxy.parse(f"http://{login}127.0.0.1:{port}"))
+        # A name that this machine cannot find: the proxy looks it up.
+        async with CoinbaseClient("https://exchange.invalid", route=route) as client:
+            if login:
+                for _ in range(3):
+                    assert len((await fetch(client)).candles) == 1
+            else:
+                with pytest.raises(SourceUnavailable, match="connection unfit: 407"):
+                    await fetch(client)
+        nursery.cancel_scope.cancel()
+    assert [head.splitlines()[0] for head in proxy.heads] == ["CONNECT exchange.invalid:443 HTTP/1.1"]
+    assert len(server.heads) == (3 if login else 0)
+
+
+async def test_an_exchange_on_this_machine_is_reached_without_the_proxy() -> None:
+    async with exchange([answer()], route=Route(proxy=Proxy("http://127.0.0.1:1"))) as (client, _):
         assert len((await fetch(client)).candles) == 1
 
 

@@ -58,7 +58,7 @@ async def suspects(run: Engine, slots: int) -> set[int]:
     (read,) = await run.parts.evidence.read([(DENSE, span(slots))])
     return {
         (open_time - T0) // MINUTE
-        for start, stop, finding in read.ledger.stretches
+        for start, stop, finding in read.ledger.findings
         if finding.state is State.SUSPECT
         for open_time in range(start, stop, MINUTE)
     }
@@ -204,7 +204,7 @@ async def test_a_suspect_the_exchange_has_no_candle_for_is_asked_for_once(redis_
             result = await run.parts.reconciler.run_pass(request)
             assert (result.requests, result.repaired, result.errors) == (requests, 0, ())
         (read,) = await run.parts.evidence.read([(THIN, alone)])
-        assert [stretch.finding.state for stretch in read.ledger.stretches] == [State.SUSPECT]
+        assert [stretch.finding.state for stretch in read.ledger.findings] == [State.SUSPECT]
 
 
 @pytest.mark.parametrize("settings", [REPAIR, FINAL], ids=["authority", "final"])

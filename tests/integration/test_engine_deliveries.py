@@ -23,7 +23,7 @@ from tests.integration.house import (
 )
 
 from reconciler_engine.engine.tasks import worker as worker_module
-from reconciler_engine.engine.tasks.messages import ScanTask, Span
+from reconciler_engine.engine.tasks.messages import ScanTask, SeriesSpan
 from reconciler_engine.errors import RunClosed
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.store import tasks as tasks_module
@@ -155,7 +155,7 @@ async def test_an_error_nobody_foresaw_is_the_end_of_its_task_alone(redis_url, m
             run=run,
             id="scan-0",
             now=NOW,
-            spans=(Span.of(M1, Interval(STOP - 3 * MINUTE, STOP)),),
+            spans=(SeriesSpan.of(M1, Interval(STOP - 3 * MINUTE, STOP)),),
             confirm_ms=0,
             repair=False,
             keeping=Retention(max_candles=0, ttl_s=0, trim=False),

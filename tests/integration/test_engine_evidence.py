@@ -75,7 +75,7 @@ async def test_what_lies_outside_a_listing_is_never_asked_for(redis_url):
         before = await run.parts.reconciler.run_pass(PassRequest("test", [DENSE], span(50, 100)))
         assert (before.requests, before.confirmed_empty) == (0, 50)
         (read,) = await run.parts.evidence.read([(DENSE, span(50, 100))])
-        assert {stretch.finding.state for stretch in read.ledger.stretches} == {State.UNLISTED}
+        assert {stretch.finding.state for stretch in read.ledger.findings} == {State.UNLISTED}
 
 
 QUIET = SeededMarket(3, [ListedProduct("BTC-USD", 65_000.0)], [span(200, 200)])

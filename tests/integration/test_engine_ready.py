@@ -13,7 +13,7 @@ from tests.integration.conftest import settled_grace_ms
 
 from reconciler_engine import is_ready
 from reconciler_engine.errors import StoreError
-from reconciler_engine.planning.ledger import Finding, Reason, State, Stretch
+from reconciler_engine.planning.ledger import Finding, FindingInterval, Reason, State
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.findings import encode_day
 
@@ -35,7 +35,7 @@ def member(open_time: int, **changes: object) -> str:
 
 def note(client, open_time: int, state: State) -> None:
     """Write what is known of a day."""
-    stretch = Stretch(open_time, open_time + DAY, Finding(state, Reason.BY_HAND, 0, 0, 1, None))
+    stretch = FindingInterval(open_time, open_time + DAY, Finding(state, Reason.BY_HAND, 0, 0, 1, None))
     client.hset(LEDGER, str(open_time // DAY), encode_day([stretch], open_time // DAY, DAY))
 
 

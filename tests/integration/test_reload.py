@@ -18,6 +18,7 @@ import redis as redis_py
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.integration.conftest import PATIENCE_S, clean_environment, wait_until
+from tests.integration.processes import environment_of
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import open_parts
@@ -109,7 +110,7 @@ def test_settings_that_are_wrong_change_nothing_newer_ones_are_taken_worker_by_w
     engine, _ = start_engine(NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="2000000")
     assert manager.hear() == {"READY": "1", "STATUS": "at work with 2 workers"}
     old = [engine.wait_event("child ready") for _ in range(2)]
-    assert "NOTIFY_SOCKET" not in Path(f"/proc/{old[0]['pid']}/environ").read_text()
+    assert "NOTIFY_SOCKET" not in environment_of(old[0]["pid"])
     assert manager.hears_that_all_is_well.wait(PATIENCE_S)
 
     # told in full

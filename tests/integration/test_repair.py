@@ -14,8 +14,9 @@ import trio
 from reconciler_engine.market.candle_file import read_candle_file
 from reconciler_engine.store.client.server_check import wait_serving
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.embedded.binary import ServerPlan, find_binary, socket_directory, socket_path
+from reconciler_engine.store.embedded.binary import ServerPlan, find_binary
 from reconciler_engine.store.embedded.data_directory import DataDirectory
+from reconciler_engine.store.embedded.socket_directory import socket_directory, socket_path
 
 STEP = 300_000
 TOTALS = ("missing", "filled", "confirmed_empty", "unresolved", "gaps_found", "gaps_filled")

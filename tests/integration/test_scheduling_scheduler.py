@@ -16,7 +16,7 @@ from reconciler_engine.scheduling.events import Event, Outcome, RunFinished, Run
 from reconciler_engine.scheduling.job import Job
 from reconciler_engine.scheduling.overlap import GuardHeld, OverlapGuard
 from reconciler_engine.scheduling.scheduler import Scheduler
-from reconciler_engine.scheduling.ticks import Missed, Reason, Tick
+from reconciler_engine.scheduling.ticks import Missed, Tick, TickReason
 
 BASE = 1_790_000_100_000  # On a five-minute boundary.
 MINUTE = 60_000
@@ -195,7 +195,7 @@ async def test_a_step_forward_is_a_backlog_of_one_run() -> None:
         await trio.sleep(60)
         scheduler.stop()
     (started,) = recorder.of(RunStarted)
-    assert started.tick == Tick("scan", BASE + HOUR, Reason.COALESCED)
+    assert started.tick == Tick("scan", BASE + HOUR, TickReason.COALESCED)
     assert recorder.of(SlotsMissed) == [SlotsMissed("scan", Missed(BASE + 5 * MINUTE, BASE + 55 * MINUTE, 11), era=0)]
 
 
@@ -267,8 +267,8 @@ async def test_trigger_goes_through_the_guard() -> None:
         scheduler.stop()
         with pytest.raises(RuntimeError, match="not running"):
             scheduler.trigger_now("scan")
-    assert recorder.of(RunStarted) == [RunStarted(Tick("scan", BASE, Reason.TRIGGER))]
-    assert [event.tick.reason for event in recorder.of(SlotSkipped)] == [Reason.TRIGGER, Reason.SLOT]
+    assert recorder.of(RunStarted) == [RunStarted(Tick("scan", BASE, TickReason.TRIGGER))]
+    assert [event.tick.reason for event in recorder.of(SlotSkipped)] == [TickReason.TRIGGER, TickReason.SLOT]
 
 
 async def test_a_run_open_elsewhere_skips() -> None:
@@ -334,7 +334,7 @@ def test_job_names_must_differ() -> None:
 def test_bounds_follow_the_interval_of_the_slot() -> None:
     five = job("scan", "*/5 * * * *", jitter=HOUR)
     assert five.run_limit(Tick("scan", BASE)) == 15 * MINUTE
-    assert five.run_limit(Tick("scan", BASE + 1, Reason.TRIGGER)) == 15 * MINUTE
+    assert five.run_limit(Tick("scan", BASE + 1, TickReason.TRIGGER)) == 15 * MINUTE
     assert job("scan", "*/5 * * * *", max_run=MINUTE).run_limit(Tick("scan", BASE)) == MINUTE
     delays = {job(f"scan {n}", "*/5 * * * *", jitter=HOUR).delay(Tick("scan", BASE)) for n in range(50)}
     assert len(delays) > 40

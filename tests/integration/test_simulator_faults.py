@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -266,16 +267,23 @@ async def test_other_documents(shape: str, content: object) -> None:
 @pytest.mark.parametrize(
     ("shape", "changes"),
     [
-        ("missing_field", {"close": None}),
+        ("missing_field", {"close": ...}),
+        ("null_field", {"close": None}),
         ("number", {"open": float(RIGHT[2]["open"])}),
         ("empty_text", {"high": ""}),
         ("nan", {"low": "NaN"}),
+        ("infinity", {"high": "Infinity"}),
+        ("long_digits", {"high": "9" * 60 + RIGHT[2]["high"]}),
+        ("zero_price", {"low": "0"}),
+        ("low_above_open", {"open": str(Decimal(RIGHT[2]["low"]) / 2)}),
+        ("close_above_high", {"close": str(Decimal(RIGHT[2]["high"]) * 2)}),
         ("negative_volume", {"volume": f"-{RIGHT[2]['volume']}"}),
         ("unaligned", {"start": str(int(RIGHT[2]["start"]) + 1)}),
+        ("unreadable_start", {"start": "soon"}),
     ],
 )
 async def test_wrong_field_in_one_row(shape: str, changes: dict[str, object]) -> None:
-    wrong = {key: value for key, value in {**RIGHT[2], **changes}.items() if value is not None}
+    wrong = {key: value for key, value in {**RIGHT[2], **changes}.items() if value is not ...}
     async with open_door({"mode": "shape", "shape": shape}) as door:
         assert await door.rows() == [*RIGHT[:2], wrong, *RIGHT[3:]]
 
@@ -284,6 +292,32 @@ async def test_high_below_low() -> None:
     async with open_door({"mode": "shape", "shape": "inverted"}) as door:
         row = (await door.rows())[2]
     assert float(row["high"]) < float(row["low"])
+
+
+async def test_two_rows_of_one_slot() -> None:
+    async with open_door({"mode": "shape", "shape": "twins"}) as door:
+        rows = await door.rows()
+        assert door.exchange.log.records[-1].rows == 6
+    assert [*rows[:3], *rows[4:]] == RIGHT
+    assert rows[3]["start"] == rows[2]["start"]
+    assert rows[3] != rows[2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "spoilt"),
+    [
+        ({}, [2]),
+        ({"rows": 2}, [2, 3]),
+        ({"rows": 9}, [0, 1, 2, 3, 4]),
+        ({"nth": 2, "rows": 9}, [0, 2, 4]),
+        ({"nth": 2, "rows": 2}, [0, 2]),
+        ({"nth": 1_000_000}, []),
+    ],
+)
+async def test_as_many_rows_are_spoilt_as_it_says(settings: dict[str, Any], spoilt: list[int]) -> None:
+    async with open_door({"mode": "shape", "shape": "null_field", **settings}) as door:
+        rows = await door.rows()
+    assert [number for number, row in enumerate(rows) if row["close"] is None] == spoilt
 
 
 def starts(rows: list[dict[str, Any]]) -> list[int]:
@@ -321,12 +355,31 @@ async def test_wrong_rows() -> None:
         # The open bar began 150 s ago: the one before it closed then.
         assert await served("late", seconds=150) == RIGHT[1:]
         assert await served("late", seconds=151) == RIGHT[2:]
+        assert await served("thinned", nth=2) == [row for row in RIGHT if int(row["start"]) // 300 % 2]
+        assert await served("thinned", nth=1) == []
+        past = await served("past", seconds=300)
+        assert past[1:] == RIGHT[2:]
+        assert past[0]["start"] == RIGHT[1]["start"]
+        assert float(past[0]["volume"]) < float(RIGHT[1]["volume"])
         assert all(start % 900 == 0 for start in starts(await served("granularity")))
         other = await served("product")
         assert starts(other) == starts(RIGHT)
         assert all(float(row["open"]) < 30_000 < float(right["open"]) for row, right in zip(other, RIGHT, strict=True))
         door.exchange.faults.set([])
         assert await door.rows() == RIGHT
+
+
+@pytest.mark.parametrize("data", ["empty", "late", "thinned"])
+async def test_withholding_may_be_of_one_product_and_one_timeframe(data: str) -> None:
+    rule = {"mode": "data", "data": data, "seconds": 600, "product": "BTC-*", "granularity": "FIVE_MINUTE"}
+
+    async def count(product: str, granularity: str) -> int:
+        path = f"/api/v3/brokerage/market/products/{product}/candles"
+        return len((await door.client.get(path, params={**WINDOW, "granularity": granularity})).json()["candles"])
+
+    async with open_door(rule) as door:
+        assert await count("BTC-USD", "FIVE_MINUTE") < 5
+        assert [await count("ETH-USD", "FIVE_MINUTE"), await count("BTC-USD", "ONE_MINUTE")] == [5, 25]
 
 
 async def test_data_faults_leave_refusals_alone() -> None:

@@ -9,8 +9,7 @@ from dataclasses import fields
 
 import pytest
 
-from reconciler_engine.market.gap import Gap
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
@@ -164,8 +163,8 @@ async def test_coverage_is_kept_a_series_and_forgotten_when_nobody_looks(redis):
     coverage = Coverage(redis, SCOPE)
     btc, eth = Series("BTC-USD", Timeframe.M1), Series("ETH-USD", Timeframe.M1)
     window = Interval(0, 100 * MINUTE)
-    hole = Gap(10 * MINUTE, 11 * MINUTE, 2)
-    await coverage.record([Checked(btc, window, (hole,)), Checked(eth, window, None)], now=1_000)
+    hole = Interval(10 * MINUTE, 12 * MINUTE)
+    await coverage.record([Checked(btc, window, Intervals([hole])), Checked(eth, window, None)], now=1_000)
     assert await coverage.read() == {
         "BTC-USD:1m": SeriesCoverage(
             complete_from=12 * MINUTE, complete_through=99 * MINUTE, missing=2, checked_at=1_000
@@ -173,7 +172,7 @@ async def test_coverage_is_kept_a_series_and_forgotten_when_nobody_looks(redis):
         "ETH-USD:1m": SeriesCoverage(complete_from=None, complete_through=None, missing=None, checked_at=1_000),
     }
     later = 3 * 86_400_000
-    await coverage.record([Checked(btc, window, ())], now=later)
+    await coverage.record([Checked(btc, window, NOTHING)], now=later)
     found = await coverage.read()
     assert found.keys() == {"BTC-USD:1m"}
     assert (found["BTC-USD:1m"].missing, found["BTC-USD:1m"].checked_at) == (0, later)
@@ -181,13 +180,13 @@ async def test_coverage_is_kept_a_series_and_forgotten_when_nobody_looks(redis):
 
 async def test_coverage_that_redis_refuses_is_told(redis, caplog):
     await redis.set(SCOPE.key("coverage"), "of another type")
-    await Coverage(redis, SCOPE).record([Checked(Series("BTC-USD", Timeframe.M1), Interval(0, MINUTE), ())], now=1)
+    await Coverage(redis, SCOPE).record([Checked(Series("BTC-USD", Timeframe.M1), Interval(0, MINUTE), NOTHING)], now=1)
     (told,) = caplog.records
     assert (told.message, "WRONGTYPE" in told.error) == ("coverage not written", True)
 
 
 async def test_a_great_many_series_are_written_in_many_commands(redis):
     coverage = Coverage(redis, SCOPE)
-    many = [Checked(Series(f"A{number}-USD", Timeframe.M1), Interval(0, MINUTE), ()) for number in range(2_600)]
+    many = [Checked(Series(f"A{number}-USD", Timeframe.M1), Interval(0, MINUTE), NOTHING) for number in range(2_600)]
     await coverage.record(many, now=1)
     assert len(await coverage.read()) == 2_600

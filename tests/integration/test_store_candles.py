@@ -104,6 +104,15 @@ async def test_a_read_is_whole_with_one_candle_a_slot_and_nothing_else(redis, st
     assert not await is_whole()
 
 
+async def test_a_read_with_a_filler_is_not_whole(redis, store):
+    slots = PIPELINE_MEMBERS + 3
+    fillers = [candle(slot, volume=0.0) for slot in (3, slots - 1)]
+    await put(redis, *(candle(slot) for slot in range(slots) if slot not in {3, slots - 1}), *fillers)
+    (read,) = await store.read([(BTC, window(slots))])
+    assert list(read.timestamps) == [at(slot) for slot in range(slots)]
+    assert (list(read.fillers), read.is_whole) == ([at(3), at(slots - 1)], False)
+
+
 async def test_nothing_is_said_of_an_empty_interval(redis, store):
     await put(redis, candle(0))
     empty, one = await store.read([(BTC, Interval(at(0), at(0))), (BTC, window(1))])
@@ -157,6 +166,38 @@ async def test_merge_takes_the_place_of_what_is_no_candle(redis, store):
     found = await redis.zrange(KEY, 0, -1)
     # the slot that nobody has a candle for keeps what it holds
     assert found == [member_of(BTC, candle(0)).encode(), b"{broken"]
+
+
+async def test_a_member_off_the_grid_is_of_the_slot_its_score_falls_in(redis, store):
+    late, last = at(1) + 500, at(3) - 1
+    await put(redis, candle(2))
+    strays = [member_of(BTC, candle(0)).replace(str(T0), str(score)) for score in (late, last)]
+    await redis.zadd(KEY, dict(zip(strays, (late, last), strict=True)))
+    (read,) = await store.read([(BTC, window(3))])
+    assert (list(read.timestamps), list(read.malformed)) == ([at(2)], [at(1), at(2)])
+    assert await store.copies(BTC, window(3)) == {}
+    outcome = await store.merge(BTC, [candle(1)], UNLIMITED, duplicated=[at(2)])
+    assert (outcome.inserted, outcome.foreign_removed) == ((at(1),), 2)
+    assert [score for score, _ in await held(redis)] == [at(1), at(2)]
+    entries = await redis.xrange(SCOPE.journal_key(BTC))
+    told = [(fields[b"why"], fields[b"start"], fields[b"old"].decode()) for _, fields in entries]
+    assert told == [(b"foreign", b"%d" % at(slot), stray) for slot, stray in zip((1, 2), strays, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("volume", "price", "outcome"),
+    [
+        (61.20000000000001, 88_000.0, "present"),
+        (61.2 * (1 + 9e-9), 88_000.0, "present"),
+        (61.2 * (1 + 2e-8), 88_000.0, "differing"),
+        (0.0, 88_000.0, "differing"),
+        (61.2, 88_000.00000000001, "differing"),
+    ],
+)
+async def test_merge_takes_a_feeder_s_sum_for_the_volume_it_is(redis, store, volume, price, outcome):
+    await put(redis, candle(0, price, volume))
+    done = await store.merge(BTC, [candle(0, volume=61.2)], UNLIMITED)
+    assert getattr(done, outcome) == (at(0),)
 
 
 async def test_merge_refuses_what_retention_would_drop(redis, store):

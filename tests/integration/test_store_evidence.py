@@ -218,7 +218,7 @@ async def test_what_others_keep_changing_is_given_up_and_the_candles_go_in(redis
     real = SeriesWrite.run
 
     async def beaten(self, client, scope):
-        if self.known.ledger.stretches and any(self.read.values()):
+        if self.known.ledger.findings and any(self.read.values()):
             await redis.hset(KEY, str(T0 // DAY_MS), next(bodies))
         return await real(self, client, scope)
 
@@ -307,7 +307,7 @@ async def test_a_doubted_candle_is_suspect_or_gives_way(redis, store, candles):
     assert (done.outcome.changed, done.doubted) == ((at(0),), 3)
     ledger = await known(store)
     assert states(ledger) == ".ss......."
-    assert [stretch.finding.reason for stretch in ledger.stretches] == [Reason.LIVE_VALUES_DIFFER, Reason.VALUES_DIFFER]
+    assert [stretch.finding.reason for stretch in ledger.findings] == [Reason.LIVE_VALUES_DIFFER, Reason.VALUES_DIFFER]
     assert await redis.zrange(CANDLES, 0, 0) == [member_of(BTC, candle(0)).encode()]
     # the next answer agrees with what is there by now
     await redis.zremrangebyscore(CANDLES, at(1), at(1))
@@ -340,7 +340,7 @@ async def test_a_repair_whose_evidence_keeps_changing_is_not_made(redis, candles
     real = SeriesWrite.run
 
     async def beaten(self, client, scope):
-        if self.known.ledger.stretches:
+        if self.known.ledger.findings:
             await redis.hset(KEY, str(T0 // DAY_MS), next(bodies))
         return await real(self, client, scope)
 

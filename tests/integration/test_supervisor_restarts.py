@@ -164,6 +164,12 @@ async def test_a_replacement_that_comes_while_a_dead_child_is_made_up_for_is_the
         assert child.running.status is None
 
 
+async def test_a_child_keeps_its_memory_to_itself():
+    async with kept(lambda: spec("secretive")) as (child, _):
+        # as the kernel has them: PR_GET_DUMPABLE, and the limit of core dumps in bytes
+        assert (child.first_beat["dumpable"], child.first_beat["core"]) == (0, 0)
+
+
 async def test_a_child_that_hangs_while_it_starts_is_not_waited_for_at_the_end():
     def starting():
         return [

@@ -13,7 +13,8 @@ import pytest
 from tests.integration.conftest import PATIENCE_S, wait_until
 from tests.integration.processes import children_of, halt, is_pending, wait_gone
 
-from reconciler_engine.store.embedded.binary import ServerPlan, find_binary, socket_directory, socket_path
+from reconciler_engine.store.embedded.binary import ServerPlan, find_binary
+from reconciler_engine.store.embedded.socket_directory import socket_directory, socket_path
 
 
 @pytest.fixture

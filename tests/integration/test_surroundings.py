@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import resource
@@ -13,10 +14,19 @@ from pathlib import Path
 
 import pytest
 from tests.integration.conftest import COMMAND, PATIENCE_S, Running, clean_environment, wait_until
-from tests.integration.processes import children_of, command_of, descendants, halt, is_pending, is_unreaped
+from tests.integration.processes import (
+    children_of,
+    command_of,
+    core_limit_of,
+    descendants,
+    halt,
+    is_pending,
+    is_unreaped,
+    wait_gone,
+)
 
-from reconciler_engine.store.embedded.binary import socket_directory, socket_path
 from reconciler_engine.store.embedded.data_directory import DataDirectory
+from reconciler_engine.store.embedded.socket_directory import socket_directory, socket_path
 
 NEVER = "0 0 1 1 *"
 
@@ -59,7 +69,23 @@ def redirected(redirections: str) -> tuple[str, ...]:
 
 def streams_of(pid: int) -> set[Path]:
     """What the children of a process write their logs to."""
+    if os.geteuid() != 0:
+        pytest.skip("the kernel shows root alone the streams of processes that keep a secret")
     return {Path(f"/proc/{child}/fd/2").readlink() for child in children_of(pid)}
+
+
+def test_no_process_that_may_hold_the_key_leaves_a_core(start_wrapped, tmp_path):
+    unlimited = ("/bin/sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh")
+    engine = start_wrapped(*unlimited, cwd=tmp_path)
+    wait_until(lambda: has_worker(engine.pid))
+    ours = [pid for pid in children_of(engine.pid) if "supervisor.child_program" in command_of(pid)]
+    assert {core_limit_of(pid) for pid in (engine.pid, *ours)} == {"0"}
+    for pid in ours:
+        os.kill(pid, signal.SIGABRT)
+    wait_gone(ours)
+    engine.send_signal(signal.SIGABRT)
+    assert engine.wait(PATIENCE_S) == -signal.SIGABRT
+    assert list(tmp_path.rglob("*core*")) == []
 
 
 def test_streams_that_are_closed_change_nothing_and_a_second_engine_is_told_by_its_exit_code_alone(start_wrapped):
@@ -127,6 +153,19 @@ def _take_terminal() -> None:
     import termios  # noqa: PLC0415
 
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_the_directory_of_the_socket_ends_with_the_engine(start_process, arguments, tmp_path, end):
+    engine: Running = start_process(*arguments)
+    engine.wait_event("child ready", child="worker-1")
+    below = descendants(engine.process.pid)
+    directory = Path(json.loads((tmp_path / "data" / "server.json").read_text())["socket"]).parent
+    assert directory.stat().st_mode & 0o777 == 0o700
+    engine.process.send_signal(end)
+    engine.process.wait(PATIENCE_S)
+    wait_gone(below)
+    assert not directory.exists()
 
 
 def test_a_stale_socket_and_record_are_no_hindrance_and_no_descriptors_left_is_waited_out(

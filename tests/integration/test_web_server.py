@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from http import HTTPStatus
 
 import h11
@@ -11,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from reconciler_engine.http_server import Request, Response
+from reconciler_engine.http_server import Request, Response, Server
 from reconciler_engine.observe.web import server
 from reconciler_engine.observe.web.http import TEXT, refuse, show
 
@@ -151,24 +152,118 @@ async def test_a_page_that_fails_or_hangs_is_its_own_trouble(caplog):
         assert (await client.ask(target="/hang"))[0] == 503
 
 
-async def test_one_connection_too_many_is_closed_and_a_place_is_free_again():
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    places = server.BOUNDS.connections
+@pytest.mark.parametrize("said", [b"HEAD / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx", b"nonsense\r\n\r\n"])
+async def test_a_refusal_is_framed_for_the_request_it_belongs_to(said, caplog):
+    async with connected() as client:
+        await client.ask("HEAD")
+        heard = await client.say(said)
+        assert heard.startswith(b"HTTP/1.1 4")
+        assert heard.endswith(b"\r\n\r\n" if said.startswith(b"HEAD") else b"bad request\n")
+    assert caplog.text == ""
+
+
+async def test_a_connection_that_fails_ends_nothing_but_itself(caplog):
+    async def fail(*_: object) -> bool:
+        await trio.lowlevel.checkpoint()
+        raise h11.LocalProtocolError("canary")
+
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Server(server.BOUNDS, fail, server._refuse).serve_connection, theirs)
+        assert await Client(ours).say(GET) == b""
+    assert "canary" in caplog.text
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_a_request_that_came_in_part_behind_another_gets_five_seconds():
+    async with connected() as client:
+        await client.ask()
+        began = trio.current_time()
+        heard = await client.say(GET + GET[:-2])
+        assert heard.count(b"HTTP/1.1 200") == 1
+        assert trio.current_time() - began == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "path"),
+    [
+        (b"GET /a HTTP/1.0\r\n\r\n", b"GET /a"),
+        (b"GET http://localhost:9464/a?b HTTP/1.1\r\nhost: b\r\nconnection: close\r\n\r\n", b"GET /a"),
+        (b"GET HTTPS://LOCALHOST HTTP/1.0\r\n\r\n", b"GET /"),
+        (b"GET http://localhost?b HTTP/1.0\r\n\r\n", b"GET /"),
+    ],
+)
+async def test_targets_and_versions_of_load_balancers_are_read(said, path):
+    async with connected() as client:
+        heard = await client.say(said)
+        assert (heard[:12], heard.rpartition(b"\r\n")[2]) == (b"HTTP/1.1 200", path)
+
+
+@asynccontextmanager
+async def crowd(said: bytes, *, hears: bool) -> AsyncIterator[tuple[trio.SocketListener, list[Client]]]:
+    """As many clients as there are places, each of which has said the same."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    clients: list[Client] = []
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.serve, listeners, echo)
-            held = [await trio.testing.open_stream_to_socket_listener(listeners[0]) for _ in range(places)]
-            assert (await Client(held[-1]).ask())[0] == 200
-            async with await trio.testing.open_stream_to_socket_listener(listeners[0]) as surplus:
-                assert await surplus.receive_some() == b""
-            await held[0].aclose()
-            while True:
-                async with await trio.testing.open_stream_to_socket_listener(listeners[0]) as next_one:
-                    try:
-                        assert (await Client(next_one).ask())[0] == 200
-                        break
-                    except (AssertionError, h11.RemoteProtocolError, trio.BrokenResourceError):
-                        continue
-            for stream in held[1:]:
-                await stream.aclose()
+            nursery.start_soon(server.serve, [listener], echo)
+            for _ in range(server.BOUNDS.connections):
+                clients.append(Client(await trio.testing.open_stream_to_socket_listener(listener)))
+                await clients[-1].stream.send_all(said)
+                if hears:
+                    assert (await clients[-1].stream.receive_some()).startswith(b"HTTP/1.1 200")
+            yield listener, clients
+            for client in clients:
+                await trio.aclose_forcefully(client.stream)
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("said", "hears"),
+    [(b"", False), (b"GET / HTTP/1.1\r\nhos", False), (GET, True), (GET + GET[:9], True)],
+    ids=["silent", "dripping", "idle", "pipelined"],
+)
+async def test_the_oldest_connection_without_a_request_gives_way(said, hears, monkeypatch):
+    # None of them runs out of time meanwhile.
+    patient = replace(server.BOUNDS, first_s=600.0, request_s=600.0, idle_s=600.0)
+    monkeypatch.setattr(server, "BOUNDS", patient)
+    async with crowd(said, hears=hears) as (listener, clients), AsyncExitStack() as probes:
+        for client in clients[:3]:
+            probe = await trio.testing.open_stream_to_socket_listener(listener)
+            await probes.enter_async_context(probe)
+            assert (await Client(probe).ask(target="/livez"))[0] == 200
+            assert await client.stream.receive_some() == b""
+        # The youngest keep their places.
+        if hears:
+            await clients[-1].stream.send_all(GET[len(said) % len(GET) :])
+            assert (await clients[-1].stream.receive_some()).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_client_that_does_not_read_gives_way_and_one_being_answered_does_not():
+    async def respond(request: Request) -> Response:
+        await trio.lowlevel.checkpoint()
+        if request.path == "/hang":
+            await trio.sleep_forever()
+        return show(HTTPStatus.OK, TEXT, b"x" * 50_000_000 * (request.path == "/long"))
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.serve, [listener], respond)
+            held = []
+            for number in range(server.BOUNDS.connections):
+                held.append(await trio.testing.open_stream_to_socket_listener(listener))
+                await held[-1].send_all(GET.replace(b"/ ", b"/long " if number == 1 else b"/hang "))
+            # It is sent to in any case once something of it has come.
+            assert await held[1].receive_some(1)
+            async with await trio.testing.open_stream_to_socket_listener(listener) as probe:
+                assert (await Client(probe).ask())[0] == 200
+            # Nobody else keeps us waiting: there is no place.
+            async with await trio.testing.open_stream_to_socket_listener(listener) as one:
+                await one.send_all(GET[:5])
+                async with await trio.testing.open_stream_to_socket_listener(listener) as other:
+                    assert (await Client(other).ask())[0] == 200
+                assert await one.receive_some() == b""
+            for stream in held:
+                await trio.aclose_forcefully(stream)
             nursery.cancel_scope.cancel()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 T = 1_725_000_000_000
 SCORE = str(T).encode()
+STEP = 300_000
 GOOD = {
     "timestamp": T,
     "open": 61234.5,
@@ -33,7 +34,17 @@ ACCEPTED = {
     "not_ascii_elsewhere": TEXT.replace("{", '{"ключ": "😀", '),
     "timestamp_as_javascript_may_write": TEXT.replace(str(T), "1.7250e+12"),
     "timestamp_with_fraction_zero": TEXT.replace(str(T), f"{T}.0"),
-    "tiny_number": TEXT.replace("61234.5", "1e-999"),
+    "tiny_volume": TEXT.replace('"volume": 0', '"volume": 1e-999'),
+    "volume_minus_zero": TEXT.replace('"volume": 0', '"volume": -0.0'),
+    "tiny_prices": TEXT.replace("61234.5", "5e-324").replace("50000.0", f"0.{'0' * 250}1"),
+    "high_is_low": TEXT.replace("61250", "50000.0"),
+    "open_and_close_outside": TEXT.replace("61234.5", "70000").replace("61240.0", "1"),
+    "as_the_feeder_writes": TEXT.replace(
+        "}", ', "isSynthetic": false, "exchange": "coinbase", "exchangeTimestamp": 1725000012345, "sequenceNum": 7}'
+    ),
+    "the_feeder_s_fields_otherwise": TEXT.replace(
+        "}", ', "isSynthetic": "no", "exchange": "\\u0063", "exchangeTimestamp": "08:05", "sequenceNum": 1.5e3}'
+    ),
     "deep": TEXT.replace("{", '{"x": ' + "[" * 63 + "]" * 63 + ", "),
     "brackets_in_strings": TEXT.replace("{", '{"x": "' + "[{" * 100 + '\\"", '),
 }
@@ -67,6 +78,13 @@ REFUSED = {
     "price_infinite": (TEXT.replace("61250", "1e999"), "high is inf; it must be a finite number"),
     "price_of_400_digits": (TEXT.replace("61250", "1" * 400), "high is inf; it must be a finite number"),
     "price_object": (TEXT.replace("61250", "{}"), "high is {}; it must be a finite number"),
+    "price_zero": (TEXT.replace("61234.5", "0"), "open is 0.0; it must be > 0"),
+    "price_zero_in_digits": (TEXT.replace("61234.5", "0.000"), "open is 0.0; it must be > 0"),
+    "price_below_the_least_double": (TEXT.replace("61234.5", "1e-999"), "open is 0.0; it must be > 0"),
+    "price_of_so_many_zeros": (TEXT.replace("61234.5", f"0.{'0' * 330}1"), "open is 0.0; it must be > 0"),
+    "price_negative": (TEXT.replace("61240.0", "-61240.0"), "close is -61240.0; it must be > 0"),
+    "volume_negative": (TEXT.replace('"volume": 0', '"volume": -1e-9'), "volume is -1e-09; it must be >= 0"),
+    "high_below_low": (TEXT.replace("61250", "49999.99"), "high is 49999.99; it must be >= low 50000.0"),
     "volume_absent": (TEXT.replace('"volume"', '"volum"'), "volume is absent; it must be a finite number"),
     "repeated_key_last_loses": (
         TEXT.replace("}", ', "low": null}'),

@@ -17,9 +17,9 @@ MAKERS: list[Callable[[], SpanReplies]] = [_native.SpanReplies, PureSpanReplies]
 STEP = 60_000
 
 
-def member(open_time: int, symbol: str = "BTC-USD") -> bytes:
-    values = dict.fromkeys(("open", "high", "low", "close", "volume"), 1)
-    candle = {"timestamp": open_time, **values, "symbol": symbol, "timeframe": "1m"}
+def member(open_time: int, symbol: str = "BTC-USD", volume: float = 1) -> bytes:
+    values = dict.fromkeys(("open", "high", "low", "close"), 1)
+    candle = {"timestamp": open_time, **values, "volume": volume, "symbol": symbol, "timeframe": "1m"}
     return json.dumps(candle, separators=(",", ":")).encode()
 
 
@@ -51,25 +51,29 @@ def test_the_native_one_is_in_use():
 def test_tells_whole_spans_from_others(replies):
     spans: dict[str, tuple[bytes, object]] = {
         "whole": (held(STEP, 2 * STEP), None),
-        "empty": (held(), ([], [], [])),
-        "gap": (held(STEP), ([STEP], [], [])),
+        "empty": (held(), ([], [], [], [])),
+        "gap": (held(STEP), ([STEP], [], [], [])),
         "duplicate_beside_a_gap": (
             array_of([member(STEP), b"60000", member(STEP) + b" ", b"60000"]),
-            ([STEP] * 2, [STEP], []),
+            ([STEP] * 2, [STEP], [], []),
         ),
         "duplicate": (
             array_of([*[member(STEP), b"60000", member(STEP) + b" ", b"60000"], member(2 * STEP), b"120000"]),
-            ([STEP, STEP, 2 * STEP], [STEP], []),
+            ([STEP, STEP, 2 * STEP], [STEP], [], []),
         ),
-        "off_the_grid": (held(STEP, 2 * STEP + 1), ([STEP, 2 * STEP + 1], [], [])),
-        "beside_the_grid": (held(STEP, 2 * STEP, 3 * STEP), ([STEP, 2 * STEP, 3 * STEP], [], [])),
+        "off_the_grid": (held(STEP, 2 * STEP + 1), ([STEP], [], [2 * STEP], [])),
+        "beside_the_grid": (held(STEP, 2 * STEP, 3 * STEP), ([STEP, 2 * STEP, 3 * STEP], [], [], [])),
         "foreign": (
             array_of([member(STEP), b"60000", member(2 * STEP, "ETH-USD"), b"120000"]),
-            ([STEP], [], [2 * STEP]),
+            ([STEP], [], [2 * STEP], []),
         ),
         "foreign_beside": (
             array_of([member(STEP), b"60000", member(2 * STEP), b"120000", b"{}", b"120001"]),
-            ([STEP, 2 * STEP], [], [120_001]),
+            ([STEP, 2 * STEP], [], [2 * STEP], []),
+        ),
+        "filler": (
+            array_of([member(STEP), b"60000", member(2 * STEP, volume=0), b"120000"]),
+            ([STEP, 2 * STEP], [], [], [2 * STEP]),
         ),
         "refused": (b"-WRONGTYPE no sorted set\r\n", "WRONGTYPE no sorted set"),
     }
@@ -104,7 +108,7 @@ def test_answers_alike_however_the_stream_is_cut(spans, cuts):
     assert found[0] == found[1]
     for open_times, answer in zip(spans, found[0], strict=True):
         items = [item for at in open_times for item in (member(at), str(at).encode())]
-        columns = tuple(column.tolist() for column in check_members_pure(items, "BTC-USD", "1m"))
+        columns = tuple(column.tolist() for column in check_members_pure(items, "BTC-USD", "1m", STEP))
         assert answer == (None if open_times == [0, STEP] else columns)
 
 

@@ -17,22 +17,23 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store.members import member_of, pairs_of, write_members_pure
 
 BTC = Series("BTC-USD", Timeframe.M5)
+STEP = BTC.timeframe.step_ms
 NAMES = '"symbol":"BTC-USD","timeframe":"5m"'
 WRITERS = [_native.write_members, write_members_pure]
 
-finite = st.floats(0, sys.float_info.max, allow_nan=False, allow_infinity=False)
+prices = st.floats(0, sys.float_info.max, exclude_min=True)
 
 
 @st.composite
 def candles(draw):
-    low, *middle, high = sorted(draw(st.tuples(finite, finite, finite, finite)))
+    low, *middle, high = sorted(draw(st.tuples(prices, prices, prices, prices)))
     return Candle(
-        draw(st.integers(0, 2**53)),
+        draw(st.integers(0, 2**53 // STEP)) * STEP,
         middle[0],
         high,
         low,
         middle[1],
-        draw(finite),
+        draw(st.just(0.0) | prices),
         draw(st.none() | st.integers(0, 2**53)),
     )
 
@@ -72,5 +73,5 @@ def test_what_is_written_reads_back_as_what_was_given(one):
             "symbol": "BTC-USD",
             "timeframe": "5m",
         }
-        assert check_members([member, score], "BTC-USD", "5m").timestamps.tolist() == [one.timestamp]
+        assert check_members([member, score], "BTC-USD", "5m", STEP).timestamps.tolist() == [one.timestamp]
     assert member_of(BTC, one).encode() == write_members_pure([one], NAMES)[1]

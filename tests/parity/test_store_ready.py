@@ -17,7 +17,7 @@ from reconciler_engine import is_ready
 from reconciler_engine.detection.members import check_members
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.ledger import Finding, Ledger, Reason, State, Stretch
+from reconciler_engine.planning.ledger import Finding, FindingInterval, Ledger, Reason, State
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.store import findings
 from reconciler_engine.store.findings import DAY_MS, encode_day, span_of
@@ -114,7 +114,7 @@ def test_both_know_a_candle_in_any_bytes(server, members):
 
     @given(member=members)
     def check(member):
-        is_candle = len(check_members([member, SCORE], "BTC-USD", "5m").timestamps) == 1
+        is_candle = len(check_members([member, SCORE], "BTC-USD", "5m", SERIES.timeframe.step_ms).timestamps) == 1
         assert both_say(server, member) is is_candle
         seen.add(is_candle)
 
@@ -165,7 +165,7 @@ class World:
     def days(self) -> dict[int, bytes]:
         step = self.timeframe.step_ms
         noted = zip(self.grid, self.notes, strict=True)
-        ledger = Ledger(Stretch(at, at + step, note) for at, note in noted if note is not None)
+        ledger = Ledger(FindingInterval(at, at + step, note) for at, note in noted if note is not None)
         days = range(self.grid[0] // DAY_MS, self.grid[-1] // DAY_MS + 1)
         bodies = {day: encode_day(ledger.within(span_of(day)), day, step) for day in days}
         return {day: self.harm.get(day - days[0], body) for day, body in bodies.items() if body or self.harm}
@@ -271,7 +271,7 @@ def findings_of_a_day(*stretches, version=1, states=(1,), reasons=(7,)):
         (findings_of_a_day((0, 24, 0))[:2], False),
         (findings_of_a_day((0, 24, 0), version=2), False),
         (findings_of_a_day((0, 24, 0), states=(1, 5), reasons=(7, 7)), False),
-        (findings_of_a_day((0, 24, 0), states=(1, 4), reasons=(8, 9)), False),
+        (findings_of_a_day((0, 24, 0), states=(1, 4), reasons=(8, 10)), False),
         (findings_of_a_day((0, 23, 0), (22, 2, 0)), False),
         (findings_of_a_day((0, 24, 0), (24, 0, 0)), False),
         (findings_of_a_day((0, 23, 0), (23, 1, 1)), False),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.answers import Answer
-from reconciler_engine.planning.ledger import Finding, Ledger, Reason, State, Stretch
+from reconciler_engine.planning.ledger import Finding, FindingInterval, Ledger, Reason, State
 from reconciler_engine.planning.proof import judge
 from reconciler_engine.planning.sightings import APART_MS, RECHECK_MS, RIPE_MS
 
@@ -31,7 +31,9 @@ intervals = open_times.map(lambda found: Intervals.of_slots(found, STEP))
 @st.composite
 def ledgers(draw):
     notes = draw(st.lists(st.sampled_from([None, *NOTES]), min_size=SLOTS, max_size=SLOTS))
-    return Ledger(Stretch(slot * STEP, (slot + 1) * STEP, note) for slot, note in enumerate(notes) if note is not None)
+    return Ledger(
+        FindingInterval(slot * STEP, (slot + 1) * STEP, note) for slot, note in enumerate(notes) if note is not None
+    )
 
 
 def by_slot(ledger: Ledger) -> dict[int, Finding]:
@@ -39,9 +41,9 @@ def by_slot(ledger: Ledger) -> dict[int, Finding]:
 
 
 def check_normal(ledger: Ledger) -> None:
-    for one in ledger.stretches:
+    for one in ledger.findings:
         assert one.start < one.stop
-    for before, after in pairwise(ledger.stretches):
+    for before, after in pairwise(ledger.findings):
         assert before.stop < after.start or (before.stop == after.start and before.finding != after.finding)
 
 

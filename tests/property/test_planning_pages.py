@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler_engine.market.interval import Intervals
-from reconciler_engine.planning.pages import cover, territories, with_margins
+from reconciler_engine.planning.pages import cover, shares, with_margins
 
 
 def fewest(slots: tuple[int, ...], span: int) -> int:
@@ -51,7 +51,7 @@ def test_margins_cost_no_request_and_reach_over_only_for_want_of_a_neighbour(slo
     pages = cover(Intervals.of_slots([slot * step for slot in slots], step), step, limit)
     end = ((slots[-1] if slots else 0) + 1 + closed) * step
     wide = with_margins(pages, step, end, margin=margin, limit=limit)
-    owned = territories(pages, step, end)
+    owned = shares(pages, step, end)
     assert [page.wanted for page in wide] == [page.wanted for page in pages]
     assert all(newer.start == older.stop for newer, older in pairwise(owned))
     assert all(page.interval.start >= own.start for page, own in zip(pages, owned, strict=True))

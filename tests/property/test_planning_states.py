@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler_engine.market.interval import Interval, Intervals
-from reconciler_engine.planning.ledger import CONFIRMED, Finding, Ledger, Reason, State, Stretch
+from reconciler_engine.planning.ledger import CONFIRMED, Finding, FindingInterval, Ledger, Reason, State
 from reconciler_engine.planning.states import states_of
 
 STEP = 60_000
@@ -25,7 +25,7 @@ def test_each_slot_is_in_one_state_and_in_the_right_one(slots, before, after):
     examined = Interval(before * STEP, (before + len(slots)) * STEP)
     at = {examined.start + n * STEP: slot for n, slot in enumerate(slots)}
     ledger = Ledger(
-        Stretch(open_time, open_time + STEP, Finding(note, Reason.BY_HAND, 0, 0, 1, None))
+        FindingInterval(open_time, open_time + STEP, Finding(note, Reason.BY_HAND, 0, 0, 1, None))
         for open_time, (_, note) in at.items()
         if note is not None
     )

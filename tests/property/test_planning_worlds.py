@@ -14,7 +14,7 @@ import pytest
 
 from reconciler_engine.engine.passes.reconciler import plan_pages
 from reconciler_engine.engine.passes.tally import Tally
-from reconciler_engine.engine.tasks.messages import PageOutcome, ScanOutcome, SpanFinding, runs_of
+from reconciler_engine.engine.tasks.messages import PageOutcome, ScanOutcome, SpanFinding, wire_of
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
@@ -125,7 +125,7 @@ def run_world(seed: int, figures: Figures) -> None:
     left = sort_absent(WINDOW - Intervals.of_slots(sorted(cache), STEP), ledger, now)
     figures.unsettled_at_the_end += left.missing.size(STEP) + left.due.size(STEP)
     if not knows_listing:
-        assert all(known.finding.state is not State.UNLISTED for known in ledger.stretches)
+        assert all(known.finding.state is not State.UNLISTED for known in ledger.findings)
 
 
 def run_pass(
@@ -134,7 +134,7 @@ def run_pass(
     """Scan, plan, ask, judge and count as the engine does; return what is known then."""
     tally = Tally([(SERIES, window)])
     found = sort_absent(window - Intervals.of_slots(sorted(cache), STEP), ledger, now)
-    missing, confirmed, due = (runs_of(spans, STEP) for spans in found)
+    missing, confirmed, due = (wire_of(spans, STEP) for spans in found)
     finding = SpanFinding(
         symbol=SERIES.symbol, timeframe=SERIES.timeframe, missing=missing, confirmed=confirmed, due=due
     )
@@ -186,7 +186,7 @@ def ask(
         figures.late += verdict.late
         cache.update(at for at in answer.rows if at in span)
         left = sort_absent(absent - Intervals.of_slots(answer.rows, STEP), ledger, now)
-        news = {"unresolved": runs_of(left.missing, STEP), "confirmed": runs_of(left.confirmed, STEP)}
+        news = {"unresolved": wire_of(left.missing, STEP), "confirmed": wire_of(left.confirmed, STEP)}
         outcome = outcome.model_copy(update=news)
     tally.add_page(span, outcome)
     return ledger

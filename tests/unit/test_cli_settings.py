@@ -174,6 +174,15 @@ def test_a_password_on_the_command_line_is_refused_and_not_repeated(url):
     assert "canary" not in "".join(faults)
 
 
+def test_a_proxys_password_on_the_command_line_is_refused_and_not_repeated(environment):
+    (fault,) = faults_of({"proxy": "http://user:canary@proxy"})
+    assert fault.startswith("proxy (from --proxy): a password on a command line is visible")
+    (fault,) = faults_of({"proxy": "socks5://canary"})
+    assert fault.startswith("proxy <hidden> (from --proxy): allowed: http:// or https:// URL of a proxy")
+    environment["RECONCILER_PROXY"] = "http://user:canary@proxy"
+    assert load_config({}, None).route.proxy is not None
+
+
 def test_a_password_elsewhere_is_taken(environment, write_file):
     environment["RECONCILER_REDIS_URL"] = "redis://:canary@host"
     assert load_config({}, None).redis_url == "redis://:canary@host"
@@ -221,3 +230,55 @@ def test_children_get_no_setting_and_no_secret(environment):
         PATH="/bin", RECONCILER_REDIS_URL="redis://:canary@host", COINBASE_KEY="canary", RECONCILER_PURE_PYTHON="1"
     )
     assert child_environment() == {"PATH": "/bin", "RECONCILER_PURE_PYTHON": "1"}
+
+
+@pytest.mark.parametrize("service", ["RECONCILER", "RECONCILER_ENGINE", "RECONCILER_REDIS"])
+def test_the_addresses_that_kubernetes_sets_for_a_service_are_no_settings(environment, service):
+    environment.update(
+        {
+            f"{service}_SERVICE_HOST": "10.0.0.7",
+            f"{service}_SERVICE_PORT": "9464",
+            f"{service}_SERVICE_PORT_HTTP": "9464",
+            f"{service}_PORT": "tcp://10.0.0.7:9464",
+            f"{service}_PORT_9464_TCP": "tcp://10.0.0.7:9464",
+            f"{service}_PORT_9464_TCP_PROTO": "tcp",
+            f"{service}_PORT_9464_TCP_PORT": "9464",
+            f"{service}_PORT_9464_TCP_ADDR": "10.0.0.7",
+        }
+    )
+    assert load_config({}, None) == DEFAULT_RECONCILIATION_CONFIG
+    environment[f"{service}_PORT"] = "9464"
+    (fault,) = faults_of({})
+    assert fault.startswith(f"{service}_PORT: unknown setting in the environment; ")
+    assert len(fault) < 120
+
+
+def test_many_unknown_variables_are_told_in_few_lines(environment):
+    environment.update({f"RECONCILER_X{number}": "1" for number in range(5_000)})
+    faults = faults_of({})
+    assert len(faults) == 11
+    assert faults[-1] == "RECONCILER_...: 4990 more unknown settings in the environment"
+
+
+def test_a_byte_order_mark_before_the_settings_is_passed_over(write_file):
+    assert load_config({}, write_file(b"\xef\xbb\xbfworkers = 3\n")).workers == 3
+
+
+def test_many_unknown_keys_are_told_in_few_lines(write_file):
+    path = write_file("".join(f"k{number} = 1\n" for number in range(90_000)) + f"{'x' * 5_000} = 1\n")
+    faults = faults_of({}, path)
+    assert len(faults) == 11
+    assert faults[-1] == f"89991 more unknown settings (from {path})"
+    assert max(map(len, faults)) < 1_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a" + ".a" * 100_000 + " = 1", "[" + "a" + ".a" * 100_000 + "]", ("a" + ".a" * 200 + " = 1\n") * 500],
+    ids=["key", "table", "lines"],
+)
+def test_keys_of_endless_dots_are_refused_before_they_are_read(write_file, text):
+    path = write_file(text)
+    assert faults_of({}, path) == (
+        f"config {path}: has more dots than any settings; allowed: a key of the settings a line",
+    )

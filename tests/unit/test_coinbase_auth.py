@@ -11,6 +11,7 @@ import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import jwt
 import pytest
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from reconciler_engine.coinbase import auth
+from reconciler_engine.coinbase import auth, secret_store
 from reconciler_engine.coinbase.auth import Credentials
 from reconciler_engine.errors import ConfigError
 
@@ -58,6 +59,8 @@ PARAMETERS = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAM
         pytest.param(base64.b64encode(SEED + PUBLIC).decode(), ED_KEY, id="64 bytes"),
         pytest.param(base64.b64encode(SEED + PUBLIC).decode() + "\n", ED_KEY, id="64 bytes and a line end"),
         pytest.param(SEC1.replace("\n", "\\n"), EC_KEY, id="line ends spelled out"),
+        pytest.param(SEC1.replace("\n", "\\\\n"), EC_KEY, id="line ends spelled out twice"),
+        pytest.param(PKCS8.replace("\n", "\\\\r\\\\n"), EC_KEY, id="both line ends spelled out twice"),
         pytest.param(SEC1.replace("\n", "\\r\\n"), EC_KEY, id="CRLF spelled out"),
         pytest.param(SEC1.replace("\n", "\r\n"), EC_KEY, id="CRLF"),
         pytest.param(SEC1.replace("\n", " "), EC_KEY, id="on one line with spaces"),
@@ -218,6 +221,42 @@ def test_a_key_file_of_another_form_is_refused_and_never_shown(tmp_path: Path, c
     assert said in str(refused.value)
     assert "cdp_api_key.json" in str(refused.value)
     assert "canary" not in everything_shown(refused.value)
+
+
+@pytest.mark.parametrize("mode", [0o440, 0o444, 0o644])
+def test_a_service_managers_credentials_may_be_read_by_others(tmp_path: Path, mode: int) -> None:
+    below = tmp_path / "credentials"
+    below.mkdir()
+    path = key_file(below, json.dumps({"name": NAME, "privateKey": SEC1}), mode)
+    assert Credentials.read(path, credentials_directory=below).name == NAME
+    # By a link, as orchestrators publish them, and not beside the folder.
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    assert Credentials.read(link, credentials_directory=below).name == NAME
+    outside = key_file(tmp_path, json.dumps({"name": NAME, "privateKey": SEC1}), mode)
+    with pytest.raises(ConfigError, match=f"has mode {mode:04o}.*allowed: 0600 and less; or"):
+        Credentials.read(outside, credentials_directory=below)
+
+
+@pytest.mark.parametrize("mode", [0o460, 0o646, 0o602])
+def test_a_key_file_that_others_can_write_is_refused_everywhere(tmp_path: Path, mode: int) -> None:
+    path = key_file(tmp_path, json.dumps({"name": NAME, "privateKey": SEC1}), mode)
+    with pytest.raises(ConfigError, match=f"has mode {mode:04o}"):
+        Credentials.read(path, credentials_directory=tmp_path)
+
+
+@pytest.mark.parametrize(("flags", "readable"), [(os.ST_RDONLY, True), (0, False)])
+def test_a_key_on_a_mount_that_nobody_can_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: int, readable: bool
+) -> None:
+    path = key_file(tmp_path, json.dumps({"name": NAME, "privateKey": SEC1}), 0o644)
+    monkeypatch.setattr(secret_store, "_MOUNTS", tmp_path / "none")
+    monkeypatch.setattr(os, "fstatvfs", lambda _: SimpleNamespace(f_flag=flags))
+    if readable:
+        assert Credentials.read(path).name == NAME
+        return
+    with pytest.raises(ConfigError, match="has mode 0644"):
+        Credentials.read(path)
 
 
 def test_no_key_file(tmp_path: Path) -> None:

@@ -91,54 +91,119 @@ def test_a_full_page() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("wrong", "said"),
     [
-        ([[]], "candle is a list"),
-        (["x"], "candle is a str"),
-        ([None], "candle is a NoneType"),
-        ([{}], "start None"),
-        ([row(0, start=START_S)], f"start {START_S} is no string"),
-        ([row(0, start="")], "start ''"),
-        ([row(0, start="-300")], "start '-300'"),
-        ([row(0, start="2026-01-01T00:00:00Z")], "is no string of seconds"),
-        ([row(0, start=f"{START_S}.0")], "is no string of seconds"),
-        ([row(0, start=f"{START_S}000")], "is no string of seconds"),
-        ([row(0, start=str(START_S + 1))], "off the grid of 300000 ms"),
-        ([row(0), row(1, start=str(START_S + 60))], "off the grid of 300000 ms"),
-        ([row(0, open=88040.11)], "open 88040.11 is no string"),
-        ([row(0, volume=0)], "volume 0 is no string"),
-        ([row(0, close=None)], "close None"),
-        ([row(0, close=["1"])], r"close \['1'\]"),
-        ([row(0, low="")], "low ''"),
-        ([row(0, low=" 1")], "low ' 1'"),
-        ([row(0, high="NaN")], "high 'NaN'"),
-        ([row(0, high="Infinity")], "high 'Infinity'"),
-        ([row(0, high="1e999")], "high inf"),
-        ([row(0, high="88_102")], "high '88_102'"),
-        ([row(0, high="0x1")], "high '0x1'"),
-        ([row(0, high="٨")], "high"),
-        ([row(0, volume="-1")], "volume '-1'"),
-        ([row(0, high="1")], "do not bound"),
-        ([row(0, low="88080", high="88070")], "do not bound"),
-        ([row(0, open="99999")], "do not bound"),
-        ([row(0), row(0, volume="12.4")], "two different candles open at 1767225600000"),
-        ([row(400)], "wrong dates"),
-        ([row(slot) for slot in range(-300, -2)], "wrong dates"),
-        ([row(slot) for slot in range(-5, 347)], "352 candles; the exchange sends at most 351"),
+        ([], "candle is a list"),
+        ("x", "candle is a str"),
+        (None, "candle is a NoneType"),
+        ({}, "start None"),
+        (row(3, start=START_S), f"start {START_S} is no string"),
+        (row(3, start=""), "start ''"),
+        (row(3, start="-300"), "start '-300'"),
+        (row(3, start="2026-01-01T00:00:00Z"), "is no string of seconds"),
+        (row(3, start=f"{START_S}.0"), "is no string of seconds"),
+        (row(3, start=f"{START_S}000"), "is no string of seconds"),
     ],
 )
-def test_a_row_that_is_wrong_refuses_the_whole_answer(rows: list[object], said: str) -> None:
-    with pytest.raises(BadResponse, match=said) as refused:
-        parse(rows)
-    assert refused.value.retryable
+def test_a_row_without_a_readable_start_leaves_every_absent_slot_open(wrong: object, said: str) -> None:
+    page = parse([row(0), wrong, row(5)])
+    assert (slots(page), page.unusable, page.unreadable, page.covering) == ([0, 5], (), 1, False)
+    assert page.fault is not None
+    assert page.fault.startswith("1 row unusable, first: candle ")
+    assert said in page.fault
 
 
-@pytest.mark.parametrize("field", ["start", "open", "high", "low", "close", "volume"])
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"start": str(START_S + 3 * STEP_S + 1)}, "off the grid of 300000 ms"),
+        ({"start": str(START_S + 3 * STEP_S + 299)}, "off the grid of 300000 ms"),
+        ({"open": 88040.11}, "open 88040.11 is no string"),
+        ({"volume": 0}, "volume 0 is no string"),
+        ({"close": None}, "close None"),
+        ({"close": ["1"]}, "close ['1']"),
+        ({"low": ""}, "low ''"),
+        ({"low": " 1"}, "low ' 1'"),
+        ({"low": "0"}, "low 0.0 is not a finite number > 0"),
+        ({"high": "NaN"}, "high 'NaN'"),
+        ({"high": "Infinity"}, "high 'Infinity'"),
+        ({"high": "1e999"}, "high inf"),
+        ({"high": "9" * 41}, "high '9999"),
+        ({"high": "88_102"}, "high '88_102'"),
+        ({"high": "0x1"}, "high '0x1'"),
+        ({"high": "٨"}, "high"),
+        ({"volume": "-1"}, "volume '-1'"),
+        ({"high": "1"}, "do not bound"),
+        ({"low": "88080", "high": "88070"}, "do not bound"),
+        ({"open": "99999"}, "do not bound"),
+    ],
+)
+def test_an_unusable_row_costs_its_own_slot_alone(wrong: dict[str, object], said: str) -> None:
+    page = parse([row(0), row(3, **wrong), row(5)])
+    assert (slots(page), page.unusable, page.unreadable) == ([0, 5], ((START_S + 3 * STEP_S) * 1_000,), 0)
+    assert (page.covering, page.rows, page.duplicates) == (True, 3, 0)
+    assert page.fault is not None
+    assert page.fault.startswith("1 row unusable, first: candle ")
+    assert said in page.fault
+
+
+@pytest.mark.parametrize("field", ["open", "high", "low", "close", "volume"])
 def test_a_missing_field_is_named(field: str) -> None:
     wrong = row(3)
     del wrong[field]
-    with pytest.raises(BadResponse, match=f"{field} None"):
-        parse([row(0), wrong])
+    page = parse([row(0), wrong])
+    assert (slots(page), len(page.unusable)) == ([0], 1)
+    assert f"{field} None" in str(page.fault)
+
+
+@pytest.mark.parametrize(
+    "twins",
+    [
+        [row(3), row(3, volume="12.4")],
+        [row(3), row(3, volume="NaN")],
+        [row(3, volume="NaN"), row(3)],
+        [row(3), row(3, start=str(START_S + 3 * STEP_S + 1))],
+        [row(3), row(3), row(3, volume="12.4"), row(3)],
+    ],
+)
+def test_a_slot_with_differing_rows_has_none(twins: list[object]) -> None:
+    page = parse([row(0), *twins, row(5)])
+    assert (slots(page), page.unusable) == ([0, 5], ((START_S + 3 * STEP_S) * 1_000,))
+
+
+def test_faults_are_counted_by_slot_and_the_first_is_told() -> None:
+    page = parse([row(4, low="0"), row(2, high="1"), "x", row(0)])
+    assert page.unusable == ((START_S + 2 * STEP_S) * 1_000, (START_S + 4 * STEP_S) * 1_000)
+    assert page.fault == f"3 rows unusable, first: candle {START_S + 4 * STEP_S}000: low 0.0 is not a finite number > 0"
+
+
+def test_an_unusable_row_beyond_the_range_costs_nothing() -> None:
+    page = parse([row(10, low="0"), row(4)])
+    assert (slots(page), page.unusable, page.covering) == ([4], (), True)
+
+
+@pytest.mark.parametrize("start", ["0", "1", "999999999999"])
+@pytest.mark.parametrize("others", [[], [row(4)], [row(4), row(5)]])
+def test_a_start_of_another_time_does_not_refuse_the_good_rows(start: str, others: list[object]) -> None:
+    page = parse([*others, row(3, start=start, low="0")])
+    assert (len(page.candles), page.unusable, page.covering) == (len(others), (), False)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([row(400)], "wrong dates"),
+        ([row(400), row(401, low="0")], "wrong dates"),
+        ([row(slot) for slot in range(-300, -2)], "wrong dates"),
+        ([row(slot) for slot in range(-5, 347)], "352 candles; the exchange sends at most 351"),
+        ([row(slot, low="0") for slot in range(-5, 347)], "352 candles; the exchange sends at most 351"),
+        ([[]] * 352, "352 candles; the exchange sends at most 351"),
+    ],
+)
+def test_rows_of_another_time_or_too_many_refuse_the_whole_answer(rows: list[object], said: str) -> None:
+    with pytest.raises(BadResponse, match=said) as refused:
+        parse(rows)
+    assert refused.value.retryable
 
 
 @pytest.mark.parametrize(
@@ -186,6 +251,12 @@ MINUTES = Series.parse("BTC-USD:1m")
 def test_another_timeframes_rows_are_refused(rows: Sequence[object], coarser: str) -> None:
     with pytest.raises(BadResponse, match=f"all lie on the grid of {coarser}"):
         parse(rows, MINUTES, HOURS)
+
+
+@pytest.mark.parametrize("timeframe", ["5m", "30m", "1h"])
+def test_bars_of_a_finer_timeframe_are_refused(timeframe: str) -> None:
+    with pytest.raises(BadResponse, match=f"candles are off the grid of {timeframe}"):
+        parse(minutes(120, 1), Series.parse(f"BTC-USD:{timeframe}"), HOURS)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,8 @@ def test_equal_rows_are_counted_and_kept_once(path: Path) -> None:
         ("60000,1,1,1,1,٣", "volume"),
         ("60000,1,1,1,1,1e999", "volume '1e999' is no finite number"),
         ("60000,1,1e999,1,1,1", "high '1e999' is no finite number"),
+        ("60000,1,1,0,1,1", "low '0' is not above 0"),
+        ("60000,0.0,0,0,0,0", "open '0.0' is not above 0"),
         ("60000,5,4,3,3,1", "high '4' is below 5.0, the greatest of open, low and close"),
         ("60000,5,6,5.5,6,1", "low '5.5' is above 5.0, the least of open and close"),
         ("60000,5,6,4,7,1", "high '6' is below 7.0"),

@@ -54,6 +54,19 @@ def test_a_name_that_is_not_ours_is_turned_away(host):
     assert ask(Access(["engine-1"], TOKEN), host=host, authorization=f"Bearer {TOKEN}") == 421
 
 
+def test_a_request_that_can_name_no_host_is_let_in():
+    assert Access((), None).refuse(Request("GET", "/livez", {})) is None
+    refusal = Access((), TOKEN).refuse(Request("GET", "/livez", {}))
+    assert refusal is not None
+    assert refusal.status == 401
+
+
+def test_a_stranger_is_not_told_the_names_that_are_served():
+    refusal = Access(["engine-1.internal"], None).refuse(Request("GET", "/", {"host": "evil.example"}))
+    assert refusal is not None
+    assert refusal.body == b"this host is not served; see listen_hosts\n"
+
+
 def test_a_token_must_be_borne_in_full():
     access = Access((), TOKEN)
     assert ask(access, authorization=f"Bearer {TOKEN}") is None

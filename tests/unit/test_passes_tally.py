@@ -177,3 +177,15 @@ def test_a_page_reaches_out_of_the_window_and_looks_after_what_is_inside():
     tally.add_scan([BTC], scan(finding(BTC, (100 * MINUTE, 11))))
     ((_, span, one),) = plan(tally)
     assert (one.interval, span) == (slots(70, 141), slots(100, 111))
+
+
+@pytest.mark.parametrize(("undecided", "bridges"), [((), 1), (((300 * MINUTE, 1),), 0)])
+def test_no_bridge_goes_over_a_slot_that_an_unusable_row_left_open(tally, undecided, bridges):
+    tally.add_scan([BTC], scan(finding(BTC, (299 * MINUTE, 2))))
+    for span, slot in ((slots(0, 300), 299), (slots(300, 600), 300)):
+        left = (slot * MINUTE, 1)
+        mine = tuple(run for run in undecided if run == left)
+        tally.add_page(span, page(BTC, left, undecided=mine, fault="1 row unusable" if mine else None))
+    assert len(tally.bridges(100_000 * MINUTE)) == bridges
+    (row, _) = tally.result(duration_ms=0).series
+    assert row.errors == (("1 row unusable",) if undecided else ())

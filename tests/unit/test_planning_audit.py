@@ -56,6 +56,21 @@ def test_who_gives_way_and_when(rules, live, after_close_ms):
             assert list(find_repairable(known, DAY, at, STEP, rules)) == [SLOT] * yields
 
 
+@pytest.mark.parametrize(
+    ("there", "is_doubted"),
+    [
+        ((10.0, 12.0, 9.0, 11.0, 61.20000000000001), False),
+        ((10.0, 12.0, 9.0, 11.0, 61.2 * (1 - 9e-9)), False),
+        ((10.0, 12.0, 9.0, 11.0, 61.2 * (1 - 2e-8)), True),
+        ((10.0, 12.0, 9.0, 11.0, 0.0), True),
+        ((10.0, 12.0, 9.0, 11.000000000000002, 61.2), True),
+    ],
+)
+def test_prices_are_equal_exactly_and_volumes_to_1e_8(there, is_doubted):
+    found = find_doubts({T0: Copy(b"", there, is_live=True)}, [candle(volume=61.2)], LONG_AFTER, STEP, REPORT)
+    assert bool(found) is is_doubted
+
+
 def test_a_suspect_the_exchange_has_no_candle_for_is_not_asked_for_by_any_rules():
     answers = [
         Answer(SLOT, LONG_AFTER, [T0], covering=True, doubted={T0: True}),

@@ -7,7 +7,7 @@ import pytest
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.planning.answers import Answer
 from reconciler_engine.planning.halts import apply_halts, find_halts
-from reconciler_engine.planning.ledger import SIGHTINGS_LIMIT, Finding, Ledger, Reason, State, Stretch
+from reconciler_engine.planning.ledger import SIGHTINGS_LIMIT, Finding, FindingInterval, Ledger, Reason, State
 from reconciler_engine.planning.listing import Listing, apply_listing
 from reconciler_engine.planning.marks import mark
 from reconciler_engine.planning.proof import judge
@@ -114,6 +114,58 @@ def test_a_candle_that_appears_wins_and_is_late(covering):
     assert states(verdict.ledger) == "eee..eeeee"
 
 
+def spoilt(rows, *unusable, ledger=Ledger(), when=LONG_AFTER, covering=True):  # noqa: B008 (it is immutable)
+    """Judge an answer with a row that is not a candle in each of these slots."""
+    return judge(ledger, Answer(PAGE, when, rows, covering, unusable=at(*unusable)), Intervals([PAGE]), STEP)
+
+
+def test_an_unusable_row_proves_nothing_about_its_own_slot_alone():
+    verdict = spoilt(at(0, 9), 4)
+    assert states(verdict.ledger) == ".eeemeeee."
+    assert verdict.ledger.at(at(4)[0]) == Finding(
+        State.MISSING, Reason.ROW_UNUSABLE, LONG_AFTER, LONG_AFTER, 1, LONG_AFTER
+    )
+    assert tuple(verdict.absent) == (Interval(*at(1, 4)), Interval(*at(5, 9)))
+
+
+def test_an_unusable_row_is_told_by_an_answer_that_does_not_cover():
+    assert states(spoilt(at(0, 9), 4, covering=False).ledger) == "....m....."
+
+
+def test_an_unusable_row_of_a_forming_bar_says_nothing():
+    assert states(spoilt(at(0), 2, when=T0 + 3 * STEP + 14_999).ledger) == ".m........"
+
+
+@pytest.mark.parametrize(
+    ("state", "by_hand", "known"), [(State.EMPTY, False, "m"), (State.EMPTY, True, "e"), (State.SUSPECT, False, "m")]
+)
+def test_an_unusable_row_takes_back_what_was_proved_but_not_what_was_marked(state, by_hand, known):
+    reason = Reason.BY_HAND if by_hand else Reason.BETWEEN_CANDLES
+    before = Ledger([FindingInterval(at(4)[0], at(5)[0], Finding(state, reason, T0, T0, 1, None))])
+    assert states(spoilt(at(*range(4), *range(5, 10)), 4, ledger=before).ledger) == f"....{known}....."
+
+
+@pytest.mark.parametrize(("passed", "wait"), [(-1, 0), (0, 0), (5_000, 5_000), (APART_MS, APART_MS), (HOUR, APART_MS)])
+def test_an_unusable_row_again_waits_as_long_as_it_has_lasted(passed, wait):
+    later = LONG_AFTER + passed
+    found = spoilt(at(0, 9), 4, ledger=spoilt(at(0, 9), 4).ledger, when=later).ledger.at(at(4)[0])
+    last = max(later, LONG_AFTER)
+    assert found == Finding(State.MISSING, Reason.ROW_UNUSABLE, LONG_AFTER, last, 2, later + wait)
+
+
+def test_a_slot_whose_row_was_unusable_is_empty_after_two_answers_without_a_row():
+    once = judged(at(0, 9), ledger=spoilt(at(0, 9), 4).ledger, when=LONG_AFTER + HOUR)
+    assert states(once.ledger) == ".eeemeeee."
+    assert once.late == 0
+    twice = judged(at(0, 9), ledger=once.ledger, when=LONG_AFTER + HOUR + APART_MS)
+    assert states(twice.ledger) == ".eeeeeeee."
+
+
+def test_a_row_that_can_be_used_at_last_is_not_late():
+    verdict = judged(at(0, 4, 9), ledger=spoilt(at(0, 9), 4).ledger, when=LONG_AFTER + HOUR)
+    assert (states(verdict.ledger), verdict.late) == (".eee.eeee.", 0)
+
+
 def test_absence_is_judged_in_the_slots_named_only_and_rows_everywhere():
     stale = mark(Ledger(), Intervals([Interval(*at(8, 10))]), State.EMPTY, T0)
     answer = Answer(PAGE, LONG_AFTER, at(0, 9), covering=True)
@@ -125,7 +177,7 @@ def test_absence_is_judged_in_the_slots_named_only_and_rows_everywhere():
 
 def test_sightings_are_counted_to_a_bound():
     many = Finding(State.EMPTY, Reason.ABSENT_TWICE, T0, T0, SIGHTINGS_LIMIT, LONG_AFTER)
-    ledger = Ledger([Stretch(PAGE.start, PAGE.stop, many)])
+    ledger = Ledger([FindingInterval(PAGE.start, PAGE.stop, many)])
     found = judged([], ledger=ledger, when=LONG_AFTER - 1).ledger.at(T0)
     assert found is not None
     assert found.sightings == SIGHTINGS_LIMIT
@@ -202,12 +254,12 @@ def test_a_halt_keeps_proofs_and_checks():
 @pytest.mark.parametrize("spans", [[(0, 0)], [(2, 1)], [(0, 2), (1, 3)], [(2, 3), (0, 1)]])
 def test_a_ledger_refuses_disorder(spans):
     note = Finding(State.EMPTY, Reason.ABSENT_TWICE, 0, 0, 1, None)
-    with pytest.raises(ValueError, match=r"stretch \d\.\.\d is empty or begins before the end of the one before"):
-        Ledger(Stretch(start, stop, note) for start, stop in spans)
+    with pytest.raises(ValueError, match=r"interval \d\.\.\d is empty or begins before the end of the one before"):
+        Ledger(FindingInterval(start, stop, note) for start, stop in spans)
 
 
 def test_nothing_is_known_inside_an_empty_interval():
-    ledger = Ledger([Stretch(0, 120_000, Finding(State.MISSING, Reason.ABSENT_ONCE, 0, 0, 1, 0))])
+    ledger = Ledger([FindingInterval(0, 120_000, Finding(State.MISSING, Reason.ABSENT_ONCE, 0, 0, 1, 0))])
     assert list(ledger.within(Interval(60_000, 60_000))) == []
 
 

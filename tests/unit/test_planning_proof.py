@@ -6,7 +6,7 @@ import pytest
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.planning.answers import Answer, Venue, find_lacking, find_witnesses, settled_rows, usable_rows
-from reconciler_engine.planning.ledger import Brought, Finding, Knowledge, Ledger, Reason, State, Stretch
+from reconciler_engine.planning.ledger import Brought, Finding, FindingInterval, Knowledge, Ledger, Reason, State
 from reconciler_engine.planning.proof import judge
 from reconciler_engine.planning.sightings import APART_MS, DAILY_MS, RECHECK_MS, RIPE_MS, THIRD_AFTER_MS
 
@@ -45,7 +45,7 @@ def state_of(verdict, number: int) -> State | None:
 def known_with(number: int, state: State, reason: Reason, *, first=LATER - HOUR, sightings=1, due=None, **options):
     start = T0 + number * STEP
     finding = Finding(state, reason, first, first, sightings, due)
-    return Knowledge(ledger=Ledger([Stretch(start, start + STEP, finding)]), **options)
+    return Knowledge(ledger=Ledger([FindingInterval(start, start + STEP, finding)]), **options)
 
 
 # Section 1: answers.
@@ -351,7 +351,7 @@ def test_an_unusable_row_makes_its_own_slot_unresolved():
     verdict = judged(all_but(9), candles=all_but(9), unusable=slots(9), venue=REFERENCE)
     found = verdict.known.ledger.at(T0 + 9 * STEP)
     assert found is not None
-    assert (found.state, found.reason, verdict.absent) == (State.MISSING, Reason.UNUSABLE_ROW, NOTHING)
+    assert (found.state, found.reason, verdict.absent) == (State.MISSING, Reason.ROW_UNUSABLE, NOTHING)
 
 
 def test_a_row_that_is_unusable_twice_rests():

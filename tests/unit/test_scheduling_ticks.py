@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler_engine.scheduling.cron import CronExpression
-from reconciler_engine.scheduling.ticks import Decision, Missed, Position, Reason, Schedule, Tick, decide
+from reconciler_engine.scheduling.ticks import Decision, Missed, Position, Schedule, Tick, TickReason, decide
 
 NEW_YORK = ZoneInfo("America/New_York")
 SECOND = 1_000
@@ -34,7 +34,7 @@ def test_nothing_is_due_before_the_next_slot() -> None:
 
 def test_a_slot_is_run_at_its_instant() -> None:
     decision = judge(FIVE, NOON, NOON + 5 * MINUTE)
-    run = Tick("job", NOON + 5 * MINUTE, Reason.SLOT)
+    run = Tick("job", NOON + 5 * MINUTE, TickReason.SLOT)
     assert decision == Decision(Position(NOON + 5 * MINUTE), run, None, NOON + 10 * MINUTE)
 
 
@@ -44,13 +44,13 @@ def test_a_decided_slot_does_not_come_again() -> None:
 
 def test_a_late_slot_keeps_its_name() -> None:
     decision = judge(FIVE, NOON, NOON + 9 * MINUTE)
-    assert decision.run == Tick("job", NOON + 5 * MINUTE, Reason.SLOT)
+    assert decision.run == Tick("job", NOON + 5 * MINUTE, TickReason.SLOT)
     assert decision.missed is None
 
 
 def test_a_backlog_is_one_run_and_the_rest_missed() -> None:
     decision = judge(FIVE, NOON, NOON + HOUR + 90 * SECOND)
-    assert decision.run == Tick("job", NOON + HOUR, Reason.COALESCED)
+    assert decision.run == Tick("job", NOON + HOUR, TickReason.COALESCED)
     assert decision.missed == Missed(NOON + 5 * MINUTE, NOON + 55 * MINUTE, 11)
     assert decision.next_slot == NOON + 65 * MINUTE
 
@@ -68,7 +68,7 @@ def test_the_grace_decides_whether_the_newest_still_runs(late: int, *, runs: boo
 
 def test_the_default_grace_is_the_interval() -> None:
     eight_hours = judge(DAILY, NOON - HOUR, NOON + 7 * HOUR)
-    assert eight_hours.run == Tick("job", NOON, Reason.SLOT)
+    assert eight_hours.run == Tick("job", NOON, TickReason.SLOT)
 
 
 @pytest.mark.parametrize(

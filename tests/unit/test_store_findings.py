@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.ledger import SIGHTINGS_LIMIT, Finding, Ledger, Reason, State, Stretch
+from reconciler_engine.planning.ledger import SIGHTINGS_LIMIT, Finding, FindingInterval, Ledger, Reason, State
 from reconciler_engine.store.findings import DAY_MS, days_of, decode_day, encode_day, span_of
 
 DAY = 20_454
@@ -36,19 +36,19 @@ def test_findings_come_back_as_they_were(timeframe, borders, notes):
     step = timeframe.step_ms
     inside = sorted({min(border, DAY_MS // step) for border in borders})
     ledger = Ledger(
-        Stretch(DAY * DAY_MS + first * step, DAY * DAY_MS + last * step, note)
+        FindingInterval(DAY * DAY_MS + first * step, DAY * DAY_MS + last * step, note)
         for first, last, note in zip(inside, inside[1:], notes, strict=False)
         if note is not None
     )
     body = encode_day(ledger.within(span_of(DAY)), DAY, step)
-    assert bool(body) is bool(ledger.stretches)
-    assert decode_day(body, DAY, step) == list(ledger.stretches)
+    assert bool(body) is bool(ledger.findings)
+    assert decode_day(body, DAY, step) == list(ledger.findings)
 
 
 def test_a_day_of_every_other_minute_is_small():
     note = Finding(State.EMPTY, Reason.BETWEEN_CANDLES, 0, 0, 1, None)
     starts = range(DAY * DAY_MS, (DAY + 1) * DAY_MS, 2 * MINUTE)
-    assert len(encode_day([Stretch(start, start + MINUTE, note) for start in starts], DAY, MINUTE)) == 4_351
+    assert len(encode_day([FindingInterval(start, start + MINUTE, note) for start in starts], DAY, MINUTE)) == 4_351
 
 
 def body_of(*triples: tuple[int, int, int], version: int = 1, state: int = 0, reason: int = 0) -> bytes:
@@ -66,7 +66,7 @@ def body_of(*triples: tuple[int, int, int], version: int = 1, state: int = 0, re
         (body_of((0, 1, 0))[:20], "are no findings"),
         (body_of((0, 1, 1)), "are no findings"),
         (body_of((0, 1, 0), state=5), "are no findings"),
-        (body_of((0, 1, 0), reason=9), "are no findings"),
+        (body_of((0, 1, 0), reason=10), "are no findings"),
         (body_of((0, 0, 0)), "slot 0"),
         (body_of((5, 2, 0), (6, 1, 0)), "slot 6 comes after slot 7"),
         (body_of((1_439, 2, 0)), "slot 1440 of 60000 ms lies outside a day"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -12,12 +13,12 @@ from reconciler_engine.engine.tasks.messages import (
     PageOutcome,
     PageTask,
     ScanTask,
-    Span,
+    SeriesSpan,
     intervals_of,
     outcome_of,
     page_outcome,
-    runs_of,
     task_of,
+    wire_of,
 )
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
@@ -31,7 +32,7 @@ KEEPING = Retention(max_candles=1_000, ttl_s=60, trim=True)
 PAGE = PageTask(
     run="r",
     id="page-0",
-    span=Span.of(BTC, Interval(0, 300 * MINUTE)),
+    span=SeriesSpan.of(BTC, Interval(0, 300 * MINUTE)),
     asked=(0, 300 * MINUTE),
     gaps=((0, 2), (298 * MINUTE, 2)),
     keeping=KEEPING,
@@ -57,7 +58,7 @@ def test_a_task_is_read_as_it_was_written(task):
 
 def test_slots_are_read_as_they_were_written():
     spans = Intervals([Interval(0, 2 * MINUTE), Interval(298 * MINUTE, 300 * MINUTE)])
-    assert runs_of(spans, MINUTE) == PAGE.gaps
+    assert wire_of(spans, MINUTE) == PAGE.gaps
     assert intervals_of(PAGE.gaps, MINUTE) == spans
     assert (PAGE.span.series, PAGE.span.interval) == (BTC, Interval(0, 300 * MINUTE))
 
@@ -106,6 +107,30 @@ def test_a_page_claims_what_lies_between_the_slots_it_is_asked_for():
 def test_what_makes_no_sense_is_no_task(body):
     with pytest.raises(ValidationError):
         task_of.validate_json(body)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"asked": [1, 300 * MINUTE]}, "asked start 1 is not on the grid; allowed: multiples of 60000"),
+        ({"asked": [0, 301 * MINUTE]}, "asked (0, 18060000) has 301 slots; allowed: at most 300"),
+        ({"asked": [0, MINUTE]}, "span 0 to 18000000 leaves asked (0, 60000); allowed: an interval inside it"),
+        ({"gaps": []}, "gaps and held are both empty; allowed: a page with slots to ask for"),
+        ({"held": [[1, 1]]}, "held start 1 is not on the grid; allowed: multiples of 60000"),
+        ({"gaps": [[0, 301]]}, "gaps 0 to 18060000; allowed: ascending, in slots 0 to 18000000"),
+        ({"gaps": [[0, 2], [MINUTE, 1]]}, "gaps 60000 to 120000; allowed: ascending, in slots 120000 to 18000000"),
+        ({"held": [[0, 1]]}, "held ((0, 1),) has slots of gaps ((0, 2), (17880000, 2)); allowed: a slot in one of"),
+    ],
+)
+def test_a_refused_page_is_told_by_field_value_and_what_is_allowed(fields, said):
+    with pytest.raises(ValidationError, match=re.escape(said)):
+        task_of.validate_json(changed(**fields))
+
+
+def test_candles_to_audit_are_called_held_on_the_wire():
+    page = PAGE.model_copy(update={"to_audit": ((2 * MINUTE, 3),)})
+    assert json.loads(page.model_dump_json())["held"] == [[2 * MINUTE, 3]]
+    assert task_of.validate_json(changed(held=[[2 * MINUTE, 3]])) == page
 
 
 @pytest.mark.parametrize("fields", [{"symbol": "x"}, {"requests": -1}, {"unresolved": [[0, 0]]}, {"timeframe": "3m"}])

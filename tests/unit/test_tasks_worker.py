@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 import trio
 
-from reconciler_engine.engine.tasks.messages import ScanTask, Span
+from reconciler_engine.engine.tasks.messages import ScanTask, SeriesSpan
 from reconciler_engine.engine.tasks.redis_retry import RedisRetry
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
 from reconciler_engine.engine.tasks.worker import SCANS_IN_FLIGHT, Worker
@@ -66,7 +66,7 @@ class ScanQueue:
             run="run",
             id=f"scan-{number}",
             now=T0,
-            spans=(Span.of(BTC, Interval(0, 60_000)),),
+            spans=(SeriesSpan.of(BTC, Interval(0, 60_000)),),
             confirm_ms=CONFIRM_MS,
             repair=False,
             keeping=Retention(max_candles=0, ttl_s=0, trim=False),

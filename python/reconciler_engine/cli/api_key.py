@@ -11,12 +11,14 @@ from reconciler_engine.cli.setting_sources import gather, load_config
 from reconciler_engine.coinbase.base_url import BaseUrl
 from reconciler_engine.config import WINDOWS, ReconciliationConfig
 from reconciler_engine.errors import ConfigError
+from reconciler_engine.supervisor.secrecy import keep_memory_secret
 
 if TYPE_CHECKING:
     # Cryptography is loaded where there is a key.
     from reconciler_engine.coinbase.auth import Credentials
 
 NAME_VARIABLE = "COINBASE_API_KEY"
+FOLDER_VARIABLE = "CREDENTIALS_DIRECTORY"
 SECRET_VARIABLE = "COINBASE_API_SECRET"  # noqa: S105  the variable's name, no secret
 
 
@@ -65,16 +67,20 @@ def load_signed(
 def read_credentials(key_file: Any, environment: Mapping[str, str]) -> Credentials | None:
     """Return the credentials of `key_file`, or without one of the environment's two variables, or None without any.
 
+    From here on this process leaves no core dump.
+
     Raises:
         ConfigError: They are unusable, or one of the two variables is missing; never repeats a key.
     """
+    keep_memory_secret()
     if key_file is not None:
         if not isinstance(key_file, str | Path) or not str(key_file) or "\0" in str(key_file):
             # The configuration's own check says so.
             return None
         from reconciler_engine.coinbase.auth import Credentials
 
-        return Credentials.read(Path(key_file).expanduser())
+        folder = environment.get(FOLDER_VARIABLE)
+        return Credentials.read(Path(key_file).expanduser(), credentials_directory=Path(folder) if folder else None)
     missing = [name for name in (NAME_VARIABLE, SECRET_VARIABLE) if not environment.get(name)]
     match missing:
         case [_, _]:

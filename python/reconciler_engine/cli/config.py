@@ -72,6 +72,8 @@ def effective_values(config: ReconciliationConfig, *, signed: bool) -> dict[str,
     values["hourly_limit"] = config.budget(signed=signed).hourly or 0
     if config.redis_url is not None:
         values["redis_url"] = masked(config.redis_url)
+    if config.route.proxy is not None:
+        values["proxy"] = str(config.route.proxy)
     if config.listen_token is not None:
         values["listen_token"] = "***"  # noqa: S105  a mask
     return values

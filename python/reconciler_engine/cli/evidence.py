@@ -25,7 +25,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.rounding import ceil_to
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.words import counted, iso
-from reconciler_engine.planning.ledger import Finding, Ledger, State, Stretch
+from reconciler_engine.planning.ledger import Finding, FindingInterval, Ledger, State
 
 if TYPE_CHECKING:
     from reconciler_engine.config import ReconciliationConfig
@@ -85,13 +85,13 @@ def list_(*, symbol: str, timeframe: str, from_: str | None, to: str | None, out
     ledger, late = trio.run(_list, config, series, asked, output)
     step = series.timeframe.step_ms
     if output.as_json:
-        rows = [_as_object(stretch, step) for stretch in ledger.stretches]
+        rows = [_as_object(found, step) for found in ledger.findings]
         output.print_json({"symbol": symbol, "timeframe": timeframe, "late": late, "stretches": rows})
         return
     if output.simulated:
         print("SIMULATED")
-    if ledger.stretches:
-        print_columns(_HEADS, [_cells(stretch, step) for stretch in ledger.stretches])
+    if ledger.findings:
+        print_columns(_HEADS, [_cells(found, step) for found in ledger.findings])
     print(f"{series}: {_totals(ledger, step)}; {counted(late, 'candle')} came after an answer without them")
 
 
@@ -196,10 +196,10 @@ async def _list(
 
     async with open_session(config, output, "evidence") as session:
         store = session.parts.evidence
-        reach = await store.reach(series)
-        if reach is None:
+        extent = await store.extent(series)
+        if extent is None:
             return Ledger(), await store.late(series)
-        (read,) = await store.read([(series, reach if asked is None else _on_grid(asked, series))])
+        (read,) = await store.read([(series, extent if asked is None else _on_grid(asked, series))])
         if read.error is not None:
             raise read.error
         return read.ledger, await store.late(series)
@@ -267,13 +267,13 @@ def _author(command: str) -> str:
 
 def _totals(ledger: Ledger, step: int) -> str:
     slots: Counter[str] = Counter()
-    for start, stop, finding in ledger.stretches:
+    for start, stop, finding in ledger.findings:
         slots[finding.state.value] += (stop - start) // step
     return ", ".join(f"{counted(count, 'slot')} {state}" for state, count in slots.items()) or "nothing known"
 
 
-def _cells(stretch: Stretch, step: int) -> Sequence[str]:
-    start, stop, finding = stretch
+def _cells(found: FindingInterval, step: int) -> Sequence[str]:
+    start, stop, finding = found
     return (
         iso(start),
         iso(stop),
@@ -294,6 +294,6 @@ def _next_check(finding: Finding) -> str:
     return "by repair" if finding.state is State.SUSPECT else iso(finding.next_check, "seconds")
 
 
-def _as_object(stretch: Stretch, step: int) -> dict[str, Any]:
-    start, stop, finding = stretch
+def _as_object(found: FindingInterval, step: int) -> dict[str, Any]:
+    start, stop, finding = found
     return {"start": start, "stop": stop, "slots": (stop - start) // step, **finding._asdict()}

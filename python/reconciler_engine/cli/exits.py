@@ -10,6 +10,7 @@ from typing import NoReturn
 from reconciler_engine.errors import (
     ConfigError,
     DataDirectoryBusy,
+    OtherProtocol,
     ReconcilerError,
     RoleFailed,
     SourceUnavailable,
@@ -31,6 +32,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (KeyboardInterrupt, INTERRUPTED),
     (ConfigError, CONFIG),
     (DataDirectoryBusy, BUSY),
+    (OtherProtocol, BUSY),
     (StoreUnavailable, UNAVAILABLE),
     (SourceUnavailable, UNAVAILABLE),
     (WorkerError, ROLE_FAILED),

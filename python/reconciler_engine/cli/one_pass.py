@@ -83,6 +83,12 @@ def _doubts(result: ReconciliationResult, asked: Interval | None, max_candles: i
     return doubts
 
 
+def requests_sent(result: ReconciliationResult) -> str:
+    """Return how many requests a result took, references apart."""
+    references = f" and {counted(result.references, 'reference')}" if result.references else ""
+    return f"{counted(result.requests, 'request')}{references}"
+
+
 def print_result(result: ReconciliationResult, output: Output, *, repaired: bool) -> None:
     """Print a pass: series with something to say, then the totals."""
     noteworthy = [
@@ -97,7 +103,7 @@ def print_result(result: ReconciliationResult, output: Output, *, repaired: bool
         )
     unknown = sum(not row.expected for row in result.series)
     done = (
-        f", {result.filled} filled, {result.unresolved} unresolved, {counted(result.requests, 'request')}"
+        f", {result.filled} filled, {result.unresolved} unresolved, {requests_sent(result)}"
         if repaired
         else ""
     )

@@ -17,7 +17,7 @@ Decorator = Callable[[Command], Command]
 
 _EVERYWHERE = ("redis_url", "data_dir", "user_id", "exchange_id", "max_candles", "ttl")
 _REQUESTS = (
-    *("base_url", "key_file", "batch_size", "batch_delay_ms", "hourly_limit", "egress"),
+    *("base_url", "key_file", "ca_file", "proxy", "batch_size", "batch_delay_ms", "hourly_limit", "egress"),
     *("grace_ms", "audit_policy", "rest_final_after_ms"),
 )
 LOAD_SETTINGS = _EVERYWHERE

@@ -24,7 +24,9 @@ from reconciler_engine.observe import logs
 from reconciler_engine.store.client.server_check import check_server
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.embedded.data_directory import DataDirectory
-from reconciler_engine.supervisor.server_child import embedded_server, locked, plan_record
+from reconciler_engine.store.protocol import at_work, check_protocol
+from reconciler_engine.store.status_board import EngineFacts
+from reconciler_engine.supervisor.server_child import embedded_server, locked, planned_server
 
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
@@ -34,10 +36,11 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The parts over an open cache, and the exchange where the command asks it."""
+    """The parts over an open cache, the exchange where the command asks it, and the command's name."""
 
     parts: Parts
     source: CoinbaseClient | None
+    command: str
 
     async def series(self) -> list[Series]:
         """Return the configured series; choices among symbols are made by the exchange's list, or the one kept last.
@@ -55,8 +58,9 @@ class Session:
 
     async def with_worker(self, direct: Callable[[], Awaitable[_Result]]) -> _Result:
         """Return the result of `direct`, whose tasks a worker in this process does, helped by any that run."""
-        worker = self.parts.worker(self.source)
-        async with trio.open_nursery() as nursery:
+        parts, worker = self.parts, self.parts.worker(self.source)
+        facts = EngineFacts(f"reconciler-engine {self.command}")
+        async with at_work(parts.client, parts.scope, parts.queue.consumer, facts), trio.open_nursery() as nursery:
             await nursery.start(worker.run)
             result = await direct()
             worker.drain()
@@ -89,6 +93,7 @@ async def open_session(
         ConfigError: Redis does not accept the credentials or is too old; there is no server to embed; or the cache
             holds invented candles and real ones would be written.
         DataDirectoryBusy: Another process is just using the data directory without a server that can be shared.
+        OtherProtocol: Candles would be written, and an engine of another protocol works on them.
         StoreUnavailable: Redis does not answer.
     """
     logs.configure("human" if sys.stderr.isatty() else "json", "WARNING", process=command)
@@ -98,13 +103,17 @@ async def open_session(
         output.simulated = cache.simulated
         # The cap is start's to keep: a command with other flags must not cut what a load with its own brought in.
         parts = await stack.enter_async_context(open_parts(config, cache.url, owns_server=False, identity=identity))
+        if writes or asks:
+            await check_protocol(parts.client, parts.scope)
         source = None
         if asks:
-            client = CoinbaseClient(config.base_url, credentials=credentials, connections=PAGES_IN_FLIGHT)
+            client = CoinbaseClient(
+                config.base_url, credentials=credentials, route=config.route, connections=PAGES_IN_FLIGHT
+            )
             source = await stack.enter_async_context(client)
             await parts.bucket.forgive()
             await parts.clock.measure_when_due(source, parts.bucket)
-        yield Session(parts, source)
+        yield Session(parts, source, command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +142,10 @@ async def _open_cache(config: ReconciliationConfig, command: str, *, writes: boo
         yield _Cache(running.url, simulated=simulated)
         return
     async with locked(directory, f"reconciler-engine {command}") as lock:
-        record = plan_record(directory, os.getpid(), f"reconciler-engine {command}", simulated=simulated)
-        async with embedded_server(directory, record, child_environment(), lock) as url:
-            yield _Cache(url, simulated=simulated)
+        plan = planned_server(directory, os.getpid(), f"reconciler-engine {command}", simulated=simulated)
+        with plan as record:
+            async with embedded_server(directory, record, child_environment(), lock) as url:
+                yield _Cache(url, simulated=simulated)
 
 
 def is_simulated(directory: DataDirectory) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from reconciler_engine.config import WINDOWS, ReconciliationConfig
 from reconciler_engine.config.definitions import SETTINGS
+from reconciler_engine.config.faults import origin_of
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.store.client.address import Address
 
@@ -23,6 +25,15 @@ _SECRET_PREFIXES = (_PREFIX, "COINBASE_")
 # What a service manager says to the process that it started, and to no other.
 _SERVICE_MANAGER = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
 _SWITCHES = frozenset({"RECONCILER_PURE_PYTHON", "RECONCILER_TEST_DATA", CONFIG_VARIABLE})
+# Addresses that Kubernetes sets for a service whose name begins with `reconciler`.
+_SERVICE_LINK = re.compile(
+    r"RECONCILER_(\w+_)?SERVICE_(HOST|PORT(_\w+)?)|RECONCILER_(\w+_)?PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?"
+)
+_SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://.*")
+_UNKNOWN_TOLD = 10
+# Keys of settings have no dots; the parser's time and memory grow with the square of a dotted key's length.
+_DOTS_IN_A_LINE = 250
+_DOTS_IN_ALL = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,10 @@ def load_config(
         raise ConfigError([*faults, *error.faults]) from None
     if config.redis_url is not None:
         faults += _address_faults(config.redis_url, sources.origins["redis_url"])
+    try:
+        config.route.tls()
+    except ConfigError as error:
+        faults += [f"{fault}{origin_of('ca_file', sources.origins)}" for fault in error.faults]
     if faults:
         raise ConfigError(faults)
     return config
@@ -94,20 +109,16 @@ def gather(
         if setting.variable in environment:
             values[setting.name] = environment[setting.variable]
             origins[setting.name] = setting.variable
-    known = {setting.variable for setting in SETTINGS.values()} | _SWITCHES
-    faults.extend(
-        f"{name}: unknown setting in the environment; {_near(name, sorted(known))}"
-        for name in sorted(environment)
-        if name.startswith(_PREFIX) and name not in known
-    )
+    faults += _unknown_variables(environment)
     for name, value in flags.items():
         values[name] = value
         origins[name] = SETTINGS[name].flag
-    if _shows_password(flags.get("redis_url", "")):
-        faults.append(
-            "redis_url (from --redis-url): a password on a command line is visible to every user of the machine; "
-            "allowed: the same URL in RECONCILER_REDIS_URL or in the settings file"
-        )
+    faults += [
+        f"{name} (from {SETTINGS[name].flag}): a password on a command line is visible to every user of the machine; "
+        f"allowed: the same URL in {SETTINGS[name].variable} or in the settings file"
+        for name in ("redis_url", "proxy")
+        if _shows_password(flags.get(name, ""))
+    ]
     return Sources(values, origins)
 
 
@@ -154,11 +165,30 @@ def _address_faults(url: str, origin: str) -> list[str]:
     return []
 
 
-def _near(name: str, known: list[str]) -> str:
+def _unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Tell variables that look like settings and are none; the addresses of services are nobody's mistake."""
+    known = {setting.variable for setting in SETTINGS.values()} | _SWITCHES
+    unknown = [
+        name
+        for name, value in sorted(environment.items())
+        if name.startswith(_PREFIX) and name not in known and not _is_service_link(name, value)
+    ]
+    faults = [f"{name}: unknown setting in the environment; {_near(name, known)}" for name in unknown[:_UNKNOWN_TOLD]]
+    more = len(unknown) - len(faults)
+    return [*faults, f"{_PREFIX}...: {more} more unknown settings in the environment"] if more else faults
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    if name.endswith("_PORT") and _SERVICE_ADDRESS.fullmatch(value):
+        return True
+    return _SERVICE_LINK.fullmatch(name) is not None
+
+
+def _near(name: str, known: Collection[str]) -> str:
     """Say which variable was meant; what they all begin with makes no two of them alike."""
-    names = {one.removeprefix(_PREFIX): one for one in known}
+    names = {one.removeprefix(_PREFIX): one for one in sorted(known)}
     near = difflib.get_close_matches(name.removeprefix(_PREFIX), names, n=1)
-    return f"did you mean {names[near[0]]}?" if near else f"allowed: {', '.join(known)}"
+    return f"did you mean {names[near[0]]}?" if near else f"allowed: {_PREFIX}<NAME>, see `config init`"
 
 
 def _read_file(path: str, faults: list[str]) -> dict[str, Any]:
@@ -173,7 +203,10 @@ def _read_file(path: str, faults: list[str]) -> dict[str, Any]:
             # What lies beyond would be lost without a word.
             faults.append(f"config {path}: is larger than allowed: at most {_FILE_LIMIT} bytes")
             return {}
-        return tomllib.loads(text.decode("utf-8"))
+        if text.count(b".") > _DOTS_IN_ALL or any(line.count(b".") > _DOTS_IN_A_LINE for line in text.split(b"\n")):
+            faults.append(f"config {path}: has more dots than any settings; allowed: a key of the settings a line")
+            return {}
+        return tomllib.loads(text.decode("utf-8-sig"))
     except OSError as error:
         faults.append(f"config {path}: cannot be read: {error.strerror}")
     except (ValueError, RecursionError) as error:

@@ -69,7 +69,8 @@ def simulate(
       reconciler-engine simulate --faults faults.toml
 
     A faults file is a list of rules such as `[[fault]]`, `mode = "throttle"`, `product = "BTC-*"`, `every = 10`; it is
-    read again when it changes.
+    read again when it changes. Mode `data` withholds candles (`data = "empty"`, `"late"` with `seconds`, `"thinned"`
+    with `nth`), mode `shape` spoils single rows (`shape = "zero_price"`, with `rows` or `nth`).
 
     Prints `listening on http://127.0.0.1:PORT`. All it says is invented, or replayed from files.
     """

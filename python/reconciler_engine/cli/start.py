@@ -91,7 +91,7 @@ async def _run(config: ReconciliationConfig, credentials: Credentials | None, ma
     from reconciler_engine.supervisor.engine_spec import EngineSpec, check_change
     from reconciler_engine.supervisor.orphans import reaping_adopted
     from reconciler_engine.supervisor.report_source import ReportSource
-    from reconciler_engine.supervisor.server_child import embedded_server, locked, plan_record
+    from reconciler_engine.supervisor.server_child import embedded_server, locked, planned_server
     from reconciler_engine.supervisor.signals import hear_orders
     from reconciler_engine.supervisor.simulation_children import simulated_exchange, simulated_feeder
     from reconciler_engine.supervisor.web_child import WebSpec, web_child
@@ -108,13 +108,16 @@ async def _run(config: ReconciliationConfig, credentials: Credentials | None, ma
         stop = orders.stop
         lock = await stack.enter_async_context(locked(directory, _COMMAND))
         reports = ReportSource(children, stop)
-        record = plan_record(directory, os.getpid(), _COMMAND, simulated=maker.simulated)
-        redis_url = config.redis_url or record.url
+        redis_url, record = config.redis_url, None
+        if redis_url is None:
+            plan = planned_server(directory, os.getpid(), _COMMAND, simulated=maker.simulated)
+            record = stack.enter_context(plan)
+            redis_url = record.url
         if config.pages is not None:
             is_fixed = config.listen is not None
             pages = WebSpec(config.pages, is_fixed, config.listen_token, config.listen_hosts, redis_url)
             await stack.enter_async_context(web_child(pages, maker, reports, children, stop))
-        if config.redis_url is None:
+        if record is not None:
             mark_data_directory(directory, simulated=maker.simulated)
             await stack.enter_async_context(embedded_server(directory, record, maker.environment, lock, children, stop))
         if stop.is_set():
@@ -156,14 +159,16 @@ async def _choose_symbols(spec: EngineSpec, stop: trio.Event) -> EngineSpec:
     from reconciler_engine.engine.parts import open_parts
     from reconciler_engine.engine.symbols import choose_symbols
     from reconciler_engine.store.client.server_check import check_server
+    from reconciler_engine.store.protocol import check_protocol
     from reconciler_engine.supervisor.signals import given_up_at
 
     async with (
         open_parts(spec.config, spec.redis_url, owns_server=spec.owns_server, identity=spec.identity) as parts,
-        CoinbaseClient(spec.config.base_url) as source,
+        CoinbaseClient(spec.config.base_url, route=spec.config.route) as source,
         given_up_at(stop),
     ):
         await check_server(parts.client)
+        await check_protocol(parts.client, parts.scope)
         symbols = await choose_symbols(spec.config.symbols, parts, source)
         spec = replace(spec, config=spec.config.with_symbols(symbols))
         _logger.info("symbols", extra={"count": len(symbols), "first": ", ".join(symbols[:5])})

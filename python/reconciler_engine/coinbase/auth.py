@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from reconciler_engine.coinbase.identity import Identity
+from reconciler_engine.coinbase.secret_store import is_secret_store
 from reconciler_engine.errors import ConfigError
 
 TOKEN_LIFETIME_S = 120
@@ -39,6 +40,10 @@ _ED25519_BYTES = 32
 _FORMS = (
     "allowed: a PEM block (EC PRIVATE KEY or PRIVATE KEY, of an EC P-256 or Ed25519 key) "
     "or the base64 text of an Ed25519 key"
+)
+_MODES = (
+    "0600 and less; or, where others cannot write it, below $CREDENTIALS_DIRECTORY or on a mount of secrets "
+    "(read-only, or a tmpfs of its own)"
 )
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,40})-----(.*?)-----END \1-----", re.DOTALL)
 
@@ -74,13 +79,18 @@ class Credentials:
         self._key = key
 
     @classmethod
-    def read(cls, path: Path) -> Credentials:
+    def read(cls, path: Path, *, credentials_directory: Path | None = None) -> Credentials:
         """Return the credentials of a key file as downloaded: JSON with `name` or `id`, and `privateKey`.
+
+        Args:
+            path: The file, of mode 0600 or less; below `credentials_directory`, and on a mount that is read-only or a
+                secret's own tmpfs, others may be let read it.
+            credentials_directory: Folder in which the service manager puts this service's secrets.
 
         Raises:
             ConfigError: The file cannot be read, others may read or write it, or it has another form.
         """
-        found = _pair(_text(path))
+        found = _pair(_text(path, credentials_directory))
         if isinstance(found, str):
             raise ConfigError([f"key file {path} {found}; allowed: the file as downloaded"])
         try:
@@ -144,7 +154,8 @@ def _name_fault(name: str) -> str | None:
 
 def _private_key(text: str) -> _PrivateKey | str:
     """Return the key that `text` is, or what is wrong with it."""
-    plain = text.replace("\\r", "").replace("\\n", "\n").strip().strip("\"'").strip()
+    # Line ends are spelled out once by those who put the key on a line, and once more by each tool that quotes it.
+    plain = re.sub(r"\\+n", "\n", re.sub(r"\\+r", "", text)).strip().strip("\"'").strip()
     if "-----BEGIN" in plain:
         return _from_pem(plain)
     try:
@@ -182,7 +193,7 @@ def _from_pem(text: str) -> _PrivateKey | str:
     return f"private key is of another kind ({type(key).__name__.lstrip('_')}); {_FORMS}"
 
 
-def _text(path: Path) -> bytes:
+def _text(path: Path, credentials_directory: Path | None) -> bytes:
     """Return the content of a key file nobody else can read.
 
     Opened without waiting, so that a pipe nobody writes to is refused like anything else that is no regular file.
@@ -197,10 +208,9 @@ def _text(path: Path) -> bytes:
         mode = status.st_mode
         if not stat.S_ISREG(mode):
             raise ConfigError([f"key file {path} is no regular file"])
-        if mode & 0o077:
-            raise ConfigError(
-                [f"key file {path} has mode {stat.S_IMODE(mode):04o}, others can use it; allowed: 0600 and less"]
-            )
+        if mode & 0o077 and (mode & 0o022 or not is_secret_store(descriptor, path, credentials_directory)):
+            fault = f"key file {path} has mode {stat.S_IMODE(mode):04o}, others can use it"
+            raise ConfigError([f"{fault}; allowed: {_MODES}"])
         if status.st_size > _KEY_FILE_LIMIT_BYTES:
             raise ConfigError([f"key file {path} is larger than {_KEY_FILE_LIMIT_BYTES} bytes"])
         return os.read(descriptor, _KEY_FILE_LIMIT_BYTES)

@@ -25,6 +25,7 @@ from reconciler_engine.coinbase.identity import Identity
 from reconciler_engine.coinbase.products import PRODUCTS_PATH, PRODUCTS_QUERY, Product, parse_products
 from reconciler_engine.coinbase.refusals import refusal
 from reconciler_engine.coinbase.request_metrics import Asked, counted
+from reconciler_engine.coinbase.route import DIRECT, Proxy, Route
 from reconciler_engine.coinbase.watched_connection import WatchedStream, WatchedTransport
 from reconciler_engine.coinbase.wire import TIME_PATH, candles_path, candles_query, parse_time
 from reconciler_engine.errors import BadResponse, NotAuthorized, SourceUnavailable, TokenRefused
@@ -62,6 +63,7 @@ class CoinbaseClient:
         base_url: str = COINBASE,
         *,
         credentials: Credentials | None = None,
+        route: Route = DIRECT,
         silence_timeout_ms: int = 10_000,
         request_timeout_ms: int = 20_000,
         connections: int = 8,
@@ -74,6 +76,7 @@ class CoinbaseClient:
             base_url: Where the exchange is, see `BaseUrl`.
             credentials: Sign requests for candles with them; None asks the public endpoint. They go to this host only,
                 over https unless it is this machine.
+            route: By which proxy and authorities it is reached; an exchange on this machine is reached directly.
             silence_timeout_ms: Longest wait for a connection, and for any next bytes of an answer.
             request_timeout_ms: Longest whole call, from connecting to the answer's last byte, waiting for a free
                 connection included: an answer that drips ends here.
@@ -83,6 +86,7 @@ class CoinbaseClient:
 
         Raises:
             ValueError: A setting is not allowed; the message names it, its value and what is.
+            ConfigError: The route's file of authorities cannot be used.
         """
         bounds = {
             "silence_timeout_ms": silence_timeout_ms,
@@ -96,7 +100,8 @@ class CoinbaseClient:
         self._request_timeout_s = request_timeout_ms / 1_000
         self._now = now
         self._credentials = credentials
-        self._http = _http(self._base, silence_timeout_ms / 1_000, connections, ssl_context)
+        proxy = None if self._base.loopback else route.proxy
+        self._http = _http(self._base, silence_timeout_ms / 1_000, connections, ssl_context or route.tls(), proxy)
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
@@ -225,7 +230,7 @@ async def _read(answer: httpx.Response, limit_bytes: int) -> bytes:
 
 
 def _http(
-    base: BaseUrl, silence_timeout_s: float, connections: int, ssl_context: ssl.SSLContext | None
+    base: BaseUrl, silence_timeout_s: float, connections: int, ssl_context: ssl.SSLContext | None, proxy: Proxy | None
 ) -> httpx.AsyncClient:
     # httpx reports every URL with its query at INFO; a host that has set a level of its own keeps it.
     logger = logging.getLogger("httpx")
@@ -233,12 +238,12 @@ def _http(
         logger.setLevel(logging.WARNING)
     if ssl_context is None:
         # Over plain http it is never used: one that trusts nobody spares loading the authorities.
-        plain = base.scheme == "http"
+        plain = base.scheme == "http" and (proxy is None or proxy.url.startswith("http:"))
         ssl_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else httpx.create_ssl_context(trust_env=False)
     return httpx.AsyncClient(
         base_url=str(base),
         timeout=httpx.Timeout(silence_timeout_s),
-        transport=WatchedTransport(ssl_context, connections),
+        transport=WatchedTransport(ssl_context, connections, proxy),
         trust_env=False,
         follow_redirects=False,
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),

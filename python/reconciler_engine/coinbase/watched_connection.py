@@ -10,6 +10,8 @@ import h11
 import httpcore
 import httpx
 
+from reconciler_engine.coinbase.route import Proxy
+
 # Outlives the pauses of a running pass; the CDN's own limit is longer.
 _KEEPALIVE_S = 30.0
 
@@ -22,17 +24,22 @@ class WatchedTransport(httpx.AsyncHTTPTransport):
     written as another's (seen with httpcore 1.0.9, 2026-11-23).
     """
 
-    def __init__(self, ssl_context: ssl.SSLContext, connections: int) -> None:
+    def __init__(self, ssl_context: ssl.SSLContext, connections: int, proxy: Proxy | None = None) -> None:
         """Open nothing yet; at most `connections` connections exist at a time, open or idle."""
         super().__init__(verify=ssl_context, trust_env=False)
         # httpx has no setting for the backend; a test of unasked answers fails where this has no effect.
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=ssl_context,
-            max_connections=connections,
-            max_keepalive_connections=connections,
-            keepalive_expiry=_KEEPALIVE_S,
-            network_backend=_WatchedBackend(),
-        )
+        settings: dict[str, Any] = {
+            "ssl_context": ssl_context,
+            "max_connections": connections,
+            "max_keepalive_connections": connections,
+            "keepalive_expiry": _KEEPALIVE_S,
+            "network_backend": _WatchedBackend(),
+        }
+        if proxy is None:
+            self._pool = httpcore.AsyncConnectionPool(**settings)
+        else:
+            tls = ssl_context if proxy.url.startswith("https:") else None
+            self._pool = httpcore.AsyncHTTPProxy(proxy.url, proxy.login, proxy_ssl_context=tls, **settings)
 
 
 class WatchedStream(httpcore.AsyncNetworkStream):

@@ -144,6 +144,24 @@ _ALL: Final = (
         example="cdp_api_key.json",
     ),
     Setting(
+        name="ca_file",
+        metavar="FILE",
+        meaning="Certificate authorities (PEM) by which the exchange is trusted",
+        allowed="path of a PEM file of certificate authorities, for the exchange alone; unset trusts the public ones",
+        unset="the public ones",
+        example="/etc/ssl/private-ca.pem",
+    ),
+    Setting(
+        name="proxy",
+        metavar="URL",
+        meaning="HTTP proxy by which the exchange is reached, unless it is on this machine; those of the environment "
+        "are not used",
+        allowed="http:// or https:// URL of a proxy, for the exchange alone; a user and a password may stand in it; "
+        "unset goes out directly",
+        example="http://user:password@proxy.example:3128",
+        hidden=True,
+    ),
+    Setting(
         name="workers",
         metavar="N",
         meaning="Worker processes",

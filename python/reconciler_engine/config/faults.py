@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -14,6 +14,7 @@ SECRET_FIELDS = frozenset(name for name, setting in SETTINGS.items() if setting.
 """Fields whose values never appear in a message; a Redis URL may hold a password."""
 
 _SHOWN_LIMIT = 120
+_UNKNOWN_TOLD = 10
 
 
 def field_faults(
@@ -27,16 +28,25 @@ def field_faults(
     for detail in error.errors(include_url=False, include_context=True, include_input=False):
         field = str(detail["loc"][0])
         origin = origin_of(field, origins)
-        if detail["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(field, model.model_fields, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(model.model_fields)}"
-            faults[field] = f"{field}{origin}: unknown setting; {hint}"
-            continue
         secret = _may_hold_secret(field, settings.get(field))
         value = "<hidden>" if secret else _shown(settings.get(field))
         reason = detail.get("ctx", {}).get("error")
         why = f" ({reason})" if isinstance(reason, ValueError) and not secret else ""
         faults[field] = f"{field} {value}{origin}: allowed: {model.model_fields[field].description}{why}"
+    return faults
+
+
+def unknown_faults(model: type[BaseModel], settings: Collection[str], origins: Mapping[str, str]) -> dict[str, str]:
+    """Return a line for each of the first settings that the model lacks, and one for the number of others."""
+    unknown = [field for field in settings if field not in model.model_fields]
+    faults = {}
+    for field in unknown[:_UNKNOWN_TOLD]:
+        near = difflib.get_close_matches(field[:_SHOWN_LIMIT], model.model_fields, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(model.model_fields)}"
+        faults[field] = f"{field[:_SHOWN_LIMIT]}{origin_of(field, origins)}: unknown setting; {hint}"
+    if len(unknown) > len(faults):
+        last = unknown[-1]
+        faults[last] = f"{len(unknown) - len(faults)} more unknown settings{origin_of(last, origins)}"
     return faults
 
 

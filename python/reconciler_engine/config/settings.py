@@ -12,8 +12,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from reconciler_engine.coinbase.base_url import BaseUrl
 from reconciler_engine.coinbase.products import Selector
+from reconciler_engine.coinbase.route import Proxy, Route
 from reconciler_engine.config.definitions import SETTINGS, SIGNED_HOURLY_LIMIT
-from reconciler_engine.config.faults import field_faults, origin_of
+from reconciler_engine.config.faults import field_faults, origin_of, unknown_faults
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.series import Series
@@ -98,6 +99,8 @@ class ReconciliationConfig(BaseModel):
     symbols: Names = _field("symbols")
     timeframes: Names = _field("timeframes", min_length=1)
     key_file: Location | None = _field("key_file")
+    ca_file: Location | None = _field("ca_file")
+    proxy: str | None = _field("proxy")
     workers: Whole = _field("workers", ge=1, le=64)
     data_dir: Location | None = _field("data_dir")
     max_candles: Whole = _field("max_candles", ge=0, le=100_000_000)
@@ -204,6 +207,13 @@ class ReconciliationConfig(BaseModel):
             raise ValueError("unknown scheme")
         return url
 
+    @field_validator("proxy")
+    @classmethod
+    def _check_proxy(cls, url: str | None) -> str | None:
+        if url is not None:
+            Proxy.parse(url)
+        return url
+
     @field_validator("base_url")
     @classmethod
     def _check_base_url(cls, url: str) -> str:
@@ -230,11 +240,13 @@ class ReconciliationConfig(BaseModel):
             ConfigError: With every fault found: field, value, origin and what is allowed.
         """
         faults: dict[str, str] = {}
+        known = {field: value for field, value in settings.items() if field in cls.model_fields}
         try:
-            config = cls.model_validate(dict(settings))
+            config = cls.model_validate(known)
         except ValidationError as error:
             faults = field_faults(cls, error, settings, origins or {})
-            config = cls.model_validate({field: value for field, value in settings.items() if field not in faults})
+            config = cls.model_validate({field: value for field, value in known.items() if field not in faults})
+        faults |= unknown_faults(cls, settings, origins or {})
         if needs_symbols and not config.symbols and "symbols" not in faults:
             origin = origin_of("symbols", origins or {})
             faults["symbols"] = f"symbols is empty{origin}: allowed: {cls.model_fields['symbols'].description}"
@@ -261,6 +273,11 @@ class ReconciliationConfig(BaseModel):
     def pages(self) -> ListenAddress | None:
         """Where pages are listened for, the default where nothing is set; None where they are off."""
         return ListenAddress() if self.listen is None else ListenAddress.parse(self.listen)
+
+    @property
+    def route(self) -> Route:
+        """Proxy and authorities by which the exchange is reached."""
+        return Route(self.ca_file, None if self.proxy is None else Proxy.parse(self.proxy))
 
     @property
     def audit_rules(self) -> AuditRules:

@@ -1,10 +1,12 @@
 """Which members of a candle cache key are candles of its series.
 
-A member is a candle of a series if it is a JSON object (UTF-8) whose `symbol` and `timeframe` are those of
-the series, whose `timestamp` is a whole number equal to the member's score, and whose `open`, `high`, `low`,
-`close` and `volume` are finite numbers. Other keys are allowed. All is read as `JSON.parse` does, since the
-cache's readers do so: of repeated keys the last counts, every number is a double, 1e999 is infinite. Objects
-and arrays may be nested 64 levels deep.
+A member is a candle of a series if it is a JSON object (UTF-8) whose `symbol` and `timeframe` are those of the series,
+whose `timestamp` equals the member's score, an open time of the grid, and whose numbers are finite: `open`, `high`,
+`low` and `close` above 0, `volume` not below 0, `high` not below `low`. Other keys are allowed. All is read as
+`JSON.parse` does, since the cache's readers do so: of repeated keys the last counts, every number is a double, 1e999 is
+infinite. Objects and arrays may be nested 64 levels deep.
+
+A filler is a candle that stands for a slot without trades: marked `"isSynthetic":true`, or flat with volume 0.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import json
 import math
 import re
 from array import array
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from reconciler_engine.detection.gaps import readonly
 from reconciler_engine.detection.implementation import IMPLEMENTATION
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH: Final = 64
 
-_NUMBERS = ("open", "high", "low", "close", "volume")
+_PRICES = ("open", "high", "low", "close")
 _SCORE = re.compile(rb"-?inf|[-+.0-9eE]+")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
@@ -35,19 +37,26 @@ class Members(NamedTuple):
     Attributes:
         timestamps: Open times of the candles (int64, ms UTC), ascending, repeated where candles share one.
         duplicates: Open times that two or more candles share, each once, ascending (int64, ms UTC).
-        malformed: Scores of the members that are no candles of the series, one each, rounded down (int64).
+        malformed: Slots of the members that are no candles of the series, one each: the open times at or below their
+            scores (int64).
+        fillers: Open times that no candle but fillers has, each once, ascending (int64, ms UTC).
     """
 
     timestamps: memoryview[int]
     duplicates: memoryview[int]
     malformed: memoryview[int]
+    fillers: memoryview[int]
 
 
-def check_members_pure(reply: list[bytes], symbol: str, timeframe: str) -> Members:
+class _NoCandle(ValueError):
+    """The reason why a member is none."""
+
+
+def check_members_pure(reply: list[bytes], symbol: str, timeframe: str, step: int) -> Members:
     """Sort the members of a reply, in plain Python; see `check_members`."""
     if len(reply) % 2:
         raise ValueError(f"reply has {len(reply)} items; it must alternate members and scores (WITHSCORES)")
-    timestamps, duplicates, malformed = array("q"), array("q"), array("q")
+    timestamps, duplicates, malformed, fillers = (array("q") for _ in Members._fields)
     last = -math.inf
     for index in range(0, len(reply), 2):
         member, printed = _item(reply, index), _item(reply, index + 1)
@@ -58,52 +67,80 @@ def check_members_pure(reply: list[bytes], symbol: str, timeframe: str) -> Membe
         if score < last:
             raise ValueError(f"reply[{index + 1}] is {printed!r}: the score is below the one before it")
         last = score
-        floored = _floored(score)
-        if explain_member(member, printed, symbol, timeframe) is not None:
-            malformed.append(floored)
+        open_time = max(_floored(score) // step * step, INT64_MIN)
+        try:
+            candle = _candle_in(member, printed, symbol, timeframe, step)
+        except _NoCandle:
+            malformed.append(open_time)
             continue
-        if timestamps and timestamps[-1] == floored and (not duplicates or duplicates[-1] != floored):
-            duplicates.append(floored)
-        timestamps.append(floored)
-    return Members(readonly(timestamps), readonly(duplicates), readonly(malformed))
+        is_shared = timestamps[-1:] == array("q", (open_time,))
+        if is_shared and duplicates[-1:] != timestamps[-1:]:
+            duplicates.append(open_time)
+        if not is_filler(candle):
+            if fillers[-1:] == array("q", (open_time,)):
+                fillers.pop()
+        elif not is_shared:
+            fillers.append(open_time)
+        timestamps.append(open_time)
+    return Members(*map(readonly, (timestamps, duplicates, malformed, fillers)))
 
 
-def explain_member(member: bytes, score: bytes, symbol: str, timeframe: str) -> str | None:
+def explain_member(member: bytes, score: bytes, symbol: str, timeframe: str, step: int) -> str | None:
     """Say why `member` is no candle of the series, or return None if it is one.
 
     Raises:
         ValueError: `score` is no number.
     """
+    try:
+        _candle_in(member, score, symbol, timeframe, step)
+    except _NoCandle as refusal:
+        return str(refusal)
+    return None
+
+
+def is_filler(candle: dict[str, Any]) -> bool:
+    """Whether a candle, read from its member, stands for a slot without trades."""
+    is_flat = len({candle[field] for field in _PRICES}) == 1
+    return candle.get("isSynthetic") is True or (is_flat and candle["volume"] == 0)
+
+
+def _candle_in(member: bytes, score: bytes, symbol: str, timeframe: str, step: int) -> dict[str, Any]:
     open_time = parse_score(score)
     if not (math.isfinite(open_time) and open_time.is_integer() and INT64_MIN <= open_time < -INT64_MIN):
-        return f"score {score.decode()} is no whole number of milliseconds within int64"
+        raise _NoCandle(f"score {score.decode()} is no whole number of milliseconds within int64")
+    if int(open_time) % step:
+        raise _NoCandle(f"score {score.decode()} is off the grid of {step} ms")
     try:
         text = member.decode("utf-8")
     except UnicodeDecodeError as refusal:
-        return f"not UTF-8 at byte {refusal.start}"
+        raise _NoCandle(f"not UTF-8 at byte {refusal.start}") from None
     if _depth(text) > MAX_DEPTH:
-        return f"nested deeper than {MAX_DEPTH} levels"
+        raise _NoCandle(f"nested deeper than {MAX_DEPTH} levels")
     try:
         candle = json.loads(text, parse_int=float, parse_constant=_refuse_constant)
     except ValueError as refusal:
-        return f"not JSON: {refusal}"
+        raise _NoCandle(f"not JSON: {refusal}") from None
     if not isinstance(candle, dict):
-        return "JSON, but no object"
-    return _explain_fields(candle, open_time, symbol, timeframe)
+        raise _NoCandle("JSON, but no object")
+    _check_fields(candle, open_time, symbol, timeframe)
+    return candle
 
 
-def _explain_fields(candle: dict[str, object], open_time: float, symbol: str, timeframe: str) -> str | None:
+def _check_fields(candle: dict[str, Any], open_time: float, symbol: str, timeframe: str) -> None:
     for field, wanted in (("symbol", symbol), ("timeframe", timeframe)):
         if candle.get(field) != wanted:
-            return f"{field} is {_shown(candle, field)}; it must be {wanted!r}"
+            raise _NoCandle(f"{field} is {_shown(candle, field)}; it must be {wanted!r}")
     timestamp = candle.get("timestamp")
     if not isinstance(timestamp, float) or timestamp != open_time:
-        return f"timestamp is {_shown(candle, 'timestamp')}; it must equal the score {open_time:.0f}"
-    for field in _NUMBERS:
+        raise _NoCandle(f"timestamp is {_shown(candle, 'timestamp')}; it must equal the score {open_time:.0f}")
+    for field in (*_PRICES, "volume"):
         number = candle.get(field)
         if not isinstance(number, float) or not math.isfinite(number):
-            return f"{field} is {_shown(candle, field)}; it must be a finite number"
-    return None
+            raise _NoCandle(f"{field} is {_shown(candle, field)}; it must be a finite number")
+        if number < 0 or (number == 0 and field != "volume"):
+            raise _NoCandle(f"{field} is {number}; it must be {'>=' if field == 'volume' else '>'} 0")
+    if candle["high"] < candle["low"]:
+        raise _NoCandle(f"high is {candle['high']}; it must be >= low {candle['low']}")
 
 
 def parse_score(printed: bytes) -> float:
@@ -149,14 +186,14 @@ def _shown(candle: dict[str, object], field: str) -> str:
     return "absent" if field not in candle else repr(candle[field])[:60]
 
 
-def native_checker() -> Callable[[list[bytes], str, str], Members]:
+def native_checker() -> Callable[[list[bytes], str, str, int], Members]:
     """Return `check_members` by the native module; it must be built."""
     from reconciler_engine import _native  # noqa: PLC0415  # built or not is only known here
 
     native, make = _native.check_members, Members._make
 
-    def check(reply: list[bytes], symbol: str, timeframe: str) -> Members:
-        return make(native(reply, symbol, timeframe))
+    def check(reply: list[bytes], symbol: str, timeframe: str, step: int) -> Members:
+        return make(native(reply, symbol, timeframe, step))
 
     return check
 
@@ -164,16 +201,17 @@ def native_checker() -> Callable[[list[bytes], str, str], Members]:
 _CHECK = native_checker() if IMPLEMENTATION == "native" else check_members_pure
 
 
-def check_members(reply: list[bytes], symbol: str, timeframe: str) -> Members:
+def check_members(reply: list[bytes], symbol: str, timeframe: str, step: int) -> Members:
     """Sort the members of a cache key into candles of the series and others.
 
     Args:
         reply: The flat RESP2 answer of `ZRANGEBYSCORE ... WITHSCORES`: member, score, member, score, ...
         symbol: The product, as the members spell it.
         timeframe: The timeframe, as the members spell it.
+        step: Distance of open times (ms), positive; the epoch is one of them.
 
     Raises:
         TypeError: An item of the reply is not bytes.
         ValueError: The reply has an odd length, a score that is no number, or scores that descend.
     """
-    return _CHECK(reply, symbol, timeframe)
+    return _CHECK(reply, symbol, timeframe, step)

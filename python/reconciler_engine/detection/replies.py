@@ -17,11 +17,11 @@ from reconciler_engine.detection.members import Members, check_members_pure
 _LINE_LIMIT: Final = 64 * 1024
 _COUNT = re.compile(rb"[0-9]{1,9}")
 
-Columns = tuple["memoryview[int]", "memoryview[int]", "memoryview[int]"]
+Columns = tuple["memoryview[int]", "memoryview[int]", "memoryview[int]", "memoryview[int]"]
 
 Answer = Columns | str | None
-"""None: one candle in each slot of the span's grid and nothing else. The columns of `Members`: anything else. Text: the
-server's error line, without its sign."""
+"""None: one candle in each slot of the span's grid, none a filler, and nothing else. The columns of `Members`: anything
+else. Text: the server's error line, without its sign."""
 
 
 class SpanReplies(Protocol):
@@ -90,7 +90,7 @@ class PureSpanReplies:
             self._left -= 1
             return True
         span = self._asked.popleft()
-        members = check_members_pure(self._items, span.symbol, span.timeframe)
+        members = check_members_pure(self._items, span.symbol, span.timeframe, span.grid.step)
         self._answers.append(None if fills(members, span.grid) else (*members,))
         self._left = None
         return True
@@ -113,8 +113,8 @@ class PureSpanReplies:
 
 
 def fills(members: Members, grid: range) -> bool:
-    """Whether there is one candle in each slot of a grid, and nothing else."""
-    return not members.malformed and members.timestamps.tolist() == list(grid)
+    """Whether there is one candle in each slot of a grid, none a filler, and nothing else."""
+    return not members.malformed and not members.fillers and members.timestamps.tolist() == list(grid)
 
 
 def _bulk(data: bytes) -> tuple[bytes, bytes] | None:

@@ -62,7 +62,7 @@ async def mark_slots(
     )
     _check(changed, series)
     count = sum(gap.count for gap in found.gaps)
-    return EvidenceEdit(count, (slots.stop - slots.start) // step - count)
+    return EvidenceEdit(count, slots.size(step) - count)
 
 
 async def forget_slots(
@@ -74,8 +74,8 @@ async def forget_slots(
         StoreError: As `mark_slots`.
     """
     step = series.timeframe.step_ms
-    reach = await evidence.reach(series)
-    if reach is None or not (known := slots & reach):
+    extent = await evidence.extent(series)
+    if extent is None or not (known := slots & extent):
         return EvidenceEdit(0, 0)
     counts: list[int] = []
 

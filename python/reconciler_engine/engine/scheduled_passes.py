@@ -23,7 +23,7 @@ from reconciler_engine.observe.words import counted
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.job import Job
 from reconciler_engine.scheduling.scheduler import Scheduler
-from reconciler_engine.scheduling.ticks import Reason, Tick
+from reconciler_engine.scheduling.ticks import Tick, TickReason
 from reconciler_engine.scheduling.zones import load_zone
 from reconciler_engine.store.leases import LEASE_MS, JobLeases, Lease
 from reconciler_engine.store.tasks import Lane
@@ -111,7 +111,7 @@ class ScheduledPasses:
             StoreError: Redis did not answer.
         """
         # A slot is named once for all nodes; who asks out of turn wants a run of his own.
-        name = None if tick.reason is Reason.TRIGGER else f"{tick.slot}:{tick.era}"
+        name = None if tick.reason is TickReason.TRIGGER else f"{tick.slot}:{tick.era}"
         async with self._held.hold(tick.job, name) as held:
             yield held is not None
 

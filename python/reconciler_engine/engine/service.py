@@ -15,7 +15,7 @@ from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, Reconciliati
 from reconciler_engine.engine.parts import Parts, make_parts
 from reconciler_engine.engine.roles.worker import WorkerRole
 from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE, GAP_SCAN, ScheduledPasses
-from reconciler_engine.engine.service_schedule import ServiceSchedule, wall_clock
+from reconciler_engine.engine.service_schedule import SERVICE, ServiceSchedule, wall_clock
 from reconciler_engine.engine.symbols import choose_symbols
 from reconciler_engine.engine.tasks.consumer_name import consumer_name
 from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
@@ -24,6 +24,8 @@ from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.client.server_check import check_server
 from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.protocol import at_work
+from reconciler_engine.store.status_board import EngineFacts
 
 DRAIN_S = 20.0
 """How long leaving the block waits for pages in hand, at most."""
@@ -111,6 +113,7 @@ class ReconciliationService:
 
         Raises:
             ConfigError: Redis does not accept the credentials, or is too old.
+            OtherProtocol: An engine of another protocol works on the same candles.
             SourceUnavailable: The configuration's symbols are to be chosen, and the exchange does not list them.
             StoreUnavailable: Redis does not answer.
             RuntimeError: The service was entered before.
@@ -204,6 +207,8 @@ class ReconciliationService:
             parts = make_parts(
                 self._config, self._redis, owns_server=False, consumer=consumer_name(), identity=self._source.identity
             )
+            facts = EngineFacts(SERVICE)
+            await stack.enter_async_context(at_work(parts.client, parts.scope, parts.queue.consumer, facts))
             await parts.bucket.forgive()
             passes = ScheduledPasses(parts, await self._series(self._config, parts), now=wall_clock)
             worker = WorkerRole(parts, self._source)
@@ -259,7 +264,7 @@ def _source(
             from reconciler_engine.coinbase.auth import Credentials  # noqa: PLC0415
 
             credentials = Credentials(api_key_id, private_key_pem)
-        return CoinbaseClient(config.base_url, credentials=credentials, connections=PAGES_IN_FLIGHT)
+        return CoinbaseClient(config.base_url, credentials=credentials, route=config.route, connections=PAGES_IN_FLIGHT)
     except ConfigError as error:
         faults.extend(error.faults)
     except ValueError as error:

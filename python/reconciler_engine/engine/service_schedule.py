@@ -13,6 +13,9 @@ from reconciler_engine.observe.status import ProcessStatus
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.store.status_board import EngineFacts
 
+SERVICE = "ReconciliationService"
+"""Name under which an engine inside a host's program shows itself."""
+
 
 class ServiceSchedule:
     """Runs scheduled passes and writes the service's status; used once."""
@@ -36,7 +39,7 @@ class ServiceSchedule:
             age_ms = round((trio.current_time() - began) * 1_000)
             return (ProcessStatus(role="service", name="service", pid=os.getpid(), age_ms=age_ms, last_beat_ms=0),)
 
-        facts = EngineFacts("ReconciliationService")
+        facts = EngineFacts(SERVICE)
         writer = StatusWriter(facts, self._scheduler, self._passes, processes, now=wall_clock)
         try:
             with self._scope:

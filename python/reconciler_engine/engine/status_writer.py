@@ -15,6 +15,7 @@ from reconciler_engine.limiting.redis_bucket import BucketStatistics
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
 from reconciler_engine.scheduling.events import Event, JobStatistics, Outcome, RunFinished, SlotSkipped
 from reconciler_engine.scheduling.scheduler import Scheduler
+from reconciler_engine.store.protocol import PROTOCOL
 from reconciler_engine.store.status_board import EngineFacts, StatusBoard
 
 WRITE_S = 1.0
@@ -137,6 +138,7 @@ class StatusWriter:
             jobs=tuple(self._job(figures) for figures in self._scheduler.statistics().values()),
             budget=budget,
             queued=queued,
+            protocol=PROTOCOL,
         )
 
     def _job(self, figures: JobStatistics) -> JobStatus:

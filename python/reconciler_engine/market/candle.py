@@ -20,8 +20,8 @@ class Candle:
         sequence_num: The websocket connection's sequence number, for bars that came live; otherwise None.
 
     Raises:
-        ValueError: A value is no finite number, is negative, or high and low do not bound open and close. The
-            message names the field and the value.
+        ValueError: A value is not a finite number, a price is not above 0, the volume is negative, or high and low do
+            not bound open and close. The message names the field and the value.
     """
 
     timestamp: int
@@ -35,15 +35,16 @@ class Candle:
     def __post_init__(self) -> None:
         # Nearly every candle is a good one, and pages hold 300: the faults are looked for only where there is one.
         if (
-            0 <= self.low <= self.open <= self.high < math.inf
+            0 < self.low <= self.open <= self.high < math.inf
             and self.low <= self.close <= self.high
             and 0 <= self.volume < math.inf
         ):
             return
         for field in ("open", "high", "low", "close", "volume"):
             value = getattr(self, field)
-            if not math.isfinite(value) or value < 0:
-                raise ValueError(f"candle {self.timestamp}: {field} {value!r} is not a finite number >= 0")
+            is_allowed, allowed = (value >= 0, ">= 0") if field == "volume" else (value > 0, "> 0")
+            if not math.isfinite(value) or not is_allowed:
+                raise ValueError(f"candle {self.timestamp}: {field} {value!r} is not a finite number {allowed}")
         if not self.low <= min(self.open, self.close) <= max(self.open, self.close) <= self.high:
             raise ValueError(
                 f"candle {self.timestamp}: low {self.low!r} and high {self.high!r} do not bound "

@@ -86,7 +86,7 @@ class CandleFile:
 
 
 def parse_file_name(path: Path, symbol: str | None = None, timeframe: Timeframe | None = None) -> Series:
-    """Return the series held by a file named `SYMBOL_TIMEFRAME[_ANYTHING].csv[.gz]`.
+    """Return the series in a file named `SYMBOL_TIMEFRAME[_ANYTHING].csv[.gz]`.
 
     What is given as `symbol` or `timeframe` is taken instead of the name's part.
 
@@ -113,8 +113,8 @@ def read_candle_file(path: Path, *, grid: Timeframe | None = None, skip_bad: boo
     """Read a whole candle file, plain or gzipped (told by its first bytes).
 
     Rows may come in any order; blank lines are passed over. A row is bad if it has other than six columns, a
-    value is no finite decimal number >= 0, high and low do not bound open and close, or its start was there
-    before with other values (the first one stays).
+    value is not a finite decimal number, a price is not above 0, high and low do not bound open and close, or its
+    start was there before with other values (the first one stays).
 
     Args:
         path: The file.
@@ -217,11 +217,13 @@ class _Reading:
 def _check_values(match: re.Match[str]) -> tuple[str, str, str] | None:
     """Return column, value and problem of a row whose numbers do not make a candle."""
     first, high, low, last, volume = map(float, match.groups()[2:])
-    if low <= first <= high < math.inf and low <= last <= high and volume < math.inf:
+    if 0 < low <= first <= high < math.inf and low <= last <= high and volume < math.inf:
         return None
     for name, text in zip(COLUMNS[1:], match.groups()[2:], strict=True):
         if float(text) == math.inf:
             return name, text, "is no finite number"
+        if not float(text) and name != "volume":
+            return name, text, "is not above 0"
     if high < max(first, low, last):
         return "high", match[4], f"is below {max(first, low, last)!r}, the greatest of open, low and close"
     return "low", match[5], f"is above {min(first, last)!r}, the least of open and close"

@@ -1,4 +1,4 @@
-"""Gaps: runs of expected open times that no candle fills."""
+"""Gaps: expected open times in a row that no candle fills."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from reconciler_engine.market.timeframe import Timeframe
 
 
 class Gap(NamedTuple):
-    """A maximal run of missing expected open times.
+    """Missing expected open times in a row, as many as there are.
 
     Attributes:
         start: First missing open time (ms UTC).

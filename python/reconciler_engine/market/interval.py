@@ -61,6 +61,10 @@ class Interval:
         """
         return range(ceil_to(self.start, step), self.stop, step)
 
+    def size(self, step: int) -> int:
+        """Return the number of open times in this interval on a grid of `step` ms."""
+        return len(self.grid(step))
+
     def slots(self, step: int) -> Interval:
         """Return the interval from the first open time in this one to the end of the last one's slot."""
         grid = self.grid(step)

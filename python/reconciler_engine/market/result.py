@@ -25,7 +25,7 @@ class SeriesResult:
         stop: First instant after the examined window (ms UTC).
         expected: Closed slots examined; 0 where nothing is known of the series, which is then never complete.
         missing: Slots without a candle when the window was read, but for those then confirmed to have none.
-        gaps: Maximal runs of those slots.
+        gaps: Maximal intervals of those slots.
         filled: Slots that hold a candle now and did not before, those that were confirmed to have none among them.
         confirmed_empty: Slots of the window without a candle of which the exchange has shown that it has none: no
             trades, halted, not listed.
@@ -35,6 +35,7 @@ class SeriesResult:
         duplicates: Extra members that shared a slot with another.
         malformed: Members that are no candle of this series; their slots count as missing.
         requests: Requests sent to the exchange.
+        references: Requests sent beside them for references, on behalf of this series.
         errors: What went wrong in this series, oldest first; at most `ERRORS_KEPT`.
     """
 
@@ -53,6 +54,7 @@ class SeriesResult:
     duplicates: int = 0
     malformed: int = 0
     requests: int = 0
+    references: int = 0
     errors: tuple[str, ...] = ()
 
 
@@ -60,7 +62,7 @@ class SeriesResult:
 class ReconciliationResult:
     """What a pass found and did, over all series.
 
-    `gaps_found` and `gaps_filled` count maximal runs of missing slots, the other counts are slots; a gap is
+    `gaps_found` and `gaps_filled` count maximal intervals of missing slots, the other counts are slots; a gap is
     filled when each of its slots holds a candle.
     """
 
@@ -77,6 +79,7 @@ class ReconciliationResult:
     mismatched: int = 0
     repaired: int = 0
     requests: int = 0
+    references: int = 0
     series: tuple[SeriesResult, ...] = field(default=(), repr=False)
 
     @classmethod
@@ -98,6 +101,7 @@ class ReconciliationResult:
             mismatched=sum(row.mismatched for row in series),
             repaired=sum(row.repaired for row in series),
             requests=sum(row.requests for row in series),
+            references=sum(row.references for row in series),
             series=tuple(series),
         )
 

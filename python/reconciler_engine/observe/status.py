@@ -121,7 +121,8 @@ class BudgetStatus(_Record):
 class EngineStatus(_Record):
     """What one engine says of itself.
 
-    `budget` is None where the bucket could not be read, `queued` (tasks by lane) where the streams could not.
+    `protocol` is that of the scope, 0 in records from before there was one. `budget` is None where the bucket could not
+    be read, `queued` (tasks by lane) where the streams could not.
     """
 
     node: str
@@ -137,3 +138,4 @@ class EngineStatus(_Record):
     jobs: tuple[JobStatus, ...]
     budget: BudgetStatus | None
     queued: dict[str, int] | None = None
+    protocol: int = 0

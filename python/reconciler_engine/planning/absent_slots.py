@@ -30,7 +30,7 @@ def sort_absent(absent: Intervals, ledger: Ledger, now: int) -> AbsentSlots:
         ledger: What is known, of these slots at least.
         now: The instant of the question.
     """
-    if not absent or not ledger.stretches:
+    if not absent or not ledger.findings:
         return AbsentSlots(absent, NOTHING, absent)
     confirmed = absent & ledger.confirmed(absent.hull)
     return AbsentSlots(absent - confirmed, confirmed, absent - ledger.resting(absent.hull, now))

@@ -6,8 +6,9 @@ where the operator says after how long the exchange's answer is final.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 from typing import NamedTuple
 
 from reconciler_engine.market.candle import Candle
@@ -81,7 +82,7 @@ def find_doubts(
     """Return the candles from which the exchange's differ in any value, in the order of `candles`.
 
     Args:
-        copies: What the cache held before the exchange was asked, by open time.
+        copies: The cache's candles before the exchange was asked, by open time.
         candles: What the exchange answered.
         at: When it was asked (ms UTC).
         step: The grid's step (ms).
@@ -92,7 +93,7 @@ def find_doubts(
     for candle in candles:
         copy = copies.get(candle.timestamp)
         closed_at = candle.timestamp + step
-        if copy is not None and closed_at <= at - grace_ms and copy.values != values_of(candle):
+        if copy is not None and closed_at <= at - grace_ms and not is_equal(copy.values, values_of(candle)):
             wait_ms = rules.wait_ms(is_live=copy.is_live)
             yields = wait_ms is not None and closed_at + wait_ms <= at
             doubts.append(Doubt(candle, copy.member, copy.is_live, yields))
@@ -120,6 +121,11 @@ def find_repairable(ledger: Ledger, interval: Interval, now: int, step: int, rul
             closed = Interval(0, max((now - wait_ms) // step * step, 0))
             found.append(Interval(start, stop) & closed)
     return Intervals(found)
+
+
+def is_equal(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two candles' values are equal: prices exactly, volumes to 1e-8, since a feeder sums trades."""
+    return one[:-1] == other[:-1] and isclose(one[-1], other[-1], rel_tol=1e-8)
 
 
 def values_of(candle: Candle) -> tuple[float, ...]:

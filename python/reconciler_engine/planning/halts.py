@@ -30,7 +30,7 @@ def find_halts(absences: Mapping[str, Intervals], window: Interval, step: int) -
         window: The slots examined of every product.
         step: The grid's step (ms).
     """
-    slots = len(window.grid(step))
+    slots = window.size(step)
     nothing = sorted((set((absent & window).slots(step)) for absent in absences.values()), key=len)
     if len(nothing) < WITNESSES:
         return NOTHING

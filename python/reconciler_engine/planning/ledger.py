@@ -44,7 +44,7 @@ class Reason(StrEnum):
     VALUES_DIFFER = "the exchange has other values"
     LIVE_VALUES_DIFFER = "the exchange has other values than came live"
     BY_HAND = "marked by hand"
-    UNUSABLE_ROW = "the exchange sent a row that cannot be used"
+    ROW_UNUSABLE = "the exchange's row is not a candle"
     WITH_REFERENCE = "absent while the reference was whole"
     AMONG_WITNESSES = "absent between rows, beside enough witnesses"
     ABSENT_THRICE = "absent from three answers over an hour, no reference to be had"
@@ -101,7 +101,7 @@ Rule = Callable[[Finding | None], Finding | None]
 """A finding becomes another one; None is a slot nothing is known of. Equal findings get equal answers."""
 
 
-class Stretch(NamedTuple):
+class FindingInterval(NamedTuple):
     """Open times `start <= t < stop` with one finding."""
 
     start: int
@@ -110,78 +110,78 @@ class Stretch(NamedTuple):
 
 
 class Ledger:
-    """The findings of one series: disjoint stretches, ascending, no two that touch with the same finding.
+    """The findings of one series: disjoint intervals, ascending, no two that touch with the same finding.
 
     Immutable. Borders are instants on the series' grid; the ledger itself knows no step.
     """
 
-    __slots__ = ("stretches",)
+    __slots__ = ("findings",)
 
-    def __init__(self, stretches: Iterable[Stretch] = ()) -> None:
+    def __init__(self, findings: Iterable[FindingInterval] = ()) -> None:
         """Make a ledger.
 
         Raises:
-            ValueError: The stretches are empty, overlap or do not ascend.
+            ValueError: The intervals are empty, overlap or do not ascend.
         """
-        joined: list[Stretch] = []
+        joined = _Joined()
         at: int | None = None
-        for stretch in stretches:
-            start, stop, finding = stretch
+        for start, stop, finding in findings:
             if start >= stop or (at is not None and start < at):
-                raise ValueError(f"stretch {start}..{stop} is empty or begins before the end of the one before, {at}")
-            if start == at and joined[-1].finding == finding:
-                joined[-1] = Stretch(joined[-1].start, stop, finding)
-            else:
-                joined.append(stretch)
+                raise ValueError(f"interval {start}..{stop} is empty or begins before the end of the one before, {at}")
+            joined.add(start, stop, finding)
             at = stop
-        self.stretches: tuple[Stretch, ...] = tuple(joined)
+        self.findings: tuple[FindingInterval, ...] = tuple(joined.findings)
 
     @classmethod
-    def _of(cls, stretches: Iterable[Stretch]) -> Self:
-        """Make a ledger of stretches that are known to be in order and joined."""
+    def _of(cls, findings: Iterable[FindingInterval]) -> Self:
+        """Make a ledger of findings that are known to be in order and joined."""
         ledger = cls()
-        ledger.stretches = tuple(stretches)
+        ledger.findings = tuple(findings)
         return ledger
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Ledger) and self.stretches == other.stretches
+        return isinstance(other, Ledger) and self.findings == other.findings
 
     def __hash__(self) -> int:
-        return hash(self.stretches)
+        return hash(self.findings)
 
     def __repr__(self) -> str:
-        return f"Ledger({list(self.stretches)!r})"
+        return f"Ledger({list(self.findings)!r})"
 
     def at(self, open_time: int) -> Finding | None:
         """Return what is known of a slot; None if nothing is."""
-        index = bisect_right(self.stretches, open_time, key=_start) - 1
-        if index < 0 or self.stretches[index].stop <= open_time:
+        index = bisect_right(self.findings, open_time, key=_start) - 1
+        if index < 0 or self.findings[index].stop <= open_time:
             return None
-        return self.stretches[index].finding
+        return self.findings[index].finding
 
-    def within(self, interval: Interval) -> Sequence[Stretch]:
+    def within(self, interval: Interval) -> Sequence[FindingInterval]:
         """Return what is known inside an interval, cut at its ends, ascending; nothing for an empty one."""
-        if interval.start == interval.stop:
+        if not interval:
             return []
-        touched = list(self.stretches[self._touched(interval.start, interval.stop)])
+        touched = list(self.findings[self._touched(interval.start, interval.stop)])
         if touched and touched[-1].stop > interval.stop:
-            touched[-1] = Stretch(touched[-1].start, interval.stop, touched[-1].finding)
+            touched[-1] = FindingInterval(touched[-1].start, interval.stop, touched[-1].finding)
         if touched and touched[0].start < interval.start:
-            touched[0] = Stretch(interval.start, touched[0].stop, touched[0].finding)
+            touched[0] = FindingInterval(interval.start, touched[0].stop, touched[0].finding)
         return touched
 
     def _touched(self, start: int, stop: int) -> slice:
-        """Return which stretches have a slot in `start <= t < stop`."""
-        first = bisect_right(self.stretches, start, key=_stop)
-        return slice(first, max(first, bisect_left(self.stretches, stop, key=_start)))
+        """Return which intervals have a slot in `start <= t < stop`."""
+        first = bisect_right(self.findings, start, key=_stop)
+        return slice(first, max(first, bisect_left(self.findings, stop, key=_start)))
 
     def where(self, interval: Interval, wanted: Callable[[Finding], bool]) -> Intervals:
         """Return the slots inside `interval` whose findings are wanted."""
         return Intervals.joined((start, stop) for start, stop, finding in self.within(interval) if wanted(finding))
 
+    def in_state(self, interval: Interval, *states: State) -> Intervals:
+        """Return the slots inside `interval` that are in one of these states."""
+        return self.where(interval, lambda finding: finding.state in states)
+
     def confirmed(self, interval: Interval) -> Intervals:
         """Return where no candle exists to be fetched."""
-        return self.where(interval, lambda finding: finding.is_confirmed)
+        return self.in_state(interval, *CONFIRMED)
 
     def resting(self, interval: Interval, now: int) -> Intervals:
         """Return where a request would be wasted at `now`: no answer could prove anything new yet."""
@@ -203,66 +203,66 @@ class Ledger:
 
         if not where:
             return self
-        # Stretches outside are taken as they are; one more on each side, since they may join what changes.
+        # Intervals outside are taken as they are; one more on each side, since they may join what changes.
         touched = self._touched(where.hull.start, where.hull.stop)
         touched = slice(max(touched.start - 1, 0), touched.stop + 1)
         joined = _Joined()
-        rest = _Rest(self.stretches[touched])
+        rest = _Rest(self.findings[touched])
         for interval in where:
             rest.pass_to(interval.start, joined)
             at = interval.start
             while at < interval.stop:
-                stretch = rest.first
-                if stretch is None or stretch.start >= interval.stop:
+                part = rest.first
+                if part is None or part.start >= interval.stop:
                     joined.add(at, interval.stop, answer(None))
                     break
-                if at < stretch.start:
-                    joined.add(at, stretch.start, answer(None))
-                    at = stretch.start
-                stop = min(stretch.stop, interval.stop)
-                joined.add(at, stop, answer(stretch.finding))
+                if at < part.start:
+                    joined.add(at, part.start, answer(None))
+                    at = part.start
+                stop = min(part.stop, interval.stop)
+                joined.add(at, stop, answer(part.finding))
                 rest.drop_to(stop)
                 at = stop
         rest.pass_all(joined)
-        return self._of((*self.stretches[: touched.start], *joined.stretches, *self.stretches[touched.stop :]))
+        return self._of((*self.findings[: touched.start], *joined.findings, *self.findings[touched.stop :]))
 
 
-def _start(stretch: Stretch) -> int:
-    return stretch.start
+def _start(part: FindingInterval) -> int:
+    return part.start
 
 
-def _stop(stretch: Stretch) -> int:
-    return stretch.stop
+def _stop(part: FindingInterval) -> int:
+    return part.stop
 
 
 class _Joined:
-    """Stretches in the making: what touches with the same finding becomes one."""
+    """Findings in the making: intervals that touch with the same finding become one."""
 
-    __slots__ = ("stretches",)
+    __slots__ = ("findings",)
 
     def __init__(self) -> None:
-        self.stretches: list[Stretch] = []
+        self.findings: list[FindingInterval] = []
 
     def add(self, start: int, stop: int, finding: Finding | None) -> None:
         if finding is None:
             return
-        if self.stretches:
-            last = self.stretches[-1]
+        if self.findings:
+            last = self.findings[-1]
             if last.stop == start and (last.finding is finding or last.finding == finding):
-                self.stretches[-1] = Stretch(last.start, stop, finding)
+                self.findings[-1] = FindingInterval(last.start, stop, finding)
                 return
-        self.stretches.append(Stretch(start, stop, finding))
+        self.findings.append(FindingInterval(start, stop, finding))
 
 
 class _Rest:
-    """The stretches a revision has not come to; the first one may have lost its head."""
+    """The findings that a revision has not come to; the first one may have lost its head."""
 
-    __slots__ = ("_index", "_stretches", "first")
+    __slots__ = ("_findings", "_index", "first")
 
-    def __init__(self, stretches: Sequence[Stretch]) -> None:
-        self._stretches = stretches
+    def __init__(self, findings: Sequence[FindingInterval]) -> None:
+        self._findings = findings
         self._index = 0
-        self.first = stretches[0] if stretches else None
+        self.first = findings[0] if findings else None
 
     def pass_to(self, stop: int, joined: _Joined) -> None:
         """Hand over what lies before `stop`."""
@@ -278,17 +278,17 @@ class _Rest:
             self.drop_to(self.first.stop)
 
     def drop_to(self, stop: int) -> None:
-        """Forget the first stretch up to `stop`, which does not lie beyond its end."""
+        """Forget the first finding up to `stop`, which does not lie beyond its end."""
         first = self.first
         if first is not None and stop < first.stop:
-            self.first = Stretch(stop, first.stop, first.finding)
+            self.first = FindingInterval(stop, first.stop, first.finding)
             return
         self._index += 1
-        self.first = self._stretches[self._index] if self._index < len(self._stretches) else None
+        self.first = self._findings[self._index] if self._index < len(self._findings) else None
 
 
 MOST_BROUGHT = 1_000
-"""Entries of the memory of slots that answers filled; what falls out of it counts as older than an hour."""
+"""Entries of the memory of slots that answers filled; older ones count as older than an hour."""
 
 
 class Brought(NamedTuple):

@@ -148,7 +148,7 @@ def _mirrored(slots: Intervals) -> Intervals:
     return Intervals.joined((-one.stop, -one.start) for one in reversed(slots))
 
 
-def territories(pages: Sequence[Page], step: int, closed: int) -> list[Interval]:
+def shares(pages: Sequence[Page], step: int, closed: int) -> list[Interval]:
     """Return the slots that each page is to look after: up to half way to its neighbours, disjoint.
 
     Args:
@@ -169,7 +169,7 @@ def with_margins(
 ) -> list[Page]:
     """Return the pages, each with up to `margin` more slots on either side; their number and the slots wanted stay.
 
-    No page asks for a slot that has not closed. Each stays in its territory, but for a side on which that leaves no
+    No page asks for a slot that has not closed. Each stays in its share, but for a side on which that leaves no
     neighbour, as where an interval was cut: there it reaches over, or nothing could prove the slots next to the cut.
 
     Args:
@@ -180,7 +180,7 @@ def with_margins(
         limit: Slots a page may span.
     """
     wide: list[Page] = []
-    for page, own in zip(pages, territories(pages, step, closed), strict=True):
+    for page, own in zip(pages, shares(pages, step, closed), strict=True):
         start, stop = page.interval.start, page.interval.stop
         older = min((start - own.start) // step or margin, start // step, margin)
         newer = min((own.stop - stop) // step or margin, (closed - stop) // step, margin)
@@ -205,14 +205,14 @@ def shards(sizes: Iterable[int], limit: int) -> list[range]:
     """
     groups: list[range] = []
     start = 0
-    held = 0
+    total = 0
     count = 0
     for index, size in enumerate(sizes):
         count = index + 1
-        if index > start and held + size > limit:
+        if index > start and total + size > limit:
             groups.append(range(start, index))
-            start, held = index, 0
-        held += size
+            start, total = index, 0
+        total += size
     if count > start:
         groups.append(range(start, count))
     return groups

@@ -155,7 +155,7 @@ def _forget(_: Finding | None) -> None:
 
 
 def _is_absent(finding: Finding) -> bool:
-    return finding.state in {State.MISSING, State.EMPTY, State.HALTED}
+    return finding.state in {State.MISSING, State.EMPTY, State.HALTED} and finding.reason is not Reason.ROW_UNUSABLE
 
 
 def _is_without_reference(finding: Finding) -> bool:
@@ -172,8 +172,10 @@ def _doubt(known: Finding | None, at: int, *, is_live: bool) -> Finding:
 
 def _spoil(known: Finding | None, at: int) -> Finding:
     """Return the finding of a slot whose row cannot be used."""
-    if known is None or known.reason is not Reason.UNUSABLE_ROW:
-        return Finding(State.MISSING, Reason.UNUSABLE_ROW, at, at, 1, at + APART_MS)
+    if known is not None and known.reason is Reason.BY_HAND:
+        return known
+    if known is None or known.reason is not Reason.ROW_UNUSABLE:
+        return Finding(State.MISSING, Reason.ROW_UNUSABLE, at, at, 1, at + APART_MS)
     seen = seen_again(known, at)
     return seen._replace(
         next_check=resting_until(known.first, at) if at - known.first >= APART_MS else known.next_check
@@ -227,7 +229,7 @@ def awaits_reference(finding: Finding) -> bool:
     """Whether two answers four minutes apart lacked a slot, so that a reference would prove it empty."""
     return (
         finding.state is State.MISSING
-        and finding.reason is not Reason.UNUSABLE_ROW
+        and finding.reason is not Reason.ROW_UNUSABLE
         and (finding.last - finding.first >= APART_MS)
     )
 
@@ -238,7 +240,7 @@ def _sight(
     """Return the finding of a slot after one more answer without it."""
     if known is not None and known.is_confirmed:
         return _checked(known, at)
-    if known is None or known.state is State.SUSPECT or known.reason is Reason.UNUSABLE_ROW or at < known.first:
+    if known is None or known.state is State.SUSPECT or known.reason is Reason.ROW_UNUSABLE or at < known.first:
         # Never sighted, or the clock went back: nobody knows how far apart the two were.
         reason = Reason.AMONG_WITNESSES_ONCE if is_among else Reason.ABSENT_ONCE
         return Finding(State.MISSING, reason, at, at, 1, at + APART_MS)

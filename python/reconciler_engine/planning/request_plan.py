@@ -16,10 +16,10 @@ class SeriesPlan:
         stop: First instant after the range (ms UTC).
         expected: Slots that would be examined.
         missing: Those without a candle, but for those confirmed to have none.
-        gaps: Maximal runs of them, told apart by whether they are worth a request.
+        gaps: Maximal intervals of them, told apart by whether they are worth a request.
         confirmed_empty: Those confirmed to have none, which are not asked for.
-        requests: The fewest pages that cover what is worth a request, and runs that were asked for and not proved. Runs
-            that its own answers leave unproven cannot be known of.
+        requests: The fewest pages that cover slots worth a request, and slots that were asked for and not proved. Slots
+            that its own answers leave unproven cannot be known.
         error: Why the series cannot be read, or None.
     """
 

@@ -10,6 +10,9 @@ from reconciler_engine.planning.backoff import Backoff
 EXIT_CONFIG = 78
 """A child's exit code for a configuration that cannot work: starting it again cannot help."""
 
+EXIT_BUSY = 75
+"""A child's exit code where an engine of another protocol is at work: that one must end first."""
+
 FRUITLESS_LIMIT = 5
 FRUITLESS_WINDOW_MS = 60_000
 _LEAST_PAUSE_MS = 500

@@ -28,18 +28,13 @@ def states_of(asked: Interval, examined: Interval, absent: Intervals, ledger: Le
         absent: Those of them that hold no candle.
         ledger: What is known of them.
     """
-    doubted = ledger.where(examined, lambda finding: finding.state is State.SUSPECT) - absent
-    parts = [(interval, State.SUSPECT) for interval in doubted]
-    parts += [(interval, State.UNKNOWN) for interval in asked - examined]
-    parts += [(interval, State.PRESENT) for interval in examined - absent - doubted]
-    parts += [(interval, State.MISSING) for interval in absent - ledger.confirmed(examined)]
-    for start, stop, finding in ledger.within(examined):
-        if finding.state in CONFIRMED:
-            parts += [(interval, finding.state) for interval in absent & Interval(start, stop)]
-    joined: list[StateInterval] = []
-    for interval, state in sorted(parts):
-        if joined and joined[-1].state is state and joined[-1].stop == interval.start:
-            joined[-1] = StateInterval(joined[-1].start, interval.stop, state)
-        else:
-            joined.append(StateInterval(interval.start, interval.stop, state))
-    return joined
+    doubted = ledger.in_state(examined, State.SUSPECT) - absent
+    states = {
+        State.UNKNOWN: asked - examined,
+        State.PRESENT: examined - absent - doubted,
+        State.SUSPECT: doubted,
+        State.MISSING: absent - ledger.confirmed(examined),
+    }
+    for state in CONFIRMED:
+        states[state] = absent & ledger.in_state(examined, state)
+    return sorted(StateInterval(one.start, one.stop, state) for state, slots in states.items() for one in slots)

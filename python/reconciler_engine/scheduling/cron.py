@@ -14,7 +14,7 @@ from reconciler_engine.scheduling.english import sentence
 from reconciler_engine.scheduling.fields import CronError, Fault, Field, FieldReader, Kind
 from reconciler_engine.scheduling.normal import normal_form
 from reconciler_engine.scheduling.wall import DAY_S, WallTimes
-from reconciler_engine.scheduling.zones import FIRST_S, LAST_S, Span, span_at
+from reconciler_engine.scheduling.zones import FIRST_S, LAST_S, OffsetInterval, span_at
 
 __all__ = ["CronError", "CronExpression", "Fault", "NoNextSlot"]
 
@@ -203,7 +203,7 @@ class CronExpression:
             second = span.stop if span.stop - second <= _NEAR_S else max(span.stop, slot - _NEAR_S)
         return None
 
-    def _lands(self, span: Span) -> bool:
+    def _lands(self, span: OffsetInterval) -> bool:
         """Return whether a fixed time falls into the gap before `span`."""
         found = self._wall.first_from(span.gap)
         return found is not None and found < span.landing

@@ -19,7 +19,7 @@ from reconciler_engine.scheduling.events import (
 )
 from reconciler_engine.scheduling.job import Job
 from reconciler_engine.scheduling.overlap import GuardHeld, OverlapGuard
-from reconciler_engine.scheduling.ticks import Missed, Reason, Tick
+from reconciler_engine.scheduling.ticks import Missed, Tick, TickReason
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_ERROR = 500
@@ -87,7 +87,7 @@ class JobRuns:
                 self.miss(Missed(tick.slot, tick.slot, 1), tick.era)
 
     async def _wait_jitter(self, tick: Tick) -> None:
-        delay = 0 if tick.reason is Reason.TRIGGER else self.job.delay(tick)
+        delay = 0 if tick.reason is TickReason.TRIGGER else self.job.delay(tick)
         if delay:
             with trio.move_on_after(delay / 1_000):
                 await self._stopping.wait()

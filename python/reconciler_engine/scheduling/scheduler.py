@@ -11,7 +11,7 @@ from reconciler_engine.scheduling.events import Event, JobStatistics, Observer
 from reconciler_engine.scheduling.job import Job
 from reconciler_engine.scheduling.overlap import Claim, OverlapGuard
 from reconciler_engine.scheduling.runs import JobRuns
-from reconciler_engine.scheduling.ticks import Position, Reason, Tick, decide
+from reconciler_engine.scheduling.ticks import Position, Tick, TickReason, decide
 
 _LOG = logging.getLogger(__name__)
 # A suspend or a clock step is noticed at the latest after this.
@@ -101,7 +101,7 @@ class Scheduler:
         runs = self._jobs[job]
         if self._nursery is None or not self.is_running:
             raise RuntimeError(f"job {job!r} cannot be triggered: the scheduler is not running")
-        tick = Tick(job, self._now(), Reason.TRIGGER, self._positions[job].era)
+        tick = Tick(job, self._now(), TickReason.TRIGGER, self._positions[job].era)
         self._nursery.start_soon(runs.attempt, tick)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

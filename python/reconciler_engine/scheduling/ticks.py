@@ -19,7 +19,7 @@ HOLD_MS = 60_000
 _FOREVER = 1 << 62
 
 
-class Reason(Enum):
+class TickReason(Enum):
     """Why a tick exists."""
 
     SLOT = "slot"
@@ -37,7 +37,7 @@ class Tick:
 
     job: str
     slot: int
-    reason: Reason = Reason.SLOT
+    reason: TickReason = TickReason.SLOT
     era: int = 0
 
 
@@ -128,7 +128,7 @@ def decide(job: str, schedule: Schedule, position: Position, last_reading: int, 
         missed = Missed(first, newest, count)
     elif count > 1:
         missed = Missed(first, _newest(schedule, position.decided, newest - 1, first), count - 1)
-    reason = Reason.SLOT if missed is None else Reason.COALESCED
+    reason = TickReason.SLOT if missed is None else TickReason.COALESCED
     run = Tick(job, newest, reason, position.era) if in_time else None
     return Decision(_moved(position, now), run, missed, following)
 

@@ -21,7 +21,7 @@ FIRST_S = int(datetime(1, 6, 1, tzinfo=UTC).timestamp())
 LAST_S = int(datetime(9999, 6, 1, tzinfo=UTC).timestamp())
 
 
-class Span(NamedTuple):
+class OffsetInterval(NamedTuple):
     """The instants `start <= t < stop` (s UTC) at which a zone's offset is `offset` (s).
 
     The ends are offset changes where one is near, otherwise only where looking stopped.
@@ -60,7 +60,7 @@ def offset_at(zone: tzinfo, instant_s: int) -> int:
     return 0 if offset is None else offset.days * 86_400 + offset.seconds
 
 
-def span_at(zone: tzinfo, instant_s: int) -> Span:
+def span_at(zone: tzinfo, instant_s: int) -> OffsetInterval:
     """Return the span that holds an instant (s UTC); all changes within two days of the instant are seen.
 
     Answers are kept per zone and block of 97 days, at most 1,024 blocks over all zones (the least used goes).
@@ -73,11 +73,11 @@ def span_at(zone: tzinfo, instant_s: int) -> Span:
 
 
 @lru_cache(maxsize=_BLOCKS_KEPT)
-def _spans(zone: tzinfo, block: int) -> tuple[Span, ...]:
+def _spans(zone: tzinfo, block: int) -> tuple[OffsetInterval, ...]:
     start = (block << _BLOCK_BITS) - _STRIDE_S
     stop = (block + 1 << _BLOCK_BITS) + _STRIDE_S
     offset = offset_at(zone, start)
-    span = Span(start, stop, offset, _NEVER, _NEVER, _NEVER)
+    span = OffsetInterval(start, stop, offset, _NEVER, _NEVER, _NEVER)
     spans = []
     at = start
     while at < stop:
@@ -91,11 +91,11 @@ def _spans(zone: tzinfo, block: int) -> tuple[Span, ...]:
     return (*spans, span)
 
 
-def _after(before: int, start: int, offset: int, stop: int) -> Span:
+def _after(before: int, start: int, offset: int, stop: int) -> OffsetInterval:
     if offset < before:
-        return Span(start, stop, offset, start + before, _NEVER, _NEVER)
+        return OffsetInterval(start, stop, offset, start + before, _NEVER, _NEVER)
     landing = ceil_to(start + offset, 60)
-    return Span(start, stop, offset, _NEVER, landing, start + before)
+    return OffsetInterval(start, stop, offset, _NEVER, landing, start + before)
 
 
 def _change(zone: tzinfo, left: int, right: int) -> int:

@@ -36,9 +36,9 @@ async def serve_exchange(
 ) -> None:
     """Serve an exchange until cancelled; `nursery.start` returns its base URL, such as `http://127.0.0.1:4711`.
 
-    At most 256 connections are held, more are closed at once; a connection is closed after 75 s without a
-    request, when a request takes over 20 s to arrive, its head over 16 KiB or its body over 64 KiB, and when an
-    answer cannot be sent within 30 s. Cancelling closes the listener and all connections.
+    At most 256 connections are held, for one more the one gives way that has been idle longest; one is closed after
+    75 s without a request, when a request takes over 20 s to arrive, its head over 16 KiB or its body over 64 KiB, and
+    when an answer cannot be sent within 30 s. Cancelling closes the listener and all connections.
 
     Args:
         exchange: What to serve.

@@ -27,14 +27,16 @@ class SlotsRead(NamedTuple):
     Attributes:
         timestamps: Open times of its candles (ms UTC), ascending, duplicates kept: an int64 buffer, or the grid itself.
         duplicates: Open times that two candles or more share, ascending.
-        malformed: Scores of the members that are no candle of the series.
+        malformed: Slots of the members that are no candle of the series, one each.
+        fillers: Open times that no candle but fillers has, ascending; they are among `timestamps`.
         error: Why the series could not be read (a key of another type, for instance); then the rest is empty.
-        is_whole: Whether there is one candle in each slot of the interval, and nothing else.
+        is_whole: Whether there is one candle in each slot of the interval, none a filler, and nothing else.
     """
 
     timestamps: memoryview[int] | array[int] | range
     duplicates: Sequence[int] = ()
     malformed: Sequence[int] = ()
+    fillers: Sequence[int] = ()
     error: StoreError | None = None
     is_whole: bool = False
 
@@ -114,6 +116,7 @@ def _join(pieces: list[SlotsRead]) -> SlotsRead:
         join_timestamps(pieces),
         [at for piece in pieces for at in piece.duplicates],
         [at for piece in pieces for at in piece.malformed],
+        [at for piece in pieces for at in piece.fillers],
         # Nothing was examined in an empty interval.
         is_whole=bool(pieces) and all(piece.is_whole for piece in pieces),
     )

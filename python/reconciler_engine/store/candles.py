@@ -90,15 +90,15 @@ class CandleStore:
         """
         command = ("ZRANGEBYSCORE", self._scope.candle_key(series), interval.start, f"({interval.stop}", "WITHSCORES")
         (reply,) = all_served(await self._client.pipe([command]))
-        found = check_members(reply, series.symbol, series.timeframe.value)
-        doubtful = {*found.duplicates, *found.malformed}
+        found = check_members(reply, series.symbol, series.timeframe.value, series.timeframe.step_ms)
+        alone = {*found.timestamps} - {*found.duplicates, *found.malformed}
         copies = {}
         for member, score in zip(reply[::2], reply[1::2], strict=True):
-            open_time = int(float(score))
-            if open_time not in doubtful:
+            open_time = float(score)
+            if open_time in alone:
                 fields = json.loads(member, parse_int=float)
                 values = tuple(fields[name] for name in _VALUES)
-                copies[open_time] = Copy(member, values, fields.get("sequenceNum") is not None)
+                copies[int(open_time)] = Copy(member, values, fields.get("sequenceNum") is not None)
         return copies
 
     async def merge(
@@ -121,7 +121,7 @@ class CandleStore:
             series: Whose candles they are.
             candles: Ascending by open time, one a slot.
             retention: What the cache keeps; a slot it would drop again is refused, not written.
-            duplicated: Closed slots known to hold several candles, apart from those of `candles`.
+            duplicated: Closed slots known to have several members, apart from those of `candles`.
             announce: Whether each inserted range is published on the series' repaired channel.
             by: Who merges, for the journal: a run's id, or a command.
 

@@ -12,8 +12,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reconciler_engine.errors import StoreError
-from reconciler_engine.market.gap import Gap
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.client.scripts import Script, run_batch
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
@@ -39,21 +38,21 @@ class Checked(NamedTuple):
     Attributes:
         series: Which one.
         window: The closed slots examined.
-        unresolved: Runs of slots still missing, ascending; None where the series could not be examined.
+        unresolved: Slots still missing; None where the series could not be examined.
     """
 
     series: Series
     window: Interval
-    unresolved: tuple[Gap, ...] | None
+    unresolved: Intervals | None
 
 
 class SeriesCoverage(BaseModel):
     """How a series stood when a pass last looked; instants in ms UTC.
 
     Attributes:
-        complete_from: First open time of the newest run of slots that all hold a candle; None where there is none,
+        complete_from: First open time of the newest interval whose slots all hold a candle; None where there is none,
             or nothing is known.
-        complete_through: Last open time of that run (inclusive).
+        complete_through: Last open time of that interval (inclusive).
         missing: Slots without a candle in reach of the last passes; None where nothing is known.
         checked_at: When the last pass looked.
     """
@@ -74,28 +73,24 @@ class Known(NamedTuple):
     """
 
     window: Interval
-    unresolved: tuple[Gap, ...]
+    unresolved: Intervals
     base_ms: int
 
 
-def extend(known: Known | None, window: Interval, unresolved: tuple[Gap, ...], step: int) -> Known:
-    """Return what is known after a pass examined `window`; `step` is the series' bar length (ms)."""
+def extend(known: Known | None, window: Interval, unresolved: Intervals) -> Known:
+    """Return what is known after a pass examined `window`."""
     length = window.stop - window.start
     if known is None or length >= known.base_ms or not known.window.start <= window.start <= known.window.stop:
         return Known(window, unresolved, length)
     start = max(known.window.start, window.stop - _REACH * known.base_ms)
-    before = _clip(known.unresolved, start, window.start, step)
-    return Known(Interval(start, window.stop), (*before, *unresolved), known.base_ms)
+    before = known.unresolved & Interval(start, window.start)
+    return Known(Interval(start, window.stop), before | unresolved, known.base_ms)
 
 
-def newest_run(known: Known, step: int) -> tuple[int, int] | None:
-    """Return first and last open time of the newest run of slots that all hold a candle; None if there is none."""
-    stop = known.window.stop
-    for gap in reversed(known.unresolved):
-        if gap.end + step < stop:
-            return gap.end + step, stop - step
-        stop = gap.start
-    return (known.window.start, stop - step) if stop > known.window.start else None
+def newest_complete(known: Known) -> Interval | None:
+    """Return the newest interval whose slots all hold a candle; None if there is none."""
+    complete = known.window - known.unresolved
+    return complete[-1] if complete else None
 
 
 class Coverage:
@@ -153,11 +148,11 @@ class Coverage:
     def _note(self, one: Checked, now: int) -> str:
         if one.unresolved is None:
             self._known.pop(one.series, None)
-            return _text(None, None, now)
+            return _text(None, None, now, 0)
         step = one.series.timeframe.step_ms
-        known = extend(self._known.get(one.series), one.window, one.unresolved, step)
+        known = extend(self._known.get(one.series), one.window, one.unresolved)
         self._known[one.series] = known
-        return _text(newest_run(known, step), sum(gap.count for gap in known.unresolved), now)
+        return _text(newest_complete(known), known.unresolved.size(step), now, step)
 
     async def _prune(self, now: int) -> None:
         """Forget series that no pass looks at any more."""
@@ -166,14 +161,8 @@ class Coverage:
             await self._client.execute_command("HDEL", self._key, *old[start : start + _FIELDS])
 
 
-def _clip(gaps: tuple[Gap, ...], start: int, stop: int, step: int) -> list[Gap]:
-    """Return the parts of runs that lie in `[start, stop)`; all three are on one grid."""
-    parts = ((max(gap.start, start), min(gap.end, stop - step)) for gap in gaps)
-    return [Gap(first, last, (last - first) // step + 1) for first, last in parts if first <= last]
-
-
-def _text(run: tuple[int, int] | None, missing: int | None, now: int) -> str:
-    first, last = run or ("null", "null")
+def _text(complete: Interval | None, missing: int | None, now: int, step: int) -> str:
+    first, last = ("null", "null") if complete is None else (complete.start, complete.stop - step)
     unresolved = "null" if missing is None else missing
     return f'{{"complete_from":{first},"complete_through":{last},"missing":{unresolved},"checked_at":{now}}}'
 

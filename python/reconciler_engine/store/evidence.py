@@ -78,7 +78,7 @@ class EvidenceStore:
             for index, (_, interval) in enumerate(wanted)
         ]
 
-    async def reach(self, series: Series) -> Interval | None:
+    async def extent(self, series: Series) -> Interval | None:
         """Return the days of a series of which anything is known, as one interval; None where nothing is.
 
         Raises:

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.ledger import MOST_BROUGHT, Brought, Knowledge, Ledger, Stretch
+from reconciler_engine.planning.ledger import MOST_BROUGHT, Brought, FindingInterval, Knowledge, Ledger
 from reconciler_engine.store.findings import DAY_MS, decode_day, encode_day, span_of
 
 RECENT = "recent"
@@ -45,7 +45,7 @@ def encode_fields(known: Knowledge, names: Iterable[str], step: int) -> dict[str
 def decode_fields(series: Series, bodies: Mapping[str, bytes]) -> Knowledge:
     """Read fields; one that cannot be understood says nothing and is logged."""
     step = series.timeframe.step_ms
-    stretches: list[Stretch] = []
+    stretches: list[FindingInterval] = []
     exists: list[Interval] = []
     brought: list[Brought] = []
     for name in sorted(bodies, key=day_of):

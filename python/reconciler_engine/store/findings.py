@@ -1,7 +1,7 @@
-"""A day's findings as bytes: each different finding once, then the stretches that have it.
+"""A day's findings as bytes: each different finding once, then the intervals that have it.
 
 Layout, little-endian: version (u8), number of findings (u16); for each state (u8), reason (u8), sightings (u16),
-first, last and next check (i64 ms; -1 for never); then for each stretch first slot of the day, number of slots and
+first, last and next check (i64 ms; -1 for never); then for each interval first slot of the day, number of slots and
 index of its finding (u16 each). A day of minutes with every other slot empty by one answer is 4.3 kB.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.rounding import ceil_div
-from reconciler_engine.planning.ledger import Finding, Reason, State, Stretch
+from reconciler_engine.planning.ledger import Finding, FindingInterval, Reason, State
 
 DAY_MS = 86_400_000
 """Length of a day; every timeframe's step divides it."""
@@ -34,7 +34,7 @@ _REASONS = (
     Reason.VALUES_DIFFER,
     Reason.BY_HAND,
     Reason.LIVE_VALUES_DIFFER,
-    Reason.UNUSABLE_ROW,
+    Reason.ROW_UNUSABLE,
     Reason.WITH_REFERENCE,
     Reason.AMONG_WITNESSES,
     Reason.ABSENT_THRICE,
@@ -59,12 +59,12 @@ def span_of(day: int) -> Interval:
     return Interval(day * DAY_MS, (day + 1) * DAY_MS)
 
 
-def encode_day(stretches: Iterable[Stretch], day: int, step: int) -> bytes:
-    """Write the stretches of one day, ascending and inside it; nothing is the empty string."""
+def encode_day(known: Iterable[FindingInterval], day: int, step: int) -> bytes:
+    """Write the findings of one day, ascending and inside it; nothing is the empty string."""
     start_of_day = day * DAY_MS
     codes: dict[Finding, int] = {}
     flat: list[int] = []
-    for start, stop, finding in stretches:
+    for start, stop, finding in known:
         flat += ((start - start_of_day) // step, (stop - start) // step, codes.setdefault(finding, len(codes)))
     if not flat:
         return b""
@@ -77,11 +77,11 @@ def encode_day(stretches: Iterable[Stretch], day: int, step: int) -> bytes:
     )
 
 
-def decode_day(body: bytes, day: int, step: int) -> list[Stretch]:
-    """Read the stretches of one day, ascending.
+def decode_day(body: bytes, day: int, step: int) -> list[FindingInterval]:
+    """Read the findings of one day, ascending.
 
     Raises:
-        ValueError: These are no findings of a day: another version, a code without meaning, stretches that overlap or
+        ValueError: These are no findings of a day: another version, a code without meaning, intervals that overlap or
             leave the day.
     """
     if not body:
@@ -93,19 +93,19 @@ def decode_day(body: bytes, day: int, step: int) -> list[Stretch]:
         findings = [_unpacked(body, _HEAD.size + index * _FINDING.size) for index in range(count)]
         triples = _STRETCH.iter_unpack(memoryview(body)[_HEAD.size + count * _FINDING.size :])
         start_of_day = day * DAY_MS
-        stretches: list[Stretch] = []
+        known: list[FindingInterval] = []
         free = 0
         for first, length, index in triples:
             if first < free or not length:
                 raise ValueError(f"slot {first} comes after slot {free} or is the start of no slot")
             free = first + length
             start = start_of_day + first * step
-            stretches.append(Stretch(start, start + length * step, findings[index]))
+            known.append(FindingInterval(start, start + length * step, findings[index]))
     except (struct.error, IndexError) as error:
         raise ValueError(f"{len(body)} bytes are no findings: {error}") from error
     if free * step > DAY_MS:
         raise ValueError(f"slot {free - 1} of {step} ms lies outside a day")
-    return stretches
+    return known
 
 
 def _packed(finding: Finding) -> bytes:

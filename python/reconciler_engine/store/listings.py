@@ -72,7 +72,7 @@ async def note_listing(
     Raises:
         StoreError: It could not be written.
     """
-    is_unlisted = any(stretch.finding.state is State.UNLISTED for stretch in ledger.stretches)
+    is_unlisted = any(one.finding.state is State.UNLISTED for one in ledger.findings)
     if not absent or (listing == Listing() and not is_unlisted):
         return ledger
     change = partial(apply_listing, listing=listing, slots=absent, step=series.timeframe.step_ms, at=now)

@@ -1,7 +1,7 @@
-"""Outages: stretches of a series without a single member, found by counting.
+"""Outages: intervals of a series without a single member, found by counting.
 
 Counting proves that nothing is there where it gives zero, and proves nothing else: a duplicate hides a hole. So no
-stretch is ever called complete by it.
+interval is ever called complete by it.
 """
 
 from __future__ import annotations

@@ -96,13 +96,13 @@ class ReadyQuestion:
         stop, members, bodies = answer
         step = self._series.timeframe.step_ms
         window = Interval(stop - self._bars * step, stop)
-        found = check_members(members, self._series.symbol, self._series.timeframe.value)
+        found = check_members(members, self._series.symbol, self._series.timeframe.value, step)
         gaps = detect_gaps(found.timestamps, window.grid(step))
         days = zip(days_of(window), bodies, strict=True) if bodies else ()
         ledger = decode_fields(self._series, {str(day): body or b"" for day, body in days}).ledger
         absent = Intervals.of_gaps(gaps, step)
         missing = (absent - ledger.confirmed(window)).gaps(step)
-        suspect = ledger.where(window, lambda finding: finding.state is State.SUSPECT)
+        suspect = ledger.in_state(window, State.SUSPECT)
         return Readiness(
             window,
             missing,

@@ -6,5 +6,8 @@ from typing import Final
 
 from reconciler_engine.store.client.scripts import Script
 
-READY_TEXT: Final = Script.load("reconciler_engine.store", "lua/ready.lua").text
-"""Its first lines say what it takes and gives."""
+_CANDLE = Script.load("reconciler_engine.store", "lua/candle.lua").text
+_HEAD, _, _BODY = Script.load("reconciler_engine.store", "lua/ready.lua").text.partition("\n\n")
+
+READY_TEXT: Final = f"{_HEAD}\n\n{_CANDLE}\n{_BODY}"
+"""Its first lines say what it takes and gives; the rule for a candle follows them."""

@@ -68,13 +68,17 @@ class StatusBoard:
         await self._client.execute_command("DEL", _key(status))
         await self._client.execute_command("HDEL", ENGINES_KEY, _key(status))
 
-    async def read(self) -> list[EngineStatus]:
-        """Return every engine that runs against this Redis, at most 256, by node; a record that is none is left out.
+    async def read(self, scope: Scope | None = None) -> list[EngineStatus]:
+        """Return every engine that runs against this Redis, or on one scope of it, at most 256, by node.
+
+        A record that is none is left out.
 
         Raises:
             StoreError: Redis did not answer.
         """
-        listed = sorted(await self._client.execute_command("HKEYS", ENGINES_KEY))[:_ENGINES_READ]
+        names = sorted(await self._client.execute_command("HKEYS", ENGINES_KEY))
+        start = b"" if scope is None else scope.key("status:").encode()
+        listed = [name for name in names if name.startswith(start)][:_ENGINES_READ]
         records = await self._client.pipe([("GET", key) for key in listed])
         found = [_parse(record) for record in records]
         return [status for status in found if status is not None]

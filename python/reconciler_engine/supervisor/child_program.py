@@ -19,11 +19,12 @@ from typing import Any, Protocol
 
 import trio
 
-from reconciler_engine.errors import ConfigError, leaves
+from reconciler_engine.errors import ConfigError, OtherProtocol, leaves
 from reconciler_engine.observe import logs, metrics
-from reconciler_engine.planning.restart import EXIT_CONFIG
+from reconciler_engine.planning.restart import EXIT_BUSY, EXIT_CONFIG
 from reconciler_engine.supervisor import lifeline
 from reconciler_engine.supervisor.running_child import BEAT_S, DRAIN_S
+from reconciler_engine.supervisor.secrecy import keep_memory_secret
 
 _logger = logging.getLogger(__name__)
 _SPEC_LIMIT = 16 * 1024 * 1024
@@ -48,11 +49,13 @@ RoleRunner = Callable[[dict[str, Any], Callable[[Role], Awaitable[None]]], Await
 
 
 def main() -> None:
-    """Run as a child; exits 0 when drained, 78 where the configuration cannot work."""
+    """Run as a child; exits 0 when drained, 78 where the configuration cannot work, 75 where others must end first."""
     # The parent alone decides what a Ctrl-C in the terminal means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # SIGABRT from a parent that misses our beats prints every stack.
     faulthandler.enable()
+    # The spec may hold the key, the token of the pages, the password of Redis.
+    keep_memory_secret()
     spec = json.loads(_read_line(0))
     lifeline.hold(0)
     beats = Beats(os.dup(1))
@@ -63,12 +66,19 @@ def main() -> None:
     try:
         trio.run(_serve, runner, spec, beats)
     except* ConfigError as group:
-        with contextlib.suppress(OSError):
-            for error in leaves(group):
-                print(error, file=sys.stderr)  # noqa: T201  read by the operator, as the parent's own faults are
+        _tell(group)
         sys.exit(EXIT_CONFIG)
+    except* OtherProtocol as group:
+        _tell(group)
+        sys.exit(EXIT_BUSY)
     finally:
         logs.settle()
+
+
+def _tell(group: BaseExceptionGroup) -> None:
+    with contextlib.suppress(OSError):
+        for error in leaves(group):
+            print(error, file=sys.stderr)  # noqa: T201  read by the operator, as the parent's own faults are
 
 
 async def _serve(runner: RoleRunner, spec: dict[str, Any], beats: Beats) -> None:

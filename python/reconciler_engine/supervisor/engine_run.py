@@ -11,12 +11,13 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from reconciler_engine.engine.parts import make_parts, open_parts
+from reconciler_engine.engine.parts import Parts, make_parts, open_parts
 from reconciler_engine.engine.scheduled_passes import ScheduledPasses
 from reconciler_engine.engine.status_writer import StatusWriter
 from reconciler_engine.errors import ReconcilerError, leaves
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.store.client.server_check import check_server
+from reconciler_engine.store.protocol import at_work
 from reconciler_engine.store.status_board import EngineFacts
 from reconciler_engine.supervisor.engine_spec import EngineSpec
 from reconciler_engine.supervisor.notify import ServiceManager
@@ -39,6 +40,7 @@ async def run_engine(
 
     Raises:
         ConfigError: Redis does not accept the credentials, or is too old.
+        OtherProtocol: An engine of another protocol works on the same candles.
         RoleFailed: A role was given up.
         StoreUnavailable: Redis is not there at the start.
     """
@@ -47,33 +49,45 @@ async def run_engine(
         _logger.info("cache", extra={"server": str(info), "address": str(parts.client.address)})
         if info.may_evict:
             _logger.warning("the server may evict candles", extra={"maxmemory_policy": info.maxmemory_policy})
-        # A start says that whatever a key was refused for is put in order.
-        await parts.bucket.forgive()
-        passes = ScheduledPasses(parts, spec.config.series(), now=_now)
-        scheduler = Scheduler(passes.jobs(), now=_now, claim=passes.claim)
-        # The lock of our own server's data directory says that whoever came before is dead.
-        await passes.inherit(is_alone=spec.owns_server)
         about = EngineFacts(spec.command, simulated=spec.maker.simulated)
-        writer = StatusWriter(about, scheduler, passes, spec.children.processes, now=_now)
-        workers = Workers(spec, parts.queue, orders.stop)
-        reload = _Reload(read_spec, workers, passes, scheduler)
-        async with trio.open_nursery() as scheduling:
-            scheduling.start_soon(passes.keep_leases)
-            scheduling.start_soon(writer.run)
-            async with workers.at_work():
-                await scheduling.start(scheduler.run)
-                spec.reports.begin(writer)
-                scheduling.start_soon(passes.begin, scheduler)
-                async with trio.open_nursery() as listening:
-                    listening.start_soon(reload.run, orders, manager)
-                    await manager.tell("READY=1", f"STATUS=at work with {spec.config.workers} workers")
-                    await orders.stop.wait()
-                    listening.cancel_scope.cancel()
-                # First: the word may take a second.
-                scheduler.stop()
-                await manager.tell("STOPPING=1", "STATUS=finishing what is in hand")
-            # The pages in hand are stored. What is left of a pass is derived anew by the next one.
-            scheduling.cancel_scope.cancel()
+        async with at_work(parts.client, parts.scope, parts.queue.consumer, about):
+            await _run(spec, parts, about, read_spec, orders, manager)
+
+
+async def _run(
+    spec: EngineSpec,
+    parts: Parts,
+    about: EngineFacts,
+    read_spec: Callable[[], Awaitable[EngineSpec]],
+    orders: Orders,
+    manager: ServiceManager,
+) -> None:
+    # A start says that whatever a key was refused for is put in order.
+    await parts.bucket.forgive()
+    passes = ScheduledPasses(parts, spec.config.series(), now=_now)
+    scheduler = Scheduler(passes.jobs(), now=_now, claim=passes.claim)
+    # The lock of our own server's data directory says that whoever came before is dead.
+    await passes.inherit(is_alone=spec.owns_server)
+    writer = StatusWriter(about, scheduler, passes, spec.children.processes, now=_now)
+    workers = Workers(spec, parts.queue, orders.stop)
+    reload = _Reload(read_spec, workers, passes, scheduler)
+    async with trio.open_nursery() as scheduling:
+        scheduling.start_soon(passes.keep_leases)
+        scheduling.start_soon(writer.run)
+        async with workers.at_work():
+            await scheduling.start(scheduler.run)
+            spec.reports.begin(writer)
+            scheduling.start_soon(passes.begin, scheduler)
+            async with trio.open_nursery() as listening:
+                listening.start_soon(reload.run, orders, manager)
+                await manager.tell("READY=1", f"STATUS=at work with {spec.config.workers} workers")
+                await orders.stop.wait()
+                listening.cancel_scope.cancel()
+            # First: the word may take a second.
+            scheduler.stop()
+            await manager.tell("STOPPING=1", "STATUS=finishing what is in hand")
+        # The pages in hand are stored. What is left of a pass is derived anew by the next one.
+        scheduling.cancel_scope.cancel()
 
 
 class _Reload:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from random import Random
 
@@ -13,14 +13,9 @@ import trio
 from reconciler_engine.errors import DataDirectoryBusy
 from reconciler_engine.store.client.server_check import wait_serving
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.embedded.binary import (
-    ServerPlan,
-    find_binary,
-    probe_version,
-    socket_directory,
-    socket_path,
-)
+from reconciler_engine.store.embedded.binary import ServerPlan, find_binary, probe_version
 from reconciler_engine.store.embedded.data_directory import DataDirectory, ServerRecord
+from reconciler_engine.store.embedded.socket_directory import remove_socket_directory, socket_directory, socket_path
 from reconciler_engine.supervisor.child_list import ChildList
 from reconciler_engine.supervisor.restarting_child import RestartingChild
 from reconciler_engine.supervisor.running_child import ChildSpec
@@ -112,7 +107,11 @@ async def embedded_server(
                 await child.stop(STOP_TIMEOUT_S)
 
 
-def plan_record(directory: DataDirectory, pid: int, command: str, *, simulated: bool) -> ServerRecord:
-    """Return the record of the server that this process is about to run over `directory`."""
-    socket = socket_path(socket_directory(directory.path))
-    return ServerRecord(str(socket), pid, command, simulated)
+@contextmanager
+def planned_server(directory: DataDirectory, pid: int, command: str, *, simulated: bool) -> Iterator[ServerRecord]:
+    """Give the record of a server that is run over `directory` in the block; its socket's directory ends with it."""
+    place = socket_directory(directory.path)
+    try:
+        yield ServerRecord(str(socket_path(place)), pid, command, simulated)
+    finally:
+        remove_socket_directory(place)

@@ -16,7 +16,9 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
+from reconciler_engine.store.embedded.socket_directory import remove_socket_directory
 from reconciler_engine.supervisor.running_child import BEAT_S
 
 STOP_S = 10.0
@@ -31,6 +33,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> int:
     """Run the server until told to stop; return its exit code."""
+    parent = os.getppid()
     message = json.loads(sys.stdin.buffer.readline())
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
@@ -50,6 +53,9 @@ def main() -> int:
     if stop_asked:
         _end(server)
     status = server.wait()
+    if os.getppid() != parent:
+        # A parent that was killed cannot.
+        remove_socket_directory(Path(message["socket"]).parent)
     return 0 if stop_asked else abs(status) or 1
 
 

@@ -7,22 +7,28 @@ use reconciler_candles::{Scan, Series};
 
 use crate::output::memoryview;
 
-/// Timestamps, duplicates, malformed.
-type Columns<'py> = (
+/// Timestamps, duplicates, malformed, fillers.
+pub type Columns<'py> = (
+    Bound<'py, PyMemoryView>,
     Bound<'py, PyMemoryView>,
     Bound<'py, PyMemoryView>,
     Bound<'py, PyMemoryView>,
 );
 
 #[pyfunction]
-#[pyo3(signature = (reply, symbol, timeframe, /))]
+#[pyo3(signature = (reply, symbol, timeframe, step, /))]
 pub fn check_members<'py>(
     py: Python<'py>,
     reply: &Bound<'py, PyList>,
     symbol: &str,
     timeframe: &str,
+    step: i64,
 ) -> PyResult<Columns<'py>> {
-    let series = Series { symbol, timeframe };
+    let series = Series {
+        symbol,
+        timeframe,
+        step,
+    };
     let length = reply.len();
     if length % 2 != 0 {
         return Err(PyValueError::new_err(format!(
@@ -38,10 +44,15 @@ pub fn check_members<'py>(
                 PyValueError::new_err(format!("reply[{}] is {shown}: {refusal}", index + 1))
             })?;
     }
+    columns(py, scan)
+}
+
+pub fn columns(py: Python<'_>, scan: Scan) -> PyResult<Columns<'_>> {
     Ok((
         memoryview(py, scan.timestamps)?,
         memoryview(py, scan.duplicates)?,
         memoryview(py, scan.malformed)?,
+        memoryview(py, scan.fillers)?,
     ))
 }
 

@@ -5,10 +5,10 @@ use std::slice;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::PyList;
 use reconciler_candles::{Answer, Replies, Span};
 
-use crate::output::memoryview;
+use crate::check_members::columns;
 
 /// The native `SpanReplies` of `reconciler_engine.detection.replies`.
 #[pyclass(module = "reconciler_engine._native")]
@@ -59,19 +59,11 @@ impl SpanReplies {
     }
 }
 
-/// None for a whole span, three columns for another, the error's text for a refusal.
+/// None for a whole span, the columns of `Members` for another, the error's text for a refusal.
 fn shown(py: Python<'_>, answer: Answer) -> PyResult<Bound<'_, PyAny>> {
     Ok(match answer {
         Answer::Whole => py.None().into_bound(py),
-        Answer::Held(scan) => PyTuple::new(
-            py,
-            [
-                memoryview(py, scan.timestamps)?,
-                memoryview(py, scan.duplicates)?,
-                memoryview(py, scan.malformed)?,
-            ],
-        )?
-        .into_any(),
+        Answer::Held(scan) => columns(py, scan)?.into_pyobject(py)?.into_any(),
         Answer::Refused(text) => String::from_utf8_lossy(&text)
             .into_owned()
             .into_pyobject(py)?

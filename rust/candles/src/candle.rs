@@ -1,4 +1,4 @@
-//! One member: is it a candle of the series?
+//! One member: what is it to the readers of the series?
 
 use crate::scanner::{Scanner, Text, Value};
 
@@ -9,54 +9,66 @@ pub struct Series<'a> {
     pub symbol: &'a str,
     /// The timeframe, as the members spell it.
     pub timeframe: &'a str,
+    /// Distance of open times (ms), positive; the epoch is one of them.
+    pub step: i64,
 }
 
-/// The keys a candle needs, a bit each.
-const KEYS: [&str; 8] = [
-    "timestamp",
-    "open",
-    "high",
-    "low",
-    "close",
-    "volume",
-    "symbol",
-    "timeframe",
-];
-const ALL_GOOD: u8 = u8::MAX;
+/// What a member is to the readers of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A candle.
+    Candle,
+    /// A candle that stands for a slot without trades: marked `isSynthetic`, or flat with volume 0.
+    Filler,
+    /// Anything else.
+    Other,
+}
 
-/// Whether `member` is a candle of `series` whose open time is `score`.
+/// Says what `member` is in the slot that opens at its `score`.
 #[must_use]
-pub fn is_candle(member: &[u8], score: f64, series: Series<'_>) -> bool {
-    let whole = score.fract() == 0.0 && i64_holds(score);
-    whole && str::from_utf8(member).is_ok() && good_keys(member, score, series) == Some(ALL_GOOD)
+pub fn kind_of(member: &[u8], score: f64, series: Series<'_>) -> Kind {
+    let in_place = is_open_time(score, series.step) && str::from_utf8(member).is_ok();
+    let fields = if in_place { fields_of(member) } else { None };
+    fields.map_or(Kind::Other, |fields| fields.kind(score, series))
 }
 
-/// Whether a whole double is an int64 value; the upper bound 2^63 itself is none.
-fn i64_holds(whole: f64) -> bool {
-    (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&whole)
+/// Whether a score is on the grid: a whole number within int64 (whose upper bound 2^63 is outside) that `step` divides.
+fn is_open_time(score: f64, step: i64) -> bool {
+    // The cast is exact where it is looked at.
+    #[allow(clippy::cast_possible_truncation)]
+    let at = score as i64;
+    let whole = score.fract() == 0.0 && (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&score);
+    whole && at.checked_rem(step) == Some(0)
 }
 
-/// The keys whose last value is as it should be; None where the member is no JSON object.
-fn good_keys(member: &[u8], score: f64, series: Series<'_>) -> Option<u8> {
+/// The last value of each field a candle has; None where it is of another type, or absent.
+#[derive(Default)]
+struct Fields<'a> {
+    timestamp: Option<f64>,
+    open: Option<f64>,
+    high: Option<f64>,
+    low: Option<f64>,
+    close: Option<f64>,
+    volume: Option<f64>,
+    symbol: Option<Text<'a>>,
+    timeframe: Option<Text<'a>>,
+    is_synthetic: bool,
+}
+
+/// The fields of a member; None where it is no JSON object.
+fn fields_of(member: &[u8]) -> Option<Fields<'_>> {
     let mut scanner = Scanner::new(member);
     scanner.skip_space();
     if !scanner.take(b'{') {
         return None;
     }
-    let mut good = 0;
+    let mut fields = Fields::default();
     scanner.skip_space();
     if !scanner.take(b'}') {
         loop {
             let key = scanner.key()?;
             let value = scanner.value(1)?;
-            if let Some(bit) = bit_of(key) {
-                let mask = 1 << bit;
-                good = if is_good(bit, &value, score, series) {
-                    good | mask
-                } else {
-                    good & !mask
-                };
-            }
+            fields.note(key, &value);
             scanner.skip_space();
             if scanner.take(b'}') {
                 break;
@@ -67,51 +79,81 @@ fn good_keys(member: &[u8], score: f64, series: Series<'_>) -> Option<u8> {
         }
     }
     scanner.skip_space();
-    scanner.is_done().then_some(good)
+    scanner.is_done().then_some(fields)
 }
 
-/// The position of a key among [`KEYS`].
-fn bit_of(key: Text<'_>) -> Option<u8> {
-    if key.escaped {
-        return (0..8).zip(KEYS).find_map(|(bit, name)| key.says(name).then_some(bit));
+impl<'a> Fields<'a> {
+    fn note(&mut self, key: Text<'a>, value: &Value<'a>) {
+        let resolved = key.resolved();
+        let Some(name) = resolved.as_deref() else { return };
+        let number = match value {
+            Value::Number(number) => Some(number.value()),
+            _ => None,
+        };
+        let text = match value {
+            Value::Text(text) => Some(*text),
+            _ => None,
+        };
+        match name {
+            "timestamp" => self.timestamp = number,
+            "open" => self.open = number,
+            "high" => self.high = number,
+            "low" => self.low = number,
+            "close" => self.close = number,
+            "volume" => self.volume = number,
+            "symbol" => self.symbol = text,
+            "timeframe" => self.timeframe = text,
+            "isSynthetic" => self.is_synthetic = matches!(value, Value::True),
+            _ => {}
+        }
     }
-    match key.raw {
-        b"timestamp" => Some(0),
-        b"open" => Some(1),
-        b"high" => Some(2),
-        b"low" => Some(3),
-        b"close" => Some(4),
-        b"volume" => Some(5),
-        b"symbol" => Some(6),
-        b"timeframe" => Some(7),
-        _ => None,
+
+    fn kind(&self, score: f64, series: Series<'_>) -> Kind {
+        let says = |text: Option<Text<'_>>, name| text.is_some_and(|text| text.says(name));
+        let is_its_own =
+            self.timestamp == Some(score) && says(self.symbol, series.symbol) && says(self.timeframe, series.timeframe);
+        match (self.open, self.high, self.low, self.close, self.volume) {
+            (Some(open), Some(high), Some(low), Some(close), Some(volume))
+                if is_its_own && is_sound([open, high, low, close], volume) =>
+            {
+                // Exact: as every reader of the cache compares them.
+                #[allow(clippy::float_cmp)]
+                let is_flat = volume == 0.0 && open == high && high == low && low == close;
+                if self.is_synthetic || is_flat {
+                    Kind::Filler
+                } else {
+                    Kind::Candle
+                }
+            }
+            _ => Kind::Other,
+        }
     }
 }
 
-fn is_good(bit: u8, value: &Value<'_>, score: f64, series: Series<'_>) -> bool {
-    match (bit, value) {
-        // Exact: both sides are doubles, as they are for every reader of the cache.
-        #[allow(clippy::float_cmp)]
-        (0, Value::Number(number)) => number.value() == score,
-        (1..=5, Value::Number(number)) => number.is_finite(),
-        (6, Value::Text(text)) => text.says(series.symbol),
-        (7, Value::Text(text)) => text.says(series.timeframe),
-        _ => false,
-    }
+/// Whether readers take the values of a candle: `prices` are open, high, low and close.
+fn is_sound(prices: [f64; 4], volume: f64) -> bool {
+    let [_, high, low, _] = prices;
+    prices.iter().all(|price| *price > 0.0 && price.is_finite()) && high >= low && volume >= 0.0 && volume.is_finite()
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     const SERIES: Series<'static> = Series {
         symbol: "BTC-USD",
         timeframe: "5m",
+        step: 300_000,
     };
-    const GOOD: &str = r#"{"timestamp":1725100000000,"open":1,"high":2.5,"low":0.5,"close":2,"volume":1e3,"symbol":"BTC-USD","timeframe":"5m"}"#;
+    const GOOD: &str = r#"{"timestamp":1725000000000,"open":1,"high":2.5,"low":0.5,"close":2,"volume":1e3,"symbol":"BTC-USD","timeframe":"5m"}"#;
+
+    fn kind(member: &str) -> Kind {
+        kind_of(member.as_bytes(), 1_725_000_000_000.0, SERIES)
+    }
 
     fn accepts(member: &str) -> bool {
-        is_candle(member.as_bytes(), 1_725_100_000_000.0, SERIES)
+        kind(member) == Kind::Candle
     }
 
     #[test]
@@ -120,21 +162,27 @@ mod tests {
         assert!(accepts(&GOOD.replace(':', " : ").replace(',', "\n,\t")));
         assert!(accepts(&GOOD.replace("symbol", r"s\u0079mbol")));
         assert!(accepts(&GOOD.replace('{', r#"{"sequenceNum":7,"extra":{"a":[1,{}]},"#)));
-        assert!(accepts(&GOOD.replace("1725100000000", "1.7251e12")));
+        assert!(accepts(&GOOD.replace("1725000000000", "1.725e12")));
         assert!(accepts(&GOOD.replace('{', r#"{"open":"no","#)));
     }
 
     #[test]
     fn refuses_everything_else() {
         for (from, to) in [
-            ("1725100000000", "1725100000001"),
-            ("1725100000000", "\"1725100000000\""),
+            ("1725000000000", "1725000000001"),
+            ("1725000000000", "\"1725000000000\""),
             ("BTC", "ETH"),
             ("5m", "1m"),
             ("2.5", "null"),
             ("2.5", "true"),
             ("2.5", "\"2.5\""),
             ("2.5", "1e999"),
+            ("2.5", "0.4"),
+            ("\"open\":1", "\"open\":0"),
+            ("\"open\":1", "\"open\":1e-999"),
+            ("0.5", "-0.5"),
+            ("1e3", "-1e-300"),
+            ("1e3", "1e999"),
             ("2.5", "NaN"),
             ("\"volume\":1e3,", ""),
             ("}", ",\"open\":null}"),
@@ -145,16 +193,29 @@ mod tests {
             assert!(!accepts(&GOOD.replace(from, to)), "{from} -> {to}");
         }
         assert!(!accepts("") && !accepts("{}") && !accepts("[]") && !accepts("\u{feff}{}"));
-        assert!(!is_candle(
-            &[GOOD.as_bytes(), b"\xff"].concat(),
-            1_725_100_000_000.0,
-            SERIES
-        ));
-        assert!(!is_candle(GOOD.replace("1725100000000", "1.5").as_bytes(), 1.5, SERIES));
-        assert!(!is_candle(
-            GOOD.replace("1725100000000", "1e19").as_bytes(),
-            1e19,
-            SERIES
-        ));
+        let other = |member: &[u8], score| kind_of(member, score, SERIES) == Kind::Other;
+        assert!(other(&[GOOD.as_bytes(), b"\xff"].concat(), 1_725_000_000_000.0));
+        for off in ["1.5", "1725000000001", "1e19"] {
+            assert!(
+                other(GOOD.replace("1725000000000", off).as_bytes(), off.parse().unwrap()),
+                "{off}"
+            );
+        }
+    }
+
+    #[test]
+    fn tells_fillers_from_bars_of_trades() {
+        let flat = GOOD.replace("2.5", "1.0").replace("0.5", "10e-1").replace(":2,", ":1,");
+        assert_eq!(kind(&flat), Kind::Candle);
+        assert_eq!(kind(&flat.replace("1e3", "-0.0")), Kind::Filler);
+        assert_eq!(kind(&GOOD.replace("1e3", "0")), Kind::Candle);
+        assert_eq!(kind(&GOOD.replace('}', r#","isSynthetic":true}"#)), Kind::Filler);
+        assert_eq!(kind(&GOOD.replace('}', r#","isSynth\u0065tic":true}"#)), Kind::Filler);
+        for other in ["false", "1", r#""true""#, "true,\"isSynthetic\":null"] {
+            assert_eq!(
+                kind(&GOOD.replace('}', &format!(r#","isSynthetic":{other}}}"#))),
+                Kind::Candle
+            );
+        }
     }
 }

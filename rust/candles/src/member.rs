@@ -52,14 +52,14 @@ pub fn write_member(values: &Values, names: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::candle::{Series, is_candle};
+    use crate::candle::{Kind, Series, kind_of};
 
     const NAMES: &str = r#""symbol":"BTC-USD","timeframe":"5m""#;
 
     #[test]
     fn writes_what_readers_take_for_a_candle() {
         let mut values = Values {
-            timestamp: 1_725_100_000_000,
+            timestamp: 1_725_000_000_000,
             open: 88000.0,
             high: 88000.5,
             low: 0.000_000_1,
@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(
             str::from_utf8(&plain),
             Ok(
-                r#"{"timestamp":1725100000000,"open":88000,"high":88000.5,"low":0.0000001,"close":10000000000000000000000,"volume":0,"symbol":"BTC-USD","timeframe":"5m"}"#
+                r#"{"timestamp":1725000000000,"open":88000,"high":88000.5,"low":0.0000001,"close":10000000000000000000000,"volume":0,"symbol":"BTC-USD","timeframe":"5m"}"#
             )
         );
         values.sequence = Some(7);
@@ -80,7 +80,10 @@ mod tests {
         let series = Series {
             symbol: "BTC-USD",
             timeframe: "5m",
+            step: 300_000,
         };
-        assert!(is_candle(&plain, 1_725_100_000_000.0, series) && is_candle(&live, 1_725_100_000_000.0, series));
+        for member in [plain, live] {
+            assert_eq!(kind_of(&member, 1_725_000_000_000.0, series), Kind::Candle);
+        }
     }
 }

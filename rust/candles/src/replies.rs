@@ -27,7 +27,7 @@ pub struct Span {
 /// What one key answered.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// One candle in each slot of the grid, and nothing else.
+    /// One candle in each slot of the grid, none a filler, and nothing else.
     Whole,
     /// Anything else.
     Held(Scan),
@@ -111,6 +111,7 @@ impl Replies {
                 let series = Series {
                     symbol: &span.symbol,
                     timeframe: &span.timeframe,
+                    step: span.step,
                 };
                 self.scan.push(member, score, series)?;
                 self.left = Some(left - 2);

@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::candle::{Series, is_candle};
-use crate::usual::is_usual_candle;
+use crate::candle::{Kind, Series, kind_of};
+use crate::usual::usual_kind;
 
 /// What a reply of members with ascending scores holds, member by member.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,8 +13,11 @@ pub struct Scan {
     pub timestamps: Vec<i64>,
     /// Open times that two or more candles share, each once, ascending.
     pub duplicates: Vec<i64>,
-    /// Scores of the members that are no candles of the series, rounded down and kept within int64.
+    /// Slots of the members that are no candles of the series, one each: the open times at or below their scores, kept
+    /// within int64.
     pub malformed: Vec<i64>,
+    /// Open times that no candle but fillers has, each once, ascending.
+    pub fillers: Vec<i64>,
     last_score: Option<f64>,
 }
 
@@ -28,11 +31,12 @@ impl Scan {
         }
     }
 
-    /// Whether there is one candle in each slot of a grid of `length` open times, and nothing else.
+    /// Whether there is one candle in each slot of a grid of `length` open times, none a filler, and nothing else.
     #[must_use]
     pub fn fills(&self, start: i64, step: i64, length: usize) -> bool {
         let mut slot = Some(start);
         self.malformed.is_empty()
+            && self.fillers.is_empty()
             && self.timestamps.len() == length
             && self.timestamps.iter().all(|&open_time| {
                 let expected = slot;
@@ -46,6 +50,7 @@ impl Scan {
         self.timestamps.clear();
         self.duplicates.clear();
         self.malformed.clear();
+        self.fillers.clear();
         self.last_score = None;
     }
 
@@ -63,15 +68,30 @@ impl Scan {
         // Saturates beyond int64, which no candle can have.
         #[allow(clippy::cast_possible_truncation)]
         let floored = score.floor() as i64;
-        if is_usual_candle(member, printed, series) || is_candle(member, score, series) {
-            if self.timestamps.last() == Some(&floored) && self.duplicates.last() != Some(&floored) {
-                self.duplicates.push(floored);
-            }
-            self.timestamps.push(floored);
+        let beyond = floored.checked_rem_euclid(series.step).unwrap_or(0);
+        let usual = if beyond == 0 {
+            usual_kind(member, printed, series)
         } else {
-            self.malformed.push(floored);
+            None
+        };
+        match usual.unwrap_or_else(|| kind_of(member, score, series)) {
+            Kind::Other => self.malformed.push(floored.saturating_sub(beyond)),
+            kind => self.note_candle(floored, kind == Kind::Filler),
         }
         Ok(())
+    }
+
+    fn note_candle(&mut self, open_time: i64, is_filler: bool) {
+        let is_shared = self.timestamps.last() == Some(&open_time);
+        if is_shared && self.duplicates.last() != Some(&open_time) {
+            self.duplicates.push(open_time);
+        }
+        if is_filler && !is_shared {
+            self.fillers.push(open_time);
+        } else if !is_filler && self.fillers.last() == Some(&open_time) {
+            self.fillers.pop();
+        }
+        self.timestamps.push(open_time);
     }
 }
 
@@ -130,6 +150,7 @@ mod tests {
     const SERIES: Series<'static> = Series {
         symbol: "S",
         timeframe: "1m",
+        step: 1,
     };
 
     fn member(timestamp: &str) -> Vec<u8> {
@@ -157,9 +178,54 @@ mod tests {
         assert_eq!(scan.timestamps, [1, 1, 1, 2, 1000]);
         assert_eq!(scan.duplicates, [1]);
         assert_eq!(scan.malformed, [0, 3, i64::MAX]);
+        assert!(scan.fillers.is_empty());
         assert_eq!(scan.push(b"", b"5", SERIES), Err(BadReply::Order));
         for score in [&b""[..], b"nan", b"1_0", b" 1", b"0x1", b"infinity", b"-", b"e5"] {
             assert_eq!(Scan::default().push(b"", score, SERIES), Err(BadReply::Score));
         }
+    }
+    #[test]
+    fn gives_a_member_to_the_slot_its_score_falls_in() {
+        let series = Series { step: 60, ..SERIES };
+        let mut scan = Scan::default();
+        for score in ["-61", "-1", "59", "60", "61", "119.5", "inf"] {
+            scan.push(&member(score), score.as_bytes(), series).unwrap();
+        }
+        assert_eq!(scan.timestamps, [60]);
+        assert_eq!(scan.malformed, [-120, -60, 0, 60, 60, i64::MAX - i64::MAX % 60]);
+        let mut scan = Scan::default();
+        scan.push(b"", b"-inf", series).unwrap();
+        assert_eq!(scan.malformed, [i64::MIN]);
+    }
+
+    #[test]
+    fn calls_a_slot_filled_in_only_where_no_other_candle_is() {
+        let flat = |at: u8| {
+            String::from_utf8(member(&at.to_string()))
+                .unwrap()
+                .replace("\"volume\":1", "\"volume\":0")
+        };
+        let mut scan = Scan::default();
+        for (at, is_flat) in [
+            (1, true),
+            (1, false),
+            (2, false),
+            (2, true),
+            (3, true),
+            (3, true),
+            (4, false),
+        ] {
+            let text = if is_flat {
+                flat(at).into_bytes()
+            } else {
+                member(&at.to_string())
+            };
+            scan.push(&text, at.to_string().as_bytes(), SERIES).unwrap();
+        }
+        assert_eq!(scan.fillers, [3]);
+        assert_eq!(scan.duplicates, [1, 2, 3]);
+        let mut alone = Scan::default();
+        alone.push(flat(5).as_bytes(), b"5", SERIES).unwrap();
+        assert_eq!((alone.timestamps.len(), alone.fills(5, 1, 1)), (1, false));
     }
 }

@@ -1,5 +1,7 @@
 //! JSON to the letter (RFC 8259), without building values.
 
+use std::borrow::Cow;
+
 /// How deep objects and arrays may be nested, the member itself included.
 pub const MAX_DEPTH: u32 = 64;
 
@@ -9,7 +11,9 @@ pub(crate) enum Value<'a> {
     Text(Text<'a>),
     /// The number as written.
     Number(Number<'a>),
-    /// An object, an array, true, false or null.
+    /// The word true.
+    True,
+    /// An object, an array, false or null.
     Other,
 }
 
@@ -23,24 +27,16 @@ pub(crate) struct Text<'a> {
 }
 
 /// A number as written.
-pub(crate) struct Number<'a> {
-    text: &'a [u8],
-    plain: bool,
-}
+pub(crate) struct Number<'a>(&'a [u8]);
 
 impl Number<'_> {
     /// The nearest double; infinite past the largest.
     pub(crate) fn value(&self) -> f64 {
         // The grammar of JSON numbers is within that of Rust's.
-        str::from_utf8(self.text)
+        str::from_utf8(self.0)
             .ok()
             .and_then(|text| text.parse().ok())
             .unwrap_or(f64::NAN)
-    }
-
-    /// Whether the nearest double is finite; without an exponent it takes more than 300 digits not to be.
-    pub(crate) fn is_finite(&self) -> bool {
-        (self.plain && self.text.len() < 300) || self.value().is_finite()
     }
 }
 
@@ -92,7 +88,7 @@ impl<'a> Scanner<'a> {
             b'"' => self.string().map(Value::Text),
             b'-' | b'0'..=b'9' => self.number().map(Value::Number),
             b'{' | b'[' => self.container(depth).map(|()| Value::Other),
-            _ => self.literal().map(|()| Value::Other),
+            _ => self.literal(),
         }
     }
 
@@ -133,8 +129,7 @@ impl<'a> Scanner<'a> {
             }
             at += 1 + fraction;
         }
-        let plain = !matches!(text.get(at), Some(b'e' | b'E'));
-        if !plain {
+        if matches!(text.get(at), Some(b'e' | b'E')) {
             at += 1 + usize::from(matches!(text.get(at + 1), Some(b'+' | b'-')));
             let exponent = digits(&text[at..]);
             if exponent == 0 {
@@ -143,17 +138,18 @@ impl<'a> Scanner<'a> {
             at += exponent;
         }
         self.rest = &text[at..];
-        Some(Number {
-            text: &text[..at],
-            plain,
-        })
+        Some(Number(&text[..at]))
     }
 
-    fn literal(&mut self) -> Option<()> {
-        for word in [&b"null"[..], b"true", b"false"] {
+    fn literal(&mut self) -> Option<Value<'a>> {
+        for (word, value) in [
+            (&b"null"[..], Value::Other),
+            (b"true", Value::True),
+            (b"false", Value::Other),
+        ] {
             if let Some(rest) = self.rest.strip_prefix(word) {
                 self.rest = rest;
-                return Some(());
+                return Some(value);
             }
         }
         None
@@ -221,18 +217,23 @@ fn escape_len(after: &[u8]) -> Option<usize> {
     }
 }
 
-impl Text<'_> {
+impl<'a> Text<'a> {
+    /// The string, escapes resolved; None where a surrogate is alone, which no `str` equals.
+    pub(crate) fn resolved(self) -> Option<Cow<'a, str>> {
+        if self.escaped {
+            unescaped(self.raw).map(Cow::Owned)
+        } else {
+            str::from_utf8(self.raw).ok().map(Cow::Borrowed)
+        }
+    }
+
     /// Whether the string, escapes resolved, is `plain`.
     pub(crate) fn says(self, plain: &str) -> bool {
-        if self.escaped {
-            unescaped(self.raw).is_some_and(|resolved| resolved == plain)
-        } else {
-            self.raw == plain.as_bytes()
-        }
+        self.resolved().as_deref() == Some(plain)
     }
 }
 
-/// Resolves the escapes of a valid string's text; None where a surrogate is alone, which no `str` equals.
+/// Resolves the escapes of a valid string's text; None where a surrogate is alone.
 #[cold]
 fn unescaped(text: &[u8]) -> Option<String> {
     let mut units = Vec::new();

@@ -1,74 +1,139 @@
-//! The usual form of a member: as `JSON.stringify` writes the feeder's candles. A shortcut, never a verdict.
+//! The usual form of a member: the feeder's fields in its order, compact as `JSON.stringify` writes them or spaced as
+//! Python's `json.dumps` does. A shortcut, never a verdict.
 
-use crate::candle::Series;
+use crate::candle::{Kind, Series};
 
-/// Keys and punctuation before each of the numbers that follow the timestamp.
-const BEFORE: [&[u8]; 5] = [
-    b",\"open\":",
-    b",\"high\":",
-    b",\"low\":",
-    b",\"close\":",
-    b",\"volume\":",
-];
-
-/// Whether `member` is a candle of `series` in the usual form, whose score was printed as `score`.
-///
-/// True is proof: nothing but a candle of the series has this form. False says nothing.
-pub(crate) fn is_usual_candle(member: &[u8], score: &[u8], series: Series<'_>) -> bool {
-    tail_after_numbers(member, score).is_some_and(|tail| ends_as(tail, series))
+/// Keys and punctuation before each of the values.
+struct Form {
+    timestamp: &'static [u8],
+    open: &'static [u8],
+    high: &'static [u8],
+    low: &'static [u8],
+    close: &'static [u8],
+    volume: &'static [u8],
+    symbol: &'static [u8],
+    timeframe: &'static [u8],
+    is_synthetic: &'static [u8],
+    exchange: &'static [u8],
+    exchange_timestamp: &'static [u8],
+    sequence: &'static [u8],
 }
 
-/// Takes the opening, the timestamp as the score was printed, and five plain numbers.
-fn tail_after_numbers<'a>(member: &'a [u8], score: &[u8]) -> Option<&'a [u8]> {
+macro_rules! form {
+    ($space:literal) => {
+        Form {
+            timestamp: concat!("{\"timestamp\":", $space).as_bytes(),
+            open: concat!(",", $space, "\"open\":", $space).as_bytes(),
+            high: concat!(",", $space, "\"high\":", $space).as_bytes(),
+            low: concat!(",", $space, "\"low\":", $space).as_bytes(),
+            close: concat!(",", $space, "\"close\":", $space).as_bytes(),
+            volume: concat!(",", $space, "\"volume\":", $space).as_bytes(),
+            symbol: concat!(",", $space, "\"symbol\":", $space, "\"").as_bytes(),
+            timeframe: concat!("\",", $space, "\"timeframe\":", $space, "\"").as_bytes(),
+            is_synthetic: concat!(",", $space, "\"isSynthetic\":", $space).as_bytes(),
+            exchange: concat!(",", $space, "\"exchange\":", $space, "\"").as_bytes(),
+            exchange_timestamp: concat!(",", $space, "\"exchangeTimestamp\":", $space).as_bytes(),
+            sequence: concat!(",", $space, "\"sequenceNum\":", $space).as_bytes(),
+        }
+    };
+}
+
+/// Digits a number may have to be neither infinite nor so small that its double is 0.
+const DIGITS: usize = 300;
+
+/// Says what `member` is, whose score on the grid was printed as `score`; None where only the rule can say.
+pub(crate) fn usual_kind(member: &[u8], score: &[u8], series: Series<'_>) -> Option<Kind> {
     // Up to fifteen digits without a leading zero are the same whole number in both spellings.
     if !(1..=15).contains(&score.len()) || score[0] == b'0' || !score.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let mut rest = member.strip_prefix(b"{\"timestamp\":")?.strip_prefix(score)?;
-    for before in BEFORE {
-        rest = after_number(rest.strip_prefix(before)?)?;
-    }
-    Some(rest)
+    kind_in_form::<false>(member, score, series).or_else(|| kind_in_form::<true>(member, score, series))
 }
 
-/// Takes `digits` or `digits.digits`: too short to be infinite, and no zero leads unless it is alone.
-fn after_number(text: &[u8]) -> Option<&[u8]> {
-    let whole = digits(text);
-    if !(1..=32).contains(&whole) || (whole > 1 && text[0] == b'0') {
+fn kind_in_form<const SPACED: bool>(member: &[u8], score: &[u8], series: Series<'_>) -> Option<Kind> {
+    let form = const { if SPACED { form!(" ") } else { form!("") } };
+    let rest = member.strip_prefix(form.timestamp)?.strip_prefix(score)?;
+    let (open, rest) = Decimal::after(rest, form.open)?;
+    let (high, rest) = Decimal::after(rest, form.high)?;
+    let (low, rest) = Decimal::after(rest, form.low)?;
+    let (close, rest) = Decimal::after(rest, form.close)?;
+    let (volume, rest) = Decimal::after(rest, form.volume)?;
+    if !(open.is_positive() && low.is_positive() && close.is_positive() && high.is_from(&low)) {
         return None;
     }
-    let [b'.', fraction @ ..] = &text[whole..] else {
-        return Some(&text[whole..]);
-    };
-    match digits(fraction) {
-        0 => None,
-        many => Some(&fraction[many..]),
-    }
+    let rest = rest.strip_prefix(form.symbol)?.strip_prefix(plain(series.symbol)?)?;
+    let rest = rest
+        .strip_prefix(form.timeframe)?
+        .strip_prefix(plain(series.timeframe)?)?;
+    let is_synthetic = is_marked(rest.strip_prefix(b"\"")?, &form)?;
+    // A bar without trades is rare enough for the rule.
+    volume
+        .is_positive()
+        .then_some(if is_synthetic { Kind::Filler } else { Kind::Candle })
 }
 
-/// Whether the rest names the series and ends the object; a sequence number may follow the names.
-fn ends_as(tail: &[u8], series: Series<'_>) -> bool {
-    let names = || {
-        let timeframe = tail
-            .strip_prefix(b",\"symbol\":\"")?
-            .strip_prefix(plain(series.symbol)?)?
-            .strip_prefix(b"\",\"timeframe\":\"")?;
-        timeframe.strip_prefix(plain(series.timeframe)?)?.strip_prefix(b"\"")
-    };
-    match names() {
-        Some(b"}") => true,
-        Some(rest) => rest
-            .strip_prefix(b",\"sequenceNum\":")
-            .and_then(after_number)
-            .is_some_and(|end| end == b"}"),
-        None => false,
+/// Whether the fields that may follow the names mark a synthetic candle; None where they do not end the object.
+fn is_marked(mut rest: &[u8], form: &Form) -> Option<bool> {
+    let mut is_synthetic = false;
+    if let Some(after) = rest.strip_prefix(form.is_synthetic) {
+        let marked = after.strip_prefix(b"true");
+        is_synthetic = marked.is_some();
+        rest = marked.or_else(|| after.strip_prefix(b"false"))?;
+    }
+    if let Some(after) = rest.strip_prefix(form.exchange) {
+        let length = after.iter().position(|&byte| byte == b'"')?;
+        let (name, after) = after.split_at(length);
+        name.iter().copied().all(is_plain).then_some(())?;
+        rest = &after[1..];
+    }
+    for key in [form.exchange_timestamp, form.sequence] {
+        if rest.starts_with(key) {
+            (_, rest) = Decimal::after(rest, key)?;
+        }
+    }
+    (rest == b"}").then_some(is_synthetic)
+}
+
+/// A number written as `digits` or `digits.digits`.
+struct Decimal<'a> {
+    text: &'a [u8],
+    /// Digits before the point.
+    whole: usize,
+}
+
+impl<'a> Decimal<'a> {
+    /// Takes the key and the number after it; no zero leads unless it is alone.
+    fn after(text: &'a [u8], key: &[u8]) -> Option<(Self, &'a [u8])> {
+        let text = text.strip_prefix(key)?;
+        let whole = digits(text);
+        if whole == 0 || (whole > 1 && text[0] == b'0') {
+            return None;
+        }
+        let length = match &text[whole..] {
+            [b'.', fraction @ ..] => whole + 1 + Some(digits(fraction)).filter(|&many| many > 0)?,
+            _ => whole,
+        };
+        let (text, rest) = text.split_at(length);
+        (length <= DIGITS).then_some((Self { text, whole }, rest))
+    }
+
+    fn is_positive(&self) -> bool {
+        self.text[0] != b'0' || self.text.iter().any(|byte| (b'1'..=b'9').contains(byte))
+    }
+
+    /// True proves that this number is not below `other`; doubles keep the order of decimals.
+    fn is_from(&self, other: &Self) -> bool {
+        self.whole > other.whole || (self.whole == other.whole && self.text >= other.text)
     }
 }
 
 /// The text as it stands between quotes, if that takes no escapes.
 fn plain(text: &str) -> Option<&[u8]> {
-    let simple = |byte: &u8| (0x20..0x7f).contains(byte) && !matches!(byte, b'"' | b'\\');
-    text.as_bytes().iter().all(simple).then_some(text.as_bytes())
+    text.bytes().all(is_plain).then_some(text.as_bytes())
+}
+
+fn is_plain(byte: u8) -> bool {
+    (0x20..0x7f).contains(&byte) && !matches!(byte, b'"' | b'\\')
 }
 
 /// Number of leading decimal digits.
@@ -81,30 +146,53 @@ fn digits(text: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::candle::is_candle;
+    use crate::candle::kind_of;
 
     const SERIES: Series<'static> = Series {
         symbol: "BTC-USD",
         timeframe: "5m",
+        step: 300_000,
     };
-    const SCORE: &str = "1725100000000";
-    const GOOD: &str = r#"{"timestamp":1725100000000,"open":1,"high":2.5,"low":0.5,"close":20,"volume":0.00010,"symbol":"BTC-USD","timeframe":"5m"}"#;
+    const SCORE: &str = "1725000000000";
+    const GOOD: &str = r#"{"timestamp":1725000000000,"open":1,"high":2.5,"low":0.5,"close":20,"volume":0.00010,"symbol":"BTC-USD","timeframe":"5m"}"#;
+    const TAIL: &str =
+        r#","isSynthetic":false,"exchange":"coinbase","exchangeTimestamp":1725000000123,"sequenceNum":12}"#;
 
-    fn takes(member: &[u8]) -> bool {
-        is_usual_candle(member, SCORE.as_bytes(), SERIES)
+    fn usual(member: &str) -> Option<Kind> {
+        usual_kind(member.as_bytes(), SCORE.as_bytes(), SERIES)
+    }
+
+    fn spaced(member: &str) -> String {
+        member.replace(':', ": ").replace(',', ", ")
     }
 
     #[test]
     fn takes_the_usual_form() {
-        assert!(takes(GOOD.as_bytes()));
-        assert!(takes(GOOD.replace("\"5m\"", "\"5m\",\"sequenceNum\":12").as_bytes()));
+        let full = GOOD.replace('}', TAIL);
+        for cut in [
+            "",
+            r#","isSynthetic":false"#,
+            r#","exchange":"coinbase""#,
+            r#","exchangeTimestamp":1725000000123"#,
+            r#","sequenceNum":12"#,
+        ] {
+            let member = full.replace(cut, "");
+            assert_eq!(usual(&member), Some(Kind::Candle), "{member}");
+            assert_eq!(usual(&spaced(&member)), Some(Kind::Candle), "{member}");
+        }
+        assert_eq!(usual(GOOD), Some(Kind::Candle));
+        assert_eq!(usual(&full.replace("false", "true")), Some(Kind::Filler));
+        assert_eq!(
+            usual(&GOOD.replace("2.5", "10").replace("0.5", "9.5")),
+            Some(Kind::Candle)
+        );
     }
 
     #[test]
     fn leaves_everything_else_to_the_rule() {
         for (from, to) in [
-            ("1725100000000", "1725100000001"),
-            ("1725100000000", "17251000000000"),
+            ("1725000000000", "1725000000001"),
+            ("1725000000000", "17250000000000"),
             ("BTC-USD", "BTC-US"),
             ("5m", "15m"),
             (":1,", ":01,"),
@@ -112,33 +200,46 @@ mod tests {
             (":1,", ":1.,"),
             (":1,", ":-1,"),
             (":1,", ":1e3,"),
+            (":1,", ":0,"),
+            (":1,", ":0.00,"),
             (":1,", ":\"1\","),
+            (":2.5,", ":0.4,"),
+            ("0.00010", "0.0"),
             ("}", "} "),
             ("}", ",\"open\":null}"),
             ("}", ",\"sequenceNum\":1,\"open\":null}"),
+            ("}", ",\"sequenceNum\":1,\"exchange\":\"x\"}"),
+            ("}", ",\"exchange\":\"a\\n\"}"),
+            ("}", ",\"exchange\":\"\u{e9}\"}"),
+            ("}", ",\"isSynthetic\":null}"),
             ("}", ""),
             ("high", "highs"),
         ] {
-            assert!(!takes(GOOD.replace(from, to).as_bytes()), "{from} -> {to}");
+            assert_eq!(usual(&GOOD.replace(from, to)), None, "{from} -> {to}");
         }
-        assert!(!takes(b""));
+        let long = "1".repeat(301);
+        assert_eq!(usual(&GOOD.replace("2.5", &long)), None);
+        assert_eq!(usual(&GOOD.replace("0.5", &format!("0.{}1", "0".repeat(400)))), None);
+        assert_eq!(usual(""), None);
         let odd = Series {
             symbol: "\\u0041",
-            timeframe: "5m",
+            ..SERIES
         };
         let member = GOOD.replace("BTC-USD", odd.symbol);
-        assert!(!is_usual_candle(member.as_bytes(), SCORE.as_bytes(), odd));
+        assert_eq!(usual_kind(member.as_bytes(), SCORE.as_bytes(), odd), None);
     }
 
     #[test]
-    fn never_takes_what_the_rule_refuses() {
+    fn never_contradicts_the_rule() {
         // Every single byte replaced by each of these.
-        for at in 0..GOOD.len() {
-            for byte in b"\0 \"',.-0159:Ee\\{}x\xff" {
-                let mut member = GOOD.as_bytes().to_vec();
-                member[at] = *byte;
-                if takes(&member) {
-                    assert!(is_candle(&member, 1_725_100_000_000.0, SERIES), "{at} {byte}");
+        for good in [GOOD.to_owned(), spaced(&GOOD.replace('}', TAIL))] {
+            for at in 0..good.len() {
+                for byte in b"\0 \"',.-0159:Ee\\{}x\xff" {
+                    let mut member = good.as_bytes().to_vec();
+                    member[at] = *byte;
+                    if let Some(kind) = usual_kind(&member, SCORE.as_bytes(), SERIES) {
+                        assert_eq!(kind, kind_of(&member, 1_725_000_000_000.0, SERIES), "{at} {byte}");
+                    }
                 }
             }
         }

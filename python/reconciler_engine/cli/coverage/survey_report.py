@@ -54,7 +54,7 @@ def show_coverage(given: Given, from_: str | None, to: str | None, svg: Path | N
         for line in draw(rows, _width(), coloured=_coloured(), ascii_only=not _writes(SIGNS)):
             print(line)
         print_totals(survey.plan, config, output)
-    if any(one.slots(*_DOUBTFUL) or one.error or not one.runs for one in survey.series):
+    if any(one.slots(*_DOUBTFUL) or one.error or not one.states for one in survey.series):
         leave(UNRESOLVED)
 
 
@@ -69,7 +69,7 @@ def show_dry_run(given: Given, from_: str | None, to: str | None, output: Output
         output.print_json(asdict(survey.plan))
     else:
         print_plan(survey.plan, config, output)
-    unread = sum(not one.error and (not one.runs or one.slots(State.UNKNOWN) > 0) for one in survey.series)
+    unread = sum(not one.error and (not one.states or one.slots(State.UNKNOWN) > 0) for one in survey.series)
     if unread:
         leave(
             UNRESOLVED,
@@ -102,7 +102,7 @@ def as_object(survey: Survey) -> dict[str, Any]:
     told = asdict(survey.plan)
     for row, one in zip(told["series"], survey.series, strict=True):
         row["states"] = {state.value: one.slots(state) for state in State}
-        row["runs"] = [[run.start, run.stop, run.state.value] for run in one.runs]
+        row["runs"] = [[run.start, run.stop, run.state.value] for run in one.states]
     return {"at": survey.at, **told}
 
 
@@ -110,8 +110,8 @@ def _row(one: SurveyedSeries, plan: SeriesPlan) -> Row:
     doubts = [f"{slots} {state.value}" for state in _DOUBTFUL if (slots := one.slots(state))]
     if plan.requests:
         doubts.append(counted(plan.requests, "request"))
-    note = ", ".join(doubts) or ("complete" if one.runs else "no closed slot")
-    return Row(str(one.series), one.asked, one.series.timeframe.step_ms, one.runs, note)
+    note = ", ".join(doubts) or ("complete" if one.states else "no closed slot")
+    return Row(str(one.series), one.asked, one.series.timeframe.step_ms, one.states, note)
 
 
 def _width() -> int:

@@ -58,7 +58,9 @@ async def _examine(config: ReconciliationConfig, credentials: Credentials | None
         cache, parts = await _open_cache(config, credentials, stack)
         # Without a Redis there is no shared budget: a request a second, of this process alone.
         bucket = _own_bucket() if parts is None else parts.bucket
-        source = await stack.enter_async_context(CoinbaseClient(config.base_url, credentials=credentials))
+        source = await stack.enter_async_context(
+            CoinbaseClient(config.base_url, credentials=credentials, route=config.route)
+        )
         try:
             exchange, symbols = await examine_exchange(config, source, bucket, signed=signed)
         except StoreError as error:

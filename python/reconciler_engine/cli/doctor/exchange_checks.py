@@ -63,10 +63,19 @@ async def _check_reach(
         before = time.time_ns() // 1_000_000
         theirs = await send(bucket, permit, source.fetch_time, signed=False)
     except (SourceError, PermitRefused) as error:
-        hint = "look at base_url, DNS, proxy and firewall; proxies of the environment are not used"
-        return Check("exchange", "fail", f"{config.base_url}: {error}", hint, UNAVAILABLE), None
+        hint = (
+            "look at base_url, DNS, firewall, and the settings proxy and ca_file; those of the environment are not used"
+        )
+        return Check("exchange", "fail", f"{_address(config)}: {error}", hint, UNAVAILABLE), None
     after = time.time_ns() // 1_000_000
-    return Check("exchange", "ok", f"{config.base_url} answered in {after - before} ms"), theirs - (before + after) // 2
+    return Check("exchange", "ok", f"{_address(config)} answered in {after - before} ms"), theirs - (
+        before + after
+    ) // 2
+
+
+def _address(config: ReconciliationConfig) -> str:
+    """Return the exchange's address and the way to it."""
+    return f"{config.base_url} ({config.route})" if str(config.route) else config.base_url
 
 
 def _check_clock(skew_ms: int | None, *, signed: bool) -> Check:

@@ -16,7 +16,7 @@ from reconciler_engine.engine.backfill.second_look import SecondLook
 from reconciler_engine.engine.backfill.slot_counts import SlotCounts
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.tasks.run_record import closed_after
-from reconciler_engine.errors import ConfigError, StoreError, StoreUnavailable
+from reconciler_engine.errors import ConfigError, StoreError, own_fault
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
@@ -153,7 +153,7 @@ class BackfillDirector:
         faults = (
             history_fault(str(one), window, now, one.timeframe, self._config.max_candles)
             for one, window in windows
-            if window.start < window.stop
+            if window
         )
         if known := [fault for fault in faults if fault is not None]:
             raise ConfigError(known)
@@ -185,12 +185,11 @@ class BackfillDirector:
         verified = Interval(window.start, left.verified_to)
         try:
             present = await self._outages.count(series, verified)
-        except StoreUnavailable:
-            raise
-        except StoreError:
+        except StoreError as error:
+            own_fault(error)
             return fresh
         # Fewer than were verified: some are gone, and nobody knows which.
-        if present < len(verified.grid(step)) - left.unresolved - left.confirmed_empty:
+        if present < verified.size(step) - left.unresolved - left.confirmed_empty:
             return fresh
         return SeriesProgress(
             series, window, left.model_copy(update={"run": run}), resumed=True, closed=closed, listing=listing
@@ -220,16 +219,14 @@ class BackfillDirector:
                 look = SecondLook(self._reader(progress, progress.window, now), now, progress.closed, step)
                 while (pages := await look.read_next()) is not None:
                     requests += len(pages)
-        except StoreUnavailable:
-            raise
         except StoreError as refused:
-            error = str(refused)
+            error = str(own_fault(refused))
         return SeriesPlan(
             symbol=progress.series.symbol,
             timeframe=progress.series.timeframe.value,
             start=rest.start,
             stop=rest.stop,
-            expected=len(rest.grid(step)),
+            expected=rest.size(step),
             missing=counts.unresolved,
             gaps=gaps,
             confirmed_empty=counts.confirmed,

@@ -34,6 +34,7 @@ class Mark(BaseModel):
         duplicates: Extra members that shared a slot with another.
         malformed: Members that are no candle of the series.
         requests: Requests sent.
+        references: Requests sent beside them for references.
         gap_end: Last slot (ms UTC) of the newest gap counted, or None.
         gap_open: Whether that gap is counted in `open_gaps`.
         errors: What went wrong, oldest first.
@@ -54,6 +55,7 @@ class Mark(BaseModel):
     duplicates: _Count = 0
     malformed: _Count = 0
     requests: _Count = 0
+    references: _Count = 0
     gap_end: _Instant | None = None
     gap_open: bool = False
     errors: Annotated[tuple[str, ...], Field(max_length=ERRORS_KEPT)] = ()
@@ -133,7 +135,9 @@ class Mark(BaseModel):
         self.mismatched += outcome.mismatched
         self.repaired += outcome.repaired
         self.requests += outcome.requests
+        self.references += outcome.references
         self.note(outcome.error)
+        self.note(outcome.fault)
 
 
 def _left(page: Page, outcome: PageOutcome, step: int) -> tuple[Intervals, Intervals]:

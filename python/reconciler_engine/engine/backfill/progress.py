@@ -100,12 +100,12 @@ class SeriesProgress:
     @property
     def slots(self) -> int:
         """Slots of the range."""
-        return len(self.window.grid(self._step))
+        return self.window.size(self._step)
 
     @property
     def slots_done(self) -> int:
         """Slots that were read, less those that are asked for."""
-        read = len(Interval(self.window.start, self.read_to).grid(self._step))
+        read = Interval(self.window.start, self.read_to).size(self._step)
         return max(0, read - self._waiting_slots)
 
     @property
@@ -119,7 +119,7 @@ class SeriesProgress:
         """Count a part of the range that was read, after its pages were added."""
         self.read_to = reading.interval.stop
         if reading.duplicates or reading.malformed:
-            self._faulty.append((reading.interval.stop, len(reading.duplicates), reading.malformed))
+            self._faulty.append((reading.interval.stop, len(reading.duplicates), len(reading.malformed)))
         unasked = [*((one, True) for one in reading.confirmed), *((one, False) for one in reading.resting)]
         self._unasked += sorted(unasked)
         self._advance()
@@ -152,7 +152,7 @@ class SeriesProgress:
         self._advance()
 
     def add_bridge(self, page: Page) -> tuple[str, Interval]:
-        """Take a page over runs that were asked for in vain, once the range is; return its id and the slots to ask for.
+        """Take a page over slots that were asked for in vain; return its id and the slots to ask for.
 
         These are the page's and neighbours on both sides: the candles that pages before had on one side only, or beyond
         the range.
@@ -235,7 +235,7 @@ class SeriesProgress:
         # None of them reaches over it: a page begins there, or a reading ends.
         while self._unasked and self._unasked[0][0].start < verified_to:
             interval, is_confirmed = self._unasked.popleft()
-            self._counts.count_unasked((interval.stop - interval.start) // self._step, is_confirmed=is_confirmed)
+            self._counts.count_unasked(interval.size(self._step), is_confirmed=is_confirmed)
         if not self._failed:
             self._counts.verified_to = verified_to
             self.mark = self._counts.model_copy()

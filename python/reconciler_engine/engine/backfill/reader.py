@@ -35,7 +35,7 @@ class Reading:
         confirmed: Slots that are confirmed to have no candle. A backfill asks for none of them; passes look again at
             those that are young.
         duplicates: Open times that several candles share.
-        malformed: Number of members that are no candle of the series.
+        malformed: Slots of the members that are no candle of the series, one each.
     """
 
     interval: Interval
@@ -43,7 +43,7 @@ class Reading:
     resting: Intervals = NOTHING
     confirmed: Intervals = NOTHING
     duplicates: tuple[int, ...] = ()
-    malformed: int = 0
+    malformed: tuple[int, ...] = ()
 
     def counts(self, step: int) -> SlotCounts:
         """Return how many slots of it are missing, and how many confirmed."""
@@ -112,7 +112,7 @@ class RangeReader:
             return Reading(interval)
         gaps = detect_gaps(read.timestamps, interval.grid(self._step))
         reading = await self._sort_out(interval, Intervals.of_gaps(gaps, self._step))
-        return replace(reading, duplicates=tuple(read.duplicates), malformed=len(read.malformed))
+        return replace(reading, duplicates=tuple(read.duplicates), malformed=tuple(read.malformed))
 
     async def _sort_out(self, interval: Interval, absent: Intervals) -> Reading:
         """Tell apart the slots without a candle by what the ledger knows of them."""

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from reconciler_engine.engine.backfill.progress import SeriesProgress
 from reconciler_engine.engine.backfill.reader import RangeReader
 from reconciler_engine.engine.backfill.second_look import SecondLook
-from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, Span, outcome_of, runs_of
+from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, SeriesSpan, outcome_of, wire_of
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
-from reconciler_engine.errors import StoreError, StoreUnavailable
+from reconciler_engine.errors import StoreError, own_fault
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
@@ -131,10 +131,8 @@ class BackfillRun:
                 for row in self._rows:
                     try:
                         await step(row, send)
-                    except StoreUnavailable:
-                        raise
                     except StoreError as error:
-                        row.stop(str(error))
+                        row.stop(str(own_fault(error)))
                         self._proven[row.series].set()
         self._all_read = True
         self._changed.set()
@@ -146,17 +144,16 @@ class BackfillRun:
             # The feeder's remove-then-add leaves holes that last one round trip: a page is read again before it is
             # asked for, and that not too soon.
             ready_at = trio.current_time() + CONFIRM_MS / 1_000
-            if reading.duplicates:
+            if unclean := sorted({*reading.duplicates, *reading.malformed}):
                 # Leaves one candle in each of these slots; asks nobody.
-                await self._store.merge(row.series, (), self._retention, duplicated=reading.duplicates, by="backfill")
+                await self._store.merge(row.series, (), self._retention, duplicated=unclean, by="backfill")
             pages = [self._add(row, page, ready_at) for page in row.pages.add(reading.due, reading.interval.stop)]
             row.note_reading(reading)
             for planned in pages:
                 await send.send(planned)
         if not row.is_stopped:
-            ready_at = trio.current_time() + CONFIRM_MS / 1_000
             for page in row.pages.finish():
-                await send.send(self._add(row, page, ready_at))
+                await send.send(self._add(row, page, trio.current_time() + CONFIRM_MS / 1_000))
             row.is_read = True
 
     async def _look_again(self, row: SeriesProgress, send: trio.MemorySendChannel[_Planned]) -> None:
@@ -240,9 +237,9 @@ class BackfillRun:
         return PageTask(
             run=self._run,
             id=planned.name,
-            span=Span.of(planned.row.series, planned.asked & planned.row.window),
+            span=SeriesSpan.of(planned.row.series, planned.asked & planned.row.window),
             asked=(planned.asked.start, planned.asked.stop),
-            gaps=runs_of(planned.page.wanted, step),
+            gaps=wire_of(planned.page.wanted, step),
             bridge=planned.is_bridge,
             keeping=self._retention,
         )

@@ -10,9 +10,9 @@ from reconciler_engine.planning.pages import PAGE_SLOTS, Page, PageStream, keep_
 
 
 class SecondLook:
-    """Reads a series once more, and lays the fewest pages over the runs that were asked for in vain, oldest first.
+    """Reads a series once more, and lays the fewest pages over slots that were asked for in vain, oldest first.
 
-    Runs that one answer cannot prove, even with candles on both sides, are left out.
+    Intervals that one answer cannot prove, even with candles on both sides, are left out.
 
     Args:
         reader: Reads the series, from the first slot of the range on.
@@ -46,11 +46,11 @@ class SecondLook:
             self._is_over = True
             return [*self._lay(self._cut), *self._pages.finish()]
         self.counts += reading.counts(self._step)
-        # The next read may tell that the last run goes on.
-        runs = self._cut | reading.resting
-        self._cut = Intervals(runs[-1:])
-        return self._lay(runs - self._cut)
+        # The next read may tell that the last interval goes on.
+        missing = self._cut | reading.resting
+        self._cut = Intervals(missing[-1:])
+        return self._lay(missing - self._cut)
 
-    def _lay(self, runs: Intervals) -> list[Page]:
-        provable = [run for run in runs if can_bridge(run, self._now, self._closed, self._step)]
-        return self._pages.add(provable, runs.hull.stop) if runs else []
+    def _lay(self, missing: Intervals) -> list[Page]:
+        provable = [one for one in missing if can_bridge(one, self._now, self._closed, self._step)]
+        return self._pages.add(provable, missing.hull.stop) if missing else []

@@ -18,10 +18,10 @@ from reconciler_engine.engine.tasks.messages import (
     PageTask,
     ScanOutcome,
     ScanTask,
-    Span,
+    SeriesSpan,
     outcome_of,
     page_outcome,
-    runs_of,
+    wire_of,
 )
 from reconciler_engine.engine.tasks.run_record import closed_after
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
@@ -30,7 +30,7 @@ from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
 from reconciler_engine.planning.audit import AuditRules
-from reconciler_engine.planning.pages import Page, cover, shards, territories, with_margins
+from reconciler_engine.planning.pages import Page, cover, shards, shares, with_margins
 from reconciler_engine.planning.window import closed_before, range_window, scan_window
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
 from reconciler_engine.store.coverage import Coverage
@@ -147,7 +147,7 @@ class Reconciler:
                     id=task_id,
                     now=now,
                     spans=tuple(
-                        Span.of(series, window, listings.by_symbol.get(series.symbol)) for series, window in shard
+                        SeriesSpan.of(series, window, listings.by_symbol.get(series.symbol)) for series, window in shard
                     ),
                     confirm_ms=CONFIRM_MS,
                     repair=request.repair,
@@ -215,10 +215,10 @@ class Reconciler:
         return PageTask(
             run=run,
             id=name,
-            span=Span.of(series, span),
+            span=SeriesSpan.of(series, span),
             asked=(page.interval.start, page.interval.stop),
-            gaps=runs_of(page.wanted - to_audit, step),
-            to_audit=runs_of(page.wanted & to_audit, step),
+            gaps=wire_of(page.wanted - to_audit, step),
+            to_audit=wire_of(page.wanted & to_audit, step),
             bridge=bridge,
             pauses=request.pauses,
             keeping=self._retention,
@@ -267,7 +267,7 @@ def plan_pages(
         step = series.timeframe.step_ms
         closed = closed_before(now, series.timeframe, grace_ms)
         cheapest = cover(due, step)
-        owned = territories(cheapest, step, closed)
+        owned = shares(cheapest, step, closed)
         for page, own in zip(with_margins(cheapest, step, closed), owned, strict=True):
             pages.append((series, page.interval & own & slots, page))
     return sorted(pages, key=lambda planned: planned[2].wanted.hull.stop, reverse=True)

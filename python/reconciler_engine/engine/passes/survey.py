@@ -10,7 +10,7 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.passes.reconciler import plan_pages, window_of
 from reconciler_engine.engine.tasks.scan import SpanScan, scan
-from reconciler_engine.errors import StoreUnavailable
+from reconciler_engine.errors import own_fault
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
@@ -40,7 +40,7 @@ class SurveyedSeries:
         series: Which one.
         asked: The closed slots asked about, on the grid; empty where there is none.
         examined: Those of them that the cache keeps.
-        runs: All slots asked about by state, ascending.
+        states: All slots asked about by state, ascending.
         due: Those worth a request.
         error: Why the candles or the evidence could not be read, or None.
     """
@@ -48,13 +48,13 @@ class SurveyedSeries:
     series: Series
     asked: Interval
     examined: Interval
-    runs: tuple[StateInterval, ...]
+    states: tuple[StateInterval, ...]
     due: Intervals
     error: str | None = None
 
     def slots(self, *states: State) -> int:
         """Return how many slots are in one of these states."""
-        return sum(run.stop - run.start for run in self.runs if run.state in states) // self.series.timeframe.step_ms
+        return sum(one.stop - one.start for one in self.states if one.state in states) // self.series.timeframe.step_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,8 @@ class Surveyor:
         scans = await scan(self._store, wanted)
         surveyed = []
         for (one, examined), window, found, read in zip(wanted, asked, scans, await self._ledgers(wanted), strict=True):
-            if isinstance(found.error, StoreUnavailable):
-                raise found.error
+            if found.error is not None:
+                own_fault(found.error)
             listing = listings.by_symbol.get(one.symbol, Listing())
             surveyed.append(await self._judge(one, window, examined, found, read, listing, now))
         return Survey(now, tuple(surveyed), self._plan(surveyed, now))
@@ -185,7 +185,7 @@ def _row(one: SurveyedSeries, requests: int) -> SeriesPlan:
         stop=one.examined.stop,
         expected=one.slots(*_KNOWN),
         missing=one.slots(State.MISSING),
-        gaps=sum(run.state is State.MISSING for run in one.runs),
+        gaps=sum(each.state is State.MISSING for each in one.states),
         confirmed_empty=one.slots(*CONFIRMED),
         requests=requests,
         error=one.error,

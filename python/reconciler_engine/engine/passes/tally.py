@@ -24,8 +24,8 @@ class _Row:
         window: The slots looked at.
         step: The grid's step (ms).
         examined: Whether a scan examined it whole.
-        gaps: Slots that were missing when it was scanned.
-        known: Slots that were confirmed to have no candle when it was scanned.
+        missing_before: Slots that were missing when it was scanned.
+        confirmed_before: Slots that were confirmed to have no candle when it was scanned.
         due: Slots of both that are worth a request.
         to_audit: Slots with a candle that is to be audited.
         answered: Slots that a page of this pass has told of.
@@ -36,8 +36,8 @@ class _Row:
     window: Interval
     step: int
     examined: bool = False
-    gaps: Intervals = NOTHING
-    known: Intervals = NOTHING
+    missing_before: Intervals = NOTHING
+    confirmed_before: Intervals = NOTHING
     due: Intervals = NOTHING
     to_audit: Intervals = NOTHING
     answered: Intervals = NOTHING
@@ -48,6 +48,7 @@ class _Row:
     mismatched: int = 0
     repaired: int = 0
     requests: int = 0
+    references: int = 0
     errors: tuple[str, ...] = ()
 
     def note(self, error: str | None) -> None:
@@ -55,7 +56,7 @@ class _Row:
 
     def learn(self, slots: Interval, unresolved: Intervals, confirmed: Intervals) -> None:
         """Take how slots stand now; one that holds a candle is in neither set."""
-        absent = self.gaps | self.known
+        absent = self.missing_before | self.confirmed_before
         self.unresolved = (self.unresolved - slots) | (unresolved & absent)
         self.confirmed = (self.confirmed - slots) | (confirmed & absent)
 
@@ -67,15 +68,15 @@ class _Row:
     @property
     def filled(self) -> int:
         """Slots that hold a candle now and did not before."""
-        before, now = (self.gaps | self.known), (self.unresolved | self.confirmed)
+        before, now = (self.missing_before | self.confirmed_before), (self.unresolved | self.confirmed)
         return before.size(self.step) - now.size(self.step)
 
     @property
     def gaps_filled(self) -> int:
         """How many gaps hold a candle in each slot now."""
-        starts = [gap.start for gap in self.gaps]
-        open_ = self.gaps & (self.unresolved | self.confirmed)
-        return len(self.gaps) - len({bisect_right(starts, one.start) for one in open_})
+        starts = [gap.start for gap in self.missing_before]
+        open_ = self.missing_before & (self.unresolved | self.confirmed)
+        return len(self.missing_before) - len({bisect_right(starts, one.start) for one in open_})
 
 
 class Absences(NamedTuple):
@@ -112,8 +113,8 @@ class Tally:
         for finding in outcome.findings:
             row = self._rows[Series(finding.symbol, finding.timeframe)]
             row.examined = not finding.unread
-            row.gaps = row.unresolved = intervals_of(finding.missing, row.step)
-            row.known = row.confirmed = intervals_of(finding.confirmed, row.step)
+            row.missing_before = row.unresolved = intervals_of(finding.missing, row.step)
+            row.confirmed_before = row.confirmed = intervals_of(finding.confirmed, row.step)
             row.due = intervals_of(finding.due, row.step)
             row.to_audit = intervals_of(finding.suspects, row.step)
             row.duplicates = finding.duplicates
@@ -124,7 +125,7 @@ class Tally:
         """Have every candle that was there audited, of the series that were examined."""
         for row in self._rows.values():
             if row.examined:
-                row.to_audit = row.slots - (row.gaps | row.known)
+                row.to_audit = row.slots - (row.missing_before | row.confirmed_before)
 
     def to_audit(self, series: Series) -> Intervals:
         """Return the slots of a series with candles that are to be audited."""
@@ -153,7 +154,7 @@ class Tally:
             grid = row.window.grid(series.timeframe.step_ms)
             if grid:
                 window = Interval(grid.start, row.window.stop)
-                yield Checked(series, window, row.unresolved.gaps(row.step) if row.examined else None)
+                yield Checked(series, window, row.unresolved if row.examined else None)
 
     def absences(self) -> Iterator[Absences]:
         """Return the slots without a candle of every series that was examined whole."""
@@ -166,12 +167,14 @@ class Tally:
         row = self._rows[outcome.series]
         if outcome.unresolved is not None:
             if outcome.error is None:
-                row.answered = row.answered | span
+                row.answered = row.answered | (span - intervals_of(outcome.undecided, row.step))
             row.learn(span, intervals_of(outcome.unresolved, row.step), intervals_of(outcome.confirmed, row.step))
         row.mismatched += outcome.mismatched
         row.repaired += outcome.repaired
         row.requests += outcome.requests
+        row.references += outcome.references
         row.note(outcome.error)
+        row.note(outcome.fault)
 
     def result(self, *, duration_ms: int) -> ReconciliationResult:
         """Return rows and totals."""
@@ -187,8 +190,8 @@ def _series_result(series: Series, row: _Row) -> SeriesResult:
         start=row.window.start,
         stop=row.window.stop,
         expected=len(row.window.grid(row.step)) if row.examined else 0,
-        missing=row.gaps.size(row.step),
-        gaps=len(row.gaps),
+        missing=row.missing_before.size(row.step),
+        gaps=len(row.missing_before),
         filled=row.filled,
         confirmed_empty=row.confirmed.size(row.step),
         unresolved=row.unresolved.size(row.step),
@@ -197,5 +200,6 @@ def _series_result(series: Series, row: _Row) -> SeriesResult:
         duplicates=row.duplicates,
         malformed=row.malformed,
         requests=row.requests,
+        references=row.references,
         errors=row.errors,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -14,6 +15,7 @@ from reconciler_engine.engine.parts import Parts, open_parts
 from reconciler_engine.engine.symbols import refresh_when_due
 from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT, Worker
 from reconciler_engine.errors import StoreError
+from reconciler_engine.store.protocol import check_protocol
 
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
@@ -27,6 +29,7 @@ async def run_worker(message: dict[str, Any], do: Callable[[WorkerRole], Awaitab
 
     Raises:
         ConfigError: The settings do not stand the check.
+        OtherProtocol: The program was replaced under an engine of another protocol.
     """
     config = ReconciliationConfig.check(message["config"])
     credentials = _take_credentials(message)
@@ -39,8 +42,13 @@ async def run_worker(message: dict[str, Any], do: Callable[[WorkerRole], Awaitab
             identity=identity,
             consumer=message["consumer"],
         ) as parts,
-        CoinbaseClient(config.base_url, credentials=credentials, connections=PAGES_IN_FLIGHT) as source,
+        CoinbaseClient(
+            config.base_url, credentials=credentials, route=config.route, connections=PAGES_IN_FLIGHT
+        ) as source,
     ):
+        # Away at this moment, Redis is waited for by the worker itself; the supervisor looked, too.
+        with suppress(StoreError):
+            await check_protocol(parts.client, parts.scope)
         await do(WorkerRole(parts, source))
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series, check_symbol
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.absent_slots import AbsentSlots
@@ -21,8 +21,8 @@ from reconciler_engine.store.retention import Retention
 
 _Instant = Annotated[int, Field(ge=0, le=2**53)]
 _Count = Annotated[int, Field(ge=0, le=2**53)]
-_Run = tuple[_Instant, Annotated[int, Field(ge=1, le=2**53)]]
-"""Slots in a row on the wire: first open time (ms) and how many."""
+_Wire = tuple[_Instant, Annotated[int, Field(ge=1, le=2**53)]]
+"""An interval on the wire: its first open time (ms) and its number of slots."""
 
 
 _Symbol = Annotated[str, AfterValidator(check_symbol)]
@@ -33,7 +33,7 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
 
 
-class Span(_Message):
+class SeriesSpan(_Message):
     """A series and the interval of it that is meant; with what is known of its product's listing, where it matters."""
 
     symbol: _Symbol
@@ -50,7 +50,7 @@ class Span(_Message):
         return self
 
     @classmethod
-    def of(cls, series: Series, interval: Interval, listing: Listing | None = None) -> Span:
+    def of(cls, series: Series, interval: Interval, listing: Listing | None = None) -> SeriesSpan:
         """Write a series and an interval of it as a message."""
         return cls(
             symbol=series.symbol,
@@ -87,7 +87,7 @@ class ScanTask(_Message):
     run: str
     id: str
     now: _Instant
-    spans: tuple[Span, ...]
+    spans: tuple[SeriesSpan, ...]
     confirm_ms: Annotated[int, Field(ge=0, le=60_000)]
     repair: bool
     audit: AuditRules = AuditRules()
@@ -107,10 +107,10 @@ class PageTask(_Message):
     kind: Literal["page"] = "page"
     run: str
     id: str
-    span: Span
+    span: SeriesSpan
     asked: tuple[_Instant, _Instant]
-    gaps: tuple[_Run, ...]
-    to_audit: tuple[_Run, ...] = Field(default=(), validation_alias="held", serialization_alias="held")
+    gaps: tuple[_Wire, ...]
+    to_audit: tuple[_Wire, ...] = Field(default=(), validation_alias="held", serialization_alias="held")
     bridge: bool = False
     pauses: bool = False
     keeping: Retention
@@ -131,20 +131,25 @@ class PageTask(_Message):
         """The interval that is asked for."""
         return Interval(*self.asked)
 
+    def is_worth_asking(self, slots: AbsentSlots) -> bool:
+        """Whether the page is worth a request, as the slots of its span stand now."""
+        worth = slots.missing if self.bridge else slots.due
+        return bool(self.to_audit or worth & intervals_of(self.gaps, self.span.timeframe.step_ms))
+
     @model_validator(mode="after")
     def _check_page(self) -> Self:
         step = self.span.timeframe.step_ms
         _check_asked(self.span, self.asked, step)
         if not self.gaps and not self.to_audit:
             raise ValueError("gaps and held are both empty; allowed: a page with slots to ask for")
-        _check_runs("gaps", self.gaps, self.span, step)
-        _check_runs("held", self.to_audit, self.span, step)
+        _check_wire("gaps", self.gaps, self.span, step)
+        _check_wire("held", self.to_audit, self.span, step)
         if intervals_of(self.gaps, step) & intervals_of(self.to_audit, step):
             raise ValueError(f"held {self.to_audit} has slots of gaps {self.gaps}; allowed: a slot in one of them")
         return self
 
 
-def _check_asked(span: Span, asked: tuple[int, int], step: int) -> None:
+def _check_asked(span: SeriesSpan, asked: tuple[int, int], step: int) -> None:
     start, stop = asked
     fields = {"asked start": start, "asked stop": stop, "span start": span.start, "span stop": span.stop}
     for name, bound in fields.items():
@@ -156,9 +161,9 @@ def _check_asked(span: Span, asked: tuple[int, int], step: int) -> None:
         raise ValueError(f"span {span.start} to {span.stop} leaves asked {asked}; allowed: an interval inside it")
 
 
-def _check_runs(name: str, runs: Iterable[tuple[int, int]], span: Span, step: int) -> None:
+def _check_wire(name: str, wire: Iterable[tuple[int, int]], span: SeriesSpan, step: int) -> None:
     earliest = span.start
-    for start, count in runs:
+    for start, count in wire:
         stop = start + count * step
         if start % step:
             raise ValueError(f"{name} start {start} is not on the grid; allowed: multiples of {step}")
@@ -178,10 +183,10 @@ class SpanFinding(_Message):
     symbol: _Symbol
     timeframe: Timeframe
     unread: bool = False
-    missing: tuple[_Run, ...] = ()
-    confirmed: tuple[_Run, ...] = ()
-    due: tuple[_Run, ...] = ()
-    suspects: tuple[_Run, ...] = ()
+    missing: tuple[_Wire, ...] = ()
+    confirmed: tuple[_Wire, ...] = ()
+    due: tuple[_Wire, ...] = ()
+    suspects: tuple[_Wire, ...] = ()
     duplicates: _Count = 0
     malformed: _Count = 0
     error: str | None = None
@@ -215,14 +220,16 @@ class PageOutcome(_Message):
     id: str
     symbol: _Symbol
     timeframe: Timeframe
-    unresolved: tuple[_Run, ...] | None = None
-    confirmed: tuple[_Run, ...] = ()
+    unresolved: tuple[_Wire, ...] | None = None
+    confirmed: tuple[_Wire, ...] = ()
     mismatched: _Count = 0
     repaired: _Count = 0
     requests: _Count = 0
     references: _Count = 0
     refused: bool = False
     error: str | None = None
+    undecided: tuple[_Wire, ...] = ()
+    fault: str | None = None
 
     @property
     def series(self) -> Series:
@@ -237,19 +244,19 @@ task_of: TypeAdapter[ScanTask | PageTask] = TypeAdapter(Task)
 outcome_of: TypeAdapter[ScanOutcome | PageOutcome] = TypeAdapter(Outcome)
 
 
-def runs_of(slots: Intervals, step: int) -> tuple[tuple[int, int], ...]:
+def wire_of(slots: Intervals, step: int) -> tuple[tuple[int, int], ...]:
     """Write intervals on a grid of `step` ms as a message carries them."""
-    return tuple((one.start, (one.stop - one.start) // step) for one in slots)
+    return tuple((one.start, one.size(step)) for one in slots)
 
 
-def intervals_of(runs: Iterable[tuple[int, int]], step: int) -> Intervals:
+def intervals_of(wire: Iterable[tuple[int, int]], step: int) -> Intervals:
     """Read intervals from a message."""
-    return Intervals(Interval(start, start + count * step) for start, count in runs)
+    return Intervals(Interval(start, start + count * step) for start, count in wire)
 
 
 def page_outcome(
     task: PageTask,
-    standing: AbsentSlots | None,
+    slots: AbsentSlots | None,
     *,
     requests: int = 0,
     references: int = 0,
@@ -257,19 +264,23 @@ def page_outcome(
     repaired: int = 0,
     refused: bool = False,
     error: str | None = None,
+    undecided: Intervals = NOTHING,
+    fault: str | None = None,
 ) -> PageOutcome:
-    """Return a page's outcome; `standing` is how the slots of its span without a candle stand, None if unknown."""
+    """Return a page's outcome; `slots` says how the slots of its span without a candle stand, None if unknown."""
     step = task.span.timeframe.step_ms
     return PageOutcome(
         id=task.id,
         symbol=task.span.symbol,
         timeframe=task.span.timeframe,
-        unresolved=None if standing is None else runs_of(standing.missing, step),
-        confirmed=() if standing is None else runs_of(standing.confirmed, step),
+        unresolved=None if slots is None else wire_of(slots.missing, step),
+        confirmed=() if slots is None else wire_of(slots.confirmed, step),
         mismatched=mismatched,
         repaired=repaired,
         requests=requests,
         references=references,
         refused=refused,
         error=error,
+        undecided=wire_of(undecided, step),
+        fault=fault,
     )

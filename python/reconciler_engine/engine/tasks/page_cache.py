@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler_engine.coinbase.candles import CandlePage
 from reconciler_engine.engine.clock import SharedClock
-from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, intervals_of, page_outcome
+from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, page_outcome
 from reconciler_engine.engine.tasks.page_request import PageReply
 from reconciler_engine.engine.tasks.scan import scan
 from reconciler_engine.errors import StoreError, StoreFull, own_fault
@@ -73,15 +73,15 @@ class PageCache:
         """
         series, asked = task.span.series, task.asked_slots
         absent, known = await self._read(series, asked)
-        step = series.timeframe.step_ms
         slots = sort_absent(absent & task.span.interval, known.ledger, await self._clock.now())
-        due = (slots.missing if task.bridge else slots.due) & intervals_of(task.gaps, step)
-        is_wanted = bool(due or task.to_audit)
+        is_wanted = task.is_worth_asking(slots)
+        waiting = known.ledger.where(asked, awaits_reference)
+        others = slots._replace(missing=slots.missing - waiting, due=slots.due - waiting)
         return PageLook(
             slots,
             held=asked - absent,
             is_wanted=is_wanted,
-            awaits_reference=not task.to_audit and not due - known.ledger.where(asked, awaits_reference),
+            awaits_reference=is_wanted and not task.is_worth_asking(others),
             known=known,
             copies=await self._candles.copies(series, asked) if is_wanted else {},
         )
@@ -139,18 +139,20 @@ class PageCache:
             raise
         except StoreError as refused:
             return page_outcome(task, look.slots, requests=reply.requests, error=str(own_fault(refused)))
-        _log_surprises(series, proven)
+        _log_surprises(series, page, proven)
         merged = proven.outcome
-        there = {*merged.present, *merged.differing}
-        unread = await self._find_unread(series, sorted(there))
-        filled = Intervals.of_slots(sorted({*merged.inserted, *there} - unread), step)
+        filled = Intervals.of_slots(sorted({*merged.inserted, *merged.present, *merged.differing}), step)
+        slots = sort_absent(absent - filled, proven.verdict.known.ledger, at)
+        undecided = slots.missing & answer.unusable if answer.is_whole else slots.missing
         return page_outcome(
             task,
-            sort_absent(absent - filled, proven.verdict.known.ledger, at),
+            slots,
             requests=reply.requests,
             mismatched=len(merged.differing) + proven.doubted,
             repaired=len(merged.changed),
-            error=_merge_fault(proven, unread, task.keeping.max_candles, step),
+            error=_merge_fault(proven, task.keeping.max_candles, step),
+            undecided=undecided,
+            fault=page.fault if undecided else None,
         )
 
     async def note_answer(self, series: Series, answer: Answer, venue: Venue, keeping: Retention) -> Intervals:
@@ -165,18 +167,6 @@ class PageCache:
         )
         return proven.verdict.known.ledger.confirmed(answer.asked)
 
-    async def _find_unread(self, series: Series, open_times: Sequence[int]) -> set[int]:
-        """Return those slots in which the scan sees no candle, though the merge found one.
-
-        Nearly always the feeder wrote it in between. Redis' own JSON parser, however, takes what others do not
-        (`0x10`, bytes that are no UTF-8): such a slot is no more complete than it was.
-        """
-        if not open_times:
-            return set()
-        step = series.timeframe.step_ms
-        scans = await scan(self._candles, [(series, Interval(at, at + step)) for at in open_times], confirm_ms=0)
-        return {at for at, found in zip(open_times, scans, strict=True) if found.gaps or found.error}
-
 
 def answer_of(page: CandlePage, asked: Interval, at: int, step: int) -> Answer:
     """Return a page that was asked for at `at` (ms UTC) as evidence about the closed slots that it was asked for.
@@ -185,14 +175,13 @@ def answer_of(page: CandlePage, asked: Interval, at: int, step: int) -> Answer:
     """
     rows = {candle.timestamp for candle in page.candles}
     rows |= {one for one in (page.oldest, page.newest) if one is not None}
-    return Answer(asked, at, Intervals.of_slots(sorted(rows), step), is_whole=page.covering)
+    unusable = Intervals.of_slots(page.unusable, step)
+    return Answer(asked, at, Intervals.of_slots(sorted(rows), step), unusable, is_whole=page.covering)
 
 
-def _merge_fault(proven: ProvenMerge, unread: set[int], max_candles: int, step: int) -> str | None:
+def _merge_fault(proven: ProvenMerge, max_candles: int, step: int) -> str | None:
     """Return the gravest thing to tell of a merge, None where there is nothing."""
     merged = proven.outcome
-    if unread:
-        return f"{len(unread)} slots hold a member that Redis takes for a candle and readers may not"
     if merged.refused:
         return (
             f"{len(merged.refused)} candles not written: the cache keeps the newest {max_candles} "
@@ -208,7 +197,9 @@ def _merge_fault(proven: ProvenMerge, unread: set[int], max_candles: int, step: 
     return None
 
 
-def _log_surprises(series: Series, proven: ProvenMerge) -> None:
+def _log_surprises(series: Series, page: CandlePage, proven: ProvenMerge) -> None:
+    if page.fault is not None:
+        _logger.warning("bad rows", extra={"series": str(series), "fault": page.fault})
     if proven.verdict.late:
         _logger.info("late candles", extra={"series": str(series), "slots": proven.verdict.late})
     if proven.doubted:

@@ -142,8 +142,9 @@ class PageFetcher:
                 return outcome.model_copy(update={"references": reply.references + references})
             error = "the run ended before the merge"
         slots = None if look is None else look.slots
-        counts = {"requests": reply.requests, "references": reply.references}
-        return page_outcome(task, slots, **counts, refused=reply.refused, error=error)
+        return page_outcome(
+            task, slots, requests=reply.requests, references=reply.references, refused=reply.refused, error=error
+        )
 
     async def _see_venue(self, task: PageTask, look: PageLook, reply: PageReply, page: CandlePage) -> tuple[Venue, int]:
         """Return the facts about the exchange at the moment of a page, with a reference where one proves more.

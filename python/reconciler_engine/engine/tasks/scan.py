@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import trio
 
 from reconciler_engine.detection import detect_gaps
-from reconciler_engine.engine.tasks.messages import ScanOutcome, ScanTask, SpanFinding, runs_of
+from reconciler_engine.engine.tasks.messages import ScanOutcome, ScanTask, SeriesSpan, SpanFinding, wire_of
 from reconciler_engine.errors import StoreError, own_fault
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval, Intervals
@@ -32,7 +32,7 @@ class SpanScan:
     Attributes:
         gaps: Maximal runs of closed slots without a candle, ascending; each was missing in every read made.
         duplicates: Open times that several candles share.
-        malformed: Scores of members that are no candle of the series.
+        malformed: Slots of members that are no candle of the series.
         error: Why the span could not be read; then nothing is known about it.
     """
 
@@ -95,13 +95,13 @@ _NOTHING_KNOWN = LedgerRead(Ledger())
 async def perform_scan(
     store: CandleStore, evidence: EvidenceStore, task: ScanTask, turn: trio.Lock | None = None
 ) -> ScanOutcome:
-    """Do a scan task: say what its spans lack, and clean duplicates on the way where it asks for repair.
+    """Do a scan task: say what its spans lack, and clean slots with several members where it asks for repair.
 
     The ledger is read of spans with gaps, and of all where suspects are asked for. Errors that are one series' own end
     in its finding; slots whose ledger cannot be read are missing and not worth a request: its answer could not be kept.
 
     Raises:
-        StoreUnavailable: Redis cannot be reached; duplicates cleaned so far stay clean.
+        StoreUnavailable: Redis cannot be reached; slots cleaned so far stay clean.
     """
     turn = turn or trio.Lock()
     wanted = [(span.series, span.interval) for span in task.spans]
@@ -114,39 +114,45 @@ async def perform_scan(
     async with turn:
         reads = await evidence.read([wanted[index] for index in doubtful]) if doubtful else []
     known = dict(zip(doubtful, reads, strict=True))
-    findings = []
-    for index, (span, found) in enumerate(zip(task.spans, scans, strict=True)):
-        read = known.get(index, _NOTHING_KNOWN)
-        step = span.timeframe.step_ms
-        absent = Intervals.of_gaps(found.gaps, step)
-        suspects = find_repairable(read.ledger, span.interval, task.now, step, task.audit) - absent
-        if found.is_clean and not suspects and read.error is None:
-            continue
-        errors = [found.error, read.error]
-        ledger = read.ledger
-        if task.repair and found.duplicates:
-            try:
-                await store.merge(span.series, (), task.keeping, duplicated=found.duplicates, by=task.run)
-            except StoreError as refused:
-                errors.append(own_fault(refused))
-        try:
-            keeping = task.keeping if task.repair and read.error is None else None
-            ledger = await note_listing(evidence, span.series, absent, ledger, span.listing, task.now, keeping)
-        except StoreError as refused:
-            errors.append(own_fault(refused))
-        standing = sort_absent(absent, ledger, task.now)
-        findings.append(
-            SpanFinding(
-                symbol=span.symbol,
-                timeframe=span.timeframe,
-                unread=found.error is not None,
-                missing=runs_of(standing.missing, step),
-                confirmed=runs_of(standing.confirmed, step),
-                due=runs_of(standing.due, step) if read.error is None else (),
-                suspects=runs_of(suspects, step) if found.error is None else (),
-                duplicates=len(found.duplicates),
-                malformed=len(found.malformed),
-                error=next((str(error) for error in errors if error is not None), None),
-            )
-        )
-    return ScanOutcome(id=task.id, findings=tuple(findings))
+    findings = [
+        await _judge(store, evidence, task, span, found, known.get(index, _NOTHING_KNOWN))
+        for index, (span, found) in enumerate(zip(task.spans, scans, strict=True))
+    ]
+    return ScanOutcome(id=task.id, findings=tuple(finding for finding in findings if finding is not None))
+
+
+async def _judge(
+    store: CandleStore, evidence: EvidenceStore, task: ScanTask, span: SeriesSpan, found: SpanScan, read: LedgerRead
+) -> SpanFinding | None:
+    """Return what is noteworthy about a span; None where it is complete and nothing in it may give way."""
+    step = span.timeframe.step_ms
+    absent = Intervals.of_gaps(found.gaps, step)
+    suspects = find_repairable(read.ledger, span.interval, task.now, step, task.audit) - absent
+    if found.is_clean and not suspects and read.error is None:
+        return None
+    errors = [found.error, read.error]
+    ledger = read.ledger
+    unclean = sorted({*found.duplicates, *found.malformed})
+    try:
+        if task.repair and unclean:
+            await store.merge(span.series, (), task.keeping, duplicated=unclean, by=task.run)
+    except StoreError as refused:
+        errors.append(own_fault(refused))
+    try:
+        retention = task.keeping if task.repair and read.error is None else None
+        ledger = await note_listing(evidence, span.series, absent, ledger, span.listing, task.now, retention)
+    except StoreError as refused:
+        errors.append(own_fault(refused))
+    slots = sort_absent(absent, ledger, task.now)
+    return SpanFinding(
+        symbol=span.symbol,
+        timeframe=span.timeframe,
+        unread=found.error is not None,
+        missing=wire_of(slots.missing, step),
+        confirmed=wire_of(slots.confirmed, step),
+        due=wire_of(slots.due, step) if read.error is None else (),
+        suspects=wire_of(suspects, step) if found.error is None else (),
+        duplicates=len(found.duplicates),
+        malformed=len(found.malformed),
+        error=next((str(error) for error in errors if error is not None), None),
+    )

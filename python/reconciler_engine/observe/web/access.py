@@ -35,9 +35,10 @@ class Access:
             allowed = ", ".join(METHODS)
             text = f"method not allowed; allowed: {allowed}"
             return refuse(HTTPStatus.METHOD_NOT_ALLOWED, text, ("allow", allowed))
-        if not self._knows(request.headers.get("host", "")):
-            text = f"this host is not served; allowed: an IP address, {', '.join(sorted(self._hosts))}, listen_hosts"
-            return refuse(HTTPStatus.MISDIRECTED_REQUEST, text)
+        # Load balancers ask in HTTP/1.0 without a host. No page of a browser can.
+        host = request.headers.get("host")
+        if host is not None and not self._knows(host):
+            return refuse(HTTPStatus.MISDIRECTED_REQUEST, "this host is not served; see listen_hosts")
         if not self._trusts(request.headers.get("authorization", "")):
             text = "a bearer token is needed; see listen_token"
             return refuse(HTTPStatus.UNAUTHORIZED, text, ("www-authenticate", "Bearer"))

@@ -45,7 +45,8 @@ Respond = Callable[[Request], Awaitable[Response]]
 async def serve(listeners: list[trio.SocketListener], respond: Respond) -> None:
     """Answer requests until cancelled, then close everything.
 
-    A connection is kept from one request to the next. It is closed when a request takes over 5 s to come in, its head
+    A connection is kept from one request to the next. Of more than 64 the one gives way whose client keeps us waiting
+    longest. One is closed when a request takes over 5 s to come in, its head
     is over 8 KiB, it has a body, there is none for 75 s, or its answer cannot be sent within 10 s. A `respond` that
     raises is logged and answered with 500, one that takes over 10 s with 503.
     """

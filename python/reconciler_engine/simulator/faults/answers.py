@@ -60,54 +60,43 @@ def spoil_gzip(answer: ApiResponse) -> ApiResponse:
     )
 
 
-def spoil_shape(rule: FaultRule, answer: ApiResponse) -> ApiResponse:
+def spoil_shape(rule: FaultRule, answer: ApiResponse, query: Mapping[str, str]) -> ApiResponse:
     """Return a good candle answer with valid JSON of a wrong shape; an answer without rows keeps its own."""
     shape = rule.text("shape")
     whole = {"object": {}, "null": {"candles": None}, "list": []}
     if shape in whole:
         return _rewrite(answer, whole[shape])
     rows: list[Row] = json.loads(answer.body)["candles"]
-    if rows:
-        _SHAPES[shape](rows[len(rows) // 2])
-    return _rewrite(answer, {"candles": rows})
+    count, nth = int(rule.number("rows")), int(rule.number("nth"))
+    if nth:
+        chosen = [row for row in rows if _is_nth(row, nth, _TIMEFRAMES[query["granularity"]])][:count]
+    else:
+        middle = max(0, (len(rows) - count + 1) // 2)
+        chosen = rows[middle : middle + count]
+    spoilt = [each for row in rows for each in (_SHAPES[shape](row) if row in chosen else [row])]
+    return _rewrite(answer, {"candles": spoilt}, len(spoilt))
 
 
-def _drop_field(row: Row) -> None:
-    del row["close"]
+def _is_nth(row: Row, nth: int, timeframe: Timeframe) -> bool:
+    return int(row["start"]) * 1_000 // timeframe.step_ms % nth == 0
 
 
-def _write_number(row: Row) -> None:
-    row["open"] = float(row["open"])
-
-
-def _empty_text(row: Row) -> None:
-    row["high"] = ""
-
-
-def _write_nan(row: Row) -> None:
-    row["low"] = "NaN"
-
-
-def _negate_volume(row: Row) -> None:
-    row["volume"] = f"-{row['volume']}"
-
-
-def _invert(row: Row) -> None:
-    row["high"], row["low"] = row["low"], str(Decimal(row["high"]) + 1)
-
-
-def _unalign(row: Row) -> None:
-    row["start"] = str(int(row["start"]) + 1)
-
-
-_SHAPES: Mapping[str, Callable[[Row], None]] = {
-    "missing_field": _drop_field,
-    "number": _write_number,
-    "empty_text": _empty_text,
-    "nan": _write_nan,
-    "negative_volume": _negate_volume,
-    "inverted": _invert,
-    "unaligned": _unalign,
+_SHAPES: Mapping[str, Callable[[Row], list[Row]]] = {
+    "missing_field": lambda row: [{name: value for name, value in row.items() if name != "close"}],
+    "null_field": lambda row: [{**row, "close": None}],
+    "number": lambda row: [{**row, "open": float(row["open"])}],
+    "empty_text": lambda row: [{**row, "high": ""}],
+    "nan": lambda row: [{**row, "low": "NaN"}],
+    "infinity": lambda row: [{**row, "high": "Infinity"}],
+    "long_digits": lambda row: [{**row, "high": "9" * 60 + row["high"]}],
+    "negative_volume": lambda row: [{**row, "volume": f"-{row['volume']}"}],
+    "zero_price": lambda row: [{**row, "low": "0"}],
+    "low_above_open": lambda row: [{**row, "open": str(Decimal(row["low"]) / 2)}],
+    "close_above_high": lambda row: [{**row, "close": str(Decimal(row["high"]) * 2)}],
+    "inverted": lambda row: [{**row, "high": row["low"], "low": str(Decimal(row["high"]) + 1)}],
+    "unaligned": lambda row: [{**row, "start": str(int(row["start"]) + 1)}],
+    "unreadable_start": lambda row: [{**row, "start": "soon"}],
+    "twins": lambda row: [row, _revise(row)],
 }
 
 
@@ -138,6 +127,7 @@ class _Case:
         self.rows = rows
         self.count = int(rule.number("rows"))
         self.age_ms = round(rule.number("seconds") * 1000)
+        self._rule = rule
         self._market = market
         self._symbol = symbol
         self._timeframe = timeframe
@@ -168,6 +158,15 @@ class _Case:
     def drop_late(self) -> list[Row]:
         """Return the rows that closed long enough ago."""
         return self.close_before(self._now - self.age_ms)
+
+    def turn_back(self) -> list[Row]:
+        """Return the rows as they stood a while ago, with the bar that was open then."""
+        return self._read(self._span(), now=self._now - self.age_ms)
+
+    def thin_out(self) -> list[Row]:
+        """Return the rows without those of every nth slot, the same ones in each answer."""
+        nth = int(self._rule.number("nth"))
+        return [row for row in self.rows if not _is_nth(row, nth, self._timeframe)]
 
     def take_granularity(self) -> list[Row]:
         """Return rows of the next longer timeframe in the same span; of the next shorter one for days."""
@@ -206,6 +205,8 @@ _DATA: Mapping[str, Callable[[_Case], list[Row]]] = {
     "stale": _Case.make_stale,
     "revised": _Case.revise,
     "late": _Case.drop_late,
+    "past": _Case.turn_back,
+    "thinned": _Case.thin_out,
     "granularity": _Case.take_granularity,
     "product": _Case.take_product,
 }

@@ -37,15 +37,25 @@ SHAPES = (
     "null",
     "list",
     "missing_field",
+    "null_field",
     "number",
     "empty_text",
     "nan",
+    "infinity",
+    "long_digits",
     "negative_volume",
+    "zero_price",
+    "low_above_open",
+    "close_above_high",
     "inverted",
     "unaligned",
+    "unreadable_start",
+    "twins",
 )
-"""Valid JSON of a wrong shape: `{}`, `{"candles":null}`, `[]`, a row without a field, a price that is a number or
-`""` or `"NaN"`, a negative volume, a high below its low, a start off the grid."""
+"""Valid JSON of a wrong shape: `{}`, `{"candles":null}`, `[]`; or rows without a field, with a price that is null, a
+number, `""`, `"NaN"`, `"Infinity"`, of 60 digits more, or 0, with a negative volume, a low above the open, a close
+above the high, a high below the low, a start off the grid, a start that is not a number, a second row of other
+values."""
 
 DATA = (
     "empty",
@@ -57,12 +67,15 @@ DATA = (
     "stale",
     "revised",
     "late",
+    "past",
+    "thinned",
     "granularity",
     "product",
 )
 """Right shape, wrong rows: none; one twice, with the same or other values; out of order; some before `start`; more than
 a page holds; the open bucket as it stood `seconds` ago; closed candles with other values; without the buckets that
-closed less than `seconds` ago; those of another granularity or another product."""
+closed less than `seconds` ago; all of them as they stood `seconds` ago; without those of every `nth` slot; those of
+another granularity or another product."""
 
 _TRUTH = (False, True)
 
@@ -100,11 +113,17 @@ MODES: Mapping[str, Mapping[str, ModeParameter]] = MappingProxyType(
         # The answer is whole, then the connection is closed without a word.
         "close": {},
         "gzip": {},
-        "shape": {"shape": ModeParameter("object", SHAPES)},
+        # The rows of every `nth` slot, counted from the epoch, or without that those in the middle; `rows` at most.
+        "shape": {
+            "shape": ModeParameter("object", SHAPES),
+            "rows": ModeParameter(1, least=1, most=1_000),
+            "nth": ModeParameter(0, most=1_000_000),
+        },
         "data": {
             "data": ModeParameter("empty", DATA),
             "seconds": ModeParameter(60),
             "rows": ModeParameter(3, least=1, most=1_000),
+            "nth": ModeParameter(3, least=1, most=1_000_000),
         },
     }
 )

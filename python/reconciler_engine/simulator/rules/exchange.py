@@ -184,7 +184,7 @@ class Exchange:
             case "gzip":
                 return fault_answers.spoil_gzip(answer)
             case "shape":
-                return fault_answers.spoil_shape(fault, answer)
+                return fault_answers.spoil_shape(fault, answer, query)
             case "data":
                 return fault_answers.spoil_data(fault, answer, self.market, symbol, query, now)
         return answer

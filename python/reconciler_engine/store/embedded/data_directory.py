@@ -65,7 +65,11 @@ class DataDirectory:
             ConfigError: It is no directory, belongs to somebody else, others may write in it, or it cannot be made.
         """
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # One by one: `parents=True` makes all but the last as the umask says.
+            for folder in reversed(self.path.parents):
+                if not folder.exists():
+                    folder.mkdir(mode=0o700, exist_ok=True)
+            self.path.mkdir(mode=0o700, exist_ok=True)
             found = self.path.stat()
         except OSError as error:
             raise self._unusable(error) from error

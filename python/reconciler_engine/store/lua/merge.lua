@@ -11,7 +11,7 @@
 --          by (who writes), most_entries and life of the journal
 --          candles     how many are offered
 --          yielding    open times of candles offered that may take the place of a member, ascending
---          duplicated  open times to clean of duplicates, ascending
+--          duplicated  open times to clean of duplicates, and of what is no candle beside one, ascending
 --          doubts      open times whose members are to be as they were read
 --          absent      { first, last open time } of each span that is to have no candle
 --          fields      { name, SHA-1 of its value as it was read, '' for none } of each field of the evidence written
@@ -29,13 +29,15 @@
 --   C changed: the member that was to give way was alone in its slot, and gave way
 --
 -- A candle is replaced only by that name: what was written there since wins. Of several candles in one slot the
--- greatest volume stays, then the greatest sequence. Values are compared as numbers: JavaScript writes 88000, Python
--- 88000.0.
+-- greatest volume stays, then the greatest sequence. A member belongs to the slot its score falls in, from one open time
+-- to the next. Values are compared as numbers: JavaScript writes 88000, Python 88000.0; volumes are the same to 1e-8 of
+-- the greater, since a feeder sums trades.
 
 local key, evidence = KEYS[1], KEYS[2]
 local plan = cjson.decode(ARGV[1])
 local symbol, timeframe, step, cap = plan.symbol, plan.timeframe, plan.step, plan.max_candles
 local log = { key = KEYS[3], by = plan.by, most = plan.most_entries, life = plan.life }
+local kind_of = rule_of(symbol, timeframe, step)
 local FIRST = 2
 -- Lua hands at most about 8,000 values to one call
 local FLUSH = 1000
@@ -66,7 +68,7 @@ end
 -- and a feeder may have written after we looked: another candle into a slot that was judged,
 local moved = {}
 for i, open_time in ipairs(plan.doubts) do
-    local found = redis.call('ZRANGEBYSCORE', key, text(open_time), text(open_time))
+    local found = redis.call('ZRANGEBYSCORE', key, text(open_time), '(' .. text(open_time + step))
     if #found ~= 1 or found[1] ~= ARGV[doubts_at + i - 1] then moved[#moved + 1] = text(open_time) end
 end
 if #moved > 0 then return { 'moved', moved } end
@@ -77,9 +79,7 @@ if #absent > 0 and redis.call('ZCOUNT', key, text(absent[1][1]), text(absent[#ab
     for _, span in ipairs(absent) do
         local found = redis.call('ZRANGEBYSCORE', key, text(span[1]), text(span[2]), 'WITHSCORES')
         for i = 1, #found, 2 do
-            if candle_of(found[i], tonumber(found[i + 1]), symbol, timeframe) then
-                present[#present + 1] = found[i + 1]
-            end
+            if kind_of(found[i], found[i + 1]) then present[#present + 1] = found[i + 1] end
         end
     end
 end
@@ -105,20 +105,25 @@ local yielding = {}
 for i, open_time in ipairs(plan.yielding) do yielding[open_time] = ARGV[yielding_at + i - 1] end
 for _, open_time in ipairs(plan.duplicated) do ask(open_time) end
 
+local function candle_of(member, score)
+    local kind, open, high, low, close, volume = kind_of(member, score)
+    return kind and { open_time = tonumber(score), member = member, open = open, high = high, low = low, close = close,
+        volume = volume }
+end
+
 -- What the cache has in those slots.
 local function read_slots()
-    local found = redis.call('ZRANGEBYSCORE', key, text(lowest), text(highest), 'WITHSCORES')
+    local found = redis.call('ZRANGEBYSCORE', key, text(lowest), '(' .. text(highest + step), 'WITHSCORES')
     for i = 1, #found, 2 do
-        local score = tonumber(found[i + 1])
-        local slot = slots[score]
+        local open_time = math.floor(found[i + 1] / step) * step
+        local slot = slots[open_time]
         if slot then
             if slot == EMPTY then
                 slot = { valid = {}, foreign = {} }
-                slots[score] = slot
+                slots[open_time] = slot
             end
-            local candle = candle_of(found[i], score, symbol, timeframe)
+            local candle = candle_of(found[i], found[i + 1])
             if candle then
-                candle.member = found[i]
                 table.insert(slot.valid, candle)
             else
                 table.insert(slot.foreign, found[i])
@@ -141,15 +146,15 @@ local function add(i)
 end
 
 local function same(a, b)
-    for _, field in ipairs(PRICES) do
-        if a[field] ~= b[field] then return false end
-    end
-    return true
+    return a.open == b.open and a.high == b.high and a.low == b.low and a.close == b.close
+        and math.abs(a.volume - b.volume) <= 1e-8 * math.max(a.volume, b.volume)
 end
+
+local function sequence_of(candle) return number_in(fields_of(candle.member).sequenceNum) or -1 end
 
 local function better(a, b)
     if a.volume ~= b.volume then return a.volume > b.volume end
-    return (tonumber(a.sequenceNum) or -1) > (tonumber(b.sequenceNum) or -1)
+    return sequence_of(a) > sequence_of(b)
 end
 
 -- Leave one candle in a slot that has several, and nothing beside it that is no candle.
@@ -160,12 +165,12 @@ local function settle(slot)
     end
     for _, candle in ipairs(slot.valid) do
         if candle ~= best then
-            remove(best.timestamp, candle.member, best.member, 'duplicate')
+            remove(best.open_time, candle.member, best.member, 'duplicate')
             extra = extra + 1
         end
     end
     for _, member in ipairs(slot.foreign) do
-        remove(best.timestamp, member, best.member, 'foreign')
+        remove(best.open_time, member, best.member, 'foreign')
         foreign = foreign + 1
     end
     slot.valid, slot.foreign = { best }, {}
@@ -176,7 +181,7 @@ local function meet(i, slot)
     local alone = #slot.valid == 1 and #slot.foreign == 0
     settle(slot)
     local there = slot.valid[1]
-    if same(there, cjson.decode(members[i])) then return 'P' end
+    if same(there, candle_of(members[i], texts[i])) then return 'P' end
     if not alone or there.member ~= yielding[open_times[i]] then return 'D' end
     remove(open_times[i], there.member, members[i], 'repaired')
     add(i)

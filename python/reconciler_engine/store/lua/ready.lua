@@ -12,8 +12,8 @@
 --          'read': { first open time not closed yet, { member, score, ... }, { findings of each day touched, ... } },
 --          no findings where the evidence cannot be read
 --
--- What is no candle leaves its slot open: strict JSON (UTF-8, 64 levels), the series' own names, a timestamp that is
--- the score, five finite prices. A day of evidence that cannot be understood counts as none.
+-- A member that is no candle by the rule below leaves its slot open. A day of evidence that cannot be understood counts
+-- as none.
 
 local STEPS = { ['1m'] = 1, ['5m'] = 5, ['15m'] = 15, ['30m'] = 30, ['1h'] = 60, ['2h'] = 120, ['4h'] = 240,
     ['6h'] = 360, ['1d'] = 1440 }
@@ -65,146 +65,19 @@ for first = first_day, last_day, 1000 do
 end
 if ARGV[3] == 'read' then return { stop, found, days } end
 
--- Strict JSON: each function takes the position of a value's first sign and returns the one after its last, or nil.
-
-local function after_string(json, at)
-    while true do
-        at = json:find('["\\%z\1-\31]', at + 1)
-        if not at then return nil end
-        local sign = json:sub(at, at)
-        if sign == '"' then return at + 1 end
-        if sign ~= '\\' then return nil end
-        if json:find('^["\\/bfnrt]', at + 1) then
-            at = at + 1
-        elseif json:find('^u%x%x%x%x', at + 1) then
-            at = at + 5
-        else
-            return nil
-        end
-    end
-end
-
-local function after_number(json, at)
-    local digits = json:match('^%-?()%d', at)
-    if not digits or json:find('^0%d', digits) then return nil end
-    at = json:match('^%d+()', digits)
-    at = json:match('^%.%d+()', at) or at
-    return json:match('^[eE][+-]?%d+()', at) or at
-end
-
-local function after_space(json, at) return json:match('^[ \t\r\n]*()', at) end
-
--- Text between quotes; a sign that an escape writes and ASCII has not becomes one that no name has.
-local LETTERS = { b = '\b', f = '\f', n = '\n', r = '\r', t = '\t' }
-local function plain(quoted)
-    return (quoted:sub(2, -2):gsub('\\(.)(%x?%x?%x?%x?)', function(sign, hex)
-        if sign ~= 'u' then return (LETTERS[sign] or sign) .. hex end
-        local code = tonumber(hex, 16)
-        return code < 128 and string.char(code) or '\255'
-    end))
-end
-
-local after_container
-
-local function after_value(json, at, depth)
-    local sign = json:sub(at, at)
-    if sign == '"' then return after_string(json, at) end
-    if sign == '{' or sign == '[' then return after_container(json, at, depth + 1) end
-    return json:match('^true()', at) or json:match('^false()', at) or json:match('^null()', at)
-        or after_number(json, at)
-end
-
--- `fields` is given what an object holds: its values as they are written, the last of a name.
-function after_container(json, at, depth, fields)
-    if depth > 64 then return nil end
-    local named = json:sub(at, at) == '{'
-    local close = named and '^}()' or '^%]()'
-    at = after_space(json, at + 1)
-    local done = json:match(close, at)
-    while not done do
-        local name
-        if named then
-            local colon = json:sub(at, at) == '"' and after_string(json, at)
-            if not colon then return nil end
-            name = json:sub(at, colon - 1)
-            at = json:match('^[ \t\r\n]*:[ \t\r\n]*()', colon)
-            if not at then return nil end
-        end
-        local after = after_value(json, at, depth)
-        if not after then return nil end
-        if fields then fields[plain(name)] = json:sub(at, after - 1) end
-        at = after_space(json, after)
-        done = json:match(close, at)
-        if not done then
-            at = json:match('^,[ \t\r\n]*()', at)
-            if not at then return nil end
-        end
-    end
-    return done
-end
-
-local SEQUENCES = {
-    '[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]', '[\225-\236\238\239][\128-\191][\128-\191]',
-    '\237[\128-\159][\128-\191]', '\240[\144-\191][\128-\191][\128-\191]',
-    '[\241-\243][\128-\191][\128-\191][\128-\191]', '\244[\128-\143][\128-\191][\128-\191]',
-}
-local function is_utf8(bytes)
-    if not bytes:find('[\128-\255]') then return true end
-    for _, sequence in ipairs(SEQUENCES) do bytes = bytes:gsub(sequence, ' ') end
-    return not bytes:find('[\128-\255]')
-end
-
--- A value as a finite number, or nil where it is none.
-local function number_in(value)
-    local number = value and value:find('^[-%d]') and tonumber(value)
-    return number and number > -math.huge and number < math.huge and number or nil
-end
-
-local PRICES = { 'open', 'high', 'low', 'close', 'volume' }
-local function is_candle(json, score)
-    local fields = {}
-    local at = after_space(json, 1)
-    at = json:sub(at, at) == '{' and is_utf8(json) and after_container(json, at, 1, fields)
-    if not at or after_space(json, at) <= #json then return false end
-    for _, name in ipairs(PRICES) do
-        if not number_in(fields[name]) then return false end
-    end
-    return number_in(fields.timestamp) == score
-        and (fields.symbol or ''):sub(1, 1) == '"' and plain(fields.symbol) == symbol
-        and (fields.timeframe or ''):sub(1, 1) == '"' and plain(fields.timeframe) == timeframe
-end
-
--- The forms that JSON.stringify and json.dumps give the feeder's candles: nothing but a candle has them, and they are
--- twenty times as quick to see.
-local function form(between)
-    local price = between .. '%d+%.?%d*,' .. between
-    return '^{"timestamp":' .. between .. '(%d+),' .. between .. '"open":' .. price .. '"high":' .. price .. '"low":'
-        .. price .. '"close":' .. price .. '"volume":' .. price .. '"symbol":' .. between .. '"'
-        .. symbol:gsub('%p', '%%%0') .. '",' .. between .. '"timeframe":' .. between .. '"' .. timeframe .. '"(.*)}$'
-end
-local COMPACT, SPACED = form(''), form(' ?')
-local find = string.find
-local function is_usual(json, score)
-    local timestamp, rest = json:match(COMPACT)
-    if not timestamp then timestamp, rest = json:match(SPACED) end
-    -- Fewer than 300 digits are finite. Plain text is found far quicker than a pattern.
-    return timestamp == score and #json < 300 and (rest == '' or find(rest, '^, ?"sequenceNum": ?%d+$'))
-        and not find(json, '.,', 1, true)
-        and not ((find(json, ':0', 1, true) or find(json, ': 0', 1, true)) and find(json, ': ?0%d'))
-end
-
+local kind_of = rule_of(symbol, timeframe, step)
 local present = {}
 for i = 1, #found, 2 do
     local score = tonumber(found[i + 1])
     local slot = (score - start) / step
     if not present[slot] then
-        present[slot] = is_usual(found[i], found[i + 1]) or is_candle(found[i], score)
+        present[slot] = kind_of(found[i], found[i + 1]) ~= nil
     end
 end
 
 -- A day's findings: version (u8), number of findings (u16); for each state (u8), reason (u8) and 26 bytes more; then
 -- stretches of first slot of the day, number of slots, index of the finding (u16 each). All little-endian.
-local VERSION, STATES, REASONS = 1, 5, 9
+local VERSION, STATES, REASONS = 1, 5, 10
 local EMPTY, HALTED, UNLISTED, SUSPECT = 1, 2, 3, 4
 local FINDING, STRETCH, HEAD = 28, 6, 3
 

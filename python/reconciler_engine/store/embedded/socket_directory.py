@@ -1,0 +1,120 @@
+"""The private directory of the server's socket: short, ours alone, and gone with the server."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import stat
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from reconciler_engine.errors import ConfigError
+
+# Bytes of a unix socket's path, the closing zero excluded: 108 on Linux, 104 on macOS and the BSDs.
+MAX_SOCKET_PATH: Final = 107 if sys.platform == "linux" else 103
+
+_NAME_FILE: Final = "socket"
+_NAME: Final = re.compile(r"[0-9a-f]{16}")
+
+
+def socket_directory(data_directory: Path, roots: Sequence[Path] | None = None) -> Path:
+    """Make, or find again, the private directory for the socket of a data directory, which exists.
+
+    It is made in the first of `roots` that is a directory; by default the user's runtime directory, then /tmp: both
+    short, since a data directory's own path may be too long for a socket. A second start meets it again: in a root of
+    our own it is named by a hash of the data directory's real path. Where others can make directories too, its name is
+    drawn at random and kept in the data directory; should somebody have taken it since, another one is drawn.
+
+    Raises:
+        ConfigError: The directory in a root of our own is not ours alone, or its path is too long for a socket.
+        OSError: It cannot be made.
+    """
+    uid = os.geteuid()
+    candidates = _default_roots(uid) if roots is None else roots
+    root = next((root for root in candidates if root.is_dir()), None)
+    if root is None:
+        raise ConfigError([f"no directory for the server's socket: none of {', '.join(map(str, candidates))} exists"])
+    digest = hashlib.sha256(os.fsencode(data_directory.resolve())).hexdigest()[:12]
+    hashed = root / f"reconciler-engine-{uid}-{digest}"
+    if _is_private(root, uid):
+        return _make(hashed, uid)
+    # An engine of before has left it there.
+    remove_socket_directory(hashed)
+    kept = data_directory / _NAME_FILE
+    try:
+        return _make(root / f"reconciler-engine-{uid}-{_read_name(kept) or _draw_name(kept)}", uid)
+    except ConfigError:
+        return _make(root / f"reconciler-engine-{uid}-{_draw_name(kept)}", uid)
+
+
+def socket_path(directory: Path) -> Path:
+    """Return the socket's path in its private directory."""
+    return directory / "redis.sock"
+
+
+def remove_socket_directory(directory: Path) -> None:
+    """Remove the directory of a server that is gone, where there is one and it is ours."""
+    with suppress(OSError):
+        if _is_private(directory, os.geteuid()):
+            socket_path(directory).unlink(missing_ok=True)
+            directory.rmdir()
+
+
+def _default_roots(uid: int) -> tuple[Path, ...]:
+    runtime = Path("/run/user") / str(uid)
+    # S108: the name in there is drawn at random, and cannot be taken over under the sticky bit.
+    shared = Path("/tmp")  # noqa: S108
+    return (runtime, shared) if os.access(runtime, os.W_OK) else (shared,)
+
+
+def _read_name(kept: Path) -> str | None:
+    with suppress(OSError, UnicodeDecodeError):
+        name = kept.read_text("ascii")
+        return name if _NAME.fullmatch(name) else None
+    return None
+
+
+def _draw_name(kept: Path) -> str:
+    """Draw a name, and keep it for the next start as far as the disk lets us."""
+    name = secrets.token_hex(8)
+    with suppress(OSError):
+        kept.unlink(missing_ok=True)
+        kept.touch(mode=0o600)
+        kept.write_text(name, "ascii")
+    return name
+
+
+def _make(directory: Path, uid: int) -> Path:
+    length = len(os.fsencode(socket_path(directory)))
+    if length > MAX_SOCKET_PATH:
+        raise ConfigError(
+            [f"socket path in {directory.parent} has {length} bytes; a unix socket takes at most {MAX_SOCKET_PATH}"]
+        )
+    try:
+        directory.mkdir(mode=0o700)
+    except FileExistsError:
+        _check_private(directory, uid)
+    return directory
+
+
+def _is_private(directory: Path, uid: int) -> bool:
+    found = directory.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == uid and not found.st_mode & 0o022
+
+
+def _check_private(directory: Path, uid: int) -> None:
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise ConfigError(
+            [f"{directory} is in the way of the server's socket directory: it is no directory; remove it"]
+        )
+    if found.st_uid != uid:
+        raise ConfigError([f"{directory} belongs to uid {found.st_uid}, not to {uid}; it is not used for the socket"])
+    if found.st_mode & 0o077:
+        mode = stat.S_IMODE(found.st_mode)
+        raise ConfigError([f"{directory} has mode {mode:04o}; the socket's directory must be 0700"])

@@ -1,0 +1,101 @@
+"""The protocol of a scope: what its engines tell each other through Redis is of one kind at a time.
+
+Whoever takes or directs work is in the scope's list for as long, each entry with the life of a lease. An engine that
+finds somebody of another protocol there does not begin; one that was cut off, and finds one when it is back, ends.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+
+from reconciler_engine.errors import OtherProtocol, StoreError
+from reconciler_engine.store.client.scripts import Script
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.leases import LEASE_MS
+from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.status_board import EngineFacts, StatusBoard
+
+PROTOCOL: Final = 1
+"""Raised by each change of tasks, outcomes, records or keys that an engine of before would misread. Engines from before
+there was a number count as 0."""
+
+_LAST_WORD_S: Final = 1.0
+_ENTER = Script.load("reconciler_engine.store", "lua/protocol.lua")
+_logger = logging.getLogger(__name__)
+
+
+async def check_protocol(client: TrioRedis, scope: Scope, *, life_ms: int = LEASE_MS) -> None:
+    """See that nobody works on a scope under another protocol.
+
+    Raises:
+        OtherProtocol: Somebody does.
+        StoreError: Redis did not answer.
+    """
+    await _enter(client, scope, life_ms)
+
+
+@asynccontextmanager
+async def at_work(
+    client: TrioRedis, scope: Scope, name: str, facts: EngineFacts, *, life_ms: int = LEASE_MS
+) -> AsyncIterator[None]:
+    """Be in a scope's list for the length of a block.
+
+    Args:
+        client: Stays the caller's.
+        scope: What is worked on.
+        name: Unique among all.
+        facts: What works, for whoever meets it.
+        life_ms: How long an entry that nobody refreshes stays.
+
+    Raises:
+        OtherProtocol: Somebody works on the scope under another protocol; in a group where that is found out later.
+        StoreError: Redis did not answer at the beginning.
+    """
+    about = f"{facts.host}, version {facts.version}, {facts.command}"
+    await _enter(client, scope, life_ms, name, about)
+    failure: Exception | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_stay, client, scope, life_ms, name, about)
+            try:
+                yield
+            except Exception as error:  # noqa: BLE001  raised again below, as itself and not in a group
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+    finally:
+        with trio.move_on_after(_LAST_WORD_S, shield=True):
+            await _leave(client, scope, name)
+
+
+async def _enter(client: TrioRedis, scope: Scope, life_ms: int, *entry: str) -> None:
+    found = await _ENTER.run(client, keys=[scope.key("at_work")], args=[PROTOCOL, life_ms, *entry])
+    if found:
+        raise OtherProtocol(found[1].decode("utf-8", "replace"), int(found[0]), PROTOCOL)
+    # An engine of before is in no list, but says how it stands.
+    for status in await StatusBoard(client).read(scope):
+        if status.protocol != PROTOCOL:
+            host = status.node.partition(":")[0]
+            raise OtherProtocol(f"{host}, version {status.version}, {status.command}", status.protocol, PROTOCOL)
+
+
+async def _stay(client: TrioRedis, scope: Scope, life_ms: int, name: str, about: str) -> None:
+    while True:
+        await trio.sleep(life_ms / 4_000)
+        try:
+            await _enter(client, scope, life_ms, name, about)
+        except StoreError as error:
+            _logger.debug("not heard of who else works here", extra={"error": str(error)})
+
+
+async def _leave(client: TrioRedis, scope: Scope, name: str) -> None:
+    try:
+        await client.execute_command("HDEL", scope.key("at_work"), name)
+    except StoreError as error:
+        _logger.debug("still in the list of who works here; that ends by itself", extra={"error": str(error)})

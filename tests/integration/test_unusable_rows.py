@@ -1,0 +1,91 @@
+"""Bad rows of the exchange on a real server: each costs its own slot, and one request, in passes and in backfill."""
+
+from __future__ import annotations
+
+import pytest
+from tests.integration.engines import DENSE, MINUTE, T0, THIN, engine, span, truth
+
+from reconciler_engine.engine.backfill.progress import BackfilledSeries
+from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.planning.ledger import Reason, State
+from reconciler_engine.planning.sightings import APART_MS
+from reconciler_engine.simulator.faults.modes import SHAPES
+from reconciler_engine.simulator.faults.rules import FaultRule
+
+KINDS = [shape for shape in SHAPES if shape not in ("object", "null", "list")]
+NTH = 1_000
+BAD = -(-T0 // MINUTE // NTH) * NTH * MINUTE
+"""Open time of the first slot from T0 on whose row is bad in every answer."""
+
+SLOT = (BAD - T0) // MINUTE
+WINDOW = span(241, SLOT - 100)
+PASS = PassRequest("test", [DENSE], WINDOW)
+
+
+def bad(kind: str) -> FaultRule:
+    return FaultRule("bad", "shape", values={"shape": kind, "rows": 1, "nth": NTH})
+
+
+async def finding(run, series=DENSE):
+    (read,) = await run.parts.evidence.read([(series, span(1, SLOT))])
+    return read.ledger.at(BAD)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_pass_fills_all_slots_but_the_bad_one_by_one_request(redis_url, kind):
+    async with engine(redis_url, faults=[bad(kind)]) as run:
+        done = await run.parts.reconciler.run_pass(PASS)
+        assert (done.requests, done.missing, done.filled, done.unresolved) == (1, 241, 240, 1)
+        (row,) = done.series
+        assert [error.partition(":")[0] for error in row.errors] == ["1 row unusable, first"]
+        there = truth(DENSE, WINDOW)
+        del there[BAD]
+        assert await run.held(DENSE) == there
+
+
+@pytest.mark.parametrize("series", [DENSE, THIN], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_backfill_fills_all_slots_but_the_bad_one_and_goes_on(redis_url, kind, series):
+    whole = span(900, SLOT - 450)
+    there = truth(series, whole)
+    assert there.pop(BAD, None)
+    async with engine(redis_url, faults=[bad(kind)]) as run:
+        (row,) = (await run.backfill([series], whole)).series
+        assert isinstance(row, BackfilledSeries)
+        assert await run.held(series) == there
+        assert row.filled == len(there)
+        if kind != "unreadable_start" or series is DENSE:
+            assert row.unresolved == 1
+        assert row.verified_to == whole.stop
+        assert [error.partition(":")[0] for error in row.errors] == ["1 row unusable, first"]
+
+
+async def test_a_bad_row_is_asked_for_at_once_then_every_four_minutes_until_it_is_good(redis_url):
+    async with engine(redis_url, faults=[bad("inverted")]) as run:
+        now = WINDOW.stop + 86_400_000
+        requests = []
+        for since_s in (0, 230, 245, 480, 500):
+            await run.turn_to(now + since_s * 1_000)
+            done = await run.parts.reconciler.run_pass(PASS)
+            assert done.unresolved == 1
+            requests.append(done.requests)
+        assert requests == [1, 1, 0, 1, 0]
+        known = await finding(run)
+        assert (known.state, known.reason, known.sightings) == (State.MISSING, Reason.ROW_UNUSABLE, 3)
+        run.exchange.faults.set([])
+        await run.turn_to(now + 485_000 + APART_MS)
+        done = await run.parts.reconciler.run_pass(PASS)
+        assert (done.requests, done.filled, done.unresolved, done.errors) == (1, 1, 0, ())
+        assert await finding(run) is None
+
+
+async def test_a_bad_row_of_a_slot_that_holds_a_candle_costs_nothing(redis_url):
+    async with engine(redis_url, faults=[bad("zero_price")]) as run:
+        run.exchange.faults.set([])
+        await run.parts.reconciler.run_pass(PASS)
+        await run.parts.client.zremrangebyscore(run.key(DENSE), BAD - MINUTE, BAD - MINUTE)
+        run.exchange.faults.set([bad("zero_price")])
+        done = await run.parts.reconciler.run_pass(PASS)
+        assert (done.requests, done.filled, done.unresolved, done.errors) == (1, 1, 0, ())
+        assert await run.held(DENSE) == truth(DENSE, WINDOW)
+        assert await finding(run) is None
