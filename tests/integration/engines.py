@@ -44,7 +44,7 @@ MARKET = SeededMarket(
 )
 
 
-REFERENCE = SeededMarket(5, [ListedProduct("REF-USD", 900.0)])
+REFERENCE = SeededMarket(5, [ListedProduct("REF-USD", 900_000.0)])
 """A product that always trades, for the references of thin ones."""
 
 

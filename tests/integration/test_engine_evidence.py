@@ -57,8 +57,9 @@ async def put_back(run, ms: int) -> None:
         due = None if found.next_check is None else found.next_check - ms
         return found._replace(first=found.first - ms, last=found.last - ms, next_check=due)
 
-    def change(ledger):
-        return ledger.revise(Intervals([span(500)]), lambda found: None if found is None else moved(found))
+    def change(known):
+        ledger = known.ledger.revise(Intervals([span(500)]), lambda found: None if found is None else moved(found))
+        return known._replace(ledger=ledger)
 
     await run.parts.evidence.change(THIN, span(500), run.parts.retention, change)
 
@@ -122,4 +123,4 @@ async def test_a_young_slot_is_asked_for_again_after_four_minutes_and_settled(re
         (read,) = await run.parts.evidence.read([(THIN, window)])
         newest = read.ledger.at(stop - MINUTE)
         assert newest is not None
-        assert (newest.state, newest.reason, newest.sightings) == (State.EMPTY, Reason.ABSENT_TWICE, 2)
+        assert (newest.state, newest.reason, newest.sightings) == (State.EMPTY, Reason.WITH_REFERENCE, 2)

@@ -52,7 +52,7 @@ async def test_slots_without_a_candle_of_any_dense_product_are_halted(redis_url)
         for series in (BTC, ETH, SOL):
             findings = await known(run, series)
             assert list(findings) == list(HALT.grid(MINUTE))
-            assert {(each.state, each.reason) for each in findings.values()} == {(State.HALTED, Reason.MARKET_HALTED)}
+            assert {(each.state, each.reason) for each in findings.values()} == {(State.HALTED, Reason.HALTED_TWICE)}
         thin = await known(run, THIN)
         assert states(thin, State.HALTED) == list(HALT.grid(MINUTE))
         assert states(thin, State.EMPTY)

@@ -12,7 +12,7 @@ from reconciler_engine.cli.arguments import parse_range
 from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.options import Given
 from reconciler_engine.cli.output import Output, print_table
-from reconciler_engine.cli.plan_table import audited
+from reconciler_engine.cli.plan_table import audited, requests_sent
 from reconciler_engine.cli.session import open_session
 from reconciler_engine.cli.setting_sources import load_config
 from reconciler_engine.config import ReconciliationConfig
@@ -83,12 +83,6 @@ def _doubts(result: ReconciliationResult, asked: Interval | None, max_candles: i
     return doubts
 
 
-def requests_sent(result: ReconciliationResult) -> str:
-    """Return how many requests a result took, references apart."""
-    references = f" and {counted(result.references, 'reference')}" if result.references else ""
-    return f"{counted(result.requests, 'request')}{references}"
-
-
 def print_result(result: ReconciliationResult, output: Output, *, repaired: bool) -> None:
     """Print a pass: series with something to say, then the totals."""
     noteworthy = [
@@ -102,11 +96,7 @@ def print_result(result: ReconciliationResult, output: Output, *, repaired: bool
             [_cells(row) for row in noteworthy],
         )
     unknown = sum(not row.expected for row in result.series)
-    done = (
-        f", {result.filled} filled, {result.unresolved} unresolved, {requests_sent(result)}"
-        if repaired
-        else ""
-    )
+    done = f", {result.filled} filled, {result.unresolved} unresolved, {requests_sent(result)}" if repaired else ""
     empty = f", {result.confirmed_empty} confirmed empty" if result.confirmed_empty else ""
     empty += audited(result)
     output.print_line(

@@ -65,3 +65,9 @@ def audited(result: ReconciliationResult) -> str:
     if not result.mismatched:
         return ""
     return f", {result.mismatched} unlike the exchange's, {result.repaired} of them repaired"
+
+
+def requests_sent(result: ReconciliationResult) -> str:
+    """Return how many requests a result took, references apart."""
+    references = f" and {counted(result.references, 'reference')}" if result.references else ""
+    return f"{counted(result.requests, 'request')}{references}"

@@ -137,7 +137,7 @@ def most_traded_beside(symbol: str, products: Iterable[Product], books: Mapping[
         books: Products whose book other products show, by those.
     """
     own = books.get(symbol, symbol)
-    dollars = [one for one in products if one.tradable and one.quote in _DOLLARS and one.quote_volume]
+    dollars = [one for one in products if one.tradable and one.quote in _DOLLARS]
     ranked = sorted(dollars, key=lambda one: (-(one.quote_volume or 0), one.symbol))
     return next((one.symbol for one in ranked if books.get(one.symbol, one.symbol) != own), None)
 

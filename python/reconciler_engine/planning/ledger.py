@@ -181,7 +181,7 @@ class Ledger:
 
     def confirmed(self, interval: Interval) -> Intervals:
         """Return where no candle exists to be fetched."""
-        return self.in_state(interval, *CONFIRMED)
+        return self.where(interval, lambda finding: finding.is_confirmed)
 
     def resting(self, interval: Interval, now: int) -> Intervals:
         """Return where a request would be wasted at `now`: no answer could prove anything new yet."""

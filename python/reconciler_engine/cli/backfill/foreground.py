@@ -16,7 +16,7 @@ from reconciler_engine.cli.backfill.progress import ProgressLines, show_progress
 from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.options import Given
 from reconciler_engine.cli.output import Output, print_table
-from reconciler_engine.cli.plan_table import audited, duration, print_life, print_plan
+from reconciler_engine.cli.plan_table import audited, duration, print_life, print_plan, requests_sent
 from reconciler_engine.cli.session import open_session
 from reconciler_engine.coinbase.products import Selector
 from reconciler_engine.config import ReconciliationConfig
@@ -149,7 +149,7 @@ def print_backfill(result: ReconciliationResult, config: ReconciliationConfig, o
     output.print_line(
         f"{result.filled} of {counted(result.missing, 'missing slot')} filled, "
         f"{result.confirmed_empty} confirmed empty, {result.unresolved} unresolved{audited(result)}, "
-        f"{counted(result.requests, 'request')}, "
+        f"{requests_sent(result)}, "
         f"{duration(result.duration_ms)}"
     )
     for error in result.errors:
