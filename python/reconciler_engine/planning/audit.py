@@ -6,8 +6,9 @@ where the operator says after how long the exchange's answer is final.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 from typing import NamedTuple
 
 from reconciler_engine.market.candle import Candle
@@ -15,6 +16,9 @@ from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.ledger import Ledger, Reason, State
 from reconciler_engine.planning.sightings import RIPE_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
+
+EQUAL_VOLUME = 1e-8
+"""Volumes that differ by no more than this share are equal: each side rounds its own sum."""
 
 
 class Copy(NamedTuple):
@@ -78,7 +82,7 @@ def find_doubts(
     *,
     grace_ms: int = DEFAULT_GRACE_MS,
 ) -> list[Doubt]:
-    """Return the candles from which the exchange's differ in any value, in the order of `candles`.
+    """Return the candles to which the exchange's are not equal, in the order of `candles`.
 
     Args:
         copies: What the cache held before the exchange was asked, by open time.
@@ -92,7 +96,7 @@ def find_doubts(
     for candle in candles:
         copy = copies.get(candle.timestamp)
         closed_at = candle.timestamp + step
-        if copy is not None and closed_at <= at - grace_ms and copy.values != values_of(candle):
+        if copy is not None and closed_at <= at - grace_ms and not are_equal(copy.values, values_of(candle)):
             wait_ms = rules.wait_ms(is_live=copy.is_live)
             yields = wait_ms is not None and closed_at + wait_ms <= at
             doubts.append(Doubt(candle, copy.member, copy.is_live, yields))
@@ -113,13 +117,18 @@ def find_repairable(ledger: Ledger, interval: Interval, now: int, step: int, rul
     """
     found: list[Interval] = []
     for start, stop, finding in ledger.within(interval):
-        if finding.state is not State.SUSPECT or finding.next_check is None:
+        if finding.state is not State.SUSPECT or finding.next_check is None or now < finding.next_check:
             continue
         wait_ms = rules.wait_ms(is_live=finding.reason is Reason.LIVE_VALUES_DIFFER)
         if wait_ms is not None:
             closed = Interval(0, max((now - wait_ms) // step * step, 0))
             found.append(Interval(start, stop) & closed)
     return Intervals(found)
+
+
+def are_equal(ours: Sequence[float], theirs: Sequence[float]) -> bool:
+    """Whether two candles are equal: prices exactly, volume to 1e-8 of the larger one."""
+    return ours[:4] == theirs[:4] and isclose(ours[4], theirs[4], rel_tol=EQUAL_VOLUME)
 
 
 def values_of(candle: Candle) -> tuple[float, ...]:
