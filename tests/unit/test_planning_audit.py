@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from reconciler_engine.market.candle import Candle
-from reconciler_engine.market.interval import NOTHING, Interval
-from reconciler_engine.planning.answers import Answer
+from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.planning.answers import Answer, Venue
 from reconciler_engine.planning.audit import AuditRules, Copy, Doubt, find_doubts, find_repairable, values_of
-from reconciler_engine.planning.ledger import Ledger
+from reconciler_engine.planning.ledger import Finding, FindingInterval, Knowledge, Ledger, Reason, State
 from reconciler_engine.planning.proof import judge
 from reconciler_engine.planning.sightings import RIPE_MS
 
@@ -29,6 +31,11 @@ def copy(one: Candle, *, live: bool = False) -> Copy:
     return Copy(b"as it stands", values_of(one), live)
 
 
+def known_after(asked: Interval, at: int, doubted: dict[int, bool]) -> Ledger:
+    slots = Intervals([asked])
+    return judge(Knowledge(), Answer(asked, at, slots, doubted=doubted), slots, Venue(), STEP).known.ledger
+
+
 @pytest.mark.parametrize(
     ("rules", "live", "after_close_ms"),
     [
@@ -46,8 +53,7 @@ def test_who_gives_way_and_when(rules, live, after_close_ms):
     for found_by in (REPORT, REPAIR, FINAL):
         (doubt,) = find_doubts({T0: copy(candle(volume=1.0), live=live)}, [candle()], T0 + 2 * STEP, STEP, found_by)
         assert doubt == Doubt(candle(), b"as it stands", live, yields=False)
-        answer = Answer(SLOT, T0 + 2 * STEP, [T0], covering=True, doubted={T0: live})
-        known = judge(Ledger(), answer, NOTHING, STEP).ledger
+        known = known_after(SLOT, T0 + 2 * STEP, {T0: live})
         # whatever the rules were when it was found
         due = LONG_AFTER if after_close_ms is None else T0 + STEP + after_close_ms
         for at, yields in ((due - 1, False), (due, after_close_ms is not None)):
@@ -71,21 +77,19 @@ def test_prices_are_equal_exactly_and_volumes_to_1e_8(there, is_doubted):
     assert bool(found) is is_doubted
 
 
-def test_a_suspect_the_exchange_has_no_candle_for_is_not_asked_for_by_any_rules():
-    answers = [
-        Answer(SLOT, LONG_AFTER, [T0], covering=True, doubted={T0: True}),
-        Answer(SLOT, LONG_AFTER, [], covering=True),
-    ]
-    known = judge(Ledger(), answers[0], NOTHING, STEP).ledger
-    assert list(find_repairable(known, DAY, LONG_AFTER, STEP, FINAL)) == [SLOT]
-    assert list(find_repairable(judge(known, answers[1], NOTHING, STEP).ledger, DAY, LONG_AFTER, STEP, FINAL)) == []
+def test_a_suspect_is_asked_for_when_it_is_due():
+    for reason in (Reason.VALUES_DIFFER, Reason.NOT_AT_EXCHANGE):
+        ghost = Finding(State.SUSPECT, reason, T0, T0, 1, LONG_AFTER)
+        ledger = Ledger([FindingInterval(SLOT.start, SLOT.stop, ghost)])
+        for now, found in ((LONG_AFTER - 1, []), (LONG_AFTER, [SLOT])):
+            assert list(find_repairable(ledger, DAY, now, STEP, REPAIR)) == found
 
 
 def test_suspects_side_by_side_are_asked_for_together():
     asked = Interval(T0, T0 + 4 * STEP)
     rows = list(asked.grid(STEP))
     doubted = {rows[0]: False, rows[1]: True, rows[2]: False}
-    known = judge(Ledger(), Answer(asked, LONG_AFTER, rows, covering=True, doubted=doubted), NOTHING, STEP).ledger
+    known = known_after(asked, LONG_AFTER, doubted)
     assert list(find_repairable(known, DAY, LONG_AFTER, STEP, FINAL)) == [Interval(T0, rows[3])]
     assert list(find_repairable(known, DAY, LONG_AFTER, STEP, REPAIR)) == [SLOT, Interval(rows[2], rows[3])]
 
@@ -105,3 +109,12 @@ def test_any_value_that_differs_is_a_doubt(field):
     values[field] += 0.25
     assert find_doubts({T0: Copy(b"", tuple(values), is_live=False)}, [candle()], LONG_AFTER, STEP, REPORT)
     assert find_doubts({T0: copy(candle())}, [candle()], LONG_AFTER, STEP, REPORT) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "change", "is_doubted"),
+    [("volume", 1e-8, False), ("volume", 1.1e-8, True), ("close", 1e-12, True)],
+)
+def test_prices_are_equal_exactly_and_volumes_to_a_share(field, change, is_doubted):
+    other = replace(candle(), **{field: getattr(candle(), field) * (1 + change)})
+    assert bool(find_doubts({T0: copy(other)}, [candle()], LONG_AFTER, STEP, REPORT)) is is_doubted

@@ -5,8 +5,25 @@ from __future__ import annotations
 import pytest
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
-from reconciler_engine.planning.answers import Answer, Venue, find_lacking, find_witnesses, settled_rows, usable_rows
-from reconciler_engine.planning.ledger import Brought, Finding, FindingInterval, Knowledge, Ledger, Reason, State
+from reconciler_engine.planning.answers import (
+    Answer,
+    Venue,
+    find_lacking,
+    find_witnesses,
+    independent_of,
+    settled_rows,
+    usable_rows,
+)
+from reconciler_engine.planning.ledger import (
+    MOST_BROUGHT,
+    Brought,
+    Finding,
+    FindingInterval,
+    Knowledge,
+    Ledger,
+    Reason,
+    State,
+)
 from reconciler_engine.planning.proof import judge
 from reconciler_engine.planning.sightings import APART_MS, DAILY_MS, RECHECK_MS, RIPE_MS, THIRD_AFTER_MS
 
@@ -70,17 +87,31 @@ def test_which_slots_bear_witness(what, candles, known, when, is_witness):
 
 
 @pytest.mark.parametrize(
-    ("what", "options", "lacking"),
+    ("what", "options", "lacking", "is_contradicted"),
     [
-        ("its row is there", {"rows": slots(5)}, NOTHING),
-        ("its row is absent", {"rows": slots(4, 6)}, slots(5)),
-        ("its row is there and cannot be used", {"rows": slots(4), "unusable": slots(5)}, NOTHING),
-        ("the answer does not speak about every slot", {"rows": slots(4), "is_whole": False}, NOTHING),
+        ("its row is there", {"rows": slots(5)}, NOTHING, False),
+        ("its row is absent", {"rows": slots(4, 6)}, slots(5), True),
+        ("its row is there and cannot be used", {"rows": slots(4), "unusable": slots(5)}, NOTHING, False),
+        ("the answer does not speak about every slot", {"rows": slots(4), "is_whole": False}, slots(5), False),
     ],
 )
-def test_a_witness_that_an_answer_lacks_contradicts_it(what, options, lacking):
+def test_a_witness_that_an_answer_lacks_contradicts_it(what, options, lacking, is_contradicted):
     assert find_lacking(answer(**options), slots(5)) == lacking, what
-    assert judged(candles=slots(5), **options).is_contradicted == bool(lacking), what
+    assert judged(candles=slots(5), **options).is_contradicted is is_contradicted, what
+
+
+def test_an_answer_that_is_not_whole_tells_so_and_keeps_its_newest_row_out():
+    verdict = judged(slots(4, 5), candles=slots(7), is_whole=False)
+    assert (verdict.is_whole, verdict.is_contradicted, verdict.usable) == (False, False, slots(4))
+
+
+def test_rows_outside_the_slots_to_judge_count_too_and_absences_do_not():
+    known = known_with(8, State.EMPTY, Reason.WITH_REFERENCE)
+    part = Interval(T0 + 20 * STEP, T0 + 30 * STEP)
+    verdict = judge(known, answer(all_but(9, 25)), NOTHING, REFERENCE, STEP, slots=part)
+    assert verdict.known.exists == all_but(9, 25)
+    assert (verdict.usable, verdict.late) == (part - slots(25), 1)
+    assert [state_of(verdict, number) for number in (8, 9, 25)] == [None, None, State.EMPTY]
 
 
 def test_a_contradicted_answer_proves_no_absence_and_its_rows_count():
@@ -108,7 +139,9 @@ def test_the_newest_row_is_left_out_where_later_witnesses_are_lacking(rows, lack
     [
         (slots(3, 4), None, slots(3)),
         (slots(3, 4), T0 + 4 * STEP, slots(3)),
-        (slots(3, 4), T0 + 4 * STEP + 1, slots(3, 4)),
+        # A bar of a finer timeframe, inside the row's own time.
+        (slots(3, 4), T0 + 5 * STEP - 1, slots(3)),
+        (slots(3, 4), T0 + 5 * STEP, slots(3, 4)),
         (NOTHING, T0, NOTHING),
     ],
 )
@@ -163,6 +196,27 @@ def test_a_candle_that_an_answer_of_the_last_hour_brought_is_not_independent():
     assert state_of(judged(all_but(9), candles=witnesses, known=older), 9) is State.EMPTY
 
 
+def test_a_row_that_was_known_before_is_brought_by_no_answer():
+    known = judged(all_but(9), known=Knowledge(exists=all_but(9, 10))).known
+    assert [one.slots for one in known.brought] == list(slots(10))
+
+
+def test_more_than_can_be_remembered_of_what_was_brought_is_remembered_coarsely():
+    every_second = [T0 + number * STEP for number in range(0, 2 * MOST_BROUGHT + 2, 2)]
+    asked = Interval(T0, every_second[-1] + STEP)
+    rows = Intervals.of_slots(every_second, STEP)
+    when = asked.stop + HOUR
+    known = judge(Knowledge(), Answer(asked, when, rows), NOTHING, Venue(), STEP).known
+    assert len(known.brought) <= MOST_BROUGHT
+    assert not independent_of(rows, known, when + HOUR - 1)
+
+
+def test_what_was_brought_stays_so_when_the_clock_goes_back():
+    known = judged(all_but(9)).known
+    back = judged(all_but(9), known=known, candles=all_but(9), when=LATER - HOUR)
+    assert state_of(back, 9) is State.MISSING
+
+
 @pytest.mark.parametrize(
     ("what", "after", "venue", "state"),
     [
@@ -191,6 +245,14 @@ def test_a_third_answer_proves_where_no_reference_can_be_had(what, after, venue,
     twice = judged(known=judged().known, when=LATER + APART_MS).known
     verdict = judged(known=twice, when=LATER + after, venue=venue)
     assert state_of(verdict, 9) is state, what
+
+
+def test_two_answers_of_one_moment_are_one_where_no_reference_can_be_had():
+    known = Knowledge()
+    for after in (0, APART_MS - 1, THIRD_AFTER_MS):
+        known = judged(known=known, when=LATER + after, venue=HOPELESS).known
+    assert not known.ledger.confirmed(PAGE)
+    assert state_of(judged(known=known, when=LATER + THIRD_AFTER_MS, venue=HOPELESS), 9) is State.EMPTY
 
 
 def test_a_slot_that_is_known_to_exist_is_never_proved_empty():
@@ -320,6 +382,14 @@ def test_a_known_slot_without_a_member_is_withdrawn():
     assert (again.is_contradicted, state_of(again, 9)) == (False, State.EMPTY)
 
 
+def test_a_withdrawn_slot_at_an_edge_takes_two_more_answers():
+    known = known_with(LAST, State.MISSING, Reason.WITHDRAWN, first=LATER - APART_MS)
+    for after, state in ((0, State.MISSING), (APART_MS - 1, State.MISSING), (APART_MS, State.EMPTY)):
+        verdict = judged(all_but(LAST), candles=all_but(LAST), known=known, when=LATER + after, venue=REFERENCE)
+        known = verdict.known
+        assert state_of(verdict, LAST) is state
+
+
 def test_a_ghost_is_checked_after_one_hour_and_after_six_and_may_then_be_removed():
     known = Knowledge()
     for after in (0, APART_MS):
@@ -352,6 +422,11 @@ def test_an_unusable_row_makes_its_own_slot_unresolved():
     found = verdict.known.ledger.at(T0 + 9 * STEP)
     assert found is not None
     assert (found.state, found.reason, verdict.absent) == (State.MISSING, Reason.ROW_UNUSABLE, NOTHING)
+
+
+def test_a_mark_by_hand_settles_a_slot_with_an_unusable_row():
+    known = known_with(9, State.EMPTY, Reason.BY_HAND)
+    assert state_of(judged(all_but(9), known=known, unusable=slots(9)), 9) is State.EMPTY
 
 
 def test_a_row_that_is_unusable_twice_rests():

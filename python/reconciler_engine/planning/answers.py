@@ -93,8 +93,11 @@ def find_witnesses(answer: Answer, candles: Intervals, known: Knowledge, step: i
 
 
 def find_lacking(answer: Answer, witnesses: Intervals) -> Intervals:
-    """Return the witnesses that an answer lacks: any of them contradicts it. An unusable row counts as there."""
-    return witnesses - answer.rows - answer.unusable if answer.is_whole else NOTHING
+    """Return the witnesses that an answer lacks: any of them contradicts a whole answer.
+
+    An unusable row counts as there.
+    """
+    return witnesses - answer.rows - answer.unusable
 
 
 def independent_of(witnesses: Intervals, known: Knowledge, at: int) -> Intervals:
@@ -111,9 +114,12 @@ def usable_rows(answer: Answer, lacking: Intervals, step: int) -> Intervals:
 
 
 def settled_rows(answer: Answer, venue: Venue, step: int) -> Intervals:
-    """Return the rows that may verify or repair: the newest row may be cut, unless a bar that opened later was seen."""
+    """Return the rows that may verify or repair: the newest row may be cut, unless a later bar was seen.
+
+    A bar of a finer timeframe that opened before the row's own end shows nothing of that end.
+    """
     newest = answer.newest(step)
-    if newest is None or (venue.newest is not None and venue.newest > newest):
+    if newest is None or (venue.newest is not None and venue.newest >= newest + step):
         return answer.rows
     return answer.rows - Interval(newest, newest + step)
 

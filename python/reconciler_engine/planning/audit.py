@@ -79,7 +79,7 @@ def find_doubts(
     *,
     grace_ms: int = DEFAULT_GRACE_MS,
 ) -> list[Doubt]:
-    """Return the candles from which the exchange's differ in any value, in the order of `candles`.
+    """Return the candles to which the exchange's are not equal, in the order of `candles`.
 
     Args:
         copies: The cache's candles before the exchange was asked, by open time.
@@ -114,7 +114,7 @@ def find_repairable(ledger: Ledger, interval: Interval, now: int, step: int, rul
     """
     found: list[Interval] = []
     for start, stop, finding in ledger.within(interval):
-        if finding.state is not State.SUSPECT or finding.next_check is None:
+        if finding.state is not State.SUSPECT or finding.next_check is None or now < finding.next_check:
             continue
         wait_ms = rules.wait_ms(is_live=finding.reason is Reason.LIVE_VALUES_DIFFER)
         if wait_ms is not None:

@@ -14,7 +14,6 @@ from reconciler_engine.planning.sightings import (
     APART_MS,
     LEAST_WITNESSES,
     RECHECK_MS,
-    THIRD,
     THIRD_AFTER_MS,
     resting_until,
     seen_again,
@@ -48,10 +47,10 @@ def note_ghosts(
         ledger = ledger.revise(noted, lambda _: None)
         once = Finding(State.SUSPECT, Reason.LACKED_ONCE, answer.at, answer.at, 1, answer.at + APART_MS)
         return known._replace(ledger=ledger.revise(lacking, lambda _: once)), NOTHING
+    before = ledger.within(lacking.hull)[0].finding.last
     ledger = ledger.revise(lacking, partial(_lack_again, at=answer.at))
     apart = answer.at - min(firsts)
-    sightings = ledger.within(lacking.hull)[0].finding.sightings
-    is_third = venue.is_hopeless and apart >= THIRD_AFTER_MS and sightings >= THIRD
+    is_third = venue.is_hopeless and apart >= THIRD_AFTER_MS and before - min(firsts) >= APART_MS
     if not (is_third or (apart >= APART_MS and venue.has_reference)):
         waits = lacking if apart >= APART_MS else NOTHING
         return known._replace(ledger=ledger), waits

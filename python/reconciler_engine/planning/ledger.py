@@ -288,11 +288,11 @@ class _Rest:
 
 
 MOST_BROUGHT = 1_000
-"""Entries of the memory of slots that answers filled; older ones count as older than an hour."""
+"""Entries of the memory of slots that answers brought."""
 
 
 class Brought(NamedTuple):
-    """Slots that an answer filled, and the instant at which it was asked for (ms UTC)."""
+    """Slots that an answer showed first, and the instant at which it was asked for (ms UTC)."""
 
     slots: Interval
     at: int
@@ -304,7 +304,7 @@ class Knowledge(NamedTuple):
     Attributes:
         ledger: Findings about slots that hold no candle, or a doubtful one.
         exists: Slots of which an answer once had a row. They are never proved empty.
-        brought: Slots that answers of the last hour filled.
+        brought: Slots that answers of the last hour showed first.
     """
 
     ledger: Ledger = Ledger()

@@ -35,7 +35,6 @@ from reconciler_engine.planning.sightings import (
     LEAST_WITNESSES,
     RECHECK_MS,
     RIPE_MS,
-    THIRD,
     THIRD_AFTER_MS,
     resting_until,
     seen_again,
@@ -56,6 +55,7 @@ class Verdict:
         lacking: Witnesses that the answer lacks; any of them contradicts it.
         wants_reference: The newest instant up to which a reference would prove more (ms UTC), or None.
         removable: Ghosts that every recheck confirmed: their members may be removed.
+        is_whole: Whether the answer spoke about every slot asked for.
     """
 
     known: Knowledge
@@ -66,11 +66,12 @@ class Verdict:
     lacking: Intervals
     wants_reference: int | None
     removable: Intervals
+    is_whole: bool = True
 
     @property
     def is_contradicted(self) -> bool:
         """Whether the cache holds or remembers a candle that the answer should have had."""
-        return bool(self.lacking)
+        return self.is_whole and bool(self.lacking)
 
 
 def judge(
@@ -97,14 +98,15 @@ def judge(
         slots: Slots to fill and to judge; by default all of the answer's. The rest only bears witness.
         grace_ms: How long after its close a bar may still be on its way.
     """
-    closed = closed_slots(answer.at, grace_ms, step) & (answer.asked if slots is None else slots)
+    shut = closed_slots(answer.at, grace_ms, step) & answer.asked
+    closed = shut if slots is None else shut & slots
     witnesses = find_witnesses(answer, candles, known, step)
     lacking = find_lacking(answer, witnesses)
-    usable = usable_rows(answer, lacking, step) & closed
-    late = usable & known.ledger.where(closed, _is_absent)
-    known = _note_rows(known, answer, candles, usable, late, step)
-    known = _note_brought(known, usable - candles, answer.at)
-    if lacking:
+    seen = usable_rows(answer, lacking, step) & shut
+    late = seen & known.ledger.where(shut, _is_absent)
+    known = _note_brought(known, seen - candles - known.exists, answer.at)
+    known = _note_rows(known, answer, candles, seen, late, step)
+    if lacking and answer.is_whole:
         known, waits = note_ghosts(known, answer, candles, lacking, witnesses, venue, step)
         removable, absent = NOTHING, NOTHING
     elif answer.is_whole:
@@ -114,7 +116,7 @@ def judge(
     else:
         absent, removable, waits = NOTHING, NOTHING, NOTHING
     wants = waits[-1].stop if waits and not venue.has_reference and not venue.is_hopeless else None
-    return Verdict(known, absent, late.size(step), usable, witnesses, lacking, wants, removable)
+    return Verdict(known, absent, late.size(step), seen & closed, witnesses, lacking, wants, removable, answer.is_whole)
 
 
 def _note_rows(
@@ -145,9 +147,21 @@ def _note_rows(
 
 
 def _note_brought(known: Knowledge, filled: Intervals, at: int) -> Knowledge:
-    """Note the slots that an answer fills, and forget those of answers older than an hour."""
-    recent = tuple(one for one in known.brought if 0 <= at - one.at < INDEPENDENT_AFTER_MS)
-    return known._replace(brought=(*recent, *(Brought(one, at) for one in filled))[-MOST_BROUGHT:])
+    """Note the slots that an answer shows first, and forget those of answers older than an hour.
+
+    Where that is too much to keep, neighbours are kept as one: what lies between them bears no independent witness.
+    """
+    recent = [one for one in known.brought if at - one.at < INDEPENDENT_AFTER_MS]
+    recent += (Brought(one, at) for one in filled)
+    while len(recent) > MOST_BROUGHT:
+        recent.sort()
+        pairs = zip(recent[::2], recent[1::2], strict=False)
+        odd = recent[-1:] if len(recent) % 2 else []
+        recent = [
+            Brought(Interval(one.slots.start, max(one.slots.stop, two.slots.stop)), max(one.at, two.at))
+            for one, two in pairs
+        ] + odd
+    return known._replace(brought=tuple(recent))
 
 
 def _forget(_: Finding | None) -> None:
@@ -171,7 +185,7 @@ def _doubt(known: Finding | None, at: int, *, is_live: bool) -> Finding:
 
 
 def _spoil(known: Finding | None, at: int) -> Finding:
-    """Return the finding of a slot whose row cannot be used."""
+    """Return the finding of a slot whose row cannot be used; a mark by hand settles it."""
     if known is not None and known.reason is Reason.BY_HAND:
         return known
     if known is None or known.reason is not Reason.ROW_UNUSABLE:
@@ -225,6 +239,10 @@ def _note_absent(
     return known._replace(ledger=ledger), (unproved & absent) | waits
 
 
+_NO_SIGHTING = frozenset({Reason.ROW_UNUSABLE, Reason.WITHDRAWN})
+"""Reasons of missing slots that no uncontradicted answer lacked yet."""
+
+
 def awaits_reference(finding: Finding) -> bool:
     """Whether two answers four minutes apart lacked a slot, so that a reference would prove it empty."""
     return (
@@ -240,7 +258,7 @@ def _sight(
     """Return the finding of a slot after one more answer without it."""
     if known is not None and known.is_confirmed:
         return _checked(known, at)
-    if known is None or known.state is State.SUSPECT or known.reason is Reason.ROW_UNUSABLE or at < known.first:
+    if known is None or known.state is State.SUSPECT or known.reason in _NO_SIGHTING or at < known.first:
         # Never sighted, or the clock went back: nobody knows how far apart the two were.
         reason = Reason.AMONG_WITNESSES_ONCE if is_among else Reason.ABSENT_ONCE
         return Finding(State.MISSING, reason, at, at, 1, at + APART_MS)
@@ -248,7 +266,7 @@ def _sight(
     apart = at - known.first
     if apart >= APART_MS and has_reference:
         return _prove(seen, at, reason=Reason.WITH_REFERENCE)
-    if apart >= THIRD_AFTER_MS and is_timely and seen.sightings >= THIRD:
+    if apart >= THIRD_AFTER_MS and is_timely and known.last - known.first >= APART_MS:
         return _prove(seen, at, reason=Reason.ABSENT_THRICE)
     stays = is_among and known.reason is Reason.AMONG_WITNESSES_ONCE
     reason = Reason.AMONG_WITNESSES_ONCE if stays else Reason.ABSENT_ONCE

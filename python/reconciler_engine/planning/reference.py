@@ -12,6 +12,9 @@ from reconciler_engine.planning.answers import SAME_MOMENT_MS
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.sightings import THIRD_AFTER_MS
 
+_SAME_OUTAGE_MS = 2 * THIRD_AFTER_MS
+"""Two references that lack rows, further apart than this, show two outages and not one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -77,5 +80,7 @@ def note_reference(
     """
     if not slots - rows - settled:
         return Reference(slots, at, is_whole=True)
-    since = at if before is None or before.lacking_since is None else min(before.lacking_since, at)
+    since = at
+    if before is not None and before.lacking_since is not None and at - before.at < _SAME_OUTAGE_MS:
+        since = min(before.lacking_since, at)
     return Reference(slots, at, is_whole=False, lacking_since=since)

@@ -13,9 +13,6 @@ APART_MS = 240_000
 THIRD_AFTER_MS = 3_600_000
 """Where no reference can be had, a third answer proves an hour after the first."""
 
-THIRD = 3
-"""Sightings it takes then."""
-
 LEAST_WITNESSES = 30
 """An answer with fewer independent witnesses is not trusted by itself."""
 

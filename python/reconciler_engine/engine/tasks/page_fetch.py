@@ -176,7 +176,7 @@ class PageFetcher:
             if await self._venue.note_withheld(series, task.run):
                 facts = {"series": str(series), "lacking": verdict.lacking.size(step)}
                 _logger.warning("the exchange withholds candles", extra=facts)
-        elif verdict.witnesses.size(step) >= TRUSTED_WITNESSES:
+        elif verdict.is_whole and verdict.witnesses.size(step) >= TRUSTED_WITNESSES:
             await self._venue.end_withheld()
 
     async def _release(self, task: PageTask) -> None:
