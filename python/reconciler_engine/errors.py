@@ -222,11 +222,11 @@ class OtherProtocol(ReconcilerError):
 
 
 class WorkerError(ReconcilerError):
-    """A process of the engine's tree failed."""
+    """A process of an engine failed."""
 
 
 class RoleFailed(WorkerError):
-    """A role of the tree was given up; `status` is how its last child ended (78: its configuration cannot work)."""
+    """A role of an engine was given up; `status` is how its last child ended (78: its configuration cannot work)."""
 
     def __init__(self, name: str, reason: str, status: int) -> None:
         self.status = status
