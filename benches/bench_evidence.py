@@ -21,6 +21,7 @@ from random import Random
 
 import pytest
 import trio
+from benches.feeder_members import feeder_pairs
 
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval, Intervals
@@ -85,7 +86,8 @@ class Update:
         """Put older candles beside the page, and the day's other pages into the ledger."""
         random = Random(5)
         for one in self._series:
-            await self._store.merge(one, [candle(slot) for slot in range(-others, 0)], RETENTION, announce=False)
+            older = feeder_pairs(one, (candle(slot) for slot in range(-others, 0)))
+            await self._client.execute_command("ZADD", SCOPE.candle_key(one), *older)
             for first in (0, PAGE, 3 * PAGE):
                 part = answer(first, PAGE, traded(random, first, PAGE), FIRST + 2 * DAY_MS - first)
                 await self._store.merge_answer(one, [], RETENTION, part, Intervals([part.asked]))

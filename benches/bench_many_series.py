@@ -14,6 +14,7 @@ from pathlib import Path
 
 import redis as redis_py
 import trio
+from benches.feeder_members import feeder_member
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import open_parts
@@ -22,7 +23,6 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.store.members import member_of
 from reconciler_engine.store.scope import Scope
 
 T0 = 1_704_067_200_000
@@ -57,7 +57,7 @@ def fill(url: str, series: list[Series]) -> int:
             grid = WINDOW.grid(one.timeframe.step_ms)
             if grid:
                 candles = [Candle(at, 10.5, 11.25, 10.0, 10.75, 1.5) for at in grid]
-                pipe.zadd(scope.candle_key(one), {member_of(one, candle): candle.timestamp for candle in candles})
+                pipe.zadd(scope.candle_key(one), {feeder_member(one, candle): candle.timestamp for candle in candles})
                 count += len(grid)
             if len(pipe) == 500:
                 pipe.execute()

@@ -1,7 +1,8 @@
 """Merge: candles into a key that holds 4,000 others.
 
 Workload: 40 keys of 4,000 candles, 300 more for each in one call (a page), as the exchange's answer gives them; no
-cap, a TTL, repairs announced. In "empty" the slots hold nothing, in "full" they hold the same candles already.
+cap, a TTL, repairs announced. In "empty" the slots hold nothing, in "full" they hold the same candles already,
+as the feeder writes them.
 
     bare       a blocking socket sends ten EVALSHA calls of the same script in a write; commands packed beforehand,
                replies parsed by hiredis and not looked at
@@ -21,6 +22,7 @@ from collections.abc import Sequence
 import hiredis
 import pytest
 import trio
+from benches.feeder_members import feeder_pairs
 
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.series import Series
@@ -29,7 +31,6 @@ from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.client.address import Address
 from reconciler_engine.store.client.connection import pack
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.members import member_of
 from reconciler_engine.store.merge_script import MERGE, MergeOutcome, SeriesWrite
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
@@ -114,17 +115,15 @@ def test_merge(redis_url, comparison, slots):
             for series, _ in pages:
                 old = [candle(slot) for slot in range(others // 2)]
                 old += [candle(slot + added) for slot in range(others // 2, others)]
-                arguments = [text for one in old for text in (one.timestamp, member_of(series, one))]
-                await client.execute_command("ZADD", SCOPE.candle_key(series), *arguments)
+                await client.execute_command("ZADD", SCOPE.candle_key(series), *feeder_pairs(series, old))
 
             async def prepare() -> None:
                 first, last = pages[0][1][0].timestamp, pages[0][1][-1].timestamp
-                if slots == "empty":
-                    await client.pipe(
-                        [("ZREMRANGEBYSCORE", SCOPE.candle_key(series), first, last) for series, _ in pages]
-                    )
-                else:
-                    bare.merge()
+                for series, page in pages:
+                    key = SCOPE.candle_key(series)
+                    await client.execute_command("ZREMRANGEBYSCORE", key, first, last)
+                    if slots == "full":
+                        await client.execute_command("ZADD", key, *feeder_pairs(series, page))
 
             await prepare()
             bare.merge()

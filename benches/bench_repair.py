@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from random import Random
 
 import trio
+from benches.feeder_members import feeder_pairs
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import open_parts
@@ -35,7 +36,6 @@ from reconciler_engine.simulator.rules.request_log import RequestLog, RequestRec
 from reconciler_engine.simulator.serving import open_exchange
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_exchange
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.members import member_of
 from reconciler_engine.supervisor.running_child import RunningChild
 
 STEP = Timeframe.M1.step_ms
@@ -113,8 +113,8 @@ async def fill(client: TrioRedis, config: ReconciliationConfig, damage: Damage) 
         present = sorted(set(grid).difference(missing))
         for first in range(0, len(present), 1_000):
             part = present[first : first + 1_000]
-            arguments = [text for at in part for text in (at, member_of(series, Candle(at, 2.0, 3.0, 1.0, 2.0, 5.0)))]
-            await client.execute_command("ZADD", key, *arguments)
+            candles = (Candle(at, 2.0, 3.0, 1.0, 2.0, 5.0) for at in part)
+            await client.execute_command("ZADD", key, *feeder_pairs(series, candles))
 
 
 @asynccontextmanager

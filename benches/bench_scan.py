@@ -2,7 +2,8 @@
 
 Workload ("mix"): 1,000 products in 1m, 5m, 15m, 1h, 4h and 1d, windows as a pass computes them for a look-back of 30
 minutes (48k members) and of 6 hours (468k). 4 % of the series lack up to three bars, 1 % hold as many duplicates as
-they lack bars, so that counting would find them complete. Every key holds 30 members older than its window.
+they lack bars, so that counting would find them complete. Every key holds 30 members older than its window. All are
+as the feeder writes them.
 
     bare       a blocking socket and hiredis.Reader; commands packed beforehand; turns the scores into ints. No member
                is looked at, no gap looked for: the least that reading over the wire costs in Python
@@ -24,6 +25,7 @@ from random import Random
 import hiredis
 import pytest
 import trio
+from benches.feeder_members import feeder_member
 
 from reconciler_engine.detection import Gap
 from reconciler_engine.engine.tasks.messages import ScanTask, SeriesSpan
@@ -40,7 +42,6 @@ from reconciler_engine.store.client.address import Address
 from reconciler_engine.store.client.connection import pack
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence import EvidenceStore
-from reconciler_engine.store.members import member_of
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 
@@ -105,7 +106,7 @@ def members_of(workload: Workload) -> Iterator[tuple[str, list[str | int]]]:
                 low = round(60_000 + random.random() * 5_000, 2)
                 high = round(low + random.random() * 50, 2)
                 volume = round(random.random() * 100, 8)
-                arguments += (at, member_of(series, Candle(at, low, high, low, high, volume)))
+                arguments += (at, feeder_member(series, Candle(at, low, high, low, high, volume)))
         yield SCOPE.candle_key(series), arguments
 
 

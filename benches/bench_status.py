@@ -5,6 +5,7 @@ over the newest 200 bars of a series of 1,000 members.
 
     round trip     PING, the measure of the others
     is_ready       clock and 200 members in one script call, checked and compared with the grid
+    gate           the shipped script's own answer about the same bars
     record         an engine's record, written once a second
     engines        all engines' records, as `status` reads them
     cover          the coverage of every series, after each pass
@@ -19,6 +20,7 @@ from __future__ import annotations
 import time
 
 import trio
+from benches.feeder_members import feeder_pairs
 
 from reconciler_engine.engine.ready import is_ready
 from reconciler_engine.market.candle import Candle
@@ -26,10 +28,9 @@ from reconciler_engine.market.interval import NOTHING, Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.status import EngineStatus
-from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.coverage import Checked, Coverage
-from reconciler_engine.store.retention import Retention
+from reconciler_engine.store.ready_script import READY_TEXT
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.status_board import StatusBoard
 
@@ -52,9 +53,13 @@ async def _compare(redis_url, comparison) -> None:
         started_at=0, written_at=1, processes=(), jobs=(), budget=None,
     )  # fmt: skip
     async with TrioRedis.from_url(redis_url) as client:
-        await CandleStore(client, SCOPE).merge(BTC, candles, Retention(max_candles=0, ttl_s=0))
+        await client.execute_command("ZADD", SCOPE.candle_key(BTC), *feeder_pairs(BTC, candles))
+        sha = await client.execute_command("SCRIPT LOAD", READY_TEXT)
         board, coverage = StatusBoard(client), Coverage(client, SCOPE)
         await board.announce(status)
+
+        async def gate() -> bool:
+            return bool(await client.execute_command("EVALSHA", sha, 1, SCOPE.candle_key(BTC), 200))
 
         async def ready() -> bool:
             return await is_ready(client, "BTC-USD", "1m", 200)
@@ -64,6 +69,7 @@ async def _compare(redis_url, comparison) -> None:
             {
                 "round trip": lambda: client.execute_command("PING"),
                 "is_ready": ready,
+                "gate": gate,
                 "record": lambda: board.write(status),
                 "engines": board.read,
                 "cover": lambda: coverage.record(rows, forming),
@@ -72,5 +78,6 @@ async def _compare(redis_url, comparison) -> None:
             rounds=15,
         )
         assert await ready()
+        assert await gate()
         assert await board.read() == [status]
         assert len(await coverage.read()) == many

@@ -27,7 +27,7 @@ KEYS, MEMBERS = 500, 30
 FIRST, STEP = 1_764_000_000_000, 60_000
 MEMBER = (
     '{"timestamp":%d,"open":88000.5,"high":88100.25,"low":87900.0,"close":88050.75,"volume":12.5,'
-    '"symbol":"BTC-USD","timeframe":"1m"}'
+    '"symbol":"BTC-USD","timeframe":"1m","exchange":"coinbase","exchangeTimestamp":1764000012345,"sequenceNum":7}'
 )
 
 Work = Callable[[TrioRedis, "redis_py.Redis"], Awaitable[Any]]

@@ -135,7 +135,8 @@ class OwnServer:
 
 
 @contextmanager
-def _own_server(data_directory: Path) -> Iterator[OwnServer]:
+def new_server(data_directory: Path) -> Iterator[OwnServer]:
+    """Run a real server over this folder for the length of a block."""
     # RECONCILER_TEST_SERVER names another redis-server or valkey-server, such as one of 6.2.
     binary = Path(os.environ.get("RECONCILER_TEST_SERVER") or find_binary())
     plan = ServerPlan(binary, data_directory, socket_path(socket_directory(data_directory)))
@@ -153,14 +154,14 @@ def _own_server(data_directory: Path) -> Iterator[OwnServer]:
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
     """One real server for the session, started as the product starts it: private unix socket, AOF on."""
-    with _own_server(tmp_path_factory.mktemp("redis")) as server:
+    with new_server(tmp_path_factory.mktemp("redis")) as server:
         yield server
 
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[OwnServer]:
     """A real server for one test alone, which may kill it."""
-    with _own_server(tmp_path) as server:
+    with new_server(tmp_path) as server:
         yield server
 
 

@@ -36,11 +36,15 @@ class ConfigError(ReconcilerError):
 class CandleFileError(ReconcilerError):
     """The operator must change a candle file, or ask to skip its bad rows. Nothing of the file was used.
 
-    `faults` holds one line each, in file order, at most 1,000 of them; `total` is how many there are.
+    `faults` holds one line each, in file order, at most 1,000 of them; `total` is how many there are; `told` tells them
+    shortly, the first three of each kind.
     """
 
-    def __init__(self, path: str, faults: Sequence[str], total: int | None = None) -> None:
+    def __init__(
+        self, path: str, faults: Sequence[str], total: int | None = None, told: Sequence[str] | None = None
+    ) -> None:
         self.path = path
+        self.told = "\n".join(f"{path}: {line}" for line in (faults if told is None else told))
         self.faults = tuple(faults)
         self.total = len(self.faults) if total is None else total
         more = self.total - len(self.faults)
@@ -218,11 +222,11 @@ class OtherProtocol(ReconcilerError):
 
 
 class WorkerError(ReconcilerError):
-    """A process of the engine's tree failed."""
+    """A process of an engine failed."""
 
 
 class RoleFailed(WorkerError):
-    """A role of the tree was given up; `status` is how its last child ended (78: its configuration cannot work)."""
+    """A role of an engine was given up; `status` is how its last child ended (78: its configuration cannot work)."""
 
     def __init__(self, name: str, reason: str, status: int) -> None:
         self.status = status

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import subprocess
 
 import pytest
+from tests.integration.conftest import COMMAND
 
 HEADER = "start_ms,open,high,low,close,volume\n"
 FIELDS = [
@@ -181,6 +183,22 @@ def test_a_pipe_is_read_as_a_file(run_inside, pack):
     done = run_inside("gaps", "--symbol", "BTC-USD", "--timeframe", "1m", f"/dev/fd/{reader}", "--json")
     os.close(reader)
     assert (done.code, done.json["rows"], done.json["missing"]) == (0, 2, 1), done.err
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_dash_is_standard_input(write_file, pack):
+    content = pack(write_file("dump.csv", 0, 2).read_bytes())
+    command = [str(COMMAND), "gaps", "--symbol", "BTC-USD", "--timeframe", "1m", "-", "--json"]
+    done = subprocess.run(command, input=content, capture_output=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)["missing"]) == (0, 1), done.stderr
+
+
+def test_a_thousand_bad_lines_are_told_in_four(write_file, run_inside):
+    done = run_inside("gaps", write_file("BTC-USD_1m.csv", 0, tail="foo\n" * 1_000))
+    assert done.code == 1
+    said = done.err.splitlines()
+    assert len(said) == 4
+    assert said[3].endswith(": and 997 more like line 5, 1,000 in all")
 
 
 def test_files_before_a_bad_one_are_reported(write_file, run_inside, tmp_path):

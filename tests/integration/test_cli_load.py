@@ -7,6 +7,10 @@ import json
 import pytest
 import redis as redis_py
 
+from reconciler_engine.cli.load import Loaded, _describe_rest
+from reconciler_engine.market.candle_file import read_candle_file
+from reconciler_engine.market.series import Series
+
 MINUTE = 60_000
 HEADER = "start_ms,open,high,low,close,volume\n"
 KEY = "candles:1:1:BTC-USD:1m"
@@ -95,6 +99,53 @@ def test_a_bad_second_file_keeps_the_first_out(load, write_file, server):
     done = load(good, write_file("ETH-USD_1m.csv", [0], "foo\n"))
     assert (done.code, done.out, server.keys()) == (1, "", [])
     assert "ETH-USD_1m.csv: line 3: row 'foo'" in done.err
+
+
+def test_what_is_in_is_said_where_redis_stops_at_the_second_file(load, write_file, server):
+    files = [write_file(f"{symbol}-USD_1m.csv", range(400)) for symbol in ("BTC", "ETH", "SOL")]
+    server.set("candles:1:1:ETH-USD:1m", "no sorted set")
+    done = load(*files)
+    assert done.code == 1
+    assert [line["file"] for line in done.json_lines] == [str(files[0])]
+    assert [line.removeprefix("reconciler-engine: ") for line in done.err.splitlines()][:4] == [
+        f"{files[0]}: loaded",
+        f"{files[1]}: loaded in part, the first 0 of 400 candles",
+        f"{files[2]}: not loaded",
+        "the same command loads the rest",
+    ]
+    assert [server.zcard(f"candles:1:1:{symbol}-USD:1m") for symbol in ("BTC", "SOL")] == [400, 0]
+
+
+@pytest.mark.parametrize(
+    ("merged", "is_doubtful", "said"),
+    [(0, True, "0 to 3"), (300, True, "300 to 500"), (300, False, "300"), (499, True, "499 to 500")],
+)
+def test_an_answer_that_did_not_come_leaves_a_doubt_of_one_part(write_file, merged, is_doubtful, said):
+    count = 500 if merged else 3
+    file = read_candle_file(write_file("BTC-USD_1m.csv", range(count)))
+    half = Loaded(Series.parse("BTC-USD:1m"), file, inserted=merged, is_begun=True, is_doubtful=is_doubtful)
+    first, _ = _describe_rest([half])
+    assert first == f"{file.path}: loaded in part, the first {said} of {count} candles"
+
+
+@pytest.mark.parametrize("command", ["gaps", "load"])
+def test_seconds_are_refused_and_read_by_their_option(run_inside, redis_url, tmp_path, command):
+    path = tmp_path / "BTC-USD_1m.csv"
+    path.write_text(HEADER + "".join(f"{1_767_225_600 + 60 * minute},1,2,0.5,1.5,3\n" for minute in range(5)))
+    where = ("--redis-url", redis_url) if command == "load" else ()
+    done = run_inside(command, path, *where)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        f"reconciler-engine: {path}: its open times look like seconds, not milliseconds; "
+        "allowed: --time-unit s of gaps and load\n"
+    )
+    assert run_inside(command, path, *where, "--time-unit", "s", "--json").json["rows"] == 5
+
+
+def test_hours_under_the_name_of_minutes_are_not_loaded(load, write_file, server):
+    done = load(write_file("BTC-USD_1m.csv", range(0, 600, 60)))
+    assert (done.code, done.out, server.keys()) == (1, "", [])
+    assert "its usual step is 1h, not 1m: name the timeframe it has (--timeframe 1h, or in the file's name)" in done.err
 
 
 def test_the_bad_rows_of_every_file_are_named(load, write_file, server, tmp_path):

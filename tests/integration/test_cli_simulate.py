@@ -56,6 +56,17 @@ def test_bad_file_is_a_fault_of_the_configuration(run_inside, tmp_path, option, 
 
 
 @pytest.mark.parametrize(
+    ("last", "problem"), [("0,1,0,0,1", "is not above 0"), ("1,1e12,1,1e12,1", "below 1e12")], ids=["zero", "huge"]
+)
+def test_a_replay_that_ends_beyond_all_prices_is_told_in_a_line(run_inside, tmp_path, last, problem):
+    (tmp_path / "BTC-USD_1m.csv").write_text(f"start_ms,open,high,low,close,volume\n60000,{last}\n")
+    done = run_inside("simulate", "--replay", tmp_path)
+    assert (done.code, done.out) == (78, "")
+    assert problem in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
     ("command", "told"),
     [
         (("simulate", "--port", "70000"), "'--port': '70000' is not allowed; allowed: a whole number, 0 to 65535"),

@@ -34,7 +34,7 @@ def start_engine(start_process, start_exchange, tmp_path, own_server):
             "--full-reconcile-window-ms", "86400000", "--gap-scan-cron", NEVER, "--full-reconcile-cron", NEVER,
             "--batch-size", "20", "--listen", "off", "--base-url", exchange.url, "--data-dir", str(tmp_path / "data"),
             "--workers", str(workers),
-            environment=clean_environment(RECONCILER_REDIS_URL=own_server.url, **environment),
+            environment=clean_environment(**{"RECONCILER_REDIS_URL": own_server.url, **environment}),
         )  # fmt: skip
         return engine, exchange
 

@@ -21,7 +21,7 @@ from tests.limiter_model.token_bucket import (
 )
 
 from reconciler_engine.limiting.breaker import Breaker, Fate
-from reconciler_engine.limiting.budget import Pace
+from reconciler_engine.limiting.budget import Limit
 from reconciler_engine.limiting.redis_bucket import Reply
 
 _OUTCOMES = frozenset(answer.value for answer in Fate)
@@ -49,19 +49,19 @@ class MemoryBucket:
         numbers = [int(argument) for argument in args if argument not in _OUTCOMES]
         match operation:
             case "reserve":
-                return self._reserve(key, breaker, numbers[0], _paces(numbers[1:]))
+                return self._reserve(key, breaker, numbers[0], _limits(numbers[1:]))
             case "confirm":
                 return self._confirm(key, breaker, *numbers)
             case "push":
-                pushed = push_back(self.buckets.get(key), self._now_us(), _paces(numbers[1:]), numbers[0])
+                pushed = push_back(self.buckets.get(key), self._now_us(), _limits(numbers[1:]), numbers[0])
                 self.buckets[key] = pushed
                 return [pushed.until]
             case "report":
-                turn, why, *paces = numbers
-                bucket = awake(self.buckets.get(key), self._now_us(), _paces(paces))
+                turn, why, *limits = numbers
+                bucket = awake(self.buckets.get(key), self._now_us(), _limits(limits))
                 return self._report(key, breaker, bucket, turn, Fate(str(args[1])), why)
             case "forgive":
-                bucket = awake(self.buckets.get(key), self._now_us(), _paces(numbers))
+                bucket = awake(self.buckets.get(key), self._now_us(), _limits(numbers))
                 gate = self._gate(breaker, bucket.seen)
                 if gate.denied:
                     self.breakers[breaker] = forgive(gate, bucket.seen)
@@ -73,9 +73,9 @@ class MemoryBucket:
     def _gate(self, name: str, seen: int) -> Breaker:
         return mend(self.breakers.get(name, Breaker()), seen)
 
-    def _reserve(self, key: str, breaker: str, max_wait_us: int, paces: tuple[Pace, ...]) -> list[int]:
+    def _reserve(self, key: str, breaker: str, max_wait_us: int, limits: tuple[Limit, ...]) -> list[int]:
         now_us = self._now_us()
-        bucket = awake(self.buckets.get(key), now_us, paces)
+        bucket = awake(self.buckets.get(key), now_us, limits)
         gate = self._gate(breaker, bucket.seen)
         if gate.stopped > bucket.seen:
             return [Reply.STOPPED, gate.stopped - bucket.seen, gate.why]
@@ -84,7 +84,7 @@ class MemoryBucket:
             return [Reply.GONE, max(pause, busy), gate.why, gate.silent]
         if gate.is_alone and busy > 0:
             return [Reply.OCCUPIED, busy]
-        self.buckets[key], answer = reserve(self.buckets.get(key), now_us, paces, max_wait_us)
+        self.buckets[key], answer = reserve(self.buckets.get(key), now_us, limits, max_wait_us)
         if not isinstance(answer, Reservation):
             return [Reply.REFUSED, answer.wait_us]
         if gate.is_alone:
@@ -129,5 +129,5 @@ class MemoryBucket:
         return [*state, *astuple(gate), *bucket.tats]
 
 
-def _paces(numbers: Sequence[int]) -> tuple[Pace, ...]:
-    return tuple(Pace(*pair) for pair in zip(numbers[::2], numbers[1::2], strict=True))
+def _limits(numbers: Sequence[int]) -> tuple[Limit, ...]:
+    return tuple(Limit(*pair) for pair in zip(numbers[::2], numbers[1::2], strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
-from reconciler_engine.limiting.budget import LONGEST_WAIT_US, WHOLE_PPM, Pace, stretched_us
+from reconciler_engine.limiting.budget import LONGEST_WAIT_US, WHOLE_PPM, Limit, stretched_us
 
 # A TAT further ahead than any reservation or push-back can bring it is damage, and is started anew.
 _HORIZON_US: Final = 2 * LONGEST_WAIT_US
@@ -46,9 +46,9 @@ class Bucket:
     cause: int = 0
 
     @classmethod
-    def empty(cls, now_us: int, paces: tuple[Pace, ...]) -> Self:
+    def empty(cls, now_us: int, limits: tuple[Limit, ...]) -> Self:
         """Start a bucket without a single permit in it."""
-        return cls(now_us, now_us, 0, 0, 0, tuple(_empty_tat(now_us, pace) for pace in paces))
+        return cls(now_us, now_us, 0, 0, 0, tuple(_empty_tat(now_us, limit) for limit in limits))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +87,15 @@ class Void:
 
 
 def reserve(
-    bucket: Bucket | None, now_us: int, paces: tuple[Pace, ...], max_wait_us: int
+    bucket: Bucket | None, now_us: int, limits: tuple[Limit, ...], max_wait_us: int
 ) -> tuple[Bucket, Reservation | Refusal]:
     """Take the next slot that all limits allow, unless it is more than `max_wait_us` away.
 
     A reservation without a wait is granted by this and needs no `confirm`.
     """
-    bucket = awake(bucket, now_us, paces)
+    bucket = awake(bucket, now_us, limits)
     slot = max(
-        bucket.seen, bucket.until, *(tat - pace.tolerance_us for tat, pace in zip(bucket.tats, paces, strict=True))
+        bucket.seen, bucket.until, *(tat - limit.tolerance_us for tat, limit in zip(bucket.tats, limits, strict=True))
     )
     wait_us = slot - bucket.seen
     if wait_us > max_wait_us:
@@ -103,8 +103,8 @@ def reserve(
     share = share_ppm(bucket)
     tats = tuple(
         # The hour's limit is not the one that was refused.
-        max(tat, slot) + (pace.interval_us if number else stretched_us(pace.interval_us, share))
-        for number, (tat, pace) in enumerate(zip(bucket.tats, paces, strict=True))
+        max(tat, slot) + (limit.interval_us if number else stretched_us(limit.interval_us, share))
+        for number, (tat, limit) in enumerate(zip(bucket.tats, limits, strict=True))
     )
     granted = bucket.granted + (wait_us == 0)
     return replace(bucket, tats=tats, granted=granted), Reservation(wait_us, slot, bucket.born)
@@ -125,12 +125,12 @@ def confirm(
     return replace(bucket, granted=bucket.granted + 1), Granted(late_us)
 
 
-def push_back(bucket: Bucket | None, now_us: int, paces: tuple[Pace, ...], pause_us: int) -> Bucket:
+def push_back(bucket: Bucket | None, now_us: int, limits: tuple[Limit, ...], pause_us: int) -> Bucket:
     """Let no permit have a slot in the next `pause_us`, and the bucket be empty then; never shortens a pause."""
-    bucket = awake(bucket, now_us, paces)
+    bucket = awake(bucket, now_us, limits)
     until = max(bucket.until, bucket.seen + pause_us)
     first, *others = bucket.tats
-    return replace(bucket, until=until, tats=(max(first, until + paces[0].tolerance_us), *others))
+    return replace(bucket, until=until, tats=(max(first, until + limits[0].tolerance_us), *others))
 
 
 def slow_down(bucket: Bucket, cause: int) -> Bucket:
@@ -147,19 +147,19 @@ def share_ppm(bucket: Bucket) -> int:
     return min(WHOLE_PPM, max(_LEAST_PPM, bucket.share) + back)
 
 
-def awake(bucket: Bucket | None, now_us: int, paces: tuple[Pace, ...]) -> Bucket:
+def awake(bucket: Bucket | None, now_us: int, limits: tuple[Limit, ...]) -> Bucket:
     """Bring the bucket to `now_us`; start it empty where it is lost, damaged or has another number of limits."""
     if bucket is None:
-        return Bucket.empty(now_us, paces)
+        return Bucket.empty(now_us, limits)
     bucket = _at(bucket, now_us)
-    tats = list(bucket.tats[: len(paces)])
-    is_sound = bucket.until <= bucket.seen + _HORIZON_US and len(tats) == len(paces)
+    tats = list(bucket.tats[: len(limits)])
+    is_sound = bucket.until <= bucket.seen + _HORIZON_US and len(tats) == len(limits)
     is_sound = is_sound and all(
-        tat <= _empty_tat(bucket.seen, pace) + _HORIZON_US for tat, pace in zip(tats, paces, strict=True)
+        tat <= _empty_tat(bucket.seen, limit) + _HORIZON_US for tat, limit in zip(tats, limits, strict=True)
     )
     if is_sound:
         return replace(bucket, tats=tuple(tats))
-    fresh = Bucket.empty(bucket.seen, paces)
+    fresh = Bucket.empty(bucket.seen, limits)
     return replace(
         fresh,
         offset=bucket.offset,
@@ -175,5 +175,5 @@ def _at(bucket: Bucket, now_us: int) -> Bucket:
     return replace(bucket, seen=now_us + bucket.offset + behind, offset=bucket.offset + behind)
 
 
-def _empty_tat(now_us: int, pace: Pace) -> int:
-    return now_us + pace.tolerance_us + pace.interval_us
+def _empty_tat(now_us: int, limit: Limit) -> int:
+    return now_us + limit.tolerance_us + limit.interval_us

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import pytest
 INT64 = np.arange(6, dtype=np.int64)
 GRID = range(6)
 CONVERT = "convert it with .astype('int64')"
+NO_ZONE = "it must be int (ms): if it is UTC convert it with round(1000 * it.replace(tzinfo=UTC).timestamp())"
+MIDNIGHT = "it must be int (ms): convert the datetime of its midnight in UTC with round(1000 * it.timestamp())"
 
 TYPES = {
     "none": (None, "timestamps is NoneType; it must be an int64 array or an iterable of int (ms)"),
@@ -48,6 +51,27 @@ TYPES = {
     "datetime_strided": (
         INT64.astype("M8[ms]")[::2],
         "timestamps is strided; it must be contiguous: use .copy()",
+    ),
+    "durations": (INT64.astype("m8[ms]"), "timestamps is timedelta64[ms], durations; it must be instants (ms)"),
+    "array_of_datetimes": (
+        np.array([datetime(2026, 1, 1)]),  # noqa: DTZ001 - as users have them
+        "timestamps is an array of dates; convert it with .astype('datetime64[ms]')",
+    ),
+    "datetime_in_list": (
+        [datetime(2026, 1, 1, tzinfo=UTC)],
+        "timestamps[0] is datetime; it must be int (ms): convert it with round(1000 * it.timestamp())",
+    ),
+    "naive_datetime_in_list": (
+        [datetime(2026, 1, 1)],  # noqa: DTZ001 - as users have them
+        "timestamps[0] is datetime; " + NO_ZONE,
+    ),
+    "date_in_list": (
+        [date(2026, 1, 1)],
+        "timestamps[0] is date; " + MIDNIGHT,
+    ),
+    "datetime64_in_list": (
+        [np.datetime64("2026-01-01", "ns")],
+        "timestamps[0] is datetime64; it must be int (ms): convert all with numpy.array(..., 'datetime64[ms]')",
     ),
     "float_in_list": ([0, 1.0], "timestamps[1] is float; it must be int (ms): convert it with int()"),
     "bool_in_list": ([0, 1, True], "timestamps[2] is bool; it must be int (ms): convert it with int()"),

@@ -81,17 +81,17 @@ class Twins:
                 breakers[BREAKER] = replace(breakers[BREAKER], stopped=4 * 10**15, probe=4 * 10**15)
 
     def do(self, operation: str, amount: int, answer: Fate) -> list[int]:
-        paces: list[int | str] = [
-            number for pace in self.budget.paces for number in (pace.interval_us, pace.tolerance_us)
+        limits: list[int | str] = [
+            number for limit in self.budget.limits for number in (limit.interval_us, limit.tolerance_us)
         ]
         recent = self.promised[-1 - amount % min(3, len(self.promised))]
         takes: dict[str, list[int | str]] = {
             "confirm": [*recent, self.budget.lateness_us],
-            "report": [recent[2], answer.value, 429, *paces],
-            "forgive": paces,
+            "report": [recent[2], answer.value, 429, *limits],
+            "forgive": limits,
             "read": [],
         }
-        arguments = takes.get(operation, [amount, *paces])
+        arguments = takes.get(operation, [amount, *limits])
         instant = (self.now // 1_000_000, self.now % 1_000_000)
         reply: list[int] = self.lua(keys=[KEY, BREAKER], args=[operation, *arguments, *instant])
         assert reply == self.pure.answer(KEY, BREAKER, operation, arguments)

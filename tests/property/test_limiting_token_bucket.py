@@ -76,14 +76,14 @@ class Play:
                 self.real += 1
                 self.bucket = None
             case "push":
-                self.bucket = push_back(self.bucket, self.now, self.budget.paces, phase.event_us)
+                self.bucket = push_back(self.bucket, self.now, self.budget.limits, phase.event_us)
             case "refuse":
-                self.bucket = slow_down(awake(self.bucket, self.now, self.budget.paces), 429)
+                self.bucket = slow_down(awake(self.bucket, self.now, self.budget.limits), 429)
             case "clock back":
                 self.clock_error -= phase.event_us
         late_us = int(self.budget.lateness_us * phase.late_share)
         for number in range(phase.crowd):
-            self.bucket, answer = reserve(self.bucket, self.now, self.budget.paces, 5_000_000)
+            self.bucket, answer = reserve(self.bucket, self.now, self.budget.limits, 5_000_000)
             if not isinstance(answer, Reservation) or number < phase.cancelled:
                 continue
             if answer.wait_us == 0:
@@ -160,18 +160,18 @@ def test_a_full_queue_is_served_at_the_full_rate(budget: Budget, count: int) -> 
     bucket: Bucket | None = None
     last = START
     for _ in range(count):
-        bucket, answer = reserve(bucket, START, budget.paces, 3_600_000_000)
+        bucket, answer = reserve(bucket, START, budget.limits, 3_600_000_000)
         assert isinstance(answer, Reservation)
         last = answer.slot
-    assert last - START == count * budget.paces[0].interval_us
+    assert last - START == count * budget.limits[0].interval_us
 
 
 @given(refusals=st.lists(st.integers(0, 200_000_000), max_size=30))
 def test_a_refused_rate_stays_between_a_sixteenth_and_the_whole_and_recovers(refusals: list[int]) -> None:
     budget = Budget(burst=5, period_ms=1_000)
-    bucket = Bucket.empty(START, budget.paces)
+    bucket = Bucket.empty(START, budget.limits)
     for after_us in refusals:
-        bucket = slow_down(awake(bucket, bucket.seen + after_us, budget.paces), 429)
+        bucket = slow_down(awake(bucket, bucket.seen + after_us, budget.limits), 429)
         before = share_ppm(bucket)
         assert WHOLE_PPM // 16 <= before <= WHOLE_PPM // 2
         for elapsed_us in (0, 1_000_000, 10_000_000):

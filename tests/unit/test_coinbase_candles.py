@@ -147,6 +147,13 @@ def test_an_unusable_row_costs_its_own_slot_alone(wrong: dict[str, object], said
     assert said in page.fault
 
 
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999", "9" * 5_000, "-" + "9" * 5_000])
+def test_a_bare_number_of_any_size_costs_its_own_slot_alone(number: str) -> None:
+    body = json.dumps({"candles": [row(0), row(3, high="@"), row(5)]}).replace('"@"', number)
+    page = parse_candles(body.encode(), SERIES, PAGE)
+    assert (slots(page), page.unusable) == ([0, 5], ((START_S + 3 * STEP_S) * 1_000,))
+
+
 @pytest.mark.parametrize("field", ["open", "high", "low", "close", "volume"])
 def test_a_missing_field_is_named(field: str) -> None:
     wrong = row(3)

@@ -44,6 +44,34 @@ def test_pure_is_chosen_where_native_is_missing():
     assert run(hidden + ASK).startswith("pure")
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="before Python 3.12 all interpreters share one GIL")
+def test_pure_is_chosen_in_an_interpreter_with_its_own_gil():
+    program = (
+        "try:\n    import _interpreters as interpreters\n"
+        "except ImportError:\n    import _xxsubinterpreters as interpreters\n"
+        f"failed = interpreters.run_string(interpreters.create(), {ASK!r})\nassert failed is None, failed"
+    )
+    assert run(program).startswith("pure")
+
+
+def test_a_refusal_of_subinterpreters_alone_is_answered_by_pure():
+    program = (
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'reconciler_engine._native':\n"
+        "            raise ImportError({reason!r})\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+    )
+    refusal = "module reconciler_engine._native does not support loading in subinterpreters"
+    assert run(program.format(reason=refusal) + ASK).startswith("pure")
+    broken = (
+        program.format(reason="undefined symbol: canary")
+        + f"try:\n    exec({ASK!r})\nexcept ImportError as error:\n    print(error)"
+    )
+    assert run(broken) == "undefined symbol: canary"
+
+
 @pytest.mark.parametrize("pure", ["0", "1"])
 def test_importing_detection_loads_nothing_heavy(pure):
     loaded = run(

@@ -62,6 +62,16 @@ def test_columns_of_int64_and_of_instants(column):
         (Column([5, 7, 8], "Int64", nulls=[1]), ValueError, r"^x\[1\] is null; drop it$"),
         (Column(INSTANTS, "datetime64[ns]"), TypeError, r"^x is datetime64\[ns\]; convert it with \.as_unit\('ms'\)$"),
         (
+            Column([672], "period[M]"),
+            TypeError,
+            r"^x is period\[M\]; convert it with \.to_timestamp\(\)\.as_unit\('ms'\)$",
+        ),
+        (
+            SeriesOfInstants([672], "period[M]"),
+            TypeError,
+            r"^x is period\[M\]; convert it with \.dt\.to_timestamp\(\)\.dt\.as_unit\('ms'\)$",
+        ),
+        (
             SeriesOfInstants(INSTANTS, "datetime64[us, UTC]"),
             TypeError,
             r"^x is datetime64\[us, UTC\]; convert it with \.dt\.as_unit\('ms'\)$",
@@ -93,3 +103,18 @@ def test_the_real_one(dtype):
     series = pandas.Series([5, 7]).astype(dtype)
     assert int64_view("timestamps", series).tolist() == [5, 7]
     assert int64_view("timestamps", pandas.Index(series)).tolist() == [5, 7]
+
+
+def test_the_real_ones_dates_are_converted_as_the_refusal_says():
+    pandas = pytest.importorskip("pandas", reason="pandas is in the bench extra, not in test")
+    months = pandas.period_range("2026-01", periods=3, freq="M")
+    for column in (months, pandas.Series(months)):
+        with pytest.raises(TypeError, match=r"convert it with \.") as refused:
+            int64_view("x", column)
+        advice = str(refused.value).partition("convert it with ")[2]
+        values = int64_view("x", eval(f"column{advice}", {"column": column}))
+        assert values[0] == 1_767_225_600_000
+    day = pandas.Timestamp("2026-01-01", tz="UTC")
+    with pytest.raises(TypeError, match=r"Timestamp; it must be int \(ms\): convert it with round\(1000"):
+        int64_view("x", [day])
+    assert round(1000 * day.timestamp()) == 1_767_225_600_000

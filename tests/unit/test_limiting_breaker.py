@@ -115,7 +115,7 @@ def share_after(bucket: Bucket, seconds: float) -> float:
 
 
 def test_the_rate_is_halved_at_each_refusal_down_to_a_sixteenth_and_comes_back_evenly():
-    bucket = Bucket.empty(NOW, FIVE.paces)
+    bucket = Bucket.empty(NOW, FIVE.limits)
     shares = []
     for _ in range(6):
         bucket = slow_down(bucket, 429)
@@ -125,10 +125,10 @@ def test_the_rate_is_halved_at_each_refusal_down_to_a_sixteenth_and_comes_back_e
 
 
 def test_a_slower_bucket_lies_further_apart():
-    bucket = slow_down(Bucket.empty(NOW, FIVE.paces), 429)
+    bucket = slow_down(Bucket.empty(NOW, FIVE.limits), 429)
     slots = []
     for _ in range(3):
-        bucket, taken = reserve(bucket, NOW, FIVE.paces, 60 * SECOND)
+        bucket, taken = reserve(bucket, NOW, FIVE.limits, 60 * SECOND)
         slots.append(taken.wait_us)
     assert slots == [200_000, 600_000, 1_000_000]
 

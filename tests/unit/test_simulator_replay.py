@@ -96,6 +96,20 @@ def test_folder_without_candles_and_unusable_files_are_refused(tmp_path: Path) -
         ReplayMarket.read(tmp_path)
 
 
+def test_plain_files_are_replayed_beside_packed_ones(tmp_path: Path) -> None:
+    write(tmp_path, "BTC-USD_1m.csv.gz", "60000,1,1,1,1,1")
+    (tmp_path / "BTC-USD_1m_more.csv").write_text("start_ms,open,high,low,close,volume\n120000,2,2,2,2,2\n")
+    market = ReplayMarket.read(tmp_path)
+    assert market.files == 2
+    assert [bar.start for bar in market.bars("BTC-USD", Timeframe.M1, ALL, LATE)] == [60_000, 120_000]
+
+
+def test_a_last_price_beyond_all_prices_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "BTC-USD_1m.csv.gz", "60000,1,1e12,1,1e12,1")
+    with pytest.raises(ConfigError, match=r"product BTC-USD: price.*; allowed: a last close above 0 and below 1e12"):
+        ReplayMarket.read(tmp_path)
+
+
 def test_clock_stands_after_the_last_bar_unless_set(tmp_path: Path) -> None:
     write(tmp_path, "BTC-USD_1m.csv.gz", "60000,1,1,1,1,1")
     write(tmp_path, "ETH-USD_5m.csv.gz", "300000,1,1,1,1,1")

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from reconciler_engine.errors import (
+    CandleFileError,
     ConfigError,
     DataDirectoryBusy,
     OtherProtocol,
@@ -53,9 +54,13 @@ def reported_errors() -> Iterator[None]:
             if found is not None and all(isinstance(leaf, _EXPECTED) for leaf in errors):
                 hopeless = isinstance(found, RoleFailed) and found.status == CONFIG
                 # Several may have failed at once, such as two files; each is told, the one that gave the code first.
-                told = dict.fromkeys((str(found), *map(str, errors)))
+                told = dict.fromkeys(map(_told, (found, *errors)))
                 leave(CONFIG if hopeless else code, "\n".join(filter(None, told)))
         raise
+
+
+def _told(error: BaseException) -> str:
+    return error.told if isinstance(error, CandleFileError) else str(error)
 
 
 def leave(code: int, message: str = "") -> NoReturn:

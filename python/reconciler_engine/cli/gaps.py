@@ -16,6 +16,7 @@ from reconciler_engine.market.candle_file import CandleFile, parse_file_name, re
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series, check_symbol
+from reconciler_engine.market.time_unit import TimeUnit
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.words import iso
 
@@ -24,7 +25,15 @@ from reconciler_engine.observe.words import iso
 @takes_candle_files
 @click.option("--list", "every", is_flag=True, help="Print every gap, not only the longest.")
 @prints
-def gaps(*, files: Sequence[Path], symbol: str | None, timeframe: str | None, every: bool, output: Output) -> None:
+def gaps(
+    *,
+    files: Sequence[Path],
+    symbol: str | None,
+    timeframe: str | None,
+    time_unit: str,
+    every: bool,
+    output: Output,
+) -> None:
     """List the gaps in candle files (columns start_ms,open,high,low,close,volume).
 
     \b
@@ -32,11 +41,12 @@ def gaps(*, files: Sequence[Path], symbol: str | None, timeframe: str | None, ev
       reconciler-engine gaps BTC-USD_5m_2025.csv.gz
       reconciler-engine gaps --symbol BTC-USD --timeframe 1m dump.csv --list
       reconciler-engine gaps *.csv.gz --json
+      zstdcat BTC-USD_1m.csv.zst | reconciler-engine gaps --symbol BTC-USD --timeframe 1m -
 
     The grid runs from a file's first to its last candle.
     """
     series = series_of(files, symbol, timeframe)
-    found = (_examine(path, one) for path, one in zip(files, series, strict=True))
+    found = (_examine(path, one, TimeUnit(time_unit)) for path, one in zip(files, series, strict=True))
     if output.as_json:
         for report in found:
             output.print_json(_fields(report, every=every))
@@ -97,9 +107,9 @@ def _note(faults: list[str], flag: str, check: Callable[[str], object], text: st
         faults.append(f"{flag}: {error}")
 
 
-def _examine(path: Path, series: Series) -> FileGaps:
+def _examine(path: Path, series: Series, unit: TimeUnit) -> FileGaps:
     step = series.timeframe.step_ms
-    file = read_candle_file(path)
+    file = read_candle_file(path, timeframe=series.timeframe, unit=unit)
     starts = file.starts
     # Grids are multiples of the step; a file may begin with a row that is off it.
     grid = Interval(starts[0], starts[-1] + 1).grid(step) if starts else range(0)

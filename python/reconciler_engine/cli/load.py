@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +14,10 @@ from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.gaps import series_of
 from reconciler_engine.cli.options import LOAD_SETTINGS, Given, prints, takes_candle_files, takes_settings
 from reconciler_engine.cli.output import Output
-from reconciler_engine.errors import CandleFileError, ConfigError
+from reconciler_engine.errors import CandleFileError, ConfigError, StoreError
 from reconciler_engine.market.candle_file import CandleFile, read_candle_file
 from reconciler_engine.market.series import Series
+from reconciler_engine.market.time_unit import TimeUnit
 
 if TYPE_CHECKING:
     from reconciler_engine.config import ReconciliationConfig
@@ -31,6 +33,7 @@ def load(
     files: Sequence[Path],
     symbol: str | None,
     timeframe: str | None,
+    time_unit: str,
     skip_bad: bool,
     output: Output,
     given: Given,
@@ -50,19 +53,19 @@ def load(
 
     config = load_config(*given, windows=())
     series = series_of(files, symbol, timeframe)
-    batches = list(zip(series, _read_all(files, series, skip_bad=skip_bad), strict=True))
+    batches = list(zip(series, _read_all(files, series, TimeUnit(time_unit), skip_bad=skip_bad), strict=True))
     _check_retention(batches, config.max_candles)
-    done = trio.run(_load, config, batches, output)
-    for loaded in done:
-        if output.as_json:
-            output.print_json(_fields(loaded))
-        else:
-            print(
-                f"{loaded.file.path.name}: {loaded.inserted} candles loaded as {loaded.series}, {loaded.present} there "
-                f"already, {loaded.differing} kept as they were, {loaded.file.skipped} bad rows skipped"
-                f"{f', {loaded.refused} refused' if loaded.refused else ''}"
-            )
-    if refused := sum(loaded.refused for loaded in done):
+    loads = [Loaded(one, file) for one, file in batches]
+    try:
+        trio.run(_load, config, loads, output)
+    finally:
+        # Whatever ended it: each line is a file that is in.
+        for loaded in loads:
+            if loaded.is_whole:
+                _print(loaded, output)
+        if any(loaded.is_begun and not loaded.is_whole for loaded in loads):
+            sys.stderr.write("".join(f"reconciler-engine: {line}\n" for line in _describe_rest(loads)))
+    if refused := sum(loaded.refused for loaded in loads):
         leave(
             UNRESOLVED,
             f"{refused} candles not loaded: the cache keeps the newest max_candles {config.max_candles} of a series "
@@ -70,24 +73,75 @@ def load(
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Loaded:
-    """What became of a file's candles, in slots."""
+    """What became of a file's candles so far, in slots.
+
+    Attributes:
+        series: Series that they belong to.
+        file: Candles to load.
+        inserted: Slots that were empty.
+        present: Slots that hold the same candle.
+        differing: Slots that hold another candle, which stays.
+        refused: Slots older than what the cache keeps.
+        is_begun: Whether the first candles were sent.
+        is_doubtful: Whether those sent last may be in although nothing was answered.
+        is_whole: Whether all were sent and answered for.
+    """
 
     series: Series
     file: CandleFile
-    inserted: int
-    present: int
-    differing: int
-    refused: int
+    inserted: int = 0
+    present: int = 0
+    differing: int = 0
+    refused: int = 0
+    is_begun: bool = False
+    is_doubtful: bool = True
+    is_whole: bool = False
+
+    @property
+    def merged(self) -> int:
+        """Candles that the cache was given and has answered for."""
+        return self.inserted + self.present + self.differing + self.refused
 
 
-def _read_all(files: Sequence[Path], series: Sequence[Series], *, skip_bad: bool) -> list[CandleFile]:
+def _print(loaded: Loaded, output: Output) -> None:
+    if output.as_json:
+        output.print_json(_fields(loaded))
+        return
+    print(
+        f"{loaded.file.path.name}: {loaded.inserted} candles loaded as {loaded.series}, {loaded.present} there "
+        f"already, {loaded.differing} kept as they were, {loaded.file.skipped} bad rows skipped"
+        f"{f', {loaded.refused} refused' if loaded.refused else ''}"
+    )
+
+
+def _describe_rest(loads: Sequence[Loaded]) -> Iterator[str]:
+    """Say how much of each file is in, where the last one begun is not in whole."""
+    from reconciler_engine.store.merge_script import MERGE_CANDLES
+
+    for loaded in loads:
+        total = len(loaded.file.starts)
+        if loaded.is_whole:
+            yield f"{loaded.file.path}: loaded"
+        elif loaded.is_begun:
+            # Redis may have taken the part for which it did not answer.
+            most = min(total, loaded.merged + MERGE_CANDLES) if loaded.is_doubtful else loaded.merged
+            upto = f"{loaded.merged} to {most}" if most > loaded.merged else str(most)
+            yield f"{loaded.file.path}: loaded in part, the first {upto} of {total} candles"
+        else:
+            yield f"{loaded.file.path}: not loaded"
+    yield "the same command loads the rest"
+
+
+def _read_all(files: Sequence[Path], series: Sequence[Series], unit: TimeUnit, *, skip_bad: bool) -> list[CandleFile]:
     read: list[CandleFile] = []
     faults: list[CandleFileError] = []
     for path, one in zip(files, series, strict=True):
         try:
-            read.append(read_candle_file(path, grid=one.timeframe, skip_bad=skip_bad))
+            read.append(
+                read_candle_file(path, timeframe=one.timeframe, grid=one.timeframe, unit=unit, skip_bad=skip_bad)
+            )
         except CandleFileError as error:
             faults.append(error)
     if len(faults) == 1:
@@ -114,19 +168,29 @@ def _check_retention(batches: Sequence[tuple[Series, CandleFile]], max_candles: 
         raise ConfigError(faults)
 
 
-async def _load(
-    config: ReconciliationConfig, batches: Sequence[tuple[Series, CandleFile]], output: Output
-) -> list[Loaded]:
+async def _load(config: ReconciliationConfig, loads: Sequence[Loaded], output: Output) -> None:
     from reconciler_engine.cli.session import open_session
+    from reconciler_engine.store.merge_script import MERGE_CANDLES
 
-    done = []
     async with open_session(config, output, "load", writes=True) as session:
         store, retention = session.parts.store, session.parts.retention
-        for series, file in batches:
-            merged = await store.merge(series, list(file.candles()), retention, announce=False, by="load")
-            counts = (merged.inserted, merged.present, merged.differing, merged.refused)
-            done.append(Loaded(series, file, *map(len, counts)))
-    return done
+        for loaded in loads:
+            loaded.is_begun = True
+            candles = list(loaded.file.candles())
+            # Part by part, so that it is known how many are in when Redis stops.
+            for first in range(0, len(candles), MERGE_CANDLES):
+                part = candles[first : first + MERGE_CANDLES]
+                try:
+                    merged = await store.merge(loaded.series, part, retention, announce=False, by="load")
+                except StoreError as error:
+                    # A server that answered did nothing.
+                    loaded.is_doubtful = not error.code
+                    raise
+                loaded.inserted += len(merged.inserted)
+                loaded.present += len(merged.present)
+                loaded.differing += len(merged.differing)
+                loaded.refused += len(merged.refused)
+            loaded.is_whole = True
 
 
 def _fields(loaded: Loaded) -> dict[str, object]:

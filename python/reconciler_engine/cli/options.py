@@ -104,8 +104,14 @@ def takes_series(command: Command) -> Command:
 
 
 def takes_candle_files(command: Command) -> Command:
-    """Give a command candle files, and options that say whose candles they hold."""
+    """Give a command candle files, and options that say whose candles they hold and how they count time."""
     for decorate in (
+        click.option(
+            "--time-unit",
+            type=click.Choice(["s", "ms", "us", "ns"]),
+            default="ms",
+            help="Unit of the open times: seconds, milliseconds, microseconds or nanoseconds.",
+        ),
         click.option("--timeframe", metavar="NAME", help="Timeframe, where file names do not say it."),
         click.option("--symbol", metavar="ID", help="Product id, where file names do not say it."),
         click.argument(
@@ -114,7 +120,7 @@ def takes_candle_files(command: Command) -> Command:
             required=True,
             type=click.Path(path_type=Path),
             metavar="FILE...",
-            help="CSV files, plain or gzipped.",
+            help="CSV files, plain or gzipped; - for standard input.",
         ),
     ):
         command = decorate(command)

@@ -104,6 +104,7 @@ async def _serve(settings: SimulatorSettings, output: Output) -> None:
     """Run a simulator until SIGTERM or SIGINT."""
     import trio
 
+    from reconciler_engine.errors import CandleFileError
     from reconciler_engine.simulator import simulation
     from reconciler_engine.supervisor.child_list import ChildList
     from reconciler_engine.supervisor.signals import hear_orders
@@ -114,8 +115,15 @@ async def _serve(settings: SimulatorSettings, output: Output) -> None:
         else:
             print(line, flush=True)
 
+    async def run() -> None:
+        try:
+            await simulation.simulate(settings, announce)
+        except CandleFileError as error:
+            # Which files are replayed is a setting.
+            raise ConfigError(error.told.splitlines()) from error
+
     children = ChildList(os.getpid())
     async with hear_orders(children, may_reload=False) as orders, trio.open_nursery() as nursery:
-        nursery.start_soon(simulation.simulate, settings, announce)
+        nursery.start_soon(run)
         await orders.stop.wait()
         nursery.cancel_scope.cancel()

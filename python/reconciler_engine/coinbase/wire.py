@@ -21,6 +21,8 @@ from reconciler_engine.planning.pages import PAGE_SLOTS
 TIME_PATH = "/api/v3/brokerage/time"
 
 _DIGITS = re.compile(r"[0-9]{1,16}")
+# No number that is read has more.
+_INTEGER_DIGITS = 20
 # Instants the exchange can mean, from 2001 to 2286: outside them a number is in another unit.
 _EPOCH_MS = range(10**12, 10**13)
 
@@ -92,12 +94,17 @@ def read_object(body: bytes) -> dict[str, object]:
     if not body:
         raise BadResponse("empty body")
     try:
-        answer: object = json.loads(body.decode(), object_pairs_hook=_fields)
+        answer: object = json.loads(body.decode(), object_pairs_hook=_fields, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise BadResponse(f"no JSON in {len(body)} bytes: {excerpt(body)}") from error
     if not isinstance(answer, dict):
         raise BadResponse(f"JSON is a {type(answer).__name__}, not an object")
     return cast("dict[str, object]", answer)
+
+
+def _whole(digits: str) -> float:
+    # Of more than 4,300 digits int() makes no number but an error, which would refuse the good rows beside it.
+    return int(digits) if len(digits) <= _INTEGER_DIGITS else float(digits)
 
 
 def _fields(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Which implementation answers: native when it is built, unless RECONCILER_PURE_PYTHON=1 forbids it."""
+"""Which implementation answers: native where it can be loaded, unless RECONCILER_PURE_PYTHON=1 forbids it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import os
 from typing import Literal
 
 
-def _native_is_built() -> bool:
+def _can_load_native() -> bool:
     try:
         importlib.import_module("reconciler_engine._native")
     except ModuleNotFoundError:
         return False
+    except ImportError as error:
+        # Interpreters with a GIL of their own (3.12+) refuse it; anything else is a broken build, and is told.
+        if "subinterpreter" in str(error):
+            return False
+        raise
     return True
 
 
 IMPLEMENTATION: Literal["native", "pure"] = (
-    "pure" if os.environ.get("RECONCILER_PURE_PYTHON") == "1" or not _native_is_built() else "native"
+    "pure" if os.environ.get("RECONCILER_PURE_PYTHON") == "1" or not _can_load_native() else "native"
 )

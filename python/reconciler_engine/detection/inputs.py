@@ -74,11 +74,19 @@ def _from_arrow(name: str, values: Any) -> memoryview[int] | None:
 def _physical(name: str, values: object) -> object:
     """Return the int64 view of a `datetime64[ms]` array, anything else as it is."""
     unit = str(getattr(values, "dtype", ""))
+    if unit.startswith("timedelta64"):
+        raise TypeError(f"{name} is {unit}, durations; it must be instants (ms)")
+    if unit == "object" and _holds_dates(values):
+        raise TypeError(f"{name} is an array of dates; convert it with .astype('{_DATETIME_MS}')")
     if not unit.startswith("datetime64") or not hasattr(values, "view"):
         return values
     if unit != _DATETIME_MS:
         raise TypeError(f"{name} is {unit}; convert it with .astype('{_DATETIME_MS}')")
     return values.view("int64")
+
+
+def _holds_dates(values: Any) -> bool:
+    return values.size > 0 and hasattr(values.flat[0], "isoformat")
 
 
 def _checked(name: str, view: memoryview) -> memoryview[int]:
@@ -115,9 +123,22 @@ def _from_iterable(name: str, values: object) -> memoryview[int]:
 
 def _int64(name: str, index: int, value: object) -> int:
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
-        raise TypeError(f"{name}[{index}] is {type(value).__name__}; it must be int (ms): convert it with int()")
+        raise TypeError(f"{name}[{index}] is {type(value).__name__}; it must be int (ms): {_conversion(value)}")
     number = operator.index(value)  # type: ignore[arg-type]  # just looked at
     if not INT64_MIN <= number <= INT64_MAX:
         shown = str(number) if number.bit_length() <= 256 else f"a number of {number.bit_length()} bits"  # noqa: PLR2004  # fits a line
         raise ValueError(f"{name}[{index}] is {shown}; it must be an int64 value (ms)")
     return number
+
+
+def _conversion(value: Any) -> str:
+    """Say what makes ms of a value; int() knows nothing of dates."""
+    if type(value).__name__ == "datetime64":
+        return f"convert all with numpy.array(..., '{_DATETIME_MS}')"
+    if not hasattr(value, "isoformat"):
+        return "convert it with int()"
+    if not hasattr(value, "timestamp"):
+        return "convert the datetime of its midnight in UTC with round(1000 * it.timestamp())"
+    if value.tzinfo is None:
+        return "if it is UTC convert it with round(1000 * it.replace(tzinfo=UTC).timestamp())"
+    return "convert it with round(1000 * it.timestamp())"

@@ -28,10 +28,13 @@ def pandas_values(name: str, values: Any) -> object:
     if getattr(values, "ndim", 1) != 1:
         raise TypeError(f"{name} is a {type(values).__name__}; it must be one column of it")
     kind = str(values.dtype)
+    accessor = ".dt" if hasattr(values, "dt") else ""
+    if kind.startswith("period["):
+        # Their integers count months, days or hours.
+        raise TypeError(f"{name} is {kind}; convert it with {accessor}.to_timestamp(){accessor}.as_unit('ms')")
     if kind.startswith("datetime64["):
         unit = kind.removeprefix("datetime64[").partition(",")[0].rstrip("]")
         if unit != "ms":
-            accessor = ".dt" if hasattr(values, "dt") else ""
             raise TypeError(f"{name} is {kind}; convert it with {accessor}.as_unit('ms')")
         # The array below a Series, with or without a time zone, counts in UTC.
         return values.array.asi8

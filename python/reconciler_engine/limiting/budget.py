@@ -34,7 +34,7 @@ _HOURLY_BURST_SHARE: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Limit:
     """One limit: permits `interval_us` apart on average, up to `tolerance_us` ahead of that."""
 
     interval_us: int
@@ -70,7 +70,7 @@ class Budget:
     @property
     def rate_per_s(self) -> float:
         """Permits a second in the long run."""
-        return 1_000_000 / max(pace.interval_us for pace in self.paces)
+        return 1_000_000 / max(limit.interval_us for limit in self.limits)
 
     @property
     def lateness_us(self) -> int:
@@ -78,7 +78,7 @@ class Budget:
         return min(LONGEST_LATENESS_US, self.burst * self._interval_us)
 
     @property
-    def paces(self) -> tuple[Pace, ...]:
+    def limits(self) -> tuple[Limit, ...]:
         """The limits; a permit keeps all of them.
 
         The bucket: lateness eats into the burst, so that tolerance + lateness <= burst * interval and every window W
@@ -90,11 +90,11 @@ class Budget:
         """
         interval_us, lateness_us = self._interval_us, self.lateness_us
         tolerance_us = (self.burst - 1) * interval_us - max(0, lateness_us - interval_us)
-        bucket = Pace(interval_us, tolerance_us)
+        bucket = Limit(interval_us, tolerance_us)
         if self.hourly is None:
             return (bucket,)
         ahead_us = _HOUR_US // _HOURLY_BURST_SHARE
-        return (bucket, Pace(ceil_div(_HOUR_US + ahead_us + lateness_us, self.hourly - 1), ahead_us))
+        return (bucket, Limit(ceil_div(_HOUR_US + ahead_us + lateness_us, self.hourly - 1), ahead_us))
 
     @property
     def _interval_us(self) -> int:

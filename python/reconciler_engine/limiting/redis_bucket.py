@@ -153,7 +153,7 @@ class TokenBucket:
         self._is_for_key = breaker is not None
         self._keys = (key, f"{key}:breaker" if breaker is None else breaker)
         self._budget = budget
-        self._paces = [number for pace in budget.paces for number in (pace.interval_us, pace.tolerance_us)]
+        self._limits = [number for limit in budget.limits for number in (limit.interval_us, limit.tolerance_us)]
         self._voided = 0
 
     @property
@@ -187,13 +187,13 @@ class TokenBucket:
             if trio.current_time() >= deadline:
                 raise PermitRefused(0)
 
-    async def report(self, permit: Permit, fate: Fate, why: int = 0) -> Noted:
-        """Take note of what became of a permit's request; `why` is the answer's HTTP status, 0 without an answer.
+    async def report(self, permit: Permit, fate: Fate, status: int = 0) -> Noted:
+        """Take note of what became of a permit's request; `status` is the answer's HTTP status, 0 without an answer.
 
         Raises:
             StoreUnavailable: Redis is away; a probe that is not reported on ends by itself.
         """
-        count, stopped_us = await self._ask("report", permit.turn, fate.value, why, *self._paces)
+        count, stopped_us = await self._ask("report", permit.turn, fate.value, status, *self._limits)
         return Noted(count, ceil_div(stopped_us, 1_000))
 
     async def give_back(self, permit: Permit) -> None:
@@ -214,7 +214,7 @@ class TokenBucket:
         Raises:
             StoreUnavailable: Redis is away.
         """
-        await self._ask("forgive", *self._paces)
+        await self._ask("forgive", *self._limits)
 
     async def push_back(self, pause_ms: int) -> None:
         """Let nobody have a permit for `pause_ms` (at most an hour), then go on from an empty bucket.
@@ -225,7 +225,7 @@ class TokenBucket:
             StoreUnavailable: Redis is away.
         """
         pause_us = min(max(0, pause_ms) * 1000, LONGEST_WAIT_US)
-        await self._ask("push", pause_us, *self._paces)
+        await self._ask("push", pause_us, *self._limits)
 
     async def statistics(self) -> BucketStatistics:
         """Read how the bucket stands.
@@ -240,9 +240,9 @@ class TokenBucket:
         wait_us = max(0, until - seen)
         available = budget.burst if tats else 0
         waiting = 0
-        for number, (tat, pace) in enumerate(zip(tats, budget.paces, strict=False)):
-            interval_us = pace.interval_us if number else stretched_us(pace.interval_us, share)
-            ahead_us = max(tat, seen) - pace.tolerance_us - seen
+        for number, (tat, limit) in enumerate(zip(tats, budget.limits, strict=False)):
+            interval_us = limit.interval_us if number else stretched_us(limit.interval_us, share)
+            ahead_us = max(tat, seen) - limit.tolerance_us - seen
             wait_us = max(wait_us, ahead_us)
             available = min(available, max(0, -ahead_us // interval_us + 1))
             # The first slot after a pause is taken by nobody until somebody takes it.
@@ -267,7 +267,7 @@ class TokenBucket:
         """Take a slot and wait for it; None where it has to be done again."""
         asked = trio.current_time()
         max_wait_us = max(0, int((deadline - asked) * 1_000_000))
-        taken, wait_us, *rest = await self._ask("reserve", max_wait_us, *self._paces)
+        taken, wait_us, *rest = await self._ask("reserve", max_wait_us, *self._limits)
         if taken == Reply.STOPPED:
             PERMITS_LOST.add(1, "stopped")
             raise IdentityStopped(rest[0], ceil_div(wait_us, 1_000))

@@ -4,16 +4,16 @@
 --
 -- KEYS[1]  hash: born seen offset until granted share cut cause tat1 [tat2]; microseconds, but for granted, share, cause
 -- KEYS[2]  hash: the breaker's fields
--- ARGV     reserve max_wait_us pace...             -> {1, wait_us, slot, born, turn} | {0, wait_us}
+-- ARGV     reserve max_wait_us limit...            -> {1, wait_us, slot, born, turn} | {0, wait_us}
 --                                                     | {3, wait_us} somebody probes | {4, left_us, why} stopped
 --                                                     | {5, wait_us, why, silent} gone
 --          confirm slot born turn lateness_us      -> {1, late_us} | {2, wait_us} | {0}
---          push    pause_us pace...                -> {until}
---          report  turn answer why pace...         -> {count, stopped_us}
---          forgive pace...                         -> {}
+--          push    pause_us limit...               -> {until}
+--          report  turn answer why limit...        -> {count, stopped_us}
+--          forgive limit...                        -> {}
 --          read                                    -> {seen, until, granted, share, cause, turn, silent, throttled,
 --                                                     blocked, denied, probe, stopped, why, tat1 [, tat2]} | {}
--- pace     interval_us tolerance_us; one or two of them
+-- limit    interval_us tolerance_us; one or two of them
 
 local LONGEST_WAIT_US = 3600000000
 local HORIZON_US = 2 * LONGEST_WAIT_US
@@ -27,7 +27,7 @@ local operation = ARGV[1]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
-local function paces(from)
+local function read_limits(from)
   local list = {}
   for i = from, #ARGV, 2 do
     list[#list + 1] = { interval = tonumber(ARGV[i]), tolerance = tonumber(ARGV[i + 1]) }
@@ -35,14 +35,14 @@ local function paces(from)
   return list
 end
 
-local function empty_tat(at, pace)
-  return at + pace.tolerance + pace.interval
+local function empty_tat(at, limit)
+  return at + limit.tolerance + limit.interval
 end
 
 local function empty(at, limits)
   local bucket = { born = at, seen = at, offset = 0, until_ = 0, granted = 0, tats = {}, share = WHOLE_PPM, cut = 0, cause = 0 }
-  for i, pace in ipairs(limits) do
-    bucket.tats[i] = empty_tat(at, pace)
+  for i, limit in ipairs(limits) do
+    bucket.tats[i] = empty_tat(at, limit)
   end
   return bucket
 end
@@ -75,9 +75,9 @@ local function awake(limits)
     return empty(now, limits)
   end
   local sound = bucket.until_ <= bucket.seen + HORIZON_US
-  for i, pace in ipairs(limits) do
+  for i, limit in ipairs(limits) do
     local tat = bucket.tats[i]
-    sound = sound and tat and tat <= empty_tat(bucket.seen, pace) + HORIZON_US
+    sound = sound and tat and tat <= empty_tat(bucket.seen, limit) + HORIZON_US
   end
   if not sound then
     local fresh = empty(bucket.seen, limits)
@@ -125,7 +125,7 @@ local function store(bucket)
 end
 
 if operation == 'reserve' then
-  local limits = paces(3)
+  local limits = read_limits(3)
   local bucket = awake(limits)
   local gate = breaker.load(bucket.seen)
   if gate.stopped > bucket.seen then
@@ -140,8 +140,8 @@ if operation == 'reserve' then
     return { 3, busy }
   end
   local slot = math.max(bucket.seen, bucket.until_)
-  for i, pace in ipairs(limits) do
-    slot = math.max(slot, bucket.tats[i] - pace.tolerance)
+  for i, limit in ipairs(limits) do
+    slot = math.max(slot, bucket.tats[i] - limit.tolerance)
   end
   local wait = slot - bucket.seen
   if wait > tonumber(ARGV[2]) then
@@ -149,9 +149,9 @@ if operation == 'reserve' then
     return { 0, wait }
   end
   local share = share_ppm(bucket)
-  for i, pace in ipairs(limits) do
+  for i, limit in ipairs(limits) do
     -- The hour's limit is not the one that was refused.
-    local interval = i == 1 and stretched(pace.interval, share) or pace.interval
+    local interval = i == 1 and stretched(limit.interval, share) or limit.interval
     bucket.tats[i] = math.max(bucket.tats[i], slot) + interval
   end
   if wait == 0 then
@@ -194,7 +194,7 @@ if operation == 'confirm' then
 end
 
 if operation == 'push' then
-  local limits = paces(3)
+  local limits = read_limits(3)
   local bucket = awake(limits)
   bucket.until_ = math.max(bucket.until_, bucket.seen + tonumber(ARGV[2]))
   bucket.tats[1] = math.max(bucket.tats[1], bucket.until_ + limits[1].tolerance)
@@ -204,7 +204,7 @@ end
 
 if operation == 'report' then
   local turn, answer, why = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-  local bucket = awake(paces(5))
+  local bucket = awake(read_limits(5))
   local gate = breaker.load(bucket.seen)
   local count, changed = breaker.report(gate, bucket.seen, turn, answer, why)
   if changed then
@@ -219,7 +219,7 @@ if operation == 'report' then
 end
 
 if operation == 'forgive' then
-  local bucket = awake(paces(2))
+  local bucket = awake(read_limits(2))
   local gate = breaker.load(bucket.seen)
   if gate.denied > 0 then
     breaker.advance(gate, bucket.seen)

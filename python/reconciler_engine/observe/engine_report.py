@@ -12,13 +12,13 @@ from reconciler_engine.observe.status import EngineStatus, ProcessStatus
 
 
 class Report(BaseModel):
-    """How the whole tree stands.
+    """The state of a whole engine.
 
     Attributes:
         said_at: When it was said (s), on the monotonic clock that all processes of a machine share.
-        stage: Whether the tree is coming up, at work, or finishing what is in hand.
+        stage: Whether the engine is coming up, at work, or finishing what is in hand.
         processes: Who runs, the supervisor first.
-        engine: What `status` shows, without the processes; None while the tree comes up.
+        engine: What `status` shows, without the processes; None while the engine comes up.
         redis_silent_ms: How long ago Redis last took the engine's status; None where it never did.
         redis_error: What Redis said instead, None while all is well.
         figures: What all processes have counted, the dead included.

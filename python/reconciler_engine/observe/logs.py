@@ -58,7 +58,7 @@ def configure(style: Style, level: str, *, process: str, simulated: bool = False
     Args:
         style: `json` for one JSON object a line, `human` for a terminal.
         level: Name of the least level shown, such as `INFO`.
-        process: Name of this process in the tree, in every line.
+        process: Name of this process in the engine, in every line.
         simulated: Whether every line says SIMULATED.
     """
     handler = logging.StreamHandler(sys.stderr)

@@ -12,11 +12,11 @@ class _Record(BaseModel):
 
 
 class ProcessStatus(_Record):
-    """One process of the tree.
+    """One process of an engine.
 
     Attributes:
         role: What it is for: supervisor, worker, redis, web, exchange, feeder; service in a host's program.
-        name: Unique in the tree; a restarted worker has a new one.
+        name: Unique in the engine; a restarted worker has a new one.
         state: `running`, `starting`, `backing off` after a death, or `failed`: given up.
         pid: None while it is being started again.
         age_ms: Since its start.

@@ -19,6 +19,7 @@ from reconciler_engine.planning.audit import Copy, Doubt
 from reconciler_engine.planning.proof import Verdict, judge
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.store.candle_reads import CandleQuestion, SlotsRead
+from reconciler_engine.store.client.redis_py import has_moved
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.evidence import CHANGES_LIMIT, EvidenceStore, LedgerRead
 from reconciler_engine.store.evidence_fields import decode_fields, fields_of
@@ -68,7 +69,10 @@ class CandleStore:
         """
         question = CandleQuestion(self._scope, wanted)
         await self._client.converse(question.batches(), question.replies)
-        return question.reads()
+        reads = question.reads()
+        if any(has_moved(read.error) for read in reads):
+            self._client.drop_connections()
+        return reads
 
     async def sizes(self, series: Sequence[Series]) -> list[int]:
         """Return how many members some series have; those whose key is no sorted set are left out.

@@ -102,7 +102,7 @@ def check_budget(config: ReconciliationConfig, series: list[Series] | None, *, s
 
 def duration_s(requests: int, budget: Budget) -> float:
     """Return how long so many requests take from a full bucket (s)."""
-    return max(0.0, *((requests * pace.interval_us - pace.tolerance_us) / 1_000_000 for pace in budget.paces))
+    return max(0.0, *((requests * limit.interval_us - limit.tolerance_us) / 1_000_000 for limit in budget.limits))
 
 
 def check_disk(config: ReconciliationConfig) -> Check:

@@ -1,4 +1,4 @@
-"""The name under which tasks are taken: unique among all, and telling its own machine when its process is gone."""
+"""Consumer names that encode host, pid and boot id, so that this machine can tell whether the owner died."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAME = re.compile(r"[^:]*:(\d{1,9}):([0-9a-f]{8})\.[0-9a-f]{8}(?::.*)?")
 
 
 def consumer_name() -> str:
-    """Return a name that nobody else has: containers may share host names and process ids."""
+    """Return a unique name: containers may share host names and process ids."""
     return f"{socket.gethostname()}:{os.getpid()}:{_life() or 0:08x}.{secrets.token_hex(4)}"
 
 
@@ -35,7 +35,7 @@ def is_gone(name: str) -> bool:
 
 @cache
 def _life() -> int | None:
-    """What tells this run of the machine, and this space of process ids, from others; None where nothing does."""
+    """Return a number for this boot of the machine and this space of process ids; None where the system has none."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
         space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115  the link leads to no path

@@ -30,7 +30,7 @@ class SpanScan:
     """What a span of a series lacks.
 
     Attributes:
-        gaps: Maximal runs of closed slots without a candle, ascending; each was missing in every read made.
+        gaps: Closed slots without a candle; each was missing in every read made.
         duplicates: Open times that several candles share.
         malformed: Slots of members that are no candle of the series.
         error: Why the span could not be read; then nothing is known about it.

@@ -46,7 +46,7 @@ class ReplayMarket:
 
     Attributes:
         files: How many files were read.
-        ignored: Names of the `.csv.gz` files that are not named like a series.
+        ignored: Names of the `.csv` and `.csv.gz` files that are not named like a series.
         conflicts: Bars for which two files of a series differ, one line each, at most 100; the file whose name
             sorts first is believed.
         conflict_count: How many there are.
@@ -70,14 +70,14 @@ class ReplayMarket:
 
     @classmethod
     def read(cls, folder: Path) -> ReplayMarket:
-        """Read every `SYMBOL_TIMEFRAME_*.csv.gz` (or `SYMBOL_TIMEFRAME.csv.gz`) of a folder.
+        """Read every `SYMBOL_TIMEFRAME_*.csv[.gz]` (or `SYMBOL_TIMEFRAME.csv[.gz]`) of a folder.
 
         Raises:
-            ConfigError: The folder cannot be listed, or holds no such file.
+            ConfigError: The folder cannot be listed, holds no such file, or a product's last price is out of range.
             CandleFileError: A file is unusable; lists the faults of the first such file.
         """
         try:
-            paths = sorted(path for path in folder.iterdir() if path.name.endswith(".csv.gz"))
+            paths = sorted(path for path in folder.iterdir() if path.name.endswith((".csv", ".csv.gz")))
         except OSError as error:
             raise ConfigError([f"replay {str(folder)!r} cannot be listed: {error.strerror}"]) from error
         columns: dict[Series, _Column] = {}
@@ -88,13 +88,17 @@ class ReplayMarket:
             except ValueError:
                 ignored.append(path.name)
                 continue
-            file = read_candle_file(path, grid=series.timeframe)
+            file = read_candle_file(path, timeframe=series.timeframe, grid=series.timeframe)
             known = columns.setdefault(series, _Column())
             columns[series], differing = _merge(known, file)
             conflicts += [f"{series} {start}: {path.name} differs from an earlier file" for start in differing]
         if not columns:
-            raise ConfigError([f"replay {str(folder)!r} holds no candle file; allowed: SYMBOL_TIMEFRAME_....csv.gz"])
-        market = cls(columns)
+            raise ConfigError([f"replay {str(folder)!r} holds no candle file; allowed: SYMBOL_TIMEFRAME_....csv[.gz]"])
+        try:
+            market = cls(columns)
+        except ValueError as error:
+            allowed = "allowed: a last close above 0 and below 1e12"
+            raise ConfigError([f"replay {str(folder)!r}: {error}; {allowed}"]) from error
         market.files = len(paths) - len(ignored)
         market.ignored = tuple(ignored)
         market.conflicts = conflicts[:_CONFLICTS_KEPT]

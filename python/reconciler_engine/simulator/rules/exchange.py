@@ -78,7 +78,7 @@ class ExchangeRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class FaultyResponse:
     """An answer, and the fault that spoils its way to the client, if one does."""
 
     answer: ApiResponse
@@ -125,10 +125,10 @@ class Exchange:
         self.faults = Faults() if faults is None else faults
         self.refresh_faults: Callable[[], None] | None = None
 
-    def respond(self, request: ApiRequest) -> Delivery:
+    def respond(self, request: ApiRequest) -> FaultyResponse:
         """Return the answer to a request, and record both; a request to the simulator itself is not recorded."""
         if request.path.startswith(control.PREFIX):
-            return Delivery(control.answer_control(request, self.faults, self.clock))
+            return FaultyResponse(control.answer_control(request, self.faults, self.clock))
         if self.refresh_faults is not None:
             self.refresh_faults()
         route = _ROUTE.fullmatch(request.path)
@@ -159,7 +159,7 @@ class Exchange:
                 fault=None if fault is None else fault.name,
             )
         )
-        return Delivery(answer, fault if fault is not None and fault.mode in DELIVERIES else None)
+        return FaultyResponse(answer, fault if fault is not None and fault.mode in DELIVERIES else None)
 
     def _suffer(self, fault: FaultRule | None, now: int) -> ApiResponse | None:
         """Return the answer that stands in the place of any other, if the fault or a block gives one."""

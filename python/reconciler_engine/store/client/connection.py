@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -12,6 +14,7 @@ import trio
 
 from reconciler_engine.errors import StoreError, StoreUnavailable
 from reconciler_engine.store.client.address import Address
+from reconciler_engine.store.client.announced import AnnouncedLengths
 from reconciler_engine.store.client.link import Link, open_link
 from reconciler_engine.store.client.redis_py import reply_error
 
@@ -25,6 +28,12 @@ MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
 _UNDER_WAY: Final = 2
 
 _NOT_ENOUGH: Final = object()
+
+# The role of a server is looked at with a command that goes out anyway, for the first time after a second: a primary
+# behind a name or a virtual address may be demoted, and stays on the line.
+_FIRST_LOOK_S: Final = 1.0
+_LOOK_EVERY_S: Final = 3.0
+_ROLE: Final = re.compile(rb"^role:(\w+)", re.MULTILINE)
 
 # What a link raises when the other end is gone, or closed by another task.
 _BROKEN: Final = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
@@ -62,6 +71,9 @@ def pack(command: Command) -> bytes:
     return packed
 
 
+_LOOK: Final = pack(("INFO", "replication"))
+
+
 class Connection:
     """One connection; used by one task at a time. Whoever holds it closes it.
 
@@ -72,6 +84,9 @@ class Connection:
         self._link = link
         self._address = address
         self._reader = hiredis.Reader(protocolError=StoreError, replyError=reply_error, notEnoughData=_NOT_ENOUGH)
+        self._look_at = trio.current_time() + _FIRST_LOOK_S
+        self._role: bytes | None = None
+        self.has_moved = False
         # It copies; the stub does not say that any buffer goes.
         self._feed = cast("Callable[[bytes | memoryview], None]", self._reader.feed)
 
@@ -86,20 +101,35 @@ class Connection:
     async def exchange(self, payload: bytes, replies: int) -> list[Any]:
         """Send packed commands in one write and read `replies` replies.
 
-        Replies are hiredis' values: bytes, int, None, list, or a StoreError for an error reply.
+        Replies are hiredis' values: bytes, int, None, list, or a StoreError for an error reply. `has_moved` says then
+        whether the server's role is another one than before.
 
         Raises:
             StoreUnavailable: The connection broke; whether the commands took effect is unknown.
             StoreError: The peer does not speak Redis' protocol, or answers beyond MAX_REPLY_BYTES.
         """
+        looks = trio.current_time() >= self._look_at
         try:
-            await self._link.send(payload)
+            await self._link.send(payload + _LOOK if looks else payload)
         except _BROKEN as error:
             raise await self._last_words() or self._broken(error) from error
         try:
-            return await self._read(replies)
+            answers = await self._read(replies + looks)
         except _BROKEN as error:
             raise self._broken(error) from error
+        if looks:
+            self._note_role(answers.pop())
+        return answers
+
+    def _note_role(self, answer: object) -> None:
+        """Take note of the server's role; one that does not tell it, or may not, is not asked again."""
+        found = _ROLE.search(answer) if isinstance(answer, bytes) else None
+        if found is None:
+            self._look_at = math.inf
+            return
+        self.has_moved = self._role is not None and self._role != found[1]
+        self._role = found[1]
+        self._look_at = trio.current_time() + _LOOK_EVERY_S
 
     def _broken(self, error: BaseException) -> StoreUnavailable:
         return StoreUnavailable(f"connection to {self._address} broke: {_reason(error)}")
@@ -169,12 +199,14 @@ class Connection:
     async def _read(self, replies: int) -> list[Any]:
         gets = self._reader.gets
         answers: list[Any] = []
+        lengths = AnnouncedLengths()
         received = 0
         while True:
             while len(answers) < replies:
                 try:
                     answer = gets()
-                except StoreError as error:
+                except Exception as error:
+                    # The parser's own, or of a value that Python cannot make, such as a set of lists.
                     raise StoreError(f"{self._address} does not answer in Redis' protocol: {error}") from error
                 if answer is _NOT_ENOUGH:
                     break
@@ -189,6 +221,7 @@ class Connection:
                 raise StoreUnavailable(f"{self._address} closed the connection")
             received += len(data)
             self._check_size(received)
+            lengths.check(bytes(data))
             self._feed(data)
 
     def _check_size(self, received: int) -> None:

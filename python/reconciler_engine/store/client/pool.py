@@ -23,6 +23,7 @@ class Pool:
         self._slots = trio.Semaphore(limit, max_value=limit)
         self._idle: list[Connection] = []
         self._lent: set[Connection] = set()
+        self._outdated: set[Connection] = set()
         self._closed = False
 
     async def acquire(self) -> Connection:
@@ -47,17 +48,26 @@ class Pool:
     def release(self, connection: Connection) -> None:
         """Take back a connection on which every reply was read."""
         self._lent.discard(connection)
-        if self._closed:
+        if self._closed or connection in self._outdated:
             connection.close()
         else:
             self._idle.append(connection)
+        self._outdated.discard(connection)
         self._slots.release()
 
     def discard(self, connection: Connection) -> None:
         """Close a lent connection instead of taking it back: a reply may still be under way on it."""
         self._lent.discard(connection)
+        self._outdated.discard(connection)
         connection.close()
         self._slots.release()
+
+    def renew(self) -> None:
+        """Use no connection any more that is open now: each is closed when it comes back, idle ones at once."""
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
+        self._outdated |= self._lent
 
     def close(self) -> None:
         """Close all connections, lent ones too: calls under way raise StoreUnavailable."""

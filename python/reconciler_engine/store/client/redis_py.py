@@ -28,6 +28,7 @@ __all__ = [
     "AsyncCoreCommands",
     "Encoder",
     "callback_options",
+    "has_moved",
     "reply_error",
 ]
 
@@ -59,6 +60,8 @@ _BUSY_CODES: Final = frozenset(
 _WRAPPED: Final = re.compile(
     r"^ERR Error running script \(call to f_[0-9a-f]{40}\): (?:@user_script: ?\d+: ){2}-(?=[A-Z])"
 )
+# The server is not the primary, or not one that may take writes: another one behind the same address may be.
+_MOVED_CODES: Final = frozenset({"MASTERDOWN", "NOREPLICAS", "READONLY", "UNBLOCKED"})
 _FULL_CODES: Final = frozenset({"MISCONF", "OOM"})
 _DENIED_CODES: Final = frozenset({"NOAUTH", "NOPERM", "WRONGPASS"})
 _MAX_CLIENTS: Final = "max number of clients reached"
@@ -84,6 +87,11 @@ def reply_error(text: str) -> StoreError:
         error = refusal(f"redis refused the command: {text}", code=code)
     error.__cause__ = _parse_error(text)
     return error
+
+
+def has_moved(reply: object) -> bool:
+    """Whether a reply says that its server is no longer, or not now, the one that takes writes."""
+    return isinstance(reply, StoreUnavailable) and reply.code in _MOVED_CODES
 
 
 def callback_options(options: dict[str, Any]) -> dict[str, Any]:

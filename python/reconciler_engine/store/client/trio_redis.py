@@ -12,7 +12,7 @@ from reconciler_engine.errors import StoreError, StoreRefused, StoreUnavailable
 from reconciler_engine.observe.metrics import REDIS_ERRORS
 from reconciler_engine.store.client.address import Address
 from reconciler_engine.store.client.commands import block_s, check_batch, check_single, keys_of
-from reconciler_engine.store.client.connection import Command, ReplyReader, pack
+from reconciler_engine.store.client.connection import Command, Connection, ReplyReader, pack
 from reconciler_engine.store.client.pool import Pool
 from reconciler_engine.store.client.redis_py import (
     EMPTY_RESPONSE,
@@ -22,7 +22,11 @@ from reconciler_engine.store.client.redis_py import (
     AsyncCoreCommands,
     Encoder,
     callback_options,
+    has_moved,
 )
+
+# Characters of an error that quotes what a server said.
+_SAID: Final = 300
 
 DEFAULT_TIMEOUT_S: Final = 5.0
 DEFAULT_MAX_CONNECTIONS: Final = 8
@@ -131,7 +135,13 @@ class TrioRedis(AsyncCoreCommands):
                 return options[EMPTY_RESPONSE]
             raise _named(reply, args)
         callback = RESPONSE_CALLBACKS.get(str(args[0]).upper())
-        return reply if callback is None else callback(reply, **callback_options(options))
+        if callback is None:
+            return reply
+        try:
+            return callback(reply, **callback_options(options))
+        except Exception as error:
+            # redis-py looks into replies as its own servers give them.
+            raise StoreError(f"{self._address} does not answer {args[0]!r} as asked: {error!r}"[:_SAID]) from error
 
     async def pipe(self, commands: Sequence[Command], *, timeout_s: float | None = None) -> list[Any]:
         """Send commands in one write and return their raw replies, in order.
@@ -198,6 +208,25 @@ class TrioRedis(AsyncCoreCommands):
         """Return the options redis-py's commands look at: replies are not decoded."""
         return {"decode_responses": False}
 
+    def _take_back(self, pool: Pool, connection: Connection, answers: Sequence[object]) -> None:
+        """Take a connection back, unless its server is not the one to talk to any more: then drop all of them.
+
+        A name, a service or a virtual address leads to another server after a failover; the old one stays on the line.
+        """
+        refusal = next((answer for answer in answers if has_moved(answer)), None)
+        if isinstance(refusal, StoreError):
+            _count(refusal)
+        if refusal is None and not connection.has_moved:
+            pool.release(connection)
+            return
+        pool.discard(connection)
+        self.drop_connections()
+
+    def drop_connections(self) -> None:
+        """Use no connection any more that is open now; commands under way are finished on theirs."""
+        self._pool.renew()
+        self._blocking_pool.renew()
+
     def _bound_s(self, timeout_s: float | None) -> float:
         return self._timeout_s if timeout_s is None else timeout_s
 
@@ -210,7 +239,7 @@ class TrioRedis(AsyncCoreCommands):
                 except BaseException:
                     pool.discard(connection)
                     raise
-                pool.release(connection)
+                self._take_back(pool, connection, answers)
                 return answers
             raise StoreUnavailable(f"{self._address} did not answer within {bound_s:g} s")
         except StoreError as error:

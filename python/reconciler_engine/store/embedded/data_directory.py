@@ -29,7 +29,7 @@ class ServerRecord:
 
     Attributes:
         socket: Path of its unix socket.
-        pid: Process that runs the tree it belongs to.
+        pid: Supervisor of the engine it belongs to, or the command that runs it.
         command: That process' command, for people.
         simulated: Whether its candles are invented.
     """
@@ -129,7 +129,7 @@ class DataDirectory:
     def find_running(self) -> ServerRecord | None:
         """Return the server that runs over this directory, or None: no record, or a stale one.
 
-        A server counts as running while its tree's process is there and its socket takes a connection: the server of
+        A server counts as running while that process is there and its socket takes a connection: the server of
         one that was killed ends, and a process id may have been given away again.
 
         Raises:

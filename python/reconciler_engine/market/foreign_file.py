@@ -1,0 +1,49 @@
+"""Files that are no candle file, known by their first bytes, and the way to make one of each."""
+
+from __future__ import annotations
+
+HEAD_BYTES = 16
+"""As many first bytes tell all these forms apart."""
+
+_PIPE = "{} FILE | reconciler-engine ... -"
+_COLUMNS = "write its columns as CSV"
+_FORMS = (
+    (b"PK", "a zip archive (as .xlsx is one)", _PIPE.format("unzip -p")),
+    (b"\x28\xb5\x2f\xfd", "zstd-compressed", _PIPE.format("zstd -dc")),
+    (b"BZh", "bzip2-compressed", _PIPE.format("bzip2 -dc")),
+    (b"\xfd7zXZ", "xz-compressed", _PIPE.format("xz -dc")),
+    (b"\x04\x22\x4d\x18", "lz4-compressed", _PIPE.format("lz4 -dc")),
+    (b"7z\xbc\xaf", "a 7z archive", _PIPE.format("7z x -so")),
+    (b"PAR1", "a Parquet file", _COLUMNS),
+    (b"ARROW1", "an Arrow file", _COLUMNS),
+    (b"ORC", "an ORC file", _COLUMNS),
+    (b"\x89HDF", "an HDF5 file", _COLUMNS),
+    (b"SQLite format 3", "an SQLite database", _COLUMNS),
+    (b"\xff\xfe", "UTF-16 text", "iconv -f UTF-16 -t UTF-8"),
+    (b"\xfe\xff", "UTF-16 text", "iconv -f UTF-16 -t UTF-8"),
+    (b"s\0t\0", "UTF-16 text", "iconv -f UTF-16LE -t UTF-8"),
+    (b"\0s\0t", "UTF-16 text", "iconv -f UTF-16BE -t UTF-8"),
+    (b"{", "JSON", _COLUMNS),
+    (b"[", "JSON", _COLUMNS),
+    (b"<", "a web page or XML", "download the file itself"),
+)
+
+
+def describe_foreign(head: bytes) -> str | None:
+    """Say what a file that begins so is, and what to do; None where it may be a candle file."""
+    for magic, kind, remedy in _FORMS:
+        if head.startswith(magic):
+            return f"is {kind}; allowed: CSV, plain or gzipped ({remedy})"
+    return None
+
+
+def describe_header(header: str, wanted: str) -> str:
+    """Say what may be wrong with a first line, in a few words; empty where nobody can tell."""
+    if header[:1].isdigit():
+        return f"; the file has no header: put {wanted!r} before its first line"
+    for sign, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if sign in header:
+            return f"; its columns are separated by {name}"
+    if sorted(header.split(",")) == sorted(wanted.split(",")):
+        return "; its columns stand in another order"
+    return ""

@@ -1,0 +1,83 @@
+"""Units in which candle files write open times, and files whose instants look like another unit or timeframe."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from enum import Enum
+from itertools import pairwise
+
+from reconciler_engine.market.rounding import ceil_div
+from reconciler_engine.market.timeframe import Timeframe
+
+# Whole seconds: the first bitcoin block, and the end of the year 2099.
+_FIRST_S, _LAST_S = 1_230_940_800, 4_102_444_800
+# So many candles have a usual step.
+_LEAST = 3
+
+
+class TimeUnit(Enum):
+    """A unit of open times; the value is its name."""
+
+    SECONDS = "s"
+    MILLISECONDS = "ms"
+    MICROSECONDS = "us"
+    NANOSECONDS = "ns"
+
+    @property
+    def per_second(self) -> int:
+        """How many make a second."""
+        return _PER_SECOND[self.value]
+
+    def to_ms(self, count: int) -> int | None:
+        """Return an instant in ms; None where it is between two of them."""
+        instant, rest = divmod(count * 1_000, self.per_second)
+        return None if rest else instant
+
+
+_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+
+
+def mistaken_unit(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit) -> TimeUnit | None:
+    """Return the unit that most open times of a file look like, where that is not the one they are read in.
+
+    They look like a unit if they are instants of this century on the timeframe's grid in it, and neither in the one
+    that was named.
+    """
+
+    def fits(count: int, unit: TimeUnit) -> bool:
+        instant = unit.to_ms(count)
+        is_ours = _FIRST_S * unit.per_second <= count < _LAST_S * unit.per_second
+        return is_ours and instant is not None and instant % timeframe.step_ms == 0
+
+    def is_on_grid(count: int) -> bool:
+        instant = unit.to_ms(count)
+        return instant is not None and instant % timeframe.step_ms == 0
+
+    if 2 * sum(map(is_on_grid, counts)) > len(counts) and max(counts) < _LAST_S * unit.per_second:
+        return None
+    others = {other: sum(fits(count, other) for count in counts) for other in TimeUnit if other is not unit}
+    best = max(others, key=lambda other: others[other])
+    return best if others[best] >= max(1, ceil_div(len(counts), 2)) else None
+
+
+def mistaken_step(starts: Sequence[int], timeframe: Timeframe) -> str | None:
+    """Say why the open times of a file (ms, ascending) are not those of its timeframe's bars; None where they may be.
+
+    A few odd bars are no reason, nor are holes: a file of another timeframe has that one's usual step.
+    """
+    if len(starts) < _LEAST:
+        return None
+    step = timeframe.step_ms
+    off_grid = sum(start % step != 0 for start in starts)
+    usual, times = Counter(after - before for before, after in pairwise(starts)).most_common(1)[0]
+    other = next((one for one in Timeframe if one.step_ms == usual), None)
+    if 2 * off_grid > len(starts):
+        looks = "" if other in (None, timeframe) else f"; its usual step is {other}: name the timeframe it has"
+        return f"{off_grid} of {len(starts)} bars do not open on the grid of {timeframe}{looks}"
+    if other is None or other is timeframe or 2 * times < len(starts) - 1:
+        return None
+    if usual > step and any(start % usual for start in starts):
+        return None
+    remedy = f"name the timeframe it has (--timeframe {other}, or in the file's name)"
+    return f"its usual step is {other}, not {timeframe}: {remedy}"
