@@ -190,7 +190,7 @@ async def test_a_member_off_the_grid_is_of_the_slot_its_score_falls_in(redis, st
         (61.20000000000001, 88_000.0, "present"),
         (61.2 * (1 + 9e-9), 88_000.0, "present"),
         (61.2 * (1 + 2e-8), 88_000.0, "differing"),
-        (0.0, 88_000.0, "differing"),
+        (0.001, 88_000.0, "differing"),
         (61.2, 88_000.00000000001, "differing"),
     ],
 )

@@ -55,9 +55,14 @@ def note_ghosts(
         waits = lacking if apart >= APART_MS else NOTHING
         return known._replace(ledger=ledger), waits
     ghost = Finding(State.SUSPECT, Reason.NOT_AT_EXCHANGE, answer.at, answer.at, 1, answer.at + RECHECK_MS[0])
-    gone = Finding(State.MISSING, Reason.WITHDRAWN, answer.at, answer.at, 0, answer.at)
-    ledger = ledger.revise(lacking & candles, lambda _: ghost).revise(lacking - candles, lambda _: gone)
-    return known._replace(ledger=ledger, exists=known.exists - lacking), NOTHING
+    known = known._replace(ledger=ledger.revise(lacking & candles, lambda _: ghost), exists=known.exists - lacking)
+    return withdraw(known, lacking - candles, answer.at), NOTHING
+
+
+def withdraw(known: Knowledge, slots: Intervals, at: int) -> Knowledge:
+    """Return the knowledge with slots that the exchange had once, and that hold no member any more, as withdrawn."""
+    gone = Finding(State.MISSING, Reason.WITHDRAWN, at, at, 0, at)
+    return known._replace(ledger=known.ledger.revise(slots, lambda _: gone), exists=known.exists - slots)
 
 
 def _is_lacked(finding: Finding) -> bool:

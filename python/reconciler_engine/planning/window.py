@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.rounding import ceil_div, ceil_to
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.pages import PAGE_SLOTS
 
 MINIMUM_STEPS = 3
 """A window holds at least this many bars: 30 minutes would otherwise never see a 30m, 1h, 4h or 1d bar."""
@@ -21,6 +22,14 @@ def closed_before(now: int, timeframe: Timeframe, grace_ms: int = DEFAULT_GRACE_
     The newest closed slot opens one step earlier; the forming bar lies at or after the returned instant.
     """
     return timeframe.floor(now - grace_ms)
+
+
+def with_forming(slots: Interval, now: int, timeframe: Timeframe) -> Interval:
+    """Return slots with the bar after them, where they reach the newest closed ones at `now` (ms UTC), if a page can."""
+    step = timeframe.step_ms
+    forming = timeframe.floor(now)
+    has_room = slots.stop - slots.start < PAGE_SLOTS * step
+    return Interval(slots.start, slots.stop + step) if slots.stop >= forming - step and has_room else slots
 
 
 def oldest_kept(now: int, timeframe: Timeframe, max_candles: int) -> int | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
+from types import MappingProxyType
 
 from reconciler_engine.detection.members import check_members
 from reconciler_engine.errors import StoreError
@@ -16,6 +17,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.observe.metrics import SLOTS_JUDGED
 from reconciler_engine.planning.answers import Answer, Venue
 from reconciler_engine.planning.audit import Copy, Doubt
+from reconciler_engine.planning.ghosts import withdraw
 from reconciler_engine.planning.proof import Verdict, judge
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.store.candle_reads import CandleQuestion, SlotsRead
@@ -152,6 +154,7 @@ class CandleStore:
         venue: Venue = _NO_VENUE,
         known: LedgerRead | None = None,
         doubts: Sequence[Doubt] = (),
+        removable: Mapping[int, bytes] = MappingProxyType({}),
         grace_ms: int = DEFAULT_GRACE_MS,
         announce: bool = True,
         by: str = "",
@@ -173,6 +176,7 @@ class CandleStore:
             known: What was read of the days of `answer.asked` before, to spare another read; they are read without.
             doubts: Candles of the cache from which the answer's differ: they give way or, where they do not, become
                 suspect. One that is not there any more as it was read, byte for byte and alone in its slot, is neither.
+            removable: Members by open time that go where the exchange has been shown not to have their candles.
             grace_ms: How long after its close a bar may still be on its way.
             announce: Whether each inserted range is published on the series' repaired channel.
             by: Who merges, for the journal: a run's id, or a command.
@@ -194,14 +198,18 @@ class CandleStore:
                 knowledge, replace(answer, doubted=doubted), held, venue, step, slots=slots, grace_ms=grace_ms
             )
             offered = [one for one in candles if verdict.usable.holds(one.timestamp)]
+            ghosts = {at: member for at, member in removable.items() if verdict.removable.holds(at)}
+            now = withdraw(verdict.known, Intervals.of_slots(sorted(ghosts), step), answer.at)
             write = SeriesWrite(
                 series,
                 retention,
                 sorted([*offered, *(doubt.candle for doubt in due)], key=attrgetter("timestamp")),
                 yielding={doubt.candle.timestamp: doubt.member for doubt in due},
                 read=bodies,
-                known=verdict.known,
+                known=now,
                 absent=verdict.absent,
+                empty=verdict.absent & now.ledger.confirmed(answer.asked),
+                ghosts=ghosts,
                 late=verdict.late,
                 doubts=doubts,
                 announce=announce,
@@ -216,6 +224,7 @@ class CandleStore:
                 bodies.update(written.bodies)
                 knowledge = decode_fields(series, bodies)
             doubts = [doubt for doubt in doubts if doubt.candle.timestamp not in written.moved]
+            removable = {at: member for at, member in removable.items() if at not in written.moved}
             held |= Intervals.of_slots(sorted(written.present), step)
         _logger.warning("evidence not written: it kept changing", extra={"series": str(series)})
         outcome = await self._write_alone(SeriesWrite(series, retention, candles, announce=announce, by=by))

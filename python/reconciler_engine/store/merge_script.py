@@ -117,6 +117,8 @@ class SeriesWrite:
         read: Fields of the evidence as they were read.
         known: Knowledge of those days from now on.
         absent: Spans that must have no candle, ascending.
+        empty: Spans among them that are proved empty.
+        ghosts: Members to remove, by open time.
         late: Candles to count as late.
         doubts: Candles of the cache that must be there as they were read.
         by_hand: Change of the evidence to journal.
@@ -132,6 +134,8 @@ class SeriesWrite:
     read: Mapping[str, bytes] = field(default_factory=dict)
     known: Knowledge = field(default_factory=Knowledge)
     absent: Intervals = NOTHING
+    empty: Intervals = NOTHING
+    ghosts: Mapping[int, bytes] = field(default_factory=dict)
     late: int = 0
     doubts: Sequence[Doubt] = ()
     by_hand: ChangeByHand | None = None
@@ -185,6 +189,8 @@ class SeriesWrite:
             "duplicated": [*self.duplicated],
             "doubts": [doubt.candle.timestamp for doubt in self.doubts],
             "absent": [(span.start, span.stop - step) for span in self.absent],
+            "empty": [(span.start, span.stop - step) for span in self.empty],
+            "ghosts": [*self.ghosts],
             "fields": [(name, _digest(self.read[name])) for name in changes],
             "days_kept": days,
             "days_life": max(EVIDENCE_LIFE_MS, ttl_ms, days * DAY_MS),
@@ -197,6 +203,7 @@ class SeriesWrite:
             *pairs_of(self.series, self.candles),
             *self.yielding.values(),
             *members,
+            *self.ghosts.values(),
             *changes.values(),
         ]
 

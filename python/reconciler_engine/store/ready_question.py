@@ -100,7 +100,7 @@ class ReadyQuestion:
         gaps = detect_gaps(found.timestamps, window.grid(step))
         days = zip(days_of(window), bodies, strict=True) if bodies else ()
         ledger = decode_fields(self._series, {str(day): body or b"" for day, body in days}).ledger
-        absent = Intervals.of_gaps(gaps, step)
+        absent = Intervals.of_gaps(gaps, step) | Intervals.of_slots(found.fillers, step)
         missing = (absent - ledger.confirmed(window)).gaps(step)
         suspect = ledger.in_state(window, State.SUSPECT)
         return Readiness(

@@ -14,6 +14,7 @@ from reconciler_engine.engine.tasks.scan import scan
 from reconciler_engine.errors import StoreError, StoreFull, own_fault
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
+from reconciler_engine.observe.words import counted
 from reconciler_engine.planning.absent_slots import AbsentSlots, sort_absent
 from reconciler_engine.planning.answers import Answer, Venue, settled_rows
 from reconciler_engine.planning.audit import AuditRules, Copy, find_doubts
@@ -130,6 +131,7 @@ class PageCache:
                 slots=task.span.interval,
                 venue=venue,
                 known=look.known,
+                removable=self._removable(look),
                 doubts=find_doubts(look.copies, present, at, step, self._audit_rules, grace_ms=self._grace_ms),
                 grace_ms=self._grace_ms,
                 by=task.run,
@@ -154,6 +156,10 @@ class PageCache:
             undecided=undecided,
             fault=page.fault if undecided else None,
         )
+
+    def _removable(self, look: PageLook) -> Mapping[int, bytes]:
+        """Return the members that may go if the exchange does not have their candles: all or none, by the settings."""
+        return {at: copy.member for at, copy in look.copies.items()} if self._audit_rules.repairs else {}
 
     async def note_answer(self, series: Series, answer: Answer, venue: Venue, keeping: Retention) -> Intervals:
         """Note what an answer about a series proves, and write no candle; return its slots settled without one.
@@ -189,7 +195,7 @@ def _merge_fault(proven: ProvenMerge, max_candles: int, step: int) -> str | None
         )
     if proven.verdict.is_contradicted:
         return (
-            f"the exchange left out {proven.verdict.lacking.size(step)} candles that the cache knows; "
+            f"the exchange left out {counted(proven.verdict.lacking.size(step), 'candle')} that the cache knows; "
             "its answer proves no slot empty"
         )
     if merged.unannounced:

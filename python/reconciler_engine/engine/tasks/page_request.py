@@ -19,6 +19,7 @@ from reconciler_engine.limiting.redis_bucket import Permit, TokenBucket
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.backoff import Backoff
+from reconciler_engine.planning.window import with_forming
 
 ATTEMPTS = 4
 """Requests sent for one page before it is left for the next pass."""
@@ -104,9 +105,12 @@ class PageRequester:
                 await self._drain.sleep(min(refused.wait_ms / 1_000, _LONGEST_PAUSE_S))
 
     async def _fetch(self, series: Series, slots: Interval) -> tuple[int, CandlePage]:
-        """Return the instant of the request (ms UTC), which neither clock has passed, and its answer."""
+        """Return the instant of the request (ms UTC), which neither clock has passed, and its answer.
+
+        A page that reaches the newest closed slot asks for the forming bar, too: with it the newest row is not cut.
+        """
         at = await self._clock.now()
-        page = await self._source.fetch_candles(series, slots)
+        page = await self._source.fetch_candles(series, with_forming(slots, at, series.timeframe))
         # Redis' clock may have been set since the two were compared: bars to come are no bars without trades.
         return at if page.served_at is None else min(at, page.served_at + _SECOND_MS), page
 

@@ -75,17 +75,23 @@ async def scan(
 
 
 def _examine(series: Series, interval: Interval, reads: Sequence[SlotsRead]) -> SpanScan:
-    """Judge a span by all reads of it: a candle seen in any counts, duplicates and refusals as last seen."""
+    """Judge a span by all reads of it: a candle seen in any counts, the rest as last seen.
+
+    A filler stands for no trades: its slot is without a candle until the exchange has shown that it has none.
+    """
     last = reads[-1]
     if last.is_whole:
         return _CLEAN
     if last.error is not None:
         return SpanScan(error=last.error)
     seen = last.timestamps if len(reads) == 1 else join_timestamps(reads)
-    gaps = detect_gaps(seen, interval.grid(series.timeframe.step_ms))
+    step = series.timeframe.step_ms
+    gaps = tuple(detect_gaps(seen, interval.grid(step)))
+    if last.fillers:
+        gaps = (Intervals.of_gaps(gaps, step) | Intervals.of_slots(last.fillers, step)).gaps(step)
     if not gaps and not last.duplicates and not last.malformed:
         return _CLEAN
-    return SpanScan(tuple(gaps), tuple(last.duplicates), tuple(last.malformed))
+    return SpanScan(gaps, tuple(last.duplicates), tuple(last.malformed))
 
 
 _CLEAN = SpanScan()

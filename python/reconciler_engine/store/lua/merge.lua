@@ -14,11 +14,13 @@
 --          duplicated  open times to clean of duplicates, and of what is no candle beside one, ascending
 --          doubts      open times whose members are to be as they were read
 --          absent      { first, last open time } of each span that is to have no candle
+--          empty       the same of spans among them that are proved empty: members there that are no candle go
+--          ghosts      open times of members to remove: the exchange does not have their candles
 --          fields      { name, SHA-1 of its value as it was read, '' for none } of each field of the evidence written
 --          days_kept, days_life; late (candles to count as late)
 --          by_hand     { start, stop, what was known, what is known now, why } of each change by hand
 -- ARGV     then texts, in the order of those lists: open time and member of each candle, ascending; the member that
---          gives way of each yielding; the member of each doubt; the value of each field, '' for none
+--          gives way of each yielding; the member of each doubt and each ghost; the value of each field, '' for none
 --
 -- Returns  { 'done', outcome letters of the candles, extra members removed, members removed that were no candle,
 --            why a repair message was refused ('' = none was) }
@@ -53,7 +55,8 @@ end
 -- Where the texts of each list begin in ARGV.
 local yielding_at = FIRST + 2 * plan.candles
 local doubts_at = yielding_at + #plan.yielding
-local fields_at = doubts_at + #plan.doubts
+local ghosts_at = doubts_at + #plan.doubts
+local fields_at = ghosts_at + #plan.ghosts
 
 -- Somebody else may have learnt something since these fields were read,
 if #plan.fields > 0 then
@@ -67,19 +70,23 @@ end
 
 -- and a feeder may have written after we looked: another candle into a slot that was judged,
 local moved = {}
-for i, open_time in ipairs(plan.doubts) do
+local function check(open_time, member)
     local found = redis.call('ZRANGEBYSCORE', key, text(open_time), '(' .. text(open_time + step))
-    if #found ~= 1 or found[1] ~= ARGV[doubts_at + i - 1] then moved[#moved + 1] = text(open_time) end
+    if #found ~= 1 or found[1] ~= member then moved[#moved + 1] = text(open_time) end
 end
+for i, open_time in ipairs(plan.doubts) do check(open_time, ARGV[doubts_at + i - 1]) end
+for i, open_time in ipairs(plan.ghosts) do check(open_time, ARGV[ghosts_at + i - 1]) end
 if #moved > 0 then return { 'moved', moved } end
 
--- or the first one. What is no candle of its slot leaves it absent, as for every reader.
-local present, absent = {}, plan.absent
-if #absent > 0 and redis.call('ZCOUNT', key, text(absent[1][1]), text(absent[#absent][2])) > 0 then
+-- or the first one. A filler, and any member that is not a candle of its slot, leave the slot absent.
+local present, junk, absent = {}, {}, plan.absent
+if #absent > 0 and redis.call('ZCOUNT', key, text(absent[1][1]), '(' .. text(absent[#absent][2] + step)) > 0 then
     for _, span in ipairs(absent) do
-        local found = redis.call('ZRANGEBYSCORE', key, text(span[1]), text(span[2]), 'WITHSCORES')
+        local found = redis.call('ZRANGEBYSCORE', key, text(span[1]), '(' .. text(span[2] + step), 'WITHSCORES')
         for i = 1, #found, 2 do
-            if kind_of(found[i], found[i + 1]) then present[#present + 1] = found[i + 1] end
+            local kind = kind_of(found[i], found[i + 1])
+            if kind == 'candle' then present[#present + 1] = found[i + 1] end
+            if not kind then junk[#junk + 1] = { found[i], tonumber(found[i + 1]) } end
         end
     end
 end
@@ -107,8 +114,8 @@ for _, open_time in ipairs(plan.duplicated) do ask(open_time) end
 
 local function candle_of(member, score)
     local kind, open, high, low, close, volume = kind_of(member, score)
-    return kind and { open_time = tonumber(score), member = member, open = open, high = high, low = low, close = close,
-        volume = volume }
+    return kind and { open_time = tonumber(score), member = member, filler = kind == 'filler', open = open,
+        high = high, low = low, close = close, volume = volume }
 end
 
 -- What the cache has in those slots.
@@ -153,6 +160,7 @@ end
 local function sequence_of(candle) return number_in(fields_of(candle.member).sequenceNum) or -1 end
 
 local function better(a, b)
+    if a.filler ~= b.filler then return b.filler end
     if a.volume ~= b.volume then return a.volume > b.volume end
     return sequence_of(a) > sequence_of(b)
 end
@@ -182,6 +190,11 @@ local function meet(i, slot)
     settle(slot)
     local there = slot.valid[1]
     if same(there, candle_of(members[i], texts[i])) then return 'P' end
+    if there.filler then
+        remove(open_times[i], there.member, members[i], 'filler')
+        add(i)
+        return 'I'
+    end
     if not alone or there.member ~= yielding[open_times[i]] then return 'D' end
     remove(open_times[i], there.member, members[i], 'repaired')
     add(i)
@@ -219,6 +232,17 @@ for _, open_time in ipairs(plan.duplicated) do
     if #slots[open_time].valid > 0 then settle(slots[open_time]) end
 end
 
+for _, span in ipairs(plan.empty) do
+    for _, found in ipairs(junk) do
+        local open_time = math.floor(found[2] / step) * step
+        if open_time >= span[1] and open_time <= span[2] then
+            remove(open_time, found[1], '', 'foreign')
+            foreign = foreign + 1
+        end
+    end
+end
+for i, open_time in ipairs(plan.ghosts) do remove(open_time, ARGV[ghosts_at + i - 1], '', 'ghost') end
+
 flush('ZREM', removed)
 flush('ZADD', added)
 if lowest and plan.trim and cap > 0 then redis.call('ZREMRANGEBYRANK', key, 0, text(-(cap + 1))) end
@@ -239,7 +263,7 @@ end
 if plan.late > 0 then redis.call('HINCRBY', evidence, 'late', text(plan.late)) end
 if #plan.fields > 0 or plan.late > 0 then
     -- Up to two fields a day, and two of the whole series. Of many days the names are not read for each write.
-    local fields = (plan.days_kept > 100 and 2 or 1) * plan.days_kept + 2
+    local fields = plan.days_kept > 100 and 2 * plan.days_kept + 2 or plan.days_kept
     if redis.call('HLEN', evidence) > fields then
         local days, names = {}, {}
         for _, name in ipairs(redis.call('HKEYS', evidence)) do

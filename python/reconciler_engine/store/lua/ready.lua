@@ -71,7 +71,8 @@ for i = 1, #found, 2 do
     local score = tonumber(found[i + 1])
     local slot = (score - start) / step
     if not present[slot] then
-        present[slot] = kind_of(found[i], found[i + 1]) ~= nil
+        -- A filler stands for no trades: the proof alone completes its slot.
+        present[slot] = kind_of(found[i], found[i + 1]) == 'candle'
     end
 end
 
