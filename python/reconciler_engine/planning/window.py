@@ -25,7 +25,7 @@ def closed_before(now: int, timeframe: Timeframe, grace_ms: int = DEFAULT_GRACE_
 
 
 def with_forming(slots: Interval, now: int, timeframe: Timeframe) -> Interval:
-    """Return slots with the bar after them, where they reach the newest closed ones at `now` (ms UTC), if a page can."""
+    """Return slots and the bar after them, where they reach the newest closed one at `now` (ms UTC), if a page can."""
     step = timeframe.step_ms
     forming = timeframe.floor(now)
     has_room = slots.stop - slots.start < PAGE_SLOTS * step
