@@ -19,6 +19,7 @@ from reconciler_engine.errors import (
     WorkerError,
     leaves,
 )
+from reconciler_engine.observe.words import printable
 
 DONE = 0
 FAILURE = 1
@@ -68,7 +69,7 @@ def leave(code: int, message: str = "") -> NoReturn:
     # A disk that is full or a reader that is gone does not change how this ended.
     with suppress(OSError):
         for line in message.splitlines():
-            sys.stderr.write(f"reconciler-engine: {line}\n")
+            sys.stderr.write(f"reconciler-engine: {printable(line)}\n")
     raise SystemExit(code)
 
 

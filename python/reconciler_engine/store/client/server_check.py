@@ -11,6 +11,7 @@ from typing import Any, Final
 import trio
 
 from reconciler_engine.errors import ConfigError, StoreDenied, StoreError, StoreUnavailable
+from reconciler_engine.observe.words import QUOTED_LIMIT
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 
 # XAUTOCLAIM, GETDEL, ZRANGEBYSCORE's LIMIT in scripts, exclusive stream ranges: all there since 6.2.
@@ -170,6 +171,6 @@ def _fields(reply: Any) -> dict[str, str]:
 def _version(text: str) -> tuple[int, int, int]:
     found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
     if found is None:
-        raise StoreError(f"INFO names no version that can be read: {text!r}")
+        raise StoreError(f"INFO names no version that can be read: {text[:QUOTED_LIMIT]!r}")
     major, minor, patch = (int(part or 0) for part in found.groups())
     return major, minor, patch
