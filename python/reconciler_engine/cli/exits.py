@@ -15,6 +15,7 @@ from reconciler_engine.errors import (
     ReconcilerError,
     RoleFailed,
     SourceUnavailable,
+    StoreDenied,
     StoreUnavailable,
     WorkerError,
     leaves,
@@ -33,6 +34,7 @@ INTERRUPTED = 130
 _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (KeyboardInterrupt, INTERRUPTED),
     (ConfigError, CONFIG),
+    (StoreDenied, CONFIG),
     (DataDirectoryBusy, BUSY),
     (OtherProtocol, BUSY),
     (StoreUnavailable, UNAVAILABLE),

@@ -147,8 +147,13 @@ async def _ask(client: TrioRedis) -> tuple[dict[str, str], dict[str, str]]:
     try:
         server, memory = all_served(await client.pipe([("INFO", "server"), ("INFO", "memory")]))
     except StoreDenied as error:
-        raise ConfigError([f"redis_url: {client.address}: {_denial(error)}"]) from error
+        raise denied(client, error) from error
     return _fields(server), _fields(memory)
+
+
+def denied(client: TrioRedis, error: StoreDenied) -> ConfigError:
+    """Return the fault of the settings that a denial shows."""
+    return ConfigError([f"redis_url: {client.address}: {_denial(error)}"])
 
 
 def _denial(error: StoreDenied) -> str:
