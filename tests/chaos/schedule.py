@@ -100,8 +100,10 @@ def _draw_blow(random: Random, fault: Fault, within_s: float) -> Blow:
         # What is swallowed there costs the client's patience, 10 s; test_toxics has it with less of that.
         choices = tuple(toxic for toxic in choices if toxic.kind is not Kind.SWALLOW)
     toxic = random.choice(choices)
+    at_s = random.uniform(0, within_s)
     return Blow(
-        at_s=random.uniform(0, within_s),
+        # From the first moment on: later there may be nothing left to be asked for.
+        at_s=0.0 if fault is Fault.EXCHANGE_WITHHOLDS else at_s,
         fault=fault,
         lasts_s=random.uniform(0.05, within_s),
         toxic=toxic if fault in {Fault.REDIS_TOXIC, Fault.EXCHANGE_TOXIC} else None,

@@ -54,7 +54,10 @@ async def test_a_backfill_fills_all_slots_but_the_bad_one_and_goes_on(redis_url,
         assert isinstance(row, BackfilledSeries)
         assert await run.held(series) == there
         assert row.filled == len(there)
-        if kind != "unreadable_start" or series is DENSE:
+        if series is DENSE:
+            # A second look asks once more for a row that may be good by then.
+            assert (row.requests, row.unresolved) == (3 + (kind != "unreadable_start"), 1)
+        elif kind != "unreadable_start":
             assert row.unresolved == 1
         assert row.verified_to == whole.stop
         assert [error.partition(":")[0] for error in row.errors] == ["1 row unusable, first"]

@@ -8,16 +8,20 @@ import signal
 import socket
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
+from contextlib import ExitStack
 from http import HTTPStatus
 from typing import NamedTuple
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.conftest import PATIENCE_S, clean_environment
+from tests.integration.processes import is_there
 
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.observe.web.listen import ListenAddress
+from reconciler_engine.observe.web.server import BOUNDS
 from reconciler_engine.supervisor.web_child import open_listener
 
 NEVER = "0 0 1 1 *"
@@ -86,6 +90,22 @@ def start_engine(start_process, start_exchange, tmp_path):
         return engine, url
 
     return start
+
+
+def test_strangers_neither_end_the_web_child_nor_shut_probes_out(start_engine, redis_url):
+    engine, url = start_engine(redis_url)
+    web = engine.wait_event("child ready", child="web")["pid"]
+    where = (urllib.parse.urlsplit(url).hostname, urllib.parse.urlsplit(url).port)
+    for _ in range(29):
+        with socket.create_connection(where, PATIENCE_S) as stranger:
+            stranger.sendall(b"HEAD / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx")
+            assert stranger.recv(100).startswith(b"HTTP/1.1 413 ")
+    with ExitStack() as silent:
+        for _ in range(2 * BOUNDS.connections):
+            silent.enter_context(socket.create_connection(where, PATIENCE_S))
+        assert get(f"{url}livez").status == HTTPStatus.OK
+    assert is_there(web)
+    assert engine.stop() == 0
 
 
 def test_probes_and_metrics_tell_of_faults_and_outlive_processes(start_engine, own_server):

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from reconciler_engine.cli.exits import reported_errors
+from reconciler_engine.observe.words import printable
 
 COMMANDS = (
     *("start", "status", "ready", "coverage", "scan", "reconcile", "backfill", "journal"),
@@ -35,7 +36,13 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the chosen command."""
         with reported_errors():
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except click.exceptions.NoArgsIsHelpError:
+                raise
+            except click.UsageError as error:
+                # It quotes arguments, such as the names that a shell made of a pattern.
+                raise click.UsageError(printable(error.format_message()), error.ctx) from None
 
 
 @click.group(cls=Commands, context_settings={"show_default": True})

@@ -12,7 +12,7 @@ import click
 
 from reconciler_engine.cli.exits import CONFIG, FAILURE, leave
 from reconciler_engine.cli.options import START_SETTINGS, Given, Subcommands, prints, takes_settings
-from reconciler_engine.cli.output import Output, print_columns
+from reconciler_engine.cli.output import Output, print_columns, say
 from reconciler_engine.config.definitions import SETTINGS
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.observe.words import counted
@@ -118,7 +118,7 @@ def check(*, file: str, output: Output) -> None:
     if output.as_json:
         output.print_json({"file": file, "ok": not faults, "faults": faults})
     elif not faults:
-        print(f"{file}: in order, {counted(len(values), 'setting')}")
+        say(f"{file}: in order, {counted(len(values), 'setting')}")
     if faults:
         leave(CONFIG, "" if output.as_json else "\n".join(faults))
 
@@ -154,7 +154,7 @@ def init(*, file: Path | None) -> None:
         # A disk without room: half a file would be in the way of the next try.
         file.unlink(missing_ok=True)
         raise
-    print(f"wrote {file}; next: reconciler-engine config check {file}")
+    say(f"wrote {file}; next: reconciler-engine config check {file}")
 
 
 _HEAD = """\

@@ -14,7 +14,7 @@ import click
 
 from reconciler_engine.cli.exits import leave
 from reconciler_engine.cli.options import prints, whole
-from reconciler_engine.cli.output import Output
+from reconciler_engine.cli.output import Output, say
 from reconciler_engine.scheduling.cron import CronError, CronExpression, Fault
 from reconciler_engine.scheduling.zones import FIRST_S, load_zone
 
@@ -147,7 +147,8 @@ def answer_one(asked: Mapping[str, object], output: Output) -> None:
     if output.as_json:
         output.print_json(answer)
     else:
-        print("\n".join(_lines(question, answer)))
+        for line in _lines(question, answer):
+            say(line)
 
 
 def answer_lines() -> None:

@@ -19,7 +19,7 @@ from reconciler_engine.cli.options import (
     takes_settings,
     to_option,
 )
-from reconciler_engine.cli.output import Output, print_columns
+from reconciler_engine.cli.output import Output, print_columns, say
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.rounding import ceil_to
@@ -89,10 +89,10 @@ def list_(*, symbol: str, timeframe: str, from_: str | None, to: str | None, out
         output.print_json({"symbol": symbol, "timeframe": timeframe, "late": late, "stretches": rows})
         return
     if output.simulated:
-        print("SIMULATED")
+        say("SIMULATED")
     if ledger.findings:
         print_columns(_HEADS, [_cells(found, step) for found in ledger.findings])
-    print(f"{series}: {_totals(ledger, step)}; {counted(late, 'candle')} came after an answer without them")
+    say(f"{series}: {_totals(ledger, step)}; {counted(late, 'candle')} came after an answer without them")
 
 
 @evidence.command("mark")

@@ -15,10 +15,12 @@ from reconciler_engine.errors import (
     ReconcilerError,
     RoleFailed,
     SourceUnavailable,
+    StoreDenied,
     StoreUnavailable,
     WorkerError,
     leaves,
 )
+from reconciler_engine.observe.words import printable
 
 DONE = 0
 FAILURE = 1
@@ -32,6 +34,7 @@ INTERRUPTED = 130
 _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (KeyboardInterrupt, INTERRUPTED),
     (ConfigError, CONFIG),
+    (StoreDenied, CONFIG),
     (DataDirectoryBusy, BUSY),
     (OtherProtocol, BUSY),
     (StoreUnavailable, UNAVAILABLE),
@@ -68,7 +71,7 @@ def leave(code: int, message: str = "") -> NoReturn:
     # A disk that is full or a reader that is gone does not change how this ended.
     with suppress(OSError):
         for line in message.splitlines():
-            sys.stderr.write(f"reconciler-engine: {line}\n")
+            sys.stderr.write(f"reconciler-engine: {printable(line)}\n")
     raise SystemExit(code)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from reconciler_engine.cli.options import prints, takes_candle_files
-from reconciler_engine.cli.output import Output, print_table
+from reconciler_engine.cli.output import Output, print_table, say
 from reconciler_engine.detection import Gaps, detect_gaps
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.candle_file import CandleFile, parse_file_name, read_candle_file
@@ -57,7 +57,7 @@ def gaps(
     if every:
         for report in reports:
             for gap in report.gaps:
-                print(f"{report.series}  {iso(gap.start)}  {iso(gap.end)}  {gap.count}")
+                say(f"{report.series}  {iso(gap.start)}  {iso(gap.end)}  {gap.count}")
 
 
 @dataclass(frozen=True, slots=True)

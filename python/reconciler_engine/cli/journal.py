@@ -10,7 +10,7 @@ import click
 
 from reconciler_engine.cli.arguments import parse_instant, parse_series
 from reconciler_engine.cli.options import JOURNAL_SETTINGS, Given, prints, takes_settings, whole_between
-from reconciler_engine.cli.output import Output, print_columns
+from reconciler_engine.cli.output import Output, print_columns, say
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.words import iso
 
@@ -57,14 +57,14 @@ def journal(
         output.print_json({"changes": [as_object(change) for change in changes]})
         return
     if output.simulated:
-        print("SIMULATED")
+        say("SIMULATED")
     if not changes:
-        print("nothing that was there was changed")
+        say("nothing that was there was changed")
         return
     heads = ("when", "series", "slots", "why", "by", "change")
     print_columns(heads, [_cells(change) for change in changes])
     if len(changes) == last:
-        print(f"the newest {last} changes; --last N shows more")
+        say(f"the newest {last} changes; --last N shows more")
 
 
 async def _read(

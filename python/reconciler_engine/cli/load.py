@@ -13,11 +13,12 @@ import click
 from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.gaps import series_of
 from reconciler_engine.cli.options import LOAD_SETTINGS, Given, prints, takes_candle_files, takes_settings
-from reconciler_engine.cli.output import Output
+from reconciler_engine.cli.output import Output, say
 from reconciler_engine.errors import CandleFileError, ConfigError, StoreError
 from reconciler_engine.market.candle_file import CandleFile, read_candle_file
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.time_unit import TimeUnit
+from reconciler_engine.observe.words import printable
 
 if TYPE_CHECKING:
     from reconciler_engine.config import ReconciliationConfig
@@ -64,7 +65,7 @@ def load(
             if loaded.is_whole:
                 _print(loaded, output)
         if any(loaded.is_begun and not loaded.is_whole for loaded in loads):
-            sys.stderr.write("".join(f"reconciler-engine: {line}\n" for line in _describe_rest(loads)))
+            sys.stderr.write("".join(f"reconciler-engine: {printable(line)}\n" for line in _describe_rest(loads)))
     if refused := sum(loaded.refused for loaded in loads):
         leave(
             UNRESOLVED,
@@ -109,7 +110,7 @@ def _print(loaded: Loaded, output: Output) -> None:
     if output.as_json:
         output.print_json(_fields(loaded))
         return
-    print(
+    say(
         f"{loaded.file.path.name}: {loaded.inserted} candles loaded as {loaded.series}, {loaded.present} there "
         f"already, {loaded.differing} kept as they were, {loaded.file.skipped} bad rows skipped"
         f"{f', {loaded.refused} refused' if loaded.refused else ''}"

@@ -11,7 +11,7 @@ from reconciler_engine.cli.api_key import load_signed
 from reconciler_engine.cli.arguments import parse_range
 from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.options import Given
-from reconciler_engine.cli.output import Output, print_table
+from reconciler_engine.cli.output import Output, print_table, say
 from reconciler_engine.cli.plan_table import audited, requests_sent
 from reconciler_engine.cli.session import open_session
 from reconciler_engine.cli.setting_sources import load_config
@@ -105,7 +105,7 @@ def print_result(result: ReconciliationResult, output: Output, *, repaired: bool
         f"{f', {unknown} series without a closed slot in reach' if unknown else ''}, {result.duration_ms} ms"
     )
     for error in result.errors:
-        print(f"  {error}")
+        say(f"  {error}")
 
 
 def _cells(row: SeriesResult) -> tuple[str, ...]:

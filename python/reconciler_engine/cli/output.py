@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from reconciler_engine.observe.words import printable, quoted
 
 
 @dataclass(slots=True)
@@ -31,20 +34,32 @@ class Output:
 
     def print_line(self, text: str) -> None:
         """Print a line that begins with the mark."""
-        print(f"{self.mark}{text}")
+        say(f"{self.mark}{text}")
+
+
+def say(text: str) -> None:
+    """Print a line for people. Names, errors and file names in it may be anybody's: they cannot steer the terminal."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(printable(text).encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _shown(lines: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [[printable(quoted(text)) for text in line] for line in lines]
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns, the first one left-aligned, the others right-aligned."""
-    widths = [max(len(line[column]) for line in (heads, *rows)) for column in range(len(heads))]
-    for line in (heads, *rows):
+    lines = _shown([heads, *rows])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    for line in lines:
         cells = [text.rjust(width) for text, width in zip(line, widths, strict=True)]
         cells[0] = line[0].ljust(widths[0])
-        print("  ".join(cells))
+        say("  ".join(cells))
 
 
 def print_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns of words, all left-aligned, the last one as long as it is."""
-    *widths, _ = [max(len(line[column]) for line in (heads, *rows)) for column in range(len(heads))]
-    for line in (heads, *rows):
-        print("  ".join([*(text.ljust(width) for text, width in zip(line, widths, strict=False)), line[-1]]))
+    lines = _shown([heads, *rows])
+    *widths, _ = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    for line in lines:
+        say("  ".join([*(text.ljust(width) for text, width in zip(line, widths, strict=False)), line[-1]]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler_engine.cli.output import Output, print_table
+from reconciler_engine.cli.output import Output, print_table, say
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.observe.words import counted, iso
@@ -36,7 +36,7 @@ def print_totals(plan: RequestPlan, config: ReconciliationConfig, output: Output
     )
     for row in plan.series:
         if row.error is not None:
-            print(f"  {row.symbol}:{row.timeframe}: {row.error}")
+            say(f"  {row.symbol}:{row.timeframe}: {row.error}")
 
 
 def duration(ms: int) -> str:
@@ -57,7 +57,7 @@ def duration(ms: int) -> str:
 def print_life(config: ReconciliationConfig) -> None:
     """Say how long a key lives that is made here."""
     if config.ttl:
-        print(f"  a key made here lives {duration(config.ttl * 1_000)} after its last write; --ttl 0 keeps it")
+        say(f"  a key made here lives {duration(config.ttl * 1_000)} after its last write; --ttl 0 keeps it")
 
 
 def audited(result: ReconciliationResult) -> str:

@@ -9,9 +9,9 @@ import click
 
 from reconciler_engine.cli.exits import UNAVAILABLE, leave
 from reconciler_engine.cli.options import Given, prints, takes_settings
-from reconciler_engine.cli.output import Output, print_table
+from reconciler_engine.cli.output import Output, print_table, say
 from reconciler_engine.observe.series_state import count_states, worst_first
-from reconciler_engine.observe.words import ago, ahead, counted, describe_span, iso
+from reconciler_engine.observe.words import ago, ahead, counted, describe_span, iso, quoted
 
 if TYPE_CHECKING:
     from reconciler_engine.config import ReconciliationConfig
@@ -111,10 +111,11 @@ def print_engine(found: Found) -> None:
     engine = found.engine
     mark = "SIMULATED " if engine.simulated else ""
     up = describe_span(engine.written_at - engine.started_at)
-    print(
+    say(
         f"{mark}{engine.command} {engine.version} on {engine.node}, up {up}, "
-        f"exchange {engine.source}, user {engine.user_id}, exchange id {engine.exchange_id}\n"
+        f"exchange {engine.source}, user {engine.user_id}, exchange id {engine.exchange_id}"
     )
+    print()
     _print_processes(engine.processes)
     print()
     _print_jobs(engine.jobs, engine.written_at)
@@ -146,15 +147,15 @@ def _print_jobs(jobs: tuple[JobStatus, ...], now: int) -> None:
     for job in jobs:
         last = job.last_pass
         if last is not None:
-            print(
+            say(
                 f"  {job.name}: {counted(last.missing, 'slot')} missing in {counted(last.gaps_found, 'gap')}, "
                 f"{last.filled} filled, {last.confirmed_empty} empty, {last.unresolved} unresolved, "
                 f"{counted(last.requests, 'request')}, {describe_span(last.duration_ms)}"
             )
             for error in last.errors:
-                print(f"    {error}")
+                say(f"    {quoted(error)}")
         if job.last_error is not None:
-            print(f"  {job.name}, last error: {job.last_error}")
+            say(f"  {job.name}, last error: {quoted(job.last_error)}")
 
 
 def _job_cells(job: JobStatus, now: int) -> tuple[str, ...]:
@@ -165,24 +166,24 @@ def _job_cells(job: JobStatus, now: int) -> tuple[str, ...]:
 
 def _print_budget(budget: BudgetStatus | None) -> None:
     if budget is None:
-        print("budget: could not be read")
+        say("budget: could not be read")
         return
     paused = f", paused by the exchange for {describe_span(budget.paused_ms)}" if budget.paused_ms else ""
     slowed = f" ({budget.share:.0%} of them, after HTTP {budget.slowed_by})" if budget.share < 1 else ""
-    print(
+    say(
         f"budget: {budget.rate_per_s:g} requests a second{slowed}, {budget.used} used in the last minute, "
         f"{budget.waiting} waiting{paused}"
     )
     trouble = f"HTTP {budget.trouble}" if budget.trouble else "no answer"
     if budget.breaker == "stopped":
-        print(f"exchange: key refused ({trouble}), not asked for {describe_span(budget.stopped_ms)} or until a start")
+        say(f"exchange: key refused ({trouble}), not asked for {describe_span(budget.stopped_ms)} or until a start")
     elif budget.breaker != "closed":
-        print(f"exchange: in trouble ({trouble}), one request at a time finds out whether that is over")
+        say(f"exchange: in trouble ({trouble}), one request at a time finds out whether that is over")
 
 
 def _print_series(series: Mapping[str, SeriesCoverage]) -> None:
     if not series:
-        print("series: no pass has ended yet")
+        say("series: no pass has ended yet")
         return
     rows = [
         (
@@ -196,7 +197,7 @@ def _print_series(series: Mapping[str, SeriesCoverage]) -> None:
     ]
     print_table(("series", "complete from", "through", "missing", "checked"), rows)
     whole = count_states(series)["complete"]
-    print(f"{whole} of {len(series)} series complete{', those that lack most are shown' * (len(series) > len(rows))}")
+    say(f"{whole} of {len(series)} series complete{', those that lack most are shown' * (len(series) > len(rows))}")
 
 
 def _known(value: object) -> str:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, Literal
 
+from reconciler_engine.observe.words import printable
+
 Style = Literal["human", "json"]
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -120,7 +122,7 @@ class _Human(logging.Formatter):
         level = "" if record.levelno <= logging.INFO else f"{record.levelname} "
         summary = getattr(record, _SUMMARY, None)
         fields = summary or " ".join(f"{name}={_short(value)}" for name, value in _extra(record).items())
-        said = _one_line(f"{record.getMessage()}{'  ' if fields else ''}{fields}")
+        said = printable(f"{record.getMessage()}{'  ' if fields else ''}{fields}")
         text = f"{clock} {self._mark}{self._process:<10} {level}{said}"
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
@@ -169,13 +171,6 @@ def _plain(value: object) -> object:
             return {str(name): _plain(item) for name, item in value.items()}
         case _:
             return str(value)
-
-
-def _one_line(text: str) -> str:
-    """Write out what would break the line, or steer the terminal: texts of others stand in it."""
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def _short(value: object) -> str:

@@ -41,3 +41,19 @@ def describe_span(duration_ms: int | None) -> str:
         if duration_ms >= unit:
             return f"{duration_ms // unit} {name} {duration_ms % unit // below} {small}"
     return f"{duration_ms // _SECOND} s"
+
+
+QUOTED_LIMIT = 200
+"""Characters of another's text that a message quotes."""
+
+
+def quoted(text: str) -> str:
+    """Return the beginning of a text that others wrote, as long as a message can hold it."""
+    return text if len(text) <= QUOTED_LIMIT else f"{text[:QUOTED_LIMIT]}..."
+
+
+def printable(text: str) -> str:
+    """Return a text as one line that a terminal shows and obeys in nothing: signs that steer it are written out."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

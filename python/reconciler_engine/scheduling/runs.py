@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import trio
 
+from reconciler_engine.errors import ReconcilerError, leaves
 from reconciler_engine.scheduling.events import (
     Event,
     JobStatistics,
@@ -114,7 +115,9 @@ class JobRuns:
             duration_ms = round((trio.current_time() - begin) * 1_000)
             facts = {"job": tick.job, "slot": tick.slot, "outcome": outcome.value, "duration_ms": duration_ms}
             level = logging.DEBUG if error is None else logging.ERROR
-            _LOG.log(level, "run over", extra={**facts, "error": error}, exc_info=raised)
+            # An error of ours says what it is; of any other, the place tells.
+            ours = raised is None or all(isinstance(leaf, ReconcilerError) for leaf in leaves(raised))
+            _LOG.log(level, "run over", extra={**facts, "error": error}, exc_info=None if ours else raised)
             self._finish(RunFinished(tick, outcome, duration_ms, error))
 
     def _finish(self, finished: RunFinished) -> None:

@@ -17,6 +17,7 @@ from reconciler_engine.errors import OtherProtocol, StoreError
 from reconciler_engine.store.client.scripts import Script
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.leases import LEASE_MS
+from reconciler_engine.store.rights import check_rights
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.status_board import EngineFacts, StatusBoard
 
@@ -53,9 +54,11 @@ async def at_work(
         life_ms: How long an entry that nobody refreshes stays.
 
     Raises:
+        ConfigError: The server does not let its user do all that the work needs.
         OtherProtocol: Somebody works on the scope under another protocol; in a group where that is found out later.
         StoreError: Redis did not answer at the beginning.
     """
+    await check_rights(client, scope)
     about = f"{facts.host}, version {facts.version}, {facts.command}"
     await _enter(client, scope, life_ms, name, about)
     failure: Exception | None = None

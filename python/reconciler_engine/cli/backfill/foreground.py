@@ -15,7 +15,7 @@ from reconciler_engine.cli.arguments import parse_instant
 from reconciler_engine.cli.backfill.progress import ProgressLines, show_progress
 from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.options import Given
-from reconciler_engine.cli.output import Output, print_table
+from reconciler_engine.cli.output import Output, print_table, say
 from reconciler_engine.cli.plan_table import audited, duration, print_life, print_plan, requests_sent
 from reconciler_engine.cli.session import open_session
 from reconciler_engine.coinbase.products import Selector
@@ -145,7 +145,7 @@ def print_backfill(result: ReconciliationResult, config: ReconciliationConfig, o
     )
     for row in rows:
         if row.resumed_at is not None:
-            print(f"  {row.symbol}:{row.timeframe}: went on at {iso(row.resumed_at)}, where an earlier backfill was")
+            say(f"  {row.symbol}:{row.timeframe}: went on at {iso(row.resumed_at)}, where an earlier backfill was")
     output.print_line(
         f"{result.filled} of {counted(result.missing, 'missing slot')} filled, "
         f"{result.confirmed_empty} confirmed empty, {result.unresolved} unresolved{audited(result)}, "
@@ -153,5 +153,5 @@ def print_backfill(result: ReconciliationResult, config: ReconciliationConfig, o
         f"{duration(result.duration_ms)}"
     )
     for error in result.errors:
-        print(f"  {error}")
+        say(f"  {error}")
     print_life(config)

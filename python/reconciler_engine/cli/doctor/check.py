@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reconciler_engine.cli.exits import DONE, FAILURE
+from reconciler_engine.cli.output import say
 
 Status = Literal["ok", "warn", "fail", "skipped"]
 
@@ -43,10 +44,10 @@ def print_checks(checks: Sequence[Check]) -> None:
     width = max(len(check.name) for check in checks)
     for check in checks:
         first, *others = check.detail.splitlines()
-        print(f"{check.status:<7}  {check.name:<{width}}  {first}")
+        say(f"{check.status:<7}  {check.name:<{width}}  {first}")
         for line in others:
-            print(f"{'':<{width + 11}}{line}")
+            say(f"{'':<{width + 11}}{line}")
         if check.hint:
-            print(f"{'':<{width + 11}}-> {check.hint}")
+            say(f"{'':<{width + 11}}-> {check.hint}")
     counts = [(status, sum(check.status == status for check in checks)) for status in ("ok", "warn", "fail", "skipped")]
-    print(", ".join(f"{count} {status}" for status, count in counts if count))
+    say(", ".join(f"{count} {status}" for status, count in counts if count))

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import trio
 
-from reconciler_engine.errors import ConfigError, StoreDenied, StoreError
+from reconciler_engine.errors import StoreError
 from reconciler_engine.planning.backoff import Backoff
 
 _AWAY = Backoff(base_ms=200, cap_ms=2_000)
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 class RedisRetry:
-    """Retries harmless steps until Redis does them: away, full or read-only, it is never given up."""
+    """Retries harmless steps until Redis does them: away, full, read-only or denying, it is never given up."""
 
     def __init__(self) -> None:
         self._outage = _Outage()
@@ -29,18 +29,12 @@ class RedisRetry:
     async def retry_while_redis_is_away(
         self, step: Callable[[], Awaitable[_T]], pause: Callable[[float], Awaitable[None]] = trio.sleep
     ) -> _T:
-        """Return the result of `step`, called again after a `pause` (s) for as long as it raises a `StoreError`.
-
-        Raises:
-            ConfigError: Redis lets this client in no more.
-        """
+        """Return the result of `step`, called again after a `pause` (s) for as long as it raises a `StoreError`."""
         failures = 0
         with ExitStack() as waiting:
             while True:
                 try:
                     return await step()
-                except StoreDenied as error:
-                    raise ConfigError([f"redis_url: {error}"]) from error
                 except StoreError as error:
                     failures += 1
                     if failures == 1:

@@ -70,10 +70,11 @@ class Worker:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take and do tasks until drained; report started once the streams can be read.
 
-        A Redis that goes away is waited for: the tasks in hand are done again from their beginning.
+        A Redis that goes away, or lets this client in no more, is waited for: the tasks in hand are done again from
+        their beginning.
 
         Raises:
-            ConfigError: Redis lets this client in no more: its password or permissions changed.
+            ConfigError: There is something else under the name of a stream.
         """
         await self._retry(self._queue.create_groups)
         # Drained or cancelled; of an error any of the tasks in hand may be the cause.

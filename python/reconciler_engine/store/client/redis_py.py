@@ -19,6 +19,7 @@ from redis.event import EventDispatcher
 from redis.exceptions import RedisError
 
 from reconciler_engine.errors import StoreDenied, StoreError, StoreFull, StoreRefused, StoreUnavailable
+from reconciler_engine.observe.words import quoted
 
 __all__ = [
     "EMPTY_RESPONSE",
@@ -73,7 +74,7 @@ def reply_error(text: str) -> StoreError:
 
     The class says who must act, `code` which error it is; redis-py's exception for the same text is the cause.
     """
-    text = _WRAPPED.sub("", text)
+    text = quoted(_WRAPPED.sub("", text))
     code = text.split(" ", 1)[0]
     if not code.isupper():
         code = "ERR"

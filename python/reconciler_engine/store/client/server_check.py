@@ -11,6 +11,7 @@ from typing import Any, Final
 import trio
 
 from reconciler_engine.errors import ConfigError, StoreDenied, StoreError, StoreUnavailable
+from reconciler_engine.observe.words import QUOTED_LIMIT
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 
 # XAUTOCLAIM, GETDEL, ZRANGEBYSCORE's LIMIT in scripts, exclusive stream ranges: all there since 6.2.
@@ -146,8 +147,13 @@ async def _ask(client: TrioRedis) -> tuple[dict[str, str], dict[str, str]]:
     try:
         server, memory = all_served(await client.pipe([("INFO", "server"), ("INFO", "memory")]))
     except StoreDenied as error:
-        raise ConfigError([f"redis_url: {client.address}: {_denial(error)}"]) from error
+        raise denied(client, error) from error
     return _fields(server), _fields(memory)
+
+
+def denied(client: TrioRedis, error: StoreDenied) -> ConfigError:
+    """Return the fault of the settings that a denial shows."""
+    return ConfigError([f"redis_url: {client.address}: {_denial(error)}"])
 
 
 def _denial(error: StoreDenied) -> str:
@@ -170,6 +176,6 @@ def _fields(reply: Any) -> dict[str, str]:
 def _version(text: str) -> tuple[int, int, int]:
     found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
     if found is None:
-        raise StoreError(f"INFO names no version that can be read: {text!r}")
+        raise StoreError(f"INFO names no version that can be read: {text[:QUOTED_LIMIT]!r}")
     major, minor, patch = (int(part or 0) for part in found.groups())
     return major, minor, patch

@@ -1,0 +1,58 @@
+"""Rights: whether the server lets its user do all that an engine does, asked before there is work.
+
+Under an engine at work a right that lapses is an outage, and is waited for; before that it is a fault of the settings.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from reconciler_engine.errors import StoreDenied
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.store.client.connection import Command
+from reconciler_engine.store.client.server_check import denied
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.scope import Scope
+
+# No product has a name of one letter repeated so.
+_NOBODY: Final = Series("ZZZZZZZZ-ZZZZZZZZ", Timeframe.M1)
+
+
+async def check_rights(client: TrioRedis, scope: Scope) -> None:
+    """Try each command once where it changes nothing.
+
+    Raises:
+        ConfigError: The user may not use one of them, or not with these keys.
+        StoreUnavailable: Redis did not answer.
+    """
+    replies = await client.pipe(_commands(scope))
+    refusal = next((reply for reply in replies if isinstance(reply, StoreDenied)), None)
+    if refusal is not None:
+        raise denied(client, refusal) from refusal
+
+
+def _commands(scope: Scope) -> list[Command]:
+    key, candles, beside = scope.key("rights"), scope.candle_key(_NOBODY), scope.evidence_key(_NOBODY)
+    reads: list[tuple[Any, ...]] = [
+        ("TIME",), ("GET", key), ("MGET", key), ("EXISTS", key), ("PTTL", key),
+        ("HGET", key, "f"), ("HMGET", key, "f"), ("HMGET", beside, "f"), ("HKEYS", key), ("HGETALL", key),
+        ("HSCAN", key, 0), ("HLEN", key), ("SCARD", key), ("LLEN", key), ("LRANGE", key, 0, 0),
+        ("ZCARD", candles), ("ZCOUNT", candles, 0, 0), ("ZRANGE", candles, 0, 0), ("ZRANGEBYSCORE", candles, 0, 0),
+        ("XLEN", key), ("XRANGE", key, "-", "+"), ("XREVRANGE", key, "+", "-"), ("XPENDING", key, "g"),
+        ("XINFO", "CONSUMERS", key, "g"), ("EVAL", "return 1", 0), ("EVALSHA", "0" * 40, 0),
+    ]  # fmt: skip
+    # Of what is not there nothing is taken away, and XX adds nothing.
+    writes: list[tuple[Any, ...]] = [
+        ("SET", key, "", "XX"), ("DEL", key), ("HDEL", key, "f"), ("HDEL", beside, "f"), ("PEXPIRE", key, 1),
+        ("ZADD", candles, "XX", 0, "m"), ("ZREM", candles, "m"), ("ZREMRANGEBYRANK", candles, 0, 0), ("SREM", key, "m"),
+        ("LPOP", key), ("XDEL", key, "1-1"), ("XACK", key, "g", "1-1"), ("XCLAIM", key, "g", "c", 0, "1-1"),
+        ("XREADGROUP", "GROUP", "g", "c", "STREAMS", key, ">"), ("XGROUP", "DELCONSUMER", key, "g", "c"),
+        ("XADD", key, "NOMKSTREAM", "*", "f", "v"),
+    ]  # fmt: skip
+    # These make what they need; it is gone before anybody else looks.
+    makers: list[tuple[Any, ...]] = [
+        ("HSET", key, "f", "v"), ("HINCRBY", key, "n", 1), ("DEL", key), ("SADD", key, "m"), ("DEL", key),
+        ("RPUSH", key, "x"), ("DEL", key),
+    ]  # fmt: skip
+    return [*reads, *writes, *makers]
