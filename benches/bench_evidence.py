@@ -24,11 +24,11 @@ import trio
 from benches.feeder_members import feeder_pairs
 
 from reconciler_engine.market.candle import Candle
-from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.answers import Answer
-from reconciler_engine.planning.ledger import FindingInterval, Ledger
+from reconciler_engine.planning.answers import Answer, Venue
+from reconciler_engine.planning.ledger import FindingInterval, Knowledge, Ledger
 from reconciler_engine.planning.proof import judge
 from reconciler_engine.planning.sightings import RIPE_MS
 from reconciler_engine.store.candles import CandleStore
@@ -46,6 +46,7 @@ DAY_SLOTS = DAY_MS // STEP
 EMPTY_SHARE = 0.6
 RETENTION = Retention(max_candles=0, ttl_s=0)
 YEAR_BYTES = 8_000_000
+REFERENCE = Venue(has_reference=True)
 
 
 def at(slot: int) -> int:
@@ -57,8 +58,8 @@ def candle(slot: int) -> Candle:
     return Candle(at(slot), low + 0.5, low + 2.25, low, low + 1, 0.12345678 + slot % 13)
 
 
-def replaced(new: Ledger, _: Ledger) -> Ledger:
-    return new
+def replaced(new: Ledger, _: Knowledge) -> Knowledge:
+    return Knowledge(new)
 
 
 def traded(random: Random, first: int, slots: int) -> list[int]:
@@ -66,7 +67,7 @@ def traded(random: Random, first: int, slots: int) -> list[int]:
 
 
 def answer(first: int, slots: int, rows: list[int], when: int) -> Answer:
-    return Answer(Interval(at(first), at(first + slots)), when, [at(row) for row in rows], covering=True)
+    return Answer(Interval(at(first), at(first + slots)), when, Intervals.of_slots([at(row) for row in rows], STEP))
 
 
 class Update:
@@ -90,7 +91,7 @@ class Update:
             await self._client.execute_command("ZADD", SCOPE.candle_key(one), *older)
             for first in (0, PAGE, 3 * PAGE):
                 part = answer(first, PAGE, traded(random, first, PAGE), FIRST + 2 * DAY_MS - first)
-                await self._store.merge_answer(one, [], RETENTION, part, Intervals([part.asked]))
+                await self._store.merge_answer(one, [], RETENTION, part, NOTHING, venue=REFERENCE)
             self._before.append(await self._client.execute_command("DUMP", SCOPE.evidence_key(one)))
 
     async def prepare(self) -> None:
@@ -113,12 +114,12 @@ class Update:
     async def proven(self, share: slice) -> None:
         for one in self._series[share]:
             await self._store.merge_answer(
-                one, self.candles, RETENTION, self._page, Intervals([self._page.asked]), known=self._reads[one]
+                one, self.candles, RETENTION, self._page, NOTHING, venue=REFERENCE, known=self._reads[one]
             )
 
     async def alone(self, share: slice) -> None:
         for one in self._series[share]:
-            await self._store.merge_answer(one, self.candles, RETENTION, self._page, Intervals([self._page.asked]))
+            await self._store.merge_answer(one, self.candles, RETENTION, self._page, NOTHING, venue=REFERENCE)
 
     async def known(self) -> list[int]:
         """How many slots of each page are known to be empty."""
@@ -165,13 +166,14 @@ def test_year(redis_url, comparison, way):
     random = Random(11)
     rows = traded(random, 0, DAY_SLOTS)
     span = PAGE if way == "pages" else 5
-    ledger = Ledger()
+    known = Knowledge()
     for first in range(0, DAY_SLOTS, span):
         slots = min(span, DAY_SLOTS - first)
         inside = [row for row in rows if first <= row < first + slots]
         for pause_ms in (RIPE_MS, 2 * RIPE_MS):
             part = answer(first, slots, inside, at(first + slots) + pause_ms)
-            ledger = judge(ledger, part, Intervals([part.asked]), STEP).ledger
+            known = judge(known, part, NOTHING, REFERENCE, STEP).known
+    ledger = known.ledger
     assert sum((stretch.stop - stretch.start) // STEP for stretch in ledger.findings) == DAY_SLOTS - len(rows)
 
     async def main() -> None:

@@ -13,8 +13,8 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.answers import Answer, Venue
 from reconciler_engine.planning.audit import Copy, Doubt, values_of
+from reconciler_engine.planning.hand_marks import mark
 from reconciler_engine.planning.ledger import Knowledge, Ledger, Reason, State
-from reconciler_engine.planning.marks import mark
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence import EvidenceStore

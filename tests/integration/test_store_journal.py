@@ -12,8 +12,8 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.hand_marks import mark
 from reconciler_engine.planning.ledger import State
-from reconciler_engine.planning.marks import mark
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.journal import ENTRIES_KEPT, LIFE_MS, Journal, Why

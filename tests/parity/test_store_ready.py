@@ -17,7 +17,7 @@ from reconciler_engine import is_ready
 from reconciler_engine.detection.members import check_members
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.ledger import Finding, FindingInterval, Ledger, Reason, State
+from reconciler_engine.planning.ledger import OLD_PROOFS, Finding, FindingInterval, Ledger, Reason, State
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.store import findings
 from reconciler_engine.store.findings import DAY_MS, encode_day, span_of
@@ -122,7 +122,9 @@ def test_both_know_a_candle_in_any_bytes(server, members):
     assert False in seen
 
 
-FINDINGS = [Finding(state, Reason.BY_HAND, 0, T, 1, None) for state in State if state not in ("present", "unknown")]
+STATES = [state for state in State if state not in ("present", "unknown")]
+FINDINGS = [Finding(state, Reason.BY_HAND, 0, T, 1, None) for state in STATES]
+NOTES = FINDINGS + [Finding(state, reason, 0, T, 1, None) for state in STATES for reason in sorted(OLD_PROOFS)]
 TALES = ("absent", "present", "double", "malformed", "malformed beside", "off the grid")
 
 
@@ -179,7 +181,7 @@ def worlds(draw, *, harm):
     stop = MIDNIGHT + draw(st.integers(0, bars)) * timeframe.step_ms
     # Few holes, or no world is ever ready.
     tales = draw(st.lists(st.sampled_from(("present", "present", *TALES)), min_size=bars, max_size=bars))
-    notes = draw(st.lists(st.none() | st.sampled_from(FINDINGS), min_size=bars, max_size=bars))
+    notes = draw(st.lists(st.none() | st.sampled_from(NOTES), min_size=bars, max_size=bars))
     if draw(st.booleans()):
         settled = next(finding for finding in FINDINGS if finding.state is State.EMPTY)
         notes = [settled if tale in ("absent", "malformed", "off the grid") else None for tale in tales]
@@ -219,7 +221,7 @@ def by_definition(world):
         if tale in ("present", "double", "malformed beside"):
             if state is State.SUSPECT:
                 return False
-        elif state not in confirmed:
+        elif state not in confirmed or note.reason in OLD_PROOFS:
             return False
     return True
 
@@ -263,7 +265,11 @@ def findings_of_a_day(*stretches, version=1, states=(1,), reasons=(7,)):
     ("body", "ready"),
     [
         (findings_of_a_day((0, 24, 0)), True),
-        (findings_of_a_day((0, 12, 0), (12, 12, 1), states=(1, 3), reasons=(1, 4)), True),
+        (findings_of_a_day((0, 12, 0), (12, 12, 1), states=(1, 3), reasons=(10, 4)), True),
+        (findings_of_a_day((0, 12, 0), (12, 12, 1), states=(1, 3), reasons=(1, 4)), False),
+        (findings_of_a_day((0, 24, 0), reasons=(2,)), False),
+        (findings_of_a_day((0, 24, 0), states=(2,), reasons=(3,)), False),
+        (findings_of_a_day((0, 24, 0), states=(2,), reasons=(18,)), True),
         (findings_of_a_day((0, 23, 0)), True),
         (findings_of_a_day((1, 23, 0)), False),
         (findings_of_a_day((0, 12, 0), (12, 12, 1), states=(1, 0), reasons=(1, 0)), False),
@@ -271,7 +277,7 @@ def findings_of_a_day(*stretches, version=1, states=(1,), reasons=(7,)):
         (findings_of_a_day((0, 24, 0))[:2], False),
         (findings_of_a_day((0, 24, 0), version=2), False),
         (findings_of_a_day((0, 24, 0), states=(1, 5), reasons=(7, 7)), False),
-        (findings_of_a_day((0, 24, 0), states=(1, 4), reasons=(8, 10)), False),
+        (findings_of_a_day((0, 24, 0), states=(1, 4), reasons=(8, 19)), False),
         (findings_of_a_day((0, 23, 0), (22, 2, 0)), False),
         (findings_of_a_day((0, 24, 0), (24, 0, 0)), False),
         (findings_of_a_day((0, 23, 0), (23, 1, 1)), False),
@@ -314,6 +320,8 @@ def test_the_script_has_the_library_s_limits():
     assert {f"local GRACE = {DEFAULT_GRACE_MS}", f"local MOST = {MAX_BARS}"} <= set(lines)
     codes = findings._VERSION, len(findings._STATES), len(findings._REASONS)
     assert "local VERSION, STATES, REASONS = {}, {}, {}".format(*codes) in lines
+    old = ", ".join(f"[{code}] = true" for code in sorted(findings._REASON_CODES[reason] for reason in OLD_PROOFS))
+    assert f"local OLD_PROOFS = {{ {old} }}" in lines
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.planning.answers import Answer
 from reconciler_engine.planning.halts import apply_halts, find_halts
+from reconciler_engine.planning.hand_marks import mark
 from reconciler_engine.planning.ledger import SIGHTINGS_LIMIT, Finding, FindingInterval, Ledger, Reason, State
 from reconciler_engine.planning.listing import Listing, apply_listing
-from reconciler_engine.planning.marks import mark
 from reconciler_engine.planning.proof import judge
 from reconciler_engine.planning.sightings import APART_MS, RECHECK_MS, RIPE_MS
 

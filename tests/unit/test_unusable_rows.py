@@ -6,15 +6,16 @@ import pytest
 
 from reconciler_engine.coinbase.candles import CandlePage, parse_candles
 from reconciler_engine.engine.tasks.page_cache import answer_of
-from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.ledger import Ledger, Reason, State
+from reconciler_engine.planning.answers import Venue
+from reconciler_engine.planning.ledger import Knowledge, Ledger, Reason, State
 from reconciler_engine.planning.proof import Verdict, judge
 from reconciler_engine.simulator.api_response import give_json
-from reconciler_engine.simulator.faults.answers import spoil_shape
 from reconciler_engine.simulator.faults.modes import SHAPES
 from reconciler_engine.simulator.faults.rules import FaultRule
+from reconciler_engine.simulator.faults.spoilt_answers import spoil_shape
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 
@@ -36,9 +37,9 @@ def ask(symbol: str, timeframe: Timeframe, kind: str, rows: int = 1) -> tuple[Ca
     series = Series(symbol, timeframe)
     page = parse_candles(spoilt.body, series, asked)
     there = {candle.timestamp for candle in parse_candles(right.body, series, asked).candles}
-    answer = answer_of(page, asked.stop + 86_400_000)
+    answer = answer_of(page, asked, asked.stop + 86_400_000, timeframe.step_ms)
     good = {candle.timestamp for candle in page.candles}
-    return page, judge(Ledger(), answer, Intervals([asked]), timeframe.step_ms), good, there - good
+    return page, judge(Knowledge(), answer, NOTHING, Venue(has_reference=True), timeframe.step_ms), good, there - good
 
 
 @pytest.mark.parametrize("symbol", ["BTC-USD", "DASH-USD"])
@@ -49,10 +50,10 @@ def test_a_bad_row_leaves_its_own_slot_open_and_no_other(kind: str, timeframe: T
     step = timeframe.step_ms
     assert page.fault is not None
     assert page.fault.startswith("1 row unusable, first: ")
-    assert all(verdict.ledger.at(instant) is None for instant in good)
-    found = verdict.ledger.at(bad)
+    assert all(verdict.known.ledger.at(instant) is None for instant in good)
+    found = verdict.known.ledger.at(bad)
     if kind == "unreadable_start":
-        assert (page.unusable, page.unreadable, verdict.ledger) == ((), 1, Ledger())
+        assert (page.unusable, page.unreadable, verdict.known.ledger) == ((), 1, Ledger())
         return
     assert (page.unusable, page.unreadable) == ((bad,), 0)
     assert found is not None
@@ -63,7 +64,7 @@ def test_a_bad_row_leaves_its_own_slot_open_and_no_other(kind: str, timeframe: T
 
 
 def empties(verdict: Verdict, step: int) -> set[int]:
-    spans = verdict.ledger.confirmed(Interval(0, 1 << 53))
+    spans = verdict.known.ledger.confirmed(Interval(0, 1 << 53))
     return {instant for span in spans for instant in span.grid(step)}
 
 
@@ -72,6 +73,6 @@ def test_many_bad_rows_leave_as_many_slots_open(kind: str) -> None:
     page, verdict, good, bad = ask("BTC-USD", Timeframe.M5, kind, rows=SLOTS // 2)
     assert page.unusable == tuple(sorted(bad))
     assert len(good) == len(bad) == SLOTS // 2
-    assert verdict.ledger.where(page.interval, lambda found: found.reason is Reason.ROW_UNUSABLE) == Intervals.of_slots(
-        page.unusable, Timeframe.M5.step_ms
-    )
+    assert verdict.known.ledger.where(
+        page.interval, lambda found: found.reason is Reason.ROW_UNUSABLE
+    ) == Intervals.of_slots(page.unusable, Timeframe.M5.step_ms)

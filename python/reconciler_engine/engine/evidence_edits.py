@@ -8,8 +8,8 @@ from reconciler_engine.engine.tasks.scan import scan
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
+from reconciler_engine.planning.hand_marks import mark
 from reconciler_engine.planning.ledger import Knowledge, State
-from reconciler_engine.planning.marks import mark
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.journal import Why

@@ -38,9 +38,11 @@ def note_ghosts(
     |                                                                     | without a member: missing: withdrawn |
     | an hour before and in between, and no reference can be had          | the same                             |
     """
-    if (witnesses - lacking).size(step) < LEAST_WITNESSES:
-        return known, NOTHING
     ledger = known.ledger
+    if (witnesses - lacking).size(step) < LEAST_WITNESSES:
+        # A candle in doubt without a row to replace it rests.
+        resting = ledger.where(answer.asked, _is_doubted) & lacking & candles
+        return known._replace(ledger=ledger.revise(resting, partial(_rest, at=answer.at))), NOTHING
     noted = ledger.where(answer.asked, _is_lacked)
     firsts = {finding.first for _, _, finding in ledger.within(answer.asked) if _is_lacked(finding)}
     if noted != lacking or len(firsts) > 1 or answer.at < min(firsts):
@@ -63,6 +65,14 @@ def withdraw(known: Knowledge, slots: Intervals, at: int) -> Knowledge:
     """Return the knowledge with slots that the exchange had once, and that hold no member any more, as withdrawn."""
     gone = Finding(State.MISSING, Reason.WITHDRAWN, at, at, 0, at)
     return known._replace(ledger=known.ledger.revise(slots, lambda _: gone), exists=known.exists - slots)
+
+
+def _is_doubted(finding: Finding) -> bool:
+    return finding.reason in {Reason.VALUES_DIFFER, Reason.LIVE_VALUES_DIFFER}
+
+
+def _rest(known: Finding | None, at: int) -> Finding | None:
+    return None if known is None else known._replace(next_check=resting_until(known.first, at))
 
 
 def _is_lacked(finding: Finding) -> bool:

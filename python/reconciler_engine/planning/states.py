@@ -36,5 +36,5 @@ def states_of(asked: Interval, examined: Interval, absent: Intervals, ledger: Le
         State.MISSING: absent - ledger.confirmed(examined),
     }
     for state in CONFIRMED:
-        states[state] = absent & ledger.in_state(examined, state)
+        states[state] = absent & ledger.in_state(examined, state) & ledger.confirmed(examined)
     return sorted(StateInterval(one.start, one.stop, state) for state, slots in states.items() for one in slots)

@@ -20,8 +20,7 @@ from reconciler_engine.simulator.api_response import (
     ApiResponse,
     give_json,
 )
-from reconciler_engine.simulator.faults import answers as fault_answers
-from reconciler_engine.simulator.faults import control
+from reconciler_engine.simulator.faults import control, spoilt_answers
 from reconciler_engine.simulator.faults.modes import DELIVERIES, UNANSWERED
 from reconciler_engine.simulator.faults.rules import FaultRule, Faults
 from reconciler_engine.simulator.prices.market import Market
@@ -173,7 +172,7 @@ class Exchange:
                 self._penalty.add(fault.name, limit, block_s, self._read_s())
             style = ThrottleStyle.read(fault.text("retry_after"), fault.values["rate_headers"], fault.values["body"])
             return refuse_for_rate(style, fault.number("wait_s"), self.rules.public_rate, now / 1000)
-        replace_answer = fault_answers.REPLACED.get(fault.mode)
+        replace_answer = spoilt_answers.REPLACED.get(fault.mode)
         return None if replace_answer is None else replace_answer(fault)
 
     def _spoil(
@@ -182,11 +181,11 @@ class Exchange:
         """Return a good candle answer as the fault leaves it."""
         match fault.mode:
             case "gzip":
-                return fault_answers.spoil_gzip(answer)
+                return spoilt_answers.spoil_gzip(answer)
             case "shape":
-                return fault_answers.spoil_shape(fault, answer, query)
+                return spoilt_answers.spoil_shape(fault, answer, query)
             case "data":
-                return fault_answers.spoil_data(fault, answer, self.market, symbol, query, now)
+                return spoilt_answers.spoil_data(fault, answer, self.market, symbol, query, now)
         return answer
 
     def _admit(

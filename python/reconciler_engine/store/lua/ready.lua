@@ -78,8 +78,10 @@ end
 
 -- A day's findings: version (u8), number of findings (u16); for each state (u8), reason (u8) and 26 bytes more; then
 -- stretches of first slot of the day, number of slots, index of the finding (u16 each). All little-endian.
-local VERSION, STATES, REASONS = 1, 5, 10
+local VERSION, STATES, REASONS = 1, 5, 19
 local EMPTY, HALTED, UNLISTED, SUSPECT = 1, 2, 3, 4
+-- Proofs of engines that trusted an answer by itself: they prove nothing any more.
+local OLD_PROOFS = { [1] = true, [2] = true, [3] = true }
 local FINDING, STRETCH, HEAD = 28, 6, 3
 
 -- The stretches of a day, each with its state; none where they cannot be understood.
@@ -92,7 +94,7 @@ local function stretches_in(body)
     for i = 0, findings - 1 do
         local state, reason = struct.unpack('BB', body, 1 + HEAD + i * FINDING)
         if state >= STATES or reason >= REASONS then return {} end
-        states[i] = state
+        states[i] = state ~= SUSPECT and OLD_PROOFS[reason] and 0 or state
     end
     for at = 1 + HEAD + findings * FINDING, #body, STRETCH do
         local first, slots, index = struct.unpack('<HHH', body, at)
