@@ -13,6 +13,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.ledger import Ledger
 from reconciler_engine.store.client.connection import Command
+from reconciler_engine.store.client.reply_shapes import optional_bytes, understanding, whole
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.findings import DAY_MS, days_of, decode_day
 from reconciler_engine.store.journal import Why
@@ -24,6 +25,8 @@ CHANGES_LIMIT = 16
 """Times a merge is tried while others write the same days; then the candles go in without what they prove."""
 
 _DAYS_A_COMMAND = 32
+# A field of more digits is no day of ours: 99,999 is in 2243.
+_DAY_DIGITS = 5
 _NOTHING_KNOWN = Ledger()
 _logger = logging.getLogger(__name__)
 
@@ -74,7 +77,8 @@ class EvidenceStore:
             if isinstance(reply, StoreError):
                 errors[index] = reply
             else:
-                bodies[index].update(_bodies(days, reply))
+                with understanding("evidence"):
+                    bodies[index].update(_bodies(days, reply))
         wholes = [ledger_of(series, found) for (series, _), found in zip(wanted, bodies, strict=True)]
         return [
             LedgerRead(Ledger(wholes[index].within(interval)), errors.get(index), wholes[index], bodies[index])
@@ -89,7 +93,8 @@ class EvidenceStore:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
         names = await self._client.execute_command("HKEYS", self._scope.evidence_key(series))
-        days = [int(name) for name in names if name.isdigit()]
+        with understanding("the days of evidence"):
+            days = [int(name) for name in names if name.isdigit() and len(name) <= _DAY_DIGITS]
         return Interval(min(days) * DAY_MS, (max(days) + 1) * DAY_MS) if days else None
 
     async def change(
@@ -134,19 +139,26 @@ class EvidenceStore:
 
     async def late(self, series: Series) -> int:
         """Return how many candles came after an answer without them, since the ledger began."""
-        return int(await self._client.execute_command("HGET", self._scope.evidence_key(series), "late") or 0)
+        found = await self._client.execute_command("HGET", self._scope.evidence_key(series), "late")
+        try:
+            return whole(found or 0)
+        except ValueError as error:
+            _logger.warning("late candles are not counted", extra={"series": str(series), "error": str(error)})
+            return 0
 
     async def _read_days(self, series: Series, days: Sequence[int]) -> dict[int, bytes]:
         key = self._scope.evidence_key(series)
         parts = [days[start : start + _DAYS_A_COMMAND] for start in range(0, len(days), _DAYS_A_COMMAND)]
         bodies: dict[int, bytes] = {}
         for part in parts:
-            bodies.update(_bodies(part, await self._client.execute_command("HMGET", key, *part)))
+            reply = await self._client.execute_command("HMGET", key, *part)
+            with understanding("evidence"):
+                bodies.update(_bodies(part, reply))
         return bodies
 
 
 def _bodies(days: Sequence[int], reply: Sequence[bytes | None]) -> dict[int, bytes]:
-    return {day: body or b"" for day, body in zip(days, reply, strict=True)}
+    return {day: optional_bytes(body) or b"" for day, body in zip(days, reply, strict=True)}
 
 
 def ledger_of(series: Series, bodies: Mapping[int, bytes]) -> Ledger:

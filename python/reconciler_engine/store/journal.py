@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from reconciler_engine.market.series import Series
+from reconciler_engine.store.client.reply_shapes import understanding, whole
 from reconciler_engine.store.client.scripts import Argument, Script
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.scope import Scope
@@ -95,7 +96,8 @@ class Journal:
             part = series[start : start + _SERIES_A_WRITE]
             commands = [("XREVRANGE", self._scope.journal_key(one), "+", since, "COUNT", limit) for one in part]
             for one, reply in zip(part, all_served(await self._client.pipe(commands)), strict=True):
-                found = [_change(one, entry) for entry in reply]
+                with understanding("a journal"):
+                    found = [_change(one, entry) for entry in reply]
                 newest += [change for change in found if change is not None]
             # Never more than two lists of the limit's length, however many series there are.
             newest = nlargest(limit, newest, key=attrgetter("at", "number"))
@@ -108,9 +110,9 @@ def _change(series: Series, entry: Any) -> Change | None:
         name, flat = entry
         texts = [text.decode("utf-8", "replace") for text in flat]
         fields = dict(zip(texts[::2], texts[1::2], strict=True))
-        at, number = map(int, name.split(b"-"))
-        bounds = (int(fields["start"]), int(fields["stop"]))
+        at, number = map(whole, name.split(b"-"))
+        bounds = (whole(fields["start"]), whole(fields["stop"]))
         return Change(at, number, series, *bounds, fields["old"], fields["new"], Why(fields["why"]), fields["by"])
-    except (ValueError, KeyError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         _logger.warning("no entry of a journal", extra={"series": str(series), "error": repr(error)})
         return None

@@ -50,6 +50,9 @@ local function flush(command, list)
     end
 end
 
+-- Days since the epoch of at most five digits; other fields are none of ours.
+local function is_day(name) return #name <= 5 and name:match('^%d+$') ~= nil end
+
 -- Where the texts of each list begin in ARGV.
 local yielding_at = FIRST + 2 * plan.candles
 local doubts_at = yielding_at + #plan.yielding
@@ -236,12 +239,17 @@ for i, day in ipairs(plan.days) do
         redis.call('HSET', evidence, text(day[1]), body)
     end
 end
-if plan.late > 0 then redis.call('HINCRBY', evidence, 'late', text(plan.late)) end
+if plan.late > 0 then
+    -- What is no count would stop the script half done.
+    local count = redis.call('HGET', evidence, 'late')
+    if count and not (#count <= 15 and count:match('^%d+$')) then redis.call('HDEL', evidence, 'late') end
+    redis.call('HINCRBY', evidence, 'late', text(plan.late))
+end
 if #plan.days > 0 or plan.late > 0 then
     if redis.call('HLEN', evidence) > plan.days_kept + 1 then
         local days = {}
         for _, day in ipairs(redis.call('HKEYS', evidence)) do
-            if tonumber(day) then days[#days + 1] = day end
+            if is_day(day) then days[#days + 1] = day end
         end
         table.sort(days, function(a, b) return tonumber(a) < tonumber(b) end)
         for i = 1, #days - plan.days_kept do redis.call('HDEL', evidence, days[i]) end
