@@ -35,7 +35,7 @@ def read_fault_file(path: Path) -> list[FaultRule]:
         ConfigError: The file is none, or rules in it are wrong; lists every fault found.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             text = file.read(_SIZE_LIMIT + 1)
         if len(text) > _SIZE_LIMIT or any(line.count(".") > _DOTS_IN_A_LINE for line in text.split("\n")):
             raise ConfigError([f"faults {str(path)!r}: is larger than any rules, or has keys of endless dots"])
