@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple
 
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.client.reply_shapes import understanding, whole
-from reconciler_engine.store.client.scripts import Argument, Script
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.scope import Scope
 
@@ -20,9 +19,6 @@ ENTRIES_KEPT: Final = 500
 
 LIFE_MS: Final = 30 * 86_400_000
 """A journal to which nothing was added for so long is dropped."""
-
-JOURNAL_TEXT: Final = Script.load("reconciler_engine.store", "lua/journal.lua").text
-"""The source of what a script needs to journal its changes; it goes before the script's own."""
 
 _SERIES_A_WRITE = 250
 _logger = logging.getLogger(__name__)
@@ -68,11 +64,6 @@ class Change(NamedTuple):
     new: str
     why: Why
     by: str
-
-
-def journal_arguments(by: str) -> tuple[Argument, ...]:
-    """Return what a script that journals is told: who changes something, most entries, their life (ms)."""
-    return by, ENTRIES_KEPT, LIFE_MS
 
 
 class Journal:

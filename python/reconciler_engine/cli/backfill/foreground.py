@@ -18,7 +18,7 @@ from reconciler_engine.cli.options import Given
 from reconciler_engine.cli.output import Output, print_table, say
 from reconciler_engine.cli.plan_table import audited, duration, print_life, print_plan
 from reconciler_engine.cli.session import open_session
-from reconciler_engine.coinbase.products import Selector
+from reconciler_engine.coinbase.symbol_selectors import Selector
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.backfill.progress import BackfilledSeries
 from reconciler_engine.errors import ConfigError
