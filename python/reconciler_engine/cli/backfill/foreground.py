@@ -12,7 +12,7 @@ import trio
 
 from reconciler_engine.cli.api_key import load_signed
 from reconciler_engine.cli.arguments import parse_instant
-from reconciler_engine.cli.backfill.progress import ProgressLines, show_progress
+from reconciler_engine.cli.backfill.progress_display import ProgressLines, show_progress
 from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.options import Given
 from reconciler_engine.cli.output import Output, print_table, say
