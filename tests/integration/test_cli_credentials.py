@@ -141,6 +141,17 @@ def test_a_key_that_is_none_is_refused_and_not_repeated(run_inside):
     assert "c2VjcmV0" not in done.err
 
 
+def test_a_service_managers_folder_lends_a_key_that_a_group_can_read(run_inside, key_file, tmp_path):
+    key = key_file(mode=0o440)
+    settings = tmp_path / "reconciler.toml"
+    settings.write_text(f'key_file = "{key}"\n')
+    folder = {"CREDENTIALS_DIRECTORY": str(key.parent)}
+    for command in (("config", "check", settings), ("config", "show", "--config", settings)):
+        assert run_inside(*command).code == 78
+        done = run_inside(*command, **folder)
+        assert done.code == 0, done.err
+
+
 def test_credentials_do_not_travel_over_plain_http(run_inside, key_file):
     done = run_inside("start", "--symbols", "BTC-USD", "--base-url", "http://exchange:8080", "--key-file", key_file())
     assert done.code == 78

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from reconciler_engine.coinbase.client import CoinbaseClient
-from reconciler_engine.coinbase.products import Selector, choose
+from reconciler_engine.coinbase.symbol_selectors import Selector, choose
 from reconciler_engine.errors import NotAuthorized, RateLimited, RequestRefused
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from reconciler_engine.cli.backfill.progress import Pace, describe, show_bar, show_progress
+from reconciler_engine.cli.backfill.progress_display import Pace, describe, show_bar, show_progress
 from reconciler_engine.cli.plan_table import duration
 from reconciler_engine.engine.backfill.director import BackfillProgress
 

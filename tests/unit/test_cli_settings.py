@@ -9,7 +9,7 @@ import click
 import pytest
 
 from reconciler_engine.cli import setting_sources
-from reconciler_engine.cli.config import template
+from reconciler_engine.cli.config import _in_words, template
 from reconciler_engine.cli.options import LOAD_SETTINGS, PASS_SETTINGS, START_SETTINGS
 from reconciler_engine.cli.setting_sources import child_environment, load_config
 from reconciler_engine.cli.start import start
@@ -74,6 +74,7 @@ def test_each_setting_is_described_once():
         assert (name in options) is setting.has_flag
         assert not setting.has_flag or options[name].help == setting.help
         assert f"{setting.explanation} Allowed: {setting.allowed}." in begun
+        assert _in_words(name, None) == (setting.unset or "-")
 
 
 def test_the_readmes_table_is_that_of_the_definitions():

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from reconciler_engine.coinbase.products import Product, Selector, choose, near_matches, parse_products
+from reconciler_engine.coinbase.products import Product, parse_products
+from reconciler_engine.coinbase.symbol_selectors import Selector, choose, near_matches
 from reconciler_engine.errors import BadResponse, ConfigError, SourceUnavailable
 
 DOCUMENTED = b"""{"products":[{"product_id":"ETH-USD","price":"3012.5","base_increment":"0.00000001",

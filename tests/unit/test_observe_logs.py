@@ -102,6 +102,11 @@ def test_a_field_does_not_take_the_place_of_a_fixed_one(write, name):
     assert (event["level"], event["process"], event["simulated"]) == ("INFO", "worker-1", True)
 
 
+def test_an_exception_steers_no_terminal(write):
+    text = write("human", "failed", at="error", exc_info=ValueError("\x1b[2J\x9b"))
+    assert text.splitlines()[-1] == "ValueError: \\x1b[2J\\x9b"
+
+
 def test_an_exception_is_a_field_of_its_line(write):
     error = ValueError("no")
     event = json.loads(write("json", "failed", at="error", exc_info=error))

@@ -79,7 +79,8 @@ def read_credentials(key_file: Any, environment: Mapping[str, str]) -> Credentia
             return None
         from reconciler_engine.coinbase.auth import Credentials
 
-        folder = environment.get(FOLDER_VARIABLE)
+        # A fact of this process and no setting, so that a service's own check of a file finds it, too.
+        folder = os.environ.get(FOLDER_VARIABLE)
         return Credentials.read(Path(key_file).expanduser(), credentials_directory=Path(folder) if folder else None)
     missing = [name for name in (NAME_VARIABLE, SECRET_VARIABLE) if not environment.get(name)]
     match missing:

@@ -85,10 +85,11 @@ async def _run(config: ReconciliationConfig, credentials: Credentials | None, ma
     """Lock the data directory, start the other children, run the engine; end in the opposite order."""
     from reconciler_engine.cli.session import mark_data_directory
     from reconciler_engine.cli.setting_sources import default_data_dir
+    from reconciler_engine.config.reload import check_change
     from reconciler_engine.store.embedded.data_directory import DataDirectory
     from reconciler_engine.supervisor.child_list import ChildList
     from reconciler_engine.supervisor.engine_run import run_engine
-    from reconciler_engine.supervisor.engine_spec import EngineSpec, check_change
+    from reconciler_engine.supervisor.engine_spec import EngineSpec
     from reconciler_engine.supervisor.orphans import reaping_adopted
     from reconciler_engine.supervisor.report_source import ReportSource
     from reconciler_engine.supervisor.server_child import embedded_server, locked, planned_server

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from reconciler_engine.coinbase.base_url import BaseUrl
-from reconciler_engine.coinbase.products import Selector
 from reconciler_engine.coinbase.route import Proxy, Route
+from reconciler_engine.coinbase.symbol_selectors import Selector
 from reconciler_engine.config.definitions import SETTINGS, SIGNED_HOURLY_LIMIT
 from reconciler_engine.config.faults import field_faults, origin_of, unknown_faults
 from reconciler_engine.errors import ConfigError

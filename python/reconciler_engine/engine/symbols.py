@@ -9,7 +9,8 @@ from random import Random
 import trio
 
 from reconciler_engine.coinbase.client import CoinbaseClient
-from reconciler_engine.coinbase.products import Product, Selector, choose
+from reconciler_engine.coinbase.products import Product
+from reconciler_engine.coinbase.symbol_selectors import Selector, choose
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.errors import ConfigError, PermitRefused, SourceError, SourceUnavailable

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from enum import Enum
 from itertools import pairwise
 
-from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.market.timeframe import Timeframe
 
 # Whole seconds: the first bitcoin block, and the end of the year 2099.
@@ -39,26 +38,30 @@ _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 def mistaken_unit(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit) -> TimeUnit | None:
-    """Return the unit that most open times of a file look like, where that is not the one they are read in.
+    """Return the unit in which a file seems to be written, where that is not the one it is read in.
 
-    They look like a unit if they are instants of this century on the timeframe's grid in it, and neither in the one
-    that was named.
+    It is the unit in which half of the open times or more are instants of this century on the timeframe's grid. A file
+    that is on the grid in the unit it is read in, and ends in this century, is taken at its word.
     """
-
-    def fits(count: int, unit: TimeUnit) -> bool:
-        instant = unit.to_ms(count)
-        is_ours = _FIRST_S * unit.per_second <= count < _LAST_S * unit.per_second
-        return is_ours and instant is not None and instant % timeframe.step_ms == 0
-
-    def is_on_grid(count: int) -> bool:
-        instant = unit.to_ms(count)
-        return instant is not None and instant % timeframe.step_ms == 0
-
-    if 2 * sum(map(is_on_grid, counts)) > len(counts) and max(counts) < _LAST_S * unit.per_second:
+    fitting = sum(_opens_bar(count, unit, timeframe) for count in counts)
+    if 2 * fitting > len(counts) and max(counts) < _LAST_S * unit.per_second:
         return None
-    others = {other: sum(fits(count, other) for count in counts) for other in TimeUnit if other is not unit}
+    others = {
+        other: sum(_is_recent(count, other) and _opens_bar(count, other, timeframe) for count in counts)
+        for other in TimeUnit
+        if other is not unit
+    }
     best = max(others, key=lambda other: others[other])
-    return best if others[best] >= max(1, ceil_div(len(counts), 2)) else None
+    return best if others[best] and 2 * others[best] >= len(counts) else None
+
+
+def _is_recent(count: int, unit: TimeUnit) -> bool:
+    return _FIRST_S * unit.per_second <= count < _LAST_S * unit.per_second
+
+
+def _opens_bar(count: int, unit: TimeUnit, timeframe: Timeframe) -> bool:
+    instant = unit.to_ms(count)
+    return instant is not None and instant % timeframe.step_ms == 0
 
 
 def mistaken_step(starts: Sequence[int], timeframe: Timeframe) -> str | None:

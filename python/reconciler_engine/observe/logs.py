@@ -125,7 +125,8 @@ class _Human(logging.Formatter):
         said = printable(f"{record.getMessage()}{'  ' if fields else ''}{fields}")
         text = f"{clock} {self._mark}{self._process:<10} {level}{said}"
         if record.exc_info:
-            text = f"{text}\n{self.formatException(record.exc_info)}"
+            trace = self.formatException(record.exc_info).splitlines()
+            text = "\n".join([text, *map(printable, trace)])
         return text
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+_Int = Annotated[int, Field(ge=-(2**53), le=2**53)]
+_Float = Annotated[float, Field(allow_inf_nan=False)]
+_Str = Annotated[str, Field(max_length=10_000)]
 
 
 class _Record(BaseModel):
@@ -25,14 +29,14 @@ class ProcessStatus(_Record):
         last_exit: How its last child that died did so, such as `SIGKILL`; None while none has.
     """
 
-    role: str
-    name: str
-    state: str = "running"
-    pid: int | None = None
-    age_ms: int | None = None
-    last_beat_ms: int | None = None
-    restarts: int = 0
-    last_exit: str | None = None
+    role: _Str
+    name: _Str
+    state: _Str = "running"
+    pid: _Int | None = None
+    age_ms: _Int | None = None
+    last_beat_ms: _Int | None = None
+    restarts: _Int = 0
+    last_exit: _Str | None = None
 
 
 class PassFigures(NamedTuple):
@@ -57,30 +61,32 @@ class JobStatus(_Record):
     `failure` what the last run here failed of, until one goes well or another node is at the job.
     """
 
-    name: str
-    cron: str
-    next_tick: int | None
+    name: _Str
+    cron: _Str
+    next_tick: _Int | None
     is_running: bool
-    runs: int
-    skipped: int
-    missed: int
-    failed: int
-    timed_out: int
-    last_error: str | None = None
-    last_duration_ms: int | None = None
-    last_finished_at: int | None = None
-    last_result: dict[str, Any] | None = None
-    last_outcome: str | None = None
-    failure: str | None = None
-    last_success_at: int | None = None
+    runs: _Int
+    skipped: _Int
+    missed: _Int
+    failed: _Int
+    timed_out: _Int
+    last_error: _Str | None = None
+    last_duration_ms: _Int | None = None
+    last_finished_at: _Int | None = None
+    last_result: dict[_Str, Any] | None = None
+    last_outcome: _Str | None = None
+    failure: _Str | None = None
+    last_success_at: _Int | None = None
 
     @property
     def last_pass(self) -> PassFigures | None:
         """Figures of the last pass that came to its end; None while none has."""
         if self.last_result is None:
             return None
-        figures: dict[str, Any] = {name: self.last_result.get(name) for name in PassFigures._fields}
-        return PassFigures(**{**figures, "errors": tuple(figures["errors"] or ())})
+        known = {name: self.last_result.get(name) for name in PassFigures._fields}
+        figures: dict[str, Any] = {name: one if _is_count(one) else None for name, one in known.items()}
+        errors = known["errors"] if isinstance(known["errors"], list | tuple) else ()
+        return PassFigures(**{**figures, "errors": tuple(one for one in errors if isinstance(one, str))})
 
 
 class BudgetStatus(_Record):
@@ -103,19 +109,19 @@ class BudgetStatus(_Record):
         stopped_ms: What is left of a stop.
     """
 
-    rate_per_s: float
-    share: float = 1.0
-    slowed_by: int = 0
-    burst: int
-    available: int
-    used: int
-    granted: int
-    waiting: int
-    wait_ms: int
-    paused_ms: int
-    breaker: str = "closed"
-    trouble: int = 0
-    stopped_ms: int = 0
+    rate_per_s: _Float
+    share: _Float = 1.0
+    slowed_by: _Int = 0
+    burst: _Int
+    available: _Int
+    used: _Int
+    granted: _Int
+    waiting: _Int
+    wait_ms: _Int
+    paused_ms: _Int
+    breaker: _Str = "closed"
+    trouble: _Int = 0
+    stopped_ms: _Int = 0
 
 
 class EngineStatus(_Record):
@@ -125,17 +131,21 @@ class EngineStatus(_Record):
     be read, `queued` (tasks by lane) where the streams could not.
     """
 
-    node: str
-    command: str
-    version: str
+    node: _Str
+    command: _Str
+    version: _Str
     simulated: bool
-    user_id: int
-    exchange_id: int
-    source: str
-    started_at: int
-    written_at: int
-    processes: tuple[ProcessStatus, ...]
-    jobs: tuple[JobStatus, ...]
+    user_id: _Int
+    exchange_id: _Int
+    source: _Str
+    started_at: _Int
+    written_at: _Int
+    processes: Annotated[tuple[ProcessStatus, ...], Field(max_length=1_000)]
+    jobs: Annotated[tuple[JobStatus, ...], Field(max_length=100)]
     budget: BudgetStatus | None
-    queued: dict[str, int] | None = None
-    protocol: int = 0
+    queued: dict[_Str, _Int] | None = None
+    protocol: _Int = 0
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value <= 2**53

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler_engine.market.interval import Interval
+from reconciler_engine.observe.words import printable
 from reconciler_engine.simulator.faults.file import FaultFile
 from reconciler_engine.simulator.faults.rules import Faults
 from reconciler_engine.simulator.prices.listed_products import ListedProduct, list_products
@@ -63,7 +64,7 @@ class SimulatorSettings:
 
 
 def _write_error(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - the simulator's own terminal
+    print(printable(line), file=sys.stderr, flush=True)  # noqa: T201 - the simulator's own terminal
 
 
 def build_exchange(

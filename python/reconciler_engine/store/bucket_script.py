@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
 from typing import Final
 
 from reconciler_engine.limiting.redis_bucket import RunScript, script_text
+from reconciler_engine.store.client.reply_shapes import understanding, whole
 from reconciler_engine.store.client.scripts import Client, Script
 
 _TOKEN_BUCKET: Final = Script(script_text(), "token_bucket.lua")
 
+_LENGTHS: Final[dict[str, dict[int, int]]] = {
+    "reserve": {0: 2, 1: 5, 3: 2, 4: 3, 5: 4},
+    "confirm": {0: 1, 1: 2, 2: 2},
+}
+"""Numbers in a reply by the operation and the reply's first number."""
+
+_OTHER_LENGTHS: Final = {"push": {1}, "report": {2}, "forgive": {0}, "read": {0, 14, 15}}
+_MOST: Final = 9_000_000_000_000_000
+_LONGEST_WAIT_US: Final = 2 * 3_600_000_000
+
 
 def bucket_script(client: Client) -> RunScript:
-    """Return what a `TokenBucket` asks Redis by."""
-    return partial(_TOKEN_BUCKET.run, client)
+    """Return what a `TokenBucket` asks Redis by; a reply of another shape than the script's is a `StoreError`."""
+
+    async def run(*, keys: Sequence[str], args: Sequence[int | str]) -> list[int]:
+        reply = await _TOKEN_BUCKET.run(client, keys=keys, args=args)
+        with understanding("a permit"):
+            return _checked(str(args[0]), [whole(number, -_MOST, _MOST) for number in reply])
+
+    return run
+
+
+def _checked(operation: str, reply: list[int]) -> list[int]:
+    """Return a reply that has as many numbers as its kind has, and no wait that nobody would end."""
+    if operation in _LENGTHS:
+        if len(reply) != _LENGTHS[operation][reply[0]]:
+            raise ValueError(f"{len(reply)} numbers in a reply to {operation}")
+        if len(reply) > 1:
+            whole(reply[1], 0, _LONGEST_WAIT_US)
+    elif len(reply) not in _OTHER_LENGTHS[operation]:
+        raise ValueError(f"{len(reply)} numbers in a reply to {operation}")
+    return reply

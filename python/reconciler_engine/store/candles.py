@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from types import MappingProxyType
+from typing import Any
 
 from reconciler_engine.detection.members import check_members
 from reconciler_engine.errors import StoreError
@@ -22,6 +23,7 @@ from reconciler_engine.planning.proof import Verdict, judge
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.store.candle_reads import CandleQuestion, SlotsRead
 from reconciler_engine.store.client.redis_py import has_moved
+from reconciler_engine.store.client.reply_shapes import understanding
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.evidence import CHANGES_LIMIT, EvidenceStore, LedgerRead
 from reconciler_engine.store.evidence_fields import decode_fields, fields_of
@@ -96,16 +98,8 @@ class CandleStore:
         """
         command = ("ZRANGEBYSCORE", self._scope.candle_key(series), interval.start, f"({interval.stop}", "WITHSCORES")
         (reply,) = all_served(await self._client.pipe([command]))
-        found = check_members(reply, series.symbol, series.timeframe.value, series.timeframe.step_ms)
-        alone = {*found.timestamps} - {*found.duplicates, *found.malformed}
-        copies = {}
-        for member, score in zip(reply[::2], reply[1::2], strict=True):
-            open_time = float(score)
-            if open_time in alone:
-                fields = json.loads(member, parse_int=float)
-                values = tuple(fields[name] for name in _VALUES)
-                copies[int(open_time)] = Copy(member, values, fields.get("sequenceNum") is not None)
-        return copies
+        with understanding("candles"):
+            return _copies(reply, series)
 
     async def merge(
         self,
@@ -251,3 +245,17 @@ def _count(verdict: Verdict, doubts: int, step: int) -> None:
     SLOTS_JUDGED.add(verdict.absent.size(step), "absent")
     SLOTS_JUDGED.add(verdict.late, "late")
     SLOTS_JUDGED.add(doubts, "doubted")
+
+
+def _copies(reply: Any, series: Series) -> dict[int, Copy]:
+    """Return the candles in a reply that are alone in their slot, by open time (ms UTC)."""
+    found = check_members(reply, series.symbol, series.timeframe.value, series.timeframe.step_ms)
+    alone = {*found.timestamps} - {*found.duplicates, *found.malformed}
+    copies = {}
+    for member, score in zip(reply[::2], reply[1::2], strict=True):
+        open_time = float(score)
+        if open_time in alone:
+            fields = json.loads(member, parse_int=float)
+            values = tuple(fields[name] for name in _VALUES)
+            copies[int(open_time)] = Copy(member, values, fields.get("sequenceNum") is not None)
+    return copies

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
+from reconciler_engine.store.client.reply_shapes import text, understanding, whole
 from reconciler_engine.store.client.scripts import Script
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
@@ -58,7 +59,8 @@ class Claims:
             StoreError: Redis did not do it.
         """
         reply = await self._run("take", series, slots, token, CLAIM_LIFE_MS, void)
-        return None if reply[0] == 1 else OtherClaim(reply[1].decode(), reply[2])
+        with understanding("a claim"):
+            return None if reply[0] == 1 else OtherClaim(text(reply[1]), whole(reply[2], most=CLAIM_LIFE_MS))
 
     async def release(self, series: Series, slots: Interval, token: str) -> None:
         """Give a claim up.

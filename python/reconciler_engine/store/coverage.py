@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
+from reconciler_engine.store.client.reply_shapes import MOST_MS, text, understanding, whole
 from reconciler_engine.store.client.scripts import Script, run_batch
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.scope import Scope
@@ -25,6 +26,10 @@ KEPT_MS = 2 * 86_400_000
 _FIELDS = 250
 _COMMANDS = 8
 _READ = 1_000
+# Past any number of series; and bytes of a name.
+_FIELDS_READ = 50_000
+_NAME_BYTES = 100
+_Instant = Annotated[int, Field(ge=0, le=MOST_MS)]
 # How many windows of the widest pass what narrower passes add may reach back.
 _REACH = 2
 _PRUNE_EVERY_MS = 3_600_000
@@ -59,10 +64,10 @@ class SeriesCoverage(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    complete_from: int | None
-    complete_through: int | None
-    missing: int | None
-    checked_at: int
+    complete_from: _Instant | None
+    complete_through: _Instant | None
+    missing: _Instant | None
+    checked_at: _Instant
 
 
 class Known(NamedTuple):
@@ -136,13 +141,20 @@ class Coverage:
         """
         found: dict[str, SeriesCoverage] = {}
         cursor: int | None = None
+        seen = 0
         while cursor != 0:
             # A thousand at a time: other clients of the server wait half a millisecond.
-            cursor, page = await self._client.execute_command("HSCAN", self._key, cursor or 0, "COUNT", _READ)
-            for name, text in page.items():
-                one = _parse(text)
-                if one is not None:
-                    found[name.decode("utf-8", "replace")] = one
+            reply = await self._client.execute_command("HSCAN", self._key, cursor or 0, "COUNT", _READ)
+            with understanding("the coverage"):
+                cursor, page = reply
+                cursor = whole(cursor, most=2**64)
+                for name, body in page.items():
+                    one = _parse(body) if len(name) <= _NAME_BYTES else None
+                    if one is not None:
+                        found[text(name)] = one
+            seen += len(page)
+            if seen > _FIELDS_READ:
+                raise StoreError(f"{self._key} has more than {_FIELDS_READ} fields; allowed: a field a series")
         return dict(sorted(found.items()))
 
     def _note(self, one: Checked, now: int) -> str:
@@ -156,6 +168,12 @@ class Coverage:
 
     async def _prune(self, now: int) -> None:
         """Forget series that no pass looks at any more."""
+        with understanding("the coverage"):
+            fields = whole(await self._client.execute_command("HLEN", self._key))
+        if fields > _FIELDS_READ:
+            # Somebody else filled it. What is kept here is for display, and written anew by the next passes.
+            await self._client.execute_command("DEL", self._key)
+            return
         old = [name for name, one in (await self.read()).items() if one.checked_at < now - KEPT_MS]
         for start in range(0, len(old), _FIELDS):
             await self._client.execute_command("HDEL", self._key, *old[start : start + _FIELDS])

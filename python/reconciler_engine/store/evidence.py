@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.ledger import Knowledge, Ledger
 from reconciler_engine.store.client.connection import Command
+from reconciler_engine.store.client.reply_shapes import optional_bytes, understanding, whole
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence_fields import day_of, decode_fields, fields_of, is_of_a_day
 from reconciler_engine.store.findings import DAY_MS, days_of
@@ -25,6 +27,7 @@ CHANGES_LIMIT = 16
 
 _FIELDS_A_COMMAND = 64
 _NOTHING_KNOWN = Knowledge()
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ class EvidenceStore:
             if isinstance(reply, StoreError):
                 errors[index] = reply
             else:
-                bodies[index].update(_bodies(names, reply))
+                with understanding("evidence"):
+                    bodies[index].update(_bodies(names, reply))
         knowns = [decode_fields(series, found) for (series, _), found in zip(wanted, bodies, strict=True)]
         return [
             LedgerRead(Ledger(knowns[index].ledger.within(interval)), errors.get(index), knowns[index], bodies[index])
@@ -86,7 +90,8 @@ class EvidenceStore:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
         names = await self._client.execute_command("HKEYS", self._scope.evidence_key(series))
-        days = [day_of(name) for name in names if is_of_a_day(name)]
+        with understanding("the days of evidence"):
+            days = [day_of(name) for name in names if is_of_a_day(name)]
         return Interval(min(days) * DAY_MS, (max(days) + 1) * DAY_MS) if days else None
 
     async def change(
@@ -131,13 +136,20 @@ class EvidenceStore:
 
     async def late(self, series: Series) -> int:
         """Return how many candles came after an answer without them, since the ledger began."""
-        return int(await self._client.execute_command("HGET", self._scope.evidence_key(series), "late") or 0)
+        found = await self._client.execute_command("HGET", self._scope.evidence_key(series), "late")
+        try:
+            return whole(found or 0)
+        except ValueError as error:
+            _logger.warning("late candles are not counted", extra={"series": str(series), "error": str(error)})
+            return 0
 
     async def _read_fields(self, series: Series, interval: Interval) -> dict[str, bytes]:
         key = self._scope.evidence_key(series)
         bodies: dict[str, bytes] = {}
         for names in _batches(interval):
-            bodies.update(_bodies(names, await self._client.execute_command("HMGET", key, *names)))
+            reply = await self._client.execute_command("HMGET", key, *names)
+            with understanding("evidence"):
+                bodies.update(_bodies(names, reply))
         return bodies
 
 
@@ -148,7 +160,7 @@ def _batches(interval: Interval) -> list[list[str]]:
 
 
 def _bodies(names: Sequence[str], reply: Sequence[bytes | None]) -> dict[str, bytes]:
-    return {name: body or b"" for name, body in zip(names, reply, strict=True)}
+    return {name: optional_bytes(body) or b"" for name, body in zip(names, reply, strict=True)}
 
 
 def _summed(ledger: Ledger, interval: Interval, step: int) -> str:

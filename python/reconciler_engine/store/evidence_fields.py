@@ -28,7 +28,7 @@ RECENT = "recent"
 _VERSION = b"\x01"
 _RUN = struct.Struct("<HH")
 _EXISTS = "e"
-_DAY = re.compile(f"{_EXISTS}?([0-9]{{1,7}})")
+_DAY = re.compile(f"{_EXISTS}?([0-9]{{1,5}})")
 _logger = logging.getLogger(__name__)
 
 

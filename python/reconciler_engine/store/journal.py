@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from reconciler_engine.market.series import Series
-from reconciler_engine.store.client.scripts import Argument, Script
+from reconciler_engine.store.client.reply_shapes import understanding, whole
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.scope import Scope
 
@@ -19,9 +19,6 @@ ENTRIES_KEPT: Final = 500
 
 LIFE_MS: Final = 30 * 86_400_000
 """A journal to which nothing was added for so long is dropped."""
-
-JOURNAL_TEXT: Final = Script.load("reconciler_engine.store", "lua/journal.lua").text
-"""The source of what a script needs to journal its changes; it goes before the script's own."""
 
 _SERIES_A_WRITE = 250
 _logger = logging.getLogger(__name__)
@@ -73,11 +70,6 @@ class Change(NamedTuple):
     by: str
 
 
-def journal_arguments(by: str) -> tuple[Argument, ...]:
-    """Return what a script that journals is told: who changes something, most entries, their life (ms)."""
-    return by, ENTRIES_KEPT, LIFE_MS
-
-
 class Journal:
     """The journals of one scope, each a stream beside its series' candles. The client is the caller's to close."""
 
@@ -99,7 +91,8 @@ class Journal:
             part = series[start : start + _SERIES_A_WRITE]
             commands = [("XREVRANGE", self._scope.journal_key(one), "+", since, "COUNT", limit) for one in part]
             for one, reply in zip(part, all_served(await self._client.pipe(commands)), strict=True):
-                found = [_change(one, entry) for entry in reply]
+                with understanding("a journal"):
+                    found = [_change(one, entry) for entry in reply]
                 newest += [change for change in found if change is not None]
             # Never more than two lists of the limit's length, however many series there are.
             newest = nlargest(limit, newest, key=attrgetter("at", "number"))
@@ -112,9 +105,9 @@ def _change(series: Series, entry: Any) -> Change | None:
         name, flat = entry
         texts = [text.decode("utf-8", "replace") for text in flat]
         fields = dict(zip(texts[::2], texts[1::2], strict=True))
-        at, number = map(int, name.split(b"-"))
-        bounds = (int(fields["start"]), int(fields["stop"]))
+        at, number = map(whole, name.split(b"-"))
+        bounds = (whole(fields["start"]), whole(fields["stop"]))
         return Change(at, number, series, *bounds, fields["old"], fields["new"], Why(fields["why"]), fields["by"])
-    except (ValueError, KeyError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         _logger.warning("no entry of a journal", extra={"series": str(series), "error": repr(error)})
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from reconciler_engine.store.client.reply_shapes import text, understanding, whole
 from reconciler_engine.store.client.scripts import Script
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
@@ -56,7 +57,8 @@ class JobLeases:
         """
         keys = [*self._keys(job), *(() if tick is None else (self._scope.key(f"tick:{job}:{tick}"),))]
         found = await _LEASE.run(self._client, keys=keys, args=["take", self._owner, self._life_ms, _TICK_LIFE_MS])
-        return Lease(job, found[0], found[1].decode()) if found else None
+        with understanding("a lease"):
+            return Lease(job, whole(found[0], 1), text(found[1])) if found else None
 
     async def refresh(self, lease: Lease) -> bool:
         """Prolong a lease; return False where it is ours no more.
@@ -85,7 +87,9 @@ class JobLeases:
         for job in jobs:
             keys = self._keys(job)
             holder = await self._client.execute_command("GET", keys[0])
-            if holder is not None and is_gone(holder.decode()):
+            with understanding("the holder of a lease"):
+                name = None if holder is None else text(holder)
+            if name is not None and is_gone(name):
                 await _LEASE.run(self._client, keys=keys, args=["release", holder])
 
     def _keys(self, job: str) -> list[str]:

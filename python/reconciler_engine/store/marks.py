@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from reconciler_engine.market.series import Series
+from reconciler_engine.store.client.reply_shapes import optional_bytes, understanding
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
 
@@ -21,8 +22,9 @@ class Marks:
 
     async def load(self, series: Series, start: int) -> bytes | None:
         """Return the mark of a range that begins at `start` (ms UTC), or None."""
-        mark: bytes | None = await self._client.execute_command("GET", self._key(series, start))
-        return mark
+        mark = await self._client.execute_command("GET", self._key(series, start))
+        with understanding("a mark"):
+            return optional_bytes(mark)
 
     async def save(self, series: Series, start: int, mark: str) -> None:
         """Set the mark of a range."""

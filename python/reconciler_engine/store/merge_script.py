@@ -14,6 +14,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.observe.metrics import CANDLES_MERGED, MEMBERS_REMOVED
 from reconciler_engine.planning.audit import Doubt
 from reconciler_engine.planning.ledger import Knowledge
+from reconciler_engine.store.client.reply_shapes import optional_bytes, text, understanding, whole
 from reconciler_engine.store.client.scripts import Argument, Client, Script
 from reconciler_engine.store.evidence_fields import encode_fields
 from reconciler_engine.store.findings import DAY_MS
@@ -150,18 +151,26 @@ class SeriesWrite:
             StoreUnavailable: Redis did not answer; whether anything was written is unknown.
         """
         keys = [scope.candle_key(self.series), scope.evidence_key(self.series), scope.journal_key(self.series)]
-        said, *reply = await MERGE.run(client, keys=keys, args=self.arguments(scope))
+        reply = await MERGE.run(client, keys=keys, args=self.arguments(scope))
+        with understanding(f"a merge of {self.series}"):
+            return self._written(*reply)
+
+    def _written(self, said: bytes, *reply: Any) -> MergeOutcome | Conflict:
         match said:
             case b"done":
                 return self._outcome(*reply)
             case b"changed":
                 return Conflict(
-                    bodies={name: body or b"" for name, body in zip(self._changes(), reply[0], strict=True)}
+                    bodies={
+                        name: optional_bytes(body) or b"" for name, body in zip(self._changes(), reply[0], strict=True)
+                    }
                 )
             case b"moved":
                 return Conflict(moved=_instants(reply[0]))
-            case _:
+            case b"present":
                 return Conflict(present=_instants(reply[0]))
+            case _:
+                raise ValueError(f"{said!r} is not an end of a merge")
 
     def _changes(self) -> dict[str, bytes]:
         """Return the fields that are not as they were read."""
@@ -213,11 +222,10 @@ class SeriesWrite:
             slots[letter].append(candle.timestamp)
         for letter, outcome in _OUTCOMES.items():
             CANDLES_MERGED.add(len(slots[letter]), outcome)
-        MEMBERS_REMOVED.add(extra, "duplicate")
-        MEMBERS_REMOVED.add(foreign, "foreign")
+        MEMBERS_REMOVED.add(whole(extra), "duplicate")
+        MEMBERS_REMOVED.add(whole(foreign), "foreign")
         inserted, present, differing, changed, refused = (tuple(found) for found in slots.values())
-        told = unannounced.decode("utf-8", "replace")
-        return MergeOutcome(inserted, present, differing, changed, refused, extra, foreign, told)
+        return MergeOutcome(inserted, present, differing, changed, refused, extra, foreign, text(unannounced))
 
 
 def _digest(body: bytes) -> str:
@@ -225,4 +233,4 @@ def _digest(body: bytes) -> str:
 
 
 def _instants(texts: Iterable[Any]) -> frozenset[int]:
-    return frozenset(int(float(text)) for text in texts)
+    return frozenset(int(float(one)) for one in texts)

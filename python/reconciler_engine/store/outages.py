@@ -10,6 +10,7 @@ from typing import Final
 
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
+from reconciler_engine.store.client.reply_shapes import understanding, whole
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.scope import Scope
 
@@ -66,5 +67,6 @@ class Outages:
             replies = await self._client.pipe(
                 [("ZCOUNT", key, part.start, f"({part.stop}") for part in parts[first : first + _COMMANDS]]
             )
-            counts += all_served(replies)
+            with understanding("the number of members"):
+                counts += map(whole, all_served(replies))
         return counts

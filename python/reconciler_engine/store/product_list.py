@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from reconciler_engine.coinbase.products import Product
+from reconciler_engine.market.series import check_symbol
 from reconciler_engine.planning.listing import Listing
+from reconciler_engine.store.client.reply_shapes import MOST_MS, optional_bytes, understanding
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.listings import Listings, updated
 from reconciler_engine.store.scope import Scope
@@ -23,6 +25,9 @@ KEPT_S = 30 * 86_400
 """How long a list is kept: an older one would choose by what has long changed."""
 
 _T = TypeVar("_T", bound=BaseModel)
+_Instant = Annotated[int, Field(ge=0, le=MOST_MS)]
+_Symbol = Annotated[str, AfterValidator(check_symbol)]
+_Rows = dict[_Symbol, tuple[_Instant | None, _Instant | None, _Symbol | None]]
 _logger = logging.getLogger(__name__)
 
 
@@ -46,7 +51,7 @@ class _OldListings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    products: dict[str, tuple[int | None, int | None, str | None]] = {}
+    products: _Rows = {}
 
 
 class _Kept(BaseModel):
@@ -59,9 +64,9 @@ class _Kept(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    at: int = 0
-    products: tuple[tuple[str, str, bool, float | None], ...] = ()
-    listings: dict[str, tuple[int | None, int | None, str | None]] | None = None
+    at: _Instant = 0
+    products: Annotated[tuple[tuple[_Symbol, str, bool, float | None], ...], Field(max_length=KEPT_LIMIT)] = ()
+    listings: _Rows | None = None
 
 
 class ProductListStore:
@@ -83,7 +88,9 @@ class ProductListStore:
         Raises:
             StoreError: Redis did not answer.
         """
-        body, old = await self._client.execute_command("MGET", self._key, self._old_key)
+        reply = await self._client.execute_command("MGET", self._key, self._old_key)
+        with understanding("the product list"):
+            body, old = map(optional_bytes, reply)
         kept = _read(_Kept, body) or _Kept()
         rows = kept.listings
         if rows is None:

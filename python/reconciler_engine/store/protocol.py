@@ -14,6 +14,7 @@ from typing import Final
 import trio
 
 from reconciler_engine.errors import OtherProtocol, StoreError
+from reconciler_engine.store.client.reply_shapes import text, understanding, whole
 from reconciler_engine.store.client.scripts import Script
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.leases import LEASE_MS
@@ -80,7 +81,9 @@ async def at_work(
 async def _enter(client: TrioRedis, scope: Scope, life_ms: int, *entry: str) -> None:
     found = await _ENTER.run(client, keys=[scope.key("at_work")], args=[PROTOCOL, life_ms, *entry])
     if found:
-        raise OtherProtocol(found[1].decode("utf-8", "replace"), int(found[0]), PROTOCOL)
+        with understanding("who works here"):
+            about, protocol = text(found[1]), whole(found[0])
+        raise OtherProtocol(about, protocol, PROTOCOL)
     # An engine of before is in no list, but says how it stands.
     for status in await StatusBoard(client).read(scope):
         if status.protocol != PROTOCOL:

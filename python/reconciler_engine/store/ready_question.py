@@ -12,6 +12,7 @@ from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import State
+from reconciler_engine.store.client.reply_shapes import understanding
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence_fields import decode_fields
 from reconciler_engine.store.findings import days_of
@@ -73,7 +74,9 @@ class ReadyQuestion:
         Raises:
             StoreError: Redis did not answer, or the key is no sorted set.
         """
-        return self._judge(await client.execute_command(*self._command))
+        answer = await client.execute_command(*self._command)
+        with understanding(f"the bars of {self._series}"):
+            return self._judge(answer)
 
     def ask_sync(self, client: SyncRedis) -> Readiness:
         """Ask a synchronous redis-py client, which raises its own exceptions.

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 
+from reconciler_engine.store.client.reply_shapes import MOST_MS, understanding, whole
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
+
+LARGEST_SKEW_MS = 10 * 365 * 86_400_000
+"""Ten years: a simulated exchange may live in another one."""
 
 _logger = logging.getLogger(__name__)
 
@@ -16,6 +20,7 @@ class ServerClock:
     def __init__(self, client: TrioRedis, scope: Scope) -> None:
         self._client = client
         self._skew_key = scope.key("clock:skew_ms")
+        self._turn_key = scope.key("clock:turn")
 
     async def now(self) -> int:
         """Return Redis' clock (ms UTC).
@@ -23,8 +28,10 @@ class ServerClock:
         Raises:
             StoreError: Redis did not answer.
         """
-        seconds, microseconds = await self._client.execute_command("TIME")
-        return int(seconds) * 1_000 + int(microseconds) // 1_000
+        reply = await self._client.execute_command("TIME")
+        with understanding("the time"):
+            seconds, microseconds = reply
+            return whole(seconds, most=MOST_MS // 1_000) * 1_000 + whole(microseconds) // 1_000
 
     async def skew_ms(self) -> int | None:
         """Return the exchange's clock less Redis' (ms), or None where nobody measured it lately.
@@ -32,14 +39,16 @@ class ServerClock:
         Raises:
             StoreError: Redis did not answer, or the key is of another type.
         """
-        text = await self._client.execute_command("GET", self._skew_key)
-        if text is None:
+        found = await self._client.execute_command("GET", self._skew_key)
+        if found is None:
             return None
         try:
-            return int(text)
-        except ValueError:
-            _logger.error("the exchange clock's offset in Redis is no number; it is not used")
-            return None
+            return whole(found, -LARGEST_SKEW_MS, LARGEST_SKEW_MS)
+        except ValueError as error:
+            _logger.error("the exchange clock's offset in Redis is none and dropped", extra={"error": str(error)})
+        # Measured anew at the next look.
+        await self._client.execute_command("DEL", self._skew_key, self._turn_key)
+        return None
 
     async def keep_skew(self, skew_ms: int, life_s: int) -> None:
         """Keep the exchange's offset (ms) for `life_s`.

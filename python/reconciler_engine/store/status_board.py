@@ -12,7 +12,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from reconciler_engine.errors import StoreError
 from reconciler_engine.observe.status import EngineStatus
+from reconciler_engine.store.client.reply_shapes import understanding, whole
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
 
@@ -24,6 +26,9 @@ ENGINES_KEY = "recon:engines"
 
 _ENGINES_LIFE_MS = 86_400_000
 _ENGINES_READ = 256
+_ENGINES_LISTED = 1_024
+_NAME_BYTES = 500
+_RECORD_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +56,14 @@ class StatusBoard:
 
     async def announce(self, status: EngineStatus) -> None:
         """List an engine among all on this Redis, and strike those off whose record is gone; now and then is enough."""
-        listed = await self._client.execute_command("HKEYS", ENGINES_KEY)
-        there = await self._client.pipe([("EXISTS", key) for key in listed])
-        gone = [key for key, exists in zip(listed, there, strict=True) if exists == 0]
+        with understanding("the list of engines"):
+            listed = whole(await self._client.execute_command("HLEN", ENGINES_KEY))
+        if listed > _ENGINES_LISTED:
+            # Somebody else filled it; every engine lists itself anew within a minute.
+            await self._client.execute_command("DEL", ENGINES_KEY)
+        names = await self._listed()
+        there = await self._client.pipe([("EXISTS", key) for key in names])
+        gone = [key for key, exists in zip(names, there, strict=True) if exists == 0]
         if gone:
             await self._client.execute_command("HDEL", ENGINES_KEY, *gone)
         await self._client.execute_command("HSET", ENGINES_KEY, _key(status), status.node)
@@ -68,6 +78,14 @@ class StatusBoard:
         await self._client.execute_command("DEL", _key(status))
         await self._client.execute_command("HDEL", ENGINES_KEY, _key(status))
 
+    async def _listed(self) -> list[bytes]:
+        """Return the names of records, at most `_ENGINES_LISTED`."""
+        (page,) = await self._client.pipe([("HSCAN", ENGINES_KEY, 0, "COUNT", _ENGINES_LISTED)])
+        with understanding("the list of engines"):
+            if isinstance(page, StoreError):
+                raise page
+            return [name for name in page[1][::2] if len(name) <= _NAME_BYTES]
+
     async def read(self, scope: Scope | None = None) -> list[EngineStatus]:
         """Return every engine that runs against this Redis, or on one scope of it, at most 256, by node.
 
@@ -76,7 +94,7 @@ class StatusBoard:
         Raises:
             StoreError: Redis did not answer.
         """
-        names = sorted(await self._client.execute_command("HKEYS", ENGINES_KEY))
+        names = sorted(await self._listed())
         start = b"" if scope is None else scope.key("status:").encode()
         listed = [name for name in names if name.startswith(start)][:_ENGINES_READ]
         records = await self._client.pipe([("GET", key) for key in listed])
@@ -94,7 +112,7 @@ def _key(status: EngineStatus) -> str:
 
 
 def _parse(record: Any) -> EngineStatus | None:
-    if not isinstance(record, bytes):
+    if not isinstance(record, bytes) or len(record) > _RECORD_BYTES:
         # Its life is over, or the key is of another type.
         return None
     try:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from reconciler_engine.errors import ConfigError, LeaseLost, RunClosed, StoreError
+from reconciler_engine.store.client.reply_shapes import text, understanding, whole
 from reconciler_engine.store.client.scripts import Script
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.scope import Scope
@@ -30,7 +31,11 @@ FORGET_MS = 3_600_000
 MAX_DELIVERIES = 5
 """A task handed out more often has failed its workers; it ends with an error instead of a sixth try."""
 
+BODY_LIMIT = 4_000_000
+"""Bytes of a task or an outcome; longer ones are none of ours. A scan's of 2,000 series have 0.3 MB."""
+
 _ENQUEUE_TASKS = 500
+_COUNT_DIGITS = 6
 _OUTCOMES_AT_ONCE = 500
 _WAIT_S = 2.0
 
@@ -105,8 +110,9 @@ class TaskQueue:
             await self.create_groups()
             return []
         by_stream = {self._stream(lane).encode(): lane for lane in lanes}
-        found = {by_stream[stream]: entries for stream, entries in reply or ()}
-        return [_delivery(lane, *entry) for lane in lanes for entry in found.get(lane, ())]
+        with understanding("tasks"):
+            found = {by_stream[stream]: entries for stream, entries in reply or ()}
+            return [_delivery(lane, *entry) for lane in lanes for entry in found.get(lane, ())]
 
     async def create_groups(self) -> None:
         """Create the streams and their group where they do not exist, from the first task on.
@@ -135,7 +141,7 @@ class TaskQueue:
             [("XCLAIM", self._stream(one.lane), GROUP, self.consumer, 0, one.entry, "JUSTID") for one in deliveries]
         )
 
-    async def redeliver(self, consumer: str) -> int:
+    async def redeliver(self, consumer: str | bytes) -> int:
         """Hand out again what `consumer`, known to be dead, had taken; forget the consumer. Return how many.
 
         It counts against those tasks: one of them may be what it died of.
@@ -151,9 +157,12 @@ class TaskQueue:
         moved = 0
         await self.create_groups()
         for lane in Lane:
-            for consumer in await self._client.execute_command("XINFO CONSUMERS", self._stream(lane), GROUP):
-                name = consumer["name"].decode()
-                moved += await self.redeliver(name) if is_gone(name) else 0
+            consumers = await self._client.execute_command("XINFO CONSUMERS", self._stream(lane), GROUP)
+            with understanding("consumers"):
+                names = [consumer["name"] for consumer in consumers]
+                gone = [name for name in names if is_gone(text(name))]
+            for name in gone:
+                moved += await self.redeliver(name)
         return moved
 
     async def redeliver_idle(self) -> int:
@@ -165,15 +174,17 @@ class TaskQueue:
         """
         return await self._redeliver("", REDELIVER_IDLE_MS, counts=1)
 
-    async def _redeliver(self, consumer: str, idle_ms: int, *, counts: int) -> int:
+    async def _redeliver(self, consumer: str | bytes, idle_ms: int, *, counts: int) -> int:
         moved = 0
         for lane in Lane:
             try:
-                moved += await _REDELIVER.run(
+                count = await _REDELIVER.run(
                     self._client,
                     keys=[self._stream(lane), self._scope.key(f"watch:{lane.value}")],
                     args=[GROUP, idle_ms, consumer, 1_000, counts, WATCH_MS, FORGET_MS],
                 )
+                with understanding("tasks handed out again"):
+                    moved += whole(count)
             except StoreError as error:
                 if error.code != "NOGROUP":
                     raise
@@ -247,7 +258,9 @@ class TaskQueue:
             LeaseLost: Somebody else directs the job now.
         """
         while True:
-            alive, left, queued = await self._direct("keep", run_id, lanes)
+            reply = await self._direct("keep", run_id, lanes)
+            with understanding("a run"):
+                alive, left, queued = map(whole, reply)
             # A task leaves its stream and the set at once, so one in the set of an empty stream was lost (a stream
             # removed or evicted) and would be waited for for ever.
             if not alive or (left and not queued):
@@ -263,7 +276,7 @@ class TaskQueue:
         Raises:
             LeaseLost: Somebody else directs the job now; to him they belong.
         """
-        return list(await self._direct("outcomes", run_id, ()))
+        return _outcomes(await self._direct("outcomes", run_id, ()))
 
     async def keep_run(self, run_id: str) -> None:
         """Keep a run's record alive for another `RUN_LIFE_MS`.
@@ -272,7 +285,9 @@ class TaskQueue:
             RunClosed: The run's record is gone.
             LeaseLost: Somebody else directs the job now.
         """
-        alive, *_ = await self._direct("keep", run_id, ())
+        reply = await self._direct("keep", run_id, ())
+        with understanding("a run"):
+            alive = whole(reply[0])
         if not alive:
             raise RunClosed(run_id)
 
@@ -288,7 +303,8 @@ class TaskQueue:
             ("SCARD", self._run_key(run_id, ":unfinished")),
             ("LLEN", self._run_key(run_id, ":outcomes")),
         ]
-        queued, left, recorded = all_served(await self._client.pipe(commands))
+        with understanding("a run"):
+            queued, left, recorded = map(whole, all_served(await self._client.pipe(commands)))
         if not recorded and not (left and queued):
             raise RunClosed(run_id)
 
@@ -303,7 +319,8 @@ class TaskQueue:
         if first is None:
             return []
         more = await self._client.execute_command("LPOP", key, _OUTCOMES_AT_ONCE - 1)
-        return [first[1], *(more or ())]
+        with understanding("outcomes"):
+            return _outcomes([first[1], *(more or ())])
 
     async def close_run(self, run_id: str) -> None:
         """Forget the run; tasks of it that are still about are void.
@@ -334,5 +351,15 @@ def _job_of(run_id: str) -> str:
 def _delivery(lane: Lane, entry: bytes, fields: dict[bytes, bytes] | None) -> Delivery:
     # An entry that was deleted while pending comes without fields.
     fields = fields or {}
-    deliveries = fields.get(b"deliveries", b"")
-    return Delivery(lane, entry.decode(), fields.get(b"body", b""), int(deliveries) if deliveries.isdigit() else 1)
+    deliveries, body = fields.get(b"deliveries", b""), fields.get(b"body", b"")
+    count = 1
+    if deliveries.isdigit():
+        # A number of more digits than anybody counts up to is past any limit.
+        count = int(deliveries) if len(deliveries) <= _COUNT_DIGITS else MAX_DELIVERIES + 1
+    return Delivery(lane, text(entry), body if len(body) <= BODY_LIMIT else b"", count)
+
+
+def _outcomes(reply: Sequence[Any]) -> list[bytes]:
+    """Return the outcomes in a reply; one longer than any is left empty, and so is none."""
+    with understanding("outcomes"):
+        return [one if len(one) <= BODY_LIMIT else b"" for one in reply]

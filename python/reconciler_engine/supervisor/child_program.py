@@ -21,6 +21,7 @@ import trio
 
 from reconciler_engine.errors import ConfigError, OtherProtocol, leaves
 from reconciler_engine.observe import logs, metrics
+from reconciler_engine.observe.words import printable
 from reconciler_engine.planning.restart import EXIT_BUSY, EXIT_CONFIG
 from reconciler_engine.supervisor import lifeline
 from reconciler_engine.supervisor.running_child import BEAT_S, DRAIN_S
@@ -78,7 +79,8 @@ def main() -> None:
 def _tell(group: BaseExceptionGroup) -> None:
     with contextlib.suppress(OSError):
         for error in leaves(group):
-            print(error, file=sys.stderr)  # noqa: T201  read by the operator, as the parent's own faults are
+            told = "\n".join(map(printable, str(error).splitlines()))
+            print(told, file=sys.stderr)  # noqa: T201  read by the operator, as the parent's own faults are
 
 
 async def _serve(runner: RoleRunner, spec: dict[str, Any], beats: Beats) -> None:

@@ -1,4 +1,4 @@
-"""What an engine is made of, and what of it can change while it runs."""
+"""The parts that an engine is made of."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.config.faults import SECRET_FIELDS
-from reconciler_engine.errors import ConfigError
 from reconciler_engine.supervisor.child_list import ChildList
 from reconciler_engine.supervisor.report_source import ReportSource
 from reconciler_engine.supervisor.running_child import SpecMaker
@@ -16,19 +14,6 @@ if TYPE_CHECKING:
     # Cryptography is loaded where there is a key.
     from reconciler_engine.coinbase.auth import Credentials
     from reconciler_engine.coinbase.identity import Identity
-
-FIXED = (
-    "redis_url",
-    "data_dir",
-    "base_url",
-    "user_id",
-    "exchange_id",
-    "workers",
-    "listen",
-    "listen_hosts",
-    "listen_token",
-)
-"""Settings that name what an engine is, or its processes: other values need another start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +44,3 @@ class EngineSpec:
     def identity(self) -> Identity | None:
         """Under which requests are signed; None where they are not."""
         return None if self.credentials is None else self.credentials.identity
-
-
-def check_change(old: ReconciliationConfig, new: ReconciliationConfig) -> None:
-    """See that an engine at work can go on with other settings.
-
-    Raises:
-        ConfigError: Some of them cannot change while it runs; all are named.
-    """
-    faults = [
-        _fault(name, getattr(old, name), getattr(new, name))
-        for name in FIXED
-        if getattr(old, name) != getattr(new, name)
-    ]
-    if faults:
-        raise ConfigError(faults)
-
-
-def _fault(name: str, old: object, new: object) -> str:
-    if name in SECRET_FIELDS:
-        return f"{name} cannot change while the engine runs; allowed: what it was started with, or a restart"
-    return f"{name} {new} cannot change while the engine runs; allowed: {old}, or a restart"

@@ -12,13 +12,13 @@ import trio
 
 from reconciler_engine.cli.api_key import load_signed
 from reconciler_engine.cli.arguments import parse_instant
-from reconciler_engine.cli.backfill.progress import ProgressLines, show_progress
+from reconciler_engine.cli.backfill.progress_display import ProgressLines, show_progress
 from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.options import Given
 from reconciler_engine.cli.output import Output, print_table, say
 from reconciler_engine.cli.plan_table import audited, duration, print_life, print_plan, requests_sent
 from reconciler_engine.cli.session import open_session
-from reconciler_engine.coinbase.products import Selector
+from reconciler_engine.coinbase.symbol_selectors import Selector
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.backfill.progress import BackfilledSeries
 from reconciler_engine.errors import ConfigError

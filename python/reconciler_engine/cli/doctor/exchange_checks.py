@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from reconciler_engine.cli.doctor.check import Check
 from reconciler_engine.cli.exits import CONFIG, UNAVAILABLE
 from reconciler_engine.coinbase.client import CoinbaseClient
-from reconciler_engine.coinbase.products import Product, Selector, choose
+from reconciler_engine.coinbase.products import Product
+from reconciler_engine.coinbase.symbol_selectors import Selector, choose
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.errors import (

@@ -58,7 +58,7 @@ def check_key(given: Given, config: ReconciliationConfig | None) -> tuple[Creden
     try:
         credentials = read_credentials(gather(*given, os.environ, []).values.get("key_file"), os.environ)
     except ConfigError as error:
-        hint = "download the key anew, or chmod 600 its file; it needs the view permission alone"
+        hint = "chmod 600 its file, or mount it so that others cannot write it; else download the key anew, view alone"
         return None, Check(name, "fail", "\n".join(error.faults), hint, CONFIG)
     if credentials is None:
         return None, Check(name, "skipped", "none is set, requests are public")

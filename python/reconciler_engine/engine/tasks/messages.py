@@ -25,6 +25,12 @@ _Wire = tuple[_Instant, Annotated[int, Field(ge=1, le=2**53)]]
 """An interval on the wire: its first open time (ms) and its number of slots."""
 
 
+_Name = Annotated[str, Field(max_length=200)]
+"""An id of a run or a task: it becomes part of keys."""
+
+SCAN_SLOTS = 70_000_000
+"""Slots of one scan: more than the minutes from 1970 to 2100. A worker that reads more would never end."""
+
 _Symbol = Annotated[str, AfterValidator(check_symbol)]
 """A product id: it becomes part of keys and URLs."""
 
@@ -84,14 +90,21 @@ class ScanTask(_Message):
     """
 
     kind: Literal["scan"] = "scan"
-    run: str
-    id: str
+    run: _Name
+    id: _Name
     now: _Instant
     spans: tuple[SeriesSpan, ...]
     confirm_ms: Annotated[int, Field(ge=0, le=60_000)]
     repair: bool
     audit: AuditRules = AuditRules()
     keeping: Retention
+
+    @model_validator(mode="after")
+    def _check_length(self) -> Self:
+        slots = sum((span.stop - span.start) // span.timeframe.step_ms for span in self.spans)
+        if slots > SCAN_SLOTS:
+            raise ValueError(f"spans: {slots} slots in one scan; allowed: at most {SCAN_SLOTS}")
+        return self
 
 
 class PageTask(_Message):
@@ -105,8 +118,8 @@ class PageTask(_Message):
     """
 
     kind: Literal["page"] = "page"
-    run: str
-    id: str
+    run: _Name
+    id: _Name
     span: SeriesSpan
     asked: tuple[_Instant, _Instant]
     gaps: tuple[_Wire, ...]
@@ -196,7 +209,7 @@ class ScanOutcome(_Message):
     """What a scan task found; `error` says why it found nothing."""
 
     kind: Literal["scan"] = "scan"
-    id: str
+    id: _Name
     findings: tuple[SpanFinding, ...] = ()
     error: str | None = None
 
@@ -217,7 +230,7 @@ class PageOutcome(_Message):
     """
 
     kind: Literal["page"] = "page"
-    id: str
+    id: _Name
     symbol: _Symbol
     timeframe: Timeframe
     unresolved: tuple[_Wire, ...] | None = None

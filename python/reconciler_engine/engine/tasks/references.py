@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import trio
 
-from reconciler_engine.coinbase.products import most_traded_beside
+from reconciler_engine.coinbase.symbol_selectors import most_traded_beside
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.tasks.drain import Drained
 from reconciler_engine.engine.tasks.page_cache import PageCache, answer_of

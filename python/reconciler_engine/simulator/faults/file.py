@@ -22,6 +22,9 @@ _TIMES = ("from", "until")
 _COMMON = ("name", "mode", *_PATTERNS, *_COUNTS, "probability", *_TIMES)
 _COUNT_LIMIT = 1 << 40
 _RULES_LIMIT = 1000
+_SIZE_LIMIT = 1024 * 1024
+# The parser's time and memory grow with the square of a dotted key's length.
+_DOTS_IN_A_LINE = 250
 _FAR = 1 << 62
 
 
@@ -32,12 +35,15 @@ def read_fault_file(path: Path) -> list[FaultRule]:
         ConfigError: The file is none, or rules in it are wrong; lists every fault found.
     """
     try:
-        text = path.read_text("utf-8")
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(_SIZE_LIMIT + 1)
+        if len(text) > _SIZE_LIMIT or any(line.count(".") > _DOTS_IN_A_LINE for line in text.split("\n")):
+            raise ConfigError([f"faults {str(path)!r}: is larger than any rules, or has keys of endless dots"])
         content: object = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise ConfigError([f"faults {str(path)!r} cannot be read: {error.strerror}"]) from error
-    except ValueError as error:
-        raise ConfigError([f"faults {str(path)!r}: {error}"]) from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError([f"faults {str(path)!r}: {str(error)[:200]}"]) from error
     return parse_faults(content)
 
 

@@ -13,13 +13,15 @@ local key, action, token = KEYS[1], ARGV[1], ARGV[2]
 local start, stop, reach = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
-local SWEEP = 4
+local SWEEP, LONGEST = 4, 60000
 local text = function(number) return string.format('%.0f', number) end
 
 local function parse(member)
     local first, last, owner, life = member:match('^(%d+):(%d+):(.*):(%d+)$')
     if not first then return nil end
-    return { stop = tonumber(last), token = owner, life = tonumber(life) }
+    -- One that ends later than any claim does is none of ours.
+    local claim = { stop = tonumber(last), token = owner, life = tonumber(life) }
+    return claim.life <= now + LONGEST and claim or nil
 end
 
 local gone = {}

@@ -23,7 +23,9 @@ if operation == 'take' then
   local time = redis.call('TIME')
   -- Microseconds: two takings within one millisecond, Redis emptied in between, have been seen.
   local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-  local epoch = math.max((tonumber(fence or '') or 0) + 1, now)
+  -- A number of more digits is none of ours, and not counted exactly.
+  local last = fence and #fence <= 16 and fence:match('^%d+$') and tonumber(fence) or 0
+  local epoch = math.max((last < 9e15 and last or 0) + 1, now)
   redis.call('HSET', KEYS[2], 'epoch', string.format('%.0f', epoch))
   redis.call('SET', KEYS[1], owner, 'PX', ARGV[3])
   return { epoch, redis.call('HGET', KEYS[2], 'run') or '' }

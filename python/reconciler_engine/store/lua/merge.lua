@@ -52,6 +52,9 @@ local function flush(command, list)
     end
 end
 
+-- Days since the epoch of at most five digits; other fields are none of ours.
+local function is_day(name) return #name <= 5 and name:match('^%d+$') ~= nil end
+
 -- Where the texts of each list begin in ARGV.
 local yielding_at = FIRST + 2 * plan.candles
 local doubts_at = yielding_at + #plan.yielding
@@ -260,14 +263,19 @@ for i, field in ipairs(plan.fields) do
         redis.call('HSET', evidence, field[1], body)
     end
 end
-if plan.late > 0 then redis.call('HINCRBY', evidence, 'late', text(plan.late)) end
+if plan.late > 0 then
+    -- What is no count would stop the script half done.
+    local count = redis.call('HGET', evidence, 'late')
+    if count and not (#count <= 15 and count:match('^%d+$')) then redis.call('HDEL', evidence, 'late') end
+    redis.call('HINCRBY', evidence, 'late', text(plan.late))
+end
 if #plan.fields > 0 or plan.late > 0 then
     -- Up to two fields a day, and two of the whole series. Of many days the names are not read for each write.
     local fields = plan.days_kept > 100 and 2 * plan.days_kept + 2 or plan.days_kept
     if redis.call('HLEN', evidence) > fields then
         local days, names = {}, {}
         for _, name in ipairs(redis.call('HKEYS', evidence)) do
-            local day = tonumber(name:match('^e?(%d+)$'))
+            local day = is_day(name:gsub('^e', '')) and tonumber((name:gsub('^e', '')))
             if day and not names[day] then
                 names[day] = { 'e' .. text(day), text(day) }
                 days[#days + 1] = day

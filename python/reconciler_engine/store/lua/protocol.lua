@@ -12,11 +12,15 @@ local LONGEST = 60000
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
+-- A list that no scope's workers fill is none of ours; whoever works enters it again within seconds.
+if redis.call('HLEN', key) > 10000 then redis.call('DEL', key) end
 local listed = redis.call('HGETALL', key)
 for i = 1, #listed, 2 do
     local stop, theirs, about = listed[i + 1]:match('^(%d+):(%d+):(.*)$')
     stop = tonumber(stop)
     if not stop or stop <= now or stop > now + LONGEST then
+        redis.call('HDEL', key, listed[i])
+    elseif #theirs > 9 then
         redis.call('HDEL', key, listed[i])
     elseif theirs ~= protocol and listed[i] ~= name then
         return { theirs, about }

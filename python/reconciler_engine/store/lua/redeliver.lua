@@ -12,15 +12,18 @@ if ARGV[3] == '' then
     local time = redis.call('TIME')
     local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
     local watched = redis.call('HMGET', KEYS[2], 'since', 'last')
-    local since, last, pause = tonumber(watched[1] or ''), tonumber(watched[2] or ''), tonumber(ARGV[6])
-    if not since or not last or now - last > pause or last > now then since = now end
+    -- Digits alone: Lua takes 'nan' and 'inf' for numbers, too.
+    local function instant(stored) return stored and #stored <= 15 and stored:match('^%d+$') and tonumber(stored) end
+    local since, last, pause = instant(watched[1]), instant(watched[2]), tonumber(ARGV[6])
+    if not since or not last or now - last > pause or last > now or since > last then since = now end
     redis.call('HSET', KEYS[2], 'since', string.format('%.0f', since), 'last', string.format('%.0f', now))
     redis.call('PEXPIRE', KEYS[2], 10 * pause)
     if now - since < pause then return 0 end
 end
 
 local function count(deliveries)
-    return string.format('%.0f', (tonumber(deliveries) or 1) + tonumber(ARGV[5]))
+    local known = #deliveries <= 6 and deliveries:match('^%d+$')
+    return string.format('%.0f', (known and tonumber(deliveries) or 1) + tonumber(ARGV[5]))
 end
 
 local pending

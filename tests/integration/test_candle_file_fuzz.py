@@ -1,0 +1,49 @@
+"""Files of thirty shapes: each is answered or refused; nothing dies, hangs, grows or shows a traceback."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections import Counter
+
+import pytest
+from tests.integration.candle_file_shapes import SHAPES, draw
+
+OPTIONS: tuple[list[str], ...] = ([], ["--list"], ["--time-unit", "s"], ["--symbol", "BTC-USD", "--timeframe", "1m"])
+ANSWERED = {0, 1, 78}
+LONGEST_S = 5.0
+MOST_GROWN_KB = 100 * 1024
+
+
+@pytest.mark.parametrize(
+    "count", [len(SHAPES) * 4, pytest.param(5_000, marks=pytest.mark.soak)], ids=["bounded", "whole"]
+)
+def test_every_file_is_answered_or_refused(run_inside, tmp_path, count):
+    folder = tmp_path / "files"
+    folder.mkdir()
+    run_inside("gaps", folder)
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ended: Counter[tuple[str, int]] = Counter()
+    for number in range(count):
+        shape, name, content = draw(number)
+        path = folder / name
+        path.write_bytes(content)
+        # Of this process: other work on the machine is no hang.
+        began_s = time.process_time()
+        done = run_inside("gaps", path, "--json", *OPTIONS[number // len(SHAPES) % len(OPTIONS)])
+        took_s = time.process_time() - began_s
+        said = f"file {number}, {shape}: {done.err[:500]}"
+        assert done.code in ANSWERED, said
+        assert bool(done.err) is (done.code != 0), said
+        assert "Traceback" not in done.err, said
+        assert all(line.isprintable() and len(line) < 2_000 for line in done.err.split("\n")), said
+        # three lines and a count for each of some ten kinds
+        assert done.err.count("\n") < 60, said
+        assert took_s < LONGEST_S, said
+        ended[shape, done.code] += 1
+        path.unlink()
+    assert {shape for shape, _ in ended} == set(SHAPES)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < MOST_GROWN_KB
+    # What people have is read, and what misleads is not.
+    assert all(ended[shape, 0] for shape in ("whole", "packed", "shuffled", "repeated", "marked and of Windows"))
+    assert not any(ended[shape, 0] for shape in ("zip", "utf-16", "nanoseconds", "without a header", "blank bomb"))
