@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 from tests.integration.engines import DENSE, MINUTE, T0, THIN, Engine, engine, span, truth
@@ -26,13 +27,18 @@ WITHHOLDING = {"rows": 0, "nth": 3, "seconds": 0, "revise_seed": 0}
 QUIET_SLOT = next(at for at in WINDOW.grid(MINUTE) if at > T0 + 50 * MINUTE and at not in truth(THIN, WINDOW))
 
 
-async def do_pass(run: Engine, *series: Series, **options: bool) -> ReconciliationResult:
-    return await run.parts.reconciler.run_pass(PassRequest("test", series, WINDOW, **options))
+async def do_pass(run: Engine, *series: Series, verify: bool = False) -> ReconciliationResult:
+    return await run.parts.reconciler.run_pass(PassRequest("test", series, WINDOW, verify=verify))
+
+
+def candle(at: int, values: Sequence[float]) -> Candle:
+    open_, high, low, close, volume = values
+    return Candle(at, open_, high, low, close, volume)
 
 
 async def fill(run: Engine, series: Series, *, without: tuple[int, ...] = ()) -> None:
     there = truth(series, WINDOW)
-    await run.put(series, *(Candle(at, *values) for at, values in there.items() if at not in without))
+    await run.put(series, *(candle(at, values) for at, values in there.items() if at not in without))
 
 
 async def reasons(run: Engine, series: Series) -> set[Reason]:
@@ -107,7 +113,7 @@ async def test_a_series_waits_for_the_next_pass_where_an_answer_lacked_its_candl
     wide = span(900)
     async with engine(redis_url, faults=[withheld]) as run:
         there = truth(DENSE, wide)
-        await run.put(DENSE, *(Candle(at, *values) for at, values in there.items() if (at - T0) // MINUTE % 300 != 150))
+        await run.put(DENSE, *(candle(at, values) for at, values in there.items() if (at - T0) // MINUTE % 300 != 150))
         for pauses, requests in ((False, 3), (True, 1)):
             before = await requests_for(run, "BTC-USD")
             request = PassRequest("test", [DENSE], wide, pauses=pauses)

@@ -7,8 +7,9 @@ from tests.integration.engines import DENSE, MINUTE, T0, THIN, engine, span, tru
 
 from reconciler_engine.engine.backfill.progress import BackfilledSeries
 from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.market.series import Series
 from reconciler_engine.planning.ledger import Reason, State
-from reconciler_engine.planning.sightings import APART_MS
+from reconciler_engine.planning.sightings import DAILY_MS
 from reconciler_engine.simulator.faults.modes import SHAPES
 from reconciler_engine.simulator.faults.rules import FaultRule
 
@@ -22,8 +23,8 @@ WINDOW = span(241, SLOT - 100)
 PASS = PassRequest("test", [DENSE], WINDOW)
 
 
-def bad(kind: str) -> FaultRule:
-    return FaultRule("bad", "shape", values={"shape": kind, "rows": 1, "nth": NTH})
+def bad(kind: str, series: Series = DENSE) -> FaultRule:
+    return FaultRule("bad", "shape", product=series.symbol, values={"shape": kind, "rows": 1, "nth": NTH})
 
 
 async def finding(run, series=DENSE):
@@ -49,7 +50,7 @@ async def test_a_backfill_fills_all_slots_but_the_bad_one_and_goes_on(redis_url,
     whole = span(900, SLOT - 450)
     there = truth(series, whole)
     assert there.pop(BAD, None)
-    async with engine(redis_url, faults=[bad(kind)]) as run:
+    async with engine(redis_url, faults=[bad(kind, series)]) as run:
         (row,) = (await run.backfill([series], whole)).series
         assert isinstance(row, BackfilledSeries)
         assert await run.held(series) == there
@@ -63,20 +64,21 @@ async def test_a_backfill_fills_all_slots_but_the_bad_one_and_goes_on(redis_url,
         assert [error.partition(":")[0] for error in row.errors] == ["1 row unusable, first"]
 
 
-async def test_a_bad_row_is_asked_for_at_once_then_every_four_minutes_until_it_is_good(redis_url):
+async def test_a_bad_row_is_asked_for_after_four_minutes_then_rests_until_it_is_good(redis_url):
     async with engine(redis_url, faults=[bad("inverted")]) as run:
-        now = WINDOW.stop + 86_400_000
-        requests = []
-        for since_s in (0, 230, 245, 480, 500):
-            await run.turn_to(now + since_s * 1_000)
+        now = WINDOW.stop + 2 * DAILY_MS
+        asked = []
+        for minutes in (0, 3, 5, 10, 59, 61, 90, 359, 361, 700, 1_800, 1_802):
+            await run.turn_to(now + minutes * MINUTE)
             done = await run.parts.reconciler.run_pass(PASS)
             assert done.unresolved == 1
-            requests.append(done.requests)
-        assert requests == [1, 1, 0, 1, 0]
+            asked += [minutes] * done.requests
+        # Four minutes after the first answer, an hour after it, six hours, then daily.
+        assert asked == [0, 5, 61, 361, 1_802]
         known = await finding(run)
-        assert (known.state, known.reason, known.sightings) == (State.MISSING, Reason.ROW_UNUSABLE, 3)
+        assert (known.state, known.reason, known.sightings) == (State.MISSING, Reason.ROW_UNUSABLE, 5)
         run.exchange.faults.set([])
-        await run.turn_to(now + 485_000 + APART_MS)
+        await run.turn_to(now + 1_803 * MINUTE + DAILY_MS)
         done = await run.parts.reconciler.run_pass(PASS)
         assert (done.requests, done.filled, done.unresolved, done.errors) == (1, 1, 0, ())
         assert await finding(run) is None

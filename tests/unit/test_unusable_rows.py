@@ -73,6 +73,5 @@ def test_many_bad_rows_leave_as_many_slots_open(kind: str) -> None:
     page, verdict, good, bad = ask("BTC-USD", Timeframe.M5, kind, rows=SLOTS // 2)
     assert page.unusable == tuple(sorted(bad))
     assert len(good) == len(bad) == SLOTS // 2
-    assert verdict.known.ledger.where(
-        page.interval, lambda found: found.reason is Reason.ROW_UNUSABLE
-    ) == Intervals.of_slots(page.unusable, Timeframe.M5.step_ms)
+    spoilt = verdict.known.ledger.where(page.interval, lambda found: found.reason is Reason.ROW_UNUSABLE)
+    assert spoilt == Intervals.of_slots(page.unusable, Timeframe.M5.step_ms)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reconciler_engine.market.interval import Interval, Intervals
-from reconciler_engine.planning.answers import SAME_MOMENT_MS
+from reconciler_engine.planning.answers import SAME_MOMENT_MS, independent_of
+from reconciler_engine.planning.ledger import Knowledge
 from reconciler_engine.planning.pages import PAGE_SLOTS
-from reconciler_engine.planning.sightings import THIRD_AFTER_MS
+from reconciler_engine.planning.sightings import LEAST_WITNESSES, THIRD_AFTER_MS
 
 _SAME_OUTAGE_MS = 2 * THIRD_AFTER_MS
 """Two references that lack rows, further apart than this, show two outages and not one."""
@@ -64,6 +65,24 @@ def reference_slots(slots: Interval, closed: int, step: int) -> Interval:
     if slots.start >= newest.start:
         return newest
     return Interval(slots.start, min(slots.start + PAGE_SLOTS * step, closed))
+
+
+def may_want_reference(absent: Intervals, candles: Intervals, known: Knowledge, now: int, step: int) -> bool:
+    """Return whether an answer that lacks these slots could prove more with a reference.
+
+    Args:
+        absent: Slots without a candle that would be asked for.
+        candles: Slots of the same page that hold a candle.
+        known: The knowledge about the series.
+        now: Instant of the question (ms UTC).
+        step: The grid's step (ms).
+    """
+    unproved = absent - known.ledger.confirmed(absent.hull) if absent else absent
+    if not unproved:
+        return False
+    is_sighted = bool(unproved & known.ledger.where(unproved.hull, lambda finding: not finding.is_confirmed))
+    witnesses = independent_of(candles, known, now).size(step)
+    return is_sighted or witnesses < max(LEAST_WITNESSES, unproved.size(step))
 
 
 def note_reference(

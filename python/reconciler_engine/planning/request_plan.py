@@ -37,9 +37,13 @@ class SeriesPlan:
 
 @dataclass(frozen=True, slots=True)
 class RequestPlan:
-    """What a backfill would do, and how long its requests take at the budget (ms), were it alone to use it."""
+    """What a backfill would do, and how long its requests take at the budget (ms), were it alone to use it.
+
+    `references` are the most that may be asked for beside the requests, should the exchange lack the slots asked for.
+    """
 
     requests: int
+    references: int
     missing: int
     confirmed_empty: int
     duration_ms: int

@@ -15,6 +15,7 @@ from reconciler_engine.engine.backfill.run import BackfillRun
 from reconciler_engine.engine.backfill.second_look import SecondLook
 from reconciler_engine.engine.backfill.slot_counts import SlotCounts
 from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.tasks.references import ReferenceCount
 from reconciler_engine.engine.tasks.run_record import closed_after
 from reconciler_engine.errors import ConfigError, StoreError, own_fault
 from reconciler_engine.limiting.budget import Budget
@@ -22,6 +23,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.listing import Listing
+from reconciler_engine.planning.pages import Page
 from reconciler_engine.planning.request_plan import RequestPlan, SeriesPlan
 from reconciler_engine.planning.window import closed_before, history_fault, range_window
 from reconciler_engine.store.candles import CandleStore
@@ -89,10 +91,12 @@ class BackfillDirector:
             StoreUnavailable: Redis cannot be reached.
         """
         now = await self._clock.now()
-        rows = [await self._plan(progress, now) for progress in await self._open("", series, asked, now)]
+        references = ReferenceCount(await self._products.read(), now, self._config.grace_ms)
+        rows = [await self._plan(progress, now, references) for progress in await self._open("", series, asked, now)]
         requests = sum(row.requests for row in rows)
         return RequestPlan(
             requests=requests,
+            references=references.total,
             missing=sum(row.missing for row in rows),
             confirmed_empty=sum(row.confirmed_empty for row in rows),
             duration_ms=round(requests * 1_000 / self._budget.rate_per_s),
@@ -195,18 +199,24 @@ class BackfillDirector:
             series, window, left.model_copy(update={"run": run}), resumed=True, closed=closed, listing=listing
         )
 
-    async def _plan(self, progress: SeriesProgress, now: int) -> SeriesPlan:
+    async def _plan(self, progress: SeriesProgress, now: int, references: ReferenceCount) -> SeriesPlan:
         rest = Interval(progress.mark.verified_to, progress.window.stop)
         reader = self._reader(progress, rest, now)
         step = progress.series.timeframe.step_ms
         counts = SlotCounts()
         gaps = requests = 0
+
+        def count(pages: Sequence[Page]) -> int:
+            for page in pages:
+                references.add(progress.series, page.interval)
+            return len(pages)
+
         is_unproven = progress.mark.unresolved > 0
         end: int | None = None
         error: str | None = None
         try:
             while (reading := await reader.read_next()) is not None:
-                requests += len(progress.pages.add(reading.due, reading.interval.stop))
+                requests += count(progress.pages.add(reading.due, reading.interval.stop))
                 counts += reading.counts(step)
                 is_unproven = is_unproven or bool(reading.resting)
                 # An interval that goes on from the reading before is one gap with it.
@@ -214,11 +224,11 @@ class BackfillDirector:
                 if reading.due:
                     gaps -= end == reading.due[0].start
                     end = reading.due[-1].stop
-            requests += len(progress.pages.finish())
+            requests += count(progress.pages.finish())
             if is_unproven:
                 look = SecondLook(self._reader(progress, progress.window, now), now, progress.closed, step)
                 while (pages := await look.read_next()) is not None:
-                    requests += len(pages)
+                    requests += count(pages)
         except StoreError as refused:
             error = str(own_fault(refused))
         return SeriesPlan(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.passes.reconciler import plan_pages, window_of
+from reconciler_engine.engine.tasks.references import ReferenceCount
 from reconciler_engine.engine.tasks.scan import SpanScan, scan
 from reconciler_engine.errors import own_fault
 from reconciler_engine.limiting.budget import Budget
@@ -16,9 +17,10 @@ from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import sort_absent
 from reconciler_engine.planning.audit import find_repairable
-from reconciler_engine.planning.ledger import CONFIRMED, Ledger, State
+from reconciler_engine.planning.ledger import CONFIRMED, Knowledge, Ledger, State
 from reconciler_engine.planning.listing import Listing
 from reconciler_engine.planning.pages import shards
+from reconciler_engine.planning.reference import may_want_reference
 from reconciler_engine.planning.request_plan import RequestPlan, SeriesPlan
 from reconciler_engine.planning.states import StateInterval, states_of
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
@@ -26,7 +28,7 @@ from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
 from reconciler_engine.store.findings import days_of
 from reconciler_engine.store.listings import note_listing
-from reconciler_engine.store.product_list import ProductListStore
+from reconciler_engine.store.product_list import ProductList, ProductListStore
 
 _KNOWN = frozenset(State) - {State.UNKNOWN}
 _NO_SLOT = Interval(0, 0)
@@ -42,6 +44,7 @@ class SurveyedSeries:
         examined: Those of them that the cache keeps.
         states: All slots asked about by state, ascending.
         due: Those worth a request.
+        known: The knowledge about them.
         error: Why the candles or the evidence could not be read, or None.
     """
 
@@ -50,7 +53,14 @@ class SurveyedSeries:
     examined: Interval
     states: tuple[StateInterval, ...]
     due: Intervals
+    known: Knowledge
     error: str | None = None
+
+    @property
+    def candles(self) -> Intervals:
+        """Slots that hold a candle."""
+        held = (State.PRESENT, State.SUSPECT)
+        return Intervals(Interval(one.start, one.stop) for one in self.states if one.state in held)
 
     def slots(self, *states: State) -> int:
         """Return how many slots are in one of these states."""
@@ -102,7 +112,8 @@ class Surveyor:
             StoreUnavailable: Redis cannot be reached.
         """
         now = await self._clock.now()
-        listings = await self._products.listings()
+        listed = await self._products.read()
+        listings = listed.listings
         asked = [self._slots(one, look_back, now, max_candles=0) for one in series]
         kept = [self._slots(one, look_back, now, max_candles=self._config.max_candles) for one in series]
         wanted = list(zip(series, kept, strict=True))
@@ -113,7 +124,7 @@ class Surveyor:
                 own_fault(found.error)
             listing = listings.by_symbol.get(one.symbol, Listing())
             surveyed.append(await self._judge(one, window, examined, found, read, listing, now))
-        return Survey(now, tuple(surveyed), self._plan(surveyed, now))
+        return Survey(now, tuple(surveyed), self._plan(surveyed, listed, now))
 
     async def _judge(
         self,
@@ -138,6 +149,7 @@ class Surveyor:
             self._wanted(examined, step, absent, ledger, now)
             if found.error is None and read.error is None
             else NOTHING,
+            read.known._replace(ledger=ledger),
             None if error is None else str(error),
         )
 
@@ -164,12 +176,20 @@ class Surveyor:
             for read in await self._evidence.read(wanted[shard.start : shard.stop])
         ]
 
-    def _plan(self, surveyed: Sequence[SurveyedSeries], now: int) -> RequestPlan:
+    def _plan(self, surveyed: Sequence[SurveyedSeries], listed: ProductList, now: int) -> RequestPlan:
         due = [(one.series, one.examined, one.due) for one in surveyed if one.due]
-        requests = Counter(series for series, _, _ in plan_pages(due, now, self._config.grace_ms))
+        pages = plan_pages(due, now, self._config.grace_ms)
+        requests = Counter(series for series, _, _ in pages)
+        references = ReferenceCount(listed, now, self._config.grace_ms)
+        rows_of = {one.series: one for one in surveyed}
+        for series, _, page in pages:
+            known, candles, step = rows_of[series].known, rows_of[series].candles, series.timeframe.step_ms
+            if may_want_reference(page.wanted - candles, candles & page.interval, known, now, step):
+                references.add(series, page.interval)
         rows = tuple(_row(one, requests[one.series]) for one in surveyed)
         return RequestPlan(
             requests=requests.total(),
+            references=references.total,
             missing=sum(row.missing for row in rows),
             confirmed_empty=sum(row.confirmed_empty for row in rows),
             duration_ms=round(requests.total() * 1_000 / self._budget.rate_per_s),

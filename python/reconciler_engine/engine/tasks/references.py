@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache, partial
 
 import trio
 
@@ -18,7 +19,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.planning.answers import Venue
 from reconciler_engine.planning.reference import Reference, note_reference, reference_slots
 from reconciler_engine.planning.window import closed_before
-from reconciler_engine.store.product_list import ProductListStore
+from reconciler_engine.store.product_list import ProductList, ProductListStore
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.venue import VenueStore
 
@@ -48,6 +49,34 @@ class Reached:
             return venue._replace(is_hopeless=not self.is_possible)
         has = self.reference.is_whole and self.reference.covers(slots)
         return venue._replace(has_reference=has, is_hopeless=self.reference.is_hopeless)
+
+
+class ReferenceCount:
+    """Counts the references that pages may want: pages with one grid and the same slots share one."""
+
+    def __init__(self, listed: ProductList, now: int, grace_ms: int) -> None:
+        """Make a count for pages asked for at `now` (ms UTC), by the product list kept."""
+        self._now = now
+        self._grace_ms = grace_ms
+        self._product_of = cache(partial(_product_for, listed))
+        self._slots: set[tuple[Series, Interval]] = set()
+
+    def add(self, series: Series, slots: Interval) -> None:
+        """Count the reference of a page over these slots; none where the list names no product for it."""
+        symbol = self._product_of(series.symbol)
+        if symbol is not None:
+            closed = closed_before(self._now, series.timeframe, self._grace_ms)
+            step = series.timeframe.step_ms
+            self._slots.add((Series(symbol, series.timeframe), reference_slots(slots, closed, step)))
+
+    @property
+    def total(self) -> int:
+        """The number of references."""
+        return len(self._slots)
+
+
+def _product_for(listed: ProductList, symbol: str) -> str | None:
+    return most_traded_beside(symbol, listed.products, listed.listings.books)
 
 
 class References:
@@ -89,8 +118,7 @@ class References:
         Raises:
             StoreError: Redis did not do its part.
         """
-        listed = await self._products.read()
-        symbol = most_traded_beside(series.symbol, listed.products, listed.listings.books)
+        symbol = _product_for(await self._products.read(), series.symbol)
         if symbol is None:
             return Reached(None, is_possible=False)
         product = Series(symbol, series.timeframe)
