@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
-from reconciler_engine.planning.answers import Answer
+from reconciler_engine.planning.answers import Answer, Venue
 from reconciler_engine.planning.bridges import bridges
-from reconciler_engine.planning.ledger import Ledger, State
+from reconciler_engine.planning.ledger import Knowledge, State
 from reconciler_engine.planning.proof import judge
 from reconciler_engine.planning.sightings import RIPE_MS
 
@@ -72,8 +72,8 @@ def test_bridges_are_exact_provable_and_minimal(world, unanswered, limit, age):
     for page in pages:
         assert len(page.interval.grid(STEP)) <= limit
         rows = [at for at in page.interval.grid(STEP) if world[at // STEP] == CANDLE]
-        answer = Answer(page.interval, max(now, WINDOW.stop + RIPE_MS), rows, covering=True)
-        ledger = judge(Ledger(), answer, spans(world, MISSING, CONFIRMED), STEP).ledger
+        answer = Answer(page.interval, max(now, WINDOW.stop + RIPE_MS), Intervals.of_slots(rows, STEP))
+        ledger = judge(Knowledge(), answer, NOTHING, Venue(has_reference=True), STEP).known.ledger
         settled = ledger.where(page.interval, lambda finding: finding.state is State.EMPTY)
         assert settled == ledger.where(page.interval, lambda _: True)
 
@@ -83,3 +83,14 @@ def test_what_lies_at_the_end_of_what_was_looked_at_is_no_run_of_its_own():
     whole = Interval(0, 8 * STEP)
     pages = bridges(missing, NOTHING, Intervals([whole]), whole, RIPE_MS + 100 * STEP, STEP)
     assert [page.interval for page in pages] == [Interval(2 * STEP, 6 * STEP)]
+
+
+def test_slots_of_which_an_answer_told_with_both_neighbours_are_not_asked_for_again():
+    missing, whole = spans("..mmm...", MISSING), Interval(0, 8 * STEP)
+    now = RIPE_MS + 100 * STEP
+    for asked, found in (
+        (Interval(STEP, 6 * STEP), 0),
+        (Interval(2 * STEP, 6 * STEP), 1),
+        (Interval(STEP, 5 * STEP), 1),
+    ):
+        assert len(bridges(missing, NOTHING, Intervals([whole]), whole, now, STEP, asked=[asked])) == found

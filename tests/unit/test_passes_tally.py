@@ -189,3 +189,26 @@ def test_no_bridge_goes_over_a_slot_that_an_unusable_row_left_open(tally, undeci
     assert len(tally.bridges(100_000 * MINUTE)) == bridges
     (row, _) = tally.result(duration_ms=0).series
     assert row.errors == (("1 row unusable",) if undecided else ())
+
+
+def test_what_another_page_puts_in_doubt_is_unresolved_in_either_order(tally):
+    doubted = ((20 * MINUTE, 4),)
+    pages = [
+        (slots(0, 15), page(BTC, requests=1, reopened=doubted)),
+        (slots(15, 50), page(BTC, confirmed=doubted, requests=1)),
+    ]
+    for order in (pages, pages[::-1]):
+        tally.add_scan([BTC], scan(finding(BTC, (0, 9), confirmed=doubted, due=((0, 9), *doubted))))
+        for span, outcome in order:
+            tally.add_page(span, outcome)
+        row = tally.result(duration_ms=0).series[0]
+        assert (row.confirmed_empty, row.unresolved) == (0, 4)
+
+
+def test_a_gap_that_an_answer_held_whole_is_not_asked_for_again(tally):
+    for asked, bridges in ((slots(9, 21), 0), (slots(10, 21), 1)):
+        tally.add_scan([BTC], scan(finding(BTC, (10 * MINUTE, 10))))
+        tally = Tally([(BTC, slots(0, 1_000))])
+        tally.add_scan([BTC], scan(finding(BTC, (10 * MINUTE, 10))))
+        tally.add_page(slots(10, 20), page(BTC, (10 * MINUTE, 10), requests=1), asked)
+        assert len(tally.bridges(2_000 * MINUTE)) == bridges

@@ -1,23 +1,32 @@
-"""What each kind of answer proves, slot by slot, as a table; listings, halts and marks."""
+"""How one answer leaves the slots of a page, beside a whole reference; listings, halts, marks and suspects."""
 
 from __future__ import annotations
 
 import pytest
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
-from reconciler_engine.planning.answers import Answer
+from reconciler_engine.planning.answers import Answer, Venue
 from reconciler_engine.planning.halts import apply_halts, find_halts
 from reconciler_engine.planning.hand_marks import mark
-from reconciler_engine.planning.ledger import SIGHTINGS_LIMIT, Finding, FindingInterval, Ledger, Reason, State
+from reconciler_engine.planning.ledger import (
+    SIGHTINGS_LIMIT,
+    Finding,
+    FindingInterval,
+    Knowledge,
+    Ledger,
+    Reason,
+    State,
+)
 from reconciler_engine.planning.listing import Listing, apply_listing
 from reconciler_engine.planning.proof import judge
-from reconciler_engine.planning.sightings import APART_MS, RECHECK_MS, RIPE_MS
+from reconciler_engine.planning.sightings import APART_MS
 
 STEP = 60_000
 T0 = 1_767_225_600_000
 PAGE = Interval(T0, T0 + 10 * STEP)
 LONG_AFTER = PAGE.stop + 86_400_000
 HOUR = 3_600_000
+REFERENCE = Venue(has_reference=True)
 
 
 def at(*slots: int) -> list[int]:
@@ -30,8 +39,22 @@ def states(ledger: Ledger) -> str:
     return "".join("." if one is None else one.state.value[0] for one in found)
 
 
-def judged(rows, *, ledger=Ledger(), when=LONG_AFTER, covering=True, asked=PAGE):  # noqa: B008 (it is immutable)
-    return judge(ledger, Answer(asked, when, rows, covering), Intervals([PAGE]), STEP)
+def judged(rows, *, ledger=Ledger(), when=LONG_AFTER, covering=True, asked=PAGE, **options):  # noqa: B008 (immutable)
+    return judge(
+        Knowledge(ledger), answer(rows, when, covering=covering, asked=asked, **options), NOTHING, REFERENCE, STEP
+    )
+
+
+def answer(rows, when, *, covering=True, asked=PAGE, unusable=(), **options):
+    slots, bad = Intervals.of_slots(rows, STEP), Intervals.of_slots(unusable, STEP)
+    return Answer(asked, when, slots, bad, covering, **options)
+
+
+def judged_present(known, when, doubted, rows=range(10), *, covering=True, held=range(10)):
+    """Judge an answer about a page of which the cache holds candles."""
+    there = Intervals.of_slots(at(*held), STEP)
+    one = answer(at(*rows), when, covering=covering, doubted=doubted)
+    return judge(Knowledge(known), one, there, REFERENCE, STEP).known.ledger
 
 
 @pytest.mark.parametrize(
@@ -54,86 +77,44 @@ def judged(rows, *, ledger=Ledger(), when=LONG_AFTER, covering=True, asked=PAGE)
     ],
 )
 def test_what_an_answer_proves(what, rows, options, known):
-    assert states(judged(rows, **options).ledger) == known, what
-
-
-def test_a_flanked_slot_is_empty_once_it_closed_ten_minutes_ago():
-    # slot 3 closes at T0 + 4 steps
-    early = judged(at(0, 4), when=T0 + 4 * STEP + RIPE_MS - 1)
-    assert states(early.ledger)[:5] == ".eem."
-    assert states(judged(at(0, 4), when=T0 + 4 * STEP + RIPE_MS).ledger)[:5] == ".eee."
-
-
-def test_two_empty_pages_prove_four_minutes_apart():
-    once = judged([]).ledger
-    assert states(judged([], ledger=once, when=LONG_AFTER + APART_MS - 1).ledger) == "m" * 10
-    twice = judged([], ledger=once, when=LONG_AFTER + APART_MS)
-    assert states(twice.ledger) == "e" * 10
-    proof = LONG_AFTER + APART_MS
-    assert twice.ledger.at(T0) == Finding(State.EMPTY, Reason.ABSENT_TWICE, proof, proof, 2, proof + HOUR)
-    assert twice.absent == (PAGE,)
-
-
-def test_a_clock_that_went_back_proves_nothing():
-    once = judged([]).ledger
-    back = judged([], ledger=once, when=LONG_AFTER - HOUR).ledger
-    assert states(back) == "m" * 10
-    assert states(judged([], ledger=back, when=LONG_AFTER - HOUR + APART_MS - 1).ledger) == "m" * 10
-
-
-def test_an_empty_slot_is_checked_after_one_and_six_hours_and_settles():
-    assert RECHECK_MS == (HOUR, 6 * HOUR)
-    ledger = judged([T0 - STEP, PAGE.stop]).ledger
-    for when, settled_before, due in (
-        (LONG_AFTER + HOUR - 1, True, LONG_AFTER + HOUR),
-        (LONG_AFTER + HOUR, False, LONG_AFTER + 6 * HOUR),
-        (LONG_AFTER + 6 * HOUR - 1, True, LONG_AFTER + 6 * HOUR),
-        (LONG_AFTER + 9 * HOUR, False, None),
-        (LONG_AFTER + 99 * HOUR, True, None),
-    ):
-        assert bool(ledger.resting(PAGE, when)) is settled_before
-        assert list(ledger.confirmed(PAGE)) == [PAGE]
-        ledger = judged([], ledger=ledger, when=when).ledger
-        found = ledger.at(T0)
-        assert found is not None
-        assert (found.first, found.next_check) == (LONG_AFTER, due)
+    assert states(judged(rows, **options).known.ledger) == known, what
 
 
 def test_a_check_that_comes_late_counts_for_both():
-    ledger = judged([T0 - STEP, PAGE.stop]).ledger
-    found = judged([], ledger=ledger, when=LONG_AFTER + 7 * HOUR).ledger.at(T0)
+    ledger = judged([T0 - STEP, PAGE.stop]).known.ledger
+    found = judged([], ledger=ledger, when=LONG_AFTER + 7 * HOUR).known.ledger.at(T0)
     assert found is not None
     assert found.next_check is None
 
 
 @pytest.mark.parametrize("covering", [True, False])
 def test_a_candle_that_appears_wins_and_is_late(covering):
-    ledger = judged([T0 - STEP, PAGE.stop]).ledger
+    ledger = judged([T0 - STEP, PAGE.stop]).known.ledger
     verdict = judged(at(3, 4), ledger=ledger, when=LONG_AFTER + HOUR, covering=covering)
     assert verdict.late == 2
-    assert states(verdict.ledger) == "eee..eeeee"
+    assert states(verdict.known.ledger) == "eee..eeeee"
 
 
 def spoilt(rows, *unusable, ledger=Ledger(), when=LONG_AFTER, covering=True):  # noqa: B008 (it is immutable)
     """Judge an answer with a row that is not a candle in each of these slots."""
-    return judge(ledger, Answer(PAGE, when, rows, covering, unusable=at(*unusable)), Intervals([PAGE]), STEP)
+    return judged(rows, ledger=ledger, when=when, covering=covering, unusable=at(*unusable))
 
 
 def test_an_unusable_row_proves_nothing_about_its_own_slot_alone():
     verdict = spoilt(at(0, 9), 4)
-    assert states(verdict.ledger) == ".eeemeeee."
-    assert verdict.ledger.at(at(4)[0]) == Finding(
+    assert states(verdict.known.ledger) == ".eeemeeee."
+    assert verdict.known.ledger.at(at(4)[0]) == Finding(
         State.MISSING, Reason.ROW_UNUSABLE, LONG_AFTER, LONG_AFTER, 1, LONG_AFTER
     )
     assert tuple(verdict.absent) == (Interval(*at(1, 4)), Interval(*at(5, 9)))
 
 
 def test_an_unusable_row_is_told_by_an_answer_that_does_not_cover():
-    assert states(spoilt(at(0, 9), 4, covering=False).ledger) == "....m....."
+    assert states(spoilt(at(0, 9), 4, covering=False).known.ledger) == "....m....."
 
 
 def test_an_unusable_row_of_a_forming_bar_says_nothing():
-    assert states(spoilt(at(0), 2, when=T0 + 3 * STEP + 14_999).ledger) == ".m........"
+    assert states(spoilt(at(0), 2, when=T0 + 3 * STEP + 14_999).known.ledger) == ".m........"
 
 
 @pytest.mark.parametrize(
@@ -142,43 +123,42 @@ def test_an_unusable_row_of_a_forming_bar_says_nothing():
 def test_an_unusable_row_takes_back_what_was_proved_but_not_what_was_marked(state, by_hand, known):
     reason = Reason.BY_HAND if by_hand else Reason.BETWEEN_CANDLES
     before = Ledger([FindingInterval(at(4)[0], at(5)[0], Finding(state, reason, T0, T0, 1, None))])
-    assert states(spoilt(at(*range(4), *range(5, 10)), 4, ledger=before).ledger) == f"....{known}....."
+    assert states(spoilt(at(*range(4), *range(5, 10)), 4, ledger=before).known.ledger) == f"....{known}....."
 
 
-@pytest.mark.parametrize(("passed", "wait"), [(-1, 0), (0, 0), (5_000, 5_000), (APART_MS, APART_MS), (HOUR, APART_MS)])
+@pytest.mark.parametrize(("passed", "wait"), [(-1, 0), (0, 0), (5_000, 5_000), (APART_MS - 1, APART_MS - 1)])
 def test_an_unusable_row_again_waits_as_long_as_it_has_lasted(passed, wait):
     later = LONG_AFTER + passed
-    found = spoilt(at(0, 9), 4, ledger=spoilt(at(0, 9), 4).ledger, when=later).ledger.at(at(4)[0])
+    found = spoilt(at(0, 9), 4, ledger=spoilt(at(0, 9), 4).known.ledger, when=later).known.ledger.at(at(4)[0])
     last = max(later, LONG_AFTER)
     assert found == Finding(State.MISSING, Reason.ROW_UNUSABLE, LONG_AFTER, last, 2, later + wait)
 
 
 def test_a_slot_whose_row_was_unusable_is_empty_after_two_answers_without_a_row():
-    once = judged(at(0, 9), ledger=spoilt(at(0, 9), 4).ledger, when=LONG_AFTER + HOUR)
-    assert states(once.ledger) == ".eeemeeee."
+    once = judged(at(0, 9), ledger=spoilt(at(0, 9), 4).known.ledger, when=LONG_AFTER + HOUR)
+    assert states(once.known.ledger) == ".eeemeeee."
     assert once.late == 0
-    twice = judged(at(0, 9), ledger=once.ledger, when=LONG_AFTER + HOUR + APART_MS)
-    assert states(twice.ledger) == ".eeeeeeee."
+    twice = judged(at(0, 9), ledger=once.known.ledger, when=LONG_AFTER + HOUR + APART_MS)
+    assert states(twice.known.ledger) == ".eeeeeeee."
 
 
 def test_a_row_that_can_be_used_at_last_is_not_late():
-    verdict = judged(at(0, 4, 9), ledger=spoilt(at(0, 9), 4).ledger, when=LONG_AFTER + HOUR)
-    assert (states(verdict.ledger), verdict.late) == (".eee.eeee.", 0)
+    verdict = judged(at(0, 4, 9), ledger=spoilt(at(0, 9), 4).known.ledger, when=LONG_AFTER + HOUR)
+    assert (states(verdict.known.ledger), verdict.late) == (".eee.eeee.", 0)
 
 
 def test_absence_is_judged_in_the_slots_named_only_and_rows_everywhere():
-    stale = mark(Ledger(), Intervals([Interval(*at(8, 10))]), State.EMPTY, T0)
-    answer = Answer(PAGE, LONG_AFTER, at(0, 9), covering=True)
-    verdict = judge(stale, answer, Intervals([Interval(*at(2, 4))]), STEP)
-    assert states(verdict.ledger) == "..ee....e."
+    stale = mark(Knowledge(), Intervals([Interval(*at(8, 10))]), State.EMPTY, T0)
+    verdict = judge(stale, answer(at(0, 9), LONG_AFTER), NOTHING, REFERENCE, STEP, slots=Interval(*at(2, 4)))
+    assert states(verdict.known.ledger) == "..ee....e."
     assert verdict.absent == (Interval(*at(2, 4)),)
     assert verdict.late == 1
 
 
 def test_sightings_are_counted_to_a_bound():
-    many = Finding(State.EMPTY, Reason.ABSENT_TWICE, T0, T0, SIGHTINGS_LIMIT, LONG_AFTER)
+    many = Finding(State.EMPTY, Reason.WITH_REFERENCE, T0, T0, SIGHTINGS_LIMIT, LONG_AFTER)
     ledger = Ledger([FindingInterval(PAGE.start, PAGE.stop, many)])
-    found = judged([], ledger=ledger, when=LONG_AFTER - 1).ledger.at(T0)
+    found = judged([], ledger=ledger, when=LONG_AFTER - 1).known.ledger.at(T0)
     assert found is not None
     assert found.sightings == SIGHTINGS_LIMIT
 
@@ -203,19 +183,20 @@ def test_nothing_exists_outside_a_listing(listing, known):
     assert states(ledger) == known
     assert ledger.resting(PAGE, LONG_AFTER * 2) == ledger.confirmed(PAGE)
     # asked all the same, an answer without rows changes nothing of that; listed again, it is unknown
-    assert states(judged([], ledger=ledger).ledger) == known.replace(".", "m")
+    assert states(judged([], ledger=ledger).known.ledger) == known.replace(".", "m")
     assert states(apply_listing(ledger, Listing(), Intervals([PAGE]), STEP, LONG_AFTER)) == ".........."
 
 
 def test_marks_stay_until_they_are_forgotten():
     spans = Intervals([Interval(*at(2, 5))])
-    marked = mark(Ledger(), spans, State.EMPTY, LONG_AFTER)
-    assert states(judged(at(0, 9), ledger=marked, when=LONG_AFTER + 9 * HOUR).ledger) == ".eeeeeeee."
-    found = marked.at(T0 + 3 * STEP)
+    marked = mark(Knowledge(exists=spans), spans, State.EMPTY, LONG_AFTER)
+    assert not marked.exists
+    assert states(judged(at(0, 9), ledger=marked.ledger, when=LONG_AFTER + 9 * HOUR).known.ledger) == ".eeeeeeee."
+    found = marked.ledger.at(T0 + 3 * STEP)
     assert found == Finding(State.EMPTY, Reason.BY_HAND, LONG_AFTER, LONG_AFTER, 1, None)
-    assert mark(marked, spans, State.UNKNOWN, LONG_AFTER) == Ledger()
+    assert mark(marked, spans, State.UNKNOWN, LONG_AFTER) == Knowledge()
     with pytest.raises(ValueError, match="'present' cannot be set by hand; allowed: empty, halted"):
-        mark(Ledger(), spans, State.PRESENT, LONG_AFTER)
+        mark(Knowledge(), spans, State.PRESENT, LONG_AFTER)
 
 
 WINDOW = Interval(T0, T0 + 300 * STEP)
@@ -243,12 +224,30 @@ def test_three_dense_products_prove_a_halt():
 
 
 def test_a_halt_keeps_proofs_and_checks():
-    ledger = mark(judged([T0 - STEP, PAGE.stop]).ledger, Intervals([Interval(*at(7, 9))]), State.EMPTY, LONG_AFTER)
-    changed = apply_halts(ledger, Intervals([Interval(*at(5, 9)), Interval(PAGE.stop, PAGE.stop + STEP)]))
+    proved = judged([T0 - STEP, PAGE.stop]).known
+    known = mark(proved, Intervals([Interval(*at(7, 9))]), State.EMPTY, LONG_AFTER)
+    halts = Intervals([Interval(*at(5, 9)), Interval(PAGE.stop, PAGE.stop + STEP)])
+    changed = apply_halts(known, halts).ledger
     assert states(changed) == "eeeeehheee"
     found = changed.at(T0 + 5 * STEP)
-    assert found == Finding(State.HALTED, Reason.MARKET_HALTED, LONG_AFTER, LONG_AFTER, 1, LONG_AFTER + HOUR)
+    assert found == Finding(State.HALTED, Reason.HALTED_TWICE, LONG_AFTER, LONG_AFTER, 1, LONG_AFTER + HOUR)
     assert found.is_confirmed
+
+
+def test_a_halt_is_made_of_slots_that_two_answers_lacked_beside_thirty_witnesses():
+    for reason, apart, state in (
+        (Reason.AMONG_WITNESSES_ONCE, APART_MS, "h"),
+        (Reason.AMONG_WITNESSES_ONCE, APART_MS - 1, "m"),
+        (Reason.ABSENT_ONCE, APART_MS, "m"),
+    ):
+        last = LONG_AFTER + apart
+        sighted = Finding(State.MISSING, reason, LONG_AFTER, last, 2, last)
+        known = Knowledge(Ledger([FindingInterval(PAGE.start, PAGE.stop, sighted)]))
+        changed = apply_halts(known, Intervals([PAGE])).ledger
+        assert states(changed) == state * 10
+        assert changed.at(T0) == (
+            Finding(State.HALTED, Reason.HALTED_TWICE, last, last, 2, last + HOUR) if state == "h" else sighted
+        )
 
 
 @pytest.mark.parametrize("spans", [[(0, 0)], [(2, 1)], [(0, 2), (1, 3)], [(2, 3), (0, 1)]])
@@ -264,36 +263,26 @@ def test_nothing_is_known_inside_an_empty_interval():
 
 
 def test_a_candle_that_the_exchange_doubts_is_suspect_until_an_answer_agrees():
-    rows = at(*range(10))
-
-    def answer(when, doubted):
-        return Answer(PAGE, when, rows, covering=True, doubted=doubted)
-
-    first = judge(Ledger(), answer(LONG_AFTER, {T0: False, T0 + STEP: True}), NOTHING, STEP)
-    assert first.ledger.at(T0) == Finding(State.SUSPECT, Reason.VALUES_DIFFER, LONG_AFTER, LONG_AFTER, 1, LONG_AFTER)
-    assert states(first.ledger) == "ss........"
+    first = judged_present(Ledger(), LONG_AFTER, {T0: False, T0 + STEP: True})
+    assert first.at(T0) == Finding(State.SUSPECT, Reason.VALUES_DIFFER, LONG_AFTER, LONG_AFTER, 1, LONG_AFTER)
+    assert states(first) == "ss........"
     later = LONG_AFTER + HOUR
-    again = judge(first.ledger, answer(later, {T0 + STEP: True}), NOTHING, STEP).ledger
+    again = judged_present(first, later, {T0 + STEP: True})
     assert again.at(T0) is None
     assert again.at(T0 + STEP) == Finding(State.SUSPECT, Reason.LIVE_VALUES_DIFFER, LONG_AFTER, later, 2, later)
-    assert judge(again, answer(later, {}), NOTHING, STEP).ledger == Ledger()
+    assert judged_present(again, later, {}) == Ledger()
 
 
-def test_a_suspect_that_the_exchange_has_no_candle_for_is_not_asked_for_again():
-    rows = at(0, 2, 9)
-    known = judge(
-        Ledger(), Answer(PAGE, LONG_AFTER, at(0, 1, 9), covering=True, doubted={T0 + STEP: False}), NOTHING, STEP
-    )
-    for covering, due in ((False, LONG_AFTER), (True, None)):
-        after = judge(known.ledger, Answer(PAGE, LONG_AFTER, rows, covering), NOTHING, STEP).ledger
-        found = after.at(T0 + STEP)
-        assert found is not None
-        assert (found.state, found.next_check) == (State.SUSPECT, due)
+def test_a_suspect_that_an_answer_lacks_stays_suspect():
+    known = judged_present(Ledger(), LONG_AFTER, {T0 + STEP: False})
+    after = judged_present(known, LONG_AFTER + HOUR, {}, [0, *range(2, 10)])
+    assert states(after) == ".s........"
 
 
-def test_a_suspect_whose_candle_is_gone_is_a_slot_as_any_other():
-    known = judge(
-        Ledger(), Answer(PAGE, LONG_AFTER, at(0, 1, 9), covering=True, doubted={T0 + STEP: False}), NOTHING, STEP
-    )
-    after = judge(known.ledger, Answer(PAGE, LONG_AFTER, at(0, 9), covering=True), Intervals([PAGE]), STEP).ledger
-    assert states(after) == ".eeeeeeee."
+def test_a_suspect_whose_candle_is_gone_is_a_slot_that_exists():
+    suspect = Finding(State.SUSPECT, Reason.VALUES_DIFFER, T0, T0, 1, T0)
+    known = Ledger([FindingInterval(at(1)[0], at(2)[0], suspect)])
+    assert states(judged(at(0, 9), ledger=known).known.ledger) == ".eeeeeeee."
+    seen = judge(Knowledge(known, exists=Intervals([Interval(*at(1, 2))])), answer(at(0, 9), LONG_AFTER), NOTHING,
+                 REFERENCE, STEP)  # fmt: skip
+    assert seen.is_contradicted

@@ -149,6 +149,12 @@ def test_the_newest_row_settles_nothing_until_a_later_bar_was_seen(rows, newest,
     assert settled_rows(answer(rows), Venue(newest=newest), STEP) == settled
 
 
+def test_a_row_of_the_future_is_no_sign_of_time():
+    when = T0 + 10 * STEP
+    assert answer(slots(3, 12), when).newest(STEP) == T0 + 12 * STEP
+    assert answer(slots(3, 13), when).newest(STEP) == T0 + 3 * STEP
+
+
 # Section 2: empty.
 
 
@@ -432,7 +438,7 @@ def test_a_mark_by_hand_settles_a_slot_with_an_unusable_row():
 def test_a_row_that_is_unusable_twice_rests():
     known = Knowledge()
     for after, due in (
-        (0, APART_MS), (APART_MS - 1, APART_MS), (APART_MS, HOUR), (HOUR, RECHECK_MS[-1]),
+        (0, 0), (APART_MS - 1, 2 * APART_MS - 2), (APART_MS, HOUR), (HOUR, RECHECK_MS[-1]),
         (RECHECK_MS[-1], RECHECK_MS[-1] + DAILY_MS),
     ):  # fmt: skip
         known = judged(all_but(9), known=known, unusable=slots(9), when=LATER + after).known

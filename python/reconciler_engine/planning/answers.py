@@ -46,8 +46,12 @@ class Answer:
     doubted: Mapping[int, bool] = field(default_factory=dict)
 
     def newest(self, step: int) -> int | None:
-        """Return the open time of its newest row (ms UTC), the forming bar included; None without rows."""
-        return self.rows[-1].stop - step if self.rows else None
+        """Return the open time of its newest row (ms UTC), the forming bar included; None without rows.
+
+        A row of the future is no sign of time.
+        """
+        rows = self.rows & Interval(0, (self.at + WITNESS_AGE_MS) // step * step + step)
+        return rows[-1].stop - step if rows else None
 
 
 class Venue(NamedTuple):

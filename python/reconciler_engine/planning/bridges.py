@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.pages import PAGE_SLOTS, Page, keep_whole, lay
 from reconciler_engine.planning.sightings import RIPE_MS
@@ -28,6 +30,7 @@ def bridges(
     now: int,
     step: int,
     *,
+    asked: Sequence[Interval] = (),
     limit: int = PAGE_SLOTS,
 ) -> list[Page]:
     """Return the fewest pages, newest first, of which each proves the unresolved slots in it by one answer.
@@ -35,7 +38,8 @@ def bridges(
     Where a page ends among slots without a candle, its answer proves nothing about them by itself. Once the pages are
     answered it is known where the candles on both sides are, and that a page holds both: asked for whole, the interval
     is settled in this pass and not by a second answer minutes later. Intervals are left out of which a slot could not
-    be asked for, closed too lately, or lies at the end of the slots looked at; and those too long for a page.
+    be asked for, closed too lately, or lies at the end of the slots looked at; those too long for a page; and those of
+    which an answer told already, with a slot on each side: it proved as much as another would.
 
     Args:
         unresolved: Slots that are missing still.
@@ -44,6 +48,7 @@ def bridges(
         slots: The slots looked at, on the grid.
         now: The instant of the pass (ms UTC).
         step: The grid's step (ms).
+        asked: Slots of each answer of this pass.
         limit: Slots a page may span.
     """
     provable = [
@@ -53,6 +58,7 @@ def bridges(
         and absent.start > slots.start
         and can_bridge(absent, now, slots.stop, step, limit=limit)
         and not left - answered
+        and not any(one.start < absent.start and absent.stop < one.stop for one in asked)
     ]
     pages = lay(provable, step, limit - 2, keep_whole)
     return [

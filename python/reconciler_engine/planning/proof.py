@@ -105,7 +105,7 @@ def judge(
     seen = usable_rows(answer, lacking, step) & shut
     late = seen & known.ledger.where(shut, _is_absent)
     known = _note_brought(known, seen - candles - known.exists, answer.at)
-    known = _note_rows(known, answer, candles, seen, late, step)
+    known = _note_rows(known, answer, candles, seen, late, shut, step)
     if lacking and answer.is_whole:
         known, waits = note_ghosts(known, answer, candles, lacking, witnesses, venue, step)
         removable, absent = NOTHING, NOTHING
@@ -120,7 +120,13 @@ def judge(
 
 
 def _note_rows(
-    known: Knowledge, answer: Answer, candles: Intervals, usable: Intervals, late: Intervals, step: int
+    known: Knowledge,
+    answer: Answer,
+    candles: Intervals,
+    usable: Intervals,
+    late: Intervals,
+    shut: Interval,
+    step: int,
 ) -> Knowledge:
     """Note the rows of an answer.
 
@@ -141,7 +147,7 @@ def _note_rows(
     for one in late:
         around = Interval(max(one.start - LATE_REACH_MS, 0), one.stop + LATE_REACH_MS)
         ledger = ledger.revise(ledger.where(around, _is_without_reference), _forget)
-    spoilt = (answer.unusable & answer.asked) - usable - candles
+    spoilt = (answer.unusable & shut) - usable - candles
     ledger = ledger.revise(spoilt, partial(_spoil, at=answer.at))
     return known._replace(ledger=ledger, exists=known.exists | usable)
 
@@ -189,11 +195,11 @@ def _spoil(known: Finding | None, at: int) -> Finding:
     if known is not None and known.reason is Reason.BY_HAND:
         return known
     if known is None or known.reason is not Reason.ROW_UNUSABLE:
-        return Finding(State.MISSING, Reason.ROW_UNUSABLE, at, at, 1, at + APART_MS)
-    seen = seen_again(known, at)
-    return seen._replace(
-        next_check=resting_until(known.first, at) if at - known.first >= APART_MS else known.next_check
-    )
+        return Finding(State.MISSING, Reason.ROW_UNUSABLE, at, at, 1, at)
+    # One bad answer delays nothing; bad for four minutes, it rests.
+    bad_ms = at - known.first
+    due = resting_until(known.first, at) if bad_ms >= APART_MS else at + max(bad_ms, 0)
+    return seen_again(known, at)._replace(next_check=due)
 
 
 def _note_absent(
@@ -214,7 +220,7 @@ def _note_absent(
     ledger = known.ledger
     shut = answer.rows & closed_slots(answer.at, 0, step)
     between = (absent & shut.hull if shut else NOTHING) & closed_slots(answer.at, RIPE_MS, step)
-    unproved = between - ledger.confirmed(answer.asked)
+    unproved = between - ledger.where(answer.asked, _takes_more)
     independent = independent_of(witnesses, known, answer.at).size(step)
     is_witnessed = independent >= max(LEAST_WITNESSES, unproved.size(step))
     among = absent & shut.hull if shut and independent >= LEAST_WITNESSES else NOTHING
@@ -241,6 +247,11 @@ def _note_absent(
 
 _NO_SIGHTING = frozenset({Reason.ROW_UNUSABLE, Reason.WITHDRAWN})
 """Reasons of missing slots that no uncontradicted answer lacked yet."""
+
+
+def _takes_more(finding: Finding) -> bool:
+    """Whether one answer cannot prove a slot empty: it is proved already, or the exchange sent a row of it lately."""
+    return finding.is_confirmed or finding.reason is Reason.ROW_UNUSABLE
 
 
 def awaits_reference(finding: Finding) -> bool:

@@ -197,7 +197,7 @@ class Reconciler:
             outcome = outcomes.get(task.id)
             if not isinstance(outcome, PageOutcome) or outcome.series != task.span.series:
                 outcome = page_outcome(task, None, error=_LOST)
-            tally.add_page(task.span.interval, outcome)
+            tally.add_page(task.span.interval, outcome, task.asked_slots)
 
     def _page_task(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from reconciler_engine.engine.tasks.messages import PageOutcome, ScanOutcome, intervals_of
@@ -28,7 +28,9 @@ class _Row:
         confirmed_before: Slots that were confirmed to have no candle when it was scanned.
         due: Slots of both that are worth a request.
         to_audit: Slots with a candle that is to be audited.
+        asked: Slots of each answer of this pass.
         answered: Slots that a page of this pass has told of.
+        reopened: Slots whose proof a page of others put in doubt.
         unresolved: Slots that are missing by now.
         confirmed: Slots that are confirmed to have no candle by now.
     """
@@ -40,7 +42,9 @@ class _Row:
     confirmed_before: Intervals = NOTHING
     due: Intervals = NOTHING
     to_audit: Intervals = NOTHING
+    asked: list[Interval] = field(default_factory=list)
     answered: Intervals = NOTHING
+    reopened: Intervals = NOTHING
     unresolved: Intervals = NOTHING
     confirmed: Intervals = NOTHING
     duplicates: int = 0
@@ -59,6 +63,9 @@ class _Row:
         absent = self.missing_before | self.confirmed_before
         self.unresolved = (self.unresolved - slots) | (unresolved & absent)
         self.confirmed = (self.confirmed - slots) | (confirmed & absent)
+        # Pages of one pass come in any order: a slot that one of them put in doubt stays so.
+        self.unresolved |= self.confirmed & self.reopened
+        self.confirmed -= self.reopened
 
     @property
     def slots(self) -> Interval:
@@ -141,12 +148,15 @@ class Tally:
 
         `now` is the instant of the pass (ms UTC).
         """
-        return [
+        pages = [
             (series, Interval(page.interval.start + row.step, page.interval.stop - row.step), page)
             for series, row in self._rows.items()
             if row.examined and row.unresolved
-            for page in bridges(row.unresolved, row.confirmed, row.answered, row.slots, now, row.step)
+            for page in bridges(row.unresolved, row.confirmed, row.answered, row.slots, now, row.step, asked=row.asked)
         ]
+        for row in self._rows.values():
+            row.reopened = NOTHING
+        return pages
 
     def checked(self) -> Iterator[Checked]:
         """Return what is known of every series with a slot in reach, as of now."""
@@ -162,12 +172,14 @@ class Tally:
             if row.examined:
                 yield Absences(series, row.slots, row.confirmed, row.unresolved)
 
-    def add_page(self, span: Interval, outcome: PageOutcome) -> None:
-        """Count what became of a page of these slots; each page of the pass is to be added once."""
+    def add_page(self, span: Interval, outcome: PageOutcome, asked: Interval | None = None) -> None:
+        """Count what became of a page of these slots, of all that it asked for; each is to be added once."""
         row = self._rows[outcome.series]
         if outcome.unresolved is not None:
             if outcome.error is None:
+                row.asked.append(span if asked is None else asked)
                 row.answered = row.answered | (span - intervals_of(outcome.undecided, row.step))
+            row.reopened |= intervals_of(outcome.reopened, row.step)
             row.learn(span, intervals_of(outcome.unresolved, row.step), intervals_of(outcome.confirmed, row.step))
         row.mismatched += outcome.mismatched
         row.repaired += outcome.repaired

@@ -225,8 +225,8 @@ class PageOutcome(_Message):
     Of the slots in its span those that hold no candle are `unresolved` or `confirmed` to have none, and all others hold
     one. `unresolved` is None where nothing became known of any: they stand as before. Of the candles in its pages
     `mismatched` differed from the exchange's, and `repaired` of those gave way. `references` were asked for beside the
-    page's own `requests`. `refused` says that the exchange will
-    not serve this series, however often it is asked.
+    page's own `requests`. `refused` says that the exchange will not serve this series, however often it is asked.
+    `reopened` are slots outside its span that were confirmed and are not any more.
     """
 
     kind: Literal["page"] = "page"
@@ -242,6 +242,7 @@ class PageOutcome(_Message):
     refused: bool = False
     error: str | None = None
     undecided: tuple[_Wire, ...] = ()
+    reopened: tuple[_Wire, ...] = ()
     fault: str | None = None
 
     @property
@@ -278,6 +279,7 @@ def page_outcome(
     refused: bool = False,
     error: str | None = None,
     undecided: Intervals = NOTHING,
+    reopened: Intervals = NOTHING,
     fault: str | None = None,
 ) -> PageOutcome:
     """Return a page's outcome; `slots` says how the slots of its span without a candle stand, None if unknown."""
@@ -295,5 +297,6 @@ def page_outcome(
         refused=refused,
         error=error,
         undecided=wire_of(undecided, step),
+        reopened=wire_of(reopened, step),
         fault=fault,
     )

@@ -18,6 +18,7 @@ from reconciler_engine.observe.words import counted
 from reconciler_engine.planning.absent_slots import AbsentSlots, sort_absent
 from reconciler_engine.planning.answers import Answer, Venue, settled_rows
 from reconciler_engine.planning.audit import AuditRules, Copy, find_doubts
+from reconciler_engine.planning.ledger import Ledger
 from reconciler_engine.planning.proof import Verdict, awaits_reference, judge
 from reconciler_engine.planning.sightings import LATE_REACH_MS
 from reconciler_engine.store.candles import CandleStore, ProvenMerge
@@ -154,6 +155,7 @@ class PageCache:
             repaired=len(merged.changed),
             error=_merge_fault(proven, task.keeping.max_candles, step),
             undecided=undecided,
+            reopened=_reopened(look.known.ledger, proven.verdict, answer.asked) - task.span.interval,
             fault=page.fault if undecided else None,
         )
 
@@ -183,6 +185,12 @@ def answer_of(page: CandlePage, asked: Interval, at: int, step: int) -> Answer:
     rows |= {one for one in (page.oldest, page.newest) if one is not None}
     unusable = Intervals.of_slots(page.unusable, step)
     return Answer(asked, at, Intervals.of_slots(sorted(rows), step), unusable, is_whole=page.covering)
+
+
+def _reopened(before: Ledger, verdict: Verdict, asked: Interval) -> Intervals:
+    """Return the slots in reach of an answer that were confirmed before it and are not any more."""
+    reach = Interval(max(asked.start - LATE_REACH_MS, 0), asked.stop + LATE_REACH_MS)
+    return before.confirmed(reach) - verdict.known.ledger.confirmed(reach)
 
 
 def _merge_fault(proven: ProvenMerge, max_candles: int, step: int) -> str | None:
