@@ -142,7 +142,10 @@ def test_without_a_series_those_that_passes_looked_at_are_shown(server, run, cle
     ("words", "complaints"),
     [
         (("evidence", "btc", "7m", "--from", "soon", "--to", "now"), ["'btc'", "'7m'", "'soon'", "'now'"]),
-        (("evidence", "mark", "BTC-USD", "1m", *RANGE), ["--state is missing; allowed: empty, halted, unlisted"]),
+        (
+            ("evidence", "mark", "BTC-USD", "1m", *RANGE),
+            ["--state is missing; allowed: empty, halted, unlisted, accepted"],
+        ),
         (("evidence", "mark", "BTC-USD", "1m", "--state", "missing", *RANGE), ["'missing': cannot be set by hand"]),
         (("evidence", "mark", "BTC-USD", "1m", "--state", "empty"), ["--from is missing", "--to is missing"]),
         (("evidence", "forget", "BTC-USD", "1m", "--from", "2026-01-02", "--to", "2026-01-01"), ["lies not after"]),

@@ -9,7 +9,7 @@ import pytest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.answers import Answer, Venue
-from reconciler_engine.planning.audit import AuditRules, Copy, Doubt, find_doubts, find_repairable, values_of
+from reconciler_engine.planning.audit import AuditRules, Copy, Doubt, find_doubts, find_due_suspects, values_of
 from reconciler_engine.planning.ledger import Finding, FindingInterval, Knowledge, Ledger, Reason, State
 from reconciler_engine.planning.proof import judge
 from reconciler_engine.planning.sightings import RIPE_MS
@@ -59,7 +59,9 @@ def test_who_gives_way_and_when(rules, live, after_close_ms):
         for at, yields in ((due - 1, False), (due, after_close_ms is not None)):
             (doubt,) = find_doubts({T0: copy(candle(volume=1.0), live=live)}, [candle()], at, STEP, rules)
             assert doubt == Doubt(candle(), b"as it stands", live, yields)
-            assert list(find_repairable(known, DAY, at, STEP, rules)) == [SLOT] * yields
+            # what does not give way rests for an hour
+            is_due = yields or at >= T0 + 2 * STEP + HOUR
+            assert list(find_due_suspects(known, DAY, at, STEP, rules)) == [SLOT] * is_due
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ def test_a_suspect_is_asked_for_when_it_is_due():
         ghost = Finding(State.SUSPECT, reason, T0, T0, 1, LONG_AFTER)
         ledger = Ledger([FindingInterval(SLOT.start, SLOT.stop, ghost)])
         for now, found in ((LONG_AFTER - 1, []), (LONG_AFTER, [SLOT])):
-            assert list(find_repairable(ledger, DAY, now, STEP, REPAIR)) == found
+            assert list(find_due_suspects(ledger, DAY, now, STEP, REPAIR)) == found
 
 
 def test_suspects_side_by_side_are_asked_for_together():
@@ -90,8 +92,8 @@ def test_suspects_side_by_side_are_asked_for_together():
     rows = list(asked.grid(STEP))
     doubted = {rows[0]: False, rows[1]: True, rows[2]: False}
     known = known_after(asked, LONG_AFTER, doubted)
-    assert list(find_repairable(known, DAY, LONG_AFTER, STEP, FINAL)) == [Interval(T0, rows[3])]
-    assert list(find_repairable(known, DAY, LONG_AFTER, STEP, REPAIR)) == [SLOT, Interval(rows[2], rows[3])]
+    assert list(find_due_suspects(known, DAY, LONG_AFTER, STEP, FINAL)) == [Interval(T0, rows[3])]
+    assert list(find_due_suspects(known, DAY, LONG_AFTER, STEP, REPAIR)) == [SLOT, Interval(rows[2], rows[3])]
 
 
 def test_only_closed_candles_that_are_there_and_differ_are_doubted():

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from reconciler_engine.config import ReconciliationConfig
     from reconciler_engine.engine.evidence_edits import EvidenceEdit
 
-_MARKS = (State.EMPTY, State.HALTED, State.UNLISTED)
+_ACCEPTED = "accepted"
+_MARKS = (State.EMPTY.value, State.HALTED.value, State.UNLISTED.value, _ACCEPTED)
 _HEADS = ("from", "to", "slots", "state", "first proof", "last proof", "sightings", "next check", "reason")
 
 
@@ -97,7 +98,7 @@ def list_(*, symbol: str, timeframe: str, from_: str | None, to: str | None, out
 
 @evidence.command("mark")
 @takes_series
-@click.option("--state", metavar="STATE", help="empty, halted or unlisted.")
+@click.option("--state", metavar="STATE", help="empty, halted, unlisted, or accepted.")
 @from_option
 @to_option
 @prints
@@ -112,30 +113,33 @@ def mark(
     output: Output,
     given: Given,
 ) -> None:
-    """Say that a range of slots has no candle to be fetched: they count as complete and are never asked for.
+    """Settle a range of slots: they have no candle to be fetched, or (accepted) the candles there are right.
 
     \b
     Examples:
       reconciler-engine evidence mark BTC-USD 1m --state halted --from 2026-01-31T13:00 --to 2026-01-31T15:00
+      reconciler-engine evidence mark BTC-USD 1m --state accepted --from 2026-01-31T13:00 --to 2026-01-31T13:01
 
-    Slots that hold a candle are left out; a candle that comes later wins. Journalled; `evidence forget` takes it back.
+    Slots without a candle to be fetched count as complete and are never asked for; those that hold a candle are left
+    out, and a candle that comes later wins. An accepted candle is right until it changes, whatever the exchange
+    answers; slots without one are left out. Journalled; `evidence forget` takes it back.
     """
     import trio
 
     faults: list[str] = []
-    wanted = next((each for each in _MARKS if each.value == state), None)
-    if wanted is None:
+    if state not in _MARKS:
         missing = "--state is missing" if state is None else f"--state {state!r}: cannot be set by hand"
         faults.append(f"{missing}; allowed: {', '.join(_MARKS)}")
     config, series, slots = _slots(symbol, timeframe, given, from_, to, faults)
-    if wanted is None:
+    if state is None:
         raise ConfigError(faults)
-    done = trio.run(_mark_slots, config, series, slots, wanted, output)
+    done = trio.run(_mark_slots, config, series, slots, state, output)
+    why = "without" if state == _ACCEPTED else "with"
     if output.as_json:
-        output.print_json({"marked": done.changed, "present": done.present})
+        output.print_json({"marked": done.changed, "absent" if state == _ACCEPTED else "present": done.left_out})
     else:
-        left = f"; {counted(done.present, 'slot')} with a candle left out" if done.present else ""
-        output.print_line(f"{series}: {counted(done.changed, 'slot')} marked {wanted}{left}")
+        left = f"; {counted(done.left_out, 'slot')} {why} a candle left out" if done.left_out else ""
+        output.print_line(f"{series}: {counted(done.changed, 'slot')} marked {state}{left}")
 
 
 @evidence.command("forget")
@@ -212,10 +216,10 @@ def _on_grid(asked: Interval, series: Series) -> Interval:
 
 
 async def _mark_slots(
-    config: ReconciliationConfig, series: Series, slots: Interval, state: State, output: Output
+    config: ReconciliationConfig, series: Series, slots: Interval, state: str, output: Output
 ) -> EvidenceEdit:
     from reconciler_engine.cli.session import open_session
-    from reconciler_engine.engine.evidence_edits import mark_slots
+    from reconciler_engine.engine.evidence_edits import accept_candles, mark_slots
 
     # What is known of invented candles may be looked at and changed: it stays beside them.
     async with open_session(config, output, "evidence mark") as session:
@@ -223,7 +227,13 @@ async def _mark_slots(
         now = await parts.clock.now()
         _check_kept(config, series, slots, now)
         by = _author("evidence mark")
-        return await mark_slots(parts.store, parts.evidence, series, slots, state, parts.retention, now, by=by)
+        stores = parts.store, parts.evidence, series, slots
+        if state != _ACCEPTED:
+            return await mark_slots(*stores, State(state), parts.retention, now, by=by)
+        try:
+            return await accept_candles(*stores, parts.retention, now, by=by)
+        except ValueError as error:
+            raise ConfigError([f"--from {iso(slots.start)} --to {iso(slots.stop)}: {error}"]) from error
 
 
 async def _forget_slots(config: ReconciliationConfig, series: Series, slots: Interval, output: Output) -> EvidenceEdit:

@@ -8,19 +8,27 @@ from reconciler_engine.engine.tasks.scan import scan
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.hand_marks import mark
+from reconciler_engine.planning.accepted import digest_of
+from reconciler_engine.planning.hand_marks import MOST_ACCEPTED, accept, mark
 from reconciler_engine.planning.ledger import Knowledge, State
+from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore
+from reconciler_engine.store.findings import DAY_MS
 from reconciler_engine.store.journal import Why
-from reconciler_engine.store.retention import Retention
+from reconciler_engine.store.retention import Retention, days_kept
 
 
 class EvidenceEdit(NamedTuple):
-    """What a change by hand did: slots changed, and slots left out since they hold a candle."""
+    """The outcome of a change by hand.
+
+    Attributes:
+        changed: Slots changed.
+        left_out: Slots of the range that it does not concern, since they hold a candle, or none to accept.
+    """
 
     changed: int
-    present: int
+    left_out: int
 
 
 async def mark_slots(
@@ -65,6 +73,51 @@ async def mark_slots(
     return EvidenceEdit(count, slots.size(step) - count)
 
 
+async def accept_candles(
+    candles: CandleStore,
+    evidence: EvidenceStore,
+    series: Series,
+    slots: Interval,
+    retention: Retention,
+    at: int,
+    *,
+    by: str,
+) -> EvidenceEdit:
+    """Say that the candles of slots are right until they change, whatever the exchange answers; journalled.
+
+    Slots without a candle, and those in which it is not alone, are left out. The arguments are those of `mark_slots`.
+
+    Raises:
+        ValueError: There are more candles than a series can have accepted.
+        StoreError: The cache could not be read or written, or it kept changing: nothing was done.
+    """
+    step = series.timeframe.step_ms
+    members: dict[int, bytes] = {}
+    for part in slots.parts(PAGE_SLOTS * step):
+        (found,) = await scan(candles, [(series, part)])
+        if found.error is not None:
+            raise found.error
+        present = part - Intervals.of_gaps(found.gaps, step)
+        copies = await candles.copies(series, part) if present else {}
+        members |= {slot: copy.member for slot, copy in copies.items() if present.holds(slot)}
+        if len(members) > MOST_ACCEPTED:
+            raise ValueError(f"{len(members)} candles or more; allowed: at most {MOST_ACCEPTED} accepted in a series")
+    digests = {slot: digest_of(member) for slot, member in members.items()}
+    there = Intervals.of_slots(sorted(members), step)
+    oldest = at - days_kept(retention, step) * DAY_MS
+    changed = await evidence.change(
+        series,
+        slots,
+        retention,
+        lambda known: accept(known, there, digests, oldest),
+        unmoved=members,
+        why=Why.MARKED,
+        by=by,
+    )
+    _check(changed, series)
+    return EvidenceEdit(len(members), slots.size(step) - len(members))
+
+
 async def forget_slots(
     evidence: EvidenceStore, series: Series, slots: Interval, retention: Retention, at: int, *, by: str
 ) -> EvidenceEdit:
@@ -80,11 +133,17 @@ async def forget_slots(
     counts: list[int] = []
 
     def forget(before: Knowledge) -> Knowledge:
-        counts.append(sum(stretch.stop - stretch.start for stretch in before.ledger.within(known)) // step)
+        counts.append(_known_slots(before, known, step).size(step))
         return mark(before, Intervals((known,)), State.UNKNOWN, at)
 
     _check(await evidence.change(series, known, retention, forget, why=Why.FORGOTTEN, by=by), series)
     return EvidenceEdit(counts[-1], 0)
+
+
+def _known_slots(known: Knowledge, interval: Interval, step: int) -> Intervals:
+    """Return the slots of an interval of which anything is known."""
+    found = known.ledger.where(interval, lambda _: True) | known.exists
+    return (found | Intervals.of_slots(sorted(known.accepted), step)) & interval
 
 
 def _check(changed: Knowledge | None, series: Series) -> None:

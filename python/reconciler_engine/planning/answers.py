@@ -36,6 +36,8 @@ class Answer:
         unusable: Slots of its unusable rows.
         is_whole: Whether it speaks about every slot asked for: the range was read as asked, every start could be read.
         doubted: Rows with other values than the cache holds, by open time, and whether the candle there came live.
+        replaced: Rows that take the place of a candle with other values.
+        uncompared: Rows of slots with a candle that was not compared with them: a doubt about it stays.
     """
 
     asked: Interval
@@ -44,6 +46,8 @@ class Answer:
     unusable: Intervals = field(default=NOTHING)
     is_whole: bool = True
     doubted: Mapping[int, bool] = field(default_factory=dict)
+    replaced: Intervals = field(default=NOTHING)
+    uncompared: Intervals = field(default=NOTHING)
 
     def newest(self, step: int) -> int | None:
         """Return the open time of its newest row (ms UTC), the forming bar included; None without rows.
@@ -84,6 +88,7 @@ def find_witnesses(answer: Answer, candles: Intervals, known: Knowledge, step: i
     | holds a candle that is not a filler                | yes     |
     | known to exist, whether its member is there or not | yes     |
     | suspect: not at the exchange                       | no      |
+    | accepted by hand                                   | no      |
     | closed less than two minutes before the request    | no      |
 
     Args:
@@ -92,8 +97,8 @@ def find_witnesses(answer: Answer, candles: Intervals, known: Knowledge, step: i
         known: The knowledge about the series.
         step: The grid's step (ms).
     """
-    ghosts = known.ledger.where(answer.asked, _is_ghost)
-    return ((candles | known.exists) & answer.asked & closed_slots(answer.at, WITNESS_AGE_MS, step)) - ghosts
+    silent = known.ledger.where(answer.asked, _is_ghost) | Intervals.of_slots(sorted(known.accepted), step)
+    return ((candles | known.exists) & answer.asked & closed_slots(answer.at, WITNESS_AGE_MS, step)) - silent
 
 
 def find_lacking(answer: Answer, witnesses: Intervals) -> Intervals:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval, Intervals
-from reconciler_engine.planning.ledger import Ledger, Reason, State
-from reconciler_engine.planning.sightings import RIPE_MS
+from reconciler_engine.planning.ledger import OF_VALUES, Ledger, Reason, State
+from reconciler_engine.planning.sightings import RIPE_MS, resting_until
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 
 
@@ -100,10 +100,11 @@ def find_doubts(
     return doubts
 
 
-def find_repairable(ledger: Ledger, interval: Interval, now: int, step: int, rules: AuditRules) -> Intervals:
-    """Return the suspect candles that give way at `now`, if the exchange still differs.
+def find_due_suspects(ledger: Ledger, interval: Interval, now: int, step: int, rules: AuditRules) -> Intervals:
+    """Return the suspect candles that are worth a request at `now`.
 
-    Whatever the rules were when they were found, those of now count.
+    A candle that gives way by the rules of now is, whatever they were when it was found. Any other suspect rests: it is
+    asked for again after 1 h and 6 h, then daily.
 
     Args:
         ledger: What is known.
@@ -115,6 +116,9 @@ def find_repairable(ledger: Ledger, interval: Interval, now: int, step: int, rul
     found: list[Interval] = []
     for start, stop, finding in ledger.within(interval):
         if finding.state is not State.SUSPECT or finding.next_check is None or now < finding.next_check:
+            continue
+        if finding.reason not in OF_VALUES or now >= resting_until(finding.first, finding.last):
+            found.append(Interval(start, stop))
             continue
         wait_ms = rules.wait_ms(is_live=finding.reason is Reason.LIVE_VALUES_DIFFER)
         if wait_ms is not None:

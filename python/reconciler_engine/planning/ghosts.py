@@ -9,7 +9,7 @@ from functools import partial
 
 from reconciler_engine.market.interval import NOTHING, Intervals
 from reconciler_engine.planning.answers import Answer, Venue
-from reconciler_engine.planning.ledger import Finding, Knowledge, Reason, State
+from reconciler_engine.planning.ledger import OF_VALUES, Finding, Knowledge, Reason, State
 from reconciler_engine.planning.sightings import (
     APART_MS,
     LEAST_WITNESSES,
@@ -68,7 +68,7 @@ def withdraw(known: Knowledge, slots: Intervals, at: int) -> Knowledge:
 
 
 def _is_doubted(finding: Finding) -> bool:
-    return finding.reason in {Reason.VALUES_DIFFER, Reason.LIVE_VALUES_DIFFER}
+    return finding.reason in OF_VALUES
 
 
 def _rest(known: Finding | None, at: int) -> Finding | None:

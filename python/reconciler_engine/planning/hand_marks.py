@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from reconciler_engine.market.interval import Intervals
 from reconciler_engine.planning.ledger import Finding, Knowledge, Reason, State
+
+MOST_ACCEPTED = 1_000
+"""Accepted members of one series: all are read with its evidence."""
 
 
 def mark(known: Knowledge, slots: Intervals, state: State, at: int) -> Knowledge:
@@ -18,10 +23,36 @@ def mark(known: Knowledge, slots: Intervals, state: State, at: int) -> Knowledge
     Raises:
         ValueError: The state is one that only candles or answers can give.
     """
-    exists = known.exists - slots
+    known = _without_marks(known, slots)._replace(exists=known.exists - slots)
     if state is State.UNKNOWN:
-        return known._replace(ledger=known.ledger.revise(slots, lambda _: None), exists=exists)
+        return known._replace(ledger=known.ledger.revise(slots, lambda _: None))
     if state not in (State.EMPTY, State.HALTED, State.UNLISTED):
         raise ValueError(f"state {state.value!r} cannot be set by hand; allowed: empty, halted, unlisted, unknown")
     finding = Finding(state, Reason.BY_HAND, at, at, 1, None)
-    return known._replace(ledger=known.ledger.revise(slots, lambda _: finding), exists=exists)
+    return known._replace(ledger=known.ledger.revise(slots, lambda _: finding))
+
+
+def accept(known: Knowledge, slots: Intervals, digests: Mapping[int, str], oldest: int) -> Knowledge:
+    """Return the knowledge with the members of some slots as right until they change.
+
+    Args:
+        known: The knowledge before.
+        slots: The slots of the members, on the grid.
+        digests: Digests of the members, by open time.
+        oldest: Earliest open time of which a mark is kept (ms UTC).
+
+    Raises:
+        ValueError: That would be more marks than a series can have.
+    """
+    known = _without_marks(known, slots)
+    accepted = {slot: digest for slot, digest in sorted({**known.accepted, **digests}.items()) if slot >= oldest}
+    if len(accepted) > MOST_ACCEPTED:
+        raise ValueError(f"{len(accepted)} accepted slots of one series; allowed: at most {MOST_ACCEPTED}")
+    return known._replace(ledger=known.ledger.revise(slots, lambda _: None), accepted=accepted)
+
+
+def _without_marks(known: Knowledge, slots: Intervals) -> Knowledge:
+    """Return the knowledge without accepted members of some slots, and without the memory of their repairs."""
+    accepted = {slot: digest for slot, digest in known.accepted.items() if not slots.holds(slot)}
+    repaired = tuple(one for one in known.repaired if not slots.holds(one.slot))
+    return known._replace(accepted=accepted, repaired=repaired)

@@ -6,8 +6,9 @@ A slot that holds a candle needs no finding: the candle is its proof. A slot wit
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
@@ -58,6 +59,9 @@ class Reason(StrEnum):
 
 OLD_PROOFS = frozenset({Reason.BETWEEN_CANDLES, Reason.ABSENT_TWICE, Reason.MARKET_HALTED})
 """Proofs of engines that trusted an answer by itself: they prove nothing any more, and are looked at once more."""
+
+OF_VALUES = frozenset({Reason.VALUES_DIFFER, Reason.LIVE_VALUES_DIFFER})
+"""Doubts of which the rules of repair say when the candle gives way."""
 
 WITHOUT_REFERENCE = OLD_PROOFS | {Reason.AMONG_WITNESSES, Reason.ABSENT_THRICE, Reason.HALTED_TWICE}
 """Proofs that a candle coming late nearby puts in doubt."""
@@ -298,6 +302,17 @@ class Brought(NamedTuple):
     at: int
 
 
+class Repaired(NamedTuple):
+    """A slot in which the exchange's candle took the place of another, how often, and when first (ms UTC)."""
+
+    slot: int
+    count: int
+    first: int
+
+
+NONE_ACCEPTED: Mapping[int, str] = MappingProxyType({})
+
+
 class Knowledge(NamedTuple):
     """Everything that is known about the slots of a series.
 
@@ -305,8 +320,12 @@ class Knowledge(NamedTuple):
         ledger: Findings about slots that hold no candle, or a doubtful one.
         exists: Slots of which an answer once had a row. They are never proved empty.
         brought: Slots that answers of the last hour showed first.
+        repaired: Slots in which candles gave way within the last day.
+        accepted: Digests of members that are right by hand, by open time: such a member is never in doubt.
     """
 
     ledger: Ledger = Ledger()
     exists: Intervals = NOTHING
     brought: tuple[Brought, ...] = ()
+    repaired: tuple[Repaired, ...] = ()
+    accepted: Mapping[int, str] = NONE_ACCEPTED

@@ -19,9 +19,11 @@ from reconciler_engine.planning.answers import (
     independent_of,
     usable_rows,
 )
+from reconciler_engine.planning.contests import is_left_alone, note_repairs
 from reconciler_engine.planning.ghosts import note_ghosts, recheck_ghosts
 from reconciler_engine.planning.ledger import (
     MOST_BROUGHT,
+    OF_VALUES,
     WITHOUT_REFERENCE,
     Brought,
     Finding,
@@ -134,6 +136,8 @@ def _note_rows(
     |----------------------------------------|---------------------------------------------------------------|
     | usable                                 | known to exist; without a finding, whatever was proved before |
     | usable, other values than the candle's | suspect: values differ                                        |
+    | usable, replaces one the third time    | suspect: contested, for a day whatever comes                  |
+    | usable, not compared with the candle   | known to exist; a doubt about values stays                    |
     | unusable, no candle there              | missing: unusable row; rests after two, four minutes apart    |
     | late: an earlier answer lacked it      | as usable; empties around it without a reference: unknown     |
     """
@@ -141,7 +145,9 @@ def _note_rows(
         is_live: Intervals.of_slots([start for start, live in answer.doubted.items() if live is is_live], step)
         for is_live in set(answer.doubted.values())
     }
-    ledger = known.ledger.revise(usable - Intervals(one for each in doubted.values() for one in each), _forget)
+    compared = usable - Intervals(one for each in doubted.values() for one in each)
+    unknown = known.ledger.where(answer.asked, _is_of_values) & answer.uncompared
+    ledger = known.ledger.revise(compared - unknown, partial(_settle, at=answer.at))
     for is_live, slots in doubted.items():
         ledger = ledger.revise(slots, partial(_doubt, at=answer.at, is_live=is_live))
     for one in late:
@@ -149,7 +155,8 @@ def _note_rows(
         ledger = ledger.revise(ledger.where(around, _is_without_reference), _forget)
     spoilt = (answer.unusable & shut) - usable - candles
     ledger = ledger.revise(spoilt, partial(_spoil, at=answer.at))
-    return known._replace(ledger=ledger, exists=known.exists | usable)
+    known = known._replace(ledger=ledger, exists=known.exists | usable)
+    return note_repairs(known, answer.replaced & usable, answer.at, step)
 
 
 def _note_brought(known: Knowledge, filled: Intervals, at: int) -> Knowledge:
@@ -174,6 +181,15 @@ def _forget(_: Finding | None) -> None:
     return None
 
 
+def _settle(known: Finding | None, at: int) -> Finding | None:
+    """Forget a finding, unless the slot is to be left alone."""
+    return known if is_left_alone(known, at) else None
+
+
+def _is_of_values(finding: Finding) -> bool:
+    return finding.reason in OF_VALUES or finding.reason is Reason.CONTESTED
+
+
 def _is_absent(finding: Finding) -> bool:
     return finding.state in {State.MISSING, State.EMPTY, State.HALTED} and finding.reason is not Reason.ROW_UNUSABLE
 
@@ -184,8 +200,10 @@ def _is_without_reference(finding: Finding) -> bool:
 
 def _doubt(known: Finding | None, at: int, *, is_live: bool) -> Finding:
     """Return the finding of a slot whose candle differs from the exchange's."""
+    if known is not None and is_left_alone(known, at):
+        return seen_again(known, at)
     reason = Reason.LIVE_VALUES_DIFFER if is_live else Reason.VALUES_DIFFER
-    if known is None or known.reason not in {Reason.VALUES_DIFFER, Reason.LIVE_VALUES_DIFFER}:
+    if known is None or known.reason not in OF_VALUES:
         return Finding(State.SUSPECT, reason, at, at, 1, at)
     return seen_again(known, at)._replace(reason=reason, next_check=at)
 

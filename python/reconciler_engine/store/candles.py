@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from types import MappingProxyType
 from typing import Any
 
 from reconciler_engine.detection.members import check_members
@@ -16,9 +15,12 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.metrics import SLOTS_JUDGED
+from reconciler_engine.planning.accepted import drop_changed, is_accepted
 from reconciler_engine.planning.answers import Answer, Venue
 from reconciler_engine.planning.audit import Copy, Doubt
+from reconciler_engine.planning.contests import is_left_alone
 from reconciler_engine.planning.ghosts import withdraw
+from reconciler_engine.planning.ledger import Knowledge
 from reconciler_engine.planning.proof import Verdict, judge
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.store.candle_reads import CandleQuestion, SlotsRead
@@ -148,7 +150,8 @@ class CandleStore:
         venue: Venue = _NO_VENUE,
         known: LedgerRead | None = None,
         doubts: Sequence[Doubt] = (),
-        removable: Mapping[int, bytes] = MappingProxyType({}),
+        members: Mapping[int, bytes] | None = None,
+        removes: bool = False,
         grace_ms: int = DEFAULT_GRACE_MS,
         announce: bool = True,
         by: str = "",
@@ -169,8 +172,10 @@ class CandleStore:
             venue: Facts about the exchange at that moment.
             known: What was read of the days of `answer.asked` before, to spare another read; they are read without.
             doubts: Candles of the cache from which the answer's differ: they give way or, where they do not, become
-                suspect. One that is not there any more as it was read, byte for byte and alone in its slot, is neither.
-            removable: Members by open time that go where the exchange has been shown not to have their candles.
+                suspect. One that is not there any more as it was read, byte for byte and alone in its slot, is neither;
+                so is one that was accepted.
+            members: Members of `answer.asked` by open time, as they were read; None where they were not.
+            removes: Whether those go whose candles the exchange has been shown not to have.
             grace_ms: How long after its close a bar may still be on its way.
             announce: Whether each inserted range is published on the series' repaired channel.
             by: Who merges, for the journal: a run's id, or a command.
@@ -186,13 +191,17 @@ class CandleStore:
         known = await self._known(series, answer.asked, known)
         knowledge, bodies = known.known, dict(known.bodies)
         for _ in range(CHANGES_LIMIT):
-            due = [doubt for doubt in doubts if doubt.yields]
-            doubted = {doubt.candle.timestamp: doubt.is_live for doubt in doubts if not doubt.yields}
-            verdict = judge(
-                knowledge, replace(answer, doubted=doubted), held, venue, step, slots=slots, grace_ms=grace_ms
-            )
+            if members is not None:
+                knowledge = drop_changed(knowledge, answer.asked, members)
+            doubts = [one for one in doubts if not is_accepted(knowledge, one.candle.timestamp, one.member)]
+            due = [one for one in doubts if _gives_way(one, knowledge, answer.at)]
+            replaced = Intervals.of_slots([one.candle.timestamp for one in due], step)
+            doubted = {one.candle.timestamp: one.is_live for one in doubts if not replaced.holds(one.candle.timestamp)}
+            seen = replace(answer, doubted=doubted, replaced=replaced)
+            verdict = judge(knowledge, seen, held, venue, step, slots=slots, grace_ms=grace_ms)
             offered = [one for one in candles if verdict.usable.holds(one.timestamp)]
-            ghosts = {at: member for at, member in removable.items() if verdict.removable.holds(at)}
+            present = members if members is not None and removes else {}
+            ghosts = {at: member for at, member in present.items() if verdict.removable.holds(at)}
             now = withdraw(verdict.known, Intervals.of_slots(sorted(ghosts), step), answer.at)
             write = SeriesWrite(
                 series,
@@ -205,7 +214,7 @@ class CandleStore:
                 empty=verdict.absent & now.ledger.confirmed(answer.asked),
                 ghosts=ghosts,
                 late=verdict.late,
-                doubts=doubts,
+                unmoved={doubt.candle.timestamp: doubt.member for doubt in doubts},
                 announce=announce,
                 by=by,
             )
@@ -218,7 +227,10 @@ class CandleStore:
                 bodies.update(written.bodies)
                 knowledge = decode_fields(series, bodies)
             doubts = [doubt for doubt in doubts if doubt.candle.timestamp not in written.moved]
-            removable = {at: member for at, member in removable.items() if at not in written.moved}
+            moved = Intervals.of_slots(sorted(written.moved), step)
+            answer = replace(answer, uncompared=answer.uncompared | moved)
+            if members is not None:
+                members = {at: member for at, member in members.items() if at not in written.moved}
             held |= Intervals.of_slots(sorted(written.present), step)
         _logger.warning("evidence not written: it kept changing", extra={"series": str(series)})
         outcome = await self._write_alone(SeriesWrite(series, retention, candles, announce=announce, by=by))
@@ -239,6 +251,11 @@ class CandleStore:
         if isinstance(written, Conflict):
             raise StoreError(f"redis refused candles of {write.series} without a reason")
         return written
+
+
+def _gives_way(doubt: Doubt, known: Knowledge, at: int) -> bool:
+    """Whether a candle gives way to the exchange's; a contested one does not."""
+    return doubt.yields and not is_left_alone(known.ledger.at(doubt.candle.timestamp), at)
 
 
 def _count(verdict: Verdict, doubts: int, step: int) -> None:

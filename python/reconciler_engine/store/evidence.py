@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import Interval
@@ -14,8 +15,8 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.planning.ledger import Knowledge, Ledger
 from reconciler_engine.store.client.connection import Command
 from reconciler_engine.store.client.reply_shapes import optional_bytes, understanding, whole
-from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.evidence_fields import day_of, decode_fields, fields_of, is_of_a_day
+from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
+from reconciler_engine.store.evidence_fields import ACCEPTED, day_of, decode_fields, fields_of, is_of_a_day
 from reconciler_engine.store.findings import DAY_MS, days_of
 from reconciler_engine.store.journal import Why
 from reconciler_engine.store.merge_script import ChangeByHand, MergeOutcome, SeriesWrite
@@ -25,6 +26,7 @@ from reconciler_engine.store.scope import Scope
 CHANGES_LIMIT = 16
 """Times a merge is tried while others write the same days; then the candles go in without what they prove."""
 
+_NO_MEMBERS: Mapping[int, bytes] = MappingProxyType({})
 _FIELDS_A_COMMAND = 64
 _NOTHING_KNOWN = Knowledge()
 _logger = logging.getLogger(__name__)
@@ -83,15 +85,18 @@ class EvidenceStore:
         ]
 
     async def extent(self, series: Series) -> Interval | None:
-        """Return the days of a series of which anything is known, as one interval; None where nothing is.
+        """Return the days in which anything is known of a series, as one interval; None where nothing is.
 
         Raises:
             StoreError: The key is no hash.
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
-        names = await self._client.execute_command("HKEYS", self._scope.evidence_key(series))
+        key = self._scope.evidence_key(series)
+        names, body = all_served(await self._client.pipe([("HKEYS", key), ("HGET", key, ACCEPTED)]))
         with understanding("the days of evidence"):
             days = [day_of(name) for name in names if is_of_a_day(name)]
+            accepted = decode_fields(series, {ACCEPTED: optional_bytes(body) or b""}).accepted
+        days += [slot // DAY_MS for slot in accepted]
         return Interval(min(days) * DAY_MS, (max(days) + 1) * DAY_MS) if days else None
 
     async def change(
@@ -101,6 +106,7 @@ class EvidenceStore:
         retention: Retention,
         change: Callable[[Knowledge], Knowledge],
         *,
+        unmoved: Mapping[int, bytes] = _NO_MEMBERS,
         why: Why | None = None,
         by: str = "",
     ) -> Knowledge | None:
@@ -111,6 +117,7 @@ class EvidenceStore:
             interval: Where something may change, on the grid.
             retention: What the cache keeps.
             change: What is known becomes what it returns; outside the interval they are equal.
+            unmoved: Members by open time that must be there as they were read; else nothing is changed.
             why: Given for a change by hand, which is journalled in the same step, if it changes anything.
             by: Who changes it, for the journal.
 
@@ -125,12 +132,14 @@ class EvidenceStore:
             now = change(known)
             noted = None
             if why is not None and now != known:
-                before, after = (_summed(each.ledger, interval, step) for each in (known, now))
+                before, after = (_summed(each, interval, step) for each in (known, now))
                 noted = ChangeByHand(interval, before, after, why)
-            write = SeriesWrite(series, retention, read=bodies, known=now, by_hand=noted, by=by)
+            write = SeriesWrite(series, retention, read=bodies, known=now, unmoved=unmoved, by_hand=noted, by=by)
             written = await write.run(self._client, self._scope)
             if isinstance(written, MergeOutcome):
                 return now
+            if written.moved:
+                return None
             bodies.update(written.bodies)
         return None
 
@@ -163,9 +172,12 @@ def _bodies(names: Sequence[str], reply: Sequence[bytes | None]) -> dict[str, by
     return {name: optional_bytes(body) or b"" for name, body in zip(names, reply, strict=True)}
 
 
-def _summed(ledger: Ledger, interval: Interval, step: int) -> str:
+def _summed(known: Knowledge, interval: Interval, step: int) -> str:
     """Write how many slots are in which state, for the journal."""
     slots: Counter[str] = Counter()
-    for start, stop, finding in ledger.within(interval):
+    for start, stop, finding in known.ledger.within(interval):
         slots[finding.state.value] += (stop - start) // step
+    accepted = sum(slot in interval for slot in known.accepted)
+    if accepted:
+        slots["accepted"] = accepted
     return json.dumps(slots)

@@ -1,12 +1,14 @@
 """Knowledge about a series as the fields of its evidence hash.
 
-| field    | value                                                                                |
-|----------|--------------------------------------------------------------------------------------|
-| `<day>`  | findings of a day since the epoch, as `findings` writes them                         |
-| `e<day>` | slots of that day which are known to exist: version (u8), then first slot and number |
-|          | of slots (u16 each, little-endian) of each run                                       |
-| `recent` | slots that answers of the last hour filled: JSON, `{"brought": [[start, stop, at]]}` |
-| `late`   | candles that came after an answer without them, counted by the script                |
+| field      | value                                                                                |
+|------------|--------------------------------------------------------------------------------------|
+| `<day>`    | findings of a day since the epoch, as `findings` writes them                         |
+| `e<day>`   | slots of that day which are known to exist: version (u8), then first slot and number |
+|            | of slots (u16 each, little-endian) of each run                                       |
+| `recent`   | JSON: `brought`, slots that answers of the last hour filled: [start, stop, at], and  |
+|            | `repaired`, slots whose candles gave way within a day: [slot, count, first at]       |
+| `accepted` | members that are right by hand: JSON, {open time: first 8 bytes of SHA-1 in hex}     |
+| `late`     | candles that came after an answer without them, counted by the script                |
 """
 
 from __future__ import annotations
@@ -16,14 +18,16 @@ import logging
 import re
 import struct
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.ledger import MOST_BROUGHT, Brought, FindingInterval, Knowledge, Ledger
+from reconciler_engine.planning.contests import MOST_REPAIRED
+from reconciler_engine.planning.ledger import MOST_BROUGHT, Brought, FindingInterval, Knowledge, Ledger, Repaired
 from reconciler_engine.store.findings import DAY_MS, decode_day, encode_day, span_of
 
-RECENT = "recent"
-"""Name of the one field that is no day's."""
+RECENT, ACCEPTED = "recent", "accepted"
+"""Names of the fields that are no day's."""
 
 _VERSION = b"\x01"
 _RUN = struct.Struct("<HH")
@@ -34,7 +38,7 @@ _logger = logging.getLogger(__name__)
 
 def fields_of(days: Iterable[int]) -> list[str]:
     """Return the names of the fields that hold everything about some days."""
-    return [name for day in days for name in (str(day), f"{_EXISTS}{day}")] + [RECENT]
+    return [name for day in days for name in (str(day), f"{_EXISTS}{day}")] + [RECENT, ACCEPTED]
 
 
 def encode_fields(known: Knowledge, names: Iterable[str], step: int) -> dict[str, bytes]:
@@ -48,22 +52,26 @@ def decode_fields(series: Series, bodies: Mapping[str, bytes]) -> Knowledge:
     stretches: list[FindingInterval] = []
     exists: list[Interval] = []
     brought: list[Brought] = []
+    repaired: list[Repaired] = []
+    accepted: dict[int, str] = {}
     for name in sorted(bodies, key=day_of):
         body = bodies[name]
         try:
             if name == RECENT:
-                brought += _decode_brought(body)
+                brought, repaired = _decode_recent(body)
+            elif name == ACCEPTED:
+                accepted = _decode_accepted(body)
             elif name.startswith(_EXISTS):
                 exists += _decode_exists(body, day_of(name), step)
             else:
                 stretches += decode_day(body, day_of(name), step)
         except ValueError as error:
             _logger.warning("evidence unreadable", extra={"series": str(series), "field": name, "error": str(error)})
-    return Knowledge(Ledger(stretches), Intervals(exists), tuple(brought))
+    return Knowledge(Ledger(stretches), Intervals(exists), tuple(brought), tuple(repaired), accepted)
 
 
 def day_of(name: str | bytes) -> int:
-    """Return the day of a field; `recent`, which is not a day's, comes before all."""
+    """Return the day of a field; those that are no day's come before all."""
     found = _DAY.fullmatch(name if isinstance(name, str) else name.decode("utf-8", "replace"))
     return int(found[1]) if found else -1
 
@@ -75,14 +83,21 @@ def is_of_a_day(name: bytes) -> bool:
 
 def _encode(known: Knowledge, name: str, step: int) -> bytes:
     if name == RECENT:
-        brought = [(one.slots.start, one.slots.stop, one.at) for one in known.brought]
-        return json.dumps({"brought": brought}, separators=(",", ":")).encode() if brought else b""
+        recent = {"brought": [(one.slots.start, one.slots.stop, one.at) for one in known.brought]}
+        return _json_of({**recent, "repaired": known.repaired} if known.repaired else recent if known.brought else {})
+    if name == ACCEPTED:
+        return _json_of(known.accepted)
     day = day_of(name)
     if not name.startswith(_EXISTS):
         return encode_day(known.ledger.within(span_of(day)), day, step)
     start = day * DAY_MS
     runs = [((one.start - start) // step, (one.stop - one.start) // step) for one in known.exists & span_of(day)]
     return _VERSION + b"".join(_RUN.pack(*run) for run in runs) if runs else b""
+
+
+def _json_of(value: Mapping[Any, Any]) -> bytes:
+    """Write an object; an empty one is not there."""
+    return json.dumps(dict(value), separators=(",", ":")).encode() if value else b""
 
 
 def _decode_exists(body: bytes, day: int, step: int) -> list[Interval]:
@@ -106,16 +121,35 @@ def _decode_exists(body: bytes, day: int, step: int) -> list[Interval]:
     return found
 
 
-def _decode_brought(body: bytes) -> list[Brought]:
-    """Read the slots that answers filled.
+def _decode_recent(body: bytes) -> tuple[list[Brought], list[Repaired]]:
+    """Read the slots that answers filled, and those in which candles gave way.
 
     Raises:
-        ValueError: This is no list of them.
+        ValueError: These are no lists of them.
     """
     if not body:
-        return []
+        return [], []
     try:
-        brought = json.loads(body)["brought"][:MOST_BROUGHT]
-        return [Brought(Interval(int(start), int(stop)), int(at)) for start, stop, at in brought]
-    except (TypeError, KeyError, OverflowError, RecursionError) as error:
+        recent = json.loads(body)
+        brought = recent["brought"][:MOST_BROUGHT]
+        repaired = recent.get("repaired", [])[-MOST_REPAIRED:]
+        return (
+            [Brought(Interval(int(start), int(stop)), int(at)) for start, stop, at in brought],
+            [Repaired(int(slot), int(count), int(first)) for slot, count, first in repaired],
+        )
+    except (TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{len(body)} bytes are no list of slots: {error}") from error
+
+
+def _decode_accepted(body: bytes) -> dict[int, str]:
+    """Read the digests of accepted members.
+
+    Raises:
+        ValueError: These are none.
+    """
+    if not body:
+        return {}
+    try:
+        return {int(open_time): str(digest) for open_time, digest in json.loads(body).items()}
+    except (TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{len(body)} bytes are no digests: {error}") from error

@@ -12,7 +12,6 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.metrics import CANDLES_MERGED, MEMBERS_REMOVED
-from reconciler_engine.planning.audit import Doubt
 from reconciler_engine.planning.ledger import Knowledge
 from reconciler_engine.store.client.reply_shapes import optional_bytes, text, understanding, whole
 from reconciler_engine.store.client.scripts import Argument, Client, Script
@@ -83,7 +82,7 @@ class Conflict(NamedTuple):
 
     Attributes:
         bodies: Fields of the evidence that are not as they were read, as they are now.
-        moved: Open times of doubts whose member is not there any more as it was read, alone in its slot.
+        moved: Open times of members that are not there any more as they were read, alone in their slots.
         present: Open times of candles in spans that were to have none.
     """
 
@@ -121,7 +120,7 @@ class SeriesWrite:
         empty: Spans among them that are proved empty.
         ghosts: Members to remove, by open time.
         late: Candles to count as late.
-        doubts: Candles of the cache that must be there as they were read.
+        unmoved: Members by open time that must be there as they were read, each alone in its slot.
         by_hand: Change of the evidence to journal.
         announce: Whether each inserted range is published on the series' repaired channel.
         by: Writer, for the journal: a run's id, or a command.
@@ -138,7 +137,7 @@ class SeriesWrite:
     empty: Intervals = NOTHING
     ghosts: Mapping[int, bytes] = field(default_factory=dict)
     late: int = 0
-    doubts: Sequence[Doubt] = ()
+    unmoved: Mapping[int, bytes] = field(default_factory=dict)
     by_hand: ChangeByHand | None = None
     announce: bool = False
     by: str = ""
@@ -196,7 +195,7 @@ class SeriesWrite:
             "candles": len(self.candles),
             "yielding": [*self.yielding],
             "duplicated": [*self.duplicated],
-            "doubts": [doubt.candle.timestamp for doubt in self.doubts],
+            "unmoved": [*self.unmoved],
             "absent": [(span.start, span.stop - step) for span in self.absent],
             "empty": [(span.start, span.stop - step) for span in self.empty],
             "ghosts": [*self.ghosts],
@@ -206,12 +205,11 @@ class SeriesWrite:
             "late": self.late,
             "by_hand": [] if self.by_hand is None else [self.by_hand.written()],
         }
-        members = (doubt.member for doubt in self.doubts)
         return [
             _encode(plan),
             *pairs_of(self.series, self.candles),
             *self.yielding.values(),
-            *members,
+            *self.unmoved.values(),
             *self.ghosts.values(),
             *changes.values(),
         ]

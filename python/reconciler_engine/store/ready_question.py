@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from reconciler_engine.detection import detect_gaps
 from reconciler_engine.detection.members import check_members
 from reconciler_engine.market.gap import Gap
-from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.ledger import State
+from reconciler_engine.planning.accepted import is_accepted
+from reconciler_engine.planning.ledger import Knowledge, Ledger, Reason, State
 from reconciler_engine.store.client.reply_shapes import understanding
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.evidence_fields import decode_fields
+from reconciler_engine.store.evidence_fields import ACCEPTED, decode_fields
 from reconciler_engine.store.findings import days_of
 from reconciler_engine.store.ready_script import READY_TEXT
 from reconciler_engine.store.scope import Scope
@@ -30,6 +32,20 @@ class SyncRedis(Protocol):
         """Send one command and return its reply; with the option NEVER_DECODE as bytes, whatever the settings."""
 
 
+class FirstDoubt(NamedTuple):
+    """A slot that stands in the way of readiness.
+
+    Attributes:
+        open_time: Its open time (ms UTC).
+        state: `MISSING` or `SUSPECT`.
+        reason: The reason as far as the evidence tells; None where it says nothing.
+    """
+
+    open_time: int
+    state: State
+    reason: Reason | None
+
+
 @dataclass(frozen=True, slots=True)
 class Readiness:
     """How the last closed bars of a series stand, at one instant.
@@ -39,12 +55,14 @@ class Readiness:
         missing: Maximal runs of slots without a candle that nobody proved not to exist, ascending.
         suspect: Maximal runs of slots whose candle the exchange disagrees with, ascending.
         confirmed: Number of slots without a candle that are proved not to exist.
+        first_doubt: The oldest slot that is missing or suspect, with the reason; None where there is none.
     """
 
     window: Interval
     missing: tuple[Gap, ...]
     suspect: tuple[Gap, ...]
     confirmed: int
+    first_doubt: FirstDoubt | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -96,19 +114,41 @@ class ReadyQuestion:
             raise TypeError(
                 f"redis answered {type(answer).__name__}; allowed: a client that sends at once, no pipeline"
             )
-        stop, members, bodies = answer
+        stop, members, bodies, accepted = answer
         step = self._series.timeframe.step_ms
         window = Interval(stop - self._bars * step, stop)
         found = check_members(members, self._series.symbol, self._series.timeframe.value, step)
         gaps = detect_gaps(found.timestamps, window.grid(step))
         days = zip(days_of(window), bodies, strict=True) if bodies else ()
-        ledger = decode_fields(self._series, {str(day): body or b"" for day, body in days}).ledger
+        read = {str(day): body or b"" for day, body in days}
+        known = decode_fields(self._series, {**read, ACCEPTED: accepted})
+        ledger = known.ledger
         absent = Intervals.of_gaps(gaps, step) | Intervals.of_slots(found.fillers, step)
-        missing = (absent - ledger.confirmed(window)).gaps(step)
-        suspect = ledger.in_state(window, State.SUSPECT)
+        missing = absent - ledger.confirmed(window)
+        suspect = ledger.in_state(window, State.SUSPECT) - absent - _accepted_slots(known, members, step)
         return Readiness(
             window,
-            missing,
-            (suspect - absent).gaps(step),
-            confirmed=gaps.missing - sum(gap.count for gap in missing),
+            missing.gaps(step),
+            suspect.gaps(step),
+            confirmed=(absent - missing).size(step),
+            first_doubt=_first_doubt(missing, suspect, ledger),
         )
+
+
+def _accepted_slots(known: Knowledge, members: Sequence[bytes], step: int) -> Intervals:
+    """Return the slots with an accepted member, of members that alternate with their scores."""
+    if not known.accepted:
+        return NOTHING
+    pairs = ((float(score), member) for member, score in zip(members[::2], members[1::2], strict=True))
+    return Intervals.of_slots(
+        sorted({int(score) for score, member in pairs if is_accepted(known, int(score), member)}), step
+    )
+
+
+def _first_doubt(missing: Intervals, suspect: Intervals, ledger: Ledger) -> FirstDoubt | None:
+    firsts = [(slots[0].start, state) for slots, state in ((missing, State.MISSING), (suspect, State.SUSPECT)) if slots]
+    if not firsts:
+        return None
+    open_time, state = min(firsts)
+    finding = ledger.at(open_time)
+    return FirstDoubt(open_time, state, None if finding is None or finding.state is not state else finding.reason)

@@ -29,7 +29,6 @@ from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
-from reconciler_engine.planning.audit import AuditRules
 from reconciler_engine.planning.pages import Page, cover, shards, shares, with_margins
 from reconciler_engine.planning.window import closed_before, range_window, scan_window
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
@@ -54,7 +53,7 @@ class PassRequest:
         look_back: Window in milliseconds before now, or an explicit interval (clamped to closed slots).
         repair: Whether anything is written or asked; False only reports.
         lane: The stream its pages go on.
-        verify: Whether requests may go out for candles that are there, as the settings say.
+        verify: Whether requests may go out for candles that are there: suspects that are due, and as the settings say.
         pauses: Whether a series of which an answer lacked candles waits for the next pass.
     """
 
@@ -151,7 +150,7 @@ class Reconciler:
                     ),
                     confirm_ms=CONFIRM_MS,
                     repair=request.repair,
-                    audit=self._config.audit_rules if request.verify else AuditRules(),
+                    audit=self._config.audit_rules if request.verify else None,
                     keeping=self._retention,
                 )
                 for task_id, shard in tasks.items()

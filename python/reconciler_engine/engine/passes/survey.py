@@ -16,7 +16,7 @@ from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import sort_absent
-from reconciler_engine.planning.audit import find_repairable
+from reconciler_engine.planning.audit import find_due_suspects
 from reconciler_engine.planning.ledger import CONFIRMED, Knowledge, Ledger, State
 from reconciler_engine.planning.listing import Listing
 from reconciler_engine.planning.pages import shards
@@ -155,12 +155,9 @@ class Surveyor:
 
     def _wanted(self, examined: Interval, step: int, absent: Intervals, ledger: Ledger, now: int) -> Intervals:
         """Return the slots a full pass would ask for: those due, and candles that it would audit."""
-        to_audit = NOTHING
-        rules = self._config.audit_rules
+        to_audit = find_due_suspects(ledger, examined, now, step, self._config.audit_rules)
         if self._config.full_reconcile_verify == "all":
             to_audit = Intervals((examined,))
-        elif rules.repairs:
-            to_audit = find_repairable(ledger, examined, now, step, rules)
         return sort_absent(absent, ledger, now).due | (to_audit - absent)
 
     def _slots(self, series: Series, look_back: int | Interval, now: int, *, max_candles: int) -> Interval:

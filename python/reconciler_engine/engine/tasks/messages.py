@@ -86,7 +86,7 @@ class SeriesSpan(_Message):
 class ScanTask(_Message):
     """Read these spans, say what is missing at `now` (ms UTC); clean duplicates on the way where `repair` is set.
 
-    By `audit` rules that repair, say too which suspect candles give way at `now`.
+    With `audit` rules say too which suspect candles are worth a request at `now`.
     """
 
     kind: Literal["scan"] = "scan"
@@ -96,7 +96,7 @@ class ScanTask(_Message):
     spans: tuple[SeriesSpan, ...]
     confirm_ms: Annotated[int, Field(ge=0, le=60_000)]
     repair: bool
-    audit: AuditRules = AuditRules()
+    audit: AuditRules | None = None
     keeping: Retention
 
     @model_validator(mode="after")
@@ -189,8 +189,8 @@ class SpanFinding(_Message):
     """What is noteworthy about a scanned span; a span without a finding is complete.
 
     `unread` says that nothing is known about it, for the reason in `error`. Slots without a candle are `missing` or
-    `confirmed` to have none; `due` are those of both that are worth a request. `suspects` are slots whose candles may
-    give way, if the exchange still differs.
+    `confirmed` to have none; `due` are those of both that are worth a request. `suspects` are slots whose candles are
+    in doubt and to be asked for again.
     """
 
     symbol: _Symbol

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler_engine.coinbase.candles import CandlePage
 from reconciler_engine.engine.clock import SharedClock
@@ -16,6 +16,7 @@ from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.words import counted
 from reconciler_engine.planning.absent_slots import AbsentSlots, sort_absent
+from reconciler_engine.planning.accepted import drop_changed
 from reconciler_engine.planning.answers import Answer, Venue, settled_rows
 from reconciler_engine.planning.audit import AuditRules, Copy, find_doubts
 from reconciler_engine.planning.ledger import Ledger
@@ -105,7 +106,8 @@ class PageCache:
     def judge(self, task: PageTask, look: PageLook, answer: Answer, venue: Venue) -> Verdict:
         """Return what an answer about a page proves; nothing is written."""
         step, slots = task.span.timeframe.step_ms, task.span.interval
-        return judge(look.known.known, answer, look.held, venue, step, slots=slots, grace_ms=self._grace_ms)
+        known = drop_changed(look.known.known, task.asked_slots, {at: one.member for at, one in look.copies.items()})
+        return judge(known, answer, look.held, venue, step, slots=slots, grace_ms=self._grace_ms)
 
     async def merge(
         self, task: PageTask, look: PageLook, reply: PageReply, page: CandlePage, venue: Venue
@@ -120,19 +122,21 @@ class PageCache:
         series, step, at = task.span.series, task.span.timeframe.step_ms, reply.at
         absent = look.slots.missing | look.slots.confirmed
         answer = answer_of(page, task.asked_slots, at, step)
-        settled = settled_rows(answer, venue, step)
-        present = (one for one in page.candles if look.held.holds(one.timestamp) and settled.holds(one.timestamp))
+        members = {at: copy.member for at, copy in look.copies.items()}
+        compared = settled_rows(answer, venue, step) & look.held & Intervals.of_slots(sorted(members), step)
+        present = (one for one in page.candles if compared.holds(one.timestamp))
         try:
             proven = await self._candles.merge_answer(
                 series,
                 [one for one in page.candles if absent.holds(one.timestamp)],
                 task.keeping,
-                answer,
+                replace(answer, uncompared=(answer.rows & look.held) - compared),
                 look.held,
                 slots=task.span.interval,
                 venue=venue,
                 known=look.known,
-                removable=self._removable(look),
+                members=members,
+                removes=self._audit_rules.repairs,
                 doubts=find_doubts(look.copies, present, at, step, self._audit_rules, grace_ms=self._grace_ms),
                 grace_ms=self._grace_ms,
                 by=task.run,
@@ -159,10 +163,6 @@ class PageCache:
             fault=page.fault if undecided else None,
         )
 
-    def _removable(self, look: PageLook) -> Mapping[int, bytes]:
-        """Return the members that may go if the exchange does not have their candles: all or none, by the settings."""
-        return {at: copy.member for at, copy in look.copies.items()} if self._audit_rules.repairs else {}
-
     async def note_answer(self, series: Series, answer: Answer, venue: Venue, keeping: Retention) -> Intervals:
         """Note what an answer about a series proves, and write no candle; return its slots settled without one.
 
@@ -170,8 +170,10 @@ class PageCache:
             StoreError: The cache could not be read or written.
         """
         absent, known = await self._read(series, answer.asked)
+        held = answer.asked - absent
+        seen = replace(answer, uncompared=answer.rows & held)
         proven = await self._candles.merge_answer(
-            series, (), keeping, answer, answer.asked - absent, venue=venue, known=known, grace_ms=self._grace_ms
+            series, (), keeping, seen, held, venue=venue, known=known, grace_ms=self._grace_ms
         )
         return proven.verdict.known.ledger.confirmed(answer.asked)
 

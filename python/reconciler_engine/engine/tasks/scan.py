@@ -11,10 +11,10 @@ from reconciler_engine.detection import detect_gaps
 from reconciler_engine.engine.tasks.messages import ScanOutcome, ScanTask, SeriesSpan, SpanFinding, wire_of
 from reconciler_engine.errors import StoreError, own_fault
 from reconciler_engine.market.gap import Gap
-from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import sort_absent
-from reconciler_engine.planning.audit import find_repairable
+from reconciler_engine.planning.audit import find_due_suspects
 from reconciler_engine.planning.ledger import Ledger
 from reconciler_engine.store.candle_reads import SlotsRead, join_timestamps
 from reconciler_engine.store.candles import CandleStore
@@ -116,7 +116,7 @@ async def perform_scan(
         # A server that is loading says so for each command; that is no series' own error.
         if found.error is not None:
             own_fault(found.error)
-    doubtful = [index for index, found in enumerate(scans) if found.gaps or task.audit.repairs]
+    doubtful = [index for index, found in enumerate(scans) if found.gaps or task.audit is not None]
     async with turn:
         reads = await evidence.read([wanted[index] for index in doubtful]) if doubtful else []
     known = dict(zip(doubtful, reads, strict=True))
@@ -130,10 +130,12 @@ async def perform_scan(
 async def _judge(
     store: CandleStore, evidence: EvidenceStore, task: ScanTask, span: SeriesSpan, found: SpanScan, read: LedgerRead
 ) -> SpanFinding | None:
-    """Return what is noteworthy about a span; None where it is complete and nothing in it may give way."""
+    """Return what is noteworthy about a span; None where it is complete and no suspect in it is due."""
     step = span.timeframe.step_ms
     absent = Intervals.of_gaps(found.gaps, step)
-    suspects = find_repairable(read.ledger, span.interval, task.now, step, task.audit) - absent
+    suspects = NOTHING
+    if task.audit is not None:
+        suspects = find_due_suspects(read.ledger, span.interval, task.now, step, task.audit) - absent
     if found.is_clean and not suspects and read.error is None:
         return None
     errors = [found.error, read.error]

@@ -12,7 +12,7 @@
 --          candles     how many are offered
 --          yielding    open times of candles offered that may take the place of a member, ascending
 --          duplicated  open times to clean of duplicates, and of what is no candle beside one, ascending
---          doubts      open times whose members are to be as they were read
+--          unmoved     open times whose members are to be as they were read
 --          absent      { first, last open time } of each span that is to have no candle
 --          empty       the same of spans among them that are proved empty: members there that are no candle go
 --          ghosts      open times of members to remove: the exchange does not have their candles
@@ -20,7 +20,7 @@
 --          days_kept, days_life; late (candles to count as late)
 --          by_hand     { start, stop, what was known, what is known now, why } of each change by hand
 -- ARGV     then texts, in the order of those lists: open time and member of each candle, ascending; the member that
---          gives way of each yielding; the member of each doubt and each ghost; the value of each field, '' for none
+--          gives way of each yielding; the member of each unmoved and each ghost; the value of each field, '' for none
 --
 -- Returns  { 'done', outcome letters of the candles, extra members removed, members removed that were no candle,
 --            why a repair message was refused ('' = none was) }
@@ -57,8 +57,8 @@ local function is_day(name) return #name <= 5 and name:match('^%d+$') ~= nil end
 
 -- Where the texts of each list begin in ARGV.
 local yielding_at = FIRST + 2 * plan.candles
-local doubts_at = yielding_at + #plan.yielding
-local ghosts_at = doubts_at + #plan.doubts
+local unmoved_at = yielding_at + #plan.yielding
+local ghosts_at = unmoved_at + #plan.unmoved
 local fields_at = ghosts_at + #plan.ghosts
 
 -- Somebody else may have learnt something since these fields were read,
@@ -77,7 +77,7 @@ local function check(open_time, member)
     local found = redis.call('ZRANGEBYSCORE', key, text(open_time), '(' .. text(open_time + step))
     if #found ~= 1 or found[1] ~= member then moved[#moved + 1] = text(open_time) end
 end
-for i, open_time in ipairs(plan.doubts) do check(open_time, ARGV[doubts_at + i - 1]) end
+for i, open_time in ipairs(plan.unmoved) do check(open_time, ARGV[unmoved_at + i - 1]) end
 for i, open_time in ipairs(plan.ghosts) do check(open_time, ARGV[ghosts_at + i - 1]) end
 if #moved > 0 then return { 'moved', moved } end
 
@@ -270,8 +270,8 @@ if plan.late > 0 then
     redis.call('HINCRBY', evidence, 'late', text(plan.late))
 end
 if #plan.fields > 0 or plan.late > 0 then
-    -- Up to two fields a day, and two of the whole series. Of many days the names are not read for each write.
-    local fields = plan.days_kept > 100 and 2 * plan.days_kept + 2 or plan.days_kept
+    -- Up to two fields a day, and three of the whole series. Of many days the names are not read for each write.
+    local fields = plan.days_kept > 100 and 2 * plan.days_kept + 3 or plan.days_kept
     if redis.call('HLEN', evidence) > fields then
         local days, names = {}, {}
         for _, name in ipairs(redis.call('HKEYS', evidence)) do

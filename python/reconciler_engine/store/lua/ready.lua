@@ -9,8 +9,8 @@
 -- ARGV[3]  'read' to be given what there is to judge instead of the answer
 --
 -- Returns  1 if each of these bars has a candle that nobody doubts, or is proved not to exist; 0 if not.
---          'read': { first open time not closed yet, { member, score, ... }, { findings of each day touched, ... } },
---          no findings where the evidence cannot be read
+--          'read': { first open time not closed yet, { member, score, ... }, { findings of each day touched, ... },
+--          digests of the accepted members }, no findings where the evidence cannot be read
 --
 -- A member that is no candle by the rule below leaves its slot open. A day of evidence that cannot be understood counts
 -- as none.
@@ -63,13 +63,21 @@ for first = first_day, last_day, 1000 do
     end
     for i = 1, #names do days[#days + 1] = bodies[i] end
 end
-if ARGV[3] == 'read' then return { stop, found, days } end
+-- Members that somebody accepted: a JSON object, open time to the first 8 bytes of SHA-1 in hex.
+local accepted = redis.pcall('HGET', '{' .. key .. '}:evidence', 'accepted')
+if type(accepted) ~= 'string' then accepted = '' end
+if ARGV[3] == 'read' then return { stop, found, days, accepted } end
+
+local known, digests = pcall(cjson.decode, accepted)
+if not known or type(digests) ~= 'table' then digests = {} end
 
 local kind_of = rule_of(symbol, timeframe, step)
-local present = {}
+local present, settled = {}, {}
 for i = 1, #found, 2 do
     local score = tonumber(found[i + 1])
     local slot = (score - start) / step
+    local digest = digests[found[i + 1]]
+    if digest and redis.sha1hex(found[i]):sub(1, 16) == digest then settled[slot] = true end
     if not present[slot] then
         -- A filler stands for no trades: the proof alone completes its slot.
         present[slot] = kind_of(found[i], found[i + 1]) == 'candle'
@@ -121,7 +129,7 @@ end
 for slot = 0, bars - 1 do
     -- Whatever was proved, a candle is there now; and one that is gone is no longer in doubt but missing.
     local complete = proved[slot]
-    if present[slot] then complete = not doubted[slot] end
+    if present[slot] then complete = settled[slot] or not doubted[slot] end
     if not complete then return 0 end
 end
 return 1
