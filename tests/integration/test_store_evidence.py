@@ -11,14 +11,16 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.accepted import digest_of
 from reconciler_engine.planning.answers import Answer, Venue
 from reconciler_engine.planning.audit import Copy, Doubt, values_of
-from reconciler_engine.planning.hand_marks import mark
-from reconciler_engine.planning.ledger import Knowledge, Ledger, Reason, State
+from reconciler_engine.planning.hand_marks import accept, mark
+from reconciler_engine.planning.ledger import Finding, Knowledge, Ledger, Reason, State
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.findings import DAY_MS
+from reconciler_engine.store.journal import Why
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.merge_script import EVIDENCE_LIFE_MS, SeriesWrite
 from reconciler_engine.store.retention import DAYS_KEPT, Retention, days_kept
@@ -334,6 +336,75 @@ async def test_what_was_written_since_is_neither_suspect_nor_replaced(redis, sto
     assert done.doubted == 1
     assert states(await known(store)) == ".....s...."
     assert await redis.zrange(CANDLES, 0, -1) == before
+
+
+async def repair(redis, candles: CandleStore, slot: int, volume: float, when: int):
+    """Write another candle as a feeder does; have an answer repair it."""
+    held = Candle(at(slot), 88_000.0, 88_000.0, 88_000.0, 88_000.0, volume)
+    await redis.zremrangebyscore(CANDLES, at(slot), at(slot))
+    await put(redis, held)
+    doubts = [doubt(slot, held, yields=True)]
+    return await candles.merge_answer(BTC, [], UNLIMITED, answer(*range(10), when=when), NOTHING, doubts=doubts)
+
+
+async def test_a_slot_repaired_three_times_is_contested_and_left_alone(redis, store, candles):
+    done = [await repair(redis, candles, 4, 2.0 + time, LATER + time) for time in range(4)]
+    assert [one.outcome.changed for one in done] == [(at(4),)] * 3 + [()]
+    finding = (await known(store)).at(at(4))
+    assert finding == Finding(State.SUSPECT, Reason.CONTESTED, LATER + 2, LATER + 3, 2, LATER + 2 + DAY_MS)
+    assert await redis.zrange(CANDLES, 0, -1) == [member_of(BTC, candle(4)).replace("1.5", "5").encode()]
+    after = await repair(redis, candles, 4, 9.0, LATER + 2 + DAY_MS)
+    assert (after.outcome.changed, (await known(store)).at(at(4))) == ((at(4),), None)
+
+
+async def test_two_workers_that_repair_one_slot_count_both(redis, store, candles):
+    early = await store.read([(BTC, span(0, 10))])
+    await repair(redis, candles, 4, 2.0, LATER)
+    held = candle(5, 1.0)
+    await put(redis, held)
+    await candles.merge_answer(
+        BTC, [], UNLIMITED, answer(*range(10)), NOTHING, doubts=[doubt(5, held, yields=True)], known=early[0]
+    )
+    (read,) = await store.read([(BTC, span(0, 10))])
+    assert [(one.slot, one.times) for one in read.known.repaired] == [(at(4), 1), (at(5), 1)]
+
+
+async def accept_slot(store: EvidenceStore, slot: int, held: Candle):
+    member = member_of(BTC, held).encode()
+    slots = Intervals.of_slots([at(slot)], MINUTE)
+    return await store.change(
+        BTC,
+        span(slot, slot + 1),
+        UNLIMITED,
+        lambda known: accept(known, slots, {at(slot): digest_of(member)}, 0),
+        unmoved={at(slot): member},
+        why=Why.MARKED,
+    )
+
+
+@pytest.mark.parametrize("yields", [False, True])
+async def test_an_accepted_candle_is_not_doubted_until_it_changes(redis, store, candles, yields):
+    held = candle(4, 1.0)
+    await put(redis, held)
+    await audit(candles, doubt(4, held))
+    assert states(await known(store)) == "....s....."
+    await accept_slot(store, 4, held)
+    done = await audit(candles, doubt(4, held, yields=yields))
+    assert (done.doubted, done.outcome.changed, states(await known(store))) == (0, (), "." * 10)
+    await redis.delete(CANDLES)
+    await put(redis, candle(4, 2.0))
+    members = {at(4): member_of(BTC, candle(4, 2.0)).encode()}
+    await candles.merge_answer(
+        BTC, [], UNLIMITED, answer(*range(10)), NOTHING, doubts=[doubt(4, candle(4, 2.0))], members=members
+    )
+    (read,) = await store.read([(BTC, span(0, 10))])
+    assert (states(read.ledger), read.known.accepted) == ("....s.....", {})
+
+
+async def test_a_candle_that_moved_meanwhile_is_not_accepted(redis, store):
+    await put(redis, candle(4, 2.0))
+    assert await accept_slot(store, 4, candle(4, 1.0)) is None
+    assert await redis.exists(KEY) == 0
 
 
 async def test_a_repair_whose_evidence_keeps_changing_is_not_made(redis, candles, monkeypatch):

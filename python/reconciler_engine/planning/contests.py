@@ -24,8 +24,8 @@ def note_repairs(known: Knowledge, replaced: Intervals, at: int, step: int) -> K
     contested = []
     for slot in replaced.slots(step):
         before = memory.pop(slot, Repaired(slot, 0, at))
-        memory[slot] = before._replace(count=before.count + 1)
-        if memory[slot].count >= CONTESTED_AFTER:
+        memory[slot] = before._replace(times=before.times + 1)
+        if memory[slot].times >= CONTESTED_AFTER:
             contested.append(slot)
     finding = Finding(State.SUSPECT, Reason.CONTESTED, at, at, 1, at + DAILY_MS)
     ledger = known.ledger.revise(Intervals.of_slots(contested, step), lambda _: finding)

@@ -306,7 +306,7 @@ class Repaired(NamedTuple):
     """A slot in which the exchange's candle took the place of another, how often, and when first (ms UTC)."""
 
     slot: int
-    count: int
+    times: int
     first: int
 
 

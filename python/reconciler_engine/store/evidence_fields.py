@@ -6,7 +6,7 @@
 | `e<day>`   | slots of that day which are known to exist: version (u8), then first slot and number |
 |            | of slots (u16 each, little-endian) of each run                                       |
 | `recent`   | JSON: `brought`, slots that answers of the last hour filled: [start, stop, at], and  |
-|            | `repaired`, slots whose candles gave way within a day: [slot, count, first at]       |
+|            | `repaired`, slots whose candles gave way within a day: [slot, times, first at]       |
 | `accepted` | members that are right by hand: JSON, {open time: first 8 bytes of SHA-1 in hex}     |
 | `late`     | candles that came after an answer without them, counted by the script                |
 """
@@ -135,7 +135,7 @@ def _decode_recent(body: bytes) -> tuple[list[Brought], list[Repaired]]:
         repaired = recent.get("repaired", [])[-MOST_REPAIRED:]
         return (
             [Brought(Interval(int(start), int(stop)), int(at)) for start, stop, at in brought],
-            [Repaired(int(slot), int(count), int(first)) for slot, count, first in repaired],
+            [Repaired(int(slot), int(times), int(first)) for slot, times, first in repaired],
         )
     except (TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{len(body)} bytes are no list of slots: {error}") from error
