@@ -207,7 +207,7 @@ async def test_a_suspect_the_exchange_has_no_candle_for_is_asked_for_once(redis_
         once = Answer(alone, at(60), Intervals([alone]))
         doubt = Doubt(replace(lonely, volume=2.0), member_of(THIN, lonely).encode(), is_live=False, yields=False)
         await run.parts.store.merge_answer(THIN, [], UNLIMITED, once, Intervals([alone]), doubts=[doubt])
-        lacking = "DASH-USD:1m: the exchange left out 1 candles that the cache knows; its answer proves no slot empty"
+        lacking = "DASH-USD:1m: the exchange left out 1 candle that the cache knows; its answer proves no slot empty"
         for requests, errors in ((1, (lacking,)), (0, ())):
             result = await run.parts.reconciler.run_pass(request)
             assert (result.requests, result.repaired, result.errors) == (requests, 0, errors)

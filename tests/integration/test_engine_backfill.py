@@ -128,13 +128,16 @@ async def test_cut_off_in_its_second_look_it_ends_that(redis_url):
         with trio.CancelScope() as life:
 
             async def end_life() -> None:
-                while len(run.exchange.log.records) < 10 + 2:
+                while len(run.asked()) < 10 + 2:
                     await trio.lowlevel.checkpoint()
                 life.cancel()
 
             run.nursery.start_soon(end_life)
             await run.backfill([THIN], whole)
         assert life.cancelled_caught
+        # Pages in hand end, with the references that they wait for.
+        while await run.parts.client.exists(run.parts.scope.companion_key(THIN, "claims")):
+            await trio.lowlevel.checkpoint()
         count = len(run.exchange.log.records)
         plan = await run.parts.history.plan([THIN], whole)
         (row,) = (await run.backfill([THIN], whole)).series
@@ -145,15 +148,17 @@ async def test_cut_off_in_its_second_look_it_ends_that(redis_url):
         assert (row.unresolved, row.missing, row.filled + row.confirmed_empty) == (0, 3_000, 3_000)
 
 
-async def test_a_candle_that_comes_late_fills_what_was_unproven(redis_url):
-    """The last slots of a page are withheld at first."""
+async def test_an_answer_without_known_candles_proves_nothing_and_the_next_backfill_asks_again(redis_url):
     async with engine(redis_url) as run:
         bars = truth(DENSE, span(600))
         late = FaultRule("late", "data", product="BTC-USD", count=1, values=EMPTY)
         run.exchange.faults.set([late])
         await run.put(DENSE, *(candle(slot) for slot in range(600) if not 290 <= slot < 310))
+        withheld = await run.backfill([DENSE], span(600))
+        assert (withheld.missing, withheld.filled, withheld.unresolved, withheld.requests) == (20, 0, 20, 1)
+        assert [error.partition(" candles")[0] for error in withheld.errors] == ["BTC-USD:1m: the exchange left out 60"]
         result = await run.backfill([DENSE], span(600))
-        assert (result.missing, result.filled, result.unresolved, result.requests) == (20, 20, 0, 2)
+        assert (result.missing, result.filled, result.unresolved, result.requests) == (20, 20, 0, 1)
         held = await run.held(DENSE)
         assert all(held[T0 + slot * MINUTE] == bars[T0 + slot * MINUTE] for slot in range(290, 310))
 

@@ -164,10 +164,15 @@ def shares(pages: Sequence[Page], step: int, closed: int) -> list[Interval]:
     return [Interval(start, stop) for stop, start in pairwise([closed, *borders, 0])] if pages else []
 
 
+def margin_of(page: Page, step: int) -> int:
+    """Return how many neighbours a page asks for on each side: to prove slots empty alone, it needs as many candles."""
+    return max(MARGIN_SLOTS, page.wanted.size(step))
+
+
 def with_margins(
-    pages: Sequence[Page], step: int, closed: int, *, margin: int = MARGIN_SLOTS, limit: int = PAGE_SLOTS
+    pages: Sequence[Page], step: int, closed: int, *, margin: int | None = None, limit: int = PAGE_SLOTS
 ) -> list[Page]:
-    """Return the pages, each with up to `margin` more slots on either side; their number and the slots wanted stay.
+    """Return the pages, each with more slots on either side; their number and the slots wanted stay.
 
     No page asks for a slot that has not closed. Each stays in its share, but for a side on which that leaves no
     neighbour, as where an interval was cut: there it reaches over, or nothing could prove the slots next to the cut.
@@ -176,14 +181,16 @@ def with_margins(
         pages: Of one series, disjoint, newest first.
         step: The grid's step (ms).
         closed: First open time that has not closed.
-        margin: Slots added to a side at most.
+        margin: Slots added to a side at most; None for those of `margin_of`.
         limit: Slots a page may span.
     """
     wide: list[Page] = []
     for page, own in zip(pages, shares(pages, step, closed), strict=True):
         start, stop = page.interval.start, page.interval.stop
-        older = min((start - own.start) // step or margin, start // step, margin)
-        newer = min((own.stop - stop) // step or margin, (closed - stop) // step, margin)
+        most = margin_of(page, step) if margin is None else margin
+        least = min(most, MARGIN_SLOTS)
+        older = min((start - own.start) // step or least, start // step, most)
+        newer = min((own.stop - stop) // step or least, (closed - stop) // step, most)
         wide.append(widen(page, step, older, newer, limit=limit))
     return wide
 

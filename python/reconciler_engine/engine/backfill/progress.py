@@ -13,7 +13,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import SeriesResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.listing import Listing
-from reconciler_engine.planning.pages import MARGIN_SLOTS, PAGE_SLOTS, Page, PageStream, widen
+from reconciler_engine.planning.pages import PAGE_SLOTS, Page, PageStream, margin_of, widen
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +160,10 @@ class SeriesProgress:
         return self._take_under_way(page, is_bridge=True), self._widened(page, 0, self.closed)
 
     def _widened(self, page: Page, start: int, stop: int) -> Interval:
-        """Return the slots of a page with its neighbours between two instants, up to `MARGIN_SLOTS` on either side."""
+        """Return the slots of a page with its neighbours between two instants, as `with_margins` takes them."""
         older, newer = (page.interval.start - start) // self._step, (stop - page.interval.stop) // self._step
-        return widen(page, self._step, min(older, MARGIN_SLOTS), min(newer, MARGIN_SLOTS)).interval
+        margin = margin_of(page, self._step)
+        return widen(page, self._step, min(older, margin), min(newer, margin)).interval
 
     def _take_under_way(self, page: Page, *, is_bridge: bool) -> str:
         self._numbered += 1
@@ -221,12 +222,18 @@ class SeriesProgress:
             name, opened = next(iter(self._open.items()))
             if opened.outcome is None:
                 break
+            # Up to this page all is counted, should it turn out that it could not be asked.
+            self._move_mark()
             del self._open[name]
             if opened.is_bridge:
                 self._counts.count_bridge(opened.page, opened.outcome, self._step)
             # Could not be asked: nothing is known about what is missing still.
             elif not self._counts.count_page(opened.page, opened.outcome, self._step):
                 self._failed = True
+        self._move_mark()
+
+    def _move_mark(self) -> None:
+        """Move the mark, unless a page before could not be asked."""
         verified_to = self._verified_to()
         while self._faulty and self._faulty[0][0] <= verified_to:
             _, duplicates, malformed = self._faulty.popleft()
