@@ -13,12 +13,14 @@ import trio
 from tests.integration.engines import MINUTE, T0, Engine, engine, span
 
 from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.engine.scheduled_passes import GAP_SCAN, ScheduledPasses
 from reconciler_engine.errors import OtherProtocol
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.listing import Listing
+from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 from reconciler_engine.store.journal import Journal
@@ -125,7 +127,7 @@ async def test_the_old_engine_is_known_as_long_as_its_status_lives(redis_url):
         await check_protocol(parts.client, parts.scope)
 
 
-async def test_open_work_is_finished_and_nothing_is_asked_that_was_proved(redis_url):
+async def test_open_work_is_finished_and_only_proofs_by_an_answer_alone_are_looked_at_again(redis_url):
     async with upgraded(redis_url) as (run, recorded), CoinbaseClient(run.parts.config.base_url) as source:
         kept = {one: await run.held(one) for one in [*SERIES, RARE]}
         run.sources.append(source)
@@ -136,8 +138,8 @@ async def test_open_work_is_finished_and_nothing_is_asked_that_was_proved(redis_
             nursery.start_soon(passes.keep_leases)
             result = await passes.perform(GAP_SCAN)
             nursery.cancel_scope.cancel()
-        # The scan's own two pages, handed out again, filled the gaps before the pass looked.
-        assert (result.requests, result.errors) == (0, ())
+        # The scan's own two pages, handed out again, filled the gaps before the pass looked. Old proofs are left.
+        assert (result.requests, result.errors) == (3, ())
         done = await run.backfill([RARE], OLD)
         assert (done.unresolved, done.errors) == (0, ())
         assert await run.parts.queue.lengths() == {"scan": 0, "live": 0, "deep": 0}
@@ -152,8 +154,18 @@ async def test_open_work_is_finished_and_nothing_is_asked_that_was_proved(redis_
         for series, interval in [*((one, WINDOW) for one in SERIES), (RARE, OLD)]:
             letters = written_out(recorded["states"][series.symbol])
             slots = zip(interval.grid(MINUTE), letters, strict=True)
-            lacking = {at for at, letter in slots if letter in ".m" and at not in kept[series]}
-            assert [page for page in run.asked(series) if not lacking & set(page.grid(MINUTE))] == [], series
-        assert {one.symbol for one in SERIES if run.asked(one)} == {"ETH-USD", "SOL-USD"}
+            lacking = {at for at, letter in slots if letter in ".meh" and at not in kept[series]}
+            pages = [page for page in run.asked(series) if not lacking & set(page.grid(MINUTE))]
+            # The most traded product is asked for as a reference, too.
+            assert [page for page in pages if series is not BTC or page.size(MINUTE) < PAGE_SLOTS] == [], series
+        assert {one for one in SERIES if run.asked(one)} == set(SERIES)
         for series in (ETH, SOL):
             assert set(await run.held(series, WINDOW)) == set(WINDOW.grid(MINUTE)) - set(span(6, 372).grid(MINUTE))
+        # A second answer minutes later proves again what old ones had proved.
+        await run.turn_to(recorded["now"] + 5 * MINUTE)
+        again = await run.parts.reconciler.run_pass(PassRequest("again", SERIES, WINDOW))
+        assert (again.unresolved, again.errors) == (0, ())
+        for series in SERIES:
+            letters = written_out(recorded["states"][series.symbol])
+            settled = zip(letters, await states(run, series, WINDOW), strict=True)
+            assert [now for before, now in settled if before in "ehu" and before != now] == [], series
