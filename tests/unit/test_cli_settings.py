@@ -261,6 +261,13 @@ def test_many_unknown_variables_are_told_in_few_lines(environment):
     assert faults[-1] == "RECONCILER_...: 4990 more unknown settings in the environment"
 
 
+def test_a_thousand_wrong_names_are_told_by_the_first_and_their_number(environment):
+    environment["RECONCILER_SYMBOLS"] = ",".join(f"wrong{number}" for number in range(1_000))
+    (fault,) = faults_of({})
+    assert fault.endswith("; and 980 more)")
+    assert len(fault) < 5_000
+
+
 def test_a_byte_order_mark_before_the_settings_is_passed_over(write_file):
     assert load_config({}, write_file(b"\xef\xbb\xbfworkers = 3\n")).workers == 3
 

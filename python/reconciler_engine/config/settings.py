@@ -29,6 +29,7 @@ from reconciler_engine.scheduling.zones import load_zone
 WINDOWS = ("quick_scan_window_ms", "full_reconcile_window_ms")
 """The fields that say how far back a pass looks."""
 
+_FAULTS_TOLD = 20
 _LEAST_CANDLES = MINIMUM_STEPS + 2
 _EGRESS = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -60,7 +61,7 @@ def _check_choice(text: str) -> str:
 
 
 def _each(names: tuple[str, ...], check: Callable[[str], str]) -> tuple[str, ...]:
-    """Check every name, so that all that are wrong are named; drop repeated ones."""
+    """Check every name, so that all that are wrong are named, up to `_FAULTS_TOLD`; drop repeated ones."""
     kept: list[str] = []
     faults: list[str] = []
     for name in names:
@@ -69,7 +70,9 @@ def _each(names: tuple[str, ...], check: Callable[[str], str]) -> tuple[str, ...
         except ValueError as error:
             faults.append(str(error))
     if faults:
-        raise ValueError("; ".join(dict.fromkeys(faults)))
+        told = list(dict.fromkeys(faults))
+        more = [f"and {len(told) - _FAULTS_TOLD} more"] if len(told) > _FAULTS_TOLD else []
+        raise ValueError("; ".join([*told[:_FAULTS_TOLD], *more]))
     return tuple(dict.fromkeys(kept))
 
 

@@ -286,6 +286,7 @@ class _Reading:
 
     def __init__(self, unit: TimeUnit, step_ms: int | None) -> None:
         self._unit = unit
+        self._per_second = unit.per_second
         self._step_ms = step_ms
         self._lines: dict[int, int] = {}
         self._counts = array("q")
@@ -318,8 +319,8 @@ class _Reading:
         count = int(match[1])
         if count <= _LARGEST:
             self._counts.append(count)
-        start = self._unit.to_ms(count)
-        if start is None or start >= _LATEST_MS:
+        start, rest = divmod(count * 1_000, self._per_second)
+        if rest or start >= _LATEST_MS:
             self._refuse(number, "start_ms", match[1], _no_instant(self._unit))
             return
         if (fault := _check_values(match)) is not None:

@@ -28,6 +28,10 @@ class TimeUnit(Enum):
         """How many make a second."""
         return _PER_SECOND[self.value]
 
+    def count(self, span_ms: int) -> int:
+        """Return how many units a span of whole seconds has."""
+        return span_ms * self.per_second // 1_000
+
     def to_ms(self, count: int) -> int | None:
         """Return an instant in ms; None where it is between two of them."""
         instant, rest = divmod(count * 1_000, self.per_second)
@@ -43,25 +47,18 @@ def mistaken_unit(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit) -
     It is the unit in which half of the open times or more are instants of this century on the timeframe's grid. A file
     that is on the grid in the unit it is read in, and ends in this century, is taken at its word.
     """
-    fitting = sum(_opens_bar(count, unit, timeframe) for count in counts)
+    step = unit.count(timeframe.step_ms)
+    fitting = sum(count % step == 0 for count in counts)
     if 2 * fitting > len(counts) and max(counts) < _LAST_S * unit.per_second:
         return None
-    others = {
-        other: sum(_is_recent(count, other) and _opens_bar(count, other, timeframe) for count in counts)
-        for other in TimeUnit
-        if other is not unit
-    }
+    others = {other: _count_fitting(counts, timeframe, other) for other in TimeUnit if other is not unit}
     best = max(others, key=lambda other: others[other])
     return best if others[best] and 2 * others[best] >= len(counts) else None
 
 
-def _is_recent(count: int, unit: TimeUnit) -> bool:
-    return _FIRST_S * unit.per_second <= count < _LAST_S * unit.per_second
-
-
-def _opens_bar(count: int, unit: TimeUnit, timeframe: Timeframe) -> bool:
-    instant = unit.to_ms(count)
-    return instant is not None and instant % timeframe.step_ms == 0
+def _count_fitting(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit) -> int:
+    first, last, step = _FIRST_S * unit.per_second, _LAST_S * unit.per_second, unit.count(timeframe.step_ms)
+    return sum(first <= count < last and count % step == 0 for count in counts)
 
 
 def mistaken_step(starts: Sequence[int], timeframe: Timeframe) -> str | None:

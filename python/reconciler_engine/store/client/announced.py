@@ -18,7 +18,7 @@ _BLOBS: Final = frozenset(b"$!=")
 
 
 class AnnouncedLengths:
-    """Checks the replies of one exchange, as their bytes arrive.
+    """Checks replies, from one that begins on, as their bytes arrive.
 
     Bytes that look like a large length are searched for, which costs next to nothing; where there are some, the replies
     are followed header by header from their beginning: what a member of the cache holds may look so, too.

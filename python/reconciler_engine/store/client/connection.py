@@ -84,6 +84,7 @@ class Connection:
         self._link = link
         self._address = address
         self._reader = hiredis.Reader(protocolError=StoreError, replyError=reply_error, notEnoughData=_NOT_ENOUGH)
+        self._lengths = AnnouncedLengths()
         self._look_at = trio.current_time() + _FIRST_LOOK_S
         self._role: bytes | None = None
         self.has_moved = False
@@ -199,8 +200,10 @@ class Connection:
     async def _read(self, replies: int) -> list[Any]:
         gets = self._reader.gets
         answers: list[Any] = []
-        lengths = AnnouncedLengths()
         received = 0
+        if not self._reader.has_data():
+            # Else more was said than asked, and what comes next belongs to it.
+            self._lengths = AnnouncedLengths()
         while True:
             while len(answers) < replies:
                 try:
@@ -221,7 +224,7 @@ class Connection:
                 raise StoreUnavailable(f"{self._address} closed the connection")
             received += len(data)
             self._check_size(received)
-            lengths.check(bytes(data))
+            self._lengths.check(bytes(data))
             self._feed(data)
 
     def _check_size(self, received: int) -> None:
