@@ -14,6 +14,7 @@ from reconciler_engine.planning.answers import (
     settled_rows,
     usable_rows,
 )
+from reconciler_engine.planning.halts import can_be_halted
 from reconciler_engine.planning.ledger import (
     MOST_BROUGHT,
     Brought,
@@ -259,6 +260,18 @@ def test_two_answers_of_one_moment_are_one_where_no_reference_can_be_had():
         known = judged(known=known, when=LATER + after, venue=HOPELESS).known
     assert not known.ledger.confirmed(PAGE)
     assert state_of(judged(known=known, when=LATER + THIRD_AFTER_MS, venue=HOPELESS), 9) is State.EMPTY
+
+
+def test_a_halt_that_was_sighted_at_an_edge_first_takes_two_answers_from_between_rows():
+    gone, there = [*range(40, 80)], slots(*range(40), *range(80, SLOTS))
+    known = judged(there, candles=slots(*range(35)), when=T0 + 80 * STEP).known
+    resumed = T0 + SLOTS * STEP + RIPE_MS
+    for after, can in ((0, False), (APART_MS - 1, False), (APART_MS, True)):
+        known = judged(there, candles=slots(*range(35)), known=known, when=resumed + after).known
+        found = known.ledger.where(PAGE, can_be_halted)
+        assert found == (slots(*gone) if can else NOTHING)
+    reached = judged(there, known=known, candles=slots(*range(35)), when=resumed + 2 * APART_MS, venue=REFERENCE)
+    assert reached.known.ledger.confirmed(PAGE) == slots(*gone)
 
 
 def test_a_slot_that_is_known_to_exist_is_never_proved_empty():

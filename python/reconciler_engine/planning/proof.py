@@ -241,7 +241,7 @@ def _note_absent(
     unproved = between - ledger.where(answer.asked, _takes_more)
     independent = independent_of(witnesses, known, answer.at).size(step)
     is_witnessed = independent >= max(LEAST_WITNESSES, unproved.size(step))
-    among = absent & shut.hull if shut and independent >= LEAST_WITNESSES else NOTHING
+    among = between if independent >= LEAST_WITNESSES else NOTHING
     if venue.has_reference or is_witnessed:
         reason = Reason.WITH_REFERENCE if venue.has_reference else Reason.AMONG_WITNESSES
         ledger = ledger.revise(unproved, partial(_prove, at=answer.at, reason=reason))
@@ -287,8 +287,10 @@ def _sight(
     """Return the finding of a slot after one more answer without it."""
     if known is not None and known.is_confirmed:
         return _checked(known, at)
-    if known is None or known.state is State.SUSPECT or known.reason in _NO_SIGHTING or at < known.first:
-        # Never sighted, or the clock went back: nobody knows how far apart the two were.
+    is_new = known is None or known.state is State.SUSPECT or known.reason in _NO_SIGHTING or at < known.first
+    is_first_among = is_among and known is not None and known.reason is Reason.ABSENT_ONCE and not is_hopeless
+    if known is None or is_new or (is_first_among and not has_reference):
+        # Never sighted, not yet between rows, or the clock went back: nobody knows how far apart the two were.
         reason = Reason.AMONG_WITNESSES_ONCE if is_among else Reason.ABSENT_ONCE
         return Finding(State.MISSING, reason, at, at, 1, at + APART_MS)
     seen = seen_again(known, at)
