@@ -18,12 +18,12 @@ from tests.integration.house import M1, MINUTE, STOP, House, open_house
 from reconciler_engine.cli.status import Found, as_object, print_engine
 from reconciler_engine.engine.tasks.messages import PageTask, ScanTask, SeriesSpan
 from reconciler_engine.errors import ReconcilerError
-from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.market.interval import NOTHING, Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
+from reconciler_engine.planning.answers import Answer
 from reconciler_engine.planning.ledger import Finding, FindingInterval, Reason, State
-from reconciler_engine.planning.proof import Answer
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.coverage import Checked, Coverage
@@ -153,8 +153,21 @@ async def test_evidence_records(redis: TrioRedis, records, tell_figure, caplog):
     key = SCOPE.evidence_key(BTC)
     finding = Finding(State.EMPTY, Reason.BETWEEN_CANDLES, 1, 2, 1, 3)
     whole = encode_day([FindingInterval(SPAN.start, SPAN.stop, finding)], DAY, MINUTE)
-    answer = Answer(SPAN, SPAN.stop + DAY_MS, [], covering=True)
-    names = [b"%d" % DAY, b"late", b"9" * 5_000, b"1%d" % DAY, b"-1", b"\xff", b"nan", b"99999", b"000%d" % DAY, b""]
+    answer = Answer(SPAN, SPAN.stop + DAY_MS, NOTHING)
+    names = [
+        b"%d" % DAY,
+        b"late",
+        b"9" * 5_000,
+        b"1%d" % DAY,
+        b"-1",
+        b"\xff",
+        b"nan",
+        b"99999",
+        b"e%d" % DAY,
+        b"recent",
+        b"000%d" % DAY,
+        b"",
+    ]
     for number in range(records):
         if number % 50 == 0:
             await redis.delete(key)
@@ -169,7 +182,7 @@ async def test_evidence_records(redis: TrioRedis, records, tell_figure, caplog):
         await watch.call("ready", lambda: ReadyQuestion("BTC-USD", "1m", 10, 1, 1, 0).ask(redis))
         if number % 5 == 0:
             await watch.call(
-                "merge", lambda: candles.merge_answer(BTC, [], KEPT, answer, Intervals([SPAN])),
+                "merge", lambda: candles.merge_answer(BTC, [], KEPT, answer, NOTHING),
             )  # fmt: skip
         if number % 50 == 0 and (extent := await store.extent(BTC)) is not None:
             await watch.call("all", lambda extent=extent: store.read([(BTC, extent)]))  # type: ignore[misc]
@@ -261,7 +274,7 @@ async def test_coverage_records(redis: TrioRedis, records, tell_figure, caplog, 
             await watch.call("shown", show)
             capsys.readouterr()
         if number % 100 == 0:
-            await watch.call("noted", lambda: coverage.record([Checked(BTC, SPAN, Intervals())], SPAN.stop))
+            await watch.call("noted", lambda: coverage.record([Checked(BTC, SPAN, NOTHING)], SPAN.stop))
             await redis.delete(SCOPE.key("coverage"))
     watch.end("coverage", records, tell_figure, caplog)
 

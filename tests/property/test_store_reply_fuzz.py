@@ -16,10 +16,10 @@ import trio
 from reconciler_engine.errors import ReconcilerError
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.limiting.redis_bucket import TokenBucket
-from reconciler_engine.market.interval import NOTHING, Interval, Intervals
+from reconciler_engine.market.interval import NOTHING, Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.proof import Answer
+from reconciler_engine.planning.answers import Answer
 from reconciler_engine.store.bucket_script import bucket_script
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.claims import Claims
@@ -55,7 +55,7 @@ Call = Callable[[TrioRedis], Awaitable[Any]]
 
 
 def _answer() -> Answer:
-    return Answer(SPAN, T0 + 86_400_000, [], covering=True)
+    return Answer(SPAN, T0 + 86_400_000, NOTHING)
 
 
 def _bucket(client: TrioRedis) -> TokenBucket:
@@ -98,7 +98,7 @@ CALLS: dict[str, Call] = {
     "copies": lambda c: CandleStore(c, SCOPE).copies(BTC, SPAN),
     "sizes": lambda c: CandleStore(c, SCOPE).sizes([BTC]),
     "merge": lambda c: CandleStore(c, SCOPE).merge(BTC, [], KEPT, duplicated=[T0]),
-    "answer": lambda c: CandleStore(c, SCOPE).merge_answer(BTC, [], KEPT, _answer(), Intervals([SPAN])),
+    "answer": lambda c: CandleStore(c, SCOPE).merge_answer(BTC, [], KEPT, _answer(), NOTHING),
     "journal": lambda c: Journal(c, SCOPE).read([BTC], since=0, limit=10),
     "ready": lambda c: ReadyQuestion("BTC-USD", "1m", 10, 1, 1, 0).ask(c),
     "server": check_server,
