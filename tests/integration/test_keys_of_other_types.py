@@ -75,6 +75,21 @@ async def test_a_key_beside_the_candles(redis_url, what, caplog):
         assert [record.message for record in caplog.records if record.exc_info] == []
 
 
+async def test_a_coverage_of_any_number_of_fields_is_refused_and_healed_by_the_next_pass(redis_url):
+    async with open_house(redis_url, quick_scan_window_ms=600_000) as house:
+        coverage, client = house.parts.coverage, house.parts.client
+        where = house.parts.scope.key("coverage")
+        for first in range(0, 60_000, 10_000):
+            pairs = [text for number in range(first, first + 10_000) for text in (f"x{number}", "y")]
+            await client.execute_command("HSET", where, *pairs)
+        with pytest.raises(StoreError, match=r"has more than 50000 fields; allowed: a field a series"):
+            await coverage.read()
+        await house.start_worker()
+        await perform(house)
+        assert set(await coverage.read()) == {"BTC-USD:1m"}
+        assert await client.execute_command("HLEN", where) == 1
+
+
 async def test_two_days_a_million_apart_are_not_read_as_a_range(redis_url):
     async with open_house(redis_url) as house:
         evidence = EvidenceStore(house.parts.client, house.parts.scope)
