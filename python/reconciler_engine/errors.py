@@ -189,8 +189,9 @@ def own_fault(error: StoreError) -> StoreError:
 
     Raises:
         StoreUnavailable: Redis is away.
+        StoreDenied: Redis lets its user do less than before.
     """
-    if isinstance(error, StoreUnavailable):
+    if isinstance(error, StoreUnavailable | StoreDenied):
         raise error
     return error
 

@@ -8,6 +8,7 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -94,9 +95,9 @@ def _spoil_one(random: Random, spoilt: Any) -> None:
     if random.random() < 0.15 and isinstance(place, dict):
         del place[key]
     elif random.random() < 0.1 and isinstance(place, dict):
-        place["more"] = random.choice(ODD)
+        place["more"] = deepcopy(random.choice(ODD))
     else:
-        place[key] = DIGITS if random.random() < 0.1 else random.choice(ODD)
+        place[key] = DIGITS if random.random() < 0.1 else deepcopy(random.choice(ODD))
 
 
 def memory_mb() -> float:

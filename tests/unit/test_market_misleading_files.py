@@ -87,6 +87,15 @@ def test_a_file_whose_bars_open_beside_the_grid_is_refused_in_a_line(path):
     assert said == "24 of 24 bars do not open on the grid of 1h"
 
 
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_a_file_of_hours_with_more_holes_than_bars_is_none_of_minutes(path, share):
+    draw = random.Random(share)
+    hours = [hour for hour in range(1_000) if draw.random() < share]
+    odd = T0 + 1
+    said = refused(write(path, [*counted(TimeUnit.MILLISECONDS, Timeframe.H1, hours), odd]), Timeframe.M1)
+    assert said.startswith("its usual step is 1h, not 1m: ")
+
+
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
 def test_a_thin_market_is_no_other_timeframe(path, share):
     draw = random.Random(share)

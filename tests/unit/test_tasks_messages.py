@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from reconciler_engine.engine.tasks.messages import (
+    SCAN_SLOTS,
     PageOutcome,
     PageTask,
     ScanTask,
@@ -131,6 +132,17 @@ def test_candles_to_audit_are_called_held_on_the_wire():
     page = PAGE.model_copy(update={"to_audit": ((2 * MINUTE, 3),)})
     assert json.loads(page.model_dump_json())["held"] == [[2 * MINUTE, 3]]
     assert task_of.validate_json(changed(held=[[2 * MINUTE, 3]])) == page
+
+
+def test_a_scan_of_more_slots_than_anybody_reads_is_no_task():
+    task = json.loads(SCAN.model_dump_json())
+    for stop, is_one in ((SCAN_SLOTS * MINUTE, True), ((SCAN_SLOTS + 1) * MINUTE, False), (2**53, False)):
+        task["spans"] = [{"symbol": "BTC-USD", "timeframe": "1m", "start": 0, "stop": stop}]
+        if is_one:
+            assert task_of.validate_json(json.dumps(task))
+        else:
+            with pytest.raises(ValidationError, match="allowed: at most 70000000"):
+                task_of.validate_json(json.dumps(task))
 
 
 @pytest.mark.parametrize("fields", [{"symbol": "x"}, {"requests": -1}, {"unresolved": [[0, 0]]}, {"timeframe": "3m"}])

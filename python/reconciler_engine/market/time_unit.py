@@ -13,6 +13,8 @@ from reconciler_engine.market.timeframe import Timeframe
 _FIRST_S, _LAST_S = 1_230_940_800, 4_102_444_800
 # So many candles have a usual step.
 _LEAST = 3
+# So many candles of a thin market are not all on a grid twice as coarse.
+_NO_CHANCE = 20
 
 
 class TimeUnit(Enum):
@@ -64,20 +66,35 @@ def _count_fitting(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit) 
 def mistaken_step(starts: Sequence[int], timeframe: Timeframe) -> str | None:
     """Say why the open times of a file (ms, ascending) are not those of its timeframe's bars; None where they may be.
 
-    A few odd bars are no reason, nor are holes: a file of another timeframe has that one's usual step.
+    A few odd bars are no reason, nor are holes: a file of another timeframe has that one's usual step, or is so long
+    that its bars are not all on a coarser grid by chance.
     """
     if len(starts) < _LEAST:
         return None
-    step = timeframe.step_ms
-    off_grid = sum(start % step != 0 for start in starts)
+    off_grid = _count_off_grid(starts, timeframe.step_ms)
     usual, times = Counter(after - before for before, after in pairwise(starts)).most_common(1)[0]
     other = next((one for one in Timeframe if one.step_ms == usual), None)
     if 2 * off_grid > len(starts):
         looks = "" if other in (None, timeframe) else f"; its usual step is {other}: name the timeframe it has"
         return f"{off_grid} of {len(starts)} bars do not open on the grid of {timeframe}{looks}"
-    if other is None or other is timeframe or 2 * times < len(starts) - 1:
+    if len(starts) >= _NO_CHANCE and (coarser := _coarsest_grid(starts)).step_ms > timeframe.step_ms:
+        other = coarser
+    elif other is None or 2 * times < len(starts) - 1 or _count_off_grid(starts, usual):
         return None
-    if usual > step and any(start % usual for start in starts):
+    if other is timeframe:
         return None
     remedy = f"name the timeframe it has (--timeframe {other}, or in the file's name)"
     return f"its usual step is {other}, not {timeframe}: {remedy}"
+
+
+def _coarsest_grid(starts: Sequence[int]) -> Timeframe:
+    """Return the longest timeframe on whose grid all bars open but a twentieth; the shortest where there is none."""
+    return max(
+        (one for one in Timeframe if 20 * _count_off_grid(starts, one.step_ms) <= len(starts)),
+        key=lambda one: one.step_ms,
+        default=Timeframe.M1,
+    )
+
+
+def _count_off_grid(starts: Sequence[int], step_ms: int) -> int:
+    return sum(start % step_ms != 0 for start in starts)

@@ -121,7 +121,7 @@ class Coverage:
         fields = [text for one in checked for text in (str(one.series), self._note(one, now))]
         keys = [self._key, self._scope.fence_key(job)]
         calls = [
-            _NOTE.call(keys, [epoch, KEPT_MS, *fields[start : start + 2 * _FIELDS]])
+            _NOTE.call(keys, [epoch, KEPT_MS, _FIELDS_READ, *fields[start : start + 2 * _FIELDS]])
             for start in range(0, len(fields), 2 * _FIELDS)
         ]
         try:
@@ -168,12 +168,6 @@ class Coverage:
 
     async def _prune(self, now: int) -> None:
         """Forget series that no pass looks at any more."""
-        with understanding("the coverage"):
-            fields = whole(await self._client.execute_command("HLEN", self._key))
-        if fields > _FIELDS_READ:
-            # Somebody else filled it. What is kept here is for display, and written anew by the next passes.
-            await self._client.execute_command("DEL", self._key)
-            return
         old = [name for name, one in (await self.read()).items() if one.checked_at < now - KEPT_MS]
         for start in range(0, len(old), _FIELDS):
             await self._client.execute_command("HDEL", self._key, *old[start : start + _FIELDS])
