@@ -20,7 +20,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.absent_slots import AbsentSlots, sort_absent
 from reconciler_engine.planning.answers import SAME_MOMENT_MS, Answer, Venue, settled_rows
-from reconciler_engine.planning.audit import AuditRules, find_repairable
+from reconciler_engine.planning.audit import AuditRules, find_due_suspects
 from reconciler_engine.planning.halts import WITNESSES, apply_halts, can_be_halted, find_halts
 from reconciler_engine.planning.ledger import Knowledge, State
 from reconciler_engine.planning.listing import Listing, apply_listing
@@ -335,7 +335,7 @@ class World:
             ledger = apply_listing(product.known.ledger, product.listing, window - product.candles, STEP, self.now)
             product.known = product.known._replace(ledger=ledger)
         found = self.absent(product, window)
-        suspects = find_repairable(product.known.ledger, window, self.now, STEP, RULES) & product.candles
+        suspects = find_due_suspects(product.known.ledger, window, self.now, STEP, RULES) & product.candles
         if self.random.random() < 0.05:
             suspects |= self.verify(product, window)
         self.figures.least += fewest(found.due | suspects)
