@@ -41,7 +41,7 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     help="Print the Lua script that gives the same answer to any language, and do nothing else.",
 )
 @prints
-@takes_settings("redis_url", "data_dir", "user_id", "exchange_id", "grace_ms")
+@takes_settings("redis_url", "data_dir", "layout", "user_id", "exchange_id", "grace_ms")
 def ready(*, symbol: str, timeframe: str, bars: str, output: Output, given: Given) -> None:
     """Say whether each of the last closed bars of a series is there, undoubted, or proved not to exist.
 
@@ -84,6 +84,7 @@ async def _ask(config: ReconciliationConfig, series: Series, bars: int, output: 
             bars,
             user_id=config.user_id,
             exchange_id=config.exchange_id,
+            layout=config.layout,
             grace_ms=config.grace_ms,
         )
 

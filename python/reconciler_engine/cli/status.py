@@ -111,9 +111,10 @@ def print_engine(found: Found) -> None:
     engine = found.engine
     mark = "SIMULATED " if engine.simulated else ""
     up = describe_span(engine.written_at - engine.started_at)
+    layout = "" if engine.layout == "user" else f", layout {engine.layout}"
     say(
         f"{mark}{engine.command} {engine.version} on {engine.node}, up {up}, "
-        f"exchange {engine.source}, user {engine.user_id}, exchange id {engine.exchange_id}"
+        f"exchange {engine.source}, user {engine.user_id}, exchange id {engine.exchange_id}{layout}"
     )
     print()
     _print_processes(engine.processes)

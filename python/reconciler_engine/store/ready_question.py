@@ -19,7 +19,7 @@ from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence_fields import ACCEPTED, decode_fields
 from reconciler_engine.store.findings import days_of
 from reconciler_engine.store.ready_script import READY_TEXT
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scope import Layout, Scope
 
 MAX_BARS: Final = 10_000
 """Bars one question may be about: the server reads them in some 3 ms, in which it serves nobody else."""
@@ -74,15 +74,24 @@ class ReadyQuestion:
     """A question about the newest closed bars of one series."""
 
     def __init__(
-        self, symbol: str, timeframe: str | Timeframe, bars: int, user_id: int, exchange_id: int, grace_ms: int
+        self,
+        symbol: str,
+        timeframe: str | Timeframe,
+        bars: int,
+        user_id: int,
+        exchange_id: int,
+        grace_ms: int,
+        layout: str = Layout.USER,
     ) -> None:
         if isinstance(bars, bool) or not isinstance(bars, int) or not 1 <= bars <= MAX_BARS:
             raise ValueError(f"bars {bars!r} is not allowed; allowed: a whole number from 1 to {MAX_BARS}")
         if isinstance(grace_ms, bool) or not isinstance(grace_ms, int) or grace_ms < 0:
             raise ValueError(f"grace_ms {grace_ms!r} is not allowed; allowed: a whole number of ms from 0")
+        if layout not in [*Layout]:
+            raise ValueError(f"layout {layout!r} is not allowed; allowed: {', '.join(Layout)}")
         self._series = Series(symbol, timeframe if isinstance(timeframe, Timeframe) else Timeframe.parse(timeframe))
         self._bars = bars
-        scope = Scope(user_id, exchange_id, "")
+        scope = Scope(user_id, exchange_id, "", Layout(layout))
         keys = (scope.candle_key(self._series), scope.evidence_key(self._series))
         self._command = ("EVAL", READY_TEXT, len(keys), *keys, bars, grace_ms, "read")
 
