@@ -63,6 +63,6 @@ def test_engines_of_one_candle_key_share_their_keys_and_no_others_do():
 
 
 def test_the_settings_name_the_layout_and_only_its_users_keys_have_a_life():
-    config = ReconciliationConfig(layout="exchange", user_id=7, exchange_id=2, base_url="https://host:443")
-    assert scope_of(config) == scope(Layout.EXCHANGE)
+    config = ReconciliationConfig(layout="exchange", user_id=7, exchange_id=2, base_url="https://host:8443")
+    assert scope_of(config) == Scope(7, 2, "host:8443", Layout.EXCHANGE)
     assert [ReconciliationConfig(layout=layout.value).life_s for layout in Layout] == [86_400, 0, 86_400]
