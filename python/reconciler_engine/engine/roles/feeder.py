@@ -17,8 +17,8 @@ from reconciler_engine.simulator.simulation import SimulatorSettings, build_mark
 from reconciler_engine.store.client.trio_redis import TrioRedis
 
 _RECONNECT_S = 1.0
-# More than a real feed loses, so that a newcomer need not wait for the next hole.
-_LOSSES = FeedLosses(disconnects_per_hour=12, outage_ms=(45_000, 75_000), lost_share=0.4, cut_share=0.02)
+# More than a real feed loses, so that a newcomer need not wait for the next hole; and never so long that it gives up.
+_LOSSES = FeedLosses(disconnects_per_hour=12, outage_ms=(45_000, 75_000), lost_share=0.4, twin_share=0.2)
 _logger = logging.getLogger(__name__)
 
 
@@ -74,6 +74,8 @@ class FeederRole:
 
 def _log(event: FeedEvent) -> None:
     if event.kind == "connected":
-        _logger.info("feed connected", extra={"snapshot_candles": event.candles})
+        _logger.info("feed connected", extra={"snapshot_candles": event.candles, "sockets": event.sockets})
+    elif event.kind == "gave_up":
+        _logger.error("feed gave up, ten handshakes were refused")
     else:
         _logger.info("feed disconnected", extra={"for_s": round((event.until - event.time_ms) / 1_000)})
