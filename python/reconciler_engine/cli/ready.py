@@ -105,15 +105,21 @@ def describe(series: Series, bars: int, readiness: Readiness) -> str:
     if readiness.is_ready:
         return f"{series} is ready: {reach}{f', {confirmed}' if confirmed else ''}"
     doubts = [
-        f"{_slots(gaps)} {what}, the first {iso(gaps[0].start)}"
+        f"{_slots(gaps)} {what}, the first {iso(gaps[0].start)}{_reason(readiness, gaps[0].start)}"
         for what, gaps in (("missing", readiness.missing), ("suspect", readiness.suspect))
         if gaps
     ]
     return f"{series} is not ready: of {reach}: {'; '.join([*doubts, *filter(None, [confirmed])])}"
 
 
+def _reason(readiness: Readiness, open_time: int) -> str:
+    first = readiness.first_doubt
+    return f" ({first.reason})" if first is not None and first.reason and first.open_time == open_time else ""
+
+
 def as_object(series: Series, bars: int, readiness: Readiness) -> dict[str, Any]:
     """Return what a program is told; instants in ms UTC, `stop` is the first one after the bars."""
+    first = readiness.first_doubt
     return {
         "symbol": series.symbol,
         "timeframe": series.timeframe.value,
@@ -125,6 +131,7 @@ def as_object(series: Series, bars: int, readiness: Readiness) -> dict[str, Any]
         "first_missing": readiness.missing[0].start if readiness.missing else None,
         "suspect": _slots(readiness.suspect),
         "first_suspect": readiness.suspect[0].start if readiness.suspect else None,
+        "first_reason": None if first is None else first.reason,
         "confirmed": readiness.confirmed,
     }
 

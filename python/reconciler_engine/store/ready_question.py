@@ -12,8 +12,10 @@ from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.planning.accepted import is_accepted
-from reconciler_engine.planning.ledger import Knowledge, Ledger, Reason, State
+from reconciler_engine.planning.ledger import Knowledge, Ledger, State
+from reconciler_engine.planning.states import obstacle_of
 from reconciler_engine.store.client.reply_shapes import understanding
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence_fields import ACCEPTED, decode_fields
@@ -43,7 +45,7 @@ class FirstDoubt(NamedTuple):
 
     open_time: int
     state: State
-    reason: Reason | None
+    reason: Obstacle | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,5 +161,5 @@ def _first_doubt(missing: Intervals, suspect: Intervals, ledger: Ledger) -> Firs
     if not firsts:
         return None
     open_time, state = min(firsts)
-    finding = ledger.at(open_time)
-    return FirstDoubt(open_time, state, None if finding is None or finding.state is not state else finding.reason)
+    reason = obstacle_of(ledger.at(open_time))
+    return FirstDoubt(open_time, state, reason if reason is not None and reason.state == state.value else None)
