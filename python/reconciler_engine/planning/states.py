@@ -43,19 +43,20 @@ def states_of(asked: Interval, examined: Interval, absent: Intervals, ledger: Le
     return sorted(StateInterval(one.start, one.stop, state) for state, slots in states.items() for one in slots)
 
 
-def find_obstacles(missing: Intervals, slots: Interval, ledger: Ledger) -> dict[Obstacle, Intervals]:
+def find_obstacles(missing: Intervals, slots: Interval | Intervals, ledger: Ledger) -> dict[Obstacle, Intervals]:
     """Return the slots that are not ready by their reason.
 
     Args:
         missing: The slots without a candle that nothing proves empty.
-        slots: All slots, on the grid.
+        slots: The slots to look at, on the grid, the missing ones among them.
         ledger: The findings about them.
     """
     found: defaultdict[Obstacle, list[Interval]] = defaultdict(list)
-    for start, stop, finding in ledger.within(slots):
-        obstacle = obstacle_of(finding)
-        if obstacle is not None:
-            found[obstacle].append(Interval(start, stop))
+    for part in (slots,) if isinstance(slots, Interval) else slots:
+        for start, stop, finding in ledger.within(part):
+            obstacle = obstacle_of(finding)
+            if obstacle is not None:
+                found[obstacle].append(Interval(start, stop))
     known = {obstacle: Intervals(intervals) for obstacle, intervals in found.items()}
     sorted_out = {one: where & missing if one.state == "missing" else where - missing for one, where in known.items()}
     of_missing = (part for one, where in sorted_out.items() if one.state == "missing" for part in where)
