@@ -54,7 +54,7 @@ def ask(run, grace_ms):
 def hold(server, newest):
     """Put in the candles of days of these ages, and what is known of others."""
 
-    def put(ages, **notes):
+    def put(ages, reason=Reason.BY_HAND, **notes):
         for age in ages:
             at = newest - age * DAY_MS
             values = dict.fromkeys(("open", "high", "low", "close", "volume"), 1) | {"timestamp": at}
@@ -62,7 +62,7 @@ def hold(server, newest):
         for state, age in notes.items():
             day = newest // DAY_MS - age
             span = span_of(day)
-            stretch = FindingInterval(span.start, span.stop, Finding(State(state), Reason.BY_HAND, 0, 0, 1, None))
+            stretch = FindingInterval(span.start, span.stop, Finding(State(state), reason, 0, 0, 1, None))
             body = encode_day(Ledger([stretch]).within(span), day, DAY_MS)
             server.hset(SCOPE.evidence_key(SERIES), str(day), body)
 
@@ -78,7 +78,7 @@ def test_a_series_that_is_ready(ask, hold, newest):
     assert ask("--json").json == {
         "symbol": "BTC-USD", "timeframe": "1d", "ready": True, "bars": 5, "start": newest - 4 * DAY_MS,
         "stop": newest + DAY_MS, "missing": 0, "first_missing": None, "suspect": 0, "first_suspect": None,
-        "confirmed": 1,
+        "first_reason": None, "confirmed": 1,
     }  # fmt: skip
 
 
@@ -97,6 +97,23 @@ def test_a_series_that_is_not_says_why(ask, hold, newest):
         "ready": False, "missing": 2, "first_missing": newest - 3 * DAY_MS, "suspect": 1,
         "first_suspect": newest - 2 * DAY_MS,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ages", "reason", "state", "age", "words"),
+    [
+        ([0, 1, 2, 3], Reason.ROW_UNUSABLE, "missing", 4, "row unusable"),
+        ([0, 1, 2, 3], Reason.ABSENT_ONCE, "missing", 4, "waiting for a second sighting"),
+        ([0, 1, 2, 3, 4], Reason.VALUES_DIFFER, "suspect", 3, "values differ"),
+        ([0, 1, 2, 3, 4], Reason.CONTESTED, "suspect", 3, "contested"),
+        ([0, 1, 2, 3, 4], Reason.NOT_AT_EXCHANGE, "suspect", 3, "not at the exchange"),
+    ],
+)
+def test_the_first_doubt_is_named_with_its_reason(ask, hold, newest, ages, reason, state, age, words):
+    hold(ages, reason, **{state: age})
+    assert ask().out.endswith(f": 1 {state}, the first {iso(newest - age * DAY_MS)} ({words})\n")
+    told = ask("--json").json
+    assert (told["first_reason"], told[f"first_{state}"]) == (words, newest - age * DAY_MS)
 
 
 def test_a_hundred_bars_and_the_grace_are_asked_for_by_default(run):

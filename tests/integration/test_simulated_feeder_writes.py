@@ -20,34 +20,34 @@ from reconciler_engine.store.scope import Scope
 
 NOW = 1_795_424_417_000
 MARKET = SeededMarket(5, [ListedProduct("BTC-USD", 65_000.0)])
-M1 = Series("BTC-USD", Timeframe.M1)
-SETTINGS = FeederSettings([M1, Series("BTC-USD", Timeframe.H4)], Scope(1, 1, "test"))
-KEY = "candles:1:1:BTC-USD:1m"
+M5 = Series("BTC-USD", Timeframe.M5)
+SETTINGS = FeederSettings([M5, Series("BTC-USD", Timeframe.H4)], Scope(1, 1, "test"))
+KEY = "candles:1:1:BTC-USD:5m"
 
 
 async def test_first_step_leaves_holes_a_first_scan_can_see(redis: TrioRedis) -> None:
     await Feeder(redis, MARKET, SimulatedClock(NOW, rate=0), SETTINGS).step()
-    minute = Timeframe.M1.floor(NOW)
-    held: Any = await redis.zrange(KEY, minute - 30 * 60_000, minute - 60_000, byscore=True, withscores=True)
+    newest = Timeframe.M5.floor(NOW)
+    held: Any = await redis.zrange(KEY, newest - 30 * 300_000, newest - 300_000, byscore=True, withscores=True)
     assert 0 < len(held) < 30
     for member, score in held:
         candle = json.loads(member)
-        assert (candle["timestamp"], candle["symbol"], candle["timeframe"]) == (score, "BTC-USD", "1m")
+        assert (candle["timestamp"], candle["symbol"], candle["timeframe"]) == (score, "BTC-USD", "5m")
     assert 0 < await redis.ttl(KEY) <= 86_400
 
 
 async def test_key_is_cut_to_its_newest_members_and_a_slot_holds_one(redis: TrioRedis) -> None:
     clock = SimulatedClock(NOW, rate=0)
-    losses = FeedLosses(disconnects_per_hour=0, lost_share=0, cut_share=0)
+    losses = FeedLosses(disconnects_per_hour=0, lost_share=0)
     feeder = Feeder(redis, MARKET, clock, replace(SETTINGS, losses=losses, max_candles=20))
     await feeder.step()
-    for elapsed in range(30_000, 300_000, 30_000):
+    for elapsed in range(30_000, 1_500_000, 30_000):
         clock.set(NOW + elapsed)
         await feeder.step()
     held: Any = await redis.zrange(KEY, 0, -1, withscores=True)
     scores = [int(score) for _, score in held]
     assert len(scores) == len(set(scores)) == 20
-    assert scores[-1] == Timeframe.M1.floor(NOW + 270_000)
+    assert scores[-1] == Timeframe.M5.floor(NOW + 1_470_000)
 
 
 async def test_run_feeds_until_cancelled(redis: TrioRedis) -> None:
@@ -56,7 +56,7 @@ async def test_run_feeds_until_cancelled(redis: TrioRedis) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(feeder.run)
             newest = NOW
-            while newest < NOW + 120_000:
+            while newest < NOW + 600_000:
                 found: Any = await redis.zrange(KEY, -1, -1, withscores=True)
                 newest = int(found[0][1]) if found else 0
                 await trio.lowlevel.checkpoint()

@@ -13,6 +13,7 @@ from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.store.coverage import Checked, Coverage, SeriesCoverage
 from reconciler_engine.store.embedded.data_directory import DataDirectory, ServerRecord
@@ -176,6 +177,15 @@ async def test_coverage_is_kept_a_series_and_forgotten_when_nobody_looks(redis):
     found = await coverage.read()
     assert found.keys() == {"BTC-USD:1m"}
     assert (found["BTC-USD:1m"].missing, found["BTC-USD:1m"].checked_at) == (0, later)
+
+
+async def test_the_reasons_why_slots_are_not_ready_are_kept_with_the_coverage(redis):
+    coverage, btc = Coverage(redis, SCOPE), Series("BTC-USD", Timeframe.M1)
+    window, holes = Interval(0, 100 * MINUTE), Intervals([Interval(10 * MINUTE, 12 * MINUTE)])
+    suspects = Intervals([Interval(20 * MINUTE, 23 * MINUTE)])
+    obstacles = {Obstacle.NOT_ASKED: holes, Obstacle.CONTESTED: suspects}
+    await coverage.record([Checked(btc, window, holes, obstacles)], now=1_000)
+    assert (await coverage.read())["BTC-USD:1m"].obstacles == {"contested": 3}
 
 
 async def test_coverage_that_redis_refuses_is_told(redis, caplog):

@@ -17,6 +17,7 @@ from reconciler_engine import is_ready
 from reconciler_engine.detection.members import check_members
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.accepted import digest_of
 from reconciler_engine.planning.ledger import OLD_PROOFS, Finding, FindingInterval, Ledger, Reason, State
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.store import findings
@@ -27,6 +28,7 @@ from reconciler_engine.store.scope import Scope
 
 SCOPE = Scope(1, 1, "")
 SERIES = Series("BTC-USD", Timeframe.M5)
+STEP = SERIES.timeframe.step_ms
 MIDNIGHT = T // DAY_MS * DAY_MS
 
 
@@ -120,6 +122,20 @@ def test_both_know_a_candle_in_any_bytes(server, members):
 
     check()
     assert False in seen
+
+
+@pytest.mark.parametrize(
+    ("digest", "is_right"),
+    [(digest_of, True), (lambda member: digest_of(member + b" "), False), (lambda _: 5, False), (None, False)],
+)
+def test_both_take_an_accepted_candle_as_right_and_no_other(server, digest, is_right):
+    key = SCOPE.evidence_key(SERIES)
+    member = ACCEPTED[next(iter(ACCEPTED))].encode()
+    day, doubt = T // DAY_MS, Finding(State.SUSPECT, Reason.CONTESTED, 0, 0, 1, None)
+    server.hset(key, str(day), encode_day([FindingInterval(T, T + SERIES.timeframe.step_ms, doubt)], day, STEP))
+    assert both_say(server, member) is False
+    server.hset(key, "accepted", "{broken" if digest is None else json.dumps({str(T): digest(member)}))
+    assert both_say(server, member) is is_right
 
 
 STATES = [state for state in State if state not in ("present", "unknown")]

@@ -69,6 +69,12 @@ def test_a_person_sees_every_figure(capsys):
     assert told.index("ETH-USD:1m  ") < told.index("BTC-USD:1m  ")
 
 
+def test_a_series_is_told_with_the_reasons_why_slots_are_not_ready(capsys):
+    one = covered(3).model_copy(update={"obstacles": {"row unusable": 1, "contested": 2}})
+    print_engine(Found(engine(), {"BTC-USD:1m": one}))
+    assert "3 missing (1 row unusable); 2 suspect (2 contested)" in capsys.readouterr().out
+
+
 def test_what_is_invented_or_unknown_is_said_to_be(capsys):
     print_engine(Found(engine(simulated=True, budget=None), {"BTC-USD:1m": covered(None)}))
     told = capsys.readouterr().out

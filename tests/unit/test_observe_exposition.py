@@ -12,6 +12,7 @@ from tests.unit.test_observe_readiness import budget, engine, report, worker
 
 from reconciler_engine.observe.exposition import PREFIX, expose
 from reconciler_engine.observe.metrics import CATALOGUE
+from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.status import ProcessStatus
 
 README = Path(__file__).parents[2] / "README.md"
@@ -64,6 +65,14 @@ def test_every_figure_has_its_place():
     assert sum(value for key, value in found.items() if key[0] == "requests_total") == 3
 
 
+def test_slots_that_are_not_ready_are_told_by_state_and_reason():
+    found = samples(expose(full(), 0.5, {}, {**dict.fromkeys(Obstacle, 0), Obstacle.VALUES_DIFFER: 3})[0])
+    reasons = {key: value for key, value in found.items() if key[0] == "unready_slots"}
+    assert reasons["unready_slots", (("reason", "values_differ"), ("state", "suspect"))] == 3
+    assert reasons["unready_slots", (("reason", "waiting_for_a_reference"), ("state", "missing"))] == 0
+    assert len(reasons) == len(Obstacle)
+
+
 def test_redis_is_not_up_before_it_took_anything():
     rising = report(stage="starting", engine=None, redis_silent_ms=None)
     assert [samples(expose(one, 0.5)[0])["redis_up", ()] for one in (full(), rising)] == [1, 0]
@@ -97,7 +106,7 @@ def test_openmetrics_is_given_to_who_asks_for_it():
 
 
 def test_labels_are_words_of_the_program():
-    text, _ = expose(full(), 0.5, {"complete": 1})
+    text, _ = expose(full(), 0.5, {"complete": 1}, dict.fromkeys(Obstacle, 0))
     labels = {name for (_, pairs) in samples(text) for name, _ in pairs}
     words = {
         "job",
@@ -124,7 +133,7 @@ def test_a_version_that_cannot_be_read_gets_what_everybody_understands(version):
 
 @pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
 def test_the_readmes_table_is_all_there_is(accept):
-    text, _ = expose(full(), 0.5, {"complete": 1}, accept=accept)
+    text, _ = expose(full(), 0.5, {"complete": 1}, dict.fromkeys(Obstacle, 0), accept=accept)
     shown = set(re.findall(r"^# TYPE reconciler_(\w+) ", text.decode(), re.MULTILINE))
     section = README.read_text().partition("### Metrics")[2].partition("\n#")[0]
     listed = re.findall(r"`([a-z_]+)(?:\{[a-z,]*\})?`", section.partition("|---")[2])

@@ -92,6 +92,12 @@ def test_the_coverage_page_is_a_grid_with_the_worst_first():
     assert [text for text in texts[lacking:] if text.endswith(":1m")] == ["CCC-USD:1m", "BBB-USD:1m"]
 
 
+def test_a_series_with_every_candle_and_a_suspect_one_is_told_with_the_reason():
+    doubted = state(0).model_copy(update={"obstacles": {"not at the exchange": 2}})
+    texts = Reader(coverage_page(report(), checks(report(), 0), {"AAA-USD:1m": doubted}, None)).texts
+    assert texts.count("2 suspect (2 not at the exchange)") == 2
+
+
 def test_a_great_many_symbols_are_cut_and_counted():
     series = {f"S{number}-USD:1m": state(0) for number in range(SYMBOLS_SHOWN + 7)}
     page = coverage_page(report(), checks(report(), 0), series, None)

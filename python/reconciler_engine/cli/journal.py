@@ -86,9 +86,8 @@ async def _known_series(session: Session) -> list[Series]:
     parts = session.parts
     if parts.config.symbols:
         return await session.series()
-    owner = (parts.scope.user_id, parts.scope.exchange_id)
     engines = [scope_of(engine) for engine in await StatusBoard(parts.client).read()]
-    scopes = {parts.scope, *(scope for scope in engines if (scope.user_id, scope.exchange_id) == owner)}
+    scopes = {parts.scope, *(scope for scope in engines if scope.candles == parts.scope.candles)}
     names = {name for scope in scopes for name in await Coverage(parts.client, scope).read()}
     return [series for name in sorted(names) if (series := _series_of(name)) is not None]
 

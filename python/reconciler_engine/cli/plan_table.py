@@ -57,8 +57,8 @@ def duration(ms: int) -> str:
 
 def print_life(config: ReconciliationConfig) -> None:
     """Say how long a key lives that is made here."""
-    if config.ttl:
-        say(f"  a key made here lives {duration(config.ttl * 1_000)} after its last write; --ttl 0 keeps it")
+    if config.life_s:
+        say(f"  a key made here lives {duration(config.life_s * 1_000)} after its last write; --ttl 0 keeps it")
 
 
 def audited(result: ReconciliationResult) -> str:

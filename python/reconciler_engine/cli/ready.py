@@ -41,7 +41,7 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     help="Print the Lua script that gives the same answer to any language, and do nothing else.",
 )
 @prints
-@takes_settings("redis_url", "data_dir", "user_id", "exchange_id", "grace_ms")
+@takes_settings("redis_url", "data_dir", "layout", "user_id", "exchange_id", "grace_ms")
 def ready(*, symbol: str, timeframe: str, bars: str, output: Output, given: Given) -> None:
     """Say whether each of the last closed bars of a series is there, undoubted, or proved not to exist.
 
@@ -84,6 +84,7 @@ async def _ask(config: ReconciliationConfig, series: Series, bars: int, output: 
             bars,
             user_id=config.user_id,
             exchange_id=config.exchange_id,
+            layout=config.layout,
             grace_ms=config.grace_ms,
         )
 
@@ -104,15 +105,21 @@ def describe(series: Series, bars: int, readiness: Readiness) -> str:
     if readiness.is_ready:
         return f"{series} is ready: {reach}{f', {confirmed}' if confirmed else ''}"
     doubts = [
-        f"{_slots(gaps)} {what}, the first {iso(gaps[0].start)}"
+        f"{_slots(gaps)} {what}, the first {iso(gaps[0].start)}{_reason(readiness, gaps[0].start)}"
         for what, gaps in (("missing", readiness.missing), ("suspect", readiness.suspect))
         if gaps
     ]
     return f"{series} is not ready: of {reach}: {'; '.join([*doubts, *filter(None, [confirmed])])}"
 
 
+def _reason(readiness: Readiness, open_time: int) -> str:
+    first = readiness.first_doubt
+    return f" ({first.reason})" if first is not None and first.reason and first.open_time == open_time else ""
+
+
 def as_object(series: Series, bars: int, readiness: Readiness) -> dict[str, Any]:
     """Return what a program is told; instants in ms UTC, `stop` is the first one after the bars."""
+    first = readiness.first_doubt
     return {
         "symbol": series.symbol,
         "timeframe": series.timeframe.value,
@@ -124,6 +131,7 @@ def as_object(series: Series, bars: int, readiness: Readiness) -> dict[str, Any]
         "first_missing": readiness.missing[0].start if readiness.missing else None,
         "suspect": _slots(readiness.suspect),
         "first_suspect": readiness.suspect[0].start if readiness.suspect else None,
+        "first_reason": None if first is None else first.reason,
         "confirmed": readiness.confirmed,
     }
 

@@ -36,6 +36,9 @@ _SIMULATION: dict[str, Any] = {
     # Often enough that a newcomer sees gaps close within a minute.
     "gap_scan_cron": "*/10 * * * * *",
     "full_reconcile_cron": "0 * * * * *",
+    # The feeder stores wrong candles, too, as the real one does.
+    "audit_policy": "repair",
+    "full_reconcile_verify": "all",
 }
 
 

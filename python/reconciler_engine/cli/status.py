@@ -10,7 +10,8 @@ import click
 from reconciler_engine.cli.exits import UNAVAILABLE, leave
 from reconciler_engine.cli.options import Given, prints, takes_settings
 from reconciler_engine.cli.output import Output, print_table, say
-from reconciler_engine.observe.series_state import count_states, worst_first
+from reconciler_engine.observe.obstacles import describe_obstacles
+from reconciler_engine.observe.series_state import count_states, obstacles_of, worst_first
 from reconciler_engine.observe.words import ago, ahead, counted, describe_span, iso, quoted
 
 if TYPE_CHECKING:
@@ -111,9 +112,10 @@ def print_engine(found: Found) -> None:
     engine = found.engine
     mark = "SIMULATED " if engine.simulated else ""
     up = describe_span(engine.written_at - engine.started_at)
+    layout = "" if engine.layout == "user" else f", layout {engine.layout}"
     say(
         f"{mark}{engine.command} {engine.version} on {engine.node}, up {up}, "
-        f"exchange {engine.source}, user {engine.user_id}, exchange id {engine.exchange_id}"
+        f"exchange {engine.source}, user {engine.user_id}, exchange id {engine.exchange_id}{layout}"
     )
     print()
     _print_processes(engine.processes)
@@ -192,10 +194,11 @@ def _print_series(series: Mapping[str, SeriesCoverage]) -> None:
             "-" if one.complete_through is None else iso(one.complete_through),
             "unknown" if one.missing is None else str(one.missing),
             iso(one.checked_at),
+            "; ".join(describe_obstacles(obstacles_of(one))) or "-",
         )
         for name, one in worst_first(series)[:_SERIES_SHOWN]
     ]
-    print_table(("series", "complete from", "through", "missing", "checked"), rows)
+    print_table(("series", "complete from", "through", "missing", "checked", "not ready"), rows)
     whole = count_states(series)["complete"]
     say(f"{whole} of {len(series)} series complete{', those that lack most are shown' * (len(series) > len(rows))}")
 

@@ -186,7 +186,8 @@ _ALL: Final = (
     Setting(
         name="ttl",
         metavar="SECONDS",
-        meaning="Life of a key the engine creates, prolonged where one is set, 0 for unlimited",
+        meaning="Life of a key the engine creates, prolonged where one is set, 0 for unlimited; keys of layout "
+        "exchange have none",
         allowed="life of a key in seconds, 0 for unlimited, else a whole number 1 to 3153600000",
         default=86_400,
     ),
@@ -258,6 +259,14 @@ _ALL: Final = (
     ),
     *_job("gap_scan", 300_000),
     *_job("full_reconcile", 3_600_000),
+    Setting(
+        name="layout",
+        metavar="LAYOUT",
+        meaning="The feeder's layout of candle keys: each user's own (user), one for all users of an exchange "
+        "(exchange), or one user's beside those (overflow)",
+        allowed="user, exchange or overflow",
+        default="user",
+    ),
     Setting(name="user_id", metavar="N", meaning="User id in the cache's keys", allowed=_KEY_PART, default=1),
     Setting(name="exchange_id", metavar="N", meaning="Exchange id in the cache's keys", allowed=_KEY_PART, default=1),
     Setting(

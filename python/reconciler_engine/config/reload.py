@@ -10,6 +10,7 @@ FIXED = (
     "redis_url",
     "data_dir",
     "base_url",
+    "layout",
     "user_id",
     "exchange_id",
     "workers",

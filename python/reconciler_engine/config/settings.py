@@ -124,6 +124,7 @@ class ReconciliationConfig(BaseModel):
     full_reconcile_misfire_grace_ms: Whole | None = _field("full_reconcile_misfire_grace_ms", ge=0, le=_LONGEST_MS)
     full_reconcile_max_run_ms: Whole | None = _field("full_reconcile_max_run_ms", ge=1, le=_LONGEST_MS)
     full_reconcile_jitter_ms: Whole = _field("full_reconcile_jitter_ms", ge=0, le=_LONGEST_MS)
+    layout: Literal["user", "exchange", "overflow"] = _field("layout")
     user_id: Whole = _field("user_id", ge=0, le=2**53)
     exchange_id: Whole = _field("exchange_id", ge=0, le=2**53)
     grace_ms: Whole = _field("grace_ms", ge=0, le=600_000)
@@ -271,6 +272,11 @@ class ReconciliationConfig(BaseModel):
         default = SIGNED_HOURLY_LIMIT if signed else 0
         hourly = default if self.hourly_limit is None else self.hourly_limit
         return Budget(self.batch_size, self.batch_delay_ms, hourly or None)
+
+    @property
+    def life_s(self) -> int:
+        """Life of candle keys in seconds, 0 for unlimited: the feeder gives none to those that all users share."""
+        return 0 if self.layout == "exchange" else self.ttl
 
     @property
     def pages(self) -> ListenAddress | None:

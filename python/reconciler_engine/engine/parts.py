@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
 
@@ -34,7 +34,7 @@ from reconciler_engine.store.marks import Marks
 from reconciler_engine.store.outages import Outages
 from reconciler_engine.store.product_list import ProductListStore
 from reconciler_engine.store.retention import Retention
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scope import Layout, Scope
 from reconciler_engine.store.tasks import TaskQueue
 from reconciler_engine.store.venue import VenueStore
 
@@ -141,7 +141,7 @@ def make_parts(
     identity: Identity | None = None,
 ) -> Parts:
     """Build the parts over a client, which stays the caller's; `consumer` takes tasks and is unique among all."""
-    scope = Scope.of(config.user_id, config.exchange_id, config.base_url)
+    scope = scope_of(config)
     return Parts(
         client=client,
         scope=scope,
@@ -151,14 +151,30 @@ def make_parts(
         queue=TaskQueue(client, scope, consumer),
         clock=SharedClock(client, scope),
         coverage=Coverage(client, scope),
-        bucket=TokenBucket(
-            bucket_script(client),
-            scope.key(budget_name(config, identity)),
-            config.budget(signed=identity is not None),
-            breaker=None if identity is None else scope.key(f"breaker:{identity.key}"),
-        ),
+        bucket=_make_bucket(config, client, scope, identity),
         config=config,
-        retention=Retention(config.max_candles, config.ttl, trim=owns_server),
+        retention=Retention(config.max_candles, config.life_s, trim=owns_server),
+    )
+
+
+def scope_of(config: ReconciliationConfig) -> Scope:
+    """Return the scope that the settings name."""
+    return Scope.of(config.user_id, config.exchange_id, config.base_url, Layout(config.layout))
+
+
+def _make_bucket(
+    config: ReconciliationConfig, client: TrioRedis, scope: Scope, identity: Identity | None
+) -> TokenBucket:
+    """Build a share in the budget of all engines that the exchange takes for one, whatever their scope."""
+    name = budget_name(config, identity)
+    breaker = f"{name}:breaker" if identity is None else f"breaker:{identity.key}"
+    # Engines of before kept a bucket a scope, and knew one layout.
+    before = replace(scope, layout=Layout.USER)
+    return TokenBucket(
+        bucket_script(client, {scope.shared_key(one): before.key(one) for one in (name, breaker)}),
+        scope.shared_key(name),
+        config.budget(signed=identity is not None),
+        breaker=None if identity is None else scope.shared_key(breaker),
     )
 
 

@@ -10,6 +10,7 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.ready_question import Readiness, ReadyQuestion, SyncRedis
+from reconciler_engine.store.scope import Layout
 
 
 class PendingAnswer:
@@ -39,6 +40,7 @@ def is_ready(
     user_id: int = 1,
     exchange_id: int = 1,
     grace_ms: int = DEFAULT_GRACE_MS,
+    layout: str = Layout.USER,
 ) -> PendingAnswer: ...
 
 
@@ -52,6 +54,7 @@ def is_ready(
     user_id: int = 1,
     exchange_id: int = 1,
     grace_ms: int = DEFAULT_GRACE_MS,
+    layout: str = Layout.USER,
 ) -> bool: ...
 
 
@@ -64,6 +67,7 @@ def is_ready(
     user_id: int = 1,
     exchange_id: int = 1,
     grace_ms: int = DEFAULT_GRACE_MS,
+    layout: str = Layout.USER,
 ) -> PendingAnswer | bool:
     """Say whether each of the last `bars` closed bars of a series is complete, right now.
 
@@ -86,6 +90,7 @@ def is_ready(
         user_id: As in the cache's keys.
         exchange_id: As in the cache's keys.
         grace_ms: How late a closed bar may come (ms).
+        layout: The feeder's layout of keys: `user`, `exchange` or `overflow`.
 
     Raises:
         ValueError: An argument is not what it must be.
@@ -93,7 +98,7 @@ def is_ready(
         StoreError: From a trio client: Redis did not answer, or the key is no sorted set. A redis-py client raises
             redis-py's own exceptions. There is no answer then, and so no readiness.
     """
-    question = ReadyQuestion(symbol, timeframe, bars, user_id, exchange_id, grace_ms)
+    question = ReadyQuestion(symbol, timeframe, bars, user_id, exchange_id, grace_ms, layout)
     if isinstance(redis, TrioRedis):
         return PendingAnswer(redis, question)
     send = getattr(redis, "execute_command", None)
@@ -114,7 +119,8 @@ async def examine(
     user_id: int = 1,
     exchange_id: int = 1,
     grace_ms: int = DEFAULT_GRACE_MS,
+    layout: str = Layout.USER,
 ) -> Readiness:
     """Return what `is_ready` judges by, with which slots stand in the way; arguments and errors are its own."""
-    question = ReadyQuestion(symbol, timeframe, bars, user_id, exchange_id, grace_ms)
+    question = ReadyQuestion(symbol, timeframe, bars, user_id, exchange_id, grace_ms, layout)
     return await question.ask(redis)

@@ -139,6 +139,7 @@ class StatusWriter:
             budget=budget,
             queued=queued,
             protocol=PROTOCOL,
+            layout=scope.layout.value,
         )
 
     def _job(self, figures: JobStatistics) -> JobStatus:

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.metrics import CATALOGUE, Figures, Metric
+from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.readiness import checks, is_ready
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
 
@@ -19,7 +20,12 @@ PREFIX = "reconciler_"
 
 
 def expose(
-    report: Report | None, age_s: float, series: Mapping[str, int] | None = None, *, accept: str = ""
+    report: Report | None,
+    age_s: float,
+    series: Mapping[str, int] | None = None,
+    obstacles: Mapping[Obstacle, int] | None = None,
+    *,
+    accept: str = "",
 ) -> tuple[bytes, str]:
     """Return all metrics, and their content type.
 
@@ -27,10 +33,11 @@ def expose(
         report: The supervisor's last one; without one the metrics say only that it is missing.
         age_s: How old it is.
         series: How many series there are by how they stood; None where Redis did not say.
+        obstacles: How many of their slots are not ready, by the reason; None as well.
         accept: The asker's Accept header: OpenMetrics where that is asked for.
     """
     registry = CollectorRegistry()
-    registry.register(_Families([*_families(report, age_s), *_of_series(series)]))
+    registry.register(_Families([*_families(report, age_s), *_of_series(series), *_of_obstacles(obstacles)]))
     try:
         encode, content_type = choose_encoder(accept)
     except (TypeError, ValueError):
@@ -145,6 +152,16 @@ def _of_budget(budget: BudgetStatus) -> Iterator[Family]:
 def _of_series(series: Mapping[str, int] | None) -> Iterator[Family]:
     if series is not None:
         yield _gauges("series", "Series by how they stood when a pass last looked", "state", series)
+
+
+def _of_obstacles(obstacles: Mapping[Obstacle, int] | None) -> Iterator[Family]:
+    if obstacles is None:
+        return
+    text = "Slots that are not ready by what passes last knew of them"
+    family = GaugeMetricFamily(f"{PREFIX}unready_slots", text, labels=["state", "reason"])
+    for obstacle, count in obstacles.items():
+        family.add_metric([obstacle.state, obstacle.label], count)
+    yield family
 
 
 def _gauge(name: str, text: str, value: float) -> Family:

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
+from reconciler_engine.observe.obstacles import Obstacle
+
 
 class SeriesState(Protocol):
     """How a series stood when a pass last looked (ms UTC); `missing` is None where nothing is known."""
@@ -26,6 +28,10 @@ class SeriesState(Protocol):
     def checked_at(self) -> int:
         """When a pass looked."""
 
+    @property
+    def obstacles(self) -> Mapping[str, int]:
+        """Numbers of slots that are not ready by their reason, as far as one is known."""
+
 
 _State = TypeVar("_State", bound=SeriesState)
 
@@ -38,6 +44,19 @@ def worst_first(series: Mapping[str, _State]) -> list[tuple[str, _State]]:
 def lack_of(state: SeriesState) -> float:
     """Return the number of slots without a candle; more than any series can lack where nothing is known."""
     return 1e12 if state.missing is None else state.missing
+
+
+def obstacles_of(state: SeriesState) -> dict[Obstacle, int]:
+    """Return the number of slots that are not ready by their reason; words of another version are left out."""
+    known = {one: state.obstacles[one] for one in Obstacle if one in state.obstacles}
+    explained = sum(count for one, count in known.items() if one.state == "missing")
+    return {**known, Obstacle.NOT_ASKED: max(0, (state.missing or 0) - explained)}
+
+
+def count_obstacles(series: Mapping[str, SeriesState]) -> dict[Obstacle, int]:
+    """Return the number of slots of all series that are not ready, by each reason there is."""
+    counts = [obstacles_of(state) for state in series.values()]
+    return {one: sum(each.get(one, 0) for each in counts) for one in Obstacle}
 
 
 def count_states(series: Mapping[str, SeriesState]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -145,6 +145,7 @@ class EngineStatus(_Record):
     budget: BudgetStatus | None
     queued: dict[_Str, _Int] | None = None
     protocol: _Int = 0
+    layout: Literal["user", "exchange", "overflow"] = "user"
 
 
 def _is_count(value: object) -> bool:

@@ -1,11 +1,14 @@
-"""What each slot of a series is known to be, all seven states, as intervals. Pure."""
+"""The state of each slot of a series, all seven of them, and the reasons why slots are not ready. Pure."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import NamedTuple
 
 from reconciler_engine.market.interval import Interval, Intervals
-from reconciler_engine.planning.ledger import CONFIRMED, Ledger, State
+from reconciler_engine.observe.obstacles import Obstacle
+from reconciler_engine.planning.ledger import CONFIRMED, Finding, Ledger, Reason, State
+from reconciler_engine.planning.proof import awaits_reference
 
 
 class StateInterval(NamedTuple):
@@ -38,3 +41,48 @@ def states_of(asked: Interval, examined: Interval, absent: Intervals, ledger: Le
     for state in CONFIRMED:
         states[state] = absent & ledger.in_state(examined, state) & ledger.confirmed(examined)
     return sorted(StateInterval(one.start, one.stop, state) for state, slots in states.items() for one in slots)
+
+
+def find_obstacles(missing: Intervals, slots: Interval | Intervals, ledger: Ledger) -> dict[Obstacle, Intervals]:
+    """Return the slots that are not ready by their reason.
+
+    Args:
+        missing: The slots without a candle that nothing proves empty.
+        slots: The slots to look at, on the grid, the missing ones among them.
+        ledger: The findings about them.
+    """
+    found: defaultdict[Obstacle, list[Interval]] = defaultdict(list)
+    for part in (slots,) if isinstance(slots, Interval) else slots:
+        for start, stop, finding in ledger.within(part):
+            obstacle = obstacle_of(finding)
+            if obstacle is not None:
+                found[obstacle].append(Interval(start, stop))
+    known = {obstacle: Intervals(intervals) for obstacle, intervals in found.items()}
+    sorted_out = {one: where & missing if one.state == "missing" else where - missing for one, where in known.items()}
+    of_missing = (part for one, where in sorted_out.items() if one.state == "missing" for part in where)
+    sorted_out[Obstacle.NOT_ASKED] = missing - Intervals(of_missing)
+    return {obstacle: where for obstacle, where in sorted_out.items() if where}
+
+
+_OBSTACLES = {
+    Reason.ABSENT_ONCE: Obstacle.SECOND_SIGHTING,
+    Reason.AMONG_WITNESSES_ONCE: Obstacle.SECOND_SIGHTING,
+    Reason.ROW_UNUSABLE: Obstacle.UNUSABLE,
+    Reason.WITHDRAWN: Obstacle.WITHDRAWN,
+    Reason.VALUES_DIFFER: Obstacle.VALUES_DIFFER,
+    Reason.LIVE_VALUES_DIFFER: Obstacle.VALUES_DIFFER,
+    Reason.LACKED_ONCE: Obstacle.LACKED,
+    Reason.NOT_AT_EXCHANGE: Obstacle.NOT_AT_EXCHANGE,
+    Reason.CONTESTED: Obstacle.CONTESTED,
+}
+
+
+def obstacle_of(finding: Finding | None) -> Obstacle | None:
+    """Return why a finding makes a slot not ready; None where it does not say."""
+    if finding is None or finding.state not in {State.MISSING, State.SUSPECT}:
+        return None
+    if awaits_reference(finding):
+        return Obstacle.REFERENCE
+    obstacle = _OBSTACLES.get(finding.reason)
+    plain = Obstacle.NOT_ASKED if finding.state is State.MISSING else Obstacle.DOUBTED
+    return plain if obstacle is None or obstacle.state != finding.state.value else obstacle

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from reconciler_engine.limiting.redis_bucket import RunScript, script_text
@@ -10,6 +11,7 @@ from reconciler_engine.store.client.reply_shapes import understanding, whole
 from reconciler_engine.store.client.scripts import Client, Script
 
 _TOKEN_BUCKET: Final = Script(script_text(), "token_bucket.lua")
+_INHERIT: Final = Script.load("reconciler_engine.store", "lua/inherit.lua")
 
 _LENGTHS: Final[dict[str, dict[int, int]]] = {
     "reserve": {0: 2, 1: 5, 3: 2, 4: 3, 5: 4},
@@ -22,15 +24,30 @@ _MOST: Final = 9_000_000_000_000_000
 _LONGEST_WAIT_US: Final = 2 * 3_600_000_000
 
 
-def bucket_script(client: Client) -> RunScript:
-    """Return what a `TokenBucket` asks Redis by; a reply of another shape than the script's is a `StoreError`."""
+def bucket_script(client: Client, older: Mapping[str, str] = MappingProxyType({})) -> RunScript:
+    """Return what a `TokenBucket` asks Redis by; a reply of another shape than the script's is a `StoreError`.
+
+    Keys that are not there yet inherit the fields of their `older` names, before the first question.
+    """
+    heirs = dict(older)
 
     async def run(*, keys: Sequence[str], args: Sequence[int | str]) -> list[int]:
+        for key in [*heirs]:
+            await _inherit(client, key, heirs[key])
+            heirs.pop(key, None)
         reply = await _TOKEN_BUCKET.run(client, keys=keys, args=args)
         with understanding("a permit"):
             return _checked(str(args[0]), [whole(number, -_MOST, _MOST) for number in reply])
 
     return run
+
+
+async def _inherit(client: Client, key: str, older: str) -> None:
+    """Give a key the fields of its older name; no script touches both, they may lie in two Cluster slots."""
+    with understanding("an older bucket"):
+        fields = [text for pair in (await client.execute_command("HGETALL", older)).items() for text in pair]
+    if fields:
+        await _INHERIT.run(client, keys=[key], args=fields)
 
 
 def _checked(operation: str, reply: list[int]) -> list[int]:

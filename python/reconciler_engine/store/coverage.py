@@ -5,15 +5,18 @@ Whether a series can be trusted at this moment is `is_ready`'s to say, which ask
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reconciler_engine.errors import StoreError
-from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
+from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.store.client.reply_shapes import MOST_MS, text, understanding, whole
 from reconciler_engine.store.client.scripts import Script, run_batch
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
@@ -30,10 +33,12 @@ _READ = 1_000
 _FIELDS_READ = 50_000
 _NAME_BYTES = 100
 _Instant = Annotated[int, Field(ge=0, le=MOST_MS)]
+_Counts = Annotated[dict[Annotated[str, Field(max_length=_NAME_BYTES)], _Instant], Field(max_length=100)]
 # How many windows of the widest pass what narrower passes add may reach back.
 _REACH = 2
 _PRUNE_EVERY_MS = 3_600_000
 _NOTE = Script.load("reconciler_engine.store", "lua/note.lua")
+_NO_OBSTACLES: Mapping[Obstacle, Intervals] = MappingProxyType({})
 _logger = logging.getLogger(__name__)
 
 
@@ -44,11 +49,13 @@ class Checked(NamedTuple):
         series: Which one.
         window: The closed slots examined.
         unresolved: Slots still missing; None where the series could not be examined.
+        obstacles: Slots that are not ready, by their reason; None where only the missing ones were looked for.
     """
 
     series: Series
     window: Interval
     unresolved: Intervals | None
+    obstacles: Mapping[Obstacle, Intervals] | None = None
 
 
 class SeriesCoverage(BaseModel):
@@ -60,6 +67,7 @@ class SeriesCoverage(BaseModel):
         complete_through: Last open time of that interval (inclusive).
         missing: Slots without a candle in reach of the last passes; None where nothing is known.
         checked_at: When the last pass looked.
+        obstacles: Numbers of slots that are not ready by their reason, as far as one is known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,10 +76,11 @@ class SeriesCoverage(BaseModel):
     complete_through: _Instant | None
     missing: _Instant | None
     checked_at: _Instant
+    obstacles: _Counts = {}
 
 
 class Known(NamedTuple):
-    """What is known of a series: the slots of `window`, of which `unresolved` are missing.
+    """What is known of a series: the slots of `window`, of which `unresolved` are missing, and why slots are not ready.
 
     `base_ms` is the length of the widest pass in it: narrower passes extend what that one saw, the next one of its
     kind replaces it.
@@ -80,16 +89,28 @@ class Known(NamedTuple):
     window: Interval
     unresolved: Intervals
     base_ms: int
+    obstacles: Mapping[Obstacle, Intervals] = _NO_OBSTACLES
 
 
-def extend(known: Known | None, window: Interval, unresolved: Intervals) -> Known:
-    """Return what is known after a pass examined `window`."""
+def extend(
+    known: Known | None,
+    window: Interval,
+    unresolved: Intervals,
+    obstacles: Mapping[Obstacle, Intervals] | None = _NO_OBSTACLES,
+) -> Known:
+    """Return what is known after a pass examined `window`; without obstacles the suspects there stay as they were."""
     length = window.stop - window.start
     if known is None or length >= known.base_ms or not known.window.start <= window.start <= known.window.stop:
-        return Known(window, unresolved, length)
+        return Known(window, unresolved, length, obstacles or {})
     start = max(known.window.start, window.stop - _REACH * known.base_ms)
-    before = known.unresolved & Interval(start, window.start)
-    return Known(Interval(start, window.stop), before | unresolved, known.base_ms)
+    before, whole = Interval(start, window.start), Interval(start, window.stop)
+    joined = {}
+    for obstacle in Obstacle:
+        was, now = known.obstacles.get(obstacle, NOTHING), (obstacles or {}).get(obstacle, NOTHING)
+        stays = whole if obstacles is None and obstacle.state == "suspect" else before
+        if where := (was & stays) | now:
+            joined[obstacle] = where
+    return Known(whole, (known.unresolved & before) | unresolved, known.base_ms, joined)
 
 
 def newest_complete(known: Known) -> Interval | None:
@@ -160,11 +181,11 @@ class Coverage:
     def _note(self, one: Checked, now: int) -> str:
         if one.unresolved is None:
             self._known.pop(one.series, None)
-            return _text(None, None, now, 0)
+            return _text(None, None, now, 0, {})
         step = one.series.timeframe.step_ms
-        known = extend(self._known.get(one.series), one.window, one.unresolved)
+        known = extend(self._known.get(one.series), one.window, one.unresolved, one.obstacles)
         self._known[one.series] = known
-        return _text(newest_complete(known), known.unresolved.size(step), now, step)
+        return _text(newest_complete(known), known.unresolved.size(step), now, step, known.obstacles)
 
     async def _prune(self, now: int) -> None:
         """Forget series that no pass looks at any more."""
@@ -173,10 +194,14 @@ class Coverage:
             await self._client.execute_command("HDEL", self._key, *old[start : start + _FIELDS])
 
 
-def _text(complete: Interval | None, missing: int | None, now: int, step: int) -> str:
+def _text(
+    complete: Interval | None, missing: int | None, now: int, step: int, obstacles: Mapping[Obstacle, Intervals]
+) -> str:
     first, last = ("null", "null") if complete is None else (complete.start, complete.stop - step)
     unresolved = "null" if missing is None else missing
-    return f'{{"complete_from":{first},"complete_through":{last},"missing":{unresolved},"checked_at":{now}}}'
+    told = f'{{"complete_from":{first},"complete_through":{last},"missing":{unresolved},"checked_at":{now}'
+    counts = {one: where.size(step) for one, where in obstacles.items() if one is not Obstacle.NOT_ASKED}
+    return f'{told},"obstacles":{json.dumps(counts)}}}' if counts else f"{told}}}"
 
 
 def _parse(text: bytes) -> SeriesCoverage | None:

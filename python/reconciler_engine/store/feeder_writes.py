@@ -1,16 +1,19 @@
-"""The commands by which a feeder fills the cache: the real one's, in its order, each a round trip of its own."""
+"""The commands with which a feeder fills the cache: the real one's, in its order, each a round trip of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol, cast
 
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.scope import Scope
 
+NUMBER_FIELD = "sequenceNum"
+
 
 class Client(Protocol):
-    """What the feeder needs of a Redis client."""
+    """The part of a Redis client that a feeder needs."""
 
     async def execute_command(self, *args: str | float | bytes) -> Any:
         """Send one command and return its reply."""
@@ -27,36 +30,45 @@ class FeederWrites:
         self._max_candles = max_candles
         self._ttl_s = ttl_s
 
-    async def write_snapshot(self, series: Series, members: Sequence[tuple[int, str]]) -> None:
-        """Write many candles of a series, each an open time (ms UTC) and its member: all removals, then one addition.
+    async def write(self, series: Series, open_time: int, member: str) -> bool:
+        """Write the candle of a slot; the slot is empty for a round trip. Return False where the candle is refused.
 
         Raises:
             StoreError: Redis did not do it; what was written so far stays.
         """
         key = self._scope.candle_key(series)
-        for open_time, _ in members:
-            await self._client.execute_command("ZREMRANGEBYSCORE", key, open_time, open_time)
-        if members:
-            await self._client.execute_command("ZADD", key, *(text for pair in members for text in pair))
-            await self._cut(key)
-
-    async def write(self, series: Series, open_time: int, member: str, *, closed: bool) -> None:
-        """Write one candle and publish it, on the channel of closes too if its bar is closed.
-
-        Raises:
-            StoreError: Redis did not do it; what was written so far stays.
-        """
-        key = self._scope.candle_key(series)
+        stored = await self._client.execute_command("ZRANGEBYSCORE", key, open_time, open_time)
+        if is_refused(stored or (), member):
+            return False
         await self._client.execute_command("ZREMRANGEBYSCORE", key, open_time, open_time)
         await self._client.execute_command("ZADD", key, open_time, member)
-        await self._cut(key)
-        owner = f"{self._scope.user_id}:{self._scope.exchange_id}:{series.symbol}:{series.timeframe.value}"
-        await self._client.execute_command("PUBLISH", f"channel:candle:{owner}", member)
-        if closed:
-            await self._client.execute_command("PUBLISH", f"channel:candle:close:{owner}", member)
-
-    async def _cut(self, key: str) -> None:
         if self._ttl_s:
             await self._client.execute_command("EXPIRE", key, self._ttl_s)
         if self._max_candles:
             await self._client.execute_command("ZREMRANGEBYRANK", key, 0, -1 - self._max_candles)
+        return True
+
+    async def announce_close(self, series: Series, member: str) -> None:
+        """Publish a candle on the close channel of its series.
+
+        Raises:
+            StoreError: Redis did not do it.
+        """
+        owner = f"{self._scope.user_id}:{self._scope.exchange_id}:{series.symbol}:{series.timeframe.value}"
+        await self._client.execute_command("PUBLISH", f"channel:candle:close:{owner}", member)
+
+
+def is_refused(stored: Iterable[bytes | str], member: str) -> bool:
+    """Tell whether a candle gives way to the stored one: its number is not greater, or it has none beside one.
+
+    Numbers of two connections are compared as if they were of one. This keeps a cut candle of an earlier connection.
+    """
+    number = next(_numbers([member]), None)
+    return any(number is None or number <= kept for kept in _numbers(stored))
+
+
+def _numbers(members: Iterable[bytes | str]) -> Iterator[int]:
+    for member in members:
+        number = cast("dict[str, Any]", json.loads(member)).get(NUMBER_FIELD)
+        if isinstance(number, int):
+            yield number

@@ -12,14 +12,16 @@ from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.planning.accepted import is_accepted
-from reconciler_engine.planning.ledger import Knowledge, Ledger, Reason, State
+from reconciler_engine.planning.ledger import Knowledge, Ledger, State
+from reconciler_engine.planning.states import obstacle_of
 from reconciler_engine.store.client.reply_shapes import understanding
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence_fields import ACCEPTED, decode_fields
 from reconciler_engine.store.findings import days_of
 from reconciler_engine.store.ready_script import READY_TEXT
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scope import Layout, Scope
 
 MAX_BARS: Final = 10_000
 """Bars one question may be about: the server reads them in some 3 ms, in which it serves nobody else."""
@@ -43,7 +45,7 @@ class FirstDoubt(NamedTuple):
 
     open_time: int
     state: State
-    reason: Reason | None
+    reason: Obstacle | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +76,24 @@ class ReadyQuestion:
     """A question about the newest closed bars of one series."""
 
     def __init__(
-        self, symbol: str, timeframe: str | Timeframe, bars: int, user_id: int, exchange_id: int, grace_ms: int
+        self,
+        symbol: str,
+        timeframe: str | Timeframe,
+        bars: int,
+        user_id: int,
+        exchange_id: int,
+        grace_ms: int,
+        layout: str = Layout.USER,
     ) -> None:
         if isinstance(bars, bool) or not isinstance(bars, int) or not 1 <= bars <= MAX_BARS:
             raise ValueError(f"bars {bars!r} is not allowed; allowed: a whole number from 1 to {MAX_BARS}")
         if isinstance(grace_ms, bool) or not isinstance(grace_ms, int) or grace_ms < 0:
             raise ValueError(f"grace_ms {grace_ms!r} is not allowed; allowed: a whole number of ms from 0")
+        if layout not in [*Layout]:
+            raise ValueError(f"layout {layout!r} is not allowed; allowed: {', '.join(Layout)}")
         self._series = Series(symbol, timeframe if isinstance(timeframe, Timeframe) else Timeframe.parse(timeframe))
         self._bars = bars
-        scope = Scope(user_id, exchange_id, "")
+        scope = Scope(user_id, exchange_id, "", Layout(layout))
         keys = (scope.candle_key(self._series), scope.evidence_key(self._series))
         self._command = ("EVAL", READY_TEXT, len(keys), *keys, bars, grace_ms, "read")
 
@@ -150,5 +161,5 @@ def _first_doubt(missing: Intervals, suspect: Intervals, ledger: Ledger) -> Firs
     if not firsts:
         return None
     open_time, state = min(firsts)
-    finding = ledger.at(open_time)
-    return FirstDoubt(open_time, state, None if finding is None or finding.state is not state else finding.reason)
+    reason = obstacle_of(ledger.at(open_time))
+    return FirstDoubt(open_time, state, reason if reason is not None and reason.state == state.value else None)

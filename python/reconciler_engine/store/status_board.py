@@ -16,7 +16,7 @@ from reconciler_engine.errors import StoreError
 from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.store.client.reply_shapes import understanding, whole
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scope import Layout, Scope
 
 RECORD_LIFE_MS = 5_000
 """An engine that has not written for so long does not run, or cannot reach Redis."""
@@ -104,7 +104,7 @@ class StatusBoard:
 
 def scope_of(status: EngineStatus) -> Scope:
     """Return whose candles an engine keeps, from which exchange."""
-    return Scope(status.user_id, status.exchange_id, status.source)
+    return Scope(status.user_id, status.exchange_id, status.source, Layout(status.layout))
 
 
 def _key(status: EngineStatus) -> str:

@@ -24,6 +24,7 @@ from reconciler_engine.cli.session import open_session
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.passes.survey import Survey, SurveyedSeries
 from reconciler_engine.errors import ConfigError
+from reconciler_engine.observe.obstacles import describe_obstacles
 from reconciler_engine.observe.words import counted, iso
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.request_plan import SeriesPlan
@@ -102,12 +103,15 @@ def as_object(survey: Survey) -> dict[str, Any]:
     told = asdict(survey.plan)
     for row, one in zip(told["series"], survey.series, strict=True):
         row["states"] = {state.value: one.slots(state) for state in State}
+        row["obstacles"] = one.obstacles
         row["runs"] = [[run.start, run.stop, run.state.value] for run in one.states]
     return {"at": survey.at, **told}
 
 
 def _row(one: SurveyedSeries, plan: SeriesPlan) -> Row:
-    doubts = [f"{slots} {state.value}" for state in _DOUBTFUL if (slots := one.slots(state))]
+    doubts = describe_obstacles(one.obstacles)
+    if unknown := one.slots(State.UNKNOWN):
+        doubts.append(f"{unknown} unknown")
     if plan.requests:
         doubts.append(counted(plan.requests, "request"))
     note = ", ".join(doubts) or ("complete" if one.states else "no closed slot")

@@ -25,15 +25,18 @@ from reconciler_engine.engine.tasks.messages import (
 )
 from reconciler_engine.engine.tasks.run_record import closed_after
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
+from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
 from reconciler_engine.planning.pages import Page, cover, shards, shares, with_margins
+from reconciler_engine.planning.states import find_obstacles
 from reconciler_engine.planning.window import closed_before, range_window, scan_window
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
-from reconciler_engine.store.coverage import Coverage
+from reconciler_engine.store.coverage import Checked, Coverage
 from reconciler_engine.store.evidence import EvidenceStore
+from reconciler_engine.store.findings import days_of
 from reconciler_engine.store.listings import Listings
 from reconciler_engine.store.product_list import ProductListStore
 from reconciler_engine.store.retention import Retention
@@ -119,8 +122,24 @@ class Reconciler:
                 await note_halts(self._evidence, list(tally.absences()), listings.books, self._retention)
         if not isinstance(request.look_back, Interval):
             # A range somewhere in the past says nothing about how the series stands.
-            await self._coverage.record(tally.checked(), now, job=request.job, epoch=self._queue.epoch)
+            checked = await self._explain(list(tally.checked()), whole=request.verify)
+            await self._coverage.record(checked, now, job=request.job, epoch=self._queue.epoch)
         return tally.result(duration_ms=round((trio.current_time() - started) * 1_000))
+
+    async def _explain(self, checked: Sequence[Checked], *, whole: bool) -> list[Checked]:
+        """Add why slots are not ready: of series with missing slots, or of all; left out where Redis does not say."""
+        asked = [one for one in checked if one.unresolved is not None and (whole or one.unresolved)]
+        explained = {}
+        try:
+            for shard in shards((len(days_of(one.window)) for one in asked), PIPELINE_MEMBERS):
+                part = asked[shard.start : shard.stop]
+                reads = await self._evidence.read([(one.series, one.window) for one in part])
+                for one, read in zip(part, reads, strict=True):
+                    if one.unresolved is not None and read.error is None:
+                        explained[one.series] = find_obstacles(one.unresolved, one.window, read.ledger)
+        except StoreError as error:
+            _logger.warning("the reasons of missing slots not read", extra={"error": str(error)})
+        return [one._replace(obstacles=explained.get(one.series)) for one in checked]
 
     async def _scan(
         self,

@@ -15,6 +15,7 @@ from reconciler_engine.errors import own_fault
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
+from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.planning.absent_slots import sort_absent
 from reconciler_engine.planning.audit import find_due_suspects
 from reconciler_engine.planning.ledger import CONFIRMED, Knowledge, Ledger, State
@@ -22,7 +23,7 @@ from reconciler_engine.planning.listing import Listing
 from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.reference import may_want_reference
 from reconciler_engine.planning.request_plan import RequestPlan, SeriesPlan
-from reconciler_engine.planning.states import StateInterval, states_of
+from reconciler_engine.planning.states import StateInterval, find_obstacles, states_of
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
@@ -61,6 +62,14 @@ class SurveyedSeries:
         """Slots that hold a candle."""
         held = (State.PRESENT, State.SUSPECT)
         return Intervals(Interval(one.start, one.stop) for one in self.states if one.state in held)
+
+    @property
+    def obstacles(self) -> dict[Obstacle, int]:
+        """Numbers of slots that are not ready, by their reason."""
+        missing = Intervals(Interval(one.start, one.stop) for one in self.states if one.state is State.MISSING)
+        suspect = Intervals(Interval(one.start, one.stop) for one in self.states if one.state is State.SUSPECT)
+        found = find_obstacles(missing, suspect | missing, self.known.ledger)
+        return {one: where.size(self.series.timeframe.step_ms) for one, where in found.items()}
 
     def slots(self, *states: State) -> int:
         """Return how many slots are in one of these states."""

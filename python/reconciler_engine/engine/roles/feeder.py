@@ -9,16 +9,16 @@ from typing import Any
 import trio
 
 from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.parts import scope_of
 from reconciler_engine.engine.simulated_feeder.feeder import Feeder, FeederSettings
 from reconciler_engine.engine.simulated_feeder.losses import FeedEvent, FeedLosses
 from reconciler_engine.errors import StoreError
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_market
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.scope import Scope
 
 _RECONNECT_S = 1.0
-# More than a real feed loses, so that a newcomer need not wait for the next hole.
-_LOSSES = FeedLosses(disconnects_per_hour=12, outage_ms=(45_000, 75_000), lost_share=0.4, cut_share=0.02)
+# More than a real feed loses, so that a newcomer need not wait for the next hole; and never so long that it gives up.
+_LOSSES = FeedLosses(disconnects_per_hour=12, outage_ms=(45_000, 75_000), lost_share=0.4, twin_share=0.2)
 _logger = logging.getLogger(__name__)
 
 
@@ -30,10 +30,10 @@ async def run_feeder(message: dict[str, Any], do: Callable[[FeederRole], Awaitab
     )
     settings = FeederSettings(
         series=config.series(),
-        scope=Scope.of(config.user_id, config.exchange_id, config.base_url),
+        scope=scope_of(config),
         losses=_LOSSES,
         max_candles=config.max_candles,
-        ttl_s=config.ttl,
+        ttl_s=config.life_s,
     )
     async with TrioRedis.from_url(message["redis_url"]) as client:
         await do(FeederRole(lambda: Feeder(client, market, clock, settings, _log)))
@@ -74,6 +74,8 @@ class FeederRole:
 
 def _log(event: FeedEvent) -> None:
     if event.kind == "connected":
-        _logger.info("feed connected", extra={"snapshot_candles": event.candles})
+        _logger.info("feed connected", extra={"snapshot_candles": event.candles, "sockets": event.sockets})
+    elif event.kind == "gave_up":
+        _logger.error("feed gave up, ten handshakes were refused")
     else:
         _logger.info("feed disconnected", extra={"for_s": round((event.until - event.time_ms) / 1_000)})

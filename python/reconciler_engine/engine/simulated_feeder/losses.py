@@ -1,4 +1,4 @@
-"""What the simulated websocket feed loses: decided by hashing, the same in every run of a seed."""
+"""The losses of the simulated websocket feed: decided by hashing, the same in every run of a seed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from typing import Literal
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 
+HANDSHAKE_MS = 15_000
+"""Time between two handshakes of a feed without a connection (feeder.md: ten take 150 s)."""
+
+REFUSALS_LIMIT = 10
+"""Refused handshakes in a row after which the feed gives up for good."""
+
 _HOUR_MS = 3_600_000
 _WHOLE = 1 << 64
 # An outage fills half of its period at most, so that two never meet.
@@ -18,14 +24,14 @@ _OUTAGE_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class FeedLosses:
-    """How much a feed loses.
+    """Measure of a feed's losses.
 
     Attributes:
         seed: Same seed, same losses.
         disconnects_per_hour: Times an hour the connection breaks; 0 never.
-        outage_ms: Shortest and longest time without a connection.
-        lost_share: Share of bars of which every message is dropped.
-        cut_share: Share of bars whose later messages are dropped: they stay with partial values.
+        outage_ms: Shortest and longest time without a connection. Handshakes are refused that long.
+        lost_share: Share of 1m bars of which every trade is dropped.
+        twin_share: Share of the reconnects after a refused handshake that leave two sockets alive.
         snapshot_slots: Slots back from now that a snapshot is taken from.
         snapshot_limit: Most candles of a series in a snapshot; Coinbase's hold at most 100, spread over about 160
             slots even where every slot traded (coinbase-api.md section 6, read 2026-11-23).
@@ -39,13 +45,13 @@ class FeedLosses:
     disconnects_per_hour: float = 12.0
     outage_ms: tuple[int, int] = (20_000, 150_000)
     lost_share: float = 0.01
-    cut_share: float = 0.005
+    twin_share: float = 0.5
     snapshot_slots: int = 160
     snapshot_limit: int = 100
     snapshot_share: float = 0.8
 
     def __post_init__(self) -> None:
-        for name in ("lost_share", "cut_share", "snapshot_share"):
+        for name in ("lost_share", "twin_share", "snapshot_share"):
             share = getattr(self, name)
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} {share!r} is not between 0 and 1")
@@ -69,18 +75,13 @@ class FeedLosses:
         outage = Interval(start, start + int(lasts))
         return outage if instant in outage else None
 
-    def heard_until(self, series: Series, start: int) -> int:
-        """Return the instant (ms UTC) up to which the bar that opens at `start` is heard of.
+    def is_lost(self, series: Series, start: int) -> bool:
+        """Tell whether no trade of the 1m bar that opens at `start` arrives."""
+        return self._draw(str(series), start)[0] < self.lost_share
 
-        `start` itself is a bar of which nothing is heard; the bar's end is one of which all is heard.
-        """
-        step_ms = series.timeframe.step_ms
-        fate, moment = self._draw(str(series), start)
-        if fate < self.lost_share:
-            return start
-        if fate < self.lost_share + self.cut_share:
-            return start + 1 + int(moment * (step_ms - 1))
-        return start + step_ms
+    def has_twin(self, connected_at: int) -> bool:
+        """Tell whether a reconnect after a refused handshake leaves the earlier socket alive, too."""
+        return self._draw("twin", connected_at)[0] < self.twin_share
 
     def choose_snapshot(self, series: Series, starts: list[int], taken_at: int) -> list[int]:
         """Return which of the bars at `starts` (ascending) the snapshot taken at `taken_at` holds, ascending.
@@ -105,21 +106,23 @@ class FeedLosses:
         return first / _WHOLE, second / _WHOLE
 
 
-EventKind = Literal["connected", "disconnected"]
+EventKind = Literal["connected", "disconnected", "gave_up"]
 
 
 @dataclass(frozen=True, slots=True)
 class FeedEvent:
-    """Something that happened to the connection.
+    """An event of the connection.
 
     Attributes:
         time_ms: Time of the exchange (ms UTC).
-        kind: What happened.
+        kind: Kind of event.
         candles: Candles of the snapshots that came with a connection.
         until: End of the outage that a disconnect begins (ms UTC).
+        sockets: Sockets that live after a connect.
     """
 
     time_ms: int
     kind: EventKind
     candles: int = 0
     until: int = 0
+    sockets: int = 1

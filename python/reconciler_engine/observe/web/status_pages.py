@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler_engine.observe.engine_report import Report
+from reconciler_engine.observe.obstacles import describe_obstacles
 from reconciler_engine.observe.readiness import ReadinessCheck, is_ready
-from reconciler_engine.observe.series_state import SeriesState, count_states, lack_of, worst_first
+from reconciler_engine.observe.series_state import SeriesState, count_states, lack_of, obstacles_of, worst_first
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
 from reconciler_engine.observe.web.html import Child, Element, element
 from reconciler_engine.observe.words import ago, ahead, describe_span, iso
@@ -231,11 +232,13 @@ def _cell(state: SeriesState | None) -> Element:
         return element("td", "unknown", class_="warn", title=title)
     if state.missing:
         return element("td", f"{state.missing:,} missing", class_="bad", title=title)
+    if state.obstacles:
+        return element("td", "; ".join(describe_obstacles(obstacles_of(state))), class_="warn", title=title)
     return element("td", "complete", class_="good", title=title)
 
 
 def _lacking(series: Mapping[str, SeriesState]) -> list[Element]:
-    lacking = [(name, state) for name, state in worst_first(series) if state.missing != 0]
+    lacking = [(name, state) for name, state in worst_first(series) if state.missing != 0 or state.obstacles]
     if not lacking:
         return []
     rows = [
@@ -245,13 +248,14 @@ def _lacking(series: Mapping[str, SeriesState]) -> list[Element]:
             "-" if state.complete_from is None else iso(state.complete_from),
             "-" if state.complete_through is None else iso(state.complete_through),
             iso(state.checked_at),
+            "; ".join(describe_obstacles(obstacles_of(state))) or "-",
         )
         for name, state in lacking[:LACKING_SHOWN]
     ]
     hidden = len(lacking) - len(rows)
     more = [element("p", f"and {hidden:,} more", class_="soft")] if hidden else []
-    heads = ("series", "missing", "complete from", "through", "looked at")
-    return [element("h2", "what lacks most"), _table(heads, rows), *more]
+    heads = ("series", "missing", "complete from", "through", "looked at", "not ready")
+    return [element("h2", "what lacks most"), _table(heads, rows, words=True), *more]
 
 
 def _span(state: SeriesState) -> str:

@@ -1,7 +1,9 @@
 -- May a reader trust the last closed bars of a series? One question, one instant, by the server's clock; read only.
 -- It takes some 5 microseconds of the server's time a bar.
 --
--- KEYS[1]  candles:{user id}:{exchange id}:{symbol}:{timeframe}, a sorted set: score = open time (ms), member = JSON.
+-- KEYS[1]  the candle key of a series in one of the feeder's layouts, a sorted set: score = open time (ms), member = JSON:
+--          candles:{user id}:{exchange id}:{symbol}:{timeframe}, candles:{exchange id}:{symbol}:{timeframe}, or
+--          usercandles:{user id}:{exchange id}:{symbol}:{timeframe}.
 --          The evidence is read from the hash {KEYS[1]}:evidence, which lies in the same Cluster slot; name it as
 --          KEYS[2] where something between insists on declared keys.
 -- ARGV[1]  how many of the newest closed bars, 1 to 10000
@@ -22,9 +24,13 @@ local MOST = 10000
 local GRACE = 15000
 
 local key = KEYS[1] or ''
-local symbol, timeframe = key:match('^candles:%d+:%d+:([^:]+):([^:]+)$')
+local symbol, timeframe
+for _, layout in ipairs({ 'candles:%d+:%d+', 'candles:%d+', 'usercandles:%d+:%d+' }) do
+    if not symbol then symbol, timeframe = key:match('^' .. layout .. ':([^:]+):([^:]+)$') end
+end
 if not STEPS[timeframe] then
     return redis.error_reply('ERR key ' .. key .. ' is no series\'; allowed: candles:{user id}:{exchange id}:{symbol}:'
+        .. '{timeframe}, candles:{exchange id}:{symbol}:{timeframe} or usercandles:{user id}:{exchange id}:{symbol}:'
         .. '{timeframe}, the timeframe one of 1m 5m 15m 30m 1h 2h 4h 6h 1d')
 end
 local function whole(text, least, most)

@@ -1,0 +1,11 @@
+-- Give a hash that is not there yet its first fields. One key, atomic.
+--
+-- KEYS[1]  hash
+-- ARGV     name and value of each field
+--
+-- Returns  1 if it has them now, 0 if it was there already: its own are newer
+
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('HSET', KEYS[1], unpack(ARGV))
+redis.call('PEXPIRE', KEYS[1], 86400000)
+return 1
