@@ -79,7 +79,7 @@ def judge(ledger: Ledger, answer: Answer, slots: Intervals, step: int, *, grace_
     Args:
         ledger: What was known.
         answer: What came.
-        slots: The slots to judge: those that held no candle when it was asked.
+        slots: The slots to judge: those without a candle when it was asked.
         step: The grid's step (ms).
         grace_ms: How long after its close a bar may still be on its way.
     """
