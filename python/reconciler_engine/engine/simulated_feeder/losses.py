@@ -91,13 +91,13 @@ class FeedLosses:
         if not starts or not self.snapshot_limit:
             return []
         *older, newest = starts
-        held = [start for start in older if self._draw(f"{series}@{taken_at}", start)[0] < self.snapshot_share]
+        chosen = [start for start in older if self._draw(f"{series}@{taken_at}", start)[0] < self.snapshot_share]
         # Too many: the same draw that ranks them decides, so that the holes lie everywhere.
-        surplus = len(held) + 1 - self.snapshot_limit
+        surplus = len(chosen) + 1 - self.snapshot_limit
         if surplus > 0:
-            ranked = sorted(held, key=lambda start: self._draw(f"{series}@{taken_at}", start)[1])
-            held = sorted(ranked[surplus:])
-        return [*held, newest]
+            ranked = sorted(chosen, key=lambda start: self._draw(f"{series}@{taken_at}", start)[1])
+            chosen = sorted(ranked[surplus:])
+        return [*chosen, newest]
 
     def _draw(self, what: str, number: int) -> tuple[float, float]:
         """Return two draws from [0, 1)."""
