@@ -79,6 +79,15 @@ CASES = {
     "a listing forty minutes old": Case(
         [thin("NEW-USD", 20_000, listed=BEGINS - 40 * MINUTE)], 0.0, 14, timeframes=(Timeframe.M1, Timeframe.M5)
     ),
+    "half an hour's halt of three products": Case(
+        DENSES,
+        1.0,
+        18,
+        {"*": [Interval(HALT.start, HALT.start + 30 * MINUTE)]},
+        timeframes=(Timeframe.M1,),
+        is_fed=True,
+        settles=HALT.start + 30 * MINUTE + MINUTE // 2,
+    ),
     "three hours' halt of three products": Case(
         DENSES, 1.0, 24, {"*": [HALT]}, is_fed=True, settles=HALT.stop + MINUTE // 2
     ),
@@ -123,7 +132,10 @@ async def settle(redis_url, case: Case) -> tuple[int, str]:
         return len(after), figure
 
 
-@pytest.mark.parametrize("name", CASES)
+LONG = ("futures over a weekend", "three hours' halt of three products", "three hours' halt of one product")
+
+
+@pytest.mark.parametrize("name", [pytest.param(one, marks=[pytest.mark.soak] * (one in LONG)) for one in CASES])
 async def test_slots_without_trades_settle(redis_url, tell_figure, name):
     passes, figure = await settle(redis_url, CASES[name])
     tell_figure(f"{name}: {figure}")
