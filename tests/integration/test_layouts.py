@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import redis as redis_py
-from tests.integration.engines import DENSE, MINUTE, T0, Engine, engine, span, truth
+from tests.integration.engines import DENSE, MARKET, MINUTE, T0, Engine, engine, span, truth
 
 from reconciler_engine import is_ready
 from reconciler_engine.engine.parts import make_parts
@@ -21,11 +21,12 @@ HOLE = span(5, 40)
 
 
 def candles(interval: Interval = SPAN) -> list[Candle]:
-    return [Candle(at, *values, None) for at, values in sorted(truth(DENSE, interval).items())]
+    found = MARKET.bars("BTC-USD", DENSE.timeframe, interval, interval.stop)
+    return [Candle(at, float(o), float(h), float(low), float(c), float(v)) for at, o, h, low, c, v in sorted(found)]
 
 
-async def repair(run: Engine, **options: object) -> ReconciliationResult:
-    return await run.parts.reconciler.run_pass(PassRequest("test", [DENSE], SPAN, **options))
+async def repair(run: Engine, *, repair: bool = True) -> ReconciliationResult:
+    return await run.parts.reconciler.run_pass(PassRequest("test", [DENSE], SPAN, repair=repair))
 
 
 async def put(run: Engine, layout: Layout, *, without: Interval = HOLE) -> None:
