@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 import time
 
@@ -10,12 +11,14 @@ import pytest
 import redis as redis_py
 import trio
 
-from reconciler_engine.market.interval import NOTHING, Interval
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.ledger import Finding, FindingInterval, Knowledge, Ledger, Reason, Repaired, State
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.coverage import Checked, Coverage
+from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 
@@ -88,6 +91,95 @@ def test_slots_are_marked_listed_and_forgotten(server, run):
     assert run("evidence", "BTC-USD", "1m").out.startswith("BTC-USD:1m: nothing known; 0 candles")
     nothing = run("evidence", "forget", "BTC-USD", "1m", *RANGE)
     assert (nothing.code, nothing.out) == (0, "BTC-USD:1m: 0 slots forgotten\n")
+
+
+@pytest.fixture
+def learn(redis_url):
+    """Have the evidence hold this knowledge."""
+
+    async def work(known):
+        async with TrioRedis.from_url(redis_url) as client:
+            store = EvidenceStore(client, Scope.of(1, 1, "https://api.coinbase.com"))
+            await store.change(BTC, Interval(FIRST, FIRST + 10 * MINUTE), Retention(0, 0), lambda _: known)
+
+    return lambda known: trio.run(work, known)
+
+
+def slots(*numbers):
+    return Intervals.of_slots([FIRST + number * MINUTE for number in numbers], MINUTE)
+
+
+def pairs(*numbers):
+    return [[one.start, one.stop] for one in slots(*numbers)]
+
+
+def test_everything_that_is_known_is_listed_and_forgotten(server, run, learn):
+    since, hour = FIRST + 86_400_000, 3_600_000
+    doubts = {
+        0: (State.SUSPECT, Reason.NOT_AT_EXCHANGE, since + hour, "not at the exchange"),
+        1: (State.SUSPECT, Reason.LACKED_ONCE, since + 240_000, "lacked once"),
+        2: (State.SUSPECT, Reason.CONTESTED, since + 24 * hour, "contested"),
+        3: (State.SUSPECT, Reason.VALUES_DIFFER, since, "values differ"),
+        4: (State.MISSING, Reason.ROW_UNUSABLE, since + hour, "row unusable"),
+        5: (State.MISSING, Reason.WITHDRAWN, since, "withdrawn"),
+        6: (State.EMPTY, Reason.WITH_REFERENCE, None, None),
+    }
+    findings = [
+        FindingInterval(
+            FIRST + slot * MINUTE, FIRST + (slot + 1) * MINUTE, Finding(state, reason, since, since, 1, due)
+        )
+        for slot, (state, reason, due, _) in doubts.items()
+    ]
+    repaired = (Repaired(FIRST + 2 * MINUTE, 3, since),)
+    learn(Knowledge(Ledger(findings), slots(1, 2, 3), repaired=repaired, accepted={FIRST + 8 * MINUTE: "00" * 8}))
+    server.zadd(KEY, {member(6, volume=0): FIRST + 6 * MINUTE})
+    told = run("evidence", "BTC-USD", "1m", "--json").json
+    assert [one["obstacle"] for one in told["stretches"]] == [words for *_, words in doubts.values()]
+    due = [one["next_check"] for one in told["stretches"]]
+    # a doubt about values rests for an hour, unless repair comes first
+    assert due == [since + hour if slot == 3 else wanted for slot, (_, _, wanted, _) in doubts.items()]
+    assert (told["exists"], told["fillers"]) == (pairs(1, 2, 3), pairs(6))
+    assert (told["accepted"], told["repaired"]) == (
+        pairs(8), [{"slot": FIRST + 2 * MINUTE, "times": 3, "first": since}],
+    )  # fmt: skip
+    shown = run("evidence", "BTC-USD", "1m").out
+    for words in (
+        "not at the exchange", "an answer lacked it", "replaced three times within a day",
+        "by repair, or 2026-01-02T01",
+        "2026-01-01T00:01Z  2026-01-01T00:04Z  3      known to exist", "accepted by hand", "filler, judged empty",
+        "repaired 3 times within a day",
+    ):  # fmt: skip
+        assert words in shown
+    part = run("evidence", "BTC-USD", "1m", "--from", "2026-01-01T00:02", "--to", "2026-01-01T00:03", "--json").json
+    assert (part["exists"], part["fillers"], part["accepted"]) == (pairs(2), [], [])
+    assert run("evidence", "forget", "BTC-USD", "1m", *RANGE).out == "BTC-USD:1m: 8 slots forgotten\n"
+    assert run("evidence", "BTC-USD", "1m").out.startswith("BTC-USD:1m: nothing known")
+    assert server.hkeys(f"{{{KEY}}}:evidence") == []
+
+
+def test_a_candle_is_accepted_until_it_changes(server, run, learn):
+    doubt = Finding(State.SUSPECT, Reason.VALUES_DIFFER, FIRST, FIRST, 1, FIRST)
+    learn(Knowledge(Ledger([FindingInterval(FIRST + 3 * MINUTE, FIRST + 4 * MINUTE, doubt)])))
+    server.zadd(KEY, {member(3): FIRST + 3 * MINUTE, member(6, volume=0): FIRST + 6 * MINUTE})
+    marked = run("evidence", "mark", "BTC-USD", "1m", "--state", "accepted", *RANGE)
+    assert (marked.code, marked.out) == (
+        0, "BTC-USD:1m: 1 slot marked accepted; 9 slots without a candle left out\n",
+    )  # fmt: skip
+    digest = hashlib.sha1(member(3).encode(), usedforsecurity=False).hexdigest()[:16]
+    assert json.loads(server.hget(f"{{{KEY}}}:evidence", "accepted")) == {str(FIRST + 3 * MINUTE): digest}
+    assert run("evidence", "BTC-USD", "1m", "--json").json["stretches"] == []
+    (change,) = run("journal", "BTC-USD", "1m", "--json").json["changes"]
+    assert (change["why"], change["old"], change["new"]) == ("marked", {"suspect": 1}, {"accepted": 1})
+    assert change["by"] == f"evidence mark, {getpass.getuser()}"
+    assert run("evidence", "forget", "BTC-USD", "1m", *RANGE).out == "BTC-USD:1m: 1 slot forgotten\n"
+    assert server.exists(f"{{{KEY}}}:evidence") == 0
+
+
+def test_more_candles_than_can_be_accepted_are_refused(server, run):
+    server.zadd(KEY, {member(slot): FIRST + slot * MINUTE for slot in range(1_001)})
+    day = ("--from", "2026-01-01", "--to", "2026-01-02")
+    refused = run("evidence", "mark", "BTC-USD", "1m", "--state", "accepted", *day)
+    assert (refused.code, "allowed: at most 1000 accepted in a series" in refused.err) == (78, True)
 
 
 def test_changes_by_hand_are_in_the_journal_with_who_made_them(run):

@@ -57,7 +57,7 @@ def test_the_defaults_shown_are_the_models():
     }
     held = {name: getattr(DEFAULT_RECONCILIATION_CONFIG, name) for name in SETTINGS}
     expected = {
-        name: ",".join(value) if isinstance(value, tuple) else str(value)
+        name: ",".join(value) if isinstance(value, tuple) else str(value).lower() if value is False else str(value)
         for name, value in held.items()
         if value not in (None, ())
     }

@@ -6,6 +6,7 @@ import pytest
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.planning.answers import (
+    SAME_MOMENT_MS,
     Answer,
     Venue,
     find_lacking,
@@ -26,6 +27,7 @@ from reconciler_engine.planning.ledger import (
     State,
 )
 from reconciler_engine.planning.proof import judge
+from reconciler_engine.planning.reference import note_reference
 from reconciler_engine.planning.sightings import APART_MS, DAILY_MS, RECHECK_MS, RIPE_MS, THIRD_AFTER_MS
 
 STEP = 60_000
@@ -274,6 +276,28 @@ def test_a_halt_that_was_sighted_at_an_edge_first_takes_two_answers_from_between
     assert reached.known.ledger.confirmed(PAGE) == slots(*gone)
 
 
+def test_a_slot_without_hope_of_a_reference_is_due_at_each_scan():
+    # An exchange that comes back has its rows: an hour's rest would outlast the outage that took the reference away.
+    twice = judged(known=judged().known, when=LATER + APART_MS, venue=HOPELESS).known
+    assert twice.ledger.at(T0).is_due(LATER + APART_MS)
+    assert twice.ledger.at(T0 + LAST * STEP).is_due(LATER + APART_MS)
+
+
+@pytest.mark.parametrize(
+    ("rows", "passed", "is_current"),
+    [
+        (all_but(), SAME_MOMENT_MS - 1, True),
+        (all_but(), SAME_MOMENT_MS, False),
+        (NOTHING, APART_MS - 1, True),
+        (NOTHING, APART_MS, False),
+    ],
+)
+def test_a_reference_that_lacks_rows_is_asked_for_by_each_scan(rows, passed, is_current):
+    # Two scans are five minutes apart, give or take some seconds.
+    found = note_reference(None, PAGE, LATER, rows, NOTHING)
+    assert found.is_current(LATER + passed) is is_current
+
+
 def test_a_slot_that_is_known_to_exist_is_never_proved_empty():
     # It closed so lately that it is not yet a witness.
     when = T0 + 10 * STEP + 60_000
@@ -387,6 +411,17 @@ def test_few_witnesses_make_no_ghosts():
     verdict = judged(slots(*range(20, 49)), candles=slots(9, *range(20, 49)))
     assert verdict.is_contradicted
     assert state_of(verdict, 9) is None
+
+
+@pytest.mark.parametrize(("lacking", "are_ghosts"), [(9, True), (10, False)])
+def test_where_more_than_a_tenth_is_lacking_the_exchange_withholds(lacking, are_ghosts):
+    gone = range(5, 5 + lacking)
+    known = Knowledge()
+    for after in (0, APART_MS):
+        rows = all_but(*gone)
+        known = judged(rows, candles=all_but(), known=known, when=LATER + after, venue=REFERENCE).known
+    suspect = known.ledger.where(PAGE, lambda found: found.reason is Reason.NOT_AT_EXCHANGE)
+    assert suspect == (slots(*gone) if are_ghosts else NOTHING)
 
 
 def test_a_known_slot_without_a_member_is_withdrawn():

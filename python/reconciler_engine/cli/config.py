@@ -91,6 +91,8 @@ def masked(redis_url: str) -> str:
 def _in_words(name: str, value: Any) -> str:
     if value is None:
         return SETTINGS[name].unset or "-"
+    if isinstance(value, bool):
+        return str(value).lower()
     return ", ".join(value) or "-" if isinstance(value, list) else str(value)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,21 +17,21 @@ from reconciler_engine.cli.options import (
     takes_settings,
     to_option,
 )
-from reconciler_engine.cli.output import Output, print_columns, say
+from reconciler_engine.cli.output import Output
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.rounding import ceil_to
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.words import counted, iso
-from reconciler_engine.planning.ledger import Finding, FindingInterval, Ledger, State
+from reconciler_engine.planning.ledger import State
 
 if TYPE_CHECKING:
+    from reconciler_engine.cli.evidence_report import SeriesEvidence
     from reconciler_engine.config import ReconciliationConfig
     from reconciler_engine.engine.evidence_edits import EvidenceEdit
 
 _ACCEPTED = "accepted"
 _MARKS = (State.EMPTY.value, State.HALTED.value, State.UNLISTED.value, _ACCEPTED)
-_HEADS = ("from", "to", "slots", "state", "first proof", "last proof", "sightings", "next check", "reason")
 
 
 class _ListsByDefault(Subcommands):
@@ -64,17 +62,19 @@ def evidence() -> None:
 @prints
 @takes_settings(*EVIDENCE_SETTINGS)
 def list_(*, symbol: str, timeframe: str, from_: str | None, to: str | None, output: Output, given: Given) -> None:
-    """List what is known of a series: state and reason of each stretch, its proofs, and when it is looked at again.
+    """List what is known of a series: state and reason of each stretch, its proofs, and when it is asked for again.
 
     \b
     Examples:
       reconciler-engine evidence BTC-USD 1m
       reconciler-engine evidence BTC-USD 1m --from 2026-01-31 --to 2026-02-01 --json
 
-    Slots that hold a candle, and those nothing is known of, are not listed. `list` may be left out.
+    Then come the slots that are known to exist at the exchange, candles accepted by hand, fillers in slots proved
+    empty, and slots repaired within a day. `list` may be left out.
     """
     import trio
 
+    from reconciler_engine.cli.evidence_report import as_object, print_evidence
     from reconciler_engine.cli.setting_sources import load_config
 
     faults: list[str] = []
@@ -83,17 +83,11 @@ def list_(*, symbol: str, timeframe: str, from_: str | None, to: str | None, out
     config = load_config(*given, known_faults=faults, windows=())
     if series is None:
         raise ConfigError(faults)
-    ledger, late = trio.run(_list, config, series, asked, output)
-    step = series.timeframe.step_ms
+    found = trio.run(_list, config, series, asked, output)
     if output.as_json:
-        rows = [_as_object(found, step) for found in ledger.findings]
-        output.print_json({"symbol": symbol, "timeframe": timeframe, "late": late, "stretches": rows})
-        return
-    if output.simulated:
-        say("SIMULATED")
-    if ledger.findings:
-        print_columns(_HEADS, [_cells(found, step) for found in ledger.findings])
-    say(f"{series}: {_totals(ledger, step)}; {counted(late, 'candle')} came after an answer without them")
+        output.print_json(as_object(series, found))
+    else:
+        print_evidence(series, found, output)
 
 
 @evidence.command("mark")
@@ -192,21 +186,27 @@ def _slots(
     return config, series, Interval(*bounds)
 
 
-async def _list(
-    config: ReconciliationConfig, series: Series, asked: Interval | None, output: Output
-) -> tuple[Ledger, int]:
-    """Return what is known of a series, and how many candles came after an answer without them."""
+async def _list(config: ReconciliationConfig, series: Series, asked: Interval | None, output: Output) -> SeriesEvidence:
+    """Return what is known of a series, of the slots asked about."""
+    from reconciler_engine.cli.evidence_report import SeriesEvidence
     from reconciler_engine.cli.session import open_session
 
     async with open_session(config, output, "evidence") as session:
         store = session.parts.evidence
+        late = await store.late(series)
         extent = await store.extent(series)
         if extent is None:
-            return Ledger(), await store.late(series)
-        (read,) = await store.read([(series, extent if asked is None else _on_grid(asked, series))])
-        if read.error is not None:
-            raise read.error
-        return read.ledger, await store.late(series)
+            return SeriesEvidence(late=late)
+        slots = extent if asked is None else _on_grid(asked, series)
+        (read,) = await store.read([(series, slots)])
+        # The cache is read where a proof says that nothing is: a candle there may be a filler.
+        proved = read.ledger.confirmed(slots)
+        kept = await session.parts.store.read([(series, one) for one in proved])
+        for error in (read.error, *(one.error for one in kept)):
+            if error is not None:
+                raise error
+        fillers = Intervals.of_slots((slot for one in kept for slot in one.fillers), series.timeframe.step_ms)
+        return SeriesEvidence(read.known, fillers, late).within(slots)
 
 
 def _on_grid(asked: Interval, series: Series) -> Interval:
@@ -273,37 +273,3 @@ def _author(command: str) -> str:
     except (KeyError, OSError):
         # A user id without a name, as in a container.
         return command
-
-
-def _totals(ledger: Ledger, step: int) -> str:
-    slots: Counter[str] = Counter()
-    for start, stop, finding in ledger.findings:
-        slots[finding.state.value] += (stop - start) // step
-    return ", ".join(f"{counted(count, 'slot')} {state}" for state, count in slots.items()) or "nothing known"
-
-
-def _cells(found: FindingInterval, step: int) -> Sequence[str]:
-    start, stop, finding = found
-    return (
-        iso(start),
-        iso(stop),
-        str((stop - start) // step),
-        finding.state.value,
-        iso(finding.first, "seconds"),
-        iso(finding.last, "seconds"),
-        str(finding.sightings),
-        _next_check(finding),
-        finding.reason.value,
-    )
-
-
-def _next_check(finding: Finding) -> str:
-    if finding.next_check is None:
-        return "never"
-    # Whether and when is for the settings of the pass.
-    return "by repair" if finding.state is State.SUSPECT else iso(finding.next_check, "seconds")
-
-
-def _as_object(found: FindingInterval, step: int) -> dict[str, Any]:
-    start, stop, finding = found
-    return {"start": start, "stop": stop, "slots": (stop - start) // step, **finding._asdict()}

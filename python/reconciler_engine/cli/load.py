@@ -175,6 +175,9 @@ async def _load(config: ReconciliationConfig, loads: Sequence[Loaded], output: O
 
     async with open_session(config, output, "load", writes=True) as session:
         store, retention = session.parts.store, session.parts.retention
+        misplaced = await store.find_misplaced([loaded.series for loaded in loads])
+        if faults := [str(fault) for fault in misplaced if fault is not None]:
+            raise ConfigError(faults)
         for loaded in loads:
             loaded.is_begun = True
             candles = list(loaded.file.candles())

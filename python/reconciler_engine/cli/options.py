@@ -15,7 +15,7 @@ from reconciler_engine.config.definitions import SETTINGS, Setting
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
 
-_EVERYWHERE = ("redis_url", "data_dir", "layout", "user_id", "exchange_id", "max_candles", "ttl")
+_EVERYWHERE = ("redis_url", "data_dir", "layout", "allow_other_layout", "user_id", "exchange_id", "max_candles", "ttl")
 _REQUESTS = (
     *("base_url", "key_file", "ca_file", "proxy", "batch_size", "batch_delay_ms", "hourly_limit", "egress"),
     *("grace_ms", "audit_policy", "rest_final_after_ms"),

@@ -65,6 +65,8 @@ class Setting(NamedTuple):
         """Default as a flag writes it; empty where there is none."""
         if self.default is None:
             return ""
+        if isinstance(self.default, bool):
+            return str(self.default).lower()
         return ",".join(self.default) if isinstance(self.default, tuple) else str(self.default)
 
 
@@ -266,6 +268,13 @@ _ALL: Final = (
         "(exchange), or one user's beside those (overflow)",
         allowed="user, exchange or overflow",
         default="user",
+    ),
+    Setting(
+        name="allow_other_layout",
+        metavar="BOOL",
+        meaning="Whether a series is filled although readers look at it in another layout",
+        allowed="true or false",
+        default=False,
     ),
     Setting(name="user_id", metavar="N", meaning="User id in the cache's keys", allowed=_KEY_PART, default=1),
     Setting(name="exchange_id", metavar="N", meaning="Exchange id in the cache's keys", allowed=_KEY_PART, default=1),

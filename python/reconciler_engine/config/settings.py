@@ -125,6 +125,7 @@ class ReconciliationConfig(BaseModel):
     full_reconcile_max_run_ms: Whole | None = _field("full_reconcile_max_run_ms", ge=1, le=_LONGEST_MS)
     full_reconcile_jitter_ms: Whole = _field("full_reconcile_jitter_ms", ge=0, le=_LONGEST_MS)
     layout: Literal["user", "exchange", "overflow"] = _field("layout")
+    allow_other_layout: bool = _field("allow_other_layout")
     user_id: Whole = _field("user_id", ge=0, le=2**53)
     exchange_id: Whole = _field("exchange_id", ge=0, le=2**53)
     grace_ms: Whole = _field("grace_ms", ge=0, le=600_000)

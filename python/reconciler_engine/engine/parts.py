@@ -145,7 +145,7 @@ def make_parts(
     return Parts(
         client=client,
         scope=scope,
-        store=CandleStore(client, scope),
+        store=CandleStore(client, scope, allow_other_layout=config.allow_other_layout),
         evidence=EvidenceStore(client, scope),
         products=ProductListStore(client, scope),
         queue=TaskQueue(client, scope, consumer),

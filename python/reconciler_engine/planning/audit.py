@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval, Intervals
-from reconciler_engine.planning.ledger import OF_VALUES, Ledger, Reason, State
+from reconciler_engine.planning.ledger import OF_VALUES, Finding, Ledger, Reason, State
 from reconciler_engine.planning.sightings import RIPE_MS, resting_until
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 
@@ -115,9 +115,10 @@ def find_due_suspects(ledger: Ledger, interval: Interval, now: int, step: int, r
     """
     found: list[Interval] = []
     for start, stop, finding in ledger.within(interval):
-        if finding.state is not State.SUSPECT or finding.next_check is None or now < finding.next_check:
+        due = rests_until(finding)
+        if finding.state is not State.SUSPECT or due is None or finding.next_check is None or now < finding.next_check:
             continue
-        if finding.reason not in OF_VALUES or now >= resting_until(finding.first, finding.last):
+        if now >= due:
             found.append(Interval(start, stop))
             continue
         wait_ms = rules.wait_ms(is_live=finding.reason is Reason.LIVE_VALUES_DIFFER)
@@ -125,6 +126,13 @@ def find_due_suspects(ledger: Ledger, interval: Interval, now: int, step: int, r
             closed = Interval(0, max((now - wait_ms) // step * step, 0))
             found.append(Interval(start, stop) & closed)
     return Intervals(found)
+
+
+def rests_until(finding: Finding) -> int | None:
+    """Return from when on a slot is asked for again, unless its candle gives way before (ms UTC); None for never."""
+    if finding.next_check is None or finding.reason not in OF_VALUES:
+        return finding.next_check
+    return max(finding.next_check, resting_until(finding.first, finding.last))
 
 
 def is_equal(one: Sequence[float], other: Sequence[float]) -> bool:

@@ -19,6 +19,8 @@ from reconciler_engine.planning.sightings import (
     seen_again,
 )
 
+_WITNESSES_A_GHOST = 9
+
 
 def note_ghosts(
     known: Knowledge,
@@ -31,6 +33,8 @@ def note_ghosts(
 ) -> tuple[Knowledge, Intervals]:
     """Note the witnesses that a contradicted answer lacks; return those that wait for a reference, too.
 
+    Where more than a tenth of the witnesses is lacking, the exchange withholds: that says nothing of the candles.
+
     | every other witness, 30 or more, is there; the same set was lacking | becomes                              |
     |---------------------------------------------------------------------|--------------------------------------|
     | not before                                                          | suspect: lacked once                 |
@@ -39,7 +43,7 @@ def note_ghosts(
     | an hour before and in between, and no reference can be had          | the same                             |
     """
     ledger = known.ledger
-    if (witnesses - lacking).size(step) < LEAST_WITNESSES:
+    if (witnesses - lacking).size(step) < max(LEAST_WITNESSES, _WITNESSES_A_GHOST * lacking.size(step)):
         # A candle in doubt without a row to replace it rests.
         resting = ledger.where(answer.asked, _is_doubted) & lacking & candles
         return known._replace(ledger=ledger.revise(resting, partial(_rest, at=answer.at))), NOTHING

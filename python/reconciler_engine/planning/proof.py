@@ -301,8 +301,8 @@ def _sight(
         return _prove(seen, at, reason=Reason.ABSENT_THRICE)
     stays = is_among and known.reason is Reason.AMONG_WITNESSES_ONCE
     reason = Reason.AMONG_WITNESSES_ONCE if stays else Reason.ABSENT_ONCE
-    due = known.first + (THIRD_AFTER_MS if is_hopeless and apart >= APART_MS else APART_MS)
-    return seen._replace(state=State.MISSING, reason=reason, next_check=max(due, at))
+    # Without a reference, too, each scan asks: an hour's rest would outlast the outage that took the reference away.
+    return seen._replace(state=State.MISSING, reason=reason, next_check=max(known.first + APART_MS, at))
 
 
 def _prove(known: Finding | None, at: int, *, reason: Reason) -> Finding:

@@ -11,7 +11,7 @@ from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.answers import SAME_MOMENT_MS, independent_of
 from reconciler_engine.planning.ledger import Knowledge
 from reconciler_engine.planning.pages import PAGE_SLOTS
-from reconciler_engine.planning.sightings import LEAST_WITNESSES, THIRD_AFTER_MS
+from reconciler_engine.planning.sightings import APART_MS, LEAST_WITNESSES, THIRD_AFTER_MS
 
 _SAME_OUTAGE_MS = 2 * THIRD_AFTER_MS
 """Two references that lack rows, further apart than this, show two outages and not one."""
@@ -47,8 +47,13 @@ class Reference:
         return self.lacking_since is not None and self.at - self.lacking_since >= THIRD_AFTER_MS
 
     def is_current(self, at: int) -> bool:
-        """Whether asking anew at `at` (ms UTC) is of no use: asked just now, or given up within the last hour."""
-        return self.is_fresh(at) or (self.is_hopeless and 0 <= at - self.at < THIRD_AFTER_MS)
+        """Whether asking anew at `at` (ms UTC) is of no use: asked just now, or given up within the last hour.
+
+        One that lacked rows is asked for by each scan: two scans are five minutes apart, give or take some seconds.
+        """
+        if self.is_hopeless and 0 <= at - self.at < THIRD_AFTER_MS:
+            return True
+        return self.is_fresh(at) if self.is_whole else abs(at - self.at) < APART_MS
 
 
 def reference_slots(slots: Interval, closed: int, step: int) -> Interval:

@@ -30,6 +30,7 @@ from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.evidence import CHANGES_LIMIT, EvidenceStore, LedgerRead
 from reconciler_engine.store.evidence_fields import decode_fields, fields_of
 from reconciler_engine.store.findings import days_of
+from reconciler_engine.store.layouts import find_misplaced
 from reconciler_engine.store.merge_script import MERGE_CANDLES, Conflict, MergeOutcome, SeriesWrite
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
@@ -57,9 +58,11 @@ class ProvenMerge:
 class CandleStore:
     """Candles of one scope, in the feeder's layout. Holds no state of its own; the client is the caller's to close."""
 
-    def __init__(self, client: TrioRedis, scope: Scope) -> None:
+    def __init__(self, client: TrioRedis, scope: Scope, *, allow_other_layout: bool = False) -> None:
+        """Make a store; `allow_other_layout` fills keys that readers do not look at."""
         self._client = client
         self._scope = scope
+        self._allow_other_layout = allow_other_layout
         self._evidence = EvidenceStore(client, scope)
 
     async def read(self, wanted: Sequence[tuple[Series, Interval]]) -> list[SlotsRead]:
@@ -79,6 +82,16 @@ class CandleStore:
         if any(has_moved(read.error) for read in reads):
             self._client.drop_connections()
         return reads
+
+    async def find_misplaced(self, series: Sequence[Series]) -> list[StoreError | None]:
+        """Return why some series must not be filled in this layout, in the order asked; None where they may.
+
+        Raises:
+            StoreError: Redis did not answer.
+        """
+        if self._allow_other_layout or not series:
+            return [None] * len(series)
+        return await find_misplaced(self._client, self._scope, series)
 
     async def sizes(self, series: Sequence[Series]) -> list[int]:
         """Return how many members some series have; those whose key is no sorted set are left out.

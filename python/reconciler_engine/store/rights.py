@@ -13,6 +13,7 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store.client.connection import Command
 from reconciler_engine.store.client.server_check import denied
 from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.layouts import keys_read
 from reconciler_engine.store.scope import Scope
 
 # No product has a name of one letter repeated so.
@@ -35,6 +36,7 @@ async def check_rights(client: TrioRedis, scope: Scope) -> None:
 def _commands(scope: Scope) -> list[Command]:
     key, candles, beside = scope.key("rights"), scope.candle_key(_NOBODY), scope.evidence_key(_NOBODY)
     reads: list[tuple[Any, ...]] = [
+        *(("EXISTS", other) for other in keys_read(scope, _NOBODY)),
         ("TIME",), ("GET", key), ("MGET", key), ("EXISTS", key), ("PTTL", key),
         ("HGET", key, "f"), ("HMGET", key, "f"), ("HMGET", beside, "f"), ("HKEYS", key), ("HGETALL", key),
         ("HSCAN", key, 0), ("HLEN", key), ("SCARD", key), ("LLEN", key), ("LRANGE", key, 0, 0),

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from reconciler_engine.cli.doctor.check import Check
 from reconciler_engine.cli.exits import CONFIG, UNAVAILABLE
+from reconciler_engine.engine.parts import Parts
 from reconciler_engine.errors import ConfigError, StoreError, StoreUnavailable
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.client.server_check import ServerInfo, ask_persistence, check_server, median_ping_ms
 from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.layouts import count_keys
 from reconciler_engine.store.scope import Scope
 
 NAMES = ("redis", "persistence", "eviction", "latency")
@@ -49,6 +51,21 @@ async def check_kept(client: TrioRedis, scope: Scope, series: Sequence[Series], 
     hint = f"set max_candles to what the feeder keeps, {longest} or more, or 0 for unlimited"
     detail = f"the cache holds a series of {longest} candles, max_candles says {max_candles}"
     return Check("retention", "warn", detail, hint)
+
+
+async def check_layout(parts: Parts, series: Sequence[Series]) -> Check:
+    """Count the keys that some series have in each layout, and say where the configured one helps no reader."""
+    name = "layout"
+    if not series:
+        return Check(name, "skipped", "no series is known to look for")
+    counts = await count_keys(parts.client, parts.scope, series)
+    found = ", ".join(f"{layout} {count}" for layout, count in counts.items())
+    detail = f"keys of {len(series)} series by layout: {found}; set is {parts.scope.layout}"
+    misplaced = [fault for fault in await parts.store.find_misplaced(series) if fault is not None]
+    if misplaced:
+        hint = "set layout to the one that readers look at"
+        return Check(name, "warn", f"{detail}; {len(misplaced)} are not filled, such as: {misplaced[0]}", hint)
+    return Check(name, "ok", detail)
 
 
 def _redis(client: TrioRedis, info: ServerInfo) -> Check:

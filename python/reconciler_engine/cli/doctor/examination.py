@@ -10,7 +10,7 @@ import trio
 
 from reconciler_engine.cli.doctor import setting_checks
 from reconciler_engine.cli.doctor.cache_checks import NAMES as CACHE_CHECKS
-from reconciler_engine.cli.doctor.cache_checks import check_kept, examine_cache, skip_cache
+from reconciler_engine.cli.doctor.cache_checks import check_kept, check_layout, examine_cache, skip_cache
 from reconciler_engine.cli.doctor.check import Check, exit_code, print_checks
 from reconciler_engine.cli.doctor.exchange_checks import NAMES as EXCHANGE_CHECKS
 from reconciler_engine.cli.doctor.exchange_checks import examine_exchange
@@ -32,7 +32,7 @@ from reconciler_engine.store.embedded.data_directory import DataDirectory
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
 
-_OTHERS = (*EXCHANGE_CHECKS, *CACHE_CHECKS, "retention", "budget", "disk", "embedded server", "pages")
+_OTHERS = (*EXCHANGE_CHECKS, *CACHE_CHECKS, "layout", "retention", "budget", "disk", "embedded server", "pages")
 
 
 def run_doctor(given: Given, output: Output) -> None:
@@ -74,6 +74,7 @@ async def _examine(config: ReconciliationConfig, credentials: Credentials | None
         return [
             *exchange,
             *cache,
+            await _look_at_layouts(parts, series or []),
             retention,
             setting_checks.check_budget(config, series, signed=signed),
             setting_checks.check_disk(config),
@@ -109,6 +110,15 @@ async def _look_at_keys(parts: Parts, series: list[Series]) -> Check | None:
     except StoreError:
         # What ails the server is told by its own check.
         return None
+
+
+async def _look_at_layouts(parts: Parts | None, series: list[Series]) -> Check:
+    if parts is None:
+        return Check("layout", "skipped", "the server was not reached")
+    try:
+        return await check_layout(parts, series)
+    except StoreError as error:
+        return Check("layout", "skipped", f"not counted: {error}")
 
 
 def _no_permit(error: StoreError) -> list[Check]:

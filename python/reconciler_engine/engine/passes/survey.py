@@ -11,7 +11,7 @@ from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.passes.reconciler import plan_pages, window_of
 from reconciler_engine.engine.tasks.references import ReferenceCount
 from reconciler_engine.engine.tasks.scan import SpanScan, scan
-from reconciler_engine.errors import own_fault
+from reconciler_engine.errors import StoreError, own_fault
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
@@ -127,12 +127,15 @@ class Surveyor:
         kept = [self._slots(one, look_back, now, max_candles=self._config.max_candles) for one in series]
         wanted = list(zip(series, kept, strict=True))
         scans = await scan(self._store, wanted)
+        lacking = [one for one, found in zip(series, scans, strict=True) if found.gaps]
+        misplaced = dict(zip(lacking, await self._store.find_misplaced(lacking), strict=True))
         surveyed = []
         for (one, examined), window, found, read in zip(wanted, asked, scans, await self._ledgers(wanted), strict=True):
             if found.error is not None:
                 own_fault(found.error)
+            error = misplaced.get(one) or found.error or read.error
             listing = listings.by_symbol.get(one.symbol, Listing())
-            surveyed.append(await self._judge(one, window, examined, found, read, listing, now))
+            surveyed.append(await self._judge(one, window, examined, found, read, listing, now, error))
         return Survey(now, tuple(surveyed), self._plan(surveyed, listed, now))
 
     async def _judge(
@@ -144,20 +147,18 @@ class Surveyor:
         read: LedgerRead,
         listing: Listing,
         now: int,
+        error: StoreError | None,
     ) -> SurveyedSeries:
         step = series.timeframe.step_ms
         absent = Intervals.of_gaps(found.gaps, step)
         ledger = await note_listing(self._evidence, series, absent, read.ledger, listing, now, None)
-        error = found.error or read.error
         return SurveyedSeries(
             series,
             asked,
             examined,
             tuple(states_of(asked, examined if found.error is None else _NO_SLOT, absent, ledger)),
             # As for a pass: what an answer would prove about slots whose ledger cannot be read could not be kept.
-            self._wanted(examined, step, absent, ledger, now)
-            if found.error is None and read.error is None
-            else NOTHING,
+            self._wanted(examined, step, absent, ledger, now) if error is None else NOTHING,
             read.known._replace(ledger=ledger),
             None if error is None else str(error),
         )

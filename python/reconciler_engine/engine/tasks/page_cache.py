@@ -72,12 +72,15 @@ class PageCache:
         """Read which slots of a page lack a candle, and whether they are worth a request.
 
         Raises:
-            StoreError: The cache could not be read.
+            StoreError: The cache could not be read, or readers look at the series in another layout.
         """
         series, asked = task.span.series, task.asked_slots
         absent, known = await self._read(series, asked)
         slots = sort_absent(absent & task.span.interval, known.ledger, await self._clock.now())
         is_wanted = task.is_worth_asking(slots)
+        misplaced = await self._candles.find_misplaced([series] if is_wanted else [])
+        if misplaced and misplaced[0] is not None:
+            raise misplaced[0]
         waiting = known.ledger.where(asked, awaits_reference)
         others = slots._replace(missing=slots.missing - waiting, due=slots.due - waiting)
         return PageLook(

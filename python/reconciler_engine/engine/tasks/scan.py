@@ -120,15 +120,23 @@ async def perform_scan(
     async with turn:
         reads = await evidence.read([wanted[index] for index in doubtful]) if doubtful else []
     known = dict(zip(doubtful, reads, strict=True))
+    lacking = [index for index, found in enumerate(scans) if found.gaps]
+    misplaced = dict(zip(lacking, await store.find_misplaced([wanted[index][0] for index in lacking]), strict=True))
     findings = [
-        await _judge(store, evidence, task, span, found, known.get(index, _NOTHING_KNOWN))
+        await _judge(store, evidence, task, span, found, known.get(index, _NOTHING_KNOWN), misplaced.get(index))
         for index, (span, found) in enumerate(zip(task.spans, scans, strict=True))
     ]
     return ScanOutcome(id=task.id, findings=tuple(finding for finding in findings if finding is not None))
 
 
 async def _judge(
-    store: CandleStore, evidence: EvidenceStore, task: ScanTask, span: SeriesSpan, found: SpanScan, read: LedgerRead
+    store: CandleStore,
+    evidence: EvidenceStore,
+    task: ScanTask,
+    span: SeriesSpan,
+    found: SpanScan,
+    read: LedgerRead,
+    misplaced: StoreError | None,
 ) -> SpanFinding | None:
     """Return what is noteworthy about a span; None where it is complete and no suspect in it is due."""
     step = span.timeframe.step_ms
@@ -138,7 +146,7 @@ async def _judge(
         suspects = find_due_suspects(read.ledger, span.interval, task.now, step, task.audit) - absent
     if found.is_clean and not suspects and read.error is None:
         return None
-    errors = [found.error, read.error]
+    errors = [misplaced, found.error, read.error]
     ledger = read.ledger
     unclean = sorted({*found.duplicates, *found.malformed})
     try:
@@ -158,7 +166,7 @@ async def _judge(
         unread=found.error is not None,
         missing=wire_of(slots.missing, step),
         confirmed=wire_of(slots.confirmed, step),
-        due=wire_of(slots.due, step) if read.error is None else (),
+        due=wire_of(slots.due, step) if read.error is None and misplaced is None else (),
         suspects=wire_of(suspects, step) if found.error is None else (),
         duplicates=len(found.duplicates),
         malformed=len(found.malformed),
