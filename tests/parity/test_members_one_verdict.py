@@ -103,7 +103,8 @@ async def verdicts(redis, members: list[bytes]) -> list[dict[str, bool]]:
     gate = await ask_gate(redis, len(members))
     await check_kinds(redis, reply, native)
     merged = await ask_merge(redis, len(members))
-    scanned = [set(found.timestamps) for found in (native, pure)]
+    # A filler leaves its slot absent.
+    scanned = [set(found.timestamps) - set(found.fillers) for found in (native, pure)]
     return [
         {
             "native": at(slot) in scanned[0],
