@@ -13,13 +13,16 @@ import pytest
 import trio
 from tests.integration.engines import DENSE, MINUTE, T0, THIN, Engine, engine, span, truth
 
+from reconciler_engine.engine.evidence_edits import accept_candles
 from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.planning.answers import Answer, Venue
 from reconciler_engine.planning.audit import Doubt
-from reconciler_engine.planning.ledger import State
+from reconciler_engine.planning.contests import CONTESTED_AFTER
+from reconciler_engine.planning.ledger import Finding, FindingInterval, Ledger, Reason, State
 from reconciler_engine.planning.pages import MARGIN_SLOTS
 from reconciler_engine.store.journal import Journal, Why
 from reconciler_engine.store.members import member_of
@@ -245,12 +248,81 @@ async def test_what_a_feeder_writes_meanwhile_wins_over_any_repair(redis_url, se
             gave_way = [written[slot].index(old) for number, old, _ in repairs if number == slot]
             # a repair never comes back to what the feeder has written over
             assert gave_way == sorted(set(gave_way))
+            assert len(gave_way) <= CONTESTED_AFTER
         if settings is REPAIR:
             assert all("sequenceNum" not in json.loads(old) for _, old, _ in repairs)
         await do_pass(run, slots)
         (members,) = await run.parts.client.pipe([("ZRANGE", run.key(DENSE), 0, -1)])
         assert len(members) == slots
         for slot, member in enumerate(members):
-            # The hole of remove-then-add may have been filled by a pass; the greater volume stays then.
-            allowed = {whole[slot]} if settings is FINAL else {whole[slot], written[slot][-1]}
+            # The hole of remove-then-add may have been filled by a pass; the greater volume stays then. What is
+            # contested by now stays as the feeder wrote it.
+            is_contested = [number for number, *_ in await journal(run)].count(slot) == CONTESTED_AFTER
+            yields = settings is FINAL and not is_contested
+            allowed = {whole[slot]} if yields else {whole[slot], written[slot][-1]}
             assert member.decode() in allowed
+
+
+async def rewrite(run: Engine, one: Candle) -> None:
+    """Put a candle in the place of the one in its slot, as a feeder does."""
+    await run.parts.client.zremrangebyscore(run.key(DENSE), one.timestamp, one.timestamp)
+    await run.put(DENSE, one)
+
+
+async def test_a_slot_that_is_written_after_each_repair_is_contested_and_left_alone(redis_url):
+    async with engine(redis_url, **REPAIR, **ALL) as run:
+        await fill(run, range(10))
+        done = []
+        for number in range(5):
+            await rewrite(run, cut(4, 0.5 + number / 100))
+            result = await do_pass(run, 10)
+            done.append((result.mismatched, result.repaired))
+        assert done == [(1, 1)] * 3 + [(1, 0)] * 2
+        assert len(await journal(run)) == 3
+        (row,) = (await run.parts.surveyor.survey([DENSE], span(10))).series
+        assert row.obstacles == {Obstacle.CONTESTED: 1}
+
+
+async def test_an_accepted_candle_is_neither_suspect_nor_repaired_until_it_changes(redis_url):
+    async with engine(redis_url, **REPAIR, **ALL) as run:
+        await fill(run, range(10), cut(4))
+        stores = run.parts.store, run.parts.evidence, DENSE, span(1, 4)
+        edit = await accept_candles(*stores, UNLIMITED, at(20), by="test")
+        assert edit == (1, 0)
+        result = await do_pass(run, 10)
+        assert (result.requests, result.mismatched, result.repaired) == (1, 0, 0)
+        await rewrite(run, cut(4, 0.6))
+        assert (await do_pass(run, 10)).repaired == 1
+        (read,) = await run.parts.evidence.read([(DENSE, span(10))])
+        assert read.known.accepted == {}
+
+
+@pytest.mark.parametrize("reason", [Reason.NOT_AT_EXCHANGE, Reason.LACKED_ONCE, Reason.VALUES_DIFFER, Reason.CONTESTED])
+@pytest.mark.parametrize(("due", "requests"), [(0, 1), (2**45, 0)])
+async def test_a_full_pass_asks_for_a_suspect_that_rests_when_it_is_due(redis_url, reason, due, requests):
+    """Where nothing is repaired, too, and nothing is missing."""
+    async with engine(redis_url) as run:
+        await fill(run, range(10))
+        doubt = FindingInterval(at(4), at(5), Finding(State.SUSPECT, reason, at(20), at(20), 1, due))
+        await run.parts.evidence.change(
+            DENSE, span(10), UNLIMITED, lambda known: known._replace(ledger=Ledger([doubt]))
+        )
+        assert (await run.parts.surveyor.survey([DENSE], span(10))).plan.requests == requests
+        assert (await do_pass(run, 10, verify=False)).requests == 0
+        assert (await do_pass(run, 10)).requests == requests
+        # An answer with its row, and with its values, settles it.
+        assert await suspects(run, 10) == (set() if requests else {4})
+
+
+async def test_passes_leave_the_reasons_with_the_coverage_and_narrow_ones_keep_them(redis_url):
+    async with engine(redis_url, **ALL) as run:
+        wide = PassRequest("full_reconcile", [DENSE], 60 * MINUTE, verify=True)
+        await run.parts.reconciler.run_pass(wide)
+        wrong = max(await run.held(DENSE)) - 20 * MINUTE
+        await rewrite(run, Candle(wrong, 1.0, 1.0, 1.0, 1.0, 1.0))
+        await run.parts.reconciler.run_pass(wide)
+        for look_back in (0, 30):
+            if look_back:
+                await run.parts.reconciler.run_pass(PassRequest("gap_scan", [DENSE], look_back * MINUTE))
+            (told,) = (await run.parts.coverage.read()).values()
+            assert told.obstacles == {"values differ": 1}
