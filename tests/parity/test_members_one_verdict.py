@@ -163,9 +163,9 @@ async def check_mutants(redis, seed: int) -> None:
     members = mutants(6_000, seed)
     found = await verdicts(redis, members)
     assert [(text, said) for text, said in zip(members, found, strict=True) if len(set(said.values())) > 1] == []
-    # Both happen often, or the mutations are no good.
+    # Both happen often, or the mutations are no good; half of the good ones are fillers.
     candles = sum(said["gate"] for said in found)
-    assert 1_500 < candles < 4_500
+    assert 1_000 < candles < 4_500
 
 
 async def test_one_verdict_on_6000_mutated_members(redis):
@@ -198,7 +198,10 @@ def grammar_cases() -> list[tuple[bytes, bool]]:
     cases = []
     for place in PLACES.values():
         text = GOOD.replace(*place)
-        cases += [(text.replace("?", value).encode(), True) for value in json_cases.VALUES]
+        # Marked as synthetic it is a filler.
+        fillers = {text.replace("?", "true")} if place is PLACES["mark"] else set()
+        members = [text.replace("?", value) for value in json_cases.VALUES]
+        cases += [(member.encode(), member not in fillers) for member in members]
         cases += [(text.replace("?", value).encode(), False) for value in json_cases.NO_VALUES]
         quoted = text.encode().replace(b"?", b'"?"')
         cases += [(quoted.replace(b"?", value), True) for value in json_cases.BYTES]
