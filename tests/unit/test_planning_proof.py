@@ -264,7 +264,7 @@ def test_two_answers_of_one_moment_are_one_where_no_reference_can_be_had():
     assert state_of(judged(known=known, when=LATER + THIRD_AFTER_MS, venue=HOPELESS), 9) is State.EMPTY
 
 
-def test_a_halt_that_was_sighted_at_an_edge_first_takes_two_answers_from_between_rows():
+def test_a_halt_sighted_at_an_edge_first_takes_two_answers_from_between_rows():
     gone, there = [*range(40, 80)], slots(*range(40), *range(80, SLOTS))
     known = judged(there, candles=slots(*range(35)), when=T0 + 80 * STEP).known
     resumed = T0 + SLOTS * STEP + RIPE_MS
