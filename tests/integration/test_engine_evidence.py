@@ -66,12 +66,12 @@ async def put_back(run, ms: int) -> None:
 
 async def test_what_lies_outside_a_listing_is_never_asked_for(redis_url):
     async with engine(redis_url) as run:
-        listed = Product("BTC-USD", "USD", tradable=True, quote_volume=None, listed_at=T0 + 150 * MINUTE)
+        listed = Product("BTC-USD", "USD", tradable=True, quote_volume=None, listed_at=T0 + 250 * MINUTE)
         await run.parts.products.keep([listed], T0)
         done = await pass_over(run, DENSE)
-        # 30 of them are the page's neighbours: a candle that is there wins over what the list says
-        assert (done.requests, done.missing, done.confirmed_empty, done.unresolved) == (1, 150, 20, 0)
-        assert await run.held(DENSE) == truth(DENSE, span(180, 120))
+        # 50 of them are the page's neighbours: a candle that is there wins over what the list says
+        assert (done.requests, done.missing, done.confirmed_empty, done.unresolved) == (1, 50, 100, 0)
+        assert await run.held(DENSE) == truth(DENSE, span(100, 200))
         await run.parts.client.delete(run.key(DENSE))
         before = await run.parts.reconciler.run_pass(PassRequest("test", [DENSE], span(50, 100)))
         assert (before.requests, before.confirmed_empty) == (0, 50)
