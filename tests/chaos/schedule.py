@@ -53,9 +53,6 @@ WITHHOLDINGS: tuple[dict[str, object], ...] = (
 RULES = {Fault.EXCHANGE_STORM: STORMS, Fault.EXCHANGE_WITHHOLDS: WITHHOLDINGS}
 """The forms of the faults that are rules of the simulated exchange."""
 
-WITHHOLDING: tuple[Fault, ...] = ()
-"""`EXCHANGE_WITHHOLDS` once no answer alone proves a slot empty that it only left out; no world draws it until then."""
-
 
 @dataclass(frozen=True, slots=True)
 class Blow:

@@ -205,6 +205,14 @@ def test_what_another_page_puts_in_doubt_is_unresolved_in_either_order(tally):
         assert (row.confirmed_empty, row.unresolved) == (0, 4)
 
 
+def test_a_gap_across_two_pages_is_asked_for_whole_though_one_of_them_reached_over_it(tally):
+    tally = Tally([(BTC, slots(0, 1_000))])
+    tally.add_scan([BTC], scan(finding(BTC, (10 * MINUTE, 2))))
+    tally.add_page(slots(0, 11), page(BTC, confirmed=((10 * MINUTE, 1),), requests=1), slots(0, 50))
+    tally.add_page(slots(11, 60), page(BTC, (11 * MINUTE, 1), requests=1), slots(10, 60))
+    assert [one.interval for _, _, one in tally.bridges(2_000 * MINUTE)] == [slots(9, 13)]
+
+
 def test_a_gap_that_an_answer_held_whole_is_not_asked_for_again(tally):
     for asked, bridges in ((slots(9, 21), 0), (slots(10, 21), 1)):
         tally.add_scan([BTC], scan(finding(BTC, (10 * MINUTE, 10))))

@@ -177,7 +177,7 @@ class Tally:
         row = self._rows[outcome.series]
         if outcome.unresolved is not None:
             if outcome.error is None:
-                row.asked.append(span if asked is None else asked)
+                row.asked.append(_judged(span, asked or span, row.step))
                 row.answered = row.answered | (span - intervals_of(outcome.undecided, row.step))
             row.reopened |= intervals_of(outcome.reopened, row.step)
             row.learn(span, intervals_of(outcome.unresolved, row.step), intervals_of(outcome.confirmed, row.step))
@@ -193,6 +193,11 @@ class Tally:
         rows = [_series_result(series, row) for series, row in self._rows.items()]
         gaps_filled = sum(row.gaps_filled for row in self._rows.values())
         return ReconciliationResult.of(rows, gaps_filled=gaps_filled, duration_ms=duration_ms)
+
+
+def _judged(span: Interval, asked: Interval, step: int) -> Interval:
+    """Return the slots that a page judged, and the slot before and after them as far as it asked for them."""
+    return asked & Interval(span.start - step, span.stop + step)
 
 
 def _series_result(series: Series, row: _Row) -> SeriesResult:
