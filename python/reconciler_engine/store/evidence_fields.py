@@ -18,11 +18,13 @@ import logging
 import re
 import struct
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.contests import MOST_REPAIRED
+from reconciler_engine.planning.hand_marks import MOST_ACCEPTED
 from reconciler_engine.planning.ledger import MOST_BROUGHT, Brought, FindingInterval, Knowledge, Ledger, Repaired
 from reconciler_engine.store.findings import DAY_MS, decode_day, encode_day, span_of
 
@@ -60,7 +62,7 @@ def decode_fields(series: Series, bodies: Mapping[str, bytes]) -> Knowledge:
             if name == RECENT:
                 brought, repaired = _decode_recent(body)
             elif name == ACCEPTED:
-                accepted = _decode_accepted(body)
+                accepted = _decode_accepted(body, step)
             elif name.startswith(_EXISTS):
                 exists += _decode_exists(body, day_of(name), step)
             else:
@@ -141,8 +143,8 @@ def _decode_recent(body: bytes) -> tuple[list[Brought], list[Repaired]]:
         raise ValueError(f"{len(body)} bytes are no list of slots: {error}") from error
 
 
-def _decode_accepted(body: bytes) -> dict[int, str]:
-    """Read the digests of accepted members.
+def _decode_accepted(body: bytes, step: int) -> dict[int, str]:
+    """Read the digests of accepted members; what is not on the grid is left out.
 
     Raises:
         ValueError: These are none.
@@ -150,6 +152,7 @@ def _decode_accepted(body: bytes) -> dict[int, str]:
     if not body:
         return {}
     try:
-        return {int(open_time): str(digest) for open_time, digest in json.loads(body).items()}
+        found = ((int(open_time), str(digest)) for open_time, digest in json.loads(body).items())
+        return dict(islice(((slot, digest) for slot, digest in found if slot % step == 0), MOST_ACCEPTED))
     except (TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{len(body)} bytes are no digests: {error}") from error
