@@ -8,10 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reconciler_engine.market.interval import Interval, Intervals
-from reconciler_engine.planning.answers import SAME_MOMENT_MS, independent_of
+from reconciler_engine.planning.answers import independent_of
 from reconciler_engine.planning.ledger import Knowledge
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.sightings import APART_MS, LEAST_WITNESSES, THIRD_AFTER_MS
+
+WHOLE_FOR_MS = 60_000
+"""A whole reference serves answers within a minute of it, not five: an outage may begin in between."""
 
 _SAME_OUTAGE_MS = 2 * THIRD_AFTER_MS
 """Two references that lack rows, further apart than this, show two outages and not one."""
@@ -33,10 +36,6 @@ class Reference:
     is_whole: bool
     lacking_since: int | None = None
 
-    def is_fresh(self, at: int) -> bool:
-        """Whether it speaks of the same moment as an answer asked for at `at` (ms UTC)."""
-        return abs(at - self.at) < SAME_MOMENT_MS
-
     def covers(self, slots: Interval) -> bool:
         """Whether it was asked for all of these slots."""
         return self.slots.start <= slots.start and slots.stop <= self.slots.stop
@@ -53,7 +52,7 @@ class Reference:
         """
         if self.is_hopeless and 0 <= at - self.at < THIRD_AFTER_MS:
             return True
-        return self.is_fresh(at) if self.is_whole else abs(at - self.at) < APART_MS
+        return abs(at - self.at) < (WHOLE_FOR_MS if self.is_whole else APART_MS)
 
 
 def reference_slots(slots: Interval, closed: int, step: int) -> Interval:

@@ -48,11 +48,13 @@ class ProvenMerge:
         outcome: What became of the candles.
         verdict: What the answer proved; its ledger holds the days that the answer touches.
         doubted: Candles that differed from the exchange's: those that gave way and those that are suspect.
+        removed: Slots whose member was removed, since the exchange does not have its candle.
     """
 
     outcome: MergeOutcome
     verdict: Verdict
     doubted: int = 0
+    removed: Intervals = NOTHING
 
 
 class CandleStore:
@@ -234,7 +236,7 @@ class CandleStore:
             written = await write.run(self._client, self._scope)
             if isinstance(written, MergeOutcome):
                 _count(verdict, len(doubts), step)
-                return ProvenMerge(written, verdict, len(doubts))
+                return ProvenMerge(written, verdict, len(doubts), Intervals.of_slots(sorted(ghosts), step))
             # Judge again by what others wrote meanwhile.
             if written.bodies:
                 bodies.update(written.bodies)

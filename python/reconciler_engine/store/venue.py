@@ -10,6 +10,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.answers import SAME_MOMENT_MS, Venue
+from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.reference import Reference
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
@@ -114,7 +115,8 @@ class VenueStore:
         await self._client.execute_command("DEL", self._withheld_key)
 
     def _reference_key(self, series: Series, slots: Interval, *, is_newest: bool) -> str:
-        where = "newest" if is_newest else slots.start
+        # The pages of older slots drift from pass to pass: those that begin in one page's length share a reference.
+        where = "newest" if is_newest else slots.start // (PAGE_SLOTS * series.timeframe.step_ms)
         return self._scope.key(f"reference:{series}:{where}")
 
 

@@ -180,6 +180,7 @@ class Tally:
                 row.asked.append(_judged(span, asked or span, row.step))
                 row.answered = row.answered | (span - intervals_of(outcome.undecided, row.step))
             row.reopened |= intervals_of(outcome.reopened, row.step)
+            row.missing_before |= intervals_of(outcome.removed, row.step) & row.slots
             row.learn(span, intervals_of(outcome.unresolved, row.step), intervals_of(outcome.confirmed, row.step))
         row.mismatched += outcome.mismatched
         row.repaired += outcome.repaired

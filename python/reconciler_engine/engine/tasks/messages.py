@@ -226,7 +226,8 @@ class PageOutcome(_Message):
     one. `unresolved` is None where nothing became known of any: they stand as before. Of the candles in its pages
     `mismatched` differed from the exchange's, and `repaired` of those gave way. `references` were asked for beside the
     page's own `requests`. `refused` says that the exchange will not serve this series, however often it is asked.
-    `reopened` are slots outside its span that were confirmed and are not any more.
+    `reopened` are slots outside its span that were confirmed and are not any more, `removed` are slots whose candle was
+    removed, since the exchange does not have it.
     """
 
     kind: Literal["page"] = "page"
@@ -243,6 +244,7 @@ class PageOutcome(_Message):
     error: str | None = None
     undecided: tuple[_Wire, ...] = ()
     reopened: tuple[_Wire, ...] = ()
+    removed: tuple[_Wire, ...] = ()
     fault: str | None = None
 
     @property
@@ -280,6 +282,7 @@ def page_outcome(
     error: str | None = None,
     undecided: Intervals = NOTHING,
     reopened: Intervals = NOTHING,
+    removed: Intervals = NOTHING,
     fault: str | None = None,
 ) -> PageOutcome:
     """Return a page's outcome; `slots` says how the slots of its span without a candle stand, None if unknown."""
@@ -298,5 +301,6 @@ def page_outcome(
         error=error,
         undecided=wire_of(undecided, step),
         reopened=wire_of(reopened, step),
+        removed=wire_of(removed, step),
         fault=fault,
     )

@@ -152,7 +152,7 @@ class PageCache:
         _log_surprises(series, page, proven)
         merged = proven.outcome
         filled = Intervals.of_slots(sorted({*merged.inserted, *merged.present, *merged.differing}), step)
-        slots = sort_absent(absent - filled, proven.verdict.known.ledger, at)
+        slots = sort_absent((absent - filled) | proven.removed, proven.verdict.known.ledger, at)
         undecided = slots.missing & answer.unusable if answer.is_whole else slots.missing
         return page_outcome(
             task,
@@ -162,6 +162,7 @@ class PageCache:
             repaired=len(merged.changed),
             error=_merge_fault(proven, task.keeping.max_candles, step),
             undecided=undecided,
+            removed=proven.removed,
             reopened=_reopened(look.known.ledger, proven.verdict, answer.asked) - task.span.interval,
             fault=page.fault if undecided else None,
         )
