@@ -160,3 +160,24 @@ async def test_engines_of_all_scopes_behind_one_address_share_one_budget(redis_u
             before = (await run.parts.bucket.statistics()).granted
             await other.bucket.wait_permit()
             assert (await run.parts.bucket.statistics()).granted == before + 1
+
+
+@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize(("bars", "told"), [(0, 0), (20, 0), (60, 1)])
+async def test_a_repair_among_the_newest_bars_is_told_on_the_channel_of_closes(redis_url, layout, bars, told):
+    async with engine(redis_url, layout=layout.value, announce_close=bars) as run:
+        await run.turn_to(SPAN.stop + MINUTE // 2)
+        await put(run, layout)
+        with redis_py.Redis.from_url(redis_url) as reader:
+            listener = reader.pubsub(ignore_subscribe_messages=True)
+            channel = run.parts.scope.close_channel(DENSE)
+            listener.subscribe(channel)
+            listener.get_message(timeout=5)
+            assert (await repair(run)).filled == 5
+            reader.publish(channel, "end")
+            messages = []
+            while b"end" not in messages:
+                message = listener.get_message(timeout=5)
+                messages += [message["data"]] if message else []
+        newest = await run.parts.client.execute_command("ZRANGE", run.key(DENSE), -1, -1)
+        assert messages[:-1] == newest * told

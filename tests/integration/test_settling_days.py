@@ -32,9 +32,10 @@ from reconciler_engine.simulator.prices.seeded import SeededMarket
 HOUR = 60 * MINUTE
 BEGINS = MIDNIGHT + 9 * HOUR + 2 * MINUTE + MINUTE // 2
 HALT = Interval(BEGINS + 10 * MINUTE - MINUTE // 2, BEGINS + 190 * MINUTE - MINUTE // 2)
+OPENING = BEGINS + 35 * MINUTE - MINUTE // 2
 WEEKEND = Interval(BEGINS - 30 * HOUR, BEGINS + 19 * HOUR)
-SETTLED_MS = FULL_MS - 70 * MINUTE
-"""What a day is to settle: the slots that the next hour's full pass examines, too."""
+SETTLED_MS = FULL_MS - 130 * MINUTE
+"""What a day is to settle: the slots that the full passes of the next two hours examine, too."""
 QUIET = 500
 """Trades a day of products without any in 60 % of their minutes."""
 
@@ -51,6 +52,7 @@ class Case:
         timeframes: The timeframes watched.
         is_fed: Whether a feeder writes.
         settles: Instant of which the hours before it are to settle (ms UTC).
+        has_reference: Whether the product list names a product for references.
     """
 
     products: Sequence[ListedProduct]
@@ -60,6 +62,7 @@ class Case:
     timeframes: Sequence[Timeframe] = (Timeframe.M1, Timeframe.M5, Timeframe.H1)
     is_fed: bool = False
     settles: int = BEGINS
+    has_reference: bool = True
 
     @property
     def series(self) -> list[Series]:
@@ -76,6 +79,15 @@ CASES = {
     "one dense product alone": Case(DENSES[:1], 0.0, 1),
     "one thin product alone": Case(QUIETS[:1], 0.0, 3),
     "futures over a weekend": Case(FUTURES, 1.0, 14, {one.symbol: [WEEKEND] for one in FUTURES}),
+    "futures that open after a weekend": Case(
+        FUTURES,
+        1.0,
+        6,
+        {one.symbol: [Interval(WEEKEND.start, OPENING)] for one in FUTURES},
+        is_fed=True,
+        settles=OPENING + MINUTE // 2,
+    ),
+    "one thin product alone, no reference to be had": Case(QUIETS[:1], 0.0, 27, has_reference=False),
     "a listing forty minutes old": Case(
         [thin("NEW-USD", 20_000, listed=BEGINS - 40 * MINUTE)], 0.0, 14, timeframes=(Timeframe.M1, Timeframe.M5)
     ),
@@ -112,7 +124,14 @@ async def settle(redis_url, case: Case) -> tuple[int, str]:
     minutes = (case.settles - BEGINS) // MINUTE + 150
     market = SeededMarket(8, case.products)
     async with market_day(
-        redis_url, market, case.series, begins=BEGINS, minutes=minutes, is_fed=case.is_fed, closed=case.closed
+        redis_url,
+        market,
+        case.series,
+        begins=BEGINS,
+        minutes=minutes,
+        is_fed=case.is_fed,
+        closed=case.closed,
+        reference=case.has_reference,
     ) as day:
         for series in case.series:
             step = series.timeframe.step_ms
@@ -132,7 +151,7 @@ async def settle(redis_url, case: Case) -> tuple[int, str]:
         return len(after), figure
 
 
-LONG = ("futures over a weekend", "three hours' halt of three products", "three hours' halt of one product")
+LONG = {one for one in CASES if "weekend" in one or "three hours" in one or "no reference" in one}
 
 
 @pytest.mark.parametrize("name", [pytest.param(one, marks=[pytest.mark.soak] * (one in LONG)) for one in CASES])

@@ -72,3 +72,25 @@ def test_retention_fault_shows_the_arithmetic():
 @pytest.mark.parametrize(("max_candles", "faulty"), [(0, False), (4, True), (5, False)])
 def test_three_bars_must_fit(max_candles, faulty):
     assert (retention_fault("quick_scan_window_ms", MINUTE, Timeframe.D1, max_candles) is not None) is faulty
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "window_ms", "oldest", "max_candles", "slots"),
+    [
+        # readers take the newest bars of each timeframe, whatever their length
+        (Timeframe.D1, 6 * HOUR, None, 1_000, 300),
+        (Timeframe.M1, 6 * HOUR, None, 1_000, 360),
+        (Timeframe.M1, 6 * HOUR, 500, 1_000, 500),
+        (Timeframe.M1, 6 * HOUR, 20, 1_000, 360),
+        # what the cache drops again is not looked at
+        (Timeframe.M1, 6 * HOUR, 2_000, 1_000, 999),
+        (Timeframe.H4, 6 * HOUR, None, 100, 99),
+        # a member of any age reaches ten times as far as the bars
+        (Timeframe.M1, 6 * HOUR, 1_000_000, 0, 3_000),
+    ],
+)
+def test_a_full_window_holds_so_many_bars_and_members(timeframe, window_ms, oldest, max_candles, slots):
+    now = Timeframe.D1.floor(NOON) + 15_000
+    member = None if oldest is None else timeframe.floor(now) - oldest * timeframe.step_ms + 1
+    window = scan_window(now, timeframe, window_ms, max_candles=max_candles, bars=300, oldest_member=member)
+    assert len(window.grid(timeframe.step_ms)) == slots

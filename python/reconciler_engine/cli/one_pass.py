@@ -62,7 +62,8 @@ async def _pass(
 ) -> ReconciliationResult:
     async with open_session(config, output, command, writes=repair, asks=repair, credentials=credentials) as session:
         look_back = asked or config.full_reconcile_window_ms
-        request = PassRequest(command, await session.series(), look_back, repair=repair, verify=repair)
+        bars = 0 if asked else config.window_bars
+        request = PassRequest(command, await session.series(), look_back, repair=repair, verify=repair, bars=bars)
         return await session.with_worker(lambda: session.parts.reconciler.run_pass(request))
 
 

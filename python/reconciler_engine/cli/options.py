@@ -18,11 +18,18 @@ Decorator = Callable[[Command], Command]
 _EVERYWHERE = ("redis_url", "data_dir", "layout", "allow_other_layout", "user_id", "exchange_id", "max_candles", "ttl")
 _REQUESTS = (
     *("base_url", "key_file", "ca_file", "proxy", "batch_size", "batch_delay_ms", "hourly_limit", "egress"),
-    *("grace_ms", "audit_policy", "rest_final_after_ms"),
+    *("grace_ms", "audit_policy", "rest_final_after_ms", "announce_close"),
 )
 LOAD_SETTINGS = _EVERYWHERE
 BACKFILL_SETTINGS = (*_REQUESTS, *_EVERYWHERE)
-PASS_SETTINGS = ("symbols", "timeframes", "full_reconcile_window_ms", "full_reconcile_verify", *BACKFILL_SETTINGS)
+PASS_SETTINGS = (
+    "symbols",
+    "timeframes",
+    "full_reconcile_window_ms",
+    "window_bars",
+    "full_reconcile_verify",
+    *BACKFILL_SETTINGS,
+)
 JOURNAL_SETTINGS = ("symbols", "timeframes", "base_url", *_EVERYWHERE)
 EVIDENCE_SETTINGS = ("base_url", "grace_ms", *_EVERYWHERE)
 START_SETTINGS = tuple(SETTINGS)

@@ -239,6 +239,13 @@ _ALL: Final = (
         default=21_600_000,
     ),
     Setting(
+        name="window_bars",
+        metavar="N",
+        meaning="How many of the newest bars the full pass looks at, and of the newest members, whatever its window",
+        allowed="newest bars and members of each series, a whole number 3 to 10000",
+        default=300,
+    ),
+    Setting(
         name="gap_scan_cron",
         metavar="CRON",
         meaning="When the gap scan runs: five fields, or six with seconds first",
@@ -275,6 +282,14 @@ _ALL: Final = (
         meaning="Whether a series is filled although readers look at it in another layout",
         allowed="true or false",
         default=False,
+    ),
+    Setting(
+        name="announce_close",
+        metavar="N",
+        meaning="A repair among so many of the newest closed bars is also announced on the feeder's channel of closed "
+        "bars, with the newest one, so that indicators compute anew; 0: never",
+        allowed="newest closed bars, a whole number 0 to 10000; 0 announces repairs on their own channel alone",
+        default=0,
     ),
     Setting(name="user_id", metavar="N", meaning="User id in the cache's keys", allowed=_KEY_PART, default=1),
     Setting(name="exchange_id", metavar="N", meaning="Exchange id in the cache's keys", allowed=_KEY_PART, default=1),

@@ -25,6 +25,7 @@ from reconciler_engine.engine.tasks.references import References
 from reconciler_engine.engine.tasks.worker import Worker
 from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.store.bucket_script import bucket_script
+from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.claims import Claims
 from reconciler_engine.store.client.trio_redis import TrioRedis
@@ -58,17 +59,31 @@ class Parts:
     config: ReconciliationConfig
     retention: Retention
 
+    @property
+    def keys(self) -> CandleKeys:
+        """The candle keys as a whole."""
+        return CandleKeys(self.client, self.scope)
+
     @cached_property
     def reconciler(self) -> Reconciler:
         """A director of passes."""
         return Reconciler(
-            self.queue, self.evidence, self.products, self.clock, self.coverage, self.config, self.retention
+            self.queue,
+            self.keys,
+            self.evidence,
+            self.products,
+            self.clock,
+            self.coverage,
+            self.config,
+            self.retention,
         )
 
     @cached_property
     def surveyor(self) -> Surveyor:
         """A surveyor of series."""
-        return Surveyor(self.store, self.evidence, self.products, self.clock, self.config, self.bucket.budget)
+        return Surveyor(
+            self.store, self.keys, self.evidence, self.products, self.clock, self.config, self.bucket.budget
+        )
 
     @cached_property
     def history(self) -> BackfillDirector:
@@ -145,7 +160,9 @@ def make_parts(
     return Parts(
         client=client,
         scope=scope,
-        store=CandleStore(client, scope, allow_other_layout=config.allow_other_layout),
+        store=CandleStore(
+            client, scope, allow_other_layout=config.allow_other_layout, announce_close=config.announce_close
+        ),
         evidence=EvidenceStore(client, scope),
         products=ProductListStore(client, scope),
         queue=TaskQueue(client, scope, consumer),

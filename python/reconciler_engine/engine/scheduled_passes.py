@@ -191,7 +191,15 @@ class ScheduledPasses:
         config = self.parts.config
         if job == GAP_SCAN:
             return PassRequest(job, self.series, config.quick_scan_window_ms, lane=Lane.LIVE, pauses=True)
-        return PassRequest(job, self.series, config.full_reconcile_window_ms, lane=Lane.DEEP, verify=True, pauses=True)
+        return PassRequest(
+            job,
+            self.series,
+            config.full_reconcile_window_ms,
+            lane=Lane.DEEP,
+            verify=True,
+            pauses=True,
+            bars=config.window_bars,
+        )
 
 
 def _tell(job: str, result: ReconciliationResult, slot: int | None) -> None:

@@ -12,6 +12,9 @@ from reconciler_engine.planning.pages import PAGE_SLOTS
 MINIMUM_STEPS = 3
 """A window holds at least this many bars: 30 minutes would otherwise never see a 30m, 1h, 4h or 1d bar."""
 
+MEMBERS_REACH = 10
+"""The newest members are looked for in at most so many times their number of slots: a key may hold any age."""
+
 DEFAULT_GRACE_MS = 15_000
 """How long after its close a bar may still be on its way (design: closed candles only)."""
 
@@ -49,8 +52,10 @@ def scan_window(
     *,
     max_candles: int,
     grace_ms: int = DEFAULT_GRACE_MS,
+    bars: int = MINIMUM_STEPS,
+    oldest_member: int | None = None,
 ) -> Interval:
-    """Return the closed slots to examine: the last `window_ms`, at least three bars, inside retention.
+    """Return the closed slots to examine: the last `window_ms`, at least so many bars and members, inside retention.
 
     Args:
         now: The pass's instant (ms UTC).
@@ -58,9 +63,13 @@ def scan_window(
         window_ms: How far back to look.
         max_candles: Members that the cache keeps a series; 0 keeps all.
         grace_ms: How long after its close a bar counts as still on its way.
+        bars: Number of slots, three at least.
+        oldest_member: Open time of the oldest member to examine, looked for in `MEMBERS_REACH` times as many slots.
     """
-    stop = closed_before(now, timeframe, grace_ms)
-    start = stop - max(window_ms, MINIMUM_STEPS * timeframe.step_ms)
+    stop, step = closed_before(now, timeframe, grace_ms), timeframe.step_ms
+    start = stop - max(window_ms, max(bars, MINIMUM_STEPS) * step)
+    if oldest_member is not None:
+        start = min(start, max(timeframe.floor(oldest_member), stop - MEMBERS_REACH * bars * step))
     return clamp_to_retention(Interval(start, stop), now, timeframe, max_candles)
 
 

@@ -22,7 +22,7 @@ from reconciler_engine.planning.contests import is_left_alone
 from reconciler_engine.planning.ghosts import withdraw
 from reconciler_engine.planning.ledger import Knowledge
 from reconciler_engine.planning.proof import Verdict, judge
-from reconciler_engine.planning.window import DEFAULT_GRACE_MS
+from reconciler_engine.planning.window import DEFAULT_GRACE_MS, closed_before
 from reconciler_engine.store.candle_reads import CandleQuestion, SlotsRead
 from reconciler_engine.store.client.redis_py import has_moved
 from reconciler_engine.store.client.reply_shapes import understanding
@@ -60,11 +60,21 @@ class ProvenMerge:
 class CandleStore:
     """Candles of one scope, in the feeder's layout. Holds no state of its own; the client is the caller's to close."""
 
-    def __init__(self, client: TrioRedis, scope: Scope, *, allow_other_layout: bool = False) -> None:
-        """Make a store; `allow_other_layout` fills keys that readers do not look at."""
+    def __init__(
+        self, client: TrioRedis, scope: Scope, *, allow_other_layout: bool = False, announce_close: int = 0
+    ) -> None:
+        """Make a store.
+
+        Args:
+            client: Client of the server.
+            scope: Owner of the keys.
+            allow_other_layout: Whether keys are filled that readers do not look at.
+            announce_close: Number of the newest closed bars among which a repair also announces the newest one.
+        """
         self._client = client
         self._scope = scope
         self._allow_other_layout = allow_other_layout
+        self._announce_close = announce_close
         self._evidence = EvidenceStore(client, scope)
 
     async def read(self, wanted: Sequence[tuple[Series, Interval]]) -> list[SlotsRead]:
@@ -203,6 +213,8 @@ class CandleStore:
         if len(candles) + len(doubts) > MERGE_CANDLES:
             raise ValueError(f"{len(candles) + len(doubts)} candles in one answer; allowed: at most {MERGE_CANDLES}")
         step = series.timeframe.step_ms
+        stop = closed_before(answer.at, series.timeframe, grace_ms)
+        closes = Interval(stop - self._announce_close * step, stop) if self._announce_close else None
         known = await self._known(series, answer.asked, known)
         knowledge, bodies = known.known, dict(known.bodies)
         for _ in range(CHANGES_LIMIT):
@@ -231,6 +243,7 @@ class CandleStore:
                 late=verdict.late,
                 unmoved={doubt.candle.timestamp: doubt.member for doubt in doubts},
                 announce=announce,
+                closes=closes,
                 by=by,
             )
             written = await write.run(self._client, self._scope)
@@ -248,7 +261,8 @@ class CandleStore:
                 members = {at: member for at, member in members.items() if at not in written.moved}
             held |= Intervals.of_slots(sorted(written.present), step)
         _logger.warning("evidence not written: it kept changing", extra={"series": str(series)})
-        outcome = await self._write_alone(SeriesWrite(series, retention, candles, announce=announce, by=by))
+        write = SeriesWrite(series, retention, candles, announce=announce, closes=closes, by=by)
+        outcome = await self._write_alone(write)
         return ProvenMerge(outcome, Verdict(knowledge, NOTHING, 0, NOTHING, NOTHING, NOTHING, None, NOTHING))
 
     async def _known(self, series: Series, asked: Interval, known: LedgerRead | None) -> LedgerRead:

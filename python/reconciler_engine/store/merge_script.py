@@ -123,6 +123,7 @@ class SeriesWrite:
         unmoved: Members by open time that must be there as they were read, each alone in its slot.
         by_hand: Change of the evidence to journal.
         announce: Whether each inserted range is published on the series' repaired channel.
+        closes: Newest closed slots; a candle written among them announces the newest one on the channel of closes.
         by: Writer, for the journal: a run's id, or a command.
     """
 
@@ -140,6 +141,7 @@ class SeriesWrite:
     unmoved: Mapping[int, bytes] = field(default_factory=dict)
     by_hand: ChangeByHand | None = None
     announce: bool = False
+    closes: Interval | None = None
     by: str = ""
 
     async def run(self, client: Client, scope: Scope) -> MergeOutcome | Conflict:
@@ -189,6 +191,8 @@ class SeriesWrite:
             "ttl": ttl_ms,
             "trim": self.retention.trim,
             "channel": scope.repaired_channel(self.series) if self.announce else "",
+            "close": scope.close_channel(self.series) if self.announce and self.closes else "",
+            "close_slots": (self.closes.start, self.closes.stop) if self.closes else (),
             "by": self.by,
             "most_entries": ENTRIES_KEPT,
             "life": LIFE_MS,

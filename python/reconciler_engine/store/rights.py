@@ -47,6 +47,7 @@ def _commands(scope: Scope) -> list[Command]:
     # Of what is not there nothing is taken away, and XX adds nothing.
     writes: list[tuple[Any, ...]] = [
         ("SET", key, "", "XX"), ("DEL", key), ("HDEL", key, "f"), ("HDEL", beside, "f"), ("PEXPIRE", key, 1),
+        ("PTTL", candles), ("PEXPIRE", candles, 1),
         ("ZADD", candles, "XX", 0, "m"), ("ZREM", candles, "m"), ("ZREMRANGEBYRANK", candles, 0, 0), ("SREM", key, "m"),
         ("LPOP", key), ("XDEL", key, "1-1"), ("XACK", key, "g", "1-1"), ("XCLAIM", key, "g", "c", 0, "1-1"),
         ("XREADGROUP", "GROUP", "g", "c", "STREAMS", key, ">"), ("XGROUP", "DELCONSUMER", key, "g", "c"),

@@ -93,7 +93,7 @@ def _survey(
     async def look() -> Survey:
         async with open_session(config, output, command, credentials=credentials) as session:
             look_back = asked or config.full_reconcile_window_ms
-            return await session.parts.surveyor.survey(await session.series(), look_back)
+            return await session.parts.surveyor.survey(await session.series(), look_back, bars=config.window_bars)
 
     return trio.run(look), config
 

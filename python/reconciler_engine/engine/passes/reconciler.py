@@ -33,6 +33,7 @@ from reconciler_engine.observe import logs
 from reconciler_engine.planning.pages import Page, cover, shards, shares, with_margins
 from reconciler_engine.planning.states import find_obstacles
 from reconciler_engine.planning.window import closed_before, range_window, scan_window
+from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
 from reconciler_engine.store.coverage import Checked, Coverage
 from reconciler_engine.store.evidence import EvidenceStore
@@ -58,6 +59,7 @@ class PassRequest:
         lane: The stream its pages go on.
         verify: Whether requests may go out for candles that are there: suspects that are due, and as the settings say.
         pauses: Whether a series of which an answer lacked candles waits for the next pass.
+        bars: Number of the newest slots, and of the newest members, that a window of milliseconds reaches back to.
     """
 
     job: str
@@ -67,6 +69,7 @@ class PassRequest:
     lane: Lane = Lane.DEEP
     verify: bool = False
     pauses: bool = False
+    bars: int = 0
 
 
 class Reconciler:
@@ -75,6 +78,7 @@ class Reconciler:
     def __init__(
         self,
         queue: TaskQueue,
+        keys: CandleKeys,
         evidence: EvidenceStore,
         products: ProductListStore,
         clock: SharedClock,
@@ -83,6 +87,7 @@ class Reconciler:
         retention: Retention,
     ) -> None:
         self._queue = queue
+        self._keys = keys
         self._evidence = evidence
         self._products = products
         self._clock = clock
@@ -94,7 +99,14 @@ class Reconciler:
         """Return this director for passes under the lease of that epoch."""
         queue = self._queue.under(epoch)
         return Reconciler(
-            queue, self._evidence, self._products, self._clock, self._coverage, self._config, self._retention
+            queue,
+            self._keys,
+            self._evidence,
+            self._products,
+            self._clock,
+            self._coverage,
+            self._config,
+            self._retention,
         )
 
     async def run_pass(self, request: PassRequest) -> ReconciliationResult:
@@ -107,8 +119,9 @@ class Reconciler:
         """
         started = trio.current_time()
         now = await self._clock.now()
-        limits = {"max_candles": self._config.max_candles, "grace_ms": self._config.grace_ms}
-        windows = [(series, window_of(series, request.look_back, now, **limits)) for series in request.series]
+        if request.repair and request.bars:
+            await self._keys.prolong(request.series, self._retention.ttl_s)
+        windows = await windows_of(self._keys, self._config, request.series, request.look_back, now, bars=request.bars)
         tally = Tally(windows)
         listings = await self._products.listings()
         # Not to be cancelled in the middle: whether there is a record to close would be unknown. Bounded by the client.
@@ -260,11 +273,28 @@ class Reconciler:
             await self._queue.wait_finished(run, lane)
 
 
-def window_of(series: Series, look_back: int | Interval, now: int, *, max_candles: int, grace_ms: int) -> Interval:
-    """Return the closed slots of a series that a pass at `now` (ms UTC) examines, inside retention (0: all is kept)."""
+async def windows_of(
+    keys: CandleKeys,
+    config: ReconciliationConfig,
+    series: Sequence[Series],
+    look_back: int | Interval,
+    now: int,
+    *,
+    bars: int = 0,
+) -> list[tuple[Series, Interval]]:
+    """Return the closed slots of each series that a pass at `now` (ms UTC) examines, inside retention.
+
+    Raises:
+        StoreError: The newest `bars` members could not be looked for.
+    """
+    limits = {"max_candles": config.max_candles, "grace_ms": config.grace_ms}
     if isinstance(look_back, Interval):
-        return range_window(look_back, now, series.timeframe, max_candles=max_candles, grace_ms=grace_ms)
-    return scan_window(now, series.timeframe, look_back, max_candles=max_candles, grace_ms=grace_ms)
+        return [(one, range_window(look_back, now, one.timeframe, **limits)) for one in series]
+    oldest = await keys.oldest_of(series, bars) if bars else [None] * len(series)
+    return [
+        (one, scan_window(now, one.timeframe, look_back, **limits, bars=bars, oldest_member=member))
+        for one, member in zip(series, oldest, strict=True)
+    ]
 
 
 def plan_pages(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.clock import SharedClock
-from reconciler_engine.engine.passes.reconciler import plan_pages, window_of
+from reconciler_engine.engine.passes.reconciler import plan_pages, windows_of
 from reconciler_engine.engine.tasks.references import ReferenceCount
 from reconciler_engine.engine.tasks.scan import SpanScan, scan
 from reconciler_engine.errors import StoreError, own_fault
@@ -24,6 +24,8 @@ from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.reference import may_want_reference
 from reconciler_engine.planning.request_plan import RequestPlan, SeriesPlan
 from reconciler_engine.planning.states import StateInterval, find_obstacles, states_of
+from reconciler_engine.planning.window import range_window
+from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
@@ -97,6 +99,7 @@ class Surveyor:
     def __init__(
         self,
         store: CandleStore,
+        keys: CandleKeys,
         evidence: EvidenceStore,
         products: ProductListStore,
         clock: SharedClock,
@@ -104,18 +107,20 @@ class Surveyor:
         budget: Budget,
     ) -> None:
         self._store = store
+        self._keys = keys
         self._evidence = evidence
         self._products = products
         self._clock = clock
         self._config = config
         self._budget = budget
 
-    async def survey(self, series: Sequence[Series], look_back: int | Interval) -> Survey:
+    async def survey(self, series: Sequence[Series], look_back: int | Interval, *, bars: int = 0) -> Survey:
         """Say how series stand in the window that a pass would examine, read as a pass reads.
 
         Args:
             series: What to look at.
             look_back: Milliseconds before now, or an explicit interval; closed slots of it are asked about.
+            bars: Number of the newest slots, and of the newest members, that milliseconds reach back to.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -123,9 +128,11 @@ class Surveyor:
         now = await self._clock.now()
         listed = await self._products.read()
         listings = listed.listings
-        asked = [self._slots(one, look_back, now, max_candles=0) for one in series]
-        kept = [self._slots(one, look_back, now, max_candles=self._config.max_candles) for one in series]
-        wanted = list(zip(series, kept, strict=True))
+        windows = await windows_of(self._keys, self._config, series, look_back, now, bars=bars)
+        wanted = [(one, window.slots(one.timeframe.step_ms)) for one, window in windows]
+        asked = [window for _, window in wanted]
+        if isinstance(look_back, Interval):
+            asked = [self._asked(one, look_back, now) for one in series]
         scans = await scan(self._store, wanted)
         lacking = [one for one, found in zip(series, scans, strict=True) if found.gaps]
         misplaced = dict(zip(lacking, await self._store.find_misplaced(lacking), strict=True))
@@ -170,9 +177,9 @@ class Surveyor:
             to_audit = Intervals((examined,))
         return sort_absent(absent, ledger, now).due | (to_audit - absent)
 
-    def _slots(self, series: Series, look_back: int | Interval, now: int, *, max_candles: int) -> Interval:
-        """Return the closed slots, from slot to slot."""
-        window = window_of(series, look_back, now, max_candles=max_candles, grace_ms=self._config.grace_ms)
+    def _asked(self, series: Series, asked: Interval, now: int) -> Interval:
+        """Return the closed slots of a range, kept or not."""
+        window = range_window(asked, now, series.timeframe, max_candles=0, grace_ms=self._config.grace_ms)
         return window.slots(series.timeframe.step_ms)
 
     async def _ledgers(self, wanted: Sequence[tuple[Series, Interval]]) -> list[LedgerRead]:

@@ -8,6 +8,8 @@
 --          symbol, timeframe, step
 --          max_candles (0 = unlimited), ttl (0 = none), trim (whether to cap the key)
 --          channel for repair messages ('' = none)
+--          close: the feeder's channel of closed bars ('' = none), and close_slots: first and end of the newest closed
+--          slots; a candle written among them publishes the newest one there
 --          by (who writes), most_entries and life of the journal
 --          candles     how many are offered
 --          yielding    open times of candles offered that may take the place of a member, ascending
@@ -304,6 +306,17 @@ if plan.channel ~= '' then
             count = count + 1
         end
     end
+end
+
+if plan.close ~= '' then
+    local since, stop, joins = plan.close_slots[1], plan.close_slots[2], false
+    for i = 1, plan.candles do
+        joins = joins or (outcome[i] == 'I' or outcome[i] == 'C') and open_times[i] >= since
+    end
+    local newest = joins
+        and redis.call('ZRANGE', key, '(' .. text(stop), text(since), 'BYSCORE', 'REV', 'LIMIT', 0, 1) or {}
+    local sent = newest[1] and redis.pcall('PUBLISH', plan.close, newest[1])
+    if type(sent) == 'table' then refused = sent.err end
 end
 
 return { 'done', table.concat(outcome), extra, foreign, refused }

@@ -1,0 +1,72 @@
+"""Candle keys as a whole: how far back their newest members reach, and how long they live."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from reconciler_engine.detection.members import check_members
+from reconciler_engine.errors import StoreError, own_fault
+from reconciler_engine.market.series import Series
+from reconciler_engine.store.client.reply_shapes import MOST_MS, understanding
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.scope import Scope
+
+_NEWEST: Final = 10
+"""Members looked at to see whose key it is."""
+
+
+class CandleKeys:
+    """Candle keys of one scope. The client is the caller's to close.
+
+    A key of another type counts as one without members: reading its candles tells the fault.
+    """
+
+    def __init__(self, client: TrioRedis, scope: Scope) -> None:
+        self._client = client
+        self._scope = scope
+
+    async def oldest_of(self, series: Sequence[Series], members: int) -> list[int | None]:
+        """Return the open time (ms UTC) of the oldest of each series' newest `members`; None where it has none.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached or did not answer in time.
+        """
+        keys = [self._scope.candle_key(one) for one in series]
+        lasts = await self._client.pipe([("ZRANGE", key, -members, -members, "WITHSCORES") for key in keys])
+        firsts = await self._client.pipe([("ZRANGE", key, 0, 0, "WITHSCORES") for key in keys])
+        return [_time_of(last or first) for last, first in zip(lasts, firsts, strict=True)]
+
+    async def prolong(self, series: Sequence[Series], ttl_s: int) -> None:
+        """Give each key that has a life the whole of `ttl_s`, where its newest members are candles of its series.
+
+        Nobody writes while a market is closed, and its bars are wanted when it opens.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached or did not answer in time.
+        """
+        keys = [self._scope.candle_key(one) for one in series]
+        lives = await self._client.pipe([("PTTL", key) for key in keys])
+        ending = [index for index, left in enumerate(lives) if isinstance(left, int) and 0 <= left < ttl_s * 1_000]
+        found = await self._client.pipe([("ZRANGE", keys[index], -_NEWEST, -1, "WITHSCORES") for index in ending])
+        due = [index for index, members in zip(ending, found, strict=True) if _has_candle(members, series[index])]
+        await self._client.pipe([("PEXPIRE", keys[index], ttl_s * 1_000) for index in due])
+
+
+def _time_of(reply: Any) -> int | None:
+    """Return the open time of the one member in a reply, None where there is none."""
+    if isinstance(reply, StoreError):
+        own_fault(reply)
+        return None
+    with understanding("a member's open time"):
+        score = float(reply[1]) if reply else -1.0
+    return int(score) if 0 <= score <= MOST_MS else None
+
+
+def _has_candle(reply: Any, series: Series) -> bool:
+    if isinstance(reply, StoreError):
+        own_fault(reply)
+        return False
+    with understanding("candles"):
+        found = check_members(reply, series.symbol, series.timeframe.value, series.timeframe.step_ms)
+    return len(found.timestamps) > 0
