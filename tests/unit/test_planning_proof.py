@@ -6,7 +6,6 @@ import pytest
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.planning.answers import (
-    SAME_MOMENT_MS,
     Answer,
     Venue,
     find_lacking,
@@ -27,7 +26,7 @@ from reconciler_engine.planning.ledger import (
     State,
 )
 from reconciler_engine.planning.proof import judge
-from reconciler_engine.planning.reference import note_reference
+from reconciler_engine.planning.reference import WHOLE_FOR_MS, note_reference
 from reconciler_engine.planning.sightings import APART_MS, DAILY_MS, RECHECK_MS, RIPE_MS, THIRD_AFTER_MS
 
 STEP = 60_000
@@ -286,8 +285,8 @@ def test_a_slot_without_hope_of_a_reference_is_due_at_each_scan():
 @pytest.mark.parametrize(
     ("rows", "passed", "is_current"),
     [
-        (all_but(), SAME_MOMENT_MS - 1, True),
-        (all_but(), SAME_MOMENT_MS, False),
+        (all_but(), WHOLE_FOR_MS - 1, True),
+        (all_but(), WHOLE_FOR_MS, False),
         (NOTHING, APART_MS - 1, True),
         (NOTHING, APART_MS, False),
     ],
