@@ -21,7 +21,7 @@ from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 from reconciler_engine.simulator.simulated_clock import SimulatedClock
 from reconciler_engine.store.feeder_writes import is_refused
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scope import Layout, Scope
 
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 MIDNIGHT = 1_795_392_000_000
@@ -328,6 +328,28 @@ async def test_close_channel_of_5m_carries_the_first_state_of_the_new_bar() -> N
     ((channel, member),) = published
     assert channel == "channel:candle:close:1:2:BTC-USD:5m"
     assert json.loads(member)["volume"] == float(bar_at(M5, stop, stop + SECOND).volume)
+
+
+async def test_shared_keys_live_for_ever_and_are_told_of_on_both_close_channels() -> None:
+    clock, redis = SimulatedClock(MIDNIGHT, rate=0), Recorder()
+    shared = FeederSettings([M15], replace(SCOPE, layout=Layout.EXCHANGE), LOSSLESS, ttl_s=0)
+    feeder = Feeder(redis, MARKET, clock, shared)
+    for now in (MIDNIGHT - SECOND, MIDNIGHT + SECOND):
+        clock.set(now)
+        await feeder.step()
+    key, channels = "candles:2:BTC-USD:15m", ("channel:exchange:2:candle:close", "channel:candle:close:1:2")
+    assert [command[:2] for command in redis.commands] == [
+        *((name, key) for name in ("ZRANGEBYSCORE", "ZREMRANGEBYSCORE", "ZADD", "ZREMRANGEBYRANK")),
+        *(("PUBLISH", f"{channel}:BTC-USD:15m") for channel in channels),
+    ]
+
+
+def test_cache_that_is_not_new_holds_the_fetched_bars_of_earlier() -> None:
+    found = written(Feed(MARKET, [M5, M15], LOSSLESS, earlier_ms=2 * HOUR).advance(NOW))
+    fetched = [one.bar for one in found if one.series == M15]
+    assert fetched == [
+        bar_at(M15, at, at + SECOND) for at in range(NOW - 17 * SECOND - 7 * HOUR // 4, NOW, 15 * MINUTE)
+    ]
 
 
 async def test_first_step_connects_even_in_an_outage() -> None:

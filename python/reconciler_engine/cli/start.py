@@ -39,6 +39,7 @@ _SIMULATION: dict[str, Any] = {
     # The feeder stores wrong candles, too, as the real one does.
     "audit_policy": "repair",
     "full_reconcile_verify": "all",
+    "rest_final_after_ms": 600_000,
 }
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Protocol, cast
 
 from reconciler_engine.market.series import Series
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scope import Layout, Scope
 
 NUMBER_FIELD = "sequenceNum"
 
@@ -49,13 +50,14 @@ class FeederWrites:
         return True
 
     async def announce_close(self, series: Series, member: str) -> None:
-        """Publish a candle on the close channel of its series.
+        """Publish a candle on the close channels of its series: that of the layout, and still the user's.
 
         Raises:
             StoreError: Redis did not do it.
         """
-        owner = f"{self._scope.user_id}:{self._scope.exchange_id}:{series.symbol}:{series.timeframe.value}"
-        await self._client.execute_command("PUBLISH", f"channel:candle:close:{owner}", member)
+        users = replace(self._scope, layout=Layout.USER)
+        for channel in dict.fromkeys((self._scope.close_channel(series), users.close_channel(series))):
+            await self._client.execute_command("PUBLISH", channel, member)
 
 
 def is_refused(stored: Iterable[bytes | str], member: str) -> bool:

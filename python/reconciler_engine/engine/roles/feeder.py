@@ -19,6 +19,8 @@ from reconciler_engine.store.client.trio_redis import TrioRedis
 _RECONNECT_S = 1.0
 # More than a real feed loses, so that a newcomer need not wait for the next hole; and never so long that it gives up.
 _LOSSES = FeedLosses(disconnects_per_hour=12, outage_ms=(45_000, 75_000), lost_share=0.4, twin_share=0.2)
+# A newcomer sees wrong bars repaired, too, of which those that are just closed are too young.
+_EARLIER_MS = 6 * 3_600_000
 _logger = logging.getLogger(__name__)
 
 
@@ -34,6 +36,7 @@ async def run_feeder(message: dict[str, Any], do: Callable[[FeederRole], Awaitab
         losses=_LOSSES,
         max_candles=config.max_candles,
         ttl_s=config.life_s,
+        earlier_ms=_EARLIER_MS,
     )
     async with TrioRedis.from_url(message["redis_url"]) as client:
         await do(FeederRole(lambda: Feeder(client, market, clock, settings, _log)))

@@ -54,15 +54,17 @@ class Feed:
         market: The exchange's bars.
         series: Series that the feeder keeps.
         losses: Measure of its losses.
+        earlier_ms: Time before the first call in which it fetched already: a cache that is not new.
     """
 
-    def __init__(self, market: Market, series: Sequence[Series], losses: FeedLosses) -> None:
+    def __init__(self, market: Market, series: Sequence[Series], losses: FeedLosses, earlier_ms: int = 0) -> None:
         self._market = market
         self._losses = losses
         self._streamed = [one for one in series if one.timeframe is Timeframe.M5]
         self._built = [one for one in series if one.timeframe is Timeframe.M1]
         self._fetched = [one for one in series if one.timeframe in FETCHED]
         self._messages_beside = 1 + len({one.symbol for one in series})
+        self._earlier_ms = earlier_ms
         self._fetched_at: int | None = None
         self._heard: int | None = None
         self._number = 0
@@ -181,7 +183,7 @@ class Feed:
         """Yield row 0 of the answer that is fetched at each boundary in the time since the last call."""
         since, self._fetched_at = self._fetched_at, now
         if since is None:
-            return
+            since = now - self._earlier_ms
         for series in self._fetched:
             step_ms = series.timeframe.step_ms
             first = max(

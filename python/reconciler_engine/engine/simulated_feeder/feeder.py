@@ -27,6 +27,7 @@ class FeederSettings:
         interval_ms: Real time between two updates of the open bars.
         max_candles: Members a key is cut to by each write; 0 cuts nothing.
         ttl_s: Life each write gives a key; 0 gives none.
+        earlier_ms: Time before the first step whose fetched candles are written first.
     """
 
     series: Sequence[Series]
@@ -35,6 +36,7 @@ class FeederSettings:
     interval_ms: int = 1_000
     max_candles: int = 1_000
     ttl_s: int = 86_400
+    earlier_ms: int = 0
 
 
 class Feeder:
@@ -57,7 +59,7 @@ class Feeder:
         report: Callable[[FeedEvent], None] | None = None,
     ) -> None:
         self._writes = FeederWrites(redis, settings.scope, max_candles=settings.max_candles, ttl_s=settings.ttl_s)
-        self._feed = Feed(market, settings.series, settings.losses)
+        self._feed = Feed(market, settings.series, settings.losses, settings.earlier_ms)
         self._clock = clock
         self._interval_s = settings.interval_ms / 1_000
         self._report = report
