@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 from reconciler_engine.market.series import check_symbol
 
@@ -15,6 +16,14 @@ _LEAST_DECIMALS, _MOST_DECIMALS = 4, 8
 _LOTS_LIMIT = 2.5e14
 _NEW_FOR_DAYS = 2
 _DELISTED_SINCE_DAYS = 2
+_ALWAYS_OPEN = {
+    "is_session_open": True,
+    "open_time": None,
+    "close_time": None,
+    "session_state": "FCM_TRADING_SESSION_STATE_OPEN",
+    "after_hours_order_entry_disabled": False,
+    "closed_reason": "FCM_TRADING_SESSION_CLOSED_REASON_UNDEFINED",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,8 @@ class ListedProduct:
         listed: First instant it trades (ms UTC); None is always.
         delisted: First instant it trades no more (ms UTC); None is never.
         alias_of: The product whose book this one shows.
+        product_type: List that it is in.
+        expires: End of a future (ms UTC); None of a perpetual.
 
     Raises:
         ValueError: A value is out of range, or a day's volume has more digits than are written exactly.
@@ -49,6 +60,8 @@ class ListedProduct:
     listed: int | None = None
     delisted: int | None = None
     alias_of: str | None = None
+    product_type: Literal["SPOT", "FUTURE"] = "SPOT"
+    expires: int | None = None
 
     def __post_init__(self) -> None:
         check_symbol(self.symbol)
@@ -103,7 +116,20 @@ def list_products(now: int) -> tuple[ListedProduct, ...]:
         ),
         ListedProduct("BTC-USDC", 65_000.0, alias_of="BTC-USD"),
     )
-    return dense + thin + special
+    futures = (
+        ListedProduct("BTC-PERP-INTX", 65_000.0, 1, 9_000.0, trades=500_000, volatility=0.025, product_type="FUTURE"),
+        ListedProduct(
+            "BIT-31DEC27-CDE",
+            65_000.0,
+            0,
+            400.0,
+            trades=5_000,
+            dense=False,
+            product_type="FUTURE",
+            expires=1_830_268_800_000,
+        ),
+    )
+    return dense + thin + special + futures
 
 
 def write_product(product: ListedProduct, aliases: tuple[str, ...], price: str, volume: str, now: int) -> str:
@@ -116,7 +142,11 @@ def write_product(product: ListedProduct, aliases: tuple[str, ...], price: str, 
         volume: Base units traded in the last 24 hours, empty if unknown.
         now: Time of the answer (ms UTC).
     """
+    is_future = product.product_type == "FUTURE"
     base, _, quote = product.symbol.rpartition("-")
+    if is_future:
+        base, quote = "", "USD" if product.expires else "USDC"
+    venue = product.symbol.rpartition("-")[2] if is_future else "CBE"
     gone = product.delisted is not None and now >= product.delisted
     fresh = product.listed is not None and now >= product.listed
     turnover = f"{float(price) * float(volume):.2f}" if price and volume else ""
@@ -126,6 +156,7 @@ def write_product(product: ListedProduct, aliases: tuple[str, ...], price: str, 
             "price": price,
             "price_percentage_change_24h": "",
             "volume_24h": volume,
+            "volume_percentage_change_24h": "",
             "base_increment": _increment(product.volume_decimals),
             "quote_increment": _increment(product.price_decimals),
             "price_increment": _increment(product.price_decimals),
@@ -135,7 +166,9 @@ def write_product(product: ListedProduct, aliases: tuple[str, ...], price: str, 
             "base_max_size": "100000000",
             "base_name": base,
             "quote_name": quote,
-            "status": "delisted" if gone else "online",
+            "display_name": product.symbol,
+            "watched": False,
+            "status": "delisted" if gone else "" if is_future else "online",
             "trading_disabled": gone,
             "is_disabled": False,
             "cancel_only": False,
@@ -145,19 +178,40 @@ def write_product(product: ListedProduct, aliases: tuple[str, ...], price: str, 
             "view_only": False,
             "new": fresh,
             "new_at": _write_time(product.listed) if fresh and product.listed is not None else None,
-            "product_type": "SPOT",
+            "product_type": product.product_type,
             "base_currency_id": base,
             "quote_currency_id": quote,
             "base_display_symbol": base,
             "quote_display_symbol": quote,
             "alias": product.alias_of or "",
             "alias_to": list(aliases),
-            "product_venue": "CBE",
+            "product_venue": venue if product.expires is None else "FCM",
+            "fcm_trading_session_details": _ALWAYS_OPEN if product.expires else None,
+            "future_product_details": _write_future(product, venue) if is_future else None,
             "mid_market_price": "",
             "approximate_quote_24h_volume": turnover,
         },
         separators=(",", ":"),
     )
+
+
+def _write_future(product: ListedProduct, venue: str) -> dict[str, object]:
+    root = "BTC"
+    is_perpetual = product.expires is None
+    return {
+        "venue": venue.lower(),
+        "contract_code": product.symbol.partition("-")[0],
+        "contract_expiry": "" if product.expires is None else _write_time(product.expires),
+        "contract_size": "1" if is_perpetual else "0.01",
+        "contract_root_unit": root,
+        "group_description": f"{root} futures",
+        "contract_expiry_timezone": "" if is_perpetual else "Europe/London",
+        "group_short_description": root,
+        "risk_managed_by": "MANAGED_BY_VENUE" if is_perpetual else "MANAGED_BY_FCM",
+        "contract_expiry_type": "PERPETUAL" if is_perpetual else "EXPIRING",
+        "perpetual_details": {"open_interest": "", "funding_rate": "", "funding_time": None} if is_perpetual else None,
+        "contract_display_name": product.symbol,
+    }
 
 
 def _increment(decimals: int) -> str:

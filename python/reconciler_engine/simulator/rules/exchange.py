@@ -7,7 +7,6 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Protocol
 
@@ -26,13 +25,17 @@ from reconciler_engine.simulator.faults.rules import FaultRule, Faults
 from reconciler_engine.simulator.prices.market import Market
 from reconciler_engine.simulator.rules.answer_cache import AnswerCache
 from reconciler_engine.simulator.rules.candle_endpoint import CandleRules, answer_candles
+from reconciler_engine.simulator.rules.general_endpoints import answer_general, answer_ticker, write_time
 from reconciler_engine.simulator.rules.product_endpoints import answer_product, answer_products
 from reconciler_engine.simulator.rules.rate_refusal import ThrottleStyle, refuse_for_rate
 from reconciler_engine.simulator.rules.request_log import RequestLog, RequestRecord, read_instant
 from reconciler_engine.simulator.rules.throttle import Penalty, Throttle
 from reconciler_engine.simulator.simulated_clock import SimulatedClock, check_rate
 
-_ROUTE = re.compile(r"/api/v3/brokerage(/market)?/(?:(time)|products(?:/([^/]+)(/candles)?)?)")
+_ROUTE = re.compile(
+    r"/api/v3/brokerage(/market)?/(?:(time)|products(?:/([^/]+)(/candles|/ticker)?)?)"
+    r"|/v2/(time|currencies(?:/crypto)?|exchange-rates)"
+)
 
 
 class Verifier(Protocol):
@@ -213,7 +216,7 @@ class Exchange:
         if route is None:
             return UNKNOWN_PATH
         # A cached clock would be none.
-        if route[2] is not None or not _is_public(route):
+        if "time" in {route[2], route[5]} or not _is_public(route):
             return self._compute(request, route, now)
         now_s = self._read_s()
         cached = "no-cache" not in request.headers.get("cache-control", "")
@@ -230,6 +233,10 @@ class Exchange:
     def _compute(self, request: ApiRequest, route: re.Match[str], now: int) -> ApiResponse:
         if route[2] is not None:
             return _answer_time(now)
+        if route[5] is not None:
+            return answer_general(self.market, route[5], now)
+        if route[4] == "/ticker":
+            return answer_ticker(self.market, route[3], now)
         if route[4] is not None:
             first = {name: values[0] for name, values in request.values.items()}
             return answer_candles(self.market, self.rules.candles, route[3], first, now)
@@ -239,7 +246,7 @@ class Exchange:
 
 
 def _is_public(route: re.Match[str]) -> bool:
-    return route[1] is not None or route[2] is not None
+    return any(route[group] is not None for group in (1, 2, 5))
 
 
 def _cache_headers(body: bytes) -> tuple[tuple[str, str], ...]:
@@ -253,5 +260,4 @@ def _cache_headers(body: bytes) -> tuple[tuple[str, str], ...]:
 
 def _answer_time(now: int) -> ApiResponse:
     seconds = now // 1000
-    iso = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return give_json(f'{{"iso":"{iso}","epochSeconds":"{seconds}","epochMillis":"{now}"}}')
+    return give_json(f'{{"iso":"{write_time(now)}","epochSeconds":"{seconds}","epochMillis":"{now}"}}')

@@ -11,6 +11,7 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.api_response import ApiResponse, give_json, refuse, refuse_integer
 from reconciler_engine.simulator.prices.listed_products import ListedProduct, write_product
 from reconciler_engine.simulator.prices.market import Market
+from reconciler_engine.simulator.rules.general_endpoints import last_bar
 
 _DAY_MS = 86_400_000
 _NOT_FOUND = 404
@@ -28,7 +29,7 @@ def answer_product(market: Market, symbol: str, now: int) -> ApiResponse:
 def answer_products(market: Market, values: Mapping[str, Sequence[str]], now: int) -> ApiResponse:
     """Answer a question for the product list at `now` (ms UTC).
 
-    Knows `limit`, `offset`, `product_type` (everything here is SPOT) and repeated `product_ids`.
+    Knows `limit`, `offset`, `product_type` (SPOT without one) and repeated `product_ids`.
     """
     bounds = {"limit": 0, "offset": 0}
     for name in bounds:
@@ -36,12 +37,13 @@ def answer_products(market: Market, values: Mapping[str, Sequence[str]], now: in
         if text and not (text.isascii() and text.isdigit() and len(text) <= _INTEGER_DIGITS):
             return refuse_integer(name, text)
         bounds[name] = int(text or 0)
-    kind = values.get("product_type", ["SPOT"])[0]
+    kind = values.get("product_type", [""])[0]
+    kind = "SPOT" if kind in {"", "UNKNOWN_PRODUCT_TYPE"} else kind
     wanted = values.get("product_ids")
     chosen = [
         product
         for product in market.products.values()
-        if (wanted is None or product.symbol in wanted) and kind in {"SPOT", "", "UNKNOWN_PRODUCT_TYPE"}
+        if (wanted is None or product.symbol in wanted) and product.product_type == kind
     ]
     page = chosen[bounds["offset"] :]
     page = page[: bounds["limit"]] if bounds["limit"] else page
@@ -53,7 +55,7 @@ def answer_products(market: Market, values: Mapping[str, Sequence[str]], now: in
 def _write(market: Market, product: ListedProduct, now: int) -> str:
     step = Timeframe.H1.step_ms
     day = market.bars(product.symbol, Timeframe.H1, Interval(now - _DAY_MS - now % step, now), now)
-    last = market.bars(product.symbol, Timeframe.D1, Interval(max(0, now - 10 * _DAY_MS), now), now)[-1:] or day[-1:]
+    last = last_bar(market, product.symbol, now) or next(reversed(day), None)
     aliases = tuple(other.symbol for other in market.products.values() if other.alias_of == product.symbol)
     volume = format(sum((Decimal(bar.volume) for bar in day), Decimal()), "f") if day else "0"
-    return write_product(product, aliases, last[0].close if last else "", volume, now)
+    return write_product(product, aliases, last.close if last else "", volume, now)

@@ -1,0 +1,90 @@
+"""The endpoints that general client libraries ask beside candles and products: time, currencies, rates, tickers.
+
+Their answers have the shapes of the older API (documented: Coinbase App, Get Currencies, Get Exchange Rates, Get Time)
+and of Get Public Market Trades.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.simulator.api_response import ApiResponse, give_json, refuse
+from reconciler_engine.simulator.prices.bar import Bar
+from reconciler_engine.simulator.prices.market import Market
+
+_DAYS_BACK_MS = 10 * 86_400_000
+_NOT_FOUND = 404
+
+
+def answer_general(market: Market, path: str, now: int) -> ApiResponse:
+    """Answer a question to the older API at `now` (ms UTC); `path` is what follows its version."""
+    match path:
+        case "time":
+            return _give({"iso": write_time(now), "epoch": now // 1_000})
+        case "currencies":
+            return _give([{"id": name, "name": name, "min_size": "0.01"} for name in _quotes(market)])
+        case "currencies/crypto":
+            return _give(_assets(market))
+        case _:
+            return _give({"currency": "USD", "rates": {"USD": "1", **_rates(market, now)}})
+
+
+def answer_ticker(market: Market, symbol: str, now: int) -> ApiResponse:
+    """Answer a question for the last trade of a product at `now` (ms UTC)."""
+    if symbol not in market.products:
+        return refuse(_NOT_FOUND, "NOT_FOUND", f"Product {symbol} not supported")
+    last = last_bar(market, symbol, now)
+    if last is None:
+        return give_json('{"trades":[],"best_bid":"","best_ask":""}')
+    trade = {
+        "trade_id": str(now // 1_000),
+        "product_id": symbol,
+        "price": last.close,
+        "size": "0.0001",
+        "time": write_time(now),
+        "side": "BUY",
+        "bid": "",
+        "ask": "",
+        "exchange": "coinbase",
+    }
+    return give_json(json.dumps({"trades": [trade], "best_bid": last.close, "best_ask": last.close}))
+
+
+def last_bar(market: Market, symbol: str, now: int) -> Bar | None:
+    """Return the newest daily bar of a product as it stands at `now` (ms UTC); None where it has not traded lately."""
+    window = Interval(max(0, now - _DAYS_BACK_MS), now)
+    return next(reversed(market.bars(symbol, Timeframe.D1, window, now)), None)
+
+
+def write_time(instant: int) -> str:
+    """Return an instant (ms UTC) in RFC 3339, to the second."""
+    return datetime.fromtimestamp(instant // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _give(data: object) -> ApiResponse:
+    return give_json(json.dumps({"data": data}))
+
+
+def _quotes(market: Market) -> list[str]:
+    return sorted({one.symbol.rpartition("-")[2] for one in market.products.values() if one.product_type == "SPOT"})
+
+
+def _assets(market: Market) -> list[dict[str, object]]:
+    names = sorted({one.symbol.partition("-")[0] for one in market.products.values() if one.product_type == "SPOT"})
+    return [
+        {"asset_id": f"asset-{name}", "code": name, "name": name, "exponent": 8, "type": "crypto"} for name in names
+    ]
+
+
+def _rates(market: Market, now: int) -> dict[str, str]:
+    """Return by currency the units that a dollar buys."""
+    rates = {}
+    for symbol in market.products:
+        base, _, quote = symbol.rpartition("-")
+        last = last_bar(market, symbol, now) if quote == "USD" else None
+        if last is not None:
+            rates[base] = f"{1 / float(last.close):.12g}"
+    return rates
