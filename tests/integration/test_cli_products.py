@@ -59,6 +59,23 @@ def test_start_refuses_an_unknown_symbol_and_leaves_nothing_behind(run_inside, s
     assert run_inside("scan", "--symbols", "DOGE-USD", "--timeframes", "1d", *where).code == 3
 
 
+def test_start_goes_on_without_an_unknown_symbol(start_process, start_exchange, redis_url, run_inside, tmp_path):
+    exchange = start_exchange(start=NOON)
+    engine = start_process(
+        "start", "--json", "--symbols", "BTC-UDS,ETH-USD,BTC-PERP-INTX", "--timeframes", "1d",
+        "--base-url", exchange.url, "--redis-url", redis_url, "--workers", "1", "--listen", "off",
+        "--data-dir", tmp_path / "data",
+    )  # fmt: skip
+    assert engine.wait_event("symbols")["first"] == "ETH-USD, BTC-PERP-INTX"
+    warned = engine.wait_event("unknown symbol, looked for again each hour")
+    assert warned["fault"] == "symbol BTC-UDS is no product of the exchange; near: BTC-USD, BTC-USDC, LTC-USD"
+    done = engine.wait_event("pass done", job="full_reconcile")
+    assert (done["scanned_symbols"], done["errors"]) == (2, [])
+    status = run_inside("status", "--redis-url", redis_url, "--json")
+    assert status.json["unknown_symbols"] == ["BTC-UDS"]
+    assert "unknown to the exchange: BTC-UDS" in run_inside("status", "--redis-url", redis_url).out
+
+
 def test_a_choice_means_what_is_traded_most_and_is_known_to_later_scans(run_pass, start_exchange, redis_url):
     exchange = start_exchange(start=NOON)
     early = run_pass("scan", "top:2:USD", exchange.url)

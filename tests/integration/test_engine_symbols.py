@@ -11,7 +11,15 @@ from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.engine.roles import worker as worker_role
 from reconciler_engine.engine.roles.worker import WorkerRole
-from reconciler_engine.engine.symbols import REFRESH_EVERY_S, refresh_when_due
+from reconciler_engine.engine.scheduled_passes import ScheduledPasses
+from reconciler_engine.engine.symbols import (
+    REFRESH_EVERY_S,
+    choose_known_symbols,
+    choose_symbols,
+    refresh_when_due,
+)
+from reconciler_engine.engine.unknown_symbols import take_up_listed
+from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import State
@@ -34,6 +42,7 @@ TOMORROW = SeededMarket(
         ListedProduct(NEW.symbol, 0.8, listed=LISTED),
     ],
 )
+PERPETUAL = ListedProduct("BTC-PERP-INTX", 65_000.0, product_type="FUTURE")
 AWAY = [{"mode": "status", "status": 503, "path": "*/market/products"}]
 
 
@@ -91,6 +100,45 @@ async def test_an_exchange_that_gives_no_list_is_asked_again_within_minutes(redi
         await run.parts.client.delete(turn)
         await refresh_when_due(run.parts, run.sources[0])
         assert NEW.symbol in (await run.parts.products.listings()).by_symbol
+
+
+async def test_futures_are_asked_for_only_where_the_spot_list_lacks_a_symbol(redis_url):
+    market = SeededMarket(3, [ListedProduct("BTC-USD", 65_000.0), ListedProduct("ETH-USD", 3_000.0), PERPETUAL])
+    async with engine(redis_url, market=market) as run:
+        source = run.sources[0]
+        assert await choose_symbols(["ETH-USD", "BTC-USD"], run.parts, source) == ("ETH-USD", "BTC-USD")
+        assert lists_asked(run) == 1
+        *spot, last = await choose_symbols(["all:USD", PERPETUAL.symbol], run.parts, source)
+        assert last == PERPETUAL.symbol
+        assert last not in spot
+        assert lists_asked(run) == 3
+        with pytest.raises(ConfigError, match="symbol BTC-PERP-INTY is no product of the exchange; near: BTC-PERP"):
+            await choose_symbols(["BTC-USD", "BTC-PERP-INTY"], run.parts, source)
+
+
+async def test_an_unknown_symbol_is_left_out_of_the_choice_unless_it_is_all(redis_url):
+    async with engine(redis_url, market=TODAY) as run:
+        choice = await choose_known_symbols(["BTC-UDS", "BTC-USD"], run.parts, run.sources[0])
+        assert choice.symbols == ("BTC-USD",)
+        assert choice.unknown["BTC-UDS"].startswith("symbol BTC-UDS is no product of the exchange; near: BTC-USD")
+        with pytest.raises(ConfigError, match="symbol BTC-UDS"):
+            await choose_known_symbols(["BTC-UDS"], run.parts, run.sources[0])
+        with pytest.raises(ConfigError, match="nothing tradable is quoted in EUR"):
+            await choose_known_symbols(["BTC-USD", "all:EUR"], run.parts, run.sources[0])
+
+
+async def test_a_symbol_that_is_listed_later_is_taken_up(redis_url):
+    async with engine(redis_url, market=TODAY) as run:
+        passes = ScheduledPasses(run.parts, [], now=lambda: T0, unknown=["QQQ-USD", NEW.symbol])
+        await refresh_when_due(run.parts, run.sources[0])
+        await take_up_listed(passes)
+        assert (passes.series, passes.unknown) == ([], ("QQQ-USD", NEW.symbol))
+        await let_an_hour_pass(run)
+        run.exchange.market = TOMORROW
+        await refresh_when_due(run.parts, run.sources[0])
+        await take_up_listed(passes)
+        assert passes.unknown == ("QQQ-USD",)
+        assert {series.symbol for series in passes.series} == {NEW.symbol}
 
 
 class Looks:

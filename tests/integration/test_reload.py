@@ -185,7 +185,7 @@ async def test_nothing_refuses_newer_settings_once_the_workers_have_them(own_ser
             taken.append("workers")
 
     async def replan():
-        return SimpleNamespace(config=config, owns_server=False, identity=None)
+        return SimpleNamespace(config=config, owns_server=False, identity=None, unknown=())
 
     async with open_parts(config, own_server.url, owns_server=False) as parts:
         passes = SimpleNamespace(parts=parts, renew=lambda *_: taken.append("series"), jobs=list)

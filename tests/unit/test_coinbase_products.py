@@ -96,6 +96,24 @@ def test_ids_of_another_form_are_left_out() -> None:
     assert [product.symbol for product in products] == ["A-USD", "BIP-20DEC30-CDE"]
 
 
+@pytest.mark.parametrize("bad", ["B-USD", None, 7, [], {}, {"product_id": None}, {"product_id": 7}])
+def test_one_unusable_row_costs_that_row(bad: Any) -> None:
+    assert [product.symbol for product in parse(row("A-USD"), bad, row("C-USD"))] == ["A-USD", "C-USD"]
+
+
+def test_a_future_has_no_quote_for_choices() -> None:
+    future = row("BIT-31DEC27-CDE", product_type="FUTURE", quote_currency_id="USD", status="")
+    (product,) = parse(future)
+    assert (product.quote, product.tradable) == ("", True)
+    assert choose([Selector.parse("all:USD")], [product, *PRODUCTS]) == choose([Selector.parse("all:USD")], PRODUCTS)
+
+
+def test_a_list_that_may_be_empty_may_not_be_of_useless_rows() -> None:
+    assert parse_products(b'{"products":[]}', may_be_empty=True) == ()
+    with pytest.raises(BadResponse, match="no product in a list of 1"):
+        parse_products(b'{"products":[7]}', may_be_empty=True)
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -103,8 +121,8 @@ def test_ids_of_another_form_are_left_out() -> None:
         (b'{"products":null}', "no list of products"),
         (b'{"products":[]}', "no product in a list of 0"),
         (b'{"products":[{"product_id":"AAPL"}]}', "no product in a list of 1"),
-        (b'{"products":["A-USD"]}', "product is a str"),
-        (b'{"products":[{}]}', "product_id None"),
+        (b'{"products":["A-USD"]}', "no product in a list of 1"),
+        (b'{"products":[{}]}', "no product in a list of 1"),
         (b"", "empty body"),
     ],
 )

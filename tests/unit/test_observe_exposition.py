@@ -32,7 +32,7 @@ def full():
         worker(last_beat_ms=1_200, restarts=1),
         worker(pid=None, last_beat_ms=None),
     )
-    whole = engine(budget=BUDGET, queued={"scan": 0, "live": 2, "deep": 7})
+    whole = engine(budget=BUDGET, queued={"scan": 0, "live": 2, "deep": 7}, unknown_symbols=("A-USD", "B-USD"))
     return report(processes=processes, engine=whole, figures=FIGURES)
 
 
@@ -55,6 +55,7 @@ def test_every_figure_has_its_place():
     assert found["restarts_total", (("role", "worker"),)] == 3
     assert found["heartbeat_age_seconds", (("role", "worker"),)] == 1.2
     assert found["queue_tasks", (("lane", "deep"),)] == 7
+    assert found["unknown_symbols", ()] == 2
     assert found["budget_waiting_requests", ()] == 1
     assert found["budget_wait_seconds", ()] == 0.2
     assert found["redis_silence_seconds", ()] == 0.9

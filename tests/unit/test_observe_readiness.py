@@ -105,6 +105,14 @@ def test_trouble_that_passes_by_itself_is_told_and_no_reason():
     assert ("exchange", True, "breaker probing after HTTP 503") in found
 
 
+def test_symbols_that_the_exchange_does_not_list_are_told_and_no_reason():
+    found = checks(report(engine=engine(unknown_symbols=("BTC-UDS", *(f"X{number}-USD" for number in range(11))))), 0)
+    assert is_ready(found)
+    (told,) = [check for check in found if check.name == "symbols"]
+    assert told.detail.startswith("unknown to the exchange: BTC-UDS, X0-USD, ")
+    assert told.detail.endswith("X8-USD and 2 more")
+
+
 def test_one_worker_of_several_is_enough():
     found = checks(report(processes=(worker(), worker(pid=None, last_beat_ms=None))), 0)
     assert is_ready(found)

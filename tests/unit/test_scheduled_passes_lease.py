@@ -20,6 +20,10 @@ def row(symbol, timeframe="1m", **counts):
             "nothing missing in 2 series, 0.0 s",
         ),
         (
+            ReconciliationResult(series=(row("A-USD"),), duration_ms=40, mismatched=3, repaired=1, requests=2),
+            "nothing missing in 1 series, 0.0 s; 2 requests to look again at what was empty; 3 wrong bars: 1 repaired",
+        ),
+        (
             ReconciliationResult(
                 gaps_found=6, missing=9, filled=8, unresolved=1, requests=1, duration_ms=1_240,
                 series=(

@@ -162,7 +162,7 @@ async def _choose_symbols(spec: EngineSpec, stop: trio.Event) -> EngineSpec:
     """Return the spec with the symbols that the configuration means; unchanged once `stop` is set."""
     from reconciler_engine.coinbase.client import CoinbaseClient
     from reconciler_engine.engine.parts import open_parts
-    from reconciler_engine.engine.symbols import choose_symbols
+    from reconciler_engine.engine.symbols import choose_known_symbols
     from reconciler_engine.store.client.server_check import check_server
     from reconciler_engine.store.protocol import check_protocol
     from reconciler_engine.supervisor.signals import given_up_at
@@ -174,9 +174,11 @@ async def _choose_symbols(spec: EngineSpec, stop: trio.Event) -> EngineSpec:
     ):
         await check_server(parts.client)
         await check_protocol(parts.client, parts.scope)
-        symbols = await choose_symbols(spec.config.symbols, parts, source)
-        spec = replace(spec, config=spec.config.with_symbols(symbols))
-        _logger.info("symbols", extra={"count": len(symbols), "first": ", ".join(symbols[:5])})
+        choice = await choose_known_symbols(spec.config.symbols, parts, source)
+        spec = replace(spec, config=spec.config.with_symbols(choice.symbols), unknown=tuple(choice.unknown))
+        _logger.info("symbols", extra={"count": len(choice.symbols), "first": ", ".join(choice.symbols[:5])})
+        for fault in choice.unknown.values():
+            _logger.warning("unknown symbol, looked for again each hour", extra={"fault": fault})
     return spec
 
 

@@ -125,6 +125,8 @@ def print_engine(found: Found) -> None:
     _print_budget(engine.budget)
     print()
     _print_series(found.series)
+    if engine.unknown_symbols:
+        say(f"unknown to the exchange: {', '.join(map(quoted, engine.unknown_symbols))}")
 
 
 def _print_processes(processes: tuple[ProcessStatus, ...]) -> None:

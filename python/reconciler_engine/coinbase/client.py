@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
@@ -22,7 +23,7 @@ from reconciler_engine.coinbase.body import ACCEPT_ENCODING, BoundedBody
 from reconciler_engine.coinbase.candles import CandlePage, parse_candles
 from reconciler_engine.coinbase.connection_errors import mapped
 from reconciler_engine.coinbase.identity import Identity
-from reconciler_engine.coinbase.products import PRODUCTS_PATH, PRODUCTS_QUERY, Product, parse_products
+from reconciler_engine.coinbase.products import PRODUCTS_PATH, SPOT, Product, parse_products
 from reconciler_engine.coinbase.refusals import refusal
 from reconciler_engine.coinbase.request_metrics import Asked, counted
 from reconciler_engine.coinbase.route import DIRECT, Proxy, Route
@@ -151,13 +152,14 @@ class CoinbaseClient:
         now, _ = await self._get(TIME_PATH, {}, parse_time)
         return now
 
-    async def fetch_products(self) -> tuple[Product, ...]:
-        """Ask for the spot products, from the public endpoint; those that no longer trade are among them.
+    async def fetch_products(self, kind: str = SPOT) -> tuple[Product, ...]:
+        """Ask for the products of a kind, from the public endpoint; those that no longer trade are among them.
 
         Raises:
             SourceError: As `fetch_candles`.
         """
-        products, _ = await self._get(PRODUCTS_PATH, PRODUCTS_QUERY, parse_products, limit_bytes=_PRODUCTS_LIMIT_BYTES)
+        parse = partial(parse_products, may_be_empty=kind != SPOT)
+        products, _ = await self._get(PRODUCTS_PATH, {"product_type": kind}, parse, limit_bytes=_PRODUCTS_LIMIT_BYTES)
         return products
 
     @property

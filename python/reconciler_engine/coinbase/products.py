@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -13,7 +14,8 @@ from reconciler_engine.errors import BadResponse
 from reconciler_engine.market.series import check_symbol
 
 PRODUCTS_PATH = "/api/v3/brokerage/market/products"
-PRODUCTS_QUERY = {"product_type": "SPOT"}
+SPOT, FUTURE = "SPOT", "FUTURE"
+"""Kinds of products, each with a list of its own; perpetuals are among the futures (documented: List Products)."""
 
 _DECIMAL = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?")
 _CLOSED = ("trading_disabled", "is_disabled", "view_only")
@@ -25,7 +27,7 @@ class Product:
 
     Attributes:
         symbol: Product id.
-        quote: Currency its prices are in.
+        quote: Currency its prices are in; empty for futures, which only their own symbols choose.
         tradable: Whether it trades now; one that does not may still have a history.
         quote_volume: Traded in the last 24 hours, in `quote`, about; None where the exchange does not say.
         listed_at: Since when it is listed (ms UTC); the exchange says so of new products only.
@@ -42,41 +44,33 @@ class Product:
     alias_of: str | None = None
 
 
-def parse_products(body: bytes) -> tuple[Product, ...]:
+def parse_products(body: bytes, *, may_be_empty: bool = False) -> tuple[Product, ...]:
     """Read the answer of `PRODUCTS_PATH`, in its order.
 
-    Products whose id is not of the form this engine can ask for and keep are left out.
+    Rows that name no product, or one whose id this engine cannot ask for and keep, are left out.
 
     Raises:
-        BadResponse: The answer is no list of products, or an empty one.
+        BadResponse: The answer is not a list of products, or it holds rows and none of use, or none although it must.
         SourceUnavailable: It is an HTML page.
     """
     rows = read_object(body).get("products")
     if not isinstance(rows, list):
         raise BadResponse(f"no list of products: {excerpt(body)}")
     products = {product.symbol: product for row in rows if (product := _product(row)) is not None}
-    if not products:
+    if not products and (rows or not may_be_empty):
         raise BadResponse(f"no product in a list of {len(rows)}")
     return tuple(products.values())
 
 
 def _product(row: object) -> Product | None:
-    if not isinstance(row, dict):
-        raise BadResponse(f"product is a {type(row).__name__}, not an object")
-    fields = cast("dict[str, object]", row)
-    symbol = fields.get("product_id")
-    if not isinstance(symbol, str):
-        raise BadResponse(f"product_id {excerpt(repr(symbol))} is no text")
-    try:
-        check_symbol(symbol)
-    except ValueError:
+    fields = cast("dict[str, object]", row) if isinstance(row, dict) else {}
+    symbol = _symbol(fields.get("product_id"))
+    if symbol is None:
         return None
-    quote = fields.get("quote_currency_id")
     volume = fields.get("approximate_quote_24h_volume")
     return Product(
         symbol=symbol,
-        # Unset texts are empty.
-        quote=quote if isinstance(quote, str) and quote else symbol.rpartition("-")[2],
+        quote=_quote(fields, symbol),
         # Futures leave their status empty.
         tradable=fields.get("status") in ("online", "") and not any(fields.get(flag) is True for flag in _CLOSED),
         quote_volume=float(volume) if isinstance(volume, str) and _DECIMAL.fullmatch(volume) else None,
@@ -85,6 +79,14 @@ def _product(row: object) -> Product | None:
         is_delisted=fields.get("status") == "delisted",
         alias_of=_symbol(fields.get("alias")),
     )
+
+
+def _quote(fields: Mapping[str, object], symbol: str) -> str:
+    if fields.get("product_type") == FUTURE:
+        return ""
+    quote = fields.get("quote_currency_id")
+    # Unset texts are empty.
+    return quote if isinstance(quote, str) and quote else symbol.rpartition("-")[2]
 
 
 def _instant(value: object) -> int | None:

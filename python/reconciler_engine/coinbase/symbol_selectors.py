@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from reconciler_engine.coinbase.products import Product
@@ -49,6 +49,21 @@ class Selector:
         return cls(symbol=check_symbol(text))
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The products that selectors mean.
+
+    Attributes:
+        symbols: Symbols chosen, each once.
+        unknown: A sentence on each symbol that is not a product of the exchange, by the symbol.
+        faults: Sentences on selectors that find nothing.
+    """
+
+    symbols: tuple[str, ...]
+    unknown: Mapping[str, str] = field(default_factory=dict)
+    faults: Sequence[str] = ()
+
+
 def choose(selectors: Iterable[Selector], products: Sequence[Product]) -> tuple[str, ...]:
     """Return the symbols that `selectors` mean, in their order, the most traded first, each once.
 
@@ -56,8 +71,17 @@ def choose(selectors: Iterable[Selector], products: Sequence[Product]) -> tuple[
         ConfigError: A symbol is unknown (with near matches), or nothing tradable has a selector's quote currency. All
             faults at once.
     """
+    choice = look_up(selectors, products)
+    if choice.unknown or choice.faults:
+        raise ConfigError([*choice.unknown.values(), *choice.faults])
+    return choice.symbols
+
+
+def look_up(selectors: Iterable[Selector], products: Sequence[Product]) -> Choice:
+    """Return the choice that `selectors` mean, in their order, the most traded first."""
     known = {product.symbol for product in products}
     chosen: dict[str, None] = {}
+    unknown: dict[str, str] = {}
     faults: list[str] = []
     for selector in selectors:
         if selector.symbol is None:
@@ -69,12 +93,10 @@ def choose(selectors: Iterable[Selector], products: Sequence[Product]) -> tuple[
         elif selector.symbol in known:
             chosen[selector.symbol] = None
         else:
-            near = near_matches(selector.symbol, products) if len(faults) < _NEAR_SEARCHES else []
+            near = near_matches(selector.symbol, products) if len(unknown) < _NEAR_SEARCHES else []
             hint = f"; near: {', '.join(near)}" if near else ""
-            faults.append(f"symbol {selector.symbol} is no product of the exchange{hint}")
-    if faults:
-        raise ConfigError(faults)
-    return tuple(chosen)
+            unknown[selector.symbol] = f"symbol {selector.symbol} is no product of the exchange{hint}"
+    return Choice(tuple(chosen), unknown, faults)
 
 
 def near_matches(symbol: str, products: Iterable[Product]) -> list[str]:

@@ -57,26 +57,42 @@ class ScheduledPasses:
     """
 
     def __init__(
-        self, parts: Parts, series: Sequence[Series], *, now: Callable[[], int], lease_ms: int = LEASE_MS
+        self,
+        parts: Parts,
+        series: Sequence[Series],
+        *,
+        now: Callable[[], int],
+        lease_ms: int = LEASE_MS,
+        unknown: Sequence[str] = (),
     ) -> None:
-        """Make them; `now` is the wall clock (ms UTC), `lease_ms` the life of a lease nobody refreshes."""
+        """Make them.
+
+        `now` is the wall clock (ms UTC), `lease_ms` the life of a lease nobody refreshes, `unknown` the symbols that
+        wait for the exchange to list them.
+        """
         self._now = now
         self.parts = parts
         self._leases = JobLeases(parts.client, parts.scope, parts.queue.consumer, life_ms=lease_ms)
         self.crons = _crons(parts)
         self._held = HeldLeases(self._leases, list(self.crons), refresh_s=lease_ms / 4_000)
         self.series: Sequence[Series] = series
+        self.unknown = tuple(unknown)
         self.last: dict[str, LastPass] = {}
 
     def watch(self, series: Sequence[Series]) -> None:
         """Look at these series from the next pass on."""
         self.series = series
 
-    def renew(self, parts: Parts, series: Sequence[Series]) -> None:
+    def renew(self, parts: Parts, series: Sequence[Series], unknown: Sequence[str] = ()) -> None:
         """Go on with other parts of the same client, scope and consumer; a pass under way ends as it began."""
         self.parts = parts
         self.crons = _crons(parts)
-        self.series = series
+        self.series, self.unknown = series, tuple(unknown)
+
+    def welcome(self, symbols: Sequence[str]) -> None:
+        """Look at these symbols, too, from the next pass on: the exchange lists them now."""
+        self.unknown = tuple(one for one in self.unknown if one not in symbols)
+        self.series = [*self.series, *self.parts.config.with_symbols(tuple(symbols)).series()]
 
     def jobs(self) -> list[Job]:
         """Return both as the configuration schedules them. They run under `claim` alone."""
@@ -207,7 +223,7 @@ def _tell(job: str, result: ReconciliationResult, slot: int | None) -> None:
     count_pass(job, result)
     facts = {} if slot is None else {"slot": slot}
     extra: dict[str, object] = {"job": job, **facts, **totals(result), "summary": f"{job:<14}  {in_words(result)}"}
-    if not result.missing and not result.filled and not result.errors:
+    if not (result.missing or result.filled or result.mismatched or result.errors):
         extra["routine"] = job
     _logger.info("pass done", extra=extra)
 
@@ -231,6 +247,8 @@ def in_words(result: ReconciliationResult) -> str:
         text = f"nothing missing in {len(result.series) - unknown} series, {took}"
         if result.requests:
             text += f"; {counted(result.requests, 'request')} to look again at what was empty"
+    if result.mismatched:
+        text += f"; {counted(result.mismatched, 'wrong bar')}: {result.repaired} repaired"
     if result.confirmed_empty:
         text += f"; {counted(result.confirmed_empty, 'slot')} confirmed empty"
     if unknown:

@@ -23,6 +23,7 @@ USED_WINDOW_MS = 60_000
 """How far back the budget's `used` counts."""
 
 _ERRORS_SHOWN = 10
+_UNKNOWN_SHOWN = 100
 _ANNOUNCE_EVERY_MS = 60_000
 _LAST_WORD_S = 1.0
 _logger = logging.getLogger(__name__)
@@ -140,6 +141,7 @@ class StatusWriter:
             queued=queued,
             protocol=PROTOCOL,
             layout=scope.layout.value,
+            unknown_symbols=self._passes.unknown[:_UNKNOWN_SHOWN],
         )
 
     def _job(self, figures: JobStatistics) -> JobStatus:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from random import Random
 
 import trio
 
 from reconciler_engine.coinbase.client import CoinbaseClient
-from reconciler_engine.coinbase.products import Product
-from reconciler_engine.coinbase.symbol_selectors import Selector, choose
+from reconciler_engine.coinbase.products import FUTURE, SPOT, Product
+from reconciler_engine.coinbase.symbol_selectors import Choice, Selector, choose, look_up
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.errors import ConfigError, PermitRefused, SourceError, SourceUnavailable
@@ -38,17 +39,33 @@ async def choose_symbols(symbols: Sequence[str], parts: Parts, source: CoinbaseC
         SourceUnavailable: No list came, and there are selectors.
         StoreError: Redis did not do its part.
     """
-    selectors = [Selector.parse(text) for text in symbols]
+    choice = await choose_known_symbols(symbols, parts, source)
+    if choice.unknown:
+        raise ConfigError(list(choice.unknown.values()))
+    return choice.symbols
+
+
+async def choose_known_symbols(symbols: Sequence[str], parts: Parts, source: CoinbaseClient) -> Choice:
+    """Return the choice that is meant, as `choose_symbols`; unknown symbols are left out of it and told.
+
+    Raises:
+        ConfigError: No symbol is left, or a selector finds nothing; all faults at once.
+        SourceUnavailable: No list came, and there are selectors.
+        StoreError: Redis did not do its part.
+    """
     try:
-        products = await _fetch(parts, source)
+        products = await _fetch(parts, source, symbols)
     except (SourceError, PermitRefused) as error:
         unclear = _selector_texts(symbols)
         if unclear:
             raise SourceUnavailable(f"no product list to choose symbols {', '.join(unclear)} from: {error}") from error
         _logger.warning("symbols are not checked, no product list came", extra={"error": str(error)})
-        return tuple(symbols)
+        return Choice(tuple(symbols))
     await _keep(parts, products)
-    return choose(selectors, products)
+    choice = look_up([Selector.parse(text) for text in symbols], products)
+    if choice.faults or not choice.symbols:
+        raise ConfigError([*choice.unknown.values(), *choice.faults])
+    return choice
 
 
 async def choose_kept_symbols(symbols: Sequence[str], parts: Parts) -> tuple[str, ...]:
@@ -82,7 +99,7 @@ async def refresh_when_due(parts: Parts, source: CoinbaseClient) -> None:
     if not await parts.products.turn.take(_RETRY_EVERY_S):
         return
     try:
-        products = await _fetch(parts, source)
+        products = await _fetch(parts, source, parts.config.symbols)
     except (SourceError, PermitRefused) as error:
         _logger.warning("the product list was not refreshed", extra={"error": str(error)})
         return
@@ -95,15 +112,30 @@ async def _keep(parts: Parts, products: Sequence[Product]) -> None:
     await parts.products.turn.extend(REFRESH_EVERY_S)
 
 
-async def _fetch(parts: Parts, source: CoinbaseClient) -> tuple[Product, ...]:
-    """Ask for the list, each time with a permit."""
+async def fetch_lists(
+    symbols: Sequence[str], fetch: Callable[[str], Awaitable[tuple[Product, ...]]]
+) -> tuple[Product, ...]:
+    """Return the spot products and, where one of `symbols` is not among them, the futures."""
+    products = await fetch(SPOT)
+    named = {Selector.parse(text).symbol for text in symbols} - {None}
+    if named.issubset(product.symbol for product in products):
+        return products
+    return products + await fetch(FUTURE)
+
+
+async def _fetch(parts: Parts, source: CoinbaseClient, symbols: Sequence[str]) -> tuple[Product, ...]:
+    return await fetch_lists(symbols, partial(_fetch_list, parts, source))
+
+
+async def _fetch_list(parts: Parts, source: CoinbaseClient, kind: str) -> tuple[Product, ...]:
+    """Ask for a list, each time with a permit."""
     random = Random()
     last: SourceError | PermitRefused | None = None
     with trio.move_on_after(PATIENCE_S):
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 permit = await parts.bucket.wait_permit(PATIENCE_S)
-                return await send(parts.bucket, permit, source.fetch_products, signed=False)
+                return await send(parts.bucket, permit, source.fetch_products, kind, signed=False)
             except (SourceError, PermitRefused) as error:
                 last = error
                 if not error.retryable or attempt == ATTEMPTS:

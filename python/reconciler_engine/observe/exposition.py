@@ -121,6 +121,8 @@ def _of_engine(engine: EngineStatus) -> Iterator[Family]:
     info.add_metric([engine.version, str(engine.simulated).lower()], 1)
     yield info
     yield _gauge("start_timestamp_seconds", "When the engine was started", engine.started_at / 1_000)
+    unknown = len(engine.unknown_symbols)
+    yield _gauge("unknown_symbols", "Configured symbols that the exchange does not list, at most 100", unknown)
     yield from _of_jobs(engine.jobs)
     if engine.queued is not None:
         yield _gauges("queue_tasks", "Tasks that wait or are in hand, of all nodes", "lane", engine.queued)

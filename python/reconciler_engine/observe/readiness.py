@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from reconciler_engine.observe.engine_report import Report
-from reconciler_engine.observe.status import BudgetStatus, JobStatus, ProcessStatus
+from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
 from reconciler_engine.observe.words import describe_span
 
 SILENT_S = 5.0
@@ -19,6 +19,7 @@ BEAT_SILENT_MS = 3_000
 """A process that has not beaten for so long counts as none; it is killed for it two seconds later."""
 
 _TICK_LATE_MS = 60_000
+_NAMED = 10
 
 
 class ReadinessCheck(NamedTuple):
@@ -50,7 +51,7 @@ def checks(report: Report | None, age_s: float) -> tuple[ReadinessCheck, ...]:
     engine = report.engine
     jobs = [_job(job, engine.written_at) for job in engine.jobs]
     roles = (_workers(report.processes), _roles(report.processes))
-    return (live, stage, _redis(report), *roles, *_exchange(engine.budget), *jobs)
+    return (live, stage, _redis(report), *roles, *_exchange(engine.budget), *_symbols(engine), *jobs)
 
 
 def is_ready(found: Sequence[ReadinessCheck]) -> bool:
@@ -87,6 +88,14 @@ def _exchange(budget: BudgetStatus | None) -> list[ReadinessCheck]:
     trouble = f" after HTTP {budget.trouble}" if budget.trouble else ""
     left = f" for {describe_span(budget.stopped_ms)}" if budget.stopped_ms else ""
     return [ReadinessCheck("exchange", budget.breaker != "stopped", f"breaker {budget.breaker}{trouble}{left}")]
+
+
+def _symbols(engine: EngineStatus) -> list[ReadinessCheck]:
+    """Tell symbols that the exchange does not list; the others are served, so they are not a reason."""
+    unknown = engine.unknown_symbols
+    more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+    detail = f"unknown to the exchange: {', '.join(unknown[:_NAMED])}{more}"
+    return [ReadinessCheck("symbols", ok=True, detail=detail)] if unknown else []
 
 
 def _job(job: JobStatus, now: int) -> ReadinessCheck:

@@ -128,7 +128,8 @@ class EngineStatus(_Record):
     """What one engine says of itself.
 
     `protocol` is that of the scope, 0 in records from before there was one. `budget` is None where the bucket could not
-    be read, `queued` (tasks by lane) where the streams could not.
+    be read, `queued` (tasks by lane) where the streams could not. `unknown_symbols` are configured ones that the
+    exchange does not list.
     """
 
     node: _Str
@@ -146,6 +147,7 @@ class EngineStatus(_Record):
     queued: dict[_Str, _Int] | None = None
     protocol: _Int = 0
     layout: Literal["user", "exchange", "overflow"] = "user"
+    unknown_symbols: Annotated[tuple[_Str, ...], Field(max_length=1_000)] = ()
 
 
 def _is_count(value: object) -> bool:

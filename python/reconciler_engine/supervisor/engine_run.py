@@ -14,6 +14,7 @@ import trio
 from reconciler_engine.engine.parts import Parts, make_parts, open_parts
 from reconciler_engine.engine.scheduled_passes import ScheduledPasses
 from reconciler_engine.engine.status_writer import StatusWriter
+from reconciler_engine.engine.unknown_symbols import look_for_unknown
 from reconciler_engine.errors import ReconcilerError, leaves
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.store.client.server_check import check_server
@@ -64,7 +65,7 @@ async def _run(
 ) -> None:
     # A start says that whatever a key was refused for is put in order.
     await parts.bucket.forgive()
-    passes = ScheduledPasses(parts, spec.config.series(), now=_now)
+    passes = ScheduledPasses(parts, spec.config.series(), now=_now, unknown=spec.unknown)
     scheduler = Scheduler(passes.jobs(), now=_now, claim=passes.claim)
     # The lock of our own server's data directory says that whoever came before is dead.
     await passes.inherit(is_alone=spec.owns_server)
@@ -74,6 +75,7 @@ async def _run(
     async with trio.open_nursery() as scheduling:
         scheduling.start_soon(passes.keep_leases)
         scheduling.start_soon(writer.run)
+        scheduling.start_soon(look_for_unknown, passes)
         async with workers.at_work():
             await scheduling.start(scheduler.run)
             spec.reports.begin(writer)
@@ -133,7 +135,7 @@ class _Reload:
         # Before anything is taken: Redis may refuse it.
         await parts.bucket.forgive()
         await self._workers.roll(spec)
-        self._passes.renew(parts, spec.config.series())
+        self._passes.renew(parts, spec.config.series(), spec.unknown)
         self._scheduler.reschedule(self._passes.jobs())
 
 

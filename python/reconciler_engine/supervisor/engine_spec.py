@@ -28,6 +28,7 @@ class EngineSpec:
         children: List of the children; those that are started before the workers are on it already.
         command: Name of the command that runs it, for people.
         reports: Source of the web child's reports.
+        unknown: Configured symbols that were not products of the exchange at the start.
         credentials: What workers sign with, or None. They go to workers alone, through their pipes.
     """
 
@@ -38,6 +39,7 @@ class EngineSpec:
     children: ChildList
     command: str
     reports: ReportSource
+    unknown: tuple[str, ...] = ()
     credentials: Credentials | None = None
 
     @property

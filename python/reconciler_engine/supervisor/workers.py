@@ -89,8 +89,10 @@ class Workers:
     def _make_spec(self) -> ChildSpec:
         engine = self._engine
         name = f"worker-{next(self._lives)}"
+        # Workers look for unknown symbols, too, whenever they refresh the product list.
+        config = engine.config.with_symbols((*engine.config.symbols, *engine.unknown))
         message = {
-            "config": engine.config.model_dump(mode="json", exclude={"key_file"}),
+            "config": config.model_dump(mode="json", exclude={"key_file"}),
             "redis_url": engine.redis_url,
             "owns_server": engine.owns_server,
             "consumer": self._consumer(name),

@@ -12,6 +12,7 @@ from reconciler_engine.coinbase.products import Product
 from reconciler_engine.coinbase.symbol_selectors import Selector, choose
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.permitted_request import send
+from reconciler_engine.engine.symbols import fetch_lists
 from reconciler_engine.errors import (
     ConfigError,
     NotAuthorized,
@@ -122,8 +123,12 @@ async def _check_symbols(
         return Check("symbols", "skipped", "none are set"), ()
     symbols = None if any(_is_choice(text) for text in config.symbols) else config.symbols
     try:
-        permit = await bucket.wait_permit(_PERMIT_S)
-        products = await send(bucket, permit, source.fetch_products, signed=False)
+
+        async def fetch(kind: str) -> tuple[Product, ...]:
+            permit = await bucket.wait_permit(_PERMIT_S)
+            return await send(bucket, permit, source.fetch_products, kind, signed=False)
+
+        products = await fetch_lists(config.symbols, fetch)
         symbols = choose([Selector.parse(text) for text in config.symbols], products)
     except ConfigError as error:
         return Check("symbols", "fail", "\n".join(error.faults), "correct the symbols", CONFIG), symbols
