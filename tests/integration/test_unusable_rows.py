@@ -64,7 +64,7 @@ async def test_a_backfill_fills_all_slots_but_the_bad_one_and_goes_on(redis_url,
         assert [error.partition(":")[0] for error in row.errors] == ["1 row unusable, first"]
 
 
-async def test_a_bad_row_is_asked_for_after_four_minutes_then_rests_until_it_is_good(redis_url):
+async def test_a_bad_row_delays_no_pass_for_four_minutes_then_rests_until_it_is_good(redis_url):
     async with engine(redis_url, faults=[bad("inverted")]) as run:
         now = WINDOW.stop + 2 * DAILY_MS
         asked = []
@@ -73,10 +73,10 @@ async def test_a_bad_row_is_asked_for_after_four_minutes_then_rests_until_it_is_
             done = await run.parts.reconciler.run_pass(PASS)
             assert done.unresolved == 1
             asked += [minutes] * done.requests
-        # Four minutes after the first answer, an hour after it, six hours, then daily.
-        assert asked == [0, 5, 61, 361, 1_802]
+        # By each scan, less and less often, until two answers four minutes apart had it; then 1 h and 6 h later, daily.
+        assert asked == [0, 3, 10, 61, 361, 1_802]
         known = await finding(run)
-        assert (known.state, known.reason, known.sightings) == (State.MISSING, Reason.ROW_UNUSABLE, 5)
+        assert (known.state, known.reason, known.sightings) == (State.MISSING, Reason.ROW_UNUSABLE, 6)
         run.exchange.faults.set([])
         await run.turn_to(now + 1_803 * MINUTE + DAILY_MS)
         done = await run.parts.reconciler.run_pass(PASS)
