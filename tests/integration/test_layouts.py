@@ -201,3 +201,17 @@ def test_every_command_speaks_of_the_layouts_keys(run_inside, redis_url, start_e
         assert [key for key in client.keys("*candles:*") if not key.startswith(b"{")] == [
             Scope(1, 1, "", layout).candle_key(Series("BTC-USD", Timeframe.D1)).encode()
         ]
+
+
+async def test_a_bucket_of_an_engine_of_before_is_inherited_once(redis_url):
+    async with engine(redis_url) as run:
+        client, scope = run.parts.client, run.parts.scope
+        await run.parts.bucket.wait_permit()
+        bucket, older = scope.shared_key("budget:public"), scope.key("budget:public")
+        fields = await client.execute_command("HGETALL", bucket)
+        await client.execute_command("HSET", older, *(one for pair in fields.items() for one in pair), "granted", 77)
+        for others, granted in ((0, 1), (1, 77)):
+            if others:
+                await client.delete(bucket)
+            other = make_parts(run.parts.config, client, owns_server=False, consumer="other")
+            assert (await other.bucket.statistics()).granted == granted
