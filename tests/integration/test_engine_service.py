@@ -57,7 +57,8 @@ def config(exchange_url):
             "full_reconcile_cron": NEVER,
             "grace_ms": settled_grace_ms(300_000),
         }
-        return ReconciliationConfig.check({**base, **settings})
+        # six hours, whatever the timeframe
+        return ReconciliationConfig.check({**base, "window_bars": 3, **settings})
 
     return make
 

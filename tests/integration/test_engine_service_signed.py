@@ -35,7 +35,9 @@ async def test_pages_are_asked_for_under_the_key_it_was_given(redis, is_trusted)
     rules = ExchangeRules(public_rate=0.001, private_rate=0)
     with trio.fail_after(30):
         async with open_exchange(Exchange(market, SimulatedClock(), rules, verifier=verifier)) as url:
-            config = ReconciliationConfig(base_url=url, symbols=("BTC-USD",), timeframes=("5m",), batch_size=100)
+            config = ReconciliationConfig(
+                base_url=url, symbols=("BTC-USD",), timeframes=("5m",), batch_size=100, window_bars=3
+            )
             async with ReconciliationService(NAME, PEM, redis, config) as service:
                 result = await service.perform_full_reconciliation()
     assert result.missing == 72

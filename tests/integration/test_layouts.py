@@ -12,8 +12,10 @@ from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store.journal import Journal
-from reconciler_engine.store.scope import Layout
+from reconciler_engine.store.scope import Layout, Scope
 
 SPAN = span(90)
 NOW = SPAN.stop + 90 * MINUTE
@@ -181,3 +183,35 @@ async def test_a_repair_among_the_newest_bars_is_told_on_the_channel_of_closes(r
                 messages += [message["data"]] if message else []
         newest = await run.parts.client.execute_command("ZRANGE", run.key(DENSE), -1, -1)
         assert messages[:-1] == newest * told
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_every_command_speaks_of_the_layouts_keys(run_inside, redis_url, start_exchange, layout):
+    where = ("--redis-url", redis_url, "--layout", layout)
+    series = ("--base-url", start_exchange(public_rate=0).url, "--symbols", "BTC-USD", "--timeframes", "1d")
+    for command, code in (("scan", 3), ("reconcile", 0), ("scan", 0), ("coverage", 0), ("journal", 0)):
+        done = run_inside(command, *where, *(series if command != "journal" else series[2:]))
+        assert done.code == code, (command, done.err)
+    assert run_inside("ready", "BTC-USD", "1d", "--bars", "100", *where).code == 0
+    assert run_inside("ready", "BTC-USD", "1d", "--bars", "100", "--redis-url", redis_url).code == (
+        0 if layout is Layout.USER else 3
+    )
+    assert run_inside("evidence", "BTC-USD", "1d", *where, *series[:2]).code == 0
+    with redis_py.Redis.from_url(redis_url) as client:
+        assert [key for key in client.keys("*candles:*") if not key.startswith(b"{")] == [
+            Scope(1, 1, "", layout).candle_key(Series("BTC-USD", Timeframe.D1)).encode()
+        ]
+
+
+async def test_a_bucket_of_an_engine_of_before_is_inherited_once(redis_url):
+    async with engine(redis_url) as run:
+        client, scope = run.parts.client, run.parts.scope
+        await run.parts.bucket.wait_permit()
+        bucket, older = scope.shared_key("budget:public"), scope.key("budget:public")
+        fields = await client.execute_command("HGETALL", bucket)
+        await client.execute_command("HSET", older, *(one for pair in fields.items() for one in pair), "granted", 77)
+        for others, granted in ((0, 1), (1, 77)):
+            if others:
+                await client.delete(bucket)
+            other = make_parts(run.parts.config, client, owns_server=False, consumer="other")
+            assert (await other.bucket.statistics()).granted == granted

@@ -33,7 +33,7 @@ def test_it_shows_a_running_engine_from_any_shell_and_says_when_none_runs(
     exchange = start_exchange(public_rate=0)
     engine = start_process(
         "start", "--json", "--symbols", "BTC-USD,ETH-USD", "--timeframes", "5m", "--gap-scan-cron", NEVER,
-        "--full-reconcile-cron", NEVER, "--base-url", exchange.url, "--workers", "1", *where,
+        "--full-reconcile-cron", NEVER, "--base-url", exchange.url, "--workers", "1", "--window-bars", "3", *where,
     )  # fmt: skip
     worker = engine.wait_event("child ready", child="worker-1")["pid"]
     done = engine.wait_event("pass done")

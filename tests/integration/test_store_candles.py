@@ -17,7 +17,7 @@ from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.retention import Retention
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scope import Layout, Scope
 
 MINUTE = 60_000
 T0 = 1_767_225_600_000
@@ -48,6 +48,16 @@ async def held(redis) -> list[tuple[int, dict]]:
     return [(int(score), json.loads(member)) for member, score in found]
 
 
+@pytest.fixture(params=Layout, autouse=True)
+def layout(request, monkeypatch):
+    """Give all names of this file the forms of each layout."""
+    scope = Scope(1, 1, "test", request.param)
+    names = {"SCOPE": scope, "KEY": scope.candle_key(BTC)}
+    for name, value in names.items():
+        monkeypatch.setitem(globals(), name, value)
+    return request.param
+
+
 @pytest.fixture
 def store(redis):
     return CandleStore(redis, SCOPE)
@@ -66,7 +76,7 @@ async def test_read_gives_candles_duplicates_and_what_is_no_candle(redis, store)
 
 
 async def test_read_keeps_one_series_error_to_itself(redis, store):
-    await redis.set("candles:1:1:ETH-USD:1m", "no sorted set")
+    await redis.set(SCOPE.candle_key(Series("ETH-USD", Timeframe.M1)), "no sorted set")
     await put(redis, candle(0))
     eth, btc = await store.read([(Series("ETH-USD", Timeframe.M1), window(1)), (BTC, window(1))])
     assert eth.error is not None

@@ -24,7 +24,7 @@ from reconciler_engine.store.journal import Why
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.merge_script import EVIDENCE_LIFE_MS, SeriesWrite
 from reconciler_engine.store.retention import DAYS_KEPT, Retention, days_kept
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scope import Layout, Scope
 
 MINUTE = 60_000
 T0 = 1_767_225_600_000
@@ -62,6 +62,16 @@ async def known(store: EvidenceStore, interval: Interval = span(0, 10), series: 
     (read,) = await store.read([(series, interval)])
     assert read.error is None
     return read.ledger
+
+
+@pytest.fixture(params=Layout, autouse=True)
+def layout(request, monkeypatch):
+    """Give all names of this file the forms of each layout."""
+    scope = Scope(1, 1, "test", request.param)
+    names = {"SCOPE": scope, "CANDLES": scope.candle_key(BTC), "KEY": scope.evidence_key(BTC)}
+    for name, value in names.items():
+        monkeypatch.setitem(globals(), name, value)
+    return request.param
 
 
 @pytest.fixture
@@ -259,7 +269,8 @@ async def test_nothing_is_proved_where_the_candles_cannot_be_written(redis, cand
 
 
 async def test_a_merge_with_proof_does_what_a_bare_one_does(redis, candles):
-    bare = CandleStore(redis, Scope(2, 1, "test"))
+    other = Scope(2, 2, "test", SCOPE.layout)
+    bare = CandleStore(redis, other)
     some = [candle(slot) for slot in range(0, 10, 2)]
     for retention in (Retention(3, 60), Retention(0, 0)):
         expected = await bare.merge(BTC, some, retention)
@@ -267,7 +278,7 @@ async def test_a_merge_with_proof_does_what_a_bare_one_does(redis, candles):
             BTC, some, retention, answer(*range(0, 10, 2)), NOTHING, slots=span(0, 10), venue=REFERENCE
         )
         assert done.outcome == expected
-    assert await redis.zrange(CANDLES, 0, -1) == await redis.zrange(CANDLES.replace(":1:1:", ":2:1:"), 0, -1)
+    assert await redis.zrange(CANDLES, 0, -1) == await redis.zrange(other.candle_key(BTC), 0, -1)
 
 
 def doubt(slot: int, held: Candle, *, is_live: bool = False, yields: bool = False) -> Doubt:

@@ -20,7 +20,7 @@ from reconciler_engine.store.journal import ENTRIES_KEPT, LIFE_MS, Journal, Why
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.merge_script import SeriesWrite
 from reconciler_engine.store.retention import Retention
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scope import Layout, Scope
 
 MINUTE = 60_000
 T0 = 1_767_225_600_000
@@ -43,6 +43,16 @@ def candle(slot: int, price: float = 88_000.0, volume: float = 1.5, sequence: in
 async def put(redis, *candles: Candle, series: Series = BTC) -> None:
     if candles:
         await redis.zadd(SCOPE.candle_key(series), {member_of(series, one): one.timestamp for one in candles})
+
+
+@pytest.fixture(params=Layout, autouse=True)
+def layout(request, monkeypatch):
+    """Give all names of this file the forms of each layout."""
+    scope = Scope(1, 1, "test", request.param)
+    names = {"SCOPE": scope, "CANDLES": scope.candle_key(BTC), "KEY": scope.journal_key(BTC)}
+    for name, value in names.items():
+        monkeypatch.setitem(globals(), name, value)
+    return request.param
 
 
 @pytest.fixture

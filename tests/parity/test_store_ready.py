@@ -24,12 +24,22 @@ from reconciler_engine.store import findings
 from reconciler_engine.store.findings import DAY_MS, encode_day, span_of
 from reconciler_engine.store.ready_question import MAX_BARS
 from reconciler_engine.store.ready_script import READY_TEXT
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scope import Layout, Scope
 
 SCOPE = Scope(1, 1, "")
 SERIES = Series("BTC-USD", Timeframe.M5)
 STEP = SERIES.timeframe.step_ms
 MIDNIGHT = T // DAY_MS * DAY_MS
+
+
+@pytest.fixture(params=Layout, autouse=True)
+def layout(request, monkeypatch):
+    """Give all names of this file the forms of each layout."""
+    scope = Scope(1, 1, "", request.param)
+    names = {"SCOPE": scope}
+    for name, value in names.items():
+        monkeypatch.setitem(globals(), name, value)
+    return request.param
 
 
 @pytest.fixture
@@ -50,7 +60,7 @@ def ask_both(server, series, bars, stop):
         read = ("EVAL", READY_TEXT, 1, SCOPE.candle_key(series), bars, grace, "read")
         before = server.execute_command(*read)[0]
         alone = server.execute_command("EVAL", READY_TEXT, 1, SCOPE.candle_key(series), bars, grace)
-        python = is_ready(server, series.symbol, series.timeframe, bars, grace_ms=grace)
+        python = is_ready(server, series.symbol, series.timeframe, bars, grace_ms=grace, layout=SCOPE.layout)
         if before == server.execute_command(*read)[0] == stop:
             assert alone in (0, 1)
             return bool(alone), python

@@ -20,6 +20,7 @@ _LENGTHS: Final[dict[str, dict[int, int]]] = {
 """Numbers in a reply by the operation and the reply's first number."""
 
 _OTHER_LENGTHS: Final = {"push": {1}, "report": {2}, "forgive": {0}, "read": {0, 14, 15}}
+_MOST_FIELDS: Final = 64
 _MOST: Final = 9_000_000_000_000_000
 _LONGEST_WAIT_US: Final = 2 * 3_600_000_000
 
@@ -46,7 +47,7 @@ async def _inherit(client: Client, key: str, older: str) -> None:
     """Give a key the fields of its older name; no script touches both, they may lie in two Cluster slots."""
     with understanding("an older bucket"):
         fields = [text for pair in (await client.execute_command("HGETALL", older)).items() for text in pair]
-    if fields:
+    if 0 < len(fields) <= _MOST_FIELDS:
         await _INHERIT.run(client, keys=[key], args=fields)
 
 
