@@ -10,7 +10,7 @@ from reconciler_engine.store.scope import Scope
 
 
 class Client(Protocol):
-    """What the feeder needs of a Redis client."""
+    """The part of a Redis client that a feeder needs."""
 
     async def execute_command(self, *args: str | float | bytes) -> Any:
         """Send one command and return its reply."""

@@ -8,7 +8,7 @@
 --          symbol, timeframe, step
 --          max_candles (0 = unlimited), ttl (0 = none), trim (whether to cap the key)
 --          channel for repair messages ('' = none)
---          by (who writes), most_entries and life of the journal
+--          by (author of the write), most_entries and life of the journal
 --          candles     how many are offered
 --          yielding    open times of candles offered that may take the place of a member, ascending
 --          duplicated  open times to clean of duplicates, and of what is no candle beside one, ascending
@@ -114,7 +114,7 @@ local function candle_of(member, score)
         volume = volume }
 end
 
--- What the cache has in those slots.
+-- Read the members that the cache has in those slots.
 local function read_slots()
     local found = redis.call('ZRANGEBYSCORE', key, text(lowest), '(' .. text(highest + step), 'WITHSCORES')
     for i = 1, #found, 2 do
@@ -240,7 +240,7 @@ for i, day in ipairs(plan.days) do
     end
 end
 if plan.late > 0 then
-    -- What is no count would stop the script half done.
+    -- Another value would stop the script half done.
     local count = redis.call('HGET', evidence, 'late')
     if count and not (#count <= 15 and count:match('^%d+$')) then redis.call('HDEL', evidence, 'late') end
     redis.call('HINCRBY', evidence, 'late', text(plan.late))
@@ -257,7 +257,7 @@ if #plan.days > 0 or plan.late > 0 then
     redis.call('PEXPIRE', evidence, text(plan.days_life))
 end
 
--- What is written stands by now: a user who may not publish must not leave it half done.
+-- The write stands by now: a user without the right to publish must not leave it half done.
 local refused = ''
 if plan.channel ~= '' then
     local start, count = nil, 0
