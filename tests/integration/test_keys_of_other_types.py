@@ -7,9 +7,13 @@ import trio
 from tests.integration.house import M1, STOP, House, key, open_house, truth
 
 from reconciler_engine.engine.scheduled_passes import GAP_SCAN, ScheduledPasses
+from reconciler_engine.engine.tasks.messages import ScanTask, SeriesSpan
 from reconciler_engine.errors import ReconcilerError, StoreError
+from reconciler_engine.market.interval import Interval
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence import EvidenceStore
+from reconciler_engine.store.retention import Retention
+from reconciler_engine.store.tasks import Lane
 
 OURS = (
     "coverage", "products", "listings", "clock:skew_ms", "clock:turn", "products:turn", f"lease:{GAP_SCAN}",
@@ -73,6 +77,21 @@ async def test_a_key_beside_the_candles(redis_url, what, caplog):
         assert (again.unresolved, again.errors) == (0, ())
         assert len(await house.members()) == len(truth(M1, 10))
         assert [record.message for record in caplog.records if record.exc_info] == []
+
+
+async def test_a_task_on_another_kinds_lane_is_dropped(redis_url):
+    async with open_house(redis_url) as house:
+        queue, client = house.parts.queue, house.parts.client
+        run = await queue.open_run("test", 0)
+        span = SeriesSpan.of(M1, Interval(STOP - 60_000, STOP))
+        scan = ScanTask(run=run, id="s", now=STOP, spans=(span,), confirm_ms=0, repair=False, keeping=Retention(0, 0))
+        await queue.enqueue(run, Lane.LIVE, [("s", scan.model_dump_json())])
+        await house.start_worker()
+        with trio.fail_after(20):
+            while (await queue.lengths())["live"]:
+                await trio.lowlevel.checkpoint()
+        pending = await client.execute_command("XPENDING", house.parts.scope.key("tasks:live"), "workers")
+        assert pending["pending"] == 0
 
 
 async def test_a_coverage_of_any_number_of_fields_is_refused_and_healed_by_the_next_pass(redis_url):

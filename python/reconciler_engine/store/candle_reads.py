@@ -22,7 +22,7 @@ _BATCH_MEMBERS = PIPELINE_MEMBERS // 2
 
 
 class SlotsRead(NamedTuple):
-    """What one series holds in an interval.
+    """Candles of one series in an interval, as they were read.
 
     Attributes:
         timestamps: Open times of its candles (ms UTC), ascending, duplicates kept: an int64 buffer, or the grid itself.

@@ -42,11 +42,11 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ProvenMerge:
-    """What a merge did, and what is known after it.
+    """Outcome of a merge, and the knowledge after it.
 
     Attributes:
-        outcome: What became of the candles.
-        verdict: What the answer proved; its ledger holds the days that the answer touches.
+        outcome: Outcome of the candles, slot by slot.
+        verdict: Proof that the answer gave; its ledger holds the days that the answer touches.
         doubted: Candles that differed from the exchange's: those that gave way and those that are suspect.
         removed: Slots whose member was removed, since the exchange does not have its candle.
     """
@@ -86,7 +86,7 @@ class CandleStore:
 
         Raises:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
-            StoreError: What came is no answer to this question.
+            StoreError: The server did not answer as asked.
         """
         question = CandleQuestion(self._scope, wanted)
         await self._client.converse(question.batches(), question.replies)
@@ -106,7 +106,7 @@ class CandleStore:
         return await find_misplaced(self._client, self._scope, series)
 
     async def sizes(self, series: Sequence[Series]) -> list[int]:
-        """Return how many members some series have; those whose key is no sorted set are left out.
+        """Return the numbers of members of some series, without those whose key is another type.
 
         Raises:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
@@ -117,7 +117,7 @@ class CandleStore:
     async def copies(self, series: Series, interval: Interval) -> dict[int, Copy]:
         """Return the candles that are alone in their slot, by open time (ms UTC), of at most a page's slots.
 
-        Slots with duplicates or with anything that is no candle are left out: those are cleaned first.
+        Slots with duplicates or with a foreign member are left out: those are cleaned first.
 
         Raises:
             StoreError: The key is no sorted set.
@@ -140,17 +140,17 @@ class CandleStore:
     ) -> MergeOutcome:
         """Insert candles into empty slots and clean slots of duplicates; a candle that is there stays.
 
-        What is removed is journalled in the same step.
+        Removed members are journalled in the same step.
         Each call of the script is atomic and holds at most `MERGE_CANDLES` candles; cancelled in between, the calls
         made so far have taken effect, and repeating the whole is harmless.
 
         Args:
             series: Whose candles they are.
             candles: Ascending by open time, one a slot.
-            retention: What the cache keeps; a slot it would drop again is refused, not written.
+            retention: Retention of the cache; a slot it would drop again is refused, not written.
             duplicated: Closed slots known to have several members, apart from those of `candles`.
             announce: Whether each inserted range is published on the series' repaired channel.
-            by: Who merges, for the journal: a run's id, or a command.
+            by: Author, for the journal: a run's id, or a command.
 
         Raises:
             StoreError: The key is no sorted set, or the server refuses to write.
@@ -183,19 +183,19 @@ class CandleStore:
     ) -> ProvenMerge:
         """Insert candles as `merge` does, and note what their answer proved: both or neither.
 
-        A slot that holds a candle by now is not judged: a candle wins over any answer. What others write meanwhile is
+        A slot that holds a candle by now is not judged: a candle wins over any answer. Changes by others meanwhile are
         judged again, up to `CHANGES_LIMIT` times; after that the candles go in alone and the slots stay as they were.
 
         Args:
             series: Whose candles they are.
             candles: Ascending by open time, one a slot, at most `MERGE_CANDLES`. Those that the rules do not let fill a
                 slot are left out.
-            retention: What the cache keeps.
+            retention: Retention of the cache.
             answer: Where they come from.
             held: Slots that held a candle when the exchange was asked, of all that it was asked for.
             slots: Slots to fill and to judge; by default all of the answer's.
             venue: Facts about the exchange at that moment.
-            known: What was read of the days of `answer.asked` before, to spare another read; they are read without.
+            known: Earlier read of the days of `answer.asked`, to spare another one; they are read without.
             doubts: Candles of the cache from which the answer's differ: they give way or, where they do not, become
                 suspect. One that is not there any more as it was read, byte for byte and alone in its slot, is neither;
                 so is one that was accepted.
@@ -203,7 +203,7 @@ class CandleStore:
             removes: Whether those go whose candles the exchange has been shown not to have.
             grace_ms: How long after its close a bar may still be on its way.
             announce: Whether each inserted range is published on the series' repaired channel.
-            by: Who merges, for the journal: a run's id, or a command.
+            by: Author, for the journal: a run's id, or a command.
 
         Raises:
             ValueError: There are more candles than one call of the script takes.

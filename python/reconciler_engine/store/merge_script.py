@@ -40,7 +40,7 @@ _OUTCOMES = {"I": "inserted", "P": "present", "D": "differing", "C": "changed", 
 
 @dataclass(frozen=True, slots=True)
 class MergeOutcome:
-    """What a merge did, slot by slot (open times in ms UTC, ascending).
+    """Outcome of a merge, slot by slot (open times in ms UTC, ascending).
 
     Attributes:
         inserted: Slots without a candle before that have one of the given ones now.

@@ -1,4 +1,4 @@
-"""The exchange's product list in Redis: one record, read by whoever chooses symbols and by whoever judges slots."""
+"""The exchange's product list in Redis: one record, for the choice of symbols and for the judgement of slots."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The protocol of a scope: what its engines tell each other through Redis is of one kind at a time.
 
-Whoever takes or directs work is in the scope's list for as long, each entry with the life of a lease. An engine that
+Each process that takes or directs tasks stands in the scope's list meanwhile, with the life of a lease. An engine that
 finds somebody of another protocol there does not begin; one that was cut off, and finds one when it is back, ends.
 """
 
@@ -49,9 +49,9 @@ async def at_work(
 
     Args:
         client: Stays the caller's.
-        scope: What is worked on.
+        scope: Scope of the work.
         name: Unique among all.
-        facts: What works, for whoever meets it.
+        facts: Description of the process, for those that meet it.
         life_ms: How long an entry that nobody refreshes stays.
 
     Raises:
@@ -81,7 +81,7 @@ async def at_work(
 async def _enter(client: TrioRedis, scope: Scope, life_ms: int, *entry: str) -> None:
     found = await _ENTER.run(client, keys=[scope.key("at_work")], args=[PROTOCOL, life_ms, *entry])
     if found:
-        with understanding("who works here"):
+        with understanding("the list of workers"):
             about, protocol = text(found[1]), whole(found[0])
         raise OtherProtocol(about, protocol, PROTOCOL)
     # An engine of before is in no list, but says how it stands.
@@ -97,11 +97,11 @@ async def _stay(client: TrioRedis, scope: Scope, life_ms: int, name: str, about:
         try:
             await _enter(client, scope, life_ms, name, about)
         except StoreError as error:
-            _logger.debug("not heard of who else works here", extra={"error": str(error)})
+            _logger.debug("the list of workers cannot be read", extra={"error": str(error)})
 
 
 async def _leave(client: TrioRedis, scope: Scope, name: str) -> None:
     try:
         await client.execute_command("HDEL", scope.key("at_work"), name)
     except StoreError as error:
-        _logger.debug("still in the list of who works here; that ends by itself", extra={"error": str(error)})
+        _logger.debug("still in the list of workers; that ends by itself", extra={"error": str(error)})

@@ -16,7 +16,7 @@ DAYS_KEPT = 4_000
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long the cache keeps candles, and who cuts it. It is a part of tasks, too.
+    """Life of candles in the cache, and the owner of the cut. It is a part of tasks, too.
 
     Attributes:
         max_candles: Members that the feeder keeps a series; 0 for all.

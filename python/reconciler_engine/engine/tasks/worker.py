@@ -180,6 +180,11 @@ class Worker:
             _logger.error("a stream entry is no task", extra={"lane": delivery.lane, "faults": error.error_count()})
             await self._drop(delivery)
             return None
+        if isinstance(task, ScanTask) != (delivery.lane is Lane.SCAN):
+            # Nobody who reads this lane does it: it would stay in hand for ever.
+            _logger.error("a stream entry is a task of another lane", extra={"lane": delivery.lane, "task": task.id})
+            await self._drop(delivery)
+            return None
         if not await self._queue.is_open(task.run):
             await self._drop(delivery)
             return None

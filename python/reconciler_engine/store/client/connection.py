@@ -35,7 +35,7 @@ _FIRST_LOOK_S: Final = 1.0
 _LOOK_EVERY_S: Final = 3.0
 _ROLE: Final = re.compile(rb"^role:(\w+)", re.MULTILINE)
 
-# What a link raises when the other end is gone, or closed by another task.
+# Errors of a link when the other end is gone, or closed by another task.
 _BROKEN: Final = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 Command = Sequence[str | int | float | bytes]
@@ -75,7 +75,7 @@ _LOOK: Final = pack(("INFO", "replication"))
 
 
 class Connection:
-    """One connection; used by one task at a time. Whoever holds it closes it.
+    """One connection; used by one task at a time. Its owner closes it.
 
     After a failed or cancelled `exchange` the next bytes may belong to the old command: close it, never use it again.
     """

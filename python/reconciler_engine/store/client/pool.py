@@ -11,7 +11,7 @@ from reconciler_engine.store.client.connection import Connection, open_connectio
 
 
 class Pool:
-    """At most `limit` connections, each used by one task at a time; who waits is served in order.
+    """At most `limit` connections, each used by one task at a time; waiting tasks are served in order.
 
     The youngest idle connection goes out first, so that a burst's others stay idle until the server's timeout closes
     them. A connection the server closed meanwhile is noticed before anything is sent on it.

@@ -10,7 +10,7 @@
 --          channel for repair messages ('' = none)
 --          close: the feeder's channel of closed bars ('' = none), and close_slots: first and end of the newest closed
 --          slots; a candle written among them publishes the newest one there
---          by (who writes), most_entries and life of the journal
+--          by (author of the write), most_entries and life of the journal
 --          candles     how many are offered
 --          yielding    open times of candles offered that may take the place of a member, ascending
 --          duplicated  open times to clean of duplicates, and of what is no candle beside one, ascending
@@ -123,7 +123,7 @@ local function candle_of(member, score)
         high = high, low = low, close = close, volume = volume }
 end
 
--- What the cache has in those slots.
+-- Read the members that the cache has in those slots.
 local function read_slots()
     local found = redis.call('ZRANGEBYSCORE', key, text(lowest), '(' .. text(highest + step), 'WITHSCORES')
     for i = 1, #found, 2 do
@@ -266,7 +266,7 @@ for i, field in ipairs(plan.fields) do
     end
 end
 if plan.late > 0 then
-    -- What is no count would stop the script half done.
+    -- Another value would stop the script half done.
     local count = redis.call('HGET', evidence, 'late')
     if count and not (#count <= 15 and count:match('^%d+$')) then redis.call('HDEL', evidence, 'late') end
     redis.call('HINCRBY', evidence, 'late', text(plan.late))
@@ -289,7 +289,7 @@ if #plan.fields > 0 or plan.late > 0 then
     redis.call('PEXPIRE', evidence, text(plan.days_life))
 end
 
--- What is written stands by now: a user who may not publish must not leave it half done.
+-- The write stands by now: a user without the right to publish must not leave it half done.
 local refused = ''
 if plan.channel ~= '' then
     local start, count = nil, 0

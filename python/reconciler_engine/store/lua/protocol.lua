@@ -1,10 +1,10 @@
 -- Enter the workers' list of a scope, or stay in it, unless somebody of another protocol is in it. One key, atomic.
 --
--- KEYS[1]  hash: field = name of who works on the scope, value = until:protocol:about, `until` the end of its life (ms,
+-- KEYS[1]  hash: field = name of a worker or director, value = until:protocol:about, `until` the end of its life (ms,
 --          server's clock)
 -- ARGV     protocol, life (ms), name, about (text for people); without a name nobody enters
 -- Returns  {}                   nobody of another protocol is there, and the name is in the list now
---          { protocol, about }  of somebody who is; nothing was entered
+--          { protocol, about }  of one that is there; nothing was entered
 
 local key, protocol, life, name = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
 -- No protocol lets an entry live longer than a minute.
@@ -12,7 +12,7 @@ local LONGEST = 60000
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
--- A list that no scope's workers fill is none of ours; whoever works enters it again within seconds.
+-- A list this long is another program's; each process at work enters itself again within seconds.
 if redis.call('HLEN', key) > 10000 then redis.call('DEL', key) end
 local listed = redis.call('HGETALL', key)
 for i = 1, #listed, 2 do
