@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import redis as redis_py
 from tests.integration.engines import DENSE, MARKET, MINUTE, T0, Engine, engine, span, truth
@@ -14,9 +16,12 @@ from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.journal import Journal
+from reconciler_engine.store.rights import check_rights
 from reconciler_engine.store.scope import Layout, Scope
 
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 SPAN = span(90)
 NOW = SPAN.stop + 90 * MINUTE
 HOLE = span(5, 40)
@@ -215,3 +220,39 @@ async def test_a_bucket_of_an_engine_of_before_is_inherited_once(redis_url):
                 await client.delete(bucket)
             other = make_parts(run.parts.config, client, owns_server=False, consumer="other")
             assert (await other.bucket.statistics()).granted == granted
+
+
+KEYS = ("~candles:*", "~{candles:*", "~recon:*")
+RIGHTS = {
+    Layout.USER: (*KEYS, "&channel:candle:repaired:*", "&channel:candle:close:*"),
+    Layout.EXCHANGE: (*KEYS, "&channel:exchange:*"),
+    Layout.OVERFLOW: (
+        *(*KEYS, "~usercandles:*", "~{usercandles:*"),
+        *("&channel:candle:repaired:*", "&channel:candle:close:*"),
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", Layout)
+async def test_the_rights_that_the_readme_names_are_enough(redis_url, layout):
+    for one in (
+        "candles",
+        "recon",
+        "channel:candle:repaired",
+        "channel:exchange",
+        "usercandles",
+        "channel:candle:close",
+    ):
+        assert f"`{one}:*`" in README
+    async with TrioRedis.from_url(redis_url) as admin:
+        rules = ("on", ">pw", "resetkeys", "resetchannels", *RIGHTS[layout], "+@all", "-@admin")
+        await admin.execute_command("ACL", "SETUSER", f"engine-{layout}", *rules)
+        try:
+            url = redis_url.replace("unix://", f"unix://engine-{layout}:pw@")
+            async with engine(url, layout=layout.value, announce_close=100) as run:
+                await check_rights(run.parts.client, run.parts.scope)
+                await run.turn_to(SPAN.stop + MINUTE // 2)
+                result = await run.parts.reconciler.run_pass(PassRequest("full", [DENSE], 90 * MINUTE, bars=60))
+                assert (result.filled, result.errors) == (90, ())
+        finally:
+            await admin.execute_command("ACL", "DELUSER", f"engine-{layout}")

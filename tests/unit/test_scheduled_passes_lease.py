@@ -21,7 +21,7 @@ def row(symbol, timeframe="1m", **counts):
         ),
         (
             ReconciliationResult(series=(row("A-USD"),), duration_ms=40, mismatched=3, repaired=1, requests=2),
-            "nothing missing in 1 series, 0.0 s; 2 requests to look again at what was empty; 3 wrong bars: 1 repaired",
+            "nothing missing in 1 series, 0.0 s; 2 requests to look again; 3 wrong bars: 1 repaired",
         ),
         (
             ReconciliationResult(

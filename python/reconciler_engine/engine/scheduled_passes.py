@@ -246,7 +246,7 @@ def in_words(result: ReconciliationResult) -> str:
     else:
         text = f"nothing missing in {len(result.series) - unknown} series, {took}"
         if result.requests:
-            text += f"; {counted(result.requests, 'request')} to look again at what was empty"
+            text += f"; {counted(result.requests, 'request')} to look again"
     if result.mismatched:
         text += f"; {counted(result.mismatched, 'wrong bar')}: {result.repaired} repaired"
     if result.confirmed_empty:

@@ -73,7 +73,8 @@ def _page(name: str, engine: EngineStatus | None, body: Iterable[Child]) -> byte
 
 def _about(engine: EngineStatus) -> Element:
     up = describe_span(engine.written_at - engine.started_at)
-    text = f"{engine.version}, up {up}, exchange {engine.source}, user {engine.user_id}"
+    layout = "" if engine.layout == "user" else f", layout {engine.layout}"
+    text = f"{engine.version}, up {up}, exchange {engine.source}, user {engine.user_id}{layout}"
     return element("span", text, class_="soft")
 
 

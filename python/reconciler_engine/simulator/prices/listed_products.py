@@ -9,6 +9,7 @@ from typing import Literal
 
 from reconciler_engine.market.series import check_symbol
 
+ProductType = Literal["SPOT", "FUTURE"]
 _DAY_MS = 86_400_000
 _LIMIT = 1e12
 _LEAST_DECIMALS, _MOST_DECIMALS = 4, 8
@@ -60,7 +61,7 @@ class ListedProduct:
     listed: int | None = None
     delisted: int | None = None
     alias_of: str | None = None
-    product_type: Literal["SPOT", "FUTURE"] = "SPOT"
+    product_type: ProductType = "SPOT"
     expires: int | None = None
 
     def __post_init__(self) -> None:

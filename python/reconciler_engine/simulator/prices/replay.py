@@ -16,7 +16,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.prices.bar import Bar, fold
-from reconciler_engine.simulator.prices.listed_products import ListedProduct
+from reconciler_engine.simulator.prices.listed_products import ListedProduct, ProductType
 
 _CONFLICTS_KEPT = 100
 
@@ -182,4 +182,8 @@ def _describe(symbol: str, last: str) -> ListedProduct:
     """Return a profile for the product list; its price is the last one on file."""
     close = last.split(",")[3]
     decimals = len(close.partition(".")[2])
-    return ListedProduct(symbol, price=float(close), price_decimals=min(decimals, 8), volume_decimals=8)
+    # Ids of futures have a part more, such as BIP-20DEC30-CDE.
+    kind: ProductType = "FUTURE" if symbol.count("-") > 1 else "SPOT"
+    return ListedProduct(
+        symbol, price=float(close), price_decimals=min(decimals, 8), volume_decimals=8, product_type=kind
+    )
