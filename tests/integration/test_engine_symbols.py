@@ -116,6 +116,17 @@ async def test_futures_are_asked_for_only_where_the_spot_list_lacks_a_symbol(red
             await choose_symbols(["BTC-USD", "BTC-PERP-INTY"], run.parts, source)
 
 
+async def test_without_the_list_of_futures_the_spot_list_is_of_use_and_kept(redis_url, caplog):
+    async with engine(redis_url, market=TODAY) as run:
+        answers = [{"mode": "status", "status": 503, "path": "*/market/products", "first": 2}]
+        run.exchange.faults.set(parse_faults({"fault": answers}))
+        symbols = ["top:1:USD", PERPETUAL.symbol]
+        *spot, unchecked = await choose_symbols(symbols, run.parts, run.sources[0])
+        assert (len(spot), unchecked) == (1, PERPETUAL.symbol)
+        assert "no list of futures came" in caplog.text
+        assert len((await run.parts.products.read()).products) > 1
+
+
 async def test_an_unknown_symbol_is_left_out_of_the_choice_unless_it_is_all(redis_url):
     async with engine(redis_url, market=TODAY) as run:
         choice = await choose_known_symbols(["BTC-UDS", "BTC-USD"], run.parts, run.sources[0])

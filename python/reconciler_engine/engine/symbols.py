@@ -61,7 +61,6 @@ async def choose_known_symbols(symbols: Sequence[str], parts: Parts, source: Coi
             raise SourceUnavailable(f"no product list to choose symbols {', '.join(unclear)} from: {error}") from error
         _logger.warning("symbols are not checked, no product list came", extra={"error": str(error)})
         return Choice(tuple(symbols))
-    await _keep(parts, products)
     choice = look_up([Selector.parse(text) for text in symbols], products)
     if choice.faults or not choice.symbols:
         raise ConfigError([*choice.unknown.values(), *choice.faults])
@@ -84,8 +83,7 @@ async def choose_kept_symbols(symbols: Sequence[str], parts: Parts) -> tuple[str
         raise ConfigError([f"symbols {', '.join(unclear)}: no product list is kept in Redis yet; {hint}"])
     # A list of yesterday does not know today's product: plain symbols are not looked up.
     plain = [text for text in symbols if text not in unclear]
-    named = [Product(text, "", tradable=False, quote_volume=None) for text in plain]
-    return choose([Selector.parse(text) for text in symbols], [*kept.products, *named])
+    return choose([Selector.parse(text) for text in symbols], [*kept.products, *map(_stand_in, plain)])
 
 
 async def refresh_when_due(parts: Parts, source: CoinbaseClient) -> None:
@@ -99,11 +97,9 @@ async def refresh_when_due(parts: Parts, source: CoinbaseClient) -> None:
     if not await parts.products.turn.take(_RETRY_EVERY_S):
         return
     try:
-        products = await _fetch(parts, source, parts.config.symbols)
+        await _fetch(parts, source, parts.config.symbols)
     except (SourceError, PermitRefused) as error:
         _logger.warning("the product list was not refreshed", extra={"error": str(error)})
-        return
-    await _keep(parts, products)
 
 
 async def _keep(parts: Parts, products: Sequence[Product]) -> None:
@@ -114,17 +110,39 @@ async def _keep(parts: Parts, products: Sequence[Product]) -> None:
 
 async def fetch_lists(
     symbols: Sequence[str], fetch: Callable[[str], Awaitable[tuple[Product, ...]]]
-) -> tuple[Product, ...]:
-    """Return the spot products and, where one of `symbols` is not among them, the futures."""
+) -> tuple[tuple[Product, ...], SourceError | PermitRefused | None]:
+    """Return the spot products and, where one of `symbols` is not among them, the futures.
+
+    The second value is the trouble of a list of futures that did not come; the spot products are of use all the same.
+    """
     products = await fetch(SPOT)
-    named = {Selector.parse(text).symbol for text in symbols} - {None}
-    if named.issubset(product.symbol for product in products):
-        return products
-    return products + await fetch(FUTURE)
+    if not _unlisted(symbols, products):
+        return products, None
+    try:
+        return products + await fetch(FUTURE), None
+    except (SourceError, PermitRefused) as trouble:
+        return products, trouble
+
+
+def _unlisted(symbols: Sequence[str], products: Sequence[Product]) -> list[str]:
+    known = {product.symbol for product in products}
+    return [text for text in symbols if Selector.parse(text).symbol is not None and text not in known]
 
 
 async def _fetch(parts: Parts, source: CoinbaseClient, symbols: Sequence[str]) -> tuple[Product, ...]:
-    return await fetch_lists(symbols, partial(_fetch_list, parts, source))
+    """Return the products after keeping them; symbols that a list of futures might name stand in for it."""
+    products, trouble = await fetch_lists(symbols, partial(_fetch_list, parts, source))
+    await _keep(parts, products)
+    if trouble is None:
+        return products
+    unclear = _unlisted(symbols, products)
+    facts = {"symbols": ", ".join(unclear), "error": str(trouble)}
+    _logger.warning("symbols are not checked, no list of futures came", extra=facts)
+    return products + tuple(map(_stand_in, unclear))
+
+
+def _stand_in(symbol: str) -> Product:
+    return Product(symbol, "", tradable=False, quote_volume=None)
 
 
 async def _fetch_list(parts: Parts, source: CoinbaseClient, kind: str) -> tuple[Product, ...]:

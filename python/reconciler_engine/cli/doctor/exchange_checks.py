@@ -128,7 +128,9 @@ async def _check_symbols(
             permit = await bucket.wait_permit(_PERMIT_S)
             return await send(bucket, permit, source.fetch_products, kind, signed=False)
 
-        products = await fetch_lists(config.symbols, fetch)
+        products, trouble = await fetch_lists(config.symbols, fetch)
+        if trouble is not None:
+            raise trouble
         symbols = choose([Selector.parse(text) for text in config.symbols], products)
     except ConfigError as error:
         return Check("symbols", "fail", "\n".join(error.faults), "correct the symbols", CONFIG), symbols
