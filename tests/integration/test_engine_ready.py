@@ -13,14 +13,28 @@ from tests.integration.conftest import settled_grace_ms
 
 from reconciler_engine import is_ready
 from reconciler_engine.errors import StoreError
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import Finding, FindingInterval, Reason, State
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.findings import encode_day
+from reconciler_engine.store.scope import Layout, Scope
 
 DAY = 86_400_000
 KEY = "candles:1:1:BTC-USD:1d"
 LEDGER = "{candles:1:1:BTC-USD:1d}:evidence"
 GRACE_MS = settled_grace_ms(DAY)
+LAYOUT = Layout.USER
+
+
+@pytest.fixture(params=Layout, autouse=True)
+def layout(request, monkeypatch):
+    """Give all names of this file the forms of each layout."""
+    scope, series = Scope(1, 1, "", request.param), Series("BTC-USD", Timeframe.D1)
+    names = {"LAYOUT": request.param, "KEY": scope.candle_key(series), "LEDGER": scope.evidence_key(series)}
+    for name, value in names.items():
+        monkeypatch.setitem(globals(), name, value)
+    return request.param
 
 
 def newest_closed() -> int:
@@ -63,7 +77,7 @@ def fill(redis_url):
 
 
 def ask(client, bars, **options):
-    return is_ready(client, "BTC-USD", "1d", bars, grace_ms=GRACE_MS, **options)
+    return is_ready(client, "BTC-USD", "1d", bars, grace_ms=GRACE_MS, layout=LAYOUT, **options)
 
 
 def test_it_is_ready_when_each_of_the_last_bars_is_there(sync_client, fill):
@@ -93,8 +107,8 @@ def test_the_forming_bar_is_not_asked_about_and_does_not_help(sync_client, fill)
 
 def test_a_bar_within_its_grace_is_not_closed_yet(sync_client, fill):
     fill(3, without={0})
-    assert is_ready(sync_client, "BTC-USD", "1d", 2, grace_ms=GRACE_MS + DAY) is True
-    assert is_ready(sync_client, "BTC-USD", "1d", 2, grace_ms=GRACE_MS) is False
+    assert is_ready(sync_client, "BTC-USD", "1d", 2, grace_ms=GRACE_MS + DAY, layout=LAYOUT) is True
+    assert is_ready(sync_client, "BTC-USD", "1d", 2, grace_ms=GRACE_MS, layout=LAYOUT) is False
 
 
 @pytest.mark.parametrize("change", [{"close": "1.5"}, {"symbol": "ETH-USD"}, {"timestamp": 1}, {"volume": None}])
@@ -152,8 +166,8 @@ def test_a_member_of_any_bytes_is_no_candle_for_any_client(sync_client, fill):
 
 def test_other_users_have_other_candles(sync_client, fill):
     fill(3)
-    assert ask(sync_client, 3, user_id=2) is False
-    sync_client.rename(KEY, "candles:7:9:BTC-USD:1d")
+    assert ask(sync_client, 3, user_id=2) is (LAYOUT is Layout.EXCHANGE)
+    sync_client.rename(KEY, Scope(7, 9, "", LAYOUT).candle_key(Series("BTC-USD", Timeframe.D1)))
     assert ask(sync_client, 3, user_id=7, exchange_id=9) is True
 
 
@@ -204,3 +218,8 @@ def test_clients_of_other_kinds_are_refused(redis_url, sync_client):
 def test_bad_arguments_are_refused(redis_url, arguments, message):
     with pytest.raises(ValueError, match=message):
         is_ready(TrioRedis.from_url(redis_url), *arguments)
+
+
+def test_a_layout_that_there_is_not_is_refused(redis_url):
+    with pytest.raises(ValueError, match="layout 'shared' is not allowed; allowed: user, exchange, overflow"):
+        is_ready(TrioRedis.from_url(redis_url), "BTC-USD", "1d", 1, layout="shared")
