@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, cast
 
@@ -30,6 +30,17 @@ class FeederWrites:
         self._scope = scope
         self._max_candles = max_candles
         self._ttl_s = ttl_s
+
+    async def are_empty(self, series: Sequence[Series]) -> bool:
+        """Tell whether none of these series has a candle.
+
+        Raises:
+            StoreError: Redis did not answer.
+        """
+        for one in series:
+            if await self._client.execute_command("EXISTS", self._scope.candle_key(one)):
+                return False
+        return True
 
     async def write(self, series: Series, open_time: int, member: str) -> bool:
         """Write the candle of a slot; the slot is empty for a round trip. Return False where the candle is refused.

@@ -27,7 +27,7 @@ class FeederSettings:
         interval_ms: Real time between two updates of the open bars.
         max_candles: Members a key is cut to by each write; 0 cuts nothing.
         ttl_s: Life each write gives a key; 0 gives none.
-        earlier_ms: Time before the first step whose fetched candles are written first.
+        earlier_ms: Time before the first step whose fetched candles are written first, into an empty cache.
     """
 
     series: Sequence[Series]
@@ -59,7 +59,9 @@ class Feeder:
         report: Callable[[FeedEvent], None] | None = None,
     ) -> None:
         self._writes = FeederWrites(redis, settings.scope, max_candles=settings.max_candles, ttl_s=settings.ttl_s)
-        self._feed = Feed(market, settings.series, settings.losses, settings.earlier_ms)
+        self._market = market
+        self._settings = settings
+        self._feed: Feed | None = None
         self._clock = clock
         self._interval_s = settings.interval_ms / 1_000
         self._report = report
@@ -78,11 +80,20 @@ class Feeder:
 
     async def step(self) -> None:
         """Write all that arrived since the last step."""
+        if self._feed is None:
+            self._feed = await self._make_feed()
         for happened in self._feed.advance(self._clock.now()):
             if isinstance(happened, Written):
                 await self._write(happened)
             elif self._report is not None:
                 self._report(happened)
+
+    async def _make_feed(self) -> Feed:
+        settings, earlier_ms = self._settings, self._settings.earlier_ms
+        # Candles that an engine has repaired since must not be spoilt again.
+        if earlier_ms and not await self._writes.are_empty(settings.series):
+            earlier_ms = 0
+        return Feed(self._market, settings.series, settings.losses, earlier_ms)
 
     async def _write(self, written: Written) -> None:
         member = write_member(written)
