@@ -20,7 +20,7 @@ FIGURES = JobStatistics("gap_scan", 1, 0, 0, 0, 1, None, None, None, is_running=
 def failure_after(*events) -> str | None:
     """What a job's last run failed of, after these events."""
     parts = SimpleNamespace(client=None, scope=Scope(1, 1, "test"), queue=SimpleNamespace(consumer="a:1"))
-    passes: Any = SimpleNamespace(parts=parts, last={}, crons={"gap_scan": "* * * * *"})
+    passes: Any = SimpleNamespace(parts=parts, last={}, crons={"gap_scan": "* * * * *"}, unknown=("A-USD",))
     scheduler: Any = SimpleNamespace(statistics=lambda: {"gap_scan": FIGURES})
     writer = StatusWriter(EngineFacts("test"), scheduler, passes, tuple, now=lambda: 0)
     for event in events:
