@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.planning.ledger import Finding, Knowledge, Reason
+from reconciler_engine.planning.sightings import IMPROBABLE, LEAST_PACE_SLOTS, PACE_SLOTS
 
 WITNESS_AGE_MS = 120_000
 """A candle bears witness from two minutes after its close: the exchange may publish a bar that late."""
@@ -112,6 +113,28 @@ def find_lacking(answer: Answer, witnesses: Intervals) -> Intervals:
 def independent_of(witnesses: Intervals, known: Knowledge, at: int) -> Intervals:
     """Return the witnesses that no answer of the last hour brought into the cache."""
     return witnesses - Intervals(one.slots for one in known.brought if at - one.at < INDEPENDENT_AFTER_MS)
+
+
+def sudden_silence(there: Intervals, asked: Interval, closed: Interval, step: int) -> Interval:
+    """Return the closed slots after a product's newest candle, where its pace makes so long a silence improbable.
+
+    A product that always trades and is silent has stopped, or the exchange is late about it: time alone tells.
+
+    Args:
+        there: Slots of the answer's range with a row or a witness.
+        asked: The answer's range.
+        closed: The slots that had closed.
+        step: The grid's step (ms).
+    """
+    nothing = Interval(closed.stop, closed.stop)
+    if not there or there[-1].stop >= closed.stop:
+        return nothing
+    newest = there[-1].stop
+    before = Interval(max(newest - PACE_SLOTS * step, asked.start), newest)
+    slots, silent = before.size(step), (closed.stop - newest) // step
+    if slots < LEAST_PACE_SLOTS or (1 - (there & before).size(step) / slots) ** silent >= IMPROBABLE:
+        return nothing
+    return Interval(newest, closed.stop)
 
 
 def usable_rows(answer: Answer, lacking: Intervals, step: int) -> Intervals:

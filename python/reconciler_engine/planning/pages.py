@@ -189,7 +189,9 @@ def with_margins(
         start, stop = page.interval.start, page.interval.stop
         most = margin_of(page, step) if margin is None else margin
         least = min(most, MARGIN_SLOTS)
-        older = min((start - own.start) // step or least, start // step, most)
+        # The newest page has room for older neighbours at no cost: they are witnesses where the newest candles fail.
+        back = limit if margin is None and closed - stop <= MARGIN_SLOTS * step else most
+        older = min((start - own.start) // step or least, start // step, back)
         newer = min((own.stop - stop) // step or least, (closed - stop) // step, most)
         wide.append(widen(page, step, older, newer, limit=limit))
     return wide

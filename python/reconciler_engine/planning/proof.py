@@ -17,6 +17,7 @@ from reconciler_engine.planning.answers import (
     find_lacking,
     find_witnesses,
     independent_of,
+    sudden_silence,
     usable_rows,
 )
 from reconciler_engine.planning.contests import is_left_alone, note_repairs
@@ -35,6 +36,7 @@ from reconciler_engine.planning.sightings import (
     APART_MS,
     LATE_REACH_MS,
     LEAST_WITNESSES,
+    QUIET_AFTER_MS,
     RECHECK_MS,
     RIPE_MS,
     THIRD_AFTER_MS,
@@ -114,7 +116,7 @@ def judge(
     elif answer.is_whole:
         known, removable = recheck_ghosts(known, answer)
         absent = closed - candles - answer.rows - answer.unusable - known.exists
-        known, waits = _note_absent(known, answer, absent, witnesses, venue, step)
+        known, waits = _note_absent(known, answer, shut, absent, witnesses, venue, step)
     else:
         absent, removable, waits = NOTHING, NOTHING, NOTHING
     wants = waits[-1].stop if waits and not venue.has_reference and not venue.is_hopeless else None
@@ -221,7 +223,13 @@ def _spoil(known: Finding | None, at: int) -> Finding:
 
 
 def _note_absent(
-    known: Knowledge, answer: Answer, absent: Intervals, witnesses: Intervals, venue: Venue, step: int
+    known: Knowledge,
+    answer: Answer,
+    closed: Interval,
+    absent: Intervals,
+    witnesses: Intervals,
+    venue: Venue,
+    step: int,
 ) -> tuple[Knowledge, Intervals]:
     """Note the absent slots of an answer that nothing contradicts; return those that wait for a reference, too.
 
@@ -232,6 +240,8 @@ def _note_absent(
     | absent 4 min before, too                   | reference                                     | empty            |
     | absent an hour before and in between, too, | no reference can be had                       | empty            |
     |   not later than every row of the moment   |                                               |                  |
+    | after the newest row, and so long a        | the same, two hours after the first           | empty            |
+    |   silence is improbable for the product    |                                               |                  |
     | any other                                  |                                               | missing, sighted |
     | proved before                              |                                               | rechecked        |
     """
@@ -248,17 +258,22 @@ def _note_absent(
         absent -= unproved
     latest = venue.newest_alike if venue.is_hopeless else None
     timely = Interval(0, 0 if latest is None else latest + step)
-    for slots, is_among, is_timely in (
-        (absent & among & timely, True, True),
-        ((absent & among) - timely, True, False),
-        ((absent - among) & timely, False, True),
-        (absent - among - timely, False, False),
-    ):
-        sight = partial(
-            _sight, at=answer.at, is_among=is_among, has_reference=venue.has_reference, is_timely=is_timely,
-            is_hopeless=venue.is_hopeless,
-        )  # fmt: skip
-        ledger = ledger.revise(slots, sight)
+    sudden = sudden_silence((witnesses | answer.rows) & closed, answer.asked, closed, step)
+    if sudden and (start := ledger.at(sudden.start)) is not None and start.is_confirmed:
+        # Its beginning is settled: the product has stopped.
+        sudden = Interval(0, 0)
+    for within, waits_ms in ((absent & sudden, QUIET_AFTER_MS), (absent - sudden, 0)):
+        for slots, is_among, is_timely in (
+            (within & among & timely, True, True),
+            ((within & among) - timely, True, False),
+            ((within - among) & timely, False, True),
+            (within - among - timely, False, False),
+        ):
+            sight = partial(
+                _sight, at=answer.at, is_among=is_among, has_reference=venue.has_reference, is_timely=is_timely,
+                is_hopeless=venue.is_hopeless, waits_ms=waits_ms,
+            )  # fmt: skip
+            ledger = ledger.revise(slots, sight)
     waits = ledger.where(answer.asked, awaits_reference) & absent
     return known._replace(ledger=ledger), (unproved & absent) | waits
 
@@ -282,9 +297,16 @@ def awaits_reference(finding: Finding) -> bool:
 
 
 def _sight(
-    known: Finding | None, at: int, *, is_among: bool, has_reference: bool, is_timely: bool, is_hopeless: bool
+    known: Finding | None,
+    at: int,
+    *,
+    is_among: bool,
+    has_reference: bool,
+    is_timely: bool,
+    is_hopeless: bool,
+    waits_ms: int,
 ) -> Finding:
-    """Return the finding of a slot after one more answer without it."""
+    """Return the finding of a slot after one more answer without it; `waits_ms` after the first it may be proved."""
     if known is not None and known.is_confirmed:
         return _checked(known, at)
     is_new = known is None or known.state is State.SUSPECT or known.reason in _NO_SIGHTING or at < known.first
@@ -295,9 +317,9 @@ def _sight(
         return Finding(State.MISSING, reason, at, at, 1, at + APART_MS)
     seen = seen_again(known, at)
     apart = at - known.first
-    if apart >= APART_MS and has_reference:
+    if apart >= max(APART_MS, waits_ms) and has_reference:
         return _prove(seen, at, reason=Reason.WITH_REFERENCE)
-    if apart >= THIRD_AFTER_MS and is_timely and known.last - known.first >= APART_MS:
+    if apart >= max(THIRD_AFTER_MS, waits_ms) and is_timely and known.last - known.first >= APART_MS:
         return _prove(seen, at, reason=Reason.ABSENT_THRICE)
     stays = is_among and known.reason is Reason.AMONG_WITNESSES_ONCE
     reason = Reason.AMONG_WITNESSES_ONCE if stays else Reason.ABSENT_ONCE

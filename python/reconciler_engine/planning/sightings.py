@@ -25,6 +25,18 @@ RECHECK_MS = (3_600_000, 21_600_000)
 DAILY_MS = 86_400_000
 """A slot that cannot be settled is asked for once a day, after the rechecks."""
 
+QUIET_AFTER_MS = 7_200_000
+"""A silence that is improbable for a product proves its slots empty two hours after their first sighting."""
+
+PACE_SLOTS = 60
+"""Slots before a silence that show how often the product trades."""
+
+LEAST_PACE_SLOTS = 20
+"""Fewer slots show nothing of a product's pace."""
+
+IMPROBABLE = 0.05
+"""A silence whose chance is below this, by the product's pace, is sudden."""
+
 LATE_REACH_MS = 7_200_000
 """A late candle makes empties within two hours of it missing again, if they were proved without a reference."""
 
