@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import redis as redis_py
+import trio
 from tests.integration.engines import DENSE, MARKET, MINUTE, T0, Engine, engine, span, truth
 
 from reconciler_engine import is_ready
@@ -256,3 +257,9 @@ async def test_the_rights_that_the_readme_names_are_enough(redis_url, layout):
                 assert (result.filled, result.errors) == (90, ())
         finally:
             await admin.execute_command("ACL", "DELUSER", f"engine-{layout}")
+
+
+async def test_tasks_that_ask_for_permits_at_once_inherit_together(redis_url):
+    async with engine(redis_url) as run, trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(run.parts.bucket.statistics)

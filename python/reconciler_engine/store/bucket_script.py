@@ -33,8 +33,9 @@ def bucket_script(client: Client, older: Mapping[str, str] = MappingProxyType({}
     heirs = dict(older)
 
     async def run(*, keys: Sequence[str], args: Sequence[int | str]) -> list[int]:
-        for key in [*heirs]:
-            await _inherit(client, key, heirs[key])
+        # Tasks ask at the same time: the second finds the key there.
+        for key, before in [*heirs.items()]:
+            await _inherit(client, key, before)
             heirs.pop(key, None)
         reply = await _TOKEN_BUCKET.run(client, keys=keys, args=args)
         with understanding("a permit"):
