@@ -30,7 +30,6 @@ KINDS = ("FULL", "FEW", "NONE")
 LISTED = [make(f"{name}{kind}-USD") for name, make in (("DENSE", dense), ("THIN", thin)) for kind in KINDS]
 MARKET = SeededMarket(21, LISTED)
 OUTAGES = list(product(["empty", "late", "thinned"], [5, 40, 100]))
-BRIEF = [*product(["empty", "thinned"], [5, 40]), ("late", 5)]
 
 
 @pytest.fixture(autouse=True)
@@ -117,21 +116,6 @@ async def test_nothing_is_ready_over_a_bar_that_all_products_lack(redis_url, mod
 
 @pytest.mark.soak
 @pytest.mark.parametrize("is_fed", [False, True], ids=["alone", "fed"])
-@pytest.mark.parametrize(("mode", "minutes"), BRIEF)
+@pytest.mark.parametrize(("mode", "minutes"), OUTAGES)
 async def test_nothing_is_ready_over_a_bar_that_one_product_lacks(redis_url, mode, minutes, is_fed):
     await live_through(redis_url, mode, minutes, watched(("FULL",), Timeframe), alone=True, is_fed=is_fed)
-
-
-# After an hour without a feeder no candle that was there before lies near the slots: the product may have no trades.
-@pytest.mark.soak
-@pytest.mark.parametrize("mode", ["empty", "thinned"])
-async def test_nothing_is_ready_over_a_bar_that_one_fed_product_lacks_for_long(redis_url, mode):
-    await live_through(redis_url, mode, 100, watched(("FULL",), Timeframe), alone=True, is_fed=True)
-
-
-# A bar of 15 minutes and more that the feeder lost, too, is the newest one for longer than two answers take.
-@pytest.mark.soak
-@pytest.mark.parametrize("minutes", [40, 100])
-async def test_nothing_is_ready_over_a_short_bar_that_one_fed_product_has_late(redis_url, minutes):
-    series = watched(("FULL",), (Timeframe.M1, Timeframe.M5))
-    await live_through(redis_url, "late", minutes, series, alone=True, is_fed=True)
