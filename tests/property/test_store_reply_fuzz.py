@@ -21,6 +21,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.answers import Answer
 from reconciler_engine.store.bucket_script import bucket_script
+from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.claims import Claims
 from reconciler_engine.store.client import connection as connection_module
@@ -29,6 +30,7 @@ from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.coverage import Checked, Coverage
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.journal import Journal
+from reconciler_engine.store.layouts import count_keys
 from reconciler_engine.store.leases import JobLeases, Lease
 from reconciler_engine.store.marks import Marks
 from reconciler_engine.store.outages import Outages
@@ -96,7 +98,12 @@ CALLS: dict[str, Call] = {
     "evidence changed": lambda c: EvidenceStore(c, SCOPE).change(BTC, SPAN, KEPT, lambda ledger: ledger),
     "candles": lambda c: CandleStore(c, SCOPE).read([(BTC, SPAN)]),
     "copies": lambda c: CandleStore(c, SCOPE).copies(BTC, SPAN),
-    "sizes": lambda c: CandleStore(c, SCOPE).sizes([BTC]),
+    "sizes": lambda c: CandleKeys(c, SCOPE).sizes([BTC]),
+    "oldest members": lambda c: CandleKeys(c, SCOPE).oldest_of([BTC], 300),
+    "lives prolonged": lambda c: CandleKeys(c, SCOPE).prolong([BTC], 60),
+    "layouts": lambda c: CandleStore(c, SCOPE).find_misplaced([BTC]),
+    "layouts counted": lambda c: count_keys(c, SCOPE, [BTC]),
+    "older bucket": lambda c: bucket_script(c, {"new": "old"})(keys=["new", "b"], args=["read"]),
     "merge": lambda c: CandleStore(c, SCOPE).merge(BTC, [], KEPT, duplicated=[T0]),
     "answer": lambda c: CandleStore(c, SCOPE).merge_answer(BTC, [], KEPT, _answer(), NOTHING),
     "journal": lambda c: Journal(c, SCOPE).read([BTC], since=0, limit=10),

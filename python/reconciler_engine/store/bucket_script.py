@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from reconciler_engine.limiting.redis_bucket import RunScript, script_text
-from reconciler_engine.store.client.reply_shapes import understanding, whole
+from reconciler_engine.store.client.reply_shapes import optional_bytes, understanding, whole
 from reconciler_engine.store.client.scripts import Client, Script
 
 _TOKEN_BUCKET: Final = Script(script_text(), "token_bucket.lua")
@@ -47,7 +47,8 @@ def bucket_script(client: Client, older: Mapping[str, str] = MappingProxyType({}
 async def _inherit(client: Client, key: str, older: str) -> None:
     """Give a key the fields of its older name; no script touches both, they may lie in two Cluster slots."""
     with understanding("an older bucket"):
-        fields = [text for pair in (await client.execute_command("HGETALL", older)).items() for text in pair]
+        found = await client.execute_command("HGETALL", older)
+        fields = [optional_bytes(text) or b"" for pair in found.items() for text in pair]
     if 0 < len(fields) <= _MOST_FIELDS:
         await _INHERIT.run(client, keys=[key], args=fields)
 

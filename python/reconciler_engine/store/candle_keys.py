@@ -1,4 +1,4 @@
-"""Candle keys as a whole: how far back their newest members reach, and how long they live."""
+"""Candle keys as a whole: how many members they have, how far back, and how long they live."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ class CandleKeys:
     def __init__(self, client: TrioRedis, scope: Scope) -> None:
         self._client = client
         self._scope = scope
+
+    async def sizes(self, series: Sequence[Series]) -> list[int]:
+        """Return the numbers of members of some series, without those whose key is another type.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached or did not answer in time.
+        """
+        sizes = await self._client.pipe([("ZCARD", self._scope.candle_key(one)) for one in series])
+        return [size for size in sizes if isinstance(size, int)]
 
     async def oldest_of(self, series: Sequence[Series], members: int) -> list[int | None]:
         """Return the open time (ms UTC) of the oldest of each series' newest `members`; None where it has none.

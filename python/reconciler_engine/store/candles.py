@@ -105,15 +105,6 @@ class CandleStore:
             return [None] * len(series)
         return await find_misplaced(self._client, self._scope, series)
 
-    async def sizes(self, series: Sequence[Series]) -> list[int]:
-        """Return the numbers of members of some series, without those whose key is another type.
-
-        Raises:
-            StoreUnavailable: Redis cannot be reached or did not answer in time.
-        """
-        sizes = await self._client.pipe([("ZCARD", self._scope.candle_key(one)) for one in series])
-        return [size for size in sizes if isinstance(size, int)]
-
     async def copies(self, series: Series, interval: Interval) -> dict[int, Copy]:
         """Return the candles that are alone in their slot, by open time (ms UTC), of at most a page's slots.
 

@@ -9,7 +9,7 @@ from reconciler_engine.cli.exits import CONFIG, UNAVAILABLE
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.errors import ConfigError, StoreError, StoreUnavailable
 from reconciler_engine.market.series import Series
-from reconciler_engine.store.candles import CandleStore
+from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.client.server_check import ServerInfo, ask_persistence, check_server, median_ping_ms
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.layouts import count_keys
@@ -45,7 +45,7 @@ async def check_kept(client: TrioRedis, scope: Scope, series: Sequence[Series], 
     """Compare what the cache holds of some series with `max_candles`; None where that tells nothing."""
     if not max_candles or not series:
         return None
-    longest = max(await CandleStore(client, scope).sizes(series[:_SAMPLE]), default=0)
+    longest = max(await CandleKeys(client, scope).sizes(series[:_SAMPLE]), default=0)
     if longest <= max_candles:
         return None
     hint = f"set max_candles to what the feeder keeps, {longest} or more, or 0 for unlimited"
