@@ -365,13 +365,13 @@ def test_a_clock_that_went_back_begins_anew():
     ("what", "there", "after", "state"),
     [
         ("always trades, silent for one slot", range(LAST), APART_MS, State.MISSING),
-        ("always trades, two hours later", range(LAST), QUIET_AFTER_MS, State.EMPTY),
+        ("always trades, 110 minutes later", range(LAST), QUIET_AFTER_MS, State.EMPTY),
         ("trades in every other slot, silent for four", range(1, LAST - 3, 2), APART_MS, State.EMPTY),
         ("trades in every other slot, silent for five", range(0, LAST - 4, 2), APART_MS, State.MISSING),
         ("too few slots to tell", range(LAST - 19, LAST), APART_MS, State.EMPTY),
     ],
 )
-def test_a_sudden_silence_is_no_proof_for_two_hours(what, there, after, state):
+def test_a_sudden_silence_is_no_proof_for_110_minutes(what, there, after, state):
     start = LAST - 19 if "few" in what else 0
     asked = Interval(T0 + start * STEP, PAGE.stop)
     rows = slots(*there)

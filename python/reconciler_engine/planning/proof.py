@@ -240,7 +240,7 @@ def _note_absent(
     | absent 4 min before, too                   | reference                                     | empty            |
     | absent an hour before and in between, too, | no reference can be had                       | empty            |
     |   not later than every row of the moment   |                                               |                  |
-    | after the newest row, and so long a        | the same, two hours after the first           | empty            |
+    | after the newest row, and so long a        | the same, 110 minutes after the first         | empty            |
     |   silence is improbable for the product    |                                               |                  |
     | any other                                  |                                               | missing, sighted |
     | proved before                              |                                               | rechecked        |

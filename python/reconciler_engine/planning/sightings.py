@@ -25,8 +25,10 @@ RECHECK_MS = (3_600_000, 21_600_000)
 DAILY_MS = 86_400_000
 """A slot that cannot be settled is asked for once a day, after the rechecks."""
 
-QUIET_AFTER_MS = 7_200_000
-"""A silence that is improbable for a product proves its slots empty two hours after their first sighting."""
+QUIET_AFTER_MS = 6_600_000
+"""A silence that is improbable for a product proves its slots empty 110 minutes after their first sighting.
+
+Most outages are shorter, and the hourly pass that proves them comes at 120 minutes."""
 
 PACE_SLOTS = 60
 """Slots before a silence that show how often the product trades."""
