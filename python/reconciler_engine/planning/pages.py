@@ -181,7 +181,7 @@ def with_margins(
         pages: Of one series, disjoint, newest first.
         step: The grid's step (ms).
         closed: First open time that has not closed.
-        margin: Slots added to a side at most; None for those of `margin_of`.
+        margin: Slots added to a side at most; None for those of `margin_of`, and all that fit before the newest.
         limit: Slots a page may span.
     """
     wide: list[Page] = []
