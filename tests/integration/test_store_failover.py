@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import redis as redis_py
 import trio
+from tests.chaos.waiting import wait_until_so
 from tests.conftest import OwnServer, new_server
 from tests.integration.conftest import wait_until
 from tests.integration.test_supervision import ready_worker, start_engine
@@ -52,6 +53,12 @@ async def wait_in_vain(client: TrioRedis) -> None:
         await client.execute_command("BLPOP", "list", 30)
 
 
+async def has_blocked(server: OwnServer) -> bool:
+    """Whether a server holds a connection back."""
+    with redis_py.Redis.from_url(server.url) as client:
+        return bool(client.info("clients")["blocked_clients"])
+
+
 def unavailable() -> float:
     """The exchanges that failed since the server could not serve."""
     return metrics.figures().get("redis_errors_total|unavailable", [0])[0]
@@ -64,6 +71,7 @@ async def test_a_refused_write_drops_every_connection(own_server, other_server, 
         async with trio.open_nursery() as burst:
             for number in range(3):
                 burst.start_soon(client.set, f"k{number}", "old")
+        await wait_until_so(lambda: has_blocked(own_server))
         counted = unavailable()
         fail_over(address, own_server, other_server)
         with pytest.raises(StoreUnavailable, match="READONLY"):
