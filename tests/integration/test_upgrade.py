@@ -161,7 +161,7 @@ async def test_open_work_is_finished_and_only_proofs_by_an_answer_alone_are_look
         assert {one for one in SERIES if run.asked(one)} == set(SERIES)
         for series in (ETH, SOL):
             assert set(await run.held(series, WINDOW)) == set(WINDOW.grid(MINUTE)) - set(span(6, 372).grid(MINUTE))
-        # A second answer proves again the slots that old ones had proved: hours later, since some lie in a sudden silence.
+        # A second answer proves again what old ones had proved: hours later, since some lie in a sudden silence.
         await run.turn_to(recorded["now"] + 120 * MINUTE)
         again = await run.parts.reconciler.run_pass(PassRequest("again", SERIES, WINDOW))
         assert (again.unresolved, again.errors) == (0, ())
