@@ -78,7 +78,7 @@ CASES = {
     "60 % empty, empty caches": Case(QUIETS, 0.0, 3),
     "one dense product alone": Case(DENSES[:1], 0.0, 1),
     "one thin product alone": Case(QUIETS[:1], 0.0, 3),
-    "futures over a weekend": Case(FUTURES, 1.0, 27, {one.symbol: [WEEKEND] for one in FUTURES}),
+    "futures over a weekend": Case(FUTURES, 1.0, 15, {one.symbol: [WEEKEND] for one in FUTURES}),
     "futures that open after a weekend": Case(
         FUTURES,
         1.0,

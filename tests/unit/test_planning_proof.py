@@ -362,31 +362,33 @@ def test_a_clock_that_went_back_begins_anew():
 
 
 @pytest.mark.parametrize(
-    ("what", "there", "after", "state"),
+    ("what", "there", "ago", "state"),
     [
-        ("always trades, silent for one slot", range(LAST), APART_MS, State.MISSING),
-        ("always trades, 110 minutes later", range(LAST), QUIET_AFTER_MS, State.EMPTY),
-        ("trades in every other slot, silent for four", range(1, LAST - 3, 2), APART_MS, State.EMPTY),
-        ("trades in every other slot, silent for five", range(0, LAST - 4, 2), APART_MS, State.MISSING),
-        ("too few slots to tell", range(LAST - 19, LAST), APART_MS, State.EMPTY),
+        ("always trades, silent for one slot", range(LAST), QUIET_AFTER_MS - 1, State.MISSING),
+        ("always trades, closed 110 minutes ago", range(LAST), QUIET_AFTER_MS, State.EMPTY),
+        ("trades in every other slot, silent for four", range(1, LAST - 3, 2), HOUR, State.EMPTY),
+        ("trades in every other slot, silent for five", range(0, LAST - 4, 2), HOUR, State.MISSING),
+        ("too few slots to tell", range(LAST - 19, LAST), HOUR, State.EMPTY),
     ],
 )
-def test_a_sudden_silence_is_no_proof_for_110_minutes(what, there, after, state):
+def test_a_sudden_silence_proves_nothing_about_slots_of_110_minutes(what, there, ago, state):
     start = LAST - 19 if "few" in what else 0
     asked = Interval(T0 + start * STEP, PAGE.stop)
-    rows = slots(*there)
-    known = judged(rows, asked=asked, venue=REFERENCE).known
-    assert state_of(judged(rows, asked=asked, known=known, when=LATER + after, venue=REFERENCE), LAST) is state, what
+    rows, when = slots(*there), PAGE.stop + ago
+    known = judged(rows, asked=asked, when=when - APART_MS, venue=REFERENCE).known
+    assert state_of(judged(rows, asked=asked, known=known, when=when, venue=REFERENCE), LAST) is state, what
 
 
 def test_a_silence_whose_beginning_is_settled_goes_on_at_its_own_pace():
     rows = slots(*range(LAST - 1))
     start = T0 + (LAST - 1) * STEP
-    known = judged(rows, venue=REFERENCE).known
+    when = PAGE.stop + APART_MS
+    known = judged(rows, when=when, venue=REFERENCE).known
     ended = Finding(State.EMPTY, Reason.WITH_REFERENCE, LATER, LATER, 2, None)
-    known = known._replace(ledger=known.ledger.revise(slots(LAST - 1), lambda _: ended))
-    assert known.ledger.at(start) == ended
-    assert state_of(judged(rows, known=known, when=LATER + APART_MS, venue=REFERENCE), LAST) is State.EMPTY
+    settled = known._replace(ledger=known.ledger.revise(slots(LAST - 1), lambda _: ended))
+    assert settled.ledger.at(start) == ended
+    for before, state in ((known, State.MISSING), (settled, State.EMPTY)):
+        assert state_of(judged(rows, known=before, when=when + APART_MS, venue=REFERENCE), LAST) is state
 
 
 # Section 3: fillers and ghosts.
@@ -465,7 +467,7 @@ def test_a_known_slot_without_a_member_is_withdrawn():
 
 def test_a_withdrawn_slot_at_an_edge_takes_two_more_answers():
     known = known_with(LAST, State.MISSING, Reason.WITHDRAWN, first=LATER - APART_MS)
-    for after, state in ((0, State.MISSING), (QUIET_AFTER_MS - 1, State.MISSING), (QUIET_AFTER_MS, State.EMPTY)):
+    for after, state in ((0, State.MISSING), (APART_MS - 1, State.MISSING), (APART_MS, State.EMPTY)):
         verdict = judged(all_but(LAST), candles=all_but(LAST), known=known, when=LATER + after, venue=REFERENCE)
         known = verdict.known
         assert state_of(verdict, LAST) is state

@@ -240,8 +240,9 @@ def _note_absent(
     | absent 4 min before, too                   | reference                                     | empty            |
     | absent an hour before and in between, too, | no reference can be had                       | empty            |
     |   not later than every row of the moment   |                                               |                  |
-    | after the newest row, and so long a        | the same, 110 minutes after the first         | empty            |
-    |   silence is improbable for the product    |                                               |                  |
+    | closed 110 min ago or less, after the      | any                                           | missing, sighted |
+    |   newest row, and so long a silence is     |                                               |                  |
+    |   improbable for the product               |                                               |                  |
     | any other                                  |                                               | missing, sighted |
     | proved before                              |                                               | rechecked        |
     """
@@ -259,21 +260,23 @@ def _note_absent(
     latest = venue.newest_alike if venue.is_hopeless else None
     timely = Interval(0, 0 if latest is None else latest + step)
     sudden = sudden_silence((witnesses | answer.rows) & closed, answer.asked, closed, step)
-    if sudden and (start := ledger.at(sudden.start)) is not None and start.is_confirmed:
+    start = ledger.at(sudden.start)
+    if start is not None and start.is_confirmed:
         # Its beginning is settled: the product has stopped.
         sudden = Interval(0, 0)
-    for within, waits_ms in ((absent & sudden, QUIET_AFTER_MS), (absent - sudden, 0)):
-        for slots, is_among, is_timely in (
-            (within & among & timely, True, True),
-            ((within & among) - timely, True, False),
-            ((within - among) & timely, False, True),
-            (within - among - timely, False, False),
-        ):
-            sight = partial(
-                _sight, at=answer.at, is_among=is_among, has_reference=venue.has_reference, is_timely=is_timely,
-                is_hopeless=venue.is_hopeless, waits_ms=waits_ms,
-            )  # fmt: skip
-            ledger = ledger.revise(slots, sight)
+    unclear = absent & (sudden - closed_slots(answer.at, QUIET_AFTER_MS, step))
+    for slots, is_among, is_timely, has_reference in (
+        (unclear, False, False, False),
+        ((absent - unclear) & among & timely, True, True, venue.has_reference),
+        (((absent - unclear) & among) - timely, True, False, venue.has_reference),
+        (((absent - unclear) - among) & timely, False, True, venue.has_reference),
+        (absent - unclear - among - timely, False, False, venue.has_reference),
+    ):
+        sight = partial(
+            _sight, at=answer.at, is_among=is_among, has_reference=has_reference, is_timely=is_timely,
+            is_hopeless=venue.is_hopeless,
+        )  # fmt: skip
+        ledger = ledger.revise(slots, sight)
     waits = ledger.where(answer.asked, awaits_reference) & absent
     return known._replace(ledger=ledger), (unproved & absent) | waits
 
@@ -304,9 +307,8 @@ def _sight(
     has_reference: bool,
     is_timely: bool,
     is_hopeless: bool,
-    waits_ms: int,
 ) -> Finding:
-    """Return the finding of a slot after one more answer without it; `waits_ms` after the first it may be proved."""
+    """Return the finding of a slot after one more answer without it."""
     if known is not None and known.is_confirmed:
         return _checked(known, at)
     is_new = known is None or known.state is State.SUSPECT or known.reason in _NO_SIGHTING or at < known.first
@@ -317,9 +319,9 @@ def _sight(
         return Finding(State.MISSING, reason, at, at, 1, at + APART_MS)
     seen = seen_again(known, at)
     apart = at - known.first
-    if apart >= max(APART_MS, waits_ms) and has_reference:
+    if apart >= APART_MS and has_reference:
         return _prove(seen, at, reason=Reason.WITH_REFERENCE)
-    if apart >= max(THIRD_AFTER_MS, waits_ms) and is_timely and known.last - known.first >= APART_MS:
+    if apart >= THIRD_AFTER_MS and is_timely and known.last - known.first >= APART_MS:
         return _prove(seen, at, reason=Reason.ABSENT_THRICE)
     stays = is_among and known.reason is Reason.AMONG_WITNESSES_ONCE
     reason = Reason.AMONG_WITNESSES_ONCE if stays else Reason.ABSENT_ONCE

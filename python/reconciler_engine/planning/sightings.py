@@ -26,9 +26,8 @@ DAILY_MS = 86_400_000
 """A slot that cannot be settled is asked for once a day, after the rechecks."""
 
 QUIET_AFTER_MS = 6_600_000
-"""A silence that is improbable for a product proves its slots empty 110 minutes after their first sighting.
-
-Most outages are shorter, and the hourly pass that proves them comes at 120 minutes."""
+"""A silence that is improbable for a product proves nothing about slots that closed less than 110 minutes ago: most
+outages are shorter."""
 
 PACE_SLOTS = 60
 """Slots before a silence that show how often the product trades."""
