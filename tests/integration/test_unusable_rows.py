@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import pytest
-from tests.integration.engines import DENSE, MINUTE, T0, THIN, engine, span, truth
+from tests.integration.engines import DENSE, MINUTE, T0, THIN, engine, truth
 
 from reconciler_engine.engine.backfill.progress import BackfilledSeries
 from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import Reason, State
 from reconciler_engine.planning.sightings import DAILY_MS
 from reconciler_engine.simulator.faults.modes import SHAPES
 from reconciler_engine.simulator.faults.rules import FaultRule
 
 KINDS = [shape for shape in SHAPES if shape not in ("object", "null", "list")]
+TIMEFRAMES = [
+    pytest.param(one, marks=() if one is Timeframe.M1 else pytest.mark.soak, id=one.value) for one in Timeframe
+]
 NTH = 1_000
-BAD = -(-T0 // MINUTE // NTH) * NTH * MINUTE
-"""Open time of the first slot from T0 on whose row is bad in every answer."""
 
-SLOT = (BAD - T0) // MINUTE
-WINDOW = span(241, SLOT - 100)
+
+def find_bad(timeframe: Timeframe) -> int:
+    """Return the open time of a slot whose row is bad in every answer, the only one far and wide."""
+    row = NTH * timeframe.step_ms
+    at = -(-T0 // row) * row
+    # The days of the next one are still to come.
+    return at - row if timeframe is Timeframe.D1 else at
+
+
+def around(timeframe: Timeframe, before: int, slots: int) -> Interval:
+    """Return a stretch that begins so many slots before the bad one."""
+    start = find_bad(timeframe) - before * timeframe.step_ms
+    return Interval(start, start + slots * timeframe.step_ms)
+
+
+BAD = find_bad(DENSE.timeframe)
+WINDOW = around(DENSE.timeframe, 100, 241)
 PASS = PassRequest("test", [DENSE], WINDOW)
 
 
@@ -28,34 +46,37 @@ def bad(kind: str, series: Series = DENSE) -> FaultRule:
 
 
 async def finding(run, series=DENSE):
-    (read,) = await run.parts.evidence.read([(series, span(1, SLOT))])
+    (read,) = await run.parts.evidence.read([(series, around(series.timeframe, 0, 1))])
     return read.ledger.at(BAD)
 
 
+@pytest.mark.parametrize("timeframe", TIMEFRAMES)
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_pass_fills_all_slots_but_the_bad_one_by_one_request(redis_url, kind):
+async def test_a_pass_fills_all_slots_but_the_bad_one_by_one_request(redis_url, kind, timeframe):
+    series, window = Series(DENSE.symbol, timeframe), around(timeframe, 100, 241)
     async with engine(redis_url, faults=[bad(kind)]) as run:
-        done = await run.parts.reconciler.run_pass(PASS)
+        done = await run.parts.reconciler.run_pass(PassRequest("test", [series], window))
         assert (done.requests, done.missing, done.filled, done.unresolved) == (1, 241, 240, 1)
         (row,) = done.series
         assert [error.partition(":")[0] for error in row.errors] == ["1 row unusable, first"]
-        there = truth(DENSE, WINDOW)
-        del there[BAD]
-        assert await run.held(DENSE) == there
+        there = truth(series, window)
+        del there[find_bad(timeframe)]
+        assert await run.held(series) == there
 
 
-@pytest.mark.parametrize("series", [DENSE, THIN], ids=str)
+@pytest.mark.parametrize("timeframe", TIMEFRAMES)
+@pytest.mark.parametrize("product", [DENSE, THIN], ids=lambda one: one.symbol)
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_backfill_fills_all_slots_but_the_bad_one_and_goes_on(redis_url, kind, series):
-    whole = span(900, SLOT - 450)
+async def test_a_backfill_fills_all_slots_but_the_bad_one_and_goes_on(redis_url, kind, product, timeframe):
+    series, whole = Series(product.symbol, timeframe), around(timeframe, 450, 900)
     there = truth(series, whole)
-    assert there.pop(BAD, None)
+    assert there.pop(find_bad(timeframe), None)
     async with engine(redis_url, faults=[bad(kind, series)]) as run:
         (row,) = (await run.backfill([series], whole)).series
         assert isinstance(row, BackfilledSeries)
         assert await run.held(series) == there
         assert row.filled == len(there)
-        if series is DENSE:
+        if product is DENSE:
             # A second look asks once more for a row that may be good by then.
             assert (row.requests, row.unresolved) == (3 + (kind != "unreadable_start"), 1)
         elif kind != "unreadable_start":
