@@ -11,10 +11,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import redis as redis_py
 from tests.integration.conftest import clean_environment
 
 from reconciler_engine import ReconciliationService
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store.ready_script import READY_TEXT
+from reconciler_engine.store.scope import Layout, Scope
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -99,17 +103,26 @@ def test_the_service_s_own_example_is_the_readme_s():
     assert example in PYTHON
 
 
-def test_the_first_command_shows_gaps_that_close(start_process, run_inside, tmp_path):
+@pytest.mark.parametrize("layout", [Layout.USER, Layout.EXCHANGE])
+def test_the_first_command_shows_gaps_that_close(start_process, run_inside, tmp_path, layout):
     line = LINES[0]
     install, _, start = line.partition(" && ")
     assert install == "pip install '.[embedded]'"
     settings = {"XDG_DATA_HOME": str(tmp_path), "RECONCILER_WORKERS": "1"}
+    if layout is not Layout.USER:
+        settings["RECONCILER_LAYOUT"] = layout.value
     engine = start_process(*shlex.split(start)[1:], environment=clean_environment(**settings))
+    address = engine.wait_event("cache")["address"]
     done = engine.wait_event("pass done", job="full_reconcile", simulated=True)
     assert done["gaps_found"] == done["gaps_filled"] > 0
+    assert done["mismatched"] >= done["repaired"] > 0
+    assert done["errors"] == []
     told = run_inside("status", **settings)
     assert told.code == 0, told.err
     assert told.out.startswith("SIMULATED reconciler-engine start")
+    with redis_py.Redis.from_url(address) as reader:
+        held = {one for one in Layout if reader.exists(Scope(1, 1, "", one).candle_key(Series("BTC-USD", Timeframe.M1)))}
+    assert held == {layout}
     assert engine.stop() == 0
 
 
