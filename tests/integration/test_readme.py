@@ -121,7 +121,9 @@ def test_the_first_command_shows_gaps_that_close(start_process, run_inside, tmp_
     assert told.code == 0, told.err
     assert told.out.startswith("SIMULATED reconciler-engine start")
     with redis_py.Redis.from_url(address) as reader:
-        held = {one for one in Layout if reader.exists(Scope(1, 1, "", one).candle_key(Series("BTC-USD", Timeframe.M1)))}
+        held = {
+            one for one in Layout if reader.exists(Scope(1, 1, "", one).candle_key(Series("BTC-USD", Timeframe.M1)))
+        }
     assert held == {layout}
     assert engine.stop() == 0
 
