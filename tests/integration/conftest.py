@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,6 +142,15 @@ def start_process() -> Iterator[Callable[..., Running]]:
             except subprocess.TimeoutExpired:
                 running.process.kill()
                 running.process.wait()
+
+
+def find_node(package: str) -> str:
+    """Return the interpreter of JavaScript, if it finds this package; skip the test if not."""
+    found = shutil.which("node")
+    asked = ["-e", f"require({package!r})"]
+    if found is None or subprocess.run([found, *asked], capture_output=True, check=False).returncode:
+        pytest.skip(f"no node with the package {package} (`npm install {package}`, and NODE_PATH names its folder)")
+    return found
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import redis as redis_py
-from tests.integration.conftest import clean_environment
+from tests.integration.conftest import clean_environment, find_node
 
 from reconciler_engine import ReconciliationService
 from reconciler_engine.market.series import Series
@@ -78,17 +77,9 @@ def test_python_examples_run(text, own_servers, tmp_path):
         assert re.fullmatch(r"\d+ of \d+ missing candles filled, 0 left\n", done.stdout)
 
 
-@pytest.fixture
-def node():
-    """The interpreter of the examples in JavaScript, where it finds its client."""
-    found = shutil.which("node")
-    if found is None or subprocess.run([found, "-e", "require('redis')"], capture_output=True, check=False).returncode:
-        pytest.skip("no node with the package redis (`npm install redis`, and NODE_PATH names its folder)")
-    return found
-
-
 @pytest.mark.parametrize("text", JAVASCRIPT, ids=range(len(JAVASCRIPT)))
-def test_javascript_examples_run(text, node, own_servers, tmp_path):
+def test_javascript_examples_run(text, own_servers, tmp_path):
+    node = find_node("redis")
     path = own_servers["RECONCILER_REDIS_URL"].removeprefix("unix://")
     (tmp_path / "ready.lua").write_text(READY_TEXT)
     (tmp_path / "example.js").write_text(text.replace(f'url: "{REDIS_URL}"', f"socket: {{ path: {path!r} }}"))

@@ -1,15 +1,23 @@
-"""Real client libraries against the simulator: the exchange's own SDK, and a general library. Loopback only."""
+"""Real client libraries: two of the exchange against the simulator, two of Redis against the cache. Loopback only."""
 
 from __future__ import annotations
 
 import base64
 import json
 import time
+from pathlib import Path
 
 import pytest
+import trio
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.integration.conftest import find_node
+from tests.integration.engines import DENSE, MINUTE, engine, span, truth
+
+from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.store.ready_script import READY_TEXT
+from reconciler_engine.store.scope import Layout
 
 pytestmark = pytest.mark.clients
 GRANULARITIES = {
@@ -23,6 +31,7 @@ GRANULARITIES = {
     "SIX_HOUR": 21_600,
     "ONE_DAY": 86_400,
 }
+READER = Path(__file__).parent / "children" / "reader.js"
 FIELDS = ("display_name", "volume_percentage_change_24h", "watched", "future_product_details")
 
 
@@ -113,3 +122,31 @@ def test_the_general_library_reads_time_ticker_and_candles(general):
         candles = general.fetch_ohlcv(symbol, "5m", since, 12)
         assert [one[0] for one in candles] == list(range(since, since + 3_600_000, 300_000))
         assert general.fetch_ticker(symbol)["last"] > 0
+
+
+@pytest.mark.parametrize("layout", [Layout.USER, Layout.EXCHANGE])
+@pytest.mark.parametrize("library", ["ioredis", "redis"])
+async def test_a_reader_in_javascript_reads_the_candles_and_asks_the_gate(redis_url, tmp_path, library, layout):
+    node, within = find_node(library), span(90)
+    script = tmp_path / "ready.lua"
+    script.write_text(READY_TEXT)
+    async with engine(redis_url, layout=layout.value) as run:
+
+        async def read():
+            grace = await run.parts.clock.redis_now() - within.stop - MINUTE // 2
+            words = (redis_url.removeprefix("unix://"), script, run.key(DENSE), "90", str(grace))
+            done = await trio.run_process([node, READER, library, *words], capture_stdout=True)
+            told = json.loads(done.stdout)
+            names = ("open", "high", "low", "close", "volume")
+            held = {one["timestamp"]: tuple(float(one[name]) for name in names) for one in told["candles"]}
+            return held, told["ready"], told["readyReadOnly"]
+
+        request = PassRequest("test", [DENSE], within)
+        await run.parts.reconciler.run_pass(request)
+        there = truth(DENSE, within)
+        assert await read() == (there, 1, 1)
+        lost = within.start + 40 * MINUTE
+        await run.parts.client.zremrangebyscore(run.key(DENSE), lost, lost)
+        assert await read() == ({at: bar for at, bar in there.items() if at != lost}, 0, 0)
+        await run.parts.reconciler.run_pass(request)
+        assert await read() == (there, 1, 1)
