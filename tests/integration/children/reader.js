@@ -1,4 +1,4 @@
-// Reads the newest candles of a key and asks the gate, by the client library that is named: as a reader of the cache does.
+// Reads the newest candles of a key and asks the gate, as a reader of the cache does, by the client library named.
 "use strict";
 
 const { readFileSync } = require("node:fs");
