@@ -21,10 +21,11 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.absent_slots import AbsentSlots, sort_absent
 from reconciler_engine.planning.answers import SAME_MOMENT_MS, Answer, Venue, settled_rows
 from reconciler_engine.planning.audit import AuditRules, find_due_suspects
+from reconciler_engine.planning.ghosts import is_lacked
 from reconciler_engine.planning.halts import WITNESSES, apply_halts, can_be_halted, find_halts
 from reconciler_engine.planning.ledger import Knowledge, State
 from reconciler_engine.planning.listing import Listing, apply_listing
-from reconciler_engine.planning.pages import PAGE_SLOTS, Page
+from reconciler_engine.planning.pages import PAGE_SLOTS, Page, filled_up
 from reconciler_engine.planning.proof import awaits_reference, judge
 from reconciler_engine.planning.reference import Reference, note_reference, reference_slots
 from reconciler_engine.planning.sightings import RIPE_MS, TRUSTED_WITNESSES
@@ -368,7 +369,10 @@ class World:
         is_bridge: bool = False,
     ) -> None:
         """Take a page on its trip."""
-        ledger, candles = product.known.ledger, product.candles & page.interval
+        ledger, asked = product.known.ledger, page.interval
+        if ledger.where(asked, is_lacked):
+            asked = filled_up(asked, min(closed_before(self.now, TIMEFRAME), TRADING.stop), STEP)
+        candles = product.candles & asked
         slots = sort_absent(span - candles, ledger, self.now)
         due = (slots.missing if is_bridge else slots.due) & page.wanted
         to_audit &= page.wanted & candles
@@ -376,21 +380,21 @@ class World:
         if not (due or to_audit):
             tally.add_page(span, stands(outcome, slots))
             return
-        if product.series.symbol in self.paused or self.waits(product, page.interval, due, to_audit):
+        if product.series.symbol in self.paused or self.waits(product, asked, due, to_audit):
             tally.add_page(span, stands(outcome, slots))
             return
         if not is_bridge:
             self.figures.asked_in_vain += (due & ledger.resting(page.interval, self.now)).size(STEP)
         self.figures.requests += 1
-        answer = self.exchange.answer(product, page.interval, self.now)
+        answer = self.exchange.answer(product, asked, self.now)
         if answer is None:
             tally.add_page(span, outcome.model_copy(update={"requests": 1, "error": "not served"}))
             return
-        self.merge(product, span, page.interval, answer, candles)
+        self.merge(product, span, asked, answer, candles)
         left = sort_absent(span - product.candles, product.known.ledger, self.now)
         reopened = ledger.confirmed(WINDOW) - product.known.ledger.confirmed(WINDOW) - span
         update = {"requests": 1, "reopened": wire_of(reopened, STEP)}
-        tally.add_page(span, stands(outcome.model_copy(update=update), left), page.interval)
+        tally.add_page(span, stands(outcome.model_copy(update=update), left), asked)
 
     def waits(self, product: Product, asked: Interval, due: Intervals, to_audit: Intervals) -> bool:
         """Whether a page waits for a reference that cannot be had yet."""

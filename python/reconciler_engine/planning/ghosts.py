@@ -47,8 +47,8 @@ def note_ghosts(
         # A candle in doubt without a row to replace it rests.
         resting = ledger.where(answer.asked, _is_doubted) & lacking & candles
         return known._replace(ledger=ledger.revise(resting, partial(_rest, at=answer.at))), NOTHING
-    noted = ledger.where(answer.asked, _is_lacked)
-    firsts = {finding.first for _, _, finding in ledger.within(answer.asked) if _is_lacked(finding)}
+    noted = ledger.where(answer.asked, is_lacked)
+    firsts = {finding.first for _, _, finding in ledger.within(answer.asked) if is_lacked(finding)}
     if noted != lacking or len(firsts) > 1 or answer.at < min(firsts):
         ledger = ledger.revise(noted, lambda _: None)
         once = Finding(State.SUSPECT, Reason.LACKED_ONCE, answer.at, answer.at, 1, answer.at + APART_MS)
@@ -79,7 +79,8 @@ def _rest(known: Finding | None, at: int) -> Finding | None:
     return None if known is None else known._replace(next_check=resting_until(known.first, at))
 
 
-def _is_lacked(finding: Finding) -> bool:
+def is_lacked(finding: Finding) -> bool:
+    """Whether an answer lacked a candle that the cache knows, once or more, and nothing has settled that yet."""
     return finding.reason is Reason.LACKED_ONCE
 
 

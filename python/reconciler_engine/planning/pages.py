@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 
 PAGE_SLOTS = 300
 """Slots a page may span: safe under every known reading of the exchange's limit (coinbase-api facts, 2026-11)."""
@@ -205,6 +205,18 @@ def widen(page: Page, step: int, older: int, newer: int, *, limit: int = PAGE_SL
     before = min(older, max(spare - newer, spare // 2))
     after = min(newer, spare - before)
     return Page(Interval(start - before * step, stop + after * step), page.wanted)
+
+
+def filled_up(slots: Interval, closed: int, step: int) -> Interval:
+    """Return slots with as many neighbours as a page holds: the more witnesses, the more its answer shows.
+
+    Args:
+        slots: A page's slots.
+        closed: First open time that has not closed (ms UTC).
+        step: The grid's step (ms).
+    """
+    older, newer = slots.start // step, (closed - slots.stop) // step
+    return widen(Page(slots, NOTHING), step, older, newer).interval
 
 
 def shards(sizes: Iterable[int], limit: int) -> list[range]:

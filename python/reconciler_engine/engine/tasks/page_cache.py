@@ -19,9 +19,12 @@ from reconciler_engine.planning.absent_slots import AbsentSlots, sort_absent
 from reconciler_engine.planning.accepted import drop_changed
 from reconciler_engine.planning.answers import Answer, Venue, settled_rows
 from reconciler_engine.planning.audit import AuditRules, Copy, find_doubts
+from reconciler_engine.planning.ghosts import is_lacked
 from reconciler_engine.planning.ledger import Ledger
+from reconciler_engine.planning.pages import filled_up
 from reconciler_engine.planning.proof import Verdict, awaits_reference, judge
 from reconciler_engine.planning.sightings import LATE_REACH_MS
+from reconciler_engine.planning.window import closed_before
 from reconciler_engine.store.candles import CandleStore, ProvenMerge
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
 from reconciler_engine.store.retention import Retention
@@ -34,6 +37,7 @@ class PageLook:
     """The cache's state of a page's slots, read under the page's claim.
 
     Attributes:
+        asked: Slots to ask for.
         slots: Slots of its span without a candle.
         held: Slots with a candle, of all that it asks for.
         is_wanted: Whether the page is worth a request.
@@ -42,6 +46,7 @@ class PageLook:
         copies: The candles in all that it asks for, by open time; read of a page that is wanted.
     """
 
+    asked: Interval
     slots: AbsentSlots
     held: Intervals
     is_wanted: bool
@@ -74,9 +79,14 @@ class PageCache:
         Raises:
             StoreError: The cache could not be read, or readers look at the series in another layout.
         """
-        series, asked = task.span.series, task.asked_slots
+        series, asked, now = task.span.series, task.asked_slots, await self._clock.now()
         absent, known = await self._read(series, asked)
-        slots = sort_absent(absent & task.span.interval, known.ledger, await self._clock.now())
+        if known.ledger.where(asked, is_lacked):
+            # Candles that an answer lacked settle beside thirty others alone.
+            step = series.timeframe.step_ms
+            asked = filled_up(asked, closed_before(now, series.timeframe, self._grace_ms), step)
+            absent, known = await self._read(series, asked)
+        slots = sort_absent(absent & task.span.interval, known.ledger, now)
         is_wanted = task.is_worth_asking(slots)
         misplaced = await self._candles.find_misplaced([series] if is_wanted else [])
         if misplaced and misplaced[0] is not None:
@@ -84,6 +94,7 @@ class PageCache:
         waiting = known.ledger.where(asked, awaits_reference)
         others = slots._replace(missing=slots.missing - waiting, due=slots.due - waiting)
         return PageLook(
+            asked,
             slots,
             held=asked - absent,
             is_wanted=is_wanted,
@@ -109,7 +120,7 @@ class PageCache:
     def judge(self, task: PageTask, look: PageLook, answer: Answer, venue: Venue) -> Verdict:
         """Return what an answer about a page proves; nothing is written."""
         step, slots = task.span.timeframe.step_ms, task.span.interval
-        known = drop_changed(look.known.known, task.asked_slots, {at: one.member for at, one in look.copies.items()})
+        known = drop_changed(look.known.known, look.asked, {at: one.member for at, one in look.copies.items()})
         return judge(known, answer, look.held, venue, step, slots=slots, grace_ms=self._grace_ms)
 
     async def merge(
@@ -124,7 +135,7 @@ class PageCache:
         """
         series, step, at = task.span.series, task.span.timeframe.step_ms, reply.at
         absent = look.slots.missing | look.slots.confirmed
-        answer = answer_of(page, task.asked_slots, at, step)
+        answer = answer_of(page, look.asked, at, step)
         members = {at: copy.member for at, copy in look.copies.items()}
         compared = settled_rows(answer, venue, step) & look.held & Intervals.of_slots(sorted(members), step)
         present = (one for one in page.candles if compared.holds(one.timestamp))

@@ -97,11 +97,11 @@ class PageFetcher:
                 return look, PageReply(error=_WITHHELD)
             before = Reached(None)
             if look.awaits_reference:
-                before = await self._references.obtain(series, task.asked_slots, task.keeping, keep)
-                venue = before.facts(Venue(), task.asked_slots)
+                before = await self._references.obtain(series, look.asked, task.keeping, keep)
+                venue = before.facts(Venue(), look.asked)
                 if not (venue.has_reference or venue.is_hopeless):
                     return look, PageReply(references=before.requests)
-            reply = await self._requester.ask(series, task.asked_slots, keep, under_way)
+            reply = await self._requester.ask(series, look.asked, keep, under_way)
             return look, replace(reply, references=before.requests)
         except StoreError as error:
             return look, PageReply(error=str(own_fault(error)))
@@ -152,13 +152,13 @@ class PageFetcher:
         With them come the requests sent for the reference.
         """
         series, step = task.span.series, task.span.timeframe.step_ms
-        answer = answer_of(page, task.asked_slots, reply.at, step)
+        answer = answer_of(page, look.asked, reply.at, step)
         venue = await self._venue.note_newest(series.timeframe, answer.newest(step), reply.at)
         verdict = self._cache.judge(task, look, answer, venue)
         await self._note_trust(task, verdict)
         if verdict.wants_reference is None:
             return venue, 0
-        wanted = Interval(task.asked_slots.start, verdict.wants_reference)
+        wanted = Interval(look.asked.start, verdict.wants_reference)
         try:
             reached = await self._references.obtain(series, wanted, task.keeping, partial(self._keep, task))
         except RunClosed:
