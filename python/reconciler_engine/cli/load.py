@@ -160,10 +160,10 @@ def _check_retention(batches: Sequence[tuple[Series, CandleFile]], max_candles: 
     for series, file in batches:
         starts.setdefault(series, set()).update(file.starts)
     faults = [
-        f"{series}: {len(held)} candles, but max_candles {max_candles} keeps the newest {max_candles}; "
+        f"{series}: {len(found)} candles, but max_candles {max_candles} keeps the newest {max_candles}; "
         "allowed: a shorter file, a larger --max-candles, or --max-candles 0 for unlimited"
-        for series, held in starts.items()
-        if len(held) > max_candles
+        for series, found in starts.items()
+        if len(found) > max_candles
     ]
     if faults:
         raise ConfigError(faults)

@@ -160,7 +160,7 @@ class CandleStore:
         candles: Sequence[Candle],
         retention: Retention,
         answer: Answer,
-        held: Intervals,
+        present: Intervals,
         *,
         slots: Interval | None = None,
         venue: Venue = _NO_VENUE,
@@ -183,7 +183,7 @@ class CandleStore:
                 slot are left out.
             retention: Retention of the cache.
             answer: Where they come from.
-            held: Slots that held a candle when the exchange was asked, of all that it was asked for.
+            present: Slots with a candle when the exchange was asked, of all that it was asked for.
             slots: Slots to fill and to judge; by default all of the answer's.
             venue: Facts about the exchange at that moment.
             known: Earlier read of the days of `answer.asked`, to spare another one; they are read without.
@@ -216,10 +216,10 @@ class CandleStore:
             replaced = Intervals.of_slots([one.candle.timestamp for one in due], step)
             doubted = {one.candle.timestamp: one.is_live for one in doubts if not replaced.holds(one.candle.timestamp)}
             seen = replace(answer, doubted=doubted, replaced=replaced)
-            verdict = judge(knowledge, seen, held, venue, step, slots=slots, grace_ms=grace_ms)
+            verdict = judge(knowledge, seen, present, venue, step, slots=slots, grace_ms=grace_ms)
             offered = [one for one in candles if verdict.usable.holds(one.timestamp)]
-            present = members if members is not None and removes else {}
-            ghosts = {at: member for at, member in present.items() if verdict.removable.holds(at)}
+            going = members if members is not None and removes else {}
+            ghosts = {at: member for at, member in going.items() if verdict.removable.holds(at)}
             now = withdraw(verdict.known, Intervals.of_slots(sorted(ghosts), step), answer.at)
             write = SeriesWrite(
                 series,
@@ -250,7 +250,7 @@ class CandleStore:
             answer = replace(answer, uncompared=answer.uncompared | moved)
             if members is not None:
                 members = {at: member for at, member in members.items() if at not in written.moved}
-            held |= Intervals.of_slots(sorted(written.present), step)
+            present |= Intervals.of_slots(sorted(written.present), step)
         _logger.warning("evidence not written: it kept changing", extra={"series": str(series)})
         write = SeriesWrite(series, retention, candles, announce=announce, closes=closes, by=by)
         outcome = await self._write_alone(write)

@@ -62,8 +62,8 @@ class SurveyedSeries:
     @property
     def candles(self) -> Intervals:
         """Slots that hold a candle."""
-        held = (State.PRESENT, State.SUSPECT)
-        return Intervals(Interval(one.start, one.stop) for one in self.states if one.state in held)
+        with_candle = (State.PRESENT, State.SUSPECT)
+        return Intervals(Interval(one.start, one.stop) for one in self.states if one.state in with_candle)
 
     @property
     def obstacles(self) -> dict[Obstacle, int]:

@@ -39,7 +39,7 @@ class PageLook:
     Attributes:
         asked: Slots to ask for.
         slots: Slots of its span without a candle.
-        held: Slots with a candle, of all that it asks for.
+        present: Slots with a candle, of all that it asks for.
         is_wanted: Whether the page is worth a request.
         awaits_reference: Whether a reference must come before that request: all it is wanted for was absent twice.
         known: The evidence about all that it asks for.
@@ -48,7 +48,7 @@ class PageLook:
 
     asked: Interval
     slots: AbsentSlots
-    held: Intervals
+    present: Intervals
     is_wanted: bool
     awaits_reference: bool
     known: LedgerRead
@@ -96,7 +96,7 @@ class PageCache:
         return PageLook(
             asked,
             slots,
-            held=asked - absent,
+            present=asked - absent,
             is_wanted=is_wanted,
             awaits_reference=is_wanted and not task.is_worth_asking(others),
             known=known,
@@ -121,7 +121,7 @@ class PageCache:
         """Return what an answer about a page proves; nothing is written."""
         step, slots = task.span.timeframe.step_ms, task.span.interval
         known = drop_changed(look.known.known, look.asked, {at: one.member for at, one in look.copies.items()})
-        return judge(known, answer, look.held, venue, step, slots=slots, grace_ms=self._grace_ms)
+        return judge(known, answer, look.present, venue, step, slots=slots, grace_ms=self._grace_ms)
 
     async def merge(
         self, task: PageTask, look: PageLook, reply: PageReply, page: CandlePage, venue: Venue
@@ -137,21 +137,21 @@ class PageCache:
         absent = look.slots.missing | look.slots.confirmed
         answer = answer_of(page, look.asked, at, step)
         members = {at: copy.member for at, copy in look.copies.items()}
-        compared = settled_rows(answer, venue, step) & look.held & Intervals.of_slots(sorted(members), step)
-        present = (one for one in page.candles if compared.holds(one.timestamp))
+        compared = settled_rows(answer, venue, step) & look.present & Intervals.of_slots(sorted(members), step)
+        comparable = (one for one in page.candles if compared.holds(one.timestamp))
         try:
             proven = await self._candles.merge_answer(
                 series,
                 [one for one in page.candles if absent.holds(one.timestamp)],
                 task.keeping,
-                replace(answer, uncompared=(answer.rows & look.held) - compared),
-                look.held,
+                replace(answer, uncompared=(answer.rows & look.present) - compared),
+                look.present,
                 slots=task.span.interval,
                 venue=venue,
                 known=look.known,
                 members=members,
                 removes=self._audit_rules.repairs,
-                doubts=find_doubts(look.copies, present, at, step, self._audit_rules, grace_ms=self._grace_ms),
+                doubts=find_doubts(look.copies, comparable, at, step, self._audit_rules, grace_ms=self._grace_ms),
                 grace_ms=self._grace_ms,
                 by=task.run,
             )
@@ -185,10 +185,10 @@ class PageCache:
             StoreError: The cache could not be read or written.
         """
         absent, known = await self._read(series, answer.asked)
-        held = answer.asked - absent
-        seen = replace(answer, uncompared=answer.rows & held)
+        present = answer.asked - absent
+        seen = replace(answer, uncompared=answer.rows & present)
         proven = await self._candles.merge_answer(
-            series, (), keeping, seen, held, venue=venue, known=known, grace_ms=self._grace_ms
+            series, (), keeping, seen, present, venue=venue, known=known, grace_ms=self._grace_ms
         )
         return proven.verdict.known.ledger.confirmed(answer.asked)
 
