@@ -12,7 +12,7 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.answers import SAME_MOMENT_MS, Venue
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.reference import Reference
-from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.turns import Turn
 
@@ -53,8 +53,8 @@ class VenueStore:
         alike = max(newest or 0, found.get(timeframe.value, 0))
         if newest and newest == alike:
             body = _newest_of.dump_json((newest, at))
-            await self._client.execute_command("HSET", self._newest_key, timeframe.value, body)
-            await self._client.execute_command("PEXPIRE", self._newest_key, REFERENCE_LIFE_MS)
+            noted = ("HSET", self._newest_key, timeframe.value, body)
+            all_served(await self._client.pipe([noted, ("PEXPIRE", self._newest_key, REFERENCE_LIFE_MS)]))
         return Venue(newest=max([alike, *found.values()]) or None, newest_alike=alike or None)
 
     async def read_reference(self, series: Series, slots: Interval, *, is_newest: bool) -> Reference | None:
@@ -101,9 +101,12 @@ class VenueStore:
         Raises:
             StoreError: Redis did not do it.
         """
-        is_first = await self._client.execute_command("HSETNX", self._withheld_key, f"product:{series.symbol}", run)
-        await self._client.execute_command("HSET", self._withheld_key, str(series), run)
-        await self._client.execute_command("PEXPIRE", self._withheld_key, WITHHELD_LIFE_MS)
+        commands = [
+            ("HSETNX", self._withheld_key, f"product:{series.symbol}", run),
+            ("HSET", self._withheld_key, str(series), run),
+            ("PEXPIRE", self._withheld_key, WITHHELD_LIFE_MS),
+        ]
+        is_first, *_ = all_served(await self._client.pipe(commands))
         return bool(is_first)
 
     async def end_withheld(self) -> None:
