@@ -63,13 +63,13 @@ class Verdict:
     """
 
     known: Knowledge
-    absent: Intervals
-    late: int
-    usable: Intervals
-    witnesses: Intervals
-    lacking: Intervals
-    wants_reference: int | None
-    removable: Intervals
+    absent: Intervals = NOTHING
+    late: int = 0
+    usable: Intervals = NOTHING
+    witnesses: Intervals = NOTHING
+    lacking: Intervals = NOTHING
+    wants_reference: int | None = None
+    removable: Intervals = NOTHING
     is_whole: bool = True
 
     @property

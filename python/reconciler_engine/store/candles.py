@@ -252,9 +252,9 @@ class CandleStore:
                 members = {at: member for at, member in members.items() if at not in written.moved}
             present |= Intervals.of_slots(sorted(written.present), step)
         _logger.warning("evidence not written: it kept changing", extra={"series": str(series)})
-        write = SeriesWrite(series, retention, candles, announce=announce, closes=closes, by=by)
+        write = SeriesWrite(series, retention, offered, announce=announce, closes=closes, by=by)
         outcome = await self._write_alone(write)
-        return ProvenMerge(outcome, Verdict(knowledge, NOTHING, 0, NOTHING, NOTHING, NOTHING, None, NOTHING))
+        return ProvenMerge(outcome, Verdict(knowledge))
 
     async def _known(self, series: Series, asked: Interval, known: LedgerRead | None) -> LedgerRead:
         """Return what is known of the days of `asked`; it is read where `known` does not have them all."""
