@@ -15,6 +15,7 @@ from reconciler_engine.market.timeframe import Timeframe
 
 if TYPE_CHECKING:
     from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
+    from reconciler_engine.detection.summary import GapSummary
     from reconciler_engine.engine.ready import is_ready
     from reconciler_engine.engine.service import ReconciliationService
     from reconciler_engine.market.candle import Candle
@@ -27,6 +28,7 @@ __all__ = [
     "Candle",
     "Gap",
     "GapInfo",
+    "GapSummary",
     "Gaps",
     "ReconciliationConfig",
     "ReconciliationResult",
@@ -40,6 +42,7 @@ __all__ = [
 _LATER = {
     "Candle": "reconciler_engine.market.candle",
     "DEFAULT_RECONCILIATION_CONFIG": "reconciler_engine.config",
+    "GapSummary": "reconciler_engine.detection.summary",
     "ReconciliationConfig": "reconciler_engine.config",
     "ReconciliationResult": "reconciler_engine.market.result",
     "ReconciliationService": "reconciler_engine.engine.service",

@@ -1,0 +1,252 @@
+"""Summaries of parts of a series that add up to the summary of the whole."""
+
+from __future__ import annotations
+
+import importlib
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler_engine.detection.detect import detect_gaps
+from reconciler_engine.detection.gaps import Gaps, readonly
+from reconciler_engine.detection.inputs import int64_view
+from reconciler_engine.market.gap import Gap
+from reconciler_engine.market.interval import Interval, Intervals
+
+# A grid of step 1 between these bounds has 2**63 - 1 points, the most that a grid may have.
+_FURTHEST = 2**62 - 1
+_NUMBERS = ("step", "count", "first", "last", "duplicates", "strangers")
+_LISTS = ("gap_starts", "gap_counts")
+
+
+@dataclass(frozen=True, slots=True)
+class GapSummary:
+    """The rows of one part of a series, counted, and the gaps between its first and its last row.
+
+    The grid is all multiples of `step`. `a + b` joins parts that do not overlap, whatever lies between them: the result
+    is exactly the summary of both parts' rows together. That is associative and commutative, and an empty part changes
+    nothing, so that parts can be summed by any engine in any order. `a | b` also takes parts that overlap. Summaries
+    pickle; `pyarrow.table(summary)` and `polars.DataFrame(summary)` give a table of one row.
+
+    Attributes:
+        step: Distance of open times (ms), at least 1.
+        count: Rows, with duplicates and strangers.
+        first: Earliest instant of a row (ms UTC); None without rows.
+        last: Latest instant of a row (ms UTC); None without rows.
+        strangers: Rows off the grid, each counted however often it comes.
+        gaps: Grid points without a row between `first` and `last`.
+    """
+
+    step: int
+    count: int
+    first: int | None
+    last: int | None
+    strangers: int
+    gaps: Gaps
+
+    @classmethod
+    def empty(cls, step: int) -> GapSummary:
+        """Return the summary of a part without rows.
+
+        Raises:
+            ValueError: `step` is below 1.
+        """
+        if step < 1:
+            raise ValueError(f"step is {step}; it must be at least 1 (ms)")
+        none = readonly(array("q"))
+        return cls(step, 0, None, None, 0, Gaps(none, none, step))
+
+    @classmethod
+    def of(cls, times: object, step: int) -> GapSummary:
+        """Summarise the rows with these instants.
+
+        Args:
+            times: Instants (ms UTC), of the types that `detect_gaps` takes, in any order.
+            step: Distance of open times (ms).
+
+        Raises:
+            TypeError: `times` is of another type.
+            ValueError: A value is null, or 2**62 or more from 0; or `step` is below 1.
+        """
+        nothing = cls.empty(step)
+        view = int64_view("times", times)
+        if not len(view):
+            return nothing
+        limit = _FURTHEST // step * step
+        # The pass that finds the gaps tells the ends, too, where no row is a duplicate or a stranger.
+        around = detect_gaps(view, range(-limit, limit + 1, step))
+        present = 2 * (limit // step) + 1 - around.missing
+        if present == len(view) and around[0].start == -limit and around[-1].end == limit:
+            return cls(step, present, around[0].end + step, around[-1].start - step, 0, around[1:-1])
+        first, last = min(view), max(view)
+        if first < -_FURTHEST or last > _FURTHEST:
+            raise ValueError(f"times hold {first if first < -_FURTHEST else last}; allowed: less than 2**62 from 0")
+        strangers = sum(instant % step != 0 for instant in view)
+        return cls(step, len(view), first, last, strangers, detect_gaps(view, Interval(first, last + 1).grid(step)))
+
+    @classmethod
+    def join(cls, parts: Iterable[GapSummary]) -> GapSummary:
+        """Join parts, given in any order.
+
+        Raises:
+            ValueError: There is no part, two of them overlap, or they have different steps.
+        """
+        given = list(parts)
+        step = _common_step(given)
+        summed = sorted((part for part in given if part.count), key=lambda part: part.interval)
+        starts, counts = array("q"), array("q")
+        for index, part in enumerate(summed):
+            if index:
+                before, begin = summed[index - 1].interval, part.interval.start
+                if begin < before.stop:
+                    raise ValueError(f"parts overlap: one ends at {before.stop - 1}, another begins at {begin}")
+                border = Interval(before.stop, begin).grid(step)
+                _append(starts, counts, step, border.start, len(border))
+            if part.gaps:
+                # A part whose first or last row is off the grid can begin or end with a gap, which the border prolongs.
+                _append(starts, counts, step, part.gaps.starts[0], part.gaps.counts[0])
+                starts.frombytes(part.gaps.starts[1:].tobytes())
+                counts.frombytes(part.gaps.counts[1:].tobytes())
+        if not summed:
+            return cls.empty(step)
+        missing = Interval(summed[0].interval.start, summed[-1].interval.stop).size(step) - sum(
+            part.present for part in summed
+        )
+        return cls(
+            step=step,
+            count=sum(part.count for part in summed),
+            first=summed[0].first,
+            last=summed[-1].last,
+            strangers=sum(part.strangers for part in summed),
+            gaps=Gaps(readonly(starts), readonly(counts), step, None, missing),
+        )
+
+    def __add__(self, other: GapSummary) -> GapSummary:
+        return GapSummary.join((self, other)) if isinstance(other, GapSummary) else NotImplemented
+
+    def __or__(self, other: GapSummary) -> GapSummary:
+        """Join parts that may overlap: a row in a slot of the other part is a duplicate.
+
+        Raises:
+            ValueError: They have different steps.
+        """
+        if not isinstance(other, GapSummary):
+            return NotImplemented
+        if not self.interval & other.interval:
+            return self + other
+        step = _common_step((self, other))
+        hull = Intervals((self.interval, other.interval)).hull
+        gaps = (Intervals((hull.slots(step),)) - (self._slots() | other._slots())).gaps(step)
+        starts, counts = array("q", (gap.start for gap in gaps)), array("q", (gap.count for gap in gaps))
+        return GapSummary(
+            step=step,
+            count=self.count + other.count,
+            first=hull.start,
+            last=hull.stop - 1,
+            strangers=self.strangers + other.strangers,
+            gaps=Gaps(readonly(starts), readonly(counts), step),
+        )
+
+    @property
+    def interval(self) -> Interval:
+        """From the first row to the last one; empty without rows."""
+        return Interval(0, 0) if self.first is None or self.last is None else Interval(self.first, self.last + 1)
+
+    @property
+    def missing(self) -> int:
+        """Slots between the first and the last row that have none."""
+        return self.gaps.missing
+
+    @property
+    def present(self) -> int:
+        """Slots that have a row."""
+        return self.interval.size(self.step) - self.missing
+
+    @property
+    def duplicates(self) -> int:
+        """Rows in slots that have another row already."""
+        return self.count - self.strangers - self.present
+
+    @property
+    def longest(self) -> Gap | None:
+        """The longest gap, the oldest of several; None without gaps."""
+        counts = self.gaps.counts
+        return self.gaps[max(range(len(counts)), key=counts.__getitem__)] if self.gaps else None
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Lend the summary to Arrow as a table of one row, its gaps as two lists; needs pyarrow.
+
+        Raises:
+            ImportError: pyarrow is not installed.
+        """
+        arrow = _pyarrow()
+        columns = {name: arrow.array([getattr(self, name)], arrow.int64()) for name in _NUMBERS}
+        for name, values in zip(_LISTS, (self.gaps.starts, self.gaps.counts), strict=True):
+            numbers = arrow.Array.from_buffers(arrow.int64(), len(values), [None, arrow.py_buffer(values)])
+            columns[name] = arrow.LargeListArray.from_arrays(arrow.array([0, len(values)], arrow.int64()), numbers)
+        return arrow.table(columns).__arrow_c_stream__(requested_schema)
+
+    @classmethod
+    def from_arrow(cls, rows: object) -> list[GapSummary]:
+        """Return the summaries in a table of any Arrow producer, one a row; needs pyarrow.
+
+        Raises:
+            ImportError: pyarrow is not installed.
+            ValueError: A column is not there, or the numbers of a row contradict each other.
+        """
+        table = _pyarrow().table(rows)
+        if absent := [name for name in (*_NUMBERS, *_LISTS) if name not in table.column_names]:
+            raise ValueError(
+                f"columns {', '.join(absent)} are not there; allowed: summaries, as pyarrow.table(summary)"
+            )
+        numbers = table.select(_NUMBERS).to_pylist()
+        lists = [table[name] for name in _LISTS]
+        return [
+            _checked(
+                index,
+                row,
+                *(int64_view(name, column[index].values) for name, column in zip(_LISTS, lists, strict=True)),
+            )
+            for index, row in enumerate(numbers)
+        ]
+
+    def _slots(self) -> Intervals:
+        """Return the slots that have a row."""
+        return Intervals((self.interval.slots(self.step),)) - Intervals.of_gaps(self.gaps, self.step)
+
+
+def _common_step(parts: Iterable[GapSummary]) -> int:
+    steps = sorted({part.step for part in parts})
+    if len(steps) != 1:
+        raise ValueError(f"parts have steps {steps}; allowed: parts of one step, and at least one part")
+    return steps[0]
+
+
+def _append(starts: array[int], counts: array[int], step: int, start: int, count: int) -> None:
+    """Put a gap behind the others, or make the last one longer where that ends beside it."""
+    if count and starts and starts[-1] + counts[-1] * step == start:
+        counts[-1] += count
+    elif count:
+        starts.append(start)
+        counts.append(count)
+
+
+def _checked(index: int, row: dict[str, int | None], starts: memoryview[int], counts: memoryview[int]) -> GapSummary:
+    """Return the summary in a row, if its numbers can be those of rows; what lies in its lists is believed."""
+    step, count, strangers = (row[name] or 0 for name in ("step", "count", "strangers"))
+    first, last = row["first"], row["last"]
+    is_empty = first is None and last is None and not count
+    is_ordered = first is not None and last is not None and first <= last and count > 0
+    if step >= 1 and len(starts) == len(counts) and (is_empty or is_ordered):
+        made = GapSummary(step, count, first, last, strangers, Gaps(starts, counts, step))
+        if made.duplicates == row["duplicates"] and min(strangers, made.duplicates, made.present) >= 0:
+            return made
+    raise ValueError(f"row {index}: {row} with {len(starts)} gap_starts and {len(counts)} gap_counts is no summary")
+
+
+def _pyarrow() -> Any:
+    try:
+        return importlib.import_module("pyarrow")
+    except ModuleNotFoundError:
+        raise ImportError("summaries go to and from Arrow by pyarrow: install it") from None
