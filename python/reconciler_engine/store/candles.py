@@ -16,12 +16,13 @@ from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.metrics import SLOTS_JUDGED
 from reconciler_engine.planning.accepted import drop_changed, is_accepted
-from reconciler_engine.planning.answers import Answer, Venue
+from reconciler_engine.planning.answers import Answer, Venue, closed_slots, settled_rows
 from reconciler_engine.planning.audit import Copy, Doubt
 from reconciler_engine.planning.contests import is_left_alone
 from reconciler_engine.planning.ghosts import withdraw
 from reconciler_engine.planning.ledger import Knowledge
 from reconciler_engine.planning.proof import Verdict, judge
+from reconciler_engine.planning.verification import DEFAULT_SETTLE_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS, closed_before
 from reconciler_engine.store.candle_reads import CandleQuestion, SlotsRead
 from reconciler_engine.store.client.redis_py import has_moved
@@ -168,6 +169,7 @@ class CandleStore:
         doubts: Sequence[Doubt] = (),
         members: Mapping[int, bytes] | None = None,
         removes: bool = False,
+        settle_ms: int = DEFAULT_SETTLE_MS,
         grace_ms: int = DEFAULT_GRACE_MS,
         announce: bool = True,
         by: str = "",
@@ -192,6 +194,7 @@ class CandleStore:
                 so is one that was accepted.
             members: Members of `answer.asked` by open time, as they were read; None where they were not.
             removes: Whether those go whose candles the exchange has been shown not to have.
+            settle_ms: How long after its close a bar can be verified.
             grace_ms: How long after its close a bar may still be on its way.
             announce: Whether each inserted range is published on the series' repaired channel.
             by: Author, for the journal: a run's id, or a command.
@@ -208,6 +211,8 @@ class CandleStore:
         closes = Interval(stop - self._announce_close * step, stop) if self._announce_close else None
         known = await self._known(series, answer.asked, known)
         knowledge, bodies = known.known, dict(known.bodies)
+        final = settled_rows(answer, venue, step) & closed_slots(answer.at, settle_ms, step)
+        unlike = Intervals.of_slots([one.candle.timestamp for one in doubts], step)
         for _ in range(CHANGES_LIMIT):
             if members is not None:
                 knowledge = drop_changed(knowledge, answer.asked, members)
@@ -221,6 +226,8 @@ class CandleStore:
             going = members if members is not None and removes else {}
             ghosts = {at: member for at, member in going.items() if verdict.removable.holds(at)}
             now = withdraw(verdict.known, Intervals.of_slots(sorted(ghosts), step), answer.at)
+            verified = NOTHING if verdict.lacking else final
+            equal = (verified & present) - answer.uncompared - unlike
             write = SeriesWrite(
                 series,
                 retention,
@@ -233,6 +240,9 @@ class CandleStore:
                 ghosts=ghosts,
                 late=verdict.late,
                 unmoved={doubt.candle.timestamp: doubt.member for doubt in doubts},
+                equal={at: member for at, member in (members or {}).items() if equal.holds(at)},
+                settled=verified,
+                asked_at=answer.at,
                 announce=announce,
                 closes=closes,
                 by=by,

@@ -21,6 +21,7 @@ from reconciler_engine.store.journal import ENTRIES_KEPT, LIFE_MS, Why
 from reconciler_engine.store.members import pairs_of
 from reconciler_engine.store.retention import Retention, days_kept
 from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.verified_fields import digest_of
 
 MERGE_CANDLES: Final = 300
 """Candles merged by one script call: about 2 ms of the server's time."""
@@ -121,6 +122,9 @@ class SeriesWrite:
         ghosts: Members to remove, by open time.
         late: Candles to count as late.
         unmoved: Members by open time that must be there as they were read, each alone in its slot.
+        equal: Members by open time that are equal to the exchange's: noted as verified if they are still there.
+        settled: Slots whose offered candle is noted as verified if it is there afterwards.
+        asked_at: When the exchange was asked for what is verified (ms UTC).
         by_hand: Change of the evidence to journal.
         announce: Whether each inserted range is published on the series' repaired channel.
         closes: Newest closed slots; a candle written among them announces the newest one on the channel of closes.
@@ -139,6 +143,9 @@ class SeriesWrite:
     ghosts: Mapping[int, bytes] = field(default_factory=dict)
     late: int = 0
     unmoved: Mapping[int, bytes] = field(default_factory=dict)
+    equal: Mapping[int, bytes] = field(default_factory=dict)
+    settled: Intervals = NOTHING
+    asked_at: int = 0
     by_hand: ChangeByHand | None = None
     announce: bool = False
     closes: Interval | None = None
@@ -183,6 +190,8 @@ class SeriesWrite:
         changes = self._changes()
         step, ttl_ms = self.series.timeframe.step_ms, self.retention.ttl_s * 1_000
         days = days_kept(self.retention, step)
+        pairs = pairs_of(self.series, self.candles)
+        digests = self._digests(pairs)
         plan = {
             "symbol": self.series.symbol,
             "timeframe": self.series.timeframe.value,
@@ -207,16 +216,25 @@ class SeriesWrite:
             "days_kept": days,
             "days_life": max(EVIDENCE_LIFE_MS, ttl_ms, days * DAY_MS),
             "late": self.late,
+            "verified": [*digests],
+            "verified_at": self.asked_at // 1_000,
             "by_hand": [] if self.by_hand is None else [self.by_hand.written()],
         }
         return [
             _encode(plan),
-            *pairs_of(self.series, self.candles),
+            *pairs,
             *self.yielding.values(),
             *self.unmoved.values(),
             *self.ghosts.values(),
             *changes.values(),
+            b"".join(digests.values()),
         ]
+
+    def _digests(self, pairs: Sequence[bytes]) -> dict[int, bytes]:
+        """Return the digests of the members to verify, ascending by open time."""
+        offered = {one.timestamp: member for one, member in zip(self.candles, pairs[1::2], strict=True)}
+        members = {**self.equal, **{at: offered[at] for at in offered if self.settled.holds(at)}}
+        return {at: digest_of(members[at]) for at in sorted(members)}
 
     def _outcome(self, letters: bytes, extra: int, foreign: int, unannounced: bytes) -> MergeOutcome:
         slots: dict[str, list[int]] = {letter: [] for letter in _OUTCOMES}

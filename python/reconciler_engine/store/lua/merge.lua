@@ -20,9 +20,12 @@
 --          ghosts      open times of members to remove: the exchange does not have their candles
 --          fields      { name, SHA-1 of its value as it was read, '' for none } of each field of the evidence written
 --          days_kept, days_life; late (candles to count as late)
+--          verified    open times of the slots whose member is as the exchange has it, ascending
+--          verified_at (s): when the exchange was asked
 --          by_hand     { start, stop, what was known, what is known now, why } of each change by hand
 -- ARGV     then texts, in the order of those lists: open time and member of each candle, ascending; the member that
---          gives way of each yielding; the member of each unmoved and each ghost; the value of each field, '' for none
+--          gives way of each yielding; the member of each unmoved and each ghost; the value of each field, '' for none;
+--          the digests of the verified members, one after the other
 --
 -- Returns  { 'done', outcome letters of the candles, extra members removed, members removed that were no candle,
 --            why a repair message was refused ('' = none was) }
@@ -271,21 +274,79 @@ if plan.late > 0 then
     if count and not (#count <= 15 and count:match('^%d+$')) then redis.call('HDEL', evidence, 'late') end
     redis.call('HINCRBY', evidence, 'late', text(plan.late))
 end
-if #plan.fields > 0 or plan.late > 0 then
-    -- Up to two fields a day, and three of the whole series. Of many days the names are not read for each write.
-    local fields = plan.days_kept > 100 and 2 * plan.days_kept + 3 or plan.days_kept
-    if redis.call('HLEN', evidence) > fields then
-        local days, names = {}, {}
-        for _, name in ipairs(redis.call('HKEYS', evidence)) do
-            local day = is_day(name:gsub('^e', '')) and tonumber((name:gsub('^e', '')))
-            if day and not names[day] then
-                names[day] = { 'e' .. text(day), text(day) }
-                days[#days + 1] = day
-            end
-        end
-        table.sort(days)
-        for i = 1, #days - plan.days_kept do redis.call('HDEL', evidence, unpack(names[days[i]])) end
+-- Digests of verified members, a field a block, as verified_fields.py tells.
+local BLOCK, DIGEST, VERSION = 60, 12, '\1'
+local NO_DIGEST, NEVER = ('\0'):rep(DIGEST), ('\0'):rep(4)
+local BLOCK_BYTES = 1 + BLOCK * (DIGEST + 4)
+
+-- Note in the field of a block that the members of some slots, { number in the block, digest }, are verified.
+local function note_verified(name, slots)
+    local body = redis.call('HGET', evidence, name)
+    local known = body and #body == BLOCK_BYTES and body:sub(1, 1) == VERSION
+    local digests, instants = {}, {}
+    for slot = 0, BLOCK - 1 do
+        local digest, instant = 2 + slot * DIGEST, 2 + BLOCK * DIGEST + slot * 4
+        digests[slot + 1] = known and body:sub(digest, digest + DIGEST - 1) or NO_DIGEST
+        instants[slot + 1] = known and body:sub(instant, instant + 3) or NEVER
     end
+    local at = struct.pack('<I4', plan.verified_at)
+    for _, one in ipairs(slots) do digests[one[1] + 1], instants[one[1] + 1] = one[2], at end
+    redis.call('HSET', evidence, name, VERSION .. table.concat(digests) .. table.concat(instants))
+end
+
+local noted = false
+if #plan.verified > 0 then
+    local digests, first, last = ARGV[fields_at + #plan.fields], plan.verified[1], plan.verified[#plan.verified]
+    local alone = {}
+    local found = redis.call('ZRANGEBYSCORE', key, text(first), '(' .. text(last + step), 'WITHSCORES')
+    for i = 1, #found, 2 do
+        local open_time = math.floor(found[i + 1] / step) * step
+        alone[open_time] = alone[open_time] == nil and found[i]
+    end
+    local names, blocks = {}, {}
+    for i, open_time in ipairs(plan.verified) do
+        local member, digest = alone[open_time], digests:sub((i - 1) * DIGEST + 1, i * DIGEST)
+        if member and redis.sha1hex(member):sub(1, DIGEST) == digest then
+            local name = 'v' .. text(math.floor(open_time / (BLOCK * step)))
+            if not blocks[name] then
+                names[#names + 1] = name
+                blocks[name] = {}
+            end
+            table.insert(blocks[name], { open_time / step % BLOCK, digest })
+        end
+    end
+    for _, name in ipairs(names) do note_verified(name, blocks[name]) end
+    noted = #names > 0
+end
+
+-- Drop the days beyond those that are kept, and the blocks of which no member is left.
+local function sweep()
+    local oldest = tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
+    local newest = tonumber(redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2])
+    local days, names = {}, {}
+    for _, name in ipairs(redis.call('HKEYS', evidence)) do
+        local day = is_day(name:gsub('^e', '')) and tonumber((name:gsub('^e', '')))
+        if day and not names[day] then
+            names[day] = { 'e' .. text(day), text(day) }
+            days[#days + 1] = day
+        end
+        local block = #name <= 12 and tonumber(name:match('^v(%d+)$'))
+        if block then
+            local start = block * BLOCK * step
+            local has_members = oldest and start <= newest and start + BLOCK * step > oldest
+            if not has_members then redis.call('HDEL', evidence, name) end
+        end
+    end
+    table.sort(days)
+    for i = 1, #days - plan.days_kept do redis.call('HDEL', evidence, unpack(names[days[i]])) end
+end
+
+if #plan.fields > 0 or plan.late > 0 or noted then
+    -- Up to two fields a day, three of the whole series, and a block a member. Of many the names are not read for each
+    -- write.
+    local days = plan.days_kept
+    local fields = days > 100 and 2 * days + 3 + redis.call('ZCARD', key) or days
+    if redis.call('HLEN', evidence) > fields then sweep() end
     redis.call('PEXPIRE', evidence, text(plan.days_life))
 end
 

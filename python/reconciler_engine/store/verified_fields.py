@@ -1,0 +1,69 @@
+"""Digests of verified candles as fields of a series' evidence hash: one field a block of sixty slots.
+
+| part      | bytes   | value                                                                              |
+|-----------|---------|------------------------------------------------------------------------------------|
+| version   | 1       | 1                                                                                  |
+| digests   | 60 x 12 | first 6 bytes of the member's SHA-1, in hex; NUL for a slot that is not verified    |
+| instants  | 60 x 4  | when the exchange was asked (s UTC, u32, little-endian); 0 for never               |
+
+A digest describes the member that it was taken of, and no other: a slot whose candle has another text is not verified.
+The script of merges writes these fields, and only it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from reconciler_engine.market.interval import Interval
+
+BLOCK_SLOTS: Final = 60
+DIGEST_LETTERS: Final = 12
+
+_PREFIX = "v"
+_VERSION = b"\x01"
+_INSTANTS = struct.Struct(f"<{BLOCK_SLOTS}I")
+_DIGESTS_END = len(_VERSION) + BLOCK_SLOTS * DIGEST_LETTERS
+BLOCK_BYTES: Final = _DIGESTS_END + _INSTANTS.size
+
+
+class Verified(NamedTuple):
+    """The digest of a member that was found right, and when the exchange was asked (ms UTC)."""
+
+    digest: bytes
+    at: int
+
+
+def digest_of(member: bytes) -> bytes:
+    """Return the digest of a member, as it is noted."""
+    return hashlib.sha1(member, usedforsecurity=False).hexdigest()[:DIGEST_LETTERS].encode()
+
+
+def block_fields(slots: Interval, step: int) -> list[str]:
+    """Return the names of the fields of an interval, ascending; none of an empty one.
+
+    Args:
+        slots: The interval (ms UTC, half-open).
+        step: The grid's step (ms).
+    """
+    block_ms = BLOCK_SLOTS * step
+    return (
+        [f"{_PREFIX}{block}" for block in range(slots.start // block_ms, -(-slots.stop // block_ms))] if slots else []
+    )
+
+
+def decode_blocks(bodies: Mapping[str, bytes], step: int) -> dict[int, Verified]:
+    """Return the digests by open time (ms UTC); a body that is not a block's says nothing."""
+    return {slot: verified for name, body in bodies.items() for slot, verified in _slots_of(name, body, step)}
+
+
+def _slots_of(name: str, body: bytes, step: int) -> Iterator[tuple[int, Verified]]:
+    if len(body) != BLOCK_BYTES or not body.startswith(_VERSION):
+        return
+    start = int(name.removeprefix(_PREFIX)) * BLOCK_SLOTS * step
+    for index, seconds in enumerate(_INSTANTS.unpack_from(body, _DIGESTS_END)):
+        if seconds:
+            at = len(_VERSION) + index * DIGEST_LETTERS
+            yield start + index * step, Verified(body[at : at + DIGEST_LETTERS], seconds * 1_000)
