@@ -30,8 +30,8 @@ from reconciler_engine.store.retention import Retention
 
 UNLIMITED = Retention(0, 0)
 HOUR = 3_600_000
-REPAIR: dict[str, Any] = {"audit_policy": "repair"}
-FINAL: dict[str, Any] = {**REPAIR, "rest_final_after_ms": HOUR}
+REPAIR: dict[str, Any] = {}
+REPORT: dict[str, Any] = {"audit_policy": "report"}
 ALL: dict[str, Any] = {"full_reconcile_verify": "all"}
 
 
@@ -78,7 +78,7 @@ async def journal(run: Engine) -> list[tuple[int, str, str]]:
 
 
 async def test_the_spare_slots_of_a_page_find_wrong_candles_at_no_cost(redis_url):
-    async with engine(redis_url) as run:
+    async with engine(redis_url, **REPORT) as run:
         wrong = [cut(3), cut(8, sequence=7), cut(60)]
         await fill(run, [slot for slot in range(80) if slot != 5], *wrong)
         result = await do_pass(run, 10)
@@ -95,7 +95,7 @@ async def test_the_spare_slots_of_a_page_find_wrong_candles_at_no_cost(redis_url
 
 
 async def test_a_suspect_that_agrees_by_now_is_cleared(redis_url):
-    async with engine(redis_url) as run:
+    async with engine(redis_url, **REPORT) as run:
         await fill(run, [slot for slot in range(10) if slot != 5], cut(3), cut(4))
         await do_pass(run, 10)
         assert await suspects(run, 10) == {3, 4}
@@ -107,24 +107,22 @@ async def test_a_suspect_that_agrees_by_now_is_cleared(redis_url):
         assert await suspects(run, 10) == {4}
 
 
-@pytest.mark.parametrize(("settings", "repaired"), [(REPAIR, {3}), (FINAL, {3, 8})])
-async def test_a_repair_replaces_what_has_no_authority_over_the_exchange(redis_url, settings, repaired):
-    async with engine(redis_url, **settings) as run:
+async def test_a_repair_replaces_wrong_candles_live_ones_too(redis_url):
+    async with engine(redis_url) as run:
         wrong = {3: cut(3), 8: cut(8, sequence=7)}
         await fill(run, [slot for slot in range(10) if slot != 5], *wrong.values())
         result = await do_pass(run, 10, verify=False)
-        assert (result.mismatched, result.repaired, result.requests) == (2, len(repaired), 1)
-        held, there = await run.held(DENSE), truth(DENSE, span(10))
-        assert {slot for slot in range(10) if held[at(slot)] != there[at(slot)]} == wrong.keys() - repaired
+        assert (result.mismatched, result.repaired, result.requests) == (2, 2, 1)
+        assert await run.held(DENSE) == truth(DENSE, span(10))
         assert await journal(run) == [
-            (slot, member_of(DENSE, wrong[slot]), member_of(DENSE, cut(slot, 1.0))) for slot in sorted(repaired)[::-1]
+            (slot, member_of(DENSE, wrong[slot]), member_of(DENSE, cut(slot, 1.0))) for slot in (8, 3)
         ]
-        assert await suspects(run, 10) == wrong.keys() - repaired
+        assert await suspects(run, 10) == set()
 
 
 @pytest.mark.parametrize("slots", [10, 300, 700])
 async def test_verifying_all_asks_the_fewest_pages_over_every_slot(redis_url, slots):
-    async with engine(redis_url, **REPAIR, **ALL) as run:
+    async with engine(redis_url, **ALL) as run:
         # The newest row of an answer alone repairs nothing: it may be cut.
         wrong = [cut(slot) for slot in (0, slots // 2, slots - 2)]
         await fill(run, range(slots), *wrong)
@@ -153,48 +151,45 @@ async def test_verifying_all_leaves_settled_slots_out(redis_url):
         assert (result.requests, result.confirmed_empty) == (1, 300)
 
 
-async def doubt_early(run: Engine, slot: int, held: Candle, *, is_live: bool = False) -> None:
+async def doubt_early(run: Engine, slot: int, held: Candle) -> None:
     """Note that the exchange differed when the candle could not give way yet."""
     answer = Answer(span(1, slot), at(slot + 1), slots_of(slot))
-    doubt = Doubt(cut(slot, 1.0), member_of(DENSE, held).encode(), is_live, yields=False)
+    doubt = Doubt(cut(slot, 1.0), member_of(DENSE, held).encode(), is_live=False, yields=False)
     done = await run.parts.store.merge_answer(DENSE, [], UNLIMITED, answer, slots_of(slot), doubts=[doubt])
     assert done.doubted == 1
 
 
-@pytest.mark.parametrize(("settings", "verify", "requests"), [(REPAIR, True, 1), (REPAIR, False, 0), ({}, True, 1)])
+@pytest.mark.parametrize(("settings", "verify", "requests"), [(REPAIR, True, 1), (REPAIR, False, 0), (REPORT, True, 1)])
 async def test_a_full_pass_asks_for_suspects_once_they_are_due(redis_url, settings, verify, requests):
     """Those that may give way at once, all others after an hour: a report of today may be mended by then."""
     async with engine(redis_url, **settings) as run:
         wrong = [cut(3), cut(7), cut(9)]
         await fill(run, range(10), *wrong)
-        for slot, held, is_live in ((3, wrong[0], False), (7, wrong[1], False), (9, wrong[2], True)):
-            await doubt_early(run, slot, held, is_live=is_live)
+        for slot, held in ((3, wrong[0]), (7, wrong[1]), (9, wrong[2])):
+            await doubt_early(run, slot, held)
         planned = (await run.parts.surveyor.survey([DENSE], span(10))).plan.requests
         assert planned == 1
         result = await do_pass(run, 10, verify=verify)
-        # the page spans slot 9 in any case, whose candle is no live one any more
         assert (result.requests, result.repaired) == (requests, 3 * requests if settings is REPAIR else 0)
         assert (result.missing, result.filled) == (0, 0)
         again = await do_pass(run, 10, verify=verify)
         assert again.requests == 0
 
 
-@pytest.mark.parametrize(("settings", "repaired"), [(REPAIR, {3}), (FINAL, {3, 8})])
-async def test_what_was_found_by_report_is_repaired_once_told_to(redis_url, settings, repaired):
-    """By the first full pass under the new settings; what they leave alone costs no request."""
+async def test_what_was_found_by_report_is_repaired_once_told_to(redis_url):
+    """By the first full pass under the new settings."""
     wrong = {3: cut(3), 8: cut(8, sequence=7)}
-    async with engine(redis_url) as run:
+    async with engine(redis_url, **REPORT) as run:
         await fill(run, [slot for slot in range(10) if slot != 5], *wrong.values())
         assert (await do_pass(run, 10)).mismatched == 2
         assert (await do_pass(run, 10)).requests == 0
-    async with engine(redis_url, **settings) as run:
+    async with engine(redis_url) as run:
         assert (await do_pass(run, 10, verify=False)).requests == 0
         assert (await run.parts.surveyor.survey([DENSE], span(10))).plan.requests == 1
         result = await do_pass(run, 10)
-        assert (result.requests, result.repaired) == (1, len(repaired))
-        held, there = await run.held(DENSE), truth(DENSE, span(10))
-        assert {slot for slot in range(10) if held[at(slot)] != there[at(slot)]} == wrong.keys() - repaired
-        assert await suspects(run, 10) == wrong.keys() - repaired
+        assert (result.requests, result.repaired) == (1, 2)
+        assert await run.held(DENSE) == truth(DENSE, span(10))
+        assert await suspects(run, 10) == set()
         assert (await run.parts.surveyor.survey([DENSE], span(10))).plan.requests == 0
         assert (await do_pass(run, 10)).requests == 0
 
@@ -205,7 +200,7 @@ async def test_a_suspect_the_exchange_has_no_candle_for_is_asked_for_once(redis_
     lonely = Candle(next(at(slot) for slot in range(1, 59) if at(slot) not in there), 1.0, 1.0, 1.0, 1.0, 1.0)
     alone = Interval(lonely.timestamp, lonely.timestamp + MINUTE)
     request = PassRequest("full", [THIN], alone, verify=True)
-    async with engine(redis_url, **REPAIR) as run:
+    async with engine(redis_url) as run:
         await run.put(THIN, lonely)
         once = Answer(alone, at(60), Intervals([alone]))
         doubt = Doubt(replace(lonely, volume=2.0), member_of(THIN, lonely).encode(), is_live=False, yields=False)
@@ -218,11 +213,10 @@ async def test_a_suspect_the_exchange_has_no_candle_for_is_asked_for_once(redis_
         assert [stretch.finding.state for stretch in read.ledger.findings] == [State.SUSPECT]
 
 
-@pytest.mark.parametrize("settings", [REPAIR, FINAL], ids=["authority", "final"])
-async def test_what_a_feeder_writes_meanwhile_wins_over_any_repair(redis_url, settings):
+async def test_what_a_feeder_writes_meanwhile_wins_over_any_repair(redis_url):
     """A feeder at full speed on slots that every pass audits and repairs, written as the real one writes."""
     slots, draw = 12, random.Random(5)
-    async with engine(redis_url, **settings, **ALL) as run:
+    async with engine(redis_url, **ALL) as run:
         await fill(run, [], *(cut(slot, 0.01) for slot in range(slots)))
         written: dict[int, list[str]] = {slot: [member_of(DENSE, cut(slot, 0.01))] for slot in range(slots)}
         ended = trio.Event()
@@ -249,8 +243,7 @@ async def test_what_a_feeder_writes_meanwhile_wins_over_any_repair(redis_url, se
             # a repair never comes back to what the feeder has written over
             assert gave_way == sorted(set(gave_way))
             assert len(gave_way) <= CONTESTED_AFTER
-        if settings is REPAIR:
-            assert all("sequenceNum" not in json.loads(old) for _, old, _ in repairs)
+        assert any("sequenceNum" in json.loads(old) for _, old, _ in repairs)
         await do_pass(run, slots)
         (members,) = await run.parts.client.pipe([("ZRANGE", run.key(DENSE), 0, -1)])
         assert len(members) == slots
@@ -258,8 +251,7 @@ async def test_what_a_feeder_writes_meanwhile_wins_over_any_repair(redis_url, se
             # The hole of remove-then-add may have been filled by a pass; the greater volume stays then. What is
             # contested by now stays as the feeder wrote it.
             is_contested = [number for number, *_ in await journal(run)].count(slot) == CONTESTED_AFTER
-            yields = settings is FINAL and not is_contested
-            allowed = {whole[slot]} if yields else {whole[slot], written[slot][-1]}
+            allowed = {whole[slot], written[slot][-1]} if is_contested else {whole[slot]}
             assert member.decode() in allowed
 
 
@@ -270,7 +262,7 @@ async def rewrite(run: Engine, one: Candle) -> None:
 
 
 async def test_a_slot_that_is_written_after_each_repair_is_contested_and_left_alone(redis_url):
-    async with engine(redis_url, **REPAIR, **ALL) as run:
+    async with engine(redis_url, **ALL) as run:
         await fill(run, range(10))
         done = []
         for number in range(5):
@@ -284,7 +276,7 @@ async def test_a_slot_that_is_written_after_each_repair_is_contested_and_left_al
 
 
 async def test_an_accepted_candle_is_neither_suspect_nor_repaired_until_it_changes(redis_url):
-    async with engine(redis_url, **REPAIR, **ALL) as run:
+    async with engine(redis_url, **ALL) as run:
         await fill(run, range(10), cut(4))
         stores = run.parts.store, run.parts.evidence, DENSE, span(1, 4)
         edit = await accept_candles(*stores, UNLIMITED, at(20), by="test")
@@ -301,7 +293,7 @@ async def test_an_accepted_candle_is_neither_suspect_nor_repaired_until_it_chang
 @pytest.mark.parametrize(("due", "requests"), [(0, 1), (2**45, 0)])
 async def test_a_full_pass_asks_for_a_suspect_that_rests_when_it_is_due(redis_url, reason, due, requests):
     """Where nothing is repaired, too, and nothing is missing."""
-    async with engine(redis_url) as run:
+    async with engine(redis_url, **REPORT) as run:
         await fill(run, range(10))
         doubt = FindingInterval(at(4), at(5), Finding(State.SUSPECT, reason, at(20), at(20), 1, due))
         await run.parts.evidence.change(
@@ -315,7 +307,7 @@ async def test_a_full_pass_asks_for_a_suspect_that_rests_when_it_is_due(redis_ur
 
 
 async def test_passes_leave_the_reasons_with_the_coverage_and_narrow_ones_keep_them(redis_url):
-    async with engine(redis_url, **ALL) as run:
+    async with engine(redis_url, **REPORT, **ALL) as run:
         wide = PassRequest("full_reconcile", [DENSE], 60 * MINUTE, verify=True)
         await run.parts.reconciler.run_pass(wide)
         wrong = max(await run.held(DENSE)) - 20 * MINUTE

@@ -49,7 +49,7 @@ async def test_holes_between_candles_share_pages_over_the_borders_of_reads(redis
     """Two holes 100 slots apart, on either side of a border between two reads, are one page."""
     border = READ_SLOTS
     holes = {border - 50, border - 49, border + 50, border + 248, border + 251, 2_000}
-    async with engine(redis_url) as run:
+    async with engine(redis_url, audit_policy="report") as run:
         await run.put(DENSE, *(candle(slot) for slot in range(2_400) if slot not in holes))
         result = await run.backfill([DENSE], span(2_400))
         # {950..1248} is 299 slots; {1251}, {2000}; neighbours where a page has room, and none of them in two pages

@@ -112,7 +112,7 @@ async def test_a_claim_is_released_once_redis_is_back(redis_url, monkeypatch):
 
 
 async def test_a_page_waits_for_the_one_who_asks_and_takes_what_came(redis_url):
-    async with engine(redis_url) as run:
+    async with engine(redis_url, audit_policy="report") as run:
         claims = Claims(run.parts.client, run.parts.scope)
         other = await run.parts.queue.open_run("other", 0)
         await claims.take(DENSE, span(50, 20), f"{other}/page-0")

@@ -44,7 +44,7 @@ LIVE_FROM = WINDOW.stop - 2 * HOUR
 LATEST_ROW_MS = 5 * HOUR
 PASS_MS = 300_000
 END = WINDOW.stop + LATEST_ROW_MS + 16 * HOUR
-RULES = AuditRules(repairs=True, final_after_ms=RIPE_MS)
+RULES = AuditRules(repairs=True)
 
 
 def slots_at(open_times) -> Intervals:

@@ -93,6 +93,26 @@ def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(environment, w
     assert (config.batch_size, config.ttl, config.workers, config.user_id) == (9, 40, 3, 1)
 
 
+def test_a_former_name_is_taken_from_every_source_and_named_by_its_fault(environment, write_file):
+    path = write_file("rest_final_after_ms = 700000\nmax_unverified_ms = 9000000\n")
+    assert load_config({}, path).settle_ms == 700_000
+    environment["RECONCILER_REST_FINAL_AFTER_MS"] = "800000"
+    assert load_config({}, path).settle_ms == 800_000
+    environment["RECONCILER_REST_FINAL_AFTER_MS"] = "0"
+    assert faults_of({}, path)[0].startswith("settle_ms '0' (from RECONCILER_REST_FINAL_AFTER_MS): allowed: ")
+    environment.clear()
+    path = write_file("rest_final_after_ms = 0")
+    assert faults_of({}, path)[0].startswith(f"settle_ms 0 (from rest_final_after_ms in {path}): allowed: ")
+    environment.update(RECONCILER_REST_FINAL_AFTER_MS="800000", RECONCILER_SETTLE_MS="700000")
+    (fault,) = faults_of()
+    assert fault.startswith("rest_final_after_ms (from RECONCILER_REST_FINAL_AFTER_MS): old name of settle_ms, ")
+
+
+def test_a_former_flag_is_one_of_the_settings():
+    (option,) = (one for one in start.params if one.name == "settle_ms")
+    assert option.opts == ["--settle-ms", "--rest-final-after-ms"]
+
+
 def test_a_commands_own_defaults_give_way_to_everything(environment, write_file):
     environment["RECONCILER_TIMEFRAMES"] = "1h"
     config = load_config({}, write_file("workers = 3"), overrides={"timeframes": ("1m",), "workers": 1, "ttl": 5})

@@ -25,9 +25,13 @@ COUNTS = (
     "user_id",
     "exchange_id",
     "grace_ms",
-    "rest_final_after_ms",
+    "settle_ms",
+    "max_unverified_ms",
 )
-NO_ZERO = ("workers", "batch_size", "batch_delay_ms", "quick_scan_window_ms", "full_reconcile_window_ms")
+NO_ZERO = (
+    *("workers", "batch_size", "batch_delay_ms", "quick_scan_window_ms", "full_reconcile_window_ms"),
+    *("settle_ms", "max_unverified_ms"),
+)
 
 
 def faults_of(**settings: object) -> tuple[str, ...]:
@@ -301,21 +305,44 @@ def test_what_is_no_choice_of_an_audit_is_refused(field, allowed, value):
 
 
 def test_an_answer_is_final_after_ten_minutes_or_later():
-    fault = fault_of(rest_final_after_ms=599_999, audit_policy="repair")
-    assert fault.startswith(
-        f"rest_final_after_ms 599999 (from {ORIGIN}): allowed: milliseconds, a whole number 600000 to"
-    )
-    config = ReconciliationConfig.check({"rest_final_after_ms": "600000", "audit_policy": "repair"})
-    assert config.audit_rules == AuditRules(repairs=True, final_after_ms=600_000)
-    assert DEFAULT_RECONCILIATION_CONFIG.audit_rules == AuditRules(repairs=False, final_after_ms=0)
+    fault = fault_of(settle_ms=599_999)
+    assert fault.startswith(f"settle_ms 599999 (from {ORIGIN}): allowed: milliseconds, a whole number 600000 to")
+    config = ReconciliationConfig.check({"settle_ms": "900000", "audit_policy": "report"})
+    assert config.audit_rules == AuditRules(repairs=False, settle_ms=900_000)
+    assert DEFAULT_RECONCILIATION_CONFIG.audit_rules == AuditRules(repairs=True, settle_ms=600_000)
 
 
-def test_a_repair_that_would_never_come_is_a_fault():
-    assert fault_of(rest_final_after_ms=3_600_000) == (
-        f"rest_final_after_ms 3600000 (from {ORIGIN}): nothing gives way with audit_policy report; "
-        "allowed: 0, or audit_policy repair"
+@pytest.mark.parametrize("name", ["settle_ms", "rest_final_after_ms"])
+def test_never_to_repair_is_a_policy_and_not_an_age(name):
+    assert fault_of(**{name: 0}).endswith("(to repair nothing: audit_policy = report)")
+
+
+def test_a_former_name_is_taken_for_the_setting():
+    assert ReconciliationConfig.check({"rest_final_after_ms": "700000"}).settle_ms == 700_000
+    assert fault_of(rest_final_after_ms=1).startswith(f"settle_ms 1 (from {ORIGIN}): allowed: ")
+    assert fault_of(rest_final_after_ms=700_000, settle_ms=800_000) == (
+        f"rest_final_after_ms (from {ORIGIN}): old name of settle_ms, which is set, too; allowed: settle_ms"
     )
-    # one fault a field: what the policy was to be is not known
-    assert [fault.split()[0] for fault in faults_of(rest_final_after_ms=3_600_000, audit_policy="x")] == [
-        "audit_policy"
-    ]
+
+
+def test_bars_are_verified_no_sooner_than_ten_minutes_after_they_settle():
+    assert ReconciliationConfig.check({"max_unverified_ms": 1_200_000}).max_unverified_ms == 1_200_000
+    assert fault_of(max_unverified_ms=1_199_999).startswith(
+        f"max_unverified_ms 1199999 (from {ORIGIN}): allowed: milliseconds, a whole number from settle_ms + 600000 to"
+    )
+    fault = fault_of(settle_ms=3_600_000)
+    assert fault.startswith("max_unverified_ms 1800000: allowed: ")
+    assert fault.endswith(f"(settle_ms is 3600000 (from {ORIGIN}): at least 4200000)")
+    # one fault a field: how long a bar takes to settle is not known
+    assert [fault.split()[0] for fault in faults_of(max_unverified_ms=0, settle_ms="x")] == ["settle_ms"]
+
+
+@pytest.mark.parametrize("value", [0, -0.1, 1.01, math.nan, math.inf, "nan", True, "", "half", None, [1]], ids=repr)
+def test_what_is_no_share_of_the_budget_is_refused(value):
+    fault = fault_of(verify_share=value)
+    assert fault.startswith(f"verify_share {value!r} (from {ORIGIN}): allowed: a number above 0, at most 1")
+
+
+@pytest.mark.parametrize("value", [1, "1", 0.001, "0.5"], ids=repr)
+def test_a_share_of_the_budget_may_be_all_of_it(value):
+    assert ReconciliationConfig.check({"verify_share": value}).verify_share == float(value)

@@ -20,7 +20,7 @@ LONG_AFTER = T0 + 86_400_000
 HOUR = 3_600_000
 SLOT = Interval(T0, T0 + STEP)
 DAY = Interval(T0, LONG_AFTER)
-REPORT, REPAIR, FINAL = AuditRules(), AuditRules(repairs=True), AuditRules(repairs=True, final_after_ms=HOUR)
+REPORT, REPAIR, LATER = AuditRules(), AuditRules(repairs=True), AuditRules(repairs=True, settle_ms=HOUR)
 
 
 def candle(slot: int = 0, volume: float = 2.0) -> Candle:
@@ -37,20 +37,12 @@ def known_after(asked: Interval, at: int, doubted: dict[int, bool]) -> Ledger:
 
 
 @pytest.mark.parametrize(
-    ("rules", "live", "after_close_ms"),
-    [
-        (REPORT, False, None),
-        (REPORT, True, None),
-        (REPAIR, False, RIPE_MS),
-        (REPAIR, True, None),
-        (FINAL, False, RIPE_MS),
-        (FINAL, True, HOUR),
-        (AuditRules(repairs=True, final_after_ms=1), True, RIPE_MS),
-        (AuditRules(repairs=False, final_after_ms=HOUR), True, None),
-    ],
+    ("rules", "after_close_ms"),
+    [(REPORT, None), (REPAIR, RIPE_MS), (LATER, HOUR), (AuditRules(repairs=False, settle_ms=HOUR), None)],
 )
-def test_who_gives_way_and_when(rules, live, after_close_ms):
-    for found_by in (REPORT, REPAIR, FINAL):
+@pytest.mark.parametrize("live", [False, True])
+def test_a_candle_gives_way_once_the_exchanges_is_final(rules, live, after_close_ms):
+    for found_by in (REPORT, REPAIR, LATER):
         (doubt,) = find_doubts({T0: copy(candle(volume=1.0), live=live)}, [candle()], T0 + 2 * STEP, STEP, found_by)
         assert doubt == Doubt(candle(), b"as it stands", live, yields=False)
         known = known_after(SLOT, T0 + 2 * STEP, {T0: live})
@@ -92,8 +84,8 @@ def test_suspects_side_by_side_are_asked_for_together():
     rows = list(asked.grid(STEP))
     doubted = {rows[0]: False, rows[1]: True, rows[2]: False}
     known = known_after(asked, LONG_AFTER, doubted)
-    assert list(find_due_suspects(known, DAY, LONG_AFTER, STEP, FINAL)) == [Interval(T0, rows[3])]
-    assert list(find_due_suspects(known, DAY, LONG_AFTER, STEP, REPAIR)) == [SLOT, Interval(rows[2], rows[3])]
+    assert list(find_due_suspects(known, DAY, LONG_AFTER, STEP, REPAIR)) == [Interval(T0, rows[3])]
+    assert list(find_due_suspects(known, DAY, LONG_AFTER, STEP, REPORT)) == []
 
 
 def test_only_closed_candles_that_are_there_and_differ_are_doubted():

@@ -18,7 +18,7 @@ Decorator = Callable[[Command], Command]
 _EVERYWHERE = ("redis_url", "data_dir", "layout", "allow_other_layout", "user_id", "exchange_id", "max_candles", "ttl")
 _REQUESTS = (
     *("base_url", "key_file", "ca_file", "proxy", "batch_size", "batch_delay_ms", "hourly_limit", "egress"),
-    *("grace_ms", "audit_policy", "rest_final_after_ms", "announce_close"),
+    *("grace_ms", "audit_policy", "settle_ms", "max_unverified_ms", "verify_share", "announce_close"),
 )
 LOAD_SETTINGS = _EVERYWHERE
 BACKFILL_SETTINGS = (*_REQUESTS, *_EVERYWHERE)
@@ -83,7 +83,8 @@ def takes_settings(*names: str) -> Decorator:
 
 
 def _setting_option(setting: Setting) -> Decorator:
-    return click.option(setting.flag, setting.name, metavar=setting.metavar, help=setting.help)
+    former = [f"--{setting.former.replace('_', '-')}"] if setting.former else []
+    return click.option(setting.flag, *former, setting.name, metavar=setting.metavar, help=setting.help)
 
 
 _config = click.option("--config", metavar="FILE", help="Settings file (TOML). Flags and RECONCILER_<NAME> go first.")

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from reconciler_engine.config import WINDOWS, ReconciliationConfig
-from reconciler_engine.config.definitions import SETTINGS
+from reconciler_engine.config.definitions import FORMER_NAMES, SETTINGS, renamed
 from reconciler_engine.config.faults import origin_of
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.store.client.address import Address
@@ -21,6 +21,7 @@ from reconciler_engine.store.client.address import Address
 CONFIG_VARIABLE = "RECONCILER_CONFIG"
 _FILE_LIMIT = 1024 * 1024
 _PREFIX = "RECONCILER_"
+_VARIABLES = {f"{_PREFIX}{name.upper()}": name for name in (*SETTINGS, *FORMER_NAMES)}
 _SECRET_PREFIXES = (_PREFIX, "COINBASE_")
 # What a service manager says to the process that it started, and to no other.
 _SERVICE_MANAGER = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
@@ -103,12 +104,11 @@ def gather(
     path = environment.get(CONFIG_VARIABLE) if config_file is None else config_file
     if path is not None:
         given = _read_file(path, faults)
-        values.update(given)
-        origins.update((name, path) for name in given)
-    for setting in SETTINGS.values():
-        if setting.variable in environment:
-            values[setting.name] = environment[setting.variable]
-            origins[setting.name] = setting.variable
+        values.update(renamed(given))
+        origins.update(renamed({name: f"{name} in {path}" if name in FORMER_NAMES else path for name in given}))
+    variables = {name: variable for variable, name in _VARIABLES.items() if variable in environment}
+    values.update(renamed({name: environment[variable] for name, variable in variables.items()}))
+    origins.update(renamed(variables))
     faults += _unknown_variables(environment)
     for name, value in flags.items():
         values[name] = value
@@ -167,7 +167,7 @@ def _address_faults(url: str, origin: str) -> list[str]:
 
 def _unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Tell variables that look like settings and are none; the addresses of services are nobody's mistake."""
-    known = {setting.variable for setting in SETTINGS.values()} | _SWITCHES
+    known = _VARIABLES.keys() | _SWITCHES
     unknown = [
         name
         for name, value in sorted(environment.items())

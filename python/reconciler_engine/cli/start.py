@@ -37,9 +37,7 @@ _SIMULATION: dict[str, Any] = {
     "gap_scan_cron": "*/10 * * * * *",
     "full_reconcile_cron": "0 * * * * *",
     # The feeder stores wrong candles, too, as the real one does.
-    "audit_policy": "repair",
     "full_reconcile_verify": "all",
-    "rest_final_after_ms": 600_000,
 }
 
 

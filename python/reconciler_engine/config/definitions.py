@@ -5,7 +5,8 @@ Help reads this file, so it imports nothing that validates.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, TypeVar
 
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.sightings import RIPE_MS
@@ -13,6 +14,11 @@ from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 
 SIGNED_HOURLY_LIMIT = 10_000
 """Requests an hour under one API key (documented: Coinbase App rate limiting, read 2026-11-23)."""
+
+VERIFY_TIME_MS = 600_000
+"""Time that verification has at least, from the instant at which a bar is final."""
+
+_T = TypeVar("_T")
 
 
 class Setting(NamedTuple):
@@ -28,6 +34,7 @@ class Setting(NamedTuple):
         example: Value that `config init` shows in the place of a default of None.
         hidden: Whether the value may hold a secret and stays out of messages.
         has_flag: Whether the command line takes it, where every user of the machine can read it.
+        former: Name of one version ago, which is still taken; empty without one.
     """
 
     name: str
@@ -39,6 +46,7 @@ class Setting(NamedTuple):
     example: Any = None
     hidden: bool = False
     has_flag: bool = True
+    former: str = ""
 
     @property
     def flag(self) -> str:
@@ -262,7 +270,7 @@ _ALL: Final = (
     Setting(
         name="timezone",
         metavar="ZONE",
-        meaning="Zone of the two schedules",
+        meaning="Zone of the schedules",
         allowed="IANA name of the zone the cron expressions are meant in, such as Europe/Berlin",
         default="UTC",
     ),
@@ -303,22 +311,47 @@ _ALL: Final = (
     Setting(
         name="audit_policy",
         metavar="POLICY",
-        meaning="A candle unlike the exchange's: report it, or repair it",
+        meaning="A candle unlike the exchange's: repair it, or only report it",
         allowed="report or repair",
-        default="report",
+        default="repair",
     ),
     Setting(
-        name="rest_final_after_ms",
+        name="settle_ms",
         metavar="MS",
-        meaning="How long after its close a repair may replace a live candle, too; 0: never",
-        allowed=f"milliseconds, a whole number {RIPE_MS} to {_LONGEST}, or 0 for never",
-        default=0,
+        meaning="From when on after its close the exchange's bar is final: only then is a bar compared, repaired and "
+        "verified; the old name rest_final_after_ms is taken for one more version",
+        allowed=f"milliseconds, a whole number {RIPE_MS} to {_LONGEST}",
+        default=RIPE_MS,
+        former="rest_final_after_ms",
+    ),
+    Setting(
+        name="max_unverified_ms",
+        metavar="MS",
+        meaning="How long after its close a bar may be unverified: bars are compared with the exchange's before, and "
+        "`ready` says no because of older ones",
+        allowed=f"milliseconds, a whole number from settle_ms + {VERIFY_TIME_MS} to {_LONGEST}",
+        default=1_800_000,
+    ),
+    Setting(
+        name="verify_share",
+        metavar="SHARE",
+        meaning="Share of the budget that verification may take, of the smaller of its rate and its hourly limit",
+        allowed="a number above 0, at most 1",
+        default=0.25,
+    ),
+    Setting(
+        name="verify_cron",
+        metavar="CRON",
+        meaning="When the verify run starts",
+        allowed=_CRON,
+        default="* * * * *",
     ),
     Setting(
         name="full_reconcile_verify",
         metavar="WHAT",
-        meaning="What the full pass audits: the spare slots of the pages it asks for anyway (spare), or every slot of "
-        "its window (all): a request per series and 300 slots, seven per symbol with the defaults",
+        meaning="What the full pass compares beside what it asks for anyway: nothing (spare), or every slot of its "
+        "window (all), as one-shot commands do with `--verify all`; taken for one more version, since the verify run "
+        "compares every bar",
         allowed="spare or all",
         default="spare",
     ),
@@ -352,3 +385,11 @@ _ALL: Final = (
 
 SETTINGS: Final = {setting.name: setting for setting in _ALL}
 """Every setting by its name, in the order of the model's fields."""
+
+FORMER_NAMES: Final = {setting.former: setting.name for setting in _ALL if setting.former}
+"""Names of settings by those of one version ago."""
+
+
+def renamed(values: Mapping[str, _T]) -> dict[str, _T]:
+    """Return values by setting with former names replaced; a former name stays where the new one is there, too."""
+    return {name if (now := FORMER_NAMES.get(name, name)) in values else now: value for name, value in values.items()}

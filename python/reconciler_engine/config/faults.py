@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from reconciler_engine.config.definitions import SETTINGS
+from reconciler_engine.config.definitions import FORMER_NAMES, SETTINGS
 
 SECRET_FIELDS = frozenset(name for name, setting in SETTINGS.items() if setting.hidden)
 """Fields whose values never appear in a message; a Redis URL may hold a password."""
@@ -41,6 +41,10 @@ def unknown_faults(model: type[BaseModel], settings: Collection[str], origins: M
     unknown = [field for field in settings if field not in model.model_fields]
     faults = {}
     for field in unknown[:_UNKNOWN_TOLD]:
+        if field in FORMER_NAMES:
+            now = FORMER_NAMES[field]
+            faults[field] = f"{field}{origin_of(field, origins)}: old name of {now}, which is set, too; allowed: {now}"
+            continue
         near = difflib.get_close_matches(field[:_SHOWN_LIMIT], model.model_fields, n=1)
         hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(model.model_fields)}"
         faults[field] = f"{field[:_SHOWN_LIMIT]}{origin_of(field, origins)}: unknown setting; {hint}"

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from reconciler_engine.coinbase.base_url import BaseUrl
 from reconciler_engine.coinbase.route import Proxy, Route
 from reconciler_engine.coinbase.symbol_selectors import Selector
-from reconciler_engine.config.definitions import SETTINGS, SIGNED_HOURLY_LIMIT
+from reconciler_engine.config.definitions import SETTINGS, SIGNED_HOURLY_LIMIT, VERIFY_TIME_MS, renamed
 from reconciler_engine.config.faults import field_faults, origin_of, unknown_faults
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.limiting.budget import Budget
@@ -44,7 +44,7 @@ def _split_list(value: object) -> object:
 def _no_boolean(value: object) -> object:
     """Refuse true and false, which pydantic would take for 1 and 0."""
     if isinstance(value, bool):
-        raise ValueError("no whole number")  # noqa: TRY004  pydantic turns ValueError alone into a fault
+        raise ValueError("not a number")  # noqa: TRY004  pydantic turns ValueError alone into a fault
     return value
 
 
@@ -77,6 +77,7 @@ def _each(names: tuple[str, ...], check: Callable[[str], str]) -> tuple[str, ...
 
 
 Whole = Annotated[int, BeforeValidator(_no_boolean)]
+Share = Annotated[float, BeforeValidator(_no_boolean)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_list)]
 Location = Annotated[Path, BeforeValidator(_check_path)]
 
@@ -132,16 +133,21 @@ class ReconciliationConfig(BaseModel):
     exchange_id: Whole = _field("exchange_id", ge=0, le=2**53)
     grace_ms: Whole = _field("grace_ms", ge=0, le=600_000)
     audit_policy: Literal["report", "repair"] = _field("audit_policy")
-    rest_final_after_ms: Whole = _field("rest_final_after_ms", ge=0, le=_LONGEST_MS)
+    settle_ms: Whole = _field("settle_ms", ge=0, le=_LONGEST_MS)
+    max_unverified_ms: Whole = _field("max_unverified_ms", ge=0, le=_LONGEST_MS)
+    verify_share: Share = _field("verify_share", gt=0, le=1)
+    verify_cron: str = _field("verify_cron")
     full_reconcile_verify: Literal["spare", "all"] = _field("full_reconcile_verify")
     listen: str | None = _field("listen")
     listen_hosts: Names = _field("listen_hosts")
     listen_token: str | None = _field("listen_token")
 
-    @field_validator("rest_final_after_ms")
+    @field_validator("settle_ms")
     @classmethod
-    def _check_rest_final_after(cls, age_ms: int) -> int:
-        if 0 < age_ms < RIPE_MS:
+    def _check_settle(cls, age_ms: int) -> int:
+        if not age_ms:
+            raise ValueError("to repair nothing: audit_policy = report")
+        if age_ms < RIPE_MS:
             raise ValueError("an exchange still adds to a bar of the last ten minutes")
         return age_ms
 
@@ -162,7 +168,7 @@ class ReconciliationConfig(BaseModel):
     def _check_timeframes(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return _each(names, lambda name: Timeframe.parse(name).value)
 
-    @field_validator("gap_scan_cron", "full_reconcile_cron")
+    @field_validator("gap_scan_cron", "full_reconcile_cron", "verify_cron")
     @classmethod
     def _check_cron(cls, text: str) -> str:
         CronExpression.parse(text).ensure_fires()
@@ -238,7 +244,8 @@ class ReconciliationConfig(BaseModel):
         """Return the configuration that `settings` describe.
 
         Args:
-            settings: Values by field name; texts are parsed as flags and environment variables write them.
+            settings: Values by field name, or by the one of a version ago; texts are parsed as flags and environment
+                variables write them.
             origins: Where each value came from, for the messages, such as `--workers` or `RECONCILER_WORKERS`.
             needs_symbols: Whether an empty list of symbols is a fault.
             windows: The windows that will be used: what is not, may be longer than retention.
@@ -247,25 +254,24 @@ class ReconciliationConfig(BaseModel):
             ConfigError: With every fault found: field, value, origin and what is allowed.
         """
         faults: dict[str, str] = {}
+        settings, origins = renamed(settings), renamed(origins or {})
         known = {field: value for field, value in settings.items() if field in cls.model_fields}
         try:
             config = cls.model_validate(known)
         except ValidationError as error:
-            faults = field_faults(cls, error, settings, origins or {})
+            faults = field_faults(cls, error, settings, origins)
             config = cls.model_validate({field: value for field, value in known.items() if field not in faults})
-        faults |= unknown_faults(cls, settings, origins or {})
+        faults |= unknown_faults(cls, settings, origins)
         if needs_symbols and not config.symbols and "symbols" not in faults:
-            origin = origin_of("symbols", origins or {})
+            origin = origin_of("symbols", origins)
             faults["symbols"] = f"symbols is empty{origin}: allowed: {cls.model_fields['symbols'].description}"
         lines = [
             *faults.values(),
-            *_retention_faults(config, origins or {}, windows, ignore=faults.keys()),
-            *_audit_faults(config, origins or {}, ignore=faults.keys()),
+            *_retention_faults(config, origins, windows, ignore=faults.keys()),
+            *_verify_faults(config, origins, ignore=faults.keys()),
         ]
         if faults.keys().isdisjoint({"listen", "listen_token"}):
-            lines += exposure_faults(
-                config.pages, origin_of("listen", origins or {}), has_token=bool(config.listen_token)
-            )
+            lines += exposure_faults(config.pages, origin_of("listen", origins), has_token=bool(config.listen_token))
         if lines:
             raise ConfigError(lines)
         return config
@@ -294,7 +300,7 @@ class ReconciliationConfig(BaseModel):
     @property
     def audit_rules(self) -> AuditRules:
         """What becomes of a candle that is not as the exchange has it."""
-        return AuditRules(self.audit_policy == "repair", self.rest_final_after_ms)
+        return AuditRules(self.audit_policy == "repair", self.settle_ms)
 
     @property
     def choices(self) -> list[str]:
@@ -331,15 +337,15 @@ def _retention_faults(
     ]
 
 
-def _audit_faults(config: ReconciliationConfig, origins: Mapping[str, str], ignore: Collection[str]) -> list[str]:
-    """A repair that was asked for and would never come."""
-    field = "rest_final_after_ms"
-    age_ms = config.rest_final_after_ms
-    if not age_ms or config.audit_policy == "repair" or not {field, "audit_policy"}.isdisjoint(ignore):
+def _verify_faults(config: ReconciliationConfig, origins: Mapping[str, str], ignore: Collection[str]) -> list[str]:
+    """Return the fault of an age that bars would reach before there was time to verify them."""
+    field = "max_unverified_ms"
+    least_ms = config.settle_ms + VERIFY_TIME_MS
+    if config.max_unverified_ms >= least_ms or not {field, "settle_ms"}.isdisjoint(ignore):
         return []
-    origin = origin_of("audit_policy", origins)
-    why = f"nothing gives way with audit_policy {config.audit_policy}{origin}; allowed: 0, or audit_policy repair"
-    return [f"{field} {age_ms}{origin_of(field, origins)}: {why}"]
+    settled = f"settle_ms is {config.settle_ms}{origin_of('settle_ms', origins)}: at least {least_ms}"
+    allowed = SETTINGS[field].allowed
+    return [f"{field} {config.max_unverified_ms}{origin_of(field, origins)}: allowed: {allowed} ({settled})"]
 
 
 DEFAULT_RECONCILIATION_CONFIG = ReconciliationConfig()

@@ -1,8 +1,4 @@
-"""The audit of values: where cache and exchange disagree about a closed candle, and when the cache's gives way. Pure.
-
-A candle that came live has an authority that a page has not: it was written as the trades happened. It gives way only
-where the operator says after how long the exchange's answer is final.
-"""
+"""The audit of values: where cache and exchange disagree about a candle, and when the cache's gives way. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from typing import NamedTuple
 
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval, Intervals
-from reconciler_engine.planning.ledger import OF_VALUES, Finding, Ledger, Reason, State
+from reconciler_engine.planning.ledger import OF_VALUES, Finding, Ledger, State
 from reconciler_engine.planning.sightings import RIPE_MS, resting_until
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 
@@ -53,21 +49,12 @@ class AuditRules:
     """What becomes of a candle from which the exchange's differs.
 
     Attributes:
-        repairs: Whether any candle may give way; else it is only reported.
-        final_after_ms: A live candle gives way so long after its close; 0 for never.
+        repairs: Whether candles give way; else they are only reported.
+        settle_ms: How long after its close the exchange's candle is final: from then on the cache's gives way.
     """
 
     repairs: bool = False
-    final_after_ms: int = 0
-
-    def wait_ms(self, *, is_live: bool) -> int | None:
-        """Return how long after its close a candle gives way; None for never.
-
-        None does before `RIPE_MS`: an exchange still adds to a bar of the last minutes.
-        """
-        if not self.repairs or (is_live and not self.final_after_ms):
-            return None
-        return max(RIPE_MS, self.final_after_ms if is_live else 0)
+    settle_ms: int = RIPE_MS
 
 
 def find_doubts(
@@ -94,8 +81,7 @@ def find_doubts(
         copy = copies.get(candle.timestamp)
         closed_at = candle.timestamp + step
         if copy is not None and closed_at <= at - grace_ms and not is_equal(copy.values, values_of(candle)):
-            wait_ms = rules.wait_ms(is_live=copy.is_live)
-            yields = wait_ms is not None and closed_at + wait_ms <= at
+            yields = rules.repairs and closed_at + rules.settle_ms <= at
             doubts.append(Doubt(candle, copy.member, copy.is_live, yields))
     return doubts
 
@@ -121,9 +107,8 @@ def find_due_suspects(ledger: Ledger, interval: Interval, now: int, step: int, r
         if now >= due:
             found.append(Interval(start, stop))
             continue
-        wait_ms = rules.wait_ms(is_live=finding.reason is Reason.LIVE_VALUES_DIFFER)
-        if wait_ms is not None:
-            closed = Interval(0, max((now - wait_ms) // step * step, 0))
+        if rules.repairs:
+            closed = Interval(0, max((now - rules.settle_ms) // step * step, 0))
             found.append(Interval(start, stop) & closed)
     return Intervals(found)
 
