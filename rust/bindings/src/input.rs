@@ -51,12 +51,12 @@ impl Int64Input {
     /// The values as a column.
     pub fn column(&self) -> Column<'_> {
         match self {
-            Self::Borrowed(buffer) => buffer.as_slice_ptr().map_or(Column::from(&[][..]), |values| {
-                // SAFETY: pyo3 checked size, format, contiguity and alignment; the buffer is held, so its memory
-                // stays, for as long as `self` is borrowed. Writers meanwhile are the column's business.
-                unsafe { Column::from_raw(values.cast::<i64>().as_ptr(), values.len()) }
-            }),
-            Self::Copied(values) => Column::from(&values[..]),
+            Self::Borrowed(buffer) => {
+                // SAFETY: `of` checked size, format, contiguity and alignment, and that it is not empty; the buffer is held, so
+                // its memory stays, for as long as `self` is borrowed. Writers meanwhile are the column's business.
+                unsafe { Column::from_raw(buffer.buf_ptr().cast(), buffer.item_count()) }
+            }
+            Self::Copied(values) => Column::from(values),
         }
     }
 }

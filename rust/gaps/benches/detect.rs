@@ -53,7 +53,7 @@ fn by_shape(criterion: &mut Criterion) {
             bencher.iter(|| black_box(values).iter().copied().fold(0, i64::wrapping_add));
         });
         group.bench_with_input(BenchmarkId::new("gaps", name), &values, |bencher, values| {
-            bencher.iter(|| detect(Column::from(&black_box(values)[..]), &grid));
+            bencher.iter(|| detect(Column::from(black_box(values)), &grid));
         });
     }
     group.finish();
@@ -63,13 +63,13 @@ fn by_promise(criterion: &mut Criterion) {
     let grid = Grid::new(0, STEP.unsigned_abs(), POINTS).unwrap();
     let (complete, sparse) = (full(), thinned(1000));
     criterion.bench_function("trusted/none", |bencher| {
-        bencher.iter(|| detect_trusted(Column::from(&black_box(&complete)[..]), &grid));
+        bencher.iter(|| detect_trusted(Column::from(black_box(&complete)), &grid));
     });
     criterion.bench_function("trusted/rand0.1", |bencher| {
-        bencher.iter(|| detect_trusted(Column::from(&black_box(&sparse)[..]), &grid));
+        bencher.iter(|| detect_trusted(Column::from(black_box(&sparse)), &grid));
     });
     criterion.bench_function("explicit/rand0.1", |bencher| {
-        bencher.iter(|| detect_explicit(Column::from(&black_box(&sparse)[..]), Column::from(&complete[..])));
+        bencher.iter(|| detect_explicit(Column::from(black_box(&sparse)), Column::from(&complete)));
     });
 }
 

@@ -53,7 +53,7 @@ pub fn detect_explicit(timestamps: Column<'_>, expected: Column<'_>) -> Result<E
     }
     let mut sorted = in_range(timestamps, expected);
     sorted.sort_unstable();
-    Ok(merge(Column::from(&sorted[..]), expected))
+    Ok(merge(Column::from(&sorted), expected))
 }
 
 /// Whether instants are evenly spaced, and if so, on which grid.

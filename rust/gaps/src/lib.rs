@@ -9,8 +9,8 @@
 //!
 //! let minute = 60_000_i64;
 //! let grid = Grid::new(0, minute.unsigned_abs(), 10)?;
-//! let present = [0, minute, 5 * minute, 9 * minute];
-//! let gaps = detect(Column::from(&present[..]), &grid);
+//! let present = vec![0, minute, 5 * minute, 9 * minute];
+//! let gaps = detect(Column::from(&present), &grid);
 //! assert_eq!(gaps.starts(), [2 * minute, 6 * minute]);
 //! assert_eq!(gaps.counts(), [3, 3]);
 //! # Ok::<(), reconciler_gaps::GridError>(())

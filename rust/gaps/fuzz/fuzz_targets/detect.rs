@@ -110,9 +110,9 @@ fuzz_target!(|bytes: &[u8]| {
             })
             .collect()
     };
-    assert_eq!(rows(detect(Column::from(&values[..]), &grid)), truth);
+    assert_eq!(rows(detect(Column::from(&values), &grid)), truth);
 
-    let gaps = detect_explicit(Column::from(&values[..]), Column::from(&expected[..])).expect("it increases");
+    let gaps = detect_explicit(Column::from(&values), Column::from(&expected)).expect("it increases");
     let explicit: Vec<_> =
         gaps.starts.iter().zip(&gaps.ends[..]).zip(&gaps.counts[..]).map(|((&start, &end), &count)| (start, end, count)).collect();
     assert_eq!(explicit, truth);
@@ -120,5 +120,5 @@ fuzz_target!(|bytes: &[u8]| {
     // The promise: sorted, unique, on the grid.
     let mut trusted: Vec<i64> = present.into_iter().filter(|&value| grid.index_of(value) < grid.len()).collect();
     trusted.sort_unstable();
-    assert_eq!(rows(detect_trusted(Column::from(&trusted[..]), &grid)), truth);
+    assert_eq!(rows(detect_trusted(Column::from(&trusted), &grid)), truth);
 });

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 /// The memory often belongs to an array of another language, and with the interpreter released nothing stops
 /// another thread from writing to it while we read. This is the one place that makes it harmless:
 ///
-/// - no `&[i64]` is ever made from foreign memory, so the compiler is never promised that it stands still;
+/// - the pointer comes as the owner gave it and never passes through `&[i64]`, which would promise that the memory
+///   stands still, and would forbid the atomic loads, since those want a pointer that may be written through;
 /// - every value is read by a relaxed atomic load, or by a vector load in inline assembly, which stands for the
 ///   relaxed loads of its lanes: each is one opaque read into a register and is never repeated;
 /// - no index, length or capacity is taken from the memory without a check of the value that was read.
@@ -34,7 +35,7 @@ impl Column<'_> {
     /// # Safety
     ///
     /// `first` is aligned for `i64`, and the `len` values behind it stay readable for the lifetime of the view.
-    /// They may be written meanwhile, by anybody.
+    /// They may be written meanwhile, by anybody. No reference that promises otherwise was on the pointer's way.
     #[must_use]
     pub const unsafe fn from_raw(first: *const i64, len: usize) -> Self {
         Self {
@@ -120,8 +121,9 @@ impl Column<'_> {
     }
 }
 
-impl<'a> From<&'a [i64]> for Column<'a> {
-    fn from(values: &'a [i64]) -> Self {
+/// A vector's own pointer, unlike a slice's, may be written through; nobody does while the vector is borrowed.
+impl<'a> From<&'a Vec<i64>> for Column<'a> {
+    fn from(values: &'a Vec<i64>) -> Self {
         Self {
             first: values.as_ptr(),
             len: values.len(),

@@ -37,7 +37,8 @@ impl Region {
         let bytes = bound
             .checked_mul(size_of::<i64>())?
             .checked_next_multiple_of(HUGE_PAGE)?;
-        if bytes > MOST {
+        // Miri knows neither these flags nor madvise.
+        if bytes > MOST || cfg!(miri) {
             return None;
         }
         let mapped = bytes + HUGE_PAGE;
