@@ -42,6 +42,7 @@ impl Pass for Mark<'_> {
                     present[(first / 64) as usize + 1] |= u64::MAX >> (64 - shift);
                 }
             } else {
+                blocks.prefetch(column, from);
                 mark_each(&mut present, column.slice(from, from + BLOCK), grid);
             }
         }

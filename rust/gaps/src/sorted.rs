@@ -108,10 +108,10 @@ struct Position<'a> {
 }
 
 impl Position<'_> {
-    /// Takes the first value, all blocks, then what is left of the column.
+    /// Takes the first values, all blocks from the border of a cache line on, then what is left of the column.
     #[inline(always)]
     fn advance<B: Blocks>(&mut self, blocks: B) -> Result<(), Unsorted> {
-        self.take_each(self.column.len().min(1))?;
+        self.take_each(self.column.len().min(self.column.before_line()))?;
         while self.column.len() - self.at >= BLOCK {
             if self.repeating {
                 if self.take_repeating(blocks) {
@@ -182,6 +182,7 @@ impl Position<'_> {
     #[inline(always)]
     fn take_block<B: Blocks>(&mut self, blocks: B) -> Result<(), Unsorted> {
         let from = self.at;
+        blocks.prefetch(self.column, from);
         let step = self.grid.step().cast_signed();
         let mut jumps = if self.repeating {
             blocks.jumps_but_repeats(self.column, from, step)

@@ -2,15 +2,19 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m256i, _mm256_add_epi64, _mm256_and_si256, _mm256_castsi256_pd, _mm256_cmpeq_epi64, _mm256_cmpgt_epi64,
-    _mm256_movemask_pd, _mm256_or_si256, _mm256_set_epi64x, _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_sub_epi64,
-    _mm256_testz_si256, _mm256_xor_si256,
+    __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_epi64, _mm256_and_si256, _mm256_castsi256_pd, _mm256_cmpeq_epi64,
+    _mm256_cmpgt_epi64, _mm256_movemask_pd, _mm256_or_si256, _mm256_set_epi64x, _mm256_set1_epi64x,
+    _mm256_setzero_si256, _mm256_sub_epi64, _mm256_testz_si256, _mm256_xor_si256,
 };
 
-use crate::raw::Column;
 use crate::raw::blocks::{BLOCK, Blocks, Pass};
+use crate::raw::column::{Column, LINE};
 
 const LANES: usize = 4;
+/// Bytes ahead of the block in work at which the next is asked for: beyond where the hardware does so by itself, and within
+/// the smallest first-level cache. Measured at 1e7 values: 17 to 33 % less time where memory is the limit, 12 % more in a
+/// cache of the third level.
+const AHEAD: usize = 8192;
 
 /// Proof that this machine has AVX2, BMI1, BMI2, LZCNT and POPCNT.
 #[derive(Clone, Copy)]
@@ -71,6 +75,15 @@ unsafe fn bits(lanes: __m256i) -> u64 {
 
 impl Blocks for Avx2 {
     #[inline(always)]
+    fn prefetch(self, column: Column<'_>, from: usize) {
+        let block = column.as_ptr().wrapping_add(from).wrapping_byte_add(AHEAD);
+        for line in (0..BLOCK).step_by(LINE / size_of::<i64>()) {
+            // SAFETY: nothing is accessed; an address that is not ours is ignored by the processor.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(block.wrapping_add(line).cast()) };
+        }
+    }
+
+    #[inline(always)]
     fn continuing(self, column: Column<'_>, from: usize, first: i64, step: i64, limit: usize) -> usize {
         let column = column.slice(from, from + limit * BLOCK);
         let at = |lane: i64| first.wrapping_add(step.wrapping_mul(lane));
@@ -85,6 +98,7 @@ impl Blocks for Avx2 {
             ];
             for block in 0..limit {
                 let start = column.as_ptr().add(block * BLOCK);
+                self.prefetch(column, block * BLOCK);
                 let mut difference = [_mm256_setzero_si256(); 4];
                 for quarter in 0..4 {
                     for part in 0..4 {
@@ -113,6 +127,7 @@ impl Blocks for Avx2 {
             let step = _mm256_set1_epi64x(step);
             for block in 0..limit {
                 let start = column.as_ptr().add(block * BLOCK);
+                self.prefetch(column, block * BLOCK);
                 let mut steady = [_mm256_set1_epi64x(-1); 2];
                 for group in 0..BLOCK / LANES {
                     let previous = start.add(group * LANES);

@@ -7,6 +7,9 @@ pub(crate) const BLOCK: usize = 64;
 
 /// Answers about blocks; arithmetic is modulo 2^64 throughout, so whoever asks excludes overflow.
 pub(crate) trait Blocks: Copy {
+    /// Asks the memory for what lies some way behind the block from `from` on, if the machine can be asked.
+    fn prefetch(self, _column: Column<'_>, _from: usize) {}
+
     /// Number of whole blocks from `from` on, at most `limit`, whose values are `first`, `first + step`, ...
     ///
     /// # Panics

@@ -3,6 +3,9 @@
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+/// Bytes of a cache line on the machines we know.
+pub(super) const LINE: usize = 64;
+
 /// A view of int64 values, aligned and contiguous.
 ///
 /// # Concurrent writes
@@ -50,6 +53,11 @@ impl Column<'_> {
     #[cfg(target_arch = "x86_64")]
     pub(super) const fn as_ptr(&self) -> *const i64 {
         self.first
+    }
+
+    /// Number of values, at least one, before the first line of a cache that begins behind the first value.
+    pub(crate) fn before_line(&self) -> usize {
+        self.first.wrapping_add(1).align_offset(LINE).saturating_add(1)
     }
 
     /// Number of values.
