@@ -1,0 +1,181 @@
+"""Truth beside the cache: which bars exist, which members are right, and whether a yes of the gate was one."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple
+
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.window import DEFAULT_GRACE_MS, closed_before
+from reconciler_engine.simulator.prices.market import Market
+from reconciler_engine.store.verified_fields import block_fields, decode_blocks, digest_of
+
+MAX_UNVERIFIED_MS: Final = 1_800_000
+_VOLUME_TOLERANCE: Final = 1e-8
+_FIELDS: Final = ("open", "high", "low", "close", "volume")
+
+Verdict = Literal["right", "wrong", "filler", "no candle"]
+
+
+class Look(NamedTuple):
+    """A series at an instant, beside the truth.
+
+    Attributes:
+        series: The series.
+        now: The instant (ms UTC).
+        missing: Open times of slots without a candle that the exchange has one for, ascending.
+        wrong: Open times of candles that are unlike the exchange's, ascending.
+        verified: Open times of candles whose digest holds.
+    """
+
+    series: Series
+    now: int
+    missing: list[int]
+    wrong: list[int]
+    verified: set[int]
+
+    @property
+    def overdue(self) -> list[int]:
+        """The wrong ones that closed longer ago than a bar may be unverified."""
+        closed = self.now - MAX_UNVERIFIED_MS
+        return [at for at in self.wrong if at + self.series.timeframe.step_ms < closed]
+
+
+class Oracle:
+    """Knows every bar of a market, once it has closed."""
+
+    def __init__(self, market: Market, bars: int) -> None:
+        """Make an oracle for looks at the newest `bars` slots."""
+        self._market = market
+        self._bars = bars
+        self._truth: dict[Series, dict[int, tuple[float, ...]]] = {}
+        self._starts: dict[Series, list[int]] = {}
+        self._known_to: dict[Series, int] = {}
+        self._verdicts: dict[tuple[Series, bytes], tuple[int, Verdict]] = {}
+
+    def window(self, series: Series, now: int) -> Interval:
+        """Return the newest closed slots at an instant (ms UTC), as the gate sees them."""
+        stop = closed_before(now, series.timeframe, DEFAULT_GRACE_MS)
+        return Interval(stop - self._bars * series.timeframe.step_ms, stop)
+
+    def look(self, series: Series, now: int, members: Sequence[Any], bodies: Sequence[bytes | None]) -> Look:
+        """Hold the members of the newest slots, each followed by its score, and their digests to the truth."""
+        window, step = self.window(series, now), series.timeframe.step_ms
+        self._learn(series, window)
+        starts = self._starts[series]
+        expected = starts[bisect_left(starts, window.start) : bisect_left(starts, window.stop)]
+        named = zip(block_fields(window, step), bodies, strict=True)
+        noted = decode_blocks({name: body for name, body in named if body}, step)
+        held, wrong, verified = set(), [], set()
+        for member, score in zip(members[::2], members[1::2], strict=True):
+            at, verdict = self._judge(series, member)
+            if at != int(score):
+                continue
+            if verdict in {"right", "wrong"}:
+                held.add(at)
+            if verdict == "wrong":
+                wrong.append(at)
+            if at in noted and noted[at].digest == digest_of(member):
+                verified.add(at)
+        return Look(series, now, [at for at in expected if at not in held], wrong, verified)
+
+    def _learn(self, series: Series, window: Interval) -> None:
+        known = self._known_to.get(series, window.start)
+        if known < window.stop:
+            bars = self._market.bars(series.symbol, series.timeframe, Interval(known, window.stop), window.stop)
+            there = self._truth.setdefault(series, {})
+            there.update((bar.start, tuple(map(float, bar[1:]))) for bar in bars)
+            self._starts.setdefault(series, []).extend(bar.start for bar in bars)
+            self._known_to[series] = window.stop
+
+    def _judge(self, series: Series, member: bytes) -> tuple[int, Verdict]:
+        found = self._verdicts.get((series, member))
+        if found is None:
+            found = self._verdicts[series, member] = self._judge_anew(series, member)
+        return found
+
+    def _judge_anew(self, series: Series, member: bytes) -> tuple[int, Verdict]:
+        try:
+            candle = json.loads(member)
+            at, values = candle["timestamp"], tuple(float(candle[name]) for name in _FIELDS)
+        except (ValueError, KeyError, TypeError):
+            return -1, "no candle"
+        if candle.get("isSynthetic") or (values[-1] == 0 and len(set(values[:-1])) == 1):
+            return at, "filler"
+        there = self._truth[series].get(at)
+        if there is None or there[:-1] != values[:-1]:
+            return at, "wrong"
+        near = abs(there[-1] - values[-1]) <= _VOLUME_TOLERANCE * max(there[-1], values[-1])
+        return at, "right" if near else "wrong"
+
+
+@dataclass
+class Figures:
+    """What all looks of a world saw.
+
+    Attributes:
+        looks: Looks at a series.
+        ready: Times the gate said yes.
+        over_missing: Times it did over a missing bar.
+        over_wrong: Times it did over a wrong bar that closed more than 30 minutes ago.
+        over_young: Times it did over a younger wrong bar.
+        verified: Candles whose digest holds.
+        falsely_verified: Those of them that are wrong.
+        overdue: Wrong bars that closed more than 30 minutes ago, by timeframe.
+        well: Looks in times in which the exchange had been well for so long.
+        well_unready: Those of them in which the gate said no, asked about slots of ten minutes and more.
+        well_wrong: Those of them with a wrong bar that closed more than 30 minutes ago.
+        told: The first few faults, in words.
+    """
+
+    looks: int = 0
+    ready: int = 0
+    over_missing: int = 0
+    over_wrong: int = 0
+    over_young: int = 0
+    verified: int = 0
+    falsely_verified: int = 0
+    overdue: Counter[str] = field(default_factory=Counter)
+    well: int = 0
+    well_unready: Counter[str] = field(default_factory=Counter)
+    well_wrong: Counter[str] = field(default_factory=Counter)
+    told: list[str] = field(default_factory=list)
+
+    def add(self, look: Look, *, is_ready: bool, is_ready_leniently: bool, is_well: bool) -> None:
+        """Add a look at a series, and what the gate said at that instant."""
+        overdue, name = look.overdue, str(look.series)
+        self.looks += 1
+        self.ready += is_ready
+        self.overdue[look.series.timeframe.value] += len(overdue)
+        self.verified += len(look.verified)
+        false = [at for at in look.wrong if at in look.verified]
+        self.falsely_verified += self._tell(look, "verified and wrong", false)
+        if is_ready:
+            self.over_missing += bool(self._tell(look, "ready over missing", look.missing))
+            self.over_wrong += bool(self._tell(look, "ready over wrong", overdue))
+            self.over_young += bool(look.wrong and not overdue)
+        if is_well:
+            self.well += 1
+            self.well_wrong[name] += bool(self._tell(look, "well and wrong", overdue))
+            if not is_ready_leniently:
+                self._tell(look, "well and not ready; missing", look.missing or [0])
+                self.well_unready[name] += 1
+
+    def _tell(self, look: Look, fault: str, slots: Sequence[int]) -> int:
+        if slots and sum(fault in one for one in self.told) < 8:
+            minutes = ", ".join(str((look.now - at - look.series.timeframe.step_ms) // 60_000) for at in slots[:4])
+            self.told.append(f"{look.now} {look.series}: {fault}: {len(slots)} bars, closed {minutes} minutes ago")
+        return len(slots)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.looks} looks, {self.ready} ready: {self.over_missing} over a missing bar, {self.over_wrong} over a "
+            f"wrong bar of more than 30 minutes, {self.over_young} over a younger one; {self.verified} digests hold, "
+            f"{self.falsely_verified} of wrong bars; {self.well} looks in well times: {self.well_unready.total()} not "
+            f"ready, {self.well_wrong.total()} wrong"
+        )

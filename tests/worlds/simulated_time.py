@@ -1,0 +1,207 @@
+"""Hours that pass in seconds: a trio clock that jumps from deadline to deadline, and a real Redis that follows it.
+
+The product's scripts read the server's clock by `redis.call('TIME')`. The client here replaces that one expression by a
+read of a key, which holds the simulated instant; all else of a script reaches the server as it is. Lives of the
+engine's own keys pass in simulated time, too. Reads that block wait here instead of at the server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from reconciler_engine.store.client.address import Address
+from reconciler_engine.store.client.commands import block_s
+from reconciler_engine.store.client.connection import Command, ReplyReader
+from reconciler_engine.store.client.pool import Pool
+from reconciler_engine.store.client.trio_redis import TrioRedis
+
+CLOCK_KEY: Final = "simulated:clock"
+_TIME: Final = "redis.call('TIME')"
+_INSTANT: Final = f"redis.call('HMGET', '{CLOCK_KEY}', 'seconds', 'microseconds')"
+_BLOCKED_S: Final = 10.0
+"""How long a read that blocks waits, whatever it asked for; then it is repeated by the product itself."""
+
+_SHORTEST_LIFE_S: Final = 1.0
+"""Lives of keys are shortened in steps of this at least."""
+
+# Candle keys and what lies beside them live for a day or longer, which no simulation lasts.
+_PASS_ON: Final = """
+local elapsed = tonumber(ARGV[3])
+if elapsed > 0 then
+    for _, key in ipairs(redis.call('KEYS', 'recon:*')) do
+        local left = redis.call('PTTL', key)
+        if left > elapsed then
+            redis.call('PEXPIRE', key, left - elapsed)
+        elseif left >= 0 then
+            redis.call('DEL', key)
+        end
+    end
+end
+redis.call('HSET', KEYS[1], 'seconds', ARGV[1], 'microseconds', ARGV[2])
+"""
+
+
+class SimulatedTime:
+    """Time that passes only while nothing can be done; the trio run has its clock."""
+
+    def __init__(self, clock: MockClock, start: int) -> None:
+        """Make a time that is `start` (ms UTC) when the run of this clock begins."""
+        self._clock = clock
+        self._start = start
+        self._under_way = 0
+        self._quiet = trio.Event()
+        self._news: defaultdict[str, set[trio.Event]] = defaultdict(set)
+
+    def now(self) -> int:
+        """Return the instant (ms UTC)."""
+        return self._start + math.floor(trio.current_time() * 1_000 + 1e-3)
+
+    async def sleep_until(self, instant: int) -> None:
+        """Sleep until an instant (ms UTC)."""
+        await trio.sleep_until((instant - self._start) / 1_000)
+
+    @asynccontextmanager
+    async def passing(self, url: str) -> AsyncIterator[None]:
+        """Let the time of a server and of this trio run pass for the length of a block."""
+        async with TrioRedis.from_url(url) as server, trio.open_nursery() as nursery:
+            await self.show(server, self._start * 1_000, 0)
+            nursery.start_soon(self._pass_on, server)
+            yield
+            nursery.cancel_scope.cancel()
+
+    async def show(self, server: TrioRedis, instant_us: int, elapsed_ms: int) -> None:
+        """Set the server's simulated clock, and take what passed from the lives of the engine's own keys."""
+        seconds, rest = divmod(instant_us, 1_000_000)
+        await server.execute_command("EVAL", _PASS_ON, 1, CLOCK_KEY, seconds, rest, elapsed_ms)
+
+    async def _pass_on(self, server: TrioRedis) -> None:
+        aged_s = trio.current_time()
+        while True:
+            await wait_all_tasks_blocked()
+            if self._under_way:
+                # A reply of the server is on its way: no time passes.
+                self._quiet = trio.Event()
+                await self._quiet.wait()
+                continue
+            ahead_s = trio.lowlevel.current_statistics().seconds_to_next_deadline
+            assert ahead_s < math.inf, "nothing is waited for but replies that never come"
+            then_s = trio.current_time() + max(ahead_s, 0.0)
+            elapsed_s = then_s - aged_s if then_s - aged_s >= _SHORTEST_LIFE_S else 0.0
+            aged_s = then_s if elapsed_s else aged_s
+            # Nobody else runs meanwhile: all wait for the clock.
+            await self.show(server, self._start * 1_000 + round(then_s * 1e6), round(elapsed_s * 1_000))
+            if ahead_s > 0:
+                self._clock.jump(ahead_s)
+
+    @asynccontextmanager
+    async def under_way(self) -> AsyncIterator[None]:
+        """Let no time pass for the length of a block."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._quiet.set()
+
+    def tell(self, keys: Iterable[object]) -> None:
+        """Wake those that wait for one of these keys."""
+        for key in keys:
+            for event in self._news.get(key, ()) if isinstance(key, str) else ():
+                event.set()
+
+    @contextmanager
+    def listening(self, keys: Sequence[str]) -> Iterator[trio.Event]:
+        """Give an event that is set as soon as one of these keys is written."""
+        news = trio.Event()
+        for key in keys:
+            self._news[key].add(news)
+        try:
+            yield news
+        finally:
+            for key in keys:
+                self._news[key].discard(news)
+
+
+class SimulatedRedis(TrioRedis):
+    """The product's client, to which the server's clock shows the simulated time."""
+
+    def __init__(self, url: str, time: SimulatedTime) -> None:
+        super().__init__(Address.parse(url))
+        self._time = time
+        self._scripts: dict[str, str] = {}
+
+    async def execute_command(self, *args: str | float | bytes, timeout_s: float | None = None, **options: Any) -> Any:
+        """Send one command; one that blocks waits here."""
+        if args[0] == "TIME":
+            await trio.lowlevel.checkpoint()
+            return divmod(self._time.now() * 1_000, 1_000_000)
+        if block_s(args) is None:
+            reply = await super().execute_command(*self._translated(args), timeout_s=timeout_s, **options)
+            self._tell(args)
+            return reply
+        command, keys = unblocked(args)
+        with self._time.listening(keys) as news:
+            reply = await super().execute_command(*command)
+            if not reply:
+                with trio.move_on_after(_BLOCKED_S):
+                    await news.wait()
+                reply = await super().execute_command(*command)
+        return (keys[0].encode(), reply) if command[0] == "LPOP" and reply is not None else reply
+
+    async def pipe(self, commands: Sequence[Command], *, timeout_s: float | None = None) -> list[Any]:
+        """Send commands in one write."""
+        replies = await super().pipe([self._translated(one) for one in commands], timeout_s=timeout_s)
+        for command in commands:
+            self._tell(command)
+        return replies
+
+    def _tell(self, command: Command) -> None:
+        """Wake those that wait for a key of a script: nothing else writes streams and lists."""
+        if command[0] in {"EVAL", "EVALSHA"}:
+            self._time.tell(command[3:])
+
+    def _translated(self, args: Command) -> Command:
+        """Return a command whose script reads the simulated clock."""
+        if args[0] == "EVALSHA":
+            return (args[0], self._scripts.get(str(args[1]), args[1]), *args[2:])
+        if args[0] != "EVAL" or _TIME not in str(args[1]):
+            return args
+        return (args[0], self.translate(str(args[1])), *args[2:])
+
+    def translate(self, script: str) -> str:
+        """Return a script of which nothing is changed but where it reads the clock; its old hash calls it, too."""
+        changed = script.replace(_TIME, _INSTANT)
+        assert "'TIME'" not in changed, "a script reads the clock in another way"
+        self._scripts[_sha(script)] = _sha(changed)
+        return changed
+
+    async def _exchange(self, pool: Pool, payload: bytes, replies: int, bound_s: float) -> list[Any]:
+        async with self._time.under_way():
+            return await super()._exchange(pool, payload, replies, bound_s)
+
+    async def _converse(self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, bound_s: float) -> None:
+        async with self._time.under_way():
+            await super()._converse(batches, reader, bound_s)
+
+
+def unblocked(args: Command) -> tuple[Command, list[str]]:
+    """Return a command that does not block in the place of one that does, and the keys that it waits for."""
+    if args[0] == "BLPOP":
+        return ("LPOP", args[1]), [str(args[1])]
+    assert args[0] == "XREADGROUP", args
+    at = args.index("BLOCK")
+    streams = args[args.index("STREAMS") + 1 :]
+    return (*args[:at], *args[at + 2 :]), [str(one) for one in streams[: len(streams) // 2]]
+
+
+def _sha(text: str) -> str:
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
