@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
@@ -14,7 +13,8 @@ import pytest
 import trio
 from tests.chaos.invariants import budget_excess
 from tests.worlds.bulk_feed import BulkFeed
-from tests.worlds.oracle import MAX_UNVERIFIED_MS, Figures, Oracle
+from tests.worlds.gate_watch import GateWatch
+from tests.worlds.oracle import Figures, Oracle
 from tests.worlds.simulated_time import SimulatedRedis, SimulatedTime
 from trio.testing import MockClock
 
@@ -34,32 +34,23 @@ from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules
 from reconciler_engine.simulator.rules.request_log import RequestLog, RequestRecord
 from reconciler_engine.simulator.serving import open_exchange
 from reconciler_engine.simulator.simulated_clock import SimulatedClock
-from reconciler_engine.store.client.trio_redis import all_served
-from reconciler_engine.store.ready_script import READY_TEXT
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.verified_fields import block_fields
 
 MINUTE: Final = 60_000
 HOUR: Final = 60 * MINUTE
 START: Final = 1_768_496_550_000
 """2026-01-15T17:02:30Z: in ten hours from here on every timeframe has a boundary."""
 
-BARS: Final = 200
-"""Newest bars that the gate is asked about: as many as indicators read."""
-
-LENIENT: Final = (15_000, MAX_UNVERIFIED_MS, 10 * MINUTE)
-"""Grace, longest time without verification, and the age up to which a slot may be without a candle (ms)."""
+HELD_BARS: Final = 300
+"""Bars of each series that a cache holds which is full: as many as are watched."""
 
 _RESTART_S: Final = 600.0
 """A feeder that has given up is started again so much later."""
 
-_PASS_MS: Final = 6 * MINUTE
-"""The next pass after a change is over so much later."""
 
-
-def trouble(name: str, mode: str, after_h: float, minutes: float, **values: Value) -> FaultRule:
+def trouble(name: str, mode: str, after_h: float, minutes: float, start: int = START, **values: Value) -> FaultRule:
     """Return a fault of the whole venue, some hours after the start."""
-    begins = START + round(after_h * HOUR)
+    begins = start + round(after_h * HOUR)
     defaults = {key: one.default for key, one in MODES[mode].items()}
     window = Interval(begins, begins + round(minutes * MINUTE))
     return FaultRule(name, mode, window=window, values=MappingProxyType({**defaults, **values}))
@@ -97,15 +88,17 @@ class FedWorld:
     config: ReconciliationConfig
     service: ReconciliationService
     nursery: trio.Nursery
-    oracle: Oracle
-    figures: Figures = field(default_factory=Figures)
-    feed_events: Counter[str] = field(default_factory=Counter)
-    _gate: str = ""
+    watch: GateWatch
 
     @property
     def scope(self) -> Scope:
         """The scope of the cache."""
         return scope_of(self.config)
+
+    @property
+    def figures(self) -> Figures:
+        """What was seen of the gate."""
+        return self.watch.figures
 
     @property
     def series(self) -> Sequence[Series]:
@@ -124,24 +117,9 @@ class FedWorld:
             earlier_ms=6 * HOUR,
         )
         make = partial(Feeder, self.redis, self.exchange.market, self.exchange.clock, kept)
-        self.nursery.start_soon(self._keep_feeding, make)
+        self.nursery.start_soon(keep_feeding, make)
 
-    async def _keep_feeding(self, make: Callable[[Callable[[FeedEvent], None]], Feeder]) -> None:
-        while True:
-            given_up = trio.Event()
-
-            def hear(event: FeedEvent, given_up: trio.Event = given_up) -> None:
-                self.feed_events[event.kind] += 1
-                if event.kind == "gave_up":
-                    given_up.set()
-
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(make(hear).run)
-                await given_up.wait()
-                await trio.sleep(_RESTART_S)
-                nursery.cancel_scope.cancel()
-
-    async def feed_in_bulk(self, bars: int) -> BulkFeed:
+    async def feed_in_bulk(self, bars: int = HELD_BARS) -> BulkFeed:
         """Fill the cache with right bars, and feed many series from now on."""
         feed = BulkFeed(self.redis, self.scope, self.exchange.market, self.series, self.time)
         await feed.fill(bars)
@@ -150,7 +128,7 @@ class FedWorld:
 
     async def start(self, every_minutes: int = 1) -> None:
         """Start the engine, and ask the gate so often."""
-        self._gate = str(await self.redis.execute_command("SCRIPT LOAD", self.redis.translate(READY_TEXT)))
+        await self.watch.begin(self.redis.translate)
         await self.service.start()
         self.nursery.start_soon(self._keep_sampling, every_minutes)
 
@@ -158,11 +136,14 @@ class FedWorld:
         """Let so much time pass since the start."""
         await self.time.sleep_until(START + round(hours * HOUR))
 
-    def is_well(self, now: int) -> bool:
-        """Whether nothing was wrong with the exchange in the time within which all must be verified."""
-        since = now - MAX_UNVERIFIED_MS - _PASS_MS
-        windows = [state.rule.window for state in self.exchange.faults.states]
-        return since > START and not any(one.start < now and one.stop > since for one in windows)
+    async def after(self, hours: float) -> None:
+        """Let so much time pass from now on."""
+        await self.time.sleep_until(self.time.now() + round(hours * HOUR))
+
+    async def strike(self, blow: Callable[[FedWorld], Awaitable[None]]) -> None:
+        """Do something to the cache, which is not well until that is made up for."""
+        await blow(self)
+        self.watch.troubles.append(Interval(self.time.now(), self.time.now() + 1))
 
     async def _keep_sampling(self, every_minutes: int) -> None:
         # Each time at another second of the minute.
@@ -171,22 +152,24 @@ class FedWorld:
             await self.sample()
 
     async def sample(self) -> None:
-        """Ask the gate about every series, and hold its answers and the digests to the truth at that instant."""
-        now = self.time.now()
-        commands: list[tuple[Any, ...]] = [("MULTI",)]
-        for one in self.series:
-            key, window = self.scope.candle_key(one), self.oracle.window(one, now)
-            commands += [
-                ("EVALSHA", self._gate, 1, key, BARS),
-                ("EVALSHA", self._gate, 1, key, BARS, *LENIENT),
-                ("ZRANGEBYSCORE", key, window.start, f"({window.stop}", "WITHSCORES"),
-                ("HMGET", self.scope.evidence_key(one), *block_fields(window, one.timeframe.step_ms)),
-            ]
-        *_, replies = all_served(await self.redis.pipe([*commands, ("EXEC",)]))
-        asked = zip(self.series, *(replies[first::4] for first in range(4)), strict=True)
-        for one, yes, leniently, members, bodies in asked:
-            look = self.oracle.look(one, now, members, bodies)
-            self.figures.add(look, is_ready=yes == 1, is_ready_leniently=leniently == 1, is_well=self.is_well(now))
+        """Look at every series now."""
+        await self.watch.look(self.time.now())
+
+
+async def keep_feeding(make: Callable[[Callable[[FeedEvent], None]], Feeder]) -> None:
+    """Feed; where a feeder gives up, start another one some minutes later."""
+    while True:
+        given_up = trio.Event()
+
+        def hear(event: FeedEvent, given_up: trio.Event = given_up) -> None:
+            if event.kind == "gave_up":
+                given_up.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(make(hear).run)
+            await given_up.wait()
+            await trio.sleep(_RESTART_S)
+            nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
@@ -231,6 +214,7 @@ async def fed_world(
                 # Nobody reads it here.
                 patch.setattr(status_writer, "WRITE_S", 60.0)
                 async with ReconciliationService(None, None, redis, config) as engine:
-                    oracle = Oracle(exchange.market, BARS)
-                    yield FedWorld(time, redis, exchange, log, config, engine, nursery, oracle)
+                    troubles = [Interval(START, START + 1), *(one.window for one in faults)]
+                    watch = GateWatch(redis, scope_of(config), config.series(), Oracle(exchange.market), troubles)
+                    yield FedWorld(time, redis, exchange, log, config, engine, nursery, watch)
                     nursery.cancel_scope.cancel()

@@ -16,6 +16,9 @@ from reconciler_engine.simulator.prices.market import Market
 from reconciler_engine.store.verified_fields import block_fields, decode_blocks, digest_of
 
 MAX_UNVERIFIED_MS: Final = 1_800_000
+BARS: Final = 200
+"""Newest bars that are looked at: as many as indicators read."""
+
 _VOLUME_TOLERANCE: Final = 1e-8
 _FIELDS: Final = ("open", "high", "low", "close", "volume")
 
@@ -49,10 +52,9 @@ class Look(NamedTuple):
 class Oracle:
     """Knows every bar of a market, once it has closed."""
 
-    def __init__(self, market: Market, bars: int) -> None:
-        """Make an oracle for looks at the newest `bars` slots."""
+    def __init__(self, market: Market) -> None:
+        """Make an oracle of a market."""
         self._market = market
-        self._bars = bars
         self._truth: dict[Series, dict[int, tuple[float, ...]]] = {}
         self._starts: dict[Series, list[int]] = {}
         self._known_to: dict[Series, int] = {}
@@ -61,7 +63,7 @@ class Oracle:
     def window(self, series: Series, now: int) -> Interval:
         """Return the newest closed slots at an instant (ms UTC), as the gate sees them."""
         stop = closed_before(now, series.timeframe, DEFAULT_GRACE_MS)
-        return Interval(stop - self._bars * series.timeframe.step_ms, stop)
+        return Interval(stop - BARS * series.timeframe.step_ms, stop)
 
     def look(self, series: Series, now: int, members: Sequence[Any], bodies: Sequence[bytes | None]) -> Look:
         """Hold the members of the newest slots, each followed by its score, and their digests to the truth."""

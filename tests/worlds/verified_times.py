@@ -48,8 +48,9 @@ async def read_ages(redis: TrioRedis, scope: Scope, series: Sequence[Series], cl
     ages = Ages()
     for one in series:
         step = one.timeframe.step_ms
-        first = -(-closed.start // step) * step
-        slots = Interval(first - step, max(first - step, closed.stop // step * step - step))
+        slots = Interval(closed.start - step, closed.stop - step)
+        if not slots.grid(step):
+            continue
         noted = await read_verified(redis, scope, one, slots)
         (members,) = all_served(
             await redis.pipe([("ZRANGEBYSCORE", scope.candle_key(one), slots.start, f"({slots.stop}", "WITHSCORES")])
