@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable
-from typing import Final, final
+from typing import Final, TypeAlias, final
 
 from reconciler_engine.market.candle import Candle
 
@@ -24,6 +24,10 @@ __all__ = [
 DEBUG_BUILD: Final[bool]
 """Whether this is a build with debug checks, which is of no use for measuring."""
 
+_Column: TypeAlias = memoryview[int]
+_Columns: TypeAlias = tuple[_Column, _Column, _Column, _Column, _Column, _Column]
+_Doubts: TypeAlias = tuple[_Column, _Column]
+
 @final
 class Int64Column:
     """Read-only int64 values, owned by Rust; `memoryview(column)` shares them."""
@@ -36,11 +40,9 @@ class SpanReplies:
     """Replies of many keys, as `detection.replies.SpanReplies` defines them."""
 
     def __new__(cls) -> SpanReplies: ...
-    def ask(self, symbol: str, timeframe: str, start: int, step: int, length: int, /) -> None: ...
+    def ask(self, symbol: str, timeframe: str, start: int, step: int, length: int, blocks: int = 0, /) -> None: ...
     def feed(self, data: bytes | memoryview, /) -> int: ...
-    def take(
-        self,
-    ) -> list[tuple[memoryview[int], memoryview[int], memoryview[int], memoryview[int]] | str | None]: ...
+    def take(self) -> list[_Columns | _Doubts | str | None]: ...
 
 def check_members(
     reply: list[bytes], symbol: str, timeframe: str, step: int, /

@@ -31,6 +31,10 @@ def held(*open_times: int) -> bytes:
     return array_of([item for at in open_times for item in (member(at), str(at).encode())])
 
 
+NONE: tuple[list[int], list[int]] = ([], [])
+"""What is said of digests where none was asked for."""
+
+
 def answers(replies: SpanReplies) -> list[object]:
     return [
         answer if answer is None or isinstance(answer, str) else tuple(column.tolist() for column in answer)
@@ -51,29 +55,29 @@ def test_the_native_one_is_in_use():
 def test_tells_whole_spans_from_others(replies):
     spans: dict[str, tuple[bytes, object]] = {
         "whole": (held(STEP, 2 * STEP), None),
-        "empty": (held(), ([], [], [], [])),
-        "gap": (held(STEP), ([STEP], [], [], [])),
+        "empty": (held(), ([], [], [], [], *NONE)),
+        "gap": (held(STEP), ([STEP], [], [], [], *NONE)),
         "duplicate_beside_a_gap": (
             array_of([member(STEP), b"60000", member(STEP) + b" ", b"60000"]),
-            ([STEP] * 2, [STEP], [], []),
+            ([STEP] * 2, [STEP], [], [], *NONE),
         ),
         "duplicate": (
             array_of([*[member(STEP), b"60000", member(STEP) + b" ", b"60000"], member(2 * STEP), b"120000"]),
-            ([STEP, STEP, 2 * STEP], [STEP], [], []),
+            ([STEP, STEP, 2 * STEP], [STEP], [], [], *NONE),
         ),
-        "off_the_grid": (held(STEP, 2 * STEP + 1), ([STEP], [], [2 * STEP], [])),
-        "beside_the_grid": (held(STEP, 2 * STEP, 3 * STEP), ([STEP, 2 * STEP, 3 * STEP], [], [], [])),
+        "off_the_grid": (held(STEP, 2 * STEP + 1), ([STEP], [], [2 * STEP], [], *NONE)),
+        "beside_the_grid": (held(STEP, 2 * STEP, 3 * STEP), ([STEP, 2 * STEP, 3 * STEP], [], [], [], *NONE)),
         "foreign": (
             array_of([member(STEP), b"60000", member(2 * STEP, "ETH-USD"), b"120000"]),
-            ([STEP], [], [2 * STEP], []),
+            ([STEP], [], [2 * STEP], [], *NONE),
         ),
         "foreign_beside": (
             array_of([member(STEP), b"60000", member(2 * STEP), b"120000", b"{}", b"120001"]),
-            ([STEP, 2 * STEP], [], [2 * STEP], []),
+            ([STEP, 2 * STEP], [], [2 * STEP], [], *NONE),
         ),
         "filler": (
             array_of([member(STEP), b"60000", member(2 * STEP, volume=0), b"120000"]),
-            ([STEP, 2 * STEP], [], [], [2 * STEP]),
+            ([STEP, 2 * STEP], [], [], [2 * STEP], *NONE),
         ),
         "refused": (b"-WRONGTYPE no sorted set\r\n", "WRONGTYPE no sorted set"),
     }

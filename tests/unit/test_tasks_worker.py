@@ -34,7 +34,8 @@ class EmptyStore:
         self.reading = 0
         self.most_reading = 0
 
-    async def read(self, wanted: Sequence[tuple[Series, Interval]]) -> list[SlotsRead]:
+    async def read(self, wanted: Sequence[tuple[Series, Interval]], *, digests: bool) -> list[SlotsRead]:
+        assert not digests
         self.reading += 1
         self.most_reading = max(self.most_reading, self.reading)
         await trio.sleep(READ_S)

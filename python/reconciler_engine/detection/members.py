@@ -24,11 +24,16 @@ from reconciler_engine.detection.inputs import INT64_MAX, INT64_MIN
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from reconciler_engine.detection.noted import Noted
+
 MAX_DEPTH: Final = 64
 
 _PRICES = ("open", "high", "low", "close")
 _SCORE = re.compile(rb"-?inf|[-+.0-9eE]+")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+
+_NO_TIMES = readonly(array("q"))
 
 
 class Members(NamedTuple):
@@ -40,49 +45,66 @@ class Members(NamedTuple):
         malformed: Slots of the members that are no candles of the series, one each: the open times at or below their
             scores (int64).
         fillers: Open times that no candle but fillers has, each once, ascending (int64, ms UTC).
+        unverified: Open times with a candle that is no filler, each once, ascending, unless that is alone in its slot
+            and its digest is noted (int64, ms UTC). Empty where no digests were given.
+        changed: Those of them for which a digest is noted all the same (int64, ms UTC).
     """
 
     timestamps: memoryview[int]
     duplicates: memoryview[int]
     malformed: memoryview[int]
     fillers: memoryview[int]
+    unverified: memoryview[int] = _NO_TIMES
+    changed: memoryview[int] = _NO_TIMES
 
 
 class _NoCandle(ValueError):
     """The reason why a member is none."""
 
 
-def check_members_pure(reply: list[bytes], symbol: str, timeframe: str, step: int) -> Members:
-    """Sort the members of a reply, in plain Python; see `check_members`."""
+def check_members_pure(
+    reply: list[bytes], symbol: str, timeframe: str, step: int, noted: Noted | None = None
+) -> Members:
+    """Sort the members of a reply, in plain Python; see `check_members`.
+
+    With `noted` digests a member whose digest fits is a candle without a look, and no filler.
+    """
     if len(reply) % 2:
         raise ValueError(f"reply has {len(reply)} items; it must alternate members and scores (WITHSCORES)")
-    timestamps, duplicates, malformed, fillers = (array("q") for _ in Members._fields)
+    timestamps, duplicates, malformed, fillers = (array("q") for _ in range(4))
+    verified: set[int] = set()
     last = -math.inf
     for index in range(0, len(reply), 2):
         member, printed = _item(reply, index), _item(reply, index + 1)
-        try:
-            score = parse_score(printed)
-        except ValueError:
-            raise ValueError(f"reply[{index + 1}] is {printed!r}: the score is no number") from None
-        if score < last:
-            raise ValueError(f"reply[{index + 1}] is {printed!r}: the score is below the one before it")
-        last = score
+        score = last = _score_at(index + 1, printed, last)
         open_time = max(_floored(score) // step * step, INT64_MIN)
+        fits = noted is not None and score == open_time and noted.fits(open_time, member)
         try:
-            candle = _candle_in(member, printed, symbol, timeframe, step)
+            stands_for_none = not fits and is_filler(_candle_in(member, printed, symbol, timeframe, step))
         except _NoCandle:
             malformed.append(open_time)
             continue
+        if fits or (noted is not None and noted.accepts(open_time, member)):
+            verified.add(open_time)
         is_shared = timestamps[-1:] == array("q", (open_time,))
         if is_shared and duplicates[-1:] != timestamps[-1:]:
             duplicates.append(open_time)
-        if not is_filler(candle):
+        if not stands_for_none:
             if fillers[-1:] == array("q", (open_time,)):
                 fillers.pop()
         elif not is_shared:
             fillers.append(open_time)
         timestamps.append(open_time)
-    return Members(*map(readonly, (timestamps, duplicates, malformed, fillers)))
+    found = Members(*map(readonly, (timestamps, duplicates, malformed, fillers)))
+    return found if noted is None else _look_at(found, verified, noted)
+
+
+def _look_at(found: Members, verified: set[int], noted: Noted) -> Members:
+    """Say which candles are not verified, where a slot holds a member that is."""
+    alone = verified.difference(found.duplicates, found.malformed)
+    unverified = sorted({*found.timestamps}.difference(found.fillers, alone))
+    changed = [slot for slot in unverified if slot in noted.digests]
+    return found._replace(unverified=readonly(array("q", unverified)), changed=readonly(array("q", changed)))
 
 
 def explain_member(member: bytes, score: bytes, symbol: str, timeframe: str, step: int) -> str | None:
@@ -154,6 +176,16 @@ def parse_score(printed: bytes) -> float:
     return float(printed)
 
 
+def _score_at(index: int, printed: bytes, last: float) -> float:
+    try:
+        score = parse_score(printed)
+    except ValueError:
+        raise ValueError(f"reply[{index}] is {printed!r}: the score is no number") from None
+    if score < last:
+        raise ValueError(f"reply[{index}] is {printed!r}: the score is below the one before it")
+    return score
+
+
 def _item(reply: Sequence[bytes], index: int) -> bytes:
     item = reply[index]
     if not isinstance(item, bytes):
@@ -190,10 +222,10 @@ def native_checker() -> Callable[[list[bytes], str, str, int], Members]:
     """Return `check_members` by the native module; it must be built."""
     from reconciler_engine import _native  # noqa: PLC0415  # built or not is only known here
 
-    native, make = _native.check_members, Members._make
+    native = _native.check_members
 
     def check(reply: list[bytes], symbol: str, timeframe: str, step: int) -> Members:
-        return make(native(reply, symbol, timeframe, step))
+        return Members(*native(reply, symbol, timeframe, step))
 
     return check
 

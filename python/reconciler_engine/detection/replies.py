@@ -1,7 +1,8 @@
 """What many keys hold, read from the bytes of their replies while these arrive.
 
 The stream is RESP2, as a server answers `ZRANGEBYSCORE key start (stop WITHSCORES`: an array a key that alternates
-members and ascending scores, or an error line. Which members are candles is `detection.members`' rule.
+members and ascending scores, or an error line. Which members are candles is `detection.members`' rule. Where digests
+are asked for too, the answer to `HMGET` of their fields, in the order of `detection.noted`, comes before it.
 """
 
 from __future__ import annotations
@@ -9,29 +10,36 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from reconciler_engine.detection.implementation import IMPLEMENTATION
 from reconciler_engine.detection.members import Members, check_members_pure
+from reconciler_engine.detection.noted import Noted, read_noted
 
 _LINE_LIMIT: Final = 64 * 1024
 _COUNT = re.compile(rb"[0-9]{1,9}")
 
-Columns = tuple["memoryview[int]", "memoryview[int]", "memoryview[int]", "memoryview[int]"]
+_Column: TypeAlias = "memoryview[int]"
+Columns = tuple[_Column, _Column, _Column, _Column, _Column, _Column]
+Doubts = tuple[_Column, _Column]
 
-Answer = Columns | str | None
-"""None: one candle in each slot of the span's grid, none a filler, and nothing else. The columns of `Members`: anything
-else. Text: the server's error line, without its sign."""
+Answer = Columns | Doubts | str | None
+"""None: one candle in each slot of the span's grid, none a filler, nothing else, and no digest was asked for that does
+not fit. The columns `unverified` and `changed` of `Members`: the same, but for the digests. All its columns: anything
+else. Text: the server's error line, without its sign, the first one where both commands were refused."""
 
 
 class SpanReplies(Protocol):
     """Reads the replies of spans, in the order asked. After an error the stream is of no further use."""
 
-    def ask(self, symbol: str, timeframe: str, start: int, step: int, length: int, /) -> None:
-        """Expect one more reply: of this series, whose grid has `length` open times from `start` on (ms UTC)."""
+    def ask(self, symbol: str, timeframe: str, start: int, step: int, length: int, blocks: int = 0, /) -> None:
+        """Expect one more reply: of this series, whose grid has `length` open times from `start` on (ms UTC).
+
+        With `blocks` expect the digests of so many blocks before it, from the one that holds `start` on.
+        """
 
     def feed(self, data: bytes | memoryview, /) -> int:
-        """Take bytes of the stream; return how many replies are complete and not yet taken.
+        """Take bytes of the stream; return how many answers are complete and not yet taken.
 
         Raises:
             ValueError: The bytes are no such reply, a score is no number or below its predecessor, or nobody asked.
@@ -45,6 +53,7 @@ class _Span(NamedTuple):
     symbol: str
     timeframe: str
     grid: range
+    blocks: int
 
 
 class PureSpanReplies:
@@ -56,10 +65,12 @@ class PureSpanReplies:
         self._rest = b""
         self._left: int | None = None
         self._items: list[bytes] = []
+        # What was said of the digests of the span whose members come next.
+        self._noted: Noted | str | None = None
 
-    def ask(self, symbol: str, timeframe: str, start: int, step: int, length: int, /) -> None:
+    def ask(self, symbol: str, timeframe: str, start: int, step: int, length: int, blocks: int = 0, /) -> None:
         """Expect one more reply; see `SpanReplies`."""
-        self._asked.append(_Span(symbol, timeframe, range(start, start + length * step, step)))
+        self._asked.append(_Span(symbol, timeframe, range(start, start + length * step, step), blocks))
 
     def feed(self, data: bytes | memoryview, /) -> int:
         """Take bytes of the stream; see `SpanReplies`."""
@@ -79,37 +90,58 @@ class PureSpanReplies:
             if self._rest:
                 raise ValueError("a reply that nobody asked for")
             return False
+        span = self._asked[0]
+        awaits_digests = span.blocks > 0 and self._noted is None
         if self._left is None:
-            return self._open()
+            return self._open(span, awaits_digests)
         if self._left:
-            found = _bulk(self._rest)
+            found = _bulk(self._rest, may_be_absent=awaits_digests)
             if found is None:
                 return False
             item, self._rest = found
             self._items.append(item)
             self._left -= 1
             return True
-        span = self._asked.popleft()
-        members = check_members_pure(self._items, span.symbol, span.timeframe, span.grid.step)
-        self._answers.append(None if fills(members, span.grid) else (*members,))
         self._left = None
+        if awaits_digests:
+            self._noted = read_noted(self._items, span.grid.start, span.grid.step)
+        else:
+            self._answer(self._judge(span))
         return True
 
-    def _open(self) -> bool:
+    def _open(self, span: _Span, awaits_digests: bool) -> bool:
         found = _line(self._rest)
         if found is None:
             return False
         line, self._rest = found
         if line.startswith(b"-"):
-            self._asked.popleft()
-            self._answers.append(line[1:].decode("utf-8", "replace"))
+            refusal = line[1:].decode("utf-8", "replace")
+            if awaits_digests:
+                self._noted = refusal
+            else:
+                self._answer(self._noted if isinstance(self._noted, str) else refusal)
             return True
         if not line.startswith(b"*"):
             raise _bad_framing()
         self._left, self._items = _number(line[1:]), []
-        if self._left % 2:
+        if awaits_digests and self._left != span.blocks + 1:
+            raise _bad_framing()
+        if not awaits_digests and self._left % 2:
             raise ValueError("a member has no score")
         return True
+
+    def _judge(self, span: _Span) -> Answer:
+        if isinstance(self._noted, str):
+            return self._noted
+        members = check_members_pure(self._items, span.symbol, span.timeframe, span.grid.step, self._noted)
+        if not fills(members, span.grid):
+            return (*members,)
+        return (members.unverified, members.changed) if members.unverified else None
+
+    def _answer(self, answer: Answer) -> None:
+        self._asked.popleft()
+        self._answers.append(answer)
+        self._noted = None
 
 
 def fills(members: Members, grid: range) -> bool:
@@ -117,12 +149,14 @@ def fills(members: Members, grid: range) -> bool:
     return not members.malformed and not members.fillers and members.timestamps.tolist() == list(grid)
 
 
-def _bulk(data: bytes) -> tuple[bytes, bytes] | None:
-    """Split off a string of stated length; None where it is not all there."""
+def _bulk(data: bytes, *, may_be_absent: bool) -> tuple[bytes, bytes] | None:
+    """Split off a string of stated length, empty where it is absent; None where it is not all there."""
     found = _line(data)
     if found is None:
         return None
     line, rest = found
+    if may_be_absent and line == b"$-1":
+        return b"", rest
     if not line.startswith(b"$"):
         raise _bad_framing()
     length = _number(line[1:])

@@ -12,7 +12,9 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.client.connection import pack
 from reconciler_engine.store.client.redis_py import reply_error
+from reconciler_engine.store.evidence_fields import ACCEPTED
 from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.verified_fields import block_fields
 
 PIPELINE_MEMBERS = 2_000
 """Members asked for at a time: other clients of the server then wait 0.4 ms at most (measured, p99)."""
@@ -29,6 +31,8 @@ class SlotsRead(NamedTuple):
         duplicates: Open times that two candles or more share, ascending.
         malformed: Slots of the members that are no candle of the series, one each.
         fillers: Open times that no candle but fillers has, ascending; they are among `timestamps`.
+        unverified: Open times of the other candles that are not verified, ascending; empty where that was not asked.
+        changed: Those of them whose slot held a verified candle once that is there no more, or not alone.
         error: Why the series could not be read (a key of another type, for instance); then the rest is empty.
         is_whole: Whether there is one candle in each slot of the interval, none a filler, and nothing else.
     """
@@ -37,6 +41,8 @@ class SlotsRead(NamedTuple):
     duplicates: Sequence[int] = ()
     malformed: Sequence[int] = ()
     fillers: Sequence[int] = ()
+    unverified: Sequence[int] = ()
+    changed: Sequence[int] = ()
     error: StoreError | None = None
     is_whole: bool = False
 
@@ -48,17 +54,18 @@ _NOTHING = SlotsRead(_NO_TIMES)
 class CandleQuestion:
     """A read of many series: its commands, piece by piece, and what came of them."""
 
-    def __init__(self, scope: Scope, wanted: Sequence[tuple[Series, Interval]]) -> None:
+    def __init__(self, scope: Scope, wanted: Sequence[tuple[Series, Interval]], *, digests: bool = False) -> None:
         self.replies = make_span_replies()
         self._scope = scope
         self._wanted = wanted
+        self._digests = digests
         # In the order asked: whose grid it is, and the grid.
         self._pieces: list[tuple[int, range]] = []
         # Those of a series whose interval goes into several pieces.
         self._parts: dict[int, list[SlotsRead]] = {}
 
     def batches(self) -> Iterator[tuple[bytes, int]]:
-        """Yield packed commands and their number, a batch at a time, when it can go out."""
+        """Yield packed commands and the number of spans they ask about, a batch at a time, when it can go out."""
         batch: list[bytes] = []
         slots = 0
         for index, (series, interval) in enumerate(self._wanted):
@@ -74,8 +81,14 @@ class CandleQuestion:
                     yield b"".join(batch), len(batch)
                     batch, slots = [], 0
                 self._pieces.append((index, grid))
-                self.replies.ask(symbol, name, grid.start, grid.step, size)
-                batch.append(pack(("ZRANGEBYSCORE", key, grid.start, f"({grid.stop}", "WITHSCORES")))
+                members = pack(("ZRANGEBYSCORE", key, grid.start, f"({grid.stop}", "WITHSCORES"))
+                fields = block_fields(Interval(grid.start, grid.stop), grid.step) if self._digests else []
+                if fields:
+                    # First: what is noted meanwhile can make a candle look changed, but none verified that is not.
+                    evidence = self._scope.evidence_key(series)
+                    members = pack(("HMGET", evidence, *fields, ACCEPTED)) + members
+                self.replies.ask(symbol, name, grid.start, grid.step, size, len(fields))
+                batch.append(members)
                 slots += size
         if batch:
             yield b"".join(batch), len(batch)
@@ -95,11 +108,15 @@ class CandleQuestion:
 
 
 def _read_of(grid: range, answer: Answer) -> SlotsRead:
-    if answer is None:
-        return SlotsRead(grid, is_whole=True)
-    if isinstance(answer, str):
-        return SlotsRead(_NO_TIMES, error=reply_error(answer))
-    return SlotsRead(*answer)
+    match answer:
+        case None:
+            return SlotsRead(grid, is_whole=True)
+        case str():
+            return SlotsRead(_NO_TIMES, error=reply_error(answer))
+        case (unverified, changed):
+            return SlotsRead(grid, unverified=unverified, changed=changed, is_whole=True)
+        case _:
+            return SlotsRead(*answer)
 
 
 def _split(grid: range) -> Iterator[range]:
@@ -117,6 +134,8 @@ def _join(pieces: list[SlotsRead]) -> SlotsRead:
         [at for piece in pieces for at in piece.duplicates],
         [at for piece in pieces for at in piece.malformed],
         [at for piece in pieces for at in piece.fillers],
+        [at for piece in pieces for at in piece.unverified],
+        [at for piece in pieces for at in piece.changed],
         # Nothing was examined in an empty interval.
         is_whole=bool(pieces) and all(piece.is_whole for piece in pieces),
     )

@@ -78,8 +78,8 @@ class CandleStore:
         self._announce_close = announce_close
         self._evidence = EvidenceStore(client, scope)
 
-    async def read(self, wanted: Sequence[tuple[Series, Interval]]) -> list[SlotsRead]:
-        """Return what each series holds in its interval, in the order asked.
+    async def read(self, wanted: Sequence[tuple[Series, Interval]], *, digests: bool = False) -> list[SlotsRead]:
+        """Return what each series holds in its interval, in the order asked; with `digests` what is verified, too.
 
         At most `PIPELINE_MEMBERS` slots are asked for at a time; a longer interval is read in pieces. An error that
         is one series' own is in its `SlotsRead`; nothing is read in one instant: a live writer may move between two
@@ -89,7 +89,7 @@ class CandleStore:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
             StoreError: The server did not answer as asked.
         """
-        question = CandleQuestion(self._scope, wanted)
+        question = CandleQuestion(self._scope, wanted, digests=digests)
         await self._client.converse(question.batches(), question.replies)
         reads = question.reads()
         if any(has_moved(read.error) for read in reads):

@@ -1,14 +1,16 @@
 //! Replies of many keys, read from their bytes.
 
+use std::mem;
 use std::slice;
 
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyList, PyMemoryView};
 use reconciler_candles::{Answer, Replies, Span};
 
 use crate::check_members::columns;
+use crate::output::memoryview;
 
 /// The native `SpanReplies` of `reconciler_engine.detection.replies`.
 #[pyclass(module = "reconciler_engine._native")]
@@ -24,14 +26,15 @@ impl SpanReplies {
         Self::default()
     }
 
-    #[pyo3(signature = (symbol, timeframe, start, step, length, /))]
-    fn ask(&mut self, symbol: String, timeframe: String, start: i64, step: i64, length: usize) {
+    #[pyo3(signature = (symbol, timeframe, start, step, length, blocks = 0, /))]
+    fn ask(&mut self, symbol: String, timeframe: String, start: i64, step: i64, length: usize, blocks: usize) {
         self.replies.ask(Span {
             symbol,
             timeframe,
             start,
             step,
             length,
+            blocks,
         });
     }
 
@@ -59,14 +62,29 @@ impl SpanReplies {
     }
 }
 
-/// None for a whole span, the columns of `Members` for another, the error's text for a refusal.
+/// None for a whole span, its doubts where there are some, the columns of `Members` for another, the error's text for a
+/// refusal.
 fn shown(py: Python<'_>, answer: Answer) -> PyResult<Bound<'_, PyAny>> {
     Ok(match answer {
         Answer::Whole => py.None().into_bound(py),
-        Answer::Held(scan) => columns(py, scan)?.into_pyobject(py)?.into_any(),
+        Answer::Unverified(scan) => doubts(py, scan.unverified, scan.changed)?.into_pyobject(py)?.into_any(),
+        Answer::Held(mut scan) => {
+            let (unverified, changed) = doubts(py, mem::take(&mut scan.unverified), mem::take(&mut scan.changed))?;
+            let (timestamps, duplicates, malformed, fillers) = columns(py, scan)?;
+            (timestamps, duplicates, malformed, fillers, unverified, changed)
+                .into_pyobject(py)?
+                .into_any()
+        }
         Answer::Refused(text) => String::from_utf8_lossy(&text)
             .into_owned()
             .into_pyobject(py)?
             .into_any(),
     })
+}
+
+/// Open times of candles that are unverified, and of those that changed.
+type Doubts<'py> = (Bound<'py, PyMemoryView>, Bound<'py, PyMemoryView>);
+
+fn doubts(py: Python<'_>, unverified: Vec<i64>, changed: Vec<i64>) -> PyResult<Doubts<'_>> {
+    Ok((memoryview(py, unverified)?, memoryview(py, changed)?))
 }

@@ -6,6 +6,9 @@
 //! `JSON.parse` reads it, since that is what the cache's readers do: of repeated keys the last counts, every number is
 //! a double, `1e999` is infinite. A candle marked `"isSynthetic":true`, or flat with volume 0, is a filler.
 //!
+//! Where the digests of verified members are given, a member with the digest of its slot is a candle without a look:
+//! it was one when it was verified.
+//!
 //! Objects and arrays may be nested [`MAX_DEPTH`] levels deep.
 //!
 //! # Why no JSON library
@@ -15,7 +18,9 @@
 #![forbid(unsafe_code)]
 
 mod candle;
+mod framing;
 mod member;
+mod noted;
 mod replies;
 mod scan;
 mod scanner;

@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 use std::mem;
 
 use crate::candle::Series;
+use crate::framing::{Cursor, Opening};
+use crate::noted::Noted;
 use crate::scan::{BadReply, Scan};
-
-/// Longest line that opens a reply or an item; an error's text may be cut off here by no server we know.
-const LINE_LIMIT: usize = 64 * 1024;
 
 /// What was asked of one key: whose candles, and the grid they should fill.
 #[derive(Clone, Debug)]
@@ -22,29 +21,46 @@ pub struct Span {
     pub step: i64,
     /// Number of open times.
     pub length: usize,
+    /// Fields of digests that are asked for before the members, one a block, from the one that holds `start` on.
+    pub blocks: usize,
 }
 
 /// What one key answered.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// One candle in each slot of the grid, none a filler, and nothing else.
+    /// One candle in each slot of the grid, none a filler, nothing else, and none unverified where that was asked.
     Whole,
+    /// The same, but some of them are unverified.
+    Unverified(Scan),
     /// Anything else.
     Held(Scan),
-    /// The server's error line, without its sign.
+    /// The server's error line, without its sign; the first where both commands were refused.
     Refused(Vec<u8>),
 }
 
 /// Reads the replies to `ZRANGEBYSCORE ... WITHSCORES`, one a span, in the order asked (RESP2).
+///
+/// Where a span asks for blocks, the reply to `HMGET` of their fields and of the accepted members comes before it.
 #[derive(Debug, Default)]
 pub struct Replies {
     asked: VecDeque<Span>,
     answers: Vec<Answer>,
-    /// Bytes not understood yet: less than one pair of a member and its score.
+    /// Bytes not understood yet: less than the digests of a span, or one pair of a member and its score.
     rest: Vec<u8>,
+    /// What was said of the digests of the span whose members come next.
+    digests: Digests,
+    noted: Noted,
     /// Items that the open reply has still to bring.
     left: Option<usize>,
     scan: Scan,
+}
+
+#[derive(Debug, Default)]
+enum Digests {
+    #[default]
+    Unread,
+    Noted,
+    Refused(Vec<u8>),
 }
 
 impl Replies {
@@ -83,6 +99,19 @@ impl Replies {
                 Err(BadReply::Unasked)
             };
         };
+        if span.blocks > 0 && matches!(self.digests, Digests::Unread) {
+            let Some(reply) = cursor.bodies(span.blocks.saturating_add(1))? else {
+                return Ok(false);
+            };
+            self.digests = match reply {
+                Ok(bodies) => {
+                    self.noted.read(&bodies, span.start, span.step);
+                    Digests::Noted
+                }
+                Err(text) => Digests::Refused(text.to_vec()),
+            };
+            return Ok(true);
+        }
         match self.left {
             None => match cursor.opening()? {
                 None => return Ok(false),
@@ -96,10 +125,14 @@ impl Replies {
                 }
             },
             Some(0) => {
-                let answer = if self.scan.fills(span.start, span.step, span.length) {
-                    Answer::Whole
-                } else {
-                    Answer::Held(mem::take(&mut self.scan))
+                let is_whole = self.scan.fills(span.start, span.step, span.length);
+                if matches!(self.digests, Digests::Noted) {
+                    self.scan.finish(&self.noted);
+                }
+                let answer = match (is_whole, self.scan.unverified.is_empty()) {
+                    (true, true) => Answer::Whole,
+                    (true, false) => Answer::Unverified(mem::take(&mut self.scan)),
+                    (false, _) => Answer::Held(mem::take(&mut self.scan)),
                 };
                 self.left = None;
                 self.answer(answer);
@@ -113,7 +146,8 @@ impl Replies {
                     timeframe: &span.timeframe,
                     step: span.step,
                 };
-                self.scan.push(member, score, series)?;
+                let noted = matches!(self.digests, Digests::Noted).then_some(&self.noted);
+                self.scan.push_noted(member, score, series, noted)?;
                 self.left = Some(left - 2);
             }
         }
@@ -122,99 +156,18 @@ impl Replies {
 
     fn answer(&mut self, answer: Answer) {
         self.asked.pop_front();
-        self.answers.push(answer);
+        self.answers.push(match mem::take(&mut self.digests) {
+            Digests::Refused(text) => Answer::Refused(text),
+            _ => answer,
+        });
     }
-}
-
-/// How a reply begins.
-enum Opening<'a> {
-    Array(usize),
-    Error(&'a [u8]),
-}
-
-/// A position in the bytes; moves past whole pieces only.
-struct Cursor<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Cursor<'a> {
-    fn opening(&mut self) -> Result<Option<Opening<'a>>, BadReply> {
-        let Some((line, rest)) = line(self.rest)? else {
-            return Ok(None);
-        };
-        self.rest = rest;
-        match line {
-            [b'*', count @ ..] => number(count).map(|items| Some(Opening::Array(items))),
-            [b'-', text @ ..] => Ok(Some(Opening::Error(text))),
-            _ => Err(BadReply::Framing),
-        }
-    }
-
-    /// A member and its score.
-    fn pair(&mut self) -> Result<Split<'a>, BadReply> {
-        let Some((member, rest)) = bulk(self.rest)? else {
-            return Ok(None);
-        };
-        let Some((score, rest)) = bulk(rest)? else {
-            return Ok(None);
-        };
-        self.rest = rest;
-        Ok(Some((member, score)))
-    }
-}
-
-/// Two parts of the bytes, one after the other.
-type Split<'a> = Option<(&'a [u8], &'a [u8])>;
-
-/// Splits off a string of stated length; None where it is not all there.
-fn bulk(bytes: &[u8]) -> Result<Split<'_>, BadReply> {
-    let Some((line, rest)) = line(bytes)? else {
-        return Ok(None);
-    };
-    let [b'$', count @ ..] = line else {
-        return Err(BadReply::Framing);
-    };
-    let length = number(count)?;
-    let Some((text, rest)) = rest.split_at_checked(length) else {
-        return Ok(None);
-    };
-    match rest {
-        [b'\r', b'\n', rest @ ..] => Ok(Some((text, rest))),
-        [] | [b'\r'] => Ok(None),
-        _ => Err(BadReply::Framing),
-    }
-}
-
-/// Splits off a line, its end dropped; None where the end is not there yet.
-fn line(bytes: &[u8]) -> Result<Split<'_>, BadReply> {
-    let Some(end) = bytes.iter().take(LINE_LIMIT).position(|&byte| byte == b'\r') else {
-        return if bytes.len() < LINE_LIMIT {
-            Ok(None)
-        } else {
-            Err(BadReply::Framing)
-        };
-    };
-    match &bytes[end + 1..] {
-        [b'\n', rest @ ..] => Ok(Some((&bytes[..end], rest))),
-        [] => Ok(None),
-        _ => Err(BadReply::Framing),
-    }
-}
-
-/// Reads a count of up to nine digits: no server sends more items, or longer ones.
-fn number(digits: &[u8]) -> Result<usize, BadReply> {
-    if !(1..=9).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(BadReply::Framing);
-    }
-    Ok(digits
-        .iter()
-        .fold(0, |value, digit| value * 10 + usize::from(digit - b'0')))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::framing::LINE_LIMIT;
 
     fn span(length: usize) -> Span {
         Span {
@@ -223,6 +176,7 @@ mod tests {
             start: 60,
             step: 60,
             length,
+            blocks: 0,
         }
     }
 
@@ -267,6 +221,36 @@ mod tests {
         }
         let single: Vec<&[u8]> = bytes.chunks(1).collect();
         assert_eq!(answers(&single, &spans).unwrap(), whole);
+    }
+
+    #[test]
+    fn reads_digests_before_the_members_however_the_bytes_are_cut() {
+        let nothing = b"*2\r\n$-1\r\n$0\r\n\r\n";
+        let mut bytes = [
+            &nothing[..],
+            &reply(&[60, 120]),
+            b"-WRONGTYPE no hash\r\n",
+            &reply(&[60]),
+        ]
+        .concat();
+        bytes.extend([&nothing[..], b"-WRONGTYPE no set\r\n"].concat());
+        let spans = [2, 1, 2].map(|length| Span {
+            blocks: 1,
+            ..span(length)
+        });
+        let whole = answers(&[&bytes], &spans).unwrap();
+        assert!(
+            matches!(&whole[0], Answer::Unverified(scan) if scan.unverified == [60, 120] && scan.changed.is_empty())
+        );
+        assert_eq!(whole[1], Answer::Refused(b"WRONGTYPE no hash".to_vec()));
+        assert_eq!(whole[2], Answer::Refused(b"WRONGTYPE no set".to_vec()));
+        for cut in 0..=bytes.len() {
+            let (left, right) = bytes.split_at(cut);
+            assert_eq!(answers(&[left, right], &spans).unwrap(), whole, "cut at {cut}");
+        }
+        for bad in [&b"*1\r\n$-1\r\n"[..], b"*2\r\n:1\r\n", b"*2\r\n$-2\r\n"] {
+            assert_eq!(answers(&[bad], &spans), Err(BadReply::Framing), "{bad:?}");
+        }
     }
 
     #[test]

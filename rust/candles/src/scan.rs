@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use crate::candle::{Kind, Series, kind_of};
+use crate::noted::{Noted, Standing};
 use crate::usual::usual_kind;
 
 /// What a reply of members with ascending scores holds, member by member.
@@ -18,6 +19,11 @@ pub struct Scan {
     pub malformed: Vec<i64>,
     /// Open times that no candle but fillers has, each once, ascending.
     pub fillers: Vec<i64>,
+    /// Open times with a candle that is no filler, each once, ascending, unless that is alone in its slot and noted.
+    /// Empty where no digests were given.
+    pub unverified: Vec<i64>,
+    /// Those of them for which a digest is noted all the same.
+    pub changed: Vec<i64>,
     last_score: Option<f64>,
 }
 
@@ -51,6 +57,8 @@ impl Scan {
         self.duplicates.clear();
         self.malformed.clear();
         self.fillers.clear();
+        self.unverified.clear();
+        self.changed.clear();
         self.last_score = None;
     }
 
@@ -60,6 +68,17 @@ impl Scan {
     ///
     /// [`BadReply`] if the score is no number or below the one before it.
     pub fn push(&mut self, member: &[u8], printed: &[u8], series: Series<'_>) -> Result<(), BadReply> {
+        self.push_noted(member, printed, series, None)
+    }
+
+    /// Takes note of one member; one that is noted as verified is a candle without a look.
+    pub(crate) fn push_noted(
+        &mut self,
+        member: &[u8],
+        printed: &[u8],
+        series: Series<'_>,
+        noted: Option<&Noted>,
+    ) -> Result<(), BadReply> {
         let score = parse_score(printed).ok_or(BadReply::Score)?;
         if self.last_score.is_some_and(|last| score < last) {
             return Err(BadReply::Order);
@@ -69,6 +88,15 @@ impl Scan {
         #[allow(clippy::cast_possible_truncation)]
         let floored = score.floor() as i64;
         let beyond = floored.checked_rem_euclid(series.step).unwrap_or(0);
+        // The cast is exact where it says yes.
+        #[allow(clippy::cast_precision_loss, clippy::float_cmp)]
+        let standing = noted
+            .filter(|_| floored as f64 == score)
+            .map(|noted| noted.standing(floored, member));
+        if standing == Some(Standing::Verified) {
+            self.note_candle(floored, false);
+            return Ok(());
+        }
         let usual = if beyond == 0 {
             usual_kind(member, printed, series)
         } else {
@@ -76,9 +104,28 @@ impl Scan {
         };
         match usual.unwrap_or_else(|| kind_of(member, score, series)) {
             Kind::Other => self.malformed.push(floored.saturating_sub(beyond)),
-            kind => self.note_candle(floored, kind == Kind::Filler),
+            kind => {
+                self.note_candle(floored, kind == Kind::Filler);
+                if kind == Kind::Candle && standing == Some(Standing::Unknown) {
+                    self.unverified.push(floored);
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Says which candles are unverified, once all members of a reply with `noted` digests have been pushed.
+    pub(crate) fn finish(&mut self, noted: &Noted) {
+        if !self.duplicates.is_empty() || !self.malformed.is_empty() {
+            let shared = self.duplicates.iter().chain(&self.malformed);
+            let has_candle =
+                |at: &&i64| self.timestamps.binary_search(at).is_ok() && self.fillers.binary_search(at).is_err();
+            let shared: Vec<i64> = shared.filter(has_candle).copied().collect();
+            self.unverified.extend(shared);
+            self.unverified.sort_unstable();
+            self.unverified.dedup();
+        }
+        self.changed.extend(self.unverified.iter().filter(|&&at| noted.has(at)));
     }
 
     fn note_candle(&mut self, open_time: i64, is_filler: bool) {

@@ -86,7 +86,8 @@ class SeriesSpan(_Message):
 class ScanTask(_Message):
     """Read these spans, say what is missing at `now` (ms UTC); clean duplicates on the way where `repair` is set.
 
-    With `audit` rules say too which suspect candles are worth a request at `now`.
+    With `audit` rules say too which suspect candles are worth a request at `now`, with `digests` which candles are not
+    verified.
     """
 
     kind: Literal["scan"] = "scan"
@@ -97,6 +98,7 @@ class ScanTask(_Message):
     confirm_ms: Annotated[int, Field(ge=0, le=60_000)]
     repair: bool
     audit: AuditRules | None = None
+    digests: bool = False
     keeping: Retention
 
     @model_validator(mode="after")
@@ -190,7 +192,8 @@ class SpanFinding(_Message):
 
     `unread` says that nothing is known about it, for the reason in `error`. Slots without a candle are `missing` or
     `confirmed` to have none; `due` are those of both that are worth a request. `suspects` are slots whose candles are
-    in doubt and to be asked for again.
+    in doubt and to be asked for again. `unverified` are slots whose candle is not verified, and `changed` those of them
+    in which a verified one was.
     """
 
     symbol: _Symbol
@@ -200,6 +203,8 @@ class SpanFinding(_Message):
     confirmed: tuple[_Wire, ...] = ()
     due: tuple[_Wire, ...] = ()
     suspects: tuple[_Wire, ...] = ()
+    unverified: tuple[_Wire, ...] = ()
+    changed: tuple[_Wire, ...] = ()
     duplicates: _Count = 0
     malformed: _Count = 0
     error: str | None = None

@@ -34,17 +34,26 @@ class SpanScan:
         duplicates: Open times that several candles share.
         malformed: Slots of members that are no candle of the series.
         error: Why the span could not be read; then nothing is known about it.
+        unverified: Open times of candles that are not verified, fillers left out; empty where that was not asked.
+        changed: Those of them that took the place of a verified candle, or stand beside it; so in every read made.
     """
 
     gaps: tuple[Gap, ...] = ()
     duplicates: tuple[int, ...] = ()
     malformed: tuple[int, ...] = ()
     error: StoreError | None = None
+    unverified: Sequence[int] = ()
+    changed: Sequence[int] = ()
 
     @property
     def is_clean(self) -> bool:
         """Whether there is nothing to say about this span."""
-        return not (self.gaps or self.duplicates or self.malformed or self.error)
+        return not (self.unverified or self.error or self.is_fleeting)
+
+    @property
+    def is_fleeting(self) -> bool:
+        """Whether a second read may find less to say about this span."""
+        return bool(self.gaps or self.duplicates or self.malformed or self.changed)
 
 
 async def scan(
@@ -53,22 +62,23 @@ async def scan(
     *,
     confirm_ms: int = CONFIRM_MS,
     turn: trio.Lock | None = None,
+    digests: bool = False,
 ) -> list[SpanScan]:
-    """Return what each span lacks, in the order asked.
+    """Return what each span lacks, in the order asked; with `digests` which of its candles are not verified, too.
 
-    Spans with something to say are read a second time after `confirm_ms` (0: never); a slot counts as missing only
-    if no read saw its candle. Each read waits for its `turn`; the pause between them takes none.
+    Spans that lack or changed something are read a second time after `confirm_ms` (0: never); a slot counts as missing
+    only if no read saw its candle. Each read waits for its `turn`; the pause between them takes none.
     """
     turn = turn or trio.Lock()
     async with turn:
-        first = await store.read(wanted)
+        first = await store.read(wanted, digests=digests)
     scans = [_examine(series, interval, [read]) for (series, interval), read in zip(wanted, first, strict=True)]
-    doubtful = [index for index, found in enumerate(scans) if not found.is_clean and found.error is None]
+    doubtful = [index for index, found in enumerate(scans) if found.is_fleeting]
     if not doubtful or confirm_ms == 0:
         return scans
     await trio.sleep(confirm_ms / 1_000)
     async with turn:
-        second = await store.read([wanted[index] for index in doubtful])
+        second = await store.read([wanted[index] for index in doubtful], digests=digests)
     for index, again in zip(doubtful, second, strict=True):
         scans[index] = _examine(*wanted[index], [first[index], again])
     return scans
@@ -80,18 +90,21 @@ def _examine(series: Series, interval: Interval, reads: Sequence[SlotsRead]) -> 
     A filler stands for no trades: its slot is without a candle until the exchange has shown that it has none.
     """
     last = reads[-1]
-    if last.is_whole:
+    if last.is_whole and not last.unverified:
         return _CLEAN
     if last.error is not None:
         return SpanScan(error=last.error)
+    changed = sorted(set(last.changed).intersection(*(read.changed for read in reads)))
+    if last.is_whole:
+        return SpanScan(unverified=last.unverified, changed=changed)
     seen = last.timestamps if len(reads) == 1 else join_timestamps(reads)
     step = series.timeframe.step_ms
     gaps = tuple(detect_gaps(seen, interval.grid(step)))
     if last.fillers:
         gaps = (Intervals.of_gaps(gaps, step) | Intervals.of_slots(last.fillers, step)).gaps(step)
-    if not gaps and not last.duplicates and not last.malformed:
+    if not gaps and not last.duplicates and not last.malformed and not last.unverified:
         return _CLEAN
-    return SpanScan(gaps, tuple(last.duplicates), tuple(last.malformed))
+    return SpanScan(gaps, tuple(last.duplicates), tuple(last.malformed), unverified=last.unverified, changed=changed)
 
 
 _CLEAN = SpanScan()
@@ -111,7 +124,7 @@ async def perform_scan(
     """
     turn = turn or trio.Lock()
     wanted = [(span.series, span.interval) for span in task.spans]
-    scans = await scan(store, wanted, confirm_ms=task.confirm_ms, turn=turn)
+    scans = await scan(store, wanted, confirm_ms=task.confirm_ms, turn=turn, digests=task.digests)
     for found in scans:
         # A server that is loading says so for each command; that is no series' own error.
         if found.error is not None:
@@ -168,6 +181,8 @@ async def _judge(
         confirmed=wire_of(slots.confirmed, step),
         due=wire_of(slots.due, step) if read.error is None and misplaced is None else (),
         suspects=wire_of(suspects, step) if found.error is None else (),
+        unverified=wire_of(Intervals.of_slots(found.unverified, step), step),
+        changed=wire_of(Intervals.of_slots(found.changed, step), step),
         duplicates=len(found.duplicates),
         malformed=len(found.malformed),
         error=next((str(error) for error in errors if error is not None), None),

@@ -1,0 +1,65 @@
+"""Digests of members that an answer of the exchange has shown to be right, as they are noted beside the evidence.
+
+A field holds a block of 60 slots: version 1 (u8), then a digest a slot (12 lower-case hex letters, the first 6 bytes of
+SHA-1 of the member; NULs where none is noted), then an instant a slot (u32). `accepted` holds a JSON object of members
+that somebody accepted: {"open time": "16 letters"}, as `json.dumps` writes it without spaces.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+BLOCK_SLOTS: Final = 60
+"""Slots of which one field holds the digests."""
+
+_LETTERS: Final = 12
+_NONE: Final = bytes(_LETTERS)
+_VERSION: Final = b"\x01"
+_DIGESTS_END: Final = len(_VERSION) + BLOCK_SLOTS * _LETTERS
+_BODY_LENGTH: Final = _DIGESTS_END + BLOCK_SLOTS * 4
+
+_PAIR = re.compile(rb'"([0-9]{1,15})":"([0-9a-f]{16})"')
+_ACCEPTED = re.compile(rb"\{%b(?:,%b)*\}" % (_PAIR.pattern, _PAIR.pattern))
+
+
+class Noted(NamedTuple):
+    """What is noted about the members of a series.
+
+    Attributes:
+        digests: Digests of verified members, by open time (ms UTC).
+        accepted: Longer ones of members that somebody accepted, by open time.
+    """
+
+    digests: Mapping[int, bytes]
+    accepted: Mapping[int, bytes]
+
+    def fits(self, open_time: int, member: bytes) -> bool:
+        """Whether this very member was verified in its slot; it was a candle then, so it is one."""
+        return open_time in self.digests and _digest_of(member).startswith(self.digests[open_time])
+
+    def accepts(self, open_time: int, member: bytes) -> bool:
+        """Whether somebody accepted this very member; only a candle counts as verified by that."""
+        return open_time in self.accepted and _digest_of(member).startswith(self.accepted[open_time])
+
+
+def read_noted(bodies: Sequence[bytes], start: int, step: int) -> Noted:
+    """Read the fields of the blocks from the one that holds `start` (ms UTC) on, and last `accepted`.
+
+    A field that is empty, or otherwise than it is written, says nothing.
+    """
+    *blocks, accepted = bodies
+    digests: dict[int, bytes] = {}
+    for number, body in enumerate(blocks, start // step // BLOCK_SLOTS):
+        if len(body) == _BODY_LENGTH and body.startswith(_VERSION):
+            letters = (body[at : at + _LETTERS] for at in range(len(_VERSION), _DIGESTS_END, _LETTERS))
+            slots = enumerate(letters, number * BLOCK_SLOTS)
+            digests.update((slot * step, digest) for slot, digest in slots if digest != _NONE)
+    pairs = _PAIR.findall(accepted) if _ACCEPTED.fullmatch(accepted) else ()
+    return Noted(digests, {int(open_time): digest for open_time, digest in pairs})
+
+
+def _digest_of(member: bytes) -> bytes:
+    return hashlib.sha1(member, usedforsecurity=False).hexdigest().encode()
