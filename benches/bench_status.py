@@ -4,8 +4,10 @@ Workload: the coverage of 6,000 series, written after a pass and read by `status
 over the newest 200 bars of a series of 1,000 members.
 
     round trip     PING, the measure of the others
-    is_ready       clock and 200 members in one script call, checked and compared with the grid
+    is_ready       the ready gate about 200 bars, none of them verified: each is checked to be a candle
     gate           the shipped script's own answer about the same bars
+    gate verified  all of them verified: none is read, each is compared with its digest
+    gate members   the newest 200 members, half of them verified
     record         an engine's record, written once a second
     engines        all engines' records, as `status` reads them
     cover          the coverage of every series, after each pass
@@ -18,9 +20,11 @@ written.
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 
 import trio
-from benches.feeder_members import feeder_pairs
+from benches.feeder_members import feeder_member, feeder_pairs
+from tests.integration.verified_bars import block_fields_of
 
 from reconciler_engine.engine.ready import is_ready
 from reconciler_engine.market.candle import Candle
@@ -36,7 +40,7 @@ from reconciler_engine.store.status_board import StatusBoard
 
 SCOPE = Scope.of(1, 1, "https://api.coinbase.com")
 STEP = Timeframe.M1.step_ms
-BTC = Series("BTC-USD", Timeframe.M1)
+BTC, ALL, HALF = (Series(symbol, Timeframe.M1) for symbol in ("BTC-USD", "ALL-USD", "HALF-USD"))
 
 
 def test_ready_and_status(redis_url, comparison) -> None:
@@ -55,21 +59,33 @@ async def _compare(redis_url, comparison) -> None:
     async with TrioRedis.from_url(redis_url) as client:
         await client.execute_command("ZADD", SCOPE.candle_key(BTC), *feeder_pairs(BTC, candles))
         sha = await client.execute_command("SCRIPT LOAD", READY_TEXT)
+        for series, verified in ((ALL, candles), (HALF, candles[::2])):
+            await client.execute_command("ZADD", SCOPE.candle_key(series), *feeder_pairs(series, candles))
+            members = {one.timestamp: feeder_member(series, one).encode() for one in verified}
+            fields = block_fields_of(members, STEP)
+            await client.execute_command(
+                "HSET", SCOPE.evidence_key(series), *(one for two in fields.items() for one in two)
+            )
         board, coverage = StatusBoard(client), Coverage(client, SCOPE)
         await board.announce(status)
 
-        async def gate() -> bool:
-            return bool(await client.execute_command("EVALSHA", sha, 1, SCOPE.candle_key(BTC), 200))
+        def gate(series: Series, *words: str | int) -> Callable[[], Awaitable[bool]]:
+            return lambda: client.execute_command("EVALSHA", sha, 1, SCOPE.candle_key(series), 200, 15_000, *words)
 
         async def ready() -> bool:
-            return await is_ready(client, "BTC-USD", "1m", 200)
+            return await is_ready(client, "BTC-USD", "1m", 200, max_unverified_ms="any")
 
+        gates = {
+            "gate": gate(BTC, "any"),
+            "gate verified": gate(ALL, 1_800_000),
+            "gate members": gate(HALF, "any", 0, "members"),
+        }
         await comparison.run(
             f"ready and status, {many} series",
             {
                 "round trip": lambda: client.execute_command("PING"),
                 "is_ready": ready,
-                "gate": gate,
+                **gates,
                 "record": lambda: board.write(status),
                 "engines": board.read,
                 "cover": lambda: coverage.record(rows, forming),
@@ -78,6 +94,6 @@ async def _compare(redis_url, comparison) -> None:
             rounds=15,
         )
         assert await ready()
-        assert await gate()
+        assert [await ask() for ask in gates.values()] == [1, 1, 1]
         assert await board.read() == [status]
         assert len(await coverage.read()) == many

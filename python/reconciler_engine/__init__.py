@@ -16,7 +16,7 @@ from reconciler_engine.market.timeframe import Timeframe
 if TYPE_CHECKING:
     from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
     from reconciler_engine.detection.summary import GapSummary
-    from reconciler_engine.engine.ready import is_ready
+    from reconciler_engine.engine.ready import examine, is_ready
     from reconciler_engine.engine.service import ReconciliationService
     from reconciler_engine.market.candle import Candle
     from reconciler_engine.market.result import ReconciliationResult
@@ -36,6 +36,7 @@ __all__ = [
     "Timeframe",
     "TrioRedis",
     "detect_gaps",
+    "examine",
     "is_ready",
 ]
 
@@ -47,6 +48,7 @@ _LATER = {
     "ReconciliationResult": "reconciler_engine.market.result",
     "ReconciliationService": "reconciler_engine.engine.service",
     "TrioRedis": "reconciler_engine.store.client.trio_redis",
+    "examine": "reconciler_engine.engine.ready",
     "is_ready": "reconciler_engine.engine.ready",
 }
 

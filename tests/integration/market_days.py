@@ -165,14 +165,14 @@ class MarketDay:
             assert not wrong, (self.now, str(series), wrong, read.ledger.at(wrong[0]))
 
     async def ready(self, look_back: int = FULL_MS, at: int | None = None) -> list[Series]:
-        """The series of which the gate says yes about a window that ends now, or at an instant."""
+        """The series of which the gate says yes, verified or not, about a window that ends now, or at an instant."""
         instant = self.now if at is None else at
         grace = await self.run.parts.clock.redis_now() - instant + DEFAULT_GRACE_MS
         asked = []
         for one in self.series:
             window = scan_window(instant, one.timeframe, look_back, max_candles=0)
             bars = len(window.grid(one.timeframe.step_ms))
-            asked.append(("EVAL", READY_TEXT, 1, self.run.key(one), bars, grace))
+            asked.append(("EVAL", READY_TEXT, 1, self.run.key(one), bars, grace, "any"))
         answers = await self.run.parts.client.pipe(asked)
         assert set(answers) <= {0, 1}, answers
         return [one for one, answer in zip(self.series, answers, strict=True) if answer]

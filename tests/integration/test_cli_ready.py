@@ -7,6 +7,7 @@ import json
 import pytest
 import redis as redis_py
 from tests.integration.engines import MINUTE
+from tests.integration.verified_bars import block_fields_of
 
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
@@ -52,13 +53,18 @@ def ask(run, grace_ms):
 
 @pytest.fixture
 def hold(server, newest):
-    """Put in the candles of days of these ages, and what is known of others."""
+    """Put in the candles of days of these ages, as verified but for some, and what is known of others."""
 
-    def put(ages, reason=Reason.BY_HAND, **notes):
+    def put(ages, reason=Reason.BY_HAND, unverified=(), **notes):
+        verified = {}
         for age in ages:
             at = newest - age * DAY_MS
             values = dict.fromkeys(("open", "high", "low", "close", "volume"), 1) | {"timestamp": at}
-            server.zadd(SCOPE.candle_key(SERIES), {json.dumps(values | {"symbol": "BTC-USD", "timeframe": "1d"}): at})
+            member = json.dumps(values | {"symbol": "BTC-USD", "timeframe": "1d"}).encode()
+            server.zadd(SCOPE.candle_key(SERIES), {member: at})
+            if age not in unverified:
+                verified[at] = member
+        server.hset(SCOPE.evidence_key(SERIES), mapping=block_fields_of(verified, DAY_MS))
         for state, age in notes.items():
             day = newest // DAY_MS - age
             span = span_of(day)
@@ -77,9 +83,47 @@ def test_a_series_that_is_ready(ask, hold, newest):
     assert done.out == f"BTC-USD:1d is ready: {reach}, 1 proved not to exist\n"
     assert ask("--json").json == {
         "symbol": "BTC-USD", "timeframe": "1d", "ready": True, "bars": 5, "start": newest - 4 * DAY_MS,
-        "stop": newest + DAY_MS, "missing": 0, "first_missing": None, "suspect": 0, "first_suspect": None,
-        "first_reason": None, "confirmed": 1,
+        "stop": newest + DAY_MS, "ready_until": newest + DAY_MS, "missing": 0, "first_missing": None, "suspect": 0,
+        "first_suspect": None, "malformed": 0, "first_malformed": None, "overdue": 0, "first_overdue": None,
+        "lacking": 0, "first_reason": None, "confirmed": 1, "unverified": 0,
     }  # fmt: skip
+
+
+def test_a_yes_tells_how_many_bars_it_took_unverified(ask, hold):
+    hold([0, 1, 2, 3, 4], unverified={1, 3})
+    done = ask("--max-unverified-ms", 5 * DAY_MS)
+    assert (done.code, done.out.endswith("Z, 2 not verified yet\n")) == (0, True)
+    assert ask("--max-unverified-ms", "any", "--json").json["unverified"] == 2
+
+
+def test_a_bar_unverified_for_half_an_hour_is_not_ready_by_default(ask, hold, newest):
+    hold([0, 1, 2, 3, 4], unverified={1, 3})
+    third = newest - 3 * DAY_MS
+    done = ask()
+    assert done.code == 3
+    assert done.out.endswith(f": 2 unverified, the first {iso(third)}; ready up to {iso(third)}\n")
+    told = ask("--json").json
+    assert (told["overdue"], told["first_overdue"], told["first_reason"]) == (2, third, "unverified")
+    assert told["ready_until"] == third
+
+
+def test_a_member_that_is_not_a_candle_is_told(ask, hold, server, newest):
+    hold([0, 1, 2, 3, 4])
+    server.zadd(SCOPE.candle_key(SERIES), {"x": newest - DAY_MS + 1})
+    done = ask()
+    assert done.code == 3
+    assert f": 1 not a candle, the first {iso(newest - DAY_MS)}; " in done.out
+
+
+def test_young_slots_and_members_are_asked_about_on_demand(ask, hold, newest):
+    hold([1, 2, 4, 5, 6], empty=3)
+    assert ask().code == 3
+    assert ask("--young-ms", 2 * DAY_MS).code == 0
+    told = ask("--young-ms", 2 * DAY_MS, "--members", "--json")
+    assert (told.code, told.json["start"]) == (0, newest - 6 * DAY_MS)
+    few = ask("--members", "--bars", 6, "--young-ms", 2 * DAY_MS)
+    assert few.code == 3
+    assert ": 1 of 6 members lacking" in few.out
 
 
 def test_a_series_that_is_not_says_why(ask, hold, newest):
@@ -88,8 +132,9 @@ def test_a_series_that_is_not_says_why(ask, hold, newest):
     assert (done.code, done.err) == (3, "")
     assert done.out.startswith("BTC-USD:1d is not ready: of the last 5 closed bars, ")
     assert done.out.endswith(
-        f": 2 missing, the first {iso(newest - 3 * DAY_MS)}; "
-        f"1 suspect, the first {iso(newest - 2 * DAY_MS)}; 1 proved not to exist\n"
+        f": 2 missing, the first {iso(newest - 3 * DAY_MS)} (not asked for); "
+        f"1 suspect, the first {iso(newest - 2 * DAY_MS)}; 1 proved not to exist; "
+        f"ready up to {iso(newest - 3 * DAY_MS)}\n"
     )
     told = ask("--json")
     assert told.code == 3
@@ -111,7 +156,7 @@ def test_a_series_that_is_not_says_why(ask, hold, newest):
 )
 def test_the_first_doubt_is_named_with_its_reason(ask, hold, newest, ages, reason, state, age, words):
     hold(ages, reason, **{state: age})
-    assert ask().out.endswith(f": 1 {state}, the first {iso(newest - age * DAY_MS)} ({words})\n")
+    assert f": 1 {state}, the first {iso(newest - age * DAY_MS)} ({words})" in ask().out
     told = ask("--json").json
     assert (told["first_reason"], told[f"first_{state}"]) == (words, newest - age * DAY_MS)
 
@@ -123,9 +168,16 @@ def test_a_hundred_bars_and_the_grace_are_asked_for_by_default(run):
 
 
 def test_every_fault_of_a_question_is_named(run):
-    done = run("btc", "3m", "--bars", "0", "--grace-ms", "-1")
+    done = run("btc", "3m", "--bars", "0", "--grace-ms", "-1", "--max-unverified-ms", "all", "--young-ms", "-2")
     assert (done.code, done.out) == (78, "")
-    for said in ("symbol 'btc' is no product id", "timeframe '3m' is not supported", "--bars '0' is not", "grace_ms"):
+    for said in (
+        "symbol 'btc' is no product id",
+        "timeframe '3m' is not supported",
+        "--bars '0' is not",
+        "grace_ms",
+        "--max-unverified-ms 'all' is not allowed; allowed: a whole number of ms from 0, or any",
+        "--young-ms '-2' is not",
+    ):
         assert said in done.err
 
 

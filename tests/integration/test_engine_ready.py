@@ -10,6 +10,7 @@ import pytest
 import redis as redis_py
 import redis.asyncio
 from tests.integration.conftest import settled_grace_ms
+from tests.integration.verified_bars import block_fields_of
 
 from reconciler_engine import is_ready
 from reconciler_engine.errors import StoreError
@@ -63,14 +64,14 @@ def sync_client(redis_url, request):
 
 @pytest.fixture
 def fill(redis_url):
-    """Write the candles of the newest days, but for some."""
+    """Write the candles of the newest days, but for some, and note them as verified."""
 
     def write(days, *, without=()):
         newest = newest_closed()
+        members = {newest - age * DAY: member(newest - age * DAY).encode() for age in set(range(days)) - set(without)}
         with redis_py.Redis.from_url(redis_url) as client:
-            for age in set(range(days)) - set(without):
-                open_time = newest - age * DAY
-                client.zadd(KEY, {member(open_time): open_time})
+            client.zadd(KEY, {text: open_time for open_time, text in members.items()})
+            client.hset(LEDGER, mapping=block_fields_of(members, DAY))
         return newest
 
     return write
@@ -167,7 +168,9 @@ def test_a_member_of_any_bytes_is_no_candle_for_any_client(sync_client, fill):
 def test_other_users_have_other_candles(sync_client, fill):
     fill(3)
     assert ask(sync_client, 3, user_id=2) is (LAYOUT is Layout.EXCHANGE)
-    sync_client.rename(KEY, Scope(7, 9, "", LAYOUT).candle_key(Series("BTC-USD", Timeframe.D1)))
+    other, series = Scope(7, 9, "", LAYOUT), Series("BTC-USD", Timeframe.D1)
+    sync_client.rename(KEY, other.candle_key(series))
+    sync_client.rename(LEDGER, other.evidence_key(series))
     assert ask(sync_client, 3, user_id=7, exchange_id=9) is True
 
 

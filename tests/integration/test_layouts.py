@@ -57,7 +57,9 @@ async def test_a_pass_fills_the_layouts_key_and_the_gate_says_so(redis_url, layo
         with redis_py.Redis.from_url(redis_url) as reader:
             grace = await run.parts.clock.redis_now() - SPAN.stop - MINUTE // 2
             gate = {"grace_ms": grace, "layout": layout}
-            assert not is_ready(reader, "BTC-USD", "1m", 60, **gate)
+            # the feeder's candles are not verified
+            fed = gate | {"max_unverified_ms": "any"}
+            assert not is_ready(reader, "BTC-USD", "1m", 60, **fed)
             listener = reader.pubsub(ignore_subscribe_messages=True)
             listener.subscribe(scope.repaired_channel(DENSE))
             listener.get_message(timeout=5)
@@ -65,9 +67,9 @@ async def test_a_pass_fills_the_layouts_key_and_the_gate_says_so(redis_url, layo
             assert (result.filled, result.errors) == (5, ())
             assert await run.held(DENSE) == truth(DENSE, SPAN)
             told = listener.get_message(timeout=5)
-            assert is_ready(reader, "BTC-USD", "1m", 60, **gate)
+            assert is_ready(reader, "BTC-USD", "1m", 60, **fed)
             # the others' keys are not there
-            assert [is_ready(reader, "BTC-USD", "1m", 60, **gate | {"layout": one}) for one in Layout].count(True) == 1
+            assert [is_ready(reader, "BTC-USD", "1m", 60, **fed | {"layout": one}) for one in Layout].count(True) == 1
         assert told is not None
         assert b'"count":5}' in told["data"]
         (change,) = await Journal(client, scope).read([DENSE], since=0, limit=9)
@@ -77,6 +79,8 @@ async def test_a_pass_fills_the_layouts_key_and_the_gate_says_so(redis_url, layo
         # a key made anew has the layout's life
         await client.delete(run.key(DENSE))
         await repair(run)
+        with redis_py.Redis.from_url(redis_url) as reader:
+            assert is_ready(reader, "BTC-USD", "1m", 60, **gate)
         assert (await client.execute_command("PTTL", run.key(DENSE)) == -1) is (layout is Layout.EXCHANGE)
 
 
@@ -198,10 +202,9 @@ def test_every_command_speaks_of_the_layouts_keys(run_inside, redis_url, start_e
     for command, code in (("scan", 3), ("reconcile", 0), ("scan", 0), ("coverage", 0), ("journal", 0)):
         done = run_inside(command, *where, *(series if command != "journal" else series[2:]))
         assert done.code == code, (command, done.err)
-    assert run_inside("ready", "BTC-USD", "1d", "--bars", "100", *where).code == 0
-    assert run_inside("ready", "BTC-USD", "1d", "--bars", "100", "--redis-url", redis_url).code == (
-        0 if layout is Layout.USER else 3
-    )
+    gate = ("ready", "BTC-USD", "1d", "--bars", "100", "--max-unverified-ms", "any")
+    assert run_inside(*gate, *where).code == 0
+    assert run_inside(*gate, "--redis-url", redis_url).code == (0 if layout is Layout.USER else 3)
     assert run_inside("evidence", "BTC-USD", "1d", *where, *series[:2]).code == 0
     with redis_py.Redis.from_url(redis_url) as client:
         assert [key for key in client.keys("*candles:*") if not key.startswith(b"{")] == [

@@ -139,14 +139,17 @@ async def test_a_reader_in_javascript_reads_the_candles_and_asks_the_gate(redis_
             told = json.loads(done.stdout)
             names = ("open", "high", "low", "close", "volume")
             held = {one["timestamp"]: tuple(float(one[name]) for name in names) for one in told["candles"]}
-            return held, told["ready"], told["readyReadOnly"]
+            yes, first, _, _, why, *_ = told["detail"]
+            return held, told["ready"], told["readyReadOnly"], (yes, first, why)
 
         request = PassRequest("test", [DENSE], within)
         await run.parts.reconciler.run_pass(request)
         there = truth(DENSE, within)
-        assert await read() == (there, 1, 1)
+        full = there, 1, 1, (1, within.start, "")
+        assert await read() == full
         lost = within.start + 40 * MINUTE
         await run.parts.client.zremrangebyscore(run.key(DENSE), lost, lost)
-        assert await read() == ({at: bar for at, bar in there.items() if at != lost}, 0, 0)
+        left = {at: bar for at, bar in there.items() if at != lost}
+        assert await read() == (left, 0, 0, (0, within.start, "fewer members"))
         await run.parts.reconciler.run_pass(request)
-        assert await read() == (there, 1, 1)
+        assert await read() == full

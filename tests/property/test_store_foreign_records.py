@@ -180,7 +180,7 @@ async def test_evidence_records(redis: TrioRedis, records, tell_figure, caplog):
         await watch.call("read", lambda: store.read([(BTC, SPAN)]))
         await watch.call("extent", lambda: store.extent(BTC))
         await watch.call("late", lambda: store.late(BTC))
-        await watch.call("ready", lambda: ReadyQuestion("BTC-USD", "1m", 10, 1, 1, 0).ask(redis))
+        await watch.call("ready", lambda: ReadyQuestion("BTC-USD", "1m", 10).examine(redis))
         if number % 5 == 0:
             await watch.call(
                 "merge", lambda: candles.merge_answer(BTC, [], KEPT, answer, NOTHING),

@@ -63,6 +63,9 @@ def test_slots_are_told_by_state_with_their_reasons():
     assert describe_obstacles({Obstacle.NOT_ASKED: 2, Obstacle.DOUBTED: 1, Obstacle.CONTESTED: 0}) == [
         "2 missing", "1 suspect",
     ]  # fmt: skip
+    assert describe_obstacles({Obstacle.UNVERIFIED: 4, Obstacle.LACKED: 1}) == [
+        "1 suspect (1 lacked once)", "4 unverified",
+    ]  # fmt: skip
     assert describe_obstacles({}) == []
 
 

@@ -11,7 +11,7 @@ import reconciler_engine
 
 PROMISED = {
     "detect_gaps", "Gap", "Gaps", "GapInfo", "ReconciliationConfig", "ReconciliationResult", "ReconciliationService",
-    "DEFAULT_RECONCILIATION_CONFIG", "is_ready", "Timeframe", "TrioRedis", "Candle", "IMPLEMENTATION",
+    "DEFAULT_RECONCILIATION_CONFIG", "examine", "is_ready", "Timeframe", "TrioRedis", "Candle", "IMPLEMENTATION",
     "GapSummary",
 }  # fmt: skip
 # redis-py itself loads cryptography where it is installed.

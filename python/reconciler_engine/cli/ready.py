@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,13 +11,12 @@ from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.options import Given, prints, takes_series, takes_settings, whole
 from reconciler_engine.cli.output import Output
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.words import iso
 
 if TYPE_CHECKING:
     from reconciler_engine.config import ReconciliationConfig
-    from reconciler_engine.store.ready_question import Readiness
+    from reconciler_engine.store.ready_question import Readiness, ReadyOptions, SlotCount
 
 
 def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -33,6 +31,18 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @takes_series
 @click.option("--bars", metavar="N", default="100", help="How many of the newest closed bars.")
 @click.option(
+    "--max-unverified-ms",
+    metavar="MS",
+    help="How long ago a bar may have closed that is not verified, or any. [default: the setting]",
+)
+@click.option(
+    "--young-ms",
+    metavar="MS",
+    default="0",
+    help="How long ago a slot may have closed that is neither there nor proved empty. [default: 0]",
+)
+@click.option("--members", is_flag=True, help="Ask about the newest N members instead, and every slot among them.")
+@click.option(
     "--script",
     is_flag=True,
     is_eager=True,
@@ -42,13 +52,24 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 )
 @prints
 @takes_settings("redis_url", "data_dir", "layout", "user_id", "exchange_id", "grace_ms")
-def ready(*, symbol: str, timeframe: str, bars: str, output: Output, given: Given) -> None:
-    """Say whether each of the last closed bars of a series is there, undoubted, or proved not to exist.
+def ready(
+    *,
+    symbol: str,
+    timeframe: str,
+    bars: str,
+    max_unverified_ms: str | None,
+    young_ms: str,
+    members: bool,
+    output: Output,
+    given: Given,
+) -> None:
+    """Say whether each of the last closed bars of a series is there, undoubted, verified, or proved not to exist.
 
     \b
     Examples:
       reconciler-engine ready BTC-USD 5m --bars 100
       reconciler-engine ready BTC-USD 5m --bars 100 --json
+      reconciler-engine ready BTC-USD 5m --bars 100 --max-unverified-ms any
       reconciler-engine ready --script > ready.lua
 
     The cache is asked at this moment; the exchange is not. Exit code 0: ready; 3: not ready, and why.
@@ -60,10 +81,15 @@ def ready(*, symbol: str, timeframe: str, bars: str, output: Output, given: Give
     faults: list[str] = []
     series = parse_series(symbol, timeframe, faults)
     count = _bars(bars, faults)
+    options: ReadyOptions = {"young_ms": _ms("--young-ms", young_ms, faults), "members": members}
+    if max_unverified_ms == "any":
+        options["max_unverified_ms"] = "any"
+    elif max_unverified_ms is not None:
+        options["max_unverified_ms"] = _ms("--max-unverified-ms", max_unverified_ms, faults, ", or any")
     config = load_config(*given, known_faults=faults, windows=())
     if series is None:
         raise ConfigError(faults)
-    readiness = trio.run(_ask, config, series, count, output)
+    readiness = trio.run(_ask, config, series, count, options, output)
     if output.as_json:
         output.print_json(as_object(series, count, readiness))
     else:
@@ -72,21 +98,17 @@ def ready(*, symbol: str, timeframe: str, bars: str, output: Output, given: Give
         leave(UNRESOLVED)
 
 
-async def _ask(config: ReconciliationConfig, series: Series, bars: int, output: Output) -> Readiness:
+async def _ask(
+    config: ReconciliationConfig, series: Series, bars: int, options: ReadyOptions, output: Output
+) -> Readiness:
     from reconciler_engine.cli.session import open_session
     from reconciler_engine.engine.ready import examine
 
+    options.setdefault("max_unverified_ms", config.max_unverified_ms)
+    options["user_id"], options["exchange_id"] = config.user_id, config.exchange_id
+    options["layout"], options["grace_ms"] = config.layout, config.grace_ms
     async with open_session(config, output, "ready") as session:
-        return await examine(
-            session.parts.client,
-            series.symbol,
-            series.timeframe,
-            bars,
-            user_id=config.user_id,
-            exchange_id=config.exchange_id,
-            layout=config.layout,
-            grace_ms=config.grace_ms,
-        )
+        return await examine(session.parts.client, series.symbol, series.timeframe, bars, **options)
 
 
 def _bars(text: str, faults: list[str]) -> int:
@@ -98,28 +120,54 @@ def _bars(text: str, faults: list[str]) -> int:
     return bars
 
 
+def _ms(flag: str, text: str, faults: list[str], more: str = "") -> int:
+    number = whole(text)
+    if number is None or number < 0:
+        faults.append(f"{flag} {text[:60]!r} is not allowed; allowed: a whole number of ms from 0{more}")
+    return number or 0
+
+
 def describe(series: Series, bars: int, readiness: Readiness) -> str:
     """Return the answer in a sentence."""
     reach = f"the last {bars} closed bars, {iso(readiness.window.start)} to {iso(readiness.window.stop)}"
-    confirmed = f"{readiness.confirmed} proved not to exist" if readiness.confirmed else ""
-    if readiness.is_ready:
-        return f"{series} is ready: {reach}{f', {confirmed}' if confirmed else ''}"
-    doubts = [
-        f"{_slots(gaps)} {what}, the first {iso(gaps[0].start)}{_reason(readiness, gaps[0].start)}"
-        for what, gaps in (("missing", readiness.missing), ("suspect", readiness.suspect))
-        if gaps
+    # Candles that are told as overdue are not told twice.
+    young = readiness.unverified - readiness.overdue.slots
+    besides = [
+        f"{slots} {words}"
+        for slots, words in ((readiness.confirmed, "proved not to exist"), (young, "not verified yet"))
+        if slots
     ]
-    return f"{series} is not ready: of {reach}: {'; '.join([*doubts, *filter(None, [confirmed])])}"
+    if readiness.is_ready:
+        return f"{series} is ready: {', '.join([reach, *besides])}"
+    doubts = [
+        f"{count.slots} {what}, the first {iso(count.first)}{_reason(readiness, count.first)}"
+        for what, count in _counts(readiness).items()
+        if count.first is not None
+    ]
+    if readiness.lacking:
+        doubts.insert(0, f"{readiness.lacking} of {bars} members lacking")
+    if readiness.ready_until > readiness.window.start:
+        besides.append(f"ready up to {iso(readiness.ready_until)}")
+    return f"{series} is not ready: of {reach}: {'; '.join([*doubts, *besides])}"
 
 
 def _reason(readiness: Readiness, open_time: int) -> str:
-    first = readiness.first_doubt
-    return f" ({first.reason})" if first is not None and first.reason and first.open_time == open_time else ""
+    is_told = open_time != readiness.ready_until or readiness.reason in _counts(readiness)
+    return "" if is_told else f" ({readiness.reason})"
+
+
+def _counts(readiness: Readiness) -> dict[str, SlotCount]:
+    """Return the slots in the way by their kind, in its words."""
+    return {
+        "missing": readiness.missing,
+        "suspect": readiness.suspect,
+        "not a candle": readiness.malformed,
+        "unverified": readiness.overdue,
+    }
 
 
 def as_object(series: Series, bars: int, readiness: Readiness) -> dict[str, Any]:
     """Return what a program is told; instants in ms UTC, `stop` is the first one after the bars."""
-    first = readiness.first_doubt
     return {
         "symbol": series.symbol,
         "timeframe": series.timeframe.value,
@@ -127,14 +175,17 @@ def as_object(series: Series, bars: int, readiness: Readiness) -> dict[str, Any]
         "bars": bars,
         "start": readiness.window.start,
         "stop": readiness.window.stop,
-        "missing": _slots(readiness.missing),
-        "first_missing": readiness.missing[0].start if readiness.missing else None,
-        "suspect": _slots(readiness.suspect),
-        "first_suspect": readiness.suspect[0].start if readiness.suspect else None,
-        "first_reason": None if first is None else first.reason,
+        "ready_until": readiness.ready_until,
+        "missing": readiness.missing.slots,
+        "first_missing": readiness.missing.first,
+        "suspect": readiness.suspect.slots,
+        "first_suspect": readiness.suspect.first,
+        "malformed": readiness.malformed.slots,
+        "first_malformed": readiness.malformed.first,
+        "overdue": readiness.overdue.slots,
+        "first_overdue": readiness.overdue.first,
+        "lacking": readiness.lacking,
+        "first_reason": readiness.reason,
         "confirmed": readiness.confirmed,
+        "unverified": readiness.unverified,
     }
-
-
-def _slots(gaps: Sequence[Gap]) -> int:
-    return sum(gap.count for gap in gaps)

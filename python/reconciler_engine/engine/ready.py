@@ -3,58 +3,39 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Generator
-from typing import Any, NoReturn, overload
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Generic, NoReturn, TypeVar, Unpack, overload
 
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.ready_question import Readiness, ReadyQuestion, SyncRedis
-from reconciler_engine.store.scope import Layout
+from reconciler_engine.store.ready_question import Readiness, ReadyOptions, ReadyQuestion, SyncRedis
+
+T = TypeVar("T")
 
 
-class PendingAnswer:
+class PendingAnswer(Generic[T]):
     """The answer of a trio client, to be awaited once. It has no truth of its own: `if is_ready(...)` raises."""
 
-    def __init__(self, client: TrioRedis, question: ReadyQuestion) -> None:
+    def __init__(self, client: TrioRedis, ask: Callable[[TrioRedis], Awaitable[T]]) -> None:
         self._client = client
-        self._question = question
+        self._ask = ask
 
-    def __await__(self) -> Generator[Any, Any, bool]:
-        return self._ask().__await__()
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._ask(self._client).__await__()
 
     def __bool__(self) -> NoReturn:
         raise TypeError("is_ready of a trio client is to be awaited: `if await is_ready(...)`")
 
-    async def _ask(self) -> bool:
-        return (await self._question.ask(self._client)).is_ready
+
+@overload
+def is_ready(
+    redis: TrioRedis, symbol: str, timeframe: str | Timeframe, bars: int, **options: Unpack[ReadyOptions]
+) -> PendingAnswer[bool]: ...
 
 
 @overload
 def is_ready(
-    redis: TrioRedis,
-    symbol: str,
-    timeframe: str | Timeframe,
-    bars: int,
-    *,
-    user_id: int = 1,
-    exchange_id: int = 1,
-    grace_ms: int = DEFAULT_GRACE_MS,
-    layout: str = Layout.USER,
-) -> PendingAnswer: ...
-
-
-@overload
-def is_ready(
-    redis: SyncRedis,
-    symbol: str,
-    timeframe: str | Timeframe,
-    bars: int,
-    *,
-    user_id: int = 1,
-    exchange_id: int = 1,
-    grace_ms: int = DEFAULT_GRACE_MS,
-    layout: str = Layout.USER,
+    redis: SyncRedis, symbol: str, timeframe: str | Timeframe, bars: int, **options: Unpack[ReadyOptions]
 ) -> bool: ...
 
 
@@ -63,18 +44,16 @@ def is_ready(
     symbol: str,
     timeframe: str | Timeframe,
     bars: int,
-    *,
-    user_id: int = 1,
-    exchange_id: int = 1,
-    grace_ms: int = DEFAULT_GRACE_MS,
-    layout: str = Layout.USER,
-) -> PendingAnswer | bool:
-    """Say whether each of the last `bars` closed bars of a series is complete, right now.
+    **options: Unpack[ReadyOptions],
+) -> PendingAnswer[bool] | bool:
+    """Say whether each of the last `bars` closed bars of a series is complete and verified, right now.
 
     A bar is complete if its candle is in the cache and not suspect, or if the evidence proves that there is none
-    (empty, halted, unlisted). One script call reads Redis' clock, the members and the evidence in one instant; nothing
-    is taken from the last pass. Members that are no candle of the series count as absent, evidence that cannot be read
-    as none. A bar is closed `grace_ms` after its end by Redis' clock; the forming bar is not asked about.
+    (empty, halted, unlisted). Members that are not candles of the series make it not ready; evidence that cannot be
+    read counts as none. A bar is verified if its candle is, to the letter, the one that an answer of the exchange
+    confirmed or brought, or that somebody accepted. One script call reads Redis' clock, the members and the evidence in
+    one instant; nothing is taken from the last pass. A bar is closed `grace_ms` after its end by Redis' clock; the
+    forming bar is not asked about.
 
     The client decides how it is asked, and no misuse of one way for the other goes unnoticed:
 
@@ -87,10 +66,16 @@ def is_ready(
         symbol: Product id, such as `BTC-USD`.
         timeframe: Such as `5m`.
         bars: How many of the newest closed bars, 1 to 10,000. More than the cache keeps are never ready.
-        user_id: As in the cache's keys.
-        exchange_id: As in the cache's keys.
-        grace_ms: How late a closed bar may come (ms).
-        layout: The feeder's layout of keys: `user`, `exchange` or `overflow`.
+        **options: All by name:
+            user_id, exchange_id: As in the cache's keys (1 each).
+            layout: The feeder's layout of keys: `user` (the default), `exchange` or `overflow`.
+            grace_ms: How late a closed bar may come (ms; 15,000).
+            max_unverified_ms: How long ago a bar may have closed that is not verified (ms; 1,800,000), or `any`.
+            young_ms: How long ago a slot may have closed that is neither present nor proved empty (ms; 0), unless the
+                exchange has shown a bar: the newest slots of a thin product wait for a second look.
+            members: Whether to ask about the newest `bars` members of the cache, as a reader takes them, and every slot
+                from the oldest of them on, instead of the newest `bars` slots (False). They are looked for in at most
+                ten times as many slots; fewer are not ready.
 
     Raises:
         ValueError: An argument is not what it must be.
@@ -98,29 +83,51 @@ def is_ready(
         StoreError: From a trio client: Redis did not answer, or the key is no sorted set. A redis-py client raises
             redis-py's own exceptions. There is no answer then, and so no readiness.
     """
-    question = ReadyQuestion(symbol, timeframe, bars, user_id, exchange_id, grace_ms, layout)
+    question = ReadyQuestion(symbol, timeframe, bars, **options)
+    return _send(redis, question.ask, question.ask_sync)
+
+
+@overload
+def examine(
+    redis: TrioRedis, symbol: str, timeframe: str | Timeframe, bars: int, **options: Unpack[ReadyOptions]
+) -> PendingAnswer[Readiness]: ...
+
+
+@overload
+def examine(
+    redis: SyncRedis, symbol: str, timeframe: str | Timeframe, bars: int, **options: Unpack[ReadyOptions]
+) -> Readiness: ...
+
+
+def examine(
+    redis: TrioRedis | SyncRedis,
+    symbol: str,
+    timeframe: str | Timeframe,
+    bars: int,
+    **options: Unpack[ReadyOptions],
+) -> PendingAnswer[Readiness] | Readiness:
+    """Say what `is_ready` says, with why not, or how many bars a yes takes unverified.
+
+    Arguments, ways to ask and errors are those of `is_ready`.
+    """
+    question = ReadyQuestion(symbol, timeframe, bars, **options)
+    return _send(redis, question.examine, question.examine_sync)
+
+
+def _send(
+    redis: TrioRedis | SyncRedis, ask: Callable[[TrioRedis], Awaitable[T]], ask_sync: Callable[[SyncRedis], T]
+) -> PendingAnswer[T] | T:
+    """Ask as the client wants to be asked.
+
+    Raises:
+        TypeError: It is neither of the two.
+    """
     if isinstance(redis, TrioRedis):
-        return PendingAnswer(redis, question)
+        return PendingAnswer(redis, ask)
     send = getattr(redis, "execute_command", None)
     if send is None or inspect.iscoroutinefunction(send):
         raise TypeError(
             f"redis is {type(redis).__module__}.{type(redis).__qualname__}; "
             "allowed: reconciler_engine's TrioRedis or a synchronous redis-py client"
         )
-    return question.ask_sync(redis).is_ready
-
-
-async def examine(
-    redis: TrioRedis,
-    symbol: str,
-    timeframe: str | Timeframe,
-    bars: int,
-    *,
-    user_id: int = 1,
-    exchange_id: int = 1,
-    grace_ms: int = DEFAULT_GRACE_MS,
-    layout: str = Layout.USER,
-) -> Readiness:
-    """Return what `is_ready` judges by, with which slots stand in the way; arguments and errors are its own."""
-    question = ReadyQuestion(symbol, timeframe, bars, user_id, exchange_id, grace_ms, layout)
-    return await question.ask(redis)
+    return ask_sync(redis)

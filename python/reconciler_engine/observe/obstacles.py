@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Obstacle(StrEnum):
-    """Why a slot stands in the way of readiness, and whether it is missing or its candle suspect."""
+    """Why a slot stands in the way of readiness: it is missing, or its candle is suspect or too long unverified."""
 
     NOT_ASKED = "not asked for"
     SECOND_SIGHTING = "waiting for a second sighting"
@@ -19,10 +19,13 @@ class Obstacle(StrEnum):
     NOT_AT_EXCHANGE = "not at the exchange"
     CONTESTED = "contested"
     DOUBTED = "doubted"
+    UNVERIFIED = "unverified"
 
     @property
     def state(self) -> str:
-        """Whether the slot is `missing`, or `suspect`: it holds a candle."""
+        """Whether the slot is `missing`, or holds a candle that is `suspect` or only `unverified`."""
+        if self is Obstacle.UNVERIFIED:
+            return "unverified"
         return "missing" if self in _OF_MISSING else "suspect"
 
     @property
@@ -34,11 +37,11 @@ class Obstacle(StrEnum):
 _OF_MISSING = frozenset(
     {Obstacle.NOT_ASKED, Obstacle.SECOND_SIGHTING, Obstacle.REFERENCE, Obstacle.UNUSABLE, Obstacle.WITHDRAWN}
 )
-STATES = ("missing", "suspect")
+STATES = ("missing", "suspect", "unverified")
 
 
 def describe_obstacles(slots: Mapping[Obstacle, int]) -> list[str]:
-    """Return how many slots are missing and suspect, each with its reasons; nothing where there is none."""
+    """Return how many slots are missing, suspect and unverified, with the reasons; nothing where there is none."""
     told = []
     for state in STATES:
         counts = {one: count for one, count in slots.items() if one.state == state and count}
@@ -48,5 +51,5 @@ def describe_obstacles(slots: Mapping[Obstacle, int]) -> list[str]:
     return told
 
 
-_PLAIN = frozenset({Obstacle.NOT_ASKED, Obstacle.DOUBTED})
+_PLAIN = frozenset({Obstacle.NOT_ASKED, Obstacle.DOUBTED, Obstacle.UNVERIFIED})
 """Those of which the state says all."""

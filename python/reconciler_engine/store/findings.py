@@ -108,6 +108,11 @@ def decode_day(body: bytes, day: int, step: int) -> list[FindingInterval]:
     return known
 
 
+def decode_finding(body: bytes) -> Finding:
+    """Read one finding, as the bytes of a day hold it."""
+    return _unpacked(body, 0)
+
+
 def _packed(finding: Finding) -> bytes:
     return _FINDING.pack(
         _STATE_CODES[finding.state],

@@ -1,30 +1,40 @@
-"""The question whether the last bars of a series are complete, as Redis is asked it, and what its answer means."""
+"""The question whether the last bars of a series are complete and verified, as Redis is asked it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypedDict
 
-from reconciler_engine.detection import detect_gaps
-from reconciler_engine.detection.members import check_members
-from reconciler_engine.market.gap import Gap
-from reconciler_engine.market.interval import NOTHING, Interval, Intervals
+from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.obstacles import Obstacle
-from reconciler_engine.planning.accepted import is_accepted
-from reconciler_engine.planning.ledger import Knowledge, Ledger, State
 from reconciler_engine.planning.states import obstacle_of
+from reconciler_engine.planning.verification import DEFAULT_MAX_UNVERIFIED_MS
+from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.store.client.reply_shapes import understanding
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.evidence_fields import ACCEPTED, decode_fields
-from reconciler_engine.store.findings import days_of
+from reconciler_engine.store.findings import decode_finding
 from reconciler_engine.store.ready_script import READY_TEXT
 from reconciler_engine.store.scope import Layout, Scope
 
 MAX_BARS: Final = 10_000
-"""Bars one question may be about: the server reads them in some 3 ms, in which it serves nobody else."""
+"""Bars one question may be about: the server looks at them in some 40 ms, in which it serves nobody else."""
+
+Unverified = int | Literal["any"]
+"""How long ago a bar may have closed that is not verified (ms); `any` takes them however old."""
+
+
+class ReadyOptions(TypedDict, total=False):
+    """Options of a question; `is_ready` says what each means."""
+
+    user_id: int
+    exchange_id: int
+    layout: str
+    grace_ms: int
+    max_unverified_ms: Unverified
+    young_ms: int
+    members: bool
 
 
 class SyncRedis(Protocol):
@@ -34,42 +44,47 @@ class SyncRedis(Protocol):
         """Send one command and return its reply; with the option NEVER_DECODE as bytes, whatever the settings."""
 
 
-class FirstDoubt(NamedTuple):
-    """A slot that stands in the way of readiness.
+class SlotCount(NamedTuple):
+    """Slots that stand in the way of readiness for one reason.
 
     Attributes:
-        open_time: Its open time (ms UTC).
-        state: `MISSING` or `SUSPECT`.
-        reason: The reason as far as the evidence tells; None where it says nothing.
+        slots: Number of slots.
+        first: Open time of the oldest (ms UTC); None where there is none.
     """
 
-    open_time: int
-    state: State
-    reason: Obstacle | None
+    slots: int
+    first: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """How the last closed bars of a series stand, at one instant.
+    """How the last closed bars of a series stand, at one instant. Each slot in the way counts once.
 
     Attributes:
-        window: The bars' slots, half-open (ms UTC).
-        missing: Maximal runs of slots without a candle that nobody proved not to exist, ascending.
-        suspect: Maximal runs of slots whose candle the exchange disagrees with, ascending.
-        confirmed: Number of slots without a candle that are proved not to exist.
-        first_doubt: The oldest slot that is missing or suspect, with the reason; None where there is none.
+        is_ready: Whether nothing stands in the way.
+        window: The bars' slots, half-open (ms UTC); of the `members` form from the oldest member on.
+        ready_until: End of the slots, from the first on, of which a yes could be given (ms UTC).
+        reason: Why the oldest slot in the way is there; None where there is none.
+        confirmed: Slots without a candle that are proved not to have one.
+        unverified: Slots with an undoubted candle that is not verified, those of `overdue` among them.
+        lacking: Members fewer than asked for.
+        missing: Slots without a candle that nobody proved not to exist.
+        suspect: Slots whose candle the exchange disagrees with.
+        malformed: Slots that hold a member that is not a candle.
+        overdue: Slots whose candle closed too long ago to be unverified.
     """
 
+    is_ready: bool
     window: Interval
-    missing: tuple[Gap, ...]
-    suspect: tuple[Gap, ...]
+    ready_until: int
+    reason: str | None
     confirmed: int
-    first_doubt: FirstDoubt | None = None
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether every bar has its candle, undoubted, or is proved not to exist."""
-        return not self.missing and not self.suspect
+    unverified: int
+    lacking: int
+    missing: SlotCount
+    suspect: SlotCount
+    malformed: SlotCount
+    overdue: SlotCount
 
 
 class ReadyQuestion:
@@ -80,24 +95,32 @@ class ReadyQuestion:
         symbol: str,
         timeframe: str | Timeframe,
         bars: int,
-        user_id: int,
-        exchange_id: int,
-        grace_ms: int,
+        *,
+        user_id: int = 1,
+        exchange_id: int = 1,
         layout: str = Layout.USER,
+        grace_ms: int = DEFAULT_GRACE_MS,
+        max_unverified_ms: Unverified = DEFAULT_MAX_UNVERIFIED_MS,
+        young_ms: int = 0,
+        members: bool = False,
     ) -> None:
-        if isinstance(bars, bool) or not isinstance(bars, int) or not 1 <= bars <= MAX_BARS:
+        if not _is_whole(bars) or not 1 <= bars <= MAX_BARS:
             raise ValueError(f"bars {bars!r} is not allowed; allowed: a whole number from 1 to {MAX_BARS}")
-        if isinstance(grace_ms, bool) or not isinstance(grace_ms, int) or grace_ms < 0:
-            raise ValueError(f"grace_ms {grace_ms!r} is not allowed; allowed: a whole number of ms from 0")
+        instants = {"grace_ms": grace_ms, "max_unverified_ms": max_unverified_ms, "young_ms": young_ms}
+        for name, value in instants.items():
+            can_be_any = name == "max_unverified_ms"
+            if not (_is_whole(value) and int(value) >= 0) and not (can_be_any and value == "any"):
+                allowed = f"a whole number of ms from 0{', or any' if can_be_any else ''}"
+                raise ValueError(f"{name} {value!r} is not allowed; allowed: {allowed}")
         if layout not in [*Layout]:
             raise ValueError(f"layout {layout!r} is not allowed; allowed: {', '.join(Layout)}")
         self._series = Series(symbol, timeframe if isinstance(timeframe, Timeframe) else Timeframe.parse(timeframe))
-        self._bars = bars
         scope = Scope(user_id, exchange_id, "", Layout(layout))
         keys = (scope.candle_key(self._series), scope.evidence_key(self._series))
-        self._command = ("EVAL", READY_TEXT, len(keys), *keys, bars, grace_ms, "read")
+        form = "members" if members else "slots"
+        self._command = ("EVAL", READY_TEXT, len(keys), *keys, bars, *instants.values(), form)
 
-    async def ask(self, client: TrioRedis) -> Readiness:
+    async def ask(self, client: TrioRedis) -> bool:
         """Ask a client of our own.
 
         Raises:
@@ -105,61 +128,68 @@ class ReadyQuestion:
         """
         answer = await client.execute_command(*self._command)
         with understanding(f"the bars of {self._series}"):
-            return self._judge(answer)
+            return _is_yes(answer)
 
-    def ask_sync(self, client: SyncRedis) -> Readiness:
+    async def examine(self, client: TrioRedis) -> Readiness:
+        """Ask a client of our own how the bars stand; errors are those of `ask`."""
+        answer = await client.execute_command(*self._command, "detail")
+        with understanding(f"the bars of {self._series}"):
+            return _readiness(answer)
+
+    def ask_sync(self, client: SyncRedis) -> bool:
         """Ask a synchronous redis-py client, which raises its own exceptions.
 
         Raises:
             TypeError: It queues commands instead of sending them.
         """
-        return self._judge(client.execute_command(*self._command, NEVER_DECODE=True))
+        return _is_yes(client.execute_command(*self._command))
 
-    def _judge(self, answer: Any) -> Readiness:
-        """Say how the bars stand by what the script read.
-
-        Raises:
-            TypeError: It read nothing: the client queues commands instead of sending them.
-        """
-        if not isinstance(answer, list):
-            raise TypeError(
-                f"redis answered {type(answer).__name__}; allowed: a client that sends at once, no pipeline"
-            )
-        stop, members, bodies, accepted = answer
-        step = self._series.timeframe.step_ms
-        window = Interval(stop - self._bars * step, stop)
-        found = check_members(members, self._series.symbol, self._series.timeframe.value, step)
-        gaps = detect_gaps(found.timestamps, window.grid(step))
-        days = zip(days_of(window), bodies, strict=True) if bodies else ()
-        read = {str(day): body or b"" for day, body in days}
-        known = decode_fields(self._series, {**read, ACCEPTED: accepted})
-        ledger = known.ledger
-        absent = Intervals.of_gaps(gaps, step) | Intervals.of_slots(found.fillers, step)
-        missing = absent - ledger.confirmed(window)
-        suspect = ledger.in_state(window, State.SUSPECT) - absent - _accepted_slots(known, members, step)
-        return Readiness(
-            window,
-            missing.gaps(step),
-            suspect.gaps(step),
-            confirmed=(absent - missing).size(step),
-            first_doubt=_first_doubt(missing, suspect, ledger),
-        )
+    def examine_sync(self, client: SyncRedis) -> Readiness:
+        """Ask a synchronous redis-py client how the bars stand; errors are those of `ask_sync`."""
+        return _readiness(client.execute_command(*self._command, "detail", NEVER_DECODE=True))
 
 
-def _accepted_slots(known: Knowledge, members: Sequence[bytes], step: int) -> Intervals:
-    """Return the slots with an accepted member, of members that alternate with their scores."""
-    if not known.accepted:
-        return NOTHING
-    pairs = ((float(score), member) for member, score in zip(members[::2], members[1::2], strict=True))
-    return Intervals.of_slots(
-        sorted({int(score) for score, member in pairs if is_accepted(known, int(score), member)}), step
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_yes(answer: Any) -> bool:
+    if not isinstance(answer, int):
+        raise _no_answer(answer)
+    return answer == 1
+
+
+def _readiness(answer: Any) -> Readiness:
+    """Read the script's list."""
+    if not isinstance(answer, list):
+        raise _no_answer(answer)
+    yes, start, stop, ready_until, kind, confirmed, unverified, lacking, *counts, finding = answer
+    missing, suspect, malformed, overdue = (
+        SlotCount(slots, None if first < 0 else first) for slots, first in zip(counts[::2], counts[1::2], strict=True)
+    )
+    return Readiness(
+        yes == 1,
+        Interval(start, stop),
+        ready_until,
+        _reason(kind.decode(), finding),
+        confirmed,
+        unverified,
+        lacking,
+        missing,
+        suspect,
+        malformed,
+        overdue,
     )
 
 
-def _first_doubt(missing: Intervals, suspect: Intervals, ledger: Ledger) -> FirstDoubt | None:
-    firsts = [(slots[0].start, state) for slots, state in ((missing, State.MISSING), (suspect, State.SUSPECT)) if slots]
-    if not firsts:
-        return None
-    open_time, state = min(firsts)
-    reason = obstacle_of(ledger.at(open_time))
-    return FirstDoubt(open_time, state, reason if reason is not None and reason.state == state.value else None)
+def _reason(kind: str, finding: bytes) -> str | None:
+    """Return the words for the slot in the way: those of its finding, where that says why it is missing or suspect."""
+    plain = {"missing": Obstacle.NOT_ASKED, "suspect": Obstacle.DOUBTED}
+    if kind not in plain:
+        return kind or None
+    obstacle = obstacle_of(decode_finding(finding)) if finding else None
+    return obstacle if obstacle is not None and obstacle.state == kind else plain[kind]
+
+
+def _no_answer(answer: Any) -> TypeError:
+    return TypeError(f"redis answered {type(answer).__name__}; allowed: a client that sends at once, no pipeline")

@@ -33,7 +33,8 @@ async function main([library, path, scriptFile, key, bars, grace]) {
   const candles = (await client.newest(key, Number(bars))).map((member) => JSON.parse(member));
   const ready = await client.ask(script, key, [bars, grace]);
   const readyReadOnly = await client.askReadOnly(script, key, [bars, grace]);
-  console.log(JSON.stringify({ candles, ready, readyReadOnly }));
+  const detail = await client.ask(script, key, [bars, grace, "any", "0", "members", "detail"]);
+  console.log(JSON.stringify({ candles, ready, readyReadOnly, detail }));
   await client.close();
 }
 

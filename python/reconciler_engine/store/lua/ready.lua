@@ -1,5 +1,5 @@
 -- May a reader trust the last closed bars of a series? One question, one instant, by the server's clock; read only.
--- It takes some 5 microseconds of the server's time a bar.
+-- It takes some 4 microseconds of the server's time a bar, and 2 a verified one.
 --
 -- KEYS[1]  the candle key of a series in one of the feeder's layouts, a sorted set: score = open time (ms), member = JSON:
 --          candles:{user id}:{exchange id}:{symbol}:{timeframe}, candles:{exchange id}:{symbol}:{timeframe}, or
@@ -8,20 +8,31 @@
 --          KEYS[2] where something between insists on declared keys.
 -- ARGV[1]  how many of the newest closed bars, 1 to 10000
 -- ARGV[2]  how long after its end a bar may come (ms); 15000 without
--- ARGV[3]  'read' to be given what there is to judge instead of the answer
+-- ARGV[3]  how long after its end a bar may be unverified (ms), or 'any'; 1800000 without
+-- ARGV[4]  how long after its end a bar may be absent (ms), unless the exchange has shown it; 0 without
+-- ARGV[5]  'slots' for the newest slots of the grid, or 'members' for as many slots as the newest members take, which
+--          are looked for in at most ten times as many slots; slots without
+-- ARGV[6]  'detail' for the list below instead of 1 or 0
 --
--- Returns  1 if each of these bars has a candle that nobody doubts, or is proved not to exist; 0 if not.
---          'read': { first open time not closed yet, { member, score, ... }, { findings of each day touched, ... },
---          digests of the accepted members }, no findings where the evidence cannot be read
+-- Returns  1 if each of these slots holds a candle that nobody doubts, verified by its digest where it closed that long
+--          ago, or is proved not to have one, and none holds a member that is no candle; 0 if not, and where there are
+--          fewer members than asked for.
+--          'detail': { 1 or 0, open time of the first slot, first instant after the last one,
+--          first instant up to which it would be 1, why not: the words for the oldest slot in the way, or '',
+--          slots proved not to have a candle, slots with a candle unverified, members fewer than asked for,
+--          slots missing, the oldest, slots suspect, the oldest, slots with a member that is no candle, the oldest,
+--          slots unverified too long, the oldest, the finding of the slot in the way, or '' }; an oldest without slots
+--          is -1; each slot in the way counts once
 --
--- A member that is no candle by the rule below leaves its slot open. A day of evidence that cannot be understood counts
--- as none.
+-- The rule for a candle is below. A day of evidence that cannot be understood counts as none, and so does a digest.
 
 local STEPS = { ['1m'] = 1, ['5m'] = 5, ['15m'] = 15, ['30m'] = 30, ['1h'] = 60, ['2h'] = 120, ['4h'] = 240,
     ['6h'] = 360, ['1d'] = 1440 }
 local DAY = 86400000
 local MOST = 10000
 local GRACE = 15000
+local MAX_UNVERIFIED = 1800000
+local REACH = 10
 
 local key = KEYS[1] or ''
 local symbol, timeframe
@@ -38,12 +49,23 @@ local function whole(text, least, most)
     return number and number % 1 == 0 and number >= least and number <= most and number
 end
 local bars = whole(ARGV[1], 1, MOST)
-if not bars then
-    return redis.error_reply('ERR bars ' .. tostring(ARGV[1]) .. ' is not allowed; allowed: 1 to ' .. MOST)
-end
-local grace = whole(ARGV[2] or GRACE, 0, 2 ^ 53)
-if not grace then
-    return redis.error_reply('ERR grace_ms ' .. ARGV[2] .. ' is not allowed; allowed: a whole number of ms from 0')
+local grace, young = whole(ARGV[2] or GRACE, 0, 2 ^ 53), whole(ARGV[4] or 0, 0, 2 ^ 53)
+local most_unverified = ARGV[3] or MAX_UNVERIFIED
+most_unverified = most_unverified == 'any' and math.huge or whole(most_unverified, 0, 2 ^ 53)
+local form, detail = ARGV[5] or 'slots', ARGV[6]
+local WHOLE = 'a whole number of ms from 0'
+for _, asked in ipairs({
+    { 'bars', 1, bars, '1 to ' .. MOST },
+    { 'grace_ms', 2, grace, WHOLE },
+    { 'max_unverified_ms', 3, most_unverified, WHOLE .. ', or any' },
+    { 'young_ms', 4, young, WHOLE },
+    { 'form', 5, form == 'slots' or form == 'members', 'slots or members' },
+    { 'detail', 6, not detail or detail == 'detail', 'detail, or nothing' },
+}) do
+    local name, place, is_right, allowed = unpack(asked)
+    if not is_right then
+        return redis.error_reply('ERR ' .. name .. ' ' .. tostring(ARGV[place]) .. ' is not allowed; allowed: ' .. allowed)
+    end
 end
 
 local step = STEPS[timeframe] * 60000
@@ -54,88 +76,176 @@ local start = stop - bars * step
 
 -- Lua's own tostring keeps 14 digits.
 local function text(number) return string.format('%.0f', number) end
-local found = redis.call('ZRANGEBYSCORE', key, text(start), '(' .. text(stop), 'WITHSCORES')
+local before = '(' .. text(stop)
+local lacking = 0
+if form == 'members' then
+    local reach = text(stop - REACH * bars * step)
+    local count = redis.call('ZCOUNT', key, reach, before)
+    lacking = math.max(bars - count, 0)
+    if lacking > 0 and not detail then return 0 end
+    local oldest = redis.call('ZREVRANGEBYSCORE', key, before, reach, 'WITHSCORES', 'LIMIT', bars - lacking - 1, 1)[2]
+    start = oldest and math.floor(oldest / step) * step or stop
+end
+local slots = (stop - start) / step
+local found = redis.call('ZRANGEBYSCORE', key, text(start), before, 'WITHSCORES')
 
-local first_day, last_day = math.floor(start / DAY), math.floor((stop - 1) / DAY)
-local days = {}
+-- The evidence: findings of each day (`<day>`); where young slots may be absent, what is known to exist (`e<day>`);
+-- digests of each 60 slots (`v<block>`); members that somebody accepted.
+local BLOCK = 60
+local names, notes = { 'accepted' }, {}
+local function name_all(prefix, from, size)
+    for number = math.floor(from / size), math.floor((stop - 1) / size) do names[#names + 1] = prefix .. text(number) end
+end
+name_all('', start, DAY)
+name_all('v', start, BLOCK * step)
+if young > 0 then name_all('e', math.max(start, now - young - step), DAY) end
 -- Lua hands at most about 8,000 values to one call.
-for first = first_day, last_day, 1000 do
-    local names = {}
-    for day = first, math.min(first + 999, last_day) do names[#names + 1] = text(day) end
-    local bodies = redis.pcall('HMGET', '{' .. key .. '}:evidence', unpack(names))
+for first = 1, #names, 1000 do
+    local last = math.min(first + 999, #names)
+    local bodies = redis.pcall('HMGET', '{' .. key .. '}:evidence', unpack(names, first, last))
     if bodies.err then
-        days = {}
+        notes, young = {}, 0
         break
     end
-    for i = 1, #names do days[#days + 1] = bodies[i] end
-end
--- Members that somebody accepted: a JSON object, open time to the first 8 bytes of SHA-1 in hex.
-local accepted = redis.pcall('HGET', '{' .. key .. '}:evidence', 'accepted')
-if type(accepted) ~= 'string' then accepted = '' end
-if ARGV[3] == 'read' then return { stop, found, days, accepted } end
-
-local known, digests = pcall(cjson.decode, accepted)
-if not known or type(digests) ~= 'table' then digests = {} end
-
-local kind_of = rule_of(symbol, timeframe, step)
-local present, settled = {}, {}
-for i = 1, #found, 2 do
-    local score = tonumber(found[i + 1])
-    local slot = (score - start) / step
-    local digest = digests[found[i + 1]]
-    if digest and redis.sha1hex(found[i]):sub(1, 16) == digest then settled[slot] = true end
-    if not present[slot] then
-        -- A filler stands for no trades: the proof alone completes its slot.
-        present[slot] = kind_of(found[i], found[i + 1]) == 'candle'
-    end
+    for i, body in ipairs(bodies) do notes[names[first + i - 1]] = body or nil end
 end
 
 -- A day's findings: version (u8), number of findings (u16); for each state (u8), reason (u8) and 26 bytes more; then
 -- stretches of first slot of the day, number of slots, index of the finding (u16 each). All little-endian.
 local VERSION, STATES, REASONS = 1, 5, 19
-local EMPTY, HALTED, UNLISTED, SUSPECT = 1, 2, 3, 4
+local MISSING, SUSPECT = 0, 4
+local UNUSABLE = 9
 -- Proofs of engines that trusted an answer by itself: they prove nothing any more.
 local OLD_PROOFS = { [1] = true, [2] = true, [3] = true }
 local FINDING, STRETCH, HEAD = 28, 6, 3
 
--- The stretches of a day, each with its state; none where they cannot be understood.
+-- The stretches of a day, each with its finding; none where they cannot be understood.
 local function stretches_in(body)
     if not body or #body < HEAD then return {} end
-    local version, findings = struct.unpack('<BH', body)
-    local rest = #body - HEAD - findings * FINDING
+    local version, count = struct.unpack('<BH', body)
+    local rest = #body - HEAD - count * FINDING
     if version ~= VERSION or rest < 0 or rest % STRETCH ~= 0 then return {} end
-    local states, stretches, free = {}, {}, 0
-    for i = 0, findings - 1 do
-        local state, reason = struct.unpack('BB', body, 1 + HEAD + i * FINDING)
+    local findings, stretches, free = {}, {}, 0
+    for i = 0, count - 1 do
+        local at = 1 + HEAD + i * FINDING
+        local state, reason = struct.unpack('BB', body, at)
         if state >= STATES or reason >= REASONS then return {} end
-        states[i] = state ~= SUSPECT and OLD_PROOFS[reason] and 0 or state
+        if state ~= SUSPECT and OLD_PROOFS[reason] then state = MISSING end
+        findings[i] = { state = state, reason = reason, text = body:sub(at, at + FINDING - 1) }
     end
-    for at = 1 + HEAD + findings * FINDING, #body, STRETCH do
-        local first, slots, index = struct.unpack('<HHH', body, at)
-        if first < free or slots == 0 or not states[index] then return {} end
-        free = first + slots
-        stretches[#stretches + 1] = { first = first, slots = slots, state = states[index] }
+    for at = 1 + HEAD + count * FINDING, #body, STRETCH do
+        local first, length, index = struct.unpack('<HHH', body, at)
+        if first < free or length == 0 or not findings[index] then return {} end
+        free = first + length
+        stretches[#stretches + 1] = { first = first, stop = free, finding = findings[index] }
     end
     return free * step <= DAY and stretches or {}
 end
 
-local proved, doubted = {}, {}
-for i, body in ipairs(days) do
-    local before = ((first_day + i - 1) * DAY - start) / step
-    for _, stretch in ipairs(stretches_in(body)) do
-        local state = stretch.state
-        local slots = (state == EMPTY or state == HALTED or state == UNLISTED) and proved
-            or state == SUSPECT and doubted
-        if slots then
-            for slot = before + stretch.first, before + stretch.first + stretch.slots - 1 do slots[slot] = true end
+-- Calls `note` with each slot of ours among those of a day that `first` and `stop` bound.
+local function each_slot(day, first, stop_slot, note)
+    local shift = (day * DAY - start) / step
+    for slot = math.max(shift + first, 0), math.min(shift + stop_slot, slots) - 1 do note(slot) end
+end
+
+local known, exists = {}, {}
+for day = math.floor(start / DAY), math.floor((stop - 1) / DAY) do
+    for _, stretch in ipairs(stretches_in(notes[text(day)])) do
+        each_slot(day, stretch.first, stretch.stop, function(slot)
+            known[slot] = stretch.finding
+            -- The exchange has a row, whatever is in it.
+            if stretch.finding.reason == UNUSABLE then exists[slot] = true end
+        end)
+    end
+    -- Slots known to exist: version (u8), then first slot of the day and number of slots (u16 each). Where that cannot
+    -- be understood, they may all be.
+    local body = notes['e' .. text(day)]
+    if body and (body:byte() ~= 1 or #body % 4 ~= 1) then
+        each_slot(day, 0, DAY / step, function(slot) exists[slot] = true end)
+    elseif body then
+        for at = 2, #body, 4 do
+            local first, length = struct.unpack('<HH', body, at)
+            each_slot(day, first, first + length, function(slot) exists[slot] = true end)
         end
     end
 end
 
-for slot = 0, bars - 1 do
-    -- Whatever was proved, a candle is there now; and one that is gone is no longer in doubt but missing.
-    local complete = proved[slot]
-    if present[slot] then complete = settled[slot] or not doubted[slot] end
-    if not complete then return 0 end
+-- A block of digests: version (u8); of each slot the first 12 hex digits of its verified member's SHA-1, or zeros; of
+-- each slot when that was (u32).
+local DIGEST, BODY, NONE = 12, 961, ('\0'):rep(12)
+local block, digests
+local function digest_at(slot)
+    local number = (start / step + slot) / BLOCK
+    if block ~= math.floor(number) then
+        block = math.floor(number)
+        digests = notes['v' .. text(block)]
+        if digests and (#digests ~= BODY or digests:byte() ~= 1) then digests = nil end
+    end
+    if not digests then return nil end
+    local at = 2 + (start / step + slot) % BLOCK * DIGEST
+    local digest = digests:sub(at, at + DIGEST - 1)
+    return digest ~= NONE and digest or nil
 end
-return 1
+
+-- A JSON object: open time to the first 16 hex digits of the member's SHA-1.
+local is_read, accepted = pcall(cjson.decode, notes.accepted or '')
+if not is_read or type(accepted) ~= 'table' then accepted = {} end
+
+local kind_of = rule_of(symbol, timeframe, step)
+local present, strange, verified, settled, last = {}, {}, {}, {}, nil
+for i = 1, #found, 2 do
+    local member, score = found[i], found[i + 1]
+    local place = (score - start) / step
+    local slot = math.floor(place)
+    local noted, taken = place == slot and digest_at(slot), accepted[score]
+    local hash = (noted or taken) and redis.sha1hex(member)
+    local fits = noted and hash:sub(1, DIGEST) == noted
+    -- A member that was verified is a candle. A filler stands for no trades: the proof alone completes its slot.
+    local kind = fits and 'candle' or kind_of(member, score)
+    if kind == 'candle' then present[slot] = true end
+    if not kind then strange[slot] = true end
+    if taken and hash:sub(1, 16) == taken then settled[slot] = true end
+    -- Of two members in a slot neither is verified.
+    verified[slot] = slot ~= last and (fits or settled[slot])
+    last = slot
+end
+
+local unverified, proved = 0, 0
+local function find_obstacle(slot)
+    local age = now - start - (slot + 1) * step
+    local finding = known[slot]
+    local state = finding and finding.state or MISSING
+    if present[slot] then
+        if state == SUSPECT and not settled[slot] then return 'suspect' end
+        if not verified[slot] then unverified = unverified + 1 end
+    elseif state ~= MISSING and state ~= SUSPECT then
+        -- Whatever was proved, a candle that is there counts.
+        proved = proved + 1
+    elseif age >= young or exists[slot] then
+        return 'missing'
+    end
+    if strange[slot] then return 'not a candle' end
+    return present[slot] and not verified[slot] and age > most_unverified and 'unverified' or nil
+end
+
+local KINDS = { 'missing', 'suspect', 'not a candle', 'unverified' }
+local counts, oldest, first = {}, {}, nil
+for slot = 0, slots - 1 do
+    local kind = find_obstacle(slot)
+    if kind then
+        if not detail then return 0 end
+        first = first or { kind = kind, at = start + slot * step, finding = known[slot] }
+        counts[kind] = (counts[kind] or 0) + 1
+        oldest[kind] = oldest[kind] or start + slot * step
+    end
+end
+if not detail then return 1 end
+if lacking > 0 then first = { kind = 'fewer members', at = start } end
+local told = { first and 0 or 1, start, stop, first and first.at or stop, first and first.kind or '', proved, unverified,
+    lacking }
+for _, kind in ipairs(KINDS) do
+    told[#told + 1] = counts[kind] or 0
+    told[#told + 1] = oldest[kind] or -1
+end
+told[#told + 1] = first and first.finding and first.finding.text or ''
+return told
