@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from reconciler_engine.market.candle_file import read_candle_file
+from reconciler_engine.archive.candle_file import read_candle_file
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.api_response import ApiRequest

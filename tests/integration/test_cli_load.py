@@ -7,8 +7,8 @@ import json
 import pytest
 import redis as redis_py
 
+from reconciler_engine.archive.candle_file import read_candle_file
 from reconciler_engine.cli.load import Loaded, _describe_rest
-from reconciler_engine.market.candle_file import read_candle_file
 from reconciler_engine.market.series import Series
 
 MINUTE = 60_000

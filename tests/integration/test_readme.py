@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import redis as redis_py
 from tests.integration.conftest import clean_environment, find_node
@@ -119,6 +121,20 @@ def test_the_first_command_shows_gaps_that_close(start_process, run_inside, tmp_
     assert engine.stop() == 0
 
 
+@pytest.fixture
+def archive(tmp_path):
+    """The candle files of which the page speaks."""
+    values = ",1,1,1,1,1\n"
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "BTC-USD_1m.csv").write_text(f"start_ms,open,high,low,close,volume\n0{values}60000{values}")
+    (tmp_path / "Coinbase_BTCUSD_1h.csv").write_text(f"unix,open,high,low,close,volume\n1767225600{values}")
+    (tmp_path / "dump.csv").write_text(f"when,open,high,low,close,volume\n2026-01-01 13:00{values}")
+    lake = tmp_path / "lake" / "symbol=BTC-USD" / "timeframe=1m"
+    lake.mkdir(parents=True)
+    pq.write_table(pa.table({"start_ms": [0, 60_000]}), lake / "part-0.parquet")
+
+
+@pytest.mark.usefixtures("archive")
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.split()[1] not in LONG and line not in FILED])
 def test_commands_run_as_written(line, own_servers, run_inside, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

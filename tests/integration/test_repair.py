@@ -11,7 +11,7 @@ import subprocess
 import pytest
 import trio
 
-from reconciler_engine.market.candle_file import read_candle_file
+from reconciler_engine.archive.candle_file import read_candle_file
 from reconciler_engine.store.client.server_check import wait_serving
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.embedded.binary import ServerPlan, find_binary

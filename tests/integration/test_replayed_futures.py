@@ -18,8 +18,9 @@ import pytest
 from tests.integration.engines import MINUTE, engine
 
 from reconciler_engine import is_ready
+from reconciler_engine.archive.candle_file import read_candle_file
+from reconciler_engine.archive.naming import parse_file_name
 from reconciler_engine.engine.passes.reconciler import PassRequest
-from reconciler_engine.market.candle_file import parse_file_name, read_candle_file
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe

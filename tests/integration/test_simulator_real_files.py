@@ -8,7 +8,7 @@ from pathlib import Path
 import trio
 from tests.integration.plain_http import open_http
 
-from reconciler_engine.market.candle_file import read_candle_file
+from reconciler_engine.archive.candle_file import read_candle_file
 from reconciler_engine.simulator.rules.exchange import ExchangeRules
 from reconciler_engine.simulator.serving import open_exchange
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_exchange

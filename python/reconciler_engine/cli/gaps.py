@@ -2,155 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+from reconciler_engine.archive.found_files import Source, find_sources
+from reconciler_engine.archive.hints import Hints
+from reconciler_engine.archive.series_gaps import SeriesGaps, survey
 from reconciler_engine.cli.options import prints, takes_candle_files
 from reconciler_engine.cli.output import Output, print_table, say
-from reconciler_engine.detection import Gaps, detect_gaps
-from reconciler_engine.errors import ConfigError
-from reconciler_engine.market.candle_file import CandleFile, parse_file_name, read_candle_file
-from reconciler_engine.market.gap import Gap
-from reconciler_engine.market.interval import Interval
-from reconciler_engine.market.series import Series, check_symbol
-from reconciler_engine.market.time_unit import TimeUnit
-from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.observe.words import iso
+from reconciler_engine.cli.progress_bar import open_bar
+from reconciler_engine.errors import CandleFileError
+from reconciler_engine.observe.words import counted, iso, printable
+
+_HEADS = ("file", "series", "rows", "first", "last", "missing", "gaps", "longest", "from", "dup", "off grid")
+_SHOWN = 3
 
 
 @click.command()
 @takes_candle_files
 @click.option("--list", "every", is_flag=True, help="Print every gap, not only the longest.")
 @prints
-def gaps(
-    *,
-    files: Sequence[Path],
-    symbol: str | None,
-    timeframe: str | None,
-    time_unit: str,
-    every: bool,
-    output: Output,
-) -> None:
-    """List the gaps in candle files (columns start_ms,open,high,low,close,volume).
+def gaps(*, files: Sequence[Path], hints: Hints, every: bool, output: Output) -> None:
+    """List the gaps in candle files: CSV of anybody's, Parquet, Arrow; files, folders and patterns of them.
 
     \b
     Examples:
       reconciler-engine gaps BTC-USD_5m_2025.csv.gz
       reconciler-engine gaps --symbol BTC-USD --timeframe 1m dump.csv --list
       reconciler-engine gaps *.csv.gz --json
+      reconciler-engine gaps archive/ 'exports/**/*.parquet'
+      reconciler-engine gaps --columns time=1,open=2,high=3,low=4,close=5,volume=6 XBTUSD_1.csv --time-unit s
       zstdcat BTC-USD_1m.csv.zst | reconciler-engine gaps --symbol BTC-USD --timeframe 1m -
 
-    The grid runs from a file's first to its last candle.
+    The grid runs from a series' first to its last candle. All files of a folder that hold one series, known by a
+    column, by folders such as symbol=BTC-USD/timeframe=1m, or by their names, are one series.
     """
-    series = series_of(files, symbol, timeframe)
-    found = (_examine(path, one, TimeUnit(time_unit)) for path, one in zip(files, series, strict=True))
-    if output.as_json:
-        for report in found:
-            output.print_json(_fields(report, every=every))
+    sources = find_sources(files, hints)
+    for source in sources:
+        _warn_of_left_out(source)
+    faults: list[CandleFileError] = []
+    reports: list[SeriesGaps] = []
+    with _progress(sum(file.size for source in sources for file in source.files)) as advance:
+        for found in survey(sources, hints, advance):
+            faults += found.faults
+            reports += found.series
+            if output.as_json:
+                for report in found.series:
+                    output.print_json(_fields(report, every=every))
+    if not output.as_json:
+        _print(reports, every=every)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise ExceptionGroup("candle files", faults)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how many of so many bytes are read."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
         return
-    reports = list(found)
-    heads = ("file", "series", "rows", "first", "last", "missing", "gaps", "longest", "from", "dup", "off grid")
-    print_table(heads, [_cells(report) for report in reports])
+    with open_bar(sys.stderr, "{task.description}") as bar:
+        task = bar.add_task("reading", total=total)
+        yield lambda read: bar.update(task, completed=read)
+
+
+def _warn_of_left_out(source: Source) -> None:
+    if source.left_out:
+        shown = ", ".join(path.name for path in source.left_out[:_SHOWN])
+        more = len(source.left_out) - _SHOWN
+        told = f"{source.path}: left out {counted(len(source.left_out), 'file')} that say no series: {shown}"
+        sys.stderr.write(f"reconciler-engine: {printable(told)}{f' and {more} more' if more > 0 else ''}\n")
+
+
+def _print(reports: Sequence[SeriesGaps], *, every: bool) -> None:
+    for report in reports:
+        for way in report.read_as:
+            say(f"{report.source.name} {report.series}: read as {way}")
+    if reports:
+        print_table(_HEADS, [_cells(report) for report in reports])
     if every:
         for report in reports:
-            for gap in report.gaps:
+            for gap in report.summary.gaps:
                 say(f"{report.series}  {iso(gap.start)}  {iso(gap.end)}  {gap.count}")
 
 
-@dataclass(frozen=True, slots=True)
-class FileGaps:
-    """What one file lacks on the grid from its first to its last candle."""
-
-    series: Series
-    file: CandleFile
-    gaps: Gaps
-    off_grid: int
-
-    @property
-    def longest(self) -> Gap | None:
-        """The longest gap, the oldest of several."""
-        return max(self.gaps, key=lambda gap: gap.count, default=None)
-
-
-def series_of(files: Sequence[Path], symbol: str | None, timeframe: str | None) -> list[Series]:
-    """Return the series of each file, from its name where the options do not say it.
-
-    Raises:
-        ConfigError: Neither says it, or what is said is no product id or timeframe; with the fault of every file.
-    """
-    faults: list[str] = []
-    if symbol is not None:
-        _note(faults, "--symbol", check_symbol, symbol)
-    if timeframe is not None:
-        _note(faults, "--timeframe", Timeframe.parse, timeframe)
-    if faults:
-        raise ConfigError(faults)
-    named = None if timeframe is None else Timeframe.parse(timeframe)
-    found: list[Series] = []
-    for path in files:
-        try:
-            found.append(parse_file_name(path, symbol, named))
-        except ValueError as error:
-            faults.append(str(error))
-    if faults:
-        raise ConfigError(faults)
-    return found
-
-
-def _note(faults: list[str], flag: str, check: Callable[[str], object], text: str) -> None:
-    try:
-        check(text)
-    except ValueError as error:
-        faults.append(f"{flag}: {error}")
-
-
-def _examine(path: Path, series: Series, unit: TimeUnit) -> FileGaps:
-    step = series.timeframe.step_ms
-    file = read_candle_file(path, timeframe=series.timeframe, unit=unit)
-    starts = file.starts
-    # Grids are multiples of the step; a file may begin with a row that is off it.
-    grid = Interval(starts[0], starts[-1] + 1).grid(step) if starts else range(0)
-    off_grid = sum(start % step != 0 for start in starts)
-    return FileGaps(series, file, detect_gaps(starts, grid), off_grid)
-
-
-def _fields(report: FileGaps, *, every: bool) -> dict[str, object]:
-    starts = report.file.starts
-    longest = report.longest
+def _fields(report: SeriesGaps, *, every: bool) -> dict[str, object]:
+    summary = report.summary
+    longest = summary.longest
     fields: dict[str, object] = {
-        "file": str(report.file.path),
+        "file": str(report.source),
         "symbol": report.series.symbol,
         "timeframe": report.series.timeframe.value,
-        "rows": report.file.rows,
-        "first": starts[0] if starts else None,
-        "last": starts[-1] if starts else None,
-        "missing": report.gaps.missing,
-        "gaps": len(report.gaps),
+        "rows": summary.count,
+        "first": summary.first,
+        "last": summary.last,
+        "missing": summary.missing,
+        "gaps": len(summary.gaps),
         "longest": None if longest is None else {"start": longest.start, "count": longest.count},
-        "duplicates": report.file.duplicates,
-        "off_grid": report.off_grid,
+        "duplicates": summary.duplicates,
+        "off_grid": summary.strangers,
     }
+    if report.read_as:
+        fields["read_as"] = [*report.read_as]
     if every:
-        fields["list"] = [gap._asdict() for gap in report.gaps]
+        fields["list"] = [gap._asdict() for gap in summary.gaps]
     return fields
 
 
-def _cells(report: FileGaps) -> tuple[str, ...]:
-    starts = report.file.starts
-    longest = report.longest
+def _cells(report: SeriesGaps) -> tuple[str, ...]:
+    summary = report.summary
+    longest = summary.longest
     return (
-        report.file.path.name,
+        report.source.name,
         str(report.series),
-        str(report.file.rows),
-        iso(starts[0]) if starts else "-",
-        iso(starts[-1]) if starts else "-",
-        str(report.gaps.missing),
-        str(len(report.gaps)),
+        str(summary.count),
+        "-" if summary.first is None else iso(summary.first),
+        "-" if summary.last is None else iso(summary.last),
+        str(summary.missing),
+        str(len(summary.gaps)),
         "-" if longest is None else str(longest.count),
         "-" if longest is None else iso(longest.start),
-        str(report.file.duplicates),
-        str(report.off_grid),
+        str(summary.duplicates),
+        str(summary.strangers),
     )

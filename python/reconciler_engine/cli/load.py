@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler_engine.archive.candle_file import CandleFile, read_parts
+from reconciler_engine.archive.found_files import find_sources
+from reconciler_engine.archive.hints import Hints
 from reconciler_engine.cli.exits import UNRESOLVED, leave
-from reconciler_engine.cli.gaps import series_of
 from reconciler_engine.cli.options import LOAD_SETTINGS, Given, prints, takes_candle_files, takes_settings
 from reconciler_engine.cli.output import Output, say
 from reconciler_engine.errors import CandleFileError, ConfigError, StoreError
-from reconciler_engine.market.candle_file import CandleFile, read_candle_file
 from reconciler_engine.market.series import Series
-from reconciler_engine.market.time_unit import TimeUnit
 from reconciler_engine.observe.words import printable
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 def load(
     *,
     files: Sequence[Path],
-    symbol: str | None,
-    timeframe: str | None,
-    time_unit: str,
+    hints: Hints,
     skip_bad: bool,
     output: Output,
     given: Given,
@@ -53,10 +51,12 @@ def load(
     from reconciler_engine.cli.setting_sources import load_config
 
     config = load_config(*given, windows=())
-    series = series_of(files, symbol, timeframe)
-    batches = list(zip(series, _read_all(files, series, TimeUnit(time_unit), skip_bad=skip_bad), strict=True))
+    batches = _read_all(files, hints, skip_bad=skip_bad)
     _check_retention(batches, config.max_candles)
     loads = [Loaded(one, file) for one, file in batches]
+    for loaded in loads:
+        if loaded.file.read_as and not output.as_json:
+            say(f"{loaded.file.path.name} {loaded.series}: read as {loaded.file.read_as}")
     try:
         trio.run(_load, config, loads, output)
     finally:
@@ -135,16 +135,16 @@ def _describe_rest(loads: Sequence[Loaded]) -> Iterator[str]:
     yield "the same command loads the rest"
 
 
-def _read_all(files: Sequence[Path], series: Sequence[Series], unit: TimeUnit, *, skip_bad: bool) -> list[CandleFile]:
-    read: list[CandleFile] = []
+def _read_all(files: Sequence[Path], hints: Hints, *, skip_bad: bool) -> list[tuple[Series, CandleFile]]:
+    read: list[tuple[Series, CandleFile]] = []
     faults: list[CandleFileError] = []
-    for path, one in zip(files, series, strict=True):
+    for file in (file for source in find_sources(files, hints) for file in source.files):
         try:
-            read.append(
-                read_candle_file(path, timeframe=one.timeframe, grid=one.timeframe, unit=unit, skip_bad=skip_bad)
-            )
+            parts = list(read_parts(file.path, naming=file.naming, on_grid=True, hints=hints, skip_bad=skip_bad))
         except CandleFileError as error:
             faults.append(error)
+        else:
+            read += [(part.series, part) for part in parts if part.series is not None]
     if len(faults) == 1:
         raise faults[0]
     if faults:
@@ -209,4 +209,5 @@ def _fields(loaded: Loaded) -> dict[str, object]:
         "refused": loaded.refused,
         "duplicates": loaded.file.duplicates,
         "skipped": loaded.file.skipped,
+        **({"read_as": [loaded.file.read_as]} if loaded.file.read_as else {}),
     }

@@ -112,27 +112,35 @@ def takes_series(command: Command) -> Command:
 
 
 def takes_candle_files(command: Command) -> Command:
-    """Give a command candle files, and options that say whose candles they hold and how they count time."""
-    for decorate in (
-        click.option(
-            "--time-unit",
-            type=click.Choice(["s", "ms", "us", "ns"]),
-            default="ms",
-            help="Unit of the open times: seconds, milliseconds, microseconds or nanoseconds.",
-        ),
-        click.option("--timeframe", metavar="NAME", help="Timeframe, where file names do not say it."),
-        click.option("--symbol", metavar="ID", help="Product id, where file names do not say it."),
-        click.argument(
-            "files",
-            nargs=-1,
-            required=True,
-            type=click.Path(path_type=Path),
-            metavar="FILE...",
-            help="CSV files, plain or gzipped; - for standard input.",
-        ),
-    ):
-        command = decorate(command)
-    return command
+    """Give a command candle files; it gets their paths as `files` and the facts that flags add as `hints`."""
+
+    @functools.wraps(command)
+    def with_hints(**arguments: Any) -> None:
+        from reconciler_engine.archive.hints import parse_hints
+
+        flags = {name: arguments.pop(name) for name in _HINTS}
+        command(hints=parse_hints(**flags), **arguments)
+
+    decorated: Command = with_hints
+    for name, (metavar, told) in reversed(_HINTS.items()):
+        decorated = click.option(f"--{name.replace('_', '-')}", metavar=metavar, help=told)(decorated)
+    return click.argument(
+        "files",
+        nargs=-1,
+        required=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE...",
+        help="CSV files, plain or gzipped; - for standard input.",
+    )(decorated)
+
+
+_HINTS = {
+    "symbol": ("ID", "Product id, where file names and columns do not say it."),
+    "timeframe": ("NAME", "Timeframe, where file names and columns do not say it."),
+    "columns": ("KIND=NAME,...", "Columns by name, or by number where there is no header, such as time=1,open=2."),
+    "time_unit": ("UNIT", "Unit of the open times: s, ms, us or ns; by default the one they show."),
+    "time_zone": ("ZONE", "Zone of dates that name none, such as UTC or Europe/Berlin."),
+}
 
 
 def whole(text: str) -> int | None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from reconciler_engine.cli.plan_table import duration
+from reconciler_engine.cli.progress_bar import open_bar
 from reconciler_engine.engine.backfill.director import BackfillProgress
 from reconciler_engine.observe.words import counted
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _LINE_EVERY_S = 10.0
-_COLUMNS = ("{task.description}", "{task.fields[facts]}")
 
 
 class Pace:
@@ -117,13 +117,5 @@ class ProgressBar:
 @contextmanager
 def show_bar(stream: TextIO) -> Iterator[ProgressBar]:
     """Draw a bar on a terminal until the block ends, then take it away."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-    description, facts = (TextColumn(text, markup=False) for text in _COLUMNS)
-    columns = (description, BarColumn(), TaskProgressColumn(), facts)
-    # Standard output and error stay as they are: what others print is not ours to redraw.
-    with Progress(
-        *columns, console=Console(file=stream), transient=True, redirect_stdout=False, redirect_stderr=False
-    ) as bar:
+    with open_bar(stream, "{task.description}", "{task.fields[facts]}") as bar:
         yield ProgressBar(bar)

@@ -10,8 +10,9 @@ from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 
+from reconciler_engine.archive.candle_file import CandleFile, read_candle_file
+from reconciler_engine.archive.naming import parse_file_name
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.market.candle_file import CandleFile, parse_file_name, read_candle_file
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
@@ -88,7 +89,7 @@ class ReplayMarket:
             except ValueError:
                 ignored.append(path.name)
                 continue
-            file = read_candle_file(path, timeframe=series.timeframe, grid=series.timeframe)
+            file = read_candle_file(path, series=series, on_grid=True)
             known = columns.setdefault(series, _Column())
             columns[series], differing = _merge(known, file)
             conflicts += [f"{series} {start}: {path.name} differs from an earlier file" for start in differing]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from enum import Enum
 from itertools import pairwise
+from typing import Self
 
 from reconciler_engine.market.timeframe import Timeframe
 
@@ -25,6 +26,19 @@ class TimeUnit(Enum):
     MICROSECONDS = "us"
     NANOSECONDS = "ns"
 
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """Return the unit called `name`.
+
+        Raises:
+            ValueError: No unit has that name; the message lists those that exist.
+        """
+        try:
+            return cls(name)
+        except ValueError:
+            allowed = ", ".join(unit.value for unit in cls)
+            raise ValueError(f"unit {name[:16]!r} is not supported; allowed: {allowed}") from None
+
     @property
     def per_second(self) -> int:
         """How many make a second."""
@@ -40,7 +54,22 @@ class TimeUnit(Enum):
         return None if rest else instant
 
 
+def unit_of(count: int) -> TimeUnit | None:
+    """Return the unit in which a count is an instant between 2009 and 2099; there are not two."""
+    return next((unit for unit in TimeUnit if _FIRST_S <= count // unit.per_second < _LAST_S), None)
+
+
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+
+
+def find_misleading(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit) -> str | None:
+    """Say of which other unit or timeframe the times of a file (counts of `unit`, in any order) look."""
+    other = mistaken_unit(counts, timeframe, unit)
+    if other is not None:
+        looks = f"its open times look like {other.name.lower()}, not {unit.name.lower()}"
+        return f"{looks}; allowed: --time-unit {other.value} of gaps and load"
+    starts = {start for count in counts if (start := unit.to_ms(count)) is not None}
+    return mistaken_step(sorted(starts), timeframe)
 
 
 def mistaken_unit(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit) -> TimeUnit | None:

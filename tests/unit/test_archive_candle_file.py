@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from reconciler_engine.archive.candle_file import read_candle_file
+from reconciler_engine.archive.naming import parse_file_name
 from reconciler_engine.errors import CandleFileError
 from reconciler_engine.market.candle import Candle
-from reconciler_engine.market.candle_file import parse_file_name, read_candle_file
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 
 HEADER = "start_ms,open,high,low,close,volume\n"
+SERIES = Series("BTC-USD", Timeframe.M1)
 ROW = "60000,10.50,12,9,11,0.5\n"
 
 
@@ -80,11 +82,11 @@ def test_equal_rows_are_counted_and_kept_once(path: Path) -> None:
 def test_bad_row_is_named_by_line_column_and_value(path: Path, row: str, fault: str) -> None:
     write(path, HEADER + ROW + row + "\n" + "120000,1,1,1,1,1\n")
     with pytest.raises(CandleFileError) as caught:
-        read_candle_file(path, grid=Timeframe.M1)
+        read_candle_file(path, series=SERIES, on_grid=True)
     assert caught.value.faults[0].startswith(f"line 3: {fault}")
     assert caught.value.total == 1
 
-    file = read_candle_file(path, grid=Timeframe.M1, skip_bad=True)
+    file = read_candle_file(path, series=SERIES, on_grid=True, skip_bad=True)
     assert list(file.starts) == [60_000, 120_000]
     assert file.texts[0] == "10.50,12,9,11,0.5"
     assert [row.line for row in file.bad] == [3]
@@ -113,11 +115,11 @@ def test_off_grid_start_is_fine_unless_a_grid_is_given(path: Path) -> None:
     ("content", "fault"),
     [
         (b"", "line 1: header '' is not 'start_ms,open"),
-        (b"time,open,high,low,close,volume\n", "line 1: header 'time,open"),
+        (b"when,open,high,low,close,volume\n", "line 1: header 'when,open"),
         (gzip.compress((HEADER + ROW * 500).encode())[:40], "the gzip data is cut short or damaged"),
         (gzip.compress((HEADER + ROW * 500).encode())[:-8] + b"12345678", "cannot be read: CRC check failed"),
         (b"\x1f\x8bnothing", "damaged"),
-        (HEADER.encode() + b"1" * 5_000, "is longer than 1024 bytes"),
+        (HEADER.encode() + b"1" * 5_000, "is longer than 4096 bytes"),
     ],
     ids=["empty", "header", "truncated", "crc", "no gzip", "endless line"],
 )

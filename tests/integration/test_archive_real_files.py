@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler_engine.market.candle_file import parse_file_name, read_candle_file
+from reconciler_engine.archive.candle_file import read_candle_file
+from reconciler_engine.archive.naming import parse_file_name
 
 
 def series_table(folder: Path) -> dict[str, list[str]]:
@@ -28,7 +29,7 @@ def test_table_of_the_readme_is_reproduced(market_data: Path) -> None:
     for name, cells in table.items():
         path = market_data / f"{name}.csv.gz"
         step = parse_file_name(path).timeframe.step_ms
-        file = read_candle_file(path, grid=parse_file_name(path).timeframe)
+        file = read_candle_file(path, series=parse_file_name(path), on_grid=True)
         jumps = [
             ((right - left) // step - 1, left + step)
             for left, right in zip(file.starts, file.starts[1:], strict=False)

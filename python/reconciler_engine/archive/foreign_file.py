@@ -35,15 +35,3 @@ def describe_foreign(head: bytes) -> str | None:
         if head.startswith(magic):
             return f"is {kind}; allowed: CSV, plain or gzipped ({remedy})"
     return None
-
-
-def describe_header(header: str, wanted: str) -> str:
-    """Say what may be wrong with a first line, in a few words; empty where nobody can tell."""
-    if header[:1].isdigit():
-        return f"; the file has no header: put {wanted!r} before its first line"
-    for sign, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
-        if sign in header:
-            return f"; its columns are separated by {name}"
-    if sorted(header.split(",")) == sorted(wanted.split(",")):
-        return "; its columns stand in another order"
-    return ""

@@ -1,0 +1,69 @@
+"""Rows that are no candles: the first ones by themselves, all of them by their kind."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import NamedTuple
+
+SHOWN_LIMIT = 60
+"""Characters of a cell or line that a message shows."""
+
+_KEPT = 1000
+_TOLD_OF_A_KIND = 3
+_FIGURES = re.compile(r"[0-9][0-9.e+-]*")
+
+
+class BadRow(NamedTuple):
+    """A row that is no candle.
+
+    Attributes:
+        line: Line number in the file, from 1.
+        column: Name of the column, or `row` where the columns cannot be told apart.
+        value: Text of the column as it stands, shortened.
+        problem: What is wrong with it and what is allowed.
+    """
+
+    line: int
+    column: str
+    value: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.column} {self.value!r} {self.problem}"
+
+
+class BadRows:
+    """The bad rows of a file so far.
+
+    Attributes:
+        rows: The first 1,000 of them, in file order.
+        total: How many there are.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[BadRow] = []
+        self.total = 0
+        self._first: dict[tuple[str, str], list[BadRow]] = {}
+        self._count: Counter[tuple[str, str]] = Counter()
+
+    def note(self, line: int, column: str, value: str, problem: str) -> None:
+        """Add one."""
+        row = BadRow(line, column, value[:SHOWN_LIMIT], problem)
+        self.total += 1
+        if len(self.rows) < _KEPT:
+            self.rows.append(row)
+        kind = (column, _FIGURES.sub("#", problem))
+        self._count[kind] += 1
+        first = self._first.setdefault(kind, [])
+        if len(first) < _TOLD_OF_A_KIND:
+            first.append(row)
+
+    def told(self) -> list[str]:
+        """Return a line for each of the first three of a kind, and one for the number of others."""
+        lines: list[str] = []
+        for kind, first in self._first.items():
+            lines += map(str, first)
+            if more := self._count[kind] - len(first):
+                lines.append(f"and {more:,} more like line {first[-1].line}, {self._count[kind]:,} in all")
+        return lines

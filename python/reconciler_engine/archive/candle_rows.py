@@ -1,0 +1,204 @@
+"""Rows of one text file, taken line by line: candles by series and start, and rows that are none."""
+
+from __future__ import annotations
+
+import math
+import re
+from array import array
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+
+from reconciler_engine.archive.bad_rows import BadRows
+from reconciler_engine.archive.clocks import NumberClock
+from reconciler_engine.archive.dialect import HEAD_LINES, NUMBER, OWN, recognise
+from reconciler_engine.archive.foreign_file import describe_foreign
+from reconciler_engine.archive.hints import VALUES, Hints
+from reconciler_engine.archive.naming import Naming
+from reconciler_engine.archive.opened_file import OpenedFile, Unreadable
+from reconciler_engine.archive.time_unit import TimeUnit, find_misleading
+from reconciler_engine.errors import CandleFileError
+from reconciler_engine.market.series import Series
+from reconciler_engine.observe.words import quoted
+
+_LARGEST = 2**63 - 1
+
+
+@dataclass(slots=True)
+class SeriesRows:
+    """Rows of one series.
+
+    Attributes:
+        series: The series; None where nothing was to say it.
+        texts: Values by start: `open,high,low,close,volume`, or empty texts.
+        lines: Line numbers by start.
+        repeats: Starts of rows that repeated an earlier one.
+        counts: Times as the file counts them, those of refused rows included.
+    """
+
+    series: Series | None
+    texts: dict[int, str] = field(default_factory=dict)
+    lines: dict[int, int] = field(default_factory=dict)
+    repeats: array[int] = field(default_factory=lambda: array("q"))
+    counts: array[int] = field(default_factory=lambda: array("q"))
+
+
+class CandleRows:
+    """The rows of a file taken so far.
+
+    Attributes:
+        dialect: How the file is written.
+        bad: Rows that are no candles.
+        size: Rows taken since the last `collect`.
+    """
+
+    def __init__(self, path: Path, naming: Naming | None, *, on_grid: bool) -> None:
+        self._path = path
+        self._naming = naming
+        self._on_grid = on_grid
+        self._keys: tuple[str, ...] = ()
+        self._values: tuple[str, ...] = ()
+        self._rows: dict[Series | None, SeriesRows] = {}
+        self._by_cells: dict[str | tuple[str, ...], SeriesRows] = {}
+        self.dialect = OWN
+        self.bad = BadRows()
+        self.size = 0
+
+    def begin(self, file: OpenedFile, hints: Hints, needed: Collection[str]) -> Iterator[tuple[int, bytes]]:
+        """Recognise how the file is written; return the lines of its rows with their numbers, from 1.
+
+        Raises:
+            Unreadable: It is of another form, or leaves open what is needed.
+        """
+        if (foreign := describe_foreign(file.head)) is not None:
+            raise Unreadable(foreign)
+        lines = file.lines()
+        head = list(islice(lines, HEAD_LINES))
+        symbol = None if self._naming is None else self._naming.symbol
+        try:
+            self.dialect = recognise(
+                [_text(line).removeprefix("\ufeff") for _, line in head], hints, needed, symbol=symbol
+            )
+        except ValueError as fault:
+            raise Unreadable(str(fault)) from None
+        if self._naming is not None:
+            if self._naming.lacks(self.dialect.places):
+                raise Unreadable(self._naming.fault)
+            self._keys = tuple(kind for kind in ("symbol", "timeframe") if kind in self.dialect.places)
+        self._values = VALUES if "open" in self.dialect.places else ()
+        return chain(head[self.dialect.first :], lines)
+
+    def take(self, number: int, line: bytes) -> None:
+        """Take one line of the file."""
+        text = _text(line)
+        if not text:
+            return
+        match = self.dialect.row.fullmatch(text)
+        if match is None:
+            self._refuse_text(number, text)
+            return
+        self.size += 1
+        try:
+            rows = self._rows_of(match.group(*self._keys) if self._keys else ())
+        except ValueError as problem:
+            self._refuse(number, self._keys[0], match[self._keys[0]], str(problem))
+            return
+        clock, time = self.dialect.clock, match["time"]
+        count = clock.count(time)
+        if count <= _LARGEST:
+            rows.counts.append(count)
+        start = clock.to_ms(count)
+        if start is None:
+            self._refuse(number, "time", time, clock.problem(time))
+        elif self._values and (fault := _check_values(values := match.group(*VALUES))) is not None:
+            self._refuse(number, *fault)
+        elif self._on_grid and rows.series is not None and start % (step := rows.series.timeframe.step_ms):
+            self._refuse(number, "time", time, f"is no multiple of the step {step} ms")
+        else:
+            self._keep(number, rows, start, time, ",".join(values) if self._values else "")
+
+    def collect(self, *, even_none: bool = False) -> list[SeriesRows]:
+        """Return the rows taken since the last time, by series; with `even_none` an empty one where there are none.
+
+        Raises:
+            CandleFileError: Their times look like another unit or another timeframe's than that of their series.
+        """
+        collected = [rows for rows in self._rows.values() if rows.counts]
+        for rows in collected:
+            if rows.series is None:
+                continue
+            clock = self.dialect.clock
+            unit = clock.unit if isinstance(clock, NumberClock) else TimeUnit.MILLISECONDS
+            if (misleading := find_misleading(rows.counts, rows.series.timeframe, unit)) is not None:
+                raise CandleFileError(str(self._path), [misleading])
+        if even_none and not collected:
+            if self._naming is not None and self._naming.fault:
+                raise CandleFileError(str(self._path), [f"holds no row that says its series; {self._naming.fault}"])
+            collected = [SeriesRows(None if self._naming is None else self._naming.series())]
+        self._rows, self._by_cells = {}, {}
+        self.size = 0
+        return collected
+
+    def _rows_of(self, key: str | tuple[str, ...]) -> SeriesRows:
+        rows = self._by_cells.get(key)
+        if rows is None:
+            cells = dict(zip(self._keys, (key,) if isinstance(key, str) else key, strict=True))
+            series = None if self._naming is None else self._naming.series(**cells)
+            # Two spellings of a series are one series.
+            rows = self._by_cells[key] = self._rows.setdefault(series, SeriesRows(series))
+        return rows
+
+    def _keep(self, number: int, rows: SeriesRows, start: int, time: str, text: str) -> None:
+        known = rows.texts.setdefault(start, text)
+        if rows.lines.setdefault(start, number) == number:
+            return
+        if known == text or _numbers(known) == _numbers(text):
+            rows.repeats.append(start)
+        else:
+            self._refuse(number, "time", time, f"repeats line {rows.lines[start]} with other values")
+
+    def _refuse(self, number: int, kind: str, value: str, problem: str) -> None:
+        self.bad.note(number, self.dialect.name(kind), value, problem)
+
+    def _refuse_text(self, number: int, text: str) -> None:
+        """Note column, value and problem of a line that is no row."""
+        dialect = self.dialect
+        cells = dialect.cells(text)
+        if len(cells) != len(dialect.names):
+            allowed = quoted(dialect.separator.join(dialect.names))
+            self.bad.note(number, "row", text, f"has {len(cells)} columns; allowed: {allowed}")
+            return
+        time = cells[dialect.places["time"]]
+        if re.fullmatch(dialect.clock.pattern, time) is None:
+            self._refuse(number, "time", time, dialect.clock.problem(time))
+            return
+        for kind in self._values:
+            value = cells[dialect.places[kind]]
+            if re.fullmatch(NUMBER, value) is None:
+                self._refuse(number, kind, value, "is no finite decimal number >= 0")
+                return
+        self.bad.note(number, "row", text, "has quotes within its cells; allowed: about whole cells")
+
+
+def _text(line: bytes) -> str:
+    return line.rstrip(b"\r\n").decode("utf-8", "replace")
+
+
+def _check_values(values: tuple[str, ...]) -> tuple[str, str, str] | None:
+    """Return kind, value and problem of numbers that do not make a candle."""
+    first, high, low, last, volume = map(float, values)
+    if 0 < low <= first <= high < math.inf and low <= last <= high and volume < math.inf:
+        return None
+    for kind, text in zip(VALUES, values, strict=True):
+        if float(text) == math.inf:
+            return kind, text, "is no finite number"
+        if not float(text) and kind != "volume":
+            return kind, text, "is not above 0"
+    if high < max(first, low, last):
+        return "high", values[1], f"is below {max(first, low, last)!r}, the greatest of open, low and close"
+    return "low", values[2], f"is above {min(first, last)!r}, the least of open and close"
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(value) for value in text.split(",")]

@@ -1,0 +1,170 @@
+"""The way one text file writes candles: its separator, its columns, its times. Recognised from its first lines."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC
+
+from reconciler_engine.archive.bad_rows import SHOWN_LIMIT
+from reconciler_engine.archive.clocks import Clock, NumberClock, recognise_clock
+from reconciler_engine.archive.column_names import (
+    choose_columns,
+    find_columns,
+    is_utc_by_name,
+    matches,
+    unit_in_name,
+)
+from reconciler_engine.archive.hints import KINDS, NO_HINTS, VALUES, Hints
+from reconciler_engine.archive.naming import spell_symbol
+from reconciler_engine.observe.words import counted
+
+HEADER = "start_ms,open,high,low,close,volume"
+"""The first line of candle files of our own."""
+
+HEAD_LINES = 24
+"""As many first lines are looked at."""
+
+_NOTES = 4
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
+NUMBER = r"[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,3})?"
+"""Matches a value of a candle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How to read the rows of a text file.
+
+    Attributes:
+        separator: Sign between two columns.
+        names: Names of the columns; numbers from 1 where there is no header.
+        places: Index of the column of each kind that is read.
+        clock: How times are written.
+        first: Number of the line before the first row, from 1; 0 where there is no header.
+        row: Matches a row, with a group for each kind.
+    """
+
+    separator: str
+    names: tuple[str, ...]
+    places: Mapping[str, int]
+    clock: Clock
+    first: int
+    row: re.Pattern[str]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of the values that are read: all five, or none."""
+        return VALUES if "open" in self.places else ()
+
+    def cells(self, line: str) -> list[str]:
+        """Return the cells of a line."""
+        return split_line(line, self.separator)
+
+    def name(self, kind: str) -> str:
+        """Return the name of the column of a kind."""
+        return self.names[self.places[kind]]
+
+    def __str__(self) -> str:
+        """Say how the file is read; empty where it is as our own are, which leave nothing to recognise."""
+        if self.separator.join(self.names) == HEADER and self.first == 1:
+            return ""
+        told = [f"{kind} {self.name(kind)!r}" for kind in KINDS if kind in self.places]
+        told[0] += f" ({self.clock})"
+        if self.separator != ",":
+            told.append(f"separated by {_SEPARATORS[self.separator]}")
+        if self.first != 1:
+            told.append(counted(self.first - 1, "note line") if self.first else "no header")
+        if unread := [name for index, name in enumerate(self.names) if index not in self.places.values()]:
+            told.append(f"not read: {', '.join(map(repr, unread))}")
+        return ", ".join(told)
+
+
+def recognise(lines: Sequence[str], hints: Hints, needed: Collection[str], *, symbol: str | None = None) -> Dialect:
+    """Return how the file that begins with these lines is read.
+
+    Args:
+        lines: Its first lines, without their ends.
+        hints: Facts that the user adds.
+        needed: Kinds of columns that must be there, beside the time.
+        symbol: Product id, if it is known: it says in which of two currencies the volume is wanted.
+
+    Raises:
+        ValueError: There is no header, or it leaves open what is needed; says the column and what is allowed.
+    """
+    first, separator, names = _find_header(lines, hints)
+    rows = [cells for line in lines[first:] if len(cells := split_line(line, separator)) == len(names)]
+
+    def is_number(index: int) -> bool:
+        return any(re.fullmatch(NumberClock.pattern, cells[index]) for cells in rows[:1])
+
+    found = find_columns(names, hints.columns, is_number, base=_base(symbol, names, rows))
+    places = choose_columns(names, found, ["time", *needed])
+    name = names[places["time"]]
+    clock = recognise_clock(
+        name,
+        [cells[places["time"]] for cells in rows],
+        unit=hints.unit,
+        zone=hints.zone or (UTC if is_utc_by_name(name) else None),
+        named_unit=unit_in_name(name),
+    )
+    return Dialect(separator, tuple(names), places, clock, first, _row_pattern(separator, len(names), places, clock))
+
+
+def split_line(line: str, separator: str) -> list[str]:
+    """Return the cells of a line, without quotes and spaces about them."""
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]
+    except csv.Error:
+        return line.split(separator)
+
+
+def _find_header(lines: Sequence[str], hints: Hints) -> tuple[int, str, list[str]]:
+    """Return how many lines come before the first row, the separator, and the names of the columns."""
+    said = hints.columns.values()
+    for number, line in enumerate(lines[: _NOTES + 1], start=1):
+        splits = [(sign, split_line(line, sign)) for sign in _SEPARATORS]
+        fitting = [
+            (sign, names)
+            for sign, names in splits
+            if (set(said) <= set(names) if said else any(matches("time", name) for name in names))
+        ]
+        if fitting:
+            return number, *max(fitting, key=lambda split: len(split[1]))
+    if said and all(name.isdigit() for name in said) and lines:
+        sign, cells = max(((sign, split_line(lines[0], sign)) for sign in _SEPARATORS), key=lambda split: len(split[1]))
+        return 0, sign, [str(index) for index in range(1, len(cells) + 1)]
+    header = lines[0] if lines else ""
+    hint = ""
+    if header[:1].isdigit():
+        numbered = ",".join(f"{kind}={index}" for index, kind in enumerate(("time", *VALUES), start=1))
+        hint = f"; the file has no header: put {HEADER!r} before its first line, or say --columns {numbered}"
+    elif said:
+        hint = f"; no line has the names of --columns ({', '.join(said)})"
+    raise ValueError(f"line 1: header {header[:SHOWN_LIMIT]!r} is not {HEADER!r}, and names no column of times{hint}")
+
+
+def _base(symbol: str | None, names: Sequence[str], rows: Sequence[Sequence[str]]) -> str | None:
+    """Return the currency in which the volume counts, from the product id or else the first row's."""
+    places = find_columns(names, {}, lambda _: False).get("symbol", ())
+    if symbol is None and len(places) == 1 and rows:
+        with suppress(ValueError):
+            symbol = spell_symbol(rows[0][places[0]])
+    return symbol and symbol.split("-")[0]
+
+
+def _row_pattern(separator: str, columns: int, places: Mapping[str, int], clock: Clock) -> re.Pattern[str]:
+    """Return the pattern of a whole row; a cell may stand in quotes and between spaces."""
+    sign = re.escape(separator)
+    cells = [rf'(?:"[^"]*"|[^{sign}"]*)'] * columns
+    patterns = {"time": clock.pattern, **dict.fromkeys(VALUES, NUMBER)}
+    for kind, index in places.items():
+        cells[index] = rf' *"?(?P<{kind}>{patterns.get(kind, rf"""[^{sign}"]*""")})"? *'
+    return re.compile(sign.join(cells))
+
+
+OWN = recognise([HEADER], NO_HINTS, VALUES)
+"""How files of our own are written."""
