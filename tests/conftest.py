@@ -16,6 +16,7 @@ import redis as redis_py
 import trio
 import trio.testing
 from hypothesis import settings
+from tests.cluster_servers import RealCluster, new_cluster
 
 from reconciler_engine.store.client.server_check import wait_serving
 from reconciler_engine.store.client.trio_redis import TrioRedis
@@ -170,13 +171,45 @@ async def _wait_serving(url: str) -> None:
         await wait_serving(client, 10)
 
 
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
+    """One real cluster for the session, for tests that leave it whole."""
+    with new_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run contracts on a cluster as on one server."""
+    contract = metafunc.definition.get_closest_marker("contract")
+    if contract is not None and "redis_url" in metafunc.fixturenames:
+        marks = [pytest.mark.cluster] if contract.kwargs.get("cluster_by_mark") else []
+        metafunc.parametrize("redis_url", ["server", pytest.param("cluster", marks=marks)], indirect=True)
+
+
 @pytest.fixture
-def redis_url(redis_server: OwnServer) -> str:
-    """URL of a real server that holds no keys and knows no scripts."""
-    with redis_py.Redis.from_url(redis_server.url) as client:
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """URL of a real server, or of a cluster where a contract asks for one, that holds no keys and knows no scripts."""
+    if getattr(request, "param", "server") == "cluster":
+        cluster: RealCluster = request.getfixturevalue("redis_cluster")
+        cluster.clear()
+        return cluster.url
+    server: OwnServer = request.getfixturevalue("redis_server")
+    with redis_py.Redis.from_url(server.url) as client:
         client.flushall()
         client.script_flush()
-    return redis_server.url
+    return server.url
+
+
+def server_urls(redis_url: str) -> list[str]:
+    """The server of a URL by itself; of a cluster's URL, each server that it names."""
+    scheme, _, places = redis_url.partition("+cluster://")
+    return [f"{scheme}://{place}" for place in places.split(",")] if places else [redis_url]
+
+
+def plain_client(redis_url: str) -> redis_py.Redis | redis_py.RedisCluster:
+    """A client that is not ours, of a server or of a cluster."""
+    kind = redis_py.RedisCluster if "+cluster" in redis_url else redis_py.Redis
+    return kind.from_url(server_urls(redis_url)[0])
 
 
 @pytest.fixture

@@ -172,6 +172,10 @@ class StoreUnavailable(StoreError):
     retryable = True
 
 
+class NodeAway(StoreUnavailable):
+    """A node of a cluster has been away for longer than a failover takes: its keys alone are out of reach."""
+
+
 class StoreDenied(StoreError):
     """Redis does not accept the credentials, or their permissions do not allow the command; nothing was done."""
 
@@ -185,13 +189,13 @@ class StoreFull(StoreRefused):
 
 
 def own_fault(error: StoreError) -> StoreError:
-    """Return an error that concerns one series; raise one that every other series would meet as well.
+    """Return an error that concerns one series, or the series of one node; raise one that all series would meet.
 
     Raises:
-        StoreUnavailable: Redis is away.
+        StoreUnavailable: Redis is away, or a node of it for a moment: that is waited for.
         StoreDenied: Redis lets its user do less than before.
     """
-    if isinstance(error, StoreUnavailable | StoreDenied):
+    if isinstance(error, StoreUnavailable | StoreDenied) and not isinstance(error, NodeAway):
         raise error
     return error
 

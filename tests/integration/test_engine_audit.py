@@ -28,6 +28,8 @@ from reconciler_engine.store.journal import Journal, Why
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.retention import Retention
 
+pytestmark = pytest.mark.contract(cluster_by_mark=True)
+
 UNLIMITED = Retention(0, 0)
 HOUR = 3_600_000
 REPAIR: dict[str, Any] = {}

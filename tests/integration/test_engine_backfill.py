@@ -17,6 +17,8 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.simulator.faults.rules import FaultRule
 from reconciler_engine.store.client.server_check import wait_serving
 
+pytestmark = pytest.mark.contract(cluster_by_mark=True)
+
 BROKEN = FaultRule("broken", "status", product="BTC-USD", first=6, values={"status": 400, "body": "json"})
 """From the sixth request on the exchange refuses one product's, for good: nobody waits to ask again."""
 

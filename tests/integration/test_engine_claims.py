@@ -21,6 +21,8 @@ from reconciler_engine.store.claims import Claims
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.tasks import Lane
 
+pytestmark = pytest.mark.contract(cluster_by_mark=True)
+
 SLOW = FaultRule("slow", "slow_head", values={"seconds": 0.05})
 """Answers take a while, so that jobs meet."""
 

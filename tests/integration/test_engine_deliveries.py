@@ -32,6 +32,8 @@ from reconciler_engine.store.client.server_check import wait_serving
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.tasks import MAX_DELIVERIES, Lane, TaskQueue
 
+pytestmark = pytest.mark.contract(cluster_by_mark=True)
+
 
 def garbage(slots=10_000):
     span: dict[str, object] = {"symbol": "BTC-USD", "timeframe": "1m", "start": 0, "stop": 180_000}

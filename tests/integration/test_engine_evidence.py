@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.integration.engines import DENSE, MINUTE, T0, THIN, engine, span, truth
 
 from reconciler_engine.coinbase.products import Product
@@ -13,6 +14,8 @@ from reconciler_engine.planning.sightings import RECHECK_MS, RIPE_MS
 from reconciler_engine.simulator.faults.rules import FaultRule
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
+
+pytestmark = pytest.mark.contract(cluster_by_mark=True)
 
 ROOM = 200
 """Slots of a range that leave its page room for neighbours on both sides."""

@@ -15,6 +15,8 @@ from reconciler_engine.planning.sightings import RECHECK_MS
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 
+pytestmark = pytest.mark.contract(cluster_by_mark=True)
+
 BTC, ETH, SOL, THIN, ALIAS = (
     Series(name, Timeframe.M1) for name in ("BTC-USD", "ETH-USD", "SOL-USD", "DASH-USD", "BTC-USDC")
 )

@@ -15,11 +15,15 @@ from reconciler_engine.simulator.faults.file import parse_faults
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.tasks import Lane, TaskQueue
 
+pytestmark = pytest.mark.contract(cluster_by_mark=True)
+
 
 def span_of(record):
     return int(record.start), int(record.end)
 
 
+# One pass goes over a cluster by default.
+@pytest.mark.contract
 async def test_a_pass_asks_the_minimum_once_and_newest_first(redis_url):
     async with open_house(redis_url, rate=25) as house:
         slots = 2_000

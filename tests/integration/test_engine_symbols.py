@@ -28,6 +28,8 @@ from reconciler_engine.simulator.faults.file import parse_faults
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 
+pytestmark = pytest.mark.contract(cluster_by_mark=True)
+
 NEW = Series("JUP-USD", Timeframe.M1)
 LISTED = T0 + 150 * MINUTE
 TODAY = SeededMarket(

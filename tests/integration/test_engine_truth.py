@@ -21,6 +21,8 @@ from reconciler_engine.simulator.prices.seeded import SeededMarket
 from reconciler_engine.store.journal import Journal, Why
 from reconciler_engine.store.members import member_of
 
+pytestmark = pytest.mark.contract(cluster_by_mark=True)
+
 WINDOW = span(200)
 NOW = T0 + 86_400_000
 WITHHOLDING = {"rows": 0, "nth": 3, "seconds": 0, "revise_seed": 0}

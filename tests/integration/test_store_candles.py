@@ -6,8 +6,8 @@ import json
 import random
 
 import pytest
-import redis as redis_py
 import trio
+from tests.conftest import plain_client
 
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
@@ -18,6 +18,8 @@ from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Layout, Scope
+
+pytestmark = pytest.mark.contract
 
 MINUTE = 60_000
 T0 = 1_767_225_600_000
@@ -247,7 +249,7 @@ async def test_merge_and_the_life_of_a_key(redis, store, before_ms, ttl_s, after
 
 async def test_each_repaired_range_is_announced_once(redis, redis_url, store):
     await put(redis, candle(2))
-    with redis_py.Redis.from_url(redis_url) as plain, plain.pubsub() as listener:
+    with plain_client(redis_url) as plain, plain.pubsub() as listener:
         listener.subscribe(SCOPE.repaired_channel(BTC))
         listener.get_message(timeout=5)
         await store.merge(BTC, [candle(slot) for slot in (0, 1, 2, 3)], UNLIMITED)

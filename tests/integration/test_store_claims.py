@@ -12,6 +12,8 @@ from reconciler_engine.store import claims as claims_module
 from reconciler_engine.store.claims import CLAIM_LIFE_MS, Claims, OtherClaim
 from reconciler_engine.store.scope import Scope
 
+pytestmark = pytest.mark.contract
+
 MINUTE = 60_000
 T0 = 1_735_689_600_000
 BTC = Series("BTC-USD", Timeframe.M1)

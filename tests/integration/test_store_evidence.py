@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import redis as redis_py
 import trio
 from redis.crc import key_slot
+from tests.conftest import server_urls
 
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.candle import Candle
@@ -25,6 +27,8 @@ from reconciler_engine.store.members import member_of
 from reconciler_engine.store.merge_script import EVIDENCE_LIFE_MS, SeriesWrite
 from reconciler_engine.store.retention import DAYS_KEPT, Retention, days_kept
 from reconciler_engine.store.scope import Layout, Scope
+
+pytestmark = pytest.mark.contract
 
 MINUTE = 60_000
 T0 = 1_767_225_600_000
@@ -110,12 +114,16 @@ async def test_candles_and_what_they_prove_go_in_together(redis, store, candles)
 
 
 async def test_who_may_not_publish_is_told_and_leaves_nothing_half_done(redis, redis_url):
-    await redis.execute_command("ACL", "SETUSER", "mute", "on", ">pw", "allkeys", "allcommands", "resetchannels")
+    servers = [redis_py.Redis.from_url(url) for url in server_urls(redis_url)]
+    for server in servers:
+        server.execute_command("ACL", "SETUSER", "mute", "on", ">pw", "allkeys", "allcommands", "resetchannels")
     try:
-        async with TrioRedis.from_url(redis_url.replace("unix://", "unix://mute:pw@")) as client:
+        async with TrioRedis.from_url(redis_url.replace("://", "://mute:pw@")) as client:
             done = await prove(CandleStore(client, SCOPE), 0, 2)
     finally:
-        await redis.execute_command("ACL", "DELUSER", "mute")
+        for server in servers:
+            server.execute_command("ACL", "DELUSER", "mute")
+            server.close()
     assert "channel" in done.outcome.unannounced
     assert done.outcome.inserted == (at(0), at(2))
     assert states(await known(EvidenceStore(redis, SCOPE))) == ".e.mmmmmmm"

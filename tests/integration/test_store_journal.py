@@ -22,6 +22,8 @@ from reconciler_engine.store.merge_script import SeriesWrite
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Layout, Scope
 
+pytestmark = pytest.mark.contract
+
 MINUTE = 60_000
 T0 = 1_767_225_600_000
 BTC = Series("BTC-USD", Timeframe.M1)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+import redis as redis_py
+from tests.conftest import server_urls
 
 from reconciler_engine.errors import LeaseLost
 from reconciler_engine.store.leases import LEASE_MS, JobLeases
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.tasks import Lane, TaskQueue
+
+pytestmark = pytest.mark.contract
 
 SCOPE = Scope(1, 1, "exchange")
 KEY = SCOPE.key("lease:gap_scan")
@@ -96,10 +100,12 @@ async def test_leases_of_those_known_to_be_dead_are_freed_and_no_others(owners):
     assert await other.take("gap_scan")
 
 
-async def test_epochs_grow_over_an_emptied_redis_and_a_clock_set_back(owners, redis):
+async def test_epochs_grow_over_an_emptied_redis_and_a_clock_set_back(owners, redis, redis_url):
     one, other = owners
     first = await one.take("gap_scan")
-    await redis.flushall()
+    for url in server_urls(redis_url):
+        with redis_py.Redis.from_url(url) as server:
+            server.flushall()
     second = await other.take("gap_scan")
     assert second.epoch > first.epoch
     # as left by a server whose clock was ahead

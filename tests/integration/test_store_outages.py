@@ -11,6 +11,8 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store.outages import CHUNK_SLOTS, LEAF_SLOTS, Outages
 from reconciler_engine.store.scope import Scope
 
+pytestmark = pytest.mark.contract
+
 MINUTE = 60_000
 T0 = 1_735_689_600_000
 BTC = Series("BTC-USD", Timeframe.M1)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import socket
+import time
 
 import pytest
-import redis as redis_py
 import trio
+from tests.conftest import plain_client
 
 from reconciler_engine.errors import OtherProtocol
 from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.store.protocol import PROTOCOL, at_work, check_protocol
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.status_board import RECORD_LIFE_MS, EngineFacts, StatusBoard
+
+pytestmark = pytest.mark.contract
 
 SCOPE = Scope(1, 1, "test")
 KEY = SCOPE.key("at_work")
@@ -102,14 +105,14 @@ async def test_who_was_cut_off_ends_where_another_protocol_took_its_place(redis)
 def test_a_command_of_another_protocol_ends_with_75(run_inside, start_exchange, redis_url, command):
     exchange = start_exchange()
     scope = Scope.of(1, 1, exchange.url)
-    with redis_py.Redis.from_url(redis_url) as client:
-        stop = client.time()[0] * 1_000 + 9_000
+    with plain_client(redis_url) as client:
+        stop = time.time_ns() // 1_000_000 + 9_000
         client.hset(scope.key("at_work"), "x", f"{stop}:{LATER}:{socket.gethostname()}, version 9, engine")
         client.set(scope.key("listings"), "{}")
     done = run_inside(command, "--symbols", "BTC-USD", "--redis-url", redis_url, "--base-url", exchange.url)
     assert done.code == 75
     assert f"protocol {LATER}, and this one has {PROTOCOL}: {socket.gethostname()}, version 9, engine" in done.err
     assert "Traceback" not in done.err
-    with redis_py.Redis.from_url(redis_url) as client:
+    with plain_client(redis_url) as client:
         # Nothing of the other one's was touched.
         assert client.get(scope.key("listings")) == b"{}"

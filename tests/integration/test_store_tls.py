@@ -23,18 +23,17 @@ AUTHORITY = f"ssl_ca_certs={TLS / 'authority.pem'}"
 async def tls_door(
     redis_url: str, *, certificate: str = "server.pem", asks_certificate: bool = False
 ) -> AsyncIterator[int]:
-    """Yield the port of a TLS server that passes everything on to the Redis at a unix socket."""
+    """Yield the port of a TLS server that passes everything on to the Redis at a URL."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(TLS / "authority.pem"))
     context.load_cert_chain(TLS / certificate)
     if asks_certificate:
         context.verify_mode = ssl.CERT_REQUIRED
-    path = Address.parse(redis_url).path
-    assert path is not None
+    address = Address.parse(redis_url)
 
     async def serve(stream: trio.SSLStream[trio.SocketStream]) -> None:
         # A client that refuses our certificate, or hangs up, is what some of the tests are about.
         try:
-            async with await trio.open_unix_socket(path) as server, stream, trio.open_nursery() as nursery:
+            async with await connect(address) as server, stream, trio.open_nursery() as nursery:
                 nursery.start_soon(copy, server, stream)
                 await copy(stream, server)
                 nursery.cancel_scope.cancel()
@@ -47,6 +46,12 @@ async def tls_door(
         nursery.start_soon(functools.partial(trio.serve_listeners, serve, [secure]))
         yield plain.socket.getsockname()[1]
         nursery.cancel_scope.cancel()
+
+
+async def connect(address: Address) -> trio.SocketStream:
+    if address.path is None:
+        return await trio.open_tcp_stream(address.host, address.port)
+    return await trio.open_unix_socket(address.path)
 
 
 async def copy(source: trio.abc.ReceiveStream, sink: trio.abc.SendStream) -> None:

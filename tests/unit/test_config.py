@@ -144,7 +144,7 @@ def test_a_data_dir_that_names_no_folder_is_refused(value):
 def test_an_unknown_setting_is_named_with_its_neighbour_or_all_that_exist():
     assert fault_of(symbls="BTC-USD") == f"symbls (from {ORIGIN}): unknown setting; did you mean symbols?"
     fault = fault_of(settings={"workers": 2})
-    assert fault.startswith(f"settings (from {ORIGIN}): unknown setting; allowed: redis_url, base_url, symbols")
+    assert fault.startswith(f"settings (from {ORIGIN}): unknown setting; allowed: redis_url, redis_address_map, ")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,9 @@ def test_an_unknown_setting_is_named_with_its_neighbour_or_all_that_exist():
 )
 def test_a_redis_url_is_never_repeated(value):
     fault = fault_of(redis_url=value)
-    assert fault.startswith(f"redis_url <hidden> (from {ORIGIN}): allowed: redis://, rediss:// or unix:// URL")
+    assert fault.startswith(
+        f"redis_url <hidden> (from {ORIGIN}): allowed: redis://, redis+cluster:// or redis+sentinel:// URL"
+    )
     assert "canary" not in fault
 
 

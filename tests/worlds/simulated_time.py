@@ -20,8 +20,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from reconciler_engine.store.client.address import Address
 from reconciler_engine.store.client.commands import block_s
 from reconciler_engine.store.client.connection import Command, ReplyReader
-from reconciler_engine.store.client.pool import Pool
-from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.client.node import FixedDoor, Node
+from reconciler_engine.store.client.trio_redis import DEFAULT_MAX_BLOCKING, DEFAULT_MAX_CONNECTIONS, TrioRedis
 
 CLOCK_KEY: Final = "simulated:clock"
 _TIME: Final = "redis.call('TIME')"
@@ -131,11 +131,34 @@ class SimulatedTime:
                 self._news[key].discard(news)
 
 
+class _Connections(Node):
+    """A server's connections, under whose exchanges no time passes."""
+
+    def __init__(self, address: Address, time: SimulatedTime) -> None:
+        super().__init__(FixedDoor(address), str(address), DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_BLOCKING)
+        self._time = time
+
+    async def exchange(
+        self, commands: Sequence[Command], bound_s: float, _keys: Sequence[str] = (), *, blocks: bool = False
+    ) -> list[Any]:
+        """Send commands in one write."""
+        async with self._time.under_way():
+            return await super().exchange(commands, bound_s, blocks=blocks)
+
+    async def converse(
+        self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, bound_s: float, _key: str = ""
+    ) -> None:
+        """Have a conversation."""
+        async with self._time.under_way():
+            await super().converse(batches, reader, bound_s)
+
+
 class SimulatedRedis(TrioRedis):
     """The product's client, to which the server's clock shows the simulated time."""
 
     def __init__(self, url: str, time: SimulatedTime) -> None:
         super().__init__(Address.parse(url))
+        self._servers = _Connections(Address.parse(url), time)
         self._time = time
         self._scripts: dict[str, str] = {}
 
@@ -183,14 +206,6 @@ class SimulatedRedis(TrioRedis):
         assert "'TIME'" not in changed, "a script reads the clock in another way"
         self._scripts[_sha(script)] = _sha(changed)
         return changed
-
-    async def _exchange(self, pool: Pool, payload: bytes, replies: int, bound_s: float) -> list[Any]:
-        async with self._time.under_way():
-            return await super()._exchange(pool, payload, replies, bound_s)
-
-    async def _converse(self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, bound_s: float) -> None:
-        async with self._time.under_way():
-            await super()._converse(batches, reader, bound_s)
 
 
 def unblocked(args: Command) -> tuple[Command, list[str]]:

@@ -74,6 +74,8 @@ def effective_values(config: ReconciliationConfig, *, signed: bool) -> dict[str,
         values["redis_url"] = masked(config.redis_url)
     if config.route.proxy is not None:
         values["proxy"] = str(config.route.proxy)
+    if config.redis_sentinel_password is not None:
+        values["redis_sentinel_password"] = "***"  # noqa: S105  a mask
     if config.listen_token is not None:
         values["listen_token"] = "***"  # noqa: S105  a mask
     return values
@@ -81,9 +83,9 @@ def effective_values(config: ReconciliationConfig, *, signed: bool) -> dict[str,
 
 def masked(redis_url: str) -> str:
     """Return where a Redis is, with `***` for user and password."""
-    from reconciler_engine.store.client.address import Address
+    from reconciler_engine.store.client.cluster_address import parse_address
 
-    address = Address.parse(redis_url)
+    address = parse_address(redis_url)
     scheme, _, rest = str(address).partition("://")
     return f"{scheme}://***@{rest}" if address.password is not None else f"{scheme}://{rest}"
 

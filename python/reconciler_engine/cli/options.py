@@ -15,7 +15,8 @@ from reconciler_engine.config.definitions import SETTINGS, Setting
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
 
-_EVERYWHERE = ("redis_url", "data_dir", "layout", "allow_other_layout", "user_id", "exchange_id", "max_candles", "ttl")
+CACHE_SETTINGS = ("redis_url", "redis_address_map", "redis_sentinel_username", "redis_sentinel_password", "data_dir")
+_EVERYWHERE = (*CACHE_SETTINGS, "layout", "allow_other_layout", "user_id", "exchange_id", "max_candles", "ttl")
 _REQUESTS = (
     *("base_url", "key_file", "ca_file", "proxy", "batch_size", "batch_delay_ms", "hourly_limit", "egress"),
     *("grace_ms", "audit_policy", "settle_ms", "max_unverified_ms", "verify_share", "announce_close"),

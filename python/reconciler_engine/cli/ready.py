@@ -8,7 +8,7 @@ import click
 
 from reconciler_engine.cli.arguments import parse_series
 from reconciler_engine.cli.exits import UNRESOLVED, leave
-from reconciler_engine.cli.options import Given, prints, takes_series, takes_settings, whole
+from reconciler_engine.cli.options import CACHE_SETTINGS, Given, prints, takes_series, takes_settings, whole
 from reconciler_engine.cli.output import Output
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.series import Series
@@ -51,7 +51,7 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     help="Print the Lua script that gives the same answer to any language, and do nothing else.",
 )
 @prints
-@takes_settings("redis_url", "data_dir", "layout", "user_id", "exchange_id", "grace_ms")
+@takes_settings(*CACHE_SETTINGS, "layout", "user_id", "exchange_id", "grace_ms")
 def ready(
     *,
     symbol: str,

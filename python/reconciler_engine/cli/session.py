@@ -127,9 +127,9 @@ class _Cache:
 @asynccontextmanager
 async def _open_cache(config: ReconciliationConfig, command: str, *, writes: bool) -> AsyncIterator[_Cache]:
     """Give the cache for the length of one command, checked and serving."""
-    if config.redis_url is not None:
-        await _check(config.redis_url)
-        yield _Cache(config.redis_url, simulated=False)
+    if config.cache_url is not None:
+        await _check(config.cache_url)
+        yield _Cache(config.cache_url, simulated=False)
         return
     directory = DataDirectory(config.data_dir or default_data_dir(simulated=False))
     directory.prepare()

@@ -16,7 +16,7 @@ from reconciler_engine.config import WINDOWS, ReconciliationConfig
 from reconciler_engine.config.definitions import FORMER_NAMES, SETTINGS, renamed
 from reconciler_engine.config.faults import origin_of
 from reconciler_engine.errors import ConfigError
-from reconciler_engine.store.client.address import Address
+from reconciler_engine.store.client.cluster_address import parse_address
 
 CONFIG_VARIABLE = "RECONCILER_CONFIG"
 _FILE_LIMIT = 1024 * 1024
@@ -84,8 +84,8 @@ def load_config(
         config = ReconciliationConfig.check(values, sources.origins, needs_symbols=needs_symbols, windows=windows)
     except ConfigError as error:
         raise ConfigError([*faults, *error.faults]) from None
-    if config.redis_url is not None:
-        faults += _address_faults(config.redis_url, sources.origins["redis_url"])
+    if config.cache_url is not None:
+        faults += _address_faults(config.cache_url, sources.origins["redis_url"])
     try:
         config.route.tls()
     except ConfigError as error:
@@ -157,7 +157,7 @@ def _shows_password(url: str) -> bool:
 def _address_faults(url: str, origin: str) -> list[str]:
     """What is wrong with a Redis URL beyond its scheme; certificates are read here, not at the first connection."""
     try:
-        address = Address.parse(url)
+        address = parse_address(url)
         if address.tls is not None:
             address.tls.context()
     except ValueError as error:

@@ -111,7 +111,7 @@ async def _run(config: ReconciliationConfig, credentials: Credentials | None, ma
         stop = orders.stop
         lock = await stack.enter_async_context(locked(directory, _COMMAND))
         reports = ReportSource(children, stop)
-        redis_url, record = config.redis_url, None
+        redis_url, record = config.cache_url, None
         if redis_url is None:
             plan = planned_server(directory, os.getpid(), _COMMAND, simulated=maker.simulated)
             record = stack.enter_context(plan)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from reconciler_engine.cli.exits import UNAVAILABLE, leave
-from reconciler_engine.cli.options import Given, prints, takes_settings
+from reconciler_engine.cli.options import CACHE_SETTINGS, Given, prints, takes_settings
 from reconciler_engine.cli.output import Output, print_table, say
 from reconciler_engine.observe.obstacles import describe_obstacles
 from reconciler_engine.observe.series_state import count_states, obstacles_of, worst_first
@@ -33,7 +33,7 @@ class Found(NamedTuple):
 
 @click.command()
 @prints
-@takes_settings("redis_url", "data_dir")
+@takes_settings(*CACHE_SETTINGS)
 def status(*, output: Output, given: Given) -> None:
     """Show what runs: processes, jobs, the request budget, and how far each series is complete.
 
@@ -70,8 +70,8 @@ async def _look(config: ReconciliationConfig) -> tuple[list[Found], list[str]]:
     from reconciler_engine.store.embedded.data_directory import DataDirectory
     from reconciler_engine.store.status_board import RECORD_LIFE_MS
 
-    if config.redis_url is not None:
-        async with TrioRedis.from_url(config.redis_url) as client:
+    if config.cache_url is not None:
+        async with TrioRedis.from_url(config.cache_url) as client:
             await check_server(client)
             return await _read(client), [str(client.address)]
     folders = [config.data_dir] if config.data_dir else [default_data_dir(simulated=each) for each in (False, True)]

@@ -118,12 +118,38 @@ _ALL: Final = (
     Setting(
         name="redis_url",
         metavar="URL",
-        meaning="Redis or Valkey >= 6.2",
-        allowed="redis://, rediss:// or unix:// URL of a server of version 6.2 or newer; "
-        "unset means the embedded server in the data directory",
+        meaning="Redis or Valkey >= 6.2: redis://host:6379, unix:///path, redis+cluster://host:7000,host:7001, or "
+        "redis+sentinel://host:26379,host:26379/SERVICE/DB; rediss for TLS",
+        allowed="redis://, redis+cluster:// or redis+sentinel:// URL, each also as rediss, or unix:// URL, of servers "
+        "of version 6.2 or newer; unset means the embedded server in the data directory",
         unset="embedded server",
         example="redis://user:password@localhost:6379/0",
         hidden=True,
+    ),
+    Setting(
+        name="redis_address_map",
+        metavar="LIST",
+        meaning="Addresses to use in place of those that a cluster or a Sentinel announces, where they cannot be "
+        "reached: 10.0.0.1:6379=localhost:7000, or 10.0.0.1=localhost for all ports",
+        allowed="pairs HOST:PORT=HOST:PORT or HOST=HOST, announced before reached, none or more",
+        default=(),
+    ),
+    Setting(
+        name="redis_sentinel_username",
+        metavar="NAME",
+        meaning="User of the Sentinels, where they have users of their own",
+        allowed="name of a user of the Sentinels; unset is their default user",
+        unset="their default user",
+        example="reconciler",
+    ),
+    Setting(
+        name="redis_sentinel_password",
+        metavar="PASSWORD",
+        meaning="Password of the Sentinels, where they ask for one; environment or file only",
+        allowed="password of the Sentinels, at least one character; unset where they ask for none",
+        example="a-password-of-theirs",
+        hidden=True,
+        has_flag=False,
     ),
     Setting(
         name="base_url",

@@ -8,6 +8,9 @@ from reconciler_engine.errors import ConfigError
 
 FIXED = (
     "redis_url",
+    "redis_address_map",
+    "redis_sentinel_username",
+    "redis_sentinel_password",
     "data_dir",
     "base_url",
     "layout",

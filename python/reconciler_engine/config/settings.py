@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
@@ -31,6 +31,11 @@ WINDOWS = ("quick_scan_window_ms", "full_reconcile_window_ms")
 
 _FAULTS_TOLD = 20
 _LEAST_CANDLES = MINIMUM_STEPS + 2
+_REDIS_SCHEMES = frozenset(
+    {"unix", *(f"{plain}{form}" for plain in ("redis", "rediss") for form in ("", "+cluster", "+sentinel"))}
+)
+_HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:=,@/\[\]]+)"
+_MAPPED = re.compile(rf"{_HOST}={_HOST}|{_HOST}:[1-9][0-9]{{0,4}}={_HOST}:[1-9][0-9]{{0,4}}")
 _EGRESS = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -53,6 +58,12 @@ def _check_path(value: object) -> object:
     if isinstance(value, str) and (not value or "\0" in value):
         raise ValueError("an empty text or one with a NUL names no file or folder")
     return value
+
+
+def _check_mapped(pair: str) -> str:
+    if _MAPPED.fullmatch(pair) is None:
+        raise ValueError(f"{pair!r} is no such pair")
+    return pair
 
 
 def _check_choice(text: str) -> str:
@@ -99,6 +110,9 @@ class ReconciliationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
 
     redis_url: str | None = _field("redis_url")
+    redis_address_map: Names = _field("redis_address_map")
+    redis_sentinel_username: str | None = _field("redis_sentinel_username", min_length=1)
+    redis_sentinel_password: str | None = _field("redis_sentinel_password", min_length=1)
     base_url: str = _field("base_url")
     symbols: Names = _field("symbols")
     timeframes: Names = _field("timeframes", min_length=1)
@@ -216,9 +230,14 @@ class ReconciliationConfig(BaseModel):
     @field_validator("redis_url")
     @classmethod
     def _check_redis_url(cls, url: str | None) -> str | None:
-        if url is not None and urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
+        if url is not None and urlsplit(url).scheme not in _REDIS_SCHEMES:
             raise ValueError("unknown scheme")
         return url
+
+    @field_validator("redis_address_map")
+    @classmethod
+    def _check_redis_address_map(cls, pairs: tuple[str, ...]) -> tuple[str, ...]:
+        return _each(pairs, _check_mapped)
 
     @field_validator("proxy")
     @classmethod
@@ -275,6 +294,19 @@ class ReconciliationConfig(BaseModel):
         if lines:
             raise ConfigError(lines)
         return config
+
+    @property
+    def cache_url(self) -> str | None:
+        """`redis_url` with the other settings of Redis as options of its query; None for the embedded server."""
+        if self.redis_url is None or "+" not in urlsplit(self.redis_url).scheme:
+            return self.redis_url
+        options = {
+            "address_map": ",".join(self.redis_address_map),
+            "sentinel_username": self.redis_sentinel_username,
+            "sentinel_password": self.redis_sentinel_password,
+        }
+        more = urlencode({name: value for name, value in options.items() if value})
+        return "".join((self.redis_url, "&" if "?" in self.redis_url else "?", more)) if more else self.redis_url
 
     def budget(self, *, signed: bool) -> Budget:
         """Return how many requests may go out, with an API key or without."""

@@ -10,7 +10,7 @@ from reconciler_engine.detection.replies import Answer, make_span_replies
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
-from reconciler_engine.store.client.connection import pack
+from reconciler_engine.store.client.connection import Command, pack
 from reconciler_engine.store.client.redis_py import reply_error
 from reconciler_engine.store.evidence_fields import ACCEPTED
 from reconciler_engine.store.scope import Scope
@@ -51,6 +51,11 @@ _NO_TIMES = memoryview(array("q")).toreadonly()
 _NOTHING = SlotsRead(_NO_TIMES)
 
 
+def failed_read(error: StoreError) -> SlotsRead:
+    """Return the read of a series that could not be read."""
+    return SlotsRead(_NO_TIMES, error=error)
+
+
 class CandleQuestion:
     """A read of many series: its commands, piece by piece, and what came of them."""
 
@@ -68,6 +73,17 @@ class CandleQuestion:
         """Yield packed commands and the number of spans they ask about, a batch at a time, when it can go out."""
         batch: list[bytes] = []
         slots = 0
+        for size, commands in self.spans():
+            if batch and slots + size > _BATCH_MEMBERS:
+                yield b"".join(batch), len(batch)
+                batch, slots = [], 0
+            batch.append(b"".join(map(pack, commands)))
+            slots += size
+        if batch:
+            yield b"".join(batch), len(batch)
+
+    def spans(self) -> Iterator[tuple[int, Sequence[Command]]]:
+        """Yield the number of slots and the commands of each span; a reply to each of them is expected from then on."""
         for index, (series, interval) in enumerate(self._wanted):
             symbol, timeframe = series.symbol, series.timeframe
             key, name = self._scope.candle_key(series), timeframe.value
@@ -77,21 +93,14 @@ class CandleQuestion:
                 pieces, self._parts[index] = _split(grid), []
             for grid in pieces:
                 size = len(grid)
-                if batch and slots + size > _BATCH_MEMBERS:
-                    yield b"".join(batch), len(batch)
-                    batch, slots = [], 0
                 self._pieces.append((index, grid))
-                members = pack(("ZRANGEBYSCORE", key, grid.start, f"({grid.stop}", "WITHSCORES"))
+                commands: list[Command] = [("ZRANGEBYSCORE", key, grid.start, f"({grid.stop}", "WITHSCORES")]
                 fields = block_fields(Interval(grid.start, grid.stop), grid.step) if self._digests else []
                 if fields:
                     # First: what is noted meanwhile can make a candle look changed, but none verified that is not.
-                    evidence = self._scope.evidence_key(series)
-                    members = pack(("HMGET", evidence, *fields, ACCEPTED)) + members
+                    commands.insert(0, ("HMGET", self._scope.evidence_key(series), *fields, ACCEPTED))
                 self.replies.ask(symbol, name, grid.start, grid.step, size, len(fields))
-                batch.append(members)
-                slots += size
-        if batch:
-            yield b"".join(batch), len(batch)
+                yield size, commands
 
     def reads(self) -> list[SlotsRead]:
         """Return what each series holds, once all batches have been answered."""
@@ -112,7 +121,7 @@ def _read_of(grid: range, answer: Answer) -> SlotsRead:
         case None:
             return SlotsRead(grid, is_whole=True)
         case str():
-            return SlotsRead(_NO_TIMES, error=reply_error(answer))
+            return failed_read(reply_error(answer))
         case (unverified, changed):
             return SlotsRead(grid, unverified=unverified, changed=changed, is_whole=True)
         case _:

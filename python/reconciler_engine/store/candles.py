@@ -24,8 +24,7 @@ from reconciler_engine.planning.ledger import Knowledge
 from reconciler_engine.planning.proof import Verdict, judge
 from reconciler_engine.planning.verification import DEFAULT_SETTLE_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS, closed_before
-from reconciler_engine.store.candle_reads import CandleQuestion, SlotsRead
-from reconciler_engine.store.client.redis_py import has_moved
+from reconciler_engine.store.candle_reads import SlotsRead
 from reconciler_engine.store.client.reply_shapes import understanding
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.evidence import CHANGES_LIMIT, EvidenceStore, LedgerRead
@@ -33,6 +32,7 @@ from reconciler_engine.store.evidence_fields import decode_fields, fields_of
 from reconciler_engine.store.findings import days_of
 from reconciler_engine.store.layouts import find_misplaced
 from reconciler_engine.store.merge_script import MERGE_CANDLES, Conflict, MergeOutcome, SeriesWrite
+from reconciler_engine.store.node_reads import read_candles
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 
@@ -89,12 +89,7 @@ class CandleStore:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
             StoreError: The server did not answer as asked.
         """
-        question = CandleQuestion(self._scope, wanted, digests=digests)
-        await self._client.converse(question.batches(), question.replies)
-        reads = question.reads()
-        if any(has_moved(read.error) for read in reads):
-            self._client.drop_connections()
-        return reads
+        return await read_candles(self._client, self._scope, wanted, digests=digests)
 
     async def find_misplaced(self, series: Sequence[Series]) -> list[StoreError | None]:
         """Return why some series must not be filled in this layout, in the order asked; None where they may.

@@ -28,7 +28,7 @@ class ServerClock:
         Raises:
             StoreError: Redis did not answer.
         """
-        reply = await self._client.execute_command("TIME")
+        reply = await self._client.execute_command("TIME", keys=[self._skew_key])
         with understanding("the time"):
             seconds, microseconds = reply
             return whole(seconds, most=MOST_MS // 1_000) * 1_000 + whole(microseconds) // 1_000

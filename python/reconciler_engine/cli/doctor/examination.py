@@ -87,7 +87,7 @@ async def _open_cache(
     config: ReconciliationConfig, credentials: Credentials | None, stack: AsyncExitStack
 ) -> tuple[list[Check], Parts | None]:
     """Check the cache that is set, or the embedded one if it runs; also return its parts where it serves."""
-    url = config.redis_url
+    url = config.cache_url
     if url is None:
         try:
             running = DataDirectory(config.data_dir or default_data_dir(simulated=False)).find_running()

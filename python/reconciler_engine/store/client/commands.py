@@ -1,4 +1,4 @@
-"""What a client must know of a command before it shares a connection: does it wait, does it leave traces."""
+"""Facts about commands that a client needs: does it wait, does it leave traces, which keys does it name."""
 
 from __future__ import annotations
 
@@ -27,6 +27,21 @@ _LASTING: Final = frozenset(
     }
     | {"SSUBSCRIBE", "SUBSCRIBE", "SYNC", "WATCH", "CLIENT REPLY", "CLIENT TRACKING"}
 )
+# Where a command's keys are: nowhere; after their number, which stands at this place; after a second word.
+_KEYLESS: Final = frozenset(
+    {
+        *("ACL", "ASKING", "AUTH", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DBSIZE", "DEBUG", "DISCARD", "ECHO"),
+        *("EXEC", "FLUSHALL", "FLUSHDB", "FUNCTION", "HELLO", "INFO", "KEYS", "LASTSAVE", "LATENCY", "MODULE"),
+        *("MULTI", "PING", "PUBLISH", "PUBSUB", "RANDOMKEY", "ROLE", "SCAN", "SCRIPT", "SENTINEL", "SLOWLOG"),
+        *("SUBSCRIBE", "TIME", "UNSUBSCRIBE", "WAIT", "WAITAOF"),
+    }
+)
+_COUNTED: Final = {
+    **dict.fromkeys(("EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO", "FCALL", "FCALL_RO", "BLMPOP", "BZMPOP"), 2),
+    **dict.fromkeys(("LMPOP", "ZMPOP", "SINTERCARD", "ZINTERCARD", "ZINTER", "ZUNION", "ZDIFF"), 1),
+}
+_AFTER_SUBCOMMAND: Final = frozenset({"MEMORY", "OBJECT", "XGROUP", "XINFO"})
+
 _TRANSACTION_ENDS: Final = frozenset({"EXEC", "DISCARD"})
 _TRANSACTION: Final = _TRANSACTION_ENDS | {"MULTI"}
 
@@ -79,18 +94,21 @@ def block_s(command: Command) -> float | None:
     return seconds
 
 
-def keys_of(command: Command) -> str:
-    """Return the keys that a command names, for a message: all of a script's or a stream read's, else the first."""
-    words = [_text(argument) for argument in command]
-    match words[0].upper():
-        case "EVAL" | "EVALSHA" | "EVAL_RO" | "EVALSHA_RO":
-            keys = words[3 : 3 + int(words[2])]
-        case "XREAD" | "XREADGROUP":
-            rest = words[words.index("STREAMS") + 1 :]
-            keys = rest[: len(rest) // 2]
-        case _:
-            keys = words[1:2]
-    return ", ".join(keys)
+def keys_of(command: Command) -> Sequence[str | float | bytes]:
+    """Return the keys that a command names: all of a script's or a stream read's, else the first; none of some."""
+    words = _text(command[0]).upper().split()
+    name = words[0]
+    if name in _KEYLESS:
+        return ()
+    if name in _COUNTED:
+        at = _COUNTED[name]
+        return command[at + 1 : at + 1 + int(command[at])]
+    if name in _AFTER_SUBCOMMAND:
+        return command[3 - len(words) : 4 - len(words)]
+    if name in {"XREAD", "XREADGROUP"}:
+        at = next((at for at, word in enumerate(command) if _text(word).upper() == "STREAMS"), len(command)) + 1
+        return command[at : at + (len(command) - at) // 2]
+    return command[2:3] if name == "BITOP" else command[1:2]
 
 
 def _check_leaves_no_trace(name: str) -> None:

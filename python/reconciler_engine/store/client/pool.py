@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import trio
 
 from reconciler_engine.errors import StoreUnavailable
 from reconciler_engine.observe.metrics import REDIS_CONNECTIONS
-from reconciler_engine.store.client.address import Address
-from reconciler_engine.store.client.connection import Connection, open_connection
+from reconciler_engine.store.client.connection import Connection
 
 
 class Pool:
@@ -17,9 +18,10 @@ class Pool:
     them. A connection the server closed meanwhile is noticed before anything is sent on it.
     """
 
-    def __init__(self, address: Address, limit: int) -> None:
+    def __init__(self, opener: Callable[[], Awaitable[Connection]], limit: int, address: str) -> None:
+        """Make a pool of at most `limit` connections that `opener` opens; `address` names the server to people."""
+        self._open = opener
         self._address = address
-        self._tls = None if address.tls is None else address.tls.context()
         self._slots = trio.Semaphore(limit, max_value=limit)
         self._idle: list[Connection] = []
         self._lent: set[Connection] = set()
@@ -31,7 +33,7 @@ class Pool:
 
         Raises:
             StoreUnavailable: The pool is closed.
-            StoreError: As `open_connection`.
+            StoreError: As the opener.
         """
         try:
             self._slots.acquire_nowait()
@@ -88,7 +90,7 @@ class Pool:
                 return connection
             connection.close()
         self._check_open()
-        connection = await open_connection(self._address, self._tls)
+        connection = await self._open()
         REDIS_CONNECTIONS.add(1)
         if self._closed:
             connection.close()

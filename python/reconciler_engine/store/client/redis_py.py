@@ -15,6 +15,7 @@ from redis._parsers.encoders import Encoder
 from redis._parsers.response_callbacks import get_response_callbacks
 from redis.client import EMPTY_RESPONSE
 from redis.commands.core import AsyncCoreCommands
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.event import EventDispatcher
 from redis.exceptions import RedisError
 
@@ -25,11 +26,13 @@ __all__ = [
     "EMPTY_RESPONSE",
     "ENCODER",
     "NO_EVENTS",
+    "REDIS_CLUSTER_HASH_SLOTS",
     "RESPONSE_CALLBACKS",
     "AsyncCoreCommands",
     "Encoder",
     "callback_options",
     "has_moved",
+    "key_slot",
     "reply_error",
 ]
 

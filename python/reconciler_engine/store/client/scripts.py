@@ -25,6 +25,9 @@ class Client(Protocol):
     async def pipe(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands in one write and return replies and errors in order."""
 
+    async def split(self, keys: Sequence[str | bytes]) -> list[list[int]]:
+        """Return the indexes of keys in parts, each of one server's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Script:
@@ -91,8 +94,8 @@ class ScriptCall:
 async def run_batch(client: Client, calls: Sequence[ScriptCall]) -> list[Any]:
     """Send script calls in one write; return raw replies, or a StoreError in place of each that failed, in order.
 
-    Calls whose script the server does not know are sent again in a second write, the text once for each script. So
-    calls of one batch may run in another order than given: they must not build on each other.
+    Calls whose script a server does not know are sent again in a second write, the text once for each script and
+    server. So calls of one batch may run in another order than given: they must not build on each other.
 
     Raises:
         StoreUnavailable: The replies did not all come; what took effect is unknown.
@@ -101,14 +104,12 @@ async def run_batch(client: Client, calls: Sequence[ScriptCall]) -> list[Any]:
     unknown = [index for index, reply in enumerate(replies) if is_unknown_script(reply)]
     if not unknown:
         return replies
-    taught: set[str] = set()
-    again: list[Command] = []
-    for index in unknown:
-        call = calls[index]
-        known = call.script.sha in taught
-        again.append((call.script.by_hash if known else call.script.by_text)(call.keys, call.args))
-        taught.add(call.script.sha)
-    for index, reply in zip(unknown, await client.pipe(again), strict=True):
+    again = {index: calls[index].script.by_hash(calls[index].keys, calls[index].args) for index in unknown}
+    for part in await client.split([calls[index].keys[0] for index in unknown]):
+        # The first call of a script teaches it to the server, or to each node of a cluster.
+        firsts = {calls[unknown[at]].script.sha: unknown[at] for at in reversed(part)}
+        again |= {index: calls[index].script.by_text(calls[index].keys, calls[index].args) for index in firsts.values()}
+    for index, reply in zip(unknown, await client.pipe([*again.values()]), strict=True):
         replies[index] = reply
     return replies
 

@@ -10,12 +10,20 @@ from typing import Any, Final
 
 import trio
 
-from reconciler_engine.errors import ConfigError, StoreDenied, StoreError, StoreUnavailable
+from reconciler_engine.errors import ConfigError, StoreDenied, StoreError, StoreRefused, StoreUnavailable
 from reconciler_engine.observe.words import QUOTED_LIMIT
+from reconciler_engine.store.client.address import Address
+from reconciler_engine.store.client.cluster_address import ClusterAddress
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 
 # XAUTOCLAIM, GETDEL, ZRANGEBYSCORE's LIMIT in scripts, exclusive stream ranges: all there since 6.2.
 OLDEST_VERSION: Final = (6, 2, 0)
+
+# What else a server can be, and the rest of the URL that leads there.
+_FORMS: Final = {
+    "cluster": ("a node of a cluster", ""),
+    "sentinel": ("a Sentinel", "/SERVICE, with the name that it knows the primary by"),
+}
 
 _FIRST_PAUSE_S: Final = 0.005
 _LONGEST_PAUSE_S: Final = 0.25
@@ -67,8 +75,8 @@ async def check_server(client: TrioRedis) -> ServerInfo:
     """Ask the server what it is.
 
     Raises:
-        ConfigError: The credentials are wrong or missing, the user may not ask INFO, the server is older than 6.2, a
-            Sentinel or a node of a cluster; the message says what was found and what is needed.
+        ConfigError: The credentials are wrong or missing, the user may not ask INFO, the server is older than 6.2, or
+            the address has another form than the server needs; the message says what was found and what is needed.
         StoreError: No answer that can be used came.
     """
     server, memory = await _ask(client)
@@ -83,10 +91,11 @@ async def check_server(client: TrioRedis) -> ServerInfo:
     )
     if compatible < OLDEST_VERSION:
         raise ConfigError([f"redis_url: {client.address} is {info}; Redis 6.2 or newer, or any Valkey, is needed"])
-    if info.mode == "sentinel":
-        raise ConfigError([f"redis_url: {client.address} is a Sentinel; the address of the data server is needed"])
-    if info.mode == "cluster":
-        raise ConfigError([f"redis_url: {client.address} is a node of a cluster; a server of its own is needed so far"])
+    form = _FORMS.get(info.mode)
+    if form is not None and isinstance(client.address, Address):
+        kind, rest = form
+        url = str(client.address).replace("://", f"+{info.mode}://").removesuffix("/0")
+        raise ConfigError([f"redis_url: {client.address} is {kind}; write {url}{rest}"])
     return info
 
 
@@ -148,6 +157,10 @@ async def _ask(client: TrioRedis) -> tuple[dict[str, str], dict[str, str]]:
         server, memory = all_served(await client.pipe([("INFO", "server"), ("INFO", "memory")]))
     except StoreDenied as error:
         raise denied(client, error) from error
+    except StoreRefused as error:
+        # A server of its own has no slots; a Sentinel may not know the service.
+        form = "; write redis://, for one server" if isinstance(client.address, ClusterAddress) else ""
+        raise ConfigError([f"redis_url: {client.address}: {error}{form}"]) from error
     return _fields(server), _fields(memory)
 
 

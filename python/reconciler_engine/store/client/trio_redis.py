@@ -8,12 +8,13 @@ from typing import Any, Final, Literal, Self
 
 import trio
 
-from reconciler_engine.errors import StoreError, StoreRefused, StoreUnavailable
-from reconciler_engine.observe.metrics import REDIS_ERRORS
+from reconciler_engine.errors import StoreError, StoreRefused
 from reconciler_engine.store.client.address import Address
+from reconciler_engine.store.client.cluster import Cluster
+from reconciler_engine.store.client.cluster_address import ClusterAddress, SentinelAddress, parse_address
 from reconciler_engine.store.client.commands import block_s, check_batch, check_single, keys_of
-from reconciler_engine.store.client.connection import Command, Connection, ReplyReader, pack
-from reconciler_engine.store.client.pool import Pool
+from reconciler_engine.store.client.connection import Command, ReplyReader
+from reconciler_engine.store.client.node import FixedDoor, Node
 from reconciler_engine.store.client.redis_py import (
     EMPTY_RESPONSE,
     ENCODER,
@@ -22,8 +23,8 @@ from reconciler_engine.store.client.redis_py import (
     AsyncCoreCommands,
     Encoder,
     callback_options,
-    has_moved,
 )
+from reconciler_engine.store.client.sentinel import SentinelDoor
 
 # Characters of an error that quotes what a server said.
 _SAID: Final = 300
@@ -36,7 +37,7 @@ DEFAULT_MAX_BLOCKING: Final = 8
 
 
 class TrioRedis(AsyncCoreCommands):
-    """A client of one Redis or Valkey server, for any number of tasks of one trio run.
+    """A client of a Redis or Valkey server, or of a cluster, for any number of tasks of one trio run.
 
     All commands of redis-py (`await client.zadd(...)`) with its arguments and RESP2 result shapes; keys and values
     come back as bytes. Connections are made on use and remade after a failure. A command is sent once: again only if a
@@ -49,6 +50,9 @@ class TrioRedis(AsyncCoreCommands):
     Errors are those of reconciler_engine.errors: StoreUnavailable (no connection, no answer in time, a server that
     cannot serve now), StoreDenied, StoreRefused (`code` is the server's error word), StoreError for the rest; for an
     error reply redis-py's exception is the `__cause__`.
+
+    Of a cluster, each command goes to the node of its first key, and its other keys must be there too; one without a
+    key goes to any node. A node that is away fails its own commands.
     """
 
     # redis-py's overloads choose awaitable results by this mark.
@@ -57,7 +61,7 @@ class TrioRedis(AsyncCoreCommands):
 
     def __init__(
         self,
-        address: Address,
+        address: Address | ClusterAddress | SentinelAddress,
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
@@ -69,8 +73,15 @@ class TrioRedis(AsyncCoreCommands):
             raise ValueError(f"max_connections {max_connections} and max_blocking {max_blocking} must be at least 1")
         self._address = address
         self._timeout_s = timeout_s
-        self._pool = Pool(address, max_connections)
-        self._blocking_pool = Pool(address, max_blocking)
+        limits = (max_connections, max_blocking)
+        self._servers: Node | Cluster
+        match address:
+            case ClusterAddress():
+                self._servers = Cluster(address, *limits)
+            case SentinelAddress():
+                self._servers = Node(SentinelDoor(address), str(address), *limits)
+            case Address():
+                self._servers = Node(FixedDoor(address), str(address), *limits)
 
     @classmethod
     def from_url(
@@ -81,19 +92,24 @@ class TrioRedis(AsyncCoreCommands):
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
         max_blocking: int = DEFAULT_MAX_BLOCKING,
     ) -> Self:
-        """Make a client of the server at `url` (see `Address.parse`); connects on first use.
+        """Make a client of the server or the cluster at `url` (see `parse_address`); connects on first use.
 
         Raises:
             ValueError: The URL or a number is not allowed, or a certificate file cannot be used; the message never
                 holds the password.
         """
-        address = Address.parse(url)
+        address = parse_address(url)
         return cls(address, timeout_s=timeout_s, max_connections=max_connections, max_blocking=max_blocking)
 
     @property
-    def address(self) -> Address:
+    def address(self) -> Address | ClusterAddress | SentinelAddress:
         """Where the server is; its `str()` is safe to show."""
         return self._address
+
+    @property
+    def servers(self) -> Node | Cluster:
+        """The connections: of one server, or of a cluster's nodes."""
+        return self._servers
 
     def __repr__(self) -> str:
         return f"<TrioRedis {self._address}>"
@@ -108,16 +124,18 @@ class TrioRedis(AsyncCoreCommands):
 
     async def aclose(self) -> None:
         """Close every connection; calls under way raise StoreUnavailable, later ones too."""
-        self._pool.close()
-        self._blocking_pool.close()
+        self._servers.close()
         await trio.lowlevel.checkpoint()
 
-    async def execute_command(self, *args: str | float | bytes, timeout_s: float | None = None, **options: Any) -> Any:
+    async def execute_command(
+        self, *args: str | float | bytes, timeout_s: float | None = None, keys: Sequence[str] = (), **options: Any
+    ) -> Any:
         """Send one command and return its reply in redis-py's shape.
 
         Args:
             args: The command's name and arguments.
             timeout_s: Bound of this call instead of the client's; a blocking command may wait its own time besides.
+            keys: Keys whose node is asked, of a command that names none itself.
             options: What redis-py's response callback takes.
 
         Raises:
@@ -127,9 +145,8 @@ class TrioRedis(AsyncCoreCommands):
         """
         check_single(args)
         waits_s = block_s(args)
-        pool = self._pool if waits_s is None else self._blocking_pool
-        replies = await self._exchange(pool, pack(args), 1, self._bound_s(timeout_s) + (waits_s or 0))
-        reply = replies[0]
+        bound_s = self._bound_s(timeout_s) + (waits_s or 0)
+        (reply,) = await self._servers.exchange((args,), bound_s, keys, blocks=waits_s is not None)
         if isinstance(reply, StoreError):
             if EMPTY_RESPONSE in options:
                 return options[EMPTY_RESPONSE]
@@ -148,10 +165,11 @@ class TrioRedis(AsyncCoreCommands):
 
         Replies are bytes, int, None, lists of these, or a StoreError in place of the reply of a command that failed;
         the others are carried out all the same (it is no transaction unless MULTI and EXEC are among them). The caller
-        bounds the number of commands and the size of their replies.
+        bounds the number of commands and the size of their replies. Nodes of a cluster get their parts side by side:
+        the order holds for the commands of one node.
 
         Raises:
-            StoreUnavailable: The replies did not all come; what took effect is unknown.
+            StoreUnavailable: The replies did not all come, or none of any node did; what took effect is unknown.
             ValueError: A command blocks, or changes the connection for others.
             TypeError: An argument is not str, int, float or bytes.
         """
@@ -159,46 +177,39 @@ class TrioRedis(AsyncCoreCommands):
             await trio.lowlevel.checkpoint()
             return []
         check_batch(commands)
-        payload = b"".join(map(pack, commands))
-        replies = await self._exchange(self._pool, payload, len(commands), self._bound_s(timeout_s))
+        replies = await self._servers.exchange(commands, self._bound_s(timeout_s))
         return [
             _named(reply, command) if isinstance(reply, StoreError) else reply
             for reply, command in zip(replies, commands, strict=True)
         ]
 
+    async def split(self, keys: Sequence[str | bytes]) -> list[list[int]]:
+        """Return the indexes of keys in parts, each of which one conversation may be about: of one node's keys.
+
+        Raises:
+            StoreError: The cluster did not say which keys are where.
+        """
+        return await self._servers.split(keys)
+
     async def converse(
-        self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, *, timeout_s: float | None = None
+        self,
+        batches: Iterable[tuple[bytes, int]],
+        reader: ReplyReader,
+        *,
+        timeout_s: float | None = None,
+        key: str = "",
     ) -> None:
         """Send batches over one connection, two of them under way at most, and have `reader` read the replies.
 
         For reads so large that replies are better understood from their bytes than taken as objects. The caller bounds
-        a batch, and packs only commands that neither block nor change the connection. The timeout is a batch's.
+        a batch, and packs only commands that neither block nor change the connection, all about keys of the node of
+        `key`. The timeout is a batch's.
 
         Raises:
             StoreUnavailable: The replies did not all come.
             StoreError: The replies are not what the reader takes.
         """
-        try:
-            await self._converse(batches, reader, self._bound_s(timeout_s))
-        except StoreError as error:
-            _count(error)
-            raise
-
-    async def _converse(self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, bound_s: float) -> None:
-        with trio.move_on_after(bound_s) as patience:
-
-            def prolong() -> None:
-                patience.deadline = trio.current_time() + bound_s
-
-            connection = await self._pool.acquire()
-            try:
-                await connection.converse(batches, reader, prolong)
-            except BaseException:
-                self._pool.discard(connection)
-                raise
-            self._pool.release(connection)
-            return
-        raise StoreUnavailable(f"{self._address} did not answer within {bound_s:g} s")
+        await self._servers.converse(batches, reader, self._bound_s(timeout_s), key)
 
     def get_encoder(self) -> Encoder:
         """Return redis-py's encoder of arguments; its commands ask for it."""
@@ -208,43 +219,12 @@ class TrioRedis(AsyncCoreCommands):
         """Return the options redis-py's commands look at: replies are not decoded."""
         return {"decode_responses": False}
 
-    def _take_back(self, pool: Pool, connection: Connection, answers: Sequence[object]) -> None:
-        """Take a connection back, unless its server is not the one to talk to any more: then drop all of them.
-
-        A name, a service or a virtual address leads to another server after a failover; the old one stays on the line.
-        """
-        refusal = next((answer for answer in answers if has_moved(answer)), None)
-        if isinstance(refusal, StoreError):
-            _count(refusal)
-        if refusal is None and not connection.has_moved:
-            pool.release(connection)
-            return
-        pool.discard(connection)
-        self.drop_connections()
-
     def drop_connections(self) -> None:
         """Use no connection any more that is open now; commands under way are finished on theirs."""
-        self._pool.renew()
-        self._blocking_pool.renew()
+        self._servers.renew()
 
     def _bound_s(self, timeout_s: float | None) -> float:
         return self._timeout_s if timeout_s is None else timeout_s
-
-    async def _exchange(self, pool: Pool, payload: bytes, replies: int, bound_s: float) -> list[Any]:
-        try:
-            with trio.move_on_after(bound_s):
-                connection = await pool.acquire()
-                try:
-                    answers = await connection.exchange(payload, replies)
-                except BaseException:
-                    pool.discard(connection)
-                    raise
-                self._take_back(pool, connection, answers)
-                return answers
-            raise StoreUnavailable(f"{self._address} did not answer within {bound_s:g} s")
-        except StoreError as error:
-            _count(error)
-            raise
 
 
 def all_served(replies: Iterable[Any]) -> list[Any]:
@@ -264,10 +244,10 @@ def _named(error: StoreError, command: Command) -> StoreError:
     """Return an error that says which key is of another type; the server does not."""
     if error.code != "WRONGTYPE":
         return error
-    named = StoreRefused(f"{error}; asked of {keys_of(command)}", code=error.code)
+    named = StoreRefused(f"{error}; asked of {', '.join(map(_text, keys_of(command)))}", code=error.code)
     named.__cause__ = error.__cause__
     return named
 
 
-def _count(error: StoreError) -> None:
-    REDIS_ERRORS.add(1, "unavailable" if isinstance(error, StoreUnavailable) else "other")
+def _text(key: str | float | bytes) -> str:
+    return key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)

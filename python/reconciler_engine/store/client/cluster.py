@@ -1,0 +1,293 @@
+"""A cluster: each command goes to the node that has its slot, and a node that is away is an outage of its slots."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import trio
+
+from reconciler_engine.errors import StoreError, StoreUnavailable
+from reconciler_engine.store.client.away import Away
+from reconciler_engine.store.client.cluster_address import ClusterAddress, Place
+from reconciler_engine.store.client.connection import Command, ReplyReader
+from reconciler_engine.store.client.first_answer import first_answer
+from reconciler_engine.store.client.node import FixedDoor, Node
+from reconciler_engine.store.client.redis_py import REDIS_CLUSTER_HASH_SLOTS
+from reconciler_engine.store.client.slots import (
+    SlotRange,
+    Unit,
+    read_slot_ranges,
+    redirection,
+    slot_of,
+    units_of,
+)
+
+REFRESH_EVERY_S: Final = 1.0
+"""A map that may be outdated is asked for so often at most; MOVED puts its slot right at once."""
+
+_MAP_TIMEOUT_S: Final = 2.0
+_MOST_REDIRECTIONS: Final = 5
+TRY_AGAIN_S: Final = 0.05
+"""Pause before commands of two keys are sent again, of which a slot that moves has brought one."""
+
+
+@dataclass
+class _Batch:
+    """Commands under way and their replies."""
+
+    commands: Sequence[Command]
+    deadline: float
+    blocks: bool
+    replies: list[Any]
+    failures: dict[int, StoreError] = field(default_factory=dict)
+    again: list[Unit] = field(default_factory=list)
+    redirections: int = 0
+    pauses: bool = False
+
+    @property
+    def left_s(self) -> float:
+        return max(0.0, self.deadline - trio.current_time())
+
+
+class Cluster:
+    """The nodes of a cluster, each with connections of its own, and the map of its slots."""
+
+    def __init__(self, address: ClusterAddress, max_connections: int, max_blocking: int) -> None:
+        """Make a cluster; the map is asked for on use. Raises: ValueError where certificates cannot be used."""
+        self._address = address
+        self._limits = (max_connections, max_blocking)
+        self._nodes: dict[Place, Node] = {}
+        self._owners: list[Place | None] = []
+        self._away = Away()
+        self._refreshing = trio.Lock()
+        self._is_stale = False
+        self._refresh_at = 0.0
+        self._closed = False
+        self.ranges: Sequence[SlotRange] = ()
+        for seed in address.seeds:
+            self._node(seed)
+
+    def close(self) -> None:
+        """Close every connection; exchanges under way raise StoreUnavailable, later ones too."""
+        self._closed = True
+        for node in self._nodes.values():
+            node.close()
+
+    def renew(self) -> None:
+        """Use no connection any more that is open now, and the map of slots neither."""
+        self._is_stale = True
+        for node in self._nodes.values():
+            node.renew()
+
+    async def split(self, keys: Sequence[str | bytes]) -> list[list[int]]:
+        """Return the indexes of keys in parts, each of one node's."""
+        await self._keep_map(trio.current_time() + _MAP_TIMEOUT_S)
+        parts = defaultdict[Place | None, list[int]](list)
+        for index, key in enumerate(keys):
+            parts[self._owners[slot_of(key)]].append(index)
+        return [*parts.values()]
+
+    async def exchange(
+        self, commands: Sequence[Command], bound_s: float, keys: Sequence[str] = (), *, blocks: bool = False
+    ) -> list[Any]:
+        """Send commands to the nodes of their keys, side by side, and return their replies in order.
+
+        In place of a reply stands a StoreError where the command failed, or its node did. MOVED and ASK are followed;
+        TRYAGAIN is tried again within the bound.
+
+        Raises:
+            StoreError: No node carried out any of the commands.
+        """
+        batch = _Batch(commands, trio.current_time() + bound_s, blocks, [None] * len(commands))
+        await self._keep_map(batch.deadline)
+        units = [*units_of(commands, keys)]
+        while units and batch.left_s:
+            await self._send_all(batch, units)
+            units, batch.again = batch.again, []
+            batch.redirections += 1
+        if len(batch.failures) == len(commands):
+            raise batch.failures[0]
+        return batch.replies
+
+    async def converse(
+        self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, bound_s: float, key: str = ""
+    ) -> None:
+        """Have a conversation, all of it about keys of one node: that of `key`. Redirections are the reader's to see.
+
+        Raises:
+            StoreUnavailable: The replies did not all come.
+            StoreError: The replies are not what the reader takes.
+        """
+        await self._keep_map(trio.current_time() + bound_s)
+        place = self._place_of(slot_of(key))
+        try:
+            await self._node(place).converse(batches, reader, bound_s)
+        except StoreError as error:
+            raise self._failure(place, error) from error
+        self._away.served(place)
+
+    async def _send_all(self, batch: _Batch, units: Sequence[Unit]) -> None:
+        parts = defaultdict[Place, list[Unit]](list)
+        for unit in units:
+            try:
+                parts[unit.asked or self._place_of(unit.slot)].append(unit)
+            except StoreError as error:
+                self._fail(batch, unit, error)
+        if len(parts) == 1:
+            # The most frequent case spares a nursery.
+            for place, part in parts.items():
+                await self._send(batch, place, part)
+        elif parts:
+            async with trio.open_nursery() as nursery:
+                for place, part in parts.items():
+                    nursery.start_soon(self._send, batch, place, part)
+        if batch.pauses:
+            batch.pauses, batch.redirections = False, 0
+            await trio.sleep(TRY_AGAIN_S)
+
+    async def _send(self, batch: _Batch, place: Place, units: Sequence[Unit]) -> None:
+        """Send one node its part, and sort what comes back: replies, failures, and what has to be sent again."""
+        commands: list[Command] = []
+        for unit in units:
+            commands += [("ASKING",)] if unit.asked else []
+            commands += batch.commands[unit.start : unit.stop]
+        try:
+            answers = iter(await self._node(place).exchange(commands, batch.left_s, blocks=batch.blocks))
+        except StoreError as error:
+            failure = self._failure(place, error)
+            for unit in units:
+                if unit.slot is None and not error.code and batch.redirections < _MOST_REDIRECTIONS and batch.left_s:
+                    # Any other node does as well.
+                    batch.again.append(unit)
+                self._fail(batch, unit, failure)
+            return
+        served = False
+        for unit in units:
+            if unit.asked:
+                next(answers)
+            replies = [next(answers) for _ in range(unit.start, unit.stop)]
+            batch.replies[unit.start : unit.stop] = replies
+            for index in range(unit.start, unit.stop):
+                batch.failures.pop(index, None)
+            served |= self._sort(batch, place, unit, replies)
+        if served:
+            self._away.served(place)
+
+    def _sort(self, batch: _Batch, place: Place, unit: Unit, replies: Sequence[Any]) -> bool:
+        """Follow what a node said of a unit; return whether it was carried out."""
+        refusal = next((reply for reply in replies if _is_turned_away(reply)), None)
+        if refusal is None:
+            if self._away and unit.slot is not None:
+                self._away.served(unit.slot)
+            return True
+        self._is_stale = True
+        error: StoreError = StoreUnavailable(str(refusal), code=refusal.code)
+        told = redirection(refusal, place)
+        unit.asked = None
+        if told is not None and batch.redirections < _MOST_REDIRECTIONS:
+            if told.is_for_good:
+                self._owners[told.slot] = told.place
+            else:
+                unit.asked = told.place
+            batch.again.append(unit)
+        else:
+            # A slot between two nodes, or a node that is going. What nobody did may be tried again.
+            is_on_its_way = unit.slot is not None and refusal.code in {"ASK", "MOVED", "TRYAGAIN"}
+            where = unit.slot if is_on_its_way else None
+            error = self._away.note(place if where is None else where, error)
+            if is_on_its_way and batch.left_s > TRY_AGAIN_S:
+                batch.again.append(unit)
+                batch.pauses = True
+        batch.replies[unit.start : unit.stop] = [error] * (unit.stop - unit.start)
+        return False
+
+    def _fail(self, batch: _Batch, unit: Unit, error: StoreError) -> None:
+        for index in range(unit.start, unit.stop):
+            batch.replies[index] = batch.failures[index] = error
+
+    def _failure(self, place: Place, error: StoreError) -> StoreError:
+        self._is_stale = True
+        return self._away.note(place, error)
+
+    def _place_of(self, slot: int | None) -> Place:
+        """Return the node of a slot; of no slot, any that serves.
+
+        Raises:
+            StoreUnavailable: No node has it, or its node has been away for long.
+        """
+        if slot is None:
+            places = dict.fromkeys(one.nodes[0] for one in self.ranges)
+            return next((place for place in places if place not in self._away), next(iter(places)))
+        place = self._owners[slot]
+        if place is None:
+            self._is_stale = True
+            raise self._away.note(slot, StoreUnavailable(f"no node of {self._address} has slot {slot}"))
+        refusal = self._away.refusal(place)
+        if refusal is not None:
+            raise refusal
+        return place
+
+    def _node(self, place: Place) -> Node:
+        node = self._nodes.get(place)
+        if node is None:
+            address = self._address.node(place)
+            node = self._nodes[place] = Node(FixedDoor(address), str(address), *self._limits)
+            if self._closed:
+                node.close()
+        return node
+
+    async def _keep_map(self, deadline: float) -> None:
+        """Ask for the map where there is none, or it may be outdated.
+
+        Raises:
+            StoreError: There is none, and no node told.
+        """
+        if self._owners and (not self._is_stale or self._refreshing.locked() or trio.current_time() < self._refresh_at):
+            return
+        with trio.move_on_at(deadline):
+            async with self._refreshing:
+                if not self._owners or self._is_stale:
+                    await self._refresh()
+        if not self._owners:
+            raise StoreUnavailable(f"{self._address} did not tell its slots in time")
+
+    async def _refresh(self) -> None:
+        self._refresh_at = trio.current_time() + REFRESH_EVERY_S
+        primaries = [one.nodes[0] for one in self.ranges]
+        announced = (place for one in self.ranges for place in one.nodes)
+        known = dict.fromkeys([*primaries, *announced, *self._address.seeds])
+        places = sorted(known, key=self._away.__contains__)
+        try:
+            ranges = await first_answer(places, self._ask_map)
+        except StoreError:
+            if not self._owners:
+                raise
+            return
+        owners: list[Place | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        for one in ranges:
+            owners[one.first : one.last + 1] = [one.nodes[0]] * (one.last + 1 - one.first)
+        self.ranges, self._owners, self._is_stale = ranges, owners, False
+        stay = {place for one in ranges for place in one.nodes} | {*self._address.seeds}
+        self._away.keep(stay)
+        for place in self._nodes.keys() - stay:
+            # Closed as they come back: some may be under way.
+            self._nodes.pop(place).renew()
+
+    async def _ask_map(self, place: Place) -> list[SlotRange]:
+        try:
+            (reply,) = await self._node(place).exchange([("CLUSTER", "SLOTS")], _MAP_TIMEOUT_S)
+        except StoreError as error:
+            raise self._away.note(place, error) from error
+        if isinstance(reply, StoreError):
+            raise reply
+        ranges = read_slot_ranges(reply, place)
+        if not any(one.nodes for one in ranges):
+            raise StoreUnavailable(f"{self._address.node(place)} knows of no slots")
+        return ranges
+
+
+def _is_turned_away(reply: object) -> bool:
+    return isinstance(reply, StoreError) and (isinstance(reply, StoreUnavailable) or reply.code in {"ASK", "MOVED"})

@@ -1,0 +1,156 @@
+"""One server, or the one that a Sentinel names: its connections, and exchanges over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import trio
+
+from reconciler_engine.errors import StoreError, StoreUnavailable
+from reconciler_engine.observe.metrics import REDIS_ERRORS
+from reconciler_engine.store.client.address import Address
+from reconciler_engine.store.client.connection import Command, Connection, ReplyReader, open_connection, pack
+from reconciler_engine.store.client.pool import Pool
+from reconciler_engine.store.client.redis_py import has_moved
+
+
+class Door(Protocol):
+    """Opens connections to a server that has to be found first, or not."""
+
+    async def open(self) -> Connection:
+        """Connect. Raises: as `open_connection`."""
+
+    def has_news(self) -> bool:
+        """Whether open connections may lead to a server that is not the one to talk to any more."""
+
+    def close(self) -> None:
+        """Let go of what the door itself holds open."""
+
+
+class FixedDoor:
+    """The door of a server at an address."""
+
+    def __init__(self, address: Address) -> None:
+        """Take the address. Raises: ValueError where its certificates cannot be used."""
+        self._address = address
+        self._tls = None if address.tls is None else address.tls.context()
+
+    async def open(self) -> Connection:
+        """Connect to the address."""
+        return await open_connection(self._address, self._tls)
+
+    def has_news(self) -> bool:
+        """Whether the address is known to lead elsewhere: nobody tells."""
+        return False
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class Node:
+    """One server's connections: `max_connections`, and `max_blocking` more for commands that wait."""
+
+    def __init__(self, door: Door, address: str, max_connections: int, max_blocking: int) -> None:
+        self._door = door
+        self._address = address
+        self._pool = Pool(door.open, max_connections, address)
+        self._blocking_pool = Pool(door.open, max_blocking, address)
+
+    def close(self) -> None:
+        """Close every connection; exchanges under way raise StoreUnavailable, later ones too."""
+        self._pool.close()
+        self._blocking_pool.close()
+        self._door.close()
+
+    def renew(self) -> None:
+        """Use no connection any more that is open now; commands under way are finished on theirs."""
+        self._pool.renew()
+        self._blocking_pool.renew()
+
+    async def split(self, keys: Sequence[str | bytes]) -> list[list[int]]:
+        """Return the indexes of all keys as one part: one server has them all."""
+        await trio.lowlevel.checkpoint()
+        return [[*range(len(keys))]]
+
+    async def exchange(
+        self, commands: Sequence[Command], bound_s: float, _keys: Sequence[str] = (), *, blocks: bool = False
+    ) -> list[Any]:
+        """Send commands in one write and return their replies, with a StoreError in place of each that failed.
+
+        Args:
+            commands: Packed and sent as they are.
+            bound_s: Bound of all of it, a wait for a free connection included.
+            blocks: Whether the server is to wait: such commands have connections of their own.
+
+        Raises:
+            StoreUnavailable: The replies did not all come; what took effect is unknown.
+            TypeError: An argument is not str, int, float or bytes.
+        """
+        pool = self._blocking_pool if blocks else self._pool
+        payload = b"".join(map(pack, commands))
+        try:
+            with trio.move_on_after(bound_s):
+                connection = await self._acquire(pool)
+                try:
+                    answers = await connection.exchange(payload, len(commands))
+                except BaseException:
+                    pool.discard(connection)
+                    raise
+                self._take_back(pool, connection, answers)
+                return answers
+            raise StoreUnavailable(f"{self._address} did not answer within {bound_s:g} s")
+        except StoreError as error:
+            _count(error)
+            raise
+
+    async def converse(
+        self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, bound_s: float, _key: str = ""
+    ) -> None:
+        """Send batches over one connection, two of them under way at most, and have `reader` read the replies.
+
+        Raises:
+            StoreUnavailable: The replies did not all come; the bound is a batch's.
+            StoreError: The replies are not what the reader takes.
+        """
+        try:
+            with trio.move_on_after(bound_s) as patience:
+
+                def prolong() -> None:
+                    patience.deadline = trio.current_time() + bound_s
+
+                connection = await self._acquire(self._pool)
+                try:
+                    await connection.converse(batches, reader, prolong)
+                except BaseException:
+                    self._pool.discard(connection)
+                    raise
+                self._pool.release(connection)
+                return
+            raise StoreUnavailable(f"{self._address} did not answer within {bound_s:g} s")
+        except StoreError as error:
+            _count(error)
+            raise
+
+    async def _acquire(self, pool: Pool) -> Connection:
+        if self._door.has_news():
+            self.renew()
+        return await pool.acquire()
+
+    def _take_back(self, pool: Pool, connection: Connection, answers: Sequence[object]) -> None:
+        """Take a connection back, unless its server is not the one to talk to any more: then drop all of them.
+
+        A name, a service or a virtual address leads to another server after a failover; the old one stays on the line.
+        """
+        refusal = next((answer for answer in answers if has_moved(answer)), None)
+        if isinstance(refusal, StoreError):
+            _count(refusal)
+        if refusal is None and not connection.has_moved:
+            pool.release(connection)
+            return
+        pool.discard(connection)
+        self.renew()
+
+
+def _count(error: StoreError) -> None:
+    REDIS_ERRORS.add(1, "unavailable" if isinstance(error, StoreUnavailable) else "other")
