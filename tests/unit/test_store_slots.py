@@ -69,7 +69,7 @@ async def everything(client: Any, scope: Scope, series: Series) -> None:
     """Send all that touches more than one key, and each script."""
     queue = TaskQueue(client, scope, "me")
     keys = [scope.shared_key("budget"), scope.shared_key("breaker")]
-    owner = {"user_id": scope.user_id, "exchange_id": scope.exchange_id}
+    owner: Any = {"user_id": scope.user_id, "exchange_id": scope.exchange_id}
     question = ReadyQuestion(series.symbol, series.timeframe, 5, layout=scope.layout, **owner)
     steps = [
         lambda: Claims(client, scope).take(series, SLOTS, "run/task"),
