@@ -64,6 +64,7 @@ class CandleQuestion:
         self._scope = scope
         self._wanted = wanted
         self._digests = digests
+        self._fields: dict[range, Sequence[str]] = {}
         # In the order asked: whose grid it is, and the grid.
         self._pieces: list[tuple[int, range]] = []
         # Those of a series whose interval goes into several pieces.
@@ -95,12 +96,18 @@ class CandleQuestion:
                 size = len(grid)
                 self._pieces.append((index, grid))
                 commands: list[Command] = [("ZRANGEBYSCORE", key, grid.start, f"({grid.stop}", "WITHSCORES")]
-                fields = block_fields(Interval(grid.start, grid.stop), grid.step) if self._digests else []
+                fields = self._fields_of(grid) if self._digests else ()
                 if fields:
                     # First: what is noted meanwhile can make a candle look changed, but none verified that is not.
                     commands.insert(0, ("HMGET", self._scope.evidence_key(series), *fields, ACCEPTED))
                 self.replies.ask(symbol, name, grid.start, grid.step, size, len(fields))
                 yield size, commands
+
+    def _fields_of(self, grid: range) -> Sequence[str]:
+        """Return the fields of the digests of a grid, which many series share."""
+        if grid not in self._fields:
+            self._fields[grid] = block_fields(Interval(grid.start, grid.stop), grid.step)
+        return self._fields[grid]
 
     def reads(self) -> list[SlotsRead]:
         """Return what each series holds, once all batches have been answered."""

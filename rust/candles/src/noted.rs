@@ -95,11 +95,22 @@ fn letters_of(member: &[u8]) -> [u8; 16] {
     let digest = Sha1::digest(member);
     let mut letters = [0; 16];
     for (pair, byte) in letters.chunks_exact_mut(2).zip(digest) {
-        pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
-        pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+        pair.copy_from_slice(&HEX[usize::from(byte)]);
     }
     letters
 }
+
+/// The two letters of each byte.
+const HEX: [[u8; 2]; 256] = {
+    let letters = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [letters[byte >> 4], letters[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 /// The digests of a block; None where it is written otherwise.
 fn digests_in(body: &[u8]) -> Option<&[[u8; LETTERS]]> {
