@@ -96,6 +96,12 @@ def test_a_yes_tells_how_many_bars_it_took_unverified(ask, hold):
     assert ask("--max-unverified-ms", "any", "--json").json["unverified"] == 2
 
 
+def test_the_setting_says_how_long_a_bar_may_be_unverified(run_inside, redis_url, hold, grace_ms):
+    hold([0, 1, 2, 3, 4], unverified={1, 3})
+    settings = {"RECONCILER_REDIS_URL": redis_url, "RECONCILER_MAX_UNVERIFIED_MS": str(5 * DAY_MS)}
+    assert run_inside("ready", *QUESTION, "--grace-ms", grace_ms, **settings).code == 0
+
+
 def test_a_bar_unverified_for_half_an_hour_is_not_ready_by_default(ask, hold, newest):
     hold([0, 1, 2, 3, 4], unverified={1, 3})
     third = newest - 3 * DAY_MS
@@ -123,7 +129,8 @@ def test_young_slots_and_members_are_asked_about_on_demand(ask, hold, newest):
     assert (told.code, told.json["start"]) == (0, newest - 6 * DAY_MS)
     few = ask("--members", "--bars", 6, "--young-ms", 2 * DAY_MS)
     assert few.code == 3
-    assert ": 1 of 6 members lacking" in few.out
+    assert "of the last 6 members, " in few.out
+    assert ": 1 lacking" in few.out
 
 
 def test_a_series_that_is_not_says_why(ask, hold, newest):

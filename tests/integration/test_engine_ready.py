@@ -12,7 +12,7 @@ import redis.asyncio
 from tests.integration.conftest import settled_grace_ms
 from tests.integration.verified_bars import block_fields_of
 
-from reconciler_engine import is_ready
+from reconciler_engine import examine, is_ready
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
@@ -174,6 +174,13 @@ def test_other_users_have_other_candles(sync_client, fill):
     assert ask(sync_client, 3, user_id=7, exchange_id=9) is True
 
 
+def test_why_not_is_told_to_any_client(sync_client, fill):
+    newest = fill(4, without={1, 3})
+    told = examine(sync_client, "BTC-USD", "1d", 4, grace_ms=GRACE_MS, layout=LAYOUT)
+    assert (told.is_ready, told.reason, told.ready_until) == (False, "not asked for", newest - 3 * DAY)
+    assert told.missing == (2, newest - 3 * DAY)
+
+
 async def test_a_trio_client_is_awaited(redis, fill):
     fill(5, without={4})
     assert await ask(redis, 4) is True
@@ -201,6 +208,8 @@ def test_redis_py_errors_are_redis_py_s(sync_client):
 def test_clients_of_other_kinds_are_refused(redis_url, sync_client):
     with pytest.raises(TypeError, match=r"redis\.asyncio.*allowed: reconciler_engine's TrioRedis or a synchronous"):
         is_ready(redis.asyncio.Redis.from_url(redis_url), "BTC-USD", "1d", 1)
+    with pytest.raises(TypeError, match="no pipeline"):
+        examine(sync_client.pipeline(), "BTC-USD", "1d", 1)
     with pytest.raises(TypeError, match="NoneType"):
         is_ready(None, "BTC-USD", "1d", 1)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="no pipeline"):
@@ -226,3 +235,17 @@ def test_bad_arguments_are_refused(redis_url, arguments, message):
 def test_a_layout_that_there_is_not_is_refused(redis_url):
     with pytest.raises(ValueError, match="layout 'shared' is not allowed; allowed: user, exchange, overflow"):
         is_ready(TrioRedis.from_url(redis_url), "BTC-USD", "1d", 1, layout="shared")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"grace_ms": -1}, "grace_ms -1 is not allowed; allowed: a whole number of ms from 0$"),
+        ({"young_ms": "any"}, "young_ms 'any' is not allowed; allowed: a whole number of ms from 0$"),
+        ({"max_unverified_ms": "all"}, "max_unverified_ms 'all' is not allowed; allowed: .* from 0, or any$"),
+        ({"max_unverified_ms": True}, "max_unverified_ms True is not allowed"),
+    ],
+)
+def test_bad_options_are_refused(redis_url, options, message):
+    with pytest.raises(ValueError, match=message):
+        is_ready(TrioRedis.from_url(redis_url), "BTC-USD", "1d", 1, **options)

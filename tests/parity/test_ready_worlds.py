@@ -271,6 +271,17 @@ def test_young_slots_wait_where_it_cannot_be_read_what_exists(server, scope, bod
     assert not ask_gate(server, scope, world.series, question).is_ready
 
 
+@pytest.mark.parametrize(
+    ("reason", "exists", "is_ready"),
+    [(Reason.ABSENT_ONCE, False, True), (Reason.ROW_UNUSABLE, False, False), (Reason.ABSENT_ONCE, True, False)],
+)
+def test_a_young_slot_waits_unless_the_exchange_has_shown_it(server, scope, reason, exists, is_ready):
+    world = plain_world(Timeframe.M1, MIDNIGHT, ["present", "absent"])
+    world.notes[1], world.exists[1] = Finding(State.MISSING, reason, 0, 0, 1, None), exists
+    assert ready(server, scope, world, Question(2, MIDNIGHT, young=1)).is_ready is is_ready
+    assert not ready(server, scope, world, Question(2, MIDNIGHT)).is_ready
+
+
 def test_as_many_bars_as_may_be_asked_for(server, scope):
     """Of days, so that each has findings of its own: more than Lua hands to one call."""
     world = plain_world(Timeframe.D1, MIDNIGHT, ["absent"] * MAX_BARS, [EMPTY] * MAX_BARS)

@@ -93,7 +93,7 @@ def ready(
     if output.as_json:
         output.print_json(as_object(series, count, readiness))
     else:
-        output.print_line(describe(series, count, readiness))
+        output.print_line(describe(series, f"{count} {'members' if members else 'closed bars'}", readiness))
     if not readiness.is_ready:
         leave(UNRESOLVED)
 
@@ -127,9 +127,9 @@ def _ms(flag: str, text: str, faults: list[str], more: str = "") -> int:
     return number or 0
 
 
-def describe(series: Series, bars: int, readiness: Readiness) -> str:
-    """Return the answer in a sentence."""
-    reach = f"the last {bars} closed bars, {iso(readiness.window.start)} to {iso(readiness.window.stop)}"
+def describe(series: Series, asked: str, readiness: Readiness) -> str:
+    """Return the answer in a sentence; `asked` says of how many bars or members."""
+    reach = f"the last {asked}, {iso(readiness.window.start)} to {iso(readiness.window.stop)}"
     # Candles that are told as overdue are not told twice.
     young = readiness.unverified - readiness.overdue.slots
     besides = [
@@ -145,15 +145,15 @@ def describe(series: Series, bars: int, readiness: Readiness) -> str:
         if count.first is not None
     ]
     if readiness.lacking:
-        doubts.insert(0, f"{readiness.lacking} of {bars} members lacking")
+        doubts.insert(0, f"{readiness.lacking} lacking")
     if readiness.ready_until > readiness.window.start:
         besides.append(f"ready up to {iso(readiness.ready_until)}")
     return f"{series} is not ready: of {reach}: {'; '.join([*doubts, *besides])}"
 
 
 def _reason(readiness: Readiness, open_time: int) -> str:
-    is_told = open_time != readiness.ready_until or readiness.reason in _counts(readiness)
-    return "" if is_told else f" ({readiness.reason})"
+    says_more = open_time == readiness.ready_until and readiness.reason not in _counts(readiness)
+    return f" ({readiness.reason})" if says_more else ""
 
 
 def _counts(readiness: Readiness) -> dict[str, SlotCount]:

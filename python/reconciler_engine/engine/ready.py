@@ -24,7 +24,7 @@ class PendingAnswer(Generic[T]):
         return self._ask(self._client).__await__()
 
     def __bool__(self) -> NoReturn:
-        raise TypeError("is_ready of a trio client is to be awaited: `if await is_ready(...)`")
+        raise TypeError("the answer of a trio client is to be awaited: `if await is_ready(...)`")
 
 
 @overload

@@ -109,8 +109,15 @@ def decode_day(body: bytes, day: int, step: int) -> list[FindingInterval]:
 
 
 def decode_finding(body: bytes) -> Finding:
-    """Read one finding, as the bytes of a day hold it."""
-    return _unpacked(body, 0)
+    """Read one finding, as the bytes of a day hold it.
+
+    Raises:
+        ValueError: These are no finding: too few bytes, a code without meaning.
+    """
+    try:
+        return _unpacked(body, 0)
+    except (struct.error, IndexError) as error:
+        raise ValueError(f"{len(body)} bytes are no finding: {error}") from error
 
 
 def _packed(finding: Finding) -> bytes:

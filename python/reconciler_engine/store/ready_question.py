@@ -19,7 +19,7 @@ from reconciler_engine.store.ready_script import READY_TEXT
 from reconciler_engine.store.scope import Layout, Scope
 
 MAX_BARS: Final = 10_000
-"""Bars one question may be about: the server looks at them in some 40 ms, in which it serves nobody else."""
+"""Bars one question may be about: the server looks at them in 40 to 80 ms, in which it serves nobody else."""
 
 Unverified = int | Literal["any"]
 """How long ago a bar may have closed that is not verified (ms); `any` takes them however old."""
@@ -106,8 +106,8 @@ class ReadyQuestion:
     ) -> None:
         if not _is_whole(bars) or not 1 <= bars <= MAX_BARS:
             raise ValueError(f"bars {bars!r} is not allowed; allowed: a whole number from 1 to {MAX_BARS}")
-        instants = {"grace_ms": grace_ms, "max_unverified_ms": max_unverified_ms, "young_ms": young_ms}
-        for name, value in instants.items():
+        durations = {"grace_ms": grace_ms, "max_unverified_ms": max_unverified_ms, "young_ms": young_ms}
+        for name, value in durations.items():
             can_be_any = name == "max_unverified_ms"
             if not (_is_whole(value) and int(value) >= 0) and not (can_be_any and value == "any"):
                 allowed = f"a whole number of ms from 0{', or any' if can_be_any else ''}"
@@ -118,7 +118,7 @@ class ReadyQuestion:
         scope = Scope(user_id, exchange_id, "", Layout(layout))
         keys = (scope.candle_key(self._series), scope.evidence_key(self._series))
         form = "members" if members else "slots"
-        self._command = ("EVAL", READY_TEXT, len(keys), *keys, bars, *instants.values(), form)
+        self._command = ("EVAL", READY_TEXT, len(keys), *keys, bars, *durations.values(), form)
 
     async def ask(self, client: TrioRedis) -> bool:
         """Ask a client of our own.
