@@ -22,6 +22,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.verification import Verify
 from reconciler_engine.simulator.faults.rules import FaultRule, Faults
 from reconciler_engine.simulator.prices.bar import Bar
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
@@ -137,6 +138,11 @@ class Engine:
 
 
 _VALUES = ("open", "high", "low", "close", "volume")
+
+
+def verify_of(run: Engine) -> Verify:
+    """Return how a full pass of an engine verifies."""
+    return Verify.ALL if run.parts.config.full_reconcile_verify == "all" else Verify.SUSPECTS
 
 
 def disjoint(pages: Sequence[Interval]) -> bool:

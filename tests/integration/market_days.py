@@ -136,7 +136,7 @@ class MarketDay:
     async def do_pass(self, job: str) -> ReconciliationResult:
         """Run a scheduled pass, and hold what it tells and proves to what exists."""
         parts = self.run.parts
-        request = ScheduledPasses(parts, self.series, now=lambda: self.now)._request(job)
+        request = await ScheduledPasses(parts, self.series, now=lambda: self.now)._request(job)
         await self.turn()
         done = await parts.reconciler.run_pass(request)
         self.passes.append((self.now, job, done))

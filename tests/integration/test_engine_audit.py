@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import trio
-from tests.integration.engines import DENSE, MINUTE, T0, THIN, Engine, engine, span, truth
+from tests.integration.engines import DENSE, MINUTE, T0, THIN, Engine, engine, span, truth, verify_of
 
 from reconciler_engine.engine.evidence_edits import accept_candles
 from reconciler_engine.engine.passes.reconciler import PassRequest
@@ -24,6 +24,7 @@ from reconciler_engine.planning.audit import Doubt
 from reconciler_engine.planning.contests import CONTESTED_AFTER
 from reconciler_engine.planning.ledger import Finding, FindingInterval, Ledger, Reason, State
 from reconciler_engine.planning.pages import MARGIN_SLOTS
+from reconciler_engine.planning.verification import Verify
 from reconciler_engine.store.journal import Journal, Why
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.retention import Retention
@@ -58,7 +59,12 @@ async def fill(run: Engine, slots: Sequence[int], *wrong: Candle) -> None:
 
 
 async def do_pass(run: Engine, slots: int, *, verify: bool = True) -> ReconciliationResult:
-    request = PassRequest("full_reconcile" if verify else "gap_scan", [DENSE], span(slots), verify=verify)
+    request = PassRequest(
+        "full_reconcile" if verify else "gap_scan",
+        [DENSE],
+        span(slots),
+        verify=verify_of(run) if verify else Verify.NONE,
+    )
     return await run.parts.reconciler.run_pass(request)
 
 
@@ -201,7 +207,7 @@ async def test_a_suspect_the_exchange_has_no_candle_for_is_asked_for_once(redis_
     there = truth(THIN, span(60))
     lonely = Candle(next(at(slot) for slot in range(1, 59) if at(slot) not in there), 1.0, 1.0, 1.0, 1.0, 1.0)
     alone = Interval(lonely.timestamp, lonely.timestamp + MINUTE)
-    request = PassRequest("full", [THIN], alone, verify=True)
+    request = PassRequest("full", [THIN], alone, verify=Verify.SUSPECTS)
     async with engine(redis_url) as run:
         await run.put(THIN, lonely)
         once = Answer(alone, at(60), Intervals([alone]))
@@ -271,7 +277,7 @@ async def test_a_slot_that_is_written_after_each_repair_is_contested_and_left_al
             await rewrite(run, cut(4, 0.5 + number / 100))
             result = await do_pass(run, 10)
             done.append((result.mismatched, result.repaired))
-        assert done == [(1, 1)] * 3 + [(1, 0)] * 2
+        assert done == [(1, 1)] * 3 + [(0, 0)] * 2
         assert len(await journal(run)) == 3
         (row,) = (await run.parts.surveyor.survey([DENSE], span(10))).series
         assert row.obstacles == {Obstacle.CONTESTED: 1}
@@ -310,7 +316,7 @@ async def test_a_full_pass_asks_for_a_suspect_that_rests_when_it_is_due(redis_ur
 
 async def test_passes_leave_the_reasons_with_the_coverage_and_narrow_ones_keep_them(redis_url):
     async with engine(redis_url, **REPORT, **ALL) as run:
-        wide = PassRequest("full_reconcile", [DENSE], 60 * MINUTE, verify=True)
+        wide = PassRequest("full_reconcile", [DENSE], 60 * MINUTE, verify=verify_of(run))
         await run.parts.reconciler.run_pass(wide)
         wrong = max(await run.held(DENSE)) - 20 * MINUTE
         await rewrite(run, Candle(wrong, 1.0, 1.0, 1.0, 1.0, 1.0))

@@ -184,7 +184,7 @@ async def test_it_shows_itself_while_it_runs(redis, config):
         await service.perform_full_reconciliation()
         status = await status_when(redis, lambda status: status.jobs[1].last_result)
         assert status.command == "ReconciliationService"
-        assert [job.name for job in status.jobs] == ["gap_scan", "full_reconcile"]
+        assert [job.name for job in status.jobs] == ["gap_scan", "full_reconcile", "verify"]
         assert [process.role for process in status.processes] == ["service"]
         assert status.budget is not None
         assert status.budget.rate_per_s == 50

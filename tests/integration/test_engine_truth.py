@@ -15,6 +15,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import Reason
 from reconciler_engine.planning.sightings import APART_MS, RECHECK_MS
+from reconciler_engine.planning.verification import Verify
 from reconciler_engine.simulator.faults.rules import FaultRule
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
@@ -29,7 +30,7 @@ WITHHOLDING = {"rows": 0, "nth": 3, "seconds": 0, "revise_seed": 0}
 QUIET_SLOT = next(at for at in WINDOW.grid(MINUTE) if at > T0 + 50 * MINUTE and at not in truth(THIN, WINDOW))
 
 
-async def do_pass(run: Engine, *series: Series, verify: bool = False) -> ReconciliationResult:
+async def do_pass(run: Engine, *series: Series, verify: Verify = Verify.NONE) -> ReconciliationResult:
     return await run.parts.reconciler.run_pass(PassRequest("test", series, WINDOW, verify=verify))
 
 
@@ -144,7 +145,7 @@ async def test_a_candle_that_the_exchange_does_not_have_goes_after_six_hours(red
             await run.turn_to(at)
             # Each pass has a reason of its own to ask.
             await run.parts.client.zremrangebyscore(run.key(THIN), min(await run.held(THIN)), min(await run.held(THIN)))
-            done = await do_pass(run, THIN, verify=True)
+            done = await do_pass(run, THIN, verify=Verify.SUSPECTS)
         # A slot that lost its candle is missing until the exchange is asked about it again.
         assert done.unresolved == is_removed
         assert (QUIET_SLOT not in await run.held(THIN)) is is_removed

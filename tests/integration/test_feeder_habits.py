@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
-from tests.integration.engines import DENSE, MARKET, MINUTE, T0, Engine, engine, truth
+from tests.integration.engines import DENSE, MARKET, MINUTE, T0, Engine, engine, truth, verify_of
 
 from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.engine.simulated_feeder.feeder import Feeder, FeederSettings
@@ -33,7 +33,7 @@ async def feed(run: Engine) -> None:
 
 
 async def full_pass(run: Engine) -> ReconciliationResult:
-    request = PassRequest("full_reconcile", SERIES, HOURS * 60 * MINUTE, verify=True)
+    request = PassRequest("full_reconcile", SERIES, HOURS * 60 * MINUTE, verify=verify_of(run))
     return await run.parts.reconciler.run_pass(request)
 
 

@@ -48,7 +48,8 @@ def test_it_shows_a_running_engine_from_any_shell_and_says_when_none_runs(
     }  # fmt: skip
     assert processes["worker"]["last_beat_ms"] < processes["worker"]["age_ms"]
 
-    gap_scan, full = seen["jobs"]
+    gap_scan, full, verify = seen["jobs"]
+    assert verify["name"] == "verify"
     assert (gap_scan["name"], gap_scan["runs"], gap_scan["last_result"]) == ("gap_scan", 0, None)
     assert (full["name"], full["runs"], full["skipped"], full["missed"]) == ("full_reconcile", 1, 0, 0)
     assert full["next_tick"] > seen["written_at"]

@@ -17,6 +17,7 @@ from reconciler_engine.errors import StoreUnavailable
 from reconciler_engine.observe import metrics
 from reconciler_engine.store.client import connection as connection_module
 from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.tasks import Lane
 
 __all__ = ["start_engine"]
 
@@ -141,7 +142,7 @@ def test_an_engine_works_on_within_ten_seconds_of_a_failover(start_engine, own_s
             """The supervisor writes its status there, and a worker reads its tasks."""
             streams = new.scan_iter("*:tasks:*")
             read = [group["consumers"] for key in streams for group in new.xinfo_groups(key)]
-            return bool(list(new.scan_iter("*:status:*"))) and len(read) == 3 and all(read)
+            return bool(list(new.scan_iter("*:status:*"))) and len(read) == len(Lane) and all(read)
 
         wait_until(is_at_work)
     assert engine.stop() == 0

@@ -158,7 +158,7 @@ async def test_a_closed_run_leaves_nothing_behind(redis, queue):
     assert not await queue.is_open(run)
     assert not await queue.finish(delivery, run, "a", "{}")
     keys = await redis.keys("*")
-    assert sorted(keys) == [SCOPE.key(f"tasks:{lane}").encode() for lane in ("deep", "live", "scan")]
+    assert sorted(keys) == [SCOPE.key(f"tasks:{lane}").encode() for lane in ("deep", "live", "scan", "verify")]
 
 
 async def test_every_key_of_a_run_dies_with_its_owner(redis, queue):

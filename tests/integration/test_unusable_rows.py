@@ -114,4 +114,7 @@ async def test_a_bad_row_of_a_slot_that_holds_a_candle_costs_nothing(redis_url):
         done = await run.parts.reconciler.run_pass(PASS)
         assert (done.requests, done.filled, done.unresolved, done.errors) == (1, 1, 0, ())
         assert await run.held(DENSE) == truth(DENSE, WINDOW)
-        assert await finding(run) is None
+        # Its candle cannot be verified: that rests.
+        found = await finding(run)
+        assert found is not None
+        assert found.reason is Reason.ROW_UNUSABLE

@@ -95,7 +95,7 @@ async def test_all_that_was_kept_is_read(redis_url):
         assert coverage == recorded["coverage"]
         statistics = await parts.bucket.statistics()
         assert (statistics.granted, statistics.breaker.silent) == (recorded["granted"], recorded["silent"])
-        assert await parts.queue.lengths() == recorded["queued"]
+        assert await parts.queue.lengths() == {**recorded["queued"], "verify": 0}
         assert await JobLeases(parts.client, parts.scope, "us").is_held(GAP_SCAN)
 
 
@@ -142,7 +142,7 @@ async def test_open_work_is_finished_and_only_proofs_by_an_answer_alone_are_look
         assert (result.requests, result.errors) == (3, ())
         done = await run.backfill([RARE], OLD)
         assert (done.unresolved, done.errors) == (0, ())
-        assert await run.parts.queue.lengths() == {"scan": 0, "live": 0, "deep": 0}
+        assert await run.parts.queue.lengths() == {"scan": 0, "live": 0, "verify": 0, "deep": 0}
         assert [key for key in await run.parts.client.keys("*") if b":run:" in key] == []
         # The mark stands for three pages of five: what they settled is counted, and none of them is asked for again.
         assert done.filled >= FILLED_BEFORE

@@ -25,7 +25,7 @@ async def test_by_default_jobs_have_the_schedulers_bounds_in_utc() -> None:
 
 
 async def test_each_job_has_the_bounds_set_for_it() -> None:
-    scan, full = await jobs_of(
+    scan, full, verify = await jobs_of(
         timezone="Europe/Berlin",
         gap_scan_cron="*/7 * * * *",
         gap_scan_misfire_grace_ms=1,
@@ -34,8 +34,10 @@ async def test_each_job_has_the_bounds_set_for_it() -> None:
         full_reconcile_misfire_grace_ms=4,
         full_reconcile_max_run_ms=5,
         full_reconcile_jitter_ms=6,
+        verify_cron="*/2 * * * *",
     )
     assert (scan.name, full.name) == ("gap_scan", "full_reconcile")
+    assert (verify.name, verify.expression.text, verify.tz) == ("verify", "*/2 * * * *", scan.tz)
     assert scan.tz == full.tz == ZoneInfo("Europe/Berlin")
     assert (scan.misfire_grace, scan.max_run, scan.jitter) == (1, 2, 3)
     assert (full.misfire_grace, full.max_run, full.jitter) == (4, 5, 6)

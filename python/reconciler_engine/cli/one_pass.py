@@ -13,22 +13,32 @@ from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.options import Given
 from reconciler_engine.cli.output import Output, print_table, say
 from reconciler_engine.cli.plan_table import audited, requests_sent
-from reconciler_engine.cli.session import open_session
+from reconciler_engine.cli.session import Session, open_session
 from reconciler_engine.cli.setting_sources import load_config
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.observe.words import counted, iso
+from reconciler_engine.planning.verification import Verify
 
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
 
+_HOUR_MS = 3_600_000
+
 
 def run_one_pass(
-    command: str, given: Given, from_: str | None, to: str | None, output: Output, *, repair: bool
+    command: str,
+    given: Given,
+    from_: str | None,
+    to: str | None,
+    output: Output,
+    *,
+    repair: bool,
+    verify: str = Verify.DUE,
 ) -> None:
-    """Run a pass and print its result; leave with 3 where slots are missing, a series failed or was not examined.
+    """Run a pass and print its result; leave with 3 where a series is not ready, failed or was not examined.
 
     Raises:
         ReconcilerError: What stands in the way; nothing is printed then.
@@ -41,14 +51,14 @@ def run_one_pass(
         config, credentials = load_signed(*given, needs_symbols=True, known_faults=faults, windows=windows)
     else:
         config = load_config(*given, needs_symbols=True, known_faults=faults, windows=windows)
-    result = trio.run(_pass, command, config, credentials, asked, output, repair)
+    result = trio.run(_pass, command, config, credentials, asked, output, repair, Verify(verify))
     if output.as_json:
         output.print_json(asdict(result))
     else:
         print_result(result, output, repaired=repair)
     if result.unresolved or result.errors:
         leave(UNRESOLVED)
-    if doubts := _doubts(result, asked, config.max_candles):
+    if doubts := [*_doubts(result, asked, config.max_candles), *_waits(result)]:
         leave(UNRESOLVED, "\n".join(doubts))
 
 
@@ -59,12 +69,36 @@ async def _pass(
     asked: Interval | None,
     output: Output,
     repair: bool,
+    verify: Verify,
 ) -> ReconciliationResult:
     async with open_session(config, output, command, writes=repair, asks=repair, credentials=credentials) as session:
         look_back = asked or config.full_reconcile_window_ms
         bars = 0 if asked else config.window_bars
-        request = PassRequest(command, await session.series(), look_back, repair=repair, verify=repair, bars=bars)
+        request = PassRequest(
+            command,
+            await session.series(),
+            look_back,
+            repair=repair,
+            verify=verify,
+            horizon_ms=await _since_last_pass(session),
+            bars=bars,
+        )
         return await session.with_worker(lambda: session.parts.reconciler.run_pass(request))
+
+
+async def _since_last_pass(session: Session) -> int:
+    """Return how long ago a pass looked at a series last (ms); an hour where none has."""
+    parts = session.parts
+    looked = max((one.checked_at for one in (await parts.coverage.read()).values()), default=None)
+    return _HOUR_MS if looked is None else max(await parts.clock.now() - looked, 0)
+
+
+def _waits(result: ReconciliationResult) -> list[str]:
+    """Say when to come again, where slots wait for another answer of the exchange."""
+    times = [row.again_at for row in result.series if row.again_at is not None]
+    if not times:
+        return []
+    return [f"{len(times)} of {len(result.series)} series wait for another answer; come again at {iso(min(times))}"]
 
 
 def _doubts(result: ReconciliationResult, asked: Interval | None, max_candles: int) -> list[str]:

@@ -12,9 +12,17 @@ from reconciler_engine.cli.output import Output
 @from_option
 @to_option
 @click.option("--dry-run", is_flag=True, help="Say what would be asked and how long it takes; ask and change nothing.")
+@click.option(
+    "--verify",
+    type=click.Choice(["due", "all", "none"]),
+    default="due",
+    show_default=True,
+    help="Candles that are there to compare with the exchange's: those that are due before the next run is, within "
+    "verify_share; all that are not verified, without regard to it; none.",
+)
 @prints
 @takes_settings(*PASS_SETTINGS)
-def reconcile(*, from_: str | None, to: str | None, dry_run: bool, output: Output, given: Given) -> None:
+def reconcile(*, from_: str | None, to: str | None, dry_run: bool, verify: str, output: Output, given: Given) -> None:
     """Find what is missing and fill it from the exchange: one pass, within the request budget.
 
     \b
@@ -32,4 +40,4 @@ def reconcile(*, from_: str | None, to: str | None, dry_run: bool, output: Outpu
         return
     from reconciler_engine.cli.one_pass import run_one_pass
 
-    run_one_pass("reconcile", given, from_, to, output, repair=True)
+    run_one_pass("reconcile", given, from_, to, output, repair=True, verify=verify)

@@ -22,6 +22,7 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.web.listen import ListenAddress, check_host, check_token, exposure_faults
 from reconciler_engine.planning.audit import AuditRules
 from reconciler_engine.planning.sightings import RIPE_MS
+from reconciler_engine.planning.verification import VerifyRules
 from reconciler_engine.planning.window import MINIMUM_STEPS, retention_fault
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.zones import load_zone
@@ -333,6 +334,11 @@ class ReconciliationConfig(BaseModel):
     def audit_rules(self) -> AuditRules:
         """What becomes of a candle that is not as the exchange has it."""
         return AuditRules(self.audit_policy == "repair", self.settle_ms)
+
+    @property
+    def verify_rules(self) -> VerifyRules:
+        """The times of verification."""
+        return VerifyRules(self.settle_ms, self.max_unverified_ms)
 
     @property
     def choices(self) -> list[str]:

@@ -44,7 +44,7 @@ from reconciler_engine.store.venue import VenueStore
 class Parts:
     """The parts built on one client for one scope; directors are built once, when first asked for.
 
-    The client is the owner's to close.
+    `share` is the part of the budget of `bucket` that verification may take. The client is the owner's to close.
     """
 
     client: TrioRedis
@@ -56,6 +56,7 @@ class Parts:
     clock: SharedClock
     coverage: Coverage
     bucket: TokenBucket
+    share: TokenBucket
     config: ReconciliationConfig
     retention: Retention
 
@@ -74,6 +75,7 @@ class Parts:
             self.products,
             self.clock,
             self.coverage,
+            self.share,
             self.config,
             self.retention,
         )
@@ -169,6 +171,7 @@ def make_parts(
         clock=SharedClock(client, scope),
         coverage=Coverage(client, scope),
         bucket=_make_bucket(config, client, scope, identity),
+        share=_make_share(config, client, scope, identity),
         config=config,
         retention=Retention(config.max_candles, config.life_s, trim=owns_server),
     )
@@ -193,6 +196,14 @@ def _make_bucket(
         config.budget(signed=identity is not None),
         breaker=None if identity is None else scope.shared_key(breaker),
     )
+
+
+def _make_share(
+    config: ReconciliationConfig, client: TrioRedis, scope: Scope, identity: Identity | None
+) -> TokenBucket:
+    """Build a share in the part of that budget that verification may take."""
+    budget = config.budget(signed=identity is not None).share(config.verify_share)
+    return TokenBucket(bucket_script(client), scope.shared_key(f"{budget_name(config, identity)}:verify"), budget)
 
 
 def budget_name(config: ReconciliationConfig, identity: Identity | None) -> str:

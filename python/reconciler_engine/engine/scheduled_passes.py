@@ -1,4 +1,4 @@
-"""The two passes of an engine: as jobs of the scheduler, and on demand; one of each at a time, over all nodes."""
+"""The passes of an engine: as jobs of the scheduler, and on demand; one of each at a time, over all nodes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import trio
 from reconciler_engine.engine.held_leases import HeldLease, HeldLeases
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.pass_metrics import count_pass
+from reconciler_engine.engine.passes.agenda import Agenda
 from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.engine.tasks.consumer_name import is_gone
 from reconciler_engine.engine.tasks.run_record import closed_after
@@ -20,6 +21,7 @@ from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
 from reconciler_engine.observe.words import counted
+from reconciler_engine.planning.verification import Verify
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.job import Job
 from reconciler_engine.scheduling.scheduler import Scheduler
@@ -30,7 +32,13 @@ from reconciler_engine.store.tasks import Lane
 
 GAP_SCAN = "gap_scan"
 FULL_RECONCILE = "full_reconcile"
+VERIFY = "verify"
 
+VERIFY_BARS = 300
+"""The verify run looks at so many of the newest bars, and members, of each series: what one page holds."""
+
+_LANES = {GAP_SCAN: Lane.LIVE, FULL_RECONCILE: Lane.DEEP, VERIFY: Lane.VERIFY}
+_VERIFY_ASK_S = 50.0
 _POLL_S = 0.25
 _NAMED = 2
 
@@ -46,7 +54,7 @@ class LastPass:
 
 
 class ScheduledPasses:
-    """Runs the gap scan and the full reconciliation over given series.
+    """Runs the gap scan, the full reconciliation and the verify run over given series.
 
     A job's lease in Redis is held as long as its pass runs, whoever began it: a tick that finds it held is skipped. The
     lease's epoch stands behind all that a pass writes: where somebody else has taken over, nothing is written any more,
@@ -78,6 +86,7 @@ class ScheduledPasses:
         self.series: Sequence[Series] = series
         self.unknown = tuple(unknown)
         self.last: dict[str, LastPass] = {}
+        self._agenda = Agenda()
 
     def watch(self, series: Sequence[Series]) -> None:
         """Look at these series from the next pass on."""
@@ -95,7 +104,7 @@ class ScheduledPasses:
         self.series = [*self.series, *self.parts.config.with_symbols(tuple(symbols)).series()]
 
     def jobs(self) -> list[Job]:
-        """Return both as the configuration schedules them. They run under `claim` alone."""
+        """Return them as the configuration schedules them. They run under `claim` alone."""
         config = self.parts.config
         zone = load_zone(config.timezone)
         return [
@@ -117,6 +126,7 @@ class ScheduledPasses:
                 max_run=config.full_reconcile_max_run_ms,
                 jitter=config.full_reconcile_jitter_ms,
             ),
+            Job(VERIFY, CronExpression.parse(config.verify_cron), self._run_tick, tz=zone),
         ]
 
     @asynccontextmanager
@@ -186,7 +196,7 @@ class ScheduledPasses:
             reconciler = self.parts.reconciler.under(lease.epoch)
             if lease.open_run:
                 await self._adopt(lease)
-            result = await reconciler.run_pass(self._request(lease.job))
+            result = await reconciler.run_pass(await self._request(lease.job))
             self.last[lease.job] = LastPass(result, self._now())
             _tell(lease.job, result, slot)
             return result
@@ -199,22 +209,42 @@ class ScheduledPasses:
         # However long that takes: a deadline that ends it ends the run for good, and the next pass derives it anew.
         async with closed_after(queue, lease.open_run):
             try:
-                await queue.wait_finished(lease.open_run, Lane.SCAN, self._request(lease.job).lane)
+                await queue.wait_finished(lease.open_run, Lane.SCAN, _LANES[lease.job])
             except RunClosed:
                 _logger.info("an adopted run was lost", extra={"job": lease.job, "run": lease.open_run})
 
-    def _request(self, job: str) -> PassRequest:
+    async def _request(self, job: str) -> PassRequest:
         config = self.parts.config
         if job == GAP_SCAN:
-            return PassRequest(job, self.series, config.quick_scan_window_ms, lane=Lane.LIVE, pauses=True)
+            return PassRequest(job, self.series, config.quick_scan_window_ms, lane=_LANES[job], pauses=True)
+        if job == VERIFY:
+            return await self._verify_request()
         return PassRequest(
             job,
             self.series,
             config.full_reconcile_window_ms,
-            lane=Lane.DEEP,
-            verify=True,
+            lane=_LANES[job],
+            verify=Verify.ALL if config.full_reconcile_verify == "all" else Verify.SUSPECTS,
             pauses=True,
             bars=config.window_bars,
+        )
+
+    async def _verify_request(self) -> PassRequest:
+        """Return the verify run of this minute: over all series at a scan tick, else over those that are due."""
+        config, now = self.parts.config, await self.parts.clock.now()
+        zone = load_zone(config.timezone)
+        next_scan = CronExpression.parse(config.gap_scan_cron).next_after(now, zone)
+        per_minute = self.parts.reconciler.verify_per_minute
+        return PassRequest(
+            VERIFY,
+            self._agenda.begin(self.series, now, per_minute, next_full=next_scan),
+            0,
+            lane=_LANES[VERIFY],
+            verify=Verify.DUE,
+            agenda=self._agenda,
+            ask_s=_VERIFY_ASK_S,
+            pauses=True,
+            bars=VERIFY_BARS,
         )
 
 
@@ -229,7 +259,8 @@ def _tell(job: str, result: ReconciliationResult, slot: int | None) -> None:
 
 
 def _crons(parts: Parts) -> dict[str, str]:
-    return {GAP_SCAN: parts.config.gap_scan_cron, FULL_RECONCILE: parts.config.full_reconcile_cron}
+    config = parts.config
+    return {GAP_SCAN: config.gap_scan_cron, FULL_RECONCILE: config.full_reconcile_cron, VERIFY: config.verify_cron}
 
 
 def in_words(result: ReconciliationResult) -> str:

@@ -15,6 +15,7 @@ shorter, so that all bounds stay as they are.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
 from reconciler_engine.market.rounding import ceil_div
@@ -71,6 +72,11 @@ class Budget:
     def rate_per_s(self) -> float:
         """Permits a second in the long run."""
         return 1_000_000 / max(limit.interval_us for limit in self.limits)
+
+    def share(self, part: float) -> Budget:
+        """Return the budget of which the rate is so large a part of this one's (above 0, at most 1)."""
+        burst = max(1, int(self.burst * part))
+        return Budget(burst, max(1, ceil(1_000 * burst / (self.rate_per_s * part))))
 
     @property
     def lateness_us(self) -> int:

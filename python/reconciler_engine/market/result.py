@@ -32,6 +32,9 @@ class SeriesResult:
         unresolved: Slots that are still missing.
         mismatched: Closed candles of the cache with other values than the exchange's, in the pages asked for.
         repaired: Those of them that the exchange's took the place of.
+        unverified: Candles that are not verified, those left out that rest; 0 where that was not looked at.
+        unverified_since: Close of the oldest of them (ms UTC); None where there is none.
+        again_at: When slots that wait for another answer are worth a request again (ms UTC); None where none waits.
         duplicates: Extra members that shared a slot with another.
         malformed: Members that are no candle of this series; their slots count as missing.
         requests: Requests sent to the exchange.
@@ -51,6 +54,9 @@ class SeriesResult:
     unresolved: int = 0
     mismatched: int = 0
     repaired: int = 0
+    unverified: int = 0
+    unverified_since: int | None = None
+    again_at: int | None = None
     duplicates: int = 0
     malformed: int = 0
     requests: int = 0
@@ -78,6 +84,7 @@ class ReconciliationResult:
     unresolved: int = 0
     mismatched: int = 0
     repaired: int = 0
+    unverified: int = 0
     requests: int = 0
     references: int = 0
     series: tuple[SeriesResult, ...] = field(default=(), repr=False)
@@ -100,6 +107,7 @@ class ReconciliationResult:
             unresolved=sum(row.unresolved for row in series),
             mismatched=sum(row.mismatched for row in series),
             repaired=sum(row.repaired for row in series),
+            unverified=sum(row.unverified for row in series),
             requests=sum(row.requests for row in series),
             references=sum(row.references for row in series),
             series=tuple(series),

@@ -191,6 +191,15 @@ class Ledger:
         """Return where a request would be wasted at `now`: no answer could prove anything new yet."""
         return self.where(interval, lambda finding: not finding.is_due(now))
 
+    def next_check(self, slots: Intervals, now: int) -> int | None:
+        """Return when the first of some slots is worth a request again that waits at `now` (ms UTC).
+
+        Confirmed slots wait for nothing, though they are looked at again.
+        """
+        findings = (finding for one in slots for _, _, finding in self.within(one))
+        checks = (finding.next_check for finding in findings if not finding.is_confirmed)
+        return min((at for at in checks if at is not None and at > now), default=None)
+
     def revise(self, where: Intervals, rule: Rule) -> Ledger:
         """Return the ledger after `rule` was applied to every slot in `where`, and to no other.
 

@@ -109,7 +109,7 @@ def judge(
     seen = usable_rows(answer, lacking, step) & shut
     late = seen & known.ledger.where(shut, _is_absent)
     known = _note_brought(known, seen - candles - known.exists, answer.at)
-    known = _note_rows(known, answer, candles, seen, late, shut, step)
+    known = _note_rows(known, answer, seen, late, shut, step)
     if lacking and answer.is_whole:
         known, waits = note_ghosts(known, answer, candles, lacking, witnesses, venue, step)
         removable, absent = NOTHING, NOTHING
@@ -126,7 +126,6 @@ def judge(
 def _note_rows(
     known: Knowledge,
     answer: Answer,
-    candles: Intervals,
     usable: Intervals,
     late: Intervals,
     shut: Interval,
@@ -140,7 +139,8 @@ def _note_rows(
     | usable, other values than the candle's | suspect: values differ                                        |
     | usable, replaces one the third time    | suspect: contested, for a day whatever comes                  |
     | usable, not compared with the candle   | known to exist; a doubt about values stays                    |
-    | unusable, no candle there              | missing: unusable row; rests after two, four minutes apart    |
+    | unusable                               | missing, unless a candle is there: unusable row; rests after  |
+    |                                        | two, four minutes apart                                       |
     | late: an earlier answer lacked it      | as usable; empties around it without a reference: unknown     |
     """
     doubted = {
@@ -155,7 +155,7 @@ def _note_rows(
     for one in late:
         around = Interval(max(one.start - LATE_REACH_MS, 0), one.stop + LATE_REACH_MS)
         ledger = ledger.revise(ledger.where(around, _is_without_reference), _forget)
-    spoilt = (answer.unusable & shut) - usable - candles
+    spoilt = (answer.unusable & shut) - usable
     ledger = ledger.revise(spoilt, partial(_spoil, at=answer.at))
     known = known._replace(ledger=ledger, exists=known.exists | usable)
     return note_repairs(known, answer.replaced & usable, answer.at, step)

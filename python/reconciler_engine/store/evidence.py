@@ -22,6 +22,7 @@ from reconciler_engine.store.journal import Why
 from reconciler_engine.store.merge_script import ChangeByHand, MergeOutcome, SeriesWrite
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.verified_fields import Verified, block_fields, decode_blocks
 
 CHANGES_LIMIT = 16
 """Times a merge is tried while others write the same days; then the candles go in without what they prove."""
@@ -83,6 +84,19 @@ class EvidenceStore:
             LedgerRead(Ledger(knowns[index].ledger.within(interval)), errors.get(index), knowns[index], bodies[index])
             for index, (_, interval) in enumerate(wanted)
         ]
+
+    async def verified(self, series: Series, slots: Interval) -> dict[int, Verified]:
+        """Return the digests of verified members by open time (ms UTC), of at most a page's slots.
+
+        Raises:
+            StoreError: The key is no hash.
+            StoreUnavailable: Redis cannot be reached or did not answer in time.
+        """
+        step = series.timeframe.step_ms
+        names = block_fields(slots, step)
+        reply = await self._client.execute_command("HMGET", self._scope.evidence_key(series), *names)
+        with understanding("digests"):
+            return decode_blocks(_bodies(names, reply), step)
 
     async def extent(self, series: Series) -> Interval | None:
         """Return the days in which anything is known of a series, as one interval; None where nothing is.

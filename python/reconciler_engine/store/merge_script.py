@@ -52,6 +52,7 @@ class MergeOutcome:
         extra_removed: Duplicates removed.
         foreign_removed: Members removed that were no candle of the series.
         unannounced: Why the server refused to publish the inserted ranges; empty where it did.
+        verified: Slots whose candle is noted as verified.
     """
 
     inserted: tuple[int, ...] = ()
@@ -62,6 +63,7 @@ class MergeOutcome:
     extra_removed: int = 0
     foreign_removed: int = 0
     unannounced: str = ""
+    verified: tuple[int, ...] = ()
 
     @classmethod
     def sum(cls, outcomes: Sequence[MergeOutcome]) -> MergeOutcome:
@@ -75,6 +77,7 @@ class MergeOutcome:
             sum(one.extra_removed for one in outcomes),
             sum(one.foreign_removed for one in outcomes),
             next((one.unannounced for one in outcomes if one.unannounced), ""),
+            tuple(at for one in outcomes for at in one.verified),
         )
 
 
@@ -236,7 +239,9 @@ class SeriesWrite:
         members = {**self.equal, **{at: offered[at] for at in offered if self.settled.holds(at)}}
         return {at: digest_of(members[at]) for at in sorted(members)}
 
-    def _outcome(self, letters: bytes, extra: int, foreign: int, unannounced: bytes) -> MergeOutcome:
+    def _outcome(
+        self, letters: bytes, extra: int, foreign: int, unannounced: bytes, verified: Sequence[bytes]
+    ) -> MergeOutcome:
         slots: dict[str, list[int]] = {letter: [] for letter in _OUTCOMES}
         for letter, candle in zip(letters.decode(), self.candles, strict=True):
             slots[letter].append(candle.timestamp)
@@ -245,7 +250,8 @@ class SeriesWrite:
         MEMBERS_REMOVED.add(whole(extra), "duplicate")
         MEMBERS_REMOVED.add(whole(foreign), "foreign")
         inserted, present, differing, changed, refused = (tuple(found) for found in slots.values())
-        return MergeOutcome(inserted, present, differing, changed, refused, extra, foreign, text(unannounced))
+        noted = tuple(sorted(_instants(verified)))
+        return MergeOutcome(inserted, present, differing, changed, refused, extra, foreign, text(unannounced), noted)
 
 
 def _digest(body: bytes) -> str:

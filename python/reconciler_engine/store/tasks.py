@@ -41,10 +41,11 @@ _WAIT_S = 2.0
 
 
 class Lane(StrEnum):
-    """A task stream. Pages of the quick scan overtake those of deep passes."""
+    """A task stream. Pages of the quick scan overtake those of the verify run, and these those of deep passes."""
 
     SCAN = "scan"
     LIVE = "live"
+    VERIFY = "verify"
     DEEP = "deep"
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import trio
 from pydantic import ValidationError
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.passes.agenda import Agenda
 from reconciler_engine.engine.passes.halt_marking import note_halts
 from reconciler_engine.engine.passes.tally import Tally
 from reconciler_engine.engine.tasks.messages import (
@@ -25,13 +27,15 @@ from reconciler_engine.engine.tasks.messages import (
 )
 from reconciler_engine.engine.tasks.run_record import closed_after
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
-from reconciler_engine.errors import StoreError
+from reconciler_engine.errors import PermitRefused, StoreError
+from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
 from reconciler_engine.planning.pages import Page, cover, shards, shares, with_margins
 from reconciler_engine.planning.states import find_obstacles
+from reconciler_engine.planning.verification import Verify, to_verify
 from reconciler_engine.planning.window import closed_before, range_window, scan_window
 from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
@@ -43,6 +47,7 @@ from reconciler_engine.store.product_list import ProductListStore
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.tasks import Lane, TaskQueue
 
+_KEEP_RUN_S = 30.0
 _LOST = "the outcome of its task was lost; nothing is known until the next pass"
 _logger = logging.getLogger(__name__)
 
@@ -57,7 +62,10 @@ class PassRequest:
         look_back: Window in milliseconds before now, or an explicit interval (clamped to closed slots).
         repair: Whether anything is written or asked; False only reports.
         lane: The stream its pages go on.
-        verify: Whether requests may go out for candles that are there: suspects that are due, and as the settings say.
+        verify: Which candles that are there are asked for.
+        horizon_ms: How far ahead to look for candles that become due.
+        agenda: Chooses among the series whom to ask for in this run; None for all.
+        ask_s: How long pages are handed out, at most; None without a limit.
         pauses: Whether a series of which an answer lacked candles waits for the next pass.
         bars: Number of the newest slots, and of the newest members, that a window of milliseconds reaches back to.
     """
@@ -67,7 +75,10 @@ class PassRequest:
     look_back: int | Interval
     repair: bool = True
     lane: Lane = Lane.DEEP
-    verify: bool = False
+    verify: Verify = Verify.NONE
+    horizon_ms: int = 0
+    agenda: Agenda | None = None
+    ask_s: float | None = None
     pauses: bool = False
     bars: int = 0
 
@@ -83,15 +94,18 @@ class Reconciler:
         products: ProductListStore,
         clock: SharedClock,
         coverage: Coverage,
+        share: TokenBucket,
         config: ReconciliationConfig,
         retention: Retention,
     ) -> None:
+        """Make a director; `share` is the part of the budget that pages of verification wait for."""
         self._queue = queue
         self._keys = keys
         self._evidence = evidence
         self._products = products
         self._clock = clock
         self._coverage = coverage
+        self._share = share
         self._config = config
         self._retention = retention
 
@@ -105,9 +119,15 @@ class Reconciler:
             self._products,
             self._clock,
             self._coverage,
+            self._share,
             self._config,
             self._retention,
         )
+
+    @property
+    def verify_per_minute(self) -> float:
+        """How many requests of verification may go out a minute."""
+        return 60 * self._share.budget.rate_per_s
 
     async def run_pass(self, request: PassRequest) -> ReconciliationResult:
         """Scan, and where the request says so, repair; return when every page has its outcome.
@@ -135,7 +155,8 @@ class Reconciler:
                 await note_halts(self._evidence, list(tally.absences()), listings.books, self._retention)
         if not isinstance(request.look_back, Interval):
             # A range somewhere in the past says nothing about how the series stands.
-            checked = await self._explain(list(tally.checked()), whole=request.verify)
+            explains_all = request.verify is not Verify.NONE and request.agenda is None
+            checked = await self._explain(list(tally.checked()), whole=explains_all)
             await self._coverage.record(checked, now, job=request.job, epoch=self._queue.epoch)
         return tally.result(duration_ms=round((trio.current_time() - started) * 1_000))
 
@@ -182,7 +203,8 @@ class Reconciler:
                     ),
                     confirm_ms=CONFIRM_MS,
                     repair=request.repair,
-                    audit=self._config.audit_rules if request.verify else None,
+                    audit=None if request.verify is Verify.NONE else self._config.audit_rules,
+                    digests=request.verify.looks_at_digests,
                     keeping=self._retention,
                 )
                 for task_id, shard in tasks.items()
@@ -197,38 +219,87 @@ class Reconciler:
             tally.add_scan(scanned, outcome)
 
     async def _fetch(self, run: str, tally: Tally, request: PassRequest, now: int) -> None:
-        if request.verify and self._config.full_reconcile_verify == "all":
-            tally.audit_all()
+        chosen = self._choose(tally, request, now)
+        tally.choose(chosen, alone=request.agenda is not None)
         planned = plan_pages(tally.due(), now, self._config.grace_ms)
-        await self._ask(
-            run,
-            tally,
-            request.lane,
-            [
-                self._page_task(request, run, f"page-{number}", series, span, page, tally.to_audit(series))
-                for number, (series, span, page) in enumerate(planned)
-            ],
-        )
-        await self._ask(
-            run,
-            tally,
-            request.lane,
-            [
-                self._page_task(request, run, f"bridge-{number}", series, span, page, NOTHING, bridge=True)
-                for number, (series, span, page) in enumerate(tally.bridges(now))
-            ],
-        )
-
-    async def _ask(self, run: str, tally: Tally, lane: Lane, tasks: Sequence[PageTask]) -> None:
-        if not tasks:
+        if request.agenda is not None:
+            order = {series: place for place, series in enumerate(chosen)}
+            planned.sort(key=lambda each: order[each[0]])
+        tasks = [
+            self._page_task(request, run, f"page-{number}", series, span, page, tally.to_audit(series))
+            for number, (series, span, page) in enumerate(planned)
+        ]
+        asked = await self._ask(run, tally, request, tasks)
+        if request.agenda is not None:
+            after = tally.looks()
+            looks = {series: after[series]._replace(urgent=NOTHING) for series in asked}
+            request.agenda.note_asked(looks, now, self._config.verify_rules)
             return
-        await self._do(run, lane, tasks)
-        outcomes = await self._outcomes(run)
+        bridges = [
+            self._page_task(request, run, f"bridge-{number}", series, span, page, NOTHING, bridge=True)
+            for number, (series, span, page) in enumerate(tally.bridges(now))
+        ]
+        await self._ask(run, tally, request, bridges)
+
+    def _choose(self, tally: Tally, request: PassRequest, now: int) -> dict[Series, Intervals]:
+        """Return the candles to ask for, by series, the most urgent first."""
+        if not request.verify.looks_at_digests:
+            return {}
+        rules = self._config.verify_rules
+        looks = tally.looks(0 if request.agenda is None else self._config.quick_scan_window_ms)
+        if request.agenda is not None:
+            chosen = request.agenda.choose(looks, now, self.verify_per_minute, rules)
+        else:
+            chosen = [*looks]
+        slots = {}
+        for series in chosen:
+            look, step = looks[series], series.timeframe.step_ms
+            if request.agenda is not None or request.verify is Verify.ALL:
+                slots[series] = rules.settled(look.unverified, now, step)
+            else:
+                slots[series] = to_verify(look, now, step, rules, horizon_ms=request.horizon_ms)
+        return slots
+
+    async def _ask(self, run: str, tally: Tally, request: PassRequest, tasks: Sequence[PageTask]) -> frozenset[Series]:
+        """Have pages asked for and count what became of them; return the series of those that were handed out."""
+        if request.verify is Verify.DUE:
+            tasks = await self._hand_out(run, request, tasks)
+            if tasks:
+                await self._queue.wait_finished(run, request.lane)
+        else:
+            await self._do(run, request.lane, tasks)
+        outcomes = await self._outcomes(run) if tasks else {}
         for task in tasks:
             outcome = outcomes.get(task.id)
             if not isinstance(outcome, PageOutcome) or outcome.series != task.span.series:
                 outcome = page_outcome(task, None, error=_LOST)
             tally.add_page(task.span.interval, outcome, task.asked_slots)
+        return frozenset(task.span.series for task in tasks)
+
+    async def _hand_out(self, run: str, request: PassRequest, tasks: Sequence[PageTask]) -> list[PageTask]:
+        """Hand out pages one by one, those of candles as the share of the budget allows; return those handed out."""
+        handed: list[PageTask] = []
+        deadline = trio.current_time() + (inf if request.ask_s is None else request.ask_s)
+        for task in tasks:
+            if task.to_audit and not await self._wait_share(run, deadline):
+                break
+            await self._queue.enqueue(run, request.lane, [(task.id, task.model_dump_json())])
+            handed.append(task)
+        return handed
+
+    async def _wait_share(self, run: str, deadline: float) -> bool:
+        """Wait for a permit of the share; return False where none comes before `deadline` (trio's clock, s)."""
+        while (left := deadline - trio.current_time()) > 0:
+            try:
+                await self._share.wait_permit(min(left, _KEEP_RUN_S))
+            except PermitRefused as refused:
+                if refused.wait_ms > left * 1_000:
+                    return False
+                await trio.sleep(min(refused.wait_ms / 1_000, _KEEP_RUN_S))
+                await self._queue.keep_run(run)
+            else:
+                return True
+        return False
 
     def _page_task(
         self,

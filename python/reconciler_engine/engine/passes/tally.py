@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,6 +13,8 @@ from reconciler_engine.market.result import ReconciliationResult, SeriesResult, 
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.bridges import bridges
 from reconciler_engine.planning.pages import Page
+from reconciler_engine.planning.verification import Look
+from reconciler_engine.planning.window import MINIMUM_STEPS
 from reconciler_engine.store.coverage import Checked
 
 
@@ -27,7 +29,11 @@ class _Row:
         missing_before: Slots that were missing when it was scanned.
         confirmed_before: Slots that were confirmed to have no candle when it was scanned.
         due: Slots of both that are worth a request.
-        to_audit: Slots with a candle that is to be audited.
+        suspects: Slots whose candles are in doubt and due.
+        unverified: Slots whose candles are not verified, those that rest left out.
+        changed: Those of them that held another, verified member.
+        again_at: When slots that wait for another answer are worth a request again (ms UTC).
+        to_audit: Slots with a candle that is to be asked for.
         asked: Slots of each answer of this pass.
         answered: Slots that a page of this pass has told of.
         reopened: Slots whose proof a page of others put in doubt.
@@ -41,6 +47,10 @@ class _Row:
     missing_before: Intervals = NOTHING
     confirmed_before: Intervals = NOTHING
     due: Intervals = NOTHING
+    suspects: Intervals = NOTHING
+    unverified: Intervals = NOTHING
+    changed: Intervals = NOTHING
+    again_at: int | None = None
     to_audit: Intervals = NOTHING
     asked: list[Interval] = field(default_factory=list)
     answered: Intervals = NOTHING
@@ -66,6 +76,13 @@ class _Row:
         # Pages of one pass come in any order: a slot that one of them put in doubt stays so.
         self.unresolved |= self.confirmed & self.reopened
         self.confirmed -= self.reopened
+
+    def note_verified(self, verified: Intervals, again_at: int | None) -> None:
+        """Take which candles a page found verified, and when it is worth asking again."""
+        self.unverified -= verified
+        self.changed -= verified
+        self.suspects = NOTHING
+        self.again_at = min((at for at in (self.again_at, again_at) if at is not None), default=None)
 
     @property
     def slots(self) -> Interval:
@@ -123,16 +140,34 @@ class Tally:
             row.missing_before = row.unresolved = intervals_of(finding.missing, row.step)
             row.confirmed_before = row.confirmed = intervals_of(finding.confirmed, row.step)
             row.due = intervals_of(finding.due, row.step)
-            row.to_audit = intervals_of(finding.suspects, row.step)
+            row.suspects = row.to_audit = intervals_of(finding.suspects, row.step)
+            row.unverified = intervals_of(finding.unverified, row.step)
+            row.changed = intervals_of(finding.changed, row.step)
+            row.again_at = finding.again_at
             row.duplicates = finding.duplicates
             row.malformed = finding.malformed
             row.note(finding.error)
 
-    def audit_all(self) -> None:
-        """Have every candle that was there audited, of the series that were examined."""
-        for row in self._rows.values():
+    def looks(self, quick_ms: int = 0) -> dict[Series, Look]:
+        """Return how the candles of every series stand that was examined, for the choice of what to ask for.
+
+        Missing slots that close within the last `quick_ms`, or are the newest three, are the gap scan's.
+        """
+        looks = {}
+        for series, row in self._rows.items():
             if row.examined:
-                row.to_audit = row.slots - (row.missing_before | row.confirmed_before)
+                old = Interval(row.slots.start, row.slots.stop - max(quick_ms, MINIMUM_STEPS * row.step))
+                urgent = row.suspects | (row.due & old if quick_ms else row.due)
+                looks[series] = Look(row.unverified, row.changed, urgent, row.again_at, row.slots.stop)
+        return looks
+
+    def choose(self, chosen: Mapping[Series, Intervals], *, alone: bool) -> None:
+        """Have these candles asked for; `alone` leaves all other series for another pass."""
+        for series, row in self._rows.items():
+            if series in chosen:
+                row.to_audit = row.suspects | chosen[series]
+            elif alone:
+                row.due = row.to_audit = NOTHING
 
     def to_audit(self, series: Series) -> Intervals:
         """Return the slots of a series with candles that are to be audited."""
@@ -181,6 +216,7 @@ class Tally:
                 row.answered = row.answered | (span - intervals_of(outcome.undecided, row.step))
             row.reopened |= intervals_of(outcome.reopened, row.step)
             row.missing_before |= intervals_of(outcome.removed, row.step) & row.slots
+            row.note_verified(intervals_of(outcome.verified, row.step), outcome.again_at)
             row.learn(span, intervals_of(outcome.unresolved, row.step), intervals_of(outcome.confirmed, row.step))
         row.mismatched += outcome.mismatched
         row.repaired += outcome.repaired
@@ -215,6 +251,9 @@ def _series_result(series: Series, row: _Row) -> SeriesResult:
         unresolved=row.unresolved.size(row.step),
         mismatched=row.mismatched,
         repaired=row.repaired,
+        unverified=row.unverified.size(row.step),
+        unverified_since=row.unverified[0].start + row.step if row.unverified else None,
+        again_at=row.again_at,
         duplicates=row.duplicates,
         malformed=row.malformed,
         requests=row.requests,

@@ -147,9 +147,13 @@ class PageTask(_Message):
         return Interval(*self.asked)
 
     def is_worth_asking(self, slots: AbsentSlots) -> bool:
-        """Whether the page is worth a request, as the slots of its span stand now."""
+        """Whether the page is worth a request for slots without a candle, as those of its span stand now."""
         worth = slots.missing if self.bridge else slots.due
-        return bool(self.to_audit or worth & intervals_of(self.gaps, self.span.timeframe.step_ms))
+        return bool(worth & intervals_of(self.gaps, self.span.timeframe.step_ms))
+
+    def has_unverified(self, verified: Intervals) -> bool:
+        """Whether the page is worth a request for its candles, of which these are verified and not in doubt."""
+        return bool(intervals_of(self.to_audit, self.span.timeframe.step_ms) - verified)
 
     @model_validator(mode="after")
     def _check_page(self) -> Self:
@@ -205,6 +209,7 @@ class SpanFinding(_Message):
     suspects: tuple[_Wire, ...] = ()
     unverified: tuple[_Wire, ...] = ()
     changed: tuple[_Wire, ...] = ()
+    again_at: _Instant | None = None
     duplicates: _Count = 0
     malformed: _Count = 0
     error: str | None = None
@@ -231,8 +236,9 @@ class PageOutcome(_Message):
     one. `unresolved` is None where nothing became known of any: they stand as before. Of the candles in its pages
     `mismatched` differed from the exchange's, and `repaired` of those gave way. `references` were asked for beside the
     page's own `requests`. `refused` says that the exchange will not serve this series, however often it is asked.
-    `reopened` are slots outside its span that were confirmed and are not any more, `removed` are slots whose candle was
-    removed, since the exchange does not have it.
+    `verified` are the slots of its span whose candles are verified by now, and at `again_at` (ms UTC) what waits for
+    another answer is worth a request again. `reopened` are slots outside its span that were confirmed and are not any
+    more, `removed` are slots whose candle was removed, since the exchange does not have it.
     """
 
     kind: Literal["page"] = "page"
@@ -250,6 +256,8 @@ class PageOutcome(_Message):
     undecided: tuple[_Wire, ...] = ()
     reopened: tuple[_Wire, ...] = ()
     removed: tuple[_Wire, ...] = ()
+    verified: tuple[_Wire, ...] = ()
+    again_at: _Instant | None = None
     fault: str | None = None
 
     @property
@@ -288,6 +296,8 @@ def page_outcome(
     undecided: Intervals = NOTHING,
     reopened: Intervals = NOTHING,
     removed: Intervals = NOTHING,
+    verified: Intervals = NOTHING,
+    again_at: int | None = None,
     fault: str | None = None,
 ) -> PageOutcome:
     """Return a page's outcome; `slots` says how the slots of its span without a candle stand, None if unknown."""
@@ -307,5 +317,7 @@ def page_outcome(
         undecided=wire_of(undecided, step),
         reopened=wire_of(reopened, step),
         removed=wire_of(removed, step),
+        verified=wire_of(verified, step),
+        again_at=again_at,
         fault=fault,
     )

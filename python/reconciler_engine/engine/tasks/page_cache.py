@@ -12,15 +12,15 @@ from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, page_
 from reconciler_engine.engine.tasks.page_request import PageReply
 from reconciler_engine.engine.tasks.scan import scan
 from reconciler_engine.errors import StoreError, StoreFull, own_fault
-from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.words import counted
 from reconciler_engine.planning.absent_slots import AbsentSlots, sort_absent
-from reconciler_engine.planning.accepted import drop_changed
+from reconciler_engine.planning.accepted import drop_changed, is_accepted
 from reconciler_engine.planning.answers import Answer, Venue, settled_rows
 from reconciler_engine.planning.audit import AuditRules, Copy, find_doubts
 from reconciler_engine.planning.ghosts import is_lacked
-from reconciler_engine.planning.ledger import Ledger
+from reconciler_engine.planning.ledger import Ledger, State
 from reconciler_engine.planning.pages import filled_up
 from reconciler_engine.planning.proof import Verdict, awaits_reference, judge
 from reconciler_engine.planning.sightings import LATE_REACH_MS
@@ -28,6 +28,7 @@ from reconciler_engine.planning.window import closed_before
 from reconciler_engine.store.candles import CandleStore, ProvenMerge
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
 from reconciler_engine.store.retention import Retention
+from reconciler_engine.store.verified_fields import digest_of
 
 _logger = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ class PageLook:
         is_wanted: Whether the page is worth a request.
         awaits_reference: Whether a reference must come before that request: all it is wanted for was absent twice.
         known: The evidence about all that it asks for.
-        copies: The candles in all that it asks for, by open time; read of a page that is wanted.
+        copies: The candles in all that it asks for, by open time; read of a page that may be wanted.
+        verified: Slots of those of them that are verified.
     """
 
     asked: Interval
@@ -53,6 +55,11 @@ class PageLook:
     awaits_reference: bool
     known: LedgerRead
     copies: Mapping[int, Copy] = field(default_factory=dict)
+    verified: Intervals = NOTHING
+
+    def verified_in(self, span: Interval) -> Intervals:
+        """Return the slots of a span whose candles are verified and not in doubt."""
+        return (self.verified - _doubted(self.known.ledger, span)) & span
 
 
 class PageCache:
@@ -87,7 +94,11 @@ class PageCache:
             asked = filled_up(asked, closed_before(now, series.timeframe, self._grace_ms), step)
             absent, known = await self._read(series, asked)
         slots = sort_absent(absent & task.span.interval, known.ledger, now)
-        is_wanted = task.is_worth_asking(slots)
+        has_gaps = task.is_worth_asking(slots)
+        copies = await self._candles.copies(series, asked) if has_gaps or task.to_audit else {}
+        verified = await self._verified(series, asked, copies, known)
+        has_candles = task.has_unverified(verified - _doubted(known.ledger, asked))
+        is_wanted = has_gaps or has_candles
         misplaced = await self._candles.find_misplaced([series] if is_wanted else [])
         if misplaced and misplaced[0] is not None:
             raise misplaced[0]
@@ -98,10 +109,30 @@ class PageCache:
             slots,
             present=asked - absent,
             is_wanted=is_wanted,
-            awaits_reference=is_wanted and not task.is_worth_asking(others),
+            awaits_reference=has_gaps and not has_candles and not task.is_worth_asking(others),
             known=known,
-            copies=await self._candles.copies(series, asked) if is_wanted else {},
+            copies=copies,
+            verified=verified,
         )
+
+    async def _verified(
+        self, series: Series, asked: Interval, copies: Mapping[int, Copy], known: LedgerRead
+    ) -> Intervals:
+        """Return the slots of verified candles.
+
+        Raises:
+            StoreError: The digests could not be read.
+        """
+        if not copies:
+            return NOTHING
+        noted = await self._evidence.verified(series, asked)
+        verified = [
+            slot
+            for slot, copy in copies.items()
+            if (slot in noted and noted[slot].digest == digest_of(copy.member))
+            or is_accepted(known.known, slot, copy.member)
+        ]
+        return Intervals.of_slots(sorted(verified), series.timeframe.step_ms)
 
     async def _read(self, series: Series, asked: Interval) -> tuple[Intervals, LedgerRead]:
         """Return the slots of an interval without a candle, and the evidence about it and the hours around it.
@@ -151,6 +182,7 @@ class PageCache:
                 known=look.known,
                 members=members,
                 removes=self._audit_rules.repairs,
+                settle_ms=self._audit_rules.settle_ms,
                 doubts=find_doubts(look.copies, comparable, at, step, self._audit_rules, grace_ms=self._grace_ms),
                 grace_ms=self._grace_ms,
                 by=task.run,
@@ -163,12 +195,16 @@ class PageCache:
         _log_surprises(series, page, proven)
         merged = proven.outcome
         filled = Intervals.of_slots(sorted({*merged.inserted, *merged.present, *merged.differing}), step)
-        slots = sort_absent((absent - filled) | proven.removed, proven.verdict.known.ledger, at)
+        ledger = proven.verdict.known.ledger
+        slots = sort_absent((absent - filled) | proven.removed, ledger, at)
         undecided = slots.missing & answer.unusable if answer.is_whole else slots.missing
+        verified = look.verified | Intervals.of_slots(merged.verified, step)
         return page_outcome(
             task,
             slots,
             requests=reply.requests,
+            verified=(verified - _doubted(ledger, task.span.interval)) & task.span.interval,
+            again_at=ledger.next_check(slots.missing | _doubted(ledger, task.span.interval), at),
             mismatched=len(merged.differing) + proven.doubted,
             repaired=len(merged.changed),
             error=_merge_fault(proven, task.keeping.max_candles, step),
@@ -202,6 +238,11 @@ def answer_of(page: CandlePage, asked: Interval, at: int, step: int) -> Answer:
     rows |= {one for one in (page.oldest, page.newest) if one is not None}
     unusable = Intervals.of_slots(page.unusable, step)
     return Answer(asked, at, Intervals.of_slots(sorted(rows), step), unusable, is_whole=page.covering)
+
+
+def _doubted(ledger: Ledger, slots: Interval) -> Intervals:
+    """Return the slots whose candles are in doubt."""
+    return ledger.in_state(slots, State.SUSPECT)
 
 
 def _reopened(before: Ledger, verdict: Verdict, asked: Interval) -> Intervals:

@@ -17,7 +17,7 @@ from reconciler_engine.engine.tasks.page_request import PageReply, PageRequester
 from reconciler_engine.engine.tasks.redis_retry import RedisRetry
 from reconciler_engine.engine.tasks.references import Reached, References
 from reconciler_engine.errors import RunClosed, StoreError, own_fault
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import NOTHING, Interval
 from reconciler_engine.observe.metrics import CONTRADICTED
 from reconciler_engine.planning.answers import Venue
 from reconciler_engine.planning.proof import Verdict
@@ -141,9 +141,14 @@ class PageFetcher:
                 outcome = await self._cache.merge(task, look, reply, reply.page, venue)
                 return outcome.model_copy(update={"references": reply.references + references})
             error = "the run ended before the merge"
-        slots = None if look is None else look.slots
         return page_outcome(
-            task, slots, requests=reply.requests, references=reply.references, refused=reply.refused, error=error
+            task,
+            None if look is None else look.slots,
+            requests=reply.requests,
+            references=reply.references,
+            refused=reply.refused,
+            error=error,
+            verified=NOTHING if look is None else look.verified_in(task.span.interval),
         )
 
     async def _see_venue(self, task: PageTask, look: PageLook, reply: PageReply, page: CandlePage) -> tuple[Venue, int]:

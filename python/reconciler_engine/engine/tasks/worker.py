@@ -131,7 +131,7 @@ class Worker:
         """Take pages, the next when the one before is under way; the live lane is looked at before each permit."""
         slots = trio.Semaphore(PAGES_IN_FLIGHT, max_value=PAGES_IN_FLIGHT)
         while True:
-            for delivery in await self._take(Lane.LIVE, Lane.DEEP):
+            for delivery in await self._take(Lane.LIVE, Lane.VERIFY, Lane.DEEP):
                 task = await self._retry(partial(self._read, delivery))
                 if isinstance(task, PageTask):
                     await slots.acquire()

@@ -28,7 +28,7 @@
 --          the digests of the verified members, one after the other
 --
 -- Returns  { 'done', outcome letters of the candles, extra members removed, members removed that were no candle,
---            why a repair message was refused ('' = none was) }
+--            why a repair message was refused ('' = none was), open times noted as verified }
 --          { 'changed', the values of those fields now }    somebody else wrote them since; nothing was done
 --          { 'moved', open times }                          other members there by now; nothing was done
 --          { 'present', open times }                        candles in those spans; nothing was done
@@ -294,7 +294,7 @@ local function note_verified(name, slots)
     redis.call('HSET', evidence, name, VERSION .. table.concat(digests) .. table.concat(instants))
 end
 
-local noted = false
+local noted = {}
 if #plan.verified > 0 then
     local digests, first, last = ARGV[fields_at + #plan.fields], plan.verified[1], plan.verified[#plan.verified]
     local alone = {}
@@ -307,6 +307,7 @@ if #plan.verified > 0 then
     for i, open_time in ipairs(plan.verified) do
         local member, digest = alone[open_time], digests:sub((i - 1) * DIGEST + 1, i * DIGEST)
         if member and redis.sha1hex(member):sub(1, DIGEST) == digest then
+            noted[#noted + 1] = text(open_time)
             local name = 'v' .. text(math.floor(open_time / (BLOCK * step)))
             if not blocks[name] then
                 names[#names + 1] = name
@@ -316,7 +317,6 @@ if #plan.verified > 0 then
         end
     end
     for _, name in ipairs(names) do note_verified(name, blocks[name]) end
-    noted = #names > 0
 end
 
 -- Drop the days beyond those that are kept, and the blocks of which no member is left.
@@ -341,7 +341,7 @@ local function sweep()
     for i = 1, #days - plan.days_kept do redis.call('HDEL', evidence, unpack(names[days[i]])) end
 end
 
-if #plan.fields > 0 or plan.late > 0 or noted then
+if #plan.fields > 0 or plan.late > 0 or #noted > 0 then
     -- Up to two fields a day, three of the whole series, and a block a member. Of many the names are not read for each
     -- write.
     local days = plan.days_kept
@@ -380,4 +380,4 @@ if plan.close ~= '' then
     if type(sent) == 'table' then refused = sent.err end
 end
 
-return { 'done', table.concat(outcome), extra, foreign, refused }
+return { 'done', table.concat(outcome), extra, foreign, refused, noted }

@@ -1,0 +1,66 @@
+"""The agenda of the verify run: when each series is to be asked for next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.verification import Look, Standing, VerifyRules, choose_due, standing_of
+
+
+class Agenda:
+    """Holds the standings of series between the ticks of the verify run.
+
+    Each full look makes it anew; an engine that takes the run over begins with one. It is a memory of work to do, never
+    of truth: a page that was verified meanwhile is seen to be so before it is asked for.
+    """
+
+    def __init__(self) -> None:
+        self._standings: dict[Series, Standing] = {}
+        self._next_full = 0
+
+    def begin(
+        self, series: Sequence[Series], now: int, per_minute: float, *, next_full: int | None
+    ) -> Sequence[Series]:
+        """Return the series to look at in the run of `now` (ms UTC): all of them once `next_full` has passed.
+
+        Args:
+            series: All series of the engine.
+            now: The instant of the run.
+            per_minute: How many requests of verification may go out a minute.
+            next_full: When the scan tick after this instant is (ms UTC); None where there are no more.
+        """
+        wanted = frozenset(series)
+        if now >= self._next_full or not self._standings:
+            self._standings = {}
+            self._next_full = now if next_full is None else next_full
+            return series
+        self._standings = {one: standing for one, standing in self._standings.items() if one in wanted}
+        unknown = [one for one in series if one not in self._standings]
+        return unknown + self._choose(now, per_minute)
+
+    def choose(self, looks: Mapping[Series, Look], now: int, per_minute: float, rules: VerifyRules) -> list[Series]:
+        """Take note of how series stand at `now` (ms UTC) and return those to ask for, the most urgent first."""
+        self._note(looks, now, rules)
+        return [one for one in self._choose(now, per_minute) if one in looks]
+
+    def note_asked(self, looks: Mapping[Series, Look], now: int, rules: VerifyRules) -> None:
+        """Take note of how series stand that were asked for in the run of `now` (ms UTC).
+
+        One that its answer did not settle waits for the next full look, or for the time that the answer set.
+        """
+        self._note(looks, now, rules)
+        for series, look in looks.items():
+            standing = self._standings[series]
+            if standing.due <= now:
+                again = min(self._next_full, look.again_at or self._next_full)
+                self._standings[series] = Standing(max(standing.latest, again), again, again)
+
+    def _note(self, looks: Mapping[Series, Look], now: int, rules: VerifyRules) -> None:
+        for series, look in looks.items():
+            self._standings[series] = standing_of(look, now, series.timeframe.step_ms, rules)
+
+    def _choose(self, now: int, per_minute: float) -> list[Series]:
+        # What more than two minutes could take is looked at again before it is asked for.
+        return choose_due(self._standings, now, per_minute)[: ceil(2 * per_minute) + 1]
