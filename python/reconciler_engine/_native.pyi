@@ -55,13 +55,13 @@ def check_members(
     """
 
 def detect_gaps(
-    timestamps: object, start: int, step: int, length: int, trusted: bool, /
+    timestamps: object, start: int, step: int, length: int, trusted: bool, threads: int, /
 ) -> tuple[memoryview[int], memoryview[int], int] | None:
     """Return starts, counts and the number of missing points of a regular grid.
 
     `timestamps` is a contiguous int64 buffer, read in place, or a list of int64 numbers; None is returned for
     anything else. The interpreter is released for long input. `trusted` promises sorted, unique timestamps on the
-    grid.
+    grid. `threads` is the most threads for sorted input, 0 for as many as help; they end before the call does.
 
     Raises:
         ValueError: There is no such grid within int64.

@@ -20,7 +20,7 @@ def detect(request: pytest.FixtureRequest) -> Callable[..., Gaps]:
     """`detect_gaps` of one implementation."""
     detector: Detector = request.param
 
-    def call(timestamps: object, expected: object, *, trusted: bool = False) -> Gaps:
-        return detect_gaps_by(detector, timestamps, expected, trusted=trusted)
+    def call(timestamps: object, expected: object, *, trusted: bool = False, threads: int = 1) -> Gaps:
+        return detect_gaps_by(detector, timestamps, expected, trusted=trusted, threads=threads)
 
     return call

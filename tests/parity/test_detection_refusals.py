@@ -175,3 +175,13 @@ def test_error_of_an_iterator_travels_on(detect):
 
     with pytest.raises(LookupError, match="no more"):
         detect(broken(), range(3))
+
+
+@pytest.mark.parametrize("expected", [GRID, INT64], ids=["range", "explicit"])
+def test_threads_are_a_number_from_zero_on(detect, expected):
+    for threads in (0, 1, np.int64(2), 10**30):
+        assert detect(INT64[1:], expected, threads=threads).to_list() == [(0, 0, 1)]
+    with pytest.raises(ValueError, match=r"^threads is -1; it must be 0 \(as many as help\) or more$"):
+        detect(INT64, expected, threads=-1)
+    with pytest.raises(TypeError, match=r"^threads is float; it must be int"):
+        detect(INT64, expected, threads=2.0)

@@ -26,7 +26,7 @@ ASK = (
     "from reconciler_engine.detection import IMPLEMENTATION, detect_gaps; "
     "from reconciler_engine.detection.members import check_members; "
     "members = check_members([], 'A-B', '1m', 60_000).timestamps.tolist(); "
-    "print(IMPLEMENTATION, detect_gaps([1], range(3)).to_list(), members)"
+    "print(IMPLEMENTATION, detect_gaps([1], range(3), threads=0).to_list(), members)"
 )
 
 

@@ -22,7 +22,7 @@ class Start:
         raise self.error
 
 def detect(start, timestamps=()):
-    return _native.detect_gaps(list(timestamps), start, 1, 3, False)
+    return _native.detect_gaps(list(timestamps), start, 1, 3, False, 1)
 
 try:
     detect(Start(ValueError()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+import sys
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler_engine.detection.grids import range_length
@@ -16,7 +18,7 @@ class Detector(Protocol):
 
     NAME: str
 
-    def detect_regular(self, timestamps: object, expected: range, length: int, trusted: bool, /) -> Gaps:
+    def detect_regular(self, timestamps: object, expected: range, length: int, trusted: bool, threads: int, /) -> Gaps:
         """Find the gaps of a range whose length `range_length` told."""
 
     def detect_explicit(self, timestamps: object, expected: object) -> Gaps:
@@ -33,7 +35,7 @@ else:
     _DETECTOR = pure
 
 
-def detect_gaps(timestamps: object, expected: object, *, trusted: bool = False) -> Gaps:
+def detect_gaps(timestamps: object, expected: object, *, trusted: bool = False, threads: int = 1) -> Gaps:
     """Find the maximal runs of expected open times that no timestamp fills.
 
     Args:
@@ -46,6 +48,8 @@ def detect_gaps(timestamps: object, expected: object, *, trusted: bool = False) 
             increasing.
         trusted: Promise that `timestamps` are sorted, unique, on the grid and inside it (with a range only).
             The search then skips what is complete. A broken promise gives a wrong answer.
+        threads: Most threads to use, 0 for as many as help. Sorted input of more than four million values against a
+            range is split between them; the answer is the same, and they have ended when it is there.
 
     Returns:
         The gaps in ascending order; `Gap.end` is the last missing open time.
@@ -53,19 +57,28 @@ def detect_gaps(timestamps: object, expected: object, *, trusted: bool = False) 
     Raises:
         TypeError: An argument is of another type; the message names the conversion.
         ValueError: `expected` does not ascend, has more than 2**63 - 1 points or leaves int64; an integer of
-            a list leaves int64; a value is null or masked; `trusted` without a range. The message names the index
-            and, where there is one, the value.
+            a list leaves int64; a value is null or masked; `trusted` without a range; `threads` is negative. The
+            message names the index and, where there is one, the value.
     """
     # As below, without the call in between: a scan asks this for each of thousands of series.
-    if isinstance(expected, range):
-        return _DETECTOR.detect_regular(timestamps, expected, range_length(expected), trusted)
-    return detect_gaps_by(_DETECTOR, timestamps, expected, trusted=trusted)
+    if threads == 1 and isinstance(expected, range):
+        return _DETECTOR.detect_regular(timestamps, expected, range_length(expected), trusted, 1)
+    return detect_gaps_by(_DETECTOR, timestamps, expected, trusted=trusted, threads=threads)
 
 
-def detect_gaps_by(detector: Detector, timestamps: object, expected: object, *, trusted: bool) -> Gaps:
+def detect_gaps_by(
+    detector: Detector, timestamps: object, expected: object, *, trusted: bool, threads: int = 1
+) -> Gaps:
     """Find the gaps by a given implementation; see `detect_gaps`."""
+    if not hasattr(type(threads), "__index__"):
+        raise TypeError(
+            f"threads is {type(threads).__name__}; it must be int: 0 for as many as help, or the most to use"
+        )
+    if (threads := operator.index(threads)) < 0:
+        raise ValueError(f"threads is {threads}; it must be 0 (as many as help) or more")
     if isinstance(expected, range):
-        return detector.detect_regular(timestamps, expected, range_length(expected), trusted)
+        most = min(threads, sys.maxsize)
+        return detector.detect_regular(timestamps, expected, range_length(expected), trusted, most)
     if trusted:
         raise ValueError("trusted=True needs expected as a range; it is " + type(expected).__name__)
     return detector.detect_explicit(timestamps, expected)

@@ -10,16 +10,16 @@ from reconciler_engine.detection.inputs import int64_view, is_masked
 NAME = "native"
 
 
-def detect_regular(timestamps: object, expected: range, length: int, trusted: bool, /) -> Gaps:
+def detect_regular(timestamps: object, expected: range, length: int, trusted: bool, threads: int, /) -> Gaps:
     """Find the gaps of a range; `trusted` says that the input is sorted, unique and on the grid."""
     # A single point has no neighbour, so its step says nothing; it may be any number.
     step = expected.step if length > 1 else 1
     start = expected.start if length else 0
     if is_masked(timestamps):
         timestamps = int64_view("timestamps", timestamps)
-    columns = _native.detect_gaps(timestamps, start, step, length, trusted)
+    columns = _native.detect_gaps(timestamps, start, step, length, trusted, threads)
     if columns is None:
-        columns = _native.detect_gaps(int64_view("timestamps", timestamps), start, step, length, trusted)
+        columns = _native.detect_gaps(int64_view("timestamps", timestamps), start, step, length, trusted, threads)
     if columns is None:
         raise AssertionError("the native module refused an int64 view")
     starts, counts, missing = columns

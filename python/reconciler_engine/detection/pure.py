@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 NAME = "pure"
 
 
-def detect_regular(timestamps: object, expected: range, length: int, trusted: bool, /) -> Gaps:
-    """Find the gaps of a range; the promise behind `trusted` saves nothing here."""
-    del trusted
+def detect_regular(timestamps: object, expected: range, length: int, trusted: bool, threads: int, /) -> Gaps:
+    """Find the gaps of a range; neither the promise behind `trusted` nor other threads save anything here."""
+    del trusted, threads
     view = int64_view("timestamps", timestamps)
     present = (expected.index(instant) for instant in view if instant in expected)
     runs = list(_missing_runs(present, length))

@@ -63,10 +63,10 @@ fn by_promise(criterion: &mut Criterion) {
     let grid = Grid::new(0, STEP.unsigned_abs(), POINTS).unwrap();
     let (complete, sparse) = (full(), thinned(1000));
     criterion.bench_function("trusted/none", |bencher| {
-        bencher.iter(|| detect_trusted(Column::from(black_box(&complete)), &grid));
+        bencher.iter(|| detect_trusted(Column::from(black_box(&complete)), &grid, 1));
     });
     criterion.bench_function("trusted/rand0.1", |bencher| {
-        bencher.iter(|| detect_trusted(Column::from(black_box(&sparse)), &grid));
+        bencher.iter(|| detect_trusted(Column::from(black_box(&sparse)), &grid, 1));
     });
     criterion.bench_function("explicit/rand0.1", |bencher| {
         bencher.iter(|| detect_explicit(Column::from(black_box(&sparse)), Column::from(&complete)));

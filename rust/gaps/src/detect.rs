@@ -3,8 +3,9 @@
 use crate::bitmap::{self, detect_by_bitmap};
 use crate::gaps::{Gaps, GapsBuilder};
 use crate::grid::Grid;
-use crate::raw::{Column, dispatch};
-use crate::sorted::{self, Sorted};
+use crate::parts::{PART, detect_sorted};
+use crate::raw::Column;
+use crate::sorted;
 use crate::sparse;
 use crate::walk::{Unsorted, walk};
 
@@ -14,6 +15,19 @@ use crate::walk::{Unsorted, walk};
 /// pass; see the crate's documentation for the rest.
 #[must_use]
 pub fn detect(timestamps: Column<'_>, grid: &Grid) -> Gaps {
+    detect_in_parts(timestamps, grid, 1, PART)
+}
+
+/// Returns what [`detect`] returns, by so many threads where the input is sorted; they end before it does.
+///
+/// The threads take parts of `part` values in turn: [`PART`](crate::PART) is a good size, and
+/// [`helpful_threads`](crate::helpful_threads) a good number.
+///
+/// # Panics
+///
+/// If a thread panics.
+#[must_use]
+pub fn detect_in_parts(timestamps: Column<'_>, grid: &Grid, threads: usize, part: usize) -> Gaps {
     if grid.is_empty() {
         return Gaps::default();
     }
@@ -23,10 +37,7 @@ pub fn detect(timestamps: Column<'_>, grid: &Grid) -> Gaps {
         return gaps.finish();
     }
     let answer = if sorted::fits(grid) {
-        dispatch(Sorted {
-            column: timestamps,
-            grid,
-        })
+        detect_sorted(timestamps, grid, threads, part)
     } else {
         walk(timestamps, grid)
     };
@@ -41,7 +52,8 @@ pub fn detect(timestamps: Column<'_>, grid: &Grid) -> Gaps {
 mod tests {
     use super::*;
     use crate::bitmap::Mark;
-    use crate::raw::{BLOCK, Blocks, Pass, Portable};
+    use crate::raw::{BLOCK, Blocks, Pass, Portable, dispatch};
+    use crate::sorted::Sorted;
 
     /// Of so many changes one is tried: Miri takes a thousand times as long.
     const EACH: usize = if cfg!(miri) { 89 } else { 1 };
@@ -72,9 +84,17 @@ mod tests {
     fn plain_code_answers_as_the_instructions_chosen() {
         for (values, grid) in series().filter(|(values, _)| !values.is_empty()) {
             let column = Column::from(&values);
-            let plain = Sorted { column, grid: &grid }.run(Portable);
-            let chosen = dispatch(Sorted { column, grid: &grid });
-            assert_eq!(plain.ok(), chosen.ok(), "{values:?}");
+            let sorted = || Sorted {
+                column,
+                grid: &grid,
+                gaps: GapsBuilder::new(column.len(), &grid),
+            };
+            let (plain, chosen) = (sorted().run(Portable), dispatch(sorted()));
+            assert_eq!(
+                plain.ok().map(GapsBuilder::finish),
+                chosen.ok().map(GapsBuilder::finish),
+                "{values:?}"
+            );
             assert_eq!(
                 Mark { column, grid: &grid }.run(Portable),
                 dispatch(Mark { column, grid: &grid })

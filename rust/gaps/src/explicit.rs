@@ -98,8 +98,9 @@ fn detect_even(timestamps: Column<'_>, grid: &Grid) -> ExplicitGaps {
     }
 }
 
-struct Ascending<'a> {
-    column: Column<'a>,
+/// Whether a column never descends.
+pub(crate) struct Ascending<'a> {
+    pub(crate) column: Column<'a>,
 }
 
 impl Pass for Ascending<'_> {

@@ -85,6 +85,29 @@ impl GapsBuilder {
         }
     }
 
+    /// Takes the gaps of the part of the grid that begins at `start`, where those so far end; joins the two there.
+    pub(crate) fn take(&mut self, part: &mut Self, start: i64, step: u64) {
+        let [mut starts, mut counts] = part.pairs.columns();
+        let [ours, sizes] = self.pairs.columns();
+        if let (Some(&last), Some(&size)) = (ours.last(), sizes.last())
+            && last.wrapping_add_unsigned(size.cast_unsigned().wrapping_mul(step)) == start
+            && starts.first() == Some(&start)
+        {
+            self.pairs.truncate(ours.len() - 1);
+            self.pairs.push(last, size.wrapping_add(counts[0]));
+            (starts, counts) = (&starts[1..], &counts[1..]);
+        }
+        self.pairs.extend(starts, counts);
+        self.missing = self.missing.wrapping_add(part.missing);
+        part.clear();
+    }
+
+    /// Forgets all gaps, but keeps the room for others.
+    pub(crate) fn clear(&mut self) {
+        self.pairs.truncate(0);
+        self.missing = 0;
+    }
+
     pub(crate) fn finish(self) -> Gaps {
         let missing = self.missing;
         let [starts, counts] = self.pairs.finish();

@@ -96,6 +96,20 @@ impl Grid {
         self.steps(instant.wrapping_sub(self.start).cast_unsigned())
     }
 
+    /// Number of points before `instant`, which is within the grid's bounds.
+    pub(crate) const fn points_before(&self, instant: i64) -> u64 {
+        instant.wrapping_sub(self.start).cast_unsigned().div_ceil(self.step)
+    }
+
+    /// The points from `from` up to, not including, `to`, if there are any.
+    pub(crate) fn part(&self, from: u64, to: u64) -> Option<Self> {
+        (from < to && to <= self.len).then(|| Self {
+            start: self.at(from),
+            len: to - from,
+            ..*self
+        })
+    }
+
     /// `distance / step` where it divides, more than `u64::MAX / step` where it does not.
     #[inline]
     pub(crate) const fn steps(&self, distance: u64) -> u64 {

@@ -19,7 +19,8 @@
 //! # Cost
 //!
 //! One pass over sorted input; unsorted input takes a presence bitmap when that is no larger than the input
-//! itself, a filtered sort otherwise. [`detect_trusted`] looks only where something is missing. Memory is bounded by the input and by the answer, never by the grid:
+//! itself, a filtered sort otherwise. [`detect_in_parts`] gives sorted input to several threads; [`detect_trusted`]
+//! looks only where something is missing. Memory is bounded by the input and by the answer, never by the grid:
 //! one timestamp on a grid of 2^62 points costs a few bytes.
 //!
 //! # Unsafe code
@@ -34,15 +35,17 @@ mod detect;
 mod explicit;
 mod gaps;
 mod grid;
+mod parts;
 mod raw;
 mod sorted;
 mod sparse;
 mod trusted;
 mod walk;
 
-pub use detect::detect;
+pub use detect::{detect, detect_in_parts};
 pub use explicit::{Disorder, ExplicitGaps, detect_explicit};
 pub use gaps::Gaps;
 pub use grid::{Grid, GridError};
+pub use parts::{PART, helpful_threads};
 pub use raw::{Column, Values};
 pub use trusted::detect_trusted;

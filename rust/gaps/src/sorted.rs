@@ -12,7 +12,7 @@
 
 use std::hint::select_unpredictable;
 
-use crate::gaps::{Gaps, GapsBuilder};
+use crate::gaps::GapsBuilder;
 use crate::grid::Grid;
 use crate::raw::{BLOCK, Blocks, Column, Pass};
 use crate::walk::Unsorted;
@@ -38,14 +38,16 @@ pub(crate) struct Sorted<'a> {
     pub(crate) column: Column<'a>,
     /// The grid; not empty, and [`fits`].
     pub(crate) grid: &'a Grid,
+    /// Where the gaps go; still empty.
+    pub(crate) gaps: GapsBuilder,
 }
 
 impl Pass for Sorted<'_> {
-    type Output = Result<Gaps, Unsorted>;
+    type Output = Result<GapsBuilder, Unsorted>;
 
     #[inline(always)]
-    fn run<B: Blocks>(self, blocks: B) -> Result<Gaps, Unsorted> {
-        let Self { column, grid } = self;
+    fn run<B: Blocks>(self, blocks: B) -> Result<GapsBuilder, Unsorted> {
+        let Self { column, grid, gaps } = self;
         let (low, high) = bounds(column, grid)?;
         let outside_ascends = blocks.ascending(column, 0, column.len().min(low + 1))
             && blocks.ascending(column, high.saturating_sub(1), column.len());
@@ -56,7 +58,7 @@ impl Pass for Sorted<'_> {
         let mut position = Position {
             column: within,
             grid,
-            gaps: GapsBuilder::new(within.len(), grid),
+            gaps,
             at: 0,
             // A step before the grid: what is missing from its start on is behind a point like any other.
             point: grid.start().wrapping_sub_unsigned(grid.step()),
@@ -73,7 +75,7 @@ impl Pass for Sorted<'_> {
 ///
 /// In any case the value before `high` is not behind the grid, which is what tells a value behind it for unsorted.
 #[inline(always)]
-fn bounds(column: Column<'_>, grid: &Grid) -> Result<(usize, usize), Unsorted> {
+pub(crate) fn bounds(column: Column<'_>, grid: &Grid) -> Result<(usize, usize), Unsorted> {
     let (start, last) = (grid.start(), grid.last());
     let low = if column.get(0) >= start {
         0
@@ -285,12 +287,12 @@ impl Position<'_> {
     }
 
     /// Ends the pass: what is behind the last point seen is missing.
-    fn finish(mut self) -> Gaps {
+    fn finish(mut self) -> GapsBuilder {
         let steps = self.steps_to(self.grid.last());
         if steps > 0 {
             self.gaps
                 .push(self.point.wrapping_add(self.grid.step().cast_signed()), steps);
         }
-        self.gaps.finish()
+        self.gaps
     }
 }

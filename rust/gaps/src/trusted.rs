@@ -3,9 +3,10 @@
 //! If two values on the grid are as many steps apart as positions, and what is between them is sorted, unique and on
 //! the grid, nothing is missing between them. So complete stretches are skipped whole, by halving.
 
-use crate::detect::detect;
+use crate::detect::detect_in_parts;
 use crate::gaps::{Gaps, GapsBuilder};
 use crate::grid::Grid;
+use crate::parts::PART;
 use crate::raw::Column;
 
 /// Values between two positions that are looked at one by one.
@@ -22,20 +23,20 @@ const CACHED: usize = 1 << 21;
 
 /// Returns what [`detect`](crate::detect()) returns, for timestamps promised to be sorted, unique and on the grid.
 ///
-/// Takes time by the number of gaps, not of timestamps. A broken promise gives a wrong answer, but no worse.
+/// Takes time by the number of gaps, not of timestamps; where there are too many, by so many threads. A broken promise gives a wrong answer, but no worse.
 ///
 /// # Panics
 ///
 /// In a debug build, if the promise is broken.
 #[must_use]
-pub fn detect_trusted(timestamps: Column<'_>, grid: &Grid) -> Gaps {
+pub fn detect_trusted(timestamps: Column<'_>, grid: &Grid, threads: usize) -> Gaps {
     debug_assert!(
         keeps_promise(timestamps, grid),
         "trusted timestamps must be sorted, unique and on the grid"
     );
     let len = timestamps.len();
     if len == 0 {
-        return detect(timestamps, grid);
+        return detect_in_parts(timestamps, grid, threads, PART);
     }
     let (first, last) = (timestamps.get(0), timestamps.get(len - 1));
     let (head, tail) = (grid.index_of(first), grid.index_of(last));
@@ -54,7 +55,7 @@ pub fn detect_trusted(timestamps: Column<'_>, grid: &Grid) -> Gaps {
         leaves,
     };
     if !plausible || !search.halve((0, first), (len - 1, last)) {
-        return detect(timestamps, grid);
+        return detect_in_parts(timestamps, grid, threads, PART);
     }
     let mut gaps = search.gaps;
     if tail + 1 < grid.len() {

@@ -5,7 +5,9 @@
 
 use std::collections::HashSet;
 
-use reconciler_gaps::{Column, Disorder, Gaps, Grid, detect, detect_explicit, detect_trusted};
+use reconciler_gaps::{
+    Column, Disorder, Gaps, Grid, detect, detect_explicit, detect_in_parts, detect_trusted, helpful_threads,
+};
 
 /// Of so many rounds one is run: Miri takes a thousand times as long.
 const EACH: usize = if cfg!(miri) { 500 } else { 1 };
@@ -75,6 +77,10 @@ fn check(timestamps: &[i64], grid: &Grid) {
     let expected: Vec<i64> = (0..grid.len()).map(|index| grid.at(index)).collect();
     let truth = reference(timestamps, &expected);
     assert_eq!(regular(timestamps, grid), truth, "{grid:?} {timestamps:?}");
+    let part = 1 + timestamps.len() / (2 + timestamps.len() % 5);
+    let column = timestamps.to_vec();
+    let in_parts = rows(&detect_in_parts(Column::from(&column), grid, 2, part), grid);
+    assert_eq!(in_parts, truth, "parts of {part}: {grid:?} {timestamps:?}");
     assert_eq!(
         explicit(timestamps, &expected),
         truth,
@@ -197,7 +203,7 @@ fn trusted_agrees_where_the_promise_holds() {
         let grid = Grid::new(start, step, len).unwrap();
         let holes: HashSet<u64> = (0..draw.below(6)).map(|_| draw.below(len)).collect();
         let timestamps: Vec<i64> = (0..len).filter(|k| !holes.contains(k)).map(|k| grid.at(k)).collect();
-        let trusted = detect_trusted(Column::from(&timestamps), &grid);
+        let trusted = detect_trusted(Column::from(&timestamps), &grid, 1);
         assert_eq!(trusted, detect(Column::from(&timestamps), &grid));
     }
 }
@@ -209,7 +215,7 @@ fn a_broken_promise_ends_all_the_same() {
     for _ in (0..2_000).step_by(EACH) {
         let grid = Grid::new(-50, 1 + draw.below(3), 1 + draw.below(2000)).unwrap();
         let timestamps: Vec<i64> = (0..draw.below(2000)).map(|_| draw.below(3000) as i64 - 100).collect();
-        let gaps = detect_trusted(Column::from(&timestamps), &grid);
+        let gaps = detect_trusted(Column::from(&timestamps), &grid, 1);
         assert!(gaps.len() <= timestamps.len() + 2);
     }
 }
@@ -219,7 +225,51 @@ fn a_broken_promise_ends_all_the_same() {
 #[should_panic(expected = "trusted timestamps must be sorted, unique and on the grid")]
 fn a_broken_promise_is_found_by_a_debug_build() {
     let grid = Grid::new(0, 1, 10).unwrap();
-    let _ = detect_trusted(Column::from(&vec![1, 1]), &grid);
+    let _ = detect_trusted(Column::from(&vec![1, 1]), &grid, 1);
+}
+
+#[test]
+fn threads_are_as_many_as_help() {
+    let worth = 1 << 21;
+    assert_eq!(helpful_threads(2 * worth - 1, 8), 1);
+    assert_eq!(helpful_threads(2 * worth, 8), 2);
+    assert_eq!(helpful_threads(100 * worth, 8), 8);
+    assert_eq!(helpful_threads(100 * worth, 1), 1);
+    let most = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(helpful_threads(usize::MAX, 0), most);
+    assert_eq!(helpful_threads(0, 0), 1);
+}
+
+/// Borders of parts at each place of a long gap, a long repetition, and among strangers.
+#[test]
+fn gaps_over_borders_are_joined() {
+    let grid = Grid::new(i64::MIN + 5, 7, 900).unwrap();
+    let dense = 0..300;
+    let shapes: [Vec<i64>; 4] = [
+        dense
+            .clone()
+            .filter(|&index| index % 150 == 0)
+            .map(|index| grid.at(index))
+            .collect(),
+        dense
+            .clone()
+            .map(|index| grid.at(index.min(140) + index.saturating_sub(190)))
+            .collect(),
+        dense.clone().map(|index| grid.at(450 + index / 40) + 3).collect(),
+        dense
+            .map(|index| grid.at(3 * index) + i64::from(index % 50 > 1))
+            .collect(),
+    ];
+    for values in &shapes {
+        let whole = detect(Column::from(values), &grid);
+        for part in (0..=values.len() + 2).step_by(7) {
+            assert_eq!(
+                detect_in_parts(Column::from(values), &grid, 2, part),
+                whole,
+                "parts of {part}: {values:?}"
+            );
+        }
+    }
 }
 
 #[test]

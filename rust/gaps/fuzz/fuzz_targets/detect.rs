@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 
 use libfuzzer_sys::fuzz_target;
-use reconciler_gaps::{Column, Grid, detect, detect_explicit, detect_trusted};
+use reconciler_gaps::{Column, Grid, detect, detect_explicit, detect_in_parts, detect_trusted};
 
 struct Program<'a>(&'a [u8]);
 
@@ -111,6 +111,8 @@ fuzz_target!(|bytes: &[u8]| {
             .collect()
     };
     assert_eq!(rows(detect(Column::from(&values), &grid)), truth);
+    let (threads, part) = (1 + usize::from(order >> 6), usize::from(order >> 2 & 15) * 9);
+    assert_eq!(rows(detect_in_parts(Column::from(&values), &grid, threads, part)), truth);
 
     let gaps = detect_explicit(Column::from(&values), Column::from(&expected)).expect("it increases");
     let explicit: Vec<_> =
@@ -120,5 +122,5 @@ fuzz_target!(|bytes: &[u8]| {
     // The promise: sorted, unique, on the grid.
     let mut trusted: Vec<i64> = present.into_iter().filter(|&value| grid.index_of(value) < grid.len()).collect();
     trusted.sort_unstable();
-    assert_eq!(rows(detect_trusted(Column::from(&trusted), &grid)), truth);
+    assert_eq!(rows(detect_trusted(Column::from(&trusted), &grid, 1)), truth);
 });

@@ -1,7 +1,7 @@
 //! Memory for answers: small ones on the heap, large ones in a mapping of their own.
 
 use std::ops::Deref;
-use std::ptr;
+use std::{ptr, slice};
 
 use crate::raw::blocks::BLOCK;
 
@@ -116,6 +116,34 @@ impl PairsBuilder {
             self.first[1].add(self.len).write(right);
         }
         self.len += 1;
+    }
+
+    /// The columns so far.
+    pub(crate) fn columns(&self) -> [&[i64]; 2] {
+        if self.len == 0 {
+            return [&[]; 2];
+        }
+        // SAFETY: `len` values are written, and nobody writes while they are borrowed.
+        self.first
+            .map(|first| unsafe { slice::from_raw_parts(first, self.len) })
+    }
+
+    /// Forgets the pairs from `len` on; their room stays.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Appends two columns of one length.
+    pub(crate) fn extend(&mut self, left: &[i64], right: &[i64]) {
+        assert_eq!(left.len(), right.len());
+        while self.capacity - self.len < left.len() {
+            self.grow();
+        }
+        for (first, values) in self.first.iter().zip([left, right]) {
+            // SAFETY: there is room behind the `len` values there are, and it belongs to nobody else.
+            unsafe { ptr::copy_nonoverlapping(values.as_ptr(), first.add(self.len), values.len()) };
+        }
+        self.len += left.len();
     }
 
     /// Returns a writer for up to [`BLOCK`] pairs, behind those there are.
