@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis as redis_py
@@ -206,10 +207,10 @@ def server_urls(redis_url: str) -> list[str]:
     return [f"{scheme}://{place}" for place in places.split(",")] if places else [redis_url]
 
 
-def plain_client(redis_url: str) -> redis_py.Redis | redis_py.RedisCluster:
+def plain_client(redis_url: str, **options: Any) -> redis_py.Redis | redis_py.RedisCluster:
     """A client that is not ours, of a server or of a cluster."""
     kind = redis_py.RedisCluster if "+cluster" in redis_url else redis_py.Redis
-    return kind.from_url(server_urls(redis_url)[0])
+    return kind.from_url(server_urls(redis_url)[0], **options)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis as redis_py
 import redis.asyncio
+from tests.conftest import plain_client
 from tests.integration.conftest import settled_grace_ms
 from tests.integration.verified_bars import block_fields_of
 
@@ -20,6 +21,8 @@ from reconciler_engine.planning.ledger import Finding, FindingInterval, Reason, 
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.findings import encode_day
 from reconciler_engine.store.scope import Layout, Scope
+
+pytestmark = pytest.mark.contract(cluster_by_mark=True)
 
 DAY = 86_400_000
 KEY = "candles:1:1:BTC-USD:1d"
@@ -58,7 +61,7 @@ def note(client, open_time: int, state: State) -> None:
 def sync_client(redis_url, request):
     kinds: dict[str, dict[str, Any]] = {"bytes": {}, "text": {"decode_responses": True}, "resp3": {"protocol": 3}}
     options = kinds[request.param]
-    with redis_py.Redis.from_url(redis_url, **options) as client:
+    with plain_client(redis_url, **options) as client:
         yield client
 
 
@@ -69,7 +72,7 @@ def fill(redis_url):
     def write(days, *, without=()):
         newest = newest_closed()
         members = {newest - age * DAY: member(newest - age * DAY).encode() for age in set(range(days)) - set(without)}
-        with redis_py.Redis.from_url(redis_url) as client:
+        with plain_client(redis_url) as client:
             client.zadd(KEY, {text: open_time for open_time, text in members.items()})
             client.hset(LEDGER, mapping=block_fields_of(members, DAY))
         return newest
@@ -81,6 +84,8 @@ def ask(client, bars, **options):
     return is_ready(client, "BTC-USD", "1d", bars, grace_ms=GRACE_MS, layout=LAYOUT, **options)
 
 
+# One question goes to a cluster by default.
+@pytest.mark.contract
 def test_it_is_ready_when_each_of_the_last_bars_is_there(sync_client, fill):
     fill(5)
     assert ask(sync_client, 5) is True
@@ -165,12 +170,15 @@ def test_a_member_of_any_bytes_is_no_candle_for_any_client(sync_client, fill):
     assert ask(sync_client, 1) is True
 
 
-def test_other_users_have_other_candles(sync_client, fill):
+def test_other_users_have_other_candles(sync_client, redis_url, fill):
     fill(3)
     assert ask(sync_client, 3, user_id=2) is (LAYOUT is Layout.EXCHANGE)
     other, series = Scope(7, 9, "", LAYOUT), Series("BTC-USD", Timeframe.D1)
-    sync_client.rename(KEY, other.candle_key(series))
-    sync_client.rename(LEDGER, other.evidence_key(series))
+    with plain_client(redis_url) as client:
+        # Their names may lie at another node.
+        for old, new in ((KEY, other.candle_key(series)), (LEDGER, other.evidence_key(series))):
+            client.restore(new, 0, client.dump(old))
+            client.delete(old)
     assert ask(sync_client, 3, user_id=7, exchange_id=9) is True
 
 
@@ -205,9 +213,9 @@ def test_redis_py_errors_are_redis_py_s(sync_client):
         ask(sync_client, 1)
 
 
-def test_clients_of_other_kinds_are_refused(redis_url, sync_client):
+def test_clients_of_other_kinds_are_refused(sync_client):
     with pytest.raises(TypeError, match=r"redis\.asyncio.*allowed: reconciler_engine's TrioRedis or a synchronous"):
-        is_ready(redis.asyncio.Redis.from_url(redis_url), "BTC-USD", "1d", 1)
+        is_ready(redis.asyncio.Redis(), "BTC-USD", "1d", 1)
     with pytest.raises(TypeError, match="no pipeline"):
         examine(sync_client.pipeline(), "BTC-USD", "1d", 1)
     with pytest.raises(TypeError, match="NoneType"):

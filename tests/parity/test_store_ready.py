@@ -8,6 +8,7 @@ import pytest
 import redis as redis_py
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.conftest import plain_client
 from tests.integration.verified_bars import block_fields_of
 from tests.parity.examples import ACCEPTED, GOOD, REFUSED, SCORE, T, mutated
 from tests.parity.gate import Cache, Question, ask_gate, grace_for, judge
@@ -25,6 +26,8 @@ from reconciler_engine.store.ready_question import MAX_BARS
 from reconciler_engine.store.ready_script import READY_TEXT
 from reconciler_engine.store.scope import Layout, Scope
 
+pytestmark = pytest.mark.contract(cluster_by_mark=True)
+
 SERIES = Series("BTC-USD", Timeframe.M5)
 STEP = SERIES.timeframe.step_ms
 ONE = Question(1, T + STEP)
@@ -39,7 +42,7 @@ def scope(request):
 
 @pytest.fixture
 def server(redis_url):
-    with redis_py.Redis.from_url(redis_url) as client:
+    with plain_client(redis_url) as client:
         yield client
 
 

@@ -22,26 +22,23 @@ empty, and the overflow's only if both are."""
 async def find_misplaced(client: TrioRedis, scope: Scope, series: Sequence[Series]) -> list[StoreError | None]:
     """Return why filling a series would help no reader, or would move readers to a poorer key; None where it helps.
 
-    Of a series whose other keys are on a node that is away, that is the reason.
+    A key on a node that is away counts as none, unless readers could be moved by that.
 
     Raises:
         StoreError: Redis did not answer.
     """
     found = await _exist(client, scope, series, _RIVALS[scope.layout])
-    return [
-        own_fault(there) if isinstance(there, StoreError) else _fault(scope, one, there)
-        for one, there in zip(series, found, strict=True)
-    ]
+    return [_fault(scope, one, *there) for one, there in zip(series, found, strict=True)]
 
 
 async def count_keys(client: TrioRedis, scope: Scope, series: Sequence[Series]) -> dict[Layout, int]:
-    """Return how many of some series have a key in each layout; those that cannot be asked for are left out.
+    """Return how many of some series have a key in each layout, as far as their nodes are there.
 
     Raises:
         StoreError: Redis did not answer.
     """
-    found = [there for there in await _exist(client, scope, series, tuple(Layout)) if not isinstance(there, StoreError)]
-    return {layout: sum(layout in there for there in found) for layout in Layout}
+    found = await _exist(client, scope, series, tuple(Layout))
+    return {layout: sum(layout in there for there, _ in found) for layout in Layout}
 
 
 def keys_read(scope: Scope, series: Series) -> list[str]:
@@ -51,21 +48,21 @@ def keys_read(scope: Scope, series: Series) -> list[str]:
 
 async def _exist(
     client: TrioRedis, scope: Scope, series: Sequence[Series], layouts: Sequence[Layout]
-) -> list[list[Layout] | StoreError]:
-    """Return the layouts in which each series has a key, or why that is not known."""
+) -> list[tuple[list[Layout], StoreError | None]]:
+    """Return the layouts in which each series has a key, and why that is not known of all of them."""
     replies = await client.pipe([("EXISTS", scope.candle_key(one, layout)) for one in series for layout in layouts])
-    found: list[list[Layout] | StoreError] = []
+    found = []
     for start in range(0, len(replies), len(layouts)):
         part = replies[start : start + len(layouts)]
-        there = [layout for layout, exists in zip(layouts, part, strict=True) if exists]
-        found.append(next((reply for reply in part if isinstance(reply, StoreError)), there))
+        error = next((own_fault(reply) for reply in part if isinstance(reply, StoreError)), None)
+        found.append(([layout for layout, exists in zip(layouts, part, strict=True) if exists == 1], error))
     return found
 
 
-def _fault(scope: Scope, series: Series, there: Sequence[Layout]) -> StoreError | None:
+def _fault(scope: Scope, series: Series, there: Sequence[Layout], error: StoreError | None) -> StoreError | None:
     if scope.layout is Layout.EXCHANGE:
         if Layout.EXCHANGE in there or not there:
-            return None
+            return None if Layout.EXCHANGE in there else error
         why = f"{scope.candle_key(series)} is empty, and filling it would move readers to it from"
     elif not there:
         return None

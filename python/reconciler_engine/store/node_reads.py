@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import trio
 
-from reconciler_engine.errors import StoreError, StoreUnavailable
+from reconciler_engine.errors import NodeAway, StoreError, StoreUnavailable
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.candle_reads import CandleQuestion, SlotsRead, failed_read
@@ -25,14 +24,14 @@ Wanted = Sequence[tuple[Series, Interval]]
 async def read_candles(client: TrioRedis, scope: Scope, wanted: Wanted, *, digests: bool) -> list[SlotsRead]:
     """Return what each series holds in its interval, in the order asked; see `CandleStore.read`."""
     parts = await client.split([scope.candle_key(series) for series, _ in wanted])
-    ask = partial(_converse, client, scope, digests=digests)
     if len(parts) <= 1:
-        return await ask(wanted)
+        return await _read_of_node(client, scope, wanted, digests=digests)
     found: dict[int, SlotsRead] = {}
 
     async def read_part(part: Sequence[int]) -> None:
+        mine = [wanted[index] for index in part]
         try:
-            reads = await ask([wanted[index] for index in part])
+            reads = await _read_of_node(client, scope, mine, digests=digests)
         except StoreUnavailable as error:
             reads = [failed_read(error)] * len(part)
         found.update(zip(part, reads, strict=True))
@@ -43,11 +42,14 @@ async def read_candles(client: TrioRedis, scope: Scope, wanted: Wanted, *, diges
     return [found[index] for index in range(len(wanted))]
 
 
-async def _converse(client: TrioRedis, scope: Scope, wanted: Wanted, *, digests: bool) -> list[SlotsRead]:
+async def _read_of_node(client: TrioRedis, scope: Scope, wanted: Wanted, *, digests: bool) -> list[SlotsRead]:
     """Read the series of one node; those that it sends away are asked for again one by one."""
     question = CandleQuestion(scope, wanted, digests=digests)
     key = scope.candle_key(wanted[0][0]) if wanted else ""
-    await client.converse(question.batches(), question.replies, key=key)
+    try:
+        await client.converse(question.batches(), question.replies, key=key)
+    except NodeAway as error:
+        return [failed_read(error)] * len(wanted)
     reads = question.reads()
     if any(has_moved(read.error) for read in reads):
         client.drop_connections()

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import trio
 
-from reconciler_engine.errors import StoreError, StoreUnavailable
+from reconciler_engine.errors import NodeAway, StoreError, StoreUnavailable
 from reconciler_engine.store.client.away import Away
 from reconciler_engine.store.client.cluster_address import ClusterAddress, Place
 from reconciler_engine.store.client.connection import Command, ReplyReader
@@ -99,7 +99,7 @@ class Cluster:
         TRYAGAIN is tried again within the bound.
 
         Raises:
-            StoreError: No node carried out any of the commands.
+            StoreError: No node carried out any of the commands, and one of them may serve again in a moment.
         """
         batch = _Batch(commands, trio.current_time() + bound_s, blocks, [None] * len(commands))
         await self._keep_map(batch.deadline)
@@ -108,8 +108,9 @@ class Cluster:
             await self._send_all(batch, units)
             units, batch.again = batch.again, []
             batch.redirections += 1
-        if len(batch.failures) == len(commands):
-            raise batch.failures[0]
+        failures = [error for error in batch.failures.values() if not isinstance(error, NodeAway)]
+        if failures and len(batch.failures) == len(commands):
+            raise failures[0]
         return batch.replies
 
     async def converse(

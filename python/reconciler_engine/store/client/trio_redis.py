@@ -169,7 +169,7 @@ class TrioRedis(AsyncCoreCommands):
         the order holds for the commands of one node.
 
         Raises:
-            StoreUnavailable: The replies did not all come, or none of any node did; what took effect is unknown.
+            StoreUnavailable: The replies did not all come, or of a cluster none did; what took effect is unknown.
             ValueError: A command blocks, or changes the connection for others.
             TypeError: An argument is not str, int, float or bytes.
         """

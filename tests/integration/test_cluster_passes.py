@@ -1,0 +1,97 @@
+"""Passes over a cluster whose slots move and whose nodes die."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import pytest
+import trio
+from redis.crc import key_slot
+from tests.chaos.waiting import wait_until_so
+from tests.cluster_servers import ClusterNode, RealCluster, end_migration, migrating, new_cluster
+from tests.integration.house import M1, M5, check_whole, key, open_house
+
+from reconciler_engine.errors import StoreError
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.store.client import away as away_module
+from reconciler_engine.store.client.trio_redis import TrioRedis
+
+SLOTS = 60
+ROUNDS = 4
+
+
+@pytest.fixture
+def own_cluster(tmp_path) -> Iterator[RealCluster]:
+    """A cluster without replicas, for one test alone, which may kill its nodes."""
+    with new_cluster(tmp_path) as cluster:
+        yield cluster
+
+
+async def has_sent_away(node: ClusterNode) -> bool:
+    """Whether a node has sent somebody to where a slot goes, or away to come again."""
+    return bool({"errorstat_ASK", "errorstat_TRYAGAIN"} & node.ask("INFO", "errorstats").keys())
+
+
+async def serves(client: TrioRedis, key: str) -> bool:
+    """Whether a key can be read."""
+    return not isinstance((await client.pipe([("EXISTS", key)]))[0], StoreError)
+
+
+async def test_slots_that_move_under_passes_lose_nothing(redis_cluster):
+    redis_cluster.clear()
+    async with open_house(redis_cluster.url) as house:
+        await house.start_worker()
+        for number in range(1, ROUNDS + 1):
+            slots, moving = number * SLOTS, (M1, M5)[number % 2]
+
+            async def run(slots: int = slots) -> None:
+                result = await house.run_pass(slots, (M1, M5))
+                assert (result.unresolved, result.errors) == (0, ())
+
+            with migrating(redis_cluster, key(moving)) as (source, target):
+                slot = key_slot(key(moving).encode())
+                source.ask("CONFIG RESETSTAT")
+                # The candles go first: what is beside them is half here and half there while the pass merges.
+                source.ask("MIGRATE", "127.0.0.1", target.port, key(moving), 0, 5_000)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(run)
+                    await wait_until_so(partial(has_sent_away, source))
+                    end_migration(redis_cluster, source, target, slot)
+            await check_whole(house, slots * 5)
+            await check_whole(house, slots, M5)
+
+
+async def test_series_of_living_nodes_go_on_beside_a_dead_one(own_cluster, monkeypatch):
+    monkeypatch.setattr(away_module, "FAILOVER_S", 0.0)
+    async with open_house(own_cluster.url) as house:
+        await house.start_worker()
+        scope = house.parts.scope
+        # Tasks, leases and the budget: without them nothing goes on.
+        needed = {own_cluster.owner(scope.key("x")), own_cluster.owner(scope.shared_key("x"))}
+        dead = next(node for node in own_cluster.primaries if node not in needed)
+        series = [Series(symbol, frame) for symbol in ("BTC-USD", "ETH-USD") for frame in Timeframe]
+        lost = [one for one in series if own_cluster.owner(key(one)) is dead][:2]
+        living = [one for one in series if own_cluster.owner(key(one)) is not dead][:2]
+        dead.kill()
+        result = await house.run_pass(1, (*lost, *living))
+        for one in living:
+            await check_whole(house, slots_of_pass(one, lost + living), one)
+        assert len(result.errors) == len(lost)
+        assert all("away for" in str(error) for error in result.errors)
+        # Unknown is never complete.
+        assert {row.expected == 0 for row in result.series if Series(row.symbol, Timeframe(row.timeframe)) in lost} == {
+            True
+        }
+        dead.start()
+        await wait_until_so(partial(serves, house.parts.client, key(lost[0])))
+        again = await house.run_pass(1, (*lost, *living))
+        assert (again.unresolved, again.errors) == (0, ())
+        for one in lost:
+            await check_whole(house, slots_of_pass(one, lost + living), one)
+
+
+def slots_of_pass(one: Series, series: Sequence[Series]) -> int:
+    """The slots of a series in a pass over one bar of the longest of some."""
+    return max(each.timeframe.step_ms for each in series) // one.timeframe.step_ms
