@@ -13,7 +13,6 @@ from reconciler_engine.archive.column_names import choose_columns, find_columns
 from reconciler_engine.archive.hints import Hints
 from reconciler_engine.archive.naming import Naming
 from reconciler_engine.archive.opened_file import Unreadable
-from reconciler_engine.archive.time_unit import find_misleading
 from reconciler_engine.errors import CandleFileError
 from reconciler_engine.market.series import Series
 
@@ -25,8 +24,6 @@ ARROW_FORMS = (_PARQUET, _ARROW, _STREAM)
 
 _ROWS_AT_ONCE = 1 << 18
 _BYTES_AT_ONCE = 1 << 20
-# So many rows show another unit or timeframe.
-_SAMPLE = 10_000
 
 
 class Times(NamedTuple):
@@ -87,7 +84,8 @@ def read_times(path: Path, naming: Naming, hints: Hints, advance: Callable[[int]
                     series = naming.series(**dict(zip(keys, key, strict=True)))
                     if series not in seen:
                         seen.add(series)
-                        _check(own, times, series)
+                        if (misleading := times.find_misleading(own, series.timeframe)) is not None:
+                            raise Unreadable(misleading)
                     yield Times(series, own, read_as)
                 advance(round(size * share))
     except (Unreadable, ValueError) as fault:
@@ -185,9 +183,3 @@ def _by_cells(arrow: Any, instants: Any, columns: Sequence[Any]) -> Iterator[tup
     cells = zip(*(grouped[name].to_pylist() for name in names), strict=True)
     for key, times in zip(cells, grouped["instants_list"], strict=True):
         yield tuple(map(str, key)), times.values
-
-
-def _check(instants: Any, times: ArrowTimes, series: Series) -> None:
-    sample = [times.unit.count(instant) for instant in instants[:_SAMPLE].to_pylist()]
-    if (misleading := find_misleading(sample, series.timeframe, times.unit)) is not None:
-        raise ValueError(misleading)

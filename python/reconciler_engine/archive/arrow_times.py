@@ -10,9 +10,12 @@ from typing import Any
 from reconciler_engine.archive.clocks import LATEST_MS, Clock, NumberClock, recognise_clock, say_zone_lacks
 from reconciler_engine.archive.column_names import is_utc_by_name, unit_in_name
 from reconciler_engine.archive.hints import Hints
-from reconciler_engine.archive.time_unit import TimeUnit
+from reconciler_engine.archive.time_unit import TimeUnit, find_misleading
+from reconciler_engine.market.timeframe import Timeframe
 
 _CELLS = 24
+# So many rows show another unit or timeframe.
+_SAMPLE = 10_000
 
 
 class ArrowTimes:
@@ -71,6 +74,11 @@ class ArrowTimes:
             if not 0 <= instant < LATEST_MS:
                 raise ValueError(f"column {self._name!r} holds {instant} ms, which is no instant since 1970")
         return instants
+
+    def find_misleading(self, instants: Any, timeframe: Timeframe) -> str | None:
+        """Say of which other unit or timeframe some instants (Arrow array of int64, ms UTC) of the column look."""
+        sample = [self.unit.count(instant) for instant in instants[:_SAMPLE].to_pylist()]
+        return find_misleading(sample, timeframe, self.unit)
 
     def _counted(self, values: Any) -> Any:
         """Return numbers of the unit as instants."""

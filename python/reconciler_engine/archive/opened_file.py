@@ -55,16 +55,20 @@ class Unreadable(Exception):
 
 
 class OpenedFile:
-    """A text file and its lines.
+    """A text file: its lines, or its bytes through `read`, as other readers want them.
 
     Attributes:
         head: Its first bytes, unpacked.
+        closed: Always false; other readers ask for it.
     """
 
-    def __init__(self, lines: gzip.GzipFile | BufferedReader, packed: _Packed | None = None) -> None:
-        self._lines = lines
+    closed = False
+
+    def __init__(self, file: gzip.GzipFile | BufferedReader, packed: _Packed | None = None) -> None:
+        self._file = file
         self._packed = packed
-        self.head = lines.peek(HEAD_BYTES)
+        self._unpacked = 0
+        self.head = file.peek(HEAD_BYTES)
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """Yield the lines and their numbers, from 1.
@@ -74,12 +78,13 @@ class OpenedFile:
         """
         number = 0
         try:
-            while line := self._lines.readline(_LINE_LIMIT):
+            while line := self._file.readline(_LINE_LIMIT):
                 number += 1
+                self._unpacked += len(line)
                 if len(line) == _LINE_LIMIT and not line.endswith(b"\n"):
                     shown = line[:SHOWN_LIMIT].decode("ascii", "replace")
                     raise Unreadable(f"line {number}: row {shown!r} is longer than {_LINE_LIMIT} bytes")
-                if number % LINES_BETWEEN_LOOKS == 0 and self._packed and self._packed.is_bomb(self._lines.tell()):
+                if number % LINES_BETWEEN_LOOKS == 0 and self.is_bomb():
                     problem = f"unpacks to more than {_MOST_RATIO} times its size, as no candles do"
                     raise Unreadable(f"after line {number}: {problem}")
                 yield number, line
@@ -87,11 +92,19 @@ class OpenedFile:
             problem = f"the gzip data is cut short or damaged: {error}"
             raise Unreadable(f"after line {number}: {problem}") from error
 
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes, empty at the end; errors are those of the file."""
+        data = self._file.read(size)
+        self._unpacked += len(data)
+        return data
+
+    def is_bomb(self) -> bool:
+        """Whether it is gzipped, and what was read since the last look is more than candles unpack to."""
+        return self._packed is not None and self._packed.is_bomb(self._unpacked)
+
     def bytes_read(self) -> int:
-        """Return how many bytes of the file, packed as it is, have been read; 0 of a pipe that is not packed."""
-        if self._packed is not None:
-            return self._packed.taken
-        return self._lines.tell() if self._lines.seekable() else 0
+        """Return how many bytes of the file, packed as it is, have been read."""
+        return self._unpacked if self._packed is None else self._packed.taken
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from reconciler_engine.archive.arrow_file import is_arrow, read_times
 from reconciler_engine.archive.candle_file import read_parts
 from reconciler_engine.archive.found_files import FoundFile, Source
 from reconciler_engine.archive.hints import Hints
+from reconciler_engine.archive.orderly_text import summarise_orderly
 from reconciler_engine.detection.summary import GapSummary
 from reconciler_engine.errors import CandleFileError
 from reconciler_engine.market.series import Series
@@ -106,6 +107,9 @@ def _parts(file: FoundFile, hints: Hints, advance: Callable[[int], None]) -> Ite
     if is_arrow(file.path):
         for series, instants, read_as in read_times(file.path, file.naming, hints, advance):
             yield series, GapSummary.of(instants, series.timeframe.step_ms), read_as
+        return
+    if (orderly := summarise_orderly(file, hints, advance)) is not None:
+        yield orderly
         return
     for part in read_parts(file.path, naming=file.naming, hints=hints, needed=(), most=_ROWS_AT_ONCE, advance=advance):
         if part.series is not None:
