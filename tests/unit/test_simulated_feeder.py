@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from reconciler_engine.engine.simulated_feeder.feed import Feed, Written, take_snapshot, write_member
-from reconciler_engine.engine.simulated_feeder.feeder import Feeder, FeederSettings
+from reconciler_engine.engine.roles.feeder import DEMO_LOSSES, EARLIER_MS
+from reconciler_engine.engine.simulated_feeder.feed import Feed, Written, earlier_members, take_snapshot, write_member
+from reconciler_engine.engine.simulated_feeder.feeder import AWAY_MS, Feeder, FeederSettings
 from reconciler_engine.engine.simulated_feeder.losses import FeedEvent, FeedLosses
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
@@ -344,12 +345,22 @@ async def test_shared_keys_live_for_ever_and_are_told_of_on_both_close_channels(
     ]
 
 
-def test_cache_that_is_not_new_holds_the_fetched_bars_of_earlier() -> None:
-    found = written(Feed(MARKET, [M5, M15], LOSSLESS, earlier_ms=2 * HOUR).advance(NOW))
-    fetched = [one.bar for one in found if one.series == M15]
-    assert fetched == [
-        bar_at(M15, at, at + SECOND) for at in range(NOW - 17 * SECOND - 7 * HOUR // 4, NOW, 15 * MINUTE)
-    ]
+def test_demo_begins_with_gaps_and_with_bars_of_too_little_and_of_doubled_volume() -> None:
+    series = [Series("BTC-USD", frame) for frame in (Timeframe.M1, Timeframe.M5, Timeframe.M15)]
+    lived = Interval(NOW - EARLIER_MS, NOW - AWAY_MS)
+    left = earlier_members(MARKET, series, DEMO_LOSSES, lived)
+    share: dict[Series, list[float]] = {}
+    for (one, start), member in left.items():
+        if start in lived:
+            share.setdefault(one, []).append(json.loads(member)["volume"] / float(bar_at(one, start).volume))
+    minutes, fives, fetched = (sorted(share[one]) for one in series)
+    assert len(minutes) < 0.75 * 105
+    assert sum(one == 2 for one in minutes) > len(minutes) / 2
+    assert sum(one < 0.9 for one in fives) > 5
+    assert fives[-1] == 1
+    assert 0 < fetched[0] <= fetched[-1] < 0.1
+    opens = [json.loads(text)["open"] == float(bar_at(M1, at).open) for (one, at), text in left.items() if one == M1]
+    assert opens.count(False) < len(opens) / 5
 
 
 async def test_first_step_connects_even_in_an_outage() -> None:

@@ -105,7 +105,7 @@ class FedWorld:
         """Every series."""
         return self.config.series()
 
-    def feed(self, losses: FeedLosses | None = None, step_ms: int = 15_000) -> None:
+    def feed(self, losses: FeedLosses | None = None, step_ms: int = 15_000, earlier_ms: int = 6 * HOUR) -> None:
         """Feed as the real feeder does, its bad habits included."""
         kept = FeederSettings(
             self.series,
@@ -114,7 +114,7 @@ class FedWorld:
             step_ms,
             self.config.max_candles,
             self.config.life_s,
-            earlier_ms=6 * HOUR,
+            earlier_ms,
         )
         make = partial(Feeder, self.redis, self.exchange.market, self.exchange.clock, kept)
         self.nursery.start_soon(keep_feeding, make)

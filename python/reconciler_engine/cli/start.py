@@ -30,14 +30,12 @@ if TYPE_CHECKING:
 _COMMAND = "reconciler-engine start"
 _logger = logging.getLogger(__name__)
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-_SIMULATION: dict[str, Any] = {
+SIMULATION: dict[str, Any] = {
     "symbols": ("BTC-USD", "ETH-USD", "SOL-USD", "DOGE-USD"),
     "timeframes": ("1m", "5m", "15m", "1h"),
     # Often enough that a newcomer sees gaps close within a minute.
     "gap_scan_cron": "*/10 * * * * *",
     "full_reconcile_cron": "0 * * * * *",
-    # The feeder stores wrong candles, too, as the real one does.
-    "full_reconcile_verify": "all",
 }
 
 
@@ -73,7 +71,7 @@ def start(*, simulate: bool, log_level: str, output: Output, given: Given) -> No
             return load_signed(*given, needs_symbols=True, known_faults=faults)
         # The environment's key is not for an invented exchange.
         refused = ("redis_url", "base_url", "key_file")
-        config = load_config(*given, overrides=_SIMULATION, needs_symbols=True, known_faults=faults, refused=refused)
+        config = load_config(*given, overrides=SIMULATION, needs_symbols=True, known_faults=faults, refused=refused)
         return config, None
 
     config, credentials = load()

@@ -40,6 +40,7 @@ VERIFY_BARS = 300
 _LANES = {GAP_SCAN: Lane.LIVE, FULL_RECONCILE: Lane.DEEP, VERIFY: Lane.VERIFY}
 _VERIFY_ASK_S = 50.0
 _POLL_S = 0.25
+_FIRST_VERIFY_S = 60.0
 _NAMED = 2
 
 _logger = logging.getLogger(__name__)
@@ -157,7 +158,10 @@ class ScheduledPasses:
             await trio.sleep(_POLL_S)
 
     async def begin(self, scheduler: Scheduler) -> None:
-        """Trigger one full reconciliation at once, or as soon as the lease of one who died is free."""
+        """Trigger one full reconciliation at once, or as soon as the lease of one who died is free; then a verify run.
+
+        The verify run finds the gaps closed; where that takes over a minute, the schedule has begun one.
+        """
         try:
             while True:
                 if not await self._leases.is_held(FULL_RECONCILE):
@@ -165,8 +169,16 @@ class ScheduledPasses:
                 await trio.sleep(_POLL_S)
         except StoreError as error:
             _logger.warning("whether a full pass runs already is unknown", extra={"error": str(error)})
+        before = self.last.get(FULL_RECONCILE)
         if scheduler.is_running:
             scheduler.trigger_now(FULL_RECONCILE)
+        with trio.move_on_after(_FIRST_VERIFY_S):
+            while True:
+                if self.last.get(FULL_RECONCILE) is not before:
+                    break
+                await trio.sleep(_POLL_S)
+            if scheduler.is_running:
+                scheduler.trigger_now(VERIFY)
 
     async def inherit(self, *, is_alone: bool) -> None:
         """Free what dead processes of this machine held, or where nobody else lives, all: leases, tasks in hand."""
@@ -280,6 +292,9 @@ def in_words(result: ReconciliationResult) -> str:
             text += f"; {counted(result.requests, 'request')} to look again"
     if result.mismatched:
         text += f"; {counted(result.mismatched, 'wrong bar')}: {result.repaired} repaired"
+        rows = [row for row in result.series if row.again_at is not None]
+        if waiting := sum(max(row.mismatched - row.repaired, 0) for row in rows):
+            text += f", {waiting} wait for another answer"
     if result.confirmed_empty:
         text += f"; {counted(result.confirmed_empty, 'slot')} confirmed empty"
     if unknown:

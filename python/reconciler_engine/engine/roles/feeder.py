@@ -17,10 +17,16 @@ from reconciler_engine.simulator.simulation import SimulatorSettings, build_mark
 from reconciler_engine.store.client.trio_redis import TrioRedis
 
 _RECONNECT_S = 1.0
-# More than a real feed loses, so that a newcomer need not wait for the next hole; and never so long that it gives up.
-_LOSSES = FeedLosses(disconnects_per_hour=12, outage_ms=(45_000, 75_000), lost_share=0.4, twin_share=0.2)
-# A newcomer sees wrong bars repaired, too, of which those that are just closed are too young.
-_EARLIER_MS = 6 * 3_600_000
+DEMO_LOSSES = FeedLosses(disconnects_per_hour=6, outage_ms=(45_000, 75_000), lost_share=0.4, twin_share=1.0)
+"""More than a real feed loses, so that a newcomer need not wait for the next hole; and never so long that it gives up.
+
+Each reconnect leaves two sockets alive, so that bars are doubled; bars that lack their beginning stay below a fifth, as
+an answer that differs from more of them in the open counts as strange.
+"""
+
+EARLIER_MS = 2 * 3_600_000
+"""A newcomer sees wrong bars repaired, too, of which those that are just closed are too young."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -33,10 +39,10 @@ async def run_feeder(message: dict[str, Any], do: Callable[[FeederRole], Awaitab
     settings = FeederSettings(
         series=config.series(),
         scope=scope_of(config),
-        losses=_LOSSES,
+        losses=DEMO_LOSSES,
         max_candles=config.max_candles,
         ttl_s=config.life_s,
-        earlier_ms=_EARLIER_MS,
+        earlier_ms=EARLIER_MS,
     )
     async with TrioRedis.from_url(message["redis_url"]) as client:
         await do(FeederRole(lambda: Feeder(client, market, clock, settings, _log)))

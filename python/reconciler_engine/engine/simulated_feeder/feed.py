@@ -17,6 +17,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.prices.bar import Bar
 from reconciler_engine.simulator.prices.market import Market
+from reconciler_engine.store.feeder_writes import is_refused
 
 FETCHED = frozenset({Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1})
 """Timeframes fetched by REST, once at each boundary. Nobody writes 30m, 2h and 6h."""
@@ -54,17 +55,15 @@ class Feed:
         market: The exchange's bars.
         series: Series that the feeder keeps.
         losses: Measure of its losses.
-        earlier_ms: Time before the first call in which it fetched already: a cache that is not new.
     """
 
-    def __init__(self, market: Market, series: Sequence[Series], losses: FeedLosses, earlier_ms: int = 0) -> None:
+    def __init__(self, market: Market, series: Sequence[Series], losses: FeedLosses) -> None:
         self._market = market
         self._losses = losses
         self._streamed = [one for one in series if one.timeframe is Timeframe.M5]
         self._built = [one for one in series if one.timeframe is Timeframe.M1]
         self._fetched = [one for one in series if one.timeframe in FETCHED]
         self._messages_beside = 1 + len({one.symbol for one in series})
-        self._earlier_ms = earlier_ms
         self._fetched_at: int | None = None
         self._heard: int | None = None
         self._number = 0
@@ -183,7 +182,7 @@ class Feed:
         """Yield row 0 of the answer that is fetched at each boundary in the time since the last call."""
         since, self._fetched_at = self._fetched_at, now
         if since is None:
-            since = now - self._earlier_ms
+            return
         for series in self._fetched:
             step_ms = series.timeframe.step_ms
             first = max(
@@ -195,6 +194,21 @@ class Feed:
                 window = Interval(boundary - step_ms, boundary + 1)
                 rows = self._market.bars(series.symbol, series.timeframe, window, boundary + FETCH_AFTER_MS)
                 yield from (Written(series, bar, closes=True) for bar in rows[-1:])
+
+
+def earlier_members(
+    market: Market, series: Sequence[Series], losses: FeedLosses, lived: Interval
+) -> dict[tuple[Series, int], str]:
+    """Return the members that a feed has left which ran for the time `lived`, by series and open time."""
+    feed = Feed(market, series, losses)
+    left: dict[tuple[Series, int], str] = {}
+    for now in range(lived.start, lived.stop, HANDSHAKE_MS):
+        for happened in feed.advance(now):
+            if isinstance(happened, Written):
+                slot, member = (happened.series, happened.bar.start), write_member(happened)
+                if not is_refused([left[slot]] if slot in left else (), member):
+                    left[slot] = member
+    return left
 
 
 def take_snapshot(losses: FeedLosses, market: Market, series: Series, now: int) -> list[Bar]:

@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 
 import trio
 
-from reconciler_engine.engine.simulated_feeder.feed import Feed, Written, write_member
+from reconciler_engine.engine.simulated_feeder.feed import Feed, Written, earlier_members, write_member
 from reconciler_engine.engine.simulated_feeder.losses import FeedEvent, FeedLosses
+from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.simulator.prices.market import Market
 from reconciler_engine.simulator.simulated_clock import SimulatedClock
 from reconciler_engine.store.feeder_writes import Client, FeederWrites
 from reconciler_engine.store.scope import Scope
+
+AWAY_MS = 900_000
+"""Time between the end of an earlier feed and the first step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class FeederSettings:
         interval_ms: Real time between two updates of the open bars.
         max_candles: Members a key is cut to by each write; 0 cuts nothing.
         ttl_s: Life each write gives a key; 0 gives none.
-        earlier_ms: Time before the first step whose fetched candles are written first, into an empty cache.
+        earlier_ms: Time before the first step at which an earlier feed began, whose candles an empty cache is given.
     """
 
     series: Sequence[Series]
@@ -89,11 +93,14 @@ class Feeder:
                 self._report(happened)
 
     async def _make_feed(self) -> Feed:
-        settings, earlier_ms = self._settings, self._settings.earlier_ms
+        settings, now = self._settings, self._clock.now()
         # Candles that an engine has repaired since must not be spoilt again.
-        if earlier_ms and not await self._writes.are_empty(settings.series):
-            earlier_ms = 0
-        return Feed(self._market, settings.series, settings.losses, earlier_ms)
+        if settings.earlier_ms and await self._writes.are_empty(settings.series):
+            lived = Interval(now - settings.earlier_ms, now - AWAY_MS)
+            left = earlier_members(self._market, settings.series, settings.losses, lived)
+            for (series, open_time), member in left.items():
+                await self._writes.write(series, open_time, member)
+        return Feed(self._market, settings.series, settings.losses)
 
     async def _write(self, written: Written) -> None:
         member = write_member(written)
