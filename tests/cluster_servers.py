@@ -29,6 +29,8 @@ _OPTIONS = {
     "appendonly": "no",
     "daemonize": "no",
     "repl-diskless-sync-delay": "0",
+    # A replica that has taken nothing yet is not announced.
+    "repl-ping-replica-period": "1",
 }
 
 
@@ -140,10 +142,12 @@ def new_cluster(folder: Path, *, replicas: bool = False, binary: Path | None = N
             for other in cluster.nodes:
                 if other is not node:
                     node.ask("CLUSTER", "MEET", "127.0.0.1", other.port, other.bus)
-        wait_for(lambda: all(_says(node, known_nodes=len(cluster.nodes)) for node in cluster.nodes))
+        ids = {node.ask("CLUSTER", "MYID") for node in cluster.nodes}
+        wait_for(lambda: all(_known(node) == ids for node in cluster.nodes))
         for replica, primary in zip(cluster.replicas, cluster.primaries, strict=bool(replicas)):
             replica.ask("CLUSTER", "REPLICATE", primary.ask("CLUSTER", "MYID"))
         wait_for(lambda: all(_says(node, state="ok", slots_ok=SLOTS) for node in cluster.nodes))
+        wait_for(lambda: all(_followed(node) == len(cluster.replicas) for node in cluster.nodes))
         yield cluster
 
 
@@ -178,6 +182,16 @@ def end_migration(cluster: RealCluster, source: ClusterNode, target: ClusterNode
     move_keys(source, target, slot)
     for node in (target, source, *cluster.primaries):
         node.ask("CLUSTER SETSLOT", slot, "NODE", target.ask("CLUSTER MYID"))
+
+
+def _known(node: ClusterNode) -> set[bytes]:
+    """Return the ids by which a node knows all of them; one that it has only just met has a name of its own making."""
+    return {line.split()[0] for line in node.ask("CLUSTER", "NODES").splitlines()}
+
+
+def _followed(node: ClusterNode) -> int:
+    """Return how many replicas a node counts among those that have slots."""
+    return sum(len(replicas) for _, _, _, *replicas in node.ask("CLUSTER", "SLOTS"))
 
 
 def _says(node: ClusterNode, **facts: str | int) -> bool:

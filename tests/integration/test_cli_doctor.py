@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from reconciler_engine.store.embedded.data_directory import DataDirectory, ServerRecord
 
 NAMES = [
-    "configuration", "api key", "exchange", "clock", "credentials", "symbols", "redis", "persistence", "eviction",
-    "latency", "layout", "retention", "budget", "disk", "embedded server", "pages",
+    "configuration", "api key", "exchange", "clock", "credentials", "symbols", "redis", "topology", "persistence",
+    "eviction", "latency", "layout", "retention", "budget", "disk", "embedded server", "pages",
 ]  # fmt: skip
 NOWHERE = "http://127.0.0.1:9"
 
@@ -97,7 +97,7 @@ def test_authorities_that_are_none_are_a_fault_of_the_configuration(doctor, tmp_
 def test_before_the_first_start_the_exchange_is_asked_all_the_same(doctor, start_exchange, tmp_path):
     exchange = start_exchange()
     code, checks = doctor("--base-url", exchange.url, "--symbols", "BTC-USD")
-    cache = dict.fromkeys(("redis", "persistence", "eviction", "latency", "layout"), "skipped")
+    cache = dict.fromkeys(("redis", "topology", "persistence", "eviction", "latency", "layout"), "skipped")
     assert statuses(checks) == {"api key": "skipped", "credentials": "skipped", **cache}
     assert code == 0
     assert "no embedded server runs" in checks["redis"]["detail"]

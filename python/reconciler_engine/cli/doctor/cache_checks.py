@@ -5,27 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler_engine.cli.doctor.check import Check
+from reconciler_engine.cli.doctor.topology_checks import check_topology, of_nodes
 from reconciler_engine.cli.exits import CONFIG, UNAVAILABLE
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.errors import ConfigError, StoreError, StoreUnavailable
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.client.server_check import ServerInfo, ask_persistence, check_server, median_ping_ms
+from reconciler_engine.store.client.topology import open_topology
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.layouts import count_keys
 from reconciler_engine.store.scope import Scope
 
-NAMES = ("redis", "persistence", "eviction", "latency")
+NAMES = ("redis", "topology", "persistence", "eviction", "latency")
 PINGS = 7
 SLOW_PING_MS = 20.0
 _SAMPLE = 100
+_NODE_TIMEOUT_S = 2.0
 
 
 async def examine_cache(client: TrioRedis) -> list[Check]:
-    """Check the server: version, persistence, eviction policy, latency."""
+    """Check the servers: version, which there are, persistence and eviction policy of each, latency."""
     try:
         info = await check_server(client)
-        return [_redis(client, info), await _persistence(client), _eviction(info), await _latency(client)]
+        async with open_topology(client, _NODE_TIMEOUT_S) as topology:
+            kept = [(node, await _persistence(node.client)) for node in topology.nodes if node.server is not None]
+            evicting = [(node, _eviction(node.server)) for node in topology.nodes if node.server is not None]
+            if topology.nodes[0].error is not None and not kept:
+                raise topology.nodes[0].error
+            checks = [check_topology(topology), of_nodes(kept), of_nodes(evicting)]
+        return [_redis(client, info), *checks, await _latency(client)]
     except ConfigError as error:
         found = Check("redis", "fail", "\n".join(error.faults), "correct redis_url, or the server's users", CONFIG)
     except StoreUnavailable as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -79,17 +80,8 @@ async def check_server(client: TrioRedis) -> ServerInfo:
             the address has another form than the server needs; the message says what was found and what is needed.
         StoreError: No answer that can be used came.
     """
-    server, memory = await _ask(client)
-    product = "valkey" if "valkey_version" in server else "redis"
-    compatible = _version(server.get("redis_version", ""))
-    info = ServerInfo(
-        product=product,
-        version=_version(server.get(f"{product}_version", "")),
-        compatible=compatible,
-        mode=server.get("redis_mode", server.get("server_mode", "standalone")),
-        maxmemory_policy=memory.get("maxmemory_policy", ""),
-    )
-    if compatible < OLDEST_VERSION:
+    info = server_info(*await _ask(client))
+    if info.compatible < OLDEST_VERSION:
         raise ConfigError([f"redis_url: {client.address} is {info}; Redis 6.2 or newer, or any Valkey, is needed"])
     form = _FORMS.get(info.mode)
     if form is not None and isinstance(client.address, Address):
@@ -97,6 +89,22 @@ async def check_server(client: TrioRedis) -> ServerInfo:
         url = str(client.address).replace("://", f"+{info.mode}://").removesuffix("/0")
         raise ConfigError([f"redis_url: {client.address} is {kind}; write {url}{rest}"])
     return info
+
+
+def server_info(server: Mapping[str, str], memory: Mapping[str, str]) -> ServerInfo:
+    """Return what two sections of INFO say.
+
+    Raises:
+        StoreError: They name no version.
+    """
+    product = "valkey" if "valkey_version" in server else "redis"
+    return ServerInfo(
+        product=product,
+        version=_version(server.get(f"{product}_version", "")),
+        compatible=_version(server.get("redis_version", "")),
+        mode=server.get("redis_mode", server.get("server_mode", "standalone")),
+        maxmemory_policy=memory.get("maxmemory_policy", ""),
+    )
 
 
 async def wait_serving(client: TrioRedis, timeout_s: float) -> None:
@@ -129,7 +137,7 @@ async def ask_persistence(client: TrioRedis) -> Persistence:
     """
     info, saves = await client.pipe([("INFO", "persistence"), ("CONFIG", "GET", "save")])
     # A server that may not be asked says nothing.
-    fields = _fields(info) if isinstance(info, bytes) else {}
+    fields = info_fields(info) if isinstance(info, bytes) else {}
     snapshots = None if isinstance(saves, StoreError) else ""
     if isinstance(saves, list) and len(saves) > 1 and isinstance(saves[1], bytes):
         snapshots = saves[1].decode("utf-8", "replace")
@@ -161,7 +169,7 @@ async def _ask(client: TrioRedis) -> tuple[dict[str, str], dict[str, str]]:
         # A server of its own has no slots; a Sentinel may not know the service.
         form = "; write redis://, for one server" if isinstance(client.address, ClusterAddress) else ""
         raise ConfigError([f"redis_url: {client.address}: {error}{form}"]) from error
-    return _fields(server), _fields(memory)
+    return info_fields(server), info_fields(memory)
 
 
 def denied(client: TrioRedis, error: StoreDenied) -> ConfigError:
@@ -179,7 +187,12 @@ def _denial(error: StoreDenied) -> str:
             return f"user or password is wrong ({error})"
 
 
-def _fields(reply: Any) -> dict[str, str]:
+def info_fields(reply: Any) -> dict[str, str]:
+    """Return the fields of a section of INFO.
+
+    Raises:
+        StoreError: The reply is no text.
+    """
     if not isinstance(reply, bytes):
         raise StoreError(f"INFO answered {type(reply).__name__}, not text")
     lines = reply.decode("utf-8", "replace").splitlines()

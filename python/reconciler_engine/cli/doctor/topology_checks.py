@@ -1,0 +1,57 @@
+"""What `doctor` says of the servers behind `redis_url`: which there are, and how each keeps its data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from reconciler_engine.cli.doctor.check import Check
+from reconciler_engine.store.client.topology import NodeState, Topology
+
+_RANKS: Final = ("ok", "warn", "fail")
+
+
+def check_topology(topology: Topology) -> Check:
+    """Tell the servers and their roles, and what can become of the cluster."""
+    lines = [_counted(topology), *(_line(node) for node in topology.nodes if topology.nodes[1:] or node.error)]
+    hints = [hint for hint in _hints(topology) if hint]
+    return Check("topology", "warn" if hints else "ok", "\n".join(lines), "; ".join(hints))
+
+
+def of_nodes(checks: Sequence[tuple[NodeState, Check]]) -> Check:
+    """Return the gravest of checks that were made of each node, with its name where there are several."""
+    node, worst = max(checks, key=lambda made: _RANKS.index(made[1].status))
+    if len(checks) == 1:
+        return worst
+    where = f"{node.name}: " if worst.status != "ok" else ""
+    return Check(worst.name, worst.status, f"{where}{worst.detail}", worst.hint, worst.code)
+
+
+def _counted(topology: Topology) -> str:
+    if not topology.nodes[1:] and not topology.uncovered:
+        return "one server"
+    primaries, replicas = len(topology.primaries), len(topology.replicas)
+    return f"{primaries} primaries, {replicas} replicas, {topology.uncovered} slots without a node"
+
+
+def _line(node: NodeState) -> str:
+    role = f"replica of {node.primary}" if node.primary else f"primary, {node.slots} slots"
+    if node.error is not None:
+        return f"{node.name}: {role}, not reached: {node.error}"
+    lag = "" if node.lag is None else f", {node.lag} bytes behind"
+    return f"{node.name}: {role}{lag}, {node.server}"
+
+
+def _hints(topology: Topology) -> list[str]:
+    lost = [node.name for node in topology.nodes if node.error is not None]
+    strict = [node.name for node in topology.primaries if node.needs_all_slots and topology.nodes[1:]]
+    split = [node.name for node in topology.primaries if node.min_replicas == 0 and topology.replicas]
+    return [
+        f"see why {', '.join(lost)} cannot be reached, or set redis_address_map" if lost else "",
+        "give each slot a node: their series are unknown until then" if topology.uncovered else "",
+        "`CONFIG SET cluster-require-full-coverage no`, or one dead node stops all of them" if strict else "",
+        "`CONFIG SET min-replicas-to-write 1`, or a primary that is cut off gives out budget a second time until it "
+        "notices"
+        if split
+        else "",
+    ]
