@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -12,20 +11,19 @@ from typing import Any
 import pytest
 import trio
 from tests.integration.engines import DENSE, MINUTE, T0, THIN, Engine, engine, span, truth, verify_of
+from tests.integration.wrong_candles import at, cut, do_pass, fill, journal
 
 from reconciler_engine.engine.evidence_edits import accept_candles
 from reconciler_engine.engine.passes.reconciler import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
-from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.planning.answers import Answer, Venue
-from reconciler_engine.planning.audit import Doubt
+from reconciler_engine.planning.audit import Copy, Doubt, values_of
 from reconciler_engine.planning.contests import CONTESTED_AFTER
 from reconciler_engine.planning.ledger import Finding, FindingInterval, Ledger, Reason, State
 from reconciler_engine.planning.pages import MARGIN_SLOTS
 from reconciler_engine.planning.verification import Verify
-from reconciler_engine.store.journal import Journal, Why
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.retention import Retention
 
@@ -38,34 +36,8 @@ REPORT: dict[str, Any] = {"audit_policy": "report"}
 ALL: dict[str, Any] = {"full_reconcile_verify": "all"}
 
 
-def at(slot: int) -> int:
-    return T0 + slot * MINUTE
-
-
-def cut(slot: int, share: float = 0.5, sequence: int | None = None) -> Candle:
-    """A candle with a part of its volume, as a disconnect leaves it."""
-    open_, high, low, close, volume = truth(DENSE, span(1, slot))[at(slot)]
-    return Candle(at(slot), open_, high, low, close, volume * share, sequence)
-
-
 def slots_of(*slots: int) -> Intervals:
     return Intervals.of_slots([at(slot) for slot in slots], MINUTE)
-
-
-async def fill(run: Engine, slots: Sequence[int], *wrong: Candle) -> None:
-    """Put whole candles into these slots, and wrong ones into theirs."""
-    wrong_at = {one.timestamp for one in wrong}
-    await run.put(DENSE, *(cut(slot, 1.0) for slot in slots if at(slot) not in wrong_at), *wrong)
-
-
-async def do_pass(run: Engine, slots: int, *, verify: bool = True) -> ReconciliationResult:
-    request = PassRequest(
-        "full_reconcile" if verify else "gap_scan",
-        [DENSE],
-        span(slots),
-        verify=verify_of(run) if verify else Verify.NONE,
-    )
-    return await run.parts.reconciler.run_pass(request)
 
 
 async def suspects(run: Engine, slots: int) -> set[int]:
@@ -77,12 +49,6 @@ async def suspects(run: Engine, slots: int) -> set[int]:
         if finding.state is State.SUSPECT
         for open_time in range(start, stop, MINUTE)
     }
-
-
-async def journal(run: Engine) -> list[tuple[int, str, str]]:
-    """Slot, old member and new one of each repair."""
-    changes = await Journal(run.parts.client, run.parts.scope).read([DENSE], since=0, limit=10_000)
-    return [((each.start - T0) // MINUTE, each.old, each.new) for each in changes if each.why is Why.REPAIRED]
 
 
 async def test_the_spare_slots_of_a_page_find_wrong_candles_at_no_cost(redis_url):
@@ -162,7 +128,7 @@ async def test_verifying_all_leaves_settled_slots_out(redis_url):
 async def doubt_early(run: Engine, slot: int, held: Candle) -> None:
     """Note that the exchange differed when the candle could not give way yet."""
     answer = Answer(span(1, slot), at(slot + 1), slots_of(slot))
-    doubt = Doubt(cut(slot, 1.0), member_of(DENSE, held).encode(), is_live=False, yields=False)
+    doubt = Doubt(cut(slot, 1.0), Copy(member_of(DENSE, held).encode(), values_of(held)), yields=False)
     done = await run.parts.store.merge_answer(DENSE, [], UNLIMITED, answer, slots_of(slot), doubts=[doubt])
     assert done.doubted == 1
 
@@ -211,7 +177,9 @@ async def test_a_suspect_the_exchange_has_no_candle_for_is_asked_for_once(redis_
     async with engine(redis_url) as run:
         await run.put(THIN, lonely)
         once = Answer(alone, at(60), Intervals([alone]))
-        doubt = Doubt(replace(lonely, volume=2.0), member_of(THIN, lonely).encode(), is_live=False, yields=False)
+        doubt = Doubt(
+            replace(lonely, volume=2.0), Copy(member_of(THIN, lonely).encode(), values_of(lonely)), yields=False
+        )
         await run.parts.store.merge_answer(THIN, [], UNLIMITED, once, Intervals([alone]), doubts=[doubt])
         lacking = "DASH-USD:1m: the exchange left out 1 candle that the cache knows; its answer proves no slot empty"
         for requests, errors in ((1, (lacking,)), (0, ())):

@@ -306,8 +306,8 @@ async def test_a_merge_with_proof_does_what_a_bare_one_does(redis, candles):
     assert await redis.zrange(CANDLES, 0, -1) == await redis.zrange(other.candle_key(BTC), 0, -1)
 
 
-def doubt(slot: int, held: Candle, *, is_live: bool = False, yields: bool = False) -> Doubt:
-    return Doubt(candle(slot), member_of(BTC, held).encode(), is_live, yields)
+def doubt(slot: int, held: Candle, *, yields: bool = False) -> Doubt:
+    return Doubt(candle(slot), Copy(member_of(BTC, held).encode(), values_of(held)), yields)
 
 
 async def put(redis, *candles: Candle) -> None:
@@ -325,9 +325,9 @@ async def test_copies_are_the_candles_alone_in_their_slot(redis):
     other = member_of(BTC, candle(5)).replace("88000", "88000.0")
     await redis.zadd(CANDLES, {other: at(5)})
     assert await CandleStore(redis, SCOPE).copies(BTC, span(0, 9)) == {
-        at(0): Copy(member_of(BTC, candle(0)).encode(), values_of(candle(0)), is_live=False),
-        at(1): Copy(member_of(BTC, live).encode(), (2.0, 4.0, 1.0, 3.0, 0.5), is_live=True),
-        at(5): Copy(other.encode(), values_of(candle(5)), is_live=False),
+        at(0): Copy(member_of(BTC, candle(0)).encode(), values_of(candle(0))),
+        at(1): Copy(member_of(BTC, live).encode(), (2.0, 4.0, 1.0, 3.0, 0.5)),
+        at(5): Copy(other.encode(), values_of(candle(5))),
     }
     await redis.set(CANDLES, "no sorted set")
     with pytest.raises(StoreError):
@@ -339,13 +339,13 @@ async def test_a_doubted_candle_is_suspect_or_gives_way(redis, store, candles):
     done = await audit(
         candles,
         doubt(0, candle(0, 1.0), yields=True),
-        doubt(1, candle(1, 1.0), is_live=True),
+        doubt(1, candle(1, 1.0)),
         doubt(2, candle(2, 1.0)),
     )
     assert (done.outcome.changed, done.doubted) == ((at(0),), 3)
     ledger = await known(store)
     assert states(ledger) == ".ss......."
-    assert [stretch.finding.reason for stretch in ledger.findings] == [Reason.LIVE_VALUES_DIFFER, Reason.VALUES_DIFFER]
+    assert [stretch.finding.reason for stretch in ledger.findings] == [Reason.VALUES_DIFFER]
     assert await redis.zrange(CANDLES, 0, 0) == [member_of(BTC, candle(0)).encode()]
     # the next answer agrees with what is there by now
     await redis.zremrangebyscore(CANDLES, at(1), at(1))
@@ -384,18 +384,18 @@ async def repair(redis, candles: CandleStore, slot: int, volume: float, when: in
 
 
 async def test_a_slot_repaired_three_times_is_contested_and_left_alone(redis, store, candles):
-    done = [await repair(redis, candles, 4, 2.0 + time, LATER + time) for time in range(4)]
+    done = [await repair(redis, candles, 4, (time + 1) / 4, LATER + time) for time in range(4)]
     assert [one.outcome.changed for one in done] == [(at(4),)] * 3 + [()]
     finding = (await known(store)).at(at(4))
     assert finding == Finding(State.SUSPECT, Reason.CONTESTED, LATER + 2, LATER + 3, 2, LATER + 2 + DAY_MS)
-    assert await redis.zrange(CANDLES, 0, -1) == [member_of(BTC, candle(4)).replace("1.5", "5").encode()]
-    after = await repair(redis, candles, 4, 9.0, LATER + 2 + DAY_MS)
+    assert await redis.zrange(CANDLES, 0, -1) == [member_of(BTC, candle(4)).replace("1.5", "1").encode()]
+    after = await repair(redis, candles, 4, 1.25, LATER + 2 + DAY_MS)
     assert (after.outcome.changed, (await known(store)).at(at(4))) == ((at(4),), None)
 
 
 async def test_two_workers_that_repair_one_slot_count_both(redis, store, candles):
     early = await store.read([(BTC, span(0, 10))])
-    await repair(redis, candles, 4, 2.0, LATER)
+    await repair(redis, candles, 4, 0.5, LATER)
     held = candle(5, 1.0)
     await put(redis, held)
     await candles.merge_answer(

@@ -9,7 +9,7 @@ from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.answers import Answer, Venue
-from reconciler_engine.planning.audit import Doubt
+from reconciler_engine.planning.audit import Copy, Doubt, values_of
 from reconciler_engine.planning.verification import DEFAULT_SETTLE_MS
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.members import member_of
@@ -99,8 +99,8 @@ async def test_a_digest_tells_when_the_exchange_was_asked(redis, candles):
 
 async def test_a_repaired_candle_is_verified_and_a_doubted_one_is_not(redis, candles):
     await put(redis, (3, text(3, 0.5)), (4, text(4, 9.0)))
-    doubts = [Doubt(candle(3), text(3, 0.5), is_live=False, yields=True)]
-    doubts += [Doubt(candle(4), text(4, 9.0), is_live=False, yields=False)]
+    doubts = [Doubt(candle(3), Copy(text(3, 0.5), values_of(candle(3, 0.5))), yields=True)]
+    doubts += [Doubt(candle(4), Copy(text(4, 9.0), values_of(candle(4, 9.0))), yields=False)]
     proven = await confirm(candles, 3, 4, present={3: text(3, 0.5), 4: text(4, 9.0)}, doubts=doubts)
     assert proven.outcome.changed == (at(3),)
     assert await verified(redis) == {3: digest_of(text(3))}

@@ -430,7 +430,7 @@ class World:
         rows = settled_rows(answer, self.note_newest(answer), STEP) & candles
         differing = {at for at in product.cut if rows.holds(at)}
         repaired = {at for at in differing if at + STEP + RIPE_MS <= answer.at}
-        doubted = dict.fromkeys(sorted(differing - repaired), True)
+        doubted = Intervals.of_slots(sorted(differing - repaired), STEP)
         return Answer(answer.asked, answer.at, answer.rows, answer.unusable, answer.is_whole, doubted), repaired
 
     def note_newest(self, answer: Answer) -> Venue:

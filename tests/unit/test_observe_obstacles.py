@@ -38,7 +38,7 @@ def ledger(*findings: tuple[State, Reason, int]) -> Ledger:
         (State.MISSING, Reason.WITHDRAWN, 0, Obstacle.WITHDRAWN),
         (State.EMPTY, Reason.ABSENT_TWICE, 0, Obstacle.NOT_ASKED),
         (State.SUSPECT, Reason.VALUES_DIFFER, 0, Obstacle.VALUES_DIFFER),
-        (State.SUSPECT, Reason.LIVE_VALUES_DIFFER, 0, Obstacle.VALUES_DIFFER),
+        (State.SUSPECT, Reason.SECOND_ANSWER, 0, Obstacle.SECOND_ANSWER),
         (State.SUSPECT, Reason.LACKED_ONCE, 0, Obstacle.LACKED),
         (State.SUSPECT, Reason.NOT_AT_EXCHANGE, 0, Obstacle.NOT_AT_EXCHANGE),
         (State.SUSPECT, Reason.CONTESTED, 0, Obstacle.CONTESTED),

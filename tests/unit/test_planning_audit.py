@@ -12,7 +12,7 @@ from reconciler_engine.planning.answers import Answer, Venue
 from reconciler_engine.planning.audit import AuditRules, Copy, Doubt, find_doubts, find_due_suspects, values_of
 from reconciler_engine.planning.ledger import Finding, FindingInterval, Knowledge, Ledger, Reason, State
 from reconciler_engine.planning.proof import judge
-from reconciler_engine.planning.sightings import RIPE_MS
+from reconciler_engine.planning.verification import DEFAULT_SETTLE_MS
 
 STEP = 60_000
 T0 = 1_767_225_600_000
@@ -27,33 +27,36 @@ def candle(slot: int = 0, volume: float = 2.0) -> Candle:
     return Candle(T0 + slot * STEP, 10.0, 12.0, 9.0, 11.0, volume)
 
 
-def copy(one: Candle, *, live: bool = False) -> Copy:
-    return Copy(b"as it stands", values_of(one), live)
+def copy(one: Candle) -> Copy:
+    return Copy(b"as it stands", values_of(one))
 
 
-def known_after(asked: Interval, at: int, doubted: dict[int, bool]) -> Ledger:
+def known_after(asked: Interval, at: int, *doubted: int) -> Ledger:
     slots = Intervals([asked])
-    return judge(Knowledge(), Answer(asked, at, slots, doubted=doubted), slots, Venue(), STEP).known.ledger
+    seen = Answer(asked, at, slots, doubted=Intervals.of_slots(doubted, STEP))
+    return judge(Knowledge(), seen, slots, Venue(), STEP).known.ledger
+
+
+@pytest.mark.parametrize("settle_ms", [DEFAULT_SETTLE_MS, HOUR])
+@pytest.mark.parametrize("repairs", [False, True])
+def test_a_candle_is_compared_once_the_exchanges_is_final(settle_ms, repairs):
+    rules, final = AuditRules(repairs, settle_ms), T0 + STEP + settle_ms
+    copies = {T0: copy(candle(volume=1.0))}
+    assert find_doubts(copies, [candle()], final - 1, STEP, rules) == []
+    assert find_doubts(copies, [candle()], final, STEP, rules) == [Doubt(candle(), copies[T0], yields=repairs)]
 
 
 @pytest.mark.parametrize(
-    ("rules", "after_close_ms"),
-    [(REPORT, None), (REPAIR, RIPE_MS), (LATER, HOUR), (AuditRules(repairs=False, settle_ms=HOUR), None)],
+    ("rules", "after_close_ms"), [(REPORT, None), (REPAIR, DEFAULT_SETTLE_MS), (LATER, HOUR)], ids=str
 )
-@pytest.mark.parametrize("live", [False, True])
-def test_a_candle_gives_way_once_the_exchanges_is_final(rules, live, after_close_ms):
-    for found_by in (REPORT, REPAIR, LATER):
-        (doubt,) = find_doubts({T0: copy(candle(volume=1.0), live=live)}, [candle()], T0 + 2 * STEP, STEP, found_by)
-        assert doubt == Doubt(candle(), b"as it stands", live, yields=False)
-        known = known_after(SLOT, T0 + 2 * STEP, {T0: live})
-        # whatever the rules were when it was found
-        due = LONG_AFTER if after_close_ms is None else T0 + STEP + after_close_ms
-        for at, yields in ((due - 1, False), (due, after_close_ms is not None)):
-            (doubt,) = find_doubts({T0: copy(candle(volume=1.0), live=live)}, [candle()], at, STEP, rules)
-            assert doubt == Doubt(candle(), b"as it stands", live, yields)
-            # what does not give way rests for an hour
-            is_due = yields or at >= T0 + 2 * STEP + HOUR
-            assert list(find_due_suspects(known, DAY, at, STEP, rules)) == [SLOT] * is_due
+def test_a_suspect_is_asked_for_once_it_may_give_way(rules, after_close_ms):
+    """Whatever the rules were when it was found; others rest for an hour."""
+    found_at = T0 + 2 * STEP
+    rested = found_at + HOUR
+    known = known_after(SLOT, found_at, T0)
+    due = rested if after_close_ms is None else min(rested, T0 + STEP + after_close_ms)
+    assert list(find_due_suspects(known, DAY, due - 1, STEP, rules)) == []
+    assert list(find_due_suspects(known, DAY, due, STEP, rules)) == [SLOT]
 
 
 @pytest.mark.parametrize(
@@ -67,12 +70,12 @@ def test_a_candle_gives_way_once_the_exchanges_is_final(rules, live, after_close
     ],
 )
 def test_prices_are_equal_exactly_and_volumes_to_1e_8(there, is_doubted):
-    found = find_doubts({T0: Copy(b"", there, is_live=True)}, [candle(volume=61.2)], LONG_AFTER, STEP, REPORT)
+    found = find_doubts({T0: Copy(b"", there)}, [candle(volume=61.2)], LONG_AFTER, STEP, REPORT)
     assert bool(found) is is_doubted
 
 
 def test_a_suspect_is_asked_for_when_it_is_due():
-    for reason in (Reason.VALUES_DIFFER, Reason.NOT_AT_EXCHANGE):
+    for reason in (Reason.VALUES_DIFFER, Reason.SECOND_ANSWER, Reason.NOT_AT_EXCHANGE):
         ghost = Finding(State.SUSPECT, reason, T0, T0, 1, LONG_AFTER)
         ledger = Ledger([FindingInterval(SLOT.start, SLOT.stop, ghost)])
         for now, found in ((LONG_AFTER - 1, []), (LONG_AFTER, [SLOT])):
@@ -82,17 +85,16 @@ def test_a_suspect_is_asked_for_when_it_is_due():
 def test_suspects_side_by_side_are_asked_for_together():
     asked = Interval(T0, T0 + 4 * STEP)
     rows = list(asked.grid(STEP))
-    doubted = {rows[0]: False, rows[1]: True, rows[2]: False}
-    known = known_after(asked, LONG_AFTER, doubted)
+    known = known_after(asked, LONG_AFTER, *rows[:3])
     assert list(find_due_suspects(known, DAY, LONG_AFTER, STEP, REPAIR)) == [Interval(T0, rows[3])]
     assert list(find_due_suspects(known, DAY, LONG_AFTER, STEP, REPORT)) == []
 
 
-def test_only_closed_candles_that_are_there_and_differ_are_doubted():
+def test_only_final_candles_that_are_there_and_differ_are_doubted():
     copies = {one.timestamp: copy(one) for one in (candle(0), candle(1, 1.0), candle(3, 1.0), candle(4, 1.0))}
     answer = [candle(slot) for slot in (0, 1, 2, 3, 4)]
-    # slot 3 closed the whole grace before, slot 4 is forming; slot 0 agrees, slot 2 is absent
-    now = T0 + 4 * STEP + 15_000
+    # slot 3 has just settled; slot 0 agrees, slot 2 is absent
+    now = T0 + 4 * STEP + DEFAULT_SETTLE_MS
     assert [doubt.candle for doubt in find_doubts(copies, answer, now, STEP, REPORT)] == [candle(1), candle(3)]
     assert [doubt.candle for doubt in find_doubts(copies, answer, now - 1, STEP, REPORT)] == [candle(1)]
 
@@ -101,7 +103,7 @@ def test_only_closed_candles_that_are_there_and_differ_are_doubted():
 def test_any_value_that_differs_is_a_doubt(field):
     values = list(values_of(candle()))
     values[field] += 0.25
-    assert find_doubts({T0: Copy(b"", tuple(values), is_live=False)}, [candle()], LONG_AFTER, STEP, REPORT)
+    assert find_doubts({T0: Copy(b"", tuple(values))}, [candle()], LONG_AFTER, STEP, REPORT)
     assert find_doubts({T0: copy(candle())}, [candle()], LONG_AFTER, STEP, REPORT) == []
 
 

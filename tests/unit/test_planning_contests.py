@@ -50,7 +50,7 @@ def test_three_replacements_within_a_day_make_a_slot_contested(what, instants, i
 def test_a_contested_slot_is_left_alone_for_a_day_whatever_comes():
     known = repaired(LATER, LATER + 1, LATER + 2)
     free = LATER + 2 + DAILY_MS
-    for seen, state in (({}, None), ({"doubted": {T0: False}}, Reason.VALUES_DIFFER)):
+    for seen, state in (({}, None), ({"doubted": SLOT}, Reason.VALUES_DIFFER)):
         for at, reason in ((free - 1, Reason.CONTESTED), (free, state)):
             found = after(known, at, **seen).ledger.at(T0)
             assert (None if found is None else found.reason) is reason
@@ -84,7 +84,7 @@ def test_a_mark_by_hand_ends_a_contest(state):
 
 
 def test_a_row_that_was_not_compared_leaves_a_doubt_about_values_as_it_was():
-    doubted = after(Knowledge(), LATER, doubted={T0: False})
+    doubted = after(Knowledge(), LATER, doubted=SLOT)
     assert after(doubted, LATER + HOUR, uncompared=SLOT).ledger == doubted.ledger
     assert after(doubted, LATER + HOUR).ledger == Ledger()
 

@@ -53,7 +53,7 @@ def answer(rows, when, *, covering=True, asked=PAGE, unusable=(), **options):
 def judged_present(known, when, doubted, rows=range(10), *, covering=True, held=range(10)):
     """Judge an answer about a page of which the cache holds candles."""
     there = Intervals.of_slots(at(*held), STEP)
-    one = answer(at(*rows), when, covering=covering, doubted=doubted)
+    one = answer(at(*rows), when, covering=covering, doubted=Intervals.of_slots(at(*doubted), STEP))
     return judge(Knowledge(known), one, there, REFERENCE, STEP).known.ledger
 
 
@@ -263,19 +263,19 @@ def test_nothing_is_known_inside_an_empty_interval():
 
 
 def test_a_candle_that_the_exchange_doubts_is_suspect_until_an_answer_agrees():
-    first = judged_present(Ledger(), LONG_AFTER, {T0: False, T0 + STEP: True})
+    first = judged_present(Ledger(), LONG_AFTER, [0, 1])
     assert first.at(T0) == Finding(State.SUSPECT, Reason.VALUES_DIFFER, LONG_AFTER, LONG_AFTER, 1, LONG_AFTER)
     assert states(first) == "ss........"
     later = LONG_AFTER + HOUR
-    again = judged_present(first, later, {T0 + STEP: True})
+    again = judged_present(first, later, [1])
     assert again.at(T0) is None
-    assert again.at(T0 + STEP) == Finding(State.SUSPECT, Reason.LIVE_VALUES_DIFFER, LONG_AFTER, later, 2, later)
-    assert judged_present(again, later, {}) == Ledger()
+    assert again.at(T0 + STEP) == Finding(State.SUSPECT, Reason.VALUES_DIFFER, LONG_AFTER, later, 2, later)
+    assert judged_present(again, later, []) == Ledger()
 
 
 def test_a_suspect_that_an_answer_lacks_stays_suspect():
-    known = judged_present(Ledger(), LONG_AFTER, {T0 + STEP: False})
-    after = judged_present(known, LONG_AFTER + HOUR, {}, [0, *range(2, 10)])
+    known = judged_present(Ledger(), LONG_AFTER, [1])
+    after = judged_present(known, LONG_AFTER + HOUR, [], [0, *range(2, 10)])
     assert states(after) == ".s........"
 
 

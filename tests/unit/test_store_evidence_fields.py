@@ -11,7 +11,8 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.contests import MOST_REPAIRED
 from reconciler_engine.planning.hand_marks import MOST_ACCEPTED
-from reconciler_engine.planning.ledger import Brought, Knowledge, Repaired
+from reconciler_engine.planning.ledger import Brought, Knowledge, Repaired, Wait
+from reconciler_engine.planning.second_answers import MOST_WAITS
 from reconciler_engine.store.evidence_fields import ACCEPTED, RECENT, decode_fields, encode_fields, fields_of
 from reconciler_engine.store.findings import DAY_MS, days_of
 
@@ -28,6 +29,7 @@ NAMES = fields_of(days_of(DAY))
         Knowledge(exists=Intervals([Interval(DAY.start, DAY.start + 5 * STEP)])),
         Knowledge(brought=(Brought(Interval(DAY.start, DAY.start + STEP), DAY.stop),)),
         Knowledge(repaired=(Repaired(DAY.start, 2, DAY.stop), Repaired(DAY.start + STEP, 1, DAY.stop))),
+        Knowledge(waits=(Wait(DAY.start, DAY.stop, "0123456789ab"), Wait(DAY.start + STEP, DAY.stop, "0" * 12))),
         Knowledge(accepted={DAY.start: "0123456789abcdef", DAY.start + STEP: "fedcba9876543210"}),
     ],
 )
@@ -41,7 +43,7 @@ def test_knowledge_is_read_as_it_was_written_and_written_alike_again(known):
 def test_a_field_of_the_version_before_is_read_and_written_alike():
     body = b'{"brought":[[1767225600000,1767225660000,1767230000000]]}'
     known = decode_fields(BTC, {RECENT: body})
-    assert (len(known.brought), known.repaired) == (1, ())
+    assert (len(known.brought), known.repaired, known.waits) == (1, (), ())
     assert encode_fields(known, [RECENT], STEP) == {RECENT: body}
 
 
@@ -56,6 +58,7 @@ def test_a_field_of_the_version_before_is_read_and_written_alike():
         b'{"brought":5}',
         b'{"a":1}',
         b'{"brought":[],"repaired":[[1]]}',
+        b'{"brought":[],"waits":[[1,2]]}',
         b"\xff",
         b"[" * 9_999,
     ],
@@ -70,7 +73,9 @@ def test_accepted_slots_are_bounded_and_on_the_grid():
     assert list(accepted) == [slot * STEP for slot in range(MOST_ACCEPTED)]
 
 
-def test_no_more_repairs_are_read_than_are_kept():
+def test_no_more_repairs_or_waits_are_read_than_are_kept():
     repaired = [[slot, 1, 0] for slot in range(MOST_REPAIRED + 5)]
-    known = decode_fields(BTC, {RECENT: json.dumps({"brought": [], "repaired": repaired}).encode()})
-    assert len(known.repaired) == MOST_REPAIRED
+    waits = [[slot, 1, "00"] for slot in range(MOST_WAITS + 5)]
+    body = json.dumps({"brought": [], "repaired": repaired, "waits": waits}).encode()
+    known = decode_fields(BTC, {RECENT: body})
+    assert (len(known.repaired), len(known.waits)) == (MOST_REPAIRED, MOST_WAITS)

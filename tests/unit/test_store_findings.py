@@ -83,3 +83,8 @@ def test_what_is_no_findings_is_refused(body, fault):
 )
 def test_days_of_an_interval(start, stop, days):
     assert list(days_of(Interval(start, stop))) == days
+
+
+def test_a_doubt_about_a_live_candle_of_an_earlier_version_waits_for_a_second_answer():
+    (found,) = decode_day(body_of((0, 1, 0), state=4, reason=8), DAY, MINUTE)
+    assert (found.finding.state, found.finding.reason) == (State.SUSPECT, Reason.SECOND_ANSWER)

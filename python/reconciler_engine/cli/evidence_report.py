@@ -11,7 +11,7 @@ from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.words import counted, iso
 from reconciler_engine.planning.audit import rests_until
-from reconciler_engine.planning.ledger import OF_VALUES, Finding, FindingInterval, Knowledge, Ledger
+from reconciler_engine.planning.ledger import Finding, FindingInterval, Knowledge, Ledger, Reason
 from reconciler_engine.planning.states import obstacle_of
 
 _HEADS = ("from", "to", "slots", "state", "first proof", "last proof", "sightings", "next check", "reason")
@@ -117,7 +117,7 @@ def _next_check(finding: Finding) -> str:
     if due is None:
         return "never"
     # Whether repair comes first is for the settings of the pass.
-    return f"{'by repair, or ' if finding.reason in OF_VALUES else ''}{iso(due, 'seconds')}"
+    return f"{'by repair, or ' if finding.reason is Reason.VALUES_DIFFER else ''}{iso(due, 'seconds')}"
 
 
 def _as_object(found: FindingInterval, step: int) -> dict[str, Any]:

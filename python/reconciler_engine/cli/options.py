@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import click
 
 from reconciler_engine.cli.output import Output
-from reconciler_engine.config.definitions import SETTINGS, Setting
+from reconciler_engine.config.definitions import SETTINGS
+from reconciler_engine.config.setting import Setting
 
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]

@@ -6,10 +6,12 @@ Help reads this file, so it imports nothing that validates.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
+from reconciler_engine.config.setting import Setting
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.sightings import RIPE_MS
+from reconciler_engine.planning.verification import DEFAULT_MAX_UNVERIFIED_MS, DEFAULT_SETTLE_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 
 SIGNED_HOURLY_LIMIT = 10_000
@@ -19,64 +21,6 @@ VERIFY_TIME_MS = 600_000
 """Time that verification has at least, from the instant at which a bar is final."""
 
 _T = TypeVar("_T")
-
-
-class Setting(NamedTuple):
-    """A setting as people meet it.
-
-    Attributes:
-        name: Field of the configuration, and key in a settings file.
-        metavar: Kind of the value, in the option's help.
-        meaning: Use of the setting, a sentence without its full stop.
-        allowed: Values that are taken, for faults and `config init`.
-        default: Value where nothing is set.
-        unset: Words for a default of None; empty where nothing takes its place.
-        example: Value that `config init` shows in the place of a default of None.
-        hidden: Whether the value may hold a secret and stays out of messages.
-        has_flag: Whether the command line takes it, where every user of the machine can read it.
-        former: Name of one version ago, which is still taken; empty without one.
-    """
-
-    name: str
-    metavar: str
-    meaning: str
-    allowed: str
-    default: Any = None
-    unset: str = ""
-    example: Any = None
-    hidden: bool = False
-    has_flag: bool = True
-    former: str = ""
-
-    @property
-    def flag(self) -> str:
-        """Command line option, such as `--batch-size`."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def variable(self) -> str:
-        """Environment variable, such as `RECONCILER_BATCH_SIZE`."""
-        return f"RECONCILER_{self.name.upper()}"
-
-    @property
-    def explanation(self) -> str:
-        """Meaning, and the effect of leaving it unset."""
-        return f"{self.meaning}; unset: {self.unset}." if self.unset else f"{self.meaning}."
-
-    @property
-    def help(self) -> str:
-        """Help of the option."""
-        return f"{self.explanation} [default: {self.default_text}]" if self.default_text else self.explanation
-
-    @property
-    def default_text(self) -> str:
-        """Default as a flag writes it; empty where there is none."""
-        if self.default is None:
-            return ""
-        if isinstance(self.default, bool):
-            return str(self.default).lower()
-        return ",".join(self.default) if isinstance(self.default, tuple) else str(self.default)
-
 
 _LONGEST: Final = "10000000000000"
 _CRON: Final = "a cron expression of five or six fields that can fire"
@@ -347,7 +291,7 @@ _ALL: Final = (
         meaning="From when on after its close the exchange's bar is final: only then is a bar compared, repaired and "
         "verified; the old name rest_final_after_ms is taken for one more version",
         allowed=f"milliseconds, a whole number {RIPE_MS} to {_LONGEST}",
-        default=RIPE_MS,
+        default=DEFAULT_SETTLE_MS,
         former="rest_final_after_ms",
     ),
     Setting(
@@ -356,7 +300,7 @@ _ALL: Final = (
         meaning="How long after its close a bar may be unverified: bars are compared with the exchange's before, and "
         "`ready` says no because of older ones",
         allowed=f"milliseconds, a whole number from settle_ms + {VERIFY_TIME_MS} to {_LONGEST}",
-        default=1_800_000,
+        default=DEFAULT_MAX_UNVERIFIED_MS,
     ),
     Setting(
         name="verify_share",

@@ -15,6 +15,7 @@ class Obstacle(StrEnum):
     UNUSABLE = "row unusable"
     WITHDRAWN = "withdrawn"
     VALUES_DIFFER = "values differ"
+    SECOND_ANSWER = "waiting for a second answer"
     LACKED = "lacked once"
     NOT_AT_EXCHANGE = "not at the exchange"
     CONTESTED = "contested"

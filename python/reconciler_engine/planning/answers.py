@@ -6,7 +6,6 @@ knows some of the candles that such a page should have: they are its witnesses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -36,7 +35,8 @@ class Answer:
         rows: Slots of its usable rows, also beyond `asked`; the forming bar may be among them.
         unusable: Slots of its unusable rows.
         is_whole: Whether it speaks about every slot asked for: the range was read as asked, every start could be read.
-        doubted: Rows with other values than the cache holds, by open time, and whether the candle there came live.
+        doubted: Rows with other values than the candle in the cache, which stays.
+        awaited: The same where the candle gives way once a second answer agrees.
         replaced: Rows that take the place of a candle with other values.
         uncompared: Rows of slots with a candle that was not compared with them: a doubt about it stays.
     """
@@ -46,7 +46,8 @@ class Answer:
     rows: Intervals
     unusable: Intervals = field(default=NOTHING)
     is_whole: bool = True
-    doubted: Mapping[int, bool] = field(default_factory=dict)
+    doubted: Intervals = field(default=NOTHING)
+    awaited: Intervals = field(default=NOTHING)
     replaced: Intervals = field(default=NOTHING)
     uncompared: Intervals = field(default=NOTHING)
 

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval, Intervals
-from reconciler_engine.planning.ledger import OF_VALUES, Finding, Ledger, State
-from reconciler_engine.planning.sightings import RIPE_MS, resting_until
-from reconciler_engine.planning.window import DEFAULT_GRACE_MS
+from reconciler_engine.planning.answers import closed_slots
+from reconciler_engine.planning.ledger import Finding, Ledger, Reason, State
+from reconciler_engine.planning.sightings import resting_until
+from reconciler_engine.planning.verification import DEFAULT_SETTLE_MS
 
 
 class Copy(NamedTuple):
@@ -20,12 +21,10 @@ class Copy(NamedTuple):
     Attributes:
         member: Its text, byte for byte.
         values: Open, high, low, close, volume.
-        is_live: Whether it came over the websocket: it has a sequence number.
     """
 
     member: bytes
     values: tuple[float, ...]
-    is_live: bool
 
 
 class Doubt(NamedTuple):
@@ -33,15 +32,29 @@ class Doubt(NamedTuple):
 
     Attributes:
         candle: The exchange's.
-        member: The cache's, as it was read before the exchange was asked.
-        is_live: Whether the cache's came live.
-        yields: Whether the cache's gives way to it.
+        copy: The cache's, as it was read before the exchange was asked.
+        yields: Whether the cache's may give way to it.
     """
 
     candle: Candle
-    member: bytes
-    is_live: bool
+    copy: Copy
     yields: bool
+
+    @property
+    def member(self) -> bytes:
+        """Text of the cache's."""
+        return self.copy.member
+
+    @property
+    def differs_in_open(self) -> bool:
+        """Whether the two began at another price."""
+        return self.copy.values[0] != self.candle.open
+
+    @property
+    def lowers_volume(self) -> bool:
+        """Whether the exchange's has less volume, beyond rounding."""
+        there = self.copy.values[-1]
+        return self.candle.volume < there and not _is_same_volume(self.candle.volume, there)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,40 +63,32 @@ class AuditRules:
 
     Attributes:
         repairs: Whether candles give way; else they are only reported.
-        settle_ms: How long after its close the exchange's candle is final: from then on the cache's gives way.
+        settle_ms: How long after its close the exchange's candle is final: no younger one is compared.
     """
 
     repairs: bool = False
-    settle_ms: int = RIPE_MS
+    settle_ms: int = DEFAULT_SETTLE_MS
 
 
 def find_doubts(
-    copies: Mapping[int, Copy],
-    candles: Iterable[Candle],
-    at: int,
-    step: int,
-    rules: AuditRules,
-    *,
-    grace_ms: int = DEFAULT_GRACE_MS,
+    copies: Mapping[int, Copy], candles: Iterable[Candle], at: int, step: int, rules: AuditRules
 ) -> list[Doubt]:
     """Return the candles to which the exchange's are not equal, in the order of `candles`.
 
     Args:
         copies: The cache's candles before the exchange was asked, by open time.
-        candles: What the exchange answered.
-        at: When it was asked (ms UTC).
+        candles: The exchange's.
+        at: When it was asked (ms UTC); a candle that was not final then is left out.
         step: The grid's step (ms).
-        rules: What becomes of them.
-        grace_ms: A bar that closed less than this before may still be on its way, here and there: no doubt.
+        rules: What becomes of candles in doubt.
     """
-    doubts = []
-    for candle in candles:
-        copy = copies.get(candle.timestamp)
-        closed_at = candle.timestamp + step
-        if copy is not None and closed_at <= at - grace_ms and not is_equal(copy.values, values_of(candle)):
-            yields = rules.repairs and closed_at + rules.settle_ms <= at
-            doubts.append(Doubt(candle, copy.member, copy.is_live, yields))
-    return doubts
+    final = closed_slots(at, rules.settle_ms, step)
+    both = ((candle, copies.get(candle.timestamp)) for candle in candles if candle.timestamp in final)
+    return [
+        Doubt(candle, copy, rules.repairs)
+        for candle, copy in both
+        if copy is not None and not is_equal(copy.values, values_of(candle))
+    ]
 
 
 def find_due_suspects(ledger: Ledger, interval: Interval, now: int, step: int, rules: AuditRules) -> Intervals:
@@ -108,21 +113,24 @@ def find_due_suspects(ledger: Ledger, interval: Interval, now: int, step: int, r
             found.append(Interval(start, stop))
             continue
         if rules.repairs:
-            closed = Interval(0, max((now - rules.settle_ms) // step * step, 0))
-            found.append(Interval(start, stop) & closed)
+            found.append(Interval(start, stop) & closed_slots(now, rules.settle_ms, step))
     return Intervals(found)
 
 
 def rests_until(finding: Finding) -> int | None:
     """Return from when on a slot is asked for again, unless its candle gives way before (ms UTC); None for never."""
-    if finding.next_check is None or finding.reason not in OF_VALUES:
+    if finding.next_check is None or finding.reason is not Reason.VALUES_DIFFER:
         return finding.next_check
     return max(finding.next_check, resting_until(finding.first, finding.last))
 
 
 def is_equal(one: Sequence[float], other: Sequence[float]) -> bool:
     """Whether two candles' values are equal: prices exactly, volumes to 1e-8, since a feeder sums trades."""
-    return one[:-1] == other[:-1] and isclose(one[-1], other[-1], rel_tol=1e-8)
+    return one[:-1] == other[:-1] and _is_same_volume(one[-1], other[-1])
+
+
+def _is_same_volume(one: float, other: float) -> bool:
+    return isclose(one, other, rel_tol=1e-8)
 
 
 def values_of(candle: Candle) -> tuple[float, ...]:

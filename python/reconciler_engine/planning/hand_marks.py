@@ -52,7 +52,8 @@ def accept(known: Knowledge, slots: Intervals, digests: Mapping[int, str], oldes
 
 
 def _without_marks(known: Knowledge, slots: Intervals) -> Knowledge:
-    """Return the knowledge without accepted members of some slots, and without the memory of their repairs."""
+    """Return the knowledge without accepted members of some slots, their repairs, and the rows that wait for them."""
     accepted = {slot: digest for slot, digest in known.accepted.items() if not slots.holds(slot)}
     repaired = tuple(one for one in known.repaired if not slots.holds(one.slot))
-    return known._replace(accepted=accepted, repaired=repaired)
+    waits = tuple(one for one in known.waits if not slots.holds(one.slot))
+    return known._replace(accepted=accepted, repaired=repaired, waits=waits)

@@ -43,7 +43,7 @@ class Reason(StrEnum):
     NOT_YET_LISTED = "before the product was listed"
     DELISTED = "after the product was delisted"
     VALUES_DIFFER = "the exchange has other values"
-    LIVE_VALUES_DIFFER = "the exchange has other values than came live"
+    SECOND_ANSWER = "the exchange has other values, if a second answer agrees"
     BY_HAND = "marked by hand"
     ROW_UNUSABLE = "the exchange's row is not a candle"
     WITH_REFERENCE = "absent while the reference was whole"
@@ -60,8 +60,8 @@ class Reason(StrEnum):
 OLD_PROOFS = frozenset({Reason.BETWEEN_CANDLES, Reason.ABSENT_TWICE, Reason.MARKET_HALTED})
 """Proofs of engines that trusted an answer by itself: they prove nothing any more, and are looked at once more."""
 
-OF_VALUES = frozenset({Reason.VALUES_DIFFER, Reason.LIVE_VALUES_DIFFER})
-"""Doubts of which the rules of repair say when the candle gives way."""
+OF_VALUES = frozenset({Reason.VALUES_DIFFER, Reason.SECOND_ANSWER})
+"""Doubts about values, which an answer that agrees with the candle ends."""
 
 WITHOUT_REFERENCE = OLD_PROOFS | {Reason.AMONG_WITNESSES, Reason.ABSENT_THRICE, Reason.HALTED_TWICE}
 """Proofs that a candle coming late nearby puts in doubt."""
@@ -319,6 +319,14 @@ class Repaired(NamedTuple):
     first: int
 
 
+class Wait(NamedTuple):
+    """A row that waits for a second answer: its slot, when its answer was asked for (ms UTC), digest of its values."""
+
+    slot: int
+    first: int
+    row: str
+
+
 NONE_ACCEPTED: Mapping[int, str] = MappingProxyType({})
 
 
@@ -331,6 +339,7 @@ class Knowledge(NamedTuple):
         brought: Slots that answers of the last hour showed first.
         repaired: Slots in which candles gave way within the last day.
         accepted: Digests of members that are right by hand, by open time: such a member is never in doubt.
+        waits: Rows that candles give way to once a second answer agrees.
     """
 
     ledger: Ledger = Ledger()
@@ -338,3 +347,4 @@ class Knowledge(NamedTuple):
     brought: tuple[Brought, ...] = ()
     repaired: tuple[Repaired, ...] = ()
     accepted: Mapping[int, str] = NONE_ACCEPTED
+    waits: tuple[Wait, ...] = ()

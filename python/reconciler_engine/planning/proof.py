@@ -32,6 +32,7 @@ from reconciler_engine.planning.ledger import (
     Reason,
     State,
 )
+from reconciler_engine.planning.second_answers import await_second
 from reconciler_engine.planning.sightings import (
     APART_MS,
     LATE_REACH_MS,
@@ -137,21 +138,18 @@ def _note_rows(
     |----------------------------------------|---------------------------------------------------------------|
     | usable                                 | known to exist; without a finding, whatever was proved before |
     | usable, other values than the candle's | suspect: values differ                                        |
+    | the same, a second answer may repair   | suspect: second answer; asked again after four minutes        |
     | usable, replaces one the third time    | suspect: contested, for a day whatever comes                  |
     | usable, not compared with the candle   | known to exist; a doubt about values stays                    |
     | unusable                               | missing, unless a candle is there: unusable row; rests after  |
     |                                        | two, four minutes apart                                       |
     | late: an earlier answer lacked it      | as usable; empties around it without a reference: unknown     |
     """
-    doubted = {
-        is_live: Intervals.of_slots([start for start, live in answer.doubted.items() if live is is_live], step)
-        for is_live in set(answer.doubted.values())
-    }
-    compared = usable - Intervals(one for each in doubted.values() for one in each)
+    compared = usable - answer.doubted - answer.awaited
     unknown = known.ledger.where(answer.asked, _is_of_values) & answer.uncompared
     ledger = known.ledger.revise(compared - unknown, partial(_settle, at=answer.at))
-    for is_live, slots in doubted.items():
-        ledger = ledger.revise(slots, partial(_doubt, at=answer.at, is_live=is_live))
+    ledger = ledger.revise(answer.doubted, partial(_doubt, at=answer.at))
+    ledger = ledger.revise(answer.awaited, partial(await_second, at=answer.at))
     for one in late:
         around = Interval(max(one.start - LATE_REACH_MS, 0), one.stop + LATE_REACH_MS)
         ledger = ledger.revise(ledger.where(around, _is_without_reference), _forget)
@@ -200,14 +198,13 @@ def _is_without_reference(finding: Finding) -> bool:
     return finding.reason in WITHOUT_REFERENCE
 
 
-def _doubt(known: Finding | None, at: int, *, is_live: bool) -> Finding:
+def _doubt(known: Finding | None, at: int) -> Finding:
     """Return the finding of a slot whose candle differs from the exchange's."""
     if known is not None and is_left_alone(known, at):
         return seen_again(known, at)
-    reason = Reason.LIVE_VALUES_DIFFER if is_live else Reason.VALUES_DIFFER
     if known is None or known.reason not in OF_VALUES:
-        return Finding(State.SUSPECT, reason, at, at, 1, at)
-    return seen_again(known, at)._replace(reason=reason, next_check=at)
+        return Finding(State.SUSPECT, Reason.VALUES_DIFFER, at, at, 1, at)
+    return seen_again(known, at)._replace(reason=Reason.VALUES_DIFFER, next_check=at)
 
 
 def _spoil(known: Finding | None, at: int) -> Finding:

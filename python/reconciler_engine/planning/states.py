@@ -70,7 +70,7 @@ _OBSTACLES = {
     Reason.ROW_UNUSABLE: Obstacle.UNUSABLE,
     Reason.WITHDRAWN: Obstacle.WITHDRAWN,
     Reason.VALUES_DIFFER: Obstacle.VALUES_DIFFER,
-    Reason.LIVE_VALUES_DIFFER: Obstacle.VALUES_DIFFER,
+    Reason.SECOND_ANSWER: Obstacle.SECOND_ANSWER,
     Reason.LACKED_ONCE: Obstacle.LACKED,
     Reason.NOT_AT_EXCHANGE: Obstacle.NOT_AT_EXCHANGE,
     Reason.CONTESTED: Obstacle.CONTESTED,

@@ -18,10 +18,9 @@ from reconciler_engine.observe.metrics import SLOTS_JUDGED
 from reconciler_engine.planning.accepted import drop_changed, is_accepted
 from reconciler_engine.planning.answers import Answer, Venue, closed_slots, settled_rows
 from reconciler_engine.planning.audit import Copy, Doubt
-from reconciler_engine.planning.contests import is_left_alone
 from reconciler_engine.planning.ghosts import withdraw
-from reconciler_engine.planning.ledger import Knowledge
 from reconciler_engine.planning.proof import Verdict, judge
+from reconciler_engine.planning.second_answers import weigh
 from reconciler_engine.planning.verification import DEFAULT_SETTLE_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS, closed_before
 from reconciler_engine.store.candle_reads import SlotsRead
@@ -162,6 +161,7 @@ class CandleStore:
         venue: Venue = _NO_VENUE,
         known: LedgerRead | None = None,
         doubts: Sequence[Doubt] = (),
+        verified: Intervals = NOTHING,
         members: Mapping[int, bytes] | None = None,
         removes: bool = False,
         settle_ms: int = DEFAULT_SETTLE_MS,
@@ -187,6 +187,7 @@ class CandleStore:
             doubts: Candles of the cache from which the answer's differ: they give way or, where they do not, become
                 suspect. One that is not there any more as it was read, byte for byte and alone in its slot, is neither;
                 so is one that was accepted.
+            verified: Slots whose candle, as it was read, an earlier answer confirmed.
             members: Members of `answer.asked` by open time, as they were read; None where they were not.
             removes: Whether those go whose candles the exchange has been shown not to have.
             settle_ms: How long after its close a bar can be verified.
@@ -212,17 +213,17 @@ class CandleStore:
             if members is not None:
                 knowledge = drop_changed(knowledge, answer.asked, members)
             doubts = [one for one in doubts if not is_accepted(knowledge, one.candle.timestamp, one.member)]
-            due = [one for one in doubts if _gives_way(one, knowledge, answer.at)]
+            weighed = weigh(doubts, knowledge, answer, present, venue, step, verified=verified)
+            due = weighed.due
             replaced = Intervals.of_slots([one.candle.timestamp for one in due], step)
-            doubted = {one.candle.timestamp: one.is_live for one in doubts if not replaced.holds(one.candle.timestamp)}
-            seen = replace(answer, doubted=doubted, replaced=replaced)
-            verdict = judge(knowledge, seen, present, venue, step, slots=slots, grace_ms=grace_ms)
+            seen = replace(answer, doubted=weighed.kept, awaited=weighed.awaited, replaced=replaced)
+            verdict = judge(weighed.known, seen, present, venue, step, slots=slots, grace_ms=grace_ms)
             offered = [one for one in candles if verdict.usable.holds(one.timestamp)]
             going = members if members is not None and removes else {}
             ghosts = {at: member for at, member in going.items() if verdict.removable.holds(at)}
             now = withdraw(verdict.known, Intervals.of_slots(sorted(ghosts), step), answer.at)
-            verified = NOTHING if verdict.lacking else final
-            equal = (verified & present) - answer.uncompared - unlike
+            confirmed = NOTHING if verdict.lacking else final
+            equal = (confirmed & present) - answer.uncompared - unlike
             write = SeriesWrite(
                 series,
                 retention,
@@ -236,7 +237,7 @@ class CandleStore:
                 late=verdict.late,
                 unmoved={doubt.candle.timestamp: doubt.member for doubt in doubts},
                 equal={at: member for at, member in (members or {}).items() if equal.holds(at)},
-                settled=verified,
+                settled=confirmed,
                 asked_at=answer.at,
                 announce=announce,
                 closes=closes,
@@ -278,11 +279,6 @@ class CandleStore:
         return written
 
 
-def _gives_way(doubt: Doubt, known: Knowledge, at: int) -> bool:
-    """Whether a candle gives way to the exchange's; a contested one does not."""
-    return doubt.yields and not is_left_alone(known.ledger.at(doubt.candle.timestamp), at)
-
-
 def _count(verdict: Verdict, doubts: int, step: int) -> None:
     SLOTS_JUDGED.add(verdict.absent.size(step), "absent")
     SLOTS_JUDGED.add(verdict.late, "late")
@@ -299,5 +295,5 @@ def _copies(reply: Any, series: Series) -> dict[int, Copy]:
         if open_time in alone:
             fields = json.loads(member, parse_int=float)
             values = tuple(fields[name] for name in _VALUES)
-            copies[int(open_time)] = Copy(member, values, fields.get("sequenceNum") is not None)
+            copies[int(open_time)] = Copy(member, values)
     return copies

@@ -5,8 +5,9 @@
 | `<day>`    | findings of a day since the epoch, as `findings` writes them                         |
 | `e<day>`   | slots of that day which are known to exist: version (u8), then first slot and number |
 |            | of slots (u16 each, little-endian) of each run                                       |
-| `recent`   | JSON: `brought`, slots that answers of the last hour filled: [start, stop, at], and  |
-|            | `repaired`, slots whose candles gave way within a day: [slot, times, first at]       |
+| `recent`   | JSON: `brought`, slots that answers of the last hour filled: [start, stop, at];      |
+|            | `repaired`, slots whose candles gave way within a day: [slot, times, first at];      |
+|            | `waits`, rows that wait for a second answer: [slot, first at, digest of the values]  |
 | `accepted` | members that are right by hand: JSON, {open time: first 8 bytes of SHA-1 in hex}     |
 | `late`     | candles that came after an answer without them, counted by the script                |
 """
@@ -25,7 +26,8 @@ from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.contests import MOST_REPAIRED
 from reconciler_engine.planning.hand_marks import MOST_ACCEPTED
-from reconciler_engine.planning.ledger import MOST_BROUGHT, Brought, FindingInterval, Knowledge, Ledger, Repaired
+from reconciler_engine.planning.ledger import MOST_BROUGHT, Brought, FindingInterval, Knowledge, Ledger, Repaired, Wait
+from reconciler_engine.planning.second_answers import MOST_WAITS
 from reconciler_engine.store.findings import DAY_MS, decode_day, encode_day, span_of
 
 RECENT, ACCEPTED = "recent", "accepted"
@@ -55,12 +57,13 @@ def decode_fields(series: Series, bodies: Mapping[str, bytes]) -> Knowledge:
     exists: list[Interval] = []
     brought: list[Brought] = []
     repaired: list[Repaired] = []
+    waits: list[Wait] = []
     accepted: dict[int, str] = {}
     for name in sorted(bodies, key=day_of):
         body = bodies[name]
         try:
             if name == RECENT:
-                brought, repaired = _decode_recent(body)
+                brought, repaired, waits = _decode_recent(body)
             elif name == ACCEPTED:
                 accepted = _decode_accepted(body, step)
             elif name.startswith(_EXISTS):
@@ -69,7 +72,7 @@ def decode_fields(series: Series, bodies: Mapping[str, bytes]) -> Knowledge:
                 stretches += decode_day(body, day_of(name), step)
         except ValueError as error:
             _logger.warning("evidence unreadable", extra={"series": str(series), "field": name, "error": str(error)})
-    return Knowledge(Ledger(stretches), Intervals(exists), tuple(brought), tuple(repaired), accepted)
+    return Knowledge(Ledger(stretches), Intervals(exists), tuple(brought), tuple(repaired), accepted, tuple(waits))
 
 
 def day_of(name: str | bytes) -> int:
@@ -85,8 +88,9 @@ def is_of_a_day(name: bytes) -> bool:
 
 def _encode(known: Knowledge, name: str, step: int) -> bytes:
     if name == RECENT:
-        recent = {"brought": [(one.slots.start, one.slots.stop, one.at) for one in known.brought]}
-        return _json_of({**recent, "repaired": known.repaired} if known.repaired else recent if known.brought else {})
+        brought = [(one.slots.start, one.slots.stop, one.at) for one in known.brought]
+        more = {name: slots for name, slots in (("repaired", known.repaired), ("waits", known.waits)) if slots}
+        return _json_of({"brought": brought, **more} if brought or more else {})
     if name == ACCEPTED:
         return _json_of(known.accepted)
     day = day_of(name)
@@ -123,21 +127,23 @@ def _decode_exists(body: bytes, day: int, step: int) -> list[Interval]:
     return found
 
 
-def _decode_recent(body: bytes) -> tuple[list[Brought], list[Repaired]]:
-    """Read the slots that answers filled, and those in which candles gave way.
+def _decode_recent(body: bytes) -> tuple[list[Brought], list[Repaired], list[Wait]]:
+    """Read the slots that answers filled, those in which candles gave way, and the rows that wait.
 
     Raises:
         ValueError: These are no lists of them.
     """
     if not body:
-        return [], []
+        return [], [], []
     try:
         recent = json.loads(body)
         brought = recent["brought"][:MOST_BROUGHT]
         repaired = recent.get("repaired", [])[-MOST_REPAIRED:]
+        waits = recent.get("waits", [])[-MOST_WAITS:]
         return (
             [Brought(Interval(int(start), int(stop)), int(at)) for start, stop, at in brought],
             [Repaired(int(slot), int(times), int(first)) for slot, times, first in repaired],
+            [Wait(int(slot), int(first), str(row)) for slot, first, row in waits],
         )
     except (TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{len(body)} bytes are no list of slots: {error}") from error

@@ -22,7 +22,7 @@ _HEAD = struct.Struct("<BH")
 _FINDING = struct.Struct("<BBHqqq")
 _STRETCH = struct.Struct("<HHH")
 _NEVER = -1
-# The places are the codes: new ones go to the end.
+# The places are the codes: new ones go to the end. That of SECOND_ANSWER once meant other values than came live.
 _STATES = (State.MISSING, State.EMPTY, State.HALTED, State.UNLISTED, State.SUSPECT)
 _REASONS = (
     Reason.ABSENT_ONCE,
@@ -33,7 +33,7 @@ _REASONS = (
     Reason.DELISTED,
     Reason.VALUES_DIFFER,
     Reason.BY_HAND,
-    Reason.LIVE_VALUES_DIFFER,
+    Reason.SECOND_ANSWER,
     Reason.ROW_UNUSABLE,
     Reason.WITH_REFERENCE,
     Reason.AMONG_WITNESSES,

@@ -17,7 +17,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.observe.words import counted
 from reconciler_engine.planning.absent_slots import AbsentSlots, sort_absent
 from reconciler_engine.planning.accepted import drop_changed, is_accepted
-from reconciler_engine.planning.answers import Answer, Venue, settled_rows
+from reconciler_engine.planning.answers import Answer, Venue, closed_slots, settled_rows
 from reconciler_engine.planning.audit import AuditRules, Copy, find_doubts
 from reconciler_engine.planning.ghosts import is_lacked
 from reconciler_engine.planning.ledger import Ledger, State
@@ -168,7 +168,8 @@ class PageCache:
         absent = look.slots.missing | look.slots.confirmed
         answer = answer_of(page, look.asked, at, step)
         members = {at: copy.member for at, copy in look.copies.items()}
-        compared = settled_rows(answer, venue, step) & look.present & Intervals.of_slots(sorted(members), step)
+        final = closed_slots(at, self._audit_rules.settle_ms, step)
+        compared = settled_rows(answer, venue, step) & look.present & Intervals.of_slots(sorted(members), step) & final
         comparable = (one for one in page.candles if compared.holds(one.timestamp))
         try:
             proven = await self._candles.merge_answer(
@@ -183,7 +184,8 @@ class PageCache:
                 members=members,
                 removes=self._audit_rules.repairs,
                 settle_ms=self._audit_rules.settle_ms,
-                doubts=find_doubts(look.copies, comparable, at, step, self._audit_rules, grace_ms=self._grace_ms),
+                doubts=find_doubts(look.copies, comparable, at, step, self._audit_rules),
+                verified=look.verified,
                 grace_ms=self._grace_ms,
                 by=task.run,
             )
