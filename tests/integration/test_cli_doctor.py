@@ -15,7 +15,7 @@ from reconciler_engine.store.embedded.data_directory import DataDirectory, Serve
 
 NAMES = [
     "configuration", "api key", "exchange", "clock", "credentials", "symbols", "redis", "topology", "persistence",
-    "eviction", "latency", "layout", "retention", "budget", "disk", "embedded server", "pages",
+    "eviction", "latency", "layout", "retention", "budget", "verification", "disk", "embedded server", "pages",
 ]  # fmt: skip
 NOWHERE = "http://127.0.0.1:9"
 
@@ -65,6 +65,7 @@ def test_all_is_well_with_a_key_and_a_redis(doctor, start_exchange, redis_url, t
     assert checks["budget"]["detail"] == (
         "4 series; an outage of an hour over all of them is 4 requests, less than a second at 2.52 a second"
     )
+    assert checks["verification"]["detail"].startswith("about 10 requests an hour for 4 series, ")
     assert [one["key"] for one in exchange.requests()] == ["organizations/x/apiKeys/c0de"]
     with redis_py.Redis.from_url(redis_url) as client:
         # the permits taken, and nothing else

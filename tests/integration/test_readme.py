@@ -106,6 +106,8 @@ def test_the_first_command_shows_gaps_that_close(start_process, run_inside, tmp_
         settings["RECONCILER_LAYOUT"] = layout.value
     engine = start_process(*shlex.split(start)[1:], environment=clean_environment(**settings))
     address = engine.wait_event("cache")["address"]
+    told = engine.wait_event("verification")["arithmetic"]
+    assert told.startswith("about 39 requests an hour for 16 series, ")
     done = engine.wait_event("pass done", job="full_reconcile", simulated=True)
     assert done["gaps_found"] == done["gaps_filled"] > 0
     assert done["mismatched"] >= done["repaired"] > 0

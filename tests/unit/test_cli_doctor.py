@@ -15,6 +15,7 @@ from reconciler_engine.cli.doctor.setting_checks import (
     check_budget,
     check_disk,
     check_pages,
+    check_verification,
     duration_s,
 )
 from reconciler_engine.config import ReconciliationConfig
@@ -70,6 +71,30 @@ def test_an_outage_is_a_page_a_series():
     assert check_budget(config, series * 40, signed=False).status == "warn"
     assert check_budget(config, None, signed=False).status == "skipped"
     assert check_budget(config, [], signed=False).status == "skipped"
+
+
+def test_verification_is_said_in_requests_and_what_to_change_where_the_share_is_too_small():
+    config = ReconciliationConfig()
+    series = [Series(f"A{number}-USD", Timeframe(name)) for number in range(300) for name in config.timeframes]
+    few = check_verification(config, series[:300], signed=False)
+    assert few.status == "ok"
+    assert few.detail == (
+        "about 502 requests an hour for 300 series, before second answers and references; "
+        "verify_share 0.25 lets 4500 out"
+    )
+    many = check_verification(config, series, signed=False)
+    assert many.status == "warn"
+    assert many.detail.splitlines()[1] == (
+        "when a day begins 1800 are due within 19 min, of which 1425 go out: until the others do, `ready` says no of "
+        "their series, because bars are unverified"
+    )
+    assert (
+        many.hint == "set verify_share to 0.32 or more, or max_unverified_ms to 2100000 or more, or keep fewer series"
+    )
+    most = check_verification(config, series * 5, signed=False)
+    assert most.hint == "set max_unverified_ms to 7860000 or more, or keep fewer series"
+    assert check_verification(config, None, signed=False).status == "skipped"
+    assert check_verification(config, [], signed=False).status == "skipped"
 
 
 @pytest.mark.parametrize(("free", "status"), [(99 * MIB, "fail"), (500 * MIB, "warn"), (2_000 * MIB, "ok")])

@@ -156,6 +156,7 @@ async def _run(config: ReconciliationConfig, credentials: Credentials | None, ma
 
 async def _choose_symbols(spec: EngineSpec, stop: trio.Event) -> EngineSpec:
     """Return the spec with the symbols that the configuration means; unchanged once `stop` is set."""
+    from reconciler_engine.cli.doctor.setting_checks import check_verification
     from reconciler_engine.coinbase.client import CoinbaseClient
     from reconciler_engine.engine.parts import open_parts
     from reconciler_engine.engine.symbols import choose_known_symbols
@@ -175,6 +176,9 @@ async def _choose_symbols(spec: EngineSpec, stop: trio.Event) -> EngineSpec:
         _logger.info("symbols", extra={"count": len(choice.symbols), "first": ", ".join(choice.symbols[:5])})
         for fault in choice.unknown.values():
             _logger.warning("unknown symbol, looked for again each hour", extra={"fault": fault})
+        load = check_verification(spec.config, spec.config.series(), signed=spec.credentials is not None)
+        facts = {"arithmetic": load.detail.replace("\n", "; "), **({"hint": load.hint} if load.hint else {})}
+        _logger.log(logging.WARNING if load.hint else logging.INFO, "verification", extra=facts)
     return spec
 
 

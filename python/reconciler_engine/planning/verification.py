@@ -24,7 +24,9 @@ DEFAULT_MAX_UNVERIFIED_MS: Final = 1_800_000
 SPARE_MS: Final = 300_000
 """A page goes out so long before its oldest bar has been without verification for too long."""
 
-_LAST_MS: Final = 60_000
+LAST_MS: Final = 60_000
+"""A page that goes out later than so long before that time may be answered too late."""
+
 _MINUTE_MS: Final = 60_000
 
 
@@ -122,7 +124,7 @@ def standing_of(look: Look, now: int, step: int, rules: VerifyRules) -> Standing
     if look.urgent or rules.settled(look.changed, now, step):
         return Standing(now, now, now)
     oldest = look.unverified[0].start if look.unverified else look.stop
-    latest = oldest + step + rules.max_unverified_ms - _LAST_MS
+    latest = oldest + step + rules.max_unverified_ms - LAST_MS
     due, ready = rules.due_at(oldest, step), oldest + step + rules.settle_ms
     if look.again_at is not None:
         due, ready = min(due, look.again_at), min(ready, look.again_at)

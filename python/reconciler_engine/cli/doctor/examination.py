@@ -32,7 +32,8 @@ from reconciler_engine.store.embedded.data_directory import DataDirectory
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
 
-_OTHERS = (*EXCHANGE_CHECKS, *CACHE_CHECKS, "layout", "retention", "budget", "disk", "embedded server", "pages")
+_OF_SETTINGS = ("budget", "verification", "disk", "embedded server", "pages")
+_OTHERS = (*EXCHANGE_CHECKS, *CACHE_CHECKS, "layout", "retention", *_OF_SETTINGS)
 
 
 def run_doctor(given: Given, output: Output) -> None:
@@ -77,6 +78,7 @@ async def _examine(config: ReconciliationConfig, credentials: Credentials | None
             await _look_at_layouts(parts, series or []),
             retention,
             setting_checks.check_budget(config, series, signed=signed),
+            setting_checks.check_verification(config, series, signed=signed),
             setting_checks.check_disk(config),
             await setting_checks.check_binary(config),
             setting_checks.check_pages(config),

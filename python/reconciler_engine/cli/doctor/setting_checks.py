@@ -21,6 +21,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.words import counted
 from reconciler_engine.planning.pages import PAGE_SLOTS
+from reconciler_engine.planning.verify_load import verify_load
 from reconciler_engine.planning.window import MINIMUM_STEPS
 from reconciler_engine.store.embedded.binary import find_binary, probe_version
 from reconciler_engine.supervisor.web_child import open_listener
@@ -28,6 +29,7 @@ from reconciler_engine.supervisor.web_child import open_listener
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
 
+MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 LONG_REPAIR_S = 3_600
 """An hour's outage that takes longer than an hour to repair is warned of: another one would never be caught up with."""
@@ -98,6 +100,29 @@ def check_budget(config: ReconciliationConfig, series: list[Series] | None, *, s
         hint = "fewer series, a greater batch_size within the exchange's limit, or more outgoing addresses (egress)"
         return Check(name, "warn", detail, hint)
     return Check(name, "ok", detail)
+
+
+def check_verification(config: ReconciliationConfig, series: list[Series] | None, *, signed: bool) -> Check:
+    """Say how many requests verification takes, and what to change where its share cannot let them out in time."""
+    name = "verification"
+    if not series:
+        return Check(name, "skipped", "which series there are is not known" if series is None else "no symbols are set")
+    share = config.budget(signed=signed).share(config.verify_share)
+    load = verify_load(series, config.verify_rules, 60 * share.rate_per_s)
+    detail = (
+        f"about {counted(round(load.per_hour), 'request')} an hour for {len(series)} series, before second answers and "
+        f"references; verify_share {config.verify_share:g} lets {load.allowed_per_hour:.0f} out"
+    )
+    if load.holds:
+        return Check(name, "ok", detail)
+    detail += (
+        f"\nwhen a day begins {load.at_once} are due within {load.in_time_ms // MINUTE_MS} min, of which {load.served} "
+        "go out: until the others do, `ready` says no of their series, because bars are unverified"
+    )
+    wider = load.least_share(config.verify_share)
+    allowed = [f"verify_share to {wider:g} or more"] if wider <= 1 else []
+    allowed.append(f"max_unverified_ms to {load.least_max_unverified_ms} or more")
+    return Check(name, "warn", detail, f"set {', or '.join(allowed)}, or keep fewer series")
 
 
 def duration_s(requests: int, budget: Budget) -> float:
