@@ -16,7 +16,7 @@ from reconciler_engine.market.timeframe import Timeframe
 if TYPE_CHECKING:
     from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
     from reconciler_engine.detection.summary import GapSummary
-    from reconciler_engine.engine.ready import examine, is_ready
+    from reconciler_engine.engine.ready import examine, is_ready, why_not_ready
     from reconciler_engine.engine.service import ReconciliationService
     from reconciler_engine.market.candle import Candle
     from reconciler_engine.market.result import ReconciliationResult
@@ -38,6 +38,7 @@ __all__ = [
     "detect_gaps",
     "examine",
     "is_ready",
+    "why_not_ready",
 ]
 
 _LATER = {
@@ -50,6 +51,7 @@ _LATER = {
     "TrioRedis": "reconciler_engine.store.client.trio_redis",
     "examine": "reconciler_engine.engine.ready",
     "is_ready": "reconciler_engine.engine.ready",
+    "why_not_ready": "reconciler_engine.engine.ready",
 }
 
 

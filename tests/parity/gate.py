@@ -150,6 +150,8 @@ def judge(cache: Cache, series: Series, question: Question) -> Readiness:
         suspect=count("suspect"),
         malformed=count("not a candle"),
         overdue=count("unverified"),
+        complete_from=max((slot for slot in kinds if kinds[slot] != "unverified"), default=start - step) + step,
+        ready_from=max(kinds, default=start - step) + step,
     )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the `reconciler-engine` command."""
+    import sys
+
     from reconciler_engine.cli.standard_streams import hold_standard_streams
 
     hold_standard_streams()
@@ -18,6 +20,10 @@ def main() -> None:
     try:
         # Of what is written before a command begins, such as its help.
         with reported_errors():
-            app()
+            try:
+                app()
+            finally:
+                # Here, where a reader that is gone and a disk that is full are told as errors are.
+                sys.stdout.flush()
     finally:
         settle()

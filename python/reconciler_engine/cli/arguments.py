@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import time
 from datetime import UTC, datetime
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 
+_BEFORE_NOW = re.compile(r"-(\d{1,6})([smhd])")
+_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DAYS_AGO = {"today": 0, "yesterday": 1}
+
 
 def parse_range(from_: str | None, to: str | None, faults: list[str]) -> Interval | None:
-    """Return the range between two ISO 8601 times; None where neither is given, or after adding to `faults`."""
+    """Return the range between two times; None where neither is given, or after adding to `faults`."""
     if from_ is None and to is None:
         return None
     start = parse_instant("--from", from_, faults)
@@ -21,11 +27,16 @@ def parse_range(from_: str | None, to: str | None, faults: list[str]) -> Interva
 
 
 def parse_instant(flag: str, text: str | None, faults: list[str]) -> int:
-    """Return the instant (ms UTC) that an ISO 8601 time names; add what is wrong with it to `faults`."""
-    allowed = "allowed: an ISO 8601 time from 1970 on, such as 2026-01-31 or 2026-01-31T13:00Z"
+    """Return the instant (ms UTC) that a time names; add what is wrong with it to `faults`.
+
+    ISO 8601; or `now`, `today` and `yesterday` (the beginning of the day, UTC), or a time before now such as `-2h`.
+    """
+    allowed = "allowed: an ISO 8601 time from 1970 on, such as 2026-01-31 or 2026-01-31T13:00Z, or yesterday, -2h"
     if text is None:
         faults.append(f"{flag} is missing; --from and --to go together")
         return 0
+    if (spoken := _spoken(text, time.time_ns() // 1_000_000)) is not None:
+        return spoken
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -35,6 +46,16 @@ def parse_instant(flag: str, text: str | None, faults: list[str]) -> int:
     if instant < 0:
         faults.append(f"{flag} {text!r}: lies before 1970; {allowed}")
     return instant
+
+
+def _spoken(text: str, now: int) -> int | None:
+    """Return the instant that a word means at `now` (ms UTC); None where it is not one of ours."""
+    if text == "now":
+        return now
+    if text in _DAYS_AGO:
+        return now - now % _UNITS_MS["d"] - _DAYS_AGO[text] * _UNITS_MS["d"]
+    found = _BEFORE_NOW.fullmatch(text)
+    return max(now - int(found[1]) * _UNITS_MS[found[2]], 0) if found else None
 
 
 def parse_series(symbol: str, timeframe: str | None, faults: list[str]) -> Series | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +32,8 @@ ROLE_FAILED = 70
 BUSY = 75
 CONFIG = 78
 INTERRUPTED = 130
+READER_GONE = 141
+"""As a shell tells of a program that SIGPIPE ended."""
 
 _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (KeyboardInterrupt, INTERRUPTED),
@@ -52,6 +56,8 @@ def reported_errors() -> Iterator[None]:
         yield
     except BaseException as error:
         errors = list(leaves(error))
+        if any(isinstance(leaf, BrokenPipeError) for leaf in errors) and _is_reader_gone():
+            raise SystemExit(READER_GONE) from None
         for kind, code in _CODES:
             found = next((leaf for leaf in errors if isinstance(leaf, kind)), None)
             if found is not None and all(isinstance(leaf, _EXPECTED) for leaf in errors):
@@ -60,6 +66,17 @@ def reported_errors() -> Iterator[None]:
                 told = dict.fromkeys(map(_told, (found, *errors)))
                 leave(CONFIG if hopeless else code, "\n".join(filter(None, told)))
         raise
+
+
+def _is_reader_gone() -> bool:
+    """Whether nobody reads standard output any more, such as after `| head`; then let go of what was to be written."""
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, 0)
+    is_gone = any(events & select.POLLERR for _, events in poll.poll(0))
+    if is_gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return is_gone
 
 
 def _told(error: BaseException) -> str:

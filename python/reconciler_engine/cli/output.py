@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
+import click
+
 from reconciler_engine.observe.words import printable, quoted
+
+_LAST_WIDTH = 12
+"""Columns that the last words of a row have at least, however narrow the terminal is."""
 
 
 @dataclass(slots=True)
@@ -37,6 +46,36 @@ class Output:
         say(f"{self.mark}{text}")
 
 
+class _Page(io.StringIO):
+    """What is printed, kept for a pager; to those that print it is the terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        """Say that people read it."""
+        return True
+
+
+@contextmanager
+def paged() -> Iterator[None]:
+    """Show what is printed in this block by a pager, where that is a terminal with too few lines for it."""
+    if not sys.stdout.isatty():
+        yield
+        return
+    page = _Page()
+    try:
+        with redirect_stdout(page):
+            yield
+    finally:
+        text = page.getvalue()
+        if text.count("\n") < shutil.get_terminal_size().lines:
+            sys.stdout.write(text)
+        else:
+            # As git does: colours shown, nothing cleared at the end.
+            os.environ.setdefault("LESS", "FRX")
+            click.echo_via_pager(text)
+
+
 def say(text: str) -> None:
     """Print a line for people. Names, errors and file names in it may be anybody's: they cannot steer the terminal."""
     encoding = sys.stdout.encoding or "utf-8"
@@ -58,8 +97,16 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns of words, all left-aligned, the last one as long as it is."""
+    """Print columns of words, all left-aligned, the last one as long as it is, or as a terminal has room."""
     lines = _shown([heads, *rows])
     *widths, _ = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    room = None
+    if sys.stdout.isatty():
+        room = max(_LAST_WIDTH, shutil.get_terminal_size().columns - sum(widths) - 2 * len(widths))
     for line in lines:
-        say("  ".join([*(text.ljust(width) for text, width in zip(line, widths, strict=False)), line[-1]]))
+        cells = [text.ljust(width) for text, width in zip(line, widths, strict=False)]
+        say("  ".join([*cells, _cut(line[-1], room)]).rstrip())
+
+
+def _cut(text: str, room: int | None) -> str:
+    return text if room is None or len(text) <= room else f"{text[: room - 3]}..."

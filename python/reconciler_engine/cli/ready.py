@@ -1,4 +1,4 @@
-"""`ready`: may the last bars of a series be trusted?"""
+"""`ready`: may the last bars of a series be trusted, or those of all series?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from reconciler_engine.cli.arguments import parse_series
 from reconciler_engine.cli.exits import UNRESOLVED, leave
-from reconciler_engine.cli.options import CACHE_SETTINGS, Given, prints, takes_series, takes_settings, whole
+from reconciler_engine.cli.options import CACHE_SETTINGS, Given, prints, takes_settings, whole
 from reconciler_engine.cli.output import Output
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.series import Series
@@ -17,6 +17,10 @@ from reconciler_engine.observe.words import iso
 if TYPE_CHECKING:
     from reconciler_engine.config import ReconciliationConfig
     from reconciler_engine.store.ready_question import Readiness, ReadyOptions, SlotCount
+
+
+_BARS = 100
+"""Bars asked about unless a number is given."""
 
 
 def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -28,8 +32,11 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 @click.command()
-@takes_series
-@click.option("--bars", metavar="N", default="100", help="How many of the newest closed bars.")
+@click.argument("symbol", required=False, metavar="[SYMBOL", help="Product id, such as BTC-USD.")
+@click.argument("timeframe", required=False, metavar="TIMEFRAME]", help="Timeframe, such as 5m.")
+@click.option("--all", "all_", is_flag=True, help="Ask about all series: symbols x timeframes of the settings.")
+@click.option("--reach", is_flag=True, help="Say how far back each series is complete and verified.")
+@click.option("--bars", metavar="N", help="How many of the newest closed bars. [default: 100; --reach: max_candles]")
 @click.option(
     "--max-unverified-ms",
     metavar="MS",
@@ -51,12 +58,17 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     help="Print the Lua script that gives the same answer to any language, and do nothing else.",
 )
 @prints
-@takes_settings(*CACHE_SETTINGS, "layout", "user_id", "exchange_id", "grace_ms")
+@takes_settings(
+    *("symbols", "timeframes", "base_url", *CACHE_SETTINGS, "layout", "user_id", "exchange_id", "grace_ms"),
+    "max_candles",
+)
 def ready(
     *,
-    symbol: str,
-    timeframe: str,
-    bars: str,
+    symbol: str | None,
+    timeframe: str | None,
+    all_: bool,
+    reach: bool,
+    bars: str | None,
     max_unverified_ms: str | None,
     young_ms: str,
     members: bool,
@@ -65,11 +77,16 @@ def ready(
 ) -> None:
     """Say whether each of the last closed bars of a series is there, undoubted, verified, or proved not to exist.
 
+    With --all: which series are not ready, the worst first, why, since when, and the cure. Without symbols in the
+    settings these are the series that passes look at.
+
     \b
     Examples:
       reconciler-engine ready BTC-USD 5m --bars 100
       reconciler-engine ready BTC-USD 5m --bars 100 --json
       reconciler-engine ready BTC-USD 5m --bars 100 --max-unverified-ms any
+      reconciler-engine ready --all --symbols BTC-USD,ETH-USD --timeframes 1m,5m
+      reconciler-engine ready --all --reach
       reconciler-engine ready --script > ready.lua
 
     The cache is asked at this moment; the exchange is not. Exit code 0: ready; 3: not ready, and why.
@@ -79,16 +96,25 @@ def ready(
     from reconciler_engine.cli.setting_sources import load_config
 
     faults: list[str] = []
-    series = parse_series(symbol, timeframe, faults)
-    count = _bars(bars, faults)
+    is_of_all = all_ or reach or "symbols" in given.flags
+    series = None if symbol is None else parse_series(symbol, timeframe, faults)
+    if (symbol is None) != is_of_all:
+        faults.append("SYMBOL TIMEFRAME or --all is to be given; allowed: one of them")
+    count = None if bars is None else _bars(bars, faults)
     options: ReadyOptions = {"young_ms": _ms("--young-ms", young_ms, faults), "members": members}
     if max_unverified_ms == "any":
         options["max_unverified_ms"] = "any"
     elif max_unverified_ms is not None:
         options["max_unverified_ms"] = _ms("--max-unverified-ms", max_unverified_ms, faults, ", or any")
     config = load_config(*given, known_faults=faults, windows=())
+    if is_of_all:
+        from reconciler_engine.cli.ready_table import show_all
+
+        show_all(config, given, options, output, bars=count, reach=reach)
+        return
     if series is None:
         raise ConfigError(faults)
+    count = count or _BARS
     readiness = trio.run(_ask, config, series, count, options, output)
     if output.as_json:
         output.print_json(as_object(series, count, readiness))
@@ -104,11 +130,21 @@ async def _ask(
     from reconciler_engine.cli.session import open_session
     from reconciler_engine.engine.ready import examine
 
-    options.setdefault("max_unverified_ms", config.max_unverified_ms)
-    options["user_id"], options["exchange_id"] = config.user_id, config.exchange_id
-    options["layout"], options["grace_ms"] = config.layout, config.grace_ms
     async with open_session(config, output, "ready") as session:
-        return await examine(session.parts.client, series.symbol, series.timeframe, bars, **options)
+        asked = with_settings(options, config)
+        return await examine(session.parts.client, series.symbol, series.timeframe, bars, **asked)
+
+
+def with_settings(options: ReadyOptions, config: ReconciliationConfig) -> ReadyOptions:
+    """Return the options of a question, those that were not given by the settings."""
+    from_settings: ReadyOptions = {
+        "max_unverified_ms": config.max_unverified_ms,
+        "user_id": config.user_id,
+        "exchange_id": config.exchange_id,
+        "layout": config.layout,
+        "grace_ms": config.grace_ms,
+    }
+    return {**from_settings, **options}
 
 
 def _bars(text: str, faults: list[str]) -> int:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Generic, NoReturn, TypeVar, Unpack, overload
 
+from reconciler_engine.errors import StoreError
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.ready_question import Readiness, ReadyOptions, ReadyQuestion, SyncRedis
+from reconciler_engine.observe.obstacles import Obstacle
+from reconciler_engine.observe.unready import Unready, cure_of
+from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
+from reconciler_engine.store.ready_question import Readiness, ReadyOptions, ReadyQuestion, SyncRedis, examine_all
 
 T = TypeVar("T")
 
@@ -112,6 +115,92 @@ def examine(
     """
     question = ReadyQuestion(symbol, timeframe, bars, **options)
     return _send(redis, question.examine, question.examine_sync)
+
+
+@overload
+def why_not_ready(
+    redis: TrioRedis,
+    symbols: Sequence[str],
+    timeframes: Sequence[str | Timeframe],
+    bars: int,
+    **options: Unpack[ReadyOptions],
+) -> PendingAnswer[list[Unready]]: ...
+
+
+@overload
+def why_not_ready(
+    redis: SyncRedis,
+    symbols: Sequence[str],
+    timeframes: Sequence[str | Timeframe],
+    bars: int,
+    **options: Unpack[ReadyOptions],
+) -> list[Unready]: ...
+
+
+def why_not_ready(
+    redis: TrioRedis | SyncRedis,
+    symbols: Sequence[str],
+    timeframes: Sequence[str | Timeframe],
+    bars: int,
+    **options: Unpack[ReadyOptions],
+) -> PendingAnswer[list[Unready]] | list[Unready]:
+    """Return the series that are not ready, worst first: why, since when, and the cure; none where all are ready.
+
+    Every pair of a symbol and a timeframe is a series. Options, ways to ask and errors are those of `is_ready`; each
+    series is looked at in an instant of its own.
+    """
+    questions = [ReadyQuestion(symbol, timeframe, bars, **options) for symbol in symbols for timeframe in timeframes]
+
+    async def ask(client: TrioRedis) -> list[Unready]:
+        return sort_out(questions, all_served(await examine_all(client, questions)))
+
+    def ask_sync(client: SyncRedis) -> list[Unready]:
+        return sort_out(questions, [question.examine_sync(client) for question in questions])
+
+    return _send(redis, ask, ask_sync)
+
+
+def sort_out(questions: Sequence[ReadyQuestion], answers: Sequence[Readiness | StoreError]) -> list[Unready]:
+    """Return the series that are not ready by the answers to questions, worst first."""
+    judged = (_unready(question, answer) for question, answer in zip(questions, answers, strict=True))
+    found = [one for one in judged if one is not None]
+    return sorted(found, key=lambda one: -one.trouble)
+
+
+def _unready(question: ReadyQuestion, answer: Readiness | StoreError) -> Unready | None:
+    """Return why a series is not ready; None where it is."""
+    symbol, timeframe = question.series.symbol, question.series.timeframe
+    if isinstance(answer, StoreError):
+        return Unready(symbol, timeframe.value, str(answer), {}, None, None, None, cure_of(""))
+    if answer.is_ready or answer.reason is None:
+        return None
+    slots = {
+        "missing": answer.missing.slots,
+        "suspect": answer.suspect.slots,
+        "not a candle": answer.malformed.slots,
+        "unverified": answer.overdue.slots,
+        "fewer members": answer.lacking,
+    }
+    return Unready(
+        symbol,
+        timeframe.value,
+        answer.reason,
+        {kind: count for kind, count in slots.items() if count},
+        answer.ready_until,
+        _since(question, answer, answer.reason),
+        None if answer.finding is None else answer.finding.next_check,
+        cure_of(answer.reason),
+    )
+
+
+def _since(question: ReadyQuestion, answer: Readiness, reason: str) -> int | None:
+    """Return since when the oldest slot in the way has been there (ms UTC)."""
+    closed = answer.ready_until + question.series.timeframe.step_ms
+    if answer.finding is not None and answer.ready_until == answer.suspect.first:
+        return answer.finding.first
+    if reason == Obstacle.UNVERIFIED:
+        return closed + int(question.max_unverified_ms)
+    return closed + question.grace_ms if answer.ready_until == answer.missing.first else None
 
 
 def _send(

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypedDict
 
+from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.obstacles import Obstacle
+from reconciler_engine.planning.ledger import Finding
+from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.states import obstacle_of
 from reconciler_engine.planning.verification import DEFAULT_MAX_UNVERIFIED_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.store.client.reply_shapes import understanding
+from reconciler_engine.store.client.scripts import ScriptCall, run_batch
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.findings import decode_finding
-from reconciler_engine.store.ready_script import READY_TEXT
+from reconciler_engine.store.ready_script import READY, READY_TEXT
 from reconciler_engine.store.scope import Layout, Scope
 
 MAX_BARS: Final = 10_000
 """Bars one question may be about: the server looks at them in 40 to 80 ms, in which it serves nobody else."""
+
+_BATCH_BARS: Final = 2_000
+"""Bars of one pipeline: the server looks at them in some 4 ms."""
 
 Unverified = int | Literal["any"]
 """How long ago a bar may have closed that is not verified (ms); `any` takes them however old."""
@@ -72,6 +80,9 @@ class Readiness:
         suspect: Slots whose candle the exchange disagrees with.
         malformed: Slots that hold a member that is not a candle.
         overdue: Slots whose candle closed too long ago to be unverified.
+        complete_from: From then on each slot holds a candle that is not suspect, or is proved not to have one (ms UTC).
+        ready_from: From then on nothing stands in the way (ms UTC).
+        finding: What the evidence says of the oldest slot in the way; None where it says nothing.
     """
 
     is_ready: bool
@@ -85,6 +96,15 @@ class Readiness:
     suspect: SlotCount
     malformed: SlotCount
     overdue: SlotCount
+    complete_from: int
+    ready_from: int
+    finding: Finding | None = field(default=None, compare=False)
+
+    @property
+    def in_the_way(self) -> int:
+        """Number of slots in the way, and of members that lack."""
+        counts = (self.missing, self.suspect, self.malformed, self.overdue)
+        return self.lacking + sum(count.slots for count in counts)
 
 
 class ReadyQuestion:
@@ -117,8 +137,16 @@ class ReadyQuestion:
         self._series = Series(symbol, timeframe if isinstance(timeframe, Timeframe) else Timeframe.parse(timeframe))
         scope = Scope(user_id, exchange_id, "", Layout(layout))
         keys = (scope.candle_key(self._series), scope.evidence_key(self._series))
-        form = "members" if members else "slots"
-        self._command = ("EVAL", READY_TEXT, len(keys), *keys, bars, *durations.values(), form)
+        self.bars = bars
+        self.grace_ms, self.max_unverified_ms = grace_ms, max_unverified_ms
+        self._keys = keys
+        self._args = (bars, *durations.values(), "members" if members else "slots")
+        self._command = ("EVAL", READY_TEXT, len(keys), *keys, *self._args)
+
+    @property
+    def series(self) -> Series:
+        """The series asked about."""
+        return self._series
 
     async def ask(self, client: TrioRedis) -> bool:
         """Ask a client of our own.
@@ -136,6 +164,10 @@ class ReadyQuestion:
         with understanding(f"the bars of {self._series}"):
             return _readiness(answer)
 
+    def call(self) -> ScriptCall:
+        """Return the question of `examine` as one of a batch."""
+        return READY.call(self._keys, (*self._args, "detail"))
+
     def ask_sync(self, client: SyncRedis) -> bool:
         """Ask a synchronous redis-py client, which raises its own exceptions.
 
@@ -147,6 +179,26 @@ class ReadyQuestion:
     def examine_sync(self, client: SyncRedis) -> Readiness:
         """Ask a synchronous redis-py client how the bars stand; errors are those of `ask_sync`."""
         return _readiness(client.execute_command(*self._command, "detail", NEVER_DECODE=True))
+
+
+async def examine_all(client: TrioRedis, questions: Sequence[ReadyQuestion]) -> list[Readiness | StoreError]:
+    """Ask a client of our own many questions, pipeline by pipeline; return the answers in the order asked.
+
+    In place of the answer about a series that cannot be read there is the error.
+
+    Raises:
+        StoreUnavailable: Redis cannot be reached or did not answer in time.
+    """
+    answers: list[Readiness | StoreError] = []
+    for part in shards((one.bars for one in questions), _BATCH_BARS):
+        asked = questions[part.start : part.stop]
+        for one, reply in zip(asked, await run_batch(client, [each.call() for each in asked]), strict=True):
+            if isinstance(reply, StoreError):
+                answers.append(reply)
+                continue
+            with understanding(f"the bars of {one.series}"):
+                answers.append(_readiness(reply))
+    return answers
 
 
 def _is_whole(value: object) -> bool:
@@ -163,15 +215,17 @@ def _readiness(answer: Any) -> Readiness:
     """Read the script's list."""
     if not isinstance(answer, list):
         raise _no_answer(answer)
-    yes, start, stop, ready_until, kind, confirmed, unverified, lacking, *counts, finding = answer
+    yes, start, stop, ready_until, kind, confirmed, unverified, lacking, *counts = answer[:-3]
+    finding, complete_from, ready_from = answer[-3:]
     missing, suspect, malformed, overdue = (
         SlotCount(slots, None if first < 0 else first) for slots, first in zip(counts[::2], counts[1::2], strict=True)
     )
+    found = decode_finding(finding) if finding else None
     return Readiness(
         yes == 1,
         Interval(start, stop),
         ready_until,
-        _reason(kind.decode(), finding),
+        _reason(kind.decode(), found),
         confirmed,
         unverified,
         lacking,
@@ -179,15 +233,18 @@ def _readiness(answer: Any) -> Readiness:
         suspect,
         malformed,
         overdue,
+        complete_from,
+        ready_from,
+        found,
     )
 
 
-def _reason(kind: str, finding: bytes) -> str | None:
+def _reason(kind: str, finding: Finding | None) -> str | None:
     """Return the words for the slot in the way: those of its finding, where that says why it is missing or suspect."""
     plain = {"missing": Obstacle.NOT_ASKED, "suspect": Obstacle.DOUBTED}
     if kind not in plain:
         return kind or None
-    obstacle = obstacle_of(decode_finding(finding)) if finding else None
+    obstacle = obstacle_of(finding)
     return obstacle if obstacle is not None and obstacle.state == kind else plain[kind]
 
 

@@ -11,3 +11,6 @@ _HEAD, _, _BODY = Script.load("reconciler_engine.store", "lua/ready.lua").text.p
 
 READY_TEXT: Final = f"{_HEAD}\n\n{_CANDLE}\n{_BODY}"
 """Its first lines say what it takes and gives; the rule for a candle follows them."""
+
+READY: Final = Script(READY_TEXT, "ready.lua")
+"""The same for our own clients, which send it once."""

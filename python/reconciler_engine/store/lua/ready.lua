@@ -21,8 +21,9 @@
 --          first instant up to which it would be 1, why not: the words for the oldest slot in the way, or '',
 --          slots proved not to have a candle, slots with a candle unverified, members fewer than asked for,
 --          slots missing, the oldest, slots suspect, the oldest, slots with a member that is no candle, the oldest,
---          slots unverified too long, the oldest, the finding of the slot in the way, or '' }; an oldest without slots
---          is -1; each slot in the way counts once
+--          slots unverified too long, the oldest, the finding of the slot in the way, or '', first instant from which on
+--          each slot holds a candle that nobody doubts or is proved not to have one, first instant from which on none
+--          is in the way }; an oldest without slots is -1; each slot in the way counts once
 --
 -- The rule for a candle is below. A day of evidence that cannot be understood counts as none, and so does a digest.
 
@@ -229,6 +230,7 @@ end
 
 local KINDS = { 'missing', 'suspect', 'not a candle', 'unverified' }
 local counts, oldest, first = {}, {}, nil
+local complete_from, ready_from = start, start
 for slot = 0, slots - 1 do
     local is_plain = present[slot] and verified[slot] and not known[slot]
     local kind = not is_plain and find_obstacle(slot)
@@ -237,6 +239,8 @@ for slot = 0, slots - 1 do
         first = first or { kind = kind, at = start + slot * step, finding = known[slot] }
         counts[kind] = (counts[kind] or 0) + 1
         oldest[kind] = oldest[kind] or start + slot * step
+        ready_from = start + (slot + 1) * step
+        if kind ~= 'unverified' then complete_from = ready_from end
     end
 end
 if not detail then return 1 end
@@ -248,4 +252,5 @@ for _, kind in ipairs(KINDS) do
     told[#told + 1] = oldest[kind] or -1
 end
 told[#told + 1] = first and first.finding and first.finding.text or ''
+told[#told + 1], told[#told + 2] = complete_from, ready_from
 return told

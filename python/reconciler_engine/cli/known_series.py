@@ -1,0 +1,39 @@
+"""The series that a question about all of them is about."""
+
+from __future__ import annotations
+
+from reconciler_engine.cli.options import Given
+from reconciler_engine.cli.session import Session
+from reconciler_engine.market.series import Series
+from reconciler_engine.store.coverage import Coverage
+from reconciler_engine.store.status_board import StatusBoard, scope_of
+
+
+async def known_series(session: Session, given: Given) -> list[Series]:
+    """Return the configured series; without any, those that passes have looked at, whatever exchange they asked.
+
+    By symbol, timeframes by their length.
+    """
+    parts = session.parts
+    if parts.config.symbols:
+        return sorted(await session.series(), key=natural_order)
+    engines = [scope_of(engine) for engine in await StatusBoard(parts.client).read()]
+    scopes = {parts.scope, *(scope for scope in engines if scope.candles == parts.scope.candles)}
+    names = {name for scope in scopes for name in await Coverage(parts.client, scope).read()}
+    found = [series for name in names if (series := _series_of(name)) is not None]
+    if "timeframes" in given.flags:
+        found = [series for series in found if series.timeframe.value in parts.config.timeframes]
+    return sorted(found, key=natural_order)
+
+
+def natural_order(series: Series) -> tuple[str, int]:
+    """Return the place of a series among others: by symbol, then by the length of its bars."""
+    return series.symbol, series.timeframe.step_ms
+
+
+def _series_of(name: str) -> Series | None:
+    """Return the series of a field that came out of Redis, where it is one."""
+    try:
+        return Series.parse(name)
+    except ValueError:
+        return None

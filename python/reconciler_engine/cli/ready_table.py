@@ -1,0 +1,154 @@
+"""The answers of `ready` about all series: those that are not ready, or how far back each one is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+
+from reconciler_engine.cli.exits import UNRESOLVED, leave
+from reconciler_engine.cli.known_series import known_series
+from reconciler_engine.cli.options import Given
+from reconciler_engine.cli.output import Output, paged, print_columns
+from reconciler_engine.cli.ready import with_settings
+from reconciler_engine.cli.session import open_session
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.ready import sort_out
+from reconciler_engine.errors import ConfigError, StoreError, own_fault
+from reconciler_engine.observe.unready import Unready
+from reconciler_engine.observe.words import ago, iso
+from reconciler_engine.store.ready_question import MAX_BARS, Readiness, ReadyOptions, ReadyQuestion, examine_all
+
+_BARS = 100
+_NO_SERIES = "symbols is empty, and no pass has looked at a series; allowed: --symbols, or a running engine"
+
+
+def show_all(
+    config: ReconciliationConfig,
+    given: Given,
+    options: ReadyOptions,
+    output: Output,
+    *,
+    bars: int | None,
+    reach: bool,
+) -> None:
+    """Print how all series stand, worst first; leave with 3 where one is not ready.
+
+    Raises:
+        ReconcilerError: What stands in the way; nothing is printed then.
+    """
+    most = min(config.max_candles or MAX_BARS, MAX_BARS)
+    count = bars or (most if reach else _BARS)
+    questions, answers = trio.run(_ask, config, given, options, output, count, reach)
+    unready = sort_out(questions, answers)
+    if output.as_json:
+        output.print_json(as_object(questions, answers, unready, count))
+    else:
+        with paged():
+            if reach:
+                _print_reach(questions, answers)
+            else:
+                _print_unready(unready)
+            ready = len(questions) - len(unready)
+            over = f"over the newest {count} closed bars" if not reach else "over all bars that are kept"
+            output.print_line(f"{ready} of {len(questions)} series ready {over}")
+    if unready:
+        leave(UNRESOLVED)
+
+
+async def _ask(
+    config: ReconciliationConfig, given: Given, options: ReadyOptions, output: Output, bars: int, reach: bool
+) -> tuple[list[ReadyQuestion], list[Readiness | StoreError]]:
+    asked = with_settings(options, config)
+    async with open_session(config, output, "ready") as session:
+        series = await known_series(session, given)
+        if not series:
+            raise ConfigError([_NO_SERIES])
+        counts = [bars] * len(series)
+        if reach:
+            # What is older than the oldest member is not there.
+            oldest = await session.parts.keys.oldest_of(series, bars)
+            now = await session.parts.clock.redis_now()
+            steps = [one.timeframe.step_ms for one in series]
+            counts = [_slots_since(at, now, step, bars) for at, step in zip(oldest, steps, strict=True)]
+        questions = [
+            ReadyQuestion(one.symbol, one.timeframe, count, **asked) for one, count in zip(series, counts, strict=True)
+        ]
+        answers = await examine_all(session.parts.client, questions)
+    for answer in answers:
+        if isinstance(answer, StoreError):
+            own_fault(answer)
+    return questions, answers
+
+
+def _slots_since(oldest: int | None, now: int, step: int, most: int) -> int:
+    """Return the number of slots from a series' oldest member to now, within bounds."""
+    return 1 if oldest is None else max(1, min((now - oldest) // step, most))
+
+
+def _print_unready(unready: Sequence[Unready]) -> None:
+    if not unready:
+        return
+    now = time.time_ns() // 1_000_000
+    rows = [(one.series, one.in_words(), one.reason, ago(one.since, now), _cure(one)) for one in unready]
+    print_columns(("series", "in the way", "the oldest", "since", "cure"), rows)
+
+
+def _cure(one: Unready) -> str:
+    return one.cure if one.again_at is None else f"{one.cure}; asked again from {iso(one.again_at)}"
+
+
+def _print_reach(questions: Sequence[ReadyQuestion], answers: Sequence[Readiness | StoreError]) -> None:
+    rows: list[tuple[str, ...]] = []
+    for question, answer in sorted(zip(questions, answers, strict=True), key=_shortest_first):
+        if isinstance(answer, StoreError):
+            rows.append((str(question.series), "-", "-", "-", str(answer)))
+            continue
+        step = question.series.timeframe.step_ms
+        slots = (answer.window.stop - answer.ready_from) // step
+        note = f"all {slots} bars" if answer.is_ready else f"{slots} of {question.bars} bars"
+        rows.append((str(question.series), _from(answer, answer.complete_from), _from(answer, answer.ready_from), note))
+    print_columns(("series", "complete from", "and verified from", "newest bars that are both"), rows)
+
+
+def _from(answer: Readiness, instant: int) -> str:
+    return iso(instant) if instant < answer.window.stop else "never"
+
+
+def _shortest_first(pair: tuple[ReadyQuestion, Readiness | StoreError]) -> float:
+    question, answer = pair
+    if isinstance(answer, StoreError):
+        return -1
+    return (answer.window.stop - answer.ready_from) / (question.bars * question.series.timeframe.step_ms)
+
+
+def as_object(
+    questions: Sequence[ReadyQuestion],
+    answers: Sequence[Readiness | StoreError],
+    unready: Sequence[Unready],
+    bars: int,
+) -> dict[str, Any]:
+    """Return what a program is told: a row a series, those that are not ready first, the worst of them before all."""
+    place = {one.series: (number, one) for number, one in enumerate(unready)}
+    rows = []
+    for question, answer in zip(questions, answers, strict=True):
+        name = str(question.series)
+        number, one = place.get(name, (len(unready), None))
+        told: dict[str, Any] = {
+            "symbol": question.series.symbol,
+            "timeframe": question.series.timeframe.value,
+            "ready": one is None,
+        }
+        if one is not None:
+            told |= {"reason": one.reason, "slots": dict(one.slots), "first": one.first, "since": one.since}
+            told |= {"again_at": one.again_at, "cure": one.cure}
+        if isinstance(answer, Readiness):
+            told |= {"start": answer.window.start, "stop": answer.window.stop}
+            told |= {"complete_from": answer.complete_from, "verified_from": answer.ready_from}
+            told |= {"confirmed": answer.confirmed, "unverified": answer.unverified}
+        rows.append((number, told))
+    rows.sort(key=lambda row: row[0])
+    ready = len(questions) - len(unready)
+    return {"bars": bars, "ready": ready, "series": [told for _, told in rows]}

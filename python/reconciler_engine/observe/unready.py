@@ -1,0 +1,69 @@
+"""Series that are not ready: why, since when, and the cure, in the words that people and programs are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from reconciler_engine.observe.obstacles import Obstacle
+
+
+class Unready(NamedTuple):
+    """A series that is not ready.
+
+    Attributes:
+        symbol: Product id.
+        timeframe: Name of the timeframe, such as `5m`.
+        reason: Why the oldest slot in the way is there; where the series cannot be read, the error.
+        slots: Slots in the way by their kind: missing, suspect, not a candle, unverified; and fewer members.
+        first: Open time of the oldest slot in the way (ms UTC); None where the series cannot be read.
+        since: Since when that slot has been in the way (ms UTC); None where nothing says so.
+        again_at: When an answer could say more about it (ms UTC); None where that is not known.
+        cure: What puts it in order.
+    """
+
+    symbol: str
+    timeframe: str
+    reason: str
+    slots: Mapping[str, int]
+    first: int | None
+    since: int | None
+    again_at: int | None
+    cure: str
+
+    @property
+    def series(self) -> str:
+        """Its name, such as `BTC-USD:5m`."""
+        return f"{self.symbol}:{self.timeframe}"
+
+    @property
+    def trouble(self) -> float:
+        """Number of slots in the way; more than any series has where it cannot be read."""
+        return sum(self.slots.values()) if self.slots else 1e12
+
+    def in_words(self) -> str:
+        """Return the slots in the way in words, such as `3 missing, 1 suspect`."""
+        return ", ".join(f"{slots} {kind}" for kind, slots in self.slots.items()) or "not known"
+
+
+_CURES: Final[Mapping[str, str]] = {
+    Obstacle.NOT_ASKED: "the next pass, or reconcile now",
+    Obstacle.SECOND_SIGHTING: "a second answer, 4 min after the first",
+    Obstacle.REFERENCE: "an answer to compare with, of the product with the greatest turnover",
+    Obstacle.UNUSABLE: "a good row of the exchange, or evidence mark",
+    Obstacle.WITHDRAWN: "answers that prove it empty, or evidence mark",
+    Obstacle.VALUES_DIFFER: "repair once the bar is final, or evidence mark --state accepted",
+    Obstacle.LACKED: "a second answer, 4 min after the first",
+    Obstacle.NOT_AT_EXCHANGE: "removal after two more answers, or evidence mark --state accepted",
+    Obstacle.CONTESTED: "repair after a day, or evidence mark --state accepted",
+    Obstacle.DOUBTED: "the next answer",
+    Obstacle.UNVERIFIED: "the verify run, or reconcile --verify all",
+    "not a candle": "the next pass, or reconcile now",
+    "fewer members": "backfill, or fewer bars",
+}
+_UNREAD: Final = "put right what the error names"
+
+
+def cure_of(reason: str) -> str:
+    """Return what puts an obstacle in order; any other reason is an error."""
+    return _CURES.get(reason, _UNREAD)
