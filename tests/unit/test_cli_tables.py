@@ -24,7 +24,7 @@ def test_the_last_column_takes_the_room_that_a_terminal_has(capsys, monkeypatch)
     be_terminal(monkeypatch)
     print_columns(("series", "why"), ROWS)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1] == "BTC-USD:1m  word word word word word w..."
+    assert lines[1] == "BTC-USD:1m  word word word word word ..."
     assert max(map(len, lines)) == 40
 
 
