@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.status_writer import StatusWriter
+from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.scheduling.events import JobStatistics, Outcome, RunFinished, SlotSkipped, SlotsMissed
 from reconciler_engine.scheduling.ticks import Missed, Tick
 from reconciler_engine.store.scope import Scope
@@ -19,7 +21,10 @@ FIGURES = JobStatistics("gap_scan", 1, 0, 0, 0, 1, None, None, None, is_running=
 
 def failure_after(*events) -> str | None:
     """What a job's last run failed of, after these events."""
-    parts = SimpleNamespace(client=None, scope=Scope(1, 1, "test"), queue=SimpleNamespace(consumer="a:1"))
+    parts = SimpleNamespace(
+        client=None, scope=Scope(1, 1, "test"), queue=SimpleNamespace(consumer="a:1"),
+        config=ReconciliationConfig(), identity=None, bucket=SimpleNamespace(budget=Budget(1, 1_000)),
+    )  # fmt: skip
     passes: Any = SimpleNamespace(parts=parts, last={}, crons={"gap_scan": "* * * * *"}, unknown=("A-USD",))
     scheduler: Any = SimpleNamespace(statistics=lambda: {"gap_scan": FIGURES})
     writer = StatusWriter(EngineFacts("test"), scheduler, passes, tuple, now=lambda: 0)

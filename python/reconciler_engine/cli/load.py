@@ -175,7 +175,8 @@ async def _load(config: ReconciliationConfig, loads: Sequence[Loaded], output: O
 
     async with open_session(config, output, "load", writes=True) as session:
         store, retention = session.parts.store, session.parts.retention
-        misplaced = await store.find_misplaced([loaded.series for loaded in loads])
+        filled = [] if config.allow_other_layout else [loaded.series for loaded in loads]
+        misplaced = await store.find_misplaced(filled)
         if faults := [str(fault) for fault in misplaced if fault is not None]:
             raise ConfigError(faults)
         for loaded in loads:

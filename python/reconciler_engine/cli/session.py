@@ -18,6 +18,7 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import Parts, open_parts
 from reconciler_engine.engine.symbols import choose_kept_symbols, choose_symbols
 from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
+from reconciler_engine.engine.terms import check_terms
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
@@ -91,7 +92,8 @@ async def open_session(
 
     Raises:
         ConfigError: Redis does not accept the credentials or is too old; there is no server to embed; or the cache
-            holds invented candles and real ones would be written.
+            holds invented candles and real ones would be written; or an engine at work on them asks the exchange by
+            other settings, and would do so for this command.
         DataDirectoryBusy: Another process is just using the data directory without a server that can be shared.
         OtherProtocol: Candles would be written, and an engine of another protocol works on them.
         StoreUnavailable: Redis does not answer.
@@ -107,6 +109,7 @@ async def open_session(
             await check_protocol(parts.client, parts.scope)
         source = None
         if asks:
+            await check_terms(parts)
             client = CoinbaseClient(
                 config.base_url, credentials=credentials, route=config.route, connections=PAGES_IN_FLIGHT
             )

@@ -44,7 +44,8 @@ from reconciler_engine.store.venue import VenueStore
 class Parts:
     """The parts built on one client for one scope; directors are built once, when first asked for.
 
-    `share` is the part of the budget of `bucket` that verification may take. The client is the owner's to close.
+    `share` is the part of the budget of `bucket` that verification may take, `identity` that of the key to sign with,
+    None without one. The client is the owner's to close.
     """
 
     client: TrioRedis
@@ -59,6 +60,7 @@ class Parts:
     share: TokenBucket
     config: ReconciliationConfig
     retention: Retention
+    identity: Identity | None = None
 
     @property
     def keys(self) -> CandleKeys:
@@ -110,15 +112,14 @@ class Parts:
         return Worker(self.queue, self.store, self.evidence, fetcher, redis)
 
     def _page_fetcher(self, source: CoinbaseClient, redis: RedisRetry) -> PageFetcher:
-        grace_ms, rules, drain = self.config.grace_ms, self.config.audit_rules, Drain()
-        cache = PageCache(self.store, self.evidence, self.clock, grace_ms=grace_ms, audit_rules=rules)
+        cache, drain = PageCache(self.store, self.evidence, self.clock), Drain()
         requester = PageRequester(source, self.bucket, self.clock, Random(), drain)
         venue = VenueStore(self.client, self.scope)
         return PageFetcher(
             Claims(self.client, self.scope),
             cache,
             requester,
-            References(venue, self.products, cache, requester, self.clock, grace_ms=grace_ms),
+            References(venue, self.products, cache, requester, self.clock),
             venue,
             self.queue.is_open,
             redis,
@@ -162,9 +163,7 @@ def make_parts(
     return Parts(
         client=client,
         scope=scope,
-        store=CandleStore(
-            client, scope, allow_other_layout=config.allow_other_layout, announce_close=config.announce_close
-        ),
+        store=CandleStore(client, scope),
         evidence=EvidenceStore(client, scope),
         products=ProductListStore(client, scope),
         queue=TaskQueue(client, scope, consumer),
@@ -174,6 +173,7 @@ def make_parts(
         share=_make_share(config, client, scope, identity),
         config=config,
         retention=Retention(config.max_candles, config.life_s, trim=owns_server),
+        identity=identity,
     )
 
 

@@ -10,6 +10,7 @@ import trio
 
 from reconciler_engine.engine.pass_metrics import count_event
 from reconciler_engine.engine.scheduled_passes import ScheduledPasses, totals
+from reconciler_engine.engine.terms import terms_of
 from reconciler_engine.errors import StoreError
 from reconciler_engine.limiting.redis_bucket import BucketStatistics
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
@@ -141,6 +142,7 @@ class StatusWriter:
             queued=queued,
             protocol=PROTOCOL,
             layout=scope.layout.value,
+            terms=terms_of(self._passes.parts),
             unknown_symbols=self._passes.unknown[:_UNKNOWN_SHOWN],
         )
 

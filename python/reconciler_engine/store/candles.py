@@ -60,21 +60,10 @@ class ProvenMerge:
 class CandleStore:
     """Candles of one scope, in the feeder's layout. Holds no state of its own; the client is the caller's to close."""
 
-    def __init__(
-        self, client: TrioRedis, scope: Scope, *, allow_other_layout: bool = False, announce_close: int = 0
-    ) -> None:
-        """Make a store.
-
-        Args:
-            client: Client of the server.
-            scope: Owner of the keys.
-            allow_other_layout: Whether keys are filled that readers do not look at.
-            announce_close: Number of the newest closed bars among which a repair also announces the newest one.
-        """
+    def __init__(self, client: TrioRedis, scope: Scope) -> None:
+        """Make a store of the candles that are a scope's."""
         self._client = client
         self._scope = scope
-        self._allow_other_layout = allow_other_layout
-        self._announce_close = announce_close
         self._evidence = EvidenceStore(client, scope)
 
     async def read(self, wanted: Sequence[tuple[Series, Interval]], *, digests: bool = False) -> list[SlotsRead]:
@@ -91,14 +80,12 @@ class CandleStore:
         return await read_candles(self._client, self._scope, wanted, digests=digests)
 
     async def find_misplaced(self, series: Sequence[Series]) -> list[StoreError | None]:
-        """Return why some series must not be filled in this layout, in the order asked; None where they may.
+        """Return why readers would not see some series in this layout, in the order asked; None where they do.
 
         Raises:
             StoreError: Redis did not answer.
         """
-        if self._allow_other_layout or not series:
-            return [None] * len(series)
-        return await find_misplaced(self._client, self._scope, series)
+        return await find_misplaced(self._client, self._scope, series) if series else []
 
     async def copies(self, series: Series, interval: Interval) -> dict[int, Copy]:
         """Return the candles that are alone in their slot, by open time (ms UTC), of at most a page's slots.
@@ -167,6 +154,7 @@ class CandleStore:
         settle_ms: int = DEFAULT_SETTLE_MS,
         grace_ms: int = DEFAULT_GRACE_MS,
         announce: bool = True,
+        announce_close: int = 0,
         by: str = "",
     ) -> ProvenMerge:
         """Insert candles as `merge` does, and note what their answer proved: both or neither.
@@ -193,6 +181,7 @@ class CandleStore:
             settle_ms: How long after its close a bar can be verified.
             grace_ms: How long after its close a bar may still be on its way.
             announce: Whether each inserted range is published on the series' repaired channel.
+            announce_close: Number of the newest closed bars among which a repair also announces the newest one.
             by: Author, for the journal: a run's id, or a command.
 
         Raises:
@@ -204,7 +193,7 @@ class CandleStore:
             raise ValueError(f"{len(candles) + len(doubts)} candles in one answer; allowed: at most {MERGE_CANDLES}")
         step = series.timeframe.step_ms
         stop = closed_before(answer.at, series.timeframe, grace_ms)
-        closes = Interval(stop - self._announce_close * step, stop) if self._announce_close else None
+        closes = Interval(stop - announce_close * step, stop) if announce_close else None
         known = await self._known(series, answer.asked, known)
         knowledge, bodies = known.known, dict(known.bodies)
         final = settled_rows(answer, venue, step) & closed_slots(answer.at, settle_ms, step)

@@ -17,6 +17,7 @@ from reconciler_engine.engine.backfill.slot_counts import SlotCounts
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.tasks.references import ReferenceCount
 from reconciler_engine.engine.tasks.run_record import closed_after
+from reconciler_engine.engine.tasks.work_rules import WorkRules
 from reconciler_engine.errors import ConfigError, StoreError, own_fault
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.interval import Interval
@@ -140,6 +141,7 @@ class BackfillDirector:
                 self._marks,
                 self._outages,
                 self._retention,
+                WorkRules.of(self._config),
                 self._budget,
                 tell,
             )

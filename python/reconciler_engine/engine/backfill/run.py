@@ -14,6 +14,7 @@ from reconciler_engine.engine.backfill.reader import RangeReader
 from reconciler_engine.engine.backfill.second_look import SecondLook
 from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, SeriesSpan, outcome_of, wire_of
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
+from reconciler_engine.engine.tasks.work_rules import WorkRules
 from reconciler_engine.errors import StoreError, own_fault
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.interval import Interval
@@ -66,6 +67,7 @@ class BackfillRun:
         marks: Where progress is kept.
         outages: Finds what need not be read.
         retention: What the cache keeps.
+        rules: How pages are judged and merged.
         budget: The request budget.
         tell: Called when there is progress to show.
     """
@@ -81,6 +83,7 @@ class BackfillRun:
         marks: Marks,
         outages: Outages,
         retention: Retention,
+        rules: WorkRules,
         budget: Budget,
         tell: Callable[[], None],
     ) -> None:
@@ -93,6 +96,7 @@ class BackfillRun:
         self._marks = marks
         self._outages = outages
         self._retention = retention
+        self._rules = rules
         out = max(_FEWEST_OUT, min(_MOST_OUT, int(budget.rate_per_s * _OUT_S)))
         self._out = trio.Semaphore(out, max_value=out)
         self._tell = tell
@@ -241,6 +245,7 @@ class BackfillRun:
             asked=(planned.asked.start, planned.asked.stop),
             gaps=wire_of(planned.page.wanted, step),
             bridge=planned.is_bridge,
+            rules=self._rules,
             keeping=self._retention,
         )
 

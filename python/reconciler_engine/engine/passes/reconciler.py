@@ -27,6 +27,7 @@ from reconciler_engine.engine.tasks.messages import (
 )
 from reconciler_engine.engine.tasks.run_record import closed_after
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
+from reconciler_engine.engine.tasks.work_rules import WorkRules
 from reconciler_engine.errors import PermitRefused, StoreError
 from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
@@ -205,6 +206,7 @@ class Reconciler:
                     repair=request.repair,
                     audit=None if request.verify is Verify.NONE else self._config.audit_rules,
                     digests=request.verify.looks_at_digests,
+                    allow_other_layout=self._config.allow_other_layout,
                     keeping=self._retention,
                 )
                 for task_id, shard in tasks.items()
@@ -323,6 +325,7 @@ class Reconciler:
             to_audit=wire_of(page.wanted & to_audit, step),
             bridge=bridge,
             pauses=request.pauses,
+            rules=WorkRules.of(self._config),
             keeping=self._retention,
         )
 

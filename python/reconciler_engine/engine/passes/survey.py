@@ -134,7 +134,8 @@ class Surveyor:
         if isinstance(look_back, Interval):
             asked = [self._asked(one, look_back, now) for one in series]
         scans = await scan(self._store, wanted)
-        lacking = [one for one, found in zip(series, scans, strict=True) if found.gaps]
+        is_bound = not self._config.allow_other_layout
+        lacking = [one for one, found in zip(series, scans, strict=True) if found.gaps and is_bound]
         misplaced = dict(zip(lacking, await self._store.find_misplaced(lacking), strict=True))
         surveyed = []
         for (one, examined), window, found, read in zip(wanted, asked, scans, await self._ledgers(wanted), strict=True):

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from reconciler_engine.engine.tasks.work_rules import WorkRules
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series, check_symbol
 from reconciler_engine.market.timeframe import Timeframe
@@ -87,7 +88,7 @@ class ScanTask(_Message):
     """Read these spans, say what is missing at `now` (ms UTC); clean duplicates on the way where `repair` is set.
 
     With `audit` rules say too which suspect candles are worth a request at `now`, with `digests` which candles are not
-    verified.
+    verified. Keys that readers do not look at are no fault with `allow_other_layout`.
     """
 
     kind: Literal["scan"] = "scan"
@@ -99,6 +100,7 @@ class ScanTask(_Message):
     repair: bool
     audit: AuditRules | None = None
     digests: bool = False
+    allow_other_layout: bool = False
     keeping: Retention
 
     @model_validator(mode="after")
@@ -116,7 +118,7 @@ class PageTask(_Message):
     without a candle in its span is looked at for free, and what is `asked` for around it (start and stop, ms) only
     shows where the exchange has candles. Every candle in what is asked for is audited. A `bridge` is asked for though
     its slots were not long ago: what it spans settles them. One that `pauses` is left to the next pass where an answer
-    of this run lacked candles of its series.
+    of this run lacked candles of its series. It is done by its own `rules`, not by those of the worker's engine.
     """
 
     kind: Literal["page"] = "page"
@@ -128,6 +130,7 @@ class PageTask(_Message):
     to_audit: tuple[_Wire, ...] = Field(default=(), validation_alias="held", serialization_alias="held")
     bridge: bool = False
     pauses: bool = False
+    rules: WorkRules = WorkRules()
     keeping: Retention
 
     @property

@@ -18,7 +18,7 @@ from reconciler_engine.observe.words import counted
 from reconciler_engine.planning.absent_slots import AbsentSlots, sort_absent
 from reconciler_engine.planning.accepted import drop_changed, is_accepted
 from reconciler_engine.planning.answers import Answer, Venue, closed_slots, settled_rows
-from reconciler_engine.planning.audit import AuditRules, Copy, find_doubts
+from reconciler_engine.planning.audit import Copy, find_doubts
 from reconciler_engine.planning.ghosts import is_lacked
 from reconciler_engine.planning.ledger import Ledger, State
 from reconciler_engine.planning.pages import filled_up
@@ -65,20 +65,10 @@ class PageLook:
 class PageCache:
     """Looks at pages and merges them. At any moment the cache holds all of a merge, with what it proves, or none."""
 
-    def __init__(
-        self,
-        candles: CandleStore,
-        evidence: EvidenceStore,
-        clock: SharedClock,
-        *,
-        grace_ms: int,
-        audit_rules: AuditRules,
-    ) -> None:
+    def __init__(self, candles: CandleStore, evidence: EvidenceStore, clock: SharedClock) -> None:
         self._candles = candles
         self._evidence = evidence
         self._clock = clock
-        self._grace_ms = grace_ms
-        self._audit_rules = audit_rules
 
     async def look(self, task: PageTask) -> PageLook:
         """Read which slots of a page lack a candle, and whether they are worth a request.
@@ -91,7 +81,7 @@ class PageCache:
         if known.ledger.where(asked, is_lacked):
             # Candles that an answer lacked settle beside thirty others alone.
             step = series.timeframe.step_ms
-            asked = filled_up(asked, closed_before(now, series.timeframe, self._grace_ms), step)
+            asked = filled_up(asked, closed_before(now, series.timeframe, task.rules.grace_ms), step)
             absent, known = await self._read(series, asked)
         slots = sort_absent(absent & task.span.interval, known.ledger, now)
         has_gaps = task.is_worth_asking(slots)
@@ -99,7 +89,9 @@ class PageCache:
         verified = await self._verified(series, asked, copies, known)
         has_candles = task.has_unverified(verified - _doubted(known.ledger, asked))
         is_wanted = has_gaps or has_candles
-        misplaced = await self._candles.find_misplaced([series] if is_wanted else [])
+        misplaced = await self._candles.find_misplaced(
+            [] if task.rules.allow_other_layout or not is_wanted else [series]
+        )
         if misplaced and misplaced[0] is not None:
             raise misplaced[0]
         waiting = known.ledger.where(asked, awaits_reference)
@@ -152,7 +144,7 @@ class PageCache:
         """Return what an answer about a page proves; nothing is written."""
         step, slots = task.span.timeframe.step_ms, task.span.interval
         known = drop_changed(look.known.known, look.asked, {at: one.member for at, one in look.copies.items()})
-        return judge(known, answer, look.present, venue, step, slots=slots, grace_ms=self._grace_ms)
+        return judge(known, answer, look.present, venue, step, slots=slots, grace_ms=task.rules.grace_ms)
 
     async def merge(
         self, task: PageTask, look: PageLook, reply: PageReply, page: CandlePage, venue: Venue
@@ -164,11 +156,11 @@ class PageCache:
         Raises:
             StoreError: Redis is away or full; whether the merge took effect is unknown.
         """
-        series, step, at = task.span.series, task.span.timeframe.step_ms, reply.at
+        series, step, at, rules = task.span.series, task.span.timeframe.step_ms, reply.at, task.rules
         absent = look.slots.missing | look.slots.confirmed
         answer = answer_of(page, look.asked, at, step)
         members = {at: copy.member for at, copy in look.copies.items()}
-        final = closed_slots(at, self._audit_rules.settle_ms, step)
+        final = closed_slots(at, rules.audit.settle_ms, step)
         compared = settled_rows(answer, venue, step) & look.present & Intervals.of_slots(sorted(members), step) & final
         comparable = (one for one in page.candles if compared.holds(one.timestamp))
         try:
@@ -182,11 +174,12 @@ class PageCache:
                 venue=venue,
                 known=look.known,
                 members=members,
-                removes=self._audit_rules.repairs,
-                settle_ms=self._audit_rules.settle_ms,
-                doubts=find_doubts(look.copies, comparable, at, step, self._audit_rules),
+                removes=rules.audit.repairs,
+                settle_ms=rules.audit.settle_ms,
+                doubts=find_doubts(look.copies, comparable, at, step, rules.audit),
                 verified=look.verified,
-                grace_ms=self._grace_ms,
+                grace_ms=rules.grace_ms,
+                announce_close=rules.announce_close,
                 by=task.run,
             )
         except StoreFull:
@@ -216,7 +209,9 @@ class PageCache:
             fault=page.fault if undecided else None,
         )
 
-    async def note_answer(self, series: Series, answer: Answer, venue: Venue, keeping: Retention) -> Intervals:
+    async def note_answer(
+        self, series: Series, answer: Answer, venue: Venue, keeping: Retention, *, grace_ms: int
+    ) -> Intervals:
         """Note what an answer about a series proves, and write no candle; return its slots settled without one.
 
         Raises:
@@ -226,7 +221,7 @@ class PageCache:
         present = answer.asked - absent
         seen = replace(answer, uncompared=answer.rows & present)
         proven = await self._candles.merge_answer(
-            series, (), keeping, seen, present, venue=venue, known=known, grace_ms=self._grace_ms
+            series, (), keeping, seen, present, venue=venue, known=known, grace_ms=grace_ms
         )
         return proven.verdict.known.ledger.confirmed(answer.asked)
 

@@ -97,7 +97,7 @@ class PageFetcher:
                 return look, PageReply(error=_WITHHELD)
             before = Reached(None)
             if look.awaits_reference:
-                before = await self._references.obtain(series, look.asked, task.keeping, keep)
+                before = await self._references.obtain(task, look.asked, keep)
                 venue = before.facts(Venue(), look.asked)
                 if not (venue.has_reference or venue.is_hopeless):
                     return look, PageReply(references=before.requests)
@@ -165,7 +165,7 @@ class PageFetcher:
             return venue, 0
         wanted = Interval(look.asked.start, verdict.wants_reference)
         try:
-            reached = await self._references.obtain(series, wanted, task.keeping, partial(self._keep, task))
+            reached = await self._references.obtain(task, wanted, partial(self._keep, task))
         except RunClosed:
             return venue, 0
         except StoreError as error:

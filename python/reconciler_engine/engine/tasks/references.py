@@ -12,6 +12,7 @@ import trio
 from reconciler_engine.coinbase.symbol_selectors import most_traded_beside
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.tasks.drain import Drained
+from reconciler_engine.engine.tasks.messages import PageTask
 from reconciler_engine.engine.tasks.page_cache import PageCache, answer_of
 from reconciler_engine.engine.tasks.page_request import PageRequester
 from reconciler_engine.market.interval import Interval
@@ -20,7 +21,6 @@ from reconciler_engine.planning.answers import Venue
 from reconciler_engine.planning.reference import Reference, note_reference, reference_slots
 from reconciler_engine.planning.window import closed_before
 from reconciler_engine.store.product_list import ProductList, ProductListStore
-from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.venue import VenueStore
 
 _TURN_S = 15
@@ -93,46 +93,41 @@ class References:
         cache: PageCache,
         requester: PageRequester,
         clock: SharedClock,
-        *,
-        grace_ms: int,
     ) -> None:
         self._venue = venue
         self._products = products
         self._cache = cache
         self._requester = requester
         self._clock = clock
-        self._grace_ms = grace_ms
         self._asking: defaultdict[Series, trio.Lock] = defaultdict(trio.Lock)
 
-    async def obtain(
-        self, series: Series, slots: Interval, keeping: Retention, keep: Callable[[], Awaitable[None]]
-    ) -> Reached:
-        """Return the reference for slots of a series; it is asked for where none of this moment is kept.
+    async def obtain(self, task: PageTask, slots: Interval, keep: Callable[[], Awaitable[None]]) -> Reached:
+        """Return the reference for slots of a page; it is asked for where none of this moment is kept.
 
         Args:
-            series: Series that wants a reference.
-            slots: Its slots, a page's at most.
-            keeping: How much the cache keeps of a series.
-            keep: Keeps the claim of the page that wants it.
+            task: The page that wants a reference.
+            slots: Slots of its series, a page's at most.
+            keep: Keeps the page's claim.
 
         Raises:
             StoreError: Redis did not do its part.
         """
+        series = task.span.series
         symbol = _product_for(await self._products.read(), series.symbol)
         if symbol is None:
             return Reached(None, is_possible=False)
         product = Series(symbol, series.timeframe)
         async with self._asking[product]:
-            return await self._obtain(product, slots, keeping, keep)
+            return await self._obtain(product, slots, task, keep)
 
     async def _obtain(
-        self, product: Series, slots: Interval, keeping: Retention, keep: Callable[[], Awaitable[None]]
+        self, product: Series, slots: Interval, task: PageTask, keep: Callable[[], Awaitable[None]]
     ) -> Reached:
         step = product.timeframe.step_ms
         turn = self._venue.reference_turn(product)
         while True:
             now = await self._clock.now()
-            closed = closed_before(now, product.timeframe, self._grace_ms)
+            closed = closed_before(now, product.timeframe, task.rules.grace_ms)
             asked = reference_slots(slots, closed, step)
             is_newest = asked.stop == closed
             kept = await self._venue.read_reference(product, asked, is_newest=is_newest)
@@ -142,7 +137,7 @@ class References:
                 break
             await trio.sleep(_LOOK_S)
         try:
-            return await self._ask(product, asked, kept, keeping, keep, is_newest=is_newest)
+            return await self._ask(product, asked, kept, task, keep, is_newest=is_newest)
         finally:
             with trio.CancelScope(shield=True):
                 await turn.end()
@@ -152,7 +147,7 @@ class References:
         product: Series,
         asked: Interval,
         before: Reference | None,
-        keeping: Retention,
+        task: PageTask,
         keep: Callable[[], Awaitable[None]],
         *,
         is_newest: bool,
@@ -168,7 +163,8 @@ class References:
         answer = answer_of(reply.page, asked, reply.at, step)
         venue = await self._venue.note_newest(product.timeframe, answer.newest(step), reply.at)
         is_hopeless = before is not None and before.is_hopeless
-        settled = await self._cache.note_answer(product, answer, venue._replace(is_hopeless=is_hopeless), keeping)
+        venue = venue._replace(is_hopeless=is_hopeless)
+        settled = await self._cache.note_answer(product, answer, venue, task.keeping, grace_ms=task.rules.grace_ms)
         reference = note_reference(before, asked, reply.at, answer.rows, settled)
         await self._venue.keep_reference(product, reference, is_newest=is_newest)
         return Reached(reference, requests=reply.requests)

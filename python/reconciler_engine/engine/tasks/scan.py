@@ -135,7 +135,8 @@ async def perform_scan(
         reads = await evidence.read([wanted[index] for index in doubtful]) if doubtful else []
     known = dict(zip(doubtful, reads, strict=True))
     lacking = [index for index, found in enumerate(scans) if found.gaps]
-    misplaced = dict(zip(lacking, await store.find_misplaced([wanted[index][0] for index in lacking]), strict=True))
+    filled = [] if task.allow_other_layout else lacking
+    misplaced = dict(zip(filled, await store.find_misplaced([wanted[index][0] for index in filled]), strict=True))
     findings = [
         await _judge(store, evidence, task, span, found, known.get(index, _NOTHING_KNOWN), misplaced.get(index))
         for index, (span, found) in enumerate(zip(task.spans, scans, strict=True))

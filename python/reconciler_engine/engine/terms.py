@@ -1,0 +1,50 @@
+"""What a task cannot carry: how the worker that does it asks the exchange. Those at work on one scope have it alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reconciler_engine.engine.parts import Parts
+from reconciler_engine.errors import ConfigError
+from reconciler_engine.store.status_board import StatusBoard
+
+
+def terms_of(parts: Parts) -> dict[str, str]:
+    """Return the values, by setting, on which requests go out; of a key its name alone."""
+    config, identity, budget = parts.config, parts.identity, parts.bucket.budget
+    return {
+        "base_url": config.base_url,
+        "key_file": "" if identity is None else identity.name,
+        "egress": "" if identity is not None or config.egress is None else config.egress,
+        "batch_size": str(budget.burst),
+        "batch_delay_ms": str(budget.period_ms),
+        "hourly_limit": str(budget.hourly or 0),
+    }
+
+
+async def check_terms(parts: Parts) -> None:
+    """See that every engine at work on the scope would ask the exchange as this process does: it does tasks of ours.
+
+    Raises:
+        ConfigError: One would not; with every difference.
+        StoreError: Redis did not answer.
+    """
+    mine = terms_of(parts)
+    for status in await StatusBoard(parts.client).read(parts.scope):
+        if faults := _differences(mine, status.terms, status.node.partition(":")[0]):
+            raise ConfigError(faults)
+
+
+def _differences(mine: Mapping[str, str], theirs: Mapping[str, str], host: str) -> list[str]:
+    return [
+        f"{name} {_shown(name, value)}: the engine at work on these candles ({host}) has "
+        f"{_shown(name, theirs[name])}, and does part of this command's work; allowed: the same, or no engine at work"
+        for name, value in mine.items()
+        if name in theirs and theirs[name] != value
+    ]
+
+
+def _shown(name: str, value: str) -> str:
+    if name == "key_file":
+        return f"key {value}" if value else "no key"
+    return value or "none"
