@@ -127,11 +127,12 @@ pub(crate) struct BlockGaps<'a> {
 }
 
 impl BlockGaps<'_> {
-    /// Appends the gap between two points that are `steps` apart, from `start` on; none if they are neighbours or one.
+    /// Appends the gap between two points that are `steps` apart, from `start` on; none if they are neighbours or one, which
+    /// `SURELY` excludes.
     #[inline(always)]
-    pub(crate) fn push_between(&mut self, start: i64, steps: u64) {
+    pub(crate) fn push_between<const SURELY: bool>(&mut self, start: i64, steps: u64) {
         let count = steps.saturating_sub(1);
-        self.writer.push_if(count > 0, start, count.cast_signed());
+        self.writer.push_if(SURELY || count > 0, start, count.cast_signed());
         self.missing = self.missing.wrapping_add(count);
     }
 

@@ -197,8 +197,16 @@ impl Position<'_> {
             self.repeating = others.count_ones() < jumps.count_ones() / 2;
             jumps = others;
         }
-        if jumps.count_ones() > MOST_JUMPS && self.take_dense() {
-            return Ok(());
+        if jumps.count_ones() > MOST_JUMPS {
+            // Where each value ends a gap, that is not asked for each.
+            let taken = if jumps == u64::MAX {
+                self.take_dense::<true>()
+            } else {
+                self.take_dense::<false>()
+            };
+            if taken {
+                return Ok(());
+            }
         }
         let grid = *self.grid;
         let last = grid.last();
@@ -216,7 +224,7 @@ impl Position<'_> {
             point = select_unpredictable(strange, point, previous);
             let steps = grid.steps(value.wrapping_sub(point).cast_unsigned());
             strange = steps > grid.len();
-            gaps.push_between(point.wrapping_add(step), select_unpredictable(strange, 0, steps));
+            gaps.push_between::<false>(point.wrapping_add(step), select_unpredictable(strange, 0, steps));
         }
         gaps.commit();
         let (before, end) = (block.get(0), block.get(BLOCK));
@@ -228,19 +236,20 @@ impl Position<'_> {
         if end > last { Err(Unsorted) } else { Ok(()) }
     }
 
-    /// Takes one block of points that ascend, without a branch for each; false if it is none.
+    /// Takes one block of points that ascend, all behind a gap if `EACH` says so, without a branch for each; false if it is
+    /// none.
     #[inline(always)]
-    fn take_dense(&mut self) -> bool {
+    fn take_dense<const EACH: bool>(&mut self) -> bool {
         let (grid, step) = (*self.grid, self.grid.step().cast_signed());
         let block = self.column.slice(self.at - 1, self.at + BLOCK);
         let mut previous = block.get(0);
         let mut fails = self.strange;
         let mut gaps = self.gaps.block();
-        for at in 1..=BLOCK {
-            let value = block.get(at);
+        for at in 0..BLOCK {
+            let value = block.get(at + 1);
             let steps = grid.steps(value.wrapping_sub(previous).cast_unsigned());
             fails |= (value < previous) | (steps > grid.len());
-            gaps.push_between(previous.wrapping_add(step), steps);
+            gaps.push_between::<EACH>(previous.wrapping_add(step), steps);
             previous = value;
         }
         if fails || previous > grid.last() {
