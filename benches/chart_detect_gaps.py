@@ -1,7 +1,4 @@
-"""Draw the picture of the README from recorded numbers.
-
-    python -m benches.table_detect_gaps --json benches/detect_gaps.json
-    python -m benches.chart_detect_gaps benches/detect_gaps.json benches/detect_gaps.svg
+"""The picture of the README, drawn from recorded numbers by `python -m benches.table_detect_gaps --record`.
 
 Two bars a workload, ours and the fastest peer's, as multiples of the time NumPy takes to add the same values up: the
 read limit. The picture follows the reader's light or dark colours.
@@ -9,10 +6,8 @@ read limit. The picture follows the reader's light or dark colours.
 
 from __future__ import annotations
 
-import argparse
-import json
 from html import escape
-from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 SHOWN = ("none", "gaps10", "rand0.1", "rand10", "alt", "dups", "dirty", "offgrid", "pages", "reversed", "shuffled")
@@ -22,6 +17,8 @@ LABEL, BARS, WORDS = 88, 470, 262
 WIDTH, BAR, PITCH, TOP = LABEL + BARS + WORDS, 13, 38, 96
 # Multiples of the limit that fit; a longer bar is torn.
 MOST = 16
+# Letters of a line below the bars.
+WORDS_A_LINE = 110
 STYLE = """
 svg { font: 12px system-ui, sans-serif; color-scheme: light dark; }
 .paper { fill: #ffffff; } text { fill: #1f2328; } .faint { fill: #59636e; } .grid { stroke: #d1d9e0; }
@@ -55,15 +52,17 @@ def bar(y: int, kind: str, taken: float, limit: float, name: str) -> list[str]:
 def chart(recorded: dict[str, Any]) -> str:
     by_name = {result["workload"]: result for result in recorded["results"] if result["points"] == POINTS}
     results = [by_name[name] for name in SHOWN if name in by_name]
-    bottom = TOP + len(results) * PITCH
     machine = dict(recorded["machine"])
     place = f"{machine.pop('processor')}, {machine.pop('cores')} cores, {machine.pop('memory')}"
-    versions = ", ".join(f"{name} {version}" for name, version in machine.items())
+    place += f", one thread of ours, load {machine.pop('load')} before"
+    below = [place, *wrap(", ".join(f"{name} {version}" for name, version in machine.items()), WORDS_A_LINE)]
+    bottom = TOP + len(results) * PITCH
+    height = bottom + 12 + 17 * len(below)
     drawn = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 46}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
         f"<title>detect_gaps beside its fastest peer, {POINTS:,} expected candles</title>",
         f"<style>{STYLE}</style>",
-        f'<rect width="{WIDTH}" height="{bottom + 46}" class="paper"/>',
+        f'<rect width="{WIDTH}" height="{height}" class="paper"/>',
         text(16, 30, f"Finding the gaps of {POINTS:,} expected candles", "title"),
         f'<rect x="16" y="45" width="{BAR}" height="{BAR}" rx="2" class="ours"/>' + text(36, 56, "detect_gaps"),
         f'<rect x="126" y="45" width="{BAR}" height="{BAR}" rx="2" class="peer"/>' + text(146, 56, "the fastest peer"),
@@ -81,20 +80,7 @@ def chart(recorded: dict[str, Any]) -> str:
     drawn += [
         line(at, bottom - 6, "limit", "4 3"),
         text(at, TOP - 14, "read limit", "mark", "middle"),
-        text(16, bottom + 14, place, "faint"),
-        text(16, bottom + 31, versions, "faint"),
+        *(text(16, bottom + 14 + 17 * row, words, "faint") for row, words in enumerate(below)),
         "</svg>",
     ]
     return "\n".join(drawn) + "\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("recorded", type=Path, help="written by table_detect_gaps --json")
-    parser.add_argument("picture", type=Path)
-    options = parser.parse_args()
-    options.picture.write_text(chart(json.loads(options.recorded.read_text())))
-
-
-if __name__ == "__main__":
-    main()

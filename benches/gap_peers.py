@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from benches.gap_numba import Columns, numba_parallel, numba_presence, numba_sorted, numba_walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benches.gap_workloads import Workload
 
-Columns = tuple[Any, Any]
-
 
 def _from_jumps(timestamps: Any, grid: range, at: Any) -> Columns:
     """Gaps before the positions `at`, and at the ends of the grid."""
-    before, after = timestamps[at - 1], timestamps[at]
+    return _from_pairs(timestamps, grid, timestamps[at - 1], timestamps[at])
+
+
+def _from_pairs(timestamps: Any, grid: range, before: Any, after: Any) -> Columns:
+    """Gaps between neighbours that are more than a step apart, and at the ends of the grid."""
     if timestamps[0] > grid.start:
         before, after = np.concatenate([[grid.start - grid.step], before]), np.concatenate([timestamps[:1], after])
     if timestamps[-1] < grid[-1]:
@@ -87,70 +89,56 @@ def pyarrow_diff(timestamps: Any, grid: range) -> Columns:
     return _from_jumps(timestamps, grid, at)
 
 
-@cache
-def _compiled_walk() -> Any:
-    numba: Any = importlib.import_module("numba")
-
-    # Arrays that are replaced in the loop, as growing ones are, would be counted at each value: 32 ns instead of 1.
-    @numba.njit(error_model="numpy")
-    def walk(timestamps: Any, start: int, step: int, points: int, starts: Any, counts: Any) -> int:
-        stop = start + points * step
-        found, expected, width = 0, start, np.uint64(step)
-        for value in timestamps:
-            if value == expected:
-                expected += step
-                continue
-            if value < expected or value >= stop:
-                continue
-            distance = np.uint64(value - expected)
-            steps = distance // width
-            if steps * width == distance:
-                starts[found], counts[found] = expected, steps
-                found += 1
-                expected = value + step
-        if expected < stop:
-            starts[found], counts[found] = expected, (stop - expected) // step
-            found += 1
-        return found
-
-    return walk
+def pyarrow_pairwise(timestamps: Any, grid: range) -> Columns:
+    pc: Any = importlib.import_module("pyarrow.compute")
+    distances = pc.pairwise_diff(_arrow(timestamps)["t"].chunk(0))
+    at = pc.indices_nonzero(pc.greater(distances, grid.step)).to_numpy().astype(np.int64)
+    return _from_jumps(timestamps, grid, at)
 
 
-def numba_walk(timestamps: Any, grid: range) -> Columns:
-    """A compiled loop over sorted input, strangers allowed; room for every possible gap is cheap until it is used."""
-    most = min(len(timestamps) + 1, len(grid))
-    starts, counts = np.empty(most, np.int64), np.empty(most, np.int64)
-    found = _compiled_walk()(timestamps, grid.start, grid.step, len(grid), starts, counts)
-    return starts[:found], counts[:found]
+def polars_lazy(timestamps: Any, grid: range) -> Columns:
+    pl: Any = importlib.import_module("polars")
+    plan = pl.LazyFrame({"t": timestamps}).with_columns(before=pl.col("t").shift())
+    found = plan.filter(pl.col("t") - pl.col("before") > grid.step).collect(engine="streaming")
+    return _from_pairs(timestamps, grid, found["before"].to_numpy(), found["t"].to_numpy())
 
 
-@cache
-def _compiled_presence() -> Any:
-    numba: Any = importlib.import_module("numba")
-
-    @numba.njit(error_model="numpy")
-    def fill(timestamps: Any, start: int, step: int, present: Any) -> None:
-        width, points = np.uint64(step), np.uint64(len(present))
-        for value in timestamps:
-            distance = np.uint64(value - start)
-            index = distance // width
-            if index < points and index * width == distance:
-                present[index] = 1
-
-    return fill
+def duckdb_lag(timestamps: Any, grid: range) -> Columns:
+    duckdb: Any = importlib.import_module("duckdb")
+    connection = duckdb.connect()
+    connection.register("stored", _arrow(timestamps))
+    found = connection.execute(_neighbours("lag(t) OVER ()", "stored", grid.step)).fetchnumpy()
+    return _from_pairs(timestamps, grid, found["before"], found["t"])
 
 
-def numba_presence(timestamps: Any, grid: range) -> Columns:
-    """Any input: the map filled by a compiled loop, its edges found by NumPy."""
-    present = np.zeros(len(grid) + 2, np.int8)
-    present[0] = present[-1] = 1
-    _compiled_presence()(timestamps, grid.start, grid.step, present[1:-1])
-    edges = np.flatnonzero(present[1:] != present[:-1])
-    return grid.start + edges[::2] * grid.step, edges[1::2] - edges[::2]
+def datafusion_lag(timestamps: Any, grid: range) -> Columns:
+    datafusion: Any = importlib.import_module("datafusion")
+    context = datafusion.SessionContext()
+    context.register_record_batches("stored", [_arrow(timestamps).to_batches()])
+    # Without an order its threads hand the rows over as they come.
+    query = _neighbours("lag(t) OVER (ORDER BY t)", "stored", grid.step) + " ORDER BY t"
+    found = context.sql(query).to_arrow_table()
+    return _from_pairs(timestamps, grid, found["before"].to_numpy(), found["t"].to_numpy())
 
 
-def numba_sorted(timestamps: Any, grid: range) -> Columns:
-    return numba_walk(np.sort(timestamps), grid)
+def chdb_lag(timestamps: Any, grid: range) -> Columns:
+    chdb: Any = importlib.import_module("chdb")
+    stored = _arrow(timestamps)  # noqa: F841  # the query finds it by its name
+    # One thread keeps the order without a sort, which takes three times as long.
+    lag = "lagInFrame(toNullable(t)) OVER (ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)"
+    query = _neighbours(lag, "Python(stored)", grid.step) + " SETTINGS max_threads = 1"
+    found = chdb.query(query, "ArrowTable")
+    return _from_pairs(timestamps, grid, found["before"].to_numpy(), found["t"].to_numpy())
+
+
+def _arrow(timestamps: Any) -> Any:
+    """A table of one column `t` that shares the memory of the array."""
+    pa: Any = importlib.import_module("pyarrow")
+    return pa.table({"t": pa.array(timestamps)})
+
+
+def _neighbours(lag: str, table: str, step: int) -> str:
+    return f"SELECT before, t FROM (SELECT t, {lag} AS before FROM {table}) WHERE t - before > {step}"
 
 
 def python_set(timestamps: Any, grid: range) -> Columns:
@@ -173,7 +161,6 @@ def python_set(timestamps: Any, grid: range) -> Columns:
 
 def peers_for(workload: Workload) -> dict[str, Callable[[Any, range], Columns]]:
     """The peers that are installed and answer this workload rightly."""
-    have = {name for name in ("numba", "pandas", "polars", "pyarrow") if importlib.util.find_spec(name)}
     peers: dict[str, Callable[[Any, range], Columns]]
     if workload.ordered:
         peers = {
@@ -181,11 +168,23 @@ def peers_for(workload: Workload) -> dict[str, Callable[[Any, range], Columns]]:
             "numpy_blocked": numpy_blocked,
             "pandas": pandas_diff,
             "polars": polars_diff,
+            "polars_lazy": polars_lazy,
             "pyarrow": pyarrow_diff,
+            "pyarrow_pairwise": pyarrow_pairwise,
+            "duckdb": duckdb_lag,
+            "datafusion": datafusion_lag,
+            "chdb": chdb_lag,
             "numba": numba_walk,
+            "numba_parallel": numba_parallel,
         }
     elif workload.name in ("dirty", "offgrid"):
-        peers = {"numpy_safe": numpy_safe, "numpy_presence": numpy_presence, "numba": numba_walk}
+        peers = {
+            "numpy_safe": numpy_safe,
+            "numpy_presence": numpy_presence,
+            "numba": numba_walk,
+            "numba_parallel": numba_parallel,
+        }
     else:
         peers = {"numpy_presence": numpy_presence, "numba_presence": numba_presence, "numba_sorted": numba_sorted}
-    return {name: peer for name, peer in peers.items() if name.split("_")[0] in have | {"numpy"}}
+    have = {name: importlib.util.find_spec(name.split("_")[0]) for name in peers}
+    return {name: peer for name, peer in peers.items() if have[name]}

@@ -1,11 +1,13 @@
 """Print what `detect_gaps` takes beside the read limit and its peers.
 
     python -m benches.table_detect_gaps
+    python -m benches.table_detect_gaps --record    # and the README's picture, from 1e7 points
 
 Every workload is answered by everybody and compared before it is timed; rounds are interleaved and medians taken, so
 that what else the machine does falls on all alike. `limit` is the fastest NumPy reduction over the same memory,
-`trusted` the same call with that promise, `cold` again after the caches were flushed. Below: what it costs to bring a
-million values in and a million gaps out.
+`trusted` the same call with that promise, `cold` again after the caches were flushed, `threads` as many as help, and
+`thr/lim` that beside the read limit of as many. Below: what it costs to bring a million values in and a million gaps
+out.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ import os
 import platform
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from benches.chart_detect_gaps import chart
 from benches.gap_boundary import BOUNDARY
 from benches.gap_peers import peers_for
 from benches.gap_workloads import MAKERS, Workload
@@ -38,8 +42,13 @@ TRUSTED = ("none", "gaps10", "rand0.1")
 COLD_FROM = 10_000_000
 # Written between cold calls; several times any cache.
 FLUSHED = np.zeros(1 << 25, np.int64)
+# From here on sorted input is split between threads.
+SPLIT_FROM = 10_000_000
 BOUNDARY_ITEMS, SET_POINTS = 1_000_000, 10_000_000
-PEERS = ("numpy", "numba", "pandas", "polars", "pyarrow")
+PEERS = ("numpy", "numba", "pandas", "polars", "pyarrow", "duckdb", "datafusion", "chdb")
+RECORD = Path(__file__).with_name("detect_gaps.json")
+READERS = ThreadPoolExecutor(os.cpu_count())
+OURS = ("sum", "max", "sums", "ours", "threads", "trusted")
 
 
 def contestants(workload: Workload) -> dict[str, Callable[[], Any]]:
@@ -49,6 +58,10 @@ def contestants(workload: Workload) -> dict[str, Callable[[], Any]]:
         "max": timestamps.max,
         "ours": lambda: detect_gaps(timestamps, grid),
     }
+    if len(timestamps) >= SPLIT_FROM // 4:
+        parts = np.array_split(timestamps, os.cpu_count() or 1)
+        runners["sums"] = lambda: list(READERS.map(np.sum, parts))
+        runners["threads"] = lambda: detect_gaps(timestamps, grid, threads=0)
     if workload.name in TRUSTED:
         runners["trusted"] = lambda: detect_gaps(timestamps, grid, trusted=True)
     for name, peer in peers_for(workload).items():
@@ -60,10 +73,10 @@ def check(workload: Workload, runners: dict[str, Callable[[], Any]]) -> int:
     """Compare all answers; return the number of gaps."""
     gaps = runners["ours"]()
     for name, run in runners.items():
-        if name in ("sum", "max", "ours"):
+        if name in ("sum", "max", "sums", "ours"):
             continue
         answer = run()
-        starts, counts = (answer.starts, answer.counts) if name == "trusted" else answer
+        starts, counts = (answer.starts, answer.counts) if name in OURS else answer
         if not (np.array_equal(starts, gaps.starts) and np.array_equal(counts, gaps.counts)):
             raise SystemExit(f"{name} answers {workload.name} differently")
     return len(gaps)
@@ -98,6 +111,7 @@ def row(workload: Workload, points: int, rounds: int) -> dict[str, Any]:
     medians = measure(runners, rounds, repeat=max(1, 200_000 // points))
     limit = min(medians.pop("sum"), medians.pop("max"))
     ours, trusted = medians.pop("ours"), medians.pop("trusted", None)
+    threads, sums = medians.pop("threads", None), medians.pop("sums", None)
     cold = measure_cold(runners["trusted"], rounds) if trusted and points >= COLD_FROM else None
     best = min(medians, key=lambda name: medians[name])
     return {
@@ -106,6 +120,8 @@ def row(workload: Workload, points: int, rounds: int) -> dict[str, Any]:
         "gaps": found,
         "limit_s": limit,
         "ours_s": ours,
+        "threads_s": threads,
+        "threads_limit_s": sums,
         "trusted_s": trusted,
         "cold_s": cold,
         "peers_s": medians,
@@ -114,8 +130,8 @@ def row(workload: Workload, points: int, rounds: int) -> dict[str, Any]:
 
 
 HEADER = (
-    "workload       points       gaps  limit ms   ours ms ours/lim  peer/ours best peer      diff/ours  trusted us"
-    "    cold us cold/lim"
+    "workload       points       gaps  limit ms   ours ms ours/lim  peer/ours best peer        diff/ours"
+    "  threads ms  thr/lim  trusted us    cold us cold/lim"
 )
 
 
@@ -123,10 +139,14 @@ def show(result: dict[str, Any]) -> str:
     limit, ours, best = result["limit_s"], result["ours_s"], result["peers_s"][result["best_peer"]]
     line = (
         f"{result['workload']:9} {result['points']:>11,} {result['gaps']:>10,} {limit * 1e3:>9.3f} "
-        f"{ours * 1e3:>9.4g} {ours / limit:>8.2f} {best / ours:>10.2f} {result['best_peer']:15}"
+        f"{ours * 1e3:>9.4g} {ours / limit:>8.2f} {best / ours:>10.2f} {result['best_peer']:17}"
     )
     diff = result["peers_s"].get("numpy_diff")
     line += f"{diff / ours:>9.2f}" if diff else " " * 9
+    if threads := result["threads_s"]:
+        line += f" {threads * 1e3:>11.4g} {threads / result['threads_limit_s']:>8.2f}"
+    else:
+        line += " " * 21
     if result["trusted_s"]:
         line += f" {result['trusted_s'] * 1e6:>11.1f}"
     if result["cold_s"]:
@@ -167,6 +187,7 @@ def machine() -> dict[str, str]:
         "processor": processor(),
         "cores": str(os.cpu_count()),
         "memory": f"{memory:.0f} GiB",
+        "load": f"{os.getloadavg()[0]:.1f}",
         "python": platform.python_version(),
         **versions,
     }
@@ -178,11 +199,11 @@ def main() -> None:
     parser.add_argument("--workloads", nargs="+", choices=MAKERS, default=list(MAKERS))
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--no-boundary", action="store_true", help="leave out what is below the table")
-    parser.add_argument("--json", type=Path, help="write the numbers here, for chart_detect_gaps")
+    parser.add_argument("--record", action="store_true", help="write benches/detect_gaps.json and its picture")
     options = parser.parse_args()
     if _native.DEBUG_BUILD or IMPLEMENTATION != "native":
         raise SystemExit("this is a debug build, or not the native one: its times mean nothing")
-    results = []
+    results, where = [], machine()
     if options.points:
         print(HEADER)
     for points in map(int, options.points):
@@ -192,9 +213,10 @@ def main() -> None:
             gc.collect()
     boundary = [] if options.no_boundary else [boundary_row(name, options.rounds) for name in BOUNDARY]
     print(*map(show_boundary, boundary), sep="\n")
-    if options.json:
-        recorded = {"machine": machine(), "results": results, "boundary": boundary}
-        options.json.write_text(json.dumps(recorded, indent=1) + "\n")
+    if options.record:
+        recorded = {"machine": where, "results": results, "boundary": boundary}
+        RECORD.write_text(json.dumps(recorded, indent=1) + "\n")
+        RECORD.with_suffix(".svg").write_text(chart(recorded))
 
 
 if __name__ == "__main__":
