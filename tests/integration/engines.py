@@ -95,8 +95,10 @@ class Engine:
             queue = TaskQueue(self.parts.client, self.parts.scope, f"worker-{number}")
             await self.nursery.start(replace(self.parts, queue=queue).worker(source).run)
 
-    async def backfill(self, series: Sequence[Series], interval: Interval) -> ReconciliationResult:
-        return await self.parts.history.backfill(series, interval, self.seen.append)
+    async def backfill(
+        self, series: Sequence[Series], interval: Interval, *, verify: bool = True
+    ) -> ReconciliationResult:
+        return await self.parts.history.backfill(series, interval, self.seen.append, verify=verify)
 
     async def turn_to(self, instant: int) -> None:
         """Let the exchange's clock, and with it the engine's, show `instant` (ms UTC, not after now) and go on."""

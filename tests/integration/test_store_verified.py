@@ -8,7 +8,7 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.answers import Answer, Venue
+from reconciler_engine.planning.answers import OLD_ROW_MS, Answer, Venue
 from reconciler_engine.planning.audit import Copy, Doubt, values_of
 from reconciler_engine.planning.verification import DEFAULT_SETTLE_MS
 from reconciler_engine.store.candles import CandleStore
@@ -138,8 +138,12 @@ async def test_the_newest_row_verifies_only_where_a_later_bar_was_seen(redis, ca
     await put(redis, *members.items())
     slots = Intervals.of_slots([at(3), at(4)], MINUTE)
     by_open_time = {at(slot): member for slot, member in members.items()}
-    await candles.merge_answer(BTC, (), UNLIMITED, answer(3, 4), slots, members=by_open_time)
+    soon = at(4) + DEFAULT_SETTLE_MS + MINUTE
+    await candles.merge_answer(BTC, (), UNLIMITED, answer(3, 4, when=soon), slots, members=by_open_time)
     assert set(await verified(redis)) == {3}
+    an_hour = at(5) + OLD_ROW_MS
+    await candles.merge_answer(BTC, (), UNLIMITED, answer(3, 4, when=an_hour), slots, members=by_open_time)
+    assert set(await verified(redis)) == {3, 4}
 
 
 async def test_blocks_go_with_their_members(redis, candles):

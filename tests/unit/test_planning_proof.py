@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.planning.answers import (
+    OLD_ROW_MS,
     Answer,
     Venue,
     find_lacking,
@@ -148,7 +151,13 @@ def test_the_newest_row_is_left_out_where_later_witnesses_are_lacking(rows, lack
     ],
 )
 def test_the_newest_row_settles_nothing_until_a_later_bar_was_seen(rows, newest, settled):
-    assert settled_rows(answer(rows), Venue(newest=newest), STEP) == settled
+    soon = T0 + 5 * STEP + OLD_ROW_MS - 1
+    assert settled_rows(replace(answer(rows), at=soon), Venue(newest=newest), STEP) == settled
+
+
+def test_the_newest_row_is_whole_an_hour_after_its_close():
+    late = T0 + 5 * STEP + OLD_ROW_MS
+    assert settled_rows(replace(answer(slots(3, 4)), at=late), Venue(), STEP) == slots(3, 4)
 
 
 def test_a_row_of_the_future_is_no_sign_of_time():

@@ -19,6 +19,9 @@ WITNESS_AGE_MS = 120_000
 INDEPENDENT_AFTER_MS = 3_600_000
 """A candle that an answer brought bears no independent witness for an hour: the answers may share one fault."""
 
+OLD_ROW_MS = 3_600_000
+"""A row that closed so long ago is not cut, though it is the newest of its answer."""
+
 SAME_MOMENT_MS = 300_000
 """Answers at most this far apart speak of the same moment of the exchange."""
 
@@ -149,10 +152,11 @@ def usable_rows(answer: Answer, lacking: Intervals, step: int) -> Intervals:
 def settled_rows(answer: Answer, venue: Venue, step: int) -> Intervals:
     """Return the rows that may verify or repair: the newest row may be cut, unless a later bar was seen.
 
-    A bar of a finer timeframe that opened before the row's own end shows nothing of that end.
+    A bar of a finer timeframe that opened before the row's own end shows nothing of that end. A row that closed an hour
+    ago is whole: no exchange answers from so long ago.
     """
     newest = answer.newest(step)
-    if newest is None or (venue.newest is not None and venue.newest >= newest + step):
+    if newest is None or (venue.newest or 0) >= newest + step or newest + step <= answer.at - OLD_ROW_MS:
         return answer.rows
     return answer.rows - Interval(newest, newest + step)
 

@@ -191,6 +191,10 @@ class Ledger:
         """Return where a request would be wasted at `now`: no answer could prove anything new yet."""
         return self.where(interval, lambda finding: not finding.is_due(now))
 
+    def waiting(self, interval: Interval, now: int) -> Intervals:
+        """Return where something could not be settled, and waits at `now` (ms UTC) for another answer."""
+        return self.where(interval, lambda one: not one.is_confirmed and (one.next_check or 0) > now)
+
     def next_check(self, slots: Intervals, now: int) -> int | None:
         """Return when the first of some slots is worth a request again that waits at `now` (ms UTC).
 

@@ -11,6 +11,9 @@ from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 PAGE_SLOTS = 300
 """Slots a page may span: safe under every known reading of the exchange's limit (coinbase-api facts, 2026-11)."""
 
+ROOMY_SLOTS = PAGE_SLOTS - 1
+"""Slots of a page that leaves room for the forming bar: with that one its newest row is not cut."""
+
 MARGIN_SLOTS = 30
 """Neighbours a page asks for on each side: candles among them prove its outer slots empty. Where 60 % of the slots have
 no trade, one page in a million sees none."""
@@ -201,7 +204,7 @@ def widen(page: Page, step: int, older: int, newer: int, *, limit: int = PAGE_SL
     """Return a page with up to so many more slots on either side, `limit` in all; the slots wanted stay."""
     start, stop = page.interval.start, page.interval.stop
     older, newer = max(older, 0), max(newer, 0)
-    spare = limit - (stop - start) // step
+    spare = max(limit - (stop - start) // step, 0)
     before = min(older, max(spare - newer, spare // 2))
     after = min(newer, spare - before)
     return Page(Interval(start - before * step, stop + after * step), page.wanted)
@@ -216,7 +219,7 @@ def filled_up(slots: Interval, closed: int, step: int) -> Interval:
         step: The grid's step (ms).
     """
     older, newer = slots.start // step, (closed - slots.stop) // step
-    return widen(Page(slots, NOTHING), step, older, newer).interval
+    return widen(Page(slots, NOTHING), step, older, newer, limit=ROOMY_SLOTS).interval
 
 
 def shards(sizes: Iterable[int], limit: int) -> list[range]:

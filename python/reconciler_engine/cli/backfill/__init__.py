@@ -18,10 +18,24 @@ from reconciler_engine.cli.output import Output
 @from_option
 @click.option("--to", metavar="TIME", help="First instant after the range. [default: now]")
 @click.option("--dry-run", is_flag=True, help="Say how many requests it takes and how long; ask and change nothing.")
+@click.option(
+    "--verify",
+    type=click.Choice(["all", "none"]),
+    default="all",
+    show_default=True,
+    help="Candles that are there to compare with the exchange's: all that are not verified, or none.",
+)
 @prints
 @takes_settings(*BACKFILL_SETTINGS)
 def backfill(
-    *, names: tuple[str, ...], from_: str | None, to: str | None, dry_run: bool, output: Output, given: Given
+    *,
+    names: tuple[str, ...],
+    from_: str | None,
+    to: str | None,
+    dry_run: bool,
+    verify: str,
+    output: Output,
+    given: Given,
 ) -> None:
     """Fill long ranges from the exchange, oldest slot first, with the fewest requests the budget has to pay.
 
@@ -35,4 +49,4 @@ def backfill(
     """
     from reconciler_engine.cli.backfill.foreground import run_backfill
 
-    run_backfill(names, given, from_, to, output, dry_run=dry_run)
+    run_backfill(names, given, from_, to, output, dry_run=dry_run, verify=verify == "all")

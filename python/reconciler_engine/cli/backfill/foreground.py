@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -33,7 +34,14 @@ if TYPE_CHECKING:
 
 
 def run_backfill(
-    names: Sequence[str], given: Given, from_: str | None, to: str | None, output: Output, *, dry_run: bool
+    names: Sequence[str],
+    given: Given,
+    from_: str | None,
+    to: str | None,
+    output: Output,
+    *,
+    dry_run: bool,
+    verify: bool,
 ) -> None:
     """Run a backfill, or say what it would do; leave with 3 where slots are missing or a series failed.
 
@@ -48,7 +56,7 @@ def run_backfill(
     flags = {**given.flags, **_lists(symbols, timeframes)}
     config, credentials = load_signed(flags, given.config_file, needs_symbols=True)
     if dry_run:
-        plan = trio.run(_plan, config, credentials, asked, output)
+        plan = trio.run(_plan, config, credentials, asked, output, verify)
         if output.as_json:
             output.print_json(asdict(plan))
         else:
@@ -58,7 +66,7 @@ def run_backfill(
         return
     try:
         with show_progress(sys.stderr, is_terminal=sys.stderr.isatty(), quiet=output.as_json) as progress:
-            result = trio.run(_backfill, config, credentials, asked, output, progress)
+            result = trio.run(_backfill, config, credentials, asked, output, progress, verify)
     except* KeyboardInterrupt:
         sys.stderr.write("reconciler-engine: stopped; the same command goes on where it was\n")
         raise
@@ -105,10 +113,10 @@ def _range(from_: str | None, to: str | None, faults: list[str]) -> Interval | N
 
 
 async def _plan(
-    config: ReconciliationConfig, credentials: Credentials | None, asked: Interval, output: Output
+    config: ReconciliationConfig, credentials: Credentials | None, asked: Interval, output: Output, verify: bool
 ) -> RequestPlan:
     async with open_session(config, output, "backfill", credentials=credentials) as session:
-        return await session.parts.history.plan(await session.series(), asked)
+        return await session.parts.history.plan(await session.series(), asked, verify=verify)
 
 
 async def _backfill(
@@ -117,10 +125,12 @@ async def _backfill(
     asked: Interval,
     output: Output,
     progress: ProgressLines,
+    verify: bool,
 ) -> ReconciliationResult:
     async with open_session(config, output, "backfill", writes=True, asks=True, credentials=credentials) as session:
         series = await session.series()
-        return await session.with_worker(lambda: session.parts.history.backfill(series, asked, progress.show))
+        backfill = partial(session.parts.history.backfill, series, asked, progress.show, verify=verify)
+        return await session.with_worker(backfill)
 
 
 def print_backfill(result: ReconciliationResult, config: ReconciliationConfig, output: Output) -> None:

@@ -82,7 +82,7 @@ class BackfillDirector:
         self._retention = retention
         self._budget = budget
 
-    async def plan(self, series: Sequence[Series], asked: Interval | None) -> RequestPlan:
+    async def plan(self, series: Sequence[Series], asked: Interval | None, *, verify: bool = True) -> RequestPlan:
         """Say what `backfill` would do; ask the exchange nothing and change nothing.
 
         Every slot is read, as the backfill itself would; memory stays bounded.
@@ -93,7 +93,9 @@ class BackfillDirector:
         """
         now = await self._clock.now()
         references = ReferenceCount(await self._products.read(), now, self._config.grace_ms)
-        rows = [await self._plan(progress, now, references) for progress in await self._open("", series, asked, now)]
+        settle_ms = self._config.settle_ms if verify else None
+        opened = await self._open("", series, asked, now)
+        rows = [await self._plan(progress, now, references, settle_ms) for progress in opened]
         requests = sum(row.requests for row in rows)
         return RequestPlan(
             requests=requests,
@@ -105,7 +107,12 @@ class BackfillDirector:
         )
 
     async def backfill(
-        self, series: Sequence[Series], asked: Interval | None, report: Callable[[BackfillProgress], None]
+        self,
+        series: Sequence[Series],
+        asked: Interval | None,
+        report: Callable[[BackfillProgress], None],
+        *,
+        verify: bool = True,
     ) -> ReconciliationResult:
         """Fill ranges from the exchange, one series after the other, each from its oldest slot on.
 
@@ -117,6 +124,7 @@ class BackfillDirector:
             series: What to fill.
             asked: The range of each, clamped to closed slots; None for the configured full window.
             report: Called about once a second, and when all is done.
+            verify: Whether candles that are there and not verified are asked for, too.
 
         Raises:
             ConfigError: Retention would drop a range; with every such range. Nothing was asked.
@@ -143,6 +151,7 @@ class BackfillDirector:
                 self._retention,
                 WorkRules.of(self._config),
                 self._budget,
+                self._config.settle_ms if verify else None,
                 tell,
             )
             await backfill.carry_out()
@@ -201,9 +210,11 @@ class BackfillDirector:
             series, window, left.model_copy(update={"run": run}), resumed=True, closed=closed, listing=listing
         )
 
-    async def _plan(self, progress: SeriesProgress, now: int, references: ReferenceCount) -> SeriesPlan:
+    async def _plan(
+        self, progress: SeriesProgress, now: int, references: ReferenceCount, settle_ms: int | None
+    ) -> SeriesPlan:
         rest = Interval(progress.mark.verified_to, progress.window.stop)
-        reader = self._reader(progress, rest, now)
+        reader = self._reader(progress, rest, now, settle_ms)
         step = progress.series.timeframe.step_ms
         counts = SlotCounts()
         gaps = requests = 0
@@ -218,7 +229,7 @@ class BackfillDirector:
         error: str | None = None
         try:
             while (reading := await reader.read_next()) is not None:
-                requests += count(progress.pages.add(reading.due, reading.interval.stop))
+                requests += count(progress.lay(reading))
                 counts += reading.counts(step)
                 is_unproven = is_unproven or bool(reading.resting)
                 # An interval that goes on from the reading before is one gap with it.
@@ -246,10 +257,13 @@ class BackfillDirector:
             error=error,
         )
 
-    def _reader(self, progress: SeriesProgress, interval: Interval, now: int) -> RangeReader:
+    def _reader(
+        self, progress: SeriesProgress, interval: Interval, now: int, settle_ms: int | None = None
+    ) -> RangeReader:
         """Return a reader that writes nothing."""
         return RangeReader(
-            self._store, self._evidence, self._outages, progress.series, interval, now, progress.listing, None
+            *(self._store, self._evidence, self._outages, progress.series, interval, now, progress.listing),
+            *(None, settle_ms),
         )
 
 

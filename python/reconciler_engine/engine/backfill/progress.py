@@ -9,7 +9,7 @@ from reconciler_engine.engine.backfill.mark import Mark
 from reconciler_engine.engine.backfill.reader import Reading
 from reconciler_engine.engine.backfill.slot_counts import SlotCounts
 from reconciler_engine.engine.tasks.messages import PageOutcome
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import SeriesResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.listing import Listing
@@ -31,6 +31,8 @@ class BackfilledSeries(SeriesResult):
 
 @dataclass(slots=True)
 class _OpenPage:
+    """A page under way; the slots wanted are those without a candle alone."""
+
     page: Page
     is_bridge: bool
     outcome: PageOutcome | None = None
@@ -68,6 +70,7 @@ class SeriesProgress:
         self._resumed_at = mark.verified_to if resumed else None
         self._counts = mark.model_copy()
         self._asked_to = 0
+        self._unverified = NOTHING
         self._numbered = 0
         self._open: OrderedDict[str, _OpenPage] = OrderedDict()
         # Where a reading ends, with its duplicates and malformed members: counted once all before is verified.
@@ -124,16 +127,24 @@ class SeriesProgress:
         self._unasked += sorted(unasked)
         self._advance()
 
-    def add_page(self, page: Page) -> tuple[str, Interval]:
-        """Take a page under way, after all of older slots; return its id and the slots to ask for.
+    def lay(self, reading: Reading) -> list[Page]:
+        """Take the next part of the range; return the pages that no later part can join."""
+        self._unverified |= reading.unverified
+        return self.pages.add(reading.due | reading.unverified, reading.interval.stop)
 
-        These are the page's and its neighbours', whose candles prove what lies at its ends; no two pages' overlap.
+    def add_page(self, page: Page) -> tuple[str, Interval, Intervals]:
+        """Take a page under way, after all of older slots; return its id, the slots to ask for and candles to verify.
+
+        The slots are the page's and its neighbours', whose candles prove what lies at its ends; no two pages' overlap.
         """
         # The next page begins a page's length after this one, or later.
         asked = self._widened(page, self._asked_to, min(self.closed, page.interval.start + PAGE_SLOTS * self._step))
         self._asked_to = asked.stop
-        self._waiting_slots += page.wanted.size(self._step)
-        return self._take_under_way(page, is_bridge=False), asked
+        candles = page.wanted & self._unverified
+        self._unverified -= page.interval
+        absent = Page(page.interval, page.wanted - candles)
+        self._waiting_slots += absent.wanted.size(self._step)
+        return self._take_under_way(absent, is_bridge=False), asked, candles
 
     @property
     def counts(self) -> SlotCounts:
@@ -151,13 +162,13 @@ class SeriesProgress:
         self._looked_again = True
         self._advance()
 
-    def add_bridge(self, page: Page) -> tuple[str, Interval]:
-        """Take a page over slots that were asked for in vain; return its id and the slots to ask for.
+    def add_bridge(self, page: Page) -> tuple[str, Interval, Intervals]:
+        """Take a page over slots that were asked for in vain; return the same of it.
 
         These are the page's and neighbours on both sides: the candles that pages before had on one side only, or beyond
         the range.
         """
-        return self._take_under_way(page, is_bridge=True), self._widened(page, 0, self.closed)
+        return self._take_under_way(page, is_bridge=True), self._widened(page, 0, self.closed), NOTHING
 
     def _widened(self, page: Page, start: int, stop: int) -> Interval:
         """Return the slots of a page with its neighbours between two instants, as `with_margins` takes them."""

@@ -9,6 +9,8 @@ from reconciler_engine.engine.backfill.slot_counts import SlotCounts
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import sort_absent
+from reconciler_engine.planning.answers import closed_slots
+from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.listing import Listing
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.store.candles import CandleStore
@@ -34,6 +36,7 @@ class Reading:
         resting: Missing slots of which no answer could prove anything yet: they were asked for just now.
         confirmed: Slots that are confirmed to have no candle. A backfill asks for none of them; passes look again at
             those that are young.
+        unverified: Candles to compare with the exchange's.
         duplicates: Open times that several candles share.
         malformed: Slots of the members that are no candle of the series, one each.
     """
@@ -42,6 +45,7 @@ class Reading:
     due: Intervals = NOTHING
     resting: Intervals = NOTHING
     confirmed: Intervals = NOTHING
+    unverified: Intervals = NOTHING
     duplicates: tuple[int, ...] = ()
     malformed: tuple[int, ...] = ()
 
@@ -55,7 +59,8 @@ class RangeReader:
 
     Outages are found by counting first: slots without any member need not be read. Everything else is read, member by
     member; a count never calls anything complete. Slots outside the product's listing are noted in the ledger, with a
-    `retention`; without one nothing is written.
+    `retention`; without one nothing is written. Candles that closed `settle_ms` ago are looked at for being verified;
+    None looks at none.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class RangeReader:
         now: int,
         listing: Listing,
         retention: Retention | None,
+        settle_ms: int | None,
     ) -> None:
         self._store = store
         self._evidence = evidence
@@ -78,6 +84,7 @@ class RangeReader:
         self._now = now
         self._listing = listing
         self._retention = retention
+        self._settle_ms = settle_ms
         self._position = interval.start
         self._empty: list[Interval] | None = None
 
@@ -105,18 +112,21 @@ class RangeReader:
         return reading
 
     async def _read(self, interval: Interval) -> Reading:
-        (read,) = await self._store.read([(self._series, interval)])
+        step = self._step
+        (read,) = await self._store.read([(self._series, interval)], digests=self._settle_ms is not None)
         if read.error is not None:
             raise read.error
-        if read.is_whole:
+        settled = closed_slots(self._now, self._settle_ms or 0, step)
+        unverified = Intervals.of_slots(read.unverified, step) & settled
+        if read.is_whole and not unverified:
             return Reading(interval)
-        gaps = detect_gaps(read.timestamps, interval.grid(self._step))
-        reading = await self._sort_out(interval, Intervals.of_gaps(gaps, self._step))
+        gaps = detect_gaps(read.timestamps, interval.grid(step))
+        reading = await self._sort_out(interval, Intervals.of_gaps(gaps, step), unverified)
         return replace(reading, duplicates=tuple(read.duplicates), malformed=tuple(read.malformed))
 
-    async def _sort_out(self, interval: Interval, absent: Intervals) -> Reading:
-        """Tell apart the slots without a candle by what the ledger knows of them."""
-        if not absent:
+    async def _sort_out(self, interval: Interval, absent: Intervals, unverified: Intervals = NOTHING) -> Reading:
+        """Tell apart the slots without a candle, and with an unverified one, by what the ledger knows of them."""
+        if not absent and not unverified:
             return Reading(interval)
         (known,) = await self._evidence.read([(self._series, interval)])
         if known.error is not None:
@@ -126,4 +136,5 @@ class RangeReader:
         )
         standing = sort_absent(absent, ledger, self._now)
         due = standing.missing & standing.due
-        return Reading(interval, due, standing.missing - due, standing.confirmed)
+        doubted = ledger.in_state(interval, State.SUSPECT) | ledger.waiting(interval, self._now)
+        return Reading(interval, due, standing.missing - due, standing.confirmed, unverified - doubted)

@@ -17,7 +17,7 @@ from reconciler_engine.engine.tasks.scan import CONFIRM_MS
 from reconciler_engine.engine.tasks.work_rules import WorkRules
 from reconciler_engine.errors import StoreError, own_fault
 from reconciler_engine.limiting.budget import Budget
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.pages import Page
 from reconciler_engine.store.candles import CandleStore
@@ -42,12 +42,16 @@ _BEAT_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Planned:
-    """A page of a series and the slots to ask for; not to be handed out before `ready_at` (trio's clock, s)."""
+    """A page of a series, the slots to ask for, and the candles among them to verify.
+
+    It is not to be handed out before `ready_at` (trio's clock, s).
+    """
 
     row: SeriesProgress
     name: str
     page: Page
     asked: Interval
+    candles: Intervals
     ready_at: float
     is_bridge: bool
 
@@ -69,6 +73,7 @@ class BackfillRun:
         retention: What the cache keeps.
         rules: How pages are judged and merged.
         budget: The request budget.
+        settle_ms: How long after their close candles are compared with the exchange's; None compares none.
         tell: Called when there is progress to show.
     """
 
@@ -85,6 +90,7 @@ class BackfillRun:
         retention: Retention,
         rules: WorkRules,
         budget: Budget,
+        settle_ms: int | None,
         tell: Callable[[], None],
     ) -> None:
         self._run = run
@@ -99,6 +105,7 @@ class BackfillRun:
         self._rules = rules
         out = max(_FEWEST_OUT, min(_MOST_OUT, int(budget.rate_per_s * _OUT_S)))
         self._out = trio.Semaphore(out, max_value=out)
+        self._settle_ms = settle_ms
         self._tell = tell
         self._under_way: dict[str, SeriesProgress] = {}
         self._handed_out: set[str] = set()
@@ -143,7 +150,7 @@ class BackfillRun:
 
     async def _read(self, row: SeriesProgress, send: trio.MemorySendChannel[_Planned]) -> None:
         """Read a series to its end and plan its pages."""
-        reader = self._reader(row, Interval(row.mark.verified_to, row.window.stop))
+        reader = self._reader(row, Interval(row.mark.verified_to, row.window.stop), self._settle_ms)
         while not row.is_stopped and (reading := await reader.read_next()) is not None:
             # The feeder's remove-then-add leaves holes that last one round trip: a page is read again before it is
             # asked for, and that not too soon.
@@ -151,7 +158,7 @@ class BackfillRun:
             if unclean := sorted({*reading.duplicates, *reading.malformed}):
                 # Leaves one candle in each of these slots; asks nobody.
                 await self._store.merge(row.series, (), self._retention, duplicated=unclean, by="backfill")
-            pages = [self._add(row, page, ready_at) for page in row.pages.add(reading.due, reading.interval.stop)]
+            pages = [self._add(row, page, ready_at) for page in row.lay(reading)]
             row.note_reading(reading)
             for planned in pages:
                 await send.send(planned)
@@ -174,16 +181,17 @@ class BackfillRun:
                     return
             row.end_second_look(before, look.counts)
 
-    def _reader(self, row: SeriesProgress, interval: Interval) -> RangeReader:
+    def _reader(self, row: SeriesProgress, interval: Interval, settle_ms: int | None = None) -> RangeReader:
         return RangeReader(
-            self._store, self._evidence, self._outages, row.series, interval, self._now, row.listing, self._retention
+            *(self._store, self._evidence, self._outages, row.series, interval, self._now, row.listing),
+            *(self._retention, settle_ms),
         )
 
     def _add(self, row: SeriesProgress, page: Page, ready_at: float, *, is_bridge: bool = False) -> _Planned:
-        name, asked = row.add_bridge(page) if is_bridge else row.add_page(page)
+        name, asked, candles = row.add_bridge(page) if is_bridge else row.add_page(page)
         self._under_way[name] = row
         self._changed.set()
-        return _Planned(row, name, page, asked, ready_at, is_bridge)
+        return _Planned(row, name, page, asked, candles, ready_at, is_bridge)
 
     async def _hand_out(self, receive: trio.MemoryReceiveChannel[_Planned]) -> None:
         async for planned in receive:
@@ -243,7 +251,8 @@ class BackfillRun:
             id=planned.name,
             span=SeriesSpan.of(planned.row.series, planned.asked & planned.row.window),
             asked=(planned.asked.start, planned.asked.stop),
-            gaps=wire_of(planned.page.wanted, step),
+            gaps=wire_of(planned.page.wanted - planned.candles, step),
+            to_audit=wire_of(planned.candles, step),
             bridge=planned.is_bridge,
             rules=self._rules,
             keeping=self._retention,

@@ -34,7 +34,7 @@ from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
-from reconciler_engine.planning.pages import Page, cover, shards, shares, with_margins
+from reconciler_engine.planning.pages import ROOMY_SLOTS, Page, cover, shards, shares, with_margins
 from reconciler_engine.planning.states import find_obstacles
 from reconciler_engine.planning.verification import Verify, to_verify
 from reconciler_engine.planning.window import closed_before, range_window, scan_window
@@ -390,6 +390,6 @@ def plan_pages(
         closed = closed_before(now, series.timeframe, grace_ms)
         cheapest = cover(due, step)
         owned = shares(cheapest, step, closed)
-        for page, own in zip(with_margins(cheapest, step, closed), owned, strict=True):
+        for page, own in zip(with_margins(cheapest, step, closed, limit=ROOMY_SLOTS), owned, strict=True):
             pages.append((series, page.interval & own & slots, page))
     return sorted(pages, key=lambda planned: planned[2].wanted.hull.stop, reverse=True)

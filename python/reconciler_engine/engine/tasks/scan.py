@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import trio
 
@@ -16,7 +15,7 @@ from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import sort_absent
 from reconciler_engine.planning.audit import find_due_suspects
-from reconciler_engine.planning.ledger import Finding, Ledger, State
+from reconciler_engine.planning.ledger import Ledger, State
 from reconciler_engine.store.candle_reads import SlotsRead, join_timestamps
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
@@ -177,7 +176,7 @@ async def _judge(
     slots = sort_absent(absent, ledger, task.now)
     doubted = ledger.in_state(span.interval, State.SUSPECT) - absent
     unverified = Intervals.of_slots(found.unverified, step) - doubted
-    resting = ledger.where(span.interval, partial(_is_resting, now=task.now))
+    waiting = ledger.waiting(span.interval, task.now)
     return SpanFinding(
         symbol=span.symbol,
         timeframe=span.timeframe,
@@ -186,15 +185,10 @@ async def _judge(
         confirmed=wire_of(slots.confirmed, step),
         due=wire_of(slots.due, step) if read.error is None and misplaced is None else (),
         suspects=wire_of(suspects, step) if found.error is None else (),
-        unverified=wire_of(unverified - resting, step),
+        unverified=wire_of(unverified - waiting, step),
         changed=wire_of(Intervals.of_slots(found.changed, step), step),
         again_at=ledger.next_check(slots.missing | doubted | unverified, task.now),
         duplicates=len(found.duplicates),
         malformed=len(found.malformed),
         error=next((str(error) for error in errors if error is not None), None),
     )
-
-
-def _is_resting(finding: Finding, now: int) -> bool:
-    """Whether a slot that could not be settled waits for another answer."""
-    return not finding.is_confirmed and finding.next_check is not None and finding.next_check > now
