@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,8 +137,16 @@ class GapSummary:
             return self + other
         step = _common_step((self, other))
         hull = Intervals((self.interval, other.interval)).hull
-        gaps = (Intervals((hull.slots(step),)) - (self._slots() | other._slots())).gaps(step)
-        starts, counts = array("q", (gap.start for gap in gaps)), array("q", (gap.count for gap in gaps))
+        starts, counts = array("q"), array("q")
+        ones, others = self._absent(hull), other._absent(hull)
+        one, two = next(ones, None), next(others, None)
+        while one is not None and two is not None:
+            start, stop = max(one[0], two[0]), min(one[1], two[1])
+            _append(starts, counts, step, start, max(0, stop - start) // step)
+            if one[1] == stop:
+                one = next(ones, None)
+            if two[1] == stop:
+                two = next(others, None)
         return GapSummary(
             step=step,
             count=self.count + other.count,
@@ -211,9 +219,13 @@ class GapSummary:
             for index, row in enumerate(numbers)
         ]
 
-    def _slots(self) -> Intervals:
-        """Return the slots that have a row."""
-        return Intervals((self.interval.slots(self.step),)) - Intervals.of_gaps(self.gaps, self.step)
+    def _absent(self, hull: Interval) -> Iterator[tuple[int, int]]:
+        """Yield the slots in `hull` without a row here as ascending intervals (start, stop)."""
+        slots, own = hull.slots(self.step), self.interval.slots(self.step)
+        yield slots.start, own.start
+        for start, count in zip(self.gaps.starts, self.gaps.counts, strict=True):
+            yield start, start + count * self.step
+        yield own.stop, slots.stop
 
 
 def _common_step(parts: Iterable[GapSummary]) -> int:
