@@ -143,7 +143,7 @@ def test_people_are_told_how_a_file_was_read(tmp_path, run_inside):
     said, _, row = done.out.splitlines()
     assert said == (
         "Coinbase_BTCUSD_1h.csv BTC-USD:1h: read as time 'unix' (seconds), symbol 'symbol', separated by semicolons, "
-        "1 note line, not read: 'close'"
+        "1 note line, newest first, not read: 'close'"
     )
     assert row.split()[1:6] == ["BTC-USD:1h", "2", "2026-01-01T00:00Z", "2026-01-01T02:00Z", "1"]
 

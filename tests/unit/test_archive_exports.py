@@ -42,7 +42,7 @@ EXPORTS = {
         {},
         (
             "time 'unix' (seconds), open 'open', high 'high', low 'low', close 'close', volume 'Volume BTC', "
-            "symbol 'symbol', 1 note line, not read: 'date', 'Volume USD'"
+            "symbol 'symbol', 1 note line, newest first, not read: 'date', 'Volume USD'"
         ),
     ),
     "gemini": (

@@ -45,6 +45,7 @@ class Dialect:
         places: Index of the column of each kind that is read.
         clock: How times are written.
         first: Number of the line before the first row, from 1; 0 where there is no header.
+        is_newest_first: Whether the first rows descend.
         row: Matches a row, with a group for each kind.
     """
 
@@ -53,6 +54,7 @@ class Dialect:
     places: Mapping[str, int]
     clock: Clock
     first: int
+    is_newest_first: bool
     row: re.Pattern[str]
 
     @property
@@ -78,6 +80,8 @@ class Dialect:
             told.append(f"separated by {_SEPARATORS[self.separator]}")
         if self.first != 1:
             told.append(counted(self.first - 1, "note line") if self.first else "no header")
+        if self.is_newest_first:
+            told.append("newest first")
         if unread := [name for index, name in enumerate(self.names) if index not in self.places.values()]:
             told.append(f"not read: {', '.join(map(repr, unread))}")
         return ", ".join(told)
@@ -104,14 +108,24 @@ def recognise(lines: Sequence[str], hints: Hints, needed: Collection[str], *, sy
     found = find_columns(names, hints.columns, is_number, base=_base(symbol, names, rows))
     places = choose_columns(names, found, ["time", *needed])
     name = names[places["time"]]
+    times = [cells[places["time"]] for cells in rows]
     clock = recognise_clock(
         name,
-        [cells[places["time"]] for cells in rows],
+        times,
         unit=hints.unit,
         zone=hints.zone or (UTC if is_utc_by_name(name) else None),
         named_unit=unit_in_name(name),
     )
-    return Dialect(separator, tuple(names), places, clock, first, _row_pattern(separator, len(names), places, clock))
+    counts = [clock.count(time) for time in times if re.fullmatch(clock.pattern, time)]
+    return Dialect(
+        separator=separator,
+        names=tuple(names),
+        places=places,
+        clock=clock,
+        first=first,
+        is_newest_first=counts[:1] > counts[-1:],
+        row=_row_pattern(separator, len(names), places, clock),
+    )
 
 
 def split_line(line: str, separator: str) -> list[str]:
