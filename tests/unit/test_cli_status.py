@@ -48,6 +48,14 @@ def covered(missing: int | None) -> SeriesCoverage:
     return SeriesCoverage(complete_from=0, complete_through=60_000, missing=missing, checked_at=120_000)
 
 
+def test_a_person_sees_how_far_candles_are_verified(capsys):
+    known = covered(0).model_copy(update={"present": 300, "verified": 290, "unverified_since": 3_000_000})
+    print_engine(Found(engine(), {"BTC-USD:5m": known, "BTC-USD:1m": known, "ETH-USD:1m": covered(0)}))
+    told = capsys.readouterr().out
+    assert told.count("  290 of 300  ") == 2
+    assert "oldest unverified, since its close: 1m 10 m 0 s, 5m 10 m 0 s\n" in told
+
+
 def test_a_person_sees_every_figure(capsys):
     print_engine(Found(engine(), {"BTC-USD:1m": covered(0), "ETH-USD:1m": covered(3)}))
     told = capsys.readouterr().out

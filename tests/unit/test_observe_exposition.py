@@ -13,6 +13,7 @@ from tests.unit.test_observe_readiness import budget, engine, report, worker
 from reconciler_engine.observe.exposition import PREFIX, expose
 from reconciler_engine.observe.metrics import CATALOGUE
 from reconciler_engine.observe.obstacles import Obstacle
+from reconciler_engine.observe.series_state import Verification
 from reconciler_engine.observe.status import ProcessStatus
 
 README = Path(__file__).parents[2] / "README.md"
@@ -23,6 +24,7 @@ FIGURES = {
     "no_such_total": [1.0],
 }
 BUDGET = budget()
+VERIFIED = {"1m": Verification(300, 300, None, 0), "5m": Verification(300, 297, 1_500, 1)}
 
 
 def full():
@@ -74,6 +76,15 @@ def test_slots_that_are_not_ready_are_told_by_state_and_reason():
     assert len(reasons) == len(Obstacle)
 
 
+def test_candles_are_told_by_whether_they_are_verified():
+    found = samples(expose(full(), 0.5, {}, {}, VERIFIED)[0])
+    candles = {key: value for key, value in found.items() if key[0] == "candles"}
+    assert candles["candles", (("state", "unverified"), ("timeframe", "5m"))] == 3
+    assert candles["candles", (("state", "verified"), ("timeframe", "1m"))] == 300
+    since = {key: value for key, value in found.items() if key[0] == "unverified_since_timestamp_seconds"}
+    assert since == {("unverified_since_timestamp_seconds", (("timeframe", "5m"),)): 1.5}
+
+
 def test_redis_is_not_up_before_it_took_anything():
     rising = report(stage="starting", engine=None, redis_silent_ms=None)
     assert [samples(expose(one, 0.5)[0])["redis_up", ()] for one in (full(), rising)] == [1, 0]
@@ -107,7 +118,7 @@ def test_openmetrics_is_given_to_who_asks_for_it():
 
 
 def test_labels_are_words_of_the_program():
-    text, _ = expose(full(), 0.5, {"complete": 1}, dict.fromkeys(Obstacle, 0))
+    text, _ = expose(full(), 0.5, {"complete": 1}, dict.fromkeys(Obstacle, 0), VERIFIED)
     labels = {name for (_, pairs) in samples(text) for name, _ in pairs}
     words = {
         "job",
@@ -118,6 +129,7 @@ def test_labels_are_words_of_the_program():
         "role",
         "lane",
         "state",
+        "timeframe",
         "verdict",
         "version",
         "simulated",
@@ -134,7 +146,7 @@ def test_a_version_that_cannot_be_read_gets_what_everybody_understands(version):
 
 @pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
 def test_the_readmes_table_is_all_there_is(accept):
-    text, _ = expose(full(), 0.5, {"complete": 1}, dict.fromkeys(Obstacle, 0), accept=accept)
+    text, _ = expose(full(), 0.5, {"complete": 1}, dict.fromkeys(Obstacle, 0), VERIFIED, accept=accept)
     shown = set(re.findall(r"^# TYPE reconciler_(\w+) ", text.decode(), re.MULTILINE))
     section = README.read_text().partition("### Metrics")[2].partition("\n#")[0]
     listed = re.findall(r"`([a-z_]+)(?:\{[a-z,]*\})?`", section.partition("|---")[2])

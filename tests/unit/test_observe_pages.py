@@ -103,3 +103,21 @@ def test_a_great_many_symbols_are_cut_and_counted():
     page = coverage_page(report(), checks(report(), 0), series, None)
     assert page.count(b">complete</td>") == SYMBOLS_SHOWN
     assert b"7 more symbols, which lack less, are not shown" in page
+
+
+def test_the_coverage_page_says_how_far_each_timeframe_is_verified_and_why_the_gate_says_no():
+    whole = SeriesCoverage(
+        complete_from=0, complete_through=1, missing=0, checked_at=1, present=300, verified=300, unverified=0
+    )
+    late = whole.model_copy(
+        update={"verified": 297, "unverified_since": engine().written_at - 2_400_000, "obstacles": {"unverified": 2}}
+    )
+    said = report()
+    series = {"A-USD:5m": whole, "B-USD:5m": late, "A-USD:1m": whole, f"{EVIL}:{EVIL}": whole}
+    texts = Reader(coverage_page(said, checks(said, 0), series, None)).texts
+    at = texts.index("unverified for too long") + 1
+    assert texts[at : at + 10] == ["1m", "300", "300", "-", "0", "5m", "600", "597", "40 m 0 s", "2"]
+    assert "2 unverified" in texts
+    assert any("`reconciler-engine doctor` says what to change" in text for text in texts)
+    calm = Reader(coverage_page(said, checks(said, 0), {"A-USD:5m": whole}, None)).texts
+    assert not any("doctor" in text for text in calm)

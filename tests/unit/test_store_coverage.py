@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
-from reconciler_engine.store.coverage import Known, extend, newest_complete
+from reconciler_engine.observe.obstacles import Obstacle
+from reconciler_engine.store.coverage import Known, coverage_of, extend, newest_complete
 
 STEP = 60_000
 
@@ -65,3 +66,38 @@ def test_it_reaches_back_two_wide_windows_at_most():
 def test_the_newest_complete_that_is_whole(unresolved, run):
     found = newest_complete(Known(window(0, 10), Intervals(unresolved), 10 * STEP))
     assert found == (None if run is None else gap(*run))
+
+
+def verified_of(known):
+    told = coverage_of(known, STEP, at(110), 30 * STEP)
+    return told.present, told.verified, told.unverified, told.unverified_since, told.obstacles
+
+
+def test_a_pass_that_looks_at_no_digest_leaves_what_is_unverified():
+    slots = Intervals([gap(60, 60), gap(90, 94)])
+    wide = extend(None, window(0, 100), NOTHING, confirmed=Intervals([gap(5, 9)]), unverified=slots)
+    known = extend(wide, window(75, 105), Intervals([gap(92, 92)]))
+    assert known.unverified == slots
+    assert verified_of(known) == (99, 94, 5, at(61), {"unverified": 1})
+
+
+def test_a_look_at_digests_counts_in_its_own_window():
+    wide = extend(None, window(0, 100), NOTHING, unverified=Intervals([gap(60, 60), gap(90, 94)]))
+    known = extend(wide, window(75, 105), NOTHING, unverified=Intervals([gap(104, 104)]))
+    assert known.unverified == Intervals([gap(60, 60), gap(104, 104)])
+
+
+def test_a_wide_look_at_digests_alone_leaves_the_suspects():
+    doubt = {Obstacle.VALUES_DIFFER: Intervals([gap(50, 51)])}
+    wide = extend(None, window(0, 100), NOTHING, doubt, unverified=Intervals([gap(50, 53)]))
+    known = extend(wide, window(5, 105), NOTHING, None, unverified=Intervals([gap(50, 51)]))
+    assert known.obstacles == doubt
+    assert known.base_ms == 100 * STEP
+    # a suspect candle is not counted as unverified, too
+    assert verified_of(known) == (100, 98, 0, None, {"values differ": 2})
+
+
+def test_nothing_is_said_of_verification_where_no_pass_looked():
+    known = extend(extend(None, window(0, 100), NOTHING), window(75, 105), NOTHING)
+    assert verified_of(known) == (None, None, None, None, {})
+    assert "verified" not in coverage_of(known, STEP, at(110), 0).as_field()

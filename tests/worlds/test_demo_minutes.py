@@ -49,4 +49,5 @@ async def test_too_little_is_right_within_a_minute_and_doubled_within_six(redis_
         tell_figure(f"too little, too much, missing: {before} at the start, {minute} a minute later, {six} after six")
         assert min(before) > 0
         assert (minute[0], minute[2]) == (0, 0)
+        assert minute[1] > 0
         assert six == (0, 0, 0)

@@ -11,7 +11,7 @@ from reconciler_engine.cli.exits import UNAVAILABLE, leave
 from reconciler_engine.cli.options import CACHE_SETTINGS, Given, prints, takes_settings
 from reconciler_engine.cli.output import Output, print_table, say
 from reconciler_engine.observe.obstacles import describe_obstacles
-from reconciler_engine.observe.series_state import count_states, obstacles_of, worst_first
+from reconciler_engine.observe.series_state import count_states, count_verified, obstacles_of, worst_first
 from reconciler_engine.observe.words import ago, ahead, counted, describe_span, iso, quoted
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def print_engine(found: Found) -> None:
     print()
     _print_budget(engine.budget)
     print()
-    _print_series(found.series)
+    _print_series(found.series, engine.written_at)
     if engine.unknown_symbols:
         say(f"unknown to the exchange: {', '.join(map(quoted, engine.unknown_symbols))}")
 
@@ -185,7 +185,7 @@ def _print_budget(budget: BudgetStatus | None) -> None:
         say(f"exchange: in trouble ({trouble}), one request at a time finds out whether that is over")
 
 
-def _print_series(series: Mapping[str, SeriesCoverage]) -> None:
+def _print_series(series: Mapping[str, SeriesCoverage], now: int) -> None:
     if not series:
         say("series: no pass has ended yet")
         return
@@ -196,11 +196,18 @@ def _print_series(series: Mapping[str, SeriesCoverage]) -> None:
             "-" if one.complete_through is None else iso(one.complete_through),
             "unknown" if one.missing is None else str(one.missing),
             iso(one.checked_at),
+            "-" if one.present is None else f"{_known(one.verified)} of {one.present}",
             "; ".join(describe_obstacles(obstacles_of(one))) or "-",
         )
         for name, one in worst_first(series)[:_SERIES_SHOWN]
     ]
-    print_table(("series", "complete from", "through", "missing", "checked", "not ready"), rows)
+    print_table(("series", "complete from", "through", "missing", "checked", "verified", "not ready"), rows)
+    ages = [
+        f"{frame} {'none' if one.since is None else describe_span(max(0, now - one.since))}"
+        for frame, one in count_verified(series).items()
+    ]
+    if ages:
+        say(f"oldest unverified, since its close: {', '.join(ages)}")
     whole = count_states(series)["complete"]
     say(f"{whole} of {len(series)} series complete{', those that lack most are shown' * (len(series) > len(rows))}")
 

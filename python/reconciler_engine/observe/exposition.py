@@ -14,6 +14,7 @@ from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.metrics import CATALOGUE, Figures, Metric
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.readiness import checks, is_ready
+from reconciler_engine.observe.series_state import Verification
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
 
 PREFIX = "reconciler_"
@@ -24,6 +25,7 @@ def expose(
     age_s: float,
     series: Mapping[str, int] | None = None,
     obstacles: Mapping[Obstacle, int] | None = None,
+    verified: Mapping[str, Verification] | None = None,
     *,
     accept: str = "",
 ) -> tuple[bytes, str]:
@@ -34,10 +36,12 @@ def expose(
         age_s: How old it is.
         series: How many series there are by how they stood; None where Redis did not say.
         obstacles: How many of their slots are not ready, by the reason; None as well.
+        verified: How far their candles are verified, by timeframe; None as well.
         accept: The asker's Accept header: OpenMetrics where that is asked for.
     """
     registry = CollectorRegistry()
-    registry.register(_Families([*_families(report, age_s), *_of_series(series), *_of_obstacles(obstacles)]))
+    kept = (*_of_series(series), *_of_obstacles(obstacles), *_of_verified(verified))
+    registry.register(_Families([*_families(report, age_s), *kept]))
     try:
         encode, content_type = choose_encoder(accept)
     except (TypeError, ValueError):
@@ -154,6 +158,20 @@ def _of_budget(budget: BudgetStatus) -> Iterator[Family]:
 def _of_series(series: Mapping[str, int] | None) -> Iterator[Family]:
     if series is not None:
         yield _gauges("series", "Series by how they stood when a pass last looked", "state", series)
+
+
+def _of_verified(frames: Mapping[str, Verification] | None) -> Iterator[Family]:
+    if frames is None:
+        return
+    text = "Candles in reach of the last passes by whether they are verified"
+    family = GaugeMetricFamily(f"{PREFIX}candles", text, labels=["timeframe", "state"])
+    for frame, one in frames.items():
+        family.add_metric([frame, "verified"], one.verified)
+        family.add_metric([frame, "unverified"], one.present - one.verified)
+    yield family
+    since = {frame: one.since / 1_000 for frame, one in frames.items() if one.since is not None}
+    text = "When the oldest candle closed that is not verified"
+    yield _gauges("unverified_since_timestamp_seconds", text, "timeframe", since)
 
 
 def _of_obstacles(obstacles: Mapping[Obstacle, int] | None) -> Iterator[Family]:

@@ -79,7 +79,7 @@ def total(parts: Iterable[Mapping[str, list[float]]]) -> Figures:
     return summed
 
 
-_JOBS = ("gap_scan", "full_reconcile")
+_JOBS = ("gap_scan", "full_reconcile", "verify")
 SLOT_OUTCOMES = ("missing", "filled", "confirmed_empty", "unresolved", "mismatched")
 """Fields of a pass' result that count slots."""
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
+from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.obstacles import Obstacle
 
 
 class SeriesState(Protocol):
-    """How a series stood when a pass last looked (ms UTC); `missing` is None where nothing is known."""
+    """How a series stood when a pass last looked (ms UTC); `missing` is None where nothing is known.
+
+    `present` and `verified` are None where no pass has looked which candles are verified.
+    """
 
     @property
     def complete_from(self) -> int | None:
@@ -29,10 +33,39 @@ class SeriesState(Protocol):
         """When a pass looked."""
 
     @property
+    def present(self) -> int | None:
+        """Candles that are there."""
+
+    @property
+    def verified(self) -> int | None:
+        """Those of them that are verified."""
+
+    @property
+    def unverified_since(self) -> int | None:
+        """Close of the oldest one that is not; None where all are, or are in doubt."""
+
+    @property
     def obstacles(self) -> Mapping[str, int]:
         """Numbers of slots that are not ready by their reason, as far as one is known."""
 
 
+class Verification(NamedTuple):
+    """How far the candles of a timeframe are verified.
+
+    Attributes:
+        present: Candles that are there.
+        verified: Those of them that are verified.
+        since: Close of the oldest one that is not (ms UTC); None where all are, or are in doubt.
+        overdue: Number of those that have not been for longer than they may.
+    """
+
+    present: int
+    verified: int
+    since: int | None
+    overdue: int
+
+
+_ORDER = tuple(frame.value for frame in Timeframe)
 _State = TypeVar("_State", bound=SeriesState)
 
 
@@ -65,3 +98,26 @@ def count_states(series: Mapping[str, SeriesState]) -> dict[str, int]:
         "unknown" if state.missing is None else "lacking" if state.missing else "complete" for state in series.values()
     )
     return {state: counts[state] for state in ("complete", "lacking", "unknown")}
+
+
+def count_verified(series: Mapping[str, SeriesState]) -> dict[str, Verification]:
+    """Return by timeframe, the shortest first, how far the candles of all series are verified, where that is known."""
+    found: dict[str, list[SeriesState]] = {}
+    for name, state in series.items():
+        frame = name.rpartition(":")[2]
+        if frame in _ORDER and state.present is not None and state.verified is not None:
+            found.setdefault(frame, []).append(state)
+    return {
+        frame: Verification(
+            sum(state.present or 0 for state in found[frame]),
+            sum(state.verified or 0 for state in found[frame]),
+            min((state.unverified_since for state in found[frame] if state.unverified_since is not None), default=None),
+            sum(state.obstacles.get(Obstacle.UNVERIFIED, 0) for state in found[frame]),
+        )
+        for frame in sorted(found, key=rank_of)
+    }
+
+
+def rank_of(frame: str) -> tuple[int, str]:
+    """Return the place of a timeframe's name among all, the shortest first; those of another version come last."""
+    return (_ORDER.index(frame) if frame in _ORDER else len(_ORDER), frame)

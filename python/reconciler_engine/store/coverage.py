@@ -5,7 +5,6 @@ Whether a series can be trusted at this moment is `is_ready`'s to say, which ask
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -17,6 +16,7 @@ from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.obstacles import Obstacle
+from reconciler_engine.planning.verification import DEFAULT_MAX_UNVERIFIED_MS
 from reconciler_engine.store.client.reply_shapes import MOST_MS, text, understanding, whole
 from reconciler_engine.store.client.scripts import Script, run_batch
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
@@ -50,12 +50,18 @@ class Checked(NamedTuple):
         window: The closed slots examined.
         unresolved: Slots still missing; None where the series could not be examined.
         obstacles: Slots that are not ready, by their reason; None where only the missing ones were looked for.
+        confirmed: Slots that are confirmed to have no candle.
+        unverified: Slots of candles that are not verified; None where that was not looked at.
+        has_doubts: Whether candles are in doubt, or slots wait for another answer.
     """
 
     series: Series
     window: Interval
     unresolved: Intervals | None
     obstacles: Mapping[Obstacle, Intervals] | None = None
+    confirmed: Intervals = NOTHING
+    unverified: Intervals | None = None
+    has_doubts: bool = False
 
 
 class SeriesCoverage(BaseModel):
@@ -67,6 +73,10 @@ class SeriesCoverage(BaseModel):
         complete_through: Last open time of that interval (inclusive).
         missing: Slots without a candle in reach of the last passes; None where nothing is known.
         checked_at: When the last pass looked.
+        present: Candles in reach of the last passes; None where it is not known how many are verified.
+        verified: Those of them that are verified.
+        unverified: Those of them that are not, suspect ones left out.
+        unverified_since: Close of the oldest unverified one; None where there is none.
         obstacles: Numbers of slots that are not ready by their reason, as far as one is known.
     """
 
@@ -76,20 +86,38 @@ class SeriesCoverage(BaseModel):
     complete_through: _Instant | None
     missing: _Instant | None
     checked_at: _Instant
+    present: _Instant | None = None
+    verified: _Instant | None = None
+    unverified: _Instant | None = None
+    unverified_since: _Instant | None = None
     obstacles: _Counts = {}
+
+    def as_field(self) -> str:
+        """Return the text that is kept: facts that are not known are left out but for those of old."""
+        return self.model_dump_json(exclude_defaults=True)
 
 
 class Known(NamedTuple):
     """What is known of a series: the slots of `window`, of which `unresolved` are missing, and why slots are not ready.
 
     `base_ms` is the length of the widest pass in it: narrower passes extend what that one saw, the next one of its
-    kind replaces it.
+    kind replaces it. `confirmed` are the slots that have no candle, `unverified` those of candles that are not
+    verified, None where no pass has looked at that.
     """
 
     window: Interval
     unresolved: Intervals
     base_ms: int
     obstacles: Mapping[Obstacle, Intervals] = _NO_OBSTACLES
+    confirmed: Intervals = NOTHING
+    unverified: Intervals | None = None
+
+    @property
+    def suspect(self) -> Intervals:
+        """Slots whose candle is in doubt."""
+        return Intervals(
+            one for obstacle, where in self.obstacles.items() if obstacle.state == "suspect" for one in where
+        )
 
 
 def extend(
@@ -97,12 +125,20 @@ def extend(
     window: Interval,
     unresolved: Intervals,
     obstacles: Mapping[Obstacle, Intervals] | None = _NO_OBSTACLES,
+    *,
+    confirmed: Intervals = NOTHING,
+    unverified: Intervals | None = None,
 ) -> Known:
-    """Return what is known after a pass examined `window`; without obstacles the suspects there stay as they were."""
+    """Return what is known after a pass examined `window`.
+
+    Suspect and unverified candles that it did not look for (None) stay as they were known.
+    """
     length = window.stop - window.start
-    if known is None or length >= known.base_ms or not known.window.start <= window.start <= known.window.stop:
-        return Known(window, unresolved, length, obstacles or {})
-    start = max(known.window.start, window.stop - _REACH * known.base_ms)
+    is_wide = known is None or length >= known.base_ms
+    if known is None or not (is_wide or known.window.start <= window.start) or window.start > known.window.stop:
+        return Known(window, unresolved, length, obstacles or {}, confirmed, unverified)
+    base_ms = length if is_wide else known.base_ms
+    start = window.start if is_wide else max(known.window.start, window.stop - _REACH * base_ms)
     before, whole = Interval(start, window.start), Interval(start, window.stop)
     joined = {}
     for obstacle in Obstacle:
@@ -110,13 +146,50 @@ def extend(
         stays = whole if obstacles is None and obstacle.state == "suspect" else before
         if where := (was & stays) | now:
             joined[obstacle] = where
-    return Known(whole, (known.unresolved & before) | unresolved, known.base_ms, joined)
+    if known.unverified is not None:
+        stays = whole if unverified is None else before
+        unverified = (known.unverified & stays) | (unverified or NOTHING)
+    return Known(
+        whole,
+        (known.unresolved & before) | unresolved,
+        base_ms,
+        joined,
+        (known.confirmed & before) | confirmed,
+        unverified,
+    )
 
 
 def newest_complete(known: Known) -> Interval | None:
     """Return the newest interval whose slots all hold a candle; None if there is none."""
     complete = known.window - known.unresolved
     return complete[-1] if complete else None
+
+
+def coverage_of(known: Known, step: int, now: int, max_unverified_ms: int) -> SeriesCoverage:
+    """Return what is told at `now` (ms UTC) of a series with this grid's step (ms)."""
+    complete = newest_complete(known)
+    counts = {one.value: where.size(step) for one, where in known.obstacles.items() if one is not Obstacle.NOT_ASKED}
+    told: dict[str, int | None] = {}
+    if known.unverified is not None:
+        unverified = known.unverified - known.unresolved - known.confirmed - known.suspect
+        present = known.window.slots(step).size(step) - (known.unresolved | known.confirmed).size(step)
+        told = {
+            "present": present,
+            "verified": present - (unverified | (known.suspect & known.window)).size(step),
+            "unverified": unverified.size(step),
+            "unverified_since": unverified[0].start + step if unverified else None,
+        }
+        overdue = unverified & Interval(0, max(now - max_unverified_ms - step, 0))
+        if overdue:
+            counts[Obstacle.UNVERIFIED.value] = overdue.size(step)
+    return SeriesCoverage(
+        complete_from=None if complete is None else complete.start,
+        complete_through=None if complete is None else complete.stop - step,
+        missing=known.unresolved.size(step),
+        checked_at=now,
+        **told,
+        obstacles=counts,
+    )
 
 
 class Coverage:
@@ -132,14 +205,23 @@ class Coverage:
         self._known: dict[Series, Known] = {}
         self._pruned_at = 0
 
-    async def record(self, checked: Iterable[Checked], now: int, *, job: str = "", epoch: int = 0) -> None:
+    async def record(
+        self,
+        checked: Iterable[Checked],
+        now: int,
+        *,
+        max_unverified_ms: int = DEFAULT_MAX_UNVERIFIED_MS,
+        job: str = "",
+        epoch: int = 0,
+    ) -> None:
         """Write what a pass of `job` at `now` (ms UTC) saw.
 
         It is for display: where Redis does not take it, that is logged, no more.
 
         `epoch` is that of the lease the pass ran under, 0 for none: once somebody else has it, nothing is written.
+        Candles that closed more than `max_unverified_ms` ago and are not verified are not ready.
         """
-        fields = [text for one in checked for text in (str(one.series), self._note(one, now))]
+        fields = [text for one in checked for text in (str(one.series), self._note(one, now, max_unverified_ms))]
         keys = [self._key, self._scope.fence_key(job)]
         calls = [
             _NOTE.call(keys, [epoch, KEPT_MS, _FIELDS_READ, *fields[start : start + 2 * _FIELDS]])
@@ -178,30 +260,26 @@ class Coverage:
                 raise StoreError(f"{self._key} has more than {_FIELDS_READ} fields; allowed: a field a series")
         return dict(sorted(found.items()))
 
-    def _note(self, one: Checked, now: int) -> str:
+    def _note(self, one: Checked, now: int, max_unverified_ms: int) -> str:
         if one.unresolved is None:
             self._known.pop(one.series, None)
-            return _text(None, None, now, 0, {})
-        step = one.series.timeframe.step_ms
-        known = extend(self._known.get(one.series), one.window, one.unresolved, one.obstacles)
+            return SeriesCoverage(complete_from=None, complete_through=None, missing=None, checked_at=now).as_field()
+        known = extend(
+            self._known.get(one.series),
+            one.window,
+            one.unresolved,
+            one.obstacles,
+            confirmed=one.confirmed,
+            unverified=one.unverified,
+        )
         self._known[one.series] = known
-        return _text(newest_complete(known), known.unresolved.size(step), now, step, known.obstacles)
+        return coverage_of(known, one.series.timeframe.step_ms, now, max_unverified_ms).as_field()
 
     async def _prune(self, now: int) -> None:
         """Forget series that no pass looks at any more."""
         old = [name for name, one in (await self.read()).items() if one.checked_at < now - KEPT_MS]
         for start in range(0, len(old), _FIELDS):
             await self._client.execute_command("HDEL", self._key, *old[start : start + _FIELDS])
-
-
-def _text(
-    complete: Interval | None, missing: int | None, now: int, step: int, obstacles: Mapping[Obstacle, Intervals]
-) -> str:
-    first, last = ("null", "null") if complete is None else (complete.start, complete.stop - step)
-    unresolved = "null" if missing is None else missing
-    told = f'{{"complete_from":{first},"complete_through":{last},"missing":{unresolved},"checked_at":{now}'
-    counts = {one: where.size(step) for one, where in obstacles.items() if one is not Obstacle.NOT_ASKED}
-    return f'{told},"obstacles":{json.dumps(counts)}}}' if counts else f"{told}}}"
 
 
 def _parse(text: bytes) -> SeriesCoverage | None:

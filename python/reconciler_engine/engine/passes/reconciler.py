@@ -143,7 +143,7 @@ class Reconciler:
         if request.repair and request.bars:
             await self._keys.prolong(request.series, self._retention.ttl_s)
         windows = await windows_of(self._keys, self._config, request.series, request.look_back, now, bars=request.bars)
-        tally = Tally(windows)
+        tally = Tally(windows, digests=request.verify.looks_at_digests)
         listings = await self._products.listings()
         # Not to be cancelled in the middle: whether there is a record to close would be unknown. Bounded by the client.
         with trio.CancelScope(shield=True):
@@ -158,12 +158,18 @@ class Reconciler:
             # A range somewhere in the past says nothing about how the series stands.
             explains_all = request.verify is not Verify.NONE and request.agenda is None
             checked = await self._explain(list(tally.checked()), whole=explains_all)
-            await self._coverage.record(checked, now, job=request.job, epoch=self._queue.epoch)
+            await self._coverage.record(
+                checked,
+                now,
+                max_unverified_ms=self._config.max_unverified_ms,
+                job=request.job,
+                epoch=self._queue.epoch,
+            )
         return tally.result(duration_ms=round((trio.current_time() - started) * 1_000))
 
     async def _explain(self, checked: Sequence[Checked], *, whole: bool) -> list[Checked]:
-        """Add why slots are not ready: of series with missing slots, or of all; left out where Redis does not say."""
-        asked = [one for one in checked if one.unresolved is not None and (whole or one.unresolved)]
+        """Add why slots are not ready: of series with missing or doubtful ones, or of all. Not where Redis is away."""
+        asked = [one for one in checked if one.unresolved is not None and (whole or one.unresolved or one.has_doubts)]
         explained = {}
         try:
             for shard in shards((len(days_of(one.window)) for one in asked), PIPELINE_MEMBERS):

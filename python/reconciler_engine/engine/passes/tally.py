@@ -32,6 +32,7 @@ class _Row:
         suspects: Slots whose candles are in doubt and due.
         unverified: Slots whose candles are not verified, those that rest left out.
         changed: Those of them that held another, verified member.
+        resting: Slots whose candles are not verified, and that wait for another answer.
         again_at: When slots that wait for another answer are worth a request again (ms UTC).
         to_audit: Slots with a candle that is to be asked for.
         asked: Slots of each answer of this pass.
@@ -50,6 +51,7 @@ class _Row:
     suspects: Intervals = NOTHING
     unverified: Intervals = NOTHING
     changed: Intervals = NOTHING
+    resting: Intervals = NOTHING
     again_at: int | None = None
     to_audit: Intervals = NOTHING
     asked: list[Interval] = field(default_factory=list)
@@ -80,6 +82,7 @@ class _Row:
     def note_verified(self, verified: Intervals, again_at: int | None) -> None:
         """Take which candles a page found verified, and when it is worth asking again."""
         self.unverified -= verified
+        self.resting -= verified
         self.changed -= verified
         self.suspects = NOTHING
         self.again_at = min((at for at in (self.again_at, again_at) if at is not None), default=None)
@@ -122,7 +125,9 @@ class Absences(NamedTuple):
 class Tally:
     """Counts one pass over given windows. A slot stands as the scan found it until a page says how it stands."""
 
-    def __init__(self, windows: Sequence[tuple[Series, Interval]]) -> None:
+    def __init__(self, windows: Sequence[tuple[Series, Interval]], *, digests: bool = False) -> None:
+        """Make the tally of a pass; `digests` says that candles are looked at for being verified."""
+        self._digests = digests
         self._rows = {series: _Row(window, series.timeframe.step_ms) for series, window in windows}
 
     def add_scan(self, scanned: Sequence[Series], outcome: ScanOutcome) -> None:
@@ -143,6 +148,7 @@ class Tally:
             row.suspects = row.to_audit = intervals_of(finding.suspects, row.step)
             row.unverified = intervals_of(finding.unverified, row.step)
             row.changed = intervals_of(finding.changed, row.step)
+            row.resting = intervals_of(finding.resting, row.step)
             row.again_at = finding.again_at
             row.duplicates = finding.duplicates
             row.malformed = finding.malformed
@@ -199,7 +205,14 @@ class Tally:
             grid = row.window.grid(series.timeframe.step_ms)
             if grid:
                 window = Interval(grid.start, row.window.stop)
-                yield Checked(series, window, row.unresolved if row.examined else None)
+                yield Checked(
+                    series,
+                    window,
+                    row.unresolved if row.examined else None,
+                    confirmed=row.confirmed,
+                    unverified=row.unverified | row.resting if self._digests else None,
+                    has_doubts=bool(row.mismatched) or row.again_at is not None,
+                )
 
     def absences(self) -> Iterator[Absences]:
         """Return the slots without a candle of every series that was examined whole."""

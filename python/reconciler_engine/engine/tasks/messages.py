@@ -200,7 +200,7 @@ class SpanFinding(_Message):
     `unread` says that nothing is known about it, for the reason in `error`. Slots without a candle are `missing` or
     `confirmed` to have none; `due` are those of both that are worth a request. `suspects` are slots whose candles are
     in doubt and to be asked for again. `unverified` are slots whose candle is not verified, and `changed` those of them
-    in which a verified one was.
+    in which a verified one was. `resting` are slots whose candle is not verified, and that wait for another answer.
     """
 
     symbol: _Symbol
@@ -212,6 +212,7 @@ class SpanFinding(_Message):
     suspects: tuple[_Wire, ...] = ()
     unverified: tuple[_Wire, ...] = ()
     changed: tuple[_Wire, ...] = ()
+    resting: tuple[_Wire, ...] = ()
     again_at: _Instant | None = None
     duplicates: _Count = 0
     malformed: _Count = 0

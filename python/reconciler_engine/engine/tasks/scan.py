@@ -186,6 +186,7 @@ async def _judge(
         due=wire_of(slots.due, step) if read.error is None and misplaced is None else (),
         suspects=wire_of(suspects, step) if found.error is None else (),
         unverified=wire_of(unverified - waiting, step),
+        resting=wire_of(unverified & waiting, step),
         changed=wire_of(Intervals.of_slots(found.changed, step), step),
         again_at=ledger.next_check(slots.missing | doubted | unverified, task.now),
         duplicates=len(found.duplicates),

@@ -12,7 +12,7 @@ from reconciler_engine.http_server import Request, Response
 from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.exposition import expose
 from reconciler_engine.observe.readiness import ReadinessCheck, checks, is_live, is_ready
-from reconciler_engine.observe.series_state import SeriesState, count_obstacles, count_states
+from reconciler_engine.observe.series_state import SeriesState, count_obstacles, count_states, count_verified
 from reconciler_engine.observe.web.access import Access
 from reconciler_engine.observe.web.http import CSS, HTML, JSON_LINES, TEXT, show
 from reconciler_engine.observe.web.status_pages import coverage_page, status_page
@@ -77,7 +77,8 @@ class Routes:
 
     async def _metrics(self, request: Request) -> Response:
         series = (await self._read_states()).series
-        counts = (None, None) if series is None else (count_states(series), count_obstacles(series))
+        read = (count_states, count_obstacles, count_verified)
+        counts = (None, None, None) if series is None else [each(series) for each in read]
         body, content_type = expose(*self._last_report(), *counts, accept=request.headers.get("accept", ""))
         return show(HTTPStatus.OK, content_type, body)
 

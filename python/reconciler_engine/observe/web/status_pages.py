@@ -7,7 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.obstacles import describe_obstacles
 from reconciler_engine.observe.readiness import ReadinessCheck, is_ready
-from reconciler_engine.observe.series_state import SeriesState, count_states, lack_of, obstacles_of, worst_first
+from reconciler_engine.observe.series_state import (
+    SeriesState,
+    count_states,
+    count_verified,
+    lack_of,
+    obstacles_of,
+    rank_of,
+    worst_first,
+)
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
 from reconciler_engine.observe.web.html import Child, Element, element
 from reconciler_engine.observe.words import ago, ahead, describe_span, iso
@@ -15,7 +23,6 @@ from reconciler_engine.observe.words import ago, ahead, describe_span, iso
 SYMBOLS_SHOWN = 300
 LACKING_SHOWN = 50
 _REFRESH_S = 5
-_ORDER = ("1m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "1d")
 
 
 def status_page(report: Report | None, found: Sequence[ReadinessCheck]) -> bytes:
@@ -47,7 +54,8 @@ def coverage_page(
     elif not series:
         body = [_banner(found), element("p", "No pass has ended yet.")]
     else:
-        body = [_banner(found), *_grid(series), *_lacking(series)]
+        now = max(state.checked_at for state in series.values()) if engine is None else engine.written_at
+        body = [_banner(found), *_grid(series), *_verification(series, now), *_lacking(series)]
     return _page("coverage", engine, body)
 
 
@@ -209,7 +217,7 @@ def _grid(series: Mapping[str, SeriesState]) -> list[Element]:
     for name, state in series.items():
         symbol, _, timeframe = name.rpartition(":")
         states.setdefault(symbol, {})[timeframe] = state
-    frames = sorted({frame for row in states.values() for frame in row}, key=_rank)
+    frames = sorted({frame for row in states.values() for frame in row}, key=rank_of)
     worst = sorted(states, key=lambda symbol: (-sum(map(lack_of, states[symbol].values())), symbol))
     rows: list[Sequence[Child]] = [
         (symbol, *(_cell(states[symbol].get(frame)) for frame in frames)) for symbol in worst[:SYMBOLS_SHOWN]
@@ -259,14 +267,39 @@ def _lacking(series: Mapping[str, SeriesState]) -> list[Element]:
     return [element("h2", "what lacks most"), _table(heads, rows, words=True), *more]
 
 
+def _verification(series: Mapping[str, SeriesState], now: int) -> list[Element]:
+    """Candles and verified ones by timeframe, and why the gate says no where verification is behind."""
+    frames = count_verified(series)
+    if not frames:
+        return []
+    rows = [
+        (
+            frame,
+            f"{one.present:,}",
+            f"{one.verified:,}",
+            "-" if one.since is None else describe_span(max(0, now - one.since)),
+            _counted(one.overdue),
+        )
+        for frame, one in frames.items()
+    ]
+    heads = ("timeframe", "present", "verified", "oldest unverified, since its close", "unverified for too long")
+    late = element(
+        "p",
+        "Series with candles that are unverified for longer than max_unverified_ms are not ready. Where that lasts, "
+        "`reconciler-engine doctor` says what to change.",
+        class_="bad",
+    )
+    return [
+        element("h2", "verified"),
+        _table(heads, rows),
+        *([late] if any(one.overdue for one in frames.values()) else []),
+    ]
+
+
 def _span(state: SeriesState) -> str:
     if state.complete_from is None or state.complete_through is None:
         return "no whole run of slots"
     return f"complete from {iso(state.complete_from)} through {iso(state.complete_through)}"
-
-
-def _rank(frame: str) -> tuple[int, str]:
-    return (_ORDER.index(frame) if frame in _ORDER else len(_ORDER), frame)
 
 
 def _counted(count: int) -> Child:
