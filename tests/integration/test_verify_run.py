@@ -36,8 +36,12 @@ class Verified:
 
     async def put(self, bars: int, **wrong: float) -> None:
         """Fill the newest closed bars; `s5=0.5` gives the fifth newest half its volume."""
-        for age in range(1, bars + 1):
-            await self.put_one(age, wrong.get(f"s{age}", 1.0))
+        stop = self.now // MINUTE * MINUTE
+        candles = []
+        for at, (open_, high, low, close, volume) in truth(DENSE, Interval(stop - bars * MINUTE, stop)).items():
+            share = wrong.get(f"s{(stop - at) // MINUTE}", 1.0)
+            candles.append(Candle(at, open_, high, low, close, volume * share))
+        await self.run.put(DENSE, *candles)
 
     async def put_one(self, age: int, share: float = 1.0, sequence: int | None = None) -> bytes:
         """Write the bar that opened so many minutes before the forming one, with a share of its volume."""
@@ -154,3 +158,36 @@ async def test_a_share_of_the_budget_bounds_the_requests_of_a_run(redis_url):
         with trio.move_on_after(3):
             await world.verify()
         assert run.asked(DENSE) == []
+
+
+async def test_bars_behind_the_newest_ones_are_verified_part_by_part(redis_url):
+    async with engine(redis_url) as run:
+        world = Verified(run)
+        await world.turn()
+        await world.put(1_000, s700=0.5)
+        hole = world.now // MINUTE * MINUTE - 900 * MINUTE
+        await run.parts.client.zremrangebyscore(run.key(DENSE), hole, hole)
+        for _ in range(4):
+            await world.verify()
+            await world.turn(1)
+            await world.put_one(1)
+        assert (await world.right(1_004), await world.noted(1_004)) == (1_004, 990)
+        assert [len(run.asked(DENSE, since)) for since in (0, 4)] == [4, 0]
+
+
+async def test_the_walk_over_older_bars_goes_on_where_an_engine_left_it(redis_url):
+    async with engine(redis_url) as run:
+        world = Verified(run)
+        await world.turn()
+        await world.put(1_000)
+        bars, at = run.parts.older_bars, world.now
+        first = await bars.find([DENSE], at, 300, 1)
+        second = await run.parts.older_bars.find([DENSE], at, 300, 1)
+        third = await bars.find([DENSE], at, 300, 1)
+        stop = at // MINUTE * MINUTE
+        assert [slots for found in (first, second, third) for slots in found.values()] == [
+            Interval(stop - 600 * MINUTE, stop - 300 * MINUTE),
+            Interval(stop - 900 * MINUTE, stop - 600 * MINUTE),
+            Interval(stop - 1_000 * MINUTE, stop - 900 * MINUTE),
+        ]
+        assert await bars.find([DENSE], at, 300, 1) == first

@@ -13,6 +13,7 @@ from reconciler_engine.coinbase.identity import Identity
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.backfill.director import BackfillDirector
 from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.passes.older_bars import OlderBars
 from reconciler_engine.engine.passes.reconciler import Reconciler
 from reconciler_engine.engine.passes.survey import Surveyor
 from reconciler_engine.engine.tasks.consumer_name import consumer_name
@@ -31,7 +32,7 @@ from reconciler_engine.store.claims import Claims
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.coverage import Coverage
 from reconciler_engine.store.evidence import EvidenceStore
-from reconciler_engine.store.marks import Marks
+from reconciler_engine.store.marks import Cursor, Marks
 from reconciler_engine.store.outages import Outages
 from reconciler_engine.store.product_list import ProductListStore
 from reconciler_engine.store.retention import Retention
@@ -81,6 +82,11 @@ class Parts:
             self.config,
             self.retention,
         )
+
+    @property
+    def older_bars(self) -> OlderBars:
+        """A walk over the bars that the verify run does not look at each time."""
+        return OlderBars(self.keys, self.evidence, Cursor(self.client, self.scope, "verify"))
 
     @cached_property
     def surveyor(self) -> Surveyor:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
+from math import ceil
 
 import trio
 
@@ -13,7 +14,7 @@ from reconciler_engine.engine.held_leases import HeldLease, HeldLeases
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.pass_metrics import count_pass
 from reconciler_engine.engine.passes.agenda import Agenda
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.reconciler import PassRequest, Reconciler
 from reconciler_engine.engine.tasks.consumer_name import is_gone
 from reconciler_engine.engine.tasks.run_record import closed_after
 from reconciler_engine.errors import LeaseLost, RunClosed, StoreError
@@ -38,7 +39,7 @@ VERIFY_BARS = 300
 """The verify run looks at so many of the newest bars, and members, of each series: what one page holds."""
 
 _LANES = {GAP_SCAN: Lane.LIVE, FULL_RECONCILE: Lane.DEEP, VERIFY: Lane.VERIFY}
-_VERIFY_ASK_S = 50.0
+_VERIFY_ASK_S, _OLDER_ASK_S = 40.0, 10.0
 _POLL_S = 0.25
 _FIRST_VERIFY_S = 60.0
 _NAMED = 2
@@ -209,6 +210,8 @@ class ScheduledPasses:
             if lease.open_run:
                 await self._adopt(lease)
             result = await reconciler.run_pass(await self._request(lease.job))
+            if lease.job == VERIFY:
+                await self._verify_older(reconciler)
             self.last[lease.job] = LastPass(result, self._now())
             _tell(lease.job, result, slot)
             return result
@@ -240,6 +243,16 @@ class ScheduledPasses:
             pauses=True,
             bars=config.window_bars,
         )
+
+    async def _verify_older(self, reconciler: Reconciler) -> None:
+        """Verify some of the bars behind the newest ones, with what the verify run has left of the share."""
+        now, pages = await self.parts.clock.now(), ceil(reconciler.verify_per_minute * _OLDER_ASK_S / 60)
+        older = await self.parts.older_bars.find(self.series, now, VERIFY_BARS, pages)
+        if older:
+            request = PassRequest(
+                VERIFY, [*older], older, lane=_LANES[VERIFY], verify=Verify.DUE, ask_s=_OLDER_ASK_S, pauses=True
+            )
+            count_pass(VERIFY, await reconciler.run_pass(request))
 
     async def _verify_request(self) -> PassRequest:
         """Return the verify run of this minute: over all series at a scan tick, else over those that are due."""

@@ -74,9 +74,13 @@ class Budget:
         return 1_000_000 / max(limit.interval_us for limit in self.limits)
 
     def share(self, part: float) -> Budget:
-        """Return the budget of which the rate is so large a part of this one's (above 0, at most 1)."""
-        burst = max(1, int(self.burst * part))
-        return Budget(burst, max(1, ceil(1_000 * burst / (self.rate_per_s * part))))
+        """Return the budget of which the rate is so large a part of this one's (above 0, at most 1).
+
+        A full bucket of it holds a minute's permits: who takes them in a part of each minute gets all.
+        """
+        rate_per_s = self.rate_per_s * part
+        burst = max(1, int(60 * rate_per_s))
+        return Budget(burst, max(1, ceil(1_000 * burst / rate_per_s)))
 
     @property
     def lateness_us(self) -> int:

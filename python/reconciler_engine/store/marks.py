@@ -1,4 +1,4 @@
-"""Marks: how far the backfill of a series has come, kept beside its candles."""
+"""Marks: how far the backfill of a series has come, kept beside its candles; and cursors of work that has no end."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from reconciler_engine.store.scope import Scope
 
 MARK_LIFE_S: Final = 7 * 86_400
 """A backfill that was left for so long starts over: it reads everything again, and asks for what is missing."""
+
+_INSTANT_DIGITS: Final = 15
 
 
 class Marks:
@@ -36,3 +38,29 @@ class Marks:
 
     def _key(self, series: Series, start: int) -> str:
         return self._scope.companion_key(series, f"backfill:{start}")
+
+
+class Cursor:
+    """Where a walk over the series of a scope has come to: a series' name, and an instant (ms UTC) in it."""
+
+    def __init__(self, client: TrioRedis, scope: Scope, work: str) -> None:
+        self._client = client
+        self._key = scope.key(f"{work}:cursor")
+
+    async def load(self) -> tuple[str, int] | None:
+        """Return it; None where the walk begins, or what is kept cannot be understood.
+
+        Raises:
+            StoreError: Redis did not answer, or the key is of another type.
+        """
+        found = optional_bytes(await self._client.execute_command("GET", self._key)) or b""
+        name, _, instant = found.decode("ascii", "replace").rpartition("|")
+        return (name, int(instant)) if name and instant.isdecimal() and len(instant) <= _INSTANT_DIGITS else None
+
+    async def save(self, name: str, instant: int) -> None:
+        """Set it.
+
+        Raises:
+            StoreError: Redis did not do it.
+        """
+        await self._client.execute_command("SET", self._key, f"{name}|{instant}", "EX", MARK_LIFE_S)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -60,7 +60,8 @@ class PassRequest:
     Attributes:
         job: Name in logs and records.
         series: Every series to examine.
-        look_back: Window in milliseconds before now, or an explicit interval (clamped to closed slots).
+        look_back: Window in milliseconds before now, or an explicit interval (clamped to closed slots), of all or by
+            series.
         repair: Whether anything is written or asked; False only reports.
         lane: The stream its pages go on.
         verify: Which candles that are there are asked for.
@@ -73,7 +74,7 @@ class PassRequest:
 
     job: str
     series: Sequence[Series]
-    look_back: int | Interval
+    look_back: int | Interval | Mapping[Series, Interval]
     repair: bool = True
     lane: Lane = Lane.DEEP
     verify: Verify = Verify.NONE
@@ -154,7 +155,7 @@ class Reconciler:
             if request.repair:
                 await self._fetch(run, tally, request, now)
                 await note_halts(self._evidence, list(tally.absences()), listings.books, self._retention)
-        if not isinstance(request.look_back, Interval):
+        if isinstance(request.look_back, int):
             # A range somewhere in the past says nothing about how the series stands.
             explains_all = request.verify is not Verify.NONE and request.agenda is None
             checked = await self._explain(list(tally.checked()), whole=explains_all)
@@ -357,7 +358,7 @@ async def windows_of(
     keys: CandleKeys,
     config: ReconciliationConfig,
     series: Sequence[Series],
-    look_back: int | Interval,
+    look_back: int | Interval | Mapping[Series, Interval],
     now: int,
     *,
     bars: int = 0,
@@ -370,6 +371,8 @@ async def windows_of(
     limits = {"max_candles": config.max_candles, "grace_ms": config.grace_ms}
     if isinstance(look_back, Interval):
         return [(one, range_window(look_back, now, one.timeframe, **limits)) for one in series]
+    if isinstance(look_back, Mapping):
+        return [(one, range_window(look_back[one], now, one.timeframe, **limits)) for one in series]
     oldest = await keys.oldest_of(series, bars) if bars else [None] * len(series)
     return [
         (one, scan_window(now, one.timeframe, look_back, **limits, bars=bars, oldest_member=member))

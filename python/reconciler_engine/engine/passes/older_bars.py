@@ -1,0 +1,81 @@
+"""Bars behind the newest ones of a series: found by what is noted of them, a few of all series at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.pages import PAGE_SLOTS, cover
+from reconciler_engine.planning.window import closed_before
+from reconciler_engine.store.candle_keys import CandleKeys
+from reconciler_engine.store.evidence import EvidenceStore
+from reconciler_engine.store.marks import Cursor
+
+LOOKS = 64
+"""Parts of a series looked at in one run."""
+
+PART_PAGES = 12
+"""A part has so many pages' slots: sixty blocks of digests."""
+
+_ALL_MEMBERS = 2**31
+
+
+class OlderBars:
+    """Goes through the older bars of all series, each from its newest on; its cursor outlives the engine."""
+
+    def __init__(self, keys: CandleKeys, evidence: EvidenceStore, cursor: Cursor) -> None:
+        self._keys = keys
+        self._evidence = evidence
+        self._cursor = cursor
+
+    async def find(self, series: Sequence[Series], now: int, newest: int, pages: int) -> dict[Series, Interval]:
+        """Return the next slots, by series, of which some are neither verified nor confirmed to have no candle.
+
+        Args:
+            series: All series.
+            now: The instant (ms UTC).
+            newest: Number of the newest bars of each, which are looked at anyway.
+            pages: How many pages there is room for, about.
+
+        Raises:
+            StoreError: Redis did not answer, or a key is of another type.
+        """
+        found: dict[Series, Interval] = {}
+        looks, after = LOOKS, await self._cursor.load()
+        for one in _from(series, after):
+            step = one.timeframe.step_ms
+            stop = closed_before(now, one.timeframe) - newest * step
+            if after is not None and after[0] == str(one):
+                stop = min(stop, one.timeframe.floor(after[1]))
+            (oldest,) = await self._keys.oldest_of([one], _ALL_MEMBERS)
+            start = stop if oldest is None else one.timeframe.floor(oldest)
+            while looks and pages > 0 and one not in found and stop > start:
+                looks -= 1
+                part = Interval(max(start, stop - min(PART_PAGES, pages) * PAGE_SLOTS * step), stop)
+                stop = part.start
+                if unknown := await self._unknown(one, part):
+                    found[one] = unknown.hull
+                    pages -= len(cover(unknown, step))
+            if stop > start:
+                await self._cursor.save(str(one), stop)
+                return found
+        await self._cursor.save("", 0)
+        return found
+
+    async def _unknown(self, series: Series, slots: Interval) -> Intervals:
+        """Return the slots that are neither noted as verified nor confirmed to have no candle."""
+        step = series.timeframe.step_ms
+        noted = await self._evidence.verified(series, slots)
+        (read,) = await self._evidence.read([(series, slots)])
+        if read.error is not None:
+            raise read.error
+        return slots - Intervals.of_slots(sorted(noted), step) - read.ledger.confirmed(slots)
+
+
+def _from(series: Sequence[Series], after: tuple[str, int] | None) -> list[Series]:
+    """Return all series in the order of their names, beginning with that of the cursor."""
+    order = sorted(series, key=str)
+    if after is None:
+        return order
+    return [one for one in order if str(one) >= after[0]] + [one for one in order if str(one) < after[0]]
