@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from datetime import UTC, datetime
+from random import Random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -184,6 +186,29 @@ def test_a_file_that_is_cut_short_is_refused(path, write, size):
     path.write_bytes(path.read_bytes()[:size])
     if is_arrow(path):
         assert refused(path).startswith("cannot be read: ")
+
+
+@pytest.mark.parametrize("count", [200, pytest.param(20_000, marks=pytest.mark.soak)], ids=["bounded", "whole"])
+def test_a_damaged_file_is_answered_or_refused(path, count):
+    """Some of these ended the process before batches of Arrow were checked."""
+    contents = []
+    for write in FORMS.values():
+        write(pa.table({"symbol": ["BTC-USD", "ETH-USD", "BTC-USD"] * 100, "time": TIMES * 100}), path)
+        contents.append(path.read_bytes())
+    ended: Counter[str] = Counter()
+    path = path.with_name("dump_1d.parquet")
+    for number in range(count):
+        draw = Random(number)
+        content = bytearray(draw.choice(contents))
+        for _ in range(draw.randrange(1, 12)):
+            content[draw.randrange(8, len(content))] = draw.randrange(256)
+        path.write_bytes(content[: draw.randrange(8, len(content)) if draw.random() < 0.2 else len(content)])
+        try:
+            read(path, timeframe="1d")
+            ended["answered"] += 1
+        except CandleFileError:
+            ended["refused"] += 1
+    assert ended.keys() == {"answered", "refused"}
 
 
 def test_without_pyarrow_it_is_said_what_to_install(path, monkeypatch):

@@ -143,12 +143,12 @@ def _arrow_batches(
     source.seek(0)
     fields = [schema.names.index(name) for name in names]
     reader = make(source, options=arrow.ipc.IpcReadOptions(included_fields=fields))
-    if make is arrow.ipc.open_stream:
-        for batch in reader:
-            yield batch, source.tell() / source.size()
-        return
-    for index in range(reader.num_record_batches):
-        yield reader.get_batch(index), (index + 1) / reader.num_record_batches
+    is_stream = make is arrow.ipc.open_stream
+    batches = reader if is_stream else map(reader.get_batch, range(reader.num_record_batches))
+    for number, batch in enumerate(batches, start=1):
+        # Of Arrow nothing is decoded, and so nothing checked: offsets beyond the memory would end the process.
+        batch.validate(full=True)
+        yield batch, source.tell() / source.size() if is_stream else number / reader.num_record_batches
 
 
 def _choose(file: _ArrowFile, hints: Hints) -> dict[str, int]:
