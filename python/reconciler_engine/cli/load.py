@@ -45,8 +45,8 @@ def load(
       reconciler-engine load --symbol BTC-USD --timeframe 1m dump.csv --redis-url redis://localhost:6379
       reconciler-engine load Coinbase_BTCUSD_1h.csv --max-candles 0
 
-    Exports of other programs are recognised as `gaps` does it. Every file is read and checked before the first candle is
-    written.
+    Exports of other programs are recognised as `gaps` does it. Every file is read and checked before the first candle
+    is written.
     """
     import trio
 
