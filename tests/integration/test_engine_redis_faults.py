@@ -24,8 +24,6 @@ from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.status_board import EngineFacts
 from reconciler_engine.store.tasks import Lane
 
-pytestmark = pytest.mark.contract(cluster_by_mark=True)
-
 
 async def test_a_slow_redis_makes_a_pass_slower_and_nothing_else(redis_url):
     async with open_proxy(Path(redis_url.removeprefix("unix://"))) as (wire, where):

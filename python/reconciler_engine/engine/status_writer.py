@@ -83,14 +83,15 @@ class StatusWriter:
                 try:
                     status = await self._look()
                     await self._board.write(status)
-                    if announced_at is None or not 0 <= status.written_at - announced_at < _ANNOUNCE_EVERY_MS:
-                        await self._board.announce(status)
-                        announced_at = status.written_at
                     self._written, self.redis_error = trio.current_time(), None
+                    if announced_at is None or not 0 <= status.written_at - announced_at < _ANNOUNCE_EVERY_MS:
+                        announced_at = status.written_at
+                        await self._announce(status)
                 except StoreError as error:
+                    told = self._told(error)
                     if self.redis_error is None:
-                        _logger.warning("status not written", extra={"error": str(error)})
-                    self._budget, self._queued, self.redis_error = None, None, str(error)
+                        _logger.warning("status not written", extra={"error": told})
+                    self._budget, self._queued, self.redis_error = None, None, told
                     await trio.sleep(WRITE_S)
                 with trio.move_on_after(WRITE_S):
                     await self._changed.wait()
@@ -98,6 +99,19 @@ class StatusWriter:
             unsubscribe()
             with trio.move_on_after(_LAST_WORD_S, shield=True):
                 await self._take_back()
+
+    async def _announce(self, status: EngineStatus) -> None:
+        """List the engine among all; the list may lie at another node of a cluster than all that the engine needs."""
+        try:
+            await self._board.announce(status)
+        except StoreError as error:
+            _logger.warning("not listed among the engines", extra={"error": str(error)})
+
+    def _told(self, error: StoreError) -> str:
+        """Return what it means that the status cannot be written: of a cluster, one node has all that is needed."""
+        if not self._passes.parts.client.is_cluster:
+            return str(error)
+        return f"the node of the engine's own keys is away, so no work goes on: {error}"
 
     def _note(self, event: Event) -> None:
         ending = count_event(event)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from reconciler_engine.detection.members import check_members
-from reconciler_engine.errors import StoreError, own_fault
+from reconciler_engine.errors import StoreError, StoreUnavailable, own_fault
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.client.reply_shapes import MOST_MS, understanding
 from reconciler_engine.store.client.trio_redis import TrioRedis
@@ -44,6 +44,7 @@ class CandleKeys:
         keys = [self._scope.candle_key(one) for one in series]
         lasts = await self._client.pipe([("ZRANGE", key, -members, -members, "WITHSCORES") for key in keys])
         firsts = await self._client.pipe([("ZRANGE", key, 0, 0, "WITHSCORES") for key in keys])
+        _check_served(firsts)
         return [_time_of(last or first) for last, first in zip(lasts, firsts, strict=True)]
 
     async def prolong(self, series: Sequence[Series], ttl_s: int) -> None:
@@ -62,10 +63,22 @@ class CandleKeys:
         await self._client.pipe([("PEXPIRE", keys[index], ttl_s * 1_000) for index in due])
 
 
+def _check_served(replies: Sequence[Any]) -> None:
+    """See that a server, or one node of several, has served; reading the candles tells which did not."""
+    if replies and all(isinstance(reply, StoreUnavailable) for reply in replies):
+        own_fault(replies[0])
+
+
+def _check_own(error: StoreError) -> None:
+    """Raise an error that every series would meet, apart from a node's being away."""
+    if not isinstance(error, StoreUnavailable):
+        own_fault(error)
+
+
 def _time_of(reply: Any) -> int | None:
-    """Return the open time of the one member in a reply, None where there is none."""
+    """Return the open time of the one member in a reply, None where there is none, or its node does not say."""
     if isinstance(reply, StoreError):
-        own_fault(reply)
+        _check_own(reply)
         return None
     with understanding("a member's open time"):
         score = float(reply[1]) if reply else -1.0
@@ -74,7 +87,7 @@ def _time_of(reply: Any) -> int | None:
 
 def _has_candle(reply: Any, series: Series) -> bool:
     if isinstance(reply, StoreError):
-        own_fault(reply)
+        _check_own(reply)
         return False
     with understanding("candles"):
         found = check_members(reply, series.symbol, series.timeframe.value, series.timeframe.step_ms)

@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from reconciler_engine.errors import OtherProtocol, StoreError
+from reconciler_engine.errors import OtherProtocol, StoreError, StoreUnavailable
 from reconciler_engine.store.client.reply_shapes import text, understanding, whole
 from reconciler_engine.store.client.scripts import Script
 from reconciler_engine.store.client.trio_redis import TrioRedis
@@ -84,8 +84,14 @@ async def _enter(client: TrioRedis, scope: Scope, life_ms: int, *entry: str) -> 
         with understanding("the list of workers"):
             about, protocol = text(found[1]), whole(found[0])
         raise OtherProtocol(about, protocol, PROTOCOL)
+    try:
+        statuses = await StatusBoard(client).read(scope)
+    except StoreUnavailable as error:
+        # Of a cluster, another node has the list of all engines; it is looked at again soon.
+        _logger.debug("the list of engines cannot be read", extra={"error": str(error)})
+        return
     # An engine of before is in no list, but says how it stands.
-    for status in await StatusBoard(client).read(scope):
+    for status in statuses:
         if status.protocol != PROTOCOL:
             host = status.node.partition(":")[0]
             raise OtherProtocol(f"{host}, version {status.version}, {status.command}", status.protocol, PROTOCOL)

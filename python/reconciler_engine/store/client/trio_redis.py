@@ -107,6 +107,11 @@ class TrioRedis(AsyncCoreCommands):
         return self._address
 
     @property
+    def is_cluster(self) -> bool:
+        """Whether its keys lie at several nodes."""
+        return isinstance(self._servers, Cluster)
+
+    @property
     def servers(self) -> Node | Cluster:
         """The connections: of one server, or of a cluster's nodes."""
         return self._servers
