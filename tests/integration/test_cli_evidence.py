@@ -209,7 +209,9 @@ def test_a_removed_duplicate_is_in_the_journal(server, run, clean):
     assert change["by"] == "gap_scan-1-ab"
     _, line = run("journal", *pair).out.splitlines()
     assert line.endswith("close 88000 -> 88001, volume 1.0 -> 2.5, sequenceNum none -> 7")
-    assert run("journal", *pair, "--since", "2199-01-01").out == "nothing that was there was changed\n"
+    assert run("journal", *pair, "--since", "2199-01-01").out == (
+        "nothing was added, and nothing that was there was changed\n"
+    )
 
 
 def test_what_a_terminal_must_not_see_is_written_out(server, run, clean):
@@ -227,13 +229,13 @@ def test_without_a_series_those_that_passes_looked_at_are_shown(server, run, cle
     clean(passed=True)
     lines = run("journal", "--last", 2).out.splitlines()
     assert len(lines) == 4
-    assert lines[-1] == "the newest 2 changes; --last N shows more"
+    assert lines[-1] == "the newest 2 rows; --last N shows more"
 
 
 @pytest.mark.parametrize(
     ("words", "complaints"),
     [
-        (("evidence", "btc", "7m", "--from", "soon", "--to", "now"), ["'btc'", "'7m'", "'soon'", "'now'"]),
+        (("evidence", "btc", "7m", "--from", "soon", "--to", "then"), ["'btc'", "'7m'", "'soon'", "'then'"]),
         (
             ("evidence", "mark", "BTC-USD", "1m", *RANGE),
             ["--state is missing; allowed: empty, halted, unlisted, accepted"],

@@ -17,6 +17,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store.bucket_script import bucket_script
+from reconciler_engine.store.budget_use import BudgetUse
 from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.claims import Claims
 from reconciler_engine.store.client.commands import keys_of
@@ -28,6 +29,7 @@ from reconciler_engine.store.journal import Journal
 from reconciler_engine.store.leases import JobLeases
 from reconciler_engine.store.marks import Marks
 from reconciler_engine.store.merge_script import SeriesWrite
+from reconciler_engine.store.pass_records import PassRecords
 from reconciler_engine.store.product_list import ProductListStore
 from reconciler_engine.store.protocol import check_protocol
 from reconciler_engine.store.ready_question import ReadyQuestion
@@ -92,6 +94,8 @@ async def everything(client: Any, scope: Scope, series: Series) -> None:
         lambda: VenueStore(client, scope).note_withheld(series, "run"),
         lambda: Marks(client, scope).save(series, 0, "{}"),
         lambda: Journal(client, scope).read(SERIES, since=0, limit=1),
+        lambda: BudgetUse(client, scope).count(),
+        lambda: PassRecords(client, scope).read(0, 1),
         lambda: StatusBoard(client).read(scope),
     ]
     for step in steps:

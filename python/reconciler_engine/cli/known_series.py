@@ -6,6 +6,7 @@ from reconciler_engine.cli.options import Given
 from reconciler_engine.cli.session import Session
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.coverage import Coverage
+from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.status_board import StatusBoard, scope_of
 
 
@@ -17,13 +18,18 @@ async def known_series(session: Session, given: Given) -> list[Series]:
     parts = session.parts
     if parts.config.symbols:
         return sorted(await session.series(), key=natural_order)
-    engines = [scope_of(engine) for engine in await StatusBoard(parts.client).read()]
-    scopes = {parts.scope, *(scope for scope in engines if scope.candles == parts.scope.candles)}
-    names = {name for scope in scopes for name in await Coverage(parts.client, scope).read()}
+    names = {name for scope in await known_scopes(session) for name in await Coverage(parts.client, scope).read()}
     found = [series for name in names if (series := _series_of(name)) is not None]
     if "timeframes" in given.flags:
         found = [series for series in found if series.timeframe.value in parts.config.timeframes]
     return sorted(found, key=natural_order)
+
+
+async def known_scopes(session: Session) -> set[Scope]:
+    """Return the scope of the settings and those of running engines that keep the same candles."""
+    parts = session.parts
+    engines = [scope_of(engine) for engine in await StatusBoard(parts.client).read()]
+    return {parts.scope, *(scope for scope in engines if scope.candles == parts.scope.candles)}
 
 
 def natural_order(series: Series) -> tuple[str, int]:

@@ -7,6 +7,7 @@ import logging
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.errors import PermitRefused, SourceError
+from reconciler_engine.limiting.purpose import asking_for
 from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
@@ -52,7 +53,8 @@ class SharedClock:
         try:
             permit = await bucket.wait_permit()
             before = await self.redis_now()
-            theirs = await send(bucket, permit, source.fetch_time, signed=False)
+            with asking_for("clock"):
+                theirs = await send(bucket, permit, source.fetch_time, signed=False)
         except (SourceError, PermitRefused) as error:
             _logger.warning("the exchange's clock could not be read", extra={"error": str(error)})
             return

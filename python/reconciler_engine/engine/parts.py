@@ -16,7 +16,7 @@ from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.passes.older_bars import OlderBars
 from reconciler_engine.engine.passes.reconciler import Reconciler
 from reconciler_engine.engine.passes.survey import Surveyor
-from reconciler_engine.engine.tasks.consumer_name import consumer_name
+from reconciler_engine.engine.tasks.consumer_name import consumer_name, node_of
 from reconciler_engine.engine.tasks.drain import Drain
 from reconciler_engine.engine.tasks.page_cache import PageCache
 from reconciler_engine.engine.tasks.page_fetch import PageFetcher
@@ -26,6 +26,7 @@ from reconciler_engine.engine.tasks.references import References
 from reconciler_engine.engine.tasks.worker import Worker
 from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.store.bucket_script import bucket_script
+from reconciler_engine.store.budget_use import BudgetUse
 from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.claims import Claims
@@ -34,6 +35,7 @@ from reconciler_engine.store.coverage import Coverage
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.marks import Cursor, Marks
 from reconciler_engine.store.outages import Outages
+from reconciler_engine.store.pass_records import PassRecords
 from reconciler_engine.store.product_list import ProductListStore
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Layout, Scope
@@ -78,6 +80,7 @@ class Parts:
             self.products,
             self.clock,
             self.coverage,
+            PassRecords(self.client, self.scope),
             self.share,
             self.config,
             self.retention,
@@ -105,6 +108,7 @@ class Parts:
             self.queue,
             Marks(self.client, self.scope),
             Outages(self.client, self.scope),
+            PassRecords(self.client, self.scope),
             self.clock,
             self.config,
             self.retention,
@@ -175,7 +179,7 @@ def make_parts(
         queue=TaskQueue(client, scope, consumer),
         clock=SharedClock(client, scope),
         coverage=Coverage(client, scope),
-        bucket=_make_bucket(config, client, scope, identity),
+        bucket=_make_bucket(config, client, scope, identity, node_of(consumer)),
         share=_make_share(config, client, scope, identity),
         config=config,
         retention=Retention(config.max_candles, config.life_s, trim=owns_server),
@@ -189,7 +193,7 @@ def scope_of(config: ReconciliationConfig) -> Scope:
 
 
 def _make_bucket(
-    config: ReconciliationConfig, client: TrioRedis, scope: Scope, identity: Identity | None
+    config: ReconciliationConfig, client: TrioRedis, scope: Scope, identity: Identity | None, node: str
 ) -> TokenBucket:
     """Build a share in the budget of all engines that the exchange takes for one, whatever their scope."""
     name = budget_name(config, identity)
@@ -201,6 +205,7 @@ def _make_bucket(
         scope.shared_key(name),
         config.budget(signed=identity is not None),
         breaker=None if identity is None else scope.shared_key(breaker),
+        count=BudgetUse(client, scope, budget=name, node=node).count,
     )
 
 

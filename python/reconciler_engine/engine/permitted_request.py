@@ -72,6 +72,7 @@ async def _note(bucket: TokenBucket, permit: Permit, error: SourceError | None, 
         fate = Fate.UNCLEAR
     try:
         noted = await bucket.report(permit, fate, status)
+        await bucket.count_use()
         pause_ms = 0
         if isinstance(error, RateLimited | SourceUnavailable):
             pause_ms = push_back_ms(error, noted.count, draw) if noted.count else error.retry_after_ms or 0

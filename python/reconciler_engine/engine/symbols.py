@@ -15,6 +15,7 @@ from reconciler_engine.coinbase.symbol_selectors import Choice, Selector, choose
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.errors import ConfigError, PermitRefused, SourceError, SourceUnavailable
+from reconciler_engine.limiting.purpose import asking_for
 from reconciler_engine.planning.backoff import Backoff
 
 ATTEMPTS = 3
@@ -153,7 +154,8 @@ async def _fetch_list(parts: Parts, source: CoinbaseClient, kind: str) -> tuple[
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 permit = await parts.bucket.wait_permit(PATIENCE_S)
-                return await send(parts.bucket, permit, source.fetch_products, kind, signed=False)
+                with asking_for("product list"):
+                    return await send(parts.bucket, permit, source.fetch_products, kind, signed=False)
             except (SourceError, PermitRefused) as error:
                 last = error
                 if not error.retryable or attempt == ATTEMPTS:

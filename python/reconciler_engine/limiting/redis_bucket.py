@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 from enum import IntEnum
 from importlib.resources import files
@@ -147,8 +147,20 @@ class TokenBucket:
     another one first.
     """
 
-    def __init__(self, run: RunScript, key: str, budget: Budget, *, breaker: str | None = None) -> None:
-        """Make a share in the bucket `key`, behind the breaker of a key's identity; by default the bucket's own."""
+    def __init__(
+        self,
+        run: RunScript,
+        key: str,
+        budget: Budget,
+        *,
+        breaker: str | None = None,
+        count: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Make a share in the bucket `key`, behind the breaker of a key's identity; by default the bucket's own.
+
+        `count` keeps the account of requests.
+        """
+        self._count = count
         self._run = run
         self._is_for_key = breaker is not None
         self._keys = (key, f"{key}:breaker" if breaker is None else breaker)
@@ -195,6 +207,15 @@ class TokenBucket:
         """
         count, stopped_us = await self._ask("report", permit.turn, fate.value, status, *self._limits)
         return Noted(count, ceil_div(stopped_us, 1_000))
+
+    async def count_use(self) -> None:
+        """Count a request in the account, where there is one.
+
+        Raises:
+            StoreError: Redis did not do it.
+        """
+        if self._count is not None:
+            await self._count()
 
     async def give_back(self, permit: Permit) -> None:
         """Say that nothing came of a permit; should it have been to find out alone, somebody else may.

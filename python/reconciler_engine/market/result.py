@@ -32,6 +32,8 @@ class SeriesResult:
         unresolved: Slots that are still missing.
         mismatched: Closed candles of the cache with other values than the exchange's, in the pages asked for.
         repaired: Those of them that the exchange's took the place of.
+        proved: Slots of which the pass has shown that they have no candle.
+        newly_verified: Candles that the pass has verified; 0 where unverified ones were not looked for.
         unverified: Candles that are not verified, those left out that rest; 0 where that was not looked at.
         unverified_since: Close of the oldest of them (ms UTC); None where there is none.
         again_at: When slots that wait for another answer are worth a request again (ms UTC); None where none waits.
@@ -54,6 +56,8 @@ class SeriesResult:
     unresolved: int = 0
     mismatched: int = 0
     repaired: int = 0
+    proved: int = 0
+    newly_verified: int = 0
     unverified: int = 0
     unverified_since: int | None = None
     again_at: int | None = None
@@ -84,6 +88,8 @@ class ReconciliationResult:
     unresolved: int = 0
     mismatched: int = 0
     repaired: int = 0
+    proved: int = 0
+    newly_verified: int = 0
     unverified: int = 0
     requests: int = 0
     references: int = 0
@@ -107,6 +113,8 @@ class ReconciliationResult:
             unresolved=sum(row.unresolved for row in series),
             mismatched=sum(row.mismatched for row in series),
             repaired=sum(row.repaired for row in series),
+            proved=sum(row.proved for row in series),
+            newly_verified=sum(row.newly_verified for row in series),
             unverified=sum(row.unverified for row in series),
             requests=sum(row.requests for row in series),
             references=sum(row.references for row in series),

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from reconciler_engine.market.series import Series
-from reconciler_engine.store.client.reply_shapes import understanding, whole
+from reconciler_engine.store.client.reply_shapes import MOST_MS, understanding, whole
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.scope import Scope
 
@@ -77,8 +77,10 @@ class Journal:
         self._client = client
         self._scope = scope
 
-    async def read(self, series: Sequence[Series], *, since: int, limit: int) -> list[Change]:
-        """Return the newest changes of these series since an instant (ms UTC, inclusive), at most `limit`, newest last.
+    async def read(self, series: Sequence[Series], *, since: int, until: int = MOST_MS, limit: int) -> list[Change]:
+        """Return the newest changes of these series, from `since` on and before `until` (ms UTC), newest last.
+
+        At most `limit`.
 
         Entries that cannot be understood are left out and logged.
 
@@ -89,7 +91,7 @@ class Journal:
         newest: list[Change] = []
         for start in range(0, len(series), _SERIES_A_WRITE):
             part = series[start : start + _SERIES_A_WRITE]
-            commands = [("XREVRANGE", self._scope.journal_key(one), "+", since, "COUNT", limit) for one in part]
+            commands = [("XREVRANGE", self._scope.journal_key(one), f"({until}", since, "COUNT", limit) for one in part]
             for one, reply in zip(part, all_served(await self._client.pipe(commands)), strict=True):
                 with understanding("a journal"):
                     found = [_change(one, entry) for entry in reply]

@@ -231,7 +231,7 @@ class TaskQueue:
         keys += [self._stream(lane) for lane in lanes]
         reply = await _RUN.run(self._client, keys=keys, args=[operation, self.epoch, RUN_LIFE_MS, *more])
         if reply == _STALE:
-            raise LeaseLost(_job_of(run_id))
+            raise LeaseLost(job_of(run_id))
         return reply
 
     async def enqueue(self, run_id: str, lane: Lane, tasks: Sequence[tuple[str, str]]) -> None:
@@ -249,7 +249,7 @@ class TaskQueue:
                 case -1:
                     raise RunClosed(run_id)
                 case -2:
-                    raise LeaseLost(_job_of(run_id))
+                    raise LeaseLost(job_of(run_id))
 
     async def wait_finished(self, run_id: str, *lanes: Lane) -> None:
         """Wait until every task of the run, all of them on `lanes`, is finished, keeping its record alive.
@@ -335,7 +335,7 @@ class TaskQueue:
         return self._scope.key(f"tasks:{lane.value}")
 
     def _fence(self, run_id: str) -> str:
-        return self._scope.fence_key(_job_of(run_id))
+        return self._scope.fence_key(job_of(run_id))
 
     def _run_key(self, run_id: str, part: str) -> str:
         return self._scope.key(f"run:{run_id}{part}")
@@ -345,7 +345,8 @@ _STALE = b"stale"
 _RUN_PARTS = ("", ":unfinished", ":outcomes", ":wake")
 
 
-def _job_of(run_id: str) -> str:
+def job_of(run_id: str) -> str:
+    """Return the job of a run, by its id."""
     return run_id.rsplit("-", 2)[0]
 
 

@@ -15,6 +15,7 @@ from reconciler_engine.engine.backfill.run import BackfillRun
 from reconciler_engine.engine.backfill.second_look import SecondLook
 from reconciler_engine.engine.backfill.slot_counts import SlotCounts
 from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.tasks.consumer_name import node_of
 from reconciler_engine.engine.tasks.references import ReferenceCount
 from reconciler_engine.engine.tasks.run_record import closed_after
 from reconciler_engine.engine.tasks.work_rules import WorkRules
@@ -31,6 +32,7 @@ from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.marks import Marks
 from reconciler_engine.store.outages import Outages
+from reconciler_engine.store.pass_records import PassRecords
 from reconciler_engine.store.product_list import ProductListStore
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.tasks import TaskQueue
@@ -66,6 +68,7 @@ class BackfillDirector:
         queue: TaskQueue,
         marks: Marks,
         outages: Outages,
+        records: PassRecords,
         clock: SharedClock,
         config: ReconciliationConfig,
         retention: Retention,
@@ -77,6 +80,7 @@ class BackfillDirector:
         self._queue = queue
         self._marks = marks
         self._outages = outages
+        self._records = records
         self._clock = clock
         self._config = config
         self._retention = retention
@@ -156,11 +160,13 @@ class BackfillDirector:
             )
             await backfill.carry_out()
         report(_progress(rows))
-        return ReconciliationResult.of(
+        result = ReconciliationResult.of(
             [row.result() for row in rows],
             gaps_filled=sum(row.gaps_filled for row in rows),
             duration_ms=round((trio.current_time() - started) * 1_000),
         )
+        await self._records.note(run, _JOB, now, result, node=node_of(self._queue.consumer))
+        return result
 
     async def _open(self, run: str, series: Sequence[Series], asked: Interval | None, now: int) -> list[SeriesProgress]:
         """Return where each series stands; with a run, take over from the runs that left the marks."""

@@ -15,6 +15,7 @@ from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.passes.agenda import Agenda
 from reconciler_engine.engine.passes.halt_marking import note_halts
 from reconciler_engine.engine.passes.tally import Tally
+from reconciler_engine.engine.tasks.consumer_name import node_of
 from reconciler_engine.engine.tasks.messages import (
     PageOutcome,
     PageTask,
@@ -44,6 +45,7 @@ from reconciler_engine.store.coverage import Checked, Coverage
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.findings import days_of
 from reconciler_engine.store.listings import Listings
+from reconciler_engine.store.pass_records import PassRecords
 from reconciler_engine.store.product_list import ProductListStore
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.tasks import Lane, TaskQueue
@@ -96,6 +98,7 @@ class Reconciler:
         products: ProductListStore,
         clock: SharedClock,
         coverage: Coverage,
+        records: PassRecords,
         share: TokenBucket,
         config: ReconciliationConfig,
         retention: Retention,
@@ -107,6 +110,7 @@ class Reconciler:
         self._products = products
         self._clock = clock
         self._coverage = coverage
+        self._records = records
         self._share = share
         self._config = config
         self._retention = retention
@@ -121,6 +125,7 @@ class Reconciler:
             self._products,
             self._clock,
             self._coverage,
+            self._records,
             self._share,
             self._config,
             self._retention,
@@ -166,7 +171,9 @@ class Reconciler:
                 job=request.job,
                 epoch=self._queue.epoch,
             )
-        return tally.result(duration_ms=round((trio.current_time() - started) * 1_000))
+        result = tally.result(duration_ms=round((trio.current_time() - started) * 1_000))
+        await self._records.note(run, request.job, now, result, node=node_of(self._queue.consumer))
+        return result
 
     async def _explain(self, checked: Sequence[Checked], *, whole: bool) -> list[Checked]:
         """Add why slots are not ready: of series with missing or doubtful ones, or of all. Not where Redis is away."""

@@ -63,6 +63,7 @@ class _Row:
     malformed: int = 0
     mismatched: int = 0
     repaired: int = 0
+    newly_verified: int = 0
     requests: int = 0
     references: int = 0
     errors: tuple[str, ...] = ()
@@ -81,6 +82,7 @@ class _Row:
 
     def note_verified(self, verified: Intervals, again_at: int | None) -> None:
         """Take which candles a page found verified, and when it is worth asking again."""
+        self.newly_verified += (self.unverified & verified).size(self.step)
         self.unverified -= verified
         self.resting -= verified
         self.changed -= verified
@@ -97,6 +99,11 @@ class _Row:
         """Slots that hold a candle now and did not before."""
         before, now = (self.missing_before | self.confirmed_before), (self.unresolved | self.confirmed)
         return before.size(self.step) - now.size(self.step)
+
+    @property
+    def proved(self) -> int:
+        """Slots that are confirmed to have no candle now and were not before."""
+        return (self.confirmed - self.confirmed_before).size(self.step)
 
     @property
     def gaps_filled(self) -> int:
@@ -264,6 +271,8 @@ def _series_result(series: Series, row: _Row) -> SeriesResult:
         unresolved=row.unresolved.size(row.step),
         mismatched=row.mismatched,
         repaired=row.repaired,
+        proved=row.proved,
+        newly_verified=row.newly_verified,
         unverified=row.unverified.size(row.step),
         unverified_since=row.unverified[0].start + row.step if row.unverified else None,
         again_at=row.again_at,

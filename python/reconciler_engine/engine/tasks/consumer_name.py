@@ -20,6 +20,11 @@ def consumer_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{_life() or 0:08x}.{secrets.token_hex(4)}"
 
 
+def node_of(name: str) -> str:
+    """Return the machine of a consumer."""
+    return name.partition(":")[0]
+
+
 def is_gone(name: str) -> bool:
     """Whether the process that made a name, or a part of it such as `NAME:worker-1`, is known to have ended.
 

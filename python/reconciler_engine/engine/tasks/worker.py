@@ -23,10 +23,11 @@ from reconciler_engine.engine.tasks.page_fetch import PageFetcher
 from reconciler_engine.engine.tasks.redis_retry import RedisRetry
 from reconciler_engine.engine.tasks.scan import perform_scan
 from reconciler_engine.errors import ConfigError, StoreError
+from reconciler_engine.limiting.purpose import asking_for
 from reconciler_engine.observe import logs
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore
-from reconciler_engine.store.tasks import MAX_DELIVERIES, Delivery, Lane, TaskQueue
+from reconciler_engine.store.tasks import MAX_DELIVERIES, Delivery, Lane, TaskQueue, job_of
 
 PAGES_IN_FLIGHT = 16
 """Pages one worker has under way at a time: at 30 requests a second an answer may take half a second."""
@@ -136,7 +137,7 @@ class Worker:
                 if isinstance(task, PageTask):
                     await slots.acquire()
                     under_way = trio.Event()
-                    with logs.about(run=task.run, task=task.id):
+                    with logs.about(run=task.run, task=task.id), asking_for(job_of(task.run), delivery.lane):
                         working.start_soon(self._do_page, fetcher, delivery, task, under_way, slots)
                     await under_way.wait()
 

@@ -1,0 +1,81 @@
+"""`budget`: the jobs, lanes, nodes and hours that used the request budget."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler_engine.cli.arguments import parse_instant
+from reconciler_engine.cli.options import CACHE_SETTINGS, Given, prints, takes_settings
+from reconciler_engine.cli.output import Output, paged, print_table
+
+if TYPE_CHECKING:
+    from reconciler_engine.config import ReconciliationConfig
+    from reconciler_engine.store.budget_use import Use
+
+_SIDES = ("job", "lane", "node", "budget", "hour")
+
+
+@click.command()
+@click.option("--since", metavar="TIME", default="-24h", help="From the hour of this time on, such as yesterday.")
+@click.option("--by", type=click.Choice(_SIDES), help="Sums by this alone. [default: each of them]")
+@prints
+@takes_settings("base_url", *CACHE_SETTINGS, "layout", "user_id", "exchange_id")
+def budget(*, since: str, by: str | None, output: Output, given: Given) -> None:
+    """Say which jobs, lanes, nodes and hours used the request budget, as all engines on this Redis counted.
+
+    \b
+    Examples:
+      reconciler-engine budget
+      reconciler-engine budget --since yesterday --by hour
+      reconciler-engine budget --since -2h --json
+
+    Each request is counted when its answer came, or none, in the hour of Redis' clock; hours are kept for four days.
+    """
+    import trio
+
+    from reconciler_engine.cli.setting_sources import load_config
+
+    faults: list[str] = []
+    start = parse_instant("--since", since, faults)
+    config = load_config(*given, known_faults=faults, windows=())
+    uses = [use for use in trio.run(_read, config, output) if use.hour > start - _HOUR_MS]
+    if output.as_json:
+        output.print_json({"requests": sum(use.requests for use in uses), "uses": [use._asdict() for use in uses]})
+        return
+    with paged():
+        for side in _SIDES if by is None else (by,):
+            _print_sums(uses, side)
+        hours = max(1, (time.time_ns() // 1_000_000 - start) // _HOUR_MS)
+        total = sum(use.requests for use in uses)
+        output.print_line(f"{total} requests in {hours} h, {total / hours:.0f} an hour")
+
+
+_HOUR_MS = 3_600_000
+
+
+async def _read(config: ReconciliationConfig, output: Output) -> list[Use]:
+    from reconciler_engine.cli.known_series import known_scopes
+    from reconciler_engine.cli.session import open_session
+    from reconciler_engine.store.budget_use import BudgetUse
+
+    async with open_session(config, output, "budget") as session:
+        by_source = {scope.source: scope for scope in await known_scopes(session)}
+        return [use for scope in by_source.values() for use in await BudgetUse(session.parts.client, scope).read()]
+
+
+def _print_sums(uses: Sequence[Use], side: str) -> None:
+    """Print the requests by a side, most first; hours as they come."""
+    from reconciler_engine.observe.words import iso
+
+    sums: Counter[str] = Counter()
+    for use in uses:
+        sums[iso(use.hour) if side == "hour" else str(getattr(use, side))] += use.requests
+    total = max(1, sums.total())
+    rows = sorted(sums.items()) if side == "hour" else sums.most_common()
+    print_table((side, "requests", "share"), [(name, str(count), f"{count / total:.0%}") for name, count in rows])
+    print()

@@ -1,0 +1,82 @@
+"""The account of the request budget: how many requests went out, by hour, budget, node, lane and job."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final, NamedTuple
+
+from reconciler_engine.limiting.purpose import current_purpose
+from reconciler_engine.store.client.reply_shapes import text, understanding, whole
+from reconciler_engine.store.client.scripts import Script
+from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.scope import Scope
+
+HOURS_KEPT: Final = 96
+"""Hours of which requests are counted; older ones are dropped."""
+
+FIELDS_KEPT: Final = 5_000
+"""Counts kept, 0.5 MB; past it requests of a new purpose are counted as those of `others`."""
+
+HOUR_MS: Final = 3_600_000
+_USE = Script.load("reconciler_engine.store", "lua/use.lua")
+_logger = logging.getLogger(__name__)
+
+
+class Use(NamedTuple):
+    """Requests of one hour for one purpose.
+
+    Attributes:
+        hour: Its beginning, by Redis' clock (ms UTC).
+        budget: Name of the budget, such as `public`.
+        node: Machine that sent them.
+        lane: Stream of their tasks; `-` where they have none.
+        job: What they were for.
+        requests: Their number.
+    """
+
+    hour: int
+    budget: str
+    node: str
+    lane: str
+    job: str
+    requests: int
+
+
+class BudgetUse:
+    """The account of all budgets of one exchange, one hash in Redis. The client is the caller's to close."""
+
+    def __init__(self, client: TrioRedis, scope: Scope, *, budget: str = "", node: str = "") -> None:
+        """Make an account; `budget` and `node` are those under which this process counts."""
+        self._client = client
+        self._key = scope.shared_key("use")
+        self._who = (budget.removeprefix("budget:"), node)
+
+    async def count(self) -> None:
+        """Count a request that this task sent, for its purpose.
+
+        Raises:
+            StoreError: Redis did not do it.
+        """
+        purpose = current_purpose()
+        field = "|".join(part.replace("|", "/") for part in (*self._who, purpose.lane, purpose.job))
+        await _USE.run(self._client, keys=[self._key], args=[field, FIELDS_KEPT, HOURS_KEPT])
+
+    async def read(self) -> list[Use]:
+        """Return all counts, the oldest hour first; fields that are none of ours are left out and logged.
+
+        Raises:
+            StoreError: Redis did not answer, or the key is of another type.
+        """
+        found = await self._client.execute_command("HGETALL", self._key)
+        with understanding("the use of the budget"):
+            uses = [_use(name, count) for name, count in found.items()]
+        return sorted(use for use in uses if use is not None)
+
+
+def _use(name: Any, count: Any) -> Use | None:
+    try:
+        hour, budget, node, lane, job = text(name).split("|")
+        return Use(whole(hour) * HOUR_MS, budget, node, lane, job, whole(count))
+    except (ValueError, TypeError) as error:
+        _logger.warning("no count of the budget's use", extra={"error": repr(error)})
+        return None
