@@ -108,7 +108,7 @@ def test_what_has_not_happened_is_zero_and_not_absent():
 
 def test_without_a_report_it_says_so():
     found = samples(expose(None, 3.0)[0])
-    assert found == {("ready", ()): 0, ("report_age_seconds", ()): 3.0}
+    assert found == {("ready", ()): 0, ("degraded", ()): 0, ("report_age_seconds", ()): 3.0}
 
 
 def test_openmetrics_is_given_to_who_asks_for_it():

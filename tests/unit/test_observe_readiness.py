@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler_engine.observe.engine_report import Report
-from reconciler_engine.observe.readiness import checks, is_live, is_ready
+from reconciler_engine.observe.readiness import checks, is_live, is_ready, state_of
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
 
 NOW = 1_000_000
@@ -72,7 +72,7 @@ def test_an_engine_at_work_is_ready_and_says_how_it_stands():
         ({"processes": (worker(), worker(role="feeder", state="failed", last_exit="SIGKILL"))}, 0, "roles",
          "feeder given up after SIGKILL"),
         ({"engine": engine(budget=budget(breaker="stopped", trouble=401, stopped_ms=60_000))}, 0, "exchange",
-         "breaker stopped after HTTP 401 for 1 m 0 s"),
+         "refused the key (HTTP 401): not asked for 1 m 0 s"),
         ({"engine": engine(jobs=(job(last_outcome="missed", failure="failed: boom"),))}, 0, "job gap_scan",
          "its last run failed: boom"),
         ({"engine": engine(jobs=(job(last_outcome="skipped", failure="timed out: late"),))}, 0, "job gap_scan",
@@ -102,7 +102,16 @@ def test_a_tick_that_another_node_has_or_that_is_not_due_is_no_reason(changes):
 def test_trouble_that_passes_by_itself_is_told_and_no_reason():
     found = checks(report(engine=engine(budget=budget(breaker="probing", trouble=503))), 0)
     assert is_ready(found)
-    assert ("exchange", True, "breaker probing after HTTP 503") in found
+    told = "in trouble (HTTP 503): one request at a time finds out whether that is over"
+    assert ("exchange", True, told, True) in found
+    assert state_of(found) == "degraded"
+
+
+def test_a_pass_that_could_not_do_its_work_degrades_and_is_no_reason():
+    found = checks(report(engine=engine(jobs=(job(degraded="2 tasks not done: away"), job(name="verify")))), 0)
+    assert is_ready(found)
+    told = "its last run could not do its work: 2 tasks not done: away; went well 9.0 s ago"
+    assert [check for check in found if check.degraded] == [("job gap_scan", True, told, True)]
 
 
 def test_symbols_that_the_exchange_does_not_list_are_told_and_no_reason():
@@ -116,11 +125,11 @@ def test_symbols_that_the_exchange_does_not_list_are_told_and_no_reason():
 def test_one_worker_of_several_is_enough():
     found = checks(report(processes=(worker(), worker(pid=None, last_beat_ms=None))), 0)
     assert is_ready(found)
-    assert ("workers", True, "1 of 2 ready") in found
+    assert ("workers", True, "1 of 2 ready", False) in found
 
 
 def test_without_a_word_nothing_is_ready():
-    assert checks(None, 0.2) == (("supervisor", False, "not heard of yet"),)
+    assert checks(None, 0.2) == (("supervisor", False, "not heard of yet", False),)
 
 
 def test_silence_is_death_after_five_seconds():

@@ -11,6 +11,7 @@ from reconciler_engine.cli.exits import UNAVAILABLE, leave
 from reconciler_engine.cli.options import CACHE_SETTINGS, Given, prints, takes_settings
 from reconciler_engine.cli.output import Output, print_table, say
 from reconciler_engine.observe.obstacles import describe_obstacles
+from reconciler_engine.observe.readiness import find_troubles
 from reconciler_engine.observe.series_state import count_states, count_verified, obstacles_of, worst_first
 from reconciler_engine.observe.words import ago, ahead, counted, describe_span, iso, quoted
 
@@ -117,6 +118,8 @@ def print_engine(found: Found) -> None:
         f"{mark}{engine.command} {engine.version} on {engine.node}, up {up}, "
         f"exchange {engine.source}, user {engine.user_id}, exchange id {engine.exchange_id}{layout}"
     )
+    for trouble in find_troubles(engine):
+        say(f"{'degraded' if trouble.ok else 'not ready'}: {trouble.name}: {quoted(trouble.detail)}")
     print()
     _print_processes(engine.processes)
     print()
@@ -178,11 +181,6 @@ def _print_budget(budget: BudgetStatus | None) -> None:
         f"budget: {budget.rate_per_s:g} requests a second{slowed}, {budget.used} used in the last minute, "
         f"{budget.waiting} waiting{paused}"
     )
-    trouble = f"HTTP {budget.trouble}" if budget.trouble else "no answer"
-    if budget.breaker == "stopped":
-        say(f"exchange: key refused ({trouble}), not asked for {describe_span(budget.stopped_ms)} or until a start")
-    elif budget.breaker != "closed":
-        say(f"exchange: in trouble ({trouble}), one request at a time finds out whether that is over")
 
 
 def _print_series(series: Mapping[str, SeriesCoverage], now: int) -> None:

@@ -24,6 +24,7 @@ from reconciler_engine.observe import logs
 from reconciler_engine.observe.words import counted
 from reconciler_engine.planning.verification import Verify
 from reconciler_engine.scheduling.cron import CronExpression
+from reconciler_engine.scheduling.events import Degraded
 from reconciler_engine.scheduling.job import Job
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.scheduling.ticks import Tick, TickReason
@@ -194,8 +195,9 @@ class ScheduledPasses:
         """Refresh the leases of the passes under way, until cancelled; then give back those that are ours."""
         await self._held.keep()
 
-    async def _run_tick(self, tick: Tick) -> ReconciliationResult:
-        return await self._run(self._held.of(tick.job), slot=tick.slot)
+    async def _run_tick(self, tick: Tick) -> Degraded | None:
+        result = await self._run(self._held.of(tick.job), slot=tick.slot)
+        return None if result.degraded is None else Degraded(result.degraded)
 
     async def _run(self, held: HeldLease, *, slot: int | None = None) -> ReconciliationResult:
         """Run a pass under a lease, for as long as it is ours.
@@ -278,6 +280,10 @@ def _tell(job: str, result: ReconciliationResult, slot: int | None) -> None:
     count_pass(job, result)
     facts = {} if slot is None else {"slot": slot}
     extra: dict[str, object] = {"job": job, **facts, **totals(result), "summary": f"{job:<14}  {in_words(result)}"}
+    if result.degraded is not None:
+        extra["routine"] = f"{job} degraded"
+        _logger.warning("pass degraded", extra=extra)
+        return
     if not (result.missing or result.filled or result.mismatched or result.errors):
         extra["routine"] = job
     _logger.info("pass done", extra=extra)
@@ -312,7 +318,9 @@ def in_words(result: ReconciliationResult) -> str:
         text += f"; {counted(result.confirmed_empty, 'slot')} confirmed empty"
     if unknown:
         text += f"; {unknown} series without a closed slot examined"
-    if result.errors:
+    if result.degraded is not None:
+        text = f"{result.degraded}; {text}"
+    elif result.errors:
         text += f"; {counted(len(result.errors), 'error')}, first: {result.errors[0]}"
     return text
 

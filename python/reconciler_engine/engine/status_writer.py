@@ -57,6 +57,7 @@ class StatusWriter:
         self._changed = trio.Event()
         self._outcomes: dict[str, str] = {}
         self._failures: dict[str, str] = {}
+        self._degraded: dict[str, str] = {}
         self._successes: dict[str, int] = {}
         self._budget: BudgetStatus | None = None
         self._queued: dict[str, int] | None = None
@@ -117,12 +118,22 @@ class StatusWriter:
         ending = count_event(event)
         if ending is not None:
             self._outcomes[ending.job] = ending.outcome
+            if isinstance(event, RunFinished) and event.outcome in {Outcome.DONE, Outcome.DEGRADED}:
+                self._failures.pop(ending.job, None)
+                self._degraded.pop(ending.job, None)
             if ending.outcome == Outcome.DONE.value:
                 self._successes[ending.job] = self._now()
-            if isinstance(event, RunFinished) and event.error is not None:
+                last = self._passes.last.get(ending.job)
+                if last is not None and last.result.requests:
+                    # The exchange answers: what passes could not do in its absence, the next ones will.
+                    self._degraded.clear()
+            elif isinstance(event, RunFinished) and event.outcome is Outcome.DEGRADED:
+                self._degraded[ending.job] = str(event.error)
+            elif isinstance(event, RunFinished) and event.error is not None:
                 self._failures[ending.job] = f"{event.outcome.value}: {event.error}"
-            elif ending.outcome == Outcome.DONE.value or (isinstance(event, SlotSkipped) and event.elsewhere):
+            elif isinstance(event, SlotSkipped) and event.elsewhere:
                 self._failures.pop(ending.job, None)
+                self._degraded.pop(ending.job, None)
         self._changed.set()
 
     async def _take_back(self) -> None:
@@ -181,6 +192,7 @@ class StatusWriter:
             last_result=result,
             last_outcome=self._outcomes.get(figures.name),
             failure=self._failures.get(figures.name),
+            degraded=self._degraded.get(figures.name),
             last_success_at=self._successes.get(figures.name),
         )
 

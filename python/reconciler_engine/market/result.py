@@ -73,7 +73,8 @@ class ReconciliationResult:
     """What a pass found and did, over all series.
 
     `gaps_found` and `gaps_filled` count maximal intervals of missing slots, the other counts are slots; a gap is
-    filled when each of its slots holds a candle.
+    filled when each of its slots holds a candle. `degraded` says why a pass could not do its work, None where it could:
+    series could not be read, or the exchange gave no answer.
     """
 
     scanned_symbols: int = 0
@@ -93,10 +94,13 @@ class ReconciliationResult:
     unverified: int = 0
     requests: int = 0
     references: int = 0
+    degraded: str | None = None
     series: tuple[SeriesResult, ...] = field(default=(), repr=False)
 
     @classmethod
-    def of(cls, series: Sequence[SeriesResult], *, gaps_filled: int, duration_ms: int) -> Self:
+    def of(
+        cls, series: Sequence[SeriesResult], *, gaps_filled: int, duration_ms: int, degraded: str | None = None
+    ) -> Self:
         """Return the rows of all series with their totals; one with no slot examined counts as not scanned."""
         scanned = [row for row in series if row.expected]
         errors = (f"{row.symbol}:{row.timeframe}: {error}" for row in series for error in row.errors)
@@ -118,6 +122,7 @@ class ReconciliationResult:
             unverified=sum(row.unverified for row in series),
             requests=sum(row.requests for row in series),
             references=sum(row.references for row in series),
+            degraded=degraded,
             series=tuple(series),
         )
 

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.metrics import CATALOGUE, Figures, Metric
 from reconciler_engine.observe.obstacles import Obstacle
-from reconciler_engine.observe.readiness import checks, is_ready
+from reconciler_engine.observe.readiness import checks, is_ready, state_of
 from reconciler_engine.observe.series_state import Verification
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
 
@@ -63,6 +63,8 @@ class _Families(Collector):
 def _families(report: Report | None, age_s: float) -> Iterator[Family]:
     found = checks(report, age_s)
     yield _gauge("ready", "Whether the engine is of use, as /readyz says", int(is_ready(found)))
+    text = "Whether the engine serves and cannot do its work for somebody else's fault, as /readyz says"
+    yield _gauge("degraded", text, int(state_of(found) == "degraded"))
     yield _gauge("report_age_seconds", "Since the supervisor last said how the engine stands", round(age_s, 3))
     if report is None:
         return

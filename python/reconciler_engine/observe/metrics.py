@@ -150,7 +150,9 @@ TICKS = Metric(
     "Ticks of a job by how each ended",
     ("job", "outcome"),
     known=tuple(
-        (job, outcome) for job in _JOBS for outcome in ("done", "failed", "timed_out", "cancelled", "skipped", "missed")
+        (job, outcome)
+        for job in _JOBS
+        for outcome in ("done", "degraded", "failed", "timed_out", "cancelled", "skipped", "missed")
     ),
 )
 RUN_SECONDS = Metric(

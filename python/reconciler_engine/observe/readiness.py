@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
@@ -23,11 +23,15 @@ _NAMED = 10
 
 
 class ReadinessCheck(NamedTuple):
-    """One thing that must hold: its name, whether it does, and in words how it stands."""
+    """One thing that must hold: its name, whether it does, and in words how it stands.
+
+    One that is `degraded` holds, since a restart would cure nothing: the engine serves and waits for somebody else.
+    """
 
     name: str
     ok: bool
     detail: str
+    degraded: bool = False
 
 
 def is_live(age_s: float) -> bool:
@@ -49,7 +53,7 @@ def checks(report: Report | None, age_s: float) -> tuple[ReadinessCheck, ...]:
     if report.engine is None:
         return (live, stage)
     engine = report.engine
-    jobs = [_job(job, engine.written_at) for job in engine.jobs]
+    jobs = _jobs(engine)
     roles = (_workers(report.processes), _roles(report.processes))
     return (live, stage, _redis(report), *roles, *_exchange(engine.budget), *_symbols(engine), *jobs)
 
@@ -57,6 +61,19 @@ def checks(report: Report | None, age_s: float) -> tuple[ReadinessCheck, ...]:
 def is_ready(found: Sequence[ReadinessCheck]) -> bool:
     """Whether every check holds."""
     return all(check.ok for check in found)
+
+
+def state_of(found: Sequence[ReadinessCheck]) -> Literal["ready", "degraded", "not ready"]:
+    """Return how the engine stands."""
+    if not is_ready(found):
+        return "not ready"
+    return "degraded" if any(check.degraded for check in found) else "ready"
+
+
+def find_troubles(engine: EngineStatus) -> list[ReadinessCheck]:
+    """Return what an engine says of itself that does not hold or is degraded."""
+    found = [*_exchange(engine.budget), *_jobs(engine)]
+    return [check for check in found if check.degraded or not check.ok]
 
 
 def _redis(report: Report) -> ReadinessCheck:
@@ -81,13 +98,20 @@ def _roles(processes: Sequence[ProcessStatus]) -> ReadinessCheck:
 
 
 def _exchange(budget: BudgetStatus | None) -> list[ReadinessCheck]:
-    """What trouble at the exchange passes by itself is told; a key that was refused is a reason."""
+    """What trouble at the exchange passes by itself degrades the engine; a key that was refused is a reason."""
     if budget is None:
         # The check of Redis says why.
         return []
-    trouble = f" after HTTP {budget.trouble}" if budget.trouble else ""
-    left = f" for {describe_span(budget.stopped_ms)}" if budget.stopped_ms else ""
-    return [ReadinessCheck("exchange", budget.breaker != "stopped", f"breaker {budget.breaker}{trouble}{left}")]
+    trouble = f"HTTP {budget.trouble}" if budget.trouble else "no answer"
+    match budget.breaker:
+        case "closed":
+            return [ReadinessCheck("exchange", ok=True, detail="answers")]
+        case "stopped":
+            left = describe_span(budget.stopped_ms)
+            return [ReadinessCheck("exchange", ok=False, detail=f"refused the key ({trouble}): not asked for {left}")]
+        case _:
+            detail = f"in trouble ({trouble}): one request at a time finds out whether that is over"
+            return [ReadinessCheck("exchange", ok=True, detail=detail, degraded=True)]
 
 
 def _symbols(engine: EngineStatus) -> list[ReadinessCheck]:
@@ -98,6 +122,10 @@ def _symbols(engine: EngineStatus) -> list[ReadinessCheck]:
     return [ReadinessCheck("symbols", ok=True, detail=detail)] if unknown else []
 
 
+def _jobs(engine: EngineStatus) -> list[ReadinessCheck]:
+    return [_job(job, engine.written_at) for job in engine.jobs]
+
+
 def _job(job: JobStatus, now: int) -> ReadinessCheck:
     """A run that failed is told until one goes well, here or on another node; ticks skipped meanwhile are none."""
     name = f"job {job.name}"
@@ -106,6 +134,9 @@ def _job(job: JobStatus, now: int) -> ReadinessCheck:
     late_ms = 0 if job.next_tick is None else now - job.next_tick
     if late_ms > _TICK_LATE_MS:
         return ReadinessCheck(name, ok=False, detail=f"its tick is {describe_span(late_ms)} late")
+    if job.degraded is not None:
+        detail = f"its last run could not do its work: {job.degraded}; {_last(job, now)}"
+        return ReadinessCheck(name, ok=True, detail=detail, degraded=True)
     return ReadinessCheck(name, ok=True, detail=_last(job, now))
 
 

@@ -58,7 +58,8 @@ class JobStatus(_Record):
     `last_result` has the fields of `ReconciliationResult` without its rows; it is that of the last pass that came to
     its end, at `last_finished_at`. `last_outcome` is how the latest tick
     ended (a word of `metrics.TICKS`), `last_success_at` when a run last went well,
-    `failure` what the last run here failed of, until one goes well or another node is at the job.
+    `failure` what the last run here failed of, until one goes well or another node is at the job, `degraded` why the
+    last one that ended could not do its work, until one that asked the exchange could.
     """
 
     name: _Str
@@ -76,6 +77,7 @@ class JobStatus(_Record):
     last_result: dict[_Str, Any] | None = None
     last_outcome: _Str | None = None
     failure: _Str | None = None
+    degraded: _Str | None = None
     last_success_at: _Int | None = None
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -41,6 +42,13 @@ def describe_span(duration_ms: int | None) -> str:
         if duration_ms >= unit:
             return f"{duration_ms // unit} {name} {duration_ms % unit // below} {small}"
     return f"{duration_ms // _SECOND} s"
+
+
+def causes(counts: Mapping[str, int], most: int = 3) -> str:
+    """Return messages by how often each came, the most frequent first, each once; at most `most` of them."""
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    told = [f"{text} ({count} times)" if count > 1 else text for text, count in ranked[:most]]
+    return "; ".join([*told, *([f"and {len(ranked) - most} other causes"] if len(ranked) > most else [])])
 
 
 QUOTED_LIMIT = 200

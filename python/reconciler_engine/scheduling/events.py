@@ -13,9 +13,17 @@ class Outcome(Enum):
     """How a run ended."""
 
     DONE = "done"
+    DEGRADED = "degraded"
     FAILED = "failed"
     TIMED_OUT = "timed out"
     CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Degraded:
+    """Returned by a run that came to its end and could not do its work, with the reason."""
+
+    why: str
 
 
 @dataclass(frozen=True, slots=True)

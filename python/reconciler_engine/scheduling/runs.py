@@ -10,6 +10,7 @@ import trio
 
 from reconciler_engine.errors import ReconcilerError, leaves
 from reconciler_engine.scheduling.events import (
+    Degraded,
     Event,
     JobStatistics,
     Outcome,
@@ -103,9 +104,11 @@ class JobRuns:
         raised: BaseException | None = None
         try:
             with scope:
-                await self.job.run(tick)
+                returned = await self.job.run(tick)
                 outcome = Outcome.DONE
-            if outcome is not Outcome.DONE:
+                if isinstance(returned, Degraded):
+                    outcome, error = Outcome.DEGRADED, returned.why[:_LONGEST_ERROR]
+            if outcome is Outcome.CANCELLED:
                 outcome, error = Outcome.TIMED_OUT, f"timed out after {limit_ms} ms"
         except* Exception as group:  # noqa: BLE001 - a job may raise anything; it is kept, counted and logged
             outcome = Outcome.TIMED_OUT if scope.cancel_called else Outcome.FAILED
@@ -114,7 +117,7 @@ class JobRuns:
         finally:
             duration_ms = round((trio.current_time() - begin) * 1_000)
             facts = {"job": tick.job, "slot": tick.slot, "outcome": outcome.value, "duration_ms": duration_ms}
-            level = logging.DEBUG if error is None else logging.ERROR
+            level = logging.DEBUG if outcome in {Outcome.DONE, Outcome.DEGRADED, Outcome.CANCELLED} else logging.ERROR
             # An error of ours says what it is; of any other, the place tells.
             ours = raised is None or all(isinstance(leaf, ReconcilerError) for leaf in leaves(raised))
             _LOG.log(level, "run over", extra={**facts, "error": error}, exc_info=None if ours else raised)

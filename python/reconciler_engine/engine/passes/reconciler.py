@@ -288,7 +288,7 @@ class Reconciler:
         for task in tasks:
             outcome = outcomes.get(task.id)
             if not isinstance(outcome, PageOutcome) or outcome.series != task.span.series:
-                outcome = page_outcome(task, None, error=_LOST)
+                outcome = page_outcome(task, None, unanswered=True, error=_LOST)
             tally.add_page(task.span.interval, outcome, task.asked_slots)
         return frozenset(task.span.series for task in tasks)
 

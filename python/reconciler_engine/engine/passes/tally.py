@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from reconciler_engine.engine.tasks.messages import PageOutcome, ScanOutcome, in
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult, with_error
 from reconciler_engine.market.series import Series
+from reconciler_engine.observe.words import causes, counted
 from reconciler_engine.planning.bridges import bridges
 from reconciler_engine.planning.pages import Page
 from reconciler_engine.planning.verification import Look
@@ -136,12 +138,15 @@ class Tally:
         """Make the tally of a pass; `digests` says that candles are looked at for being verified."""
         self._digests = digests
         self._rows = {series: _Row(window, series.timeframe.step_ms) for series, window in windows}
+        self._undone: Counter[str] = Counter()
 
     def add_scan(self, scanned: Sequence[Series], outcome: ScanOutcome) -> None:
         """Count what a scan of these series found; a series without a finding is complete.
 
         A scan that failed, and a span that could not be read, leave their series unexamined.
         """
+        if outcome.error is not None:
+            self._undone[outcome.error] += 1
         for series in scanned:
             row = self._rows[series]
             row.examined = outcome.error is None
@@ -238,6 +243,8 @@ class Tally:
             row.missing_before |= intervals_of(outcome.removed, row.step) & row.slots
             row.note_verified(intervals_of(outcome.verified, row.step), outcome.again_at)
             row.learn(span, intervals_of(outcome.unresolved, row.step), intervals_of(outcome.confirmed, row.step))
+        if outcome.unanswered and outcome.error is not None:
+            self._undone[outcome.error] += 1
         row.mismatched += outcome.mismatched
         row.repaired += outcome.repaired
         row.requests += outcome.requests
@@ -249,7 +256,10 @@ class Tally:
         """Return rows and totals."""
         rows = [_series_result(series, row) for series, row in self._rows.items()]
         gaps_filled = sum(row.gaps_filled for row in self._rows.values())
-        return ReconciliationResult.of(rows, gaps_filled=gaps_filled, duration_ms=duration_ms)
+        degraded = None
+        if self._undone:
+            degraded = f"{counted(self._undone.total(), 'task')} not done: {causes(self._undone)}"
+        return ReconciliationResult.of(rows, gaps_filled=gaps_filled, duration_ms=duration_ms, degraded=degraded)
 
 
 def _judged(span: Interval, asked: Interval, step: int) -> Interval:

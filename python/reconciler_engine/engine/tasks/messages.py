@@ -239,7 +239,8 @@ class PageOutcome(_Message):
     Of the slots in its span those that hold no candle are `unresolved` or `confirmed` to have none, and all others hold
     one. `unresolved` is None where nothing became known of any: they stand as before. Of the candles in its pages
     `mismatched` differed from the exchange's, and `repaired` of those gave way. `references` were asked for beside the
-    page's own `requests`. `refused` says that the exchange will not serve this series, however often it is asked.
+    page's own `requests`. `refused` says that the exchange will not serve this series, however often it is asked,
+    `unanswered` that no answer came and a later one may.
     `verified` are the slots of its span whose candles are verified by now, and at `again_at` (ms UTC) what waits for
     another answer is worth a request again. `reopened` are slots outside its span that were confirmed and are not any
     more, `removed` are slots whose candle was removed, since the exchange does not have it.
@@ -256,6 +257,7 @@ class PageOutcome(_Message):
     requests: _Count = 0
     references: _Count = 0
     refused: bool = False
+    unanswered: bool = False
     error: str | None = None
     undecided: tuple[_Wire, ...] = ()
     reopened: tuple[_Wire, ...] = ()
@@ -296,6 +298,7 @@ def page_outcome(
     mismatched: int = 0,
     repaired: int = 0,
     refused: bool = False,
+    unanswered: bool = False,
     error: str | None = None,
     undecided: Intervals = NOTHING,
     reopened: Intervals = NOTHING,
@@ -317,6 +320,7 @@ def page_outcome(
         requests=requests,
         references=references,
         refused=refused,
+        unanswered=unanswered,
         error=error,
         undecided=wire_of(undecided, step),
         reopened=wire_of(reopened, step),

@@ -147,6 +147,7 @@ class PageFetcher:
             requests=reply.requests,
             references=reply.references,
             refused=reply.refused,
+            unanswered=reply.unanswered,
             error=error,
             verified=NOTHING if look is None else look.verified_in(task.span.interval),
         )

@@ -14,7 +14,7 @@ from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.engine.tasks.drain import Drain
-from reconciler_engine.errors import NotAuthorized, PermitRefused, RequestRefused, SourceError
+from reconciler_engine.errors import IdentityStopped, NotAuthorized, PermitRefused, RequestRefused, SourceError
 from reconciler_engine.limiting.redis_bucket import Permit, TokenBucket
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
@@ -33,7 +33,8 @@ _RETRY = Backoff(base_ms=500, cap_ms=5_000)
 class PageReply:
     """The exchange's page, asked for at `at` (ms UTC), or the `error` for which there is none.
 
-    `refused` says that no page of this series will ever be served; `references` were asked for before it.
+    `refused` says that no page of this series will ever be served, `unanswered` that none came and one may later;
+    `references` were asked for before it.
     """
 
     requests: int = 0
@@ -41,6 +42,7 @@ class PageReply:
     page: CandlePage | None = None
     error: str | None = None
     refused: bool = False
+    unanswered: bool = False
     references: int = 0
 
 
@@ -86,7 +88,8 @@ class PageRequester:
                     return PageReply(requests, at, page)
                 await self._drain.sleep(_RETRY.delay_ms(requests, self._random.random()) / 1_000)
         except SourceError as refusal:
-            return PageReply(requests, error=str(refusal), refused=_is_hopeless(refusal))
+            unanswered = refusal.retryable or isinstance(refusal, IdentityStopped)
+            return PageReply(requests, error=str(refusal), refused=_is_hopeless(refusal), unanswered=unanswered)
 
     async def _wait_permit(self, keep: Callable[[], Awaitable[None]], *, failed: bool) -> Permit:
         """Wait as long as it takes: the exchange may have sent everybody back for minutes.

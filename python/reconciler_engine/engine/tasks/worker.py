@@ -228,7 +228,7 @@ class Worker:
 def _failed(task: ScanTask | PageTask, error: str) -> ScanOutcome | PageOutcome:
     if isinstance(task, ScanTask):
         return ScanOutcome(id=task.id, error=error)
-    return page_outcome(task, None, error=error)
+    return page_outcome(task, None, unanswered=True, error=error)
 
 
 def _is_cancellation(error: BaseException) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.obstacles import describe_obstacles
-from reconciler_engine.observe.readiness import ReadinessCheck, is_ready
+from reconciler_engine.observe.readiness import ReadinessCheck, state_of
 from reconciler_engine.observe.series_state import (
     SeriesState,
     count_states,
@@ -87,10 +87,11 @@ def _about(engine: EngineStatus) -> Element:
 
 
 def _banner(found: Sequence[ReadinessCheck]) -> Element:
-    if is_ready(found):
-        return element("div", "ready", class_="banner good")
-    reasons = [element("li", f"{check.name}: {check.detail}") for check in found if not check.ok]
-    return element("div", "not ready", element("ul", reasons), class_="banner bad")
+    how = state_of(found)
+    if how == "ready":
+        return element("div", how, class_="banner good")
+    reasons = [element("li", f"{check.name}: {check.detail}") for check in found if check.degraded or not check.ok]
+    return element("div", how, element("ul", reasons), class_=f"banner {'warn' if how == 'degraded' else 'bad'}")
 
 
 def _table(
@@ -207,8 +208,13 @@ def _processes(processes: Sequence[ProcessStatus]) -> list[Element]:
 
 
 def _checks(found: Sequence[ReadinessCheck]) -> list[Element]:
-    rows = [(check.name, _alarming("ok" if check.ok else "no", alarming=not check.ok), check.detail) for check in found]
+    rows = [(check.name, _held(check), check.detail) for check in found]
     return [element("h2", "checks of /readyz"), _table(("check", "holds", "how it stands"), rows, words=True)]
+
+
+def _held(check: ReadinessCheck) -> Element:
+    word = "degraded" if check.degraded else "ok" if check.ok else "no"
+    return element("td", word, class_="warn" if check.degraded else None if check.ok else "bad")
 
 
 def _grid(series: Mapping[str, SeriesState]) -> list[Element]:
