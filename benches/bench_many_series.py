@@ -18,7 +18,7 @@ from benches.feeder_members import feeder_member
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import open_parts
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series

@@ -13,7 +13,7 @@ from benches.feeder_members import feeder_pairs
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import Parts, open_parts
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.series import Series
 

@@ -13,7 +13,7 @@ import trio
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import Parts, open_parts
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.engine.tasks.messages import PageTask, SeriesSpan
 from reconciler_engine.engine.tasks.worker import Worker
 from reconciler_engine.market.candle import Candle

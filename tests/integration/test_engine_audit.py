@@ -14,7 +14,7 @@ from tests.integration.engines import DENSE, MINUTE, T0, THIN, Engine, engine, s
 from tests.integration.wrong_candles import at, cut, do_pass, fill, journal
 
 from reconciler_engine.engine.evidence_edits import accept_candles
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.observe.obstacles import Obstacle

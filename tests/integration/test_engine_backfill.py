@@ -10,7 +10,7 @@ from tests.integration.engines import DENSE, MINUTE, T0, THIN, UNKNOWN, disjoint
 
 from reconciler_engine.engine.backfill.progress import BackfilledSeries
 from reconciler_engine.engine.backfill.reader import READ_SLOTS
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.errors import ConfigError, RunClosed, StoreUnavailable
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.series import Series

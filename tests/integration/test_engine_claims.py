@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.integration.engines import DENSE, MINUTE, T0, THIN, Engine, engine, span, truth
 
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.engine.tasks.messages import PageTask, intervals_of
 from reconciler_engine.engine.tasks.page_cache import PageCache, PageLook
 from reconciler_engine.errors import StoreUnavailable

@@ -6,7 +6,7 @@ import pytest
 from tests.integration.engines import DENSE, MINUTE, T0, THIN, engine, span, truth
 
 from reconciler_engine.coinbase.products import Product
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.ledger import Reason, State

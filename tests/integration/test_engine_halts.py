@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.integration.engines import MINUTE, T0, Engine, engine, span
 
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series

@@ -8,7 +8,7 @@ from tests.integration.engines import MINUTE, T0, Engine, engine, span
 
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.engine.parts import Parts
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.engine.roles import worker as worker_role
 from reconciler_engine.engine.roles.worker import WorkerRole
 from reconciler_engine.engine.scheduled_passes import ScheduledPasses

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from tests.integration.engines import DENSE, MINUTE, T0, THIN, Engine, engine, span, truth
 
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series

@@ -6,7 +6,7 @@ import pytest
 import trio
 from tests.integration.engines import DENSE, MARKET, MINUTE, T0, Engine, engine, truth, verify_of
 
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.engine.simulated_feeder.feeder import Feeder, FeederSettings
 from reconciler_engine.engine.simulated_feeder.losses import FeedLosses
 from reconciler_engine.market.interval import Interval

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.integration.engines import DENSE, MINUTE, T0, engine
 
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe

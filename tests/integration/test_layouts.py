@@ -11,7 +11,7 @@ from tests.integration.engines import DENSE, MARKET, MINUTE, T0, Engine, engine,
 
 from reconciler_engine import is_ready
 from reconciler_engine.engine.parts import make_parts
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.integration.conftest import find_node
 from tests.integration.engines import DENSE, MINUTE, engine, span, truth
 
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.store.ready_script import READY_TEXT
 from reconciler_engine.store.scope import Layout
 

@@ -20,7 +20,7 @@ from tests.integration.engines import MINUTE, engine
 from reconciler_engine import is_ready
 from reconciler_engine.archive.candle_file import read_candle_file
 from reconciler_engine.archive.naming import parse_file_name
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe

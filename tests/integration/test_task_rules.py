@@ -10,7 +10,7 @@ import redis as redis_py
 from tests.integration.engines import DENSE, MINUTE, T0, Engine, engine, span, truth
 
 from reconciler_engine.engine.parts import Parts, open_parts
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.planning.verification import Verify

@@ -15,7 +15,7 @@ import pytest
 import trio
 from tests.integration.engines import MINUTE, engine
 
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series

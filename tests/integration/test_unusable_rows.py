@@ -6,7 +6,7 @@ import pytest
 from tests.integration.engines import DENSE, MINUTE, T0, THIN, engine, truth
 
 from reconciler_engine.engine.backfill.progress import BackfilledSeries
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe

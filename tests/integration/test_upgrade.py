@@ -13,7 +13,7 @@ import trio
 from tests.integration.engines import MINUTE, T0, Engine, engine, span
 
 from reconciler_engine.coinbase.client import CoinbaseClient
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.engine.scheduled_passes import GAP_SCAN, ScheduledPasses
 from reconciler_engine.errors import OtherProtocol
 from reconciler_engine.market.interval import Interval

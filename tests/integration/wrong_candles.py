@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tests.integration.engines import DENSE, MINUTE, T0, Engine, span, truth, verify_of
 
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.planning.verification import Verify

@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from reconciler_engine.engine.passes.reconciler import plan_pages
+from reconciler_engine.engine.passes.pass_plan import plan_pages
 from reconciler_engine.engine.passes.tally import Tally
 from reconciler_engine.engine.tasks.messages import PageOutcome, ScanOutcome, SpanFinding, wire_of
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals

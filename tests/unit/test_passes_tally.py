@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler_engine.engine.passes.reconciler import plan_pages
+from reconciler_engine.engine.passes.pass_plan import plan_pages
 from reconciler_engine.engine.passes.tally import Tally
 from reconciler_engine.engine.tasks.messages import PageOutcome, ScanOutcome, SpanFinding
 from reconciler_engine.market.interval import Interval

@@ -16,7 +16,7 @@ from reconciler_engine.cli.plan_table import audited, requests_sent
 from reconciler_engine.cli.session import Session, open_session
 from reconciler_engine.cli.setting_sources import load_config
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.observe.words import counted, iso

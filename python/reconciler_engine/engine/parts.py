@@ -16,6 +16,7 @@ from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.passes.older_bars import OlderBars
 from reconciler_engine.engine.passes.reconciler import Reconciler
 from reconciler_engine.engine.passes.survey import Surveyor
+from reconciler_engine.engine.passes.verify_share import VerifyShare
 from reconciler_engine.engine.tasks.consumer_name import consumer_name, node_of
 from reconciler_engine.engine.tasks.drain import Drain
 from reconciler_engine.engine.tasks.page_cache import PageCache
@@ -81,7 +82,7 @@ class Parts:
             self.clock,
             self.coverage,
             PassRecords(self.client, self.scope),
-            self.share,
+            VerifyShare(self.share),
             self.config,
             self.retention,
         )

@@ -14,7 +14,8 @@ from reconciler_engine.engine.held_leases import HeldLease, HeldLeases
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.pass_metrics import count_pass
 from reconciler_engine.engine.passes.agenda import Agenda
-from reconciler_engine.engine.passes.reconciler import PassRequest, Reconciler
+from reconciler_engine.engine.passes.pass_plan import PassRequest
+from reconciler_engine.engine.passes.reconciler import Reconciler
 from reconciler_engine.engine.tasks.consumer_name import is_gone
 from reconciler_engine.engine.tasks.run_record import closed_after
 from reconciler_engine.errors import LeaseLost, RunClosed, StoreError

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from math import inf
+from collections.abc import Sequence
+from functools import partial
 
 import trio
 from pydantic import ValidationError
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.clock import SharedClock
-from reconciler_engine.engine.passes.agenda import Agenda
 from reconciler_engine.engine.passes.halt_marking import note_halts
+from reconciler_engine.engine.passes.pass_plan import PassRequest, plan_pages, windows_of
 from reconciler_engine.engine.passes.tally import Tally
+from reconciler_engine.engine.passes.verify_share import VerifyShare
 from reconciler_engine.engine.tasks.consumer_name import node_of
 from reconciler_engine.engine.tasks.messages import (
     PageOutcome,
@@ -29,16 +29,14 @@ from reconciler_engine.engine.tasks.messages import (
 from reconciler_engine.engine.tasks.run_record import closed_after
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
 from reconciler_engine.engine.tasks.work_rules import WorkRules
-from reconciler_engine.errors import PermitRefused, StoreError
-from reconciler_engine.limiting.redis_bucket import TokenBucket
+from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
-from reconciler_engine.planning.pages import ROOMY_SLOTS, Page, cover, shards, shares, with_margins
+from reconciler_engine.planning.pages import Page, shards
 from reconciler_engine.planning.states import find_obstacles
 from reconciler_engine.planning.verification import Verify, to_verify
-from reconciler_engine.planning.window import closed_before, range_window, scan_window
 from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
 from reconciler_engine.store.coverage import Checked, Coverage
@@ -50,41 +48,8 @@ from reconciler_engine.store.product_list import ProductListStore
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.tasks import Lane, TaskQueue
 
-_KEEP_RUN_S = 30.0
 _LOST = "the outcome of its task was lost; nothing is known until the next pass"
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class PassRequest:
-    """What a pass examines and what it may do.
-
-    Attributes:
-        job: Name in logs and records.
-        series: Every series to examine.
-        look_back: Window in milliseconds before now, or an explicit interval (clamped to closed slots), of all or by
-            series.
-        repair: Whether anything is written or asked; False only reports.
-        lane: The stream its pages go on.
-        verify: Which candles that are there are asked for.
-        horizon_ms: How far ahead to look for candles that become due.
-        agenda: Chooses among the series whom to ask for in this run; None for all.
-        ask_s: How long pages are handed out, at most; None without a limit.
-        pauses: Whether a series of which an answer lacked candles waits for the next pass.
-        bars: Number of the newest slots, and of the newest members, that a window of milliseconds reaches back to.
-    """
-
-    job: str
-    series: Sequence[Series]
-    look_back: int | Interval | Mapping[Series, Interval]
-    repair: bool = True
-    lane: Lane = Lane.DEEP
-    verify: Verify = Verify.NONE
-    horizon_ms: int = 0
-    agenda: Agenda | None = None
-    ask_s: float | None = None
-    pauses: bool = False
-    bars: int = 0
 
 
 class Reconciler:
@@ -99,7 +64,7 @@ class Reconciler:
         clock: SharedClock,
         coverage: Coverage,
         records: PassRecords,
-        share: TokenBucket,
+        share: VerifyShare,
         config: ReconciliationConfig,
         retention: Retention,
     ) -> None:
@@ -134,7 +99,7 @@ class Reconciler:
     @property
     def verify_per_minute(self) -> float:
         """How many requests of verification may go out a minute."""
-        return 60 * self._share.budget.rate_per_s
+        return self._share.per_minute
 
     async def run_pass(self, request: PassRequest) -> ReconciliationResult:
         """Scan, and where the request says so, repair; return when every page has its outcome.
@@ -279,7 +244,8 @@ class Reconciler:
     async def _ask(self, run: str, tally: Tally, request: PassRequest, tasks: Sequence[PageTask]) -> frozenset[Series]:
         """Have pages asked for and count what became of them; return the series of those that were handed out."""
         if request.verify is Verify.DUE:
-            tasks = await self._hand_out(run, request, tasks)
+            queue = partial(self._queue.enqueue, run, request.lane)
+            tasks = await self._share.hand_out(tasks, queue, partial(self._queue.keep_run, run), request.ask_s)
             if tasks:
                 await self._queue.wait_finished(run, request.lane)
         else:
@@ -291,31 +257,6 @@ class Reconciler:
                 outcome = page_outcome(task, None, unanswered=True, error=_LOST)
             tally.add_page(task.span.interval, outcome, task.asked_slots)
         return frozenset(task.span.series for task in tasks)
-
-    async def _hand_out(self, run: str, request: PassRequest, tasks: Sequence[PageTask]) -> list[PageTask]:
-        """Hand out pages one by one, those of candles as the share of the budget allows; return those handed out."""
-        handed: list[PageTask] = []
-        deadline = trio.current_time() + (inf if request.ask_s is None else request.ask_s)
-        for task in tasks:
-            if task.to_audit and not await self._wait_share(run, deadline):
-                break
-            await self._queue.enqueue(run, request.lane, [(task.id, task.model_dump_json())])
-            handed.append(task)
-        return handed
-
-    async def _wait_share(self, run: str, deadline: float) -> bool:
-        """Wait for a permit of the share; return False where none comes before `deadline` (trio's clock, s)."""
-        while (left := deadline - trio.current_time()) > 0:
-            try:
-                await self._share.wait_permit(min(left, _KEEP_RUN_S))
-            except PermitRefused as refused:
-                if refused.wait_ms > left * 1_000:
-                    return False
-                await trio.sleep(min(refused.wait_ms / 1_000, _KEEP_RUN_S))
-                await self._queue.keep_run(run)
-            else:
-                return True
-        return False
 
     def _page_task(
         self,
@@ -359,53 +300,3 @@ class Reconciler:
         if tasks:
             await self._queue.enqueue(run, lane, [(task.id, task.model_dump_json()) for task in tasks])
             await self._queue.wait_finished(run, lane)
-
-
-async def windows_of(
-    keys: CandleKeys,
-    config: ReconciliationConfig,
-    series: Sequence[Series],
-    look_back: int | Interval | Mapping[Series, Interval],
-    now: int,
-    *,
-    bars: int = 0,
-) -> list[tuple[Series, Interval]]:
-    """Return the closed slots of each series that a pass at `now` (ms UTC) examines, inside retention.
-
-    Raises:
-        StoreError: The newest `bars` members could not be looked for.
-    """
-    limits = {"max_candles": config.max_candles, "grace_ms": config.grace_ms}
-    if isinstance(look_back, Interval):
-        return [(one, range_window(look_back, now, one.timeframe, **limits)) for one in series]
-    if isinstance(look_back, Mapping):
-        return [(one, range_window(look_back[one], now, one.timeframe, **limits)) for one in series]
-    oldest = await keys.oldest_of(series, bars) if bars else [None] * len(series)
-    return [
-        (one, scan_window(now, one.timeframe, look_back, **limits, bars=bars, oldest_member=member))
-        for one, member in zip(series, oldest, strict=True)
-    ]
-
-
-def plan_pages(
-    wanted: Iterable[tuple[Series, Interval, Intervals]], now: int, grace_ms: int
-) -> list[tuple[Series, Interval, Page]]:
-    """Return the fewest pages that cover what of every series is worth a request, newest first over all series.
-
-    Each asks for neighbours too, as far as they had closed at `now` (ms UTC): candles among them prove more. With it
-    come its slots that the pass looks after; no slot is in two of these spans.
-
-    Args:
-        wanted: Series, its slots that are looked after, and those worth a request.
-        now: The instant of the pass.
-        grace_ms: How long after its close a bar may still be on its way.
-    """
-    pages: list[tuple[Series, Interval, Page]] = []
-    for series, slots, due in wanted:
-        step = series.timeframe.step_ms
-        closed = closed_before(now, series.timeframe, grace_ms)
-        cheapest = cover(due, step)
-        owned = shares(cheapest, step, closed)
-        for page, own in zip(with_margins(cheapest, step, closed, limit=ROOMY_SLOTS), owned, strict=True):
-            pages.append((series, page.interval & own & slots, page))
-    return sorted(pages, key=lambda planned: planned[2].wanted.hull.stop, reverse=True)

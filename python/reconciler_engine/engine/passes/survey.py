@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.clock import SharedClock
-from reconciler_engine.engine.passes.reconciler import plan_pages, windows_of
+from reconciler_engine.engine.passes.pass_plan import plan_pages, windows_of
 from reconciler_engine.engine.tasks.references import ReferenceCount
 from reconciler_engine.engine.tasks.scan import SpanScan, scan
 from reconciler_engine.errors import StoreError, own_fault

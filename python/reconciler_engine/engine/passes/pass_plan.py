@@ -1,0 +1,98 @@
+"""The plan of a pass: its request, its windows, its pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.passes.agenda import Agenda
+from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.pages import ROOMY_SLOTS, Page, cover, shares, with_margins
+from reconciler_engine.planning.verification import Verify
+from reconciler_engine.planning.window import closed_before, range_window, scan_window
+from reconciler_engine.store.candle_keys import CandleKeys
+from reconciler_engine.store.tasks import Lane
+
+
+@dataclass(frozen=True, slots=True)
+class PassRequest:
+    """What a pass examines and what it may do.
+
+    Attributes:
+        job: Name in logs and records.
+        series: Every series to examine.
+        look_back: Window in milliseconds before now, or an explicit interval (clamped to closed slots), of all or by
+            series.
+        repair: Whether anything is written or asked; False only reports.
+        lane: The stream its pages go on.
+        verify: Which candles that are there are asked for.
+        horizon_ms: How far ahead to look for candles that become due.
+        agenda: Chooses among the series whom to ask for in this run; None for all.
+        ask_s: How long pages are handed out, at most; None without a limit.
+        pauses: Whether a series of which an answer lacked candles waits for the next pass.
+        bars: Number of the newest slots, and of the newest members, that a window of milliseconds reaches back to.
+    """
+
+    job: str
+    series: Sequence[Series]
+    look_back: int | Interval | Mapping[Series, Interval]
+    repair: bool = True
+    lane: Lane = Lane.DEEP
+    verify: Verify = Verify.NONE
+    horizon_ms: int = 0
+    agenda: Agenda | None = None
+    ask_s: float | None = None
+    pauses: bool = False
+    bars: int = 0
+
+
+async def windows_of(
+    keys: CandleKeys,
+    config: ReconciliationConfig,
+    series: Sequence[Series],
+    look_back: int | Interval | Mapping[Series, Interval],
+    now: int,
+    *,
+    bars: int = 0,
+) -> list[tuple[Series, Interval]]:
+    """Return the closed slots of each series that a pass at `now` (ms UTC) examines, inside retention.
+
+    Raises:
+        StoreError: The newest `bars` members could not be looked for.
+    """
+    limits = {"max_candles": config.max_candles, "grace_ms": config.grace_ms}
+    if isinstance(look_back, Interval):
+        return [(one, range_window(look_back, now, one.timeframe, **limits)) for one in series]
+    if isinstance(look_back, Mapping):
+        return [(one, range_window(look_back[one], now, one.timeframe, **limits)) for one in series]
+    oldest = await keys.oldest_of(series, bars) if bars else [None] * len(series)
+    return [
+        (one, scan_window(now, one.timeframe, look_back, **limits, bars=bars, oldest_member=member))
+        for one, member in zip(series, oldest, strict=True)
+    ]
+
+
+def plan_pages(
+    wanted: Iterable[tuple[Series, Interval, Intervals]], now: int, grace_ms: int
+) -> list[tuple[Series, Interval, Page]]:
+    """Return the fewest pages that cover what of every series is worth a request, newest first over all series.
+
+    Each asks for neighbours too, as far as they had closed at `now` (ms UTC): candles among them prove more. With it
+    come its slots that the pass looks after; no slot is in two of these spans.
+
+    Args:
+        wanted: Series, its slots that are looked after, and those worth a request.
+        now: The instant of the pass.
+        grace_ms: How long after its close a bar may still be on its way.
+    """
+    pages: list[tuple[Series, Interval, Page]] = []
+    for series, slots, due in wanted:
+        step = series.timeframe.step_ms
+        closed = closed_before(now, series.timeframe, grace_ms)
+        cheapest = cover(due, step)
+        owned = shares(cheapest, step, closed)
+        for page, own in zip(with_margins(cheapest, step, closed, limit=ROOMY_SLOTS), owned, strict=True):
+            pages.append((series, page.interval & own & slots, page))
+    return sorted(pages, key=lambda planned: planned[2].wanted.hull.stop, reverse=True)
