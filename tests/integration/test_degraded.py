@@ -10,7 +10,7 @@ from tests.integration.conftest import PATIENCE_S, clean_environment
 from tests.integration.engines import DENSE, UNKNOWN, engine, span
 from tests.integration.test_web import get, metrics, wait_page
 
-from reconciler_engine.engine.passes.reconciler import PassRequest
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.simulator.faults.rules import FaultRule
 
 ONCE_A_YEAR = "0 0 1 1 *"
