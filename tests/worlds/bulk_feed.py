@@ -35,7 +35,8 @@ class BulkFeed:
     Attributes:
         lost_per_mille: Share of 1m bars that are not written.
         cut_per_mille: Share of 1m and 5m bars that are written without a part of their volume.
-        lost: Slots that were not written, with the instant at which the bar was due, and, once there, that one (ms).
+        lost: Slots that were not written and are still empty, with the instant at which each was due (ms UTC).
+        filled_after: Times from that instant to the first look that found a candle (ms), of the others.
     """
 
     redis: TrioRedis

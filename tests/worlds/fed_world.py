@@ -20,7 +20,7 @@ from trio.testing import MockClock
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine import service, service_schedule, status_writer
-from reconciler_engine.engine.parts import scope_of
+from reconciler_engine.engine.parts import Parts, scope_of
 from reconciler_engine.engine.service import ReconciliationService
 from reconciler_engine.engine.simulated_feeder.feeder import Feeder, FeederSettings
 from reconciler_engine.engine.simulated_feeder.losses import FeedEvent, FeedLosses
@@ -28,8 +28,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.simulator.faults.modes import MODES
 from reconciler_engine.simulator.faults.rules import FaultRule, Faults, Value
-from reconciler_engine.simulator.prices.listed_products import ListedProduct
-from reconciler_engine.simulator.prices.seeded import SeededMarket
+from reconciler_engine.simulator.prices.market import Market
 from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules
 from reconciler_engine.simulator.rules.request_log import RequestLog, RequestRecord
 from reconciler_engine.simulator.serving import open_exchange
@@ -72,10 +71,6 @@ class SimulatedLog(RequestLog):
         """Return the number of requests in an interval (ms UTC)."""
         return sum(one.time_ms in within for one in self.all)
 
-    def excess(self, per_s: int) -> float:
-        """Return the most requests in any time beyond a burst and the rate."""
-        return budget_excess([one.time_ms / 1_000 for one in self.all], per_s, 0.0)
-
 
 @dataclass
 class FedWorld:
@@ -94,6 +89,17 @@ class FedWorld:
     def scope(self) -> Scope:
         """The scope of the cache."""
         return scope_of(self.config)
+
+    @property
+    def parts(self) -> Parts:
+        """The parts of the engine."""
+        return self.service._open_engine().parts
+
+    def excess(self) -> float:
+        """Return the most requests in any time beyond a burst and the rate."""
+        unit_s, size = self.config.batch_delay_ms / 1_000, self.config.batch_size
+        times = [one.time_ms / 1_000 / unit_s for one in self.log.all]
+        return budget_excess(times, size, 0.0)
 
     @property
     def figures(self) -> Figures:
@@ -142,8 +148,10 @@ class FedWorld:
 
     async def strike(self, blow: Callable[[FedWorld], Awaitable[None]]) -> None:
         """Do something to the cache, which is not well until that is made up for."""
+        begins = self.time.now()
+        self.watch.troubles.append(Interval(begins, begins + 1))
         await blow(self)
-        self.watch.troubles.append(Interval(self.time.now(), self.time.now() + 1))
+        self.watch.troubles.append(Interval(begins, self.time.now() + 1))
 
     async def _keep_sampling(self, every_minutes: int) -> None:
         # Each time at another second of the minute.
@@ -176,9 +184,10 @@ async def keep_feeding(make: Callable[[Callable[[FeedEvent], None]], Feeder]) ->
 async def fed_world(
     url: str,
     clock: MockClock,
-    products: Sequence[ListedProduct],
+    market: Market,
     *,
     faults: Sequence[FaultRule] = (),
+    watched: Sequence[str] = (),
     **settings: Any,
 ) -> AsyncIterator[FedWorld]:
     """Open a world whose cache is empty; feeder and engine are to be started.
@@ -186,8 +195,9 @@ async def fed_world(
     Args:
         url: Address of a server of its own.
         clock: Clock of the trio run.
-        products: Products that trade; the engine keeps all of them.
+        market: Bars of the exchange; the engine keeps all its products, if the settings do not say which.
         faults: Faults of the exchange.
+        watched: Products that the gate is asked about; all of them without.
         settings: Settings of the engine.
     """
     time = SimulatedTime(clock, START)
@@ -198,16 +208,15 @@ async def fed_world(
     ):
         log, rules = SimulatedLog(time), ExchangeRules(public_rate=0, cache_s=0)
         exchange = Exchange(
-            SeededMarket(11, products),
+            market,
             SimulatedClock(read_real_ms=time.now),
             rules,
             log=log,
             faults=Faults(faults),
             read_s=trio.current_time,
         )
-        symbols = tuple(one.symbol for one in products)
         async with open_exchange(exchange) as base_url:
-            config = ReconciliationConfig.check({"base_url": base_url, "symbols": symbols, **settings})
+            config = ReconciliationConfig.check({"base_url": base_url, "symbols": tuple(market.products), **settings})
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(service, "wall_clock", time.now)
                 patch.setattr(service_schedule, "wall_clock", time.now)
@@ -215,6 +224,7 @@ async def fed_world(
                 patch.setattr(status_writer, "WRITE_S", 60.0)
                 async with ReconciliationService(None, None, redis, config) as engine:
                     troubles = [Interval(START, START + 1), *(one.window for one in faults)]
-                    watch = GateWatch(redis, scope_of(config), config.series(), Oracle(exchange.market), troubles)
+                    series = config.with_symbols(tuple(watched) or config.symbols).series()
+                    watch = GateWatch(redis, scope_of(config), series, Oracle(exchange.market), troubles)
                     yield FedWorld(time, redis, exchange, log, config, engine, nursery, watch)
                     nursery.cancel_scope.cancel()

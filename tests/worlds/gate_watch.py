@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tests.worlds.oracle import BARS, MAX_UNVERIFIED_MS, Figures, Oracle
+from tests.worlds.oracle import BARS, MAX_UNVERIFIED_MS, Figures, Oracle, Word
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
@@ -15,8 +15,9 @@ from reconciler_engine.store.ready_script import READY_TEXT
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.verified_fields import block_fields
 
-LENIENT: Final = (15_000, MAX_UNVERIFIED_MS, 600_000)
-"""Grace, longest time without verification, and the age up to which a slot may be without a candle (ms)."""
+LENIENT: Final = (15_000, MAX_UNVERIFIED_MS, 960_000)
+"""Grace, longest time without verification, and the age up to which a slot may be without a candle (ms): a slot without
+trades is seen by two scans, and the second one may be late."""
 
 _PASS_MS: Final = 360_000
 """The next pass after a change is over so much later."""
@@ -50,7 +51,7 @@ class GateWatch:
     def is_well(self, now: int) -> bool:
         """Whether all was well in the time within which every bar must be right."""
         since = now - MAX_UNVERIFIED_MS - _PASS_MS
-        return not any(one.start < now and one.stop > since for one in self.troubles)
+        return not any(one.start <= now and one.stop > since for one in self.troubles)
 
     async def look(self, now: int) -> None:
         """Look at every series at this instant (ms UTC)."""
@@ -60,12 +61,12 @@ class GateWatch:
             key, window = self.scope.candle_key(one), self.oracle.window(one, now)
             commands += [
                 ("EVALSHA", self._gate, 1, key, BARS),
-                ("EVALSHA", self._gate, 1, key, BARS, *LENIENT),
+                ("EVALSHA", self._gate, 1, key, BARS, *LENIENT, "slots", "detail"),
                 ("ZRANGEBYSCORE", key, window.start, f"({window.stop}", "WITHSCORES"),
                 ("HMGET", self.scope.evidence_key(one), *block_fields(window, one.timeframe.step_ms)),
             ]
         *_, replies = all_served(await self.redis.pipe([*commands, ("EXEC",)]))
         asked = zip(self.series, *(replies[first::4] for first in range(4)), strict=True)
-        for one, yes, leniently, members, bodies in asked:
+        for one, yes, detail, members, bodies in asked:
             look = self.oracle.look(one, now, members, bodies)
-            self.figures.add(look, is_ready=yes == 1, is_ready_leniently=leniently == 1, is_well=is_well)
+            self.figures.add(look, Word(yes == 1, detail), is_well=is_well)

@@ -33,20 +33,50 @@ class Look(NamedTuple):
         now: The instant (ms UTC).
         missing: Open times of slots without a candle that the exchange has one for, ascending.
         wrong: Open times of candles that are unlike the exchange's, ascending.
-        verified: Open times of candles whose digest holds.
+        verified: Number of members whose digest holds.
+        falsely_verified: Open times of the wrong ones among them.
     """
 
     series: Series
     now: int
     missing: list[int]
     wrong: list[int]
-    verified: set[int]
+    verified: int
+    falsely_verified: list[int]
+
+    @property
+    def overdue_before(self) -> int:
+        """Open time before which bars may not be unverified any more (ms UTC)."""
+        return self.now - MAX_UNVERIFIED_MS - self.series.timeframe.step_ms
 
     @property
     def overdue(self) -> list[int]:
-        """The wrong ones that closed longer ago than a bar may be unverified."""
-        closed = self.now - MAX_UNVERIFIED_MS
-        return [at for at in self.wrong if at + self.series.timeframe.step_ms < closed]
+        """The wrong ones that may not be unverified any more."""
+        return [at for at in self.wrong if at < self.overdue_before]
+
+
+class Word(NamedTuple):
+    """The gate's word about a series.
+
+    Attributes:
+        is_yes: Whether it says yes.
+        detail: Its list, leniently asked.
+    """
+
+    is_yes: bool
+    detail: Sequence[Any]
+
+    def in_the_way(self, look: Look) -> str:
+        """Return what is in the way of a yes, leniently asked; empty where nothing is."""
+        if self.detail[0]:
+            return ""
+        minutes = (look.now - self.detail[3] - look.series.timeframe.step_ms) // 60_000
+        return f"{self.detail[4].decode()}, closed {minutes} minutes ago"
+
+    def is_waiting(self, look: Look) -> bool:
+        """Whether nothing is in the way but bars of the last half hour that wait for a second answer."""
+        missing, _, suspect, oldest, strange, _, unverified, _ = self.detail[8:16]
+        return bool(suspect and not missing + strange + unverified and oldest >= look.overdue_before)
 
 
 class Oracle:
@@ -73,18 +103,21 @@ class Oracle:
         expected = starts[bisect_left(starts, window.start) : bisect_left(starts, window.stop)]
         named = zip(block_fields(window, step), bodies, strict=True)
         noted = decode_blocks({name: body for name, body in named if body}, step)
-        held, wrong, verified = set(), [], set()
+        verified, held = 0, set()
+        wrong: list[int] = []
+        falsely_verified: list[int] = []
         for member, score in zip(members[::2], members[1::2], strict=True):
             at, verdict = self._judge(series, member)
             if at != int(score):
                 continue
             if verdict in {"right", "wrong"}:
                 held.add(at)
+            is_verified = at in noted and noted[at].digest == digest_of(member)
+            verified += is_verified
             if verdict == "wrong":
                 wrong.append(at)
-            if at in noted and noted[at].digest == digest_of(member):
-                verified.add(at)
-        return Look(series, now, [at for at in expected if at not in held], wrong, verified)
+                falsely_verified += [at] * is_verified
+        return Look(series, now, [at for at in expected if at not in held], wrong, verified, falsely_verified)
 
     def _learn(self, series: Series, window: Interval) -> None:
         known = self._known_to.get(series, window.start)
@@ -130,7 +163,9 @@ class Figures:
         falsely_verified: Those of them that are wrong.
         overdue: Wrong bars that closed more than 30 minutes ago, by timeframe.
         well: Looks in times in which the exchange had been well for so long.
-        well_unready: Those of them in which the gate said no, asked about slots of ten minutes and more.
+        well_waiting: Those of them in which the gate said no, leniently asked, because bars of the last half hour
+            waited for a second answer.
+        well_unready: Those of them in which it said no for another reason.
         well_wrong: Those of them with a wrong bar that closed more than 30 minutes ago.
         told: The first few faults, in words.
     """
@@ -144,28 +179,30 @@ class Figures:
     falsely_verified: int = 0
     overdue: Counter[str] = field(default_factory=Counter)
     well: int = 0
+    well_waiting: Counter[str] = field(default_factory=Counter)
     well_unready: Counter[str] = field(default_factory=Counter)
     well_wrong: Counter[str] = field(default_factory=Counter)
     told: list[str] = field(default_factory=list)
 
-    def add(self, look: Look, *, is_ready: bool, is_ready_leniently: bool, is_well: bool) -> None:
-        """Add a look at a series, and what the gate said at that instant."""
+    def add(self, look: Look, word: Word, *, is_well: bool) -> None:
+        """Add a look at a series, and the gate's word at that instant."""
         overdue, name = look.overdue, str(look.series)
         self.looks += 1
-        self.ready += is_ready
+        self.ready += word.is_yes
         self.overdue[look.series.timeframe.value] += len(overdue)
-        self.verified += len(look.verified)
-        false = [at for at in look.wrong if at in look.verified]
-        self.falsely_verified += self._tell(look, "verified and wrong", false)
-        if is_ready:
+        self.verified += look.verified
+        self.falsely_verified += self._tell(look, "verified and wrong", look.falsely_verified)
+        if word.is_yes:
             self.over_missing += bool(self._tell(look, "ready over missing", look.missing))
             self.over_wrong += bool(self._tell(look, "ready over wrong", overdue))
             self.over_young += bool(look.wrong and not overdue)
         if is_well:
             self.well += 1
             self.well_wrong[name] += bool(self._tell(look, "well and wrong", overdue))
-            if not is_ready_leniently:
-                self._tell(look, "well and not ready; missing", look.missing or [0])
+            if word.is_waiting(look):
+                self.well_waiting[name] += 1
+            elif in_the_way := word.in_the_way(look):
+                self._tell(look, f"well and not ready ({in_the_way})", look.missing or [look.now])
                 self.well_unready[name] += 1
 
     def _tell(self, look: Look, fault: str, slots: Sequence[int]) -> int:
@@ -178,6 +215,7 @@ class Figures:
         return (
             f"{self.looks} looks, {self.ready} ready: {self.over_missing} over a missing bar, {self.over_wrong} over a "
             f"wrong bar of more than 30 minutes, {self.over_young} over a younger one; {self.verified} digests hold, "
-            f"{self.falsely_verified} of wrong bars; {self.well} looks in well times: {self.well_unready.total()} not "
-            f"ready, {self.well_wrong.total()} wrong"
+            f"{self.falsely_verified} of wrong bars; {self.well} looks in well times: "
+            f"{self.well_waiting.total()} waited for a second answer, {self.well_unready.total()} were not ready "
+            f"otherwise, {self.well_wrong.total()} wrong"
         )

@@ -29,6 +29,9 @@ _INSTANT: Final = f"redis.call('HMGET', '{CLOCK_KEY}', 'seconds', 'microseconds'
 _BLOCKED_S: Final = 10.0
 """How long a read that blocks waits, whatever it asked for; then it is repeated by the product itself."""
 
+_REPLY_S: Final = 1e-6
+"""How long replies of the server take."""
+
 _SHORTEST_LIFE_S: Final = 1.0
 """Lives of keys are shortened in steps of this at least."""
 
@@ -87,9 +90,10 @@ class SimulatedTime:
         while True:
             await wait_all_tasks_blocked()
             if self._under_way:
-                # A reply of the server is on its way: no time passes.
+                # Replies of the server are on their way: next to no time passes.
                 self._quiet = trio.Event()
                 await self._quiet.wait()
+                self._clock.jump(_REPLY_S)
                 continue
             ahead_s = trio.lowlevel.current_statistics().seconds_to_next_deadline
             assert ahead_s < math.inf, "nothing is waited for but replies that never come"

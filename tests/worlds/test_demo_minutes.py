@@ -12,8 +12,9 @@ from reconciler_engine.engine.simulated_feeder.feeder import AWAY_MS
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.planning.audit import is_equal
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
+from reconciler_engine.simulator.prices.seeded import SeededMarket
 
-PRODUCTS = (ListedProduct("BTC-USD", 65_000.0), ListedProduct("DOGE-USD", 0.15, 5))
+MARKET = SeededMarket(11, [ListedProduct("BTC-USD", 65_000.0), ListedProduct("DOGE-USD", 0.15, 5)])
 SETTINGS = {name: value for name, value in SIMULATION.items() if name != "symbols"}
 _VALUES = ("open", "high", "low", "close", "volume")
 
@@ -37,7 +38,7 @@ async def count_wrong(world: FedWorld) -> tuple[int, int, int]:
 
 
 async def test_too_little_is_right_within_a_minute_and_doubled_within_six(redis_url, mock_clock, tell_figure):
-    async with fed_world(redis_url, mock_clock, PRODUCTS, **SETTINGS) as world:
+    async with fed_world(redis_url, mock_clock, MARKET, **SETTINGS) as world:
         world.feed(DEMO_LOSSES, 1_000, EARLIER_MS)
         await world.pass_time(1 / 3_600)
         before = await count_wrong(world)

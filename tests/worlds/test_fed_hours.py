@@ -13,13 +13,14 @@ from tests.worlds.fed_world import FedWorld, fed_world, trouble
 
 from reconciler_engine.simulator.faults.rules import FaultRule
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
+from reconciler_engine.simulator.prices.seeded import SeededMarket
 
-PRODUCTS = (
-    ListedProduct("BTC-USD", 65_000.0, 2, 9_000.0, trades=500_000, volatility=0.025),
-    ListedProduct("DASH-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False),
-    ListedProduct("ETH-USD", 3_000.0, 2, 110_000.0, trades=400_000),
-    ListedProduct("UNI-USD", 9.0, 3, 200_000.0, 6, 9_000, dense=False, volatility=0.045),
-)
+BTC = ListedProduct("BTC-USD", 65_000.0, 2, 9_000.0, trades=500_000, volatility=0.025)
+DASH = ListedProduct("DASH-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False)
+ETH = ListedProduct("ETH-USD", 3_000.0, 2, 110_000.0, trades=400_000)
+UNI = ListedProduct("UNI-USD", 9.0, 3, 200_000.0, 6, 9_000, dense=False, volatility=0.045)
+MARKET = SeededMarket(11, [BTC, DASH, ETH, UNI])
+SMALL_MARKET = SeededMarket(11, [BTC, DASH])
 PER_S = 5
 """Requests a second, the default."""
 
@@ -33,8 +34,10 @@ async def live(world: FedWorld, hours: float) -> None:
     assert figures.looks > 0.9 * hours * 60 * len(world.series)
     assert figures.ready > figures.looks / 4
     assert figures.verified > 0
-    assert (figures.over_missing, figures.falsely_verified) == (0, 0), figures.told
-    assert world.log.excess(PER_S) <= 0
+    assert (figures.over_missing, figures.over_wrong, figures.falsely_verified) == (0, 0, 0), figures.told
+    assert figures.well > 0
+    assert (figures.well_unready.total(), figures.well_wrong.total()) == (0, 0), figures.told
+    assert world.excess() <= 0
 
 
 def figure(world: FedWorld) -> str:
@@ -61,7 +64,7 @@ def ten_hours() -> Sequence[FaultRule]:
 
 @pytest.mark.parametrize("layout", ["user", "exchange"])
 async def test_two_hours_of_a_bad_feeder_and_a_bad_exchange(redis_url, mock_clock, tell_figure, layout):
-    async with fed_world(redis_url, mock_clock, PRODUCTS[:2], faults=two_hours(), layout=layout) as world:
+    async with fed_world(redis_url, mock_clock, SMALL_MARKET, faults=two_hours(), layout=layout) as world:
         await live(world, 2.4)
         tell_figure(f"2.4 simulated hours, {figure(world)}")
 
@@ -69,6 +72,6 @@ async def test_two_hours_of_a_bad_feeder_and_a_bad_exchange(redis_url, mock_cloc
 @pytest.mark.soak
 @pytest.mark.parametrize("layout", ["user", "exchange"])
 async def test_ten_hours_of_a_bad_feeder_and_a_bad_exchange(redis_url, mock_clock, tell_figure, layout):
-    async with fed_world(redis_url, mock_clock, PRODUCTS, faults=ten_hours(), layout=layout) as world:
+    async with fed_world(redis_url, mock_clock, MARKET, faults=ten_hours(), layout=layout) as world:
         await live(world, 10)
         tell_figure(f"10 simulated hours, {figure(world)}")

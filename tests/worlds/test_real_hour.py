@@ -15,14 +15,13 @@ from tests.chaos.tree import Tree
 from tests.worlds.fed_world import HOUR, MINUTE, keep_feeding, trouble
 from tests.worlds.gate_watch import GateWatch
 from tests.worlds.oracle import Oracle
-from tests.worlds.test_fed_hours import PER_S, PRODUCTS
+from tests.worlds.test_fed_hours import MARKET, PER_S
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import scope_of
 from reconciler_engine.engine.simulated_feeder.feeder import Feeder, FeederSettings
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.simulator.faults.rules import Faults
-from reconciler_engine.simulator.prices.seeded import SeededMarket
 from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules
 from reconciler_engine.simulator.serving import open_exchange
 from reconciler_engine.simulator.simulated_clock import SimulatedClock
@@ -40,9 +39,8 @@ async def test_an_hour_of_real_processes(own_server, tmp_path, tell_figure, layo
         trouble("away", "status", 0.25, 5, began, status=503),
         trouble("withholds", "data", 0.4, 4, began, data="past", seconds=2_400),
     )
-    market = SeededMarket(11, PRODUCTS)
-    exchange = Exchange(market, SimulatedClock(), ExchangeRules(public_rate=0, cache_s=0), faults=Faults(faults))
-    symbols = ",".join(one.symbol for one in PRODUCTS)
+    exchange = Exchange(MARKET, SimulatedClock(), ExchangeRules(public_rate=0, cache_s=0), faults=Faults(faults))
+    symbols = ",".join(MARKET.products)
     async with open_exchange(exchange) as base_url, TrioRedis.from_url(own_server.url) as redis:
         config = ReconciliationConfig.check({"base_url": base_url, "symbols": symbols, "layout": layout})
         scope, series = scope_of(config), config.series()
@@ -50,11 +48,11 @@ async def test_an_hour_of_real_processes(own_server, tmp_path, tell_figure, layo
         tree = Tree(flags, tmp_path, RECONCILER_REDIS_URL=own_server.url)
         kept = FeederSettings(series, scope, ttl_s=config.life_s, earlier_ms=6 * HOUR)
         troubles = [Interval(began, began + 1), *(one.window for one in faults)]
-        watch = GateWatch(redis, scope, series, Oracle(market), troubles)
+        watch = GateWatch(redis, scope, series, Oracle(MARKET), troubles)
         await watch.begin()
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(keep_feeding, partial(Feeder, redis, market, exchange.clock, kept))
+                nursery.start_soon(keep_feeding, partial(Feeder, redis, MARKET, exchange.clock, kept))
                 await tree.start()
                 for minute in range(1, MINUTES):
                     due = began + minute * MINUTE + minute * 13_000 % MINUTE
