@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import redis as redis_py
 from tests.integration.engines import MINUTE
+from tests.integration.verified_bars import block_fields_of
 
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
@@ -40,13 +41,18 @@ def server(redis_url):
 
 @pytest.fixture
 def hold(server):
-    """Put in the candles of these slots, and for good what is known of runs of others."""
+    """Put in the candles of these slots, verified but for some, and for good what is known of runs of others."""
 
-    def put(slots, **notes):
+    def put(slots, unverified=(), **notes):
+        members = {}
         for slot in slots:
             at = FIRST + slot * MINUTE
             values = {"timestamp": at, "open": 1, "high": 1, "low": 1, "close": 1, "volume": 1}
-            server.zadd(SCOPE.candle_key(SERIES), {json.dumps({**values, "symbol": "BTC-USD", "timeframe": "1m"}): at})
+            member = json.dumps({**values, "symbol": "BTC-USD", "timeframe": "1m"}).encode()
+            server.zadd(SCOPE.candle_key(SERIES), {member: at})
+            if slot not in unverified:
+                members[at] = member
+        server.hset(SCOPE.evidence_key(SERIES), mapping=block_fields_of(members, MINUTE))
         stretches = sorted(
             FindingInterval(
                 FIRST + first * MINUTE, FIRST + stop * MINUTE, Finding(State(state), Reason.BY_HAND, 0, 0, 1, None)
@@ -80,9 +86,9 @@ def run(run_inside, redis_url):
 
 @pytest.fixture
 def scene(hold):
-    """Of 100 slots one is missing, 5 are empty, 4 halted, 3 unlisted, 2 suspect."""
-    hold([slot for slot in range(SLOTS) if slot != 50 and not 10 <= slot < 22], empty=(10, 15), halted=(15, 19),
-         unlisted=(19, 22), suspect=(70, 72))  # fmt: skip
+    """Of 100 slots one is missing, 5 are empty, 4 halted, 3 unlisted, 2 suspect, 4 not verified."""
+    hold([slot for slot in range(SLOTS) if slot != 50 and not 10 <= slot < 22], range(60, 64), empty=(10, 15),
+         halted=(15, 19), unlisted=(19, 22), suspect=(70, 72))  # fmt: skip
 
 
 def everything(server):
@@ -127,29 +133,44 @@ def test_what_is_settled_costs_no_request(run, hold, exchange):
     assert (done.code, done.json["requests"], exchange.requests()) == (0, 0, [])
 
 
+def test_a_plan_counts_pages_of_verification_as_asked_for(run, hold, exchange):
+    hold(range(SLOTS), unverified=range(40, 50))
+    counts = {}
+    for verify in ("none", "due", "all"):
+        plan = run("reconcile", "--dry-run", *RANGE, "--verify", verify, "--json", base_url=exchange.url).json
+        counts[verify] = (plan["requests"], plan["verifying"])
+    assert counts == {"none": (0, 0), "due": (1, 1), "all": (1, 1)}
+    done = run("reconcile", *RANGE, "--json", base_url=exchange.url)
+    assert (done.code, done.json["requests"], done.json["unverified"]) == (0, 1, 0)
+
+
 @pytest.mark.usefixtures("scene")
 def test_every_slot_is_told_by_its_state(run):
     done = run("coverage", *RANGE, "--json")
     assert (done.code, done.err) == (3, "")
     (row,) = done.json["series"]
     assert row["states"] == {
-        "present": 85, "missing": 1, "empty": 5, "halted": 4, "unlisted": 3, "suspect": 2, "unknown": 0,
+        "present": 81, "unverified": 4, "missing": 1, "empty": 5, "halted": 4, "unlisted": 3, "suspect": 2,
+        "unknown": 0,
     }  # fmt: skip
     ends = [[(start - FIRST) // MINUTE, (stop - FIRST) // MINUTE, state] for start, stop, state in row["runs"]]
     assert ends == [
         [0, 10, "present"], [10, 15, "empty"], [15, 19, "halted"], [19, 22, "unlisted"], [22, 50, "present"],
-        [50, 51, "missing"], [51, 70, "present"], [70, 72, "suspect"], [72, 100, "present"],
+        [50, 51, "missing"], [51, 60, "present"], [60, 64, "unverified"], [64, 70, "present"],
+        [70, 72, "suspect"], [72, 100, "present"],
     ]  # fmt: skip
     assert (row["expected"], row["missing"], row["confirmed_empty"], row["requests"]) == (100, 1, 12, 1)
+    assert row["obstacles"] == {"not asked for": 1, "doubted": 2, "unverified": 4}
+    assert (row["unverified_since"] - FIRST) // MINUTE == 61
 
 
 @pytest.mark.usefixtures("scene")
 def test_a_picture_has_a_sign_a_slot_where_there_is_room(run):
-    done = run("coverage", *RANGE, COLUMNS="150")
+    done = run("coverage", *RANGE, COLUMNS="170")
     axis, row, legend, plan = done.out.splitlines()
     assert axis.split() == ["2026-01-01", "00:00", "01:40", "UTC"]
-    cells = "█" * 10 + "·" * 5 + "=" * 4 + "-" * 3 + "█" * 28 + "X" + "█" * 19 + "??" + "█" * 28
-    assert row == f"BTC-USD:1m  {cells}  1 missing, 2 suspect, 1 request"
+    cells = "█" * 10 + "·" * 5 + "=" * 4 + "-" * 3 + "█" * 28 + "X" + "█" * 9 + "▒" * 4 + "█" * 6 + "??" + "█" * 28
+    assert row == f"BTC-USD:1m  {cells}  1 missing, 2 suspect, 4 unverified, 1 request"
     assert legend.split() == [
         "X",
         "missing",
@@ -161,10 +182,14 @@ def test_a_picture_has_a_sign_a_slot_where_there_is_room(run):
         "empty",
         "-",
         "unlisted",
+        "▒",
+        "unverified",
         "█",
         "present",
     ]
-    assert plan == "1 slot missing, 12 confirmed empty: 1 request, 200 ms at 5 per 1000 ms; nothing was asked"
+    assert plan == (
+        "1 slot missing, 12 confirmed empty: 1 request (1 to verify candles), 1 s at 5 per 1000 ms; nothing was asked"
+    )
 
 
 def test_a_range_beyond_what_is_kept_is_unknown(run, server):
@@ -221,7 +246,7 @@ def test_an_svg_without_a_name_is_refused(run, path):
 def test_an_svg_is_written_whole(run, tmp_path):
     path = tmp_path / "coverage.svg"
     done = run("coverage", *RANGE, "--svg", path)
-    assert "1 missing, 2 suspect, 1 request" in done.out
+    assert "1 missing, 2 suspect, 4 unverified, 1 request" in done.out
     root = ET.parse(path).getroot()
     titles = [one.text for one in root.iter("{http://www.w3.org/2000/svg}title")]
     assert "BTC-USD:1m missing, 2026-01-01 00:50 to 00:51 UTC" in titles

@@ -24,7 +24,7 @@ from reconciler_engine.store.ready_question import MAX_BARS
 from reconciler_engine.store.scope import Layout, Scope
 
 MIDNIGHT = T // DAY_MS * DAY_MS
-STATES = [state for state in State if state not in ("present", "unknown")]
+STATES = [state for state in State if state not in ("present", "unverified", "unknown")]
 FINDINGS = [Finding(state, Reason.BY_HAND, 0, T, 1, None) for state in STATES]
 EMPTY = next(finding for finding in FINDINGS if finding.state is State.EMPTY)
 NOTES = FINDINGS + [

@@ -12,11 +12,13 @@ from reconciler_engine.planning.ledger import CONFIRMED, Finding, FindingInterva
 from reconciler_engine.planning.states import states_of
 
 STEP = 60_000
-notes = st.none() | st.sampled_from([state for state in State if state not in (State.PRESENT, State.UNKNOWN)])
+notes = st.none() | st.sampled_from(
+    [state for state in State if state not in (State.PRESENT, State.UNVERIFIED, State.UNKNOWN)]
+)
 
 
 @given(
-    slots=st.lists(st.tuples(st.booleans(), notes), max_size=30),
+    slots=st.lists(st.tuples(st.sampled_from(["absent", "unverified", "verified"]), notes), max_size=30),
     before=st.integers(0, 3),
     after=st.integers(0, 3),
 )
@@ -29,13 +31,18 @@ def test_each_slot_is_in_one_state_and_in_the_right_one(slots, before, after):
         for open_time, (_, note) in at.items()
         if note is not None
     )
-    runs = states_of(asked, examined, Intervals.of_slots([t for t, (held, _) in at.items() if not held], STEP), ledger)
+    absent, unverified = (
+        Intervals.of_slots([t for t, (there, _) in at.items() if there == kind], STEP)
+        for kind in ("absent", "unverified")
+    )
+    runs = states_of(asked, examined, absent, ledger, unverified)
     assert all(one.stop == other.start and one.state is not other.state for one, other in pairwise(runs))
     found = {t: run.state for run in runs for t in range(run.start, run.stop, STEP)}
     assert found == {t: expected(*at[t]) if t in at else State.UNKNOWN for t in asked.grid(STEP)}
 
 
-def expected(held: bool, note: State | None) -> State:
-    if held:
-        return State.SUSPECT if note is State.SUSPECT else State.PRESENT
+def expected(there: str, note: State | None) -> State:
+    if there != "absent":
+        candle = State.UNVERIFIED if there == "unverified" else State.PRESENT
+        return State.SUSPECT if note is State.SUSPECT else candle
     return note if note in CONFIRMED else State.MISSING

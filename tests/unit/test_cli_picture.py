@@ -19,7 +19,8 @@ from reconciler_engine.planning.states import StateInterval
 
 MINUTE = 60_000
 T0 = 1_767_225_600_000  # 2026-01-01T00:00Z
-LETTERS = {("l" if state is State.UNLISTED else state.value[0]): state for state in State}
+_ODD = {State.UNLISTED: "l", State.UNVERIFIED: "v"}
+LETTERS = {_ODD.get(state, state.value[0]): state for state in State}
 
 
 def row(tale, *, name="BTC-USD:1m", step=MINUTE, note="", first=0):
@@ -40,7 +41,7 @@ def drawn(tale, columns):
 @pytest.mark.parametrize(
     ("tale", "columns", "cells"),
     [
-        ("pmehlsu ", 8, "pmehlsu "),
+        ("pmehlsuv ", 9, "pmehlsuv "),
         ("pmpp", 8, "ppmmpppp"),
         ("ppmpppppp", 3, "mpp"),
         ("mspu", 1, "m"),
@@ -48,7 +49,8 @@ def drawn(tale, columns):
         ("ulehp", 1, "u"),
         ("lehp", 1, "h"),
         ("lep", 1, "e"),
-        ("lp", 1, "l"),
+        ("lvp", 1, "l"),
+        ("vp", 1, "v"),
         ("p ", 1, "p"),
         ("  ", 1, " "),
         ("ppp", 2, "pp"),

@@ -18,7 +18,7 @@ MINUTE = 60_000
 instants = st.integers(0, 2**53)
 findings = st.builds(
     Finding,
-    st.sampled_from([state for state in State if state not in (State.PRESENT, State.UNKNOWN)]),
+    st.sampled_from([state for state in State if state not in (State.PRESENT, State.UNVERIFIED, State.UNKNOWN)]),
     st.sampled_from(Reason),
     instants,
     instants,

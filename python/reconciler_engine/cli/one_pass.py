@@ -13,7 +13,7 @@ from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.options import Given
 from reconciler_engine.cli.output import Output, print_table, say
 from reconciler_engine.cli.plan_table import audited, requests_sent
-from reconciler_engine.cli.session import Session, open_session
+from reconciler_engine.cli.session import open_session, since_last_pass
 from reconciler_engine.cli.setting_sources import load_config
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.passes.pass_plan import PassRequest
@@ -24,8 +24,6 @@ from reconciler_engine.planning.verification import Verify
 
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
-
-_HOUR_MS = 3_600_000
 
 
 def run_one_pass(
@@ -80,17 +78,10 @@ async def _pass(
             look_back,
             repair=repair,
             verify=verify,
-            horizon_ms=await _since_last_pass(session),
+            horizon_ms=await since_last_pass(session),
             bars=bars,
         )
         return await session.with_worker(lambda: session.parts.reconciler.run_pass(request))
-
-
-async def _since_last_pass(session: Session) -> int:
-    """Return how long ago a pass looked at a series last (ms); an hour where none has."""
-    parts = session.parts
-    looked = max((one.checked_at for one in (await parts.coverage.read()).values()), default=None)
-    return _HOUR_MS if looked is None else max(await parts.clock.now() - looked, 0)
 
 
 def _waits(result: ReconciliationResult) -> list[str]:

@@ -30,9 +30,10 @@ def print_plan(plan: RequestPlan, config: ReconciliationConfig, output: Output) 
 def print_totals(plan: RequestPlan, config: ReconciliationConfig, output: Output) -> None:
     """Print the requests with their time, and what could not be read."""
     references = f" and at most {counted(plan.references, 'reference')}" if plan.references else ""
+    verifying = f" ({plan.verifying} to verify candles)" if plan.verifying else ""
     output.print_line(
         f"{counted(plan.missing, 'slot')} missing, "
-        f"{plan.confirmed_empty} confirmed empty: {counted(plan.requests, 'request')}{references}, "
+        f"{plan.confirmed_empty} confirmed empty: {counted(plan.requests, 'request')}{verifying}{references}, "
         f"{duration(plan.duration_ms)} at {config.batch_size} per {config.batch_delay_ms} ms; nothing was asked"
     )
     for row in plan.series:

@@ -36,7 +36,7 @@ def reconcile(*, from_: str | None, to: str | None, dry_run: bool, verify: str, 
     if dry_run:
         from reconciler_engine.cli.coverage.survey_report import show_dry_run
 
-        show_dry_run(given, from_, to, output)
+        show_dry_run(given, from_, to, output, verify)
         return
     from reconciler_engine.cli.one_pass import run_one_pass
 

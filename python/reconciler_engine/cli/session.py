@@ -32,6 +32,7 @@ from reconciler_engine.supervisor.server_child import embedded_server, locked, p
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
 
+_HOUR_MS = 3_600_000
 _Result = TypeVar("_Result")
 
 
@@ -184,3 +185,10 @@ _KEPT = ("appendonlydir", "dump.rdb")
 async def _check(url: str) -> None:
     async with TrioRedis.from_url(url) as client:
         await check_server(client)
+
+
+async def since_last_pass(session: Session) -> int:
+    """Return how long ago a pass looked at a series last (ms); an hour where none has."""
+    parts = session.parts
+    looked = max((one.checked_at for one in (await parts.coverage.read()).values()), default=None)
+    return _HOUR_MS if looked is None else max(await parts.clock.now() - looked, 0)

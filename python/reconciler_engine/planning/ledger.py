@@ -18,9 +18,10 @@ SIGHTINGS_LIMIT = 65_535
 
 
 class State(StrEnum):
-    """What a slot is known to be."""
+    """What a slot is known to be. A candle is present where it is verified; neither that nor unknown is a finding."""
 
     PRESENT = "present"
+    UNVERIFIED = "unverified"
     MISSING = "missing"
     EMPTY = "empty"
     HALTED = "halted"

@@ -40,6 +40,7 @@ class RequestPlan:
     """What a backfill would do, and how long its requests take at the budget (ms), were it alone to use it.
 
     `references` are the most that may be asked for beside the requests, should the exchange lack the slots asked for.
+    `verifying` are the requests that compare candles, too, and wait for the share of the budget.
     """
 
     requests: int
@@ -48,3 +49,4 @@ class RequestPlan:
     confirmed_empty: int
     duration_ms: int
     series: tuple[SeriesPlan, ...]
+    verifying: int = 0

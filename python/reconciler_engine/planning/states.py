@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import NamedTuple
 
-from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.planning.ledger import CONFIRMED, Finding, Ledger, Reason, State
 from reconciler_engine.planning.proof import awaits_reference
@@ -19,22 +19,27 @@ class StateInterval(NamedTuple):
     state: State
 
 
-def states_of(asked: Interval, examined: Interval, absent: Intervals, ledger: Ledger) -> list[StateInterval]:
+def states_of(
+    asked: Interval, examined: Interval, absent: Intervals, ledger: Ledger, unverified: Intervals = NOTHING
+) -> list[StateInterval]:
     """Return the maximal intervals of one state that cover `asked`, ascending; what was not examined is unknown.
 
-    A candle that is there is present whatever was proved before, unless it is suspect; one that is gone is missing
-    even if it was.
+    A candle that is there is present whatever was proved before, unless it is suspect or not verified; one that is
+    gone is missing even if it was.
 
     Args:
         asked: The slots asked about.
         examined: Those of them that were read, both on the grid.
         absent: Those of them that hold no candle.
         ledger: What is known of them.
+        unverified: Those of them that hold a candle which is not verified.
     """
     doubted = ledger.in_state(examined, State.SUSPECT) - absent
+    unverified = unverified & examined - absent - doubted
     states = {
         State.UNKNOWN: asked - examined,
-        State.PRESENT: examined - absent - doubted,
+        State.PRESENT: examined - absent - doubted - unverified,
+        State.UNVERIFIED: unverified,
         State.SUSPECT: doubted,
         State.MISSING: absent - ledger.confirmed(examined),
     }

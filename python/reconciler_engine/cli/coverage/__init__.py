@@ -24,7 +24,8 @@ def coverage(*, from_: str | None, to: str | None, svg: Path | None, output: Out
       reconciler-engine coverage --symbols BTC-USD,ETH-USD --timeframes 1m,5m
       reconciler-engine coverage --symbols BTC-USD --from 2026-01-01 --to 2026-02-01 --max-candles 0 --svg btc.svg
 
-    A bucket shows its worst state: missing, suspect, unknown, halted, empty, unlisted, present. Without a range the
+    A bucket shows its worst state: missing, suspect, unknown, halted, empty, unlisted,
+    unverified, present. Without a range the
     full window is drawn. Exit code 3: slots are missing or suspect, or could not be examined.
     """
     from reconciler_engine.cli.coverage.survey_report import show_coverage

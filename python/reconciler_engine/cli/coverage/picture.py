@@ -20,6 +20,7 @@ WORST_FIRST = (
     State.HALTED,
     State.EMPTY,
     State.UNLISTED,
+    State.UNVERIFIED,
     State.PRESENT,
 )
 """A bucket that holds several states shows the first of them in this order."""

@@ -20,7 +20,7 @@ from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.options import Given
 from reconciler_engine.cli.output import Output
 from reconciler_engine.cli.plan_table import print_plan, print_totals
-from reconciler_engine.cli.session import open_session
+from reconciler_engine.cli.session import open_session, since_last_pass
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.passes.survey import Survey, SurveyedSeries
 from reconciler_engine.errors import ConfigError
@@ -28,6 +28,7 @@ from reconciler_engine.observe.obstacles import describe_obstacles
 from reconciler_engine.observe.words import counted, iso
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.request_plan import SeriesPlan
+from reconciler_engine.planning.verification import Verify
 
 _DOUBTFUL = (State.MISSING, State.SUSPECT, State.UNKNOWN)
 _WIDTH = 80
@@ -59,13 +60,13 @@ def show_coverage(given: Given, from_: str | None, to: str | None, svg: Path | N
         leave(UNRESOLVED)
 
 
-def show_dry_run(given: Given, from_: str | None, to: str | None, output: Output) -> None:
-    """Print what a pass would ask for; leave with 3 where a series could not be examined.
+def show_dry_run(given: Given, from_: str | None, to: str | None, output: Output, verify: str) -> None:
+    """Print what a pass with this `--verify` would ask for; leave with 3 where a series could not be examined.
 
     Raises:
         ReconcilerError: What stands in the way; nothing is printed then.
     """
-    survey, config = _survey("reconcile", given, from_, to, output)
+    survey, config = _survey("reconcile", given, from_, to, output, Verify(verify))
     if output.as_json:
         output.print_json(asdict(survey.plan))
     else:
@@ -83,7 +84,7 @@ def show_dry_run(given: Given, from_: str | None, to: str | None, output: Output
 
 
 def _survey(
-    command: str, given: Given, from_: str | None, to: str | None, output: Output
+    command: str, given: Given, from_: str | None, to: str | None, output: Output, verify: Verify = Verify.DUE
 ) -> tuple[Survey, ReconciliationConfig]:
     faults: list[str] = []
     asked = parse_range(from_, to, faults)
@@ -93,7 +94,13 @@ def _survey(
     async def look() -> Survey:
         async with open_session(config, output, command, credentials=credentials) as session:
             look_back = asked or config.full_reconcile_window_ms
-            return await session.parts.surveyor.survey(await session.series(), look_back, bars=config.window_bars)
+            return await session.parts.surveyor.survey(
+                await session.series(),
+                look_back,
+                bars=config.window_bars,
+                verify=verify,
+                horizon_ms=await since_last_pass(session),
+            )
 
     return trio.run(look), config
 
@@ -104,12 +111,15 @@ def as_object(survey: Survey) -> dict[str, Any]:
     for row, one in zip(told["series"], survey.series, strict=True):
         row["states"] = {state.value: one.slots(state) for state in State}
         row["obstacles"] = one.obstacles
+        row["unverified_since"] = one.unverified[0].start + one.series.timeframe.step_ms if one.unverified else None
         row["runs"] = [[run.start, run.stop, run.state.value] for run in one.states]
     return {"at": survey.at, **told}
 
 
 def _row(one: SurveyedSeries, plan: SeriesPlan) -> Row:
     doubts = describe_obstacles(one.obstacles)
+    if young := (one.unverified - one.overdue).size(one.series.timeframe.step_ms):
+        doubts.append(f"{young} not verified yet")
     if unknown := one.slots(State.UNKNOWN):
         doubts.append(f"{unknown} unknown")
     if plan.requests:

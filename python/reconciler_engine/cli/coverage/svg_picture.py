@@ -31,6 +31,7 @@ _LEGEND = 120
 # Okabe and Ito's colours: told apart by every kind of eye. A pattern besides where there is no candle to be had.
 _FILLS = {
     State.PRESENT: "#009e73",
+    State.UNVERIFIED: "#009e73",
     State.MISSING: "#d55e00",
     State.SUSPECT: "#cc79a7",
     State.EMPTY: "#56b4e9",
@@ -51,6 +52,7 @@ text { font: 12px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; fill
 }
 """
 _PATTERNS = {
+    State.UNVERIFIED: '<path d="M1.5 0V6M4.5 0V6" stroke="{fill}" stroke-width="1.6"/>',
     State.SUSPECT: '<path d="M0 6L6 0M0 0L6 6" stroke="{fill}" stroke-width="1.6"/>',
     State.EMPTY: '<circle cx="3" cy="3" r="1.5" fill="{fill}"/>',
     State.HALTED: '<path d="M0 1.5H6M0 4.5H6" stroke="{fill}" stroke-width="1.6"/>',

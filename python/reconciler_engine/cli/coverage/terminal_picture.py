@@ -21,6 +21,7 @@ LEAST_COLUMNS = 10
 
 SIGNS: dict[Cell, str] = {
     State.PRESENT: "█",
+    State.UNVERIFIED: "▒",
     State.MISSING: "X",
     State.SUSPECT: "?",
     State.EMPTY: "·",
@@ -31,12 +32,19 @@ SIGNS: dict[Cell, str] = {
 }
 """A sign for each state that no other has: the picture is the same without colour."""
 
-PLAIN_SIGNS: dict[Cell, str] = {**SIGNS, State.PRESENT: "#", State.EMPTY: ".", State.UNKNOWN: "~"}
+PLAIN_SIGNS: dict[Cell, str] = {
+    **SIGNS,
+    State.PRESENT: "#",
+    State.UNVERIFIED: "+",
+    State.EMPTY: ".",
+    State.UNKNOWN: "~",
+}
 """The same for a terminal or a file that has ASCII alone."""
 
 # Select Graphic Rendition; the sixteen colours that every terminal adapts to a light or a dark background.
 _COLOURS = {
     State.PRESENT: "32",
+    State.UNVERIFIED: "2;32",
     State.MISSING: "1;31",
     State.SUSPECT: "1;35",
     State.EMPTY: "36",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.clock import SharedClock
@@ -18,12 +19,13 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.planning.absent_slots import sort_absent
 from reconciler_engine.planning.audit import find_due_suspects
-from reconciler_engine.planning.ledger import CONFIRMED, Knowledge, Ledger, State
+from reconciler_engine.planning.ledger import CONFIRMED, Knowledge, State
 from reconciler_engine.planning.listing import Listing
 from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.reference import may_want_reference
 from reconciler_engine.planning.request_plan import RequestPlan, SeriesPlan
 from reconciler_engine.planning.states import StateInterval, find_obstacles, states_of
+from reconciler_engine.planning.verification import Look, Verify, to_verify
 from reconciler_engine.planning.window import range_window
 from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
@@ -48,6 +50,8 @@ class SurveyedSeries:
         states: All slots asked about by state, ascending.
         due: Those worth a request.
         known: The knowledge about them.
+        unverified: Slots of candles that are not verified, nor in doubt.
+        overdue: Those of them that have not been for longer than they may.
         error: Why the candles or the evidence could not be read, or None.
     """
 
@@ -57,12 +61,14 @@ class SurveyedSeries:
     states: tuple[StateInterval, ...]
     due: Intervals
     known: Knowledge
+    unverified: Intervals = NOTHING
+    overdue: Intervals = NOTHING
     error: str | None = None
 
     @property
     def candles(self) -> Intervals:
         """Slots that hold a candle."""
-        with_candle = (State.PRESENT, State.SUSPECT)
+        with_candle = (State.PRESENT, State.UNVERIFIED, State.SUSPECT)
         return Intervals(Interval(one.start, one.stop) for one in self.states if one.state in with_candle)
 
     @property
@@ -71,6 +77,8 @@ class SurveyedSeries:
         missing = Intervals(Interval(one.start, one.stop) for one in self.states if one.state is State.MISSING)
         suspect = Intervals(Interval(one.start, one.stop) for one in self.states if one.state is State.SUSPECT)
         found = find_obstacles(missing, suspect | missing, self.known.ledger)
+        if self.overdue:
+            found[Obstacle.UNVERIFIED] = self.overdue
         return {one: where.size(self.series.timeframe.step_ms) for one, where in found.items()}
 
     def slots(self, *states: State) -> int:
@@ -114,13 +122,23 @@ class Surveyor:
         self._config = config
         self._budget = budget
 
-    async def survey(self, series: Sequence[Series], look_back: int | Interval, *, bars: int = 0) -> Survey:
+    async def survey(
+        self,
+        series: Sequence[Series],
+        look_back: int | Interval,
+        *,
+        bars: int = 0,
+        verify: Verify = Verify.DUE,
+        horizon_ms: int = 0,
+    ) -> Survey:
         """Say how series stand in the window that a pass would examine, read as a pass reads.
 
         Args:
             series: What to look at.
             look_back: Milliseconds before now, or an explicit interval; closed slots of it are asked about.
             bars: Number of the newest slots, and of the newest members, that milliseconds reach back to.
+            verify: Candles that the pass would ask for.
+            horizon_ms: How far ahead it would look for candles that become due.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -133,7 +151,7 @@ class Surveyor:
         asked = [window for _, window in wanted]
         if isinstance(look_back, Interval):
             asked = [self._asked(one, look_back, now) for one in series]
-        scans = await scan(self._store, wanted)
+        scans = await scan(self._store, wanted, digests=True)
         is_bound = not self._config.allow_other_layout
         lacking = [one for one, found in zip(series, scans, strict=True) if found.gaps and is_bound]
         misplaced = dict(zip(lacking, await self._store.find_misplaced(lacking), strict=True))
@@ -143,7 +161,8 @@ class Surveyor:
                 own_fault(found.error)
             error = misplaced.get(one) or found.error or read.error
             listing = listings.by_symbol.get(one.symbol, Listing())
-            surveyed.append(await self._judge(one, window, examined, found, read, listing, now, error))
+            choose = partial(self._to_verify, step=one.timeframe.step_ms, verify=verify, horizon_ms=horizon_ms)
+            surveyed.append(await self._judge(one, window, examined, found, read, listing, now, error, choose))
         return Survey(now, tuple(surveyed), self._plan(surveyed, listed, now))
 
     async def _judge(
@@ -156,27 +175,41 @@ class Surveyor:
         listing: Listing,
         now: int,
         error: StoreError | None,
+        choose: Callable[[Look, int], Intervals],
     ) -> SurveyedSeries:
         step = series.timeframe.step_ms
         absent = Intervals.of_gaps(found.gaps, step)
         ledger = await note_listing(self._evidence, series, absent, read.ledger, listing, now, None)
+        doubted = ledger.in_state(examined, State.SUSPECT) - absent
+        unverified = Intervals.of_slots(found.unverified, step) - doubted
+        overdue = Interval(0, max(now - self._config.max_unverified_ms - step, 0))
+        urgent = sort_absent(absent, ledger, now).due
+        urgent |= find_due_suspects(ledger, examined, now, step, self._config.audit_rules) - absent
+        look = Look(
+            unverified - ledger.waiting(examined, now),
+            Intervals.of_slots(found.changed, step),
+            urgent,
+            stop=examined.stop,
+        )
         return SurveyedSeries(
             series,
             asked,
             examined,
-            tuple(states_of(asked, examined if found.error is None else _NO_SLOT, absent, ledger)),
+            tuple(states_of(asked, examined if found.error is None else _NO_SLOT, absent, ledger, unverified)),
             # As for a pass: what an answer would prove about slots whose ledger cannot be read could not be kept.
-            self._wanted(examined, step, absent, ledger, now) if error is None else NOTHING,
+            urgent | choose(look, now) if error is None else NOTHING,
             read.known._replace(ledger=ledger),
+            unverified,
+            unverified & overdue,
             None if error is None else str(error),
         )
 
-    def _wanted(self, examined: Interval, step: int, absent: Intervals, ledger: Ledger, now: int) -> Intervals:
-        """Return the slots a full pass would ask for: those due, and candles that it would audit."""
-        to_audit = find_due_suspects(ledger, examined, now, step, self._config.audit_rules)
-        if self._config.full_reconcile_verify == "all":
-            to_audit = Intervals((examined,))
-        return sort_absent(absent, ledger, now).due | (to_audit - absent)
+    def _to_verify(self, look: Look, now: int, *, step: int, verify: Verify, horizon_ms: int) -> Intervals:
+        """Return the candles that a pass would ask for beside missing and suspect slots."""
+        rules = self._config.verify_rules
+        if verify is Verify.ALL:
+            return rules.settled(look.unverified, now, step)
+        return to_verify(look, now, step, rules, horizon_ms=horizon_ms) if verify is Verify.DUE else NOTHING
 
     def _asked(self, series: Series, asked: Interval, now: int) -> Interval:
         """Return the closed slots of a range, kept or not."""
@@ -202,13 +235,16 @@ class Surveyor:
             if may_want_reference(page.wanted - candles, candles & page.interval, known, now, step):
                 references.add(series, page.interval)
         rows = tuple(_row(one, requests[one.series]) for one in surveyed)
+        verifying = sum(bool(page.wanted & rows_of[series].candles) for series, _, page in pages)
+        share = self._budget.share(self._config.verify_share)
         return RequestPlan(
             requests=requests.total(),
             references=references.total,
             missing=sum(row.missing for row in rows),
             confirmed_empty=sum(row.confirmed_empty for row in rows),
-            duration_ms=round(requests.total() * 1_000 / self._budget.rate_per_s),
+            duration_ms=round(1_000 * max(requests.total() / self._budget.rate_per_s, verifying / share.rate_per_s)),
             series=rows,
+            verifying=verifying,
         )
 
 
