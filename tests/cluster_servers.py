@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -35,8 +36,11 @@ _OPTIONS = {
 
 
 def cluster_binary() -> Path:
-    """Return the system's Redis where there is one, for another server than the bundled one; else that."""
-    found = shutil.which("redis-server")
+    """Return the system's Redis where there is one, for another server than the bundled one; else that.
+
+    RECONCILER_TEST_SERVER names another.
+    """
+    found = os.environ.get("RECONCILER_TEST_SERVER") or shutil.which("redis-server")
     return Path(found) if found else find_binary()
 
 
