@@ -215,7 +215,8 @@ def _make_share(
 ) -> TokenBucket:
     """Build a share in the part of that budget that verification may take."""
     budget = config.budget(signed=identity is not None).share(config.verify_share)
-    return TokenBucket(bucket_script(client), scope.shared_key(f"{budget_name(config, identity)}:verify"), budget)
+    key = scope.shared_key(f"{budget_name(config, identity)}:verify")
+    return TokenBucket(bucket_script(client), key, budget, is_measured=False)
 
 
 def budget_name(config: ReconciliationConfig, identity: Identity | None) -> str:

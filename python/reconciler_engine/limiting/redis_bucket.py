@@ -155,11 +155,13 @@ class TokenBucket:
         *,
         breaker: str | None = None,
         count: Callable[[], Awaitable[None]] | None = None,
+        is_measured: bool = True,
     ) -> None:
         """Make a share in the bucket `key`, behind the breaker of a key's identity; by default the bucket's own.
 
-        `count` keeps the account of requests.
+        `count` keeps the account of requests. A bucket whose permits only pace, and send nothing, is not measured.
         """
+        self._is_measured = is_measured
         self._count = count
         self._run = run
         self._is_for_key = breaker is not None
@@ -194,7 +196,8 @@ class TokenBucket:
         while True:
             permit = await self._reserve(deadline, patience)
             if permit is not None:
-                PERMIT_SECONDS.observe(trio.current_time() - began)
+                if self._is_measured:
+                    PERMIT_SECONDS.observe(trio.current_time() - began)
                 return permit
             if trio.current_time() >= deadline:
                 raise PermitRefused(0)
@@ -290,12 +293,12 @@ class TokenBucket:
         max_wait_us = max(0, int((deadline - asked) * 1_000_000))
         taken, wait_us, *rest = await self._ask("reserve", max_wait_us, *self._limits)
         if taken == Reply.STOPPED:
-            PERMITS_LOST.add(1, "stopped")
+            self._note_lost("stopped")
             raise IdentityStopped(rest[0], ceil_div(wait_us, 1_000))
         if taken == Reply.GONE:
             status, silent = rest
             if patience.failures is not None and silent > patience.failures:
-                PERMITS_LOST.add(1, "gone")
+                self._note_lost("gone")
                 said = f"HTTP {status}" if status else "no answer"
                 raise SourceUnavailable(f"{said} to each of the last {silent} requests", status=status)
             patience.failures = silent
@@ -303,7 +306,7 @@ class TokenBucket:
             await trio.sleep(min(wait_us, max_wait_us) / 1_000_000)
             return None
         if taken != Reply.GRANTED:
-            PERMITS_LOST.add(1, "refused")
+            self._note_lost("refused")
             raise PermitRefused(ceil_div(wait_us, 1000))
         slot, born, turn = rest
         try:
@@ -314,10 +317,14 @@ class TokenBucket:
         if permit is not None and permit.is_valid():
             return permit
         self._voided += 1
-        PERMITS_LOST.add(1, "void")
+        self._note_lost("void")
         if permit is not None:
             await self.give_back(permit)
         return None
+
+    def _note_lost(self, why: str) -> None:
+        if self._is_measured:
+            PERMITS_LOST.add(1, why)
 
     async def _wait_slot(self, asked: float, wait_us: int, slot: int, born: int, turn: int) -> Permit | None:
         """Sleep until the slot comes that was taken at `asked`; None where it is void by then."""
