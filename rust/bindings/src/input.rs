@@ -3,6 +3,7 @@
 use pyo3::buffer::{PyBuffer, PyUntypedBuffer};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::sync::critical_section::with_critical_section;
 use pyo3::types::PyList;
 use reconciler_gaps::Column;
 
@@ -21,7 +22,8 @@ impl Int64Input {
     /// Why it is neither is the slow path's question, which `reconciler_engine.detection.inputs` answers.
     pub fn of(object: &Bound<'_, PyAny>) -> Option<Self> {
         if let Ok(list) = object.cast_exact::<PyList>() {
-            return copy_list(list).map(Self::Copied);
+            // Where there is no GIL, nobody else takes an item out of the list meanwhile.
+            return with_critical_section(list, || copy_list(list)).map(Self::Copied);
         }
         let buffer = PyUntypedBuffer::get(object).ok()?;
         let int64 = is_int64(buffer.format().to_bytes()) && buffer.item_size() == size_of::<i64>();
@@ -77,7 +79,7 @@ fn is_int64(format: &[u8]) -> bool {
 fn copy_list(list: &Bound<'_, PyList>) -> Option<Vec<i64>> {
     let mut values = Vec::with_capacity(list.len());
     for index in 0..list.len() {
-        // SAFETY: the interpreter is held and the list alive; a bad index gives null with an error set. The
+        // SAFETY: the interpreter is held, the list alive and not written to by others; a bad index gives null with an error set. The
         // reference is borrowed, and no Python code runs before we are done with it: the item is an exact int.
         let value = unsafe {
             let item = ffi::PyList_GetItem(list.as_ptr(), index.cast_signed());
