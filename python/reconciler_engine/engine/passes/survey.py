@@ -37,6 +37,7 @@ from reconciler_engine.store.product_list import ProductList, ProductListStore
 
 _KNOWN = frozenset(State) - {State.UNKNOWN}
 _NO_SLOT = Interval(0, 0)
+_NO_LOOK = Look()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class SurveyedSeries:
         unverified: Slots of candles that are not verified, nor in doubt.
         overdue: Those of them that have not been for longer than they may.
         error: Why the candles or the evidence could not be read, or None.
+        look: How its candles stand for the verify run.
     """
 
     series: Series
@@ -64,6 +66,7 @@ class SurveyedSeries:
     unverified: Intervals = NOTHING
     overdue: Intervals = NOTHING
     error: str | None = None
+    look: Look = _NO_LOOK
 
     @property
     def candles(self) -> Intervals:
@@ -189,7 +192,8 @@ class Surveyor:
             unverified - ledger.waiting(examined, now),
             Intervals.of_slots(found.changed, step),
             urgent,
-            stop=examined.stop,
+            ledger.next_check((absent - ledger.confirmed(examined)) | doubted | unverified, now),
+            examined.stop,
         )
         return SurveyedSeries(
             series,
@@ -202,6 +206,7 @@ class Surveyor:
             unverified,
             unverified & overdue,
             None if error is None else str(error),
+            look,
         )
 
     def _to_verify(self, look: Look, now: int, *, step: int, verify: Verify, horizon_ms: int) -> Intervals:

@@ -1,0 +1,89 @@
+"""`plan`: what the next pass and the verify run will do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler_engine.cli.options import PASS_SETTINGS, Given, prints, takes_settings
+from reconciler_engine.cli.output import Output, paged, print_table, say
+from reconciler_engine.observe.words import ahead, counted, describe_span, iso
+
+if TYPE_CHECKING:
+    from reconciler_engine.coinbase.auth import Credentials
+    from reconciler_engine.config import ReconciliationConfig
+    from reconciler_engine.engine.forecast import Forecast, SeriesForecast
+
+_SCHEDULE = ("quick_scan_window_ms", "gap_scan_cron", "full_reconcile_cron", "verify_cron", "timezone")
+
+
+@click.command()
+@click.option("--all", "all_", is_flag=True, help="Show every series with something to do, not the first 40.")
+@prints
+@takes_settings(*PASS_SETTINGS, *_SCHEDULE)
+def plan(*, all_: bool, output: Output, given: Given) -> None:
+    """Say what the next gap scan, full pass and verify run will ask for: requests, time, and the series concerned.
+
+    \b
+    Examples:
+      reconciler-engine plan --symbols BTC-USD,ETH-USD
+      reconciler-engine plan --all --json
+
+    The cache is read as a pass reads it; nothing is asked or changed. It is the plan of now: bars that close until the
+    tick come on top, and so do references and second answers. Without symbols in the settings it is about the series
+    that passes look at.
+    """
+    import trio
+
+    from reconciler_engine.cli.api_key import load_signed
+
+    config, credentials = load_signed(*given)
+    told = trio.run(_look, config, credentials, given, output)
+    if output.as_json:
+        output.print_json(asdict(told))
+        return
+    with paged():
+        _print(told, output, with_all=all_)
+
+
+_SHOWN = 40
+
+
+async def _look(
+    config: ReconciliationConfig, credentials: Credentials | None, given: Given, output: Output
+) -> Forecast:
+    from reconciler_engine.cli.known_series import known_series
+    from reconciler_engine.cli.session import open_session
+    from reconciler_engine.engine.forecast import forecast
+
+    async with open_session(config, output, "plan", credentials=credentials) as session:
+        return await forecast(session.parts, await known_series(session, given))
+
+
+def _print(told: Forecast, output: Output, *, with_all: bool) -> None:
+    worst = sorted(told.series, key=lambda one: (one.error is None, -sum(one.requests.values())))
+    shown = worst if with_all else worst[:_SHOWN]
+    jobs = [job.job for job in told.jobs]
+    if shown:
+        print_table(
+            ("series", "missing", "unverified", "verified by", *jobs, "requests"),
+            [_cells(one, jobs) for one in shown],
+        )
+    for one in shown:
+        if one.error is not None:
+            say(f"  {one.symbol}:{one.timeframe}: {one.error}")
+    if len(shown) < len(worst):
+        say(f"and {len(worst) - len(shown)} more series; --all shows them")
+    for job in told.jobs:
+        when = ahead(job.at, told.at)
+        took = f", {describe_span(job.duration_ms)} at the budget" if job.requests else ""
+        output.print_line(f"{job.job} {when}: {counted(job.requests, 'request')}{took}")
+
+
+def _cells(one: SeriesForecast, jobs: list[str]) -> tuple[str, ...]:
+    due = "-" if one.due_at is None else iso(one.due_at)
+    counts = [one.requests.get(job, 0) for job in jobs]
+    return (f"{one.symbol}:{one.timeframe}", *map(str, (one.missing, one.unverified)), due, *map(str, counts),
+            str(sum(counts)))  # fmt: skip

@@ -1,0 +1,165 @@
+"""The forecast: what the next run of each job would ask for, were it now. Asks and changes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.parts import Parts
+from reconciler_engine.engine.passes.reconciler import plan_pages, windows_of
+from reconciler_engine.engine.passes.survey import SurveyedSeries
+from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE, GAP_SCAN, VERIFY, VERIFY_BARS
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.verification import Look, Verify, choose_due, standing_of
+from reconciler_engine.scheduling.cron import CronExpression
+from reconciler_engine.scheduling.zones import load_zone
+
+JOBS = (GAP_SCAN, FULL_RECONCILE, VERIFY)
+
+
+@dataclass(frozen=True, slots=True)
+class JobForecast:
+    """The next run of a job.
+
+    Attributes:
+        job: Its name.
+        at: When its tick is (ms UTC); None where its schedule has no more.
+        requests: Requests it would send, references and second looks not counted.
+        duration_ms: How long they take at the budget, were it alone to use it; of the verify run at its share.
+    """
+
+    job: str
+    at: int | None
+    requests: int
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesForecast:
+    """A series with something to do.
+
+    Attributes:
+        symbol: Product id.
+        timeframe: Name of the timeframe.
+        missing: Slots without a candle that nothing proves empty, in reach of the full pass.
+        unverified: Candles among the newest ones that are not verified.
+        due_at: When the verify run asks for them at the latest (ms UTC); None where there is none.
+        requests: Requests by job; jobs without one are left out.
+        error: Why the series cannot be read, or None.
+    """
+
+    symbol: str
+    timeframe: str
+    missing: int
+    unverified: int
+    due_at: int | None
+    requests: Mapping[str, int]
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What the next run of each job would do at `at` (ms UTC), and the series with something to do."""
+
+    at: int
+    jobs: tuple[JobForecast, ...]
+    series: tuple[SeriesForecast, ...]
+
+
+async def forecast(parts: Parts, series: Sequence[Series]) -> Forecast:
+    """Return what the next gap scan, full pass and verify run over series would ask for, as they stand now.
+
+    The verify run is that over the newest `VERIFY_BARS` bars of all series; older bars have the rest of its share.
+
+    Raises:
+        StoreUnavailable: Redis cannot be reached.
+    """
+    config = parts.config
+    bars = max(config.window_bars, VERIFY_BARS)
+    compared = Verify.ALL if config.full_reconcile_verify == "all" else Verify.NONE
+    survey = await parts.surveyor.survey(series, config.full_reconcile_window_ms, bars=bars, verify=compared)
+    now, per_minute = survey.at, parts.reconciler.verify_per_minute
+
+    async def windows(look_back: int, bars: int) -> dict[Series, Interval]:
+        found = await windows_of(parts.keys, config, series, look_back, now, bars=bars)
+        return {one: window.slots(one.timeframe.step_ms) for one, window in found}
+
+    quick = await windows(config.quick_scan_window_ms, 0)
+    full = await windows(config.full_reconcile_window_ms, config.window_bars)
+    newest = await windows(0, VERIFY_BARS)
+    wanted = {
+        GAP_SCAN: {one.series: (one.due - one.candles) & quick[one.series] for one in survey.series},
+        FULL_RECONCILE: {one.series: one.due & full[one.series] for one in survey.series},
+        VERIFY: _verify_run(survey.series, quick, newest, now, per_minute, config),
+    }
+    counts = {job: _requests(wanted[job], survey.series, now, config) for job in JOBS}
+    rate_per_s = parts.bucket.budget.rate_per_s
+    rates = {GAP_SCAN: rate_per_s, FULL_RECONCILE: rate_per_s, VERIFY: per_minute / 60}
+    ticks = _next_ticks(now, config)
+    jobs = tuple(
+        JobForecast(job, ticks[job], counts[job].total(), round(counts[job].total() * 1_000 / rates[job]))
+        for job in JOBS
+    )
+    rows = (_row(one, counts, now, config) for one in survey.series)
+    return Forecast(now, jobs, tuple(row for row in rows if row.requests or row.error is not None))
+
+
+def _next_ticks(now: int, config: ReconciliationConfig) -> dict[str, int | None]:
+    zone = load_zone(config.timezone)
+    crons = {GAP_SCAN: config.gap_scan_cron, FULL_RECONCILE: config.full_reconcile_cron, VERIFY: config.verify_cron}
+    return {job: CronExpression.parse(cron).next_after(now, zone) for job, cron in crons.items()}
+
+
+def _verify_run(
+    series: Sequence[SurveyedSeries],
+    quick: Mapping[Series, Interval],
+    newest: Mapping[Series, Interval],
+    now: int,
+    per_minute: float,
+    config: ReconciliationConfig,
+) -> dict[Series, Intervals]:
+    """Return the slots that a verify run over the newest slots would ask for; the `quick` ones are the gap scan's."""
+    rules, others, looks = config.verify_rules, {}, {}
+    for one in series:
+        window = newest[one.series]
+        if one.error is None and window:
+            urgent = one.look.urgent & window
+            others[one.series] = urgent
+            looks[one.series] = Look(
+                one.look.unverified & window,
+                one.look.changed & window,
+                (urgent & one.candles) | (urgent - one.candles - quick[one.series]),
+                one.look.again_at,
+                window.stop,
+            )
+    standings = {one: standing_of(look, now, one.timeframe.step_ms, rules) for one, look in looks.items()}
+    return {
+        one: others[one] | rules.settled(looks[one].unverified, now, one.timeframe.step_ms)
+        for one in choose_due(standings, now, per_minute)
+    }
+
+
+def _requests(
+    wanted: Mapping[Series, Intervals], series: Sequence[SurveyedSeries], now: int, config: ReconciliationConfig
+) -> Counter[Series]:
+    due = [(one.series, one.examined, slots) for one in series if (slots := wanted.get(one.series, NOTHING))]
+    return Counter(page[0] for page in plan_pages(due, now, config.grace_ms))
+
+
+def _row(
+    one: SurveyedSeries, counts: Mapping[str, Counter[Series]], now: int, config: ReconciliationConfig
+) -> SeriesForecast:
+    step, unverified = one.series.timeframe.step_ms, one.look.unverified
+    missing = (one.examined - one.candles - one.known.ledger.confirmed(one.examined)).size(step)
+    return SeriesForecast(
+        symbol=one.series.symbol,
+        timeframe=one.series.timeframe.value,
+        missing=0 if one.error is not None else missing,
+        unverified=unverified.size(step),
+        due_at=max(now, config.verify_rules.due_at(unverified[0].start, step)) if unverified else None,
+        requests={job: counts[job][one.series] for job in JOBS if counts[job][one.series]},
+        error=one.error,
+    )
