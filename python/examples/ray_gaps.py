@@ -22,7 +22,7 @@ def summarise(path: str, step: int) -> GapSummary:
 
 def main(step: int, paths: Sequence[str], processes: int = 2) -> GapSummary:
     """Return the summary of all files."""
-    with ray.init(num_cpus=processes, include_dashboard=False):
+    with ray.init(num_cpus=processes, include_dashboard=False, _node_ip_address="127.0.0.1"):
         parts = ray.get([ray.remote(summarise).remote(path, step) for path in paths])
     return GapSummary.join(parts)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,10 @@ sys.stdout.buffer.write(pickle.dumps(found))
 """
 
 SIZES = pytest.mark.parametrize(
-    ("files", "rows"), [(9, 20_000), pytest.param(100, 10_000_000, marks=pytest.mark.soak)], ids=["small", "billion"]
+    "archive",
+    [(9, 20_000), pytest.param((100, 10_000_000), marks=pytest.mark.soak)],
+    ids=["small", "billion"],
+    indirect=True,
 )
 
 
@@ -35,26 +39,29 @@ def needs(package):
     return pytest.mark.skipif(find_spec(package) is None, reason=f"{package} is in the extra `bench`")
 
 
-@pytest.fixture
-def archive(tmp_path, files, rows):
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory, request):
     """Files of one series with gaps, within them and over their borders, and the summary of all their rows at once."""
-    raw = np.lib.format.open_memmap(tmp_path / "times.npy", "w+", np.int64, (files * rows,))
-    draw = np.random.default_rng(files)
+    files, rows = request.param
+    folder = tmp_path_factory.mktemp("archive")
+    raw = np.lib.format.open_memmap(folder / "times.npy", "w+", np.int64, (files * rows,))
+    draw = Random(files)
     start = used = 0
     paths = []
     for number in range(files):
-        times = start + STEP * np.delete(np.arange(rows + 7), draw.choice(np.arange(1, rows), 7, replace=False))
+        times = start + STEP * np.delete(np.arange(rows + 7), draw.sample(range(1, rows), 7))
         start += STEP * (rows + 7 + number % 3)
         raw[used : used + rows] = times
         used += rows
-        paths.append(tmp_path / f"{number:03}.parquet")
-        table = pa.table({"time": times, "symbol": pa.array(["BTC-USD"]).take(pa.array(np.zeros(rows, np.int8)))})
-        encoded = {"time": "DELTA_BINARY_PACKED", "symbol": "PLAIN"}
-        pq.write_table(table, paths[-1], use_dictionary=False, column_encoding=encoded, row_group_size=1_000_000)
+        paths.append(folder / f"{number:03}.parquet")
+        symbols = pa.DictionaryArray.from_arrays(np.zeros(rows, np.int8), ["BTC-USD"])
+        encoded = {"time": "DELTA_BINARY_PACKED"}
+        table = pa.table({"time": times, "symbol": symbols})
+        pq.write_table(table, paths[-1], use_dictionary=["symbol"], column_encoding=encoded, row_group_size=1_000_000)
     raw.flush()
     whole = GapSummary.of(raw, STEP)
     del raw
-    (tmp_path / "times.npy").unlink()
+    (folder / "times.npy").unlink()
     assert whole.count == files * rows
     assert len(whole.gaps) > files
     return paths, whole
@@ -62,7 +69,7 @@ def archive(tmp_path, files, rows):
 
 def run(name, paths):
     """Run the `main` of an example in a process of its own; return its answer."""
-    environment = os.environ | {"PYTHONPATH": str(EXAMPLES), "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = os.environ | {"PYTHONPATH": str(EXAMPLES), "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     command = [sys.executable, "-c", PROGRAM.format(name=name, step=STEP), *map(str, paths)]
     done = subprocess.run(command, capture_output=True, env=environment, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr.decode()[-2_000:]
