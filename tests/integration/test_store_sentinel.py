@@ -36,6 +36,17 @@ async def test_a_switch_is_followed_although_the_old_primary_is_silent(watched):
     assert watched.replica.ask("GET", "k") == b"new"
 
 
+async def test_a_sentinel_that_is_gone_costs_no_connection(watched):
+    async with TrioRedis.from_url(watched.url) as client:
+        await client.set("k", "v")
+        watched.sentinel.end()
+        assert [await client.get("k") for _ in range(3)] == [b"v"] * 3
+        # None is there to be asked.
+        client.drop_connections()
+        with pytest.raises(StoreUnavailable, match="cannot connect to"):
+            await client.get("k")
+
+
 async def test_one_sentinel_of_several_may_be_down(watched):
     url = watched.url.replace("://", f"://127.0.0.1:{free_port()},")
     async with TrioRedis.from_url(url) as client:

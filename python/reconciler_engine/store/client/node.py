@@ -21,8 +21,8 @@ class Door(Protocol):
     async def open(self) -> Connection:
         """Connect. Raises: as `open_connection`."""
 
-    def has_news(self) -> bool:
-        """Whether open connections may lead to a server that is not the one to talk to any more."""
+    async def has_moved(self) -> bool:
+        """Whether open connections lead to a server that is not the one to talk to any more, as far as is known."""
 
     def close(self) -> None:
         """Let go of what the door itself holds open."""
@@ -40,7 +40,7 @@ class FixedDoor:
         """Connect to the address."""
         return await open_connection(self._address, self._tls)
 
-    def has_news(self) -> bool:
+    async def has_moved(self) -> bool:
         """Whether the address is known to lead elsewhere: nobody tells."""
         return False
 
@@ -133,7 +133,7 @@ class Node:
             raise
 
     async def _acquire(self, pool: Pool) -> Connection:
-        if self._door.has_news():
+        if await self._door.has_moved():
             self.renew()
         return await pool.acquire()
 

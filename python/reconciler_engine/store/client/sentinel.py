@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import trio
 
 from reconciler_engine.errors import StoreDenied, StoreError, StoreRefused, StoreUnavailable
 from reconciler_engine.store.client.address import Address
@@ -14,13 +17,16 @@ from reconciler_engine.store.client.first_answer import first_answer
 from reconciler_engine.store.client.reply_shapes import text, understanding, whole
 
 _SWITCHES = "+switch-master"
+_ASK_EVERY_S = 1.0
+_ASK_TIMEOUT_S = 1.0
+_logger = logging.getLogger(__name__)
 
 
 class SentinelDoor:
     """Opens connections to the primary of a service.
 
-    One connection to a Sentinel stays open, and brings nothing but word of a switch: any byte on it, and its end, means
-    that the primary has to be asked for again.
+    One connection to a Sentinel stays open, and brings nothing but word of a switch. Any byte on it, and its end, means
+    that a Sentinel has to be asked again. Where none answers, open connections stay: they may be right.
     """
 
     def __init__(self, address: SentinelAddress) -> None:
@@ -28,6 +34,10 @@ class SentinelDoor:
         self._address = address
         self._tls = None if address.tls is None else address.tls.context()
         self._news: Connection | None = None
+        self._primary: Address | None = None
+        self._moved = False
+        self._asking = trio.Lock()
+        self._ask_at = 0.0
 
     async def open(self) -> Connection:
         """Connect to the primary.
@@ -37,7 +47,7 @@ class SentinelDoor:
             StoreRefused: They know of no such service.
             StoreError: As `open_connection`.
         """
-        primary = await first_answer(self._address.sentinels, self._ask)
+        primary = await self._find()
         connection = await open_connection(primary, self._tls)
         with _closed_on_error(connection):
             (role,) = await _exchange(connection, ("ROLE",))
@@ -46,12 +56,35 @@ class SentinelDoor:
                 _check_primary(role, primary)
         return connection
 
-    def has_news(self) -> bool:
-        """Whether a Sentinel has told of a switch, or the connection that would tell is gone."""
-        if self._news is None or self._news.is_fresh():
-            return False
+    async def has_moved(self) -> bool:
+        """Whether a Sentinel names another primary than the one that open connections lead to."""
+        if not self._hears():
+            async with self._asking:
+                # Others waited for the same answer.
+                if not self._hears() and trio.current_time() >= self._ask_at:
+                    await self._ask_again()
+        moved, self._moved = self._moved, False
+        return moved
+
+    async def _ask_again(self) -> None:
         self.close()
-        return True
+        self._ask_at = trio.current_time() + _ASK_EVERY_S
+        with trio.move_on_after(_ASK_TIMEOUT_S):
+            try:
+                await self._find()
+            except StoreError as error:
+                _logger.debug("no Sentinel answers", extra={"error": str(error)})
+
+    async def _find(self) -> Address:
+        """Ask the Sentinels for the primary, and note if it is another one than before."""
+        primary = await first_answer(self._address.sentinels, self._ask)
+        self._moved = self._moved or self._primary not in {None, primary}
+        self._primary = primary
+        return primary
+
+    def _hears(self) -> bool:
+        """Whether no Sentinel has anything to tell, and one could."""
+        return self._primary is None or (self._news is not None and self._news.is_fresh())
 
     def close(self) -> None:
         """Close the connection that brings news."""
