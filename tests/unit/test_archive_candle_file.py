@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from reconciler_engine.archive.candle_file import read_candle_file
-from reconciler_engine.archive.naming import parse_file_name
+from reconciler_engine.archive.hints import Hints
+from reconciler_engine.archive.naming import Naming, parse_file_name
 from reconciler_engine.errors import CandleFileError
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.series import Series
@@ -141,6 +142,9 @@ def test_absent_file_is_refused(tmp_path: Path) -> None:
         ("BTC-USD_5m_20250701-20251031.csv.gz", "BTC-USD:5m"),
         ("BTC-USD.SANDBOX_1m_x_y.csv", "BTC-USD.SANDBOX:1m"),
         ("BIP-20DEC30-CDE_1d.csv.gz", "BIP-20DEC30-CDE:1d"),
+        ("BTCUSD_1h.parquet", "BTC-USD:1h"),
+        ("Coinbase_ETHBTC_1d_2026.tsv.gz", "ETH-BTC:1d"),
+        ("gdax_LTCUSDC_15m.feather", "LTC-USDC:15m"),
     ],
 )
 def test_name_says_the_series(name: str, series: str) -> None:
@@ -159,8 +163,29 @@ def test_given_parts_replace_those_of_the_name() -> None:
         ("candles.csv", "does not say its series"),
         ("btc-usd_1m.csv", "symbol 'btc-usd' is no product id"),
         ("BTC-USD_3m.csv", "timeframe '3m' is not supported"),
+        ("coverage_BTC-USD_1m.csv", "symbol 'coverage' is no product id"),
+        ("BTCUSDX_1m.csv", "symbol 'BTCUSDX' is no product id"),
     ],
 )
 def test_name_without_a_series_is_refused(name: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         parse_file_name(Path(name))
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "series"),
+    [
+        ("lake/symbol=BTC-USD/timeframe=1m/part-0.parquet", {}, "BTC-USD:1m"),
+        ("Market=ETH%2FUSD/year=2026/granularity=ONE_HOUR/x.csv", {}, "ETH-USD:1h"),
+        ("symbol=BTC-USD/ETH-USD_5m.csv", {}, "BTC-USD:5m"),
+        ("symbol=BTC-USD/ETH-USD_5m.csv", {"symbol": "SOL-USD"}, "SOL-USD:5m"),
+    ],
+)
+def test_folders_and_flags_say_the_series_before_the_name(path, said, series):
+    assert str(Naming.of(Path(path), Hints(**said)).series()) == series
+
+
+def test_a_folder_that_says_no_series_is_named():
+    naming = Naming.of(Path("symbol=bitcoin/BTC-USD_1m.csv"), Hints())
+    assert naming.fault.startswith("folder 'symbol=bitcoin': symbol 'bitcoin' is no product id; allowed: ")
+    assert naming.lacks(())

@@ -30,8 +30,8 @@ def summarise_orderly(
 ) -> tuple[Series, GapSummary, str] | None:
     """Return series, summary and how the file is written, if its rows are good, of one series, and none comes twice.
 
-    None of any other file, of a short one, and without pyarrow: `read_parts` reads it, and says what is wrong with it.
-    Memory is that of a block and of the gaps.
+    Return None for every other file, for a short one, and without pyarrow: `read_parts` reads those, and says what is
+    wrong with them. Memory is that of a block and of the gaps.
     """
     if file.size < _LEAST_BYTES or file.naming.fault:
         return None
