@@ -55,6 +55,7 @@ def config(exchange_url):
             "batch_size": 50,
             "gap_scan_cron": NEVER,
             "full_reconcile_cron": NEVER,
+            "verify_cron": NEVER,
             "grace_ms": settled_grace_ms(300_000),
         }
         # six hours, whatever the timeframe

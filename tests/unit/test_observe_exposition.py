@@ -34,7 +34,9 @@ def full():
         worker(last_beat_ms=1_200, restarts=1),
         worker(pid=None, last_beat_ms=None),
     )
-    whole = engine(budget=BUDGET, queued={"scan": 0, "live": 2, "deep": 7}, unknown_symbols=("A-USD", "B-USD"))
+    whole = engine(
+        budget=BUDGET, queued={"scan": 0, "live": 2, "deep": 7}, unknown_symbols=("A-USD", "B-USD"), skew_ms=40
+    )
     return report(processes=processes, engine=whole, figures=FIGURES)
 
 

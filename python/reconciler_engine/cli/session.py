@@ -116,6 +116,7 @@ async def open_session(
             )
             source = await stack.enter_async_context(client)
             await parts.bucket.forgive()
+            await parts.clock.doubt()
             await parts.clock.measure_when_due(source, parts.bucket)
         yield Session(parts, source, command)
 

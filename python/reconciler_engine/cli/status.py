@@ -119,7 +119,8 @@ def print_engine(found: Found) -> None:
         f"exchange {engine.source}, user {engine.user_id}, exchange id {engine.exchange_id}{layout}"
     )
     for trouble in find_troubles(engine):
-        say(f"{'degraded' if trouble.ok else 'not ready'}: {trouble.name}: {quoted(trouble.detail)}")
+        how = "degraded" if trouble.degraded else "warning" if trouble.ok else "not ready"
+        say(f"{how}: {trouble.name}: {quoted(trouble.detail)}")
     print()
     _print_processes(engine.processes)
     print()

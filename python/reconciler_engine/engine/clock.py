@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import logging
+from math import inf
+
+import trio
 
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.errors import PermitRefused, SourceError
 from reconciler_engine.limiting.purpose import asking_for
 from reconciler_engine.limiting.redis_bucket import TokenBucket
+from reconciler_engine.observe.words import describe_skew, describe_span
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.server_clock import ServerClock
 from reconciler_engine.store.turns import Turn
 
 MEASURE_EVERY_S = 3_600
-"""The exchange's clock is compared with Redis' at start and then hourly, by one process of all."""
+"""The exchange's clock is compared with Redis' at each start, hourly, and when in doubt, by one process of all."""
 
 _KEPT_S = 2 * MEASURE_EVERY_S
 _RETRY_S = 60
+_TOLERATED_MS = 2_000
 _logger = logging.getLogger(__name__)
 
 
@@ -28,6 +33,9 @@ class SharedClock:
     def __init__(self, client: TrioRedis, scope: Scope) -> None:
         self._clock = ServerClock(client, scope)
         self._turn = Turn(client, scope, "clock")
+        self._source = scope.source
+        self._seen: tuple[float, int] | None = None
+        self._doubted_at = -inf
 
     async def now(self) -> int:
         """Return the instant of a pass (ms UTC): neither clock has passed it."""
@@ -41,14 +49,48 @@ class SharedClock:
         """Return the exchange's clock less Redis' (ms), or None where nobody measured it lately."""
         return await self._clock.skew_ms()
 
+    async def doubt(self) -> None:
+        """Have the exchange's offset measured at the next look: a start, a clock that jumped, rows newer than now.
+
+        Raises:
+            StoreError: Redis did not do it.
+        """
+        if trio.current_time() - self._doubted_at >= _RETRY_S / 2:
+            self._doubted_at = trio.current_time()
+            await self._turn.end()
+
+    async def check(self, latest: int, at: int) -> None:
+        """Doubt the offset where the exchange told of an instant, `latest`, well after the `at` of a pass (ms UTC).
+
+        Raises:
+            StoreError: Redis did not do its part.
+        """
+        if latest - at > _TOLERATED_MS and latest - await self.now() > _TOLERATED_MS:
+            await self.doubt()
+
+    async def _has_jumped(self) -> bool:
+        """Whether Redis' clock has gone otherwise than time has since the look before; the offset is in doubt then."""
+        before, self._seen = self._seen, (trio.current_time(), await self.redis_now())
+        if before is None:
+            return False
+        jump_ms = (self._seen[1] - before[1]) - round((self._seen[0] - before[0]) * 1_000)
+        if abs(jump_ms) <= _TOLERATED_MS:
+            return False
+        _logger.info("the server's clock jumped", extra={"by": describe_span(abs(jump_ms)), "ahead": jump_ms > 0})
+        await self.doubt()
+        return True
+
     async def measure_when_due(self, source: CoinbaseClient, bucket: TokenBucket) -> None:
-        """Measure the exchange's offset if nobody did within the hour; one process of all does it.
+        """Measure the exchange's offset if nobody did within the hour, or it is in doubt; one process of all does it.
 
         An exchange that does not answer, or has sent everybody back for long, is logged and asked again a minute
         later; passes use Redis' clock alone until then. The request waits for a permit like any other, and a refusal
         for rate holds for everybody.
         """
-        if not await self._turn.take(_RETRY_S):
+        is_mine = await self._turn.take(_RETRY_S)
+        if await self._has_jumped() and not is_mine:
+            is_mine = await self._turn.take(_RETRY_S)
+        if not is_mine:
             return
         try:
             permit = await bucket.wait_permit()
@@ -61,4 +103,8 @@ class SharedClock:
         skew = theirs - (before + await self.redis_now()) // 2
         await self._clock.keep_skew(skew, _KEPT_S)
         await self._turn.extend(MEASURE_EVERY_S)
-        _logger.info("exchange clock measured", extra={"skew_ms": skew})
+        told = describe_skew(skew, self._source)
+        if told is None:
+            _logger.info("exchange clock measured", extra={"skew_ms": skew})
+        else:
+            _logger.warning("clocks differ", extra={"skew_ms": skew, "summary": told})

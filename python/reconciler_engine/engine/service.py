@@ -210,6 +210,7 @@ class ReconciliationService:
             facts = EngineFacts(SERVICE)
             await stack.enter_async_context(at_work(parts.client, parts.scope, parts.queue.consumer, facts))
             await parts.bucket.forgive()
+            await parts.clock.doubt()
             passes = ScheduledPasses(parts, await self._series(self._config, parts), now=wall_clock)
             worker = WorkerRole(parts, self._source)
             async with trio.open_nursery() as nursery:

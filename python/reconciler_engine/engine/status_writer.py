@@ -61,6 +61,7 @@ class StatusWriter:
         self._successes: dict[str, int] = {}
         self._budget: BudgetStatus | None = None
         self._queued: dict[str, int] | None = None
+        self._skew_ms: int | None = None
         self._written: float | None = None
         self.redis_error: str | None = None
 
@@ -145,7 +146,7 @@ class StatusWriter:
     async def _look(self) -> EngineStatus:
         """Read what Redis alone knows; return the whole."""
         parts = self._passes.parts
-        self._queued = await parts.queue.lengths()
+        self._queued, self._skew_ms = await parts.queue.lengths(), await parts.clock.skew_ms()
         self._budget = self._describe_budget(await parts.bucket.statistics(), self._now())
         return self.status
 
@@ -168,6 +169,7 @@ class StatusWriter:
             protocol=PROTOCOL,
             layout=scope.layout.value,
             terms=terms_of(self._passes.parts),
+            skew_ms=self._skew_ms,
             unknown_symbols=self._passes.unknown[:_UNKNOWN_SHOWN],
         )
 

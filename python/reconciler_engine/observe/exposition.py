@@ -130,6 +130,8 @@ def _of_engine(engine: EngineStatus) -> Iterator[Family]:
     unknown = len(engine.unknown_symbols)
     yield _gauge("unknown_symbols", "Configured symbols that the exchange does not list, at most 100", unknown)
     yield from _of_jobs(engine.jobs)
+    if engine.skew_ms is not None:
+        yield _gauge("clock_skew_seconds", "The exchange's clock less Redis', as last measured", engine.skew_ms / 1_000)
     if engine.queued is not None:
         yield _gauges("queue_tasks", "Tasks that wait or are in hand, of all nodes", "lane", engine.queued)
     if engine.budget is not None:

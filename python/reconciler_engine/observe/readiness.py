@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
-from reconciler_engine.observe.words import describe_span
+from reconciler_engine.observe.words import describe_skew, describe_span
 
 SILENT_S = 5.0
 """A supervisor that has said nothing for so long hangs; it speaks once a second."""
@@ -55,7 +55,7 @@ def checks(report: Report | None, age_s: float) -> tuple[ReadinessCheck, ...]:
     engine = report.engine
     jobs = _jobs(engine)
     roles = (_workers(report.processes), _roles(report.processes))
-    return (live, stage, _redis(report), *roles, *_exchange(engine.budget), *_symbols(engine), *jobs)
+    return (live, stage, _redis(report), *roles, *_exchange(engine.budget), *_clock(engine), *_symbols(engine), *jobs)
 
 
 def is_ready(found: Sequence[ReadinessCheck]) -> bool:
@@ -71,9 +71,9 @@ def state_of(found: Sequence[ReadinessCheck]) -> Literal["ready", "degraded", "n
 
 
 def find_troubles(engine: EngineStatus) -> list[ReadinessCheck]:
-    """Return what an engine says of itself that does not hold or is degraded."""
+    """Return what an engine says of itself that does not hold, is degraded, or is to be put in order."""
     found = [*_exchange(engine.budget), *_jobs(engine)]
-    return [check for check in found if check.degraded or not check.ok]
+    return [*(check for check in found if check.degraded or not check.ok), *_clock(engine)]
 
 
 def _redis(report: Report) -> ReadinessCheck:
@@ -112,6 +112,12 @@ def _exchange(budget: BudgetStatus | None) -> list[ReadinessCheck]:
         case _:
             detail = f"in trouble ({trouble}): one request at a time finds out whether that is over"
             return [ReadinessCheck("exchange", ok=True, detail=detail, degraded=True)]
+
+
+def _clock(engine: EngineStatus) -> list[ReadinessCheck]:
+    """Tell clocks that differ, with the consequence; passes go by the earlier of them, so it is not a reason."""
+    told = None if engine.skew_ms is None else describe_skew(engine.skew_ms, engine.source)
+    return [] if told is None else [ReadinessCheck("clock", ok=True, detail=told)]
 
 
 def _symbols(engine: EngineStatus) -> list[ReadinessCheck]:

@@ -131,7 +131,8 @@ class EngineStatus(_Record):
 
     `protocol` is that of the scope, 0 in records from before there was one. `budget` is None where the bucket could not
     be read, `queued` (tasks by lane) where the streams could not. `unknown_symbols` are configured ones that the
-    exchange does not list. `terms` are the settings by which it asks the exchange, of a key its name alone.
+    exchange does not list. `terms` are the settings by which it asks the exchange, of a key its name alone. `skew_ms`
+    is the exchange's clock less Redis' (ms), None where nobody measured it lately.
     """
 
     node: _Str
@@ -151,6 +152,7 @@ class EngineStatus(_Record):
     layout: Literal["user", "exchange", "overflow"] = "user"
     unknown_symbols: Annotated[tuple[_Str, ...], Field(max_length=1_000)] = ()
     terms: Annotated[dict[_Str, _Str], Field(max_length=100)] = {}
+    skew_ms: _Int | None = None
 
 
 def _is_count(value: object) -> bool:

@@ -44,6 +44,26 @@ def describe_span(duration_ms: int | None) -> str:
     return f"{duration_ms // _SECOND} s"
 
 
+SKEW_TOLD_MS = 1_000
+"""The exchange's clock and Redis' may differ by so much before people are told."""
+
+
+def describe_skew(skew_ms: int, source: str) -> str | None:
+    """Return what follows from the exchange's clock less Redis' (ms); None where that is too little to matter.
+
+    An exchange on this machine, by its host `source`, that lives on another day is a simulated one.
+    """
+    is_replayed = abs(skew_ms) >= _DAY and source.startswith(("127.", "localhost", "[::1]"))
+    if abs(skew_ms) <= SKEW_TOLD_MS or is_replayed:
+        return None
+    span = describe_span(abs(skew_ms))
+    if skew_ms < 0:
+        what = f"Redis' clock is {span} ahead of the exchange's: `ready` asks for bars that have not closed yet"
+    else:
+        what = f"Redis' clock is {span} behind the exchange's: bars are looked for, and judged, that much too late"
+    return f"{what}; set the clock of Redis' machine by NTP"
+
+
 def causes(counts: Mapping[str, int], most: int = 3) -> str:
     """Return messages by how often each came, the most frequent first, each once; at most `most` of them."""
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))

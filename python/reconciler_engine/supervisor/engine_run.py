@@ -65,6 +65,7 @@ async def _run(
 ) -> None:
     # A start says that whatever a key was refused for is put in order.
     await parts.bucket.forgive()
+    await parts.clock.doubt()
     passes = ScheduledPasses(parts, spec.config.series(), now=_now, unknown=spec.unknown)
     scheduler = Scheduler(passes.jobs(), now=_now, claim=passes.claim)
     # The lock of our own server's data directory says that whoever came before is dead.
