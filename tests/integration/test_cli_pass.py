@@ -225,7 +225,8 @@ def test_a_terminal_gets_a_table_and_totals(run, hold):
     done = run("scan", *RANGE[:-1])
     head, cells, totals = done.out.splitlines()
     assert head.split() == [
-        "series", "from", "to", "slots", "gaps", "missing", "filled", "empty", "unresolved", "dup", "bad",
+        "series", "from", "to", "slots", "gaps", "missing", "filled", "empty", "unresolved", "unverified", "dup",
+        "bad",
     ]  # fmt: skip
     assert cells.split() == [
         "BTC-USD:1m",
@@ -237,6 +238,7 @@ def test_a_terminal_gets_a_table_and_totals(run, hold):
         "0",
         "0",
         "1",
+        "99",
         "0",
         "0",
     ]
@@ -333,3 +335,19 @@ def _candle_file(folder):
     path = folder / "BTC-USD_1m.csv"
     path.write_text(HEADER + row(0))
     return path
+
+
+def test_a_whole_pass_says_until_when_the_gate_can_say_yes(run, start_exchange):
+    exchange = start_exchange(public_rate=0)
+    one = ("--symbols", "BTC-USD", "--timeframes", "5m")
+    done = run("reconcile", *one, "--json", base_url=exchange.url)
+    (series,) = done.json["series"]
+    # one or two bars closed within the last ten minutes: they are there and not verified
+    assert (done.code, series["unresolved"], series["unverified"] in {1, 2}) == (0, 0, True)
+    assert 300_000 * series["unverified"] == series["stop"] // 300_000 * 300_000 - series["unverified_since"] + 300_000
+    assert done.json["ready_until"] == series["unverified_since"] + 1_800_000
+    scanned = run("scan", *one)
+    assert (scanned.code, " unverified, " in scanned.out) == (0, True)
+    told = run("reconcile", *one, base_url=exchange.url)
+    assert (told.code, "`ready` can say yes until " in told.out) == (0, True)
+    assert run("reconcile", *one, "--verify", "none", "--json", base_url=exchange.url).json["ready_until"] is None

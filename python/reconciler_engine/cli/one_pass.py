@@ -19,6 +19,7 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
+from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.words import counted, iso
 from reconciler_engine.planning.verification import Verify
 
@@ -50,13 +51,18 @@ def run_one_pass(
     else:
         config = load_config(*given, needs_symbols=True, known_faults=faults, windows=windows)
     result = trio.run(_pass, command, config, credentials, asked, output, repair, Verify(verify))
+    doubts = [*_doubts(result, asked, config.max_candles), *_waits(result)]
+    is_whole = repair and not (asked or doubts or result.unresolved or result.errors)
+    until = ready_until(result, config.max_unverified_ms) if is_whole and verify != Verify.NONE else None
     if output.as_json:
-        output.print_json(asdict(result))
+        output.print_json({**asdict(result), **({"ready_until": until} if repair else {})})
     else:
         print_result(result, output, repaired=repair)
+        if until is not None:
+            say(f"`ready` can say yes until {iso(until)}; come again before that")
     if result.unresolved or result.errors:
         leave(UNRESOLVED)
-    if doubts := [*_doubts(result, asked, config.max_candles), *_waits(result)]:
+    if doubts:
         leave(UNRESOLVED, "\n".join(doubts))
 
 
@@ -82,6 +88,16 @@ async def _pass(
             bars=bars,
         )
         return await session.with_worker(lambda: session.parts.reconciler.run_pass(request))
+
+
+def ready_until(result: ReconciliationResult, max_unverified_ms: int) -> int | None:
+    """Return when the first candle, of now or the next to close, has been unverified for too long (ms UTC)."""
+    closes = []
+    for row in result.series:
+        step = Timeframe(row.timeframe).step_ms
+        next_close = row.stop // step * step + step
+        closes.append(next_close if row.unverified_since is None else row.unverified_since)
+    return min(closes) + max_unverified_ms if closes else None
 
 
 def _waits(result: ReconciliationResult) -> list[str]:
@@ -114,16 +130,36 @@ def print_result(result: ReconciliationResult, output: Output, *, repaired: bool
     noteworthy = [
         row
         for row in result.series
-        if row.missing or row.confirmed_empty or row.mismatched or row.errors or row.duplicates or row.malformed
+        if row.missing
+        or row.confirmed_empty
+        or row.mismatched
+        or row.errors
+        or row.duplicates
+        or row.malformed
+        or (row.unverified and not repaired)
     ]
     if noteworthy:
         print_table(
-            ("series", "from", "to", "slots", "gaps", "missing", "filled", "empty", "unresolved", "dup", "bad"),
+            (
+                "series",
+                "from",
+                "to",
+                "slots",
+                "gaps",
+                "missing",
+                "filled",
+                "empty",
+                "unresolved",
+                "unverified",
+                "dup",
+                "bad",
+            ),
             [_cells(row) for row in noteworthy],
         )
     unknown = sum(not row.expected for row in result.series)
     done = f", {result.filled} filled, {result.unresolved} unresolved, {requests_sent(result)}" if repaired else ""
     empty = f", {result.confirmed_empty} confirmed empty" if result.confirmed_empty else ""
+    empty += f", {result.unverified} unverified" if result.unverified else ""
     empty += audited(result)
     output.print_line(
         f"{len(result.series)} series: {counted(result.missing, 'slot')} missing in "
@@ -136,5 +172,5 @@ def print_result(result: ReconciliationResult, output: Output, *, repaired: bool
 
 def _cells(row: SeriesResult) -> tuple[str, ...]:
     found = (row.expected, row.gaps, row.missing, row.filled, row.confirmed_empty, row.unresolved)
-    counts = (*found, row.duplicates, row.malformed)
+    counts = (*found, row.unverified, row.duplicates, row.malformed)
     return (f"{row.symbol}:{row.timeframe}", iso(row.start), iso(row.stop), *map(str, counts))

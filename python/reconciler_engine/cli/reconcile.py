@@ -31,7 +31,8 @@ def reconcile(*, from_: str | None, to: str | None, dry_run: bool, verify: str, 
       reconciler-engine reconcile --symbols BTC-USD,ETH-USD --dry-run
       reconciler-engine reconcile --symbols BTC-USD --timeframes 5m --from 2025-09-16 --to 2025-11-01 --max-candles 0
 
-    Without a range the full window is examined. Exit code 3: slots are missing still, or could not be examined.
+    Without a range the full window is examined, and the last line says until when `ready` can say yes. Exit code 3:
+    slots are missing still, wait for another answer, or could not be examined.
     """
     if dry_run:
         from reconciler_engine.cli.coverage.survey_report import show_dry_run

@@ -14,7 +14,7 @@ from reconciler_engine.cli.output import Output
 @prints
 @takes_settings(*PASS_SETTINGS)
 def scan(*, from_: str | None, to: str | None, output: Output, given: Given) -> None:
-    """Report what the cache lacks; ask the exchange nothing and change no candle.
+    """Report what the cache lacks and which candles are not verified; ask the exchange nothing and change no candle.
 
     \b
     Examples:

@@ -14,7 +14,7 @@ from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
 from reconciler_engine.engine.parts import Parts, make_parts
 from reconciler_engine.engine.roles.worker import WorkerRole
-from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE, GAP_SCAN, ScheduledPasses
+from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE, GAP_SCAN, VERIFY, ScheduledPasses
 from reconciler_engine.engine.service_schedule import SERVICE, ServiceSchedule, wall_clock
 from reconciler_engine.engine.symbols import choose_symbols
 from reconciler_engine.engine.tasks.consumer_name import consumer_name
@@ -178,6 +178,14 @@ class ReconciliationService:
             StoreError: Redis cannot be reached, or the pass's record was lost.
         """
         return await self._perform(FULL_RECONCILE)
+
+    async def perform_verification(self) -> ReconciliationResult:
+        """Ask for the candles whose verification is due by now; see `perform_full_reconciliation`.
+
+        Like the run of each minute it waits for its share of the budget, 50 s at most. The result has a row for each
+        series looked at: all of them at first and once each gap scan, between that those that are due.
+        """
+        return await self._perform(VERIFY)
 
     async def _series(self, config: ReconciliationConfig, parts: Parts) -> list[Series]:
         """Return the series meant; the exchange is asked only where there is something to choose."""

@@ -131,7 +131,8 @@ def extend(
 ) -> Known:
     """Return what is known after a pass examined `window`.
 
-    Suspect and unverified candles that it did not look for (None) stay as they were known.
+    Suspect and unverified candles that it did not look for (None) stay as they were known; a candle that closed since
+    then is not verified.
     """
     length = window.stop - window.start
     is_wide = known is None or length >= known.base_ms
@@ -147,8 +148,10 @@ def extend(
         if where := (was & stays) | now:
             joined[obstacle] = where
     if known.unverified is not None:
-        stays = whole if unverified is None else before
-        unverified = (known.unverified & stays) | (unverified or NOTHING)
+        if unverified is None:
+            unverified = (known.unverified & whole) | (Interval(known.window.stop, whole.stop) - unresolved - confirmed)
+        else:
+            unverified |= known.unverified & before
     return Known(
         whole,
         (known.unresolved & before) | unresolved,

@@ -96,11 +96,14 @@ class _Row:
         """The window, from slot to slot."""
         return self.window.slots(self.step)
 
+    def filled_in(self, slots: Interval) -> Intervals:
+        """Return the slots among these that hold a candle now and did not before."""
+        return ((self.missing_before | self.confirmed_before) - self.unresolved - self.confirmed) & slots
+
     @property
     def filled(self) -> int:
-        """Slots that hold a candle now and did not before."""
-        before, now = (self.missing_before | self.confirmed_before), (self.unresolved | self.confirmed)
-        return before.size(self.step) - now.size(self.step)
+        """Number of slots that hold a candle now and did not before."""
+        return self.filled_in(self.slots).size(self.step)
 
     @property
     def proved(self) -> int:
@@ -243,6 +246,8 @@ class Tally:
             row.missing_before |= intervals_of(outcome.removed, row.step) & row.slots
             row.note_verified(intervals_of(outcome.verified, row.step), outcome.again_at)
             row.learn(span, intervals_of(outcome.unresolved, row.step), intervals_of(outcome.confirmed, row.step))
+            if self._digests:
+                row.unverified |= row.filled_in(span) - intervals_of(outcome.verified, row.step)
         if outcome.unanswered and outcome.error is not None:
             self._undone[outcome.error] += 1
         row.mismatched += outcome.mismatched
