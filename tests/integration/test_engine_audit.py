@@ -102,7 +102,7 @@ async def test_verifying_all_asks_the_fewest_pages_over_every_slot(redis_url, sl
         await fill(run, range(slots), *wrong)
         quick = await do_pass(run, slots, verify=False)
         assert quick.requests == 0
-        survey = await run.parts.surveyor.survey([DENSE], span(slots))
+        survey = await run.parts.surveyor.survey([DENSE], span(slots), verify=Verify.ALL)
         assert survey.plan.requests == -(-slots // 300)
         result = await do_pass(run, slots)
         assert (result.requests, result.mismatched, result.repaired) == (-(-slots // 300), 3, 3)

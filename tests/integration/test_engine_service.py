@@ -101,10 +101,10 @@ async def test_passes_on_demand_fill_the_cache_and_say_so(redis, config):
         assert await is_ready(redis, "BTC-USD", "5m", 2, grace_ms=settings.grace_ms) is False
         second = await service.perform_gap_scan()
         assert (second.missing, second.filled, second.requests) == (1, 1, 1)
+        assert await open_times(redis) == held
         third = await service.perform_verification()
         # its window is longer
         assert ([row.timeframe for row in third.series], third.missing, third.filled) == (["5m"], 228, 228)
-        assert await open_times(redis) == held
     # the caller's client is not closed
     assert await redis.ping()
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.clock import SharedClock
@@ -131,7 +130,7 @@ class Surveyor:
         look_back: int | Interval,
         *,
         bars: int = 0,
-        verify: Verify = Verify.DUE,
+        verify: Verify = Verify.SUSPECTS,
         horizon_ms: int = 0,
     ) -> Survey:
         """Say how series stand in the window that a pass would examine, read as a pass reads.
@@ -164,8 +163,9 @@ class Surveyor:
                 own_fault(found.error)
             error = misplaced.get(one) or found.error or read.error
             listing = listings.by_symbol.get(one.symbol, Listing())
-            choose = partial(self._to_verify, step=one.timeframe.step_ms, verify=verify, horizon_ms=horizon_ms)
-            surveyed.append(await self._judge(one, window, examined, found, read, listing, now, error, choose))
+            surveyed.append(
+                await self._judge(one, window, examined, found, read, listing, now, error, verify, horizon_ms)
+            )
         return Survey(now, tuple(surveyed), self._plan(surveyed, listed, now))
 
     async def _judge(
@@ -178,7 +178,8 @@ class Surveyor:
         listing: Listing,
         now: int,
         error: StoreError | None,
-        choose: Callable[[Look, int], Intervals],
+        verify: Verify,
+        horizon_ms: int,
     ) -> SurveyedSeries:
         step = series.timeframe.step_ms
         absent = Intervals.of_gaps(found.gaps, step)
@@ -187,7 +188,8 @@ class Surveyor:
         unverified = Intervals.of_slots(found.unverified, step) - doubted
         overdue = Interval(0, max(now - self._config.max_unverified_ms - step, 0))
         urgent = sort_absent(absent, ledger, now).due
-        urgent |= find_due_suspects(ledger, examined, now, step, self._config.audit_rules) - absent
+        if verify is not Verify.NONE:
+            urgent |= find_due_suspects(ledger, examined, now, step, self._config.audit_rules) - absent
         look = Look(
             unverified - ledger.waiting(examined, now),
             Intervals.of_slots(found.changed, step),
@@ -195,26 +197,25 @@ class Surveyor:
             ledger.next_check((absent - ledger.confirmed(examined)) | doubted | unverified, now),
             examined.stop,
         )
+        rules = self._config.verify_rules
+        to_audit = NOTHING
+        if verify is Verify.ALL:
+            to_audit = rules.settled(look.unverified, now, step)
+        elif verify is Verify.DUE:
+            to_audit = to_verify(look, now, step, rules, horizon_ms=horizon_ms)
         return SurveyedSeries(
             series,
             asked,
             examined,
             tuple(states_of(asked, examined if found.error is None else _NO_SLOT, absent, ledger, unverified)),
             # As for a pass: what an answer would prove about slots whose ledger cannot be read could not be kept.
-            urgent | choose(look, now) if error is None else NOTHING,
+            urgent | to_audit if error is None else NOTHING,
             read.known._replace(ledger=ledger),
             unverified,
             unverified & overdue,
             None if error is None else str(error),
             look,
         )
-
-    def _to_verify(self, look: Look, now: int, *, step: int, verify: Verify, horizon_ms: int) -> Intervals:
-        """Return the candles that a pass would ask for beside missing and suspect slots."""
-        rules = self._config.verify_rules
-        if verify is Verify.ALL:
-            return rules.settled(look.unverified, now, step)
-        return to_verify(look, now, step, rules, horizon_ms=horizon_ms) if verify is Verify.DUE else NOTHING
 
     def _asked(self, series: Series, asked: Interval, now: int) -> Interval:
         """Return the closed slots of a range, kept or not."""
