@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reconciler_engine.errors import StoreError, own_fault
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.pages import PAGE_SLOTS, cover
@@ -39,7 +40,7 @@ class OlderBars:
             pages: How many pages there is room for, about.
 
         Raises:
-            StoreError: Redis did not answer, or a key is of another type.
+            StoreError: Redis did not answer.
         """
         found: dict[Series, Interval] = {}
         looks, after = LOOKS, await self._cursor.load()
@@ -48,15 +49,20 @@ class OlderBars:
             stop = closed_before(now, one.timeframe) - newest * step
             if after is not None and after[0] == str(one):
                 stop = min(stop, one.timeframe.floor(after[1]))
-            (oldest,) = await self._keys.oldest_of([one], _ALL_MEMBERS)
-            start = stop if oldest is None else one.timeframe.floor(oldest)
-            while looks and pages > 0 and one not in found and stop > start:
-                looks -= 1
-                part = Interval(max(start, stop - min(PART_PAGES, pages) * PAGE_SLOTS * step), stop)
-                stop = part.start
-                if unknown := await self._unknown(one, part):
-                    found[one] = unknown.hull
-                    pages -= len(cover(unknown, step))
+            try:
+                (oldest,) = await self._keys.oldest_of([one], _ALL_MEMBERS)
+                start = stop if oldest is None else one.timeframe.floor(oldest)
+                while looks and pages > 0 and one not in found and stop > start:
+                    looks -= 1
+                    part = Interval(max(start, stop - min(PART_PAGES, pages) * PAGE_SLOTS * step), stop)
+                    stop = part.start
+                    if unknown := await self._unknown(one, part):
+                        found[one] = unknown.hull
+                        pages -= len(cover(unknown, step))
+            except StoreError as error:
+                # A key of another type, or one at a node that is away: the passes tell of it, the others go on.
+                own_fault(error)
+                continue
             if stop > start:
                 await self._cursor.save(str(one), stop)
                 return found
