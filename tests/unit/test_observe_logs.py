@@ -139,3 +139,16 @@ def test_a_value_does_not_break_a_persons_line(write, text):
 
 def test_what_is_below_the_level_is_not_written(write):
     assert write("json", "event", level="WARNING") == ""
+
+
+def test_a_warning_of_the_same_error_is_shown_once_in_ten_minutes_with_its_count(capsys):
+    logger = logging.getLogger("reconciler_engine")
+    kept = logger.handlers[:], logger.level, logger.propagate
+    logs.configure("json", "INFO", process="test")
+    for created, error in [(0, "full"), (1, "full"), (2, "away"), (599, "full"), (600, "full"), (601, "full")]:
+        record = logger.makeRecord("x", logging.WARNING, "", 0, "lease not refreshed", (), None, extra={"error": error})
+        record.created = created
+        logger.handle(record)
+    logger.handlers[:], logger.level, logger.propagate = kept
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(one["error"], one.get("repeated")) for one in told] == [("full", None), ("away", None), ("full", 2)]

@@ -11,7 +11,6 @@ from reconciler_engine.cli.exits import UNAVAILABLE, leave
 from reconciler_engine.cli.options import CACHE_SETTINGS, Given, prints, takes_settings
 from reconciler_engine.cli.output import Output, print_table, say
 from reconciler_engine.observe.obstacles import describe_obstacles
-from reconciler_engine.observe.readiness import find_troubles
 from reconciler_engine.observe.series_state import count_states, count_verified, obstacles_of, worst_first
 from reconciler_engine.observe.words import ago, ahead, counted, describe_span, iso, quoted
 
@@ -74,7 +73,7 @@ async def _look(config: ReconciliationConfig) -> tuple[list[Found], list[str]]:
     if config.cache_url is not None:
         async with TrioRedis.from_url(config.cache_url) as client:
             await check_server(client)
-            return await _read(client), [str(client.address)]
+            return await _read(client), [f"{client.address}{await _silence(client)}"]
     folders = [config.data_dir] if config.data_dir else [default_data_dir(simulated=each) for each in (False, True)]
     found: list[Found] = []
     places = []
@@ -84,11 +83,28 @@ async def _look(config: ReconciliationConfig) -> tuple[list[Found], list[str]]:
         if record is not None:
             async with TrioRedis.from_url(record.url) as client:
                 found += await _read(client)
+                cause = await _silence(client)
             # A command that borrows the server for its own length, or an engine that hangs.
             silence = f"no engine has reported for {RECORD_LIFE_MS / 1_000:g} s"
-            place += f" (server of {record.command}, pid {record.pid}: {silence})"
+            place += f" (server of {record.command}, pid {record.pid}: {silence}{cause})"
         places.append(place)
     return found, places
+
+
+async def _silence(client: TrioRedis) -> str:
+    """Say which engines may be at work there and cannot write their status, and why; nothing where Redis takes it."""
+    import socket
+
+    from reconciler_engine.engine.tasks.consumer_name import is_gone, node_of
+    from reconciler_engine.store.client.server_check import ask_refusal
+    from reconciler_engine.store.status_board import StatusBoard
+
+    nodes = [one for one in await StatusBoard(client).find_silent() if not is_gone(one)]
+    if not nodes or (refusal := await ask_refusal(client)) is None:
+        return ""
+    here = [quoted(one) for one in nodes if node_of(one) == socket.gethostname()]
+    told = f"{', '.join(here)} runs and cannot write its status" if here else f"{quoted(nodes[0])} may run"
+    return f"; but {told}: {refusal}"
 
 
 async def _read(client: TrioRedis) -> list[Found]:
@@ -110,6 +126,8 @@ def as_object(found: Found) -> dict[str, Any]:
 
 def print_engine(found: Found) -> None:
     """Tell people how an engine stands."""
+    from reconciler_engine.observe.readiness import find_troubles
+
     engine = found.engine
     mark = "SIMULATED " if engine.simulated else ""
     up = describe_span(engine.written_at - engine.started_at)

@@ -28,6 +28,10 @@ _ROUTINE: Final = "routine"
 _ROUTINE_S: Final = 60.0
 
 
+# A warning of the same event and error is shown once in so long; the next one says how often it came meanwhile.
+_REPEAT_S: Final = 600.0
+
+
 _HIDDEN: Final = _STANDARD | {_SUMMARY, _ROUTINE}
 
 
@@ -65,6 +69,7 @@ def configure(style: Style, level: str, *, process: str, simulated: bool = False
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json(process, simulated) if style == "json" else _Human(process, simulated))
+    handler.addFilter(_Repeated())
     if style == "human":
         handler.addFilter(_Routine())
     logger = logging.getLogger(_PACKAGE)
@@ -152,6 +157,38 @@ class _Routine(logging.Filter):
         if hidden:
             setattr(record, _SUMMARY, f"{getattr(record, _SUMMARY, '')}; {hidden} more like it not shown")
         return True
+
+
+class _Repeated(logging.Filter):
+    """Lets a warning of an event with the same error pass once in `_REPEAT_S`, with the number of those kept back.
+
+    At most `_REPEATS_KEPT` errors are remembered; beyond that all of them pass again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: dict[tuple[str, object, object], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to show a record."""
+        error = getattr(record, "error", None)
+        if record.levelno < logging.WARNING or error is None or record.exc_info:
+            return True
+        key = (record.getMessage(), getattr(record, "job", None), str(error))
+        at, hidden = self._shown.get(key, (-math.inf, 0))
+        # A clock set back must not silence it.
+        if 0 <= record.created - at < _REPEAT_S:
+            self._shown[key] = (at, hidden + 1)
+            return False
+        if len(self._shown) >= _REPEATS_KEPT:
+            self._shown.clear()
+        self._shown[key] = (record.created, 0)
+        if hidden:
+            record.repeated = hidden
+        return True
+
+
+_REPEATS_KEPT: Final = 500
 
 
 def _iso(instant_s: float) -> str:

@@ -134,7 +134,8 @@ class JobRuns:
         self._skipped += 1
         self._last_error = error or self._last_error
         why = "a run is still open" if error is None else f"whether a run is open is unknown: {error}"
-        _LOG.warning("slot skipped", extra={"job": tick.job, "slot": tick.slot, "reason": why})
+        facts = {"job": tick.job, "slot": tick.slot, "reason": why}
+        _LOG.warning("slot skipped", extra=facts if error is None else {**facts, "error": error})
         self._emit(SlotSkipped(tick, error, elsewhere))
 
 

@@ -78,13 +78,28 @@ class StatusBoard:
         await self._client.execute_command("DEL", _key(status))
         await self._client.execute_command("HDEL", ENGINES_KEY, _key(status))
 
+    async def find_silent(self) -> list[str]:
+        """Return the nodes that are listed and have no record: they ended without a word, or cannot write.
+
+        Raises:
+            StoreError: Redis did not answer.
+        """
+        listed = await self._nodes()
+        there = await self._client.pipe([("EXISTS", key) for key in listed])
+        silent = [node for node, exists in zip(listed.values(), there, strict=True) if exists == 0]
+        return sorted(node[:_NAME_BYTES].decode("utf-8", "replace") for node in silent)
+
     async def _listed(self) -> list[bytes]:
         """Return the names of records, at most `_ENGINES_LISTED`."""
+        return [*await self._nodes()]
+
+    async def _nodes(self) -> dict[bytes, bytes]:
         (page,) = await self._client.pipe([("HSCAN", ENGINES_KEY, 0, "COUNT", _ENGINES_LISTED)])
         with understanding("the list of engines"):
             if isinstance(page, StoreError):
                 raise page
-            return [name for name in page[1][::2] if len(name) <= _NAME_BYTES]
+            pairs = zip(page[1][::2], page[1][1::2], strict=True)
+            return {name: node for name, node in pairs if len(name) <= _NAME_BYTES}
 
     async def read(self, scope: Scope | None = None) -> list[EngineStatus]:
         """Return every engine that runs against this Redis, or on one scope of it, at most 256, by node.

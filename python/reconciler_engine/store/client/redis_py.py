@@ -66,7 +66,10 @@ _WRAPPED: Final = re.compile(
 )
 # The server is not the primary, or not one that may take writes: another one behind the same address may be.
 _MOVED_CODES: Final = frozenset({"MASTERDOWN", "NOREPLICAS", "READONLY", "UNBLOCKED"})
-_FULL_CODES: Final = frozenset({"MISCONF", "OOM"})
+_FULL_CODES: Final = {
+    "MISCONF": "redis takes no writes: it cannot write to its disk, which may be full (MISCONF)",
+    "OOM": "redis takes no writes: its memory is full, see maxmemory (OOM)",
+}
 _DENIED_CODES: Final = frozenset({"NOAUTH", "NOPERM", "WRONGPASS"})
 _MAX_CLIENTS: Final = "max number of clients reached"
 _OLD_WRONG_PASSWORD: Final = "invalid password"  # noqa: S105 - the server's words, no password
@@ -86,9 +89,10 @@ def reply_error(text: str) -> StoreError:
         error = StoreUnavailable(f"redis cannot serve now: {text}", code=code)
     elif code in _DENIED_CODES or text.endswith(_OLD_WRONG_PASSWORD):
         error = StoreDenied(f"redis denied the command: {text}", code=code)
+    elif code in _FULL_CODES:
+        error = StoreFull(_FULL_CODES[code], code=code)
     else:
-        refusal = StoreFull if code in _FULL_CODES else StoreRefused
-        error = refusal(f"redis refused the command: {text}", code=code)
+        error = StoreRefused(f"redis refused the command: {text}", code=code)
     error.__cause__ = _parse_error(text)
     return error
 

@@ -146,6 +146,20 @@ async def ask_persistence(client: TrioRedis) -> Persistence:
     return Persistence(failed, fields.get("aof_enabled") == "1", snapshots)
 
 
+async def ask_refusal(client: TrioRedis) -> str | None:
+    """Return why the server takes no writes, as far as it says so itself; None where it takes them or may not say.
+
+    Raises:
+        StoreUnavailable: It did not answer.
+    """
+    if failed := (await ask_persistence(client)).failed:
+        return f"Redis takes no writes: it could not write its last {failed}; its disk may be full"
+    (info,) = await client.pipe([("INFO", "memory")])
+    memory = info_fields(info) if isinstance(info, bytes) else {}
+    used, most = (int(memory.get(name, "0") or 0) for name in ("used_memory", "maxmemory"))
+    return "Redis takes no writes: its memory is full, see maxmemory" if 0 < most < used else None
+
+
 async def median_ping_ms(client: TrioRedis, pings: int) -> float:
     """Return how long the server takes for a PING, in the middle of some.
 
