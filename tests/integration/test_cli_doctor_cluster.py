@@ -29,11 +29,11 @@ def test_the_nodes_of_a_cluster_are_told_with_what_may_become_of_it(doctor, own_
     _, checks = doctor(*where)
     first, *lines = checks["topology"]["detail"].splitlines()
     assert checks["topology"]["status"] == "ok"
-    assert first == "3 primaries, 3 replicas, 0 slots without a node"
+    assert first == "3 primaries, 3 replicas, 0 hash slots without a node"
     assert len(lines) == 6
     primary, replica = own_cluster.primaries[0], own_cluster.replicas[0]
     told = dict(line.split(": ", 1) for line in lines)
-    assert told[primary.address].startswith("primary, 5461 slots, ")
+    assert told[primary.address].startswith("primary, 5461 hash slots, ")
     assert re.match(f"replica of {primary.address}, [0-9]+ bytes behind, ", told[replica.address])
     assert checks["persistence"]["detail"] == "append-only file"
     # one of them is not as it should be
@@ -57,8 +57,8 @@ def test_slots_without_a_node_are_counted(doctor, own_cluster):
     for node in own_cluster.nodes:
         node.ask("CLUSTER DELSLOTS", 0, 1, 2)
     _, checks = doctor("--redis-url", own_cluster.url, "--base-url", NOWHERE)
-    assert "3 slots without a node" in checks["topology"]["detail"]
-    assert "give each slot a node" in checks["topology"]["hint"]
+    assert "3 hash slots without a node" in checks["topology"]["detail"]
+    assert "give each hash slot a node" in checks["topology"]["hint"]
 
 
 def test_behind_a_sentinel_there_is_one_server(doctor, tmp_path):

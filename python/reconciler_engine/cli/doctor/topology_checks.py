@@ -31,11 +31,11 @@ def _counted(topology: Topology) -> str:
     if not topology.nodes[1:] and not topology.uncovered:
         return "one server"
     primaries, replicas = len(topology.primaries), len(topology.replicas)
-    return f"{primaries} primaries, {replicas} replicas, {topology.uncovered} slots without a node"
+    return f"{primaries} primaries, {replicas} replicas, {topology.uncovered} hash slots without a node"
 
 
 def _line(node: NodeState) -> str:
-    role = f"replica of {node.primary}" if node.primary else f"primary, {node.slots} slots"
+    role = f"replica of {node.primary}" if node.primary else f"primary, {node.slots} hash slots"
     if node.error is not None:
         return f"{node.name}: {role}, not reached: {node.error}"
     lag = "" if node.lag is None else f", {node.lag} bytes behind"
@@ -48,7 +48,7 @@ def _hints(topology: Topology) -> list[str]:
     split = [node.name for node in topology.primaries if node.min_replicas == 0 and topology.replicas]
     return [
         f"see why {', '.join(lost)} cannot be reached, or set redis_address_map" if lost else "",
-        "give each slot a node: their series are unknown until then" if topology.uncovered else "",
+        "give each hash slot a node: their series are unknown until then" if topology.uncovered else "",
         "`CONFIG SET cluster-require-full-coverage no`, or one dead node stops all of them" if strict else "",
         "`CONFIG SET min-replicas-to-write 1`, or a primary that is cut off gives out budget a second time until it "
         "notices"

@@ -225,7 +225,7 @@ class Cluster:
         place = self._owners[slot]
         if place is None:
             self._is_stale = True
-            raise self._away.note(slot, StoreUnavailable(f"no node of {self._address} has slot {slot}"))
+            raise self._away.note(slot, StoreUnavailable(f"no node of {self._address} has hash slot {slot}"))
         refusal = self._away.refusal(place)
         if refusal is not None:
             raise refusal
