@@ -8,6 +8,7 @@ from random import Random
 _PATHS = (
     b"/",
     b"/coverage",
+    b"/ready",
     b"/livez",
     b"/readyz",
     b"/metrics",

@@ -12,6 +12,7 @@ from tests.integration.request_mutants import mutants
 
 from reconciler_engine.http_server import Server
 from reconciler_engine.observe.web.access import Access
+from reconciler_engine.observe.web.ready_page import Trouble
 from reconciler_engine.observe.web.routes import LastReport, Routes, SeriesStates
 from reconciler_engine.observe.web.server import make_server
 
@@ -22,6 +23,11 @@ KNOWN = {200, 400, 404, 405, 413, 421, 431, 501, 503}
 async def read_states() -> SeriesStates:
     await trio.lowlevel.checkpoint()
     return SeriesStates({})
+
+
+async def read_trouble() -> Trouble:
+    await trio.lowlevel.checkpoint()
+    return Trouble()
 
 
 async def hear(server: Server, said: list[bytes], *, ends: bool) -> bytes:
@@ -47,7 +53,7 @@ async def hear(server: Server, said: list[bytes], *, ends: bool) -> bytes:
 @pytest.mark.usefixtures("autojump_clock")
 @pytest.mark.parametrize("count", [1_000, pytest.param(100_000, marks=pytest.mark.soak)])
 async def test_mutated_requests_end_nothing(count, caplog, tell_figure):
-    server = make_server(Routes(Access((), None), lambda: LastReport(None, 1.0), read_states).respond)
+    server = make_server(Routes(Access((), None), lambda: LastReport(None, 1.0), read_states, read_trouble).respond)
     statuses: Counter[int] = Counter()
     for number, said in enumerate(mutants(count, seed=1)):
         heard = await hear(server, said, ends=bool(number % 2))

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.test_observe_readiness import budget, engine, report, worker
 
 from reconciler_engine.observe.exposition import PREFIX, expose
+from reconciler_engine.observe.live_candles import Sighting, sum_up
 from reconciler_engine.observe.metrics import CATALOGUE
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.series_state import Verification
@@ -24,6 +25,7 @@ FIGURES = {
     "no_such_total": [1.0],
 }
 BUDGET = budget()
+FEEDER = sum_up({"A-USD:1m": Sighting(0, 0, 0)}, 1_000)
 VERIFIED = {"1m": Verification(300, 300, None, 0), "5m": Verification(300, 297, 1_500, 1)}
 
 
@@ -87,6 +89,20 @@ def test_candles_are_told_by_whether_they_are_verified():
     assert since == {("unverified_since_timestamp_seconds", (("timeframe", "5m"),)): 1.5}
 
 
+def test_the_feeder_is_told_by_the_age_of_its_newest_candle():
+    seen = {
+        "A-USD:1m": Sighting(60_000, 60_000, 61_000),
+        "B-USD:5m": Sighting(900_000, 0, 2_000),
+        "C-USD:5m": Sighting(),
+    }
+    found = samples(expose(full(), 0.5, feeder=sum_up(seen, 1_000_000))[0])
+    assert found["feeder_age_seconds", ()] == 939
+    assert found["live_candle_age_seconds", (("timeframe", "5m"),)] == 998
+    states = {key[1][0][1]: value for key, value in found.items() if key[0] == "feeder_series"}
+    assert states == {"live": 0, "silent": 1, "stopped": 1, "none_seen": 1}
+    assert ("feeder_age_seconds", ()) not in samples(expose(full(), 0.5, feeder=sum_up({}, 0))[0])
+
+
 def test_redis_is_not_up_before_it_took_anything():
     rising = report(stage="starting", engine=None, redis_silent_ms=None)
     assert [samples(expose(one, 0.5)[0])["redis_up", ()] for one in (full(), rising)] == [1, 0]
@@ -148,7 +164,7 @@ def test_a_version_that_cannot_be_read_gets_what_everybody_understands(version):
 
 @pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
 def test_the_readmes_table_is_all_there_is(accept):
-    text, _ = expose(full(), 0.5, {"complete": 1}, dict.fromkeys(Obstacle, 0), VERIFIED, accept=accept)
+    text, _ = expose(full(), 0.5, {"complete": 1}, dict.fromkeys(Obstacle, 0), VERIFIED, FEEDER, accept=accept)
     shown = set(re.findall(r"^# TYPE reconciler_(\w+) ", text.decode(), re.MULTILINE))
     section = README.read_text().partition("### Metrics")[2].partition("\n#")[0]
     listed = re.findall(r"`([a-z_]+)(?:\{[a-z,]*\})?`", section.partition("|---")[2])

@@ -8,11 +8,16 @@ import pytest
 from tests.unit.test_observe_exposition import BUDGET
 from tests.unit.test_observe_readiness import engine, job, report, worker
 
+from reconciler_engine.observe.live_candles import Sighting, sum_up
 from reconciler_engine.observe.readiness import checks
+from reconciler_engine.observe.unready import Unready
 from reconciler_engine.observe.web.html import element
+from reconciler_engine.observe.web.ready_page import Trouble, ready_page
 from reconciler_engine.observe.web.status_pages import SYMBOLS_SHOWN, coverage_page, status_page
 from reconciler_engine.store.coverage import SeriesCoverage
 
+UNREADY = Unready("BTC-USD", "1m", "not asked for", {"missing": 3, "suspect": 1}, 0, 60_000, 240_000, "the next pass")
+FEEDER = sum_up({"BTC-USD:1m": Sighting(600_000, 0, 5_000), "ETH-USD:1m": Sighting(0, 0, 1_000)}, 605_000)
 EVIL = "<script>alert('x')</script>\"&"
 
 
@@ -60,6 +65,8 @@ def pages():
         coverage_page(said, found, None, EVIL),
         coverage_page(said, found, {}, None),
         status_page(None, checks(None, 1)),
+        ready_page(said, found, Trouble(0, 5, [UNREADY._replace(symbol=EVIL, reason=EVIL, cure=EVIL)], FEEDER)),
+        ready_page(said, found, Trouble(error=EVIL)),
     ]
 
 
@@ -121,3 +128,15 @@ def test_the_coverage_page_says_how_far_each_timeframe_is_verified_and_why_the_g
     assert any("`reconciler-engine doctor` says what to change" in text for text in texts)
     calm = Reader(coverage_page(said, checks(said, 0), {"A-USD:5m": whole}, None)).texts
     assert not any("doctor" in text for text in calm)
+
+
+def test_the_ready_page_says_what_is_not_ready_and_how_the_feeder_does():
+    texts = Reader(ready_page(report(), checks(report(), 0), Trouble(120_000, 7, [UNREADY], FEEDER))).texts
+    for words in ("6 of 7", "BTC-USD:1m", "3 missing, 1 suspect", "not asked for", "1 m 0 s ago", "series stopped"):
+        assert words in texts
+    assert "the next pass; asked again from 1970-01-01T00:04Z" in texts
+    assert "stopped: BTC-USD:1m" in texts
+    calm = Reader(ready_page(report(), checks(report(), 0), Trouble(0, 7, [], sum_up({}, 0)))).texts
+    assert ("7 of 7" in calm, "none seen" in calm, "cure" in calm) == (True, True, False)
+    silent = " ".join(Reader(ready_page(None, checks(None, 1), Trouble(error="away"))).texts)
+    assert "Redis does not say what is ready: away" in silent

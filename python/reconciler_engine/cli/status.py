@@ -10,6 +10,7 @@ import click
 from reconciler_engine.cli.exits import UNAVAILABLE, leave
 from reconciler_engine.cli.options import CACHE_SETTINGS, Given, prints, takes_settings
 from reconciler_engine.cli.output import Output, print_table, say
+from reconciler_engine.observe.live_candles import Sighting, feeder_in_words, sum_up
 from reconciler_engine.observe.obstacles import describe_obstacles
 from reconciler_engine.observe.series_state import count_states, count_verified, obstacles_of, worst_first
 from reconciler_engine.observe.words import ago, ahead, counted, describe_span, iso, quoted
@@ -29,6 +30,7 @@ class Found(NamedTuple):
 
     engine: EngineStatus
     series: Mapping[str, SeriesCoverage]
+    sightings: Mapping[str, Sighting] = {}
 
 
 @click.command()
@@ -109,19 +111,29 @@ async def _silence(client: TrioRedis) -> str:
 
 async def _read(client: TrioRedis) -> list[Found]:
     from reconciler_engine.store.coverage import Coverage
+    from reconciler_engine.store.feeder_watch import FeederWatch
     from reconciler_engine.store.status_board import StatusBoard, scope_of
 
     engines = await StatusBoard(client).read()
-    return [Found(engine, await Coverage(client, scope_of(engine)).read()) for engine in engines]
+    found = []
+    for engine in engines:
+        scope = scope_of(engine)
+        found.append(Found(engine, await Coverage(client, scope).read(), await FeederWatch(client, scope).read()))
+    return found
 
 
 def as_object(found: Found) -> dict[str, Any]:
     """Return what a program is told of an engine."""
     series = []
+    now = found.engine.written_at
     for name, coverage in found.series.items():
         symbol, _, timeframe = name.partition(":")
-        series.append({"symbol": symbol, "timeframe": timeframe, **coverage.model_dump()})
-    return {"running": True, **found.engine.model_dump(mode="json"), "series": series}
+        told = {"symbol": symbol, "timeframe": timeframe, **coverage.model_dump()}
+        if (sighting := found.sightings.get(name)) is not None:
+            told |= {"live": sighting.live, "live_age_ms": sighting.age_ms(now)}
+        series.append(told)
+    feeder = sum_up(found.sightings, now)
+    return {"running": True, **found.engine.model_dump(mode="json"), "feeder": feeder._asdict(), "series": series}
 
 
 def print_engine(found: Found) -> None:
@@ -147,6 +159,7 @@ def print_engine(found: Found) -> None:
     _print_budget(engine.budget)
     print()
     _print_series(found.series, engine.written_at)
+    say(feeder_in_words(sum_up(found.sightings, engine.written_at)))
     if engine.unknown_symbols:
         say(f"unknown to the exchange: {', '.join(map(quoted, engine.unknown_symbols))}")
 

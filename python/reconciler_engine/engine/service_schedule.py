@@ -7,6 +7,7 @@ import time
 
 import trio
 
+from reconciler_engine.engine.feeder_looks import watch_feeder
 from reconciler_engine.engine.scheduled_passes import ScheduledPasses
 from reconciler_engine.engine.status_writer import StatusWriter
 from reconciler_engine.observe.status import ProcessStatus
@@ -45,6 +46,7 @@ class ServiceSchedule:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(writer.run)
+                    nursery.start_soon(watch_feeder, self._passes)
                     await nursery.start(self._scheduler.run)
                     nursery.start_soon(self._passes.begin, self._scheduler)
                     task_status.started()

@@ -11,6 +11,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from reconciler_engine.observe.engine_report import Report
+from reconciler_engine.observe.live_candles import FeederState
 from reconciler_engine.observe.metrics import CATALOGUE, Figures, Metric
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.readiness import checks, is_ready, state_of
@@ -26,6 +27,7 @@ def expose(
     series: Mapping[str, int] | None = None,
     obstacles: Mapping[Obstacle, int] | None = None,
     verified: Mapping[str, Verification] | None = None,
+    feeder: FeederState | None = None,
     *,
     accept: str = "",
 ) -> tuple[bytes, str]:
@@ -37,10 +39,11 @@ def expose(
         series: How many series there are by how they stood; None where Redis did not say.
         obstacles: How many of their slots are not ready, by the reason; None as well.
         verified: How far their candles are verified, by timeframe; None as well.
+        feeder: How the feeder does; None as well.
         accept: The asker's Accept header: OpenMetrics where that is asked for.
     """
     registry = CollectorRegistry()
-    kept = (*_of_series(series), *_of_obstacles(obstacles), *_of_verified(verified))
+    kept = (*_of_series(series), *_of_obstacles(obstacles), *_of_verified(verified), *_of_feeder(feeder))
     registry.register(_Families([*_families(report, age_s), *kept]))
     try:
         encode, content_type = choose_encoder(accept)
@@ -176,6 +179,18 @@ def _of_verified(frames: Mapping[str, Verification] | None) -> Iterator[Family]:
     since = {frame: one.since / 1_000 for frame, one in frames.items() if one.since is not None}
     text = "When the oldest candle closed that is not verified"
     yield _gauges("unverified_since_timestamp_seconds", text, "timeframe", since)
+
+
+def _of_feeder(feeder: FeederState | None) -> Iterator[Family]:
+    if feeder is None:
+        return
+    counts = {feed.replace(" ", "_"): count for feed, count in feeder.series.items()}
+    yield _gauges("feeder_series", "Series by how their feeder does", "state", counts)
+    ages = {frame: age / 1_000 for frame, age in feeder.ages_ms.items()}
+    yield _gauges("live_candle_age_seconds", "Since the newest candle of the feeder was first seen", "timeframe", ages)
+    if feeder.age_ms is not None:
+        text = "Since the newest candle of the feeder was first seen, whatever its timeframe"
+        yield _gauge("feeder_age_seconds", text, feeder.age_ms / 1_000)
 
 
 def _of_obstacles(obstacles: Mapping[Obstacle, int] | None) -> Iterator[Family]:

@@ -131,8 +131,9 @@ class EngineStatus(_Record):
 
     `protocol` is that of the scope, 0 in records from before there was one. `budget` is None where the bucket could not
     be read, `queued` (tasks by lane) where the streams could not. `unknown_symbols` are configured ones that the
-    exchange does not list. `terms` are the settings by which it asks the exchange, of a key its name alone. `skew_ms`
-    is the exchange's clock less Redis' (ms), None where nobody measured it lately.
+    exchange does not list. `grace_ms` and `max_unverified_ms` are settings by which the gate is
+    asked, `terms` those by which the engine asks the exchange, of a key its name alone. `skew_ms` is the exchange's
+    clock less Redis' (ms), None where nobody measured it lately.
     """
 
     node: _Str
@@ -151,6 +152,8 @@ class EngineStatus(_Record):
     protocol: _Int = 0
     layout: Literal["user", "exchange", "overflow"] = "user"
     unknown_symbols: Annotated[tuple[_Str, ...], Field(max_length=1_000)] = ()
+    grace_ms: _Int | None = None
+    max_unverified_ms: _Int | None = None
     terms: Annotated[dict[_Str, _Str], Field(max_length=100)] = {}
     skew_ms: _Int | None = None
 

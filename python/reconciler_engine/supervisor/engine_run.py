@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from reconciler_engine.engine.feeder_looks import watch_feeder
 from reconciler_engine.engine.parts import Parts, make_parts, open_parts
 from reconciler_engine.engine.scheduled_passes import ScheduledPasses
 from reconciler_engine.engine.status_writer import StatusWriter
@@ -77,6 +78,7 @@ async def _run(
         scheduling.start_soon(passes.keep_leases)
         scheduling.start_soon(writer.run)
         scheduling.start_soon(look_for_unknown, passes)
+        scheduling.start_soon(watch_feeder, passes)
         async with workers.at_work():
             await scheduling.start(scheduler.run)
             spec.reports.begin(writer)

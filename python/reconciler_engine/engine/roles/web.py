@@ -5,19 +5,28 @@ from __future__ import annotations
 import math
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import trio
 from pydantic import ValidationError
 
+from reconciler_engine.engine.ready import sort_out
 from reconciler_engine.errors import StoreError
+from reconciler_engine.market.series import Series
 from reconciler_engine.observe.engine_report import Report
+from reconciler_engine.observe.live_candles import sum_up
+from reconciler_engine.observe.series_state import worst_first
+from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.observe.web.access import Access
+from reconciler_engine.observe.web.ready_page import ASKED, BARS, Trouble
 from reconciler_engine.observe.web.routes import LastReport, Routes, SeriesStates
 from reconciler_engine.observe.web.server import serve
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.coverage import Coverage
+from reconciler_engine.store.feeder_watch import FeederWatch
+from reconciler_engine.store.ready_question import ReadyOptions, ReadyQuestion, examine_all
 from reconciler_engine.store.status_board import scope_of
 
 REPORT_BYTES = 256 * 1024
@@ -25,6 +34,7 @@ REPORT_BYTES = 256 * 1024
 
 _REDIS_TIMEOUT_S = 2.0
 _KEPT_S = 2.0
+_TROUBLE_KEPT_S = 10.0
 
 
 async def run_web(message: dict[str, Any], do: Callable[[WebRole], Awaitable[None]]) -> None:
@@ -51,13 +61,16 @@ class WebRole:
         self._listener = listener
         self._reports = reports
         self._client = client
-        self._routes = Routes(access, self._last_report, self._read_states)
+        self._routes = Routes(access, self._last_report, self._read_states, self._read_trouble)
         self._serving = trio.CancelScope()
         self._report: Report | None = None
         self._began = time.monotonic()
         self._states = SeriesStates(None, "the engine has not begun to work")
         self._read_at = -math.inf
         self._reading = trio.Lock()
+        self._trouble = Trouble(error="the engine has not begun to work")
+        self._asked_at = -math.inf
+        self._asking = trio.Lock()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until drained."""
@@ -100,8 +113,45 @@ class WebRole:
             engine = None if self._report is None else self._report.engine
             if engine is not None and trio.current_time() - self._read_at >= _KEPT_S:
                 try:
-                    self._states = SeriesStates(await Coverage(self._client, scope_of(engine)).read())
+                    scope = scope_of(engine)
+                    series = await Coverage(self._client, scope).read()
+                    feeder = sum_up(await FeederWatch(self._client, scope).read(), engine.written_at)
+                    self._states = SeriesStates(series, feeder=feeder)
                 except StoreError as error:
                     self._states = SeriesStates(None, str(error))
                 self._read_at = trio.current_time()
             return self._states
+
+    async def _read_trouble(self) -> Trouble:
+        """Ask the gate about the series that passes look at, at most every ten seconds, however many ask."""
+        states = await self._read_states()
+        async with self._asking:
+            engine = None if self._report is None else self._report.engine
+            if engine is None or trio.current_time() - self._asked_at < _TROUBLE_KEPT_S:
+                return self._trouble
+            if states.series is None:
+                self._trouble = Trouble(error=states.error)
+            else:
+                try:
+                    worst = [name for name, _ in worst_first(states.series)[:ASKED]]
+                    questions = _questions(engine, worst)
+                    unready = sort_out(questions, await examine_all(self._client, questions))
+                    self._trouble = Trouble(engine.written_at, len(questions), unready, states.feeder)
+                except StoreError as error:
+                    self._trouble = Trouble(error=str(error))
+            self._asked_at = trio.current_time()
+            return self._trouble
+
+
+def _questions(engine: EngineStatus, names: Sequence[str]) -> list[ReadyQuestion]:
+    """Return the gate's question about series by their names, as the engine's settings put it."""
+    options: ReadyOptions = {"user_id": engine.user_id, "exchange_id": engine.exchange_id, "layout": engine.layout}
+    if engine.grace_ms is not None and engine.max_unverified_ms is not None:
+        options |= {"grace_ms": engine.grace_ms, "max_unverified_ms": engine.max_unverified_ms}
+    asked = []
+    for name in names:
+        # It came out of Redis.
+        with suppress(ValueError):
+            series = Series.parse(name)
+            asked.append(ReadyQuestion(series.symbol, series.timeframe, BARS, **options))
+    return asked

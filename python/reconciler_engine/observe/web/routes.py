@@ -11,10 +11,12 @@ from typing import NamedTuple
 from reconciler_engine.http_server import Request, Response
 from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.exposition import expose
+from reconciler_engine.observe.live_candles import FeederState
 from reconciler_engine.observe.readiness import ReadinessCheck, checks, is_live, is_ready
 from reconciler_engine.observe.series_state import SeriesState, count_obstacles, count_states, count_verified
 from reconciler_engine.observe.web.access import Access
 from reconciler_engine.observe.web.http import CSS, HTML, JSON_LINES, TEXT, show
+from reconciler_engine.observe.web.ready_page import Trouble, ready_page
 from reconciler_engine.observe.web.status_pages import coverage_page, status_page
 
 
@@ -30,6 +32,7 @@ class SeriesStates(NamedTuple):
 
     series: Mapping[str, SeriesState] | None
     error: str | None = None
+    feeder: FeederState | None = None
 
 
 class Routes:
@@ -40,14 +43,17 @@ class Routes:
         access: Access,
         last_report: Callable[[], LastReport],
         read_states: Callable[[], Awaitable[SeriesStates]],
+        read_trouble: Callable[[], Awaitable[Trouble]],
     ) -> None:
-        """Show to whom `access` lets in the last report and the states of the series."""
+        """Show to whom `access` lets in the last report, the states of the series, and what is not ready."""
         self._access = access
         self._last_report = last_report
         self._read_states = read_states
+        self._read_trouble = read_trouble
         self._style = files("reconciler_engine.observe.web").joinpath("style.css").read_bytes()
         self._pages: dict[str, Callable[[Request], Awaitable[Response]]] = {
             "/": self._status,
+            "/ready": self._ready,
             "/coverage": self._coverage,
             "/livez": self._livez,
             "/readyz": self._readyz,
@@ -76,10 +82,17 @@ class Routes:
         return show(_status(ready=is_ready(found)), JSON_LINES, _lines(found))
 
     async def _metrics(self, request: Request) -> Response:
-        series = (await self._read_states()).series
-        read = (count_states, count_obstacles, count_verified)
-        counts = (None, None, None) if series is None else [each(series) for each in read]
-        body, content_type = expose(*self._last_report(), *counts, accept=request.headers.get("accept", ""))
+        states = await self._read_states()
+        series = states.series
+        accept = request.headers.get("accept", "")
+        body, content_type = expose(
+            *self._last_report(),
+            None if series is None else count_states(series),
+            None if series is None else count_obstacles(series),
+            None if series is None else count_verified(series),
+            states.feeder,
+            accept=accept,
+        )
         return show(HTTPStatus.OK, content_type, body)
 
     async def _status(self, _: Request) -> Response:
@@ -88,7 +101,11 @@ class Routes:
 
     async def _coverage(self, _: Request) -> Response:
         states, last = await self._read_states(), self._last_report()
-        return show(HTTPStatus.OK, HTML, coverage_page(last.report, checks(*last), *states))
+        return show(HTTPStatus.OK, HTML, coverage_page(last.report, checks(*last), *states[:2]))
+
+    async def _ready(self, _: Request) -> Response:
+        trouble, last = await self._read_trouble(), self._last_report()
+        return show(HTTPStatus.OK, HTML, ready_page(last.report, checks(*last), trouble))
 
     async def _css(self, _: Request) -> Response:
         return show(HTTPStatus.OK, CSS, self._style)

@@ -28,13 +28,13 @@ _REFRESH_S = 5
 def status_page(report: Report | None, found: Sequence[ReadinessCheck]) -> bytes:
     """Return the page of processes, jobs and budget."""
     engine = None if report is None else report.engine
-    body: list[Element] = [_banner(found)]
+    body: list[Element] = [banner(found)]
     if engine is not None:
         body += [*_jobs(engine.jobs, engine.written_at), _columns(engine)]
     if report is not None:
         body += _processes(report.processes)
     body += _checks(found)
-    return _page("status", engine, body)
+    return whole_page("status", engine, body)
 
 
 def coverage_page(
@@ -50,18 +50,19 @@ def coverage_page(
     """
     engine = None if report is None else report.engine
     if series is None:
-        body = [_banner(found), element("p", f"Redis does not say how the series stand: {error}", class_="bad")]
+        body = [banner(found), element("p", f"Redis does not say how the series stand: {error}", class_="bad")]
     elif not series:
-        body = [_banner(found), element("p", "No pass has ended yet.")]
+        body = [banner(found), element("p", "No pass has ended yet.")]
     else:
         now = max(state.checked_at for state in series.values()) if engine is None else engine.written_at
-        body = [_banner(found), *_grid(series), *_verification(series, now), *_lacking(series)]
-    return _page("coverage", engine, body)
+        body = [banner(found), *_grid(series), *_verification(series, now), *_lacking(series)]
+    return whole_page("coverage", engine, body)
 
 
-def _page(name: str, engine: EngineStatus | None, body: Iterable[Child]) -> bytes:
-    links = [("/", "status"), ("/coverage", "coverage"), ("/metrics", "metrics"), ("/readyz", "readyz")]
-    nav = [element("a", text, href=path, aria_current="page" if text == name else None) for path, text in links]
+def whole_page(name: str, engine: EngineStatus | None, body: Iterable[Child]) -> bytes:
+    """Return a page with its head, the links to the others, and `body` below them."""
+    links = {"/": "status", "/ready": "ready", "/coverage": "coverage", "/metrics": "metrics", "/readyz": "readyz"}
+    nav = [element("a", text, href=path, aria_current="page" if text == name else None) for path, text in links.items()]
     title = "reconciler-engine" if engine is None else f"reconciler-engine on {engine.node}"
     about = None if engine is None else _about(engine)
     mark = element("span", "SIMULATED", class_="mark") if engine is not None and engine.simulated else None
@@ -86,7 +87,8 @@ def _about(engine: EngineStatus) -> Element:
     return element("span", text, class_="soft")
 
 
-def _banner(found: Sequence[ReadinessCheck]) -> Element:
+def banner(found: Sequence[ReadinessCheck]) -> Element:
+    """Return the line that says whether the engine is ready, and why not."""
     how = state_of(found)
     if how == "ready":
         return element("div", how, class_="banner good")
@@ -94,9 +96,7 @@ def _banner(found: Sequence[ReadinessCheck]) -> Element:
     return element("div", how, element("ul", reasons), class_=f"banner {'warn' if how == 'degraded' else 'bad'}")
 
 
-def _table(
-    heads: Sequence[str], rows: Iterable[Sequence[Child]], *, words: bool = False, grid: bool = False
-) -> Element:
+def table(heads: Sequence[str], rows: Iterable[Sequence[Child]], *, words: bool = False, grid: bool = False) -> Element:
     """A table whose rows begin with their name; with `words` the last column is prose."""
     prose = len(heads) - 1 if words else None
     head = element(
@@ -158,8 +158,8 @@ def _jobs(jobs: Sequence[JobStatus], now: int) -> list[Element]:
     heading = ("last pass", "gaps", "slots missing", "filled", "unresolved", "requests", "errors")
     return [
         element("h2", "jobs"),
-        _table(heads, rows),
-        *([element("h2", "last passes"), _table(heading, lasts, words=True)] if lasts else []),
+        table(heads, rows),
+        *([element("h2", "last passes"), table(heading, lasts, words=True)] if lasts else []),
         *errors,
     ]
 
@@ -170,7 +170,7 @@ def _columns(engine: EngineStatus) -> Element:
     return element(
         "div",
         element("section", element("h2", "request budget"), _budget(engine.budget)),
-        element("section", element("h2", "queue"), _table(("lane", "tasks"), tasks)),
+        element("section", element("h2", "queue"), table(("lane", "tasks"), tasks)),
         class_="columns",
     )
 
@@ -189,7 +189,7 @@ def _budget(budget: BudgetStatus | None) -> Element:
         ("paused by the exchange", _alarming(paused, alarming=bool(budget.paused_ms))),
         ("breaker", _alarming(budget.breaker, alarming=budget.breaker != "closed")),
     ]
-    return _table(("budget", "all nodes together"), rows)
+    return table(("budget", "all nodes together"), rows)
 
 
 def _processes(processes: Sequence[ProcessStatus]) -> list[Element]:
@@ -204,12 +204,12 @@ def _processes(processes: Sequence[ProcessStatus]) -> list[Element]:
         )
         for one in processes
     ]
-    return [element("h2", "processes"), _table(("process", "role", "pid", "up", "last beat", "restarts"), rows)]
+    return [element("h2", "processes"), table(("process", "role", "pid", "up", "last beat", "restarts"), rows)]
 
 
 def _checks(found: Sequence[ReadinessCheck]) -> list[Element]:
     rows = [(check.name, _held(check), check.detail) for check in found]
-    return [element("h2", "checks of /readyz"), _table(("check", "holds", "how it stands"), rows, words=True)]
+    return [element("h2", "checks of /readyz"), table(("check", "holds", "how it stands"), rows, words=True)]
 
 
 def _held(check: ReadinessCheck) -> Element:
@@ -235,7 +235,7 @@ def _grid(series: Mapping[str, SeriesState]) -> list[Element]:
         element(
             "p", element("strong", f"{whole} of {len(series)}"), f" series complete when a pass last looked{more}."
         ),
-        _table(("symbol", *frames), rows, grid=True),
+        table(("symbol", *frames), rows, grid=True),
     ]
 
 
@@ -270,7 +270,7 @@ def _lacking(series: Mapping[str, SeriesState]) -> list[Element]:
     hidden = len(lacking) - len(rows)
     more = [element("p", f"and {hidden:,} more", class_="soft")] if hidden else []
     heads = ("series", "missing", "complete from", "through", "looked at", "not ready")
-    return [element("h2", "what lacks most"), _table(heads, rows, words=True), *more]
+    return [element("h2", "what lacks most"), table(heads, rows, words=True), *more]
 
 
 def _verification(series: Mapping[str, SeriesState], now: int) -> list[Element]:
@@ -297,7 +297,7 @@ def _verification(series: Mapping[str, SeriesState], now: int) -> list[Element]:
     )
     return [
         element("h2", "verified"),
-        _table(heads, rows),
+        table(heads, rows),
         *([late] if any(one.overdue for one in frames.values()) else []),
     ]
 

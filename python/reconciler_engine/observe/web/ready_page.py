@@ -1,0 +1,86 @@
+"""The page of what is not ready at this moment, and of the feeder, from what is known to HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from reconciler_engine.observe.engine_report import Report
+from reconciler_engine.observe.live_candles import Feed, FeederState
+from reconciler_engine.observe.readiness import ReadinessCheck
+from reconciler_engine.observe.unready import Unready
+from reconciler_engine.observe.web.html import Child, Element, element
+from reconciler_engine.observe.web.status_pages import banner, table, whole_page
+from reconciler_engine.observe.words import ago, describe_span, iso
+
+BARS = 100
+"""Newest closed bars of each series that the page is about."""
+
+ASKED = 600
+"""Series that the gate is asked about for the page: those that lacked most when a pass last looked."""
+
+_SHOWN = 300
+
+
+class Trouble(NamedTuple):
+    """What the gate and the watch over the feeder said at an instant.
+
+    Attributes:
+        at: The instant (ms UTC).
+        asked: Number of series that the gate was asked about.
+        unready: Those that are not ready, worst first; None where Redis did not say.
+        feeder: How the feeder does; None as well.
+        error: What Redis said instead.
+    """
+
+    at: int = 0
+    asked: int = 0
+    unready: Sequence[Unready] | None = None
+    feeder: FeederState | None = None
+    error: str | None = None
+
+
+def ready_page(report: Report | None, found: Sequence[ReadinessCheck], trouble: Trouble) -> bytes:
+    """Return the page of the series that are not ready, why, since when, and the cure; and of the feeder."""
+    engine = None if report is None else report.engine
+    if trouble.unready is None or trouble.feeder is None:
+        body = [banner(found), element("p", f"Redis does not say what is ready: {trouble.error}", class_="bad")]
+    else:
+        body = [
+            banner(found),
+            *_unready(trouble.unready, trouble.asked, trouble.at),
+            *_feeder(trouble.feeder),
+        ]
+    return whole_page("ready", engine, body)
+
+
+def _unready(unready: Sequence[Unready], asked: int, now: int) -> list[Element]:
+    ready = element("strong", f"{asked - len(unready)} of {asked}")
+    told = element("p", ready, f" series ready over the newest {BARS} closed bars, as the cache is at this moment.")
+    if not unready:
+        return [told]
+    rows = [
+        (
+            one.series,
+            element("td", one.in_words(), class_="bad"),
+            one.reason,
+            ago(one.since, now),
+            one.cure if one.again_at is None else f"{one.cure}; asked again from {iso(one.again_at)}",
+        )
+        for one in unready[:_SHOWN]
+    ]
+    hidden = len(unready) - len(rows)
+    more = [element("p", f"and {hidden:,} more", class_="soft")] if hidden else []
+    return [told, table(("series", "in the way", "the oldest", "since", "cure"), rows, words=True), *more]
+
+
+def _feeder(feeder: FeederState) -> list[Element]:
+    age = "none seen" if feeder.age_ms is None else f"seen {describe_span(feeder.age_ms)} ago"
+    rows: list[tuple[Child, Child]] = [("newest live candle", age)]
+    rows += [(f"of {frame}", f"{describe_span(each)} ago") for frame, each in feeder.ages_ms.items()]
+    rows += [
+        (f"series {feed}", element("td", str(count), class_="bad" if count and feed is Feed.STOPPED else None))
+        for feed, count in feeder.series.items()
+    ]
+    stopped = [element("p", f"stopped: {', '.join(feeder.stopped[:_SHOWN])}", class_="bad")] if feeder.stopped else []
+    return [element("h2", "feeder"), table(("feeder", "as its candles show it"), rows), *stopped]
