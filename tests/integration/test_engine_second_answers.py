@@ -46,7 +46,7 @@ async def test_a_doubled_candle_gives_way_four_minutes_later(redis_url):
         assert (await reasons(run, 10), (await do_pass(run, 10)).requests) == ({}, 0)
 
 
-async def test_an_answer_of_another_product_replaces_nothing(redis_url):
+async def test_an_answer_of_another_product_replaces_and_fills_nothing(redis_url):
     market = SeededMarket(3, [ListedProduct("BTC-USD", 65_000.0), ListedProduct("ETH-USD", 3_000.0)])
     other = FaultRule("other", "data", product="BTC-USD", count=1, values=OTHER)
     async with engine(redis_url, market=market, faults=[other], **ALL) as run:
@@ -55,16 +55,21 @@ async def test_an_answer_of_another_product_replaces_nothing(redis_url):
             Candle(at, float(open_), float(high), float(low), float(close), float(volume))
             for at, open_, high, low, close, volume in bars
         ]
-        await run.put(DENSE, *there[1:], replace(there[0], volume=there[0].volume / 2))
+        # Slot 5 is missing.
+        await run.put(DENSE, *there[1:5], *there[6:], replace(there[0], volume=there[0].volume / 2))
         before = await run.held(DENSE)
         await age(run, 0)
         first = await do_pass(run, 10)
-        assert (first.requests, first.mismatched, first.repaired) == (1, 10, 0)
-        assert (await run.held(DENSE), await reasons(run, 10)) == (before, {"waiting for a second answer": 10})
+        assert (first.requests, first.mismatched, first.repaired, first.filled) == (1, 9, 0, 0)
+        assert "another product" in first.errors[0]
+        assert await run.held(DENSE) == before
+        assert (await reasons(run, 10))["waiting for a second answer"] == 9
+        (read,) = await run.parts.evidence.read([(DENSE, span(10))])
+        assert not read.known.exists
         # The next answer is right: it repairs the one that is wrong and frees the others.
         await age(run, 5)
         second = await do_pass(run, 10)
-        assert (second.requests, second.mismatched, second.repaired) == (1, 1, 1)
+        assert (second.requests, second.mismatched, second.repaired, second.filled) == (1, 1, 1, 1)
         assert (len(await journal(run)), await reasons(run, 10)) == (1, {})
 
 

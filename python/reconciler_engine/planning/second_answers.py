@@ -39,12 +39,14 @@ class Weighed(NamedTuple):
         kept: Slots whose candle stays, and is suspect.
         awaited: Slots whose candle stays until a second answer agrees with this one.
         known: The knowledge, with the rows that wait from now on.
+        is_foreign: Whether the answer seems to speak of another product: nothing of it is used but the rows that wait.
     """
 
     due: list[Doubt]
     kept: Intervals
     awaited: Intervals
     known: Knowledge
+    is_foreign: bool
 
 
 def weigh(
@@ -78,17 +80,22 @@ def weigh(
         verified: Slots whose candle, as it was read, an earlier answer confirmed.
     """
     at = answer.at
-    is_strange = _is_strange(doubts, ((answer.rows & present) - answer.uncompared).size(step), verified)
+    is_foreign = _is_foreign(doubts, ((answer.rows & present) - answer.uncompared).size(step))
+    is_strange = is_foreign or any(verified.holds(one.candle.timestamp) for one in doubts)
     waits = {one.slot: one for one in known.waits}
     due: list[Doubt] = []
     kept: list[int] = []
     awaited: dict[int, Wait] = {}
     for doubt in doubts:
         slot = doubt.candle.timestamp
-        if not doubt.yields or is_left_alone(known.ledger.at(slot), at):
+        finding = known.ledger.at(slot)
+        if not doubt.yields or is_left_alone(finding, at):
             kept.append(slot)
+            is_foreign = is_foreign and (finding is None or at - finding.first < APART_MS)
             continue
         wait = _wait_for(waits.get(slot), doubt.candle, at)
+        # A second answer like the first: it is this product's after all.
+        is_foreign = is_foreign and at - wait.first < APART_MS
         is_timely = not doubt.lowers_volume or _is_timely(wait, at, venue, step)
         if (is_strange or doubt.lowers_volume) and not (at - wait.first >= APART_MS and is_timely):
             awaited[slot] = wait
@@ -102,6 +109,7 @@ def weigh(
         Intervals.of_slots(sorted(kept), step),
         Intervals.of_slots(sorted(awaited), step),
         known._replace(waits=memory),
+        is_foreign,
     )
 
 
@@ -121,11 +129,10 @@ def await_second(known: Finding | None, at: int) -> Finding:
     return seen._replace(next_check=resting_until(known.first, at) if is_unsettled else at + APART_MS)
 
 
-def _is_strange(doubts: Sequence[Doubt], compared: int, verified: Intervals) -> bool:
-    """Whether an answer may speak of another product: it denies a verified candle, or the opens of over a fifth."""
+def _is_foreign(doubts: Sequence[Doubt], compared: int) -> bool:
+    """Whether an answer may speak of another product: it denies the opens of over a fifth of the candles compared."""
     opens = sum(one.differs_in_open for one in doubts)
-    differs = compared >= _LEAST_COMPARED and opens * _ALIKE_IN_A_DIFFERENCE > compared
-    return differs or any(verified.holds(one.candle.timestamp) for one in doubts)
+    return compared >= _LEAST_COMPARED and opens * _ALIKE_IN_A_DIFFERENCE > compared
 
 
 def _wait_for(before: Wait | None, candle: Candle, at: int) -> Wait:

@@ -49,12 +49,14 @@ class ProvenMerge:
         verdict: Proof that the answer gave; its ledger holds the days that the answer touches.
         doubted: Candles that differed from the exchange's: those that gave way and those that are suspect.
         removed: Slots whose member was removed, since the exchange does not have its candle.
+        is_foreign: Whether the answer seems to speak of another product; nothing of it was used.
     """
 
     outcome: MergeOutcome
     verdict: Verdict
     doubted: int = 0
     removed: Intervals = NOTHING
+    is_foreign: bool = False
 
 
 class CandleStore:
@@ -206,6 +208,8 @@ class CandleStore:
             due = weighed.due
             replaced = Intervals.of_slots([one.candle.timestamp for one in due], step)
             seen = replace(answer, doubted=weighed.kept, awaited=weighed.awaited, replaced=replaced)
+            if weighed.is_foreign:
+                seen = replace(seen, rows=NOTHING, unusable=NOTHING, is_whole=False)
             verdict = judge(weighed.known, seen, present, venue, step, slots=slots, grace_ms=grace_ms)
             offered = [one for one in candles if verdict.usable.holds(one.timestamp)]
             going = members if members is not None and removes else {}
@@ -235,7 +239,8 @@ class CandleStore:
             written = await write.run(self._client, self._scope)
             if isinstance(written, MergeOutcome):
                 _count(verdict, len(doubts), step)
-                return ProvenMerge(written, verdict, len(doubts), Intervals.of_slots(sorted(ghosts), step))
+                removed = Intervals.of_slots(sorted(ghosts), step)
+                return ProvenMerge(written, verdict, len(doubts), removed, weighed.is_foreign)
             # Judge again by what others wrote meanwhile.
             if written.bodies:
                 bodies.update(written.bodies)

@@ -256,6 +256,11 @@ def _merge_fault(proven: ProvenMerge, max_candles: int, step: int) -> str | None
             f"{len(merged.refused)} candles not written: the cache keeps the newest {max_candles} "
             "members and would have dropped them again"
         )
+    if proven.is_foreign:
+        return (
+            "the answer opens unlike more than a fifth of the candles here, as another product's would; "
+            "nothing of it is used until a second one agrees"
+        )
     if proven.verdict.is_contradicted:
         return (
             f"the exchange left out {counted(proven.verdict.lacking.size(step), 'candle')} that the cache knows; "
