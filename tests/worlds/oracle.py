@@ -19,6 +19,9 @@ MAX_UNVERIFIED_MS: Final = 1_800_000
 BARS: Final = 200
 """Newest bars that are looked at: as many as indicators read."""
 
+_SCAN_MS: Final = 360_000
+"""A scan and its pages are over so long after the one before."""
+
 _VOLUME_TOLERANCE: Final = 1e-8
 _FIELDS: Final = ("open", "high", "low", "close", "volume")
 
@@ -35,6 +38,7 @@ class Look(NamedTuple):
         wrong: Open times of candles that are unlike the exchange's, ascending.
         verified: Number of members whose digest holds.
         falsely_verified: Open times of the wrong ones among them.
+        changed: Open times of members that were others when they were verified.
     """
 
     series: Series
@@ -43,6 +47,7 @@ class Look(NamedTuple):
     wrong: list[int]
     verified: int
     falsely_verified: list[int]
+    changed: list[int]
 
     @property
     def overdue_before(self) -> int:
@@ -73,10 +78,15 @@ class Word(NamedTuple):
         minutes = (look.now - self.detail[3] - look.series.timeframe.step_ms) // 60_000
         return f"{self.detail[4].decode()}, closed {minutes} minutes ago"
 
-    def is_waiting(self, look: Look) -> bool:
-        """Whether nothing is in the way but bars of the last half hour that wait for a second answer."""
+    def is_passing(self, look: Look, rewritten: int) -> bool:
+        """Whether nothing is in the way but what the feeder has just done.
+
+        That are bars of the last half hour that wait for a second answer, and so many older ones that were `rewritten`
+        since the last scan looked at the digests.
+        """
         missing, _, suspect, oldest, strange, _, unverified, _ = self.detail[8:16]
-        return bool(suspect and not missing + strange + unverified and oldest >= look.overdue_before)
+        is_young = not suspect or oldest >= look.overdue_before
+        return not missing + strange and is_young and unverified <= rewritten
 
 
 class Oracle:
@@ -106,6 +116,7 @@ class Oracle:
         verified, held = 0, set()
         wrong: list[int] = []
         falsely_verified: list[int] = []
+        changed: list[int] = []
         for member, score in zip(members[::2], members[1::2], strict=True):
             at, verdict = self._judge(series, member)
             if at != int(score):
@@ -114,10 +125,12 @@ class Oracle:
                 held.add(at)
             is_verified = at in noted and noted[at].digest == digest_of(member)
             verified += is_verified
+            if at in noted and not is_verified:
+                changed.append(at)
             if verdict == "wrong":
                 wrong.append(at)
                 falsely_verified += [at] * is_verified
-        return Look(series, now, [at for at in expected if at not in held], wrong, verified, falsely_verified)
+        return Look(series, now, [at for at in expected if at not in held], wrong, verified, falsely_verified, changed)
 
     def _learn(self, series: Series, window: Interval) -> None:
         known = self._known_to.get(series, window.start)
@@ -163,8 +176,8 @@ class Figures:
         falsely_verified: Those of them that are wrong.
         overdue: Wrong bars that closed more than 30 minutes ago, by timeframe.
         well: Looks in times in which the exchange had been well for so long.
-        well_waiting: Those of them in which the gate said no, leniently asked, because bars of the last half hour
-            waited for a second answer.
+        well_passing: Those of them in which the gate said no, leniently asked, because bars of the last half hour
+            waited for a second answer, or older ones had just been rewritten.
         well_unready: Those of them in which it said no for another reason.
         well_wrong: Those of them with a wrong bar that closed more than 30 minutes ago.
         told: The first few faults, in words.
@@ -179,14 +192,16 @@ class Figures:
     falsely_verified: int = 0
     overdue: Counter[str] = field(default_factory=Counter)
     well: int = 0
-    well_waiting: Counter[str] = field(default_factory=Counter)
+    well_passing: Counter[str] = field(default_factory=Counter)
     well_unready: Counter[str] = field(default_factory=Counter)
     well_wrong: Counter[str] = field(default_factory=Counter)
     told: list[str] = field(default_factory=list)
+    _changed: dict[Series, dict[int, int]] = field(default_factory=dict)
 
     def add(self, look: Look, word: Word, *, is_well: bool) -> None:
         """Add a look at a series, and the gate's word at that instant."""
         overdue, name = look.overdue, str(look.series)
+        rewritten = self._count_rewritten(look)
         self.looks += 1
         self.ready += word.is_yes
         self.overdue[look.series.timeframe.value] += len(overdue)
@@ -199,11 +214,18 @@ class Figures:
         if is_well:
             self.well += 1
             self.well_wrong[name] += bool(self._tell(look, "well and wrong", overdue))
-            if word.is_waiting(look):
-                self.well_waiting[name] += 1
-            elif in_the_way := word.in_the_way(look):
+            in_the_way = word.in_the_way(look)
+            if in_the_way and word.is_passing(look, rewritten):
+                self.well_passing[name] += 1
+            elif in_the_way:
                 self._tell(look, f"well and not ready ({in_the_way})", look.missing or [look.now])
                 self.well_unready[name] += 1
+
+    def _count_rewritten(self, look: Look) -> int:
+        """Return how many bars were rewritten since the last scan, at most, that had been verified."""
+        before = self._changed.get(look.series, {})
+        since = self._changed[look.series] = {at: before.get(at, look.now) for at in look.changed}
+        return sum(look.now - first < _SCAN_MS for first in since.values())
 
     def _tell(self, look: Look, fault: str, slots: Sequence[int]) -> int:
         if slots and sum(fault in one for one in self.told) < 8:
@@ -216,6 +238,6 @@ class Figures:
             f"{self.looks} looks, {self.ready} ready: {self.over_missing} over a missing bar, {self.over_wrong} over a "
             f"wrong bar of more than 30 minutes, {self.over_young} over a younger one; {self.verified} digests hold, "
             f"{self.falsely_verified} of wrong bars; {self.well} looks in well times: "
-            f"{self.well_waiting.total()} waited for a second answer, {self.well_unready.total()} were not ready "
-            f"otherwise, {self.well_wrong.total()} wrong"
+            f"{self.well_passing.total()} not ready for a moment, {self.well_unready.total()} not ready "
+            f"for longer, {self.well_wrong.total()} wrong"
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.worlds.bulk_feed import BulkFeed
-from tests.worlds.fed_world import HOUR, MINUTE, START, FedWorld, fed_world
+from tests.worlds.fed_world import HELD_BARS, HOUR, MINUTE, START, FedWorld, fed_world
 from tests.worlds.verified_times import VerifiedTimes
 
 from reconciler_engine.market.interval import Interval
@@ -22,6 +22,7 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.prices.bar import Bar
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
+from reconciler_engine.simulator.rules.request_log import RequestRecord
 
 PER_SYMBOL = 10
 """Requests an hour for a symbol of six timeframes: the arithmetic that users are told."""
@@ -61,35 +62,44 @@ class Costs:
     @property
     def share(self) -> float:
         """The requests of the hour as a part of its budget."""
-        return self.requests / (self.per_s * 3_600)
+        return self.requests * 1_000 / (self.per_s * (self.hour.stop - self.hour.start))
 
     @property
     def per_s(self) -> float:
         """The budget a second."""
         return self.world.config.batch_size * 1_000 / self.world.config.batch_delay_ms
 
+    def older_pages(self) -> list[RequestRecord]:
+        """Return the requests that ended before the newest bars of their series."""
+        step_s = {one.granularity: one.step_ms // 1_000 for one in Timeframe}
+        return [
+            one
+            for one in self.world.log.all
+            if one.granularity and int(one.end or 0) + HELD_BARS * step_s[one.granularity] < one.time_ms // 1_000
+        ]
+
     def figure(self) -> str:
         symbols = len(self.world.config.symbols)
         filled = sorted(self.feed.filled_after)
         return (
             f"{symbols} symbols of {len(self.world.config.timeframes)} timeframes at {self.per_s:g} a second: "
-            f"{self.requests} requests an hour, {self.share:.2%} of the budget "
-            f"(arithmetic of verification alone: {PER_SYMBOL * symbols}); of those that closed in it, {self.times}, "
-            f"{sum(self.unverified.values())} not; "
+            f"{self.requests} requests, {self.share:.2%} of the budget "
+            f"(arithmetic of verification alone: {PER_SYMBOL * symbols} an hour); of those that closed in it, "
+            f"{self.times}, {sum(self.unverified.values())} not; "
             f"{len(filled)} lost bars filled, half within {filled[len(filled) // 2] / MINUTE:.1f} min, "
             f"99 % within {filled[len(filled) * 99 // 100] / MINUTE:.1f} min; {self.world.figures}"
         )
 
 
-async def spend(world: FedWorld, made_up_h: float) -> Costs:
+async def spend(world: FedWorld, made_up_h: float, hours: float = 1.55) -> Costs:
     """Let the engine make up for what it finds, then an hour pass, and the time that verification of it may take."""
     feed = await world.feed_in_bulk()
     await world.start(every_minutes=10)
     begins = START + round(made_up_h * HOUR)
-    hour = Interval(begins, begins + HOUR)
+    hour = Interval(begins, begins + min(HOUR, round(hours * HOUR)))
     times = VerifiedTimes(world.redis, world.scope, world.watch.series, hour)
     world.nursery.start_soon(times.run)
-    await world.pass_time(made_up_h + 1.55)
+    await world.pass_time(made_up_h + hours)
     return Costs(world, feed, hour, world.log.count(hour), times, await times.unverified())
 
 
@@ -169,8 +179,10 @@ async def test_a_years_backfill_does_not_starve_verification_of_fifty_symbols(re
 async def test_two_thousand_symbols_have_their_gaps_filled_and_no_false_yes(redis_url, mock_clock, tell_figure):
     watched = [f"P{number}-USD" for number in range(0, 2_000, 50)]
     async with fed_world(redis_url, mock_clock, OneBook(2_000), watched=watched) as world:
-        costs = await spend(world, 0.2)
-        tell_figure(costs.figure())
+        costs = await spend(world, 0.25, 0.5)
+        tell_figure(f"half an hour: {costs.figure()}")
         check_truth(costs)
         filled = sorted(costs.feed.filled_after)
         assert filled[len(filled) * 99 // 100] <= 10 * MINUTE
+        # No page is spent on older bars while newest ones wait.
+        assert not costs.older_pages()
