@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from reconciler_engine.cli.status import Found, as_object, print_engine
+from reconciler_engine.observe.live_candles import Sighting
+from reconciler_engine.observe.series_state import worst_first
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
 from reconciler_engine.observe.words import describe_span
 from reconciler_engine.store.coverage import SeriesCoverage
@@ -98,3 +100,20 @@ def test_a_terminal_is_not_flooded_and_a_program_gets_all(capsys):
     print_engine(found)
     assert capsys.readouterr().out.count("-USD:1m  ") == 24
     assert len(as_object(found)["series"]) == 100
+
+
+def test_series_are_left_out_by_symbol_and_timeframe_and_the_feeder_is_told(capsys):
+    known = {name: covered(0) for name in ("A-USD:1m", "A-USD:5m", "B-USD:5m")}
+    found = Found(engine(), known, {"A-USD:5m": Sighting(0, 0, 0), "B-USD:5m": Sighting(0)})
+    assert [*found.of("A-USD, C-USD", None).series] == ["A-USD:1m", "A-USD:5m"]
+    assert [*found.of("A-USD", "5m,1h").series] == ["A-USD:5m"]
+    told = as_object(found.of(None, "5m"))
+    assert (told["feeder"]["series"]["none seen"], told["series"][0]["live"]) == (1, 0)
+    print_engine(found.of("B-USD", None))
+    assert "feeder: none seen" in capsys.readouterr().out
+
+
+def test_the_series_in_most_trouble_come_first_and_timeframes_in_their_order():
+    doubted = covered(0).model_copy(update={"obstacles": {"values differ": 2}})
+    known = {"B-USD:15m": covered(0), "B-USD:5m": covered(0), "C-USD:1d": doubted, "A-USD:1h": covered(1)}
+    assert [name for name, _ in worst_first(known)] == ["A-USD:1h", "C-USD:1d", "B-USD:5m", "B-USD:15m"]

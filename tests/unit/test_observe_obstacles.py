@@ -7,6 +7,7 @@ import pytest
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.observe.obstacles import Obstacle, describe_obstacles
 from reconciler_engine.observe.series_state import count_obstacles, obstacles_of
+from reconciler_engine.observe.unready import cure_of
 from reconciler_engine.planning.ledger import Finding, FindingInterval, Ledger, Reason, State
 from reconciler_engine.planning.sightings import APART_MS
 from reconciler_engine.planning.states import find_obstacles
@@ -90,3 +91,8 @@ def test_a_pass_that_looks_for_gaps_alone_leaves_suspects_as_they_were():
     }  # fmt: skip
     assert extend(wide, narrow, NOTHING, {}).obstacles == {Obstacle.CONTESTED: slots(5), Obstacle.REFERENCE: slots(2)}
     assert extend(wide, WINDOW, NOTHING, {}).obstacles == {}
+
+
+@pytest.mark.parametrize("reason", [*Obstacle, "not a candle", "fewer members"])
+def test_each_reason_has_a_cure_of_its_own(reason):
+    assert cure_of(reason) != cure_of("WRONGTYPE")

@@ -12,6 +12,7 @@ import click
 from reconciler_engine.cli.arguments import parse_instant
 from reconciler_engine.cli.options import CACHE_SETTINGS, Given, prints, takes_settings
 from reconciler_engine.cli.output import Output, paged, print_table
+from reconciler_engine.observe.words import counted, iso
 
 if TYPE_CHECKING:
     from reconciler_engine.config import ReconciliationConfig
@@ -50,9 +51,10 @@ def budget(*, since: str, by: str | None, output: Output, given: Given) -> None:
     with paged():
         for side in _SIDES if by is None else (by,):
             _print_sums(uses, side)
-        hours = max(1, (time.time_ns() // 1_000_000 - start) // _HOUR_MS)
+        first = max(start, min((use.hour for use in uses), default=start))
+        hours = max(1.0, (time.time_ns() // 1_000_000 - first) / _HOUR_MS)
         total = sum(use.requests for use in uses)
-        output.print_line(f"{total} requests in {hours} h, {total / hours:.0f} an hour")
+        output.print_line(f"{counted(total, 'request')} since {iso(first)}, {total / hours:.0f} an hour")
 
 
 _HOUR_MS = 3_600_000
@@ -70,8 +72,6 @@ async def _read(config: ReconciliationConfig, output: Output) -> list[Use]:
 
 def _print_sums(uses: Sequence[Use], side: str) -> None:
     """Print the requests by a side, most first; hours as they come."""
-    from reconciler_engine.observe.words import iso
-
     sums: Counter[str] = Counter()
     for use in uses:
         sums[iso(use.hour) if side == "hour" else str(getattr(use, side))] += use.requests

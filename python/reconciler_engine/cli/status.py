@@ -9,7 +9,7 @@ import click
 
 from reconciler_engine.cli.exits import UNAVAILABLE, leave
 from reconciler_engine.cli.options import CACHE_SETTINGS, Given, prints, takes_settings
-from reconciler_engine.cli.output import Output, print_table, say
+from reconciler_engine.cli.output import Output, paged, print_table, say
 from reconciler_engine.observe.live_candles import Sighting, feeder_in_words, sum_up
 from reconciler_engine.observe.obstacles import describe_obstacles
 from reconciler_engine.observe.series_state import count_states, count_verified, obstacles_of, worst_first
@@ -32,11 +32,28 @@ class Found(NamedTuple):
     series: Mapping[str, SeriesCoverage]
     sightings: Mapping[str, Sighting] = {}
 
+    def of(self, symbols: str | None, timeframes: str | None) -> Found:
+        """Return the same with those series alone that are named, as names between commas; None leaves all in."""
+
+        def is_named(series: str) -> bool:
+            symbol, _, frame = series.rpartition(":")
+            return _is_among(symbol, symbols) and _is_among(frame, timeframes)
+
+        return self._replace(
+            series={name: one for name, one in self.series.items() if is_named(name)},
+            sightings={name: one for name, one in self.sightings.items() if is_named(name)},
+        )
+
+
+def _is_among(name: str, names: str | None) -> bool:
+    return names is None or name in map(str.strip, names.split(","))
+
 
 @click.command()
+@click.option("--all", "all_", is_flag=True, help=f"Show every series, not the first {_SERIES_SHOWN}.")
 @prints
-@takes_settings(*CACHE_SETTINGS)
-def status(*, output: Output, given: Given) -> None:
+@takes_settings("symbols", "timeframes", *CACHE_SETTINGS)
+def status(*, all_: bool, output: Output, given: Given) -> None:
     """Show what runs: processes, jobs, the request budget, and how far each series is complete.
 
     \b
@@ -45,23 +62,26 @@ def status(*, output: Output, given: Given) -> None:
       reconciler-engine status --redis-url redis://localhost:6379 --json
 
     Without a Redis URL or data directory both default ones are looked at, that of `start` and that of
-    `start --simulate`. With --json an object a line, one for each engine. Exit code 69: nothing runs.
+    `start --simulate`. The series in most trouble come first; --symbols and --timeframes leave out others. With --json
+    an object a line, one for each engine. Exit code 69: nothing runs.
     """
     import trio
 
     from reconciler_engine.cli.setting_sources import load_config
 
     found, places = trio.run(_look, load_config(*given))
+    found = [one.of(given.flags.get("symbols"), given.flags.get("timeframes")) for one in found]
     if not found:
         if output.as_json:
             output.print_json({"running": False, "looked_at": places})
         leave(UNAVAILABLE, f"nothing runs at {' or '.join(places)}")
-    for number, one in enumerate(found):
-        if output.as_json:
-            output.print_json(as_object(one))
-        else:
-            print("\n" * bool(number), end="")
-            print_engine(one)
+    with paged():
+        for number, one in enumerate(found):
+            if output.as_json:
+                output.print_json(as_object(one))
+            else:
+                print("\n" * bool(number), end="")
+                print_engine(one, most_series=None if all_ else _SERIES_SHOWN)
 
 
 async def _look(config: ReconciliationConfig) -> tuple[list[Found], list[str]]:
@@ -136,7 +156,7 @@ def as_object(found: Found) -> dict[str, Any]:
     return {"running": True, **found.engine.model_dump(mode="json"), "feeder": feeder._asdict(), "series": series}
 
 
-def print_engine(found: Found) -> None:
+def print_engine(found: Found, most_series: int | None = _SERIES_SHOWN) -> None:
     """Tell people how an engine stands."""
     from reconciler_engine.observe.readiness import find_troubles
 
@@ -158,7 +178,7 @@ def print_engine(found: Found) -> None:
     print()
     _print_budget(engine.budget)
     print()
-    _print_series(found.series, engine.written_at)
+    _print_series(found.series, engine.written_at, most_series)
     say(feeder_in_words(sum_up(found.sightings, engine.written_at)))
     if engine.unknown_symbols:
         say(f"unknown to the exchange: {', '.join(map(quoted, engine.unknown_symbols))}")
@@ -215,7 +235,7 @@ def _print_budget(budget: BudgetStatus | None) -> None:
     )
 
 
-def _print_series(series: Mapping[str, SeriesCoverage], now: int) -> None:
+def _print_series(series: Mapping[str, SeriesCoverage], now: int, most: int | None) -> None:
     if not series:
         say("series: no pass has ended yet")
         return
@@ -229,7 +249,7 @@ def _print_series(series: Mapping[str, SeriesCoverage], now: int) -> None:
             "-" if one.present is None else f"{_known(one.verified)} of {one.present}",
             "; ".join(describe_obstacles(obstacles_of(one))) or "-",
         )
-        for name, one in worst_first(series)[:_SERIES_SHOWN]
+        for name, one in worst_first(series)[:most]
     ]
     print_table(("series", "complete from", "through", "missing", "checked", "verified", "not ready"), rows)
     ages = [
@@ -239,7 +259,7 @@ def _print_series(series: Mapping[str, SeriesCoverage], now: int) -> None:
     if ages:
         say(f"oldest unverified, since its close: {', '.join(ages)}")
     whole = count_states(series)["complete"]
-    say(f"{whole} of {len(series)} series complete{', those that lack most are shown' * (len(series) > len(rows))}")
+    say(f"{whole} of {len(series)} series complete{', those in most trouble are shown' * (len(series) > len(rows))}")
 
 
 def _known(value: object) -> str:

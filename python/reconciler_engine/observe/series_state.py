@@ -70,8 +70,16 @@ _State = TypeVar("_State", bound=SeriesState)
 
 
 def worst_first(series: Mapping[str, _State]) -> list[tuple[str, _State]]:
-    """Return the series that lack most first, those of which nothing is known before them; then by name."""
-    return sorted(series.items(), key=lambda item: (-lack_of(item[1]), item[0]))
+    """Return the series that lack most first, those of which nothing is known before them, then those in doubt.
+
+    Then by symbol, and by the length of their bars.
+    """
+
+    def place(item: tuple[str, _State]) -> tuple[float, int, str, tuple[int, str]]:
+        symbol, _, frame = item[0].rpartition(":")
+        return -lack_of(item[1]), -sum(obstacles_of(item[1]).values()), symbol, rank_of(frame)
+
+    return sorted(series.items(), key=place)
 
 
 def lack_of(state: SeriesState) -> float:

@@ -53,6 +53,7 @@ _CURES: Final[Mapping[str, str]] = {
     Obstacle.UNUSABLE: "a good row of the exchange, or evidence mark",
     Obstacle.WITHDRAWN: "answers that prove it empty, or evidence mark",
     Obstacle.VALUES_DIFFER: "repair once the bar is final, or evidence mark --state accepted",
+    Obstacle.SECOND_ANSWER: "a second answer, 4 min after the first",
     Obstacle.LACKED: "a second answer, 4 min after the first",
     Obstacle.NOT_AT_EXCHANGE: "removal after two more answers, or evidence mark --state accepted",
     Obstacle.CONTESTED: "repair after a day, or evidence mark --state accepted",
