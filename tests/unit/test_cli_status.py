@@ -67,7 +67,7 @@ def test_a_person_sees_every_figure(capsys):
         "SIGKILL",
         "1 m 0 s ago, running",
         "in 5.0 s",
-        "5 slots missing in 2 gaps, 4 filled, 7 empty, 1 unresolved, 1 request, 0.9 s",
+        "2 gaps; 12 slots without a candle: 4 filled, 7 proved empty, 1 left; 1 request, 0.9 s",
         "BTC-USD:1m: WRONGTYPE",
         "last error: StoreError: gone",
         "5 requests a second, 61 used in the last minute, 12 waiting, paused by the exchange for 3.0 s",

@@ -20,7 +20,7 @@ from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.observe.words import counted, iso
+from reconciler_engine.observe.words import counted, iso, told_slots
 from reconciler_engine.planning.verification import Verify
 
 if TYPE_CHECKING:
@@ -157,17 +157,19 @@ def print_result(result: ReconciliationResult, output: Output, *, repaired: bool
             [_cells(row) for row in noteworthy],
         )
     unknown = sum(not row.expected for row in result.series)
-    done = f", {result.filled} filled, {result.unresolved} unresolved, {requests_sent(result)}" if repaired else ""
-    empty = f", {result.confirmed_empty} confirmed empty" if result.confirmed_empty else ""
-    empty += f", {result.unverified} unverified" if result.unverified else ""
-    empty += audited(result)
+    empty = f", {result.confirmed_empty} proved empty" if result.confirmed_empty else ""
+    done = f"{counted(result.missing, 'slot')} missing in {counted(result.gaps_found, 'gap')}{empty}"
+    if repaired:
+        slots = told_slots(result.filled, result.confirmed_empty, result.unresolved)
+        done = f"{counted(result.gaps_found, 'gap')}; {slots}; {requests_sent(result)}"
+    more = f", {result.unverified} unverified" if result.unverified else ""
+    more += audited(result)
     output.print_line(
-        f"{len(result.series)} series: {counted(result.missing, 'slot')} missing in "
-        f"{counted(result.gaps_found, 'gap')}{done}{empty}"
+        f"{len(result.series)} series: {done}{more}"
         f"{f', {unknown} series without a closed slot in reach' if unknown else ''}, {result.duration_ms} ms"
     )
-    for error in result.errors:
-        say(f"  {error}")
+    for cause in result.causes:
+        say(f"  {cause}")
 
 
 def _cells(row: SeriesResult) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from reconciler_engine.cli.output import Output, paged, print_table, say
 from reconciler_engine.observe.live_candles import Sighting, feeder_in_words, sum_up
 from reconciler_engine.observe.obstacles import describe_obstacles
 from reconciler_engine.observe.series_state import count_states, count_verified, obstacles_of, worst_first
-from reconciler_engine.observe.words import ago, ahead, counted, describe_span, iso, quoted
+from reconciler_engine.observe.words import ago, ahead, counted, describe_span, iso, quoted, told_slots
 
 if TYPE_CHECKING:
     from reconciler_engine.config import ReconciliationConfig
@@ -207,8 +207,8 @@ def _print_jobs(jobs: tuple[JobStatus, ...], now: int) -> None:
         last = job.last_pass
         if last is not None:
             say(
-                f"  {job.name}: {counted(last.missing, 'slot')} missing in {counted(last.gaps_found, 'gap')}, "
-                f"{last.filled} filled, {last.confirmed_empty} empty, {last.unresolved} unresolved, "
+                f"  {job.name}: {counted(last.gaps_found, 'gap')}; "
+                f"{told_slots(last.filled or 0, last.confirmed_empty or 0, last.unresolved or 0)}; "
                 f"{counted(last.requests, 'request')}, {describe_span(last.duration_ms)}"
             )
             for error in last.errors:

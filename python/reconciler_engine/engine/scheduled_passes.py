@@ -22,7 +22,7 @@ from reconciler_engine.errors import LeaseLost, RunClosed, StoreError
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
-from reconciler_engine.observe.words import counted
+from reconciler_engine.observe.words import counted, told_slots
 from reconciler_engine.planning.verification import Verify
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.events import Degraded
@@ -300,14 +300,14 @@ def in_words(result: ReconciliationResult) -> str:
     took = f"{result.duration_ms / 1_000:.1f} s"
     unknown = sum(not row.expected for row in result.series)
     if result.missing or result.filled:
-        text = (
-            f"{counted(result.gaps_found, 'gap')}, {counted(result.missing, 'slot')}: {result.filled} filled, "
-            f"{result.unresolved} left; {counted(result.requests, 'request')}, {took}"
-        )
+        slots = told_slots(result.filled, result.confirmed_empty, result.unresolved)
+        text = f"{counted(result.gaps_found, 'gap')}; {slots}; {counted(result.requests, 'request')}, {took}"
         if result.gaps_found:
             text += f"; most gaps: {_most(result.series)}"
     else:
         text = f"nothing missing in {len(result.series) - unknown} series, {took}"
+        if result.confirmed_empty:
+            text += f"; {counted(result.confirmed_empty, 'slot')} proved empty"
         if result.requests:
             text += f"; {counted(result.requests, 'request')} to look again"
     if result.mismatched:
@@ -315,14 +315,12 @@ def in_words(result: ReconciliationResult) -> str:
         rows = [row for row in result.series if row.again_at is not None]
         if waiting := sum(max(row.mismatched - row.repaired, 0) for row in rows):
             text += f", {waiting} wait for another answer"
-    if result.confirmed_empty:
-        text += f"; {counted(result.confirmed_empty, 'slot')} confirmed empty"
     if unknown:
         text += f"; {unknown} series without a closed slot examined"
     if result.degraded is not None:
         text = f"{result.degraded}; {text}"
     elif result.errors:
-        text += f"; {counted(len(result.errors), 'error')}, first: {result.errors[0]}"
+        text += f"; {counted(len(result.causes), 'cause')} of errors, most: {result.causes[0]}"
     return text
 
 

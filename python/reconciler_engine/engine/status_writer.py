@@ -179,7 +179,7 @@ class StatusWriter:
         last = self._passes.last.get(figures.name)
         result = None
         if last is not None:
-            result = {**totals(last.result), "errors": list(last.result.errors[:_ERRORS_SHOWN])}
+            result = {**totals(last.result), "errors": list(last.result.causes[:_ERRORS_SHOWN])}
         return JobStatus(
             name=figures.name,
             cron=self._passes.crons[figures.name],

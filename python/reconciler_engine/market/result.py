@@ -97,6 +97,18 @@ class ReconciliationResult:
     degraded: str | None = None
     series: tuple[SeriesResult, ...] = field(default=(), repr=False)
 
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """Each error once, with the first series that it struck and the number of the others; most frequent first."""
+        struck: dict[str, list[str]] = {}
+        for row in self.series:
+            for error in row.errors:
+                struck.setdefault(error, []).append(f"{row.symbol}:{row.timeframe}")
+        ranked = sorted(struck.items(), key=lambda item: -len(item[1]))
+        return tuple(
+            f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {error}" for error, names in ranked
+        )
+
     @classmethod
     def of(
         cls, series: Sequence[SeriesResult], *, gaps_filled: int, duration_ms: int, degraded: str | None = None

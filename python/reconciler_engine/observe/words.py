@@ -44,6 +44,12 @@ def describe_span(duration_ms: int | None) -> str:
     return f"{duration_ms // _SECOND} s"
 
 
+def told_slots(filled: int, empty: int, left: int) -> str:
+    """Return what became of the slots that a pass found without a candle, so that the parts add up to their number."""
+    proved = f", {empty} proved empty" if empty else ""
+    return f"{counted(filled + empty + left, 'slot')} without a candle: {filled} filled{proved}, {left} left"
+
+
 SKEW_TOLD_MS = 1_000
 """The exchange's clock and Redis' may differ by so much before people are told."""
 

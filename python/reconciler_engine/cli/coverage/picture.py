@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,11 +24,12 @@ WORST_FIRST = (
     State.UNVERIFIED,
     State.PRESENT,
 )
-"""A bucket that holds several states shows the first of them in this order."""
+"""States by their gravity. A bucket with one of the first three shows the gravest, else what most of it is."""
 
 Cell = State | None
 """What a bucket shows; None where nothing of the row lies in it."""
 
+_TROUBLES = frozenset(WORST_FIRST[:3])
 _RANK = {state: rank for rank, state in enumerate(WORST_FIRST)}
 
 
@@ -90,17 +92,18 @@ def buckets(axis: Interval, columns: int) -> list[Interval]:
 
 
 def cells_of(row: Row, axis: Interval, columns: int) -> list[Cell]:
-    """Return what each bucket of an axis shows of a row: its worst state."""
+    """Return what each bucket of an axis shows of a row: its gravest trouble, else what most of it is."""
     cells: list[Cell] = []
     for bucket in buckets(axis, columns):
         index = bisect_right(row.runs, bucket.start, key=_stop)
-        worst: Cell = None
+        shares: Counter[State] = Counter()
         while index < len(row.runs) and row.runs[index].start < bucket.stop:
-            state = row.runs[index].state
-            if worst is None or _RANK[state] < _RANK[worst]:
-                worst = state
+            run = row.runs[index]
+            shares[run.state] += min(run.stop, bucket.stop) - max(run.start, bucket.start)
             index += 1
-        cells.append(worst)
+        troubles = [state for state in shares if state in _TROUBLES]
+        most = max(shares, key=lambda state: (shares[state], -_RANK[state]), default=None)
+        cells.append(min(troubles, key=_RANK.__getitem__) if troubles else most)
     return cells
 
 

@@ -26,7 +26,7 @@ from reconciler_engine.engine.passes.survey import Survey, SurveyedSeries
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.observe.obstacles import describe_obstacles
 from reconciler_engine.observe.words import counted, iso
-from reconciler_engine.planning.ledger import State
+from reconciler_engine.planning.ledger import CONFIRMED, State
 from reconciler_engine.planning.request_plan import SeriesPlan
 from reconciler_engine.planning.verification import Verify
 
@@ -124,8 +124,14 @@ def _row(one: SurveyedSeries, plan: SeriesPlan) -> Row:
         doubts.append(f"{unknown} unknown")
     if plan.requests:
         doubts.append(counted(plan.requests, "request"))
-    note = ", ".join(doubts) or ("complete" if one.states else "no closed slot")
+    note = ", ".join(doubts) or (f"complete{_shares(one)}" if one.states else "no closed slot")
     return Row(str(one.series), one.asked, one.series.timeframe.step_ms, one.states, note)
+
+
+def _shares(one: SurveyedSeries) -> str:
+    """Say what part of the slots holds a candle, where others are proved to have none."""
+    empty, slots = one.slots(*CONFIRMED), one.slots(*State)
+    return f": {one.candles.size(one.series.timeframe.step_ms) / slots:.0%} candles, {empty} empty" if empty else ""
 
 
 def _width() -> int:

@@ -42,7 +42,7 @@ _JOB = "backfill"
 
 @dataclass(frozen=True, slots=True)
 class BackfillProgress:
-    """How far a backfill is; slots and requests of all its series, those of earlier lives included.
+    """How far a backfill is; slots of all its series, those of earlier lives included, and requests of this one.
 
     Attributes:
         slots: Closed slots of all ranges.
@@ -121,8 +121,8 @@ class BackfillDirector:
         """Fill ranges from the exchange, one series after the other, each from its oldest slot on.
 
         An earlier backfill of the same series from the same instant on that was cut off, however, is continued: from
-        its mark on, its counts included, unless candles it had verified are gone. One that still runs is taken over;
-        it ends with `RunClosed`. Cancelled, the marks are kept and tasks still about become void.
+        its mark on, its counts of slots included, unless candles it had verified are gone. One that still runs is taken
+        over; it ends with `RunClosed`. Cancelled, the marks are kept and tasks still about become void.
 
         Args:
             series: What to fill.

@@ -18,7 +18,7 @@ from reconciler_engine.planning.pages import PAGE_SLOTS, Page, PageStream, margi
 
 @dataclass(frozen=True, slots=True)
 class BackfilledSeries(SeriesResult):
-    """What a backfill did in one series, over all its lives.
+    """What a backfill did in one series, over all its lives; requests are those of this life.
 
     Attributes:
         verified_to: Every slot before this instant (ms UTC) was read exactly, and asked for where it was missing.
@@ -69,6 +69,7 @@ class SeriesProgress:
         self._step = series.timeframe.step_ms
         self._resumed_at = mark.verified_to if resumed else None
         self._counts = mark.model_copy()
+        self._requests_before = mark.requests if resumed else 0
         self._asked_to = 0
         self._unverified = NOTHING
         self._numbered = 0
@@ -113,9 +114,11 @@ class SeriesProgress:
 
     @property
     def requests(self) -> int:
-        """Requests sent for pages that have ended."""
-        return self._counts.requests + sum(
-            opened.outcome.requests for opened in self._open.values() if opened.outcome is not None
+        """Requests sent in this life for pages that have ended."""
+        return (
+            self._counts.requests
+            - self._requests_before
+            + sum(opened.outcome.requests for opened in self._open.values() if opened.outcome is not None)
         )
 
     def note_reading(self, reading: Reading) -> None:
@@ -219,7 +222,7 @@ class SeriesProgress:
             expected=self.slots,
             verified_to=self.mark.verified_to,
             resumed_at=self._resumed_at,
-            **self._counts.figures(),
+            **{**self._counts.figures(), "requests": self._counts.requests - self._requests_before},
         )
 
     @property
