@@ -31,7 +31,7 @@ def survey(path):
     return told.series, [fault.faults for fault in told.faults]
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(40, marks=pytest.mark.soak)], ids=["bounded", "whole"])
+@pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.soak)], ids=["bounded", "whole"])
 def test_it_answers_as_the_exact_reader_or_not_at_all(tmp_path, monkeypatch, rounds):
     answered = set()
     for number in range(rounds * len(SHAPES)):
