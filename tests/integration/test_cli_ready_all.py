@@ -142,3 +142,12 @@ async def test_python_tells_the_same_by_both_clients(hold, server, redis_url, gr
         server.set(SCOPE.candle_key(Series.parse("XRP-USD:1h")), "x")
         with pytest.raises(Exception, match="WRONGTYPE"):
             await why_not_ready(client, ["BTC-USD", "XRP-USD"], ["1h"], 5)
+
+
+def test_the_reach_goes_on_where_the_newest_thousand_bars_are_whole(run, hold, newest):
+    hold(BTC, range(1_200))
+    hold(ETH, [*range(700), *range(701, 1_200)])
+    rows = {row["symbol"]: row for row in run("--reach", "--bars", 10_000, "--json").json["series"]}
+    assert rows["BTC-USD"]["verified_from"] == newest - 1_199 * HOUR
+    assert rows["ETH-USD"]["verified_from"] == newest - 699 * HOUR
+    assert rows["ETH-USD"]["start"] == newest - 999 * HOUR

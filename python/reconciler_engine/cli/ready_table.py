@@ -17,11 +17,14 @@ from reconciler_engine.cli.session import open_session
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.ready import sort_out
 from reconciler_engine.errors import ConfigError, StoreError, own_fault
+from reconciler_engine.market.series import Series
 from reconciler_engine.observe.unready import Unready
 from reconciler_engine.observe.words import ago, iso
+from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.ready_question import MAX_BARS, Readiness, ReadyOptions, ReadyQuestion, examine_all
 
 _BARS = 100
+_FIRST_BARS = 1_000
 _NO_SERIES = "symbols is empty, and no pass has looked at a series; allowed: --symbols, or a running engine"
 
 
@@ -66,20 +69,41 @@ async def _ask(
         series = await known_series(session, given)
         if not series:
             raise ConfigError([_NO_SERIES])
-        counts = [bars] * len(series)
-        if reach:
+        client = session.parts.client
+        if not reach:
+            questions = [ReadyQuestion(one.symbol, one.timeframe, bars, **asked) for one in series]
+            answers = await examine_all(client, questions)
+        else:
             # What is older than the oldest member is not there.
             oldest = await session.parts.keys.oldest_of(series, bars)
             now = await session.parts.clock.redis_now()
             steps = [one.timeframe.step_ms for one in series]
-            counts = [_slots_since(at, now, step, bars) for at, step in zip(oldest, steps, strict=True)]
-        questions = [
-            ReadyQuestion(one.symbol, one.timeframe, count, **asked) for one, count in zip(series, counts, strict=True)
-        ]
-        answers = await examine_all(session.parts.client, questions)
+            slots = [_slots_since(at, now, step, bars) for at, step in zip(oldest, steps, strict=True)]
+            questions, answers = await _reach_back(client, series, slots, asked)
     for answer in answers:
         if isinstance(answer, StoreError):
             own_fault(answer)
+    return questions, answers
+
+
+async def _reach_back(
+    client: TrioRedis, series: Sequence[Series], slots: Sequence[int], asked: ReadyOptions
+) -> tuple[list[ReadyQuestion], list[Readiness | StoreError]]:
+    """Ask about the newest slots of each series, and about all of them where those are whole."""
+    first = [min(count, _FIRST_BARS) for count in slots]
+    questions = [
+        ReadyQuestion(one.symbol, one.timeframe, count, **asked) for one, count in zip(series, first, strict=True)
+    ]
+    answers = await examine_all(client, questions)
+    whole = [
+        index
+        for index, answer in enumerate(answers)
+        if isinstance(answer, Readiness) and answer.complete_from == answer.window.start and slots[index] > first[index]
+    ]
+    for index in whole:
+        questions[index] = ReadyQuestion(series[index].symbol, series[index].timeframe, slots[index], **asked)
+    for index, answer in zip(whole, await examine_all(client, [questions[index] for index in whole]), strict=True):
+        answers[index] = answer
     return questions, answers
 
 
@@ -109,6 +133,8 @@ def _print_reach(questions: Sequence[ReadyQuestion], answers: Sequence[Readiness
         step = question.series.timeframe.step_ms
         slots = (answer.window.stop - answer.ready_from) // step
         note = f"all {slots} bars" if answer.is_ready else f"{slots} of {question.bars} bars"
+        if answer.is_ready and slots == MAX_BARS:
+            note = f"{slots} bars or more"
         rows.append((str(question.series), _from(answer, answer.complete_from), _from(answer, answer.ready_from), note))
     print_columns(("series", "complete from", "and verified from", "newest bars that are both"), rows)
 
