@@ -6,7 +6,7 @@ series, and its answers and the digests of verified candles are held to what exi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from tests.worlds.fed_world import FedWorld, fed_world, trouble
@@ -25,12 +25,14 @@ PER_S = 5
 """Requests a second, the default."""
 
 
-async def live(world: FedWorld, hours: float) -> None:
+async def live(world: FedWorld, hours: float, tell_figure: Callable[[str], None]) -> None:
     """Let hours pass beside the feeder, and hold what was seen to what is promised."""
     world.feed()
     await world.start()
     await world.pass_time(hours)
     figures = world.figures
+    requests = f"layout {world.config.layout}, {len(world.log.all)} requests"
+    tell_figure(f"{hours:g} simulated hours, {requests}: {figures}")
     assert figures.looks > 0.9 * hours * 60 * len(world.series)
     assert figures.ready > figures.looks / 4
     assert figures.verified > 0
@@ -38,10 +40,6 @@ async def live(world: FedWorld, hours: float) -> None:
     assert figures.well > 0
     assert (figures.well_unready.total(), figures.well_wrong.total()) == (0, 0), figures.told
     assert world.excess() <= 0
-
-
-def figure(world: FedWorld) -> str:
-    return f"layout {world.config.layout}, {len(world.log.all)} requests: {world.figures}"
 
 
 def two_hours() -> Sequence[FaultRule]:
@@ -65,13 +63,11 @@ def ten_hours() -> Sequence[FaultRule]:
 @pytest.mark.parametrize("layout", ["user", "exchange"])
 async def test_two_hours_of_a_bad_feeder_and_a_bad_exchange(redis_url, mock_clock, tell_figure, layout):
     async with fed_world(redis_url, mock_clock, SMALL_MARKET, faults=two_hours(), layout=layout) as world:
-        await live(world, 2.4)
-        tell_figure(f"2.4 simulated hours, {figure(world)}")
+        await live(world, 2.4, tell_figure)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("layout", ["user", "exchange"])
 async def test_ten_hours_of_a_bad_feeder_and_a_bad_exchange(redis_url, mock_clock, tell_figure, layout):
     async with fed_world(redis_url, mock_clock, MARKET, faults=ten_hours(), layout=layout) as world:
-        await live(world, 10)
-        tell_figure(f"10 simulated hours, {figure(world)}")
+        await live(world, 10, tell_figure)
