@@ -67,7 +67,10 @@ def test_people_read_the_same(run):
     assert row.endswith("90 filled")
     *_, total = run("journal", *RANGE, "--by", "hour").out.splitlines()
     assert total.split()[:3] == ["together", "90", "0"]
-    assert run("journal", *RANGE, "--by", "run").out.splitlines()[-1] == "1 pass shown"
+    _, line, total = run("journal", *RANGE, "--by", "run").out.splitlines()
+    assert (line.split()[1], total) == ("reconcile", "1 pass shown")
+    assert " s  90 filled, 10 left, " in line
+    assert max(map(len, run("journal", *RANGE, "--by", "hour").out.splitlines())) < 80
 
 
 def test_a_pass_that_found_nothing_is_told_on_demand_alone(run):

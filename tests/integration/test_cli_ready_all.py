@@ -85,8 +85,8 @@ def test_people_read_a_row_a_series_and_a_total(run, hold):
     done = run()
     assert done.code == 3
     head, row, total = done.out.splitlines()
-    assert head.split() == ["series", "in", "the", "way", "the", "oldest", "since", "cure"]
-    assert row.startswith("SOL-USD:1h  5 missing   not asked for  ")
+    assert head.split() == ["series", "why", "since", "cure"]
+    assert row.startswith("SOL-USD:1h  5 missing  ")
     assert total == "2 of 3 series ready over the newest 5 closed bars"
 
 
@@ -101,6 +101,7 @@ def test_a_doubted_candle_is_so_since_its_finding_and_is_asked_again_when_that_s
     server.hset(SCOPE.evidence_key(ETH), str(day), body)
     told = run("--json").json["series"][0]
     assert (told["symbol"], told["reason"], told["since"], told["again_at"]) == ("ETH-USD", "contested", first, again)
+    assert "ETH-USD:1h  1 suspect (contested)  " in run().out
     assert f"evidence mark --state accepted; asked again from {iso(again)}" in run().out
 
 

@@ -20,7 +20,8 @@ _HOUR_MS: Final = 3_600_000
 _TEXT_SHOWN = 60
 _VALUES = ("open", "high", "low", "close", "volume", "sequenceNum")
 _BY_HAND = frozenset({Why.MARKED, Why.FORGOTTEN})
-_SUMS: Final = ("filled", "proved", "repaired", "removed", "by hand", "passes", "errors", "requests", "references")
+_COUNTS: Final = ("filled", "proved", "repaired", "removed", "by hand", "passes", "errors")
+_SUMS: Final = (*_COUNTS, "requests", "references")
 
 
 class Added(NamedTuple):
@@ -100,24 +101,30 @@ def _show_passes(passes: Sequence[PassRecord], output: Output) -> None:
     if output.as_json:
         output.print_json({"passes": [one.model_dump() for one in passes]})
         return
-    heads = (
-        *("when", "run", "node", "took", "gaps", "missing", "filled", "proved", "left", "repaired", "verified"),
-        *("requests", "errors"),
-    )
     with paged():
         rows = [
-            (
-                *(iso(one.at, "seconds"), one.run, one.node or "-", describe_span(one.duration_ms)),
-                *map(str, (one.gaps_found, one.missing, one.filled, one.proved, one.unresolved, one.repaired)),
-                *map(str, (one.newly_verified, one.requests + one.references, one.errors)),
-            )
+            (iso(one.at, "seconds"), one.job, describe_span(one.duration_ms), f"{_result(one)}; {one.run}")
             for one in passes
         ]
-        print_table(heads, rows)
+        print_columns(("when", "job", "took", "result; run"), rows)
         for one in passes:
             for error in one.first_errors:
                 say(f"  {one.run}: {error}")
         output.print_line(f"{counted(len(passes), 'pass') if len(passes) == 1 else f'{len(passes)} passes'} shown")
+
+
+def _result(one: PassRecord) -> str:
+    """Say what a pass found and did, the most important first."""
+    counts = (
+        (one.errors, "error" if one.errors == 1 else "errors"),
+        (one.filled, "filled"),
+        (one.unresolved, "left"),
+        (one.proved, "proved empty"),
+        (one.repaired, "repaired"),
+        (one.newly_verified, "verified"),
+        (one.requests + one.references, "request" if one.requests + one.references == 1 else "requests"),
+    )
+    return ", ".join(f"{count} {words}" for count, words in counts if count) or "nothing to do"
 
 
 def _show_hours(hours: Mapping[int, Counter[str]], last: int, output: Output) -> None:
@@ -134,9 +141,13 @@ def _show_hours(hours: Mapping[int, Counter[str]], last: int, output: Output) ->
         total: Counter[str] = Counter()
         for sums in shown.values():
             total.update(sums)
-        lines = [(iso(hour), sums) for hour, sums in shown.items()]
-        rows = [(name, *(str(sums[one]) for one in _SUMS)) for name, sums in [*lines, ("together", total)]]
-        print_table(("hour", *_SUMS), rows)
+        # Without the year, so that the line fits a terminal.
+        lines = [(iso(hour)[5:], sums) for hour, sums in shown.items()]
+        rows = [
+            (name, *(str(sums[one]) for one in _COUNTS), str(sums["requests"] + sums["references"]))
+            for name, sums in [*lines, ("together", total)]
+        ]
+        print_table(("hour", *(name.removeprefix("by ") for name in _COUNTS), "requests"), rows)
 
 
 def as_object(change: Change) -> dict[str, Any]:

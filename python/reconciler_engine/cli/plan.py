@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import click
 
 from reconciler_engine.cli.options import PASS_SETTINGS, Given, prints, takes_settings
 from reconciler_engine.cli.output import Output, paged, print_table, say
-from reconciler_engine.observe.words import ahead, counted, describe_span, iso
+from reconciler_engine.observe.words import ahead, counted, describe_span
 
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
@@ -67,10 +68,7 @@ def _print(told: Forecast, output: Output, *, with_all: bool) -> None:
     shown = worst if with_all else worst[:_SHOWN]
     jobs = [job.job for job in told.jobs]
     if shown:
-        print_table(
-            ("series", "missing", "unverified", "verified by", *jobs, "requests"),
-            [_cells(one, jobs) for one in shown],
-        )
+        print_table(("series", "missing", "unverified", "due", *jobs), [_cells(one, jobs, told.at) for one in shown])
     for one in shown:
         if one.error is not None:
             say(f"  {one.symbol}:{one.timeframe}: {one.error}")
@@ -82,8 +80,7 @@ def _print(told: Forecast, output: Output, *, with_all: bool) -> None:
         output.print_line(f"{job.job} {when}: {counted(job.requests, 'request')}{took}")
 
 
-def _cells(one: SeriesForecast, jobs: list[str]) -> tuple[str, ...]:
-    due = "-" if one.due_at is None else iso(one.due_at)
-    counts = [one.requests.get(job, 0) for job in jobs]
-    return (f"{one.symbol}:{one.timeframe}", *map(str, (one.missing, one.unverified)), due, *map(str, counts),
-            str(sum(counts)))  # fmt: skip
+def _cells(one: SeriesForecast, jobs: Sequence[str], now: int) -> tuple[str, ...]:
+    due = "-" if one.due_at is None else "now" if one.due_at <= now else ahead(one.due_at, now)
+    counts = [str(one.requests.get(job, 0)) for job in jobs]
+    return (f"{one.symbol}:{one.timeframe}", str(one.missing), str(one.unverified), due, *counts)

@@ -116,8 +116,8 @@ def _print_unready(unready: Sequence[Unready]) -> None:
     if not unready:
         return
     now = time.time_ns() // 1_000_000
-    rows = [(one.series, one.in_words(), one.reason, ago(one.since, now), _cure(one)) for one in unready]
-    print_columns(("series", "in the way", "the oldest", "since", "cure"), rows)
+    rows = [(one.series, one.why(), ago(one.since, now), _cure(one)) for one in unready]
+    print_columns(("series", "why", "since", "cure"), rows)
 
 
 def _cure(one: Unready) -> str:

@@ -42,9 +42,17 @@ class Unready(NamedTuple):
         return sum(self.slots.values()) if self.slots else 1e12
 
     def in_words(self) -> str:
-        """Return the slots in the way in words, such as `3 missing, 1 suspect`."""
-        return ", ".join(f"{slots} {kind}" for kind, slots in self.slots.items()) or "not known"
+        """Return the slots in the way in words, such as `3 missing, 1 suspect`; of an unread series, the error."""
+        return ", ".join(f"{slots} {kind}" for kind, slots in self.slots.items()) or self.reason
 
+    def why(self) -> str:
+        """Return the slots in the way and the reason of the oldest, where that says more."""
+        more = "" if self.reason in _PLAIN or not self.slots else f" ({self.reason})"
+        return f"{self.in_words()}{more}"
+
+
+_PLAIN: Final = frozenset({Obstacle.NOT_ASKED, Obstacle.DOUBTED, Obstacle.UNVERIFIED, "not a candle", "fewer members"})
+"""Reasons that say no more than their kind."""
 
 _CURES: Final[Mapping[str, str]] = {
     Obstacle.NOT_ASKED: "the next pass, or reconcile now",

@@ -62,8 +62,7 @@ def _unready(unready: Sequence[Unready], asked: int, now: int) -> list[Element]:
     rows = [
         (
             one.series,
-            element("td", one.in_words(), class_="bad"),
-            one.reason,
+            element("td", one.why(), class_="bad"),
             ago(one.since, now),
             one.cure if one.again_at is None else f"{one.cure}; asked again from {iso(one.again_at)}",
         )
@@ -71,7 +70,7 @@ def _unready(unready: Sequence[Unready], asked: int, now: int) -> list[Element]:
     ]
     hidden = len(unready) - len(rows)
     more = [element("p", f"and {hidden:,} more", class_="soft")] if hidden else []
-    return [told, table(("series", "in the way", "the oldest", "since", "cure"), rows, words=True), *more]
+    return [told, table(("series", "why", "since", "cure"), rows, words=True), *more]
 
 
 def _feeder(feeder: FeederState) -> list[Element]:
