@@ -20,8 +20,11 @@ async def jobs_of(**settings: object):
 
 
 async def test_by_default_jobs_have_the_schedulers_bounds_in_utc() -> None:
-    for job in await jobs_of():
+    *passes, verify = await jobs_of()
+    for job in passes:
         assert (job.tz, job.misfire_grace, job.max_run, job.jitter) == (UTC, None, None, 0)
+    # A quarter of an hour, as the gap scan has it by three of its intervals.
+    assert (verify.tz, verify.misfire_grace, verify.max_run, verify.jitter) == (UTC, None, 900_000, 0)
 
 
 async def test_each_job_has_the_bounds_set_for_it() -> None:

@@ -42,6 +42,8 @@ VERIFY_BARS = 300
 
 _LANES = {GAP_SCAN: Lane.LIVE, FULL_RECONCILE: Lane.DEEP, VERIFY: Lane.VERIFY}
 _VERIFY_ASK_S, _OLDER_ASK_S = 40.0, 10.0
+# Its pages wait where the exchange is silent, as those of the gap scan do.
+_VERIFY_MAX_RUN_MS = 900_000
 _POLL_S = 0.25
 _FIRST_VERIFY_S = 60.0
 _NAMED = 2
@@ -130,7 +132,7 @@ class ScheduledPasses:
                 max_run=config.full_reconcile_max_run_ms,
                 jitter=config.full_reconcile_jitter_ms,
             ),
-            Job(VERIFY, CronExpression.parse(config.verify_cron), self._run_tick, tz=zone),
+            Job(VERIFY, CronExpression.parse(config.verify_cron), self._run_tick, tz=zone, max_run=_VERIFY_MAX_RUN_MS),
         ]
 
     @asynccontextmanager
