@@ -168,3 +168,19 @@ def test_a_settings_file_without_a_name_is_refused_and_not_left_out(run_inside, 
     done = run_inside("config", *command)
     assert (done.code, done.out) == (78, "")
     assert "config '': names no file" in done.err
+
+
+@pytest.mark.parametrize(("line", "mode", "code"), [
+    ('redis_url = "redis://u:secret@localhost"', 0o644, 78),
+    ('redis_url = "redis://u:secret@localhost"', 0o600, 0),
+    ('redis_url = "redis://localhost"', 0o644, 0),
+    ('listen_token = "0123456789abcdef01"', 0o640, 78),
+])  # fmt: skip
+def test_a_file_with_a_secret_that_others_can_read_is_a_fault(run_inside, tmp_path, line, mode, code):
+    file = tmp_path / "reconciler.toml"
+    file.write_text(line)
+    file.chmod(mode)
+    done = run_inside("config", "check", file)
+    assert done.code == code, done.err
+    assert ("so that others can read it; allowed: 0600" in done.err) is (code == 78)
+    assert "secret@" not in done.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 import signal
 import socket
 import threading
@@ -185,7 +186,8 @@ async def test_nothing_refuses_newer_settings_once_the_workers_have_them(own_ser
             taken.append("workers")
 
     async def replan():
-        return SimpleNamespace(config=config, owns_server=False, identity=None, unknown=())
+        newer = config.model_copy(update={"batch_size": 60})
+        return SimpleNamespace(config=newer, owns_server=False, identity=None, unknown=())
 
     async with open_parts(config, own_server.url, owns_server=False) as parts:
         passes = SimpleNamespace(parts=parts, renew=lambda *_: taken.append("series"), jobs=list)
@@ -214,7 +216,7 @@ def test_a_refused_key_put_in_order_is_tried_again_at_once_and_one_rotated_in_it
     faults = tmp_path / "faults.toml"
     faults.write_text('[[fault]]\nmode = "unauthorized"\npath = "*/candles"')
     engine, exchange = start_engine("--key-file", str(key), key_files=(old, new), faults=faults, workers=1)
-    done = engine.wait_event("pass done", job="full_reconcile")
+    done = engine.wait_event("pass degraded", job="full_reconcile")
     assert "exchange refused the credentials" in done["errors"][0]
 
     faults.write_text("")
@@ -222,7 +224,7 @@ def test_a_refused_key_put_in_order_is_tried_again_at_once_and_one_rotated_in_it
     reload(engine)
     engine.wait_event("settings taken")
     # one that was under way may still have been refused
-    passes = (engine.wait_event("pass done", job="gap_scan") for _ in range(5))
+    passes = (engine.wait_event("pass done") for _ in range(5))
     assert any(one["filled"] and not one["errors"] for one in passes)
     assert served(exchange) == {("BTC-USD", "organizations/x/apiKeys/old")}
 
@@ -237,3 +239,17 @@ def test_a_refused_key_put_in_order_is_tried_again_at_once_and_one_rotated_in_it
 def served(exchange) -> set[tuple[str, str]]:
     """Product and key of the pages that were had."""
     return {(one["product"], one["key"]) for one in exchange.requests() if one["status"] == 200}
+
+
+def test_unchanged_settings_replace_nothing_and_changed_ones_are_named(start_engine, settings):
+    engine, _ = start_engine(workers=1)
+    worker = engine.wait_event("child ready")["pid"]
+    settings(workers=1)
+    reload(engine)
+    engine.wait_event("settings unchanged, nothing was replaced")
+    assert Path(f"/proc/{worker}").exists()
+    settings(workers=1, batch_size=60)
+    reload(engine)
+    changed = engine.wait_event("settings taken")["changed"]
+    assert re.fullmatch(r"batch_size \d+ -> 60", changed)
+    assert engine.stop() == 0

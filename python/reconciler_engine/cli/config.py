@@ -19,6 +19,7 @@ from reconciler_engine.observe.words import counted
 
 if TYPE_CHECKING:
     from reconciler_engine.config import ReconciliationConfig
+    from reconciler_engine.store.acl import Role
 
 
 @click.group(cls=Subcommands)
@@ -111,7 +112,7 @@ def check(*, file: str, output: Output) -> None:
     Names every fault; exit code 78 if there is one.
     """
     from reconciler_engine.cli.api_key import load_signed
-    from reconciler_engine.cli.setting_sources import gather
+    from reconciler_engine.cli.setting_sources import gather, open_to_others
 
     faults: tuple[str, ...] = ()
     values = gather({}, file, {}, []).values
@@ -119,12 +120,36 @@ def check(*, file: str, output: Output) -> None:
         load_signed({}, file, needs_symbols="symbols" in values, environment={})
     except ConfigError as error:
         faults = error.faults
+    if opened := open_to_others(file, values):
+        faults = (*faults, opened)
     if output.as_json:
         output.print_json({"file": file, "ok": not faults, "faults": faults})
     elif not faults:
         say(f"{file}: in order, {counted(len(values), 'setting')}")
     if faults:
         leave(CONFIG, "" if output.as_json else "\n".join(faults))
+
+
+@config.command("acl")
+@click.argument("role", type=click.Choice(["engine", "reader", "gate"]), help="What the user is for.")
+@takes_settings("layout", "user_id", "exchange_id")
+def acl(*, role: Role, given: Given) -> None:
+    """Print the line that makes a user of Redis' ACL with the least rights: for an engine, a reader, or the gate alone.
+
+    \b
+    Examples:
+      reconciler-engine config acl engine
+      reconciler-engine config acl gate --layout exchange --exchange-id 2
+
+    A reader asks `status`, `coverage`, `ready`, `evidence` and `journal`. Put a password in place of PASSWORD.
+    """
+    from reconciler_engine.cli.setting_sources import load_config
+    from reconciler_engine.store.acl import acl_rules
+    from reconciler_engine.store.scope import Layout
+
+    settings = load_config(*given, windows=())
+    rules = acl_rules(role, Layout(settings.layout), settings.user_id, settings.exchange_id)
+    print("ACL SETUSER", f"reconciler-{role}", "on", ">PASSWORD", *rules)
 
 
 @config.command("init")

@@ -22,7 +22,7 @@ from reconciler_engine.engine.terms import check_terms
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
-from reconciler_engine.store.client.server_check import check_server
+from reconciler_engine.store.client.server_check import check_readable, check_server
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.embedded.data_directory import DataDirectory
 from reconciler_engine.store.protocol import at_work, check_protocol
@@ -133,7 +133,7 @@ class _Cache:
 async def _open_cache(config: ReconciliationConfig, command: str, *, writes: bool) -> AsyncIterator[_Cache]:
     """Give the cache for the length of one command, checked and serving."""
     if config.cache_url is not None:
-        await _check(config.cache_url)
+        await _check(config.cache_url, writes=writes)
         yield _Cache(config.cache_url, simulated=False)
         return
     directory = DataDirectory(config.data_dir or default_data_dir(simulated=False))
@@ -143,7 +143,7 @@ async def _open_cache(config: ReconciliationConfig, command: str, *, writes: boo
     if simulated and writes:
         raise ConfigError([_mixed(directory, "holds invented candles", f"{command} writes real ones")])
     if running is not None:
-        await _check(running.url)
+        await _check(running.url, writes=writes)
         yield _Cache(running.url, simulated=simulated)
         return
     async with locked(directory, f"reconciler-engine {command}") as lock:
@@ -183,9 +183,9 @@ _MARK = "SIMULATED"
 _KEPT = ("appendonlydir", "dump.rdb")
 
 
-async def _check(url: str) -> None:
+async def _check(url: str, *, writes: bool) -> None:
     async with TrioRedis.from_url(url) as client:
-        await check_server(client)
+        await (check_server if writes else check_readable)(client)
 
 
 async def since_last_pass(session: Session) -> int:

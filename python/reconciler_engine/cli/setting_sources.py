@@ -191,6 +191,24 @@ def _near(name: str, known: Collection[str]) -> str:
     return f"did you mean {names[near[0]]}?" if near else f"allowed: {_PREFIX}<NAME>, see `config init`"
 
 
+def open_to_others(path: str, values: Mapping[str, Any]) -> str | None:
+    """Return the fault of a settings file that holds a secret and that others can read; None where there is none."""
+    secrets = [name for name in values if name == "listen_token" or name.endswith("password")]
+    secrets += [name for name in ("redis_url", "proxy") if _shows_password(str(values.get(name, "")))]
+    if not secrets:
+        return None
+    try:
+        mode = Path(path).stat().st_mode & 0o777
+    except OSError:
+        return None
+    if not mode & 0o077:
+        return None
+    return (
+        f"config {path}: holds {secrets[0]} and its mode is {mode:04o}, so that others can read it; "
+        f"allowed: 0600, or the secret in {SETTINGS[secrets[0]].variable}"
+    )
+
+
 def _read_file(path: str, faults: list[str]) -> dict[str, Any]:
     if not path:
         # As a variable of the shell that is not set: what it should have named must not be left out in silence.

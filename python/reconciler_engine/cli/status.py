@@ -87,14 +87,14 @@ def status(*, all_: bool, output: Output, given: Given) -> None:
 async def _look(config: ReconciliationConfig) -> tuple[list[Found], list[str]]:
     """Return the engines that run, and the places looked at with what else was found there."""
     from reconciler_engine.cli.setting_sources import default_data_dir
-    from reconciler_engine.store.client.server_check import check_server
+    from reconciler_engine.store.client.server_check import check_readable
     from reconciler_engine.store.client.trio_redis import TrioRedis
     from reconciler_engine.store.embedded.data_directory import DataDirectory
     from reconciler_engine.store.status_board import RECORD_LIFE_MS
 
     if config.cache_url is not None:
         async with TrioRedis.from_url(config.cache_url) as client:
-            await check_server(client)
+            await check_readable(client)
             return await _read(client), [f"{client.address}{await _silence(client)}"]
     folders = [config.data_dir] if config.data_dir else [default_data_dir(simulated=each) for each in (False, True)]
     found: list[Found] = []

@@ -24,6 +24,21 @@ FIXED = (
 """Settings that name what an engine is, or its processes: other values need another start."""
 
 
+def changes(old: ReconciliationConfig, new: ReconciliationConfig) -> list[str]:
+    """Return what is other in newer settings, such as `batch_size 5 -> 10`; of secret ones the name alone."""
+    names = [name for name in type(new).model_fields if getattr(old, name) != getattr(new, name)]
+    return [
+        name if name in SECRET_FIELDS else f"{name} {_said(getattr(old, name))} -> {_said(getattr(new, name))}"
+        for name in names
+    ]
+
+
+def _said(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "unset" if value is None else str(value)
+
+
 def check_change(old: ReconciliationConfig, new: ReconciliationConfig) -> None:
     """See that an engine at work can go on with other settings.
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from reconciler_engine.config.reload import changes
 from reconciler_engine.engine.feeder_looks import watch_feeder
 from reconciler_engine.engine.parts import Parts, make_parts, open_parts
 from reconciler_engine.engine.scheduled_passes import ScheduledPasses
@@ -116,18 +117,32 @@ class _Reload:
             await orders.wait_reload()
             await manager.tell_reloading()
             try:
-                await self._perform()
+                changed = await self._perform()
             except* (ReconcilerError, OSError) as group:
                 for fault in "\n".join(map(str, leaves(group))).splitlines():
                     _logger.error("settings not taken, all stays as it was", extra={"fault": fault})
                 await manager.tell("READY=1", "STATUS=at work; newer settings were refused")
             else:
-                _logger.info("settings taken")
+                if changed:
+                    _logger.info("settings taken", extra={"changed": "; ".join(changed)})
+                else:
+                    _logger.info("settings unchanged, nothing was replaced")
                 await manager.tell("READY=1", "STATUS=at work")
 
-    async def _perform(self) -> None:
+    async def _perform(self) -> list[str]:
+        """Take newer settings, if there are any; return what is other."""
         spec = await self._read_spec()
         before = self._passes.parts
+        changed = changes(before.config, spec.config)
+        if before.identity != spec.identity:
+            changed.append("the API key")
+        if before.config.ca_file is not None:
+            # Another file may be under the same name.
+            changed.append(f"certificates of {before.config.ca_file}")
+        if not changed:
+            # Whatever a key was refused for may be in order by now.
+            await before.bucket.forgive()
+            return []
         parts = make_parts(
             spec.config,
             before.client,
@@ -140,6 +155,7 @@ class _Reload:
         await self._workers.roll(spec)
         self._passes.renew(parts, spec.config.series(), spec.unknown)
         self._scheduler.reschedule(self._passes.jobs())
+        return changed
 
 
 def _now() -> int:

@@ -91,6 +91,21 @@ async def check_server(client: TrioRedis) -> ServerInfo:
     return info
 
 
+async def check_readable(client: TrioRedis) -> None:
+    """Ask a server that is only read what it is, as far as its user may: INFO is counted as dangerous.
+
+    Raises:
+        ConfigError: As `check_server`, but for a user that may not ask INFO.
+        StoreError: No answer that can be used came.
+    """
+    try:
+        await check_server(client)
+    except ConfigError as error:
+        if getattr(error.__cause__, "code", "") != "NOPERM":
+            raise
+        await client.execute_command("PING")
+
+
 def server_info(server: Mapping[str, str], memory: Mapping[str, str]) -> ServerInfo:
     """Return what two sections of INFO say.
 

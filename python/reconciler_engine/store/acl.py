@@ -1,0 +1,59 @@
+"""The rules of an ACL that an engine, a reader of all that it tells, and a caller of the gate need, and no more."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from reconciler_engine.store.scope import Layout
+
+Role = Literal["engine", "reader", "gate"]
+
+_CONNECTION: Final = ("ping", "client|setname")
+_GATE: Final = ("eval", "evalsha", "hmget", "time", "zcount", "zrangebyscore", "zrevrangebyscore")
+_READER: Final = (
+    *("exists", "get", "hget", "hgetall", "hkeys", "hlen", "hscan", "llen", "lrange", "mget", "pttl", "scard", "xlen"),
+    *("xpending", "xrange", "xrevrange", "zcard", "zrange"),
+)
+_ENGINE: Final = (
+    *("blpop", "config|get", "del", "hdel", "hexists", "hincrby", "hset", "info", "lpop", "pexpire", "publish"),
+    *("rpush", "sadd", "script|load", "set", "srem", "xack", "xadd", "xclaim", "xdel", "xgroup", "xinfo", "xreadgroup"),
+    *("xtrim", "zadd", "zrem", "zremrangebyrank", "zremrangebyscore"),
+)
+_COMMANDS: Final = {
+    "engine": (*_CONNECTION, *_GATE, *_READER, *_ENGINE),
+    "reader": (*_CONNECTION, *_GATE, *_READER),
+    "gate": (*_CONNECTION, *_GATE),
+}
+_LAYOUT_KEYS: Final = {
+    Layout.USER: ("candles:{user}:{exchange}:*",),
+    Layout.EXCHANGE: ("candles:{exchange}:*",),
+    Layout.OVERFLOW: ("usercandles:{user}:{exchange}:*",),
+}
+_CHANNELS: Final = {
+    Layout.USER: ("channel:candle:repaired:{user}:{exchange}:*", "channel:candle:close:{user}:{exchange}:*"),
+    Layout.EXCHANGE: ("channel:exchange:{exchange}:candle:repaired:*", "channel:exchange:{exchange}:candle:close:*"),
+    Layout.OVERFLOW: ("channel:candle:repaired:{user}:{exchange}:*", "channel:candle:close:{user}:{exchange}:*"),
+}
+
+
+def acl_rules(role: Role, layout: Layout, user_id: int, exchange_id: int) -> list[str]:
+    """Return what stands behind `ACL SETUSER NAME`; the password is left to the operator.
+
+    Only its own keys are named: of other layouts an engine and a reader look whether a candle key is there.
+    """
+    ids = {"user": str(user_id), "exchange": str(exchange_id)}
+    own = [pattern.format(**ids) for pattern in _LAYOUT_KEYS[layout]]
+    others = [pattern.format(**ids) for each in Layout if each is not layout for pattern in _LAYOUT_KEYS[each]]
+    keys = [*own, *(f"{{{pattern}" for pattern in own)]
+    if role != "gate":
+        keys += [*others, "recon:*"]
+    channels = [channel.format(**ids) for channel in _CHANNELS[layout]] if role == "engine" else []
+    commands = sorted(dict.fromkeys(_COMMANDS[role]))
+    return [
+        "resetkeys",
+        "resetchannels",
+        "-@all",
+        *(f"~{key}" for key in keys),
+        *(f"&{channel}" for channel in channels),
+        *(f"+{command}" for command in commands),
+    ]

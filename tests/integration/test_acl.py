@@ -1,0 +1,88 @@
+"""The printed ACL: enough for all that a role does, on a real server that logs each denial, and not more."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+import redis as redis_py
+import trio
+from tests.integration.engines import DENSE, MINUTE, THIN, engine, span
+
+from reconciler_engine import is_ready
+from reconciler_engine.engine.passes.pass_plan import PassRequest
+from reconciler_engine.planning.verification import Verify
+from reconciler_engine.store.acl import acl_rules
+from reconciler_engine.store.rights import check_rights
+from reconciler_engine.store.scope import Layout
+
+
+def denials(admin: redis_py.Redis) -> set[str]:
+    """What users were denied, the courtesies of a connection left out."""
+    return {f"{one['reason']} {one['object']}" for one in admin.acl_log()}
+
+
+@pytest.fixture
+def users(own_server):
+    """Make a user by the printed rules; gives the URL to connect as that user, and the administrator."""
+    with redis_py.Redis.from_url(own_server.url, decode_responses=True) as admin:
+
+        def make(role, layout=Layout.USER) -> str:
+            name = f"{role}-{layout}"
+            admin.execute_command("ACL", "SETUSER", name, "on", ">pw", *acl_rules(role, layout, 1, 1))
+            return f"unix://{quote(name)}:pw@{own_server.plan.socket}"
+
+        yield make, admin
+
+
+@pytest.mark.parametrize("layout", Layout)
+async def test_an_engine_works_by_the_printed_rules(users, layout):
+    make, admin = users
+    async with engine(make("engine", layout), layout=layout.value, announce_close=100) as run:
+        await check_rights(run.parts.client, run.parts.scope)
+        await run.parts.clock.measure_when_due(run.sources[0], run.parts.bucket)
+        for series in (DENSE, THIN):
+            request = PassRequest("full_reconcile", [series], 30 * MINUTE, verify=Verify.ALL, bars=60)
+            assert (await run.parts.reconciler.run_pass(request)).errors == ()
+        assert (await run.backfill([DENSE], span(400))).errors == ()
+        await run.parts.coverage.read()
+    assert denials(admin) == set()
+
+
+def test_a_reader_reads_by_the_printed_rules_and_writes_nothing(users, own_server, run_inside):
+    make, admin = users
+
+    async def fill() -> str:
+        async with engine(own_server.url) as run:
+            await run.parts.reconciler.run_pass(PassRequest("full_reconcile", [DENSE], span(100)))
+            return run.parts.config.base_url
+
+    source = ("--base-url", trio.run(fill))
+    url = make("reader")
+    with pytest.raises(redis_py.exceptions.NoPermissionError):
+        redis_py.Redis.from_url(url).set("recon:x", 1)
+    admin.acl_log_reset()
+    status = run_inside("status", RECONCILER_REDIS_URL=url)
+    assert status.code == 69
+    assert "nothing runs" in status.err
+    for command in (("ready", "BTC-USD", "1m"), ("evidence", "BTC-USD", "1m", *source), ("journal", *source)):
+        done = run_inside(*command, RECONCILER_REDIS_URL=url)
+        assert done.code in {0, 3}, done.err
+    assert denials(admin) <= {"command info", "command config|get", "command config"}
+
+
+def test_a_gate_asks_by_the_printed_rules_and_reads_nothing_else(users):
+    make, admin = users
+    with redis_py.Redis.from_url(make("gate")) as client:
+        assert is_ready(client, "BTC-USD", "1m", 10) is False
+        assert denials(admin) <= {"command client|setinfo", "command client"}
+        with pytest.raises(redis_py.exceptions.NoPermissionError):
+            client.hgetall("recon:engines")
+
+
+def test_the_command_prints_a_line_that_the_server_takes(own_server, run_inside):
+    done = run_inside("config", "acl", "gate", "--layout", "exchange", "--exchange-id", "7")
+    assert done.code == 0
+    assert done.out.startswith("ACL SETUSER reconciler-gate on >PASSWORD resetkeys resetchannels -@all ~candles:7:* ")
+    with redis_py.Redis.from_url(own_server.url) as admin:
+        assert admin.execute_command(*done.out.split())
