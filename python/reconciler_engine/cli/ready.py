@@ -16,6 +16,7 @@ from reconciler_engine.observe.words import iso
 
 if TYPE_CHECKING:
     from reconciler_engine.config import ReconciliationConfig
+    from reconciler_engine.store.product_list import ProductList
     from reconciler_engine.store.ready_question import Readiness, ReadyOptions, SlotCount
 
 
@@ -115,24 +116,39 @@ def ready(
     if series is None:
         raise ConfigError(faults)
     count = count or _BARS
-    readiness = trio.run(_ask, config, series, count, options, output)
+    readiness, product = trio.run(_ask, config, series, count, options, output)
     if output.as_json:
-        output.print_json(as_object(series, count, readiness))
+        told = {} if product is None else {"product": product}
+        output.print_json({**as_object(series, count, readiness), **told})
     else:
         output.print_line(describe(series, f"{count} {'members' if members else 'closed bars'}", readiness))
+        if product is not None and not readiness.is_ready:
+            output.print_line(product)
     if not readiness.is_ready:
         leave(UNRESOLVED)
 
 
 async def _ask(
     config: ReconciliationConfig, series: Series, bars: int, options: ReadyOptions, output: Output
-) -> Readiness:
+) -> tuple[Readiness, str | None]:
+    """Return the answer, and what is to be said of the product where it can have no newer bars."""
     from reconciler_engine.cli.session import open_session
     from reconciler_engine.engine.ready import examine
 
     async with open_session(config, output, "ready") as session:
         asked = with_settings(options, config)
-        return await examine(session.parts.client, series.symbol, series.timeframe, bars, **asked)
+        readiness = await examine(session.parts.client, series.symbol, series.timeframe, bars, **asked)
+        return readiness, describe_absence(series.symbol, await session.parts.products.read())
+
+
+def describe_absence(symbol: str, listed: ProductList) -> str | None:
+    """Return why a product has no newer bars by the list kept last; None where it trades, or no list is kept."""
+    listing = listed.listings.by_symbol.get(symbol)
+    if listing is not None and listing.delisted_at is not None:
+        return f"{symbol} is delisted, known since {iso(listing.delisted_at)}: what is missing of it stays missing"
+    if listed.products and all(one.symbol != symbol for one in listed.products):
+        return f"{symbol} is no product in the exchange's list: nothing of it can be had"
+    return None
 
 
 def with_settings(options: ReadyOptions, config: ReconciliationConfig) -> ReadyOptions:

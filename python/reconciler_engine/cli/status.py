@@ -258,8 +258,11 @@ def _print_series(series: Mapping[str, SeriesCoverage], now: int, most: int | No
     ]
     if ages:
         say(f"oldest unverified, since its close: {', '.join(ages)}")
-    whole = count_states(series)["complete"]
-    say(f"{whole} of {len(series)} series complete{', those in most trouble are shown' * (len(series) > len(rows))}")
+    states = count_states(series)
+    waiting = f", {states['waiting']} wait for another answer" if states["waiting"] else ""
+    say(
+        f"{states['complete']} of {len(series)} series complete{waiting}{', those in most trouble are shown' * (len(series) > len(rows))}"
+    )
 
 
 def _known(value: object) -> str:

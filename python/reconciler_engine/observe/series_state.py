@@ -101,11 +101,20 @@ def count_obstacles(series: Mapping[str, SeriesState]) -> dict[Obstacle, int]:
 
 
 def count_states(series: Mapping[str, SeriesState]) -> dict[str, int]:
-    """Return the number of series that are `complete`, `lacking` and `unknown`."""
-    counts = Counter(
-        "unknown" if state.missing is None else "lacking" if state.missing else "complete" for state in series.values()
-    )
-    return {state: counts[state] for state in ("complete", "lacking", "unknown")}
+    """Return the number of series that are `complete`, `waiting`, `lacking` and `unknown`.
+
+    Waiting are those of which every missing slot was asked for and waits for another answer, as thin products' newest
+    slots always do: nothing is overdue there.
+    """
+    counts = Counter(_word_of(state) for state in series.values())
+    return {state: counts[state] for state in ("complete", "waiting", "lacking", "unknown")}
+
+
+def _word_of(state: SeriesState) -> str:
+    if not state.missing:
+        return "unknown" if state.missing is None else "complete"
+    missing = {one for one, count in obstacles_of(state).items() if one.state == "missing" and count}
+    return "waiting" if missing <= {Obstacle.SECOND_SIGHTING, Obstacle.REFERENCE} else "lacking"
 
 
 def count_verified(series: Mapping[str, SeriesState]) -> dict[str, Verification]:
