@@ -68,8 +68,9 @@ def test_all_is_well_with_a_key_and_a_redis(doctor, start_exchange, redis_url, t
     assert checks["verification"]["detail"].startswith("about 10 requests an hour for 4 series, ")
     assert [one["key"] for one in exchange.requests()] == ["organizations/x/apiKeys/c0de"]
     with redis_py.Redis.from_url(redis_url) as client:
-        # the permits taken, and nothing else
-        assert len(client.keys("*")) == 1
+        # the permits taken and the account of their use, and nothing else
+        kinds = {key.decode().partition("}:")[2].partition(":")[0] for key in client.keys("*")}
+        assert kinds == {"budget", "use"}
 
 
 def test_the_way_to_the_exchange_is_told_without_its_password(doctor, tmp_path):
