@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.errors import StoreError, StoreUnavailable
 from reconciler_engine.store.client.address import Address
 from reconciler_engine.store.client.trio_redis import TrioRedis
@@ -112,3 +113,17 @@ async def test_plain_speech_to_a_tls_server_and_tls_to_a_plain_one_fail_clearly(
                 await client.ping()
         assert not isinstance(caught.value, StoreUnavailable)
         nursery.cancel_scope.cancel()
+
+
+async def test_a_private_authority_is_a_setting_and_a_failure_names_it(redis_url: str) -> None:
+    async with tls_door(redis_url) as port:
+        url = f"rediss://localhost:{port}"
+        settings = {"redis_url": url, "redis_ca_file": str(TLS / "authority.pem")}
+        for url_set in (ReconciliationConfig.check(settings).cache_url, url):
+            assert url_set is not None
+            async with TrioRedis.from_url(url_set) as client:
+                if url_set == url:
+                    with pytest.raises(StoreError, match="set redis_ca_file where its authority is a private one"):
+                        await client.ping()
+                else:
+                    assert await client.ping()

@@ -144,7 +144,9 @@ def test_a_data_dir_that_names_no_folder_is_refused(value):
 def test_an_unknown_setting_is_named_with_its_neighbour_or_all_that_exist():
     assert fault_of(symbls="BTC-USD") == f"symbls (from {ORIGIN}): unknown setting; did you mean symbols?"
     fault = fault_of(settings={"workers": 2})
-    assert fault.startswith(f"settings (from {ORIGIN}): unknown setting; allowed: redis_url, redis_address_map, ")
+    assert fault.startswith(
+        f"settings (from {ORIGIN}): unknown setting; allowed: redis_url, redis_ca_file, redis_address_map, "
+    )
 
 
 @pytest.mark.parametrize(

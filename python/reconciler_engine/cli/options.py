@@ -16,7 +16,10 @@ from reconciler_engine.config.setting import Setting
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
 
-CACHE_SETTINGS = ("redis_url", "redis_address_map", "redis_sentinel_username", "redis_sentinel_password", "data_dir")
+CACHE_SETTINGS = (
+    *("redis_url", "redis_ca_file", "redis_address_map", "redis_sentinel_username", "redis_sentinel_password"),
+    "data_dir",
+)
 _EVERYWHERE = (*CACHE_SETTINGS, "layout", "allow_other_layout", "user_id", "exchange_id", "max_candles", "ttl")
 _REQUESTS = (
     *("base_url", "key_file", "ca_file", "proxy", "batch_size", "batch_delay_ms", "hourly_limit", "egress"),

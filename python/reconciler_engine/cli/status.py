@@ -260,9 +260,8 @@ def _print_series(series: Mapping[str, SeriesCoverage], now: int, most: int | No
         say(f"oldest unverified, since its close: {', '.join(ages)}")
     states = count_states(series)
     waiting = f", {states['waiting']} wait for another answer" if states["waiting"] else ""
-    say(
-        f"{states['complete']} of {len(series)} series complete{waiting}{', those in most trouble are shown' * (len(series) > len(rows))}"
-    )
+    more = ", those in most trouble are shown" * (len(series) > len(rows))
+    say(f"{states['complete']} of {len(series)} series complete{waiting}{more}")
 
 
 def _known(value: object) -> str:

@@ -71,6 +71,15 @@ _ALL: Final = (
         hidden=True,
     ),
     Setting(
+        name="redis_ca_file",
+        metavar="FILE",
+        meaning="Certificate authorities for Redis over TLS (PEM), such as a private one's; by default those of this "
+        "machine",
+        allowed="path of a PEM file with certificate authorities; unset means those of this machine",
+        unset="those of this machine",
+        example="/etc/reconciler/redis-ca.pem",
+    ),
+    Setting(
         name="redis_address_map",
         metavar="LIST",
         meaning="Addresses to use in place of those that a cluster or a Sentinel announces, where they cannot be "

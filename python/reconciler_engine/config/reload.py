@@ -8,6 +8,7 @@ from reconciler_engine.errors import ConfigError
 
 FIXED = (
     "redis_url",
+    "redis_ca_file",
     "redis_address_map",
     "redis_sentinel_username",
     "redis_sentinel_password",

@@ -111,6 +111,7 @@ class ReconciliationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
 
     redis_url: str | None = _field("redis_url")
+    redis_ca_file: Location | None = _field("redis_ca_file")
     redis_address_map: Names = _field("redis_address_map")
     redis_sentinel_username: str | None = _field("redis_sentinel_username", min_length=1)
     redis_sentinel_password: str | None = _field("redis_sentinel_password", min_length=1)
@@ -299,13 +300,17 @@ class ReconciliationConfig(BaseModel):
     @property
     def cache_url(self) -> str | None:
         """`redis_url` with the other settings of Redis as options of its query; None for the embedded server."""
-        if self.redis_url is None or "+" not in urlsplit(self.redis_url).scheme:
-            return self.redis_url
-        options = {
-            "address_map": ",".join(self.redis_address_map),
-            "sentinel_username": self.redis_sentinel_username,
-            "sentinel_password": self.redis_sentinel_password,
-        }
+        if self.redis_url is None:
+            return None
+        scheme, options = urlsplit(self.redis_url).scheme, {}
+        if self.redis_ca_file is not None and scheme.startswith("rediss"):
+            options["ssl_ca_certs"] = str(self.redis_ca_file)
+        if "+" in scheme:
+            options |= {
+                "address_map": ",".join(self.redis_address_map),
+                "sentinel_username": self.redis_sentinel_username or "",
+                "sentinel_password": self.redis_sentinel_password or "",
+            }
         more = urlencode({name: value for name, value in options.items() if value})
         return "".join((self.redis_url, "&" if "?" in self.redis_url else "?", more)) if more else self.redis_url
 

@@ -232,6 +232,14 @@ class Connection:
             raise StoreError(f"answer of {self._address} exceeds {MAX_REPLY_BYTES} bytes; ask for less at a time")
 
 
+def _tls_failure(address: Address, error: ssl.SSLError) -> StoreError:
+    """Return what to say of a failed handshake: the setting that cures it, where one does."""
+    cure = ""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        cure = "; set redis_ca_file where its authority is a private one, and let redis_url name it as its certificate does"
+    return StoreError(f"TLS with {address} failed: {error}{cure}")
+
+
 async def open_connection(address: Address, tls: ssl.SSLContext | None) -> Connection:
     """Connect, log in, choose the database. Nothing stays open when this raises or is cancelled.
 
@@ -244,10 +252,10 @@ async def open_connection(address: Address, tls: ssl.SSLContext | None) -> Conne
     try:
         link = await open_link(address, tls)
     except ssl.SSLError as error:
-        raise StoreError(f"TLS with {address} failed: {error}") from error
+        raise _tls_failure(address, error) from error
     except trio.BrokenResourceError as error:
         if isinstance(error.__cause__, ssl.SSLError):
-            raise StoreError(f"TLS with {address} failed: {error.__cause__}") from error
+            raise _tls_failure(address, error.__cause__) from error
         raise StoreUnavailable(f"cannot connect to {address}: {_reason(error)}") from error
     except OSError as error:
         raise StoreUnavailable(f"cannot connect to {address}: {_reason(error)}") from error
