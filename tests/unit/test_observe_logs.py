@@ -10,6 +10,7 @@ import math
 import pytest
 import trio
 
+from reconciler_engine.cli.standard_streams import terminal_style
 from reconciler_engine.observe import logs
 
 
@@ -152,3 +153,31 @@ def test_a_warning_of_the_same_error_is_shown_once_in_ten_minutes_with_its_count
     logger.handlers[:], logger.level, logger.propagate = kept
     told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [(one["error"], one.get("repeated")) for one in told] == [("full", None), ("away", None), ("full", 2)]
+
+
+def test_people_read_no_raw_milliseconds(capsys):
+    logger = logging.getLogger("reconciler_engine")
+    kept = logger.handlers[:], logger.level, logger.propagate
+    logs.configure("human", "INFO", process="test")
+    logger.warning("clocks", extra={"skew_ms": -90_000, "slot": 1_767_225_600_000, "count": 7, "simulated": True})
+    logger.handlers[:], logger.level, logger.propagate = kept
+    line = capsys.readouterr().err
+    assert line.endswith("WARNING clocks  skew=-1 m 30 s slot=2026-01-01T00:00:00Z count=7 simulated=True\n")
+
+
+@pytest.mark.parametrize(
+    ("environment", "style"), [({}, "coloured"), ({"NO_COLOR": "1"}, "human"), ({"TERM": "dumb"}, "human")]
+)
+def test_a_terminal_gets_the_level_in_colour_unless_it_wants_none(capsys, monkeypatch, environment, style):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert terminal_style() == style
+    logger = logging.getLogger("reconciler_engine")
+    kept = logger.handlers[:], logger.level, logger.propagate
+    logs.configure(style, "INFO", process="test")
+    logger.error("it burns")
+    logger.handlers[:], logger.level, logger.propagate = kept
+    assert ("\x1b[31mERROR\x1b[0m it burns" in capsys.readouterr().err) is (style == "coloured")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import trio
 
 from reconciler_engine.cli.output import Output
 from reconciler_engine.cli.setting_sources import child_environment, default_data_dir
+from reconciler_engine.cli.standard_streams import terminal_style
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import Parts, open_parts
@@ -99,7 +99,7 @@ async def open_session(
         OtherProtocol: Candles would be written, and an engine of another protocol works on them.
         StoreUnavailable: Redis does not answer.
     """
-    logs.configure("human" if sys.stderr.isatty() else "json", "WARNING", process=command)
+    logs.configure(terminal_style(), "WARNING", process=command)
     identity = None if credentials is None else credentials.identity
     async with AsyncExitStack() as stack:
         cache = await stack.enter_async_context(_open_cache(config, command, writes=writes))

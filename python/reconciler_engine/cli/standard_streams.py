@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Literal
 
 _STANDARD = (0, 1, 2)
 
@@ -25,3 +26,10 @@ def hold_standard_streams() -> None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
+
+
+def terminal_style() -> Literal["human", "coloured", "json"]:
+    """Return how the log is written to standard error: for people on a terminal, in colour unless they want none."""
+    if not sys.stderr.isatty():
+        return "json"
+    return "human" if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else "coloured"

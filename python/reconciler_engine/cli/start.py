@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -61,6 +60,7 @@ def start(*, simulate: bool, log_level: str, output: Output, given: Given) -> No
 
     from reconciler_engine.cli.api_key import load_signed
     from reconciler_engine.cli.setting_sources import child_environment, load_config
+    from reconciler_engine.cli.standard_streams import terminal_style
     from reconciler_engine.observe import logs
     from reconciler_engine.supervisor.running_child import SpecMaker
 
@@ -75,7 +75,7 @@ def start(*, simulate: bool, log_level: str, output: Output, given: Given) -> No
         return config, None
 
     config, credentials = load()
-    style: logs.Style = "json" if output.as_json or not sys.stderr.isatty() else "human"
+    style: logs.Style = "json" if output.as_json else terminal_style()
     logs.configure(style, log_level, process="supervisor", simulated=simulate)
     maker = SpecMaker(child_environment(), style, log_level, simulated=simulate)
     trio.run(_run, config, credentials, maker, load)

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, Literal
 
-from reconciler_engine.observe.words import printable
+from reconciler_engine.observe.words import describe_span, iso, printable
 
-Style = Literal["human", "json"]
+Style = Literal["human", "coloured", "json"]
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _PACKAGE: Final = "reconciler_engine"
@@ -62,15 +62,16 @@ def configure(style: Style, level: str, *, process: str, simulated: bool = False
     """Send the package's log to standard error; call once a process.
 
     Args:
-        style: `json` for one JSON object a line, `human` for a terminal.
+        style: `json` for one JSON object a line, `human` for a terminal, `coloured` for one that shows colours.
         level: Name of the least level shown, such as `INFO`.
         process: Name of this process in the engine, in every line.
         simulated: Whether every line says SIMULATED.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json(process, simulated) if style == "json" else _Human(process, simulated))
+    human = _Human(process, simulated, coloured=style == "coloured")
+    handler.setFormatter(_Json(process, simulated) if style == "json" else human)
     handler.addFilter(_Repeated())
-    if style == "human":
+    if style != "json":
         handler.addFilter(_Routine())
     logger = logging.getLogger(_PACKAGE)
     logger.handlers[:] = [handler]
@@ -116,23 +117,45 @@ class _Json(logging.Formatter):
 
 
 class _Human(logging.Formatter):
-    def __init__(self, process: str, simulated: bool) -> None:
+    def __init__(self, process: str, simulated: bool, *, coloured: bool = False) -> None:
         super().__init__()
         self._process = process
         self._mark = "SIMULATED " if simulated else ""
+        self._coloured = coloured
+
+    def _painted(self, record: logging.LogRecord) -> str:
+        """Return the level, yellow or red on a terminal that shows colours."""
+        if not self._coloured:
+            return record.levelname
+        return f"\x1b[{31 if record.levelno >= logging.ERROR else 33}m{record.levelname}\x1b[0m"
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one short line."""
         clock = time.strftime("%H:%M:%S", time.gmtime(record.created))
-        level = "" if record.levelno <= logging.INFO else f"{record.levelname} "
+        level = "" if record.levelno <= logging.INFO else f"{self._painted(record)} "
         summary = getattr(record, _SUMMARY, None)
-        fields = summary or " ".join(f"{name}={_short(value)}" for name, value in _extra(record).items())
+        fields = summary or " ".join(_field(name, value) for name, value in _extra(record).items())
         said = printable(f"{record.getMessage()}{'  ' if fields else ''}{fields}")
         text = f"{clock} {self._mark}{self._process:<10} {level}{said}"
         if record.exc_info:
             trace = self.formatException(record.exc_info).splitlines()
             text = "\n".join([text, *map(printable, trace)])
         return text
+
+
+def _field(name: str, value: object) -> str:
+    """Return a fact as people read it: durations and instants in words, not in milliseconds."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if name.endswith("_ms"):
+            sign = "-" if value < 0 else ""
+            return f"{name.removesuffix('_ms')}={sign}{describe_span(abs(value))}"
+        if _FIRST_INSTANT <= value < 10 * _FIRST_INSTANT:
+            return f"{name}={iso(value, 'seconds')}"
+    return f"{name}={_short(value)}"
+
+
+# In 2001: no count of anything comes up to an instant in milliseconds.
+_FIRST_INSTANT: Final = 10**12
 
 
 class _Routine(logging.Filter):

@@ -236,7 +236,7 @@ def _tls_failure(address: Address, error: ssl.SSLError) -> StoreError:
     """Return what to say of a failed handshake: the setting that cures it, where one does."""
     cure = ""
     if isinstance(error, ssl.SSLCertVerificationError):
-        cure = "; set redis_ca_file where its authority is a private one, and let redis_url name it as its certificate does"
+        cure = "; set redis_ca_file where its authority is a private one; redis_url must have the certificate's name"
     return StoreError(f"TLS with {address} failed: {error}{cure}")
 
 
