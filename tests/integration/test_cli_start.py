@@ -104,7 +104,9 @@ def test_terms_that_all_processes_get_over_and_over_kill_none_of_them(start_engi
         tell_all(engine.process.pid, worker)
         time.sleep(0.001)
     assert ended(engine) == 0
-    assert not any("child died" in line for line in engine.read_all())
+    told = engine.read_all()
+    assert not any("child died" in line for line in told)
+    assert "stopped: nothing of this engine runs any more" in told[-1]
 
 
 def test_a_simulation_that_is_stopped_while_it_starts_ends_in_order(start_process, tmp_path):

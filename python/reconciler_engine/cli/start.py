@@ -79,6 +79,7 @@ def start(*, simulate: bool, log_level: str, output: Output, given: Given) -> No
     logs.configure(style, log_level, process="supervisor", simulated=simulate)
     maker = SpecMaker(child_environment(), style, log_level, simulated=simulate)
     trio.run(_run, config, credentials, maker, load)
+    _logger.info("stopped: nothing of this engine runs any more")
 
 
 async def _run(config: ReconciliationConfig, credentials: Credentials | None, maker: SpecMaker, load: Load) -> None:
