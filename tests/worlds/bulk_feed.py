@@ -50,11 +50,13 @@ class BulkFeed:
     filled_after: list[int] = field(default_factory=list)
 
     async def fill(self, bars: int) -> None:
-        """Write the newest closed bars of every series as the exchange has them."""
+        """Write the newest closed bars of every series as the exchange has them, and the open ones as they are kept."""
         now = self.time.now()
         for series in self.series:
             step, stop = series.timeframe.step_ms, series.timeframe.floor(now)
-            there = self.market.bars(series.symbol, series.timeframe, Interval(stop - bars * step, stop), now)
+            there = [*self.market.bars(series.symbol, series.timeframe, Interval(stop - bars * step, stop), now)]
+            opened = stop + _AFTER_MS if series.timeframe not in STREAMED else stop
+            there += self.market.bars(series.symbol, series.timeframe, Interval(stop, stop + 1), opened)
             await self._write((series, bar) for bar in there)
 
     async def run(self) -> None:
