@@ -10,11 +10,15 @@ import sys
 from contextlib import contextmanager
 
 import pytest
+import redis as redis_py
 from tests.integration.conftest import PATIENCE_S, wait_until
 from tests.integration.processes import children_of, halt, is_pending, wait_gone
 
+from reconciler_engine.store.client.scripts import Script
 from reconciler_engine.store.embedded.binary import ServerPlan, find_binary
 from reconciler_engine.store.embedded.socket_directory import socket_directory, socket_path
+
+ORIGIN = Script.load("reconciler_engine", "limiting/origin.lua").text
 
 
 @pytest.fixture
@@ -28,7 +32,8 @@ def plan(tmp_path):
 @contextmanager
 def wrapped(plan):
     """The wrapper over a server, and the server's process."""
-    spec = {"arguments": plan.arguments(), "inherited": [], "socket": str(plan.socket)}
+    data = str(plan.data_directory)
+    spec = {"arguments": plan.arguments(), "inherited": [], "socket": str(plan.socket), "data_directory": data}
     command = (sys.executable, "-m", "reconciler_engine.supervisor.server_program")
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as wrapper:
         assert wrapper.stdin is not None
@@ -51,6 +56,35 @@ def halted_server(wrapper) -> int:
     (server,) = children_of(wrapper.pid)
     halt(server)
     return server
+
+
+def origin_of(plan):
+    """The history that scripts of a server that serves see, and then its end in order."""
+    with wrapped(plan) as wrapper:
+        assert 1 in usefulness(wrapper)
+        with redis_py.Redis(unix_socket_path=str(plan.socket)) as client:
+            found = client.eval(f"{ORIGIN}\nreturn origin()", 0)
+        wrapper.terminate()
+        assert wrapper.wait(PATIENCE_S) == 0
+    return found
+
+
+def test_data_keep_their_history_over_an_end_in_order(plan):
+    first = origin_of(plan)
+    assert first.startswith(b"embedded:")
+    assert origin_of(plan) == first
+
+
+def test_data_of_a_server_that_was_killed_have_another_history(plan):
+    first = origin_of(plan)
+    with wrapped(plan) as wrapper:
+        assert 1 in usefulness(wrapper)
+        (server,) = children_of(wrapper.pid)
+        os.kill(server, signal.SIGKILL)
+        assert wrapper.wait(PATIENCE_S) == signal.SIGKILL
+    second = origin_of(plan)
+    assert second.startswith(b"embedded:")
+    assert second != first
 
 
 def test_it_is_of_use_once_the_server_serves(plan):

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import trio
 from tests.integration.engines import DENSE, MINUTE, Engine, engine, truth
+from tests.integration.test_store_history import promote
 
 from reconciler_engine.engine.scheduled_passes import GAP_SCAN, VERIFY, ScheduledPasses
 from reconciler_engine.market.candle import Candle
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
+from reconciler_engine.planning.ledger import Finding, Reason, State
 from reconciler_engine.planning.verification import DEFAULT_MAX_UNVERIFIED_MS, DEFAULT_SETTLE_MS
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.verified_fields import digest_of
@@ -100,6 +102,31 @@ async def test_the_next_request_waits_until_a_bar_is_due_and_takes_its_fellows_a
         (first, second) = [at for at, count in enumerate(requests, 1) if count]
         assert second - first == (DEFAULT_MAX_UNVERIFIED_MS - DEFAULT_SETTLE_MS) // MINUTE - 5 + 1
         assert await world.noted(132) == 132 - 10 - (32 - second)
+
+
+async def test_after_a_failover_what_was_proved_empty_is_asked_for_again(redis_url):
+    async with engine(redis_url) as run:
+        world = Verified(run)
+        await world.turn()
+        await world.put(300)
+        await world.verify()
+        # Its retraction, by the candle that came late, was lost.
+        at = world.now // MINUTE * MINUTE - 100 * MINUTE
+        await run.parts.client.zremrangebyscore(run.key(DENSE), at, at)
+        empty = Finding(State.EMPTY, Reason.WITH_REFERENCE, at, at, 2, None)
+        slot = Intervals([Interval(at, at + MINUTE)])
+        await run.parts.evidence.change(
+            DENSE,
+            slot.hull,
+            run.parts.retention,
+            lambda known: known._replace(ledger=known.ledger.revise(slot, lambda _: empty)),
+        )
+        await world.turn(1)
+        assert (await world.verify()).requests == 0
+        promote(redis_url)
+        await world.turn(1)
+        assert (await world.verify()).requests == 1
+        assert [*await run.held(DENSE, slot.hull)] == [at]
 
 
 async def test_a_verified_bar_that_is_rewritten_is_asked_for_at_the_next_scan_tick(redis_url):

@@ -171,6 +171,7 @@ def test_the_script_has_the_library_s_limits():
         f"local GRACE = {DEFAULT_GRACE_MS}", f"local MAX_UNVERIFIED = {DEFAULT_MAX_UNVERIFIED_MS}",
         f"local MOST = {MAX_BARS}", f"local REACH = {MEMBERS_REACH}",
         f"local UNUSABLE = {findings._REASON_CODES[Reason.ROW_UNUSABLE]}",
+        f"local BY_HAND = {findings._REASON_CODES[Reason.BY_HAND]}",
     } <= set(lines)  # fmt: skip
     codes = findings._VERSION, len(findings._STATES), len(findings._REASONS)
     assert "local VERSION, STATES, REASONS = {}, {}, {}".format(*codes) in lines

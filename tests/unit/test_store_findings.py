@@ -66,7 +66,7 @@ def body_of(*triples: tuple[int, int, int], version: int = 1, state: int = 0, re
         (body_of((0, 1, 0))[:20], "are no findings"),
         (body_of((0, 1, 1)), "are no findings"),
         (body_of((0, 1, 0), state=5), "are no findings"),
-        (body_of((0, 1, 0), reason=19), "are no findings"),
+        (body_of((0, 1, 0), reason=20), "are no findings"),
         (body_of((0, 0, 0)), "slot 0"),
         (body_of((5, 2, 0), (6, 1, 0)), "slot 6 comes after slot 7"),
         (body_of((1_439, 2, 0)), "slot 1440 of 60000 ms lies outside a day"),

@@ -25,6 +25,8 @@ from reconciler_engine.store.client.redis_py import reply_error
 from reconciler_engine.store.client.scripts import Script
 from reconciler_engine.store.client.slots import read_slot_ranges, redirection, units_of
 from reconciler_engine.store.coverage import Checked, Coverage
+from reconciler_engine.store.evidence import EvidenceStore
+from reconciler_engine.store.history import current_history
 from reconciler_engine.store.journal import Journal
 from reconciler_engine.store.leases import JobLeases
 from reconciler_engine.store.marks import Marks
@@ -85,6 +87,8 @@ async def everything(client: Any, scope: Scope, series: Series) -> None:
         lambda: bucket_script(client, {keys[0]: scope.key("budget")})(keys=keys, args=["read"]),
         lambda: JobLeases(client, scope, "me").take("job", "tick"),
         lambda: SeriesWrite(series, KEPT).run(client, scope),
+        lambda: EvidenceStore(client, scope).read([(series, SLOTS)]),
+        lambda: current_history(client, scope),
         lambda: Coverage(client, scope).record([Checked(series, SLOTS, None)], 0),
         lambda: check_protocol(client, scope),
         lambda: question.ask(client),
@@ -114,7 +118,7 @@ async def test_no_script_and_no_command_touches_two_slots():
             await everything(client, scope, series)
     assert [command for command in client.commands if len(slots_of(command)) > 1] == []
     # A part of another one is no script.
-    parts = {"candle.lua", "journal.lua"}
+    parts = {"candle.lua", "doubt.lua", "journal.lua"}
     lua = {file.name for file in files("reconciler_engine.store").joinpath("lua").iterdir()} - parts
     shas = {one.sha: one.name for one in gc.get_objects() if isinstance(one, Script)}
     texts = {READY_TEXT: "ready.lua", script_text(): "token_bucket.lua"}

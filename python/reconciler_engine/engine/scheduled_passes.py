@@ -30,6 +30,7 @@ from reconciler_engine.scheduling.job import Job
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.scheduling.ticks import Tick, TickReason
 from reconciler_engine.scheduling.zones import load_zone
+from reconciler_engine.store.history import current_history
 from reconciler_engine.store.leases import LEASE_MS, JobLeases, Lease
 from reconciler_engine.store.tasks import Lane
 
@@ -93,6 +94,7 @@ class ScheduledPasses:
         self.unknown = tuple(unknown)
         self.last: dict[str, LastPass] = {}
         self._agenda = Agenda()
+        self._history: bytes | None = None
 
     def watch(self, series: Sequence[Series]) -> None:
         """Look at these series from the next pass on."""
@@ -265,6 +267,10 @@ class ScheduledPasses:
         zone = load_zone(config.timezone)
         next_scan = CronExpression.parse(config.gap_scan_cron).next_after(now, zone)
         per_minute = self.parts.reconciler.verify_per_minute
+        history = await current_history(self.parts.client, self.parts.scope)
+        if history != self._history:
+            # Redis failed over: what was proved before is looked at again, and comes first.
+            self._agenda, self._history = Agenda(), history
         return PassRequest(
             VERIFY,
             self._agenda.begin(self.series, now, per_minute, next_full=next_scan),

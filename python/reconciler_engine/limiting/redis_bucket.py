@@ -47,7 +47,7 @@ class Reply(IntEnum):
 def script_text() -> str:
     """Return the Lua source of the bucket and its breaker, for whoever runs scripts."""
     folder = files("reconciler_engine.limiting")
-    return "".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("breaker", "token_bucket"))
+    return "".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("origin", "breaker", "token_bucket"))
 
 
 class RunScript(Protocol):

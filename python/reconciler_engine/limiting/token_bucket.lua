@@ -1,8 +1,10 @@
 -- The token bucket of budget.py, kept in Redis and on Redis' clock, and who may pass breaker.py's breaker. Those files
 -- say what it does and why. It agrees step by step with tests/limiter_model (tests/property/test_limiting_parity.py).
--- It follows the text of breaker.lua. The first number of a reply is a `Reply` of redis_bucket.py.
+-- It follows the texts of origin.lua and breaker.lua. Under another history of writes than the one it was written under
+-- the bucket starts empty, and permits given before are void: what they took may be lost. The first number of a reply is a `Reply` of redis_bucket.py.
 --
--- KEYS[1]  hash: born seen offset until granted share cut cause tat1 [tat2]; microseconds, but for granted, share, cause
+-- KEYS[1]  hash: born seen offset until granted share cut cause tat1 [tat2]; microseconds, but for granted, share, cause;
+--          origin
 -- KEYS[2]  hash: the breaker's fields
 -- ARGV     reserve max_wait_us limit...            -> {1, wait_us, slot, born, turn} | {0, wait_us}
 --                                                     | {3, wait_us} somebody probes | {4, left_us, why} stopped
@@ -26,6 +28,7 @@ local operation = ARGV[1]
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local history = origin()
 
 local function read_limits(from)
   local list = {}
@@ -50,7 +53,7 @@ end
 -- The remembered bucket at `now`; nil where there is none, or a field of it is no number.
 local function load()
   local stored =
-    redis.call('HMGET', key, 'born', 'seen', 'offset', 'until', 'granted', 'tat1', 'tat2', 'share', 'cut', 'cause')
+    redis.call('HMGET', key, 'born', 'seen', 'offset', 'until', 'granted', 'tat1', 'tat2', 'share', 'cut', 'cause', 'origin')
   local numbers = {}
   for i = 1, 6 do
     numbers[i] = number(stored[i])
@@ -62,6 +65,8 @@ local function load()
     born = numbers[1], seen = numbers[2], offset = numbers[3], until_ = numbers[4], granted = numbers[5],
     tats = { numbers[6], number(stored[7]) },
     share = number(stored[8]) or WHOLE_PPM, cut = number(stored[9]) or 0, cause = number(stored[10]) or 0,
+    -- A user who may not ask for the history gets today's bucket, whatever it was.
+    is_foreign = history ~= nil and stored[11] ~= history,
   }
   local behind = math.max(0, bucket.seen - (now + bucket.offset))
   bucket.offset = bucket.offset + behind
@@ -74,13 +79,16 @@ local function awake(limits)
   if not bucket then
     return empty(now, limits)
   end
-  local sound = bucket.until_ <= bucket.seen + HORIZON_US
+  local sound = not bucket.is_foreign and bucket.until_ <= bucket.seen + HORIZON_US
   for i, limit in ipairs(limits) do
     local tat = bucket.tats[i]
     sound = sound and tat and tat <= empty_tat(bucket.seen, limit) + HORIZON_US
   end
   if not sound then
     local fresh = empty(bucket.seen, limits)
+    -- A copy may be as old as its birth, on a clock that is behind.
+    fresh.born = math.max(fresh.born, bucket.born + 1)
+    fresh.until_ = bucket.is_foreign and math.min(bucket.until_, bucket.seen + LONGEST_WAIT_US) or 0
     fresh.offset = bucket.offset
     fresh.granted = bucket.granted
     fresh.share, fresh.cut, fresh.cause = bucket.share, bucket.cut, bucket.cause
@@ -116,6 +124,10 @@ local function store(bucket)
   for i, tat in ipairs(bucket.tats) do
     fields[#fields + 1] = 'tat' .. i
     fields[#fields + 1] = text(tat)
+  end
+  if history then
+    fields[#fields + 1] = 'origin'
+    fields[#fields + 1] = history
   end
   redis.call('HSET', key, unpack(fields))
   if not bucket.tats[2] then
@@ -169,7 +181,7 @@ end
 if operation == 'confirm' then
   local slot, born, turn, lateness = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
   local bucket = load()
-  if not bucket then
+  if not bucket or bucket.is_foreign then
     return { 0 }
   end
   local gate = breaker.load(bucket.seen)

@@ -56,10 +56,12 @@ class Reason(StrEnum):
     NOT_AT_EXCHANGE = "not at the exchange"
     WITHDRAWN = "the exchange had it and has it no more"
     CONTESTED = "replaced three times within a day"
+    BEFORE_FAILOVER = "proved before Redis went on with another history of writes"
 
 
-OLD_PROOFS = frozenset({Reason.BETWEEN_CANDLES, Reason.ABSENT_TWICE, Reason.MARKET_HALTED})
-"""Proofs of engines that trusted an answer by itself: they prove nothing any more, and are looked at once more."""
+OLD_PROOFS = frozenset({Reason.BETWEEN_CANDLES, Reason.ABSENT_TWICE, Reason.MARKET_HALTED, Reason.BEFORE_FAILOVER})
+"""Proofs of engines that trusted an answer by itself, and those that a failover may have brought back: they prove
+nothing any more, and are looked at once more."""
 
 OF_VALUES = frozenset({Reason.VALUES_DIFFER, Reason.SECOND_ANSWER})
 """Doubts about values, which an answer that agrees with the candle ends."""

@@ -13,8 +13,8 @@ from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.ledger import Knowledge, Ledger
-from reconciler_engine.store.client.connection import Command
 from reconciler_engine.store.client.reply_shapes import optional_bytes, understanding, whole
+from reconciler_engine.store.client.scripts import Script, ScriptCall, run_batch
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.evidence_fields import ACCEPTED, day_of, decode_fields, fields_of, is_of_a_day
 from reconciler_engine.store.findings import DAY_MS, days_of
@@ -27,6 +27,7 @@ from reconciler_engine.store.verified_fields import Verified, block_fields, deco
 CHANGES_LIMIT = 16
 """Times a merge is tried while others write the same days; then the candles go in without what they prove."""
 
+_READ = Script.load("reconciler_engine", "limiting/origin.lua", "store/lua/doubt.lua", "store/lua/evidence.lua")
 _NO_MEMBERS: Mapping[int, bytes] = MappingProxyType({})
 _FIELDS_A_COMMAND = 64
 _NOTHING_KNOWN = Knowledge()
@@ -61,19 +62,20 @@ class EvidenceStore:
         """Return what is known of each series in its interval, in the order asked.
 
         Days that cannot be understood count as unknown and are logged; they are written anew with the next proof.
+        Proofs from before a failover are to be looked at once more: what took them back may be lost.
 
         Raises:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
-        commands: list[Command] = []
+        calls: list[ScriptCall] = []
         asked: list[tuple[int, list[str]]] = []
         for index, (series, interval) in enumerate(wanted):
             for names in _batches(interval):
                 asked.append((index, names))
-                commands.append(("HMGET", self._scope.evidence_key(series), *names))
+                calls.append(_READ.call([self._scope.evidence_key(series)], names))
         bodies: list[dict[str, bytes]] = [{} for _ in wanted]
         errors: dict[int, StoreError] = {}
-        for (index, names), reply in zip(asked, await self._client.pipe(commands), strict=True):
+        for (index, names), reply in zip(asked, await run_batch(self._client, calls), strict=True):
             if isinstance(reply, StoreError):
                 errors[index] = reply
             else:

@@ -10,6 +10,7 @@
 |            | `waits`, rows that wait for a second answer: [slot, first at, digest of the values]  |
 | `accepted` | members that are right by hand: JSON, {open time: first 8 bytes of SHA-1 in hex}     |
 | `late`     | candles that came after an answer without them, counted by the script                |
+| `origin`   | history of writes under which the script last noted something, see `origin.lua`      |
 """
 
 from __future__ import annotations

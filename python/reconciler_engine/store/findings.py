@@ -44,6 +44,7 @@ _REASONS = (
     Reason.NOT_AT_EXCHANGE,
     Reason.WITHDRAWN,
     Reason.CONTESTED,
+    Reason.BEFORE_FAILOVER,
 )
 _STATE_CODES = {state: code for code, state in enumerate(_STATES)}
 _REASON_CODES = {reason: code for code, reason in enumerate(_REASONS)}

@@ -30,7 +30,8 @@ EVIDENCE_LIFE_MS: Final = 30 * DAY_MS
 """Evidence that nobody added to for so long is dropped, and its slots are asked for anew; where a series' candles are
 kept for longer it lives as long as they do."""
 
-MERGE: Final = Script.load("reconciler_engine.store", "lua/journal.lua", "lua/candle.lua", "lua/merge.lua")
+_PARTS = ("store/lua/journal", "store/lua/candle", "limiting/origin", "store/lua/doubt", "store/lua/merge")
+MERGE: Final = Script.load("reconciler_engine", *(f"{part}.lua" for part in _PARTS))
 
 # Made once: it takes half as long so.
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode

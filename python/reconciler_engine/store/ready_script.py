@@ -6,10 +6,10 @@ from typing import Final
 
 from reconciler_engine.store.client.scripts import Script
 
-_CANDLE = Script.load("reconciler_engine.store", "lua/candle.lua").text
+_RULES = Script.load("reconciler_engine", "limiting/origin.lua", "store/lua/candle.lua").text
 _HEAD, _, _BODY = Script.load("reconciler_engine.store", "lua/ready.lua").text.partition("\n\n")
 
-READY_TEXT: Final = f"{_HEAD}\n\n{_CANDLE}\n{_BODY}"
+READY_TEXT: Final = f"{_HEAD}\n\n{_RULES}\n{_BODY}"
 """Its first lines say what it takes and gives; the rule for a candle follows them."""
 
 READY: Final = Script(READY_TEXT, "ready.lua")

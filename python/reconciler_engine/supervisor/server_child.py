@@ -85,7 +85,12 @@ async def embedded_server(
     spec = ChildSpec(
         name="redis",
         module="reconciler_engine.supervisor.server_program",
-        message={"arguments": plan.arguments(), "inherited": [lock], "socket": str(plan.socket)},
+        message={
+            "arguments": plan.arguments(),
+            "inherited": [lock],
+            "socket": str(plan.socket),
+            "data_directory": str(directory.path),
+        },
         environment=environment,
         own_session=True,
         inherited=(lock,),

@@ -2,7 +2,8 @@
 
 Run as a child in a session of its own, so that neither the terminal's Ctrl-C nor its parent's death reaches the
 server before the engine has drained. It ends the server, in order, when it is asked to or when the lifeline ends; its
-own death ends the server at once. It counts as useful once the server serves.
+own death ends the server at once. It counts as useful once the server serves. The number of its data is the server's at
+each start.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import threading
 from pathlib import Path
 
+from reconciler_engine.store.embedded import lineage
 from reconciler_engine.store.embedded.socket_directory import remove_socket_directory
 from reconciler_engine.supervisor.running_child import BEAT_S
 
@@ -38,11 +40,13 @@ def main() -> int:
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, lambda *_: None)
+    data = Path(message["data_directory"])
+    number = lineage.begin(data)
     # S603: the arguments come from our parent over the pipe.
     server = subprocess.Popen(  # noqa: S603
-        message["arguments"],
+        [*message["arguments"], "--repl-backlog-size", str(number)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         pass_fds=message["inherited"],
@@ -53,6 +57,8 @@ def main() -> int:
     if stop_asked:
         _end(server)
     status = server.wait()
+    if status == 0:
+        lineage.note_end(data, number)
     if os.getppid() != parent:
         # A parent that was killed cannot.
         remove_socket_directory(Path(message["socket"]).parent)

@@ -1,5 +1,5 @@
 -- Write one series: merge candles into its cache key and note what is known of its slots, both or neither. Three keys,
--- one slot, atomic. It follows the texts of journal.lua and candle.lua.
+-- one slot, atomic. It follows the texts of journal.lua, candle.lua, origin.lua and doubt.lua.
 --
 -- KEYS     candle key: sorted set, score = open time (ms), member = JSON
 --          evidence key: hash; evidence_fields.py tells its fields
@@ -57,14 +57,15 @@ local function flush(command, list)
     end
 end
 
--- Days since the epoch of at most five digits; other fields are none of ours.
-local function is_day(name) return #name <= 5 and name:match('^%d+$') ~= nil end
-
 -- Where the texts of each list begin in ARGV.
 local yielding_at = FIRST + 2 * plan.candles
 local unmoved_at = yielding_at + #plan.yielding
 local ghosts_at = unmoved_at + #plan.unmoved
 local fields_at = ghosts_at + #plan.ghosts
+
+-- What another history of writes left behind is doubted before anything is noted under this one.
+local history, noted_history
+if #plan.fields > 0 or plan.late > 0 or #plan.verified > 0 then history, noted_history = doubt_others(evidence) end
 
 -- Somebody else may have learnt something since these fields were read,
 if #plan.fields > 0 then
@@ -342,10 +343,14 @@ local function sweep()
 end
 
 if #plan.fields > 0 or plan.late > 0 or #noted > 0 then
-    -- Up to two fields a day, three of the whole series, and a block a member. Of many the names are not read for each
+    -- Without a word of the history nothing can be said of what is noted under it.
+    local length = redis.call('HLEN', evidence)
+    if noted_history and (not history or length == 1) then redis.call('HDEL', evidence, 'origin') end
+    if history and not noted_history and length > 0 then redis.call('HSET', evidence, 'origin', history) end
+    -- Up to two fields a day, four of the whole series, and a block a member. Of many the names are not read for each
     -- write.
     local days = plan.days_kept
-    local fields = days > 100 and 2 * days + 3 + redis.call('ZCARD', key) or days
+    local fields = days > 100 and 2 * days + 4 + redis.call('ZCARD', key) or days
     if redis.call('HLEN', evidence) > fields then sweep() end
     redis.call('PEXPIRE', evidence, text(plan.days_life))
 end

@@ -25,6 +25,8 @@
 --          each slot holds a candle that nobody doubts or is proved not to have one, first instant from which on none
 --          is in the way }; an oldest without slots is -1; each slot in the way counts once
 --
+-- A proof counts under the history of writes that it was noted under: after a failover, and for a user who may not ask
+-- INFO, a slot that was proved not to have a candle is missing until it was looked at again.
 -- The rule for a candle is below. A day of evidence that cannot be understood counts as none, and so does a digest.
 
 local STEPS = { ['1m'] = 1, ['5m'] = 5, ['15m'] = 15, ['30m'] = 30, ['1h'] = 60, ['2h'] = 120, ['4h'] = 240,
@@ -93,7 +95,7 @@ local found = redis.call('ZRANGEBYSCORE', key, text(start), before, 'WITHSCORES'
 -- The evidence: findings of each day (`<day>`); where young slots may be absent, what is known to exist (`e<day>`);
 -- digests of each 60 slots (`v<block>`); members that somebody accepted.
 local BLOCK = 60
-local names, notes = { 'accepted' }, {}
+local names, notes = { 'accepted', 'origin' }, {}
 local function name_all(prefix, from, size)
     for number = math.floor(from / size), math.floor((stop - 1) / size) do names[#names + 1] = prefix .. text(number) end
 end
@@ -113,11 +115,18 @@ end
 
 -- A day's findings: version (u8), number of findings (u16); for each state (u8), reason (u8) and 26 bytes more; then
 -- stretches of first slot of the day, number of slots, index of the finding (u16 each). All little-endian.
-local VERSION, STATES, REASONS = 1, 5, 19
+local VERSION, STATES, REASONS = 1, 5, 20
 local MISSING, SUSPECT = 0, 4
 local UNUSABLE = 9
+local BY_HAND = 7
 -- Proofs of engines that trusted an answer by itself: they prove nothing any more.
-local OLD_PROOFS = { [1] = true, [2] = true, [3] = true }
+local OLD_PROOFS = { [1] = true, [2] = true, [3] = true, [19] = true }
+-- Proofs of another history of writes: what took them back may be lost. Asked only where there is a proof.
+local is_foreign
+local function is_doubtful(reason)
+    if is_foreign == nil then is_foreign = notes.origin ~= nil and notes.origin ~= origin() end
+    return OLD_PROOFS[reason] or is_foreign and reason ~= BY_HAND
+end
 local FINDING, STRETCH, HEAD = 28, 6, 3
 
 -- The stretches of a day, each with its finding; none where they cannot be understood.
@@ -131,7 +140,7 @@ local function stretches_in(body)
         local at = 1 + HEAD + i * FINDING
         local state, reason = struct.unpack('BB', body, at)
         if state >= STATES or reason >= REASONS then return {} end
-        if state ~= SUSPECT and OLD_PROOFS[reason] then state = MISSING end
+        if state ~= SUSPECT and state ~= MISSING and is_doubtful(reason) then state = MISSING end
         findings[i] = { state = state, reason = reason, text = body:sub(at, at + FINDING - 1) }
     end
     for at = 1 + HEAD + count * FINDING, #body, STRETCH do
