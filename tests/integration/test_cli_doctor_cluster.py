@@ -64,6 +64,12 @@ def test_slots_without_a_node_are_counted(doctor, own_cluster):
 def test_behind_a_sentinel_there_is_one_server(doctor, tmp_path):
     with watched_servers(tmp_path) as watched:
         url = watched.url.partition("?")[0]
-        _, checks = doctor("--redis-url", url, "--base-url", NOWHERE, RECONCILER_REDIS_SENTINEL_PASSWORD=PASSWORD)
+        where = ("--redis-url", url, "--base-url", NOWHERE)
+        _, checks = doctor(*where, RECONCILER_REDIS_SENTINEL_PASSWORD=PASSWORD)
+        # It has a replica, which may be promoted while the primary lives on.
+        assert checks["topology"]["status"] == "warn"
+        assert "min-replicas-to-write 1" in checks["topology"]["hint"]
+        watched.primary.ask("CONFIG SET", "min-replicas-to-write", 1)
+        _, checks = doctor(*where, RECONCILER_REDIS_SENTINEL_PASSWORD=PASSWORD)
     assert (checks["topology"]["status"], checks["topology"]["detail"]) == ("ok", "one server")
     assert checks["redis"]["detail"].endswith(f" at {url}")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 
+import pytest
 import trio
-from tests.chaos.waiting import wait_until
+from tests.chaos.waiting import wait_until, wait_until_so
 from tests.integration.engines import DENSE, MINUTE, engine
 
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.engine.scheduled_passes import GAP_SCAN, ScheduledPasses
+from reconciler_engine.errors import LeaseLost
 from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.scheduling.ticks import Tick
 from reconciler_engine.store.leases import JobLeases
 from reconciler_engine.store.tasks import Lane, TaskQueue
 
@@ -25,6 +28,36 @@ async def test_a_release_that_was_lost_does_not_keep_the_job_from_its_own_engine
         assert await lost.take(GAP_SCAN)
         assert (await passes.perform(GAP_SCAN)).filled == SLOTS
         assert not await lost.is_held(GAP_SCAN)
+
+
+async def test_a_tick_whose_record_redis_lost_is_repeated_at_once(redis_url, caplog):
+    async with engine(redis_url, quick_scan_window_ms=SLOTS * MINUTE) as run:
+        passes = ScheduledPasses(run.parts, [DENSE], now=lambda: 0)
+        (job,) = [one for one in passes.jobs() if one.name == GAP_SCAN]
+        client, tick = run.parts.client, Tick(GAP_SCAN, 0)
+        async with passes.claim(tick) as is_ours:
+            assert is_ours
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(job.run, tick)
+                await wait_until_so(lambda: client.hexists(run.parts.scope.fence_key(GAP_SCAN), "run"))
+                await client.flushall()
+        assert "pass repeated" in caplog.messages
+        assert passes.last[GAP_SCAN].result.filled == SLOTS
+        assert not await client.exists(run.parts.scope.key(f"lease:{GAP_SCAN}"))
+
+
+async def test_a_tick_is_not_repeated_where_somebody_else_has_taken_over(redis_url):
+    async with engine(redis_url, quick_scan_window_ms=SLOTS * MINUTE) as run:
+        passes = ScheduledPasses(run.parts, [DENSE], now=lambda: 0)
+        (job,) = [one for one in passes.jobs() if one.name == GAP_SCAN]
+        tick = Tick(GAP_SCAN, 0)
+        other = JobLeases(run.parts.client, run.parts.scope, "other", life_ms=ENDLESS_MS)
+        async with passes.claim(tick):
+            await run.parts.client.flushall()
+            assert await other.take(GAP_SCAN)
+            with pytest.raises(LeaseLost):
+                await job.run(tick)
+        assert await other.is_held(GAP_SCAN)
 
 
 async def test_passes_of_a_kind_that_one_engine_is_asked_for_run_one_after_the_other(redis_url):

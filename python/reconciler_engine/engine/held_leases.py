@@ -54,8 +54,19 @@ class HeldLeases:
             yield held
         finally:
             if held is not None:
-                del self._held[job]
-                await _give_back(job, partial(self._leases.release, held.lease))
+                await _give_back(job, partial(self._leases.release, self._held.pop(job).lease))
+
+    async def take_again(self, job: str) -> HeldLease | None:
+        """Take a lease anew inside the block that holds it; give None where somebody else has it now.
+
+        Raises:
+            StoreError: Redis did not answer.
+        """
+        with trio.CancelScope(shield=True):
+            lease = await self._leases.take(job, None)
+        if lease is not None:
+            self._held[job] = HeldLease(lease)
+        return None if lease is None else self._held[job]
 
     async def keep(self) -> None:
         """Refresh the leases until cancelled; then give back those of every job."""

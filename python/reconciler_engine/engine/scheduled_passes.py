@@ -18,7 +18,7 @@ from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.engine.passes.reconciler import Reconciler
 from reconciler_engine.engine.tasks.consumer_name import is_gone
 from reconciler_engine.engine.tasks.run_record import closed_after
-from reconciler_engine.errors import LeaseLost, RunClosed, StoreError
+from reconciler_engine.errors import LeaseLost, RunClosed, StoreError, StoreUnavailable
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
@@ -46,6 +46,7 @@ _VERIFY_ASK_S, _OLDER_ASK_S = 40.0, 10.0
 # Its pages wait where the exchange is silent, as those of the gap scan do.
 _VERIFY_MAX_RUN_MS = 900_000
 _POLL_S = 0.25
+_MOST_REPEATS = 3
 _FIRST_VERIFY_S = 60.0
 _NAMED = 2
 
@@ -201,8 +202,35 @@ class ScheduledPasses:
         await self._held.keep()
 
     async def _run_tick(self, tick: Tick) -> Degraded | None:
-        result = await self._run(self._held.of(tick.job), slot=tick.slot)
+        result = await self._run_through(tick)
         return None if result.degraded is None else Degraded(result.degraded)
+
+    async def _run_through(self, tick: Tick) -> ReconciliationResult:
+        """Run a tick's pass. One that Redis lost, or was away for, is made up for as soon as Redis is there.
+
+        Raises:
+            LeaseLost: Another engine has taken over.
+            StoreError: Redis refuses something, or lost the pass again and again.
+        """
+        held = self._held.of(tick.job)
+        for _ in range(_MOST_REPEATS):
+            try:
+                return await self._run(held, slot=tick.slot)
+            except (LeaseLost, RunClosed, StoreUnavailable) as error:
+                again = await self._take_again(tick.job)
+                if again is None:
+                    raise
+                held = again
+                _logger.warning("pass repeated", extra={"job": tick.job, "slot": tick.slot, "error": str(error)})
+        return await self._run(held, slot=tick.slot)
+
+    async def _take_again(self, job: str) -> HeldLease | None:
+        """Take a job's lease anew, as soon as Redis is there; give None where another engine has it."""
+        while True:
+            try:
+                return await self._held.take_again(job)
+            except StoreUnavailable:
+                await trio.sleep(_POLL_S)
 
     async def _run(self, held: HeldLease, *, slot: int | None = None) -> ReconciliationResult:
         """Run a pass under a lease, for as long as it is ours.

@@ -45,13 +45,20 @@ def _line(node: NodeState) -> str:
 def _hints(topology: Topology) -> list[str]:
     lost = [node.name for node in topology.nodes if node.error is not None]
     strict = [node.name for node in topology.primaries if node.needs_all_slots and topology.nodes[1:]]
-    split = [node.name for node in topology.primaries if node.min_replicas == 0 and topology.replicas]
+    split = [
+        node.name for node in topology.primaries if node.min_replicas == 0 and (topology.replicas or node.followers)
+    ]
+    silent = [node.name for node in topology.nodes if not node.tells_history]
     return [
         f"see why {', '.join(lost)} cannot be reached, or set redis_address_map" if lost else "",
         "give each hash slot a node: their series are unknown until then" if topology.uncovered else "",
         "`CONFIG SET cluster-require-full-coverage no`, or one dead node stops all of them" if strict else "",
-        "`CONFIG SET min-replicas-to-write 1`, or a primary that is cut off gives out budget a second time until it "
+        "`CONFIG SET min-replicas-to-write 1`, or a primary that is cut off may give out twice the budget until it "
         "notices"
         if split
+        else "",
+        f"let scripts use INFO on {', '.join(silent)} (`+info`), or a failover may give permits twice, and bars "
+        "count as proved not to exist although the word that they do was lost"
+        if silent
         else "",
     ]

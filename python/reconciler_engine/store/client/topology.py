@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -17,6 +17,9 @@ from reconciler_engine.store.client.reply_shapes import MOST_MS, text, understan
 from reconciler_engine.store.client.server_check import ServerInfo, info_fields, server_info
 from reconciler_engine.store.client.slots import SlotRange
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
+
+# As scripts ask it.
+_HISTORY: Final = ("EVAL", "return redis.call('INFO', 'replication')", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class NodeState:
         lag: Bytes by which it is behind its primary; None for a primary, and where that is not known.
         min_replicas: Replicas without which it takes no writes; None where it does not tell.
         needs_all_slots: Whether it serves nothing while a slot has no node; None where it does not tell.
+        followers: Number of replicas that follow it.
+        tells_history: Whether a script may ask which history of writes it goes on with.
     """
 
     client: TrioRedis
@@ -46,6 +51,8 @@ class NodeState:
     lag: int | None = None
     min_replicas: int | None = None
     needs_all_slots: bool | None = None
+    followers: int = 0
+    tells_history: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +133,7 @@ async def _asked(state: NodeState) -> NodeState:
     sections = [("INFO", section) for section in ("server", "memory", "replication")]
     options = [("CONFIG", "GET", name) for name in ("min-replicas-to-write", "cluster-require-full-coverage")]
     try:
-        *infos, least, whole_only = await state.client.pipe([*sections, *options])
+        *infos, least, whole_only, history = await state.client.pipe([*sections, *options, _HISTORY])
         server, memory, replication = map(info_fields, all_served(infos))
     except StoreError as error:
         return replace(state, error=error)
@@ -138,6 +145,8 @@ async def _asked(state: NodeState) -> NodeState:
             offset=whole(offset, -1, MOST_MS),
             min_replicas=None if (value := _option(least)) is None else whole(value),
             needs_all_slots=None if (value := _option(whole_only)) is None else value == "yes",
+            followers=whole(replication.get("connected_slaves", 0)),
+            tells_history=not isinstance(history, StoreError),
         )
 
 
