@@ -14,7 +14,7 @@ from tests.cluster_servers import cluster_binary, free_port, wait_for
 
 SERVICE = "cache"
 PASSWORD = "of-sentinels-alone"
-_OPTIONS = ("--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0")
+REPLICATED = ("--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0")
 
 
 class PortServer:
@@ -47,8 +47,8 @@ class Watched:
 
     def __init__(self, folder: Path) -> None:
         self.servers: list[PortServer] = []
-        self.primary = self._start(folder, *_OPTIONS)
-        self.replica = self._start(folder, *_OPTIONS, "--replicaof", f"127.0.0.1 {self.primary.port}")
+        self.primary = self._start(folder, *REPLICATED)
+        self.replica = self._start(folder, *REPLICATED, "--replicaof", f"127.0.0.1 {self.primary.port}")
         wait_for(lambda: self.replica.ask("ROLE")[3] == b"connected")
         file = folder / "sentinel.conf"
         file.write_text(

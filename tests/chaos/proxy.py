@@ -106,6 +106,10 @@ class Proxy:
         self._toxics.clear()
         self._tell()
 
+    def lead_to(self, target: Address) -> None:
+        """Lead connections to come to another server; those there are stay where they are."""
+        self._target = target
+
     def toxic(self, way: Way) -> Toxic | None:
         """What is in force in a direction."""
         return self._toxics.get(way)
