@@ -179,3 +179,31 @@ async def test_a_pause_outlives_a_failover(redis, redis_url):
     await run(keys=keys, args=["push", 20_000_000, *LIMITS])
     promote(redis_url)
     assert (await run(keys=keys, args=["reserve", 10_000_000, *LIMITS]))[0] == Reply.REFUSED
+
+
+def commands_in(log: bytes) -> list[list[bytes]]:
+    """The commands of a stream of writes, as replicas get them."""
+    lines = iter(log.split(b"\r\n"))
+    return [[[next(lines), next(lines)][1] for _ in range(int(line[1:]))] for line in lines if line.startswith(b"*")]
+
+
+async def test_candles_evidence_and_digests_reach_a_replica_together_or_not_at_all(own_server):
+    async with TrioRedis.from_url(own_server.url) as client:
+        store = CandleStore(client, SCOPE)
+        await prove(store, 0, 9)
+        await prove(store, 0, 5, 9, when=LATER + MINUTE)
+    (log,) = own_server.plan.data_directory.glob("appendonlydir/*.incr.aof")
+    keys, parts, is_inside = (SCOPE.candle_key(BTC).encode(), KEY.encode()), list[set[bytes]](), False
+    for command in commands_in(log.read_bytes()):
+        match command[0]:
+            case b"MULTI":
+                parts.append(set())
+                is_inside = True
+            case b"EXEC":
+                is_inside = False
+            case _ if len(command) > 1 and command[1] in keys:
+                assert is_inside
+                fields = [b"digests" if name.startswith(b"v") else b"findings" for name in command[2:3]]
+                parts[-1].add(b"candles" if command[1] == keys[0] else fields[0])
+    # Each merge wrote all three, and nothing was written beside them.
+    assert [part for part in parts if part] == [{b"candles", b"findings", b"digests"}] * 2
