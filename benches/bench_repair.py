@@ -31,6 +31,7 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.simulator.prices.market import Market
 from reconciler_engine.simulator.rules.exchange import ExchangeRules
 from reconciler_engine.simulator.rules.request_log import RequestLog, RequestRecord
 from reconciler_engine.simulator.serving import open_exchange
@@ -105,15 +106,19 @@ def shares(total: int, parts: int) -> Iterator[int]:
     return (total // parts + (part < total % parts) for part in range(parts))
 
 
-async def fill(client: TrioRedis, config: ReconciliationConfig, damage: Damage) -> None:
-    """Put a candle in every slot of the range that is not missing."""
+async def fill(client: TrioRedis, config: ReconciliationConfig, damage: Damage, market: Market) -> None:
+    """Put the market's candle in every slot of the range that is not missing."""
     grid = damage.interval.grid(STEP)
     for series, missing in damage.missing.items():
         key = f"candles:{config.user_id}:{config.exchange_id}:{series.symbol}:{series.timeframe.value}"
         present = sorted(set(grid).difference(missing))
         for first in range(0, len(present), 1_000):
             part = present[first : first + 1_000]
-            candles = (Candle(at, 2.0, 3.0, 1.0, 2.0, 5.0) for at in part)
+            bars = market.bars(series.symbol, series.timeframe, Interval(part[0], part[-1] + STEP), STOP)
+            wanted = frozenset(part)
+            candles = (
+                Candle(bar.start, *map(float, bar[1:5]), float(bar[5])) for bar in sorted(bars) if bar.start in wanted
+            )
             await client.execute_command("ZADD", key, *feeder_pairs(series, candles))
 
 
@@ -152,7 +157,8 @@ async def repair(redis_url: str, make_worker_spec, pages: int, batch: tuple[int,
     assert damage.fewest_pages == pages
     log = RequestLog()
     rules = ExchangeRules(public_rate=0)
-    async with open_exchange(build_exchange(SimulatorSettings(rules=rules), log)) as base_url:
+    exchange = build_exchange(SimulatorSettings(rules=rules), log)
+    async with open_exchange(exchange) as base_url:
         config = ReconciliationConfig.check(
             {
                 "base_url": base_url,
@@ -169,7 +175,7 @@ async def repair(redis_url: str, make_worker_spec, pages: int, batch: tuple[int,
         ):
             await parts.client.execute_command("FLUSHALL")
             await parts.queue.create_groups()
-            await fill(parts.client, config, damage)
+            await fill(parts.client, config, damage, exchange.market)
             result = await parts.reconciler.run_pass(PassRequest("repair", list(damage.missing), damage.interval))
             ended = time.time()
             again = await parts.reconciler.run_pass(

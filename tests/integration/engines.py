@@ -79,6 +79,13 @@ def truth(series: Series, interval: Interval) -> dict[int, tuple[float, ...]]:
     return {bar.start: tuple(map(float, bar[1:])) for bar in sorted(bars)}
 
 
+def with_volume(slot: int, volume: float = 1.0) -> Candle:
+    """The dense product's candle of a minute, with another volume than the exchange has."""
+    ((at, values),) = truth(DENSE, span(1, slot)).items()
+    open_, high, low, close, _ = values
+    return Candle(at, open_, high, low, close, volume)
+
+
 @dataclass
 class Engine:
     """One engine and the exchange it asks."""

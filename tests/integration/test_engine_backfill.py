@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import trio
-from tests.integration.engines import DENSE, MINUTE, T0, THIN, UNKNOWN, disjoint, engine, span, truth
+from tests.integration.engines import DENSE, MINUTE, T0, THIN, UNKNOWN, disjoint, engine, span, truth, with_volume
 
 from reconciler_engine.engine.backfill.progress import BackfilledSeries
 from reconciler_engine.engine.backfill.reader import READ_SLOTS
@@ -27,7 +27,7 @@ EMPTY: dict[str, str | float | bool] = {"data": "empty", "seconds": 60, "rows": 
 
 
 def candle(slot: int, volume: float = 1.0) -> Candle:
-    return Candle(T0 + slot * MINUTE, 10.0, 10.0, 10.0, 10.0, volume)
+    return with_volume(slot, volume)
 
 
 async def test_an_empty_range_is_filled_with_the_fewest_requests(redis_url):
@@ -59,7 +59,7 @@ async def test_holes_between_candles_share_pages_over_the_borders_of_reads(redis
         assert (result.missing, result.filled, result.gaps_found, result.gaps_filled) == (6, 6, 5, 5)
         held = await run.held(DENSE)
         assert len(held) == 2_400
-        assert all(held[T0 + slot * MINUTE] == (10.0, 10.0, 10.0, 10.0, 1.0) for slot in (0, 999, 2_399))
+        assert all(held[T0 + slot * MINUTE][4] == 1.0 for slot in (0, 999, 2_399))
 
 
 async def test_slots_without_trades_are_confirmed_where_candles_lie_on_both_sides(redis_url):

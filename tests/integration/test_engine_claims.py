@@ -8,7 +8,7 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.integration.engines import DENSE, MINUTE, T0, THIN, Engine, engine, span, truth
+from tests.integration.engines import DENSE, MINUTE, T0, THIN, Engine, engine, span, truth, with_volume
 
 from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.engine.tasks.messages import PageTask, intervals_of
@@ -28,7 +28,7 @@ SLOW = FaultRule("slow", "slow_head", values={"seconds": 0.05})
 
 
 def known(slots: Sequence[int]) -> list[Candle]:
-    return [Candle(T0 + slot * MINUTE, 10.0, 10.0, 10.0, 10.0, 1.0) for slot in slots]
+    return [with_volume(slot) for slot in slots]
 
 
 async def run_at_once(run: Engine, requests: Sequence[PassRequest]) -> list[ReconciliationResult]:
@@ -136,7 +136,7 @@ async def test_a_page_waits_for_the_one_who_asks_and_takes_what_came(redis_url):
         assert (done.filled, done.unresolved) == (100, 0)
         assert len(run.asked(DENSE)) == 1
         held = await run.held(DENSE)
-        assert held[T0 + 20 * MINUTE] == (10.0, 10.0, 10.0, 10.0, 1.0)
+        assert held[T0 + 20 * MINUTE][4] == 1.0
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -162,7 +162,9 @@ def test_whatever_the_holes_and_windows_no_slot_is_the_reason_for_two_requests(r
         async with engine(redis_server.url, workers=workers, faults=[SLOW]) as run:
             there = truth(THIN, span(720))
             present_at = {T0 + slot * MINUTE for slot in present} & there.keys()
-            await run.put(THIN, *known(sorted((at - T0) // MINUTE for at in present_at)))
+            for at in sorted(present_at):
+                open_, high, low, close, volume = there[at]
+                await run.put(THIN, Candle(at, open_, high, low, close, volume))
             spans = [span(count, 720 - count) for count in windows]
             await run_at_once(
                 run,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from tests.integration.engines import DENSE, MARKET, MINUTE, T0, THIN, Engine, engine, span, truth
+from tests.integration.engines import DENSE, MARKET, MINUTE, T0, THIN, Engine, engine, span, truth, with_volume
 
 from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.engine.simulated_feeder.feeder import Feeder, FeederSettings
@@ -203,9 +203,7 @@ async def test_beside_the_simulations_feeder_its_cap_and_life_hold(redis_url, se
 
 async def test_the_engine_adds_no_life_to_a_key_that_has_none_and_trims_nothing(redis_url):
     async with engine(redis_url, ttl=100, max_candles=0) as run:
-        await run.put(
-            DENSE, *(Candle(T0 + slot * MINUTE, 1.0, 1.0, 1.0, 1.0, 1.0) for slot in range(1_500) if slot % 7)
-        )
+        await run.put(DENSE, *(with_volume(slot) for slot in range(1_500) if slot % 7))
         result = await run.backfill([DENSE, THIN], span(1_500))
         assert result.errors == ()
         assert await run.parts.client.zcard(run.key(DENSE)) == 1_500

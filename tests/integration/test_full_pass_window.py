@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.integration.engines import DENSE, MINUTE, T0, engine
+from tests.integration.engines import DENSE, MINUTE, T0, engine, truth
 
 from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.candle import Candle
+from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.verification import Verify
@@ -36,7 +37,11 @@ async def test_the_newest_members_are_looked_at_however_old(redis_url):
         await run.turn_to(NOW)
         step = HOURLY.timeframe.step_ms
         first = HOURLY.timeframe.floor(NOW) - 60 * step
-        await run.put(HOURLY, *(Candle(first + number * step, 1.0, 1.0, 1.0, 1.0, 1.0) for number in range(10)))
+        there = truth(HOURLY, Interval(first, first + 10 * step))
+        candles = [
+            Candle(at, open_, high, low, close, volume) for at, (open_, high, low, close, volume) in there.items()
+        ]
+        await run.put(HOURLY, *candles)
         # of ten members the newest five
         result = await run.parts.reconciler.run_pass(full(HOURLY, bars=5))
         assert result.series[0].expected == 50
