@@ -117,7 +117,9 @@ async def fill(client: TrioRedis, config: ReconciliationConfig, damage: Damage, 
             bars = market.bars(series.symbol, series.timeframe, Interval(part[0], part[-1] + STEP), STOP)
             wanted = frozenset(part)
             candles = (
-                Candle(bar.start, *map(float, bar[1:5]), float(bar[5])) for bar in sorted(bars) if bar.start in wanted
+                Candle(start, float(open_), float(high), float(low), float(close), float(volume))
+                for start, open_, high, low, close, volume in sorted(bars)
+                if start in wanted
             )
             await client.execute_command("ZADD", key, *feeder_pairs(series, candles))
 

@@ -36,6 +36,11 @@ async def test_a_product_that_the_exchange_does_not_have_degrades_nothing(redis_
     assert (result.unresolved, result.degraded) == (10, None)
 
 
+def degraded_of(page: str) -> dict[str, str]:
+    """Details by name of what a page calls degraded."""
+    return {line["name"]: line["detail"] for line in map(json.loads, page.splitlines()) if line["degraded"]}
+
+
 def test_an_engine_without_its_exchange_says_so_and_serves(
     start_process, start_exchange, own_server, run_inside, tmp_path
 ):
@@ -51,9 +56,9 @@ def test_an_engine_without_its_exchange_says_so_and_serves(
     told = running.wait_event("pass degraded", job="full_reconcile")
     assert told["level"] == "WARNING"
     assert "HTTP 503" in told["degraded"]
-    page = wait_page(f"{url}readyz", lambda page: '"degraded": true' in page.text)
+    page = wait_page(f"{url}readyz", lambda page: "job full_reconcile" in degraded_of(page.text))
     assert page.status == HTTPStatus.OK
-    degraded = {line["name"]: line["detail"] for line in map(json.loads, page.text.splitlines()) if line["degraded"]}
+    degraded = degraded_of(page.text)
     assert "its last run could not do its work: " in degraded["job full_reconcile"]
     found = metrics(url)
     assert (found["ready", ()], found["degraded", ()]) == (1, 1)

@@ -19,6 +19,7 @@ from tests.integration.conftest import settled_grace_ms
 import reconciler_engine
 from reconciler_engine import ReconciliationConfig, ReconciliationService, is_ready
 from reconciler_engine.engine.parts import make_parts
+from reconciler_engine.engine.scheduled_passes import VERIFY_BARS
 from reconciler_engine.errors import ConfigError, SourceUnavailable, StoreUnavailable
 from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.scheduling.job import Job
@@ -140,7 +141,8 @@ async def test_start_begins_with_one_full_pass_and_goes_on_by_the_schedule(redis
     service = ReconciliationService(None, None, redis, config(gap_scan_cron="* * * * * *"))
     async with opened(service):
         await service.start(["BTC-USD"], ["5m"])
-        await wait_until_so(lambda: holds(redis, 72))
+        # The full pass fills its six hours, and the verify run that follows the rest of what it looks at.
+        await wait_until_so(lambda: holds(redis, VERIFY_BARS))
         held = await open_times(redis)
         await redis.zremrangebyscore(KEY, held[-1], held[-1])
         await wait_until_so(lambda: holds(redis, len(held)))

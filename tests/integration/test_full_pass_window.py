@@ -38,10 +38,8 @@ async def test_the_newest_members_are_looked_at_however_old(redis_url):
         step = HOURLY.timeframe.step_ms
         first = HOURLY.timeframe.floor(NOW) - 60 * step
         there = truth(HOURLY, Interval(first, first + 10 * step))
-        candles = [
-            Candle(at, open_, high, low, close, volume) for at, (open_, high, low, close, volume) in there.items()
-        ]
-        await run.put(HOURLY, *candles)
+        for at, (open_, high, low, close, volume) in there.items():
+            await run.put(HOURLY, Candle(at, open_, high, low, close, volume))
         # of ten members the newest five
         result = await run.parts.reconciler.run_pass(full(HOURLY, bars=5))
         assert result.series[0].expected == 50

@@ -31,13 +31,15 @@ def row(symbol, timeframe="1m", **counts):
                     row("C-USD", gaps=3, missing=2), row("D-USD"),
                 ),
             ),
-            "6 gaps; 9 slots without a candle: 8 filled, 1 left; 1 request, 1.2 s; most gaps: C-USD:1m 3, B-USD:5m 2, and 1 more",
+            ("6 gaps; 9 slots without a candle: 8 filled, 1 left; 1 request, 1.2 s; "
+            "most gaps: C-USD:1m 3, B-USD:5m 2, and 1 more"),
         ),
         (
             ReconciliationResult(
                 errors=("WRONGTYPE",), series=(row("A-USD", expected=0), row("B-USD", errors=("WRONGTYPE",)))
             ),
-            "nothing missing in 1 series, 0.0 s; 1 series without a closed slot examined; 1 cause of errors, most: B-USD:1m: WRONGTYPE",
+            ("nothing missing in 1 series, 0.0 s; 1 series without a closed slot examined; "
+            "1 cause of errors, most: B-USD:1m: WRONGTYPE"),
         ),
     ],
 )  # fmt: skip
