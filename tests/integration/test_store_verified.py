@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from reconciler_engine.detection.noted import BLOCK_BYTES
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
@@ -15,7 +16,7 @@ from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.verified_fields import BLOCK_BYTES, block_fields, decode_blocks, digest_of
+from reconciler_engine.store.verified_fields import block_fields, decode_blocks, digest_of
 
 MINUTE = 60_000
 T0 = 1_767_225_600_000

@@ -10,6 +10,7 @@ import trio
 from tests.integration.engines import DENSE, MINUTE, Engine, engine, truth
 from tests.integration.test_store_history import promote
 
+from reconciler_engine.engine.passes.older_bars import LOOKS
 from reconciler_engine.engine.scheduled_passes import GAP_SCAN, VERIFY, ScheduledPasses
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval, Intervals
@@ -17,6 +18,7 @@ from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.ledger import Finding, Reason, State
 from reconciler_engine.planning.verification import DEFAULT_MAX_UNVERIFIED_MS, DEFAULT_SETTLE_MS
+from reconciler_engine.store.marks import Cursor
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.verified_fields import digest_of
 
@@ -218,3 +220,16 @@ async def test_the_walk_over_older_bars_goes_on_where_an_engine_left_it(redis_ur
             Interval(stop - 1_000 * MINUTE, stop - 900 * MINUTE),
         ]
         assert await bars.find([DENSE], at, 300, 1) == first
+
+
+async def test_the_walk_asks_about_a_bounded_number_of_series_at_a_time(redis_url):
+    """Those that have no older bars cost a question, too."""
+    async with engine(redis_url) as run:
+        series = sorted((Series(f"P{number}-USD", DENSE.timeframe) for number in range(LOOKS + 10)), key=str)
+        cursor = Cursor(run.parts.client, run.parts.scope, "verify")
+        assert await run.parts.older_bars.find(series, NOW, 300, 1) == {}
+        reached = await cursor.load()
+        assert reached is not None
+        assert reached[0] == str(series[LOOKS - 1])
+        await run.parts.older_bars.find(series, NOW, 300, 1)
+        assert await cursor.load() != reached

@@ -6,7 +6,8 @@ import struct
 from collections import defaultdict
 from collections.abc import Mapping
 
-from reconciler_engine.store.verified_fields import BLOCK_SLOTS, DIGEST_LETTERS, digest_of
+from reconciler_engine.detection.noted import BLOCK_SLOTS, DIGEST_LETTERS
+from reconciler_engine.store.verified_fields import digest_of
 
 
 def block_fields_of(members: Mapping[int, bytes], step: int, at: int = 1_767_225_600) -> dict[str, bytes]:

@@ -15,11 +15,11 @@ from typing import Final, NamedTuple
 BLOCK_SLOTS: Final = 60
 """Slots of which one field holds the digests."""
 
-_LETTERS: Final = 12
-_NONE: Final = bytes(_LETTERS)
-_VERSION: Final = b"\x01"
-_DIGESTS_END: Final = len(_VERSION) + BLOCK_SLOTS * _LETTERS
-_BODY_LENGTH: Final = _DIGESTS_END + BLOCK_SLOTS * 4
+DIGEST_LETTERS: Final = 12
+_NONE: Final = bytes(DIGEST_LETTERS)
+VERSION: Final = b"\x01"
+DIGESTS_END: Final = len(VERSION) + BLOCK_SLOTS * DIGEST_LETTERS
+BLOCK_BYTES: Final = DIGESTS_END + BLOCK_SLOTS * 4
 
 _PAIR = re.compile(rb'"([0-9]{1,15})":"([0-9a-f]{16})"')
 _ACCEPTED = re.compile(rb"\{%b(?:,%b)*\}" % (_PAIR.pattern, _PAIR.pattern))
@@ -53,8 +53,8 @@ def read_noted(bodies: Sequence[bytes], start: int, step: int) -> Noted:
     *blocks, accepted = bodies
     digests: dict[int, bytes] = {}
     for number, body in enumerate(blocks, start // step // BLOCK_SLOTS):
-        if len(body) == _BODY_LENGTH and body.startswith(_VERSION):
-            letters = (body[at : at + _LETTERS] for at in range(len(_VERSION), _DIGESTS_END, _LETTERS))
+        if len(body) == BLOCK_BYTES and body.startswith(VERSION):
+            letters = (body[at : at + DIGEST_LETTERS] for at in range(len(VERSION), DIGESTS_END, DIGEST_LETTERS))
             slots = enumerate(letters, number * BLOCK_SLOTS)
             digests.update((slot * step, digest) for slot, digest in slots if digest != _NONE)
     pairs = _PAIR.findall(accepted) if _ACCEPTED.fullmatch(accepted) else ()

@@ -15,18 +15,13 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from reconciler_engine.detection.noted import BLOCK_BYTES, BLOCK_SLOTS, DIGEST_LETTERS, DIGESTS_END, VERSION
 from reconciler_engine.market.interval import Interval
 
-BLOCK_SLOTS: Final = 60
-DIGEST_LETTERS: Final = 12
-
 _PREFIX = "v"
-_VERSION = b"\x01"
 _INSTANTS = struct.Struct(f"<{BLOCK_SLOTS}I")
-_DIGESTS_END = len(_VERSION) + BLOCK_SLOTS * DIGEST_LETTERS
-BLOCK_BYTES: Final = _DIGESTS_END + _INSTANTS.size
 
 
 class Verified(NamedTuple):
@@ -60,10 +55,10 @@ def decode_blocks(bodies: Mapping[str, bytes], step: int) -> dict[int, Verified]
 
 
 def _slots_of(name: str, body: bytes, step: int) -> Iterator[tuple[int, Verified]]:
-    if len(body) != BLOCK_BYTES or not body.startswith(_VERSION):
+    if len(body) != BLOCK_BYTES or not body.startswith(VERSION):
         return
     start = int(name.removeprefix(_PREFIX)) * BLOCK_SLOTS * step
-    for index, seconds in enumerate(_INSTANTS.unpack_from(body, _DIGESTS_END)):
+    for index, seconds in enumerate(_INSTANTS.unpack_from(body, DIGESTS_END)):
         if seconds:
-            at = len(_VERSION) + index * DIGEST_LETTERS
+            at = len(VERSION) + index * DIGEST_LETTERS
             yield start + index * step, Verified(body[at : at + DIGEST_LETTERS], seconds * 1_000)

@@ -14,7 +14,7 @@ from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.marks import Cursor
 
 LOOKS = 64
-"""Parts of a series looked at in one run."""
+"""Series and parts of them looked at in one run: each is a question to Redis."""
 
 PART_PAGES = 12
 """A part has so many pages' slots: sixty blocks of digests."""
@@ -45,14 +45,15 @@ class OlderBars:
         found: dict[Series, Interval] = {}
         looks, after = LOOKS, await self._cursor.load()
         for one in _from(series, after):
+            looks -= 1
             step = one.timeframe.step_ms
-            stop = closed_before(now, one.timeframe) - newest * step
+            start = stop = closed_before(now, one.timeframe) - newest * step
             if after is not None and after[0] == str(one):
                 stop = min(stop, one.timeframe.floor(after[1]))
             try:
                 (oldest,) = await self._keys.oldest_of([one], _ALL_MEMBERS)
                 start = stop if oldest is None else one.timeframe.floor(oldest)
-                while looks and pages > 0 and one not in found and stop > start:
+                while looks > 0 and pages > 0 and one not in found and stop > start:
                     looks -= 1
                     part = Interval(max(start, stop - min(PART_PAGES, pages) * PAGE_SLOTS * step), stop)
                     stop = part.start
@@ -62,8 +63,8 @@ class OlderBars:
             except StoreError as error:
                 # A key of another type, or one at a node that is away: the passes tell of it, the others go on.
                 own_fault(error)
-                continue
-            if stop > start:
+                stop = start
+            if stop > start or looks <= 0:
                 await self._cursor.save(str(one), stop)
                 return found
         await self._cursor.save("", 0)
