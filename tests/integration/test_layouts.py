@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import redis as redis_py
 import trio
 from tests.integration.engines import DENSE, MARKET, MINUTE, T0, Engine, engine, span, truth
 
 from reconciler_engine import is_ready
+from reconciler_engine.cli.manual import PAGES
 from reconciler_engine.engine.parts import make_parts
 from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.candle import Candle
@@ -22,7 +21,7 @@ from reconciler_engine.store.journal import Journal
 from reconciler_engine.store.rights import check_rights
 from reconciler_engine.store.scope import Layout, Scope
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+MANUAL = PAGES["layouts"].read_text("utf-8")
 SPAN = span(90)
 NOW = SPAN.stop + 90 * MINUTE
 HOLE = span(5, 40)
@@ -238,7 +237,7 @@ RIGHTS = {
 
 
 @pytest.mark.parametrize("layout", Layout)
-async def test_the_rights_that_the_readme_names_are_enough(redis_url, layout):
+async def test_the_rights_that_the_manual_names_are_enough(redis_url, layout):
     for one in (
         "candles",
         "recon",
@@ -247,7 +246,7 @@ async def test_the_rights_that_the_readme_names_are_enough(redis_url, layout):
         "usercandles",
         "channel:candle:close",
     ):
-        assert f"`{one}:*`" in README
+        assert f"`{one}:*`" in MANUAL
     async with TrioRedis.from_url(redis_url) as admin:
         rules = ("on", ">pw", "resetkeys", "resetchannels", *RIGHTS[layout], "+@all", "-@admin")
         await admin.execute_command("ACL", "SETUSER", f"engine-{layout}", *rules)

@@ -1,4 +1,4 @@
-"""The README's examples, run as they stand: only addresses are those of the test's own servers."""
+"""Run the examples of the README and the manual as they stand; only the addresses are those of the test's servers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import redis as redis_py
 from tests.integration.conftest import clean_environment, find_node
 
 from reconciler_engine import ReconciliationService
+from reconciler_engine.cli.manual import PAGES
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store.ready_script import READY_TEXT
@@ -23,17 +24,32 @@ from reconciler_engine.store.scope import Layout, Scope
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text("utf-8")
+DOCUMENTS = [README, *(page.read_text("utf-8") for page in PAGES.values())]
+FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def shell_lines(text: str) -> list[str]:
+    """Commands of the shell blocks of a document, without comments."""
+    blocks = [block for language, block in FENCED.findall(text) if language == "sh"]
+    return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+
+
+BLOCKS = [block for text in DOCUMENTS for block in FENCED.findall(text)]
 JAVASCRIPT = [text for language, text in BLOCKS if language == "js"]
 PYTHON = [text for language, text in BLOCKS if language == "python"]
-LINES = [line.split("  #")[0].strip() for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
+LINES = [line for text in DOCUMENTS for line in shell_lines(text)]
 COMMANDS = sorted({line for line in LINES if line.startswith("reconciler-engine ")})
 REDIS_URL = "redis://localhost:6379/0"
 PATIENCE_S = 60
 # Commands that run until they are told to stop, and the one that shows them.
 LONG = {"start", "simulate", "status"}
 # Those that speak of one file, in the order of the page.
-FILED = [line for line in LINES if line.startswith(("reconciler-engine config ", "reconciler-engine doctor "))]
+FILED = [
+    line
+    for line in shell_lines(PAGES["settings"].read_text("utf-8"))
+    if line.startswith(("reconciler-engine config ", "reconciler-engine doctor "))
+]
 
 
 @pytest.fixture
@@ -91,7 +107,7 @@ def test_javascript_examples_run(text, own_servers, tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "not ready\n", "")
 
 
-def test_the_service_s_own_example_is_the_readme_s():
+def test_the_service_s_own_example_is_the_manuals():
     (example,) = re.findall(r"```python\n(.*?)```", inspect.getdoc(ReconciliationService) or "", re.DOTALL)
     assert example in PYTHON
 
@@ -171,8 +187,8 @@ def test_the_engine_runs_as_written_and_is_seen(line, own_servers, start_process
 def test_the_checks_are_those_of_the_project():
     """They are run by .ci/run, of which this test is a part."""
     run = (ROOT / ".ci" / "run").read_text("utf-8")
-    start = LINES.index("pytest -m soak")
-    for line in LINES[start:]:
+    lines = shell_lines(CONTRIBUTING)
+    for line in lines[lines.index("pytest") + 1 :]:
         for command in line.split(" && "):
             words = command.split("--all-targets")[0].split(" -- ")[0].strip()
             measures = words.startswith(("pytest", "python -m benches.", "bash .ci/run"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import click
@@ -10,6 +9,7 @@ import pytest
 
 from reconciler_engine.cli import setting_sources
 from reconciler_engine.cli.config import _in_words, template
+from reconciler_engine.cli.manual import PAGES
 from reconciler_engine.cli.options import LOAD_SETTINGS, PASS_SETTINGS, START_SETTINGS
 from reconciler_engine.cli.setting_sources import child_environment, load_config
 from reconciler_engine.cli.start import start
@@ -65,7 +65,7 @@ def test_the_defaults_shown_are_the_models():
 
 
 def test_each_setting_is_described_once():
-    """The model, the options, `config init` and the README say what the one definition says."""
+    """The model, the options, `config init` and the manual say what the one definition says."""
     options = {option.name: option for option in start.params if isinstance(option, click.Option)}
     begun = " ".join(line.removeprefix("# ") for line in template().splitlines() if line.startswith("# "))
     for name, field in ReconciliationConfig.model_fields.items():
@@ -77,13 +77,13 @@ def test_each_setting_is_described_once():
         assert _in_words(name, None) == (setting.unset or "-")
 
 
-def test_the_readmes_table_is_that_of_the_definitions():
+def test_the_manuals_table_is_that_of_the_definitions():
     rows = [
         f"| `{one.name}` | {f'`{one.default_text}`' if one.default_text else one.unset} | {one.meaning} |"
         for one in SETTINGS.values()
     ]
     table = "\n".join(["| setting | default | |", "|---|---|---|", *rows])
-    assert f"\n\n{table}\n\n" in (Path(__file__).parents[2] / "README.md").read_text(), f"write there:\n{table}"
+    assert PAGES["settings"].read_text("utf-8").endswith(f"\n\n{table}\n"), f"write there:\n{table}"
 
 
 def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(environment, write_file):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.test_observe_readiness import budget, engine, report, worker
 
+from reconciler_engine.cli.manual import PAGES
 from reconciler_engine.observe.exposition import PREFIX, expose
 from reconciler_engine.observe.live_candles import Sighting, sum_up
 from reconciler_engine.observe.metrics import CATALOGUE
@@ -17,7 +17,6 @@ from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.series_state import Verification
 from reconciler_engine.observe.status import ProcessStatus
 
-README = Path(__file__).parents[2] / "README.md"
 FIGURES = {
     "requests_total|candles|rate_limited|429": [3.0],
     "permit_wait_seconds": [1.0, 0, 2.0, *[0.0] * 10, 0.7],
@@ -163,10 +162,10 @@ def test_a_version_that_cannot_be_read_gets_what_everybody_understands(version):
 
 
 @pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
-def test_the_readmes_table_is_all_there_is(accept):
+def test_the_manuals_table_is_all_there_is(accept):
     text, _ = expose(full(), 0.5, {"complete": 1}, dict.fromkeys(Obstacle, 0), VERIFIED, FEEDER, accept=accept)
     shown = set(re.findall(r"^# TYPE reconciler_(\w+) ", text.decode(), re.MULTILINE))
-    section = README.read_text().partition("### Metrics")[2].partition("\n#")[0]
+    section = PAGES["metrics"].read_text("utf-8").partition("\n## ")[0]
     listed = re.findall(r"`([a-z_]+)(?:\{[a-z,]*\})?`", section.partition("|---")[2])
     assert sorted({name.removesuffix("_total") for name in listed}) == sorted(
         {name.removesuffix("_total") for name in shown}
