@@ -55,6 +55,35 @@ async def test_a_resumed_backfill_counts_the_requests_that_it_sent(redis_url):
         assert len(await run.held(DENSE)) == 3_000
 
 
+async def test_complete_from_is_the_oldest_whole_slot_after_a_backfill_and_an_outage(redis_url):
+    async with engine(redis_url, window_bars=100) as run:
+
+        async def full_pass(now: int, bars: int) -> tuple[int | None, int | None]:
+            await run.turn_to(now + 15_000)
+            await run.parts.reconciler.run_pass(PassRequest("full_reconcile", [DENSE], 100 * MINUTE, bars=bars))
+            row = (await run.parts.coverage.read())[str(DENSE)]
+            return row.complete_from, row.complete_through
+
+        first = span(100, 4_900)
+        assert await full_pass(first.stop, 100) == (first.start, first.stop - MINUTE)
+        await run.backfill([DENSE], span(4_800, 100))
+        assert await full_pass(first.stop, 100) == (min(await run.held(DENSE)), first.stop - MINUTE)
+        # an hour away from everything: no pass, no feeder; a narrow pass first, then a full one
+        later = span(1, 5_199).stop
+        start, through = await full_pass(later, 0)
+        assert (start, through) == (later - 100 * MINUTE, later - MINUTE)
+        await run.backfill([DENSE], span(100, 5_000))
+        assert (
+            await full_pass(later, 100) == (min(await run.held(DENSE)), later - MINUTE) == (span(1, 100).start, through)
+        )
+        # what is gone in the middle, far behind the windows, ends it
+        (gone,) = await run.parts.client.pipe(
+            [("ZREMRANGEBYSCORE", run.key(DENSE), T0 + 2_000 * MINUTE, T0 + 2_000 * MINUTE)]
+        )
+        assert gone == 1
+        assert await full_pass(later, 100) == (T0 + 2_001 * MINUTE, later - MINUTE)
+
+
 def test_the_same_cause_is_told_once_with_its_count():
     rows = [SeriesResult(name, "1m", 0, 0, 0, errors=("HTTP 503",)) for name in ("A-USD", "B-USD", "C-USD")]
     rows.append(SeriesResult("D-USD", "1m", 0, 0, 0, errors=("no such product",)))

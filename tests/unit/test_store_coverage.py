@@ -6,7 +6,7 @@ import pytest
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.observe.obstacles import Obstacle
-from reconciler_engine.store.coverage import Known, coverage_of, extend, newest_complete
+from reconciler_engine.store.coverage import Known, coverage_of, extend
 
 STEP = 60_000
 
@@ -36,7 +36,7 @@ def test_what_the_narrow_pass_saw_counts_in_its_own_window():
 
 def test_the_next_wide_pass_replaces_it():
     known = extend(extend(None, window(0, 100), Intervals([gap(1, 1)])), window(75, 105), NOTHING)
-    assert extend(known, window(10, 110), NOTHING) == Known(window(10, 110), NOTHING, 100 * STEP)
+    assert extend(known, window(10, 110), NOTHING) == Known(window(10, 110), NOTHING, 100 * STEP, whole_from=at(2))
 
 
 def test_slots_that_nobody_looked_at_break_the_chain():
@@ -64,8 +64,31 @@ def test_it_reaches_back_two_wide_windows_at_most():
     ],
 )
 def test_the_newest_complete_that_is_whole(unresolved, run):
-    found = newest_complete(Known(window(0, 10), Intervals(unresolved), 10 * STEP))
-    assert found == (None if run is None else gap(*run))
+    found = Known(window(0, 10), Intervals(unresolved), 10 * STEP).whole
+    assert (found[-1] if found else None) == (None if run is None else gap(*run))
+
+
+def test_windows_that_move_on_keep_how_far_back_the_series_is_whole():
+    known = extend(None, window(0, 100), NOTHING)._replace(whole_from=at(-900))
+    for stop in range(110, 400, 10):
+        known = extend(known, window(stop - 30, stop), NOTHING)
+    assert known.whole == (Interval(at(-900), at(390)),)
+    assert extend(known, window(300, 400), NOTHING).whole_from == at(-900)
+
+
+def test_a_hole_ends_how_far_back_the_series_is_whole_until_it_is_filled():
+    known = extend(None, window(0, 100), NOTHING)._replace(whole_from=at(-900))
+    lacking = extend(known, window(80, 110), Intervals([gap(90, 95)]))
+    assert lacking.whole[-1] == window(96, 110)
+    assert extend(lacking, window(85, 115), NOTHING).whole == (Interval(at(-900), at(115)),)
+    # and where it has left the window without being filled
+    assert extend(lacking, window(92, 192), Intervals([gap(92, 95)])).whole == (window(96, 192),)
+
+
+def test_a_suspect_candle_is_not_whole():
+    doubt = {Obstacle.VALUES_DIFFER: Intervals([gap(50, 51)])}
+    told = coverage_of(extend(None, window(0, 100), NOTHING, doubt), STEP, at(100), STEP)
+    assert (told.complete_from, told.complete_through) == (at(52), at(99))
 
 
 def verified_of(known):

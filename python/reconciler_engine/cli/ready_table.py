@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import trio
@@ -15,11 +16,13 @@ from reconciler_engine.cli.output import Output, paged, print_columns
 from reconciler_engine.cli.ready import with_settings
 from reconciler_engine.cli.session import open_session
 from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.passes.reach import Reach
 from reconciler_engine.engine.ready import sort_out
 from reconciler_engine.errors import ConfigError, StoreError, own_fault
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.unready import Unready
 from reconciler_engine.observe.words import ago, iso
+from reconciler_engine.planning.window import closed_before
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.ready_question import MAX_BARS, Readiness, ReadyOptions, ReadyQuestion, examine_all
 
@@ -77,9 +80,12 @@ async def _ask(
             # What is older than the oldest member is not there.
             oldest = await session.parts.keys.oldest_of(series, bars)
             now = await session.parts.clock.redis_now()
+            closed = [closed_before(now, one.timeframe, config.grace_ms) for one in series]
             steps = [one.timeframe.step_ms for one in series]
-            slots = [_slots_since(at, now, step, bars) for at, step in zip(oldest, steps, strict=True)]
+            slots = [_slots_since(at, stop, step, bars) for at, stop, step in zip(oldest, closed, steps, strict=True)]
             questions, answers = await _reach_back(client, series, slots, asked)
+            if bars == MAX_BARS:
+                answers = await _look_beyond(session.parts.reach, series, answers)
     for answer in answers:
         if isinstance(answer, StoreError):
             own_fault(answer)
@@ -107,9 +113,25 @@ async def _reach_back(
     return questions, answers
 
 
-def _slots_since(oldest: int | None, now: int, step: int, most: int) -> int:
-    """Return the number of slots from a series' oldest member to now, within bounds."""
-    return 1 if oldest is None else max(1, min((now - oldest) // step, most))
+async def _look_beyond(
+    reach: Reach, series: Sequence[Series], answers: Sequence[Readiness | StoreError]
+) -> list[Readiness | StoreError]:
+    """Say of series that are complete as far as one question reaches how far back that goes on."""
+    wanted = {
+        one: answer.window.start
+        for one, answer in zip(series, answers, strict=True)
+        if isinstance(answer, Readiness) and answer.complete_from == answer.window.start
+    }
+    found = await reach.find(wanted)
+    return [
+        replace(answer, complete_from=found[one]) if isinstance(answer, Readiness) and one in found else answer
+        for one, answer in zip(series, answers, strict=True)
+    ]
+
+
+def _slots_since(oldest: int | None, stop: int, step: int, most: int) -> int:
+    """Return the number of slots from a series' oldest member to the newest closed one, within bounds."""
+    return 1 if oldest is None else max(1, min((stop - oldest) // step, most))
 
 
 def _print_unready(unready: Sequence[Unready]) -> None:

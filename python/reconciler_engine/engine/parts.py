@@ -14,6 +14,7 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.backfill.director import BackfillDirector
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.passes.older_bars import OlderBars
+from reconciler_engine.engine.passes.reach import Reach
 from reconciler_engine.engine.passes.reconciler import Reconciler
 from reconciler_engine.engine.passes.survey import Surveyor
 from reconciler_engine.engine.passes.verify_share import VerifyShare
@@ -83,9 +84,15 @@ class Parts:
             self.coverage,
             PassRecords(self.client, self.scope),
             VerifyShare(self.share),
+            self.reach,
             self.config,
             self.retention,
         )
+
+    @property
+    def reach(self) -> Reach:
+        """A walk back over the candles, as far as they are whole."""
+        return Reach(self.store, self.keys, self.evidence)
 
     @property
     def older_bars(self) -> OlderBars:

@@ -6,9 +6,9 @@ Whether a series can be trusted at this moment is `is_ready`'s to say, which ask
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -41,6 +41,9 @@ _NOTE = Script.load("reconciler_engine.store", "lua/note.lua")
 _NO_OBSTACLES: Mapping[Obstacle, Intervals] = MappingProxyType({})
 _logger = logging.getLogger(__name__)
 
+LookBack: TypeAlias = Callable[[Mapping[Series, int]], Awaitable[Mapping[Series, int]]]
+"""Says from when on the slots before an instant (ms UTC) are whole, by series."""
+
 
 class Checked(NamedTuple):
     """What a pass leaves to say of a series.
@@ -68,8 +71,8 @@ class SeriesCoverage(BaseModel):
     """How a series stood when a pass last looked; instants in ms UTC.
 
     Attributes:
-        complete_from: First open time of the newest interval whose slots all hold a candle; None where there is none,
-            or nothing is known.
+        complete_from: First open time of the newest interval whose slots all hold a candle that is not suspect, or are
+            confirmed to have none, as far back as the cache keeps them; None where there is none, or nothing is known.
         complete_through: Last open time of that interval (inclusive).
         missing: Slots without a candle in reach of the last passes; None where nothing is known.
         checked_at: When the last pass looked.
@@ -102,7 +105,8 @@ class Known(NamedTuple):
 
     `base_ms` is the length of the widest pass in it: narrower passes extend what that one saw, the next one of its
     kind replaces it. `confirmed` are the slots that have no candle, `unverified` those of candles that are not
-    verified, None where no pass has looked at that.
+    verified, None where no pass has looked at that. From `whole_from` on the slots before the window are whole; None
+    where nobody has looked further back.
     """
 
     window: Interval
@@ -111,6 +115,7 @@ class Known(NamedTuple):
     obstacles: Mapping[Obstacle, Intervals] = _NO_OBSTACLES
     confirmed: Intervals = NOTHING
     unverified: Intervals | None = None
+    whole_from: int | None = None
 
     @property
     def suspect(self) -> Intervals:
@@ -118,6 +123,16 @@ class Known(NamedTuple):
         return Intervals(
             one for obstacle, where in self.obstacles.items() if obstacle.state == "suspect" for one in where
         )
+
+    @property
+    def whole(self) -> Intervals:
+        """Slots that hold a candle which is not in doubt, or have none; those before the window as far as known."""
+        before = Interval(self.window.start if self.whole_from is None else self.whole_from, self.window.start)
+        return Intervals([before, *(self.window - self.unresolved - self.suspect)])
+
+    def whole_before(self, start: int) -> int | None:
+        """Return from when on the slots before an instant are whole; None where that is not known of the last one."""
+        return next((one.start for one in self.whole if one.start < start <= one.stop), None)
 
 
 def extend(
@@ -137,7 +152,8 @@ def extend(
     length = window.stop - window.start
     is_wide = known is None or length >= known.base_ms
     if known is None or not (is_wide or known.window.start <= window.start) or window.start > known.window.stop:
-        return Known(window, unresolved, length, obstacles or {}, confirmed, unverified)
+        whole_from = None if known is None else known.whole_before(window.start)
+        return Known(window, unresolved, length, obstacles or {}, confirmed, unverified, whole_from)
     base_ms = length if is_wide else known.base_ms
     start = window.start if is_wide else max(known.window.start, window.stop - _REACH * base_ms)
     before, whole = Interval(start, window.start), Interval(start, window.stop)
@@ -159,18 +175,13 @@ def extend(
         joined,
         (known.confirmed & before) | confirmed,
         unverified,
+        known.whole_before(start),
     )
-
-
-def newest_complete(known: Known) -> Interval | None:
-    """Return the newest interval whose slots all hold a candle; None if there is none."""
-    complete = known.window - known.unresolved
-    return complete[-1] if complete else None
 
 
 def coverage_of(known: Known, step: int, now: int, max_unverified_ms: int) -> SeriesCoverage:
     """Return what is told at `now` (ms UTC) of a series with this grid's step (ms)."""
-    complete = newest_complete(known)
+    complete = known.whole[-1] if known.whole else None
     counts = {one.value: where.size(step) for one, where in known.obstacles.items() if one is not Obstacle.NOT_ASKED}
     told: dict[str, int | None] = {}
     if known.unverified is not None:
@@ -216,21 +227,30 @@ class Coverage:
         max_unverified_ms: int = DEFAULT_MAX_UNVERIFIED_MS,
         job: str = "",
         epoch: int = 0,
+        look_back: LookBack | None = None,
+        afresh: bool = False,
     ) -> None:
         """Write what a pass of `job` at `now` (ms UTC) saw.
 
         It is for display: where Redis does not take it, that is logged, no more.
 
         `epoch` is that of the lease the pass ran under, 0 for none: once somebody else has it, nothing is written.
-        Candles that closed more than `max_unverified_ms` ago and are not verified are not ready.
+        Candles that closed more than `max_unverified_ms` ago and are not verified are not ready. With
+        `look_back` series are looked at further back whose examined slots are whole from the first one on: all of them
+        `afresh`, or those of which nobody has.
         """
-        fields = [text for one in checked for text in (str(one.series), self._note(one, now, max_unverified_ms))]
+        checked = [*checked]
+        for each in checked:
+            self._learn(each)
         keys = [self._key, self._scope.fence_key(job)]
-        calls = [
-            _NOTE.call(keys, [epoch, KEPT_MS, _FIELDS_READ, *fields[start : start + 2 * _FIELDS]])
-            for start in range(0, len(fields), 2 * _FIELDS)
-        ]
         try:
+            if look_back is not None:
+                await self._look_back(look_back, afresh=afresh)
+            fields = [text for one in checked for text in (str(one.series), self._told(one, now, max_unverified_ms))]
+            calls = [
+                _NOTE.call(keys, [epoch, KEPT_MS, _FIELDS_READ, *fields[start : start + 2 * _FIELDS]])
+                for start in range(0, len(fields), 2 * _FIELDS)
+            ]
             for start in range(0, len(calls), _COMMANDS):
                 all_served(await run_batch(self._client, calls[start : start + _COMMANDS]))
             if now - self._pruned_at >= _PRUNE_EVERY_MS:
@@ -263,11 +283,11 @@ class Coverage:
                 raise StoreError(f"{self._key} has more than {_FIELDS_READ} fields; allowed: a field a series")
         return dict(sorted(found.items()))
 
-    def _note(self, one: Checked, now: int, max_unverified_ms: int) -> str:
+    def _learn(self, one: Checked) -> None:
         if one.unresolved is None:
             self._known.pop(one.series, None)
-            return SeriesCoverage(complete_from=None, complete_through=None, missing=None, checked_at=now).as_field()
-        known = extend(
+            return
+        self._known[one.series] = extend(
             self._known.get(one.series),
             one.window,
             one.unresolved,
@@ -275,7 +295,24 @@ class Coverage:
             confirmed=one.confirmed,
             unverified=one.unverified,
         )
-        self._known[one.series] = known
+
+    async def _look_back(self, look_back: LookBack, *, afresh: bool) -> None:
+        """Learn how far back the series are whole whose newest whole interval is as old as the window, or older."""
+        wanted = {
+            series: known.window.start
+            for series, known in self._known.items()
+            if (afresh or known.whole_from is None) and known.whole and known.whole[-1].start <= known.window.start
+        }
+        for series, whole_from in (await look_back(wanted)).items():
+            known = self._known.get(series)
+            # Another pass may have moved the window meanwhile.
+            if known is not None and known.window.start == wanted[series]:
+                self._known[series] = known._replace(whole_from=whole_from)
+
+    def _told(self, one: Checked, now: int, max_unverified_ms: int) -> str:
+        known = self._known.get(one.series)
+        if known is None:
+            return SeriesCoverage(complete_from=None, complete_through=None, missing=None, checked_at=now).as_field()
         return coverage_of(known, one.series.timeframe.step_ms, now, max_unverified_ms).as_field()
 
     async def _prune(self, now: int) -> None:

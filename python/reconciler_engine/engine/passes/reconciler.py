@@ -13,6 +13,7 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.passes.halt_marking import note_halts
 from reconciler_engine.engine.passes.pass_plan import PassRequest, plan_pages, windows_of
+from reconciler_engine.engine.passes.reach import Reach
 from reconciler_engine.engine.passes.tally import Tally
 from reconciler_engine.engine.passes.verify_share import VerifyShare
 from reconciler_engine.engine.tasks.consumer_name import node_of
@@ -65,6 +66,7 @@ class Reconciler:
         coverage: Coverage,
         records: PassRecords,
         share: VerifyShare,
+        reach: Reach,
         config: ReconciliationConfig,
         retention: Retention,
     ) -> None:
@@ -77,6 +79,7 @@ class Reconciler:
         self._coverage = coverage
         self._records = records
         self._share = share
+        self._reach = reach
         self._config = config
         self._retention = retention
 
@@ -92,6 +95,7 @@ class Reconciler:
             self._coverage,
             self._records,
             self._share,
+            self._reach,
             self._config,
             self._retention,
         )
@@ -135,6 +139,8 @@ class Reconciler:
                 max_unverified_ms=self._config.max_unverified_ms,
                 job=request.job,
                 epoch=self._queue.epoch,
+                look_back=self._reach.find,
+                afresh=bool(request.bars) and request.agenda is None,
             )
         result = tally.result(duration_ms=round((trio.current_time() - started) * 1_000))
         await self._records.note(run, request.job, now, result, node=node_of(self._queue.consumer))
