@@ -8,8 +8,8 @@ import trio
 from tests.integration.engines import DENSE, MINUTE, T0, THIN, engine, span, truth
 
 from reconciler_engine.engine.backfill.progress import BackfilledSeries
+from reconciler_engine.engine.pass_words import in_words
 from reconciler_engine.engine.passes.pass_plan import PassRequest
-from reconciler_engine.engine.scheduled_passes import in_words
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 
 SLOTS = 600

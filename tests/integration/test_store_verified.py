@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.conftest import plain_client
 
 from reconciler_engine.detection.noted import BLOCK_BYTES
 from reconciler_engine.market.candle import Candle
@@ -13,7 +14,9 @@ from reconciler_engine.planning.answers import OLD_ROW_MS, Answer, Venue
 from reconciler_engine.planning.audit import Copy, Doubt, values_of
 from reconciler_engine.planning.verification import DEFAULT_SETTLE_MS
 from reconciler_engine.store.candles import CandleStore
+from reconciler_engine.store.journal import Journal, Why
 from reconciler_engine.store.members import member_of
+from reconciler_engine.store.merge_script import SeriesWrite
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.verified_fields import block_fields, decode_blocks, digest_of
@@ -105,6 +108,24 @@ async def test_a_repaired_candle_is_verified_and_a_doubted_one_is_not(redis, can
     proven = await confirm(candles, 3, 4, present={3: text(3, 0.5), 4: text(4, 9.0)}, doubts=doubts)
     assert proven.outcome.changed == (at(3),)
     assert await verified(redis) == {3: digest_of(text(3))}
+
+
+async def test_a_verified_candle_that_gives_way_is_journalled_as_rewritten(redis, redis_url, candles):
+    await put(redis, (3, text(3)))
+    await confirm(candles, 3, present={3: text(3)})
+    await put(redis, (4, text(4)))
+    yielding = {at(slot): text(slot) for slot in (3, 4)}
+    new = [candle(3, 2.5), candle(4, 2.5)]
+    write = SeriesWrite(BTC, UNLIMITED, new, yielding=yielding, by="run", announce=True)
+    with plain_client(redis_url) as plain, plain.pubsub(ignore_subscribe_messages=True) as listener:
+        listener.subscribe(SCOPE.repaired_channel(BTC))
+        listener.get_message(timeout=5)
+        outcome = await write.run(redis, SCOPE)
+        heard = listener.get_message(timeout=5)
+    assert (outcome.rewritten, outcome.changed) == ((at(3),), (at(4),))
+    changes = await Journal(redis, SCOPE).read([BTC], since=0, limit=9)
+    assert {one.start: one.why for one in changes} == {at(3): Why.REWRITTEN, at(4): Why.REPAIRED}
+    assert heard["data"] == b'{"start":%d,"stop":%d,"count":2}' % (at(3), at(5))
 
 
 async def test_a_member_that_changed_after_it_was_compared_is_not_verified(redis, candles):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _HOUR_MS: Final = 3_600_000
 _TEXT_SHOWN = 60
 _VALUES = ("open", "high", "low", "close", "volume", "sequenceNum")
+_REPAIRED = frozenset({Why.REPAIRED, Why.REWRITTEN})
 _BY_HAND = frozenset({Why.MARKED, Why.FORGOTTEN})
 _COUNTS: Final = ("filled", "proved", "repaired", "removed", "by hand", "passes", "errors")
 _SUMS: Final = (*_COUNTS, "requests", "references")
@@ -68,7 +69,7 @@ def hours_of(done: Done, name: str | None) -> dict[int, Counter[str]]:
             if row.series == name:
                 _add(hour, row)
     for change in done.changes:
-        kind = "by hand" if change.why in _BY_HAND else "repaired" if change.why is Why.REPAIRED else "removed"
+        kind = "by hand" if change.why in _BY_HAND else "repaired" if change.why in _REPAIRED else "removed"
         hours[change.at // _HOUR_MS * _HOUR_MS][kind] += 1
     return dict(sorted(hours.items()))
 
@@ -121,6 +122,7 @@ def _result(one: PassRecord) -> str:
         (one.unresolved, "left"),
         (one.proved, "proved empty"),
         (one.repaired, "repaired"),
+        (one.rewritten, "rewritten by the exchange"),
         (one.newly_verified, "verified"),
         (one.requests + one.references, "request" if one.requests + one.references == 1 else "requests"),
     )

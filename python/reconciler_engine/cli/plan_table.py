@@ -66,7 +66,8 @@ def audited(result: ReconciliationResult) -> str:
     """Say how many candles are not as the exchange has them; nothing where all are."""
     if not result.mismatched:
         return ""
-    return f", {result.mismatched} unlike the exchange's, {result.repaired} of them repaired"
+    rewritten = f" ({result.rewritten} rewritten since they were verified)" if result.rewritten else ""
+    return f", {result.mismatched} unlike the exchange's, {result.repaired} of them repaired{rewritten}"
 
 
 def requests_sent(result: ReconciliationResult) -> str:

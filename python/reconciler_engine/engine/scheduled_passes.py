@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import ceil
 
 import trio
@@ -13,16 +13,16 @@ import trio
 from reconciler_engine.engine.held_leases import HeldLease, HeldLeases
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.pass_metrics import count_pass
+from reconciler_engine.engine.pass_words import in_words, totals
 from reconciler_engine.engine.passes.agenda import Agenda
 from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.engine.passes.reconciler import Reconciler
 from reconciler_engine.engine.tasks.consumer_name import is_gone
 from reconciler_engine.engine.tasks.run_record import closed_after
 from reconciler_engine.errors import LeaseLost, RunClosed, StoreError, StoreUnavailable
-from reconciler_engine.market.result import ReconciliationResult, SeriesResult
+from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
-from reconciler_engine.observe.words import counted, told_slots
 from reconciler_engine.planning.verification import Verify
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.events import Degraded
@@ -48,7 +48,6 @@ _VERIFY_MAX_RUN_MS = 900_000
 _POLL_S = 0.25
 _MOST_REPEATS = 3
 _FIRST_VERIFY_S = 60.0
-_NAMED = 2
 
 _logger = logging.getLogger(__name__)
 
@@ -329,43 +328,3 @@ def _tell(job: str, result: ReconciliationResult, slot: int | None) -> None:
 def _crons(parts: Parts) -> dict[str, str]:
     config = parts.config
     return {GAP_SCAN: config.gap_scan_cron, FULL_RECONCILE: config.full_reconcile_cron, VERIFY: config.verify_cron}
-
-
-def in_words(result: ReconciliationResult) -> str:
-    """Say in a line what a pass found and did; with gaps, which series had most."""
-    took = f"{result.duration_ms / 1_000:.1f} s"
-    unknown = sum(not row.expected for row in result.series)
-    if result.missing or result.filled:
-        slots = told_slots(result.filled, result.confirmed_empty, result.unresolved)
-        text = f"{counted(result.gaps_found, 'gap')}; {slots}; {counted(result.requests, 'request')}, {took}"
-        if result.gaps_found:
-            text += f"; most gaps: {_most(result.series)}"
-    else:
-        text = f"nothing missing in {len(result.series) - unknown} series, {took}"
-        if result.confirmed_empty:
-            text += f"; {counted(result.confirmed_empty, 'slot')} proved empty"
-        if result.requests:
-            text += f"; {counted(result.requests, 'request')} to look again"
-    if result.mismatched:
-        text += f"; {counted(result.mismatched, 'wrong bar')}: {result.repaired} repaired"
-        rows = [row for row in result.series if row.again_at is not None]
-        if waiting := sum(max(row.mismatched - row.repaired, 0) for row in rows):
-            text += f", {waiting} wait for another answer"
-    if unknown:
-        text += f"; {unknown} series without a closed slot examined"
-    if result.degraded is not None:
-        text = f"{result.degraded}; {text}"
-    elif result.errors:
-        text += f"; {counted(len(result.causes), 'cause')} of errors, most: {result.causes[0]}"
-    return text
-
-
-def _most(rows: Sequence[SeriesResult]) -> str:
-    gappy = sorted((row for row in rows if row.gaps), key=lambda row: (-row.gaps, -row.missing, row.symbol))
-    more = f", and {len(gappy) - _NAMED} more" if len(gappy) > _NAMED else ""
-    return ", ".join(f"{row.symbol}:{row.timeframe} {row.gaps}" for row in gappy[:_NAMED]) + more
-
-
-def totals(result: ReconciliationResult) -> dict[str, object]:
-    """Return a result's fields without its rows, which may be thousands."""
-    return {each.name: getattr(result, each.name) for each in fields(result) if each.name != "series"}

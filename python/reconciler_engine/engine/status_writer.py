@@ -9,7 +9,8 @@ from collections.abc import Callable
 import trio
 
 from reconciler_engine.engine.pass_metrics import count_event
-from reconciler_engine.engine.scheduled_passes import ScheduledPasses, totals
+from reconciler_engine.engine.pass_words import totals
+from reconciler_engine.engine.scheduled_passes import ScheduledPasses
 from reconciler_engine.engine.terms import terms_of
 from reconciler_engine.errors import StoreError
 from reconciler_engine.limiting.redis_bucket import BucketStatistics

@@ -32,6 +32,7 @@ class SeriesResult:
         unresolved: Slots that are still missing.
         mismatched: Closed candles of the cache with other values than the exchange's, in the pages asked for.
         repaired: Those of them that the exchange's took the place of.
+        rewritten: Those of these that had been verified: the exchange has changed them since.
         proved: Slots of which the pass has shown that they have no candle.
         newly_verified: Candles that the pass has verified; 0 where unverified ones were not looked for.
         unverified: Candles that are not verified, those left out that rest; 0 where that was not looked at.
@@ -56,6 +57,7 @@ class SeriesResult:
     unresolved: int = 0
     mismatched: int = 0
     repaired: int = 0
+    rewritten: int = 0
     proved: int = 0
     newly_verified: int = 0
     unverified: int = 0
@@ -89,6 +91,7 @@ class ReconciliationResult:
     unresolved: int = 0
     mismatched: int = 0
     repaired: int = 0
+    rewritten: int = 0
     proved: int = 0
     newly_verified: int = 0
     unverified: int = 0
@@ -129,6 +132,7 @@ class ReconciliationResult:
             unresolved=sum(row.unresolved for row in series),
             mismatched=sum(row.mismatched for row in series),
             repaired=sum(row.repaired for row in series),
+            rewritten=sum(row.rewritten for row in series),
             proved=sum(row.proved for row in series),
             newly_verified=sum(row.newly_verified for row in series),
             unverified=sum(row.unverified for row in series),

@@ -117,9 +117,9 @@ PERMITS_LOST = Metric(
 CANDLES_MERGED = Metric(
     "merged_candles_total",
     "Fetched or loaded candles by what the merge did; present and differing ones were there, changed ones took "
-    "another's place, refused ones were too old",
+    "another's place, rewritten ones that of a verified one, refused ones were too old",
     ("outcome",),
-    known=_words("inserted", "present", "differing", "changed", "refused"),
+    known=_words("inserted", "present", "differing", "changed", "rewritten", "refused"),
 )
 MEMBERS_REMOVED = Metric(
     "removed_members_total",

@@ -33,6 +33,8 @@ class Why(StrEnum):
     """It was no candle of the series."""
     REPAIRED = "repaired"
     """The exchange has other values."""
+    REWRITTEN = "rewritten"
+    """It was verified, and the exchange has other values since."""
     FILLER = "filler"
     """It stood for no trades, and the exchange has a candle."""
     GHOST = "ghost"

@@ -36,7 +36,7 @@ MERGE: Final = Script.load("reconciler_engine", *(f"{part}.lua" for part in _PAR
 # Made once: it takes half as long so.
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
-_OUTCOMES = {"I": "inserted", "P": "present", "D": "differing", "C": "changed", "R": "refused"}
+_OUTCOMES = {"I": "inserted", "P": "present", "D": "differing", "C": "changed", "W": "rewritten", "R": "refused"}
 """Meanings of the script's letters."""
 
 
@@ -49,6 +49,7 @@ class MergeOutcome:
         present: Slots that had a candle with the same values already.
         differing: Slots that had a candle with other values; it was kept.
         changed: Slots whose candle was named to give way, and gave way.
+        rewritten: The same of candles that were verified: the exchange has other values by now.
         refused: Slots that the cache's retention would have dropped again.
         extra_removed: Duplicates removed.
         foreign_removed: Members removed that were no candle of the series.
@@ -60,6 +61,7 @@ class MergeOutcome:
     present: tuple[int, ...] = ()
     differing: tuple[int, ...] = ()
     changed: tuple[int, ...] = ()
+    rewritten: tuple[int, ...] = ()
     refused: tuple[int, ...] = ()
     extra_removed: int = 0
     foreign_removed: int = 0
@@ -74,6 +76,7 @@ class MergeOutcome:
             tuple(at for one in outcomes for at in one.present),
             tuple(at for one in outcomes for at in one.differing),
             tuple(at for one in outcomes for at in one.changed),
+            tuple(at for one in outcomes for at in one.rewritten),
             tuple(at for one in outcomes for at in one.refused),
             sum(one.extra_removed for one in outcomes),
             sum(one.foreign_removed for one in outcomes),
@@ -250,9 +253,8 @@ class SeriesWrite:
             CANDLES_MERGED.add(len(slots[letter]), outcome)
         MEMBERS_REMOVED.add(whole(extra), "duplicate")
         MEMBERS_REMOVED.add(whole(foreign), "foreign")
-        inserted, present, differing, changed, refused = (tuple(found) for found in slots.values())
-        noted = tuple(sorted(_instants(verified)))
-        return MergeOutcome(inserted, present, differing, changed, refused, extra, foreign, text(unannounced), noted)
+        kinds = (tuple(found) for found in slots.values())
+        return MergeOutcome(*kinds, extra, foreign, text(unannounced), tuple(sorted(_instants(verified))))
 
 
 def _digest(body: bytes) -> str:

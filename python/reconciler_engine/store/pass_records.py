@@ -31,7 +31,7 @@ _RECORD_BYTES = 200_000
 _Count = Annotated[int, Field(ge=0, le=MOST_MS)]
 _Name = Annotated[str, Field(max_length=200)]
 _TOTALS = (
-    *("gaps_found", "missing", "filled", "proved", "unresolved", "mismatched", "repaired"),
+    *("gaps_found", "missing", "filled", "proved", "unresolved", "mismatched", "repaired", "rewritten"),
     *("newly_verified", "requests", "references"),
 )
 _DONE = ("filled", "proved", "mismatched", "repaired")
@@ -81,6 +81,7 @@ class PassRecord(BaseModel):
     unresolved: _Count = 0
     mismatched: _Count = 0
     repaired: _Count = 0
+    rewritten: _Count = 0
     newly_verified: _Count = 0
     requests: _Count = 0
     references: _Count = 0

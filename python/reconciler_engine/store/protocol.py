@@ -22,7 +22,7 @@ from reconciler_engine.store.rights import check_rights
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.status_board import EngineFacts, StatusBoard
 
-PROTOCOL: Final = 3
+PROTOCOL: Final = 4
 """Raised by each change of tasks, outcomes, records or keys that an engine of before would misread. Engines from before
 there was a number count as 0."""
 

@@ -31,6 +31,7 @@ class Mark(BaseModel):
         unresolved: Slots that are missing still: the exchange was asked and gave nothing.
         mismatched: Slots of which the exchange gave other values than the cache holds.
         repaired: Those of them whose candle gave way.
+        rewritten: Those of these that had been verified.
         duplicates: Extra members that shared a slot with another.
         malformed: Members that are no candle of the series.
         requests: Requests sent.
@@ -52,6 +53,7 @@ class Mark(BaseModel):
     unresolved: _Count = 0
     mismatched: _Count = 0
     repaired: _Count = 0
+    rewritten: _Count = 0
     duplicates: _Count = 0
     malformed: _Count = 0
     requests: _Count = 0
@@ -134,6 +136,7 @@ class Mark(BaseModel):
     def _count_answer(self, outcome: PageOutcome) -> None:
         self.mismatched += outcome.mismatched
         self.repaired += outcome.repaired
+        self.rewritten += outcome.rewritten
         self.requests += outcome.requests
         self.references += outcome.references
         self.note(outcome.error)

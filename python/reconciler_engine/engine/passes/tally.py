@@ -65,6 +65,7 @@ class _Row:
     malformed: int = 0
     mismatched: int = 0
     repaired: int = 0
+    rewritten: int = 0
     newly_verified: int = 0
     requests: int = 0
     references: int = 0
@@ -252,6 +253,7 @@ class Tally:
             self._undone[outcome.error] += 1
         row.mismatched += outcome.mismatched
         row.repaired += outcome.repaired
+        row.rewritten += outcome.rewritten
         row.requests += outcome.requests
         row.references += outcome.references
         row.note(outcome.error)
@@ -286,6 +288,7 @@ def _series_result(series: Series, row: _Row) -> SeriesResult:
         unresolved=row.unresolved.size(row.step),
         mismatched=row.mismatched,
         repaired=row.repaired,
+        rewritten=row.rewritten,
         proved=row.proved,
         newly_verified=row.newly_verified,
         unverified=row.unverified.size(row.step),

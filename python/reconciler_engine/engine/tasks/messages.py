@@ -238,9 +238,9 @@ class PageOutcome(_Message):
 
     Of the slots in its span those that hold no candle are `unresolved` or `confirmed` to have none, and all others hold
     one. `unresolved` is None where nothing became known of any: they stand as before. Of the candles in its pages
-    `mismatched` differed from the exchange's, and `repaired` of those gave way. `references` were asked for beside the
-    page's own `requests`. `refused` says that the exchange will not serve this series, however often it is asked,
-    `unanswered` that no answer came and a later one may.
+    `mismatched` differed from the exchange's, `repaired` of those gave way, and `rewritten` of these had been verified.
+    `references` were asked for beside the page's own `requests`. `refused` says that the exchange will not serve this
+    series, however often it is asked, `unanswered` that no answer came and a later one may.
     `verified` are the slots of its span whose candles are verified by now, and at `again_at` (ms UTC) what waits for
     another answer is worth a request again. `reopened` are slots outside its span that were confirmed and are not any
     more, `removed` are slots whose candle was removed, since the exchange does not have it.
@@ -254,6 +254,7 @@ class PageOutcome(_Message):
     confirmed: tuple[_Wire, ...] = ()
     mismatched: _Count = 0
     repaired: _Count = 0
+    rewritten: _Count = 0
     requests: _Count = 0
     references: _Count = 0
     refused: bool = False
@@ -297,6 +298,7 @@ def page_outcome(
     references: int = 0,
     mismatched: int = 0,
     repaired: int = 0,
+    rewritten: int = 0,
     refused: bool = False,
     unanswered: bool = False,
     error: str | None = None,
@@ -317,6 +319,7 @@ def page_outcome(
         confirmed=() if slots is None else wire_of(slots.confirmed, step),
         mismatched=mismatched,
         repaired=repaired,
+        rewritten=rewritten,
         requests=requests,
         references=references,
         refused=refused,

@@ -201,7 +201,8 @@ class PageCache:
             verified=(verified - _doubted(ledger, task.span.interval)) & task.span.interval,
             again_at=ledger.next_check(slots.missing | _doubted(ledger, task.span.interval), at),
             mismatched=len(merged.differing) + proven.doubted,
-            repaired=len(merged.changed),
+            repaired=len(merged.changed) + len(merged.rewritten),
+            rewritten=len(merged.rewritten),
             error=_merge_fault(proven, task.keeping.max_candles, step),
             undecided=undecided,
             removed=proven.removed,
@@ -277,5 +278,7 @@ def _log_surprises(series: Series, page: CandlePage, proven: ProvenMerge) -> Non
     if proven.verdict.late:
         _logger.info("late candles", extra={"series": str(series), "slots": proven.verdict.late})
     if proven.doubted:
-        facts = {"series": str(series), "slots": proven.doubted, "repaired": len(proven.outcome.changed)}
+        merged = proven.outcome
+        repaired, rewritten = len(merged.changed) + len(merged.rewritten), len(merged.rewritten)
+        facts = {"series": str(series), "slots": proven.doubted, "repaired": repaired, "rewritten": rewritten}
         _logger.info("candles unlike the exchange's", extra=facts)

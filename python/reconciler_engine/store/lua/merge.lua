@@ -33,7 +33,7 @@
 --          { 'moved', open times }                          other members there by now; nothing was done
 --          { 'present', open times }                        candles in those spans; nothing was done
 --   I inserted   P present with the same values   D present with other values, kept   R refused: retention drops it
---   C changed: the member that was to give way was alone in its slot, and gave way
+--   C changed: the member that was to give way was alone in its slot, and gave way   W rewritten: the same of a verified one
 --
 -- A candle is replaced only by that name: what was written there since wins. Of several candles in one slot the
 -- greatest volume stays, then the greatest sequence. A member belongs to the slot its score falls in, from one open time
@@ -193,6 +193,23 @@ local function settle(slot)
     slot.valid, slot.foreign = { best }, {}
 end
 
+-- Digests of verified members, a field a block, as verified_fields.py tells.
+local BLOCK, DIGEST, VERSION = 60, 12, '\1'
+local NO_DIGEST, NEVER = ('\0'):rep(DIGEST), ('\0'):rep(4)
+local BLOCK_BYTES = 1 + BLOCK * (DIGEST + 4)
+
+local function block_of(open_time) return 'v' .. text(math.floor(open_time / (BLOCK * step))) end
+
+local function read_block(name)
+    local body = redis.call('HGET', evidence, name)
+    if body and #body == BLOCK_BYTES and body:sub(1, 1) == VERSION then return body end
+end
+
+local function is_verified(open_time, member)
+    local body, at = read_block(block_of(open_time)), 2 + open_time / step % BLOCK * DIGEST
+    return body and body:sub(at, at + DIGEST - 1) == redis.sha1hex(member):sub(1, DIGEST)
+end
+
 -- The outcome letter of a candle whose slot has another.
 local function meet(i, slot)
     local alone = #slot.valid == 1 and #slot.foreign == 0
@@ -205,9 +222,10 @@ local function meet(i, slot)
         return 'I'
     end
     if not alone or there.member ~= yielding[open_times[i]] then return 'D' end
-    remove(open_times[i], there.member, members[i], 'repaired')
+    local rewritten = is_verified(open_times[i], there.member)
+    remove(open_times[i], there.member, members[i], rewritten and 'rewritten' or 'repaired')
     add(i)
-    return 'C'
+    return rewritten and 'W' or 'C'
 end
 
 for _, change in ipairs(plan.by_hand) do
@@ -275,15 +293,10 @@ if plan.late > 0 then
     if count and not (#count <= 15 and count:match('^%d+$')) then redis.call('HDEL', evidence, 'late') end
     redis.call('HINCRBY', evidence, 'late', text(plan.late))
 end
--- Digests of verified members, a field a block, as verified_fields.py tells.
-local BLOCK, DIGEST, VERSION = 60, 12, '\1'
-local NO_DIGEST, NEVER = ('\0'):rep(DIGEST), ('\0'):rep(4)
-local BLOCK_BYTES = 1 + BLOCK * (DIGEST + 4)
-
 -- Note in the field of a block that the members of some slots, { number in the block, digest }, are verified.
 local function note_verified(name, slots)
-    local body = redis.call('HGET', evidence, name)
-    local known = body and #body == BLOCK_BYTES and body:sub(1, 1) == VERSION
+    local body = read_block(name)
+    local known = body ~= nil
     local digests, instants = {}, {}
     for slot = 0, BLOCK - 1 do
         local digest, instant = 2 + slot * DIGEST, 2 + BLOCK * DIGEST + slot * 4
@@ -309,7 +322,7 @@ if #plan.verified > 0 then
         local member, digest = alone[open_time], digests:sub((i - 1) * DIGEST + 1, i * DIGEST)
         if member and redis.sha1hex(member):sub(1, DIGEST) == digest then
             noted[#noted + 1] = text(open_time)
-            local name = 'v' .. text(math.floor(open_time / (BLOCK * step)))
+            local name = block_of(open_time)
             if not blocks[name] then
                 names[#names + 1] = name
                 blocks[name] = {}
@@ -357,10 +370,11 @@ end
 
 -- The write stands by now: a user without the right to publish must not leave it half done.
 local refused = ''
+local JOINS = { I = true, C = true, W = true }
 if plan.channel ~= '' then
     local start, count = nil, 0
     for i = 1, plan.candles + 1 do
-        local joins = outcome[i] == 'I' or outcome[i] == 'C'
+        local joins = outcome[i] and JOINS[outcome[i]]
         if start and not (joins and open_times[i] == start + count * step) then
             local sent = redis.pcall('PUBLISH', plan.channel, string.format('{"start":%.0f,"stop":%.0f,"count":%d}',
                 start, start + count * step, count))
@@ -377,7 +391,7 @@ end
 if plan.close ~= '' then
     local since, stop, joins = plan.close_slots[1], plan.close_slots[2], false
     for i = 1, plan.candles do
-        joins = joins or (outcome[i] == 'I' or outcome[i] == 'C') and open_times[i] >= since
+        joins = joins or JOINS[outcome[i]] and open_times[i] >= since
     end
     local newest = joins
         and redis.call('ZRANGE', key, '(' .. text(stop), text(since), 'BYSCORE', 'REV', 'LIMIT', 0, 1) or {}

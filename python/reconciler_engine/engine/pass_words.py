@@ -1,0 +1,59 @@
+"""A pass in words: the line of the log, and the figures beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+from reconciler_engine.market.result import ReconciliationResult, SeriesResult
+from reconciler_engine.observe.words import counted, told_slots
+
+_NAMED = 2
+
+
+def in_words(result: ReconciliationResult) -> str:
+    """Say in a line what a pass found and did; with gaps, which series had most."""
+    took = f"{result.duration_ms / 1_000:.1f} s"
+    unknown = sum(not row.expected for row in result.series)
+    if result.missing or result.filled:
+        slots = told_slots(result.filled, result.confirmed_empty, result.unresolved)
+        text = f"{counted(result.gaps_found, 'gap')}; {slots}; {counted(result.requests, 'request')}, {took}"
+        if result.gaps_found:
+            text += f"; most gaps: {_most(result.series)}"
+    else:
+        text = f"nothing missing in {len(result.series) - unknown} series, {took}"
+        if result.confirmed_empty:
+            text += f"; {counted(result.confirmed_empty, 'slot')} proved empty"
+        if result.requests:
+            text += f"; {counted(result.requests, 'request')} to look again"
+    if result.mismatched:
+        text += f"; {_repairs(result)}"
+    if unknown:
+        text += f"; {unknown} series without a closed slot examined"
+    if result.degraded is not None:
+        text = f"{result.degraded}; {text}"
+    elif result.errors:
+        text += f"; {counted(len(result.causes), 'cause')} of errors, most: {result.causes[0]}"
+    return text
+
+
+def _repairs(result: ReconciliationResult) -> str:
+    """Say what became of candles unlike the exchange's."""
+    text = f"{counted(result.mismatched, 'wrong bar')}: {result.repaired} repaired"
+    if result.rewritten:
+        text += f", {result.rewritten} of them rewritten by the exchange since they were verified"
+    rows = [row for row in result.series if row.again_at is not None]
+    if waiting := sum(max(row.mismatched - row.repaired, 0) for row in rows):
+        text += f", {waiting} wait for another answer"
+    return text
+
+
+def _most(rows: Sequence[SeriesResult]) -> str:
+    gappy = sorted((row for row in rows if row.gaps), key=lambda row: (-row.gaps, -row.missing, row.symbol))
+    more = f", and {len(gappy) - _NAMED} more" if len(gappy) > _NAMED else ""
+    return ", ".join(f"{row.symbol}:{row.timeframe} {row.gaps}" for row in gappy[:_NAMED]) + more
+
+
+def totals(result: ReconciliationResult) -> dict[str, object]:
+    """Return a result's fields without its rows, which may be thousands."""
+    return {each.name: getattr(result, each.name) for each in fields(result) if each.name != "series"}
