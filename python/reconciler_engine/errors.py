@@ -172,8 +172,12 @@ class StoreUnavailable(StoreError):
     retryable = True
 
 
-class NodeAway(StoreUnavailable):
-    """A node of a cluster has been away for longer than a failover takes: its keys alone are out of reach."""
+class NodeUnavailable(StoreUnavailable):
+    """A node of a cluster does not serve: its keys alone are out of reach, perhaps for a moment only."""
+
+
+class NodeAway(NodeUnavailable):
+    """A node of a cluster has been away for longer than a failover takes."""
 
 
 class StoreDenied(StoreError):
@@ -188,14 +192,18 @@ class StoreFull(StoreRefused):
     """Redis takes no writes at present, whatever the key: its memory is full, or it cannot write to its disk."""
 
 
-def own_fault(error: StoreError) -> StoreError:
+def own_fault(error: StoreError, *, waits: bool = True) -> StoreError:
     """Return an error that concerns one series, or the series of one node; raise one that all series would meet.
 
+    A node that may be back in a moment is waited for where the caller `waits`: its error is raised, too.
+
     Raises:
-        StoreUnavailable: Redis is away, or a node of it for a moment: that is waited for.
+        StoreUnavailable: Redis is away.
         StoreDenied: Redis lets its user do less than before.
     """
-    if isinstance(error, StoreUnavailable | StoreDenied) and not isinstance(error, NodeAway):
+    if isinstance(error, NodeAway if waits else NodeUnavailable):
+        return error
+    if isinstance(error, StoreUnavailable | StoreDenied):
         raise error
     return error
 

@@ -10,7 +10,7 @@ import trio
 from redis.crc import key_slot
 from tests.chaos.waiting import wait_until_so
 from tests.cluster_servers import ClusterNode, RealCluster, end_migration, migrating, new_cluster
-from tests.integration.house import M1, M5, check_whole, key, open_house
+from tests.integration.house import M1, M5, House, check_whole, key, open_house
 
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.series import Series
@@ -67,13 +67,7 @@ async def test_series_of_living_nodes_go_on_beside_a_dead_one(own_cluster, monke
     monkeypatch.setattr(away_module, "FAILOVER_S", 0.0)
     async with open_house(own_cluster.url) as house:
         await house.start_worker()
-        scope = house.parts.scope
-        # Tasks, leases and the budget: without them nothing goes on.
-        needed = {own_cluster.owner(scope.key("x")), own_cluster.owner(scope.shared_key("x"))}
-        dead = next(node for node in own_cluster.primaries if node not in needed)
-        series = [Series(symbol, frame) for symbol in ("BTC-USD", "ETH-USD") for frame in Timeframe]
-        lost = [one for one in series if own_cluster.owner(key(one)) is dead][:2]
-        living = [one for one in series if own_cluster.owner(key(one)) is not dead][:2]
+        lost, living, dead = lost_and_living(own_cluster, house)
         dead.kill()
         result = await house.run_pass(1, (*lost, *living))
         for one in living:
@@ -90,6 +84,47 @@ async def test_series_of_living_nodes_go_on_beside_a_dead_one(own_cluster, monke
         assert (again.unresolved, again.errors) == (0, ())
         for one in lost:
             await check_whole(house, slots_of_pass(one, lost + living), one)
+
+
+async def test_series_of_living_nodes_do_not_wait_for_a_node_that_may_be_back(own_cluster):
+    async with open_house(own_cluster.url) as house:
+        await house.start_worker()
+        lost, living, dead = lost_and_living(own_cluster, house)
+        dead.kill()
+        results = []
+
+        async def run() -> None:
+            results.append(await house.run_pass(1, (*lost, *living)))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            for one in living:
+                slots = slots_of_pass(one, lost + living)
+                await wait_until_so(partial(has_members, house, one, slots))
+                await check_whole(house, slots, one)
+            assert not results
+            dead.start()
+        (result,) = results
+        assert (result.unresolved, result.errors, result.degraded) == (0, (), None)
+        assert len(result.series) == len(lost + living)
+        assert all(row.expected for row in result.series)
+        for one in lost:
+            await check_whole(house, slots_of_pass(one, lost + living), one)
+
+
+async def has_members(house: House, one: Series, count: int) -> bool:
+    return len(await house.members(one)) == count
+
+
+def lost_and_living(cluster: RealCluster, house: House) -> tuple[list[Series], list[Series], ClusterNode]:
+    """Two series of a node without which all else goes on, two of other nodes, and that node."""
+    scope = house.parts.scope
+    # Tasks, leases and the budget: without them nothing goes on.
+    needed = {cluster.owner(scope.key("x")), cluster.owner(scope.shared_key("x"))}
+    dead = next(node for node in cluster.primaries if node not in needed)
+    series = [Series(symbol, frame) for symbol in ("BTC-USD", "ETH-USD") for frame in Timeframe]
+    lost = [one for one in series if cluster.owner(key(one)) is dead][:2]
+    return lost, [one for one in series if cluster.owner(key(one)) is not dead][:2], dead
 
 
 def slots_of_pass(one: Series, series: Sequence[Series]) -> int:

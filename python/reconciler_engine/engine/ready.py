@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Generic, NoReturn, TypeVar, Unpack, overload
 
-from reconciler_engine.errors import StoreError
+from reconciler_engine.errors import NodeUnavailable, StoreError
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.unready import Unready, cure_of
@@ -152,7 +152,9 @@ def why_not_ready(
     questions = [ReadyQuestion(symbol, timeframe, bars, **options) for symbol in symbols for timeframe in timeframes]
 
     async def ask(client: TrioRedis) -> list[Unready]:
-        return sort_out(questions, all_served(await examine_all(client, questions)))
+        answers = await examine_all(client, questions)
+        all_served(answer for answer in answers if not isinstance(answer, NodeUnavailable))
+        return sort_out(questions, answers)
 
     def ask_sync(client: SyncRedis) -> list[Unready]:
         return sort_out(questions, [question.examine_sync(client) for question in questions])

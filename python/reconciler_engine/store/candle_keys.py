@@ -8,8 +8,9 @@ from typing import Any, Final
 from reconciler_engine.detection.members import check_members
 from reconciler_engine.errors import StoreError, StoreUnavailable, own_fault
 from reconciler_engine.market.series import Series
+from reconciler_engine.store.client.connection import Command
 from reconciler_engine.store.client.reply_shapes import MOST_MS, understanding
-from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.client.trio_redis import TrioRedis, each_apart
 from reconciler_engine.store.scope import Scope
 
 _NEWEST: Final = 10
@@ -32,7 +33,7 @@ class CandleKeys:
         Raises:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
-        sizes = await self._client.pipe([("ZCARD", self._scope.candle_key(one)) for one in series])
+        sizes = await self._pipe([("ZCARD", self._scope.candle_key(one)) for one in series])
         return [size for size in sizes if isinstance(size, int)]
 
     async def oldest_of(self, series: Sequence[Series], members: int) -> list[int | None]:
@@ -42,8 +43,8 @@ class CandleKeys:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
         keys = [self._scope.candle_key(one) for one in series]
-        lasts = await self._client.pipe([("ZRANGE", key, -members, -members, "WITHSCORES") for key in keys])
-        firsts = await self._client.pipe([("ZRANGE", key, 0, 0, "WITHSCORES") for key in keys])
+        lasts = await self._pipe([("ZRANGE", key, -members, -members, "WITHSCORES") for key in keys])
+        firsts = await self._pipe([("ZRANGE", key, 0, 0, "WITHSCORES") for key in keys])
         _check_served(firsts)
         return [_time_of(last or first) for last, first in zip(lasts, firsts, strict=True)]
 
@@ -56,17 +57,20 @@ class CandleKeys:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
         keys = [self._scope.candle_key(one) for one in series]
-        lives = await self._client.pipe([("PTTL", key) for key in keys])
+        lives = await self._pipe([("PTTL", key) for key in keys])
         ending = [index for index, left in enumerate(lives) if isinstance(left, int) and 0 <= left < ttl_s * 1_000]
-        found = await self._client.pipe([("ZRANGE", keys[index], -_NEWEST, -1, "WITHSCORES") for index in ending])
+        found = await self._pipe([("ZRANGE", keys[index], -_NEWEST, -1, "WITHSCORES") for index in ending])
         due = [index for index, members in zip(ending, found, strict=True) if _has_candle(members, series[index])]
-        await self._client.pipe([("PEXPIRE", keys[index], ttl_s * 1_000) for index in due])
+        await self._pipe([("PEXPIRE", keys[index], ttl_s * 1_000) for index in due])
+
+    async def _pipe(self, commands: Sequence[Command]) -> list[Any]:
+        return await each_apart(self._client.pipe(commands), len(commands))
 
 
 def _check_served(replies: Sequence[Any]) -> None:
     """See that a server, or one node of several, has served; reading the candles tells which did not."""
     if replies and all(isinstance(reply, StoreUnavailable) for reply in replies):
-        own_fault(replies[0])
+        own_fault(replies[0], waits=False)
 
 
 def _check_own(error: StoreError) -> None:

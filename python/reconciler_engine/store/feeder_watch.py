@@ -11,7 +11,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.observe.live_candles import Sighting
 from reconciler_engine.store.client.connection import Command
 from reconciler_engine.store.client.reply_shapes import MOST_MS, text, understanding, whole
-from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.client.trio_redis import TrioRedis, each_apart
 from reconciler_engine.store.evidence_fields import RECENT, decode_fields
 from reconciler_engine.store.scope import Scope
 
@@ -94,7 +94,7 @@ class FeederWatch:
     async def _pipe(self, commands: Iterable[Command]) -> list[Any]:
         replies: list[Any] = []
         for part in _parts(list(commands)):
-            replies += await self._client.pipe(part)
+            replies += await each_apart(self._client.pipe(part), len(part))
         return replies
 
 

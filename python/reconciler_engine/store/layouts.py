@@ -7,7 +7,7 @@ from typing import Final
 
 from reconciler_engine.errors import StoreError, own_fault
 from reconciler_engine.market.series import Series
-from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.client.trio_redis import TrioRedis, each_apart
 from reconciler_engine.store.scope import Layout, Scope
 
 _RIVALS: Final = {
@@ -50,11 +50,12 @@ async def _exist(
     client: TrioRedis, scope: Scope, series: Sequence[Series], layouts: Sequence[Layout]
 ) -> list[tuple[list[Layout], StoreError | None]]:
     """Return the layouts in which each series has a key, and why that is not known of all of them."""
-    replies = await client.pipe([("EXISTS", scope.candle_key(one, layout)) for one in series for layout in layouts])
+    commands = [("EXISTS", scope.candle_key(one, layout)) for one in series for layout in layouts]
+    replies = await each_apart(client.pipe(commands), len(commands))
     found = []
     for start in range(0, len(replies), len(layouts)):
         part = replies[start : start + len(layouts)]
-        error = next((own_fault(reply) for reply in part if isinstance(reply, StoreError)), None)
+        error = next((own_fault(reply, waits=False) for reply in part if isinstance(reply, StoreError)), None)
         found.append(([layout for layout, exists in zip(layouts, part, strict=True) if exists == 1], error))
     return found
 

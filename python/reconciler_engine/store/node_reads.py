@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from reconciler_engine.errors import NodeAway, StoreError, StoreUnavailable
+from reconciler_engine.errors import NodeUnavailable, StoreError, StoreUnavailable
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.candle_reads import CandleQuestion, SlotsRead, failed_read
@@ -48,7 +48,7 @@ async def _read_of_node(client: TrioRedis, scope: Scope, wanted: Wanted, *, dige
     key = scope.candle_key(wanted[0][0]) if wanted else ""
     try:
         await client.converse(question.batches(), question.replies, key=key)
-    except NodeAway as error:
+    except NodeUnavailable as error:
         return [failed_read(error)] * len(wanted)
     reads = question.reads()
     if any(has_moved(read.error) for read in reads):

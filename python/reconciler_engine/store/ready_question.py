@@ -18,7 +18,7 @@ from reconciler_engine.planning.verification import DEFAULT_MAX_UNVERIFIED_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.store.client.reply_shapes import understanding
 from reconciler_engine.store.client.scripts import ScriptCall, run_batch
-from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.client.trio_redis import TrioRedis, each_apart
 from reconciler_engine.store.findings import decode_finding
 from reconciler_engine.store.ready_script import READY, READY_TEXT
 from reconciler_engine.store.scope import Layout, Scope
@@ -192,7 +192,8 @@ async def examine_all(client: TrioRedis, questions: Sequence[ReadyQuestion]) -> 
     answers: list[Readiness | StoreError] = []
     for part in shards((one.bars for one in questions), _BATCH_BARS):
         asked = questions[part.start : part.stop]
-        for one, reply in zip(asked, await run_batch(client, [each.call() for each in asked]), strict=True):
+        replies = await each_apart(run_batch(client, [each.call() for each in asked]), len(asked))
+        for one, reply in zip(asked, replies, strict=True):
             if isinstance(reply, StoreError):
                 answers.append(reply)
                 continue

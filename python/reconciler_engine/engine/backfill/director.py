@@ -19,7 +19,7 @@ from reconciler_engine.engine.tasks.consumer_name import node_of
 from reconciler_engine.engine.tasks.references import ReferenceCount
 from reconciler_engine.engine.tasks.run_record import closed_after
 from reconciler_engine.engine.tasks.work_rules import WorkRules
-from reconciler_engine.errors import ConfigError, StoreError, own_fault
+from reconciler_engine.errors import ConfigError, NodeUnavailable, StoreError, own_fault
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
@@ -195,7 +195,11 @@ class BackfillDirector:
         closed = closed_before(now, series.timeframe, self._config.grace_ms)
         mark = Mark(run=run, verified_to=window.start)
         fresh = SeriesProgress(series, window, mark, resumed=False, closed=closed, listing=listing)
-        left = Mark.read(await self._marks.load(series, window.start))
+        try:
+            left = Mark.read(await self._marks.load(series, window.start))
+        except NodeUnavailable:
+            # Its candles are as far away: reading them tells.
+            return fresh
         if left is None:
             return fresh
         if run:
@@ -207,7 +211,7 @@ class BackfillDirector:
         try:
             present = await self._outages.count(series, verified)
         except StoreError as error:
-            own_fault(error)
+            own_fault(error, waits=False)
             return fresh
         # Fewer than were verified: some are gone, and nobody knows which.
         if present < verified.size(step) - left.unresolved - left.confirmed_empty:
@@ -249,7 +253,7 @@ class BackfillDirector:
                 while (pages := await look.read_next()) is not None:
                     requests += count(pages)
         except StoreError as refused:
-            error = str(own_fault(refused))
+            error = str(own_fault(refused, waits=False))
         return SeriesPlan(
             symbol=progress.series.symbol,
             timeframe=progress.series.timeframe.value,

@@ -15,7 +15,7 @@ from reconciler_engine.engine.backfill.second_look import SecondLook
 from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, SeriesSpan, outcome_of, wire_of
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
 from reconciler_engine.engine.tasks.work_rules import WorkRules
-from reconciler_engine.errors import StoreError, own_fault
+from reconciler_engine.errors import NodeUnavailable, StoreError, own_fault
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
@@ -143,7 +143,7 @@ class BackfillRun:
                     try:
                         await step(row, send)
                     except StoreError as error:
-                        row.stop(str(own_fault(error)))
+                        row.stop(str(own_fault(error, waits=False)))
                         self._proven[row.series].set()
         self._all_read = True
         self._changed.set()
@@ -306,8 +306,12 @@ class BackfillRun:
             mark = row.mark
             if mark is row.saved:
                 continue
-            if row.is_over and row.is_verified:
-                await self._marks.clear(row.series, row.window.start)
-            else:
-                await self._marks.save(row.series, row.window.start, mark.model_dump_json())
+            try:
+                if row.is_over and row.is_verified:
+                    await self._marks.clear(row.series, row.window.start)
+                else:
+                    await self._marks.save(row.series, row.window.start, mark.model_dump_json())
+            except NodeUnavailable:
+                # The mark lies beside the candles; it stays as it was, and is tried again.
+                continue
             row.saved = mark

@@ -62,7 +62,7 @@ class OlderBars:
                         pages -= len(cover(unknown, step))
             except StoreError as error:
                 # A key of another type, or one at a node that is away: the passes tell of it, the others go on.
-                own_fault(error)
+                own_fault(error, waits=False)
                 stop = start
             if stop > start or looks <= 0:
                 await self._cursor.save(str(one), stop)

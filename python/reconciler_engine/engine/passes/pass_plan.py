@@ -7,13 +7,21 @@ from dataclasses import dataclass
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.passes.agenda import Agenda
+from reconciler_engine.engine.tasks.messages import ScanTask, SeriesSpan
+from reconciler_engine.engine.tasks.scan import CONFIRM_MS
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.pages import ROOMY_SLOTS, Page, cover, shares, with_margins
+from reconciler_engine.planning.pages import ROOMY_SLOTS, Page, cover, shards, shares, with_margins
 from reconciler_engine.planning.verification import Verify
 from reconciler_engine.planning.window import closed_before, range_window, scan_window
 from reconciler_engine.store.candle_keys import CandleKeys
+from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
+from reconciler_engine.store.listings import Listings
+from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.tasks import Lane
+
+Windows = Sequence[tuple[Series, Interval]]
+"""Series, and the closed slots of each that a pass examines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,42 @@ async def windows_of(
     return [
         (one, scan_window(now, one.timeframe, look_back, **limits, bars=bars, oldest_member=member))
         for one, member in zip(series, oldest, strict=True)
+    ]
+
+
+def plan_scans(
+    run: str,
+    windows: Windows,
+    request: PassRequest,
+    listings: Listings,
+    now: int,
+    config: ReconciliationConfig,
+    retention: Retention,
+    *,
+    part: str,
+) -> list[ScanTask]:
+    """Return the tasks that look at the windows of a pass, each of a pipeline's size.
+
+    Tasks of a second `part`, which begins their names, wait for nodes that do not serve.
+    """
+    wanted = [(series, window) for series, window in windows if window.grid(series.timeframe.step_ms)]
+    sizes = (len(window.grid(series.timeframe.step_ms)) for series, window in wanted)
+    spans = [SeriesSpan.of(series, window, listings.by_symbol.get(series.symbol)) for series, window in wanted]
+    return [
+        ScanTask(
+            run=run,
+            id=f"{part}scan-{number}",
+            now=now,
+            spans=tuple(spans[shard.start : shard.stop]),
+            confirm_ms=CONFIRM_MS,
+            repair=request.repair,
+            audit=None if request.verify is Verify.NONE else config.audit_rules,
+            digests=request.verify.looks_at_digests,
+            allow_other_layout=config.allow_other_layout,
+            waits=bool(part),
+            keeping=retention,
+        )
+        for number, shard in enumerate(shards(sizes, PIPELINE_MEMBERS))
     ]
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.passes.halt_marking import note_halts
-from reconciler_engine.engine.passes.pass_plan import PassRequest, plan_pages, windows_of
+from reconciler_engine.engine.passes.pass_plan import PassRequest, Windows, plan_pages, plan_scans, windows_of
 from reconciler_engine.engine.passes.reach import Reach
 from reconciler_engine.engine.passes.tally import Tally
 from reconciler_engine.engine.passes.verify_share import VerifyShare
@@ -28,7 +28,6 @@ from reconciler_engine.engine.tasks.messages import (
     wire_of,
 )
 from reconciler_engine.engine.tasks.run_record import closed_after
-from reconciler_engine.engine.tasks.scan import CONFIRM_MS
 from reconciler_engine.engine.tasks.work_rules import WorkRules
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
@@ -48,6 +47,9 @@ from reconciler_engine.store.pass_records import PassRecords
 from reconciler_engine.store.product_list import ProductListStore
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.tasks import Lane, TaskQueue
+
+_LATE = "late-"
+"""Begins the names of tasks for series that were put off."""
 
 _LOST = "the outcome of its task was lost; nothing is known until the next pass"
 _logger = logging.getLogger(__name__)
@@ -118,16 +120,14 @@ class Reconciler:
         if request.repair and request.bars:
             await self._keys.prolong(request.series, self._retention.ttl_s)
         windows = await windows_of(self._keys, self._config, request.series, request.look_back, now, bars=request.bars)
-        tally = Tally(windows, digests=request.verify.looks_at_digests)
         listings = await self._products.listings()
         # Not to be cancelled in the middle: whether there is a record to close would be unknown. Bounded by the client.
         with trio.CancelScope(shield=True):
             run = await self._queue.open_run(request.job, now)
         logs.note(run=run)
         async with closed_after(self._queue, run):
-            await self._scan(run, windows, request, tally, listings, now)
+            tally = await self._carry_out(run, windows, request, listings, now)
             if request.repair:
-                await self._fetch(run, tally, request, now)
                 await note_halts(self._evidence, list(tally.absences()), listings.books, self._retention)
         if isinstance(request.look_back, int):
             # A range somewhere in the past says nothing about how the series stands.
@@ -161,51 +161,48 @@ class Reconciler:
             _logger.warning("the reasons of missing slots not read", extra={"error": str(error)})
         return [one._replace(obstacles=explained.get(one.series)) for one in checked]
 
+    async def _carry_out(
+        self, run: str, windows: Windows, request: PassRequest, listings: Listings, now: int, part: str = ""
+    ) -> Tally:
+        """Scan series, and fetch what they lack; return the tally.
+
+        Series of a node of a cluster that does not serve are put off until all others are done. They are the second
+        `part`, which waits until the node serves again, or has been away for long.
+        """
+        tally = Tally(windows, digests=request.verify.looks_at_digests)
+        put_off = await self._scan(run, windows, request, tally, listings, now, part)
+        if request.repair:
+            await self._fetch(run, tally, request, now, part)
+        if put_off:
+            tally.join(await self._carry_out(run, put_off, request, listings, now, _LATE))
+        return tally
+
     async def _scan(
         self,
         run: str,
-        windows: Sequence[tuple[Series, Interval]],
+        windows: Windows,
         request: PassRequest,
         tally: Tally,
         listings: Listings,
         now: int,
-    ) -> None:
-        spans = [(series, window) for series, window in windows if window.grid(series.timeframe.step_ms)]
-        sizes = (len(window.grid(series.timeframe.step_ms)) for series, window in spans)
-        tasks = {
-            f"scan-{number}": spans[shard.start : shard.stop]
-            for number, shard in enumerate(shards(sizes, PIPELINE_MEMBERS))
-        }
-        await self._do(
-            run,
-            Lane.SCAN,
-            [
-                ScanTask(
-                    run=run,
-                    id=task_id,
-                    now=now,
-                    spans=tuple(
-                        SeriesSpan.of(series, window, listings.by_symbol.get(series.symbol)) for series, window in shard
-                    ),
-                    confirm_ms=CONFIRM_MS,
-                    repair=request.repair,
-                    audit=None if request.verify is Verify.NONE else self._config.audit_rules,
-                    digests=request.verify.looks_at_digests,
-                    allow_other_layout=self._config.allow_other_layout,
-                    keeping=self._retention,
-                )
-                for task_id, shard in tasks.items()
-            ],
-        )
+        part: str,
+    ) -> list[tuple[Series, Interval]]:
+        """Have series scanned and count what was found; return those that were put off."""
+        tasks = plan_scans(run, windows, request, listings, now, self._config, self._retention, part=part)
+        await self._do(run, Lane.SCAN, tasks)
         outcomes = await self._outcomes(run)
-        for task_id, shard in tasks.items():
-            outcome = outcomes.get(task_id)
-            scanned = [series for series, _ in shard]
+        put_off = []
+        for task in tasks:
+            outcome = outcomes.get(task.id)
+            scanned = [span.series for span in task.spans]
             if not isinstance(outcome, ScanOutcome) or not outcome.series.issubset(scanned):
-                outcome = ScanOutcome(id=task_id, error=_LOST)
-            tally.add_scan(scanned, outcome)
+                outcome = ScanOutcome(id=task.id, error=_LOST)
+            left = [span for index, span in enumerate(task.spans) if index in outcome.put_off]
+            tally.add_scan([span.series for span in task.spans if span not in left], outcome)
+            put_off += [(span.series, span.interval) for span in left]
+        return put_off
 
-    async def _fetch(self, run: str, tally: Tally, request: PassRequest, now: int) -> None:
+    async def _fetch(self, run: str, tally: Tally, request: PassRequest, now: int, part: str) -> None:
         chosen = self._choose(tally, request, now)
         tally.choose(chosen, alone=request.agenda is not None)
         planned = plan_pages(tally.due(), now, self._config.grace_ms)
@@ -213,7 +210,7 @@ class Reconciler:
             order = {series: place for place, series in enumerate(chosen)}
             planned.sort(key=lambda each: order[each[0]])
         tasks = [
-            self._page_task(request, run, f"page-{number}", series, span, page, tally.to_audit(series))
+            self._page_task(request, run, f"{part}page-{number}", series, span, page, tally.to_audit(series))
             for number, (series, span, page) in enumerate(planned)
         ]
         asked = await self._ask(run, tally, request, tasks)
@@ -223,7 +220,7 @@ class Reconciler:
             request.agenda.note_asked(looks, now, self._config.verify_rules)
             return
         bridges = [
-            self._page_task(request, run, f"bridge-{number}", series, span, page, NOTHING, bridge=True)
+            self._page_task(request, run, f"{part}bridge-{number}", series, span, page, NOTHING, bridge=True)
             for number, (series, span, page) in enumerate(tally.bridges(now))
         ]
         await self._ask(run, tally, request, bridges)

@@ -11,14 +11,14 @@ from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.passes.pass_plan import plan_pages, windows_of
 from reconciler_engine.engine.tasks.references import ReferenceCount
 from reconciler_engine.engine.tasks.scan import SpanScan, scan
-from reconciler_engine.errors import StoreError, own_fault
+from reconciler_engine.errors import NodeUnavailable, StoreError, own_fault
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.planning.absent_slots import sort_absent
 from reconciler_engine.planning.audit import find_due_suspects
-from reconciler_engine.planning.ledger import CONFIRMED, Knowledge, State
+from reconciler_engine.planning.ledger import CONFIRMED, Knowledge, Ledger, State
 from reconciler_engine.planning.listing import Listing
 from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.reference import may_want_reference
@@ -160,7 +160,7 @@ class Surveyor:
         surveyed = []
         for (one, examined), window, found, read in zip(wanted, asked, scans, await self._ledgers(wanted), strict=True):
             if found.error is not None:
-                own_fault(found.error)
+                own_fault(found.error, waits=False)
             error = misplaced.get(one) or found.error or read.error
             listing = listings.by_symbol.get(one.symbol, Listing())
             surveyed.append(
@@ -224,11 +224,14 @@ class Surveyor:
 
     async def _ledgers(self, wanted: Sequence[tuple[Series, Interval]]) -> list[LedgerRead]:
         days = (len(days_of(window)) for _, window in wanted)
-        return [
-            read
-            for shard in shards(days, PIPELINE_MEMBERS)
-            for read in await self._evidence.read(wanted[shard.start : shard.stop])
-        ]
+        reads: list[LedgerRead] = []
+        for shard in shards(days, PIPELINE_MEMBERS):
+            part = wanted[shard.start : shard.stop]
+            try:
+                reads += await self._evidence.read(part)
+            except NodeUnavailable as error:
+                reads += [LedgerRead(Ledger(), error)] * len(part)
+        return reads
 
     def _plan(self, surveyed: Sequence[SurveyedSeries], listed: ProductList, now: int) -> RequestPlan:
         due = [(one.series, one.examined, one.due) for one in surveyed if one.due]

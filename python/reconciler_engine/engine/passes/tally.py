@@ -170,6 +170,11 @@ class Tally:
             row.malformed = finding.malformed
             row.note(finding.error)
 
+    def join(self, late: Tally) -> None:
+        """Take over what a tally of some of the same series has counted, each of which this one knows nothing of."""
+        self._rows |= late._rows
+        self._undone += late._undone
+
     def looks(self, quick_ms: int = 0) -> dict[Series, Look]:
         """Return how the candles of every series stand that was examined, for the choice of what to ask for.
 

@@ -88,7 +88,8 @@ class ScanTask(_Message):
     """Read these spans, say what is missing at `now` (ms UTC); clean duplicates on the way where `repair` is set.
 
     With `audit` rules say too which suspect candles are worth a request at `now`, with `digests` which candles are not
-    verified. Keys that readers do not look at are no fault with `allow_other_layout`.
+    verified. Keys that readers do not look at are no fault with `allow_other_layout`. A node of a cluster that may be
+    back in a moment is waited for where the task `waits`; else its series are put off.
     """
 
     kind: Literal["scan"] = "scan"
@@ -101,6 +102,7 @@ class ScanTask(_Message):
     audit: AuditRules | None = None
     digests: bool = False
     allow_other_layout: bool = False
+    waits: bool = False
     keeping: Retention
 
     @model_validator(mode="after")
@@ -220,11 +222,12 @@ class SpanFinding(_Message):
 
 
 class ScanOutcome(_Message):
-    """What a scan task found; `error` says why it found nothing."""
+    """What a scan task found; `error` says why it found nothing. Spans that are `put_off` (by index) are left out."""
 
     kind: Literal["scan"] = "scan"
     id: _Name
     findings: tuple[SpanFinding, ...] = ()
+    put_off: tuple[_Count, ...] = ()
     error: str | None = None
 
     @property

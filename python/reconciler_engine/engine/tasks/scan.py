@@ -9,7 +9,7 @@ import trio
 
 from reconciler_engine.detection import detect_gaps
 from reconciler_engine.engine.tasks.messages import ScanOutcome, ScanTask, SeriesSpan, SpanFinding, wire_of
-from reconciler_engine.errors import StoreError, own_fault
+from reconciler_engine.errors import NodeAway, NodeUnavailable, StoreError, own_fault
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
@@ -120,15 +120,12 @@ async def perform_scan(
     in its finding; slots whose ledger cannot be read are missing and not worth a request: its answer could not be kept.
 
     Raises:
-        StoreUnavailable: Redis cannot be reached; slots cleaned so far stay clean.
+        StoreUnavailable: Redis cannot be reached, or a node of it that the task waits for; slots cleaned so far stay
+            clean.
     """
     turn = turn or trio.Lock()
     wanted = [(span.series, span.interval) for span in task.spans]
     scans = await scan(store, wanted, confirm_ms=task.confirm_ms, turn=turn, digests=task.digests)
-    for found in scans:
-        # A server that is loading says so for each command; that is no series' own error.
-        if found.error is not None:
-            own_fault(found.error)
     doubtful = [index for index, found in enumerate(scans) if found.gaps or task.audit is not None]
     async with turn:
         reads = await evidence.read([wanted[index] for index in doubtful]) if doubtful else []
@@ -136,11 +133,31 @@ async def perform_scan(
     lacking = [index for index, found in enumerate(scans) if found.gaps]
     filled = [] if task.allow_other_layout else lacking
     misplaced = dict(zip(filled, await store.find_misplaced([wanted[index][0] for index in filled]), strict=True))
-    findings = [
-        await _judge(store, evidence, task, span, found, known.get(index, _NOTHING_KNOWN), misplaced.get(index))
-        for index, (span, found) in enumerate(zip(task.spans, scans, strict=True))
-    ]
-    return ScanOutcome(id=task.id, findings=tuple(finding for finding in findings if finding is not None))
+    findings = []
+    put_off = []
+    for index, (span, found) in enumerate(zip(task.spans, scans, strict=True)):
+        read, layout = known.get(index, _NOTHING_KNOWN), misplaced.get(index)
+        if _is_put_off(task, found.error, read.error, layout):
+            put_off.append(index)
+        else:
+            findings.append(await _judge(store, evidence, task, span, found, read, layout))
+    told = tuple(finding for finding in findings if finding is not None)
+    return ScanOutcome(id=task.id, findings=told, put_off=tuple(put_off))
+
+
+def _is_put_off(task: ScanTask, unread: StoreError | None, *errors: StoreError | None) -> bool:
+    """Whether a series is left for later, since its node may be back in a moment.
+
+    Raises:
+        StoreError: The task waits for the node; or all series meet what kept the candles from being read.
+    """
+    if unread is not None:
+        # A server that is loading says so for each command; that is no series' own error.
+        own_fault(unread, waits=task.waits)
+    brief = [one for one in (unread, *errors) if isinstance(one, NodeUnavailable) and not isinstance(one, NodeAway)]
+    if brief and task.waits:
+        raise brief[0]
+    return bool(brief)
 
 
 async def _judge(

@@ -7,13 +7,14 @@ from typing import Final
 
 import trio
 
-from reconciler_engine.errors import NodeAway, StoreError, StoreUnavailable
+from reconciler_engine.errors import NodeAway, NodeUnavailable, StoreError, StoreUnavailable
 from reconciler_engine.store.client.cluster_address import Place
 
 FAILOVER_S: Final = 20.0
 """A node that is away for longer has no successor soon: a cluster's own timeout is 15 s unless it is set."""
 
 _TRY_EVERY_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -21,6 +22,7 @@ class _Absence:
     since: float
     try_at: float
     error: StoreUnavailable
+    is_silent: bool = False
 
 
 class Away:
@@ -35,10 +37,11 @@ class Away:
     def __bool__(self) -> bool:
         return bool(self._absences)
 
-    def note(self, where: Place | int, error: StoreError) -> StoreError:
-        """Note why a node, or a slot, does not serve; return it as a `NodeAway` once that has lasted.
+    def note(self, where: Place | int, error: StoreError, *, in_vain_s: float = 0.0) -> StoreError:
+        """Note why a node, or a slot, does not serve; return a `NodeUnavailable`, once that has lasted a `NodeAway`.
 
-        An error that is none of a server's being away is returned as it is.
+        An error that is none of a server's being away is returned as it is. A node that was waited for in vain, for so
+        many seconds, is not tried again for as long: each caller would be held up by it.
         """
         if not isinstance(error, StoreUnavailable):
             return error
@@ -48,7 +51,8 @@ class Away:
             # Nobody has tried it since: it may have been back.
             absence = self._absences[where] = _Absence(now, now, error)
         absence.error = error
-        absence.try_at = now + _TRY_EVERY_S
+        absence.is_silent = in_vain_s >= _TRY_EVERY_S
+        absence.try_at = now + min(max(_TRY_EVERY_S, in_vain_s), _LONGEST_PAUSE_S)
         return self._judged(absence)
 
     def served(self, where: Place | int) -> None:
@@ -56,12 +60,12 @@ class Away:
         self._absences.pop(where, None)
 
     def refusal(self, where: Place | int) -> StoreError | None:
-        """Return why a node is not to be tried now; one that has long been away is tried once a second."""
+        """Return why a node is not to be tried now; one that is silent or long away is tried now and then."""
         absence = self._absences.get(where)
         if absence is None:
             return None
         now = trio.current_time()
-        if not _lasts(absence) or now >= absence.try_at:
+        if not (_lasts(absence) or absence.is_silent) or now >= absence.try_at:
             absence.try_at = now + _TRY_EVERY_S
             return None
         return self._judged(absence)
@@ -73,11 +77,12 @@ class Away:
 
     def _judged(self, absence: _Absence) -> StoreError:
         if not _lasts(absence):
-            return absence.error
-        age_s = trio.current_time() - absence.since
-        away = NodeAway(f"away for {age_s:.0f} s: {absence.error}", code=absence.error.code)
-        away.__cause__ = absence.error
-        return away
+            told = NodeUnavailable(str(absence.error), code=absence.error.code)
+        else:
+            age_s = trio.current_time() - absence.since
+            told = NodeAway(f"away for {age_s:.0f} s: {absence.error}", code=absence.error.code)
+        told.__cause__ = absence.error
+        return told
 
 
 def _lasts(absence: _Absence) -> bool:

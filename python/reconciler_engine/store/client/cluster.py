@@ -123,11 +123,11 @@ class Cluster:
             StoreError: The replies are not what the reader takes.
         """
         await self._keep_map(trio.current_time() + bound_s)
-        place = self._place_of(slot_of(key))
+        place, began = self._place_of(slot_of(key)), trio.current_time()
         try:
             await self._node(place).converse(batches, reader, bound_s)
         except StoreError as error:
-            raise self._failure(place, error) from error
+            raise self._failure(place, error, began, bound_s) from error
         self._away.served(place)
 
     async def _send_all(self, batch: _Batch, units: Sequence[Unit]) -> None:
@@ -155,10 +155,11 @@ class Cluster:
         for unit in units:
             commands += [("ASKING",)] if unit.asked else []
             commands += batch.commands[unit.start : unit.stop]
+        began, left_s = trio.current_time(), batch.left_s
         try:
-            answers = iter(await self._node(place).exchange(commands, batch.left_s, blocks=batch.blocks))
+            answers = iter(await self._node(place).exchange(commands, left_s, blocks=batch.blocks))
         except StoreError as error:
-            failure = self._failure(place, error)
+            failure = self._failure(place, error, began, left_s)
             for unit in units:
                 if unit.slot is None and not error.code and batch.redirections < _MOST_REDIRECTIONS and batch.left_s:
                     # Any other node does as well.
@@ -209,9 +210,11 @@ class Cluster:
         for index in range(unit.start, unit.stop):
             batch.replies[index] = batch.failures[index] = error
 
-    def _failure(self, place: Place, error: StoreError) -> StoreError:
+    def _failure(self, place: Place, error: StoreError, began: float, bound_s: float) -> StoreError:
+        """Note why a node that was asked since `began`, for `bound_s` at most, did not answer."""
         self._is_stale = True
-        return self._away.note(place, error)
+        waited_s = trio.current_time() - began
+        return self._away.note(place, error, in_vain_s=waited_s if waited_s >= bound_s else 0.0)
 
     def _place_of(self, slot: int | None) -> Place:
         """Return the node of a slot; of no slot, any that serves.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 import trio
 
-from reconciler_engine.errors import StoreError, StoreRefused
+from reconciler_engine.errors import NodeUnavailable, StoreError, StoreRefused
 from reconciler_engine.store.client.address import Address
 from reconciler_engine.store.client.cluster import Cluster
 from reconciler_engine.store.client.cluster_address import ClusterAddress, SentinelAddress, parse_address
@@ -230,6 +230,18 @@ class TrioRedis(AsyncCoreCommands):
 
     def _bound_s(self, timeout_s: float | None) -> float:
         return self._timeout_s if timeout_s is None else timeout_s
+
+
+async def each_apart(replies: Awaitable[list[Any]], count: int) -> list[Any]:
+    """Return the replies of a pipeline; where all its keys were at a node that did not serve, its error `count` times.
+
+    Raises:
+        StoreUnavailable: No node could be asked.
+    """
+    try:
+        return await replies
+    except NodeUnavailable as error:
+        return [error] * count
 
 
 def all_served(replies: Iterable[Any]) -> list[Any]:
