@@ -6,6 +6,7 @@ import pytest
 
 from reconciler_engine.cli.status import Found, as_object, print_engine
 from reconciler_engine.observe.live_candles import Sighting
+from reconciler_engine.observe.objective import BarCounts, Objective
 from reconciler_engine.observe.series_state import worst_first
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
 from reconciler_engine.observe.words import describe_span
@@ -83,6 +84,24 @@ def test_a_series_is_told_with_the_reasons_why_slots_are_not_ready(capsys):
     one = covered(3).model_copy(update={"obstacles": {"row unusable": 1, "contested": 2}})
     print_engine(Found(engine(), {"BTC-USD:1m": one}))
     assert "3 missing (1 row unusable); 2 suspect (2 contested)" in capsys.readouterr().out
+
+
+def test_the_objective_is_told_by_timeframe_and_in_all(capsys):
+    counts = {"1m": {"1h": BarCounts(100), "30d": BarCounts(1_000, 1, 1, 5)}, "1h": {"30d": BarCounts(10)}}
+    found = Found(engine(), {}, objective=Objective(0.99, 1_800_000, counts))
+    print_engine(found)
+    said = capsys.readouterr().out
+    assert "objective: 99 % of closed bars complete within 20 m 0 s of their close and verified within" in said
+    rows = [line.split() for line in said.splitlines() if line.startswith(("1m ", "1h ", "all "))]
+    assert rows == [
+        ["1m", "100", "%", "-", "99.8", "%", "80", "%", "0.0", "0.0", "5"],
+        ["1h", "-", "-", "100", "%", "100", "%", "0.0", "0.0", "0"],
+        ["all", "100", "%", "-", "99.8", "%", "80.19", "%", "0.0", "0.0", "5"],
+    ]
+    told = as_object(found)["objective"]["1m"]
+    assert told["windows"]["30d"] == {
+        "bars": 1_000, "late": 1, "unverified": 1, "waiting": 5, "share": 0.998, "burn": pytest.approx(0.2),
+    }  # fmt: skip
 
 
 def test_what_is_invented_or_unknown_is_said_to_be(capsys):

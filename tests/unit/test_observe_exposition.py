@@ -13,6 +13,7 @@ from reconciler_engine.cli.manual import PAGES
 from reconciler_engine.observe.exposition import PREFIX, expose
 from reconciler_engine.observe.live_candles import Sighting, sum_up
 from reconciler_engine.observe.metrics import CATALOGUE
+from reconciler_engine.observe.objective import BarCounts, Objective
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.series_state import Verification
 from reconciler_engine.observe.status import ProcessStatus
@@ -25,6 +26,7 @@ FIGURES = {
 }
 BUDGET = budget()
 FEEDER = sum_up({"A-USD:1m": Sighting(0, 0, 0)}, 1_000)
+OBJECTIVE = Objective(0.99, 1, {"5m": {"1h": BarCounts(200, 3, 1, 7), "30d": BarCounts(1_000, 3, 2, 9)}})
 VERIFIED = {"1m": Verification(300, 300, None, 0), "5m": Verification(300, 297, 1_500, 1)}
 
 
@@ -77,6 +79,19 @@ def test_slots_that_are_not_ready_are_told_by_state_and_reason():
     assert reasons["unready_slots", (("reason", "values_differ"), ("state", "suspect"))] == 3
     assert reasons["unready_slots", (("reason", "waiting_for_a_reference"), ("state", "missing"))] == 0
     assert len(reasons) == len(Obstacle)
+
+
+def test_the_objective_is_told_with_its_bars_its_budget_and_its_burn():
+    found = samples(expose(full(), 0.5, objective=OBJECTIVE)[0])
+    hour = (("timeframe", "5m"), ("window", "1h"))
+    outcomes = {
+        name: found["slo_bars", (("outcome", name), *hour)] for name in ("met", "late", "unverified", "waiting")
+    }
+    assert outcomes == {"met": 196, "late": 3, "unverified": 1, "waiting": 7}
+    assert found["slo_burn_rate", hour] == pytest.approx(2)
+    assert found["slo_burn_rate", (("timeframe", "5m"), ("window", "24h"))] == 0
+    assert found["slo_error_budget_left", (("timeframe", "5m"),)] == pytest.approx(0.5)
+    assert found["slo_target", ()] == 0.99
 
 
 def test_candles_are_told_by_whether_they_are_verified():
@@ -163,7 +178,8 @@ def test_a_version_that_cannot_be_read_gets_what_everybody_understands(version):
 
 @pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
 def test_the_manuals_table_is_all_there_is(accept):
-    text, _ = expose(full(), 0.5, {"complete": 1}, dict.fromkeys(Obstacle, 0), VERIFIED, FEEDER, accept=accept)
+    kept = ({"complete": 1}, dict.fromkeys(Obstacle, 0), VERIFIED, FEEDER, OBJECTIVE)
+    text, _ = expose(full(), 0.5, *kept, accept=accept)
     shown = set(re.findall(r"^# TYPE reconciler_(\w+) ", text.decode(), re.MULTILINE))
     section = PAGES["metrics"].read_text("utf-8").partition("\n## ")[0]
     listed = re.findall(r"`([a-z_]+)(?:\{[a-z,]*\})?`", section.partition("|---")[2])

@@ -11,6 +11,7 @@ from reconciler_engine.cli.exits import UNAVAILABLE, leave
 from reconciler_engine.cli.options import CACHE_SETTINGS, Given, prints, takes_settings
 from reconciler_engine.cli.output import Output, paged, print_table, say
 from reconciler_engine.observe.live_candles import Sighting, feeder_in_words, sum_up
+from reconciler_engine.observe.objective import WINDOWS, Objective, share_in_words
 from reconciler_engine.observe.obstacles import describe_obstacles
 from reconciler_engine.observe.series_state import count_states, count_verified, obstacles_of, worst_first
 from reconciler_engine.observe.words import ago, ahead, counted, describe_span, iso, quoted, told_slots
@@ -31,6 +32,7 @@ class Found(NamedTuple):
     engine: EngineStatus
     series: Mapping[str, SeriesCoverage]
     sightings: Mapping[str, Sighting] = {}
+    objective: Objective | None = None
 
     def of(self, symbols: str | None, timeframes: str | None) -> Found:
         """Return the same with those series alone that are named, as names between commas; None leaves all in."""
@@ -132,13 +134,15 @@ async def _silence(client: TrioRedis) -> str:
 async def _read(client: TrioRedis) -> list[Found]:
     from reconciler_engine.store.coverage import Coverage
     from reconciler_engine.store.feeder_watch import FeederWatch
+    from reconciler_engine.store.objective_counts import ObjectiveCounts
     from reconciler_engine.store.status_board import StatusBoard, scope_of
 
     engines = await StatusBoard(client).read()
     found = []
     for engine in engines:
         scope = scope_of(engine)
-        found.append(Found(engine, await Coverage(client, scope).read(), await FeederWatch(client, scope).read()))
+        series, sightings = await Coverage(client, scope).read(), await FeederWatch(client, scope).read()
+        found.append(Found(engine, series, sightings, await ObjectiveCounts(client, scope).read_objective(engine)))
     return found
 
 
@@ -153,7 +157,27 @@ def as_object(found: Found) -> dict[str, Any]:
             told |= {"live": sighting.live, "live_age_ms": sighting.age_ms(now)}
         series.append(told)
     feeder = sum_up(found.sightings, now)
-    return {"running": True, **found.engine.model_dump(mode="json"), "feeder": feeder._asdict(), "series": series}
+    told = {"running": True, **found.engine.model_dump(mode="json"), "feeder": feeder._asdict()}
+    if found.objective is not None:
+        told["objective"] = _objective_as_object(found.objective)
+    return {**told, "series": series}
+
+
+def _objective_as_object(objective: Objective) -> dict[str, Any]:
+    return {
+        frame: {
+            "error_budget_left": objective.budget_left(frame),
+            "windows": {
+                window.name: {
+                    **objective.of(frame, window.name)._asdict(),
+                    "share": objective.share(frame, window.name),
+                    "burn": objective.burn(frame, window.name),
+                }
+                for window in WINDOWS
+            },
+        }
+        for frame in objective.frames
+    }
 
 
 def print_engine(found: Found, most_series: int | None = _SERIES_SHOWN) -> None:
@@ -180,6 +204,8 @@ def print_engine(found: Found, most_series: int | None = _SERIES_SHOWN) -> None:
     print()
     _print_series(found.series, engine.written_at, most_series)
     say(feeder_in_words(sum_up(found.sightings, engine.written_at)))
+    if found.objective is not None:
+        _print_objective(found.objective)
     if engine.unknown_symbols:
         say(f"unknown to the exchange: {', '.join(map(quoted, engine.unknown_symbols))}")
 
@@ -262,6 +288,25 @@ def _print_series(series: Mapping[str, SeriesCoverage], now: int, most: int | No
     waiting = f", {states['waiting']} wait for another answer" if states["waiting"] else ""
     more = ", those in most trouble are shown" * (len(series) > len(rows))
     say(f"{states['complete']} of {len(series)} series complete{waiting}{more}")
+
+
+def _print_objective(objective: Objective) -> None:
+    print()
+    say(f"objective: {objective.in_words()}")
+    rows = [
+        (
+            frame,
+            *(share_in_words(objective.share(frame, window.name)) for window in WINDOWS),
+            share_in_words(objective.budget_left(frame)),
+            *(f"{objective.burn(frame, window.name):.1f}" for window in WINDOWS[:-1]),
+            str(objective.of(frame, WINDOWS[-1].name).waiting),
+        )
+        for frame in objective.frames
+    ]
+    windows = [window.name for window in WINDOWS]
+    heads = ("timeframe", *windows, "error budget left", *(f"burn {name}" for name in windows[:-1]), "waiting")
+    if rows:
+        print_table(heads, rows)
 
 
 def _known(value: object) -> str:

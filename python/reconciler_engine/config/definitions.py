@@ -312,6 +312,14 @@ _ALL: Final = (
         default=DEFAULT_MAX_UNVERIFIED_MS,
     ),
     Setting(
+        name="completeness_slo",
+        metavar="SHARE",
+        meaning="Share of closed bars that is to be complete within 20 minutes of their close, and verified within "
+        "max_unverified_ms: `status`, pages and metrics tell what is left of its error budget",
+        allowed="a number from 0.5, below 1",
+        default=0.999,
+    ),
+    Setting(
         name="verify_share",
         metavar="SHARE",
         meaning="Share of the budget that verification may take, of the smaller of its rate and its hourly limit",

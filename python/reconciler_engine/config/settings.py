@@ -151,6 +151,7 @@ class ReconciliationConfig(BaseModel):
     audit_policy: Literal["report", "repair"] = _field("audit_policy")
     settle_ms: Whole = _field("settle_ms", ge=0, le=_LONGEST_MS)
     max_unverified_ms: Whole = _field("max_unverified_ms", ge=0, le=_LONGEST_MS)
+    completeness_slo: Share = _field("completeness_slo", ge=0.5, lt=1)
     verify_share: Share = _field("verify_share", gt=0, le=1)
     verify_cron: str = _field("verify_cron")
     full_reconcile_verify: Literal["spare", "all"] = _field("full_reconcile_verify")

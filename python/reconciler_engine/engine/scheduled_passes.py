@@ -10,6 +10,7 @@ from math import ceil
 
 import trio
 
+from reconciler_engine.engine.bar_counting import count_bars
 from reconciler_engine.engine.held_leases import HeldLease, HeldLeases
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.pass_metrics import count_pass
@@ -23,6 +24,7 @@ from reconciler_engine.errors import LeaseLost, RunClosed, StoreError, StoreUnav
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
+from reconciler_engine.planning.timely_bars import TimelyBars
 from reconciler_engine.planning.verification import Verify
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.events import Degraded
@@ -94,6 +96,7 @@ class ScheduledPasses:
         self.unknown = tuple(unknown)
         self.last: dict[str, LastPass] = {}
         self._agenda = Agenda()
+        self._timely = TimelyBars()
         self._history: bytes | None = None
 
     def watch(self, series: Sequence[Series]) -> None:
@@ -245,6 +248,7 @@ class ScheduledPasses:
                 await self._adopt(lease)
             result = await reconciler.run_pass(await self._request(lease.job))
             if lease.job == VERIFY:
+                await count_bars(self.parts, self._timely, self._now(), job=VERIFY, epoch=lease.epoch)
                 await self._verify_older(reconciler)
             self.last[lease.job] = LastPass(result, self._now())
             _tell(lease.job, result, slot)
@@ -298,9 +302,10 @@ class ScheduledPasses:
         if history != self._history:
             # Redis failed over: what was proved before is looked at again, and comes first.
             self._agenda, self._history = Agenda(), history
+        series = self._agenda.begin(self.series, now, per_minute, next_full=next_scan)
         return PassRequest(
             VERIFY,
-            self._agenda.begin(self.series, now, per_minute, next_full=next_scan),
+            series,
             0,
             lane=_LANES[VERIFY],
             verify=Verify.DUE,
@@ -308,6 +313,7 @@ class ScheduledPasses:
             ask_s=_VERIFY_ASK_S,
             pauses=True,
             bars=VERIFY_BARS,
+            timely=self._timely if series is self.series else None,
         )
 
 

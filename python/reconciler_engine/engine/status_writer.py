@@ -171,6 +171,7 @@ class StatusWriter:
             layout=scope.layout.value,
             grace_ms=self._passes.parts.config.grace_ms,
             max_unverified_ms=self._passes.parts.config.max_unverified_ms,
+            completeness_slo=self._passes.parts.config.completeness_slo,
             terms=terms_of(self._passes.parts),
             skew_ms=self._skew_ms,
             unknown_symbols=self._passes.unknown[:_UNKNOWN_SHOWN],

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.live_candles import FeederState
 from reconciler_engine.observe.metrics import CATALOGUE, Figures, Metric
+from reconciler_engine.observe.objective import ALL, WINDOWS, Objective
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.readiness import checks, is_ready, state_of
 from reconciler_engine.observe.series_state import Verification
@@ -28,6 +29,7 @@ def expose(
     obstacles: Mapping[Obstacle, int] | None = None,
     verified: Mapping[str, Verification] | None = None,
     feeder: FeederState | None = None,
+    objective: Objective | None = None,
     *,
     accept: str = "",
 ) -> tuple[bytes, str]:
@@ -40,11 +42,12 @@ def expose(
         obstacles: How many of their slots are not ready, by the reason; None as well.
         verified: How far their candles are verified, by timeframe; None as well.
         feeder: How the feeder does; None as well.
+        objective: How the objective is met; None as well.
         accept: The asker's Accept header: OpenMetrics where that is asked for.
     """
     registry = CollectorRegistry()
     kept = (*_of_series(series), *_of_obstacles(obstacles), *_of_verified(verified), *_of_feeder(feeder))
-    registry.register(_Families([*_families(report, age_s), *kept]))
+    registry.register(_Families([*_families(report, age_s), *kept, *_of_objective(objective)]))
     try:
         encode, content_type = choose_encoder(accept)
     except (TypeError, ValueError):
@@ -191,6 +194,27 @@ def _of_feeder(feeder: FeederState | None) -> Iterator[Family]:
     if feeder.age_ms is not None:
         text = "Since the newest candle of the feeder was first seen, whatever its timeframe"
         yield _gauge("feeder_age_seconds", text, feeder.age_ms / 1_000)
+
+
+def _of_objective(objective: Objective | None) -> Iterator[Family]:
+    if objective is None:
+        return
+    yield _gauge("slo_target", "Share of closed bars that is to be complete and verified in time", objective.target)
+    frames = [frame for frame in objective.frames if frame != ALL]
+    text = "Closed bars by what became of them: met the objective, were late or unverified, or wait apart"
+    bars = GaugeMetricFamily(f"{PREFIX}slo_bars", text, labels=["timeframe", "window", "outcome"])
+    text = "How many times as fast as it may the error budget is used"
+    burn = GaugeMetricFamily(f"{PREFIX}slo_burn_rate", text, labels=["timeframe", "window"])
+    for frame in frames:
+        for name, *_ in WINDOWS:
+            counts = objective.of(frame, name)
+            met = {"met": counts.bars - counts.failed, "late": counts.late, "unverified": counts.unverified}
+            for outcome, count in {**met, "waiting": counts.waiting}.items():
+                bars.add_metric([frame, name, outcome], count)
+            burn.add_metric([frame, name], objective.burn(frame, name))
+    left = {frame: objective.budget_left(frame) for frame in frames}
+    yield from (bars, burn)
+    yield _gauges("slo_error_budget_left", "Part of the error budget of 30 days that is left", "timeframe", left)
 
 
 def _of_obstacles(obstacles: Mapping[Obstacle, int] | None) -> Iterator[Family]:

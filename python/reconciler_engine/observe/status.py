@@ -133,7 +133,7 @@ class EngineStatus(_Record):
     be read, `queued` (tasks by lane) where the streams could not. `unknown_symbols` are configured ones that the
     exchange does not list. `grace_ms` and `max_unverified_ms` are settings by which the gate is
     asked, `terms` those by which the engine asks the exchange, of a key its name alone. `skew_ms` is the exchange's
-    clock less Redis' (ms), None where nobody measured it lately.
+    clock less Redis' (ms), None where nobody measured it lately. `completeness_slo` is the setting.
     """
 
     node: _Str
@@ -154,6 +154,7 @@ class EngineStatus(_Record):
     unknown_symbols: Annotated[tuple[_Str, ...], Field(max_length=1_000)] = ()
     grace_ms: _Int | None = None
     max_unverified_ms: _Int | None = None
+    completeness_slo: Annotated[_Float, Field(gt=0, lt=1)] | None = None
     terms: Annotated[dict[_Str, _Str], Field(max_length=100)] = {}
     skew_ms: _Int | None = None
 

@@ -37,7 +37,9 @@ _Counts = Annotated[dict[Annotated[str, Field(max_length=_NAME_BYTES)], _Instant
 # How many windows of the widest pass what narrower passes add may reach back.
 _REACH = 2
 _PRUNE_EVERY_MS = 3_600_000
-_NOTE = Script.load("reconciler_engine.store", "lua/note.lua")
+NOTE = Script.load("reconciler_engine.store", "lua/note.lua")
+"""Writes fields of a hash for a job's director."""
+
 _NO_OBSTACLES: Mapping[Obstacle, Intervals] = MappingProxyType({})
 _logger = logging.getLogger(__name__)
 
@@ -248,7 +250,7 @@ class Coverage:
                 await self._look_back(look_back, afresh=afresh)
             fields = [text for one in checked for text in (str(one.series), self._told(one, now, max_unverified_ms))]
             calls = [
-                _NOTE.call(keys, [epoch, KEPT_MS, _FIELDS_READ, *fields[start : start + 2 * _FIELDS]])
+                NOTE.call(keys, [epoch, KEPT_MS, _FIELDS_READ, *fields[start : start + 2 * _FIELDS]])
                 for start in range(0, len(fields), 2 * _FIELDS)
             ]
             for start in range(0, len(calls), _COMMANDS):

@@ -12,6 +12,7 @@ from reconciler_engine.engine.tasks.scan import CONFIRM_MS
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.pages import ROOMY_SLOTS, Page, cover, shards, shares, with_margins
+from reconciler_engine.planning.timely_bars import TimelyBars
 from reconciler_engine.planning.verification import Verify
 from reconciler_engine.planning.window import closed_before, range_window, scan_window
 from reconciler_engine.store.candle_keys import CandleKeys
@@ -41,6 +42,7 @@ class PassRequest:
         ask_s: How long pages are handed out, at most; None without a limit.
         pauses: Whether a series of which an answer lacked candles waits for the next pass.
         bars: Number of the newest slots, and of the newest members, that a window of milliseconds reaches back to.
+        timely: Is told how the pass found the bars; None where it does not look at all series.
     """
 
     job: str
@@ -54,6 +56,7 @@ class PassRequest:
     ask_s: float | None = None
     pauses: bool = False
     bars: int = 0
+    timely: TimelyBars | None = None
 
 
 async def windows_of(

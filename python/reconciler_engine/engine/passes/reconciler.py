@@ -142,6 +142,8 @@ class Reconciler:
                 look_back=self._reach.find,
                 afresh=bool(request.bars) and request.agenda is None,
             )
+            if request.timely is not None:
+                request.timely.look(tally.found_bars(checked), now)
         result = tally.result(duration_ms=round((trio.current_time() - started) * 1_000))
         await self._records.note(run, request.job, now, result, node=node_of(self._queue.consumer))
         return result

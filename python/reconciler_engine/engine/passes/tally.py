@@ -12,9 +12,11 @@ from reconciler_engine.engine.tasks.messages import PageOutcome, ScanOutcome, in
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult, with_error
 from reconciler_engine.market.series import Series
+from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.words import causes, counted
 from reconciler_engine.planning.bridges import bridges
 from reconciler_engine.planning.pages import Page
+from reconciler_engine.planning.timely_bars import FoundBars
 from reconciler_engine.planning.verification import Look
 from reconciler_engine.planning.window import MINIMUM_STEPS
 from reconciler_engine.store.coverage import Checked
@@ -30,6 +32,7 @@ class _Row:
         examined: Whether a scan examined it whole.
         missing_before: Slots that were missing when it was scanned.
         confirmed_before: Slots that were confirmed to have no candle when it was scanned.
+        unverified_before: Slots whose candles were not verified when it was scanned, those in doubt among them.
         due: Slots of both that are worth a request.
         suspects: Slots whose candles are in doubt and due.
         unverified: Slots whose candles are not verified, those that rest left out.
@@ -49,6 +52,7 @@ class _Row:
     examined: bool = False
     missing_before: Intervals = NOTHING
     confirmed_before: Intervals = NOTHING
+    unverified_before: Intervals = NOTHING
     due: Intervals = NOTHING
     suspects: Intervals = NOTHING
     unverified: Intervals = NOTHING
@@ -165,6 +169,7 @@ class Tally:
             row.unverified = intervals_of(finding.unverified, row.step)
             row.changed = intervals_of(finding.changed, row.step)
             row.resting = intervals_of(finding.resting, row.step)
+            row.unverified_before = row.unverified | row.resting | row.suspects
             row.again_at = finding.again_at
             row.duplicates = finding.duplicates
             row.malformed = finding.malformed
@@ -235,6 +240,11 @@ class Tally:
                     has_doubts=bool(row.mismatched) or row.again_at is not None,
                 )
 
+    def found_bars(self, checked: Sequence[Checked]) -> list[FoundBars]:
+        """Return how the scan found the bars of every series, with the reasons that are known after the pass."""
+        obstacles = {one.series: one.obstacles or {} for one in checked}
+        return [_found_bars(series, row, obstacles.get(series, {})) for series, row in self._rows.items()]
+
     def absences(self) -> Iterator[Absences]:
         """Return the slots without a candle of every series that was examined whole."""
         for series, row in self._rows.items():
@@ -272,6 +282,23 @@ class Tally:
         if self._undone:
             degraded = f"{counted(self._undone.total(), 'task')} not done: {causes(self._undone)}"
         return ReconciliationResult.of(rows, gaps_filled=gaps_filled, duration_ms=duration_ms, degraded=degraded)
+
+
+_WAITING = (Obstacle.SECOND_SIGHTING, Obstacle.REFERENCE)
+
+
+def _found_bars(series: Series, row: _Row, obstacles: Mapping[Obstacle, Intervals]) -> FoundBars:
+    if not row.examined:
+        return FoundBars(series, row.slots, Intervals([row.slots]))
+    waiting = Intervals(one for obstacle in _WAITING for one in obstacles.get(obstacle, NOTHING))
+    suspect = Intervals(one for obstacle, where in obstacles.items() if obstacle.state == "suspect" for one in where)
+    return FoundBars(
+        series,
+        row.slots,
+        row.missing_before,
+        row.missing_before & (waiting | row.confirmed),
+        row.unverified_before | suspect,
+    )
 
 
 def _judged(span: Interval, asked: Interval, step: int) -> Interval:

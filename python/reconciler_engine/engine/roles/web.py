@@ -26,6 +26,7 @@ from reconciler_engine.observe.web.server import serve
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.coverage import Coverage
 from reconciler_engine.store.feeder_watch import FeederWatch
+from reconciler_engine.store.objective_counts import ObjectiveCounts
 from reconciler_engine.store.ready_question import ReadyOptions, ReadyQuestion, examine_all
 from reconciler_engine.store.status_board import scope_of
 
@@ -116,7 +117,8 @@ class WebRole:
                     scope = scope_of(engine)
                     series = await Coverage(self._client, scope).read()
                     feeder = sum_up(await FeederWatch(self._client, scope).read(), engine.written_at)
-                    self._states = SeriesStates(series, feeder=feeder)
+                    objective = await ObjectiveCounts(self._client, scope).read_objective(engine)
+                    self._states = SeriesStates(series, feeder=feeder, objective=objective)
                 except StoreError as error:
                     self._states = SeriesStates(None, str(error))
                 self._read_at = trio.current_time()

@@ -12,6 +12,7 @@ from reconciler_engine.http_server import Request, Response
 from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.exposition import expose
 from reconciler_engine.observe.live_candles import FeederState
+from reconciler_engine.observe.objective import Objective
 from reconciler_engine.observe.readiness import ReadinessCheck, checks, is_live, is_ready
 from reconciler_engine.observe.series_state import SeriesState, count_obstacles, count_states, count_verified
 from reconciler_engine.observe.web.access import Access
@@ -33,6 +34,7 @@ class SeriesStates(NamedTuple):
     series: Mapping[str, SeriesState] | None
     error: str | None = None
     feeder: FeederState | None = None
+    objective: Objective | None = None
 
 
 class Routes:
@@ -91,13 +93,14 @@ class Routes:
             None if series is None else count_obstacles(series),
             None if series is None else count_verified(series),
             states.feeder,
+            states.objective,
             accept=accept,
         )
         return show(HTTPStatus.OK, content_type, body)
 
     async def _status(self, _: Request) -> Response:
-        last = self._last_report()
-        return show(HTTPStatus.OK, HTML, status_page(last.report, checks(*last)))
+        states, last = await self._read_states(), self._last_report()
+        return show(HTTPStatus.OK, HTML, status_page(last.report, checks(*last), states.objective))
 
     async def _coverage(self, _: Request) -> Response:
         states, last = await self._read_states(), self._last_report()

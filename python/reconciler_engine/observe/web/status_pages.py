@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler_engine.observe.engine_report import Report
+from reconciler_engine.observe.objective import WINDOWS, Objective, share_in_words
 from reconciler_engine.observe.obstacles import describe_obstacles
 from reconciler_engine.observe.readiness import ReadinessCheck, state_of
 from reconciler_engine.observe.series_state import (
@@ -25,12 +26,14 @@ LACKING_SHOWN = 50
 _REFRESH_S = 5
 
 
-def status_page(report: Report | None, found: Sequence[ReadinessCheck]) -> bytes:
-    """Return the page of processes, jobs and budget."""
+def status_page(report: Report | None, found: Sequence[ReadinessCheck], objective: Objective | None = None) -> bytes:
+    """Return the page of processes, jobs, budget and objective."""
     engine = None if report is None else report.engine
     body: list[Element] = [banner(found)]
     if engine is not None:
         body += [*_jobs(engine.jobs, engine.written_at), _columns(engine)]
+    if objective is not None and objective.frames:
+        body += _objective(objective)
     if report is not None:
         body += _processes(report.processes)
     body += _checks(found)
@@ -190,6 +193,23 @@ def _budget(budget: BudgetStatus | None) -> Element:
         ("breaker", _alarming(budget.breaker, alarming=budget.breaker != "closed")),
     ]
     return table(("budget", "all nodes together"), rows)
+
+
+def _objective(objective: Objective) -> list[Element]:
+    heads = ("timeframe", *(window.name for window in WINDOWS), "error budget left", "burn 1h", "burn 24h", "waiting")
+    burning = set(objective.burning())
+    rows: list[Sequence[Child]] = [
+        (
+            frame,
+            *(share_in_words(objective.share(frame, window.name)) for window in WINDOWS),
+            _alarming(share_in_words(left), alarming=left <= 0),
+            *(_alarming(f"{objective.burn(frame, name):.1f}", alarming=frame in burning) for name in ("1h", "24h")),
+            objective.of(frame, WINDOWS[-1].name).waiting,
+        )
+        for frame in objective.frames
+        for left in (objective.budget_left(frame),)
+    ]
+    return [element("h2", "objective"), element("p", objective.in_words(), class_="soft"), table(heads, rows)]
 
 
 def _processes(processes: Sequence[ProcessStatus]) -> list[Element]:

@@ -1,0 +1,106 @@
+"""Which closed bars were complete and verified in time, each judged once. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
+from reconciler_engine.market.series import Series
+from reconciler_engine.observe.objective import COMPLETE_MS, BarCounts
+
+
+class FoundBars(NamedTuple):
+    """How a pass found the closed bars of a series when it looked, before it repaired anything.
+
+    Attributes:
+        series: The series.
+        slots: The slots looked at.
+        missing: Slots without a candle that nothing proved empty; all of them where the series could not be read.
+        waiting: Those of them that waited for a second sighting, or were proved empty by the pass itself.
+        unverified: Slots of candles that were not verified.
+    """
+
+    series: Series
+    slots: Interval
+    missing: Intervals = NOTHING
+    waiting: Intervals = NOTHING
+    unverified: Intervals = NOTHING
+
+
+class Reached(NamedTuple):
+    """Closes up to which the bars of a timeframe are judged (ms UTC): for being complete, and for being verified."""
+
+    complete: int
+    verified: int
+
+
+class Judged(NamedTuple):
+    """Counts of bars by timeframe, and how far all bars of each are judged by them."""
+
+    counts: dict[str, BarCounts]
+    reached: dict[str, Reached]
+
+
+class TimelyBars:
+    """Judges bars by the looks of passes at all series.
+
+    A bar is judged twice: by the first look after the time in which it was to be complete, and by the first one after
+    that in which it was to be verified. One that failed the first time is remembered until the second, and fails once;
+    an engine that is started in between may count it twice. A series is judged from its second look on.
+    """
+
+    def __init__(self) -> None:
+        self._failed: dict[Series, Intervals] = {}
+        self._known: frozenset[Series] | None = None
+        self._look: tuple[Sequence[FoundBars], int] | None = None
+
+    def look(self, found: Sequence[FoundBars], now: int) -> None:
+        """Take how a pass of `now` (ms UTC) found all series."""
+        self._look = (found, now)
+
+    def judge(self, reached: Mapping[str, Reached], max_unverified_ms: int) -> Judged | None:
+        """Judge the bars of the last look; None where nobody has looked since.
+
+        Args:
+            reached: How far bars are judged, by timeframe; bars of others count from this look on.
+            max_unverified_ms: How long after its close a bar may be unverified.
+        """
+        if self._look is None:
+            return None
+        (found, now), self._look = self._look, None
+        frames = {one.series.timeframe.value for one in found}
+        since = {frame: reached.get(frame, Reached(now, now)) for frame in frames}
+        until = {
+            frame: Reached(max(at.complete, now - COMPLETE_MS), max(at.verified, now - max_unverified_ms))
+            for frame, at in since.items()
+        }
+        counts: dict[str, list[BarCounts]] = {frame: [] for frame in frames}
+        for one in found:
+            if self._known is None or one.series in self._known:
+                frame = one.series.timeframe.value
+                counts[frame].append(self._judge(one, since[frame], until[frame]))
+        self._known = frozenset(one.series for one in found)
+        self._failed = {one: slots for one, slots in self._failed.items() if one in self._known}
+        return Judged({frame: BarCounts.total(each) for frame, each in counts.items()}, until)
+
+    def _judge(self, one: FoundBars, since: Reached, until: Reached) -> BarCounts:
+        step = one.series.timeframe.step_ms
+        complete = _closed(since.complete, until.complete, step) & one.slots
+        bars = complete.size(step)
+        before = self._failed.pop(one.series, NOTHING)
+        if not (before or one.missing or one.unverified):
+            return BarCounts(bars)
+        missing = one.missing & complete
+        waiting = missing & one.waiting
+        apart = before | missing
+        unverified = (one.unverified & _closed(since.verified, until.verified, step)) - apart
+        if left := apart - Interval(0, max(until.verified - step + 1, 0)):
+            self._failed[one.series] = left
+        count = waiting.size(step)
+        return BarCounts(bars - count, missing.size(step) - count, unverified.size(step), count)
+
+
+def _closed(since: int, until: int, step: int) -> Interval:
+    """Return the slots whose bars closed after one instant and not after another (ms UTC)."""
+    return Interval(max(since - step + 1, 0), max(until - step + 1, 0)).slots(step)

@@ -1,0 +1,123 @@
+"""Counts of bars for the objective, kept in Redis: a hash a scope, a field a timeframe."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from reconciler_engine.errors import StoreError
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.observe.objective import WINDOWS, BarCounts, Objective, Window
+from reconciler_engine.observe.status import EngineStatus
+from reconciler_engine.planning.timely_bars import Judged, Reached
+from reconciler_engine.store.client.reply_shapes import MOST_MS, understanding
+from reconciler_engine.store.client.scripts import run_batch
+from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
+from reconciler_engine.store.coverage import NOTE
+from reconciler_engine.store.scope import Scope
+
+KEPT_MS: Final = WINDOWS[-1].length_ms + WINDOWS[-1].part_ms
+"""Counts are forgotten so long after the last one."""
+
+_MOST_PARTS = 100
+_RECORD_BYTES = 50_000
+_FRAMES = tuple(frame.value for frame in Timeframe)
+_Whole = Annotated[int, Field(ge=0, le=MOST_MS)]
+_Part = tuple[_Whole, _Whole, _Whole, _Whole, _Whole]
+_logger = logging.getLogger(__name__)
+
+
+class FrameCounts(BaseModel):
+    """What is kept of a timeframe.
+
+    Attributes:
+        complete: Close up to which bars are judged for being complete (ms UTC).
+        verified: Close up to which they are judged for being verified (ms UTC).
+        parts: By the window's name its parts, ascending: the start of each (ms UTC), and the fields of `BarCounts`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    complete: _Whole
+    verified: _Whole
+    parts: dict[Annotated[str, Field(max_length=10)], Annotated[tuple[_Part, ...], Field(max_length=_MOST_PARTS)]] = {}
+
+    def total(self, window: Window, now: int) -> BarCounts:
+        """Return the counts of a window that ends at `now` (ms UTC)."""
+        parts = self.parts.get(window.name, ())
+        return BarCounts.total(BarCounts(*counts) for start, *counts in parts if now - window.length_ms < start <= now)
+
+    def plus(self, counts: BarCounts, reached: Reached, now: int) -> Self:
+        """Return this with bars that were judged at `now` (ms UTC), and without parts that no window has any more."""
+        parts = {window.name: self._parts(window, counts, now) for window in WINDOWS}
+        return self.model_copy(update={"complete": reached.complete, "verified": reached.verified, "parts": parts})
+
+    def _parts(self, window: Window, counts: BarCounts, now: int) -> tuple[_Part, ...]:
+        start = now - now % window.part_ms
+        others = [part for part in self.parts.get(window.name, ()) if now - window.length_ms < part[0] <= now]
+        same = [BarCounts(*part[1:]) for part in others if part[0] == start]
+        bars, late, unverified, waiting = BarCounts.total([*same, counts])
+        return (*(part for part in others if part[0] != start), (start, bars, late, unverified, waiting))
+
+
+class ObjectiveCounts:
+    """The counts of one scope. The client is the caller's to close."""
+
+    def __init__(self, client: TrioRedis, scope: Scope) -> None:
+        self._client = client
+        self._scope = scope
+        self._key = scope.key("objective")
+
+    async def read(self) -> dict[str, FrameCounts]:
+        """Return what is kept, by timeframe; records that cannot be understood are left out.
+
+        Raises:
+            StoreError: Redis did not answer, or the key is of another type.
+        """
+        bodies = await self._client.execute_command("HMGET", self._key, *_FRAMES)
+        found = {}
+        with understanding("the counts of bars"):
+            for frame, body in zip(_FRAMES, bodies, strict=True):
+                if (one := _parse(body)) is not None:
+                    found[frame] = one
+        return found
+
+    async def read_objective(self, engine: EngineStatus) -> Objective | None:
+        """Return how an engine of this scope meets its objective; None where it names none. Errors as of `read`."""
+        target, limit, now = engine.completeness_slo, engine.max_unverified_ms, engine.written_at
+        if target is None or limit is None:
+            return None
+        kept = await self.read()
+        totals = {frame: {window.name: one.total(window, now) for window in WINDOWS} for frame, one in kept.items()}
+        return Objective(target, limit, totals)
+
+    async def add(
+        self, kept: Mapping[str, FrameCounts], judged: Judged, now: int, *, job: str = "", epoch: int = 0
+    ) -> None:
+        """Write what was kept with the bars that were judged at `now` (ms UTC).
+
+        It is written whole or not at all, and not once somebody else directs `job`: `epoch` is that of the lease, 0 for
+        none. Where Redis does not take it that is logged; the next look judges the same bars.
+        """
+        texts: list[str] = []
+        for frame, reached in judged.reached.items():
+            before = kept.get(frame) or FrameCounts(complete=reached.complete, verified=reached.verified)
+            texts += [frame, before.plus(judged.counts[frame], reached, now).model_dump_json()]
+        try:
+            await self._write(texts, job, epoch)
+        except StoreError as error:
+            _logger.warning("counts of bars not written", extra={"error": str(error)})
+
+    async def _write(self, texts: Iterable[str], job: str, epoch: int) -> None:
+        call = NOTE.call([self._key, self._scope.fence_key(job)], [epoch, KEPT_MS, len(_FRAMES), *texts])
+        all_served(await run_batch(self._client, [call]))
+
+
+def _parse(body: bytes | None) -> FrameCounts | None:
+    try:
+        return None if body is None or len(body) > _RECORD_BYTES else FrameCounts.model_validate_json(body)
+    except ValidationError:
+        return None
