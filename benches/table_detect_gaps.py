@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("--workloads", nargs="+", choices=MAKERS, default=list(MAKERS))
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--no-boundary", action="store_true", help="leave out what is below the table")
-    parser.add_argument("--record", action="store_true", help="write benches/detect_gaps.json and its picture")
+    parser.add_argument("--record", action="store_true", help="write benches/detect_gaps.json, and print its picture")
     options = parser.parse_args()
     if _native.DEBUG_BUILD or IMPLEMENTATION != "native":
         raise SystemExit("this is a debug build, or not the native one: its times mean nothing")
@@ -222,7 +222,7 @@ def main() -> None:
     if options.record:
         recorded = {"machine": where, "results": results, "boundary": boundary}
         RECORD.write_text(json.dumps(recorded, indent=1) + "\n")
-        RECORD.with_suffix(".svg").write_text(chart(recorded))
+        print(f"\nThe README's picture:\n{chart(recorded)}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import shlex
 import subprocess
@@ -13,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import redis as redis_py
+from benches.chart_detect_gaps import chart
 from tests.integration.conftest import clean_environment, find_node
 
 from reconciler_engine import ReconciliationService
+from reconciler_engine.cli.app import COMMANDS as COMMAND_NAMES
 from reconciler_engine.cli.manual import PAGES
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
@@ -182,6 +185,22 @@ def test_the_engine_runs_as_written_and_is_seen(line, own_servers, start_process
     assert seen
     assert all(told.code == 0 for told in seen), seen
     assert engine.stop() == 0
+
+
+def test_the_picture_is_that_of_the_recorded_numbers():
+    picture = chart(json.loads((ROOT / "benches" / "detect_gaps.json").read_text("utf-8")))
+    assert f"\n```\n{picture}\n```\n" in README, f"write there:\n{picture}"
+
+
+def test_the_readme_lists_each_page_of_the_manual():
+    listed = re.findall(r"\| \[`(\w+)`\]\((\S+)\)", README)
+    assert sorted(listed) == [(topic, f"python/reconciler_engine/manual/{topic}.md") for topic in PAGES]
+
+
+def test_the_readme_has_a_row_for_each_command():
+    rows = re.findall(r"^\| `(\w+)", README.partition("## Commands")[2].partition("\n## ")[0], re.MULTILINE)
+    assert sorted(set(rows)) == sorted(COMMAND_NAMES)
+    assert len(README.splitlines()) <= 200
 
 
 def test_the_checks_are_those_of_the_project():
