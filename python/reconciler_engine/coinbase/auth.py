@@ -1,4 +1,4 @@
-"""Credentials: what signs requests, and never shows itself.
+"""Credentials: the key that signs requests and never shows itself.
 
 The exchange's keys are those of its developer platform; forms and claims are its own SDK's (1.8.4, read 2026-11-23).
 No exception of this module refers to key material, not even as the context of another.
@@ -71,7 +71,7 @@ class Credentials:
         self.name, self.algorithm = "", "refused"
         fault, key = _name_fault(name), _private_key(private_key)
         if fault is not None or isinstance(key, str):
-            # A traceback keeps this frame, some printers show what is in it, and users exchange the two.
+            # A traceback keeps this frame, and some printers show its values; users confuse name and key.
             del name, private_key
             raise ConfigError([text for text in (fault, key) if isinstance(text, str)])
         self.name = name
@@ -122,13 +122,13 @@ class Credentials:
 
     @property
     def identity(self) -> Identity:
-        """Names of what belongs to this key."""
+        """Names that the budget and the breaker of this key go by."""
         public = self._key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         name, key = (hashlib.sha256(text).hexdigest()[:16] for text in (self.name.encode(), public))
         return Identity(f"key-{name}", f"key-{name}-{key}")
 
     def hand_over(self) -> dict[str, str]:
-        """Return what `Credentials(**...)` takes, for a process of our own.
+        """Return arguments of `Credentials(**...)`, for a process of our own.
 
         It is the secret itself: it goes through the pipe to a child that signs, and nowhere else.
         """
@@ -153,8 +153,8 @@ def _name_fault(name: str) -> str | None:
 
 
 def _private_key(text: str) -> _PrivateKey | str:
-    """Return the key that `text` is, or what is wrong with it."""
-    # Line ends are spelled out once by those who put the key on a line, and once more by each tool that quotes it.
+    """Return the key in `text`, or the fault of the text."""
+    # Putting the key on one line spells its line ends out once; each tool that quotes it does so once more.
     plain = re.sub(r"\\+n", "\n", re.sub(r"\\+r", "", text)).strip().strip("\"'").strip()
     if "-----BEGIN" in plain:
         return _from_pem(plain)
@@ -196,14 +196,14 @@ def _from_pem(text: str) -> _PrivateKey | str:
 def _text(path: Path, credentials_directory: Path | None) -> bytes:
     """Return the content of a key file nobody else can read.
 
-    Opened without waiting, so that a pipe nobody writes to is refused like anything else that is no regular file.
+    Opened without waiting, so that a pipe without a writer is refused like everything but a regular file.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise ConfigError([f"key file {path} cannot be read: {error.strerror}"]) from error
     try:
-        # Of the open file, not of the path: what is checked is what is read.
+        # Of the open file, not of the path, so that the checked file is the one that is read.
         status = os.fstat(descriptor)
         mode = status.st_mode
         if not stat.S_ISREG(mode):
@@ -221,8 +221,8 @@ def _text(path: Path, credentials_directory: Path | None) -> bytes:
 
 
 def _pair(content: bytes) -> tuple[str, str] | str:
-    """Return the name and the private key in a key file, or what is wrong with it."""
-    # Errors of decoding hold the whole text: none may become the context of what is raised.
+    """Return the name and the private key in a key file, or the file's fault."""
+    # Errors of decoding hold the whole text: none may become the context of the raised error.
     try:
         answer: object = json.loads(content)
     except (ValueError, RecursionError):

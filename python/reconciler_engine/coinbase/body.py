@@ -7,7 +7,7 @@ import zlib
 from reconciler_engine.errors import BadResponse
 
 ACCEPT_ENCODING = "gzip"
-"""What requests offer. Candles shrink to about a fifth; other codings are refused: one decoder, one bound."""
+"""Codings that requests offer. Candles shrink to about a fifth; others are refused: one decoder, one bound."""
 
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
@@ -41,7 +41,7 @@ class BoundedBody:
         """Add the next bytes received.
 
         Raises:
-            BadResponse: A limit is passed, or the bytes are no gzip.
+            BadResponse: A limit is passed, or the bytes are not gzip.
         """
         self._received += len(chunk)
         if self._received > self._limit:

@@ -35,7 +35,7 @@ _FINER_SHARE = 3
 
 @dataclass(frozen=True, slots=True)
 class CandlePage:
-    """What one answer said about one page.
+    """Content of one answer about one page.
 
     Attributes:
         series: The series asked about.
@@ -66,7 +66,7 @@ class CandlePage:
     unusable: tuple[int, ...] = ()
     unreadable: int = 0
     fault: str | None = None
-    # When it was said is no part of what was said.
+    # The time of an answer does not count in comparisons.
     served_at: int | None = field(default=None, compare=False)
 
     @property
@@ -209,7 +209,7 @@ def _start_of(row: object) -> int | None:
 
 
 def _fault(row: object) -> str:
-    """Return what is wrong with a row that is not of the documented form."""
+    """Return the fault of a row that is not of the documented form."""
     if not isinstance(row, dict):
         return f"candle is a {type(row).__name__}, not an object"
     fields = cast("dict[str, object]", row)

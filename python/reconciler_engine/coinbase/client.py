@@ -35,7 +35,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.planning.backoff import http_date_ms
 
 if TYPE_CHECKING:
-    # Cryptography is loaded by those who have a key, not by every worker.
+    # Cryptography is loaded where there is a key, not by every worker.
     from reconciler_engine.coinbase.auth import Credentials
 
 # 351 rows of six fields, each of 40 digits, stay below 200 kB.
@@ -82,11 +82,11 @@ class CoinbaseClient:
             request_timeout_ms: Longest whole call, from connecting to the answer's last byte, waiting for a free
                 connection included: an answer that drips ends here.
             connections: Most connections, open or idle.
-            ssl_context: What certificates are checked against; None trusts the public authorities httpx ships.
+            ssl_context: Authorities that certificates are checked against; None for the public ones httpx ships.
             now: This machine's clock (ms UTC).
 
         Raises:
-            ValueError: A setting is not allowed; the message names it, its value and what is.
+            ValueError: A setting is not allowed; the message names it, its value and the allowed ones.
             ConfigError: The route's file of authorities cannot be used.
         """
         bounds = {
@@ -120,10 +120,10 @@ class CoinbaseClient:
         """Ask for the candles of a page, an interval of at most 300 slots on the series' grid.
 
         Raises:
-            ValueError: The interval is no page; nothing was sent.
+            ValueError: The interval is not a page; nothing was sent.
             RateLimited: Refused for rate.
             SourceUnavailable: No answer, or one of a server in trouble.
-            BadResponse: An answer that is not what is documented; none of it is used.
+            BadResponse: An answer is not of the documented form; none of it is used.
             RequestRefused: The exchange will not serve this request, whenever it is asked.
             TokenRefused: A token was not accepted; the next call sends a fresh one.
             NotAuthorized: The exchange does not let this client ask.
@@ -184,7 +184,7 @@ class CoinbaseClient:
         headers: dict[str, str] | None = None,
         limit_bytes: int = _PAGE_LIMIT_BYTES,
     ) -> tuple[_Answer, int | None]:
-        """Return what an answer says, and when the exchange gave it, by its own clock (ms UTC)."""
+        """Return an answer's content and its instant by the exchange's own clock (ms UTC)."""
         with counted(_ENDPOINTS.get(path, "candles")) as asked:
             return await self._answer(asked, path, query, parse, headers, limit_bytes)
 

@@ -1,4 +1,4 @@
-"""What a failure of the connection means, as one of the engine's errors."""
+"""Failures of the connection, as errors of the engine."""
 
 from __future__ import annotations
 

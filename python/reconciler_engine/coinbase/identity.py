@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 
 class Identity(NamedTuple):
-    """Names of what belongs to an API key; the same on every machine.
+    """Names that belong to an API key, the same on every machine.
 
     Attributes:
-        name: For what goes by the key's name, such as its request budget.
-        key: For what goes by the key itself: another one once it was replaced, though the name may stay.
+        name: Stands for the key's name, such as in its request budget.
+        key: Stands for the key itself: another one once the key is replaced, even if its name stays.
     """
 
     name: str

@@ -74,7 +74,7 @@ def _product(row: object) -> Product | None:
         # Futures leave their status empty.
         tradable=fields.get("status") in ("online", "") and not any(fields.get(flag) is True for flag in _CLOSED),
         quote_volume=float(volume) if isinstance(volume, str) and _DECIMAL.fullmatch(volume) else None,
-        # A date without the tag is no promise: one has been seen on a product that was years old.
+        # A date without the tag proves nothing: one has been seen on a product that was years old.
         listed_at=_instant(fields.get("new_at")) if fields.get("new") is True else None,
         is_delisted=fields.get("status") == "delisted",
         alias_of=_symbol(fields.get("alias")),

@@ -1,4 +1,4 @@
-"""What an answer that is no 200 means, as one of the engine's errors. Pure.
+"""Answers with another status than 200, as errors of the engine. Pure.
 
 The bodies are those seen on the wire; the documentation names only the JSON form.
 """
@@ -54,7 +54,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, now: int) -> S
 
 
 def describe(body: bytes) -> str:
-    """Return what an error body says, on one short line.
+    """Return the text of an error body, on one short line.
 
     Read are `{"error", "error_details", "message"}` (seen) and `{"error", "code", "message", "details"}` (documented),
     any key absent, `{"errors": [{"id", "message"}]}` (rate limits), bare text and HTML; else it is "no details".

@@ -1,4 +1,4 @@
-"""What a request to the exchange came to, for the metrics."""
+"""Outcomes of requests to the exchange, for the metrics."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Asked:
 
 @contextmanager
 def counted(endpoint: str) -> Iterator[Asked]:
-    """Count the request that the block sends, by what the block ends with."""
+    """Count the request that the block sends, by the error that ends the block, if any."""
     asked = Asked()
     began = trio.current_time()
     outcome = "cancelled"

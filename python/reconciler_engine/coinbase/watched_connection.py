@@ -19,7 +19,7 @@ _KEEPALIVE_S = 30.0
 class WatchedTransport(httpx.AsyncHTTPTransport):
     """httpx's own transport over connections that are watched for bytes nobody asked for.
 
-    httpx takes what is left in its buffer after an answer for the next one: had an exchange or a proxy answered twice
+    httpx takes bytes left in its buffer after an answer for the next one: had an exchange or a proxy answered twice
     once, then every later answer of that connection would be another request's, and one product's candles would be
     written as another's (seen with httpcore 1.0.9, 2026-11-23).
     """
@@ -45,7 +45,7 @@ class WatchedTransport(httpx.AsyncHTTPTransport):
 class WatchedStream(httpcore.AsyncNetworkStream):
     """A connection that follows its own answers, and is not used again after bytes beyond one.
 
-    Sending and receiving are left to the stream inside; what flows is only looked at.
+    The stream inside sends and receives; this one only looks at the bytes.
     """
 
     def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
@@ -64,7 +64,7 @@ class WatchedStream(httpcore.AsyncNetworkStream):
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's name
-        """Send a request, or what is left of one."""
+        """Send a request, or the rest of one."""
         # A request is a head without a body, and httpcore writes it at once.
         if buffer and not self._spoilt:
             self._expect()
@@ -98,7 +98,7 @@ class WatchedStream(httpcore.AsyncNetworkStream):
             self._spoilt = True
 
     def _follow(self, data: bytes) -> None:
-        """Spoil the connection if there is more than the answer, or if it is no answer; httpcore says what is wrong."""
+        """Spoil the connection if there is more than the answer, or no answer; httpcore names the fault."""
         if self._spoilt:
             return
         try:

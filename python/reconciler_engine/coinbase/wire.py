@@ -1,4 +1,4 @@
-"""The exchange's shapes, and nothing else: what goes into a URL and what a body may say. Pure.
+"""The exchange's shapes: the parts of a URL, and the forms of a body. Pure.
 
 Facts about the exchange are from its documentation (Get Product Candles, Get Server Time, read 2026-11-23)
 unless a line says otherwise.
@@ -31,7 +31,7 @@ def candles_path(symbol: str, *, authenticated: bool = False) -> str:
     """Return the URL path that serves the candles of `symbol`.
 
     Raises:
-        ValueError: `symbol` is no product id.
+        ValueError: `symbol` is not a product id.
     """
     market = "" if authenticated else "market/"
     return f"/api/v3/brokerage/{market}products/{check_symbol(symbol)}/candles"
@@ -87,7 +87,7 @@ def read_object(body: bytes) -> dict[str, object]:
     Raises:
         BadResponse: It is empty, truncated, not UTF-8, nested too deep, or not an object; or an object in it has a
             field twice.
-        SourceUnavailable: It is an HTML page, whatever its status and content type say.
+        SourceUnavailable: It is an HTML page, even under another status or content type.
     """
     if is_html(body):
         raise SourceUnavailable(f"an HTML page instead of JSON: {excerpt(body)}")

@@ -1,4 +1,4 @@
-"""How a fault of the settings is told, and what of it never is."""
+"""Messages about faults of settings, without the values that may be secret."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _UNKNOWN_TOLD = 10
 def field_faults(
     model: type[BaseModel], error: ValidationError, settings: Mapping[str, Any], origins: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return one line for each faulty field of a model: field, value, origin and what is allowed.
+    """Return a line for each faulty field of a model: field, value, origin and allowed values.
 
-    What is allowed is the field's description. Pydantic's own texts are not used, since they echo what was given.
+    The field's description says the allowed values. Pydantic's own texts echo the value that was given.
     """
     faults: dict[str, str] = {}
     for detail in error.errors(include_url=False, include_context=True, include_input=False):

@@ -26,7 +26,7 @@ FIXED = (
 
 
 def changes(old: ReconciliationConfig, new: ReconciliationConfig) -> list[str]:
-    """Return what is other in newer settings, such as `batch_size 5 -> 10`; of secret ones the name alone."""
+    """Return the changes in newer settings, such as `batch_size 5 -> 10`; of secret ones the name alone."""
     names = [name for name in type(new).model_fields if getattr(old, name) != getattr(new, name)]
     return [
         name if name in SECRET_FIELDS else f"{name} {_said(getattr(old, name))} -> {_said(getattr(new, name))}"

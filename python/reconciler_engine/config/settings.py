@@ -55,7 +55,7 @@ def _no_boolean(value: object) -> object:
 
 
 def _check_path(value: object) -> object:
-    """Refuse what nothing can be called; the empty text would be the current folder, whatever that is."""
+    """Refuse an impossible path; the empty text would be the current folder of the process."""
     if isinstance(value, str) and (not value or "\0" in value):
         raise ValueError("an empty text or one with a NUL names no file or folder")
     return value
@@ -103,7 +103,7 @@ def _field(name: str, **bounds: Any) -> Any:
 
 
 class ReconciliationConfig(BaseModel):
-    """Every setting, with its default; `definitions` says what each one means and allows.
+    """Every setting, with its default; `definitions` has its meaning and its allowed values.
 
     Build it with `ReconciliationConfig.check` to get every fault at once as a `ConfigError`.
     """
@@ -214,7 +214,7 @@ class ReconciliationConfig(BaseModel):
     @field_validator("listen", mode="before")
     @classmethod
     def _check_listen(cls, value: object) -> object:
-        # A port alone is no text in a settings file.
+        # A port alone is a number in a settings file.
         text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
         if isinstance(text, str):
             ListenAddress.parse(text)
@@ -270,10 +270,10 @@ class ReconciliationConfig(BaseModel):
                 variables write them.
             origins: Where each value came from, for the messages, such as `--workers` or `RECONCILER_WORKERS`.
             needs_symbols: Whether an empty list of symbols is a fault.
-            windows: The windows that will be used: what is not, may be longer than retention.
+            windows: The windows that will be used; another may be longer than retention.
 
         Raises:
-            ConfigError: With every fault found: field, value, origin and what is allowed.
+            ConfigError: With every fault found: field, value, origin and allowed values.
         """
         faults: dict[str, str] = {}
         settings, origins = renamed(settings), renamed(origins or {})
@@ -338,7 +338,7 @@ class ReconciliationConfig(BaseModel):
 
     @property
     def audit_rules(self) -> AuditRules:
-        """What becomes of a candle that is not as the exchange has it."""
+        """Treatment of a candle unlike the exchange's."""
         return AuditRules(self.audit_policy == "repair", self.settle_ms)
 
     @property
@@ -348,7 +348,7 @@ class ReconciliationConfig(BaseModel):
 
     @property
     def choices(self) -> list[str]:
-        """The symbols that are no product id but a choice among them, such as `all:USD`."""
+        """The symbols that choose among product ids, such as `all:USD`."""
         return [text for text in self.symbols if Selector.parse(text).symbol is None]
 
     def with_symbols(self, symbols: tuple[str, ...]) -> Self:
@@ -367,7 +367,7 @@ class ReconciliationConfig(BaseModel):
 def _retention_faults(
     config: ReconciliationConfig, origins: Mapping[str, str], used: Collection[str], ignore: Collection[str]
 ) -> list[str]:
-    """What no field shows alone: windows that the cache's retention can never satisfy."""
+    """Faults of several fields together: windows that the cache's retention can never satisfy."""
     if not {"timeframes", "max_candles"}.isdisjoint(ignore):
         return []
     windows = {field: getattr(config, field) for field in used if field not in ignore}

@@ -25,7 +25,7 @@ STOP_US: Final = 3_600_000_000
 """How long a stopped identity asks nothing; then one request finds out whether the key was put in order."""
 
 GONE: Final = SILENCES + 3
-"""Failures in a row after which nobody waits for more than one probe: who saw it fail gives up."""
+"""Failures in a row after which a waiter gives up once it has seen one probe fail."""
 
 
 class Fate(StrEnum):
@@ -41,7 +41,7 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """What is remembered of an exchange's last answers to one identity; a fresh one lets everybody through.
+    """Memory of an exchange's last answers to one identity; a fresh one lets everybody through.
 
     Attributes:
         turn: Names the state that permits were given in; it only grows.

@@ -76,7 +76,7 @@ class Budget:
     def share(self, part: float) -> Budget:
         """Return the budget of which the rate is so large a part of this one's (above 0, at most 1).
 
-        A full bucket of it holds a minute's permits: who takes them in a part of each minute gets all.
+        A full bucket holds a minute's permits, so that a job that takes them in a part of each minute gets all.
         """
         rate_per_s = self.rate_per_s * part
         burst = max(1, int(60 * rate_per_s))

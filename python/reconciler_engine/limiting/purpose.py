@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Purpose(NamedTuple):
-    """What a request is for: a job or a piece of housekeeping, and the lane of its task (`-` where it has none)."""
+    """Purpose of a request: a job or a piece of housekeeping, and the lane of its task (`-` without one)."""
 
     job: str
     lane: str = "-"
@@ -30,5 +30,5 @@ def asking_for(job: str, lane: str = "-") -> Iterator[None]:
 
 
 def current_purpose() -> Purpose:
-    """Return what a request of this task is for."""
+    """Return the purpose of this task's requests."""
     return _purpose.get()

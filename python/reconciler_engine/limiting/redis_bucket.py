@@ -45,7 +45,7 @@ class Reply(IntEnum):
 
 
 def script_text() -> str:
-    """Return the Lua source of the bucket and its breaker, for whoever runs scripts."""
+    """Return the Lua source of the bucket and its breaker."""
     folder = files("reconciler_engine.limiting")
     return "".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("origin", "breaker", "token_bucket"))
 
@@ -59,7 +59,7 @@ class RunScript(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """One request may go out now; `TokenBucket.report` is told what became of it.
+    """One request may go out now; `TokenBucket.report` is told its outcome.
 
     Attributes:
         expires: The last moment for it (trio's clock, s): later it is void.
@@ -76,7 +76,7 @@ class Permit:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """What came of a report.
+    """Reply to a report.
 
     Attributes:
         count: How often in a row it was this; 0 where everybody may go on as before.
@@ -98,11 +98,11 @@ class BucketStatistics:
         burst: Permits of a full bucket.
         available: Permits that could go out at this moment.
         waiting: Reservations whose slot lies ahead, of all workers; cancelled and void ones count until their slot.
-        wait_ms: What a new reservation would wait.
-        paused_ms: What is left of a pause the exchange asked for.
+        wait_ms: Wait of a new reservation.
+        paused_ms: Rest of a pause the exchange asked for.
         granted: Permits granted since the bucket was made.
         voided: Reservations of this process that came too late, were pushed back or lost; each was made again.
-        breaker: What the last answers were; `is_alone` says that one request at a time finds out whether it is over.
+        breaker: State after the last answers; `is_alone`: one request at a time finds out whether it is over.
         stopped_ms: How long nothing is asked under this identity, whose key was refused; 0 where it goes on.
     """
 
@@ -131,7 +131,7 @@ class BucketStatistics:
 
 @dataclass(slots=True)
 class _Patience:
-    """What a waiter saw of an exchange that is gone: how many failures in a row."""
+    """Failures in a row that a waiter saw of an exchange that is gone."""
 
     failures: int | None = None
 
@@ -140,10 +140,10 @@ class TokenBucket:
     """A share in one budget, behind one breaker; any number of tasks may wait, and are served in the order they asked.
 
     A waiter takes its slot at once, sleeps until it comes, and asks again before it goes: so a pause the exchange asked
-    for, a lost Redis and a stalled process void what was promised. A cancelled waiter wastes its slot and nothing else.
+    for, a lost Redis and a stalled process void the promise. A cancelled waiter wastes its slot and nothing else.
     Without Redis nothing is granted: its error travels on.
 
-    Whoever sends a request for which it got a permit over 250 ms ago (`Permit.is_valid`) must give it back and get
+    A caller whose permit is over 250 ms old when it sends (`Permit.is_valid`) must give it back and get
     another one first.
     """
 
@@ -172,12 +172,12 @@ class TokenBucket:
 
     @property
     def is_for_key(self) -> bool:
-        """Whether permits are for who signs: the breaker is a key's."""
+        """Whether permits are for signed requests: the breaker is a key's."""
         return self._is_for_key
 
     @property
     def budget(self) -> Budget:
-        """What the bucket allows."""
+        """Rates that the bucket allows."""
         return self._budget
 
     async def wait_permit(self, max_wait_s: float = DEFAULT_MAX_WAIT_S, *, failed: bool = False) -> Permit:
@@ -203,7 +203,7 @@ class TokenBucket:
                 raise PermitRefused(0)
 
     async def report(self, permit: Permit, fate: Fate, status: int = 0) -> Noted:
-        """Take note of what became of a permit's request; `status` is the answer's HTTP status, 0 without an answer.
+        """Note the outcome of a permit's request; `status` is the answer's HTTP status, 0 without an answer.
 
         Raises:
             StoreUnavailable: Redis is away; a probe that is not reported on ends by itself.

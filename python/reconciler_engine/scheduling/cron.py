@@ -1,6 +1,6 @@
 """Cron expressions: parse, compare, and find the next slot.
 
-What fires when is Debian's cron (Vixie lineage); what is accepted is the Open Cron Pattern Specification 1.0.
+Times follow Debian's cron (Vixie lineage); the syntax is that of the Open Cron Pattern Specification 1.0.
 A slot is an instant at which an expression fires. Nothing here reads a clock.
 """
 
@@ -18,7 +18,7 @@ from reconciler_engine.scheduling.zones import FIRST_S, LAST_S, OffsetInterval, 
 
 __all__ = ["CronError", "CronExpression", "Fault", "NoNextSlot"]
 
-# Longer than any change of offset, and within what a span sees around itself.
+# Longer than any change of offset, and shorter than the margin that a span sees around itself.
 _NEAR_S = 2 * DAY_S
 _LONGEST_TEXT = 1_024
 _TOKEN = re.compile(r"\S+", re.ASCII)
@@ -98,7 +98,7 @@ class CronExpression:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is accepted but may surprise, one sentence each."""
+        """Accepted rules that may surprise, one sentence each."""
         return self._warnings
 
     @property
@@ -124,7 +124,7 @@ class CronExpression:
     def follows_wall_clock(self) -> bool:
         """Whether it follows the wall clock's minutes as they pass, both passes of a repeated hour included.
 
-        True when the text of the minute or the hour begins with `*`: what a spring gap leaves out does not happen.
+        True when the text of the minute or the hour begins with `*`: times in a spring gap do not happen.
         Any other expression has fixed times: those in a gap give one slot at the first minute after it, those in
         a repeated hour fire in the first pass only.
         """
@@ -236,7 +236,7 @@ def _split(text: str) -> list[tuple[Kind, str, int]]:
     """Return each field's kind, text and column, seconds first.
 
     Raises:
-        CronError: The text has no five or six fields and is no nickname.
+        CronError: The text has neither five or six fields nor a nickname.
     """
     if len(text) > _LONGEST_TEXT:
         raise _whole(text[:_LONGEST_TEXT], f"is {len(text)} characters long; allowed: {_LONGEST_TEXT}")

@@ -29,7 +29,7 @@ _LONGEST_LIST = 2
 
 
 def sentence(fields: Sequence[Field]) -> str:
-    """Return what six fields say, such as `At 09:30 on Monday to Friday`."""
+    """Return six fields in words, such as `At 09:30 on Monday to Friday`."""
     second, minute, hour, day, month, weekday = fields
     parts = [_clock(second, minute, hour), _days(day, weekday)]
     if month.values != Kind.MONTH.full:

@@ -1,4 +1,4 @@
-"""What a scheduler tells its observers, and the figures it keeps."""
+"""Events that a scheduler tells its observers, and the figures it keeps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """A run that had started is over; `error` says what went wrong, None if nothing did."""
+    """A run that had started is over; `error` is its failure, or None."""
 
     tick: Tick
     outcome: Outcome

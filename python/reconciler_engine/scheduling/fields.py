@@ -1,4 +1,4 @@
-"""The fields of a cron expression: what each may hold, and how its text becomes bit masks."""
+"""The fields of a cron expression: their values, and how their text becomes bit masks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Kind(Enum):
         low: Smallest value, inclusive.
         high: Largest value, inclusive; Sunday as 7 is folded into 0 after parsing.
         full: The mask with every value.
-        names: Three-letter names in capitals and what they count as.
+        names: Three-letter names in capitals, with their numbers.
     """
 
     SECOND = "second", 0, 59
@@ -55,7 +55,7 @@ class Kind(Enum):
 
     @property
     def allowed(self) -> str:
-        """What an item of this field may be, for messages."""
+        """Forms of an item of this field, for messages."""
         text = f"{self.low}-{_SUNDAY if self is Kind.WEEKDAY else self.high}"
         match self:
             case Kind.DAY:
@@ -76,7 +76,7 @@ class Fault:
     """One thing wrong with an expression.
 
     `token` is the offending item as written, `column` its first character's position in the text (from 1),
-    `message` what is wrong and what is allowed.
+    `message` the fault and the allowed values.
     """
 
     field: str
@@ -102,7 +102,7 @@ class CronError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What one field selects. Bit n of a mask stands for the value n.
+    """Values that one field selects. Bit n of a mask stands for the value n.
 
     `star`: its text begins with `*` (or `?`), which decides how it combines with other fields.
     `values`: plain values. Day of month only: `last` (L), `last_weekday` (LW), `nearest` (mask of the days with
@@ -118,7 +118,7 @@ class Field:
     last_of: int = 0
 
     def union(self, other: Field) -> Field:
-        """Return the field that selects what either selects; `star` is the left one's."""
+        """Return the union of the two selections; `star` is the left one's."""
         return Field(
             star=self.star,
             values=self.values | other.values,
@@ -163,7 +163,7 @@ class FieldReader:
         self.warnings: list[str] = []
 
     def read(self, kind: Kind, text: str, column: int) -> Field:
-        """Return what `text`, which stands at `column`, selects; its faults are kept, not raised."""
+        """Return the values that `text` at `column` selects; keep its faults instead of raising them."""
         if text == "*":
             return _STARS[kind]
         # Most fields are one number; anything unusual takes the long way.
@@ -213,7 +213,7 @@ class _Item:
         return self._weekday() if self._kind is Kind.WEEKDAY else None
 
     def _day(self) -> Field | None:
-        """Read what only a day of month can be, or return None."""
+        """Read a form that only a day of month has, or return None."""
         text = self._written.upper()
         if text in {"L", "LW"}:
             return Field(last=text == "L", last_weekday=text == "LW")
@@ -224,7 +224,7 @@ class _Item:
         return Field() if value is None else Field(nearest=1 << value)
 
     def _weekday(self) -> Field | None:
-        """Read what only a day of week can be, or return None."""
+        """Read a form that only a day of week has, or return None."""
         nth, last = _NTH.fullmatch(self._written), _LAST_OF.fullmatch(self._written)
         if nth is not None:
             value, week = self._value(nth[1]), nth[2]

@@ -1,4 +1,4 @@
-"""A job: what runs, when, and within which bounds."""
+"""A job: its work, its schedule and its bounds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Job:
 
     Raises:
         CronError: The expression can never fire.
-        ValueError: A name or a bound is not what it must be; names all that are wrong.
+        ValueError: A name or a bound is not allowed; names all that are wrong.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The normal form of an expression: one way of writing for what it means."""
+"""The normal form of an expression: one way of writing for each meaning."""
 
 from __future__ import annotations
 

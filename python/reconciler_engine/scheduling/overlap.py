@@ -53,7 +53,7 @@ class OverlapGuard:
         Raises:
             GuardHeld: A run is open, here or elsewhere; at once, without waiting for it.
             trio.TooSlowError: The claim was not answered in time.
-            Exception: Whatever the claim raised.
+            Exception: Any error of the claim.
         """
         if self._is_held:
             raise GuardHeld(tick.job, elsewhere=False)

@@ -1,4 +1,4 @@
-"""The scheduler's loop: sleep, read the clock once, decide, start what is due."""
+"""The scheduler's loop: sleep, read the clock once, decide, start the jobs that are due."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Scheduler:
         self._next_slots: dict[str, int | None] = dict.fromkeys(self._jobs)
 
     def subscribe(self, observer: Observer) -> Callable[[], None]:
-        """Call `observer` with every event, in order; return what ends that.
+        """Call `observer` with every event, in order; return the function that ends it.
 
         It is called in the scheduler's own tasks and must not block. An observer that raises is logged, nothing more.
         """
@@ -95,7 +95,7 @@ class Scheduler:
         """Start a run of `job` out of turn, through the same guard: skipped if that is held.
 
         Raises:
-            KeyError: There is no such job.
+            KeyError: No job has this name.
             RuntimeError: The scheduler is not running, or is stopping.
         """
         runs = self._jobs[job]
@@ -127,7 +127,7 @@ class Scheduler:
             self._nursery = None
 
     def _decide(self, nursery: trio.Nursery) -> int:
-        """Decide every job at one reading of the clock, start what is due, and return how long to sleep (ms)."""
+        """Decide every job at one reading of the clock, start those that are due, and return the time to sleep (ms)."""
         now = self._now()
         wake = now + _LONGEST_SLEEP_MS
         for name, runs in self._jobs.items():

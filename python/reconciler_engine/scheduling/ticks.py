@@ -1,4 +1,4 @@
-"""Which slots are due, missed or left alone, given what was decided last and one reading of the clock.
+"""Decide which slots are due, missed or left alone, from the last decision and one reading of the clock.
 
 Pure: the scheduler reads the clock and acts. A backlog is counted by arithmetic (`CronExpression.count`) and its newest
 slot found by bisection, so a jump of a year costs a job of every second no more than some hundred steps.
@@ -92,7 +92,7 @@ class Missed:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do with one job now, and where it stands afterwards.
+    """Decision on one job now, and its state afterwards.
 
     `run` is the tick to start, if any; the guard may still turn it into a skip. `next_slot` is the first undecided one.
     """

@@ -1,6 +1,6 @@
 """The wall-clock times an expression matches, apart from any zone.
 
-A wall second is what a clock on the wall shows, counted from 1970-01-01 00:00 as if there were no zones.
+A wall second is the reading of a clock on the wall, counted from 1970-01-01 00:00 as if there were no zones.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LAST_YEAR = date.max.year
 
 
 class WallTimes:
-    """What six fields match; searching is bit arithmetic inside a day and one step a month between days."""
+    """Wall seconds that six fields match; a search is bit arithmetic inside a day and one step a month between days."""
 
     __slots__ = (
         "_clock_first",

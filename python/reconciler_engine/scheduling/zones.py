@@ -42,7 +42,7 @@ def load_zone(name: str) -> tzinfo:
     """Return the IANA zone called `name`; `UTC` gives `datetime.UTC`.
 
     Raises:
-        ValueError: There is no such zone; the message names it.
+        ValueError: No zone has this name; the message says it.
     """
     if name == "UTC":
         return UTC

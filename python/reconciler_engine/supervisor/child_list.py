@@ -52,7 +52,7 @@ class ChildList:
         return (supervisor, *(_status(role, child, now) for role, child in self._children))
 
     def figures(self) -> metrics.Figures:
-        """Return what all processes have counted so far, this one and the dead included."""
+        """Return the counts of all processes so far, this one and the dead included."""
         return metrics.total([metrics.figures(), *(child.figures for _, child in self._children)])
 
 

@@ -32,13 +32,13 @@ _SPEC_LIMIT = 16 * 1024 * 1024
 
 
 class Role(Protocol):
-    """What a child does."""
+    """Work of a child."""
 
     async def run(self, *, task_status: trio.TaskStatus[Any]) -> None:
-        """Do the role until drained; report started when it can be of use, with what the parent must know, if any."""
+        """Do the role until drained; report started when it can be of use, with a message for the parent, if any."""
 
     def drain(self) -> None:
-        """Take nothing new; `run` returns when what is in hand is done."""
+        """Take nothing new; `run` returns when the work in hand is done."""
 
     @property
     def tasks_done(self) -> int:
@@ -46,12 +46,12 @@ class Role(Protocol):
 
 
 RoleRunner = Callable[[dict[str, Any], Callable[[Role], Awaitable[None]]], Awaitable[None]]
-"""Opens what a role needs, from the spec's message, and calls back with the role; closes it afterwards."""
+"""Opens the resources of a role, from the spec's message, and calls back with the role; closes them afterwards."""
 
 
 def main() -> None:
     """Run as a child; exits 0 when drained, 78 where the configuration cannot work, 75 where others must end first."""
-    # The parent alone decides what a Ctrl-C in the terminal means.
+    # The parent alone obeys a Ctrl-C in the terminal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # SIGABRT from a parent that misses our beats prints every stack.
     faulthandler.enable()
@@ -100,7 +100,7 @@ async def _serve(runner: RoleRunner, spec: dict[str, Any], beats: Beats) -> None
                 nursery.cancel_scope.cancel()
             if scope.cancelled_caught:
                 _logger.warning("cancelled what was still in hand", extra={"after_s": DRAIN_S})
-            # The last one has what was done since the one before.
+            # The last report has the figures since the one before.
             beats.say(role.tasks_done, facts)
 
         await runner(spec, do)
@@ -127,7 +127,7 @@ class Beats:
         self._unsaid = b""
 
     def say(self, done: int, facts: Mapping[str, object]) -> None:
-        """Say what is done so far, and what the parent must know.
+        """Report the figures so far, and messages for the parent.
 
         A beat says all, so that the newest is enough and a lost one is not missed.
         """

@@ -36,9 +36,9 @@ async def run_engine(
     """Run workers and schedule until told to stop; return when everything in hand is done.
 
     Args:
-        spec: What to run.
-        read_spec: Reads the settings again; what it raises leaves everything as it is.
-        orders: What the operator says.
+        spec: Parts of the engine to run.
+        read_spec: Reads the settings again; an error of it leaves everything as it is.
+        orders: The operator's orders.
         manager: Is told how the engine stands.
 
     Raises:
@@ -65,12 +65,12 @@ async def _run(
     orders: Orders,
     manager: ServiceManager,
 ) -> None:
-    # A start says that whatever a key was refused for is put in order.
+    # A start says that the cause of a key's refusals is put in order.
     await parts.bucket.forgive()
     await parts.clock.doubt()
     passes = ScheduledPasses(parts, spec.config.series(), now=_now, unknown=spec.unknown)
     scheduler = Scheduler(passes.jobs(), now=_now, claim=passes.claim)
-    # The lock of our own server's data directory says that whoever came before is dead.
+    # We hold the lock of our own server's data directory: the owner before us is dead.
     await passes.inherit(is_alone=spec.owns_server)
     writer = StatusWriter(about, scheduler, passes, spec.children.processes, now=_now)
     workers = Workers(spec, parts.queue, orders.stop)
@@ -92,7 +92,7 @@ async def _run(
             # First: the word may take a second.
             scheduler.stop()
             await manager.tell("STOPPING=1", "STATUS=finishing what is in hand")
-        # The pages in hand are stored. What is left of a pass is derived anew by the next one.
+        # The pages in hand are stored. The next pass derives the rest anew.
         scheduling.cancel_scope.cancel()
 
 
@@ -140,7 +140,7 @@ class _Reload:
             # Another file may be under the same name.
             changed.append(f"certificates of {before.config.ca_file}")
         if not changed:
-            # Whatever a key was refused for may be in order by now.
+            # The cause of a key's refusals may be gone by now.
             await before.bucket.forgive()
             return []
         parts = make_parts(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """What an engine is made of.
+    """Parts of an engine.
 
     Attributes:
         config: The checked settings.
@@ -29,7 +29,7 @@ class EngineSpec:
         command: Name of the command that runs it, for people.
         reports: Source of the web child's reports.
         unknown: Configured symbols that were not products of the exchange at the start.
-        credentials: What workers sign with, or None. They go to workers alone, through their pipes.
+        credentials: The key that workers sign with, or None. It goes to workers alone, through their pipes.
     """
 
     config: ReconciliationConfig

@@ -1,4 +1,4 @@
-"""What a service manager is told: ready, reloading, stopping, alive. systemd's datagram protocol (sd_notify(3))."""
+"""Tell a service manager: ready, reloading, stopping, alive. systemd's datagram protocol (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ServiceManager:
-    """Who started this process and wants to hear of it, if anybody.
+    """The service manager that started this process and listens, if any.
 
     Attributes:
         address: Path of its unix datagram socket; one that begins with `@` is in the abstract namespace. None: nobody.

@@ -1,4 +1,4 @@
-"""What the first process of a container owes its orphans: whoever loses a parent becomes its child, and is reaped."""
+"""Reap orphans, as the first process of a container must: a process that loses its parent becomes its child."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def reaping_adopted() -> AsyncIterator[None]:
 
 
 async def _reap() -> None:
-    """Reap who lies dead at two looks in a row: our own children are reaped as soon as they end."""
+    """Reap processes that lie dead at two looks in a row: our own children are reaped as soon as they end."""
     seen: int | None = None
     while True:
         await trio.sleep(_LOOK_S)

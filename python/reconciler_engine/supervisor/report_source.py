@@ -21,7 +21,7 @@ class ReportSource:
         self._writer: StatusWriter | None = None
 
     def begin(self, writer: StatusWriter) -> None:
-        """Report from now on that the engine is up, and what `writer` writes of it."""
+        """Report from now on that the engine is up, with the status that `writer` writes."""
         self._writer = writer
 
     def report(self) -> Report:

@@ -17,7 +17,7 @@ from reconciler_engine.planning.restart import FRUITLESS_LIMIT, Death, decide_re
 from reconciler_engine.supervisor.running_child import ChildSpec, NotReady, RunningChild, describe_status
 
 EXIT_OS_ERROR = 71
-"""What counts as the status of a child that the operating system did not start (EX_OSERR of sysexits.h)."""
+"""Exit status of a child that the operating system did not start (EX_OSERR of sysexits.h)."""
 
 _logger = logging.getLogger(__name__)
 
@@ -50,9 +50,9 @@ class RestartingChild:
             make_spec: Called for each start, so that each life can have a name of its own.
             random: Draws the jitter of pauses.
             on_death: Called after each death of a child that had been ready, unless it ended as it was asked to.
-            ending: Set once the whole engine is ending; who dies then, of a signal that all got, stays dead.
+            ending: Set once the whole engine is ending; a child that dies then stays dead.
             is_essential: Whether giving the role up ends the engine; if not, it stays down and its state says so.
-            hint: Where to look, for whoever is told that the role was given up.
+            hint: Where to look, for the message that the role was given up.
         """
         self._make_spec = make_spec
         self._random = random
@@ -77,7 +77,7 @@ class RestartingChild:
 
     @property
     def figures(self) -> Figures:
-        """What the child has counted, and those before it; of one that was killed up to a second is not in it."""
+        """Counts of the child and of those before it; up to the last second of a killed one is missing."""
         return self._past if self.running is None else total((self._past, self.running.figures))
 
     @property

@@ -27,7 +27,7 @@ BEATS_MISSED = 5
 ABORT_S = 1.0
 
 DRAIN_S = 20.0
-"""How long a child may take for what is in hand once it is told to finish; then that is cancelled."""
+"""Time that a child has for the work in hand once it is told to finish; then that is cancelled."""
 
 _LINE_LIMIT = 64 * 1024
 _logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class NotReady(WorkerError):
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """What a child is started with.
+    """Arguments that a child is started with.
 
     Attributes:
         name: Unique in the engine, such as `worker-1`.
@@ -164,15 +164,15 @@ class RunningChild:
         return await self._process.wait()
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM: finish what is in hand and end."""
+        """Send SIGTERM: finish the work in hand and end."""
         self._process.terminate()
 
     def kill_nowait(self) -> None:
-        """Send SIGKILL; whoever waits for it reaps it."""
+        """Send SIGKILL; the task that waits for the child reaps it."""
         self._process.kill()
 
     async def kill(self) -> None:
-        """Kill and reap the child, whatever it does; not interrupted by cancellation."""
+        """Kill and reap the child in any state; cancellation does not interrupt this."""
         with trio.CancelScope(shield=True):
             self._process.kill()
             await self._process.wait()

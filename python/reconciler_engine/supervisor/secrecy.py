@@ -13,7 +13,7 @@ def keep_memory_secret() -> None:
     """Let this process leave no core dump, and no process of another user but root read its memory.
 
     Programs that it starts begin without this. The limit alone is not enough: the kernel hands a dump to a program that
-    collects them whatever the limit.
+    collects them under any limit.
     """
     _, most = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, most))

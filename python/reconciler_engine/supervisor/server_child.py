@@ -22,7 +22,7 @@ from reconciler_engine.supervisor.running_child import ChildSpec
 from reconciler_engine.supervisor.signals import given_up_at
 
 SERVING_TIMEOUT_S = 60.0
-"""How long the server may take to load what it kept."""
+"""Time that the server has to load its data."""
 
 STOP_TIMEOUT_S = 12.0
 
@@ -75,7 +75,7 @@ async def embedded_server(
     show the engine. Once `end` is set it is not waited for until it serves.
 
     Raises:
-        ConfigError: There is no server to be found, or one that is too old.
+        ConfigError: No server is found, or only one that is too old.
         RoleFailed: It died again and again.
         StoreUnavailable: It did not serve within `SERVING_TIMEOUT_S`.
     """

@@ -1,4 +1,4 @@
-"""What the operator says: TERM drains, INT drains, a second INT ends at once, HUP reads the settings again."""
+"""Orders of the operator: TERM and INT drain, a second INT ends at once, HUP reads the settings again."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ INTERRUPTED = 130
 _STDERR = 2
 
 LAST_RESORT_S = 25.0
-"""What is still there so long after the word to stop is killed."""
+"""Time after the order to stop at which the remaining processes are killed."""
 
 _logger = logging.getLogger(__name__)
 
 
 class Orders:
-    """What the operator has said so far; `stop` is set once the engine is to end."""
+    """Orders of the operator so far; `stop` is set once the engine is to end."""
 
     def __init__(self) -> None:
         self.stop = trio.Event()

@@ -15,7 +15,7 @@ from reconciler_engine.supervisor.running_child import ChildSpec, SpecMaker
 
 SEED = 1
 _STOP_S = 3.0
-# The discard port: what is left to ask where the engine ends before the exchange was ready. Nobody asks.
+# The discard port, for an engine that ends before the exchange was ready. Nothing connects to it.
 _NOWHERE = "http://127.0.0.1:9"
 
 
@@ -50,7 +50,7 @@ async def simulated_feeder(
     def make_spec() -> ChildSpec:
         return maker.make("feeder", "reconciler_engine.engine.roles.feeder:run_feeder", **message)
 
-    # Without it the cache grows old; what is there stays right.
+    # Without it the cache grows old, but stays right.
     async with _kept("feeder", make_spec, ending, children, is_essential=False):
         yield
 

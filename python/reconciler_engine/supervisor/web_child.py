@@ -34,7 +34,7 @@ class WebSpec:
     Attributes:
         address: Where they are listened for.
         is_fixed: Whether the operator named it; else any free port does where another program has this one.
-        token: What every request must bear, or None.
+        token: Secret that every request must bear, or None.
         hosts: Names this machine is asked by, beside its own.
         redis_url: Where passes note how the series stand.
     """
@@ -107,7 +107,7 @@ async def _keep(child: RestartingChild) -> None:
 
 
 async def _tell(reports: ReportSource, ours: socket.socket, theirs: socket.socket) -> None:
-    """Tell the child once a second; what a dead child left unread makes room."""
+    """Tell the child once a second; messages that a dead child left unread are dropped."""
     while True:
         said = reports.report().model_dump_json().encode()
         try:

@@ -17,7 +17,7 @@ from reconciler_engine.supervisor.restarting_child import RestartingChild
 from reconciler_engine.supervisor.running_child import DRAIN_S, ChildSpec, NotReady, RunningChild
 
 STOP_S = DRAIN_S + 2.0
-"""How long a worker may take once it is told to stop: for what is in hand, and for giving back the rest."""
+"""Time that a worker has once it is told to stop: to finish the work in hand and give back the rest."""
 
 _REDELIVER_S = 2.0
 """How long a dead worker's successor waits for the tasks to be handed out again."""
@@ -105,7 +105,7 @@ class Workers:
         return f"{self._queue.consumer}:{name}"
 
     async def _redeliver(self, child: RunningChild) -> None:
-        """Hand out again what a dead worker had taken; should Redis be away too, as soon as it is back."""
+        """Hand out again the tasks of a dead worker; should Redis be away too, as soon as it is back."""
         self._dead.add(child.spec.name)
         with trio.move_on_after(_REDELIVER_S):
             await self._redeliver_dead()
@@ -113,7 +113,7 @@ class Workers:
             _logger.warning("tasks of a dead worker wait for Redis", extra={"child": child.spec.name})
 
     async def _redeliver_later(self) -> None:
-        """Hand out again what could not be when a worker died, until cancelled."""
+        """Hand out again tasks that could not be when a worker died, until cancelled."""
         while True:
             await trio.sleep(_AGAIN_S)
             await self._redeliver_dead()
@@ -125,7 +125,7 @@ class Workers:
             except StoreError as error:
                 _logger.debug("tasks of a dead worker wait", extra={"child": name, "error": str(error)})
                 return
-            # Whoever asked at the same time may have been told first.
+            # Another caller at the same time may have been told first.
             if name in self._dead:
                 self._dead.remove(name)
                 _logger.info("tasks handed out again", extra={"child": name, "count": count})
