@@ -16,7 +16,7 @@ from reconciler_engine.market.timeframe import Timeframe
 if TYPE_CHECKING:
     from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
     from reconciler_engine.detection.summary import GapSummary
-    from reconciler_engine.engine.ready import examine, is_ready, why_not_ready
+    from reconciler_engine.engine.ready import are_ready, examine, is_ready, wait_ready, why_not_ready
     from reconciler_engine.engine.service import ReconciliationService
     from reconciler_engine.market.candle import Candle
     from reconciler_engine.market.result import ReconciliationResult
@@ -35,9 +35,11 @@ __all__ = [
     "ReconciliationService",
     "Timeframe",
     "TrioRedis",
+    "are_ready",
     "detect_gaps",
     "examine",
     "is_ready",
+    "wait_ready",
     "why_not_ready",
 ]
 
@@ -49,8 +51,10 @@ _LATER = {
     "ReconciliationResult": "reconciler_engine.market.result",
     "ReconciliationService": "reconciler_engine.engine.service",
     "TrioRedis": "reconciler_engine.store.client.trio_redis",
+    "are_ready": "reconciler_engine.engine.ready",
     "examine": "reconciler_engine.engine.ready",
     "is_ready": "reconciler_engine.engine.ready",
+    "wait_ready": "reconciler_engine.engine.ready",
     "why_not_ready": "reconciler_engine.engine.ready",
 }
 

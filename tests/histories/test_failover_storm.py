@@ -24,6 +24,7 @@ from tests.histories.history import End, History
 from tests.integration.engines import DENSE, MINUTE, THIN, Engine, engine, truth
 from tests.sentinel_servers import REPLICATED, PortServer, watched_servers
 
+from reconciler_engine import examine
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.engine.parts import make_parts
 from reconciler_engine.engine.scheduled_passes import ScheduledPasses
@@ -34,7 +35,6 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.ready_question import ReadyQuestion
 
 SLOTS = 240
 PER_S = 20
@@ -90,8 +90,7 @@ class Storm:
             await trio.sleep(0.05)
 
     async def _look(self, series: Series) -> None:
-        question = ReadyQuestion(series.symbol, series.timeframe, 60, max_unverified_ms="any")
-        told = await question.examine(self.run.parts.client)
+        told = await examine(self.run.parts.client, series.symbol, series.timeframe, 60, max_unverified_ms="any")
         if told.is_ready:
             held = await self.run.held(series, told.window)
             lacking = truth(series, told.window).keys() - held.keys()

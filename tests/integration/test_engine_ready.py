@@ -214,8 +214,8 @@ def test_redis_py_errors_are_redis_py_s(sync_client):
 
 
 def test_clients_of_other_kinds_are_refused(sync_client):
-    with pytest.raises(TypeError, match=r"redis\.asyncio.*allowed: reconciler_engine's TrioRedis or a synchronous"):
-        is_ready(redis.asyncio.Redis(), "BTC-USD", "1d", 1)
+    with pytest.raises(TypeError, match=r"redis\.asyncio.*allowed: reconciler_engine's TrioRedis, or a client"):
+        is_ready(redis.asyncio.Redis().pipeline(), "BTC-USD", "1d", 1)
     with pytest.raises(TypeError, match="no pipeline"):
         examine(sync_client.pipeline(), "BTC-USD", "1d", 1)
     with pytest.raises(TypeError, match="NoneType"):

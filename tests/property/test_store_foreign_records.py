@@ -16,6 +16,7 @@ import pytest
 import trio
 from tests.integration.house import M1, MINUTE, STOP, House, open_house
 
+from reconciler_engine import examine
 from reconciler_engine.cli.status import Found, as_object, print_engine
 from reconciler_engine.engine.tasks.messages import PageTask, ScanTask, SeriesSpan
 from reconciler_engine.errors import ReconcilerError
@@ -32,7 +33,6 @@ from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.findings import DAY_MS, encode_day
 from reconciler_engine.store.leases import JobLeases
 from reconciler_engine.store.protocol import check_protocol
-from reconciler_engine.store.ready_question import ReadyQuestion
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.status_board import ENGINES_KEY, StatusBoard
@@ -180,7 +180,7 @@ async def test_evidence_records(redis: TrioRedis, records, tell_figure, caplog):
         await watch.call("read", lambda: store.read([(BTC, SPAN)]))
         await watch.call("extent", lambda: store.extent(BTC))
         await watch.call("late", lambda: store.late(BTC))
-        await watch.call("ready", lambda: ReadyQuestion("BTC-USD", "1m", 10).examine(redis))
+        await watch.call("ready", lambda: examine(redis, "BTC-USD", "1m", 10))
         if number % 5 == 0:
             await watch.call(
                 "merge", lambda: candles.merge_answer(BTC, [], KEPT, answer, NOTHING),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import trio
 
+from reconciler_engine import examine, is_ready
 from reconciler_engine.errors import ReconcilerError
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.limiting.redis_bucket import TokenBucket
@@ -36,7 +37,6 @@ from reconciler_engine.store.marks import Marks
 from reconciler_engine.store.outages import Outages
 from reconciler_engine.store.product_list import ProductListStore
 from reconciler_engine.store.protocol import check_protocol
-from reconciler_engine.store.ready_question import ReadyQuestion
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.rights import check_rights
 from reconciler_engine.store.scope import Scope
@@ -107,8 +107,8 @@ CALLS: dict[str, Call] = {
     "merge": lambda c: CandleStore(c, SCOPE).merge(BTC, [], KEPT, duplicated=[T0]),
     "answer": lambda c: CandleStore(c, SCOPE).merge_answer(BTC, [], KEPT, _answer(), NOTHING),
     "journal": lambda c: Journal(c, SCOPE).read([BTC], since=0, limit=10),
-    "ready": lambda c: ReadyQuestion("BTC-USD", "1m", 10).ask(c),
-    "readiness": lambda c: ReadyQuestion("BTC-USD", "1m", 10).examine(c),
+    "ready": lambda c: is_ready(c, "BTC-USD", "1m", 10),
+    "readiness": lambda c: examine(c, "BTC-USD", "1m", 10),
     "server": check_server,
     "persistence": ask_persistence,
     "rights": lambda c: check_rights(c, SCOPE),

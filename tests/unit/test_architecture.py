@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "python" / "reconciler_engine"
 
 FLOORS = [
-    {"errors"},
+    {"errors", "steps"},
     {"market", "http_server"},
     {"observe"},
     {"detection", "planning", "limiting", "scheduling"},
@@ -28,7 +28,7 @@ FLOORS = [
 
 SUBROOMS = {
     "engine": [{"tasks", "simulated_feeder"}, {"passes"}, {"backfill"}, {"roles"}],
-    "store": [{"client"}, {"embedded"}],
+    "store": [{"client"}, {"embedded", "drivers"}],
     "simulator": [{"prices"}, {"faults"}, {"rules"}],
     "cli": [{"backfill", "coverage", "doctor"}],
 }
@@ -47,7 +47,7 @@ HOMES = {
     "pyarrow": set(),
     "subprocess": {"supervisor"},
     "multiprocessing": set(),
-    "asyncio": set(),
+    "asyncio": {"store"},
     "requests": set(),
 }
 """Who may import what; what is not named is free."""

@@ -22,7 +22,7 @@ from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.claims import Claims
 from reconciler_engine.store.client.commands import keys_of
 from reconciler_engine.store.client.redis_py import reply_error
-from reconciler_engine.store.client.scripts import Script
+from reconciler_engine.store.client.scripts import Script, run_batch
 from reconciler_engine.store.client.slots import read_slot_ranges, redirection, units_of
 from reconciler_engine.store.coverage import Checked, Coverage
 from reconciler_engine.store.evidence import EvidenceStore
@@ -91,7 +91,7 @@ async def everything(client: Any, scope: Scope, series: Series) -> None:
         lambda: current_history(client, scope),
         lambda: Coverage(client, scope).record([Checked(series, SLOTS, None)], 0),
         lambda: check_protocol(client, scope),
-        lambda: question.ask(client),
+        lambda: run_batch(client, [question.call(detail=False)]),
         lambda: CandleKeys(client, scope).sizes(SERIES),
         lambda: ProductListStore(client, scope).read(),
         lambda: ServerClock(client, scope).keep_skew(0, 1),

@@ -17,9 +17,10 @@ from typing import Any, Final
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from reconciler_engine.steps import Command
 from reconciler_engine.store.client.address import Address
 from reconciler_engine.store.client.commands import block_s
-from reconciler_engine.store.client.connection import Command, ReplyReader
+from reconciler_engine.store.client.connection import ReplyReader
 from reconciler_engine.store.client.node import FixedDoor, Node
 from reconciler_engine.store.client.trio_redis import DEFAULT_MAX_BLOCKING, DEFAULT_MAX_CONNECTIONS, TrioRedis
 

@@ -24,7 +24,8 @@ from reconciler_engine.observe.unready import Unready
 from reconciler_engine.observe.words import ago, iso
 from reconciler_engine.planning.window import closed_before
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.ready_question import MAX_BARS, Readiness, ReadyOptions, ReadyQuestion, examine_all
+from reconciler_engine.store.ready_question import MAX_BARS, Readiness, ReadyOptions, ReadyQuestion
+from reconciler_engine.store.ready_steps import examine_all
 
 _BARS = 100
 _FIRST_BARS = 1_000

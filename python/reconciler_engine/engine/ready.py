@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from typing import Any, Generic, NoReturn, TypeVar, Unpack, overload
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar, Unpack, overload
 
-from reconciler_engine.errors import NodeUnavailable, StoreError
+from reconciler_engine.errors import NodeUnavailable
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.unready import Unready, cure_of
-from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
-from reconciler_engine.store.ready_question import Readiness, ReadyOptions, ReadyQuestion, SyncRedis, examine_all
+from reconciler_engine.steps import Steps
+from reconciler_engine.store import ready_steps
+from reconciler_engine.store.client.trio_redis import all_served
+from reconciler_engine.store.drivers.choice import PendingAnswer, ask
+from reconciler_engine.store.drivers.redis_py_clients import AwaitedRedis, SyncRedis
+from reconciler_engine.store.ready_question import Readiness, ReadyOptions, ReadyQuestion
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 
-class PendingAnswer(Generic[T]):
-    """The answer of a trio client, to be awaited once. It has no truth of its own: `if is_ready(...)` raises."""
+class ReadyAnswers(tuple[bool, ...]):
+    """An answer for each series, in the order asked; true where every one of them is."""
 
-    def __init__(self, client: TrioRedis, ask: Callable[[TrioRedis], Awaitable[T]]) -> None:
-        self._client = client
-        self._ask = ask
+    __slots__ = ()
 
-    def __await__(self) -> Generator[Any, Any, T]:
-        return self._ask(self._client).__await__()
-
-    def __bool__(self) -> NoReturn:
-        raise TypeError("the answer of a trio client is to be awaited: `if await is_ready(...)`")
+    def __bool__(self) -> bool:
+        return all(self)
 
 
 @overload
 def is_ready(
-    redis: TrioRedis, symbol: str, timeframe: str | Timeframe, bars: int, **options: Unpack[ReadyOptions]
+    redis: AwaitedRedis, symbol: str, timeframe: str | Timeframe, bars: int, **options: Unpack[ReadyOptions]
 ) -> PendingAnswer[bool]: ...
 
 
@@ -43,11 +42,7 @@ def is_ready(
 
 
 def is_ready(
-    redis: TrioRedis | SyncRedis,
-    symbol: str,
-    timeframe: str | Timeframe,
-    bars: int,
-    **options: Unpack[ReadyOptions],
+    redis: AwaitedRedis | SyncRedis, symbol: str, timeframe: str | Timeframe, bars: int, **options: Unpack[ReadyOptions]
 ) -> PendingAnswer[bool] | bool:
     """Say whether each of the last `bars` closed bars of a series is complete and verified, right now.
 
@@ -61,11 +56,12 @@ def is_ready(
     The client decides how it is asked, and no misuse of one way for the other goes unnoticed:
 
     - with a synchronous redis-py client the call blocks for the round trip and returns a bool: `if is_ready(...)`;
-    - with our trio client it returns at once, and awaiting that sends the question: `if await is_ready(...)`.
-      Without `await` it has no truth value but raises TypeError.
+    - with `TrioRedis`, or a client of `redis.asyncio`, it returns at once, and awaiting that sends the question:
+      `if await is_ready(...)`. Without `await` it has no truth value but raises TypeError.
 
     Args:
-        redis: `TrioRedis`, or a synchronous redis-py client of any settings. It stays the caller's.
+        redis: `TrioRedis`, or a client of redis-py of any settings, of one server or of a cluster. It stays the
+            caller's.
         symbol: Product id, such as `BTC-USD`.
         timeframe: Such as `5m`.
         bars: How many of the newest closed bars, 1 to 10,000. More than the cache keeps are never ready.
@@ -82,17 +78,90 @@ def is_ready(
 
     Raises:
         ValueError: An argument is not what it must be.
-        TypeError: The client is neither of the two.
-        StoreError: From a trio client: Redis did not answer, or the key is no sorted set. A redis-py client raises
-            redis-py's own exceptions. There is no answer then, and so no readiness.
+        TypeError: The client is none of these, or a pipeline.
+        StoreError: Redis did not answer, or the key is no sorted set. A redis-py client raises redis-py's own
+            exceptions for that. There is no answer then, and so no readiness.
     """
+    questions = [ReadyQuestion(symbol, timeframe, bars, **options)]
+    return ask(redis, "is_ready", lambda: _read(ready_steps.ask(questions), lambda answers: answers[0]))
+
+
+@overload
+def are_ready(
+    redis: AwaitedRedis, series: Iterable[tuple[str, str | Timeframe, int]], **options: Unpack[ReadyOptions]
+) -> PendingAnswer[ReadyAnswers]: ...
+
+
+@overload
+def are_ready(
+    redis: SyncRedis, series: Iterable[tuple[str, str | Timeframe, int]], **options: Unpack[ReadyOptions]
+) -> ReadyAnswers: ...
+
+
+def are_ready(
+    redis: AwaitedRedis | SyncRedis, series: Iterable[tuple[str, str | Timeframe, int]], **options: Unpack[ReadyOptions]
+) -> PendingAnswer[ReadyAnswers] | ReadyAnswers:
+    """Say of each series what `is_ready` says, in one round trip to each node; true as a whole where all are ready.
+
+    A series is its symbol, timeframe and number of bars: `are_ready(redis, [("BTC-USD", "1m", 200), ...])`. Each is
+    looked at in an instant of its own. More than 10,000 bars in all take a round trip for each 10,000.
+
+    Options, ways to ask and errors are those of `is_ready`; one series that cannot be read is the error of all.
+    """
+    questions = [ReadyQuestion(symbol, timeframe, bars, **options) for symbol, timeframe, bars in series]
+    if not questions:
+        raise ValueError("series is empty; allowed: one symbol, timeframe and number of bars, or more")
+    return ask(redis, "are_ready", lambda: _read(ready_steps.ask(questions), ReadyAnswers))
+
+
+@overload
+def wait_ready(
+    redis: AwaitedRedis,
+    symbol: str,
+    timeframe: str | Timeframe,
+    bars: int,
+    timeout: float,
+    **options: Unpack[ReadyOptions],
+) -> PendingAnswer[bool]: ...
+
+
+@overload
+def wait_ready(
+    redis: SyncRedis,
+    symbol: str,
+    timeframe: str | Timeframe,
+    bars: int,
+    timeout: float,
+    **options: Unpack[ReadyOptions],
+) -> bool: ...
+
+
+def wait_ready(
+    redis: AwaitedRedis | SyncRedis,
+    symbol: str,
+    timeframe: str | Timeframe,
+    bars: int,
+    timeout: float,
+    **options: Unpack[ReadyOptions],
+) -> PendingAnswer[bool] | bool:
+    """Wait until a series is ready, for `timeout` seconds at most; say whether it is.
+
+    The question is asked again at each close of a bar plus its grace, on word of a repair, when a connection that was
+    lost stands again, and after 15 s at the latest. Word comes over a connection of its own, which ends with the call;
+    a user who may not listen waits for the clock. While Redis is away the wait goes on: its error is raised only where
+    the time is over then.
+
+    Options, ways to ask and errors are those of `is_ready`. A synchronous client blocks for the whole wait.
+    """
+    if not 0 <= timeout < float("inf"):
+        raise ValueError(f"timeout {timeout!r} is not allowed; allowed: a finite number of seconds from 0")
     question = ReadyQuestion(symbol, timeframe, bars, **options)
-    return _send(redis, question.ask, question.ask_sync)
+    return ask(redis, "wait_ready", lambda: ready_steps.wait(question, timeout))
 
 
 @overload
 def examine(
-    redis: TrioRedis, symbol: str, timeframe: str | Timeframe, bars: int, **options: Unpack[ReadyOptions]
+    redis: AwaitedRedis, symbol: str, timeframe: str | Timeframe, bars: int, **options: Unpack[ReadyOptions]
 ) -> PendingAnswer[Readiness]: ...
 
 
@@ -103,23 +172,19 @@ def examine(
 
 
 def examine(
-    redis: TrioRedis | SyncRedis,
-    symbol: str,
-    timeframe: str | Timeframe,
-    bars: int,
-    **options: Unpack[ReadyOptions],
+    redis: AwaitedRedis | SyncRedis, symbol: str, timeframe: str | Timeframe, bars: int, **options: Unpack[ReadyOptions]
 ) -> PendingAnswer[Readiness] | Readiness:
     """Say what `is_ready` says, with why not, or how many bars a yes takes unverified.
 
     Arguments, ways to ask and errors are those of `is_ready`.
     """
-    question = ReadyQuestion(symbol, timeframe, bars, **options)
-    return _send(redis, question.examine, question.examine_sync)
+    questions = [ReadyQuestion(symbol, timeframe, bars, **options)]
+    return ask(redis, "examine", lambda: _read(ready_steps.examine(questions), lambda answers: answers[0]))
 
 
 @overload
 def why_not_ready(
-    redis: TrioRedis,
+    redis: AwaitedRedis,
     symbols: Sequence[str],
     timeframes: Sequence[str | Timeframe],
     bars: int,
@@ -138,7 +203,7 @@ def why_not_ready(
 
 
 def why_not_ready(
-    redis: TrioRedis | SyncRedis,
+    redis: AwaitedRedis | SyncRedis,
     symbols: Sequence[str],
     timeframes: Sequence[str | Timeframe],
     bars: int,
@@ -146,33 +211,34 @@ def why_not_ready(
 ) -> PendingAnswer[list[Unready]] | list[Unready]:
     """Return the series that are not ready, worst first: why, since when, and the cure; none where all are ready.
 
-    Every pair of a symbol and a timeframe is a series. Options, ways to ask and errors are those of `is_ready`; each
-    series is looked at in an instant of its own.
+    Every pair of a symbol and a timeframe is a series. Round trips are those of `are_ready`; options, ways to ask and
+    errors are those of `is_ready`.
     """
     questions = [ReadyQuestion(symbol, timeframe, bars, **options) for symbol in symbols for timeframe in timeframes]
-
-    async def ask(client: TrioRedis) -> list[Unready]:
-        answers = await examine_all(client, questions)
-        all_served(answer for answer in answers if not isinstance(answer, NodeUnavailable))
-        return sort_out(questions, answers)
-
-    def ask_sync(client: SyncRedis) -> list[Unready]:
-        return sort_out(questions, [question.examine_sync(client) for question in questions])
-
-    return _send(redis, ask, ask_sync)
+    return ask(redis, "why_not_ready", lambda: _unready_of(questions))
 
 
-def sort_out(questions: Sequence[ReadyQuestion], answers: Sequence[Readiness | StoreError]) -> list[Unready]:
+def _unready_of(questions: Sequence[ReadyQuestion]) -> Steps[list[Unready]]:
+    answers = yield from ready_steps.examine_apart(questions)
+    all_served(answer for answer in answers if not isinstance(answer, NodeUnavailable))
+    return sort_out(questions, answers)
+
+
+def _read(steps: Steps[A], reading: Callable[[A], T]) -> Steps[T]:
+    return reading((yield from steps))
+
+
+def sort_out(questions: Sequence[ReadyQuestion], answers: Sequence[Readiness | Exception]) -> list[Unready]:
     """Return the series that are not ready by the answers to questions, worst first."""
     judged = (_unready(question, answer) for question, answer in zip(questions, answers, strict=True))
     found = [one for one in judged if one is not None]
     return sorted(found, key=lambda one: -one.trouble)
 
 
-def _unready(question: ReadyQuestion, answer: Readiness | StoreError) -> Unready | None:
+def _unready(question: ReadyQuestion, answer: Readiness | Exception) -> Unready | None:
     """Return why a series is not ready; None where it is."""
     symbol, timeframe = question.series.symbol, question.series.timeframe
-    if isinstance(answer, StoreError):
+    if isinstance(answer, Exception):
         return Unready(symbol, timeframe.value, str(answer), {}, None, None, None, cure_of(""))
     if answer.is_ready or answer.reason is None:
         return None
@@ -203,22 +269,3 @@ def _since(question: ReadyQuestion, answer: Readiness, reason: str) -> int | Non
     if reason == Obstacle.UNVERIFIED:
         return closed + int(question.max_unverified_ms)
     return closed + question.grace_ms if answer.ready_until == answer.missing.first else None
-
-
-def _send(
-    redis: TrioRedis | SyncRedis, ask: Callable[[TrioRedis], Awaitable[T]], ask_sync: Callable[[SyncRedis], T]
-) -> PendingAnswer[T] | T:
-    """Ask as the client wants to be asked.
-
-    Raises:
-        TypeError: It is neither of the two.
-    """
-    if isinstance(redis, TrioRedis):
-        return PendingAnswer(redis, ask)
-    send = getattr(redis, "execute_command", None)
-    if send is None or inspect.iscoroutinefunction(send):
-        raise TypeError(
-            f"redis is {type(redis).__module__}.{type(redis).__qualname__}; "
-            "allowed: reconciler_engine's TrioRedis or a synchronous redis-py client"
-        )
-    return ask_sync(redis)

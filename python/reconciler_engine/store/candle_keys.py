@@ -8,7 +8,7 @@ from typing import Any, Final
 from reconciler_engine.detection.members import check_members
 from reconciler_engine.errors import StoreError, StoreUnavailable, own_fault
 from reconciler_engine.market.series import Series
-from reconciler_engine.store.client.connection import Command
+from reconciler_engine.steps import Command
 from reconciler_engine.store.client.reply_shapes import MOST_MS, understanding
 from reconciler_engine.store.client.trio_redis import TrioRedis, each_apart
 from reconciler_engine.store.scope import Scope

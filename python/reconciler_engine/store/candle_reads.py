@@ -10,7 +10,8 @@ from reconciler_engine.detection.replies import Answer, make_span_replies
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
-from reconciler_engine.store.client.connection import Command, pack
+from reconciler_engine.steps import Command
+from reconciler_engine.store.client.connection import pack
 from reconciler_engine.store.client.redis_py import reply_error
 from reconciler_engine.store.evidence_fields import ACCEPTED
 from reconciler_engine.store.scope import Scope

@@ -9,7 +9,7 @@ from typing import Any, Final
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.live_candles import Sighting
-from reconciler_engine.store.client.connection import Command
+from reconciler_engine.steps import Command
 from reconciler_engine.store.client.reply_shapes import MOST_MS, text, understanding, whole
 from reconciler_engine.store.client.trio_redis import TrioRedis, each_apart
 from reconciler_engine.store.evidence_fields import RECENT, decode_fields

@@ -13,8 +13,9 @@ from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.metrics import CANDLES_MERGED, MEMBERS_REMOVED
 from reconciler_engine.planning.ledger import Knowledge
+from reconciler_engine.steps import Argument
 from reconciler_engine.store.client.reply_shapes import optional_bytes, text, understanding, whole
-from reconciler_engine.store.client.scripts import Argument, Client, Script
+from reconciler_engine.store.client.scripts import Client, Script
 from reconciler_engine.store.evidence_fields import encode_fields
 from reconciler_engine.store.findings import DAY_MS
 from reconciler_engine.store.journal import ENTRIES_KEPT, LIFE_MS, Why

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple, Protocol, TypedDict
+from typing import Any, Final, Literal, NamedTuple, TypedDict
 
-from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.planning.ledger import Finding
-from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.states import obstacle_of
 from reconciler_engine.planning.verification import DEFAULT_MAX_UNVERIFIED_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
-from reconciler_engine.store.client.reply_shapes import understanding
-from reconciler_engine.store.client.scripts import ScriptCall, run_batch
-from reconciler_engine.store.client.trio_redis import TrioRedis, each_apart
+from reconciler_engine.store.client.reply_shapes import understanding, whole
+from reconciler_engine.store.client.scripts import ScriptCall
 from reconciler_engine.store.findings import decode_finding
-from reconciler_engine.store.ready_script import READY, READY_TEXT
+from reconciler_engine.store.ready_script import READY
 from reconciler_engine.store.scope import Layout, Scope
 
 MAX_BARS: Final = 10_000
 """Bars one question may be about: the server looks at them in 40 to 80 ms, in which it serves nobody else."""
-
-_BATCH_BARS: Final = 2_000
-"""Bars of one pipeline: the server looks at them in some 4 ms."""
 
 Unverified = int | Literal["any"]
 """How long ago a bar may have closed that is not verified (ms); `any` takes them however old."""
@@ -43,13 +36,6 @@ class ReadyOptions(TypedDict, total=False):
     max_unverified_ms: Unverified
     young_ms: int
     members: bool
-
-
-class SyncRedis(Protocol):
-    """A synchronous redis-py client: `redis.Redis`, `redis.RedisCluster`."""
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send one command and return its reply; with the option NEVER_DECODE as bytes, whatever the settings."""
 
 
 class SlotCount(NamedTuple):
@@ -83,6 +69,7 @@ class Readiness:
         complete_from: From then on each slot holds a candle that is not suspect, or is proved not to have one (ms UTC).
         ready_from: From then on nothing stands in the way (ms UTC).
         finding: What the evidence says of the oldest slot in the way; None where it says nothing.
+        at: When it stood so, by Redis' clock (ms UTC).
     """
 
     is_ready: bool
@@ -99,6 +86,7 @@ class Readiness:
     complete_from: int
     ready_from: int
     finding: Finding | None = field(default=None, compare=False)
+    at: int = field(default=0, compare=False)
 
     @property
     def in_the_way(self) -> int:
@@ -135,89 +123,53 @@ class ReadyQuestion:
         if layout not in [*Layout]:
             raise ValueError(f"layout {layout!r} is not allowed; allowed: {', '.join(Layout)}")
         self._series = Series(symbol, timeframe if isinstance(timeframe, Timeframe) else Timeframe.parse(timeframe))
-        scope = Scope(user_id, exchange_id, "", Layout(layout))
-        keys = (scope.candle_key(self._series), scope.evidence_key(self._series))
+        self._scope = Scope(user_id, exchange_id, "", Layout(layout))
         self.bars = bars
         self.grace_ms, self.max_unverified_ms = grace_ms, max_unverified_ms
-        self._keys = keys
+        self._keys = (self._scope.candle_key(self._series), self._scope.evidence_key(self._series))
         self._args = (bars, *durations.values(), "members" if members else "slots")
-        self._command = ("EVAL", READY_TEXT, len(keys), *keys, *self._args)
 
     @property
     def series(self) -> Series:
         """The series asked about."""
         return self._series
 
-    async def ask(self, client: TrioRedis) -> bool:
-        """Ask a client of our own.
+    @property
+    def repaired_channel(self) -> str:
+        """The channel on which repairs of the series are announced."""
+        return self._scope.repaired_channel(self._series)
+
+    def call(self, *, detail: bool) -> ScriptCall:
+        """Return the script's call, whose reply is 1 or 0, or in detail the list for `read_detail`."""
+        return READY.call(self._keys, (*self._args, "detail") if detail else self._args)
+
+    def read_answer(self, reply: Any) -> bool:
+        """Return what a reply says.
 
         Raises:
-            StoreError: Redis did not answer, or the key is no sorted set.
+            StoreError: It is not the script's.
         """
-        answer = await client.execute_command(*self._command)
         with understanding(f"the bars of {self._series}"):
-            return _is_yes(answer)
+            return whole(reply, 0, 1) == 1
 
-    async def examine(self, client: TrioRedis) -> Readiness:
-        """Ask a client of our own how the bars stand; errors are those of `ask`."""
-        answer = await client.execute_command(*self._command, "detail")
-        with understanding(f"the bars of {self._series}"):
-            return _readiness(answer)
-
-    def call(self) -> ScriptCall:
-        """Return the question of `examine` as one of a batch."""
-        return READY.call(self._keys, (*self._args, "detail"))
-
-    def ask_sync(self, client: SyncRedis) -> bool:
-        """Ask a synchronous redis-py client, which raises its own exceptions.
+    def read_detail(self, reply: Any) -> Readiness:
+        """Return what a reply says in detail.
 
         Raises:
-            TypeError: It queues commands instead of sending them.
+            StoreError: It is not the script's.
         """
-        return _is_yes(client.execute_command(*self._command))
-
-    def examine_sync(self, client: SyncRedis) -> Readiness:
-        """Ask a synchronous redis-py client how the bars stand; errors are those of `ask_sync`."""
-        return _readiness(client.execute_command(*self._command, "detail", NEVER_DECODE=True))
-
-
-async def examine_all(client: TrioRedis, questions: Sequence[ReadyQuestion]) -> list[Readiness | StoreError]:
-    """Ask a client of our own many questions, pipeline by pipeline; return the answers in the order asked.
-
-    In place of the answer about a series that cannot be read there is the error.
-
-    Raises:
-        StoreUnavailable: Redis cannot be reached or did not answer in time.
-    """
-    answers: list[Readiness | StoreError] = []
-    for part in shards((one.bars for one in questions), _BATCH_BARS):
-        asked = questions[part.start : part.stop]
-        replies = await each_apart(run_batch(client, [each.call() for each in asked]), len(asked))
-        for one, reply in zip(asked, replies, strict=True):
-            if isinstance(reply, StoreError):
-                answers.append(reply)
-                continue
-            with understanding(f"the bars of {one.series}"):
-                answers.append(_readiness(reply))
-    return answers
+        with understanding(f"the bars of {self._series}"):
+            return _readiness(reply)
 
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_yes(answer: Any) -> bool:
-    if not isinstance(answer, int):
-        raise _no_answer(answer)
-    return answer == 1
-
-
 def _readiness(answer: Any) -> Readiness:
     """Read the script's list."""
-    if not isinstance(answer, list):
-        raise _no_answer(answer)
-    yes, start, stop, ready_until, kind, confirmed, unverified, lacking, *counts = answer[:-3]
-    finding, complete_from, ready_from = answer[-3:]
+    yes, start, stop, ready_until, kind, confirmed, unverified, lacking, *counts = answer[:-4]
+    finding, complete_from, ready_from, at = answer[-4:]
     missing, suspect, malformed, overdue = (
         SlotCount(slots, None if first < 0 else first) for slots, first in zip(counts[::2], counts[1::2], strict=True)
     )
@@ -237,6 +189,7 @@ def _readiness(answer: Any) -> Readiness:
         complete_from,
         ready_from,
         found,
+        whole(at),
     )
 
 
@@ -247,7 +200,3 @@ def _reason(kind: str, finding: Finding | None) -> str | None:
         return kind or None
     obstacle = obstacle_of(finding)
     return obstacle if obstacle is not None and obstacle.state == kind else plain[kind]
-
-
-def _no_answer(answer: Any) -> TypeError:
-    return TypeError(f"redis answered {type(answer).__name__}; allowed: a client that sends at once, no pipeline")

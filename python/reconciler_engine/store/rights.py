@@ -10,7 +10,7 @@ from typing import Any, Final
 from reconciler_engine.errors import StoreDenied
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.store.client.connection import Command
+from reconciler_engine.steps import Command
 from reconciler_engine.store.client.server_check import denied
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.layouts import keys_read

@@ -27,7 +27,8 @@ from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.coverage import Coverage
 from reconciler_engine.store.feeder_watch import FeederWatch
 from reconciler_engine.store.objective_counts import ObjectiveCounts
-from reconciler_engine.store.ready_question import ReadyOptions, ReadyQuestion, examine_all
+from reconciler_engine.store.ready_question import ReadyOptions, ReadyQuestion
+from reconciler_engine.store.ready_steps import examine_all
 from reconciler_engine.store.status_board import scope_of
 
 REPORT_BYTES = 256 * 1024

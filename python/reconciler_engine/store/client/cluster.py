@@ -10,9 +10,10 @@ from typing import Any, Final
 import trio
 
 from reconciler_engine.errors import NodeAway, StoreError, StoreUnavailable
+from reconciler_engine.steps import Command
 from reconciler_engine.store.client.away import Away
 from reconciler_engine.store.client.cluster_address import ClusterAddress, Place
-from reconciler_engine.store.client.connection import Command, ReplyReader
+from reconciler_engine.store.client.connection import Connection, ReplyReader
 from reconciler_engine.store.client.first_answer import first_answer
 from reconciler_engine.store.client.node import FixedDoor, Node
 from reconciler_engine.store.client.redis_py import REDIS_CLUSTER_HASH_SLOTS
@@ -89,6 +90,15 @@ class Cluster:
         for index, key in enumerate(keys):
             parts[self._owners[slot_of(key)]].append(index)
         return [*parts.values()]
+
+    async def open(self, bound_s: float) -> Connection:
+        """Open a connection to any node, which is the caller's. Raises: as that of a node."""
+        await self._keep_map(trio.current_time() + bound_s)
+        place, began = self._place_of(None), trio.current_time()
+        try:
+            return await self._node(place).open(bound_s)
+        except StoreError as error:
+            raise self._failure(place, error, began, bound_s) from error
 
     async def exchange(
         self, commands: Sequence[Command], bound_s: float, keys: Sequence[str] = (), *, blocks: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from reconciler_engine.store.client.connection import Command
+from reconciler_engine.steps import Command
 
 # Longest wait one command may ask of the server: who waits longer asks again.
 MAX_BLOCK_S: Final = 60.0

@@ -6,13 +6,14 @@ import math
 import re
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol, cast
 
 import hiredis
 import trio
 
 from reconciler_engine.errors import StoreError, StoreUnavailable
+from reconciler_engine.steps import Command
 from reconciler_engine.store.client.address import Address
 from reconciler_engine.store.client.announced import AnnouncedLengths
 from reconciler_engine.store.client.link import Link, open_link
@@ -37,8 +38,6 @@ _ROLE: Final = re.compile(rb"^role:(\w+)", re.MULTILINE)
 
 # Errors of a link when the other end is gone, or closed by another task.
 _BROKEN: Final = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
-
-Command = Sequence[str | int | float | bytes]
 
 
 class ReplyReader(Protocol):
@@ -121,6 +120,20 @@ class Connection:
         if looks:
             self._note_role(answers.pop())
         return answers
+
+    async def hear(self) -> None:
+        """Wait for a reply that nobody asked for, and drop all that came with it.
+
+        Raises:
+            StoreUnavailable: The connection broke.
+            StoreError: The peer does not speak Redis' protocol.
+        """
+        try:
+            await self._read(1)
+            while self._reader.has_data() and self._reader.gets() is not _NOT_ENOUGH:
+                pass
+        except _BROKEN as error:
+            raise self._broken(error) from error
 
     def _note_role(self, answer: object) -> None:
         """Take note of the server's role; one that does not tell it, or may not, is not asked again."""

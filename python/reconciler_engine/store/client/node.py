@@ -9,8 +9,9 @@ import trio
 
 from reconciler_engine.errors import StoreError, StoreUnavailable
 from reconciler_engine.observe.metrics import REDIS_ERRORS
+from reconciler_engine.steps import Command
 from reconciler_engine.store.client.address import Address
-from reconciler_engine.store.client.connection import Command, Connection, ReplyReader, open_connection, pack
+from reconciler_engine.store.client.connection import Connection, ReplyReader, open_connection, pack
 from reconciler_engine.store.client.pool import Pool
 from reconciler_engine.store.client.redis_py import has_moved
 
@@ -72,6 +73,17 @@ class Node:
         """Return the indexes of all keys as one part: one server has them all."""
         await trio.lowlevel.checkpoint()
         return [[*range(len(keys))]]
+
+    async def open(self, bound_s: float) -> Connection:
+        """Open a connection that is the caller's, beside the others.
+
+        Raises:
+            StoreUnavailable: The server cannot be reached.
+            StoreError: As `open_connection`.
+        """
+        with trio.move_on_after(bound_s):
+            return await self._door.open()
+        raise StoreUnavailable(f"{self._address} did not answer within {bound_s:g} s")
 
     async def exchange(
         self, commands: Sequence[Command], bound_s: float, _keys: Sequence[str] = (), *, blocks: bool = False

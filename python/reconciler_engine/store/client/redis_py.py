@@ -17,7 +17,7 @@ from redis.client import EMPTY_RESPONSE
 from redis.commands.core import AsyncCoreCommands
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.event import EventDispatcher
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from reconciler_engine.errors import StoreDenied, StoreError, StoreFull, StoreRefused, StoreUnavailable
 from reconciler_engine.observe.words import quoted
@@ -30,6 +30,7 @@ __all__ = [
     "RESPONSE_CALLBACKS",
     "AsyncCoreCommands",
     "Encoder",
+    "NoScriptError",
     "callback_options",
     "has_moved",
     "key_slot",

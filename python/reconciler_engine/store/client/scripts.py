@@ -9,11 +9,12 @@ from importlib.resources import files
 from typing import Any, Protocol, Self
 
 from reconciler_engine.errors import StoreError
-from reconciler_engine.store.client.connection import Command
+from reconciler_engine.steps import Argument, Command, Send, Split, Steps
+from reconciler_engine.store.client.redis_py import NoScriptError
+from reconciler_engine.store.client.trio_driver import converse
+from reconciler_engine.store.client.trio_redis import TrioRedis
 
 NO_SCRIPT = "NOSCRIPT"
-
-Argument = str | int | float | bytes
 
 
 class Client(Protocol):
@@ -21,12 +22,6 @@ class Client(Protocol):
 
     async def execute_command(self, *args: Argument) -> Any:
         """Send one command and return its reply."""
-
-    async def pipe(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands in one write and return replies and errors in order."""
-
-    async def split(self, keys: Sequence[str | bytes]) -> list[list[int]]:
-        """Return the indexes of keys in parts, each of one server's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,29 +86,35 @@ class ScriptCall:
     args: tuple[Argument, ...]
 
 
-async def run_batch(client: Client, calls: Sequence[ScriptCall]) -> list[Any]:
-    """Send script calls in one write; return raw replies, or a StoreError in place of each that failed, in order.
-
-    Calls whose script a server does not know are sent again in a second write, the text once for each script and
-    server. So calls of one batch may run in another order than given: they must not build on each other.
+async def run_batch(client: TrioRedis, calls: Sequence[ScriptCall]) -> list[Any]:
+    """Send script calls as `batch` does.
 
     Raises:
         StoreUnavailable: The replies did not all come; what took effect is unknown.
     """
-    replies = await client.pipe([call.script.by_hash(call.keys, call.args) for call in calls])
+    return await converse(client, batch(calls))
+
+
+def batch(calls: Sequence[ScriptCall]) -> Steps[list[Any]]:
+    """Send script calls in one write; return raw replies, or an exception in place of each that failed, in order.
+
+    Calls whose script a server does not know are sent again in a second write, the text once for each script and
+    server. So calls of one batch may run in another order than given: they must not build on each other.
+    """
+    replies: list[Any] = yield Send([call.script.by_hash(call.keys, call.args) for call in calls])
     unknown = [index for index, reply in enumerate(replies) if is_unknown_script(reply)]
     if not unknown:
         return replies
     again = {index: calls[index].script.by_hash(calls[index].keys, calls[index].args) for index in unknown}
-    for part in await client.split([calls[index].keys[0] for index in unknown]):
+    for part in (yield Split([calls[index].keys[0] for index in unknown])):
         # The first call of a script teaches it to the server, or to each node of a cluster.
         firsts = {calls[unknown[at]].script.sha: unknown[at] for at in reversed(part)}
         again |= {index: calls[index].script.by_text(calls[index].keys, calls[index].args) for index in firsts.values()}
-    for index, reply in zip(unknown, await client.pipe([*again.values()]), strict=True):
+    for index, reply in zip(unknown, (yield Send([*again.values()])), strict=True):
         replies[index] = reply
     return replies
 
 
 def is_unknown_script(reply: object) -> bool:
     """Whether a reply of a batch is the error of a server that does not know the script; nothing ran."""
-    return isinstance(reply, StoreError) and reply.code == NO_SCRIPT
+    return (isinstance(reply, StoreError) and reply.code == NO_SCRIPT) or isinstance(reply, NoScriptError)

@@ -10,9 +10,10 @@ from typing import Any
 import trio
 
 from reconciler_engine.errors import StoreDenied, StoreError, StoreRefused, StoreUnavailable
+from reconciler_engine.steps import Command
 from reconciler_engine.store.client.address import Address
 from reconciler_engine.store.client.cluster_address import SentinelAddress
-from reconciler_engine.store.client.connection import Command, Connection, open_connection, pack
+from reconciler_engine.store.client.connection import Connection, open_connection, pack
 from reconciler_engine.store.client.first_answer import first_answer
 from reconciler_engine.store.client.reply_shapes import text, understanding, whole
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from reconciler_engine.errors import StoreError
+from reconciler_engine.steps import Command
 from reconciler_engine.store.client.cluster_address import Place
 from reconciler_engine.store.client.commands import keys_of
-from reconciler_engine.store.client.connection import Command
 from reconciler_engine.store.client.redis_py import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from reconciler_engine.store.client.reply_shapes import text, understanding, whole
 

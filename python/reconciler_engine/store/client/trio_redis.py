@@ -8,12 +8,13 @@ from typing import Any, Final, Literal, Self
 
 import trio
 
-from reconciler_engine.errors import NodeUnavailable, StoreError, StoreRefused
+from reconciler_engine.errors import NodeUnavailable, StoreError, StoreRefused, StoreUnavailable
+from reconciler_engine.steps import Command
 from reconciler_engine.store.client.address import Address
 from reconciler_engine.store.client.cluster import Cluster
 from reconciler_engine.store.client.cluster_address import ClusterAddress, SentinelAddress, parse_address
 from reconciler_engine.store.client.commands import block_s, check_batch, check_single, keys_of
-from reconciler_engine.store.client.connection import Command, ReplyReader
+from reconciler_engine.store.client.connection import ReplyReader
 from reconciler_engine.store.client.node import FixedDoor, Node
 from reconciler_engine.store.client.redis_py import (
     EMPTY_RESPONSE,
@@ -25,6 +26,7 @@ from reconciler_engine.store.client.redis_py import (
     callback_options,
 )
 from reconciler_engine.store.client.sentinel import SentinelDoor
+from reconciler_engine.store.client.subscription import Subscription, subscribe
 
 # Characters of an error that quotes what a server said.
 _SAID: Final = 300
@@ -196,6 +198,19 @@ class TrioRedis(AsyncCoreCommands):
         """
         return await self._servers.split(keys)
 
+    async def subscribe(self, channels: Sequence[str]) -> Subscription:
+        """Subscribe to channels over a connection of its own, which the caller closes; in a cluster, at any node.
+
+        Raises:
+            StoreDenied: The user may not listen to one of them.
+            StoreError: The server cannot be reached, or does not answer as asked.
+        """
+        bound_s = self._timeout_s
+        connection = await self._servers.open(bound_s)
+        with trio.move_on_after(bound_s):
+            return await subscribe(connection, channels)
+        raise StoreUnavailable(f"{self._address} did not answer within {bound_s:g} s")
+
     async def converse(
         self,
         batches: Iterable[tuple[bytes, int]],
@@ -248,11 +263,11 @@ def all_served(replies: Iterable[Any]) -> list[Any]:
     """Return the replies of a pipeline; raise the first error among them.
 
     Raises:
-        StoreError: The server refused a command.
+        StoreError: The server refused a command; of a redis-py client it is redis-py's error.
     """
     served = list(replies)
     for reply in served:
-        if isinstance(reply, StoreError):
+        if isinstance(reply, Exception):
             raise reply
     return served
 

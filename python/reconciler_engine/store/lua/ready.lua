@@ -23,7 +23,7 @@
 --          slots missing, the oldest, slots suspect, the oldest, slots with a member that is no candle, the oldest,
 --          slots unverified too long, the oldest, the finding of the slot in the way, or '', first instant from which on
 --          each slot holds a candle that nobody doubts or is proved not to have one, first instant from which on none
---          is in the way }; an oldest without slots is -1; each slot in the way counts once
+--          is in the way, the instant of this answer }; an oldest without slots is -1; each slot in the way counts once
 --
 -- A proof counts under the history of writes that it was noted under: after a failover, and for a user who may not ask
 -- INFO, a slot that was proved not to have a candle is missing until it was looked at again.
@@ -261,5 +261,5 @@ for _, kind in ipairs(KINDS) do
     told[#told + 1] = oldest[kind] or -1
 end
 told[#told + 1] = first and first.finding and first.finding.text or ''
-told[#told + 1], told[#told + 2] = complete_from, ready_from
+told[#told + 1], told[#told + 2], told[#told + 3] = complete_from, ready_from, now
 return told
