@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import trio
+from tests.integration.engines import DENSE, MINUTE, THIN, engine, span
 
 from reconciler_engine.coinbase.products import Product
+from reconciler_engine.engine.pass_words import in_words
+from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.series_state import count_states
 from reconciler_engine.store.client.trio_redis import TrioRedis
@@ -34,6 +37,27 @@ def test_ready_says_that_a_product_is_unknown_or_delisted(run_inside, redis_url)
         told["OLD-USD"].out
     )
     assert run_inside("ready", "FOO-USD", *where, "--json").json["product"].startswith("FOO-USD is no product")
+    every = ("ready", "--all", "--timeframes", "1m", "--symbols", "BTC-USD,OLD-USD,FOO-USD", "--redis-url", redis_url)
+    rows = {row["symbol"]: row for row in run_inside(*every, "--json").json["series"]}
+    assert [rows[symbol]["reason"] for symbol in told] == ["not asked for", "product delisted", "no such product"]
+    assert "OLD-USD:1m  100 missing (product delisted)" in run_inside(*every).out
+    assert rows["FOO-USD"]["cure"] == "none: correct the symbol, or leave it out"
+
+
+async def test_a_pass_says_that_a_product_is_delisted(redis_url):
+    wanted = span(600)
+    async with engine(redis_url) as run:
+        await run.turn_to(wanted.stop + 15_000)
+        gone = Product("DASH-USD", "USD", tradable=False, quote_volume=None, is_delisted=True)
+        await run.parts.products.keep([Product("REF-USD", "USD", tradable=True, quote_volume=1e9), gone], wanted.stop)
+        result = await run.parts.reconciler.run_pass(PassRequest("gap_scan", [DENSE, THIN], 600 * MINUTE))
+        absent = 600 - len(await run.held(THIN))
+        row = (await run.parts.coverage.read())[str(THIN)]
+    assert (result.unresolved, result.delisted) == (row.missing, ("DASH-USD",))
+    assert row.missing is not None
+    assert 0 < row.missing <= absent
+    assert row.obstacles == {"product delisted": row.missing}
+    assert f"{row.missing} of those left of products that are delisted: DASH-USD" in in_words(result)
 
 
 def coverage(missing: int | None, **obstacles: int) -> SeriesCoverage:
@@ -48,5 +72,12 @@ def test_slots_that_wait_for_another_answer_make_no_series_lacking():
         "C:1m": coverage(3, SECOND_SIGHTING=2),
         "D:1m": coverage(1, UNUSABLE=1),
         "E:1m": coverage(None),
+        "F:1m": coverage(0, SECOND_ANSWER=2),
+        "G:1m": coverage(1, SECOND_SIGHTING=1, CONTESTED=1, UNVERIFIED=3),
+        "H:1m": coverage(0, UNVERIFIED=3, LACKED=1),
+        "I:1m": coverage(360, DELISTED=360, SECOND_ANSWER=1),
     }
-    assert count_states(series) == {"complete": 1, "waiting": 1, "lacking": 2, "unknown": 1}
+    assert count_states(series) == {
+        "ready": 1, "waiting": 2, "lacking": 2, "suspect": 1, "unverified": 1, "delisted": 1, "unknown": 1,
+    }  # fmt: skip
+    assert count_states(dict.fromkeys("ab", coverage(0)))["ready"] == 2

@@ -74,7 +74,13 @@ def test_it_shows_a_running_engine_from_any_shell_and_says_when_none_runs(
 
     told = run_inside("status", *where)
     assert told.code == 0
-    for word in ("worker-2", "full_reconcile", "budget: 5 requests a second", "BTC-USD:5m", "2 of 2 series complete"):
+    for word in (
+        "worker-2",
+        "full_reconcile",
+        "budget: 5 requests a second",
+        "BTC-USD:5m",
+        "2 of 2 series ready when a pass last looked",
+    ):
         assert word in told.out
 
     assert engine.stop() == 0

@@ -122,7 +122,7 @@ def test_probes_and_metrics_tell_of_faults_and_outlive_processes(start_engine, o
     assert before["merged_candles_total", ("inserted",)] == filled
     assert before["ticks_total", ("full_reconcile", "done")] == 1
     assert before["permit_wait_seconds_count", ()] >= before["requests_total", ("candles", "ok", "200")]
-    assert before["series", ("complete",)] == 1
+    assert before["series", ("ready",)] == 1
     assert abs(before["job_last_success_timestamp_seconds", ("full_reconcile",)] - time.time()) < 600
 
     # a killed worker takes no count with it

@@ -72,7 +72,7 @@ def test_a_person_sees_every_figure(capsys):
         "BTC-USD:1m: WRONGTYPE",
         "last error: StoreError: gone",
         "5 requests a second, 61 used in the last minute, 12 waiting, paused by the exchange for 3.0 s",
-        "1 of 2 series complete",
+        "1 of 2 series ready when a pass last looked, 1 lack candles",
     ):
         assert words in told
     assert "SIMULATED" not in told
@@ -83,7 +83,7 @@ def test_a_person_sees_every_figure(capsys):
 def test_a_series_is_told_with_the_reasons_why_slots_are_not_ready(capsys):
     one = covered(3).model_copy(update={"obstacles": {"row unusable": 1, "contested": 2}})
     print_engine(Found(engine(), {"BTC-USD:1m": one}))
-    assert "3 missing (1 row unusable); 2 suspect (2 contested)" in capsys.readouterr().out
+    assert "3 missing (1 row unusable); 2 suspect (contested)" in capsys.readouterr().out
 
 
 def test_the_objective_is_told_by_timeframe_and_in_all(capsys):
@@ -110,7 +110,7 @@ def test_what_is_invented_or_unknown_is_said_to_be(capsys):
     assert told.startswith("SIMULATED ")
     assert "budget: could not be read" in told
     assert "unknown" in told
-    assert "0 of 1 series complete" in told
+    assert "0 of 1 series ready" in told
 
 
 def test_a_terminal_is_not_flooded_and_a_program_gets_all(capsys):

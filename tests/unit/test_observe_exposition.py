@@ -54,7 +54,7 @@ def samples(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def test_every_figure_has_its_place():
-    found = samples(expose(full(), 0.5, {"complete": 14, "lacking": 2, "unknown": 0})[0])
+    found = samples(expose(full(), 0.5, {"ready": 14, "lacking": 2, "unknown": 0})[0])
     assert found["ready", ()] == 1
     assert found["requests_total", (("endpoint", "candles"), ("outcome", "rate_limited"), ("status", "429"))] == 3
     assert found["processes_up", (("role", "worker"),)] == 2
@@ -144,13 +144,13 @@ def test_without_a_report_it_says_so():
 
 
 def test_openmetrics_is_given_to_who_asks_for_it():
-    text, content_type = expose(full(), 0.5, {"complete": 1}, accept="application/openmetrics-text; version=1.0.0")
+    text, content_type = expose(full(), 0.5, {"ready": 1}, accept="application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert len(list(parse_openmetrics(text.decode()))) > 20
 
 
 def test_labels_are_words_of_the_program():
-    text, _ = expose(full(), 0.5, {"complete": 1}, dict.fromkeys(Obstacle, 0), VERIFIED)
+    text, _ = expose(full(), 0.5, {"ready": 1}, dict.fromkeys(Obstacle, 0), VERIFIED)
     labels = {name for (_, pairs) in samples(text) for name, _ in pairs}
     words = {
         "job",
@@ -178,7 +178,7 @@ def test_a_version_that_cannot_be_read_gets_what_everybody_understands(version):
 
 @pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
 def test_the_manuals_table_is_all_there_is(accept):
-    kept = ({"complete": 1}, dict.fromkeys(Obstacle, 0), VERIFIED, FEEDER, OBJECTIVE)
+    kept = ({"ready": 1}, dict.fromkeys(Obstacle, 0), VERIFIED, FEEDER, OBJECTIVE)
     text, _ = expose(full(), 0.5, *kept, accept=accept)
     shown = set(re.findall(r"^# TYPE reconciler_(\w+) ", text.decode(), re.MULTILINE))
     section = PAGES["metrics"].read_text("utf-8").partition("\n## ")[0]

@@ -56,6 +56,12 @@ def test_a_suspect_candle_that_is_gone_is_missing_and_a_sighting_of_one_that_cam
     assert find_obstacles(slots(0), WINDOW, known) == {Obstacle.NOT_ASKED: slots(0)}
 
 
+def test_all_that_is_missing_of_a_delisted_product_is_so_for_that():
+    known = ledger((State.MISSING, Reason.ABSENT_ONCE, 0), (State.SUSPECT, Reason.CONTESTED, 0))
+    found = find_obstacles(slots(0, 3), WINDOW, known, is_delisted=True)
+    assert found == {Obstacle.DELISTED: slots(0, 3), Obstacle.CONTESTED: slots(1)}
+
+
 def test_slots_are_told_by_state_with_their_reasons():
     counts = {Obstacle.NOT_ASKED: 3, Obstacle.REFERENCE: 2, Obstacle.CONTESTED: 1, Obstacle.LACKED: 4}
     assert describe_obstacles(counts) == [
@@ -65,7 +71,7 @@ def test_slots_are_told_by_state_with_their_reasons():
         "2 missing", "1 suspect",
     ]  # fmt: skip
     assert describe_obstacles({Obstacle.UNVERIFIED: 4, Obstacle.LACKED: 1}) == [
-        "1 suspect (1 lacked once)", "4 unverified",
+        "1 suspect (lacked once)", "4 unverified",
     ]  # fmt: skip
     assert describe_obstacles({}) == []
 

@@ -168,6 +168,8 @@ def print_result(result: ReconciliationResult, output: Output, *, repaired: bool
         f"{len(result.series)} series: {done}{more}"
         f"{f', {unknown} series without a closed slot in reach' if unknown else ''}, {result.duration_ms} ms"
     )
+    for symbol in result.delisted:
+        say(f"  {symbol} is delisted: what is missing of it stays missing, or is proved empty")
     for cause in result.causes:
         say(f"  {cause}")
 

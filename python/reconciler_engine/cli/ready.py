@@ -143,10 +143,10 @@ async def _ask(
 
 def describe_absence(symbol: str, listed: ProductList) -> str | None:
     """Return why a product has no newer bars by the list kept last; None where it trades, or no list is kept."""
-    listing = listed.listings.by_symbol.get(symbol)
-    if listing is not None and listing.delisted_at is not None:
-        return f"{symbol} is delisted, known since {iso(listing.delisted_at)}: what is missing of it stays missing"
-    if listed.products and all(one.symbol != symbol for one in listed.products):
+    since = listed.listings.delisted_at(symbol)
+    if since is not None:
+        return f"{symbol} is delisted, known since {iso(since)}: what is missing of it stays missing"
+    if listed.why_absent(symbol) is not None:
         return f"{symbol} is no product in the exchange's list: nothing of it can be had"
     return None
 

@@ -24,6 +24,7 @@ from reconciler_engine.observe.unready import Unready
 from reconciler_engine.observe.words import ago, iso
 from reconciler_engine.planning.window import closed_before
 from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.product_list import ProductList
 from reconciler_engine.store.ready_question import MAX_BARS, Readiness, ReadyOptions, ReadyQuestion
 from reconciler_engine.store.ready_steps import examine_all
 
@@ -48,8 +49,8 @@ def show_all(
     """
     most = min(config.max_candles or MAX_BARS, MAX_BARS)
     count = bars or (most if reach else _BARS)
-    questions, answers = trio.run(_ask, config, given, options, output, count, reach)
-    unready = sort_out(questions, answers)
+    questions, answers, listed = trio.run(_ask, config, given, options, output, count, reach)
+    unready = sort_out(questions, answers, listed.why_absent)
     if output.as_json:
         output.print_json(as_object(questions, answers, unready, count))
     else:
@@ -67,13 +68,13 @@ def show_all(
 
 async def _ask(
     config: ReconciliationConfig, given: Given, options: ReadyOptions, output: Output, bars: int, reach: bool
-) -> tuple[list[ReadyQuestion], list[Readiness | StoreError]]:
+) -> tuple[list[ReadyQuestion], list[Readiness | StoreError], ProductList]:
     asked = with_settings(options, config)
     async with open_session(config, output, "ready") as session:
         series = await known_series(session, given)
         if not series:
             raise ConfigError([_NO_SERIES])
-        client = session.parts.client
+        client, listed = session.parts.client, await session.parts.products.read()
         if not reach:
             questions = [ReadyQuestion(one.symbol, one.timeframe, bars, **asked) for one in series]
             answers = await examine_all(client, questions)
@@ -90,7 +91,7 @@ async def _ask(
     for answer in answers:
         if isinstance(answer, StoreError):
             own_fault(answer)
-    return questions, answers
+    return questions, answers, listed
 
 
 async def _reach_back(

@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 # A terminal shows so many series: those that lack most, then by name. Programs get all.
 _SERIES_SHOWN = 24
 
+_STATE_WORDS = {
+    "waiting": "wait for another answer",
+    "lacking": "lack candles",
+    "suspect": "hold suspect candles",
+    "unverified": "unverified for too long",
+    "delisted": "of delisted products",
+    "unknown": "unknown",
+}
+
 
 class Found(NamedTuple):
     """An engine that runs, and its series."""
@@ -285,9 +294,9 @@ def _print_series(series: Mapping[str, SeriesCoverage], now: int, most: int | No
     if ages:
         say(f"oldest unverified, since its close: {', '.join(ages)}")
     states = count_states(series)
-    waiting = f", {states['waiting']} wait for another answer" if states["waiting"] else ""
+    others = [f"{states[state]} {words}" for state, words in _STATE_WORDS.items() if states[state]]
     more = ", those in most trouble are shown" * (len(series) > len(rows))
-    say(f"{states['complete']} of {len(series)} series complete{waiting}{more}")
+    say(", ".join([f"{states['ready']} of {len(series)} series ready when a pass last looked", *others]) + more)
 
 
 def _print_objective(objective: Objective) -> None:

@@ -26,6 +26,8 @@ def in_words(result: ReconciliationResult) -> str:
             text += f"; {counted(result.confirmed_empty, 'slot')} proved empty"
         if result.requests:
             text += f"; {counted(result.requests, 'request')} to look again"
+    if result.delisted:
+        text += f"; {_gone(result)}"
     if result.mismatched:
         text += f"; {_repairs(result)}"
     if unknown:
@@ -35,6 +37,13 @@ def in_words(result: ReconciliationResult) -> str:
     elif result.errors:
         text += f"; {counted(len(result.causes), 'cause')} of errors, most: {result.causes[0]}"
     return text
+
+
+def _gone(result: ReconciliationResult) -> str:
+    """Say how many of the slots that are left belong to products that trade no more."""
+    left = sum(row.unresolved for row in result.series if row.delisted_at is not None)
+    more = f", and {len(result.delisted) - _NAMED} more" if len(result.delisted) > _NAMED else ""
+    return f"{left} of those left of products that are delisted: {', '.join(result.delisted[:_NAMED])}{more}"
 
 
 def _repairs(result: ReconciliationResult) -> str:

@@ -228,10 +228,17 @@ def _read(steps: Steps[A], reading: Callable[[A], T]) -> Steps[T]:
     return reading((yield from steps))
 
 
-def sort_out(questions: Sequence[ReadyQuestion], answers: Sequence[Readiness | Exception]) -> list[Unready]:
-    """Return the series that are not ready by the answers to questions, worst first."""
+def sort_out(
+    questions: Sequence[ReadyQuestion],
+    answers: Sequence[Readiness | Exception],
+    why_absent: Callable[[str], str | None] = lambda _: None,
+) -> list[Unready]:
+    """Return the series that are not ready by the answers to questions, worst first.
+
+    `why_absent` says of a product why it has no newer bars, where the exchange's list says so.
+    """
     judged = (_unready(question, answer) for question, answer in zip(questions, answers, strict=True))
-    found = [one for one in judged if one is not None]
+    found = [one.of_product(why_absent(one.symbol)) for one in judged if one is not None]
     return sorted(found, key=lambda one: -one.trouble)
 
 

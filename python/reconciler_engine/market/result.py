@@ -43,6 +43,7 @@ class SeriesResult:
         requests: Requests sent to the exchange.
         references: Requests sent beside them for references, on behalf of this series.
         errors: What went wrong in this series, oldest first; at most `ERRORS_KEPT`.
+        delisted_at: Since when the product is known to be delisted (ms UTC); None while it trades, as far as is known.
     """
 
     symbol: str
@@ -68,6 +69,7 @@ class SeriesResult:
     requests: int = 0
     references: int = 0
     errors: tuple[str, ...] = ()
+    delisted_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,11 @@ class ReconciliationResult:
     references: int = 0
     degraded: str | None = None
     series: tuple[SeriesResult, ...] = field(default=(), repr=False)
+
+    @property
+    def delisted(self) -> tuple[str, ...]:
+        """Delisted products of which slots are missing, by name: nothing of them can be had."""
+        return tuple(sorted({row.symbol for row in self.series if row.delisted_at is not None and row.unresolved}))
 
     @property
     def causes(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ class Obstacle(StrEnum):
     REFERENCE = "waiting for a reference"
     UNUSABLE = "row unusable"
     WITHDRAWN = "withdrawn"
+    DELISTED = "product delisted"
     VALUES_DIFFER = "values differ"
     SECOND_ANSWER = "waiting for a second answer"
     LACKED = "lacked once"
@@ -36,8 +37,17 @@ class Obstacle(StrEnum):
 
 
 _OF_MISSING = frozenset(
-    {Obstacle.NOT_ASKED, Obstacle.SECOND_SIGHTING, Obstacle.REFERENCE, Obstacle.UNUSABLE, Obstacle.WITHDRAWN}
+    {
+        Obstacle.NOT_ASKED,
+        Obstacle.SECOND_SIGHTING,
+        Obstacle.REFERENCE,
+        Obstacle.UNUSABLE,
+        Obstacle.WITHDRAWN,
+        Obstacle.DELISTED,
+    }
 )
+WAITING = frozenset({Obstacle.SECOND_SIGHTING, Obstacle.REFERENCE, Obstacle.SECOND_ANSWER, Obstacle.LACKED})
+"""Those that the next answers settle: nothing is overdue there."""
 STATES = ("missing", "suspect", "unverified")
 
 
@@ -47,6 +57,8 @@ def describe_obstacles(slots: Mapping[Obstacle, int]) -> list[str]:
     for state in STATES:
         counts = {one: count for one, count in slots.items() if one.state == state and count}
         reasons = ", ".join(f"{counts[one]} {one}" for one in Obstacle if one in counts and one not in _PLAIN)
+        if len(counts) == 1:
+            reasons = reasons.partition(" ")[2]
         if counts:
             told.append(f"{sum(counts.values())} {state}{f' ({reasons})' if reasons else ''}")
     return told

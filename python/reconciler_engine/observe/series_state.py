@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol, TypeVar
 
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.observe.obstacles import Obstacle
+from reconciler_engine.observe.obstacles import WAITING, Obstacle
 
 
 class SeriesState(Protocol):
@@ -101,20 +101,29 @@ def count_obstacles(series: Mapping[str, SeriesState]) -> dict[Obstacle, int]:
 
 
 def count_states(series: Mapping[str, SeriesState]) -> dict[str, int]:
-    """Return the number of series that are `complete`, `waiting`, `lacking` and `unknown`.
+    """Return the number of series in each state, by its word.
 
-    Waiting are those of which every missing slot was asked for and waits for another answer, as thin products' newest
-    slots always do: nothing is overdue there.
+    Ready are those without a slot in the way of the gate. Waiting are those of which each slot in the way waits for
+    another answer, as thin products' newest slots always do: nothing is overdue there. Of the others the worst slot
+    counts: lacking before suspect, before unverified for too long; delisted where that is all that is missing.
     """
-    counts = Counter(_word_of(state) for state in series.values())
-    return {state: counts[state] for state in ("complete", "waiting", "lacking", "unknown")}
+    counts = Counter(word_of(state) for state in series.values())
+    return {state: counts[state] for state in SERIES_STATES}
 
 
-def _word_of(state: SeriesState) -> str:
-    if not state.missing:
-        return "unknown" if state.missing is None else "complete"
-    missing = {one for one, count in obstacles_of(state).items() if one.state == "missing" and count}
-    return "waiting" if missing <= {Obstacle.SECOND_SIGHTING, Obstacle.REFERENCE} else "lacking"
+SERIES_STATES = ("ready", "waiting", "lacking", "suspect", "unverified", "delisted", "unknown")
+
+
+def word_of(state: SeriesState) -> str:
+    """Return the state of a series, one of `SERIES_STATES`."""
+    if state.missing is None:
+        return "unknown"
+    found = {one for one, count in obstacles_of(state).items() if count}
+    left = {one.state for one in found - WAITING - {Obstacle.DELISTED}}
+    for kind, word in (("missing", "lacking"), ("suspect", "suspect"), ("unverified", "unverified")):
+        if kind in left:
+            return word
+    return "ready" if not found else "delisted" if Obstacle.DELISTED in found else "waiting"
 
 
 def count_verified(series: Mapping[str, SeriesState]) -> dict[str, Verification]:

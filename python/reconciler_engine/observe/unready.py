@@ -50,9 +50,18 @@ class Unready(NamedTuple):
         more = "" if self.reason in _PLAIN or not self.slots else f" ({self.reason})"
         return f"{self.in_words()}{more}"
 
+    def of_product(self, reason: str | None) -> Unready:
+        """Return the same with the reason why the product has no newer bars, if one is given and slots are missing."""
+        if reason is None or "missing" not in self.slots:
+            return self
+        return self._replace(reason=reason, again_at=None, cure=cure_of(reason))
+
 
 _PLAIN: Final = frozenset({Obstacle.NOT_ASKED, Obstacle.DOUBTED, Obstacle.UNVERIFIED, "not a candle", "fewer members"})
 """Reasons that say no more than their kind."""
+
+NOT_LISTED: Final = "no such product"
+"""Why all is missing of a product that is not in the exchange's list."""
 
 _CURES: Final[Mapping[str, str]] = {
     Obstacle.NOT_ASKED: "the next pass, or reconcile now",
@@ -60,6 +69,8 @@ _CURES: Final[Mapping[str, str]] = {
     Obstacle.REFERENCE: "an answer to compare with, of the product with the greatest turnover",
     Obstacle.UNUSABLE: "a good row of the exchange, or evidence mark",
     Obstacle.WITHDRAWN: "answers that prove it empty, or evidence mark",
+    Obstacle.DELISTED: "none: leave the product out of the symbols",
+    NOT_LISTED: "none: correct the symbol, or leave it out",
     Obstacle.VALUES_DIFFER: "repair once the bar is final, or evidence mark --state accepted",
     Obstacle.SECOND_ANSWER: "a second answer, 4 min after the first",
     Obstacle.LACKED: "a second answer, 4 min after the first",

@@ -48,13 +48,16 @@ def states_of(
     return sorted(StateInterval(one.start, one.stop, state) for state, slots in states.items() for one in slots)
 
 
-def find_obstacles(missing: Intervals, slots: Interval | Intervals, ledger: Ledger) -> dict[Obstacle, Intervals]:
+def find_obstacles(
+    missing: Intervals, slots: Interval | Intervals, ledger: Ledger, *, is_delisted: bool = False
+) -> dict[Obstacle, Intervals]:
     """Return the slots that are not ready by their reason.
 
     Args:
         missing: The slots without a candle that nothing proves empty.
         slots: The slots to look at, on the grid, the missing ones among them.
         ledger: The findings about them.
+        is_delisted: Whether the product trades no more: that is why slots are missing.
     """
     found: defaultdict[Obstacle, list[Interval]] = defaultdict(list)
     for part in (slots,) if isinstance(slots, Interval) else slots:
@@ -64,6 +67,9 @@ def find_obstacles(missing: Intervals, slots: Interval | Intervals, ledger: Ledg
                 found[obstacle].append(Interval(start, stop))
     known = {obstacle: Intervals(intervals) for obstacle, intervals in found.items()}
     sorted_out = {one: where & missing if one.state == "missing" else where - missing for one, where in known.items()}
+    if is_delisted:
+        sorted_out = {one: where for one, where in sorted_out.items() if one.state != "missing"}
+        sorted_out[Obstacle.DELISTED] = missing
     of_missing = (part for one, where in sorted_out.items() if one.state == "missing" for part in where)
     sorted_out[Obstacle.NOT_ASKED] = missing - Intervals(of_missing)
     return {obstacle: where for obstacle, where in sorted_out.items() if where}

@@ -318,7 +318,6 @@ class Coverage:
         return coverage_of(known, one.series.timeframe.step_ms, now, max_unverified_ms).as_field()
 
     async def _prune(self, now: int) -> None:
-        """Forget series that no pass looks at any more."""
         old = [name for name, one in (await self.read()).items() if one.checked_at < now - KEPT_MS]
         for start in range(0, len(old), _FIELDS):
             await self._client.execute_command("HDEL", self._key, *old[start : start + _FIELDS])

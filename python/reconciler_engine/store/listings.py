@@ -27,6 +27,10 @@ class Listings:
     by_symbol: Mapping[str, Listing] = field(default_factory=dict)
     books: Mapping[str, str] = field(default_factory=dict)
 
+    def delisted_at(self, symbol: str) -> int | None:
+        """Return since when a product is known to be delisted (ms UTC); None while it trades, as far as is known."""
+        return self.by_symbol.get(symbol, Listing()).delisted_at
+
 
 def updated(known: Listings, products: Iterable[Product], now: int) -> Listings:
     """Return what is known after the exchange listed its products at `now` (ms UTC).

@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from reconciler_engine.coinbase.products import Product
 from reconciler_engine.market.series import check_symbol
+from reconciler_engine.observe.obstacles import Obstacle
+from reconciler_engine.observe.unready import NOT_LISTED
 from reconciler_engine.planning.listing import Listing
 from reconciler_engine.store.client.reply_shapes import MOST_MS, optional_bytes, understanding
 from reconciler_engine.store.client.trio_redis import TrioRedis
@@ -44,6 +46,12 @@ class ProductList:
     at: int = 0
     products: tuple[Product, ...] = ()
     listings: Listings = field(default_factory=Listings)
+
+    def why_absent(self, symbol: str) -> str | None:
+        """Return why a product has no newer bars; None where it trades, or no list is kept."""
+        if self.listings.delisted_at(symbol) is not None:
+            return Obstacle.DELISTED
+        return NOT_LISTED if self.products and all(one.symbol != symbol for one in self.products) else None
 
 
 class _OldListings(BaseModel):

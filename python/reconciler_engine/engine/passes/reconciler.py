@@ -132,7 +132,7 @@ class Reconciler:
         if isinstance(request.look_back, int):
             # A range somewhere in the past says nothing about how the series stands.
             explains_all = request.verify is not Verify.NONE and request.agenda is None
-            checked = await self._explain(list(tally.checked()), whole=explains_all)
+            checked = await self._explain(list(tally.checked()), listings, whole=explains_all)
             await self._coverage.record(
                 checked,
                 now,
@@ -144,11 +144,13 @@ class Reconciler:
             )
             if request.timely is not None:
                 request.timely.look(tally.found_bars(checked), now)
-        result = tally.result(duration_ms=round((trio.current_time() - started) * 1_000))
+        result = tally.result(
+            duration_ms=round((trio.current_time() - started) * 1_000), delisted_at=listings.delisted_at
+        )
         await self._records.note(run, request.job, now, result, node=node_of(self._queue.consumer))
         return result
 
-    async def _explain(self, checked: Sequence[Checked], *, whole: bool) -> list[Checked]:
+    async def _explain(self, checked: Sequence[Checked], listings: Listings, *, whole: bool) -> list[Checked]:
         """Add why slots are not ready: of series with missing or doubtful ones, or of all. Not where Redis is away."""
         asked = [one for one in checked if one.unresolved is not None and (whole or one.unresolved or one.has_doubts)]
         explained = {}
@@ -158,7 +160,12 @@ class Reconciler:
                 reads = await self._evidence.read([(one.series, one.window) for one in part])
                 for one, read in zip(part, reads, strict=True):
                     if one.unresolved is not None and read.error is None:
-                        explained[one.series] = find_obstacles(one.unresolved, one.window, read.ledger)
+                        explained[one.series] = find_obstacles(
+                            one.unresolved,
+                            one.window,
+                            read.ledger,
+                            is_delisted=listings.delisted_at(one.series.symbol) is not None,
+                        )
         except StoreError as error:
             _logger.warning("the reasons of missing slots not read", extra={"error": str(error)})
         return [one._replace(obstacles=explained.get(one.series)) for one in checked]

@@ -54,6 +54,7 @@ class SurveyedSeries:
         overdue: Those of them that have not been for longer than they may.
         error: Why the candles or the evidence could not be read, or None.
         look: How its candles stand for the verify run.
+        is_delisted: Whether the product is known to trade no more.
     """
 
     series: Series
@@ -66,6 +67,7 @@ class SurveyedSeries:
     overdue: Intervals = NOTHING
     error: str | None = None
     look: Look = _NO_LOOK
+    is_delisted: bool = False
 
     @property
     def candles(self) -> Intervals:
@@ -78,7 +80,7 @@ class SurveyedSeries:
         """Numbers of slots that are not ready, by their reason."""
         missing = Intervals(Interval(one.start, one.stop) for one in self.states if one.state is State.MISSING)
         suspect = Intervals(Interval(one.start, one.stop) for one in self.states if one.state is State.SUSPECT)
-        found = find_obstacles(missing, suspect | missing, self.known.ledger)
+        found = find_obstacles(missing, suspect | missing, self.known.ledger, is_delisted=self.is_delisted)
         if self.overdue:
             found[Obstacle.UNVERIFIED] = self.overdue
         return {one: where.size(self.series.timeframe.step_ms) for one, where in found.items()}
@@ -215,6 +217,7 @@ class Surveyor:
             unverified & overdue,
             None if error is None else str(error),
             look,
+            listing.delisted_at is not None,
         )
 
     def _asked(self, series: Series, asked: Interval, now: int) -> Interval:

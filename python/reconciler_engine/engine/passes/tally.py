@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -274,9 +274,11 @@ class Tally:
         row.note(outcome.error)
         row.note(outcome.fault)
 
-    def result(self, *, duration_ms: int) -> ReconciliationResult:
-        """Return rows and totals."""
-        rows = [_series_result(series, row) for series, row in self._rows.items()]
+    def result(
+        self, *, duration_ms: int, delisted_at: Callable[[str], int | None] = lambda _: None
+    ) -> ReconciliationResult:
+        """Return rows and totals; `delisted_at` says since when a product is known to be delisted (ms UTC)."""
+        rows = [_series_result(series, row, delisted_at(series.symbol)) for series, row in self._rows.items()]
         gaps_filled = sum(row.gaps_filled for row in self._rows.values())
         degraded = None
         if self._undone:
@@ -284,7 +286,7 @@ class Tally:
         return ReconciliationResult.of(rows, gaps_filled=gaps_filled, duration_ms=duration_ms, degraded=degraded)
 
 
-_WAITING = (Obstacle.SECOND_SIGHTING, Obstacle.REFERENCE)
+_WAITING = (Obstacle.SECOND_SIGHTING, Obstacle.REFERENCE, Obstacle.DELISTED)
 
 
 def _found_bars(series: Series, row: _Row, obstacles: Mapping[Obstacle, Intervals]) -> FoundBars:
@@ -306,7 +308,7 @@ def _judged(span: Interval, asked: Interval, step: int) -> Interval:
     return asked & Interval(span.start - step, span.stop + step)
 
 
-def _series_result(series: Series, row: _Row) -> SeriesResult:
+def _series_result(series: Series, row: _Row, delisted_at: int | None) -> SeriesResult:
     return SeriesResult(
         symbol=series.symbol,
         timeframe=series.timeframe.value,
@@ -331,4 +333,5 @@ def _series_result(series: Series, row: _Row) -> SeriesResult:
         requests=row.requests,
         references=row.references,
         errors=row.errors,
+        delisted_at=delisted_at,
     )

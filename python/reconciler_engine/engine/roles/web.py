@@ -27,6 +27,7 @@ from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.coverage import Coverage
 from reconciler_engine.store.feeder_watch import FeederWatch
 from reconciler_engine.store.objective_counts import ObjectiveCounts
+from reconciler_engine.store.product_list import ProductListStore
 from reconciler_engine.store.ready_question import ReadyOptions, ReadyQuestion
 from reconciler_engine.store.ready_steps import examine_all
 from reconciler_engine.store.status_board import scope_of
@@ -138,7 +139,8 @@ class WebRole:
                 try:
                     worst = [name for name, _ in worst_first(states.series)[:ASKED]]
                     questions = _questions(engine, worst)
-                    unready = sort_out(questions, await examine_all(self._client, questions))
+                    listed = await ProductListStore(self._client, scope_of(engine)).read()
+                    unready = sort_out(questions, await examine_all(self._client, questions), listed.why_absent)
                     self._trouble = Trouble(engine.written_at, len(questions), unready, states.feeder)
                 except StoreError as error:
                     self._trouble = Trouble(error=str(error))

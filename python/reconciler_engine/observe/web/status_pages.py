@@ -15,6 +15,7 @@ from reconciler_engine.observe.series_state import (
     lack_of,
     obstacles_of,
     rank_of,
+    word_of,
     worst_first,
 )
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
@@ -248,13 +249,11 @@ def _grid(series: Mapping[str, SeriesState]) -> list[Element]:
     rows: list[Sequence[Child]] = [
         (symbol, *(_cell(states[symbol].get(frame)) for frame in frames)) for symbol in worst[:SYMBOLS_SHOWN]
     ]
-    whole = count_states(series)["complete"]
+    ready = count_states(series)["ready"]
     hidden = len(worst) - len(rows)
     more = f"; {hidden} more symbols, which lack less, are not shown" if hidden else ""
     return [
-        element(
-            "p", element("strong", f"{whole} of {len(series)}"), f" series complete when a pass last looked{more}."
-        ),
+        element("p", element("strong", f"{ready} of {len(series)}"), f" series ready when a pass last looked{more}."),
         table(("symbol", *frames), rows, grid=True),
     ]
 
@@ -263,13 +262,13 @@ def _cell(state: SeriesState | None) -> Element:
     if state is None:
         return element("td", "")
     title = f"{_span(state)}; looked at {iso(state.checked_at)}"
-    if state.missing is None:
-        return element("td", "unknown", class_="warn", title=title)
-    if state.missing:
-        return element("td", f"{state.missing:,} missing", class_="bad", title=title)
-    if state.obstacles:
-        return element("td", "; ".join(describe_obstacles(obstacles_of(state))), class_="warn", title=title)
-    return element("td", "complete", class_="good", title=title)
+    word = word_of(state)
+    if word in {"unknown", "ready"}:
+        return element("td", word, class_="good" if word == "ready" else "warn", title=title)
+    if word == "delisted" or not state.missing:
+        text = word if word == "delisted" else "; ".join(describe_obstacles(obstacles_of(state)))
+        return element("td", text, class_="warn", title=title)
+    return element("td", f"{state.missing:,} missing", class_="bad", title=title)
 
 
 def _lacking(series: Mapping[str, SeriesState]) -> list[Element]:
