@@ -79,7 +79,7 @@ def is_ready(
     Raises:
         ValueError: An argument is not what it must be.
         TypeError: The client is none of these, or a pipeline.
-        StoreError: Redis did not answer, or the key is no sorted set. A redis-py client raises redis-py's own
+        StoreError: Redis did not answer, or the key is not a sorted set. A redis-py client raises redis-py's own
             exceptions for that. There is no answer then, and so no readiness.
     """
     questions = [ReadyQuestion(symbol, timeframe, bars, **options)]

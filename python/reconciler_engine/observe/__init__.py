@@ -1,1 +1,1 @@
-"""What the engine says about itself."""
+"""The engine's reports about itself."""

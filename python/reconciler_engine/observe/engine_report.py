@@ -1,4 +1,4 @@
-"""The report: what the supervisor tells the web child once a second, without Redis."""
+"""The report that the supervisor sends the web child once a second, without Redis."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Report(BaseModel):
 
     Attributes:
         said_at: When it was said (s), on the monotonic clock that all processes of a machine share.
-        stage: Whether the engine is coming up, at work, or finishing what is in hand.
-        processes: Who runs, the supervisor first.
-        engine: What `status` shows, without the processes; None while the engine comes up.
+        stage: Whether the engine is coming up, at work, or finishing the work in hand.
+        processes: Running processes, the supervisor first.
+        engine: Content of `status`, without the processes; None while the engine comes up.
         redis_silent_ms: How long ago Redis last took the engine's status; None where it never did.
-        redis_error: What Redis said instead, None while all is well.
-        figures: What all processes have counted, the dead included.
+        redis_error: Last error of Redis, None while all is well.
+        figures: Counts of all processes, the dead included.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -51,7 +51,7 @@ def expose(
     try:
         encode, content_type = choose_encoder(accept)
     except (TypeError, ValueError):
-        # The library compares versions it could not read; whoever asks for one gets what everybody understands.
+        # The library compares versions it could not read; a request for one gets the text that all readers take.
         encode, content_type = choose_encoder("")
     return encode(registry), content_type
 
@@ -87,7 +87,7 @@ def _families(report: Report | None, age_s: float) -> Iterator[Family]:
 
 
 def _counted(metric: Metric, figures: Figures) -> Family:
-    """Return a metric of the catalogue; what was not counted yet is shown as 0 where its labels are known."""
+    """Return a metric of the catalogue; one not counted yet is shown as 0 where its labels are known."""
     known = {"|".join((metric.name, *values)): [0.0] * metric.size for values in metric.known}
     ours = {key: cell for key, cell in figures.items() if key.partition("|")[0] == metric.name}
     name = PREFIX + metric.name

@@ -34,7 +34,7 @@ class Feed(StrEnum):
 
 
 class Sighting(NamedTuple):
-    """What was last seen of the feeder of a series.
+    """Last sighting of the feeder of a series.
 
     Attributes:
         newest: Open time of the newest member when it was last looked at (ms UTC); None where there was none.

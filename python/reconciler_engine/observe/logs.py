@@ -20,7 +20,7 @@ Style = Literal["human", "coloured", "json"]
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _PACKAGE: Final = "reconciler_engine"
 
-# An extra of this name says in words what the other extras say; a terminal shows it in their stead.
+# An extra of this name puts the other extras into words; a terminal shows it in their stead.
 _SUMMARY: Final = "summary"
 
 # An extra of this name marks an event that says nothing new: a terminal shows one of a name in a minute.
@@ -80,7 +80,7 @@ def configure(style: Style, level: str, *, process: str, simulated: bool = False
 
 
 def settle() -> None:
-    """Write out standard error, or let go of what cannot be written; call last.
+    """Write out standard error, or drop lines that cannot be written; call last.
 
     A disk that is full, or a reader that is gone, would change the exit code to another (120).
     """
@@ -220,7 +220,7 @@ def _iso(instant_s: float) -> str:
 
 
 def _plain(value: object) -> object:
-    """Return a value as strict JSON can hold it: what it has no word for becomes text."""
+    """Return a value as strict JSON can hold it: others become text."""
     match value:
         case None | bool() | int() | str():
             return value

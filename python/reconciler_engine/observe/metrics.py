@@ -1,4 +1,4 @@
-"""What a process counts: the catalogue of counters and histograms, and this process' figures.
+"""Counts of a process: the catalogue of counters and histograms, and this process' figures.
 
 Counting is a line where the thing happens. The figures travel in a child's beats; the supervisor adds them up, those
 of the dead included, and the web child shows the sum, see `exposition`.
@@ -25,7 +25,7 @@ class Metric:
 
     Attributes:
         name: As shown, after the prefix; in base units and with the ending that Prometheus' conventions ask for.
-        help: What it counts.
+        help: Meaning of the figure.
         labels: Names of its labels. Their values are words of the program, never something that grows with the cache.
         buckets: Upper bounds (inclusive), ascending; one without a bound is added.
         known: Label values that are shown with 0 before anything happened.

@@ -71,7 +71,7 @@ def state_of(found: Sequence[ReadinessCheck]) -> Literal["ready", "degraded", "n
 
 
 def find_troubles(engine: EngineStatus) -> list[ReadinessCheck]:
-    """Return what an engine says of itself that does not hold, is degraded, or is to be put in order."""
+    """Return the points of an engine's status that fail, are degraded, or are to be put in order."""
     found = [*_exchange(engine.budget), *_jobs(engine)]
     return [*(check for check in found if check.degraded or not check.ok), *_clock(engine)]
 
@@ -98,7 +98,7 @@ def _roles(processes: Sequence[ProcessStatus]) -> ReadinessCheck:
 
 
 def _exchange(budget: BudgetStatus | None) -> list[ReadinessCheck]:
-    """What trouble at the exchange passes by itself degrades the engine; a key that was refused is a reason."""
+    """Trouble at the exchange that passes by itself degrades the engine; a refused key makes it not ready."""
     if budget is None:
         # The check of Redis says why.
         return []

@@ -1,4 +1,4 @@
-"""What an engine says of itself, as records that travel: through Redis to `status`, and to the web child."""
+"""The status of an engine, as records that travel: through Redis to `status`, and to the web child."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ProcessStatus(_Record):
     """One process of an engine.
 
     Attributes:
-        role: What it is for: supervisor, worker, redis, web, exchange, feeder; service in a host's program.
+        role: Its duty: supervisor, worker, redis, web, exchange, feeder; service in a host's program.
         name: Unique in the engine; a restarted worker has a new one.
         state: `running`, `starting`, `backing off` after a death, or `failed`: given up.
         pid: None while it is being started again.
@@ -40,7 +40,7 @@ class ProcessStatus(_Record):
 
 
 class PassFigures(NamedTuple):
-    """What people are told of a pass; None where an engine of another version did not say."""
+    """Words about a pass for people; None where an engine of another version did not say."""
 
     gaps_found: int | None
     missing: int | None
@@ -58,8 +58,8 @@ class JobStatus(_Record):
     `last_result` has the fields of `ReconciliationResult` without its rows; it is that of the last pass that came to
     its end, at `last_finished_at`. `last_outcome` is how the latest tick
     ended (a word of `metrics.TICKS`), `last_success_at` when a run last went well,
-    `failure` what the last run here failed of, until one goes well or another node is at the job, `degraded` why the
-    last one that ended could not do its work, until one that asked the exchange could.
+    `failure` why the last run here failed, until one goes well or another node is at the job, `degraded` why the last
+    one that ended could not do its work, until one that asked the exchange could.
     """
 
     name: _Str
@@ -103,12 +103,12 @@ class BudgetStatus(_Record):
         used: Permits granted in the last minute, as this engine saw it.
         granted: Permits granted since the bucket was made.
         waiting: Requests that wait for theirs.
-        wait_ms: What a new request would wait.
-        paused_ms: What is left of a pause the exchange asked for.
+        wait_ms: Wait of a new request.
+        paused_ms: Rest of a pause the exchange asked for.
         breaker: `closed` lets everybody ask; `probing` one request at a time, after trouble; `gone` as probing, and
             nobody waits for it; `stopped` none, the key was refused.
         trouble: HTTP status of the last trouble, 0 where there was none or no answer.
-        stopped_ms: What is left of a stop.
+        stopped_ms: Rest of a stop.
     """
 
     rate_per_s: _Float
@@ -127,7 +127,7 @@ class BudgetStatus(_Record):
 
 
 class EngineStatus(_Record):
-    """What one engine says of itself.
+    """The status of one engine.
 
     `protocol` is that of the scope, 0 in records from before there was one. `budget` is None where the bucket could not
     be read, `queued` (tasks by lane) where the streams could not. `unknown_symbols` are configured ones that the

@@ -19,7 +19,7 @@ class Unready(NamedTuple):
         first: Open time of the oldest slot in the way (ms UTC); None where the series cannot be read.
         since: Since when that slot has been in the way (ms UTC); None where nothing says so.
         again_at: When an answer could say more about it (ms UTC); None where that is not known.
-        cure: What puts it in order.
+        cure: The way to put it in order.
     """
 
     symbol: str
@@ -85,5 +85,5 @@ _UNREAD: Final = "put right what the error names"
 
 
 def cure_of(reason: str) -> str:
-    """Return what puts an obstacle in order; any other reason is an error."""
+    """Return the cure of an obstacle; any other reason is an error."""
     return _CURES.get(reason, _UNREAD)

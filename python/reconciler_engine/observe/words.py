@@ -45,7 +45,7 @@ def describe_span(duration_ms: int | None) -> str:
 
 
 def told_slots(filled: int, empty: int, left: int) -> str:
-    """Return what became of the slots that a pass found without a candle, so that the parts add up to their number."""
+    """Return the outcomes of the slots that a pass found without a candle, in parts that add up to their number."""
     proved = f", {empty} proved empty" if empty else ""
     return f"{counted(filled + empty + left, 'slot')} without a candle: {filled} filled{proved}, {left} left"
 
@@ -55,7 +55,7 @@ SKEW_TOLD_MS = 1_000
 
 
 def describe_skew(skew_ms: int, source: str) -> str | None:
-    """Return what follows from the exchange's clock less Redis' (ms); None where that is too little to matter.
+    """Return the consequence of the exchange's clock less Redis' (ms); None where the skew is too small to matter.
 
     An exchange on this machine, by its host `source`, that lives on another day is a simulated one.
     """

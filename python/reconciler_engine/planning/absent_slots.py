@@ -23,11 +23,11 @@ class AbsentSlots(NamedTuple):
 
 
 def sort_absent(absent: Intervals, ledger: Ledger, now: int) -> AbsentSlots:
-    """Say how slots stand at `now` (ms UTC) by what is known of them.
+    """Sort slots by their state at `now` (ms UTC), from their findings.
 
     Args:
         absent: The slots that hold no candle, on the grid.
-        ledger: What is known, of these slots at least.
+        ledger: Findings, on these slots at least.
         now: The instant of the question.
     """
     if not absent or not ledger.findings:

@@ -1,4 +1,4 @@
-"""Members of the cache that somebody accepted: right until they change, whatever the exchange says. Pure."""
+"""Members of the cache that somebody accepted: right until they change, against any answer of the exchange. Pure."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ SAME_MOMENT_MS = 300_000
 class Answer:
     """A well-formed answer about the slots of an interval.
 
-    Errors, timeouts, refusals, truncated bodies and wrong dates are no answers: they prove nothing.
+    Errors, timeouts, refusals, truncated bodies and wrong dates do not count as answers: they prove nothing.
 
     Attributes:
         asked: Slots asked for, half-open (ms UTC).
@@ -57,7 +57,7 @@ class Answer:
     def newest(self, step: int) -> int | None:
         """Return the open time of its newest row (ms UTC), the forming bar included; None without rows.
 
-        A row of the future is no sign of time.
+        A row of the future does not show the time.
         """
         rows = self.rows & Interval(0, (self.at + WITNESS_AGE_MS) // step * step + step)
         return rows[-1].stop - step if rows else None

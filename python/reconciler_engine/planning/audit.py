@@ -59,7 +59,7 @@ class Doubt(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AuditRules:
-    """What becomes of a candle from which the exchange's differs.
+    """Rules for a candle from which the exchange's differs.
 
     Attributes:
         repairs: Whether candles give way; else they are only reported.
@@ -80,7 +80,7 @@ def find_doubts(
         candles: The exchange's.
         at: When it was asked (ms UTC); a candle that was not final then is left out.
         step: The grid's step (ms).
-        rules: What becomes of candles in doubt.
+        rules: Rules for candles in doubt.
     """
     final = closed_slots(at, rules.settle_ms, step)
     both = ((candle, copies.get(candle.timestamp)) for candle in candles if candle.timestamp in final)
@@ -94,15 +94,15 @@ def find_doubts(
 def find_due_suspects(ledger: Ledger, interval: Interval, now: int, step: int, rules: AuditRules) -> Intervals:
     """Return the suspect candles that are worth a request at `now`.
 
-    A candle that gives way by the rules of now is, whatever they were when it was found. Any other suspect rests: it is
-    asked for again after 1 h and 6 h, then daily.
+    A candle that gives way by the present rules is due, even if it was found under others. Any other suspect rests:
+    it is asked for again after 1 h and 6 h, then daily.
 
     Args:
-        ledger: What is known.
+        ledger: Findings on the slots.
         interval: Where to look.
         now: The instant (ms UTC).
         step: The grid's step (ms).
-        rules: What becomes of candles from which the exchange's differ.
+        rules: Rules for candles from which the exchange's differ.
     """
     found: list[Interval] = []
     for start, stop, finding in ledger.within(interval):

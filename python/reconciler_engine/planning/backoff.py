@@ -73,8 +73,8 @@ SILENT = Backoff(base_ms=500, cap_ms=10_000)
 def push_back_ms(refusal: RateLimited | SourceUnavailable, refusals: int, draw: float) -> int:
     """Return for how long (ms) nobody may ask the exchange after a refusal for rate, or while it does not serve.
 
-    This wait is shared by all who use the same budget, so half of it is certain and only the other half is
-    jitter: a draw near zero must not send everybody back at once. What the exchange asked for is never
+    All processes of one budget share this wait, so half of it is certain and only the other half is
+    jitter: a draw near zero must not send everybody back at once. The exchange's own wait is never
     undercut, and a small or zero request never stops the wait from growing.
 
     Args:

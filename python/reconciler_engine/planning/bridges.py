@@ -14,7 +14,7 @@ def can_bridge(absent: Interval, now: int, closed: int, step: int, *, limit: int
 
     Args:
         absent: Slots without a candle, between two that hold one.
-        now: An instant (ms UTC); what closed later than `RIPE_MS` before it is not proved by one answer.
+        now: An instant (ms UTC); one answer does not prove slots that closed later than `RIPE_MS` before it.
         closed: First open time (ms UTC) that has not closed.
         step: The grid's step (ms).
         limit: Slots a page may span.

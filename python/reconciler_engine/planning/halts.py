@@ -22,7 +22,7 @@ def find_halts(absences: Mapping[str, Intervals], window: Interval, step: int) -
     """Return the slots in which the venue stood still.
 
     The densest `WITNESSES` products have nothing there, are dense everywhere else, and no other dense product has a
-    candle there. Thin products are no witnesses: they share empty slots by chance.
+    candle there. Thin products do not count as witnesses: they share empty slots by chance.
 
     Args:
         absences: Slots of each product that can be halted, on the grid. Products that were not examined, or that

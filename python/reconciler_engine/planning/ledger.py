@@ -1,4 +1,4 @@
-"""What is known about slots: findings, and the ledger of a series that holds them as intervals. Pure.
+"""Knowledge about slots: findings, and the ledger of a series that holds them as intervals. Pure.
 
 A slot that holds a candle needs no finding: the candle is its proof. A slot without a finding is unknown.
 """
@@ -18,7 +18,7 @@ SIGHTINGS_LIMIT = 65_535
 
 
 class State(StrEnum):
-    """What a slot is known to be. A candle is present where it is verified; neither that nor unknown is a finding."""
+    """State of a slot. A candle is present where it is verified; neither present nor unknown is a finding."""
 
     PRESENT = "present"
     UNVERIFIED = "unverified"
@@ -71,7 +71,7 @@ WITHOUT_REFERENCE = OLD_PROOFS | {Reason.AMONG_WITNESSES, Reason.ABSENT_THRICE, 
 
 
 class Finding(NamedTuple):
-    """What is known about a slot that holds no candle, or a doubtful one.
+    """Knowledge about a slot that holds no candle, or a doubtful one.
 
     Attributes:
         state: Never `PRESENT` or `UNKNOWN`: those have no finding.
@@ -79,8 +79,8 @@ class Finding(NamedTuple):
         first: The first proof of this state (ms UTC); of `MISSING`, the first answer without the slot.
         last: The last one.
         sightings: Answers that agreed, up to `SIGHTINGS_LIMIT`.
-        next_check: From when on the slot is worth a request (ms UTC), a suspect one to those who repair; None for never
-            again.
+        next_check: From when on the slot is worth a request (ms UTC), a suspect one if candles are repaired; None for
+            never again.
     """
 
     state: State
@@ -156,14 +156,14 @@ class Ledger:
         return f"Ledger({list(self.findings)!r})"
 
     def at(self, open_time: int) -> Finding | None:
-        """Return what is known of a slot; None if nothing is."""
+        """Return the finding on a slot, or None."""
         index = bisect_right(self.findings, open_time, key=_start) - 1
         if index < 0 or self.findings[index].stop <= open_time:
             return None
         return self.findings[index].finding
 
     def within(self, interval: Interval) -> Sequence[FindingInterval]:
-        """Return what is known inside an interval, cut at its ends, ascending; nothing for an empty one."""
+        """Return the findings inside an interval, cut at its ends, ascending; none for an empty one."""
         if not interval:
             return []
         touched = list(self.findings[self._touched(interval.start, interval.stop)])
@@ -223,7 +223,7 @@ class Ledger:
 
         if not where:
             return self
-        # Intervals outside are taken as they are; one more on each side, since they may join what changes.
+        # Intervals outside are taken as they are; one more on each side, since they may join changed ones.
         touched = self._touched(where.hull.start, where.hull.stop)
         touched = slice(max(touched.start - 1, 0), touched.stop + 1)
         joined = _Joined()
@@ -285,7 +285,7 @@ class _Rest:
         self.first = findings[0] if findings else None
 
     def pass_to(self, stop: int, joined: _Joined) -> None:
-        """Hand over what lies before `stop`."""
+        """Hand over the part before `stop`."""
         while self.first is not None and self.first.start < stop:
             end = min(self.first.stop, stop)
             joined.add(self.first.start, end, self.first.finding)

@@ -1,4 +1,4 @@
-"""When a product can have candles, and what that says about slots without one. Pure."""
+"""Times at which a product can have candles, and the slots that this settles. Pure."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def apply_listing(ledger: Ledger, listing: Listing, slots: Intervals, step: int,
     The bar in which a product was listed may hold trades, and so may the one in which it was delisted.
 
     Args:
-        ledger: What was known.
-        listing: What the exchange says about the product.
+        ledger: Findings so far.
+        listing: The exchange's dates of the product.
         slots: The slots to look at, on the grid.
         step: The grid's step (ms).
         at: When the exchange said so (ms UTC).

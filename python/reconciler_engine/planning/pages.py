@@ -89,7 +89,7 @@ class PageStream:
         for interval in slots:
             start, stop = interval.start, interval.stop
             while start < stop:
-                # A page that is full, or has room for a part of what may wait, is final.
+                # A page that is full, or has room for a part of the slots that may wait, is final.
                 if self._carried and stop > self._end and (start >= self._end or self._may_wait(self._laid + 1, start)):
                     pages.append(self._take())
                 if not self._carried:
@@ -102,7 +102,7 @@ class PageStream:
         return pages
 
     def finish(self) -> list[Page]:
-        """Return the page that was carried, if any: there are no later slots."""
+        """Return the page that was carried, if any: no later slots follow."""
         return [self._take()] if self._carried else []
 
     def _take(self) -> Page:

@@ -1,4 +1,4 @@
-"""The rules of proof: what one more answer of the exchange makes known about each slot. Pure.
+"""The rules of proof: findings on each slot after one more answer of the exchange. Pure.
 
 Sections 2 to 4 of the rules of truth. `judge` applies them to one answer; the tables of its parts are the rules.
 """
@@ -136,10 +136,10 @@ def _note_rows(
 
     | row                                    | the slot becomes                                              |
     |----------------------------------------|---------------------------------------------------------------|
-    | usable                                 | known to exist; without a finding, whatever was proved before |
+    | usable                                 | known to exist; without a finding, against any earlier proof  |
     | usable, other values than the candle's | suspect: values differ                                        |
     | the same, a second answer may repair   | suspect: second answer; asked again after four minutes        |
-    | usable, replaces one the third time    | suspect: contested, for a day whatever comes                  |
+    | usable, replaces one the third time    | suspect: contested, for a day under any answer                |
     | usable, not compared with the candle   | known to exist; a doubt about values stays                    |
     | unusable                               | missing, unless a candle is there: unusable row; rests after  |
     |                                        | two, four minutes apart                                       |
@@ -162,7 +162,7 @@ def _note_rows(
 def _note_brought(known: Knowledge, filled: Intervals, at: int) -> Knowledge:
     """Note the slots that an answer shows first, and forget those of answers older than an hour.
 
-    Where that is too much to keep, neighbours are kept as one: what lies between them bears no independent witness.
+    Where that is too much to keep, neighbours are kept as one: slots between them bear no independent witness.
     """
     recent = [one for one in known.brought if at - one.at < INDEPENDENT_AFTER_MS]
     recent += (Brought(one, at) for one in filled)

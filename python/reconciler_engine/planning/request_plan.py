@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SeriesPlan:
-    """What a backfill would do in one series.
+    """Work of a backfill in one series.
 
     Attributes:
         symbol: Product id.
@@ -37,7 +37,7 @@ class SeriesPlan:
 
 @dataclass(frozen=True, slots=True)
 class RequestPlan:
-    """What a backfill would do, and how long its requests take at the budget (ms), were it alone to use it.
+    """Work of a backfill, and the time of its requests (ms) with the budget for it alone.
 
     `references` are the most that may be asked for beside the requests, should the exchange lack the slots asked for.
     `verifying` are the requests that compare candles, too, and wait for the share of the budget.

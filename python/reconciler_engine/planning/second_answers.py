@@ -32,7 +32,7 @@ _VALUES = struct.Struct("<5d")
 
 
 class Weighed(NamedTuple):
-    """The candles from which an answer differs, by what becomes of them.
+    """The candles from which an answer differs, by their treatment.
 
     Attributes:
         due: Doubts whose candle gives way now.
@@ -59,7 +59,7 @@ def weigh(
     *,
     verified: Intervals = NOTHING,
 ) -> Weighed:
-    """Sort doubts by what becomes of their candles.
+    """Sort doubts by the treatment of their candles.
 
     | the candle                             | the answer | gives way                                               |
     |----------------------------------------|------------|---------------------------------------------------------|

@@ -8,7 +8,7 @@ RIPE_MS = 600_000
 """One answer may prove a slot empty from ten minutes after its close."""
 
 APART_MS = 240_000
-"""Two answers prove together what neither proves alone if they lie four minutes apart."""
+"""Two answers that lie four minutes apart prove together more than each alone."""
 
 THIRD_AFTER_MS = 3_600_000
 """Where no reference can be had, a third answer proves an hour after the first."""

@@ -22,16 +22,16 @@ class StateInterval(NamedTuple):
 def states_of(
     asked: Interval, examined: Interval, absent: Intervals, ledger: Ledger, unverified: Intervals = NOTHING
 ) -> list[StateInterval]:
-    """Return the maximal intervals of one state that cover `asked`, ascending; what was not examined is unknown.
+    """Return the maximal intervals of one state that cover `asked`, ascending; slots not examined are unknown.
 
-    A candle that is there is present whatever was proved before, unless it is suspect or not verified; one that is
+    A candle that is there is present against any earlier proof, unless it is suspect or not verified; one that is
     gone is missing even if it was.
 
     Args:
         asked: The slots asked about.
         examined: Those of them that were read, both on the grid.
         absent: Those of them that hold no candle.
-        ledger: What is known of them.
+        ledger: Findings on them.
         unverified: Those of them that hold a candle which is not verified.
     """
     doubted = ledger.in_state(examined, State.SUSPECT) - absent

@@ -112,7 +112,7 @@ def to_verify(look: Look, now: int, step: int, rules: VerifyRules, *, horizon_ms
         now: The instant.
         step: The grid's step (ms).
         rules: The times of verification.
-        horizon_ms: How far ahead to look for what becomes due: the time until somebody asks again.
+        horizon_ms: How far ahead to look for slots that become due: the time until the next look.
     """
     settled = rules.settled(look.unverified, now, step)
     is_due = settled and rules.due_at(settled[0].start, step) <= now + horizon_ms

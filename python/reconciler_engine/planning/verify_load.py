@@ -22,7 +22,7 @@ _MINUTE_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class VerifyLoad:
-    """What verification asks for, and what its share allows. Second answers and references come on top.
+    """Requests of verification, and those that its share allows. Second answers and references come on top.
 
     Attributes:
         per_hour: Requests an hour, on average.

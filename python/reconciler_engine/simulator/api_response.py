@@ -23,7 +23,7 @@ class ApiRequest:
         values: Values of each query key, in the order sent.
         headers: Header values by lower-case name.
         peer: Address of the client, without the port.
-        body: What came with it; the exchange's own paths ignore it.
+        body: Bytes that came with it; the exchange's own paths ignore them.
     """
 
     method: str
@@ -96,7 +96,7 @@ def refuse_field(name: str, value: str) -> ApiResponse:
 
 
 def refuse_integer(name: str, value: str) -> ApiResponse:
-    """Return the refusal of a query value that is no 32-bit integer; the wording is that of Go's parser."""
+    """Return the refusal of a query value that is not a 32-bit integer; the wording is that of Go's parser."""
     details = f'parsing field "{name}": strconv.ParseInt: parsing "{value}": invalid syntax'
     return refuse(HTTPStatus.BAD_REQUEST, "unknown", details)
 

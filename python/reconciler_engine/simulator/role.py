@@ -35,7 +35,7 @@ class SimulatorRole:
             await simulate(self._settings, announce)
 
     def drain(self) -> None:
-        """Stop serving; whoever asks meanwhile is cut off, as by any exchange that goes away."""
+        """Stop serving; open requests are cut off, as by any exchange that goes away."""
         self._serving.cancel()
 
     @property

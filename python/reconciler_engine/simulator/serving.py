@@ -41,7 +41,7 @@ async def serve_exchange(
     when an answer cannot be sent within 30 s. Cancelling closes the listener and all connections.
 
     Args:
-        exchange: What to serve.
+        exchange: The exchange to serve.
         host: A loopback address.
         port: Where to listen; 0 lets the system choose.
         task_status: Told the base URL when the port is open.

@@ -23,12 +23,12 @@ from reconciler_engine.simulator.simulated_clock import SimulatedClock, check_ra
 
 @dataclass(frozen=True, slots=True)
 class SimulatorSettings:
-    """What a simulator is made from.
+    """Settings of a simulator.
 
     Attributes:
         port: Where it listens on 127.0.0.1; 0 lets the system choose.
         seed: Seed of the invented prices.
-        products: What trades; None is the default list, dated by the clock's start.
+        products: Products that trade; None is the default list, dated by the clock's start.
         halts: Spans (ms UTC) in which nothing trades; seeded markets only.
         replay: Folder of candle files that are the truth, instead of invented prices.
         log: File that gets one JSON line a request.
@@ -75,7 +75,7 @@ def build_exchange(
     Args:
         settings: The settings.
         log: Where requests are recorded; in memory without.
-        complain: Told what is wrong with a faults file that changed.
+        complain: Called with the mistakes of a faults file that changed.
 
     Raises:
         ConfigError: The replay folder holds no candle file, or a key or faults file is none.
@@ -124,7 +124,7 @@ async def simulate(
 ) -> None:
     """Run a simulator until cancelled; announces `listening on http://127.0.0.1:PORT` once it does.
 
-    `complain` is told what is wrong with a faults file that changed; by default it writes to the standard error.
+    `complain` is called with the mistakes of a faults file that changed; by default it writes to standard error.
 
     Raises:
         ConfigError: The port or the log file cannot be opened, or as `build_exchange`.

@@ -37,7 +37,7 @@ _CHANNELS: Final = {
 
 
 def acl_rules(role: Role, layout: Layout, user_id: int, exchange_id: int) -> list[str]:
-    """Return what stands behind `ACL SETUSER NAME`; the password is left to the operator.
+    """Return the rules behind `ACL SETUSER NAME`; the operator adds the password.
 
     Only its own keys are named: of other layouts an engine and a reader look whether a candle key is there.
     """

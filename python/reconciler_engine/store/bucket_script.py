@@ -26,7 +26,7 @@ _LONGEST_WAIT_US: Final = 2 * 3_600_000_000
 
 
 def bucket_script(client: Client, older: Mapping[str, str] = MappingProxyType({})) -> RunScript:
-    """Return what a `TokenBucket` asks Redis by; a reply of another shape than the script's is a `StoreError`.
+    """Return the functions by which a `TokenBucket` asks Redis; a reply of another shape is a `StoreError`.
 
     Keys that are not there yet inherit the fields of their `older` names, before the first question.
     """

@@ -30,7 +30,7 @@ class Use(NamedTuple):
         budget: Name of the budget, such as `public`.
         node: Machine that sent them.
         lane: Stream of their tasks; `-` where they have none.
-        job: What they were for.
+        job: Job that they were for.
         requests: Their number.
     """
 

@@ -30,7 +30,7 @@ class SlotsRead(NamedTuple):
     Attributes:
         timestamps: Open times of its candles (ms UTC), ascending, duplicates kept: an int64 buffer, or the grid itself.
         duplicates: Open times that two candles or more share, ascending.
-        malformed: Slots of the members that are no candle of the series, one each.
+        malformed: Slots of members that are not candles of the series, one each.
         fillers: Open times that no candle but fillers has, ascending; they are among `timestamps`.
         unverified: Open times of the other candles that are not verified, ascending; empty where that was not asked.
         changed: Those of them whose slot held a verified candle once that is there no more, or not alone.
@@ -58,7 +58,7 @@ def failed_read(error: StoreError) -> SlotsRead:
 
 
 class CandleQuestion:
-    """A read of many series: its commands, piece by piece, and what came of them."""
+    """A read of many series: its commands, piece by piece, and their replies."""
 
     def __init__(self, scope: Scope, wanted: Sequence[tuple[Series, Interval]], *, digests: bool = False) -> None:
         self.replies = make_span_replies()
@@ -99,7 +99,7 @@ class CandleQuestion:
                 commands: list[Command] = [("ZRANGEBYSCORE", key, grid.start, f"({grid.stop}", "WITHSCORES")]
                 fields = self._fields_of(grid) if self._digests else ()
                 if fields:
-                    # First: what is noted meanwhile can make a candle look changed, but none verified that is not.
+                    # Digests first: a later one can make a candle look changed, but never verified by mistake.
                     commands.insert(0, ("HMGET", self._scope.evidence_key(series), *fields, ACCEPTED))
                 self.replies.ask(symbol, name, grid.start, grid.step, size, len(fields))
                 yield size, commands
@@ -111,7 +111,7 @@ class CandleQuestion:
         return self._fields[grid]
 
     def reads(self) -> list[SlotsRead]:
-        """Return what each series holds, once all batches have been answered."""
+        """Return the candles of each series, once all batches have been answered."""
         reads = [_NOTHING] * len(self._wanted)
         for (index, grid), answer in zip(self._pieces, self.replies.take(), strict=True):
             read = _read_of(grid, answer)

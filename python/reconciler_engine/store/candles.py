@@ -1,4 +1,4 @@
-"""Candles of the cache: read exactly, and written, with what proves them, by this one door."""
+"""Candles of the cache: read exactly, and written with their proofs by this one door."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class CandleStore:
         self._evidence = EvidenceStore(client, scope)
 
     async def read(self, wanted: Sequence[tuple[Series, Interval]], *, digests: bool = False) -> list[SlotsRead]:
-        """Return what each series holds in its interval, in the order asked; with `digests` what is verified, too.
+        """Return the candles of each series in its interval, in the order asked; with `digests` the verified ones, too.
 
         At most `PIPELINE_MEMBERS` slots are asked for at a time; a longer interval is read in pieces. An error that
         is one series' own is in its `SlotsRead`; nothing is read in one instant: a live writer may move between two
@@ -95,7 +95,7 @@ class CandleStore:
         Slots with duplicates or with a foreign member are left out: those are cleaned first.
 
         Raises:
-            StoreError: The key is no sorted set.
+            StoreError: The key is not a sorted set.
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
         command = ("ZRANGEBYSCORE", self._scope.candle_key(series), interval.start, f"({interval.stop}", "WITHSCORES")
@@ -128,7 +128,7 @@ class CandleStore:
             by: Author, for the journal: a run's id, or a command.
 
         Raises:
-            StoreError: The key is no sorted set, or the server refuses to write.
+            StoreError: The key is not a sorted set, or the server refuses to write.
             StoreUnavailable: Redis did not answer; whether the merge took effect is unknown.
         """
         outcomes = []
@@ -159,7 +159,7 @@ class CandleStore:
         announce_close: int = 0,
         by: str = "",
     ) -> ProvenMerge:
-        """Insert candles as `merge` does, and note what their answer proved: both or neither.
+        """Insert candles as `merge` does, and note the proofs of their answer: both or neither.
 
         A slot that holds a candle by now is not judged: a candle wins over any answer. Changes by others meanwhile are
         judged again, up to `CHANGES_LIMIT` times; after that the candles go in alone and the slots stay as they were.
@@ -241,7 +241,7 @@ class CandleStore:
                 _count(verdict, len(doubts), step)
                 removed = Intervals.of_slots(sorted(ghosts), step)
                 return ProvenMerge(written, verdict, len(doubts), removed, weighed.is_foreign)
-            # Judge again by what others wrote meanwhile.
+            # Judge again, with the findings that others wrote meanwhile.
             if written.bodies:
                 bodies.update(written.bodies)
                 knowledge = decode_fields(series, bodies)
@@ -257,7 +257,7 @@ class CandleStore:
         return ProvenMerge(outcome, Verdict(knowledge))
 
     async def _known(self, series: Series, asked: Interval, known: LedgerRead | None) -> LedgerRead:
-        """Return what is known of the days of `asked`; it is read where `known` does not have them all."""
+        """Return the findings on the days of `asked`; read them where `known` does not have them all."""
         if known is not None and known.bodies.keys() >= set(fields_of(days_of(asked))):
             return known
         (read,) = await self._evidence.read([(series, asked)])

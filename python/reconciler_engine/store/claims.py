@@ -1,4 +1,4 @@
-"""Claims: who is asking the exchange for which slots, so that nobody else does at the same time."""
+"""Claims: slots that a task is asking the exchange for, so that no other task asks at the same time."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _FIELDS_READ = 50_000
 _NAME_BYTES = 100
 _Instant = Annotated[int, Field(ge=0, le=MOST_MS)]
 _Counts = Annotated[dict[Annotated[str, Field(max_length=_NAME_BYTES)], _Instant], Field(max_length=100)]
-# How many windows of the widest pass what narrower passes add may reach back.
+# Windows of the widest pass that the findings of narrower passes may reach back.
 _REACH = 2
 _PRUNE_EVERY_MS = 3_600_000
 NOTE = Script.load("reconciler_engine.store", "lua/note.lua")
@@ -48,7 +48,7 @@ LookBack: TypeAlias = Callable[[Mapping[Series, int]], Awaitable[Mapping[Series,
 
 
 class Checked(NamedTuple):
-    """What a pass leaves to say of a series.
+    """Findings of a pass on a series.
 
     Attributes:
         series: Which one.
@@ -103,9 +103,9 @@ class SeriesCoverage(BaseModel):
 
 
 class Known(NamedTuple):
-    """What is known of a series: the slots of `window`, of which `unresolved` are missing, and why slots are not ready.
+    """Knowledge of a series: the slots of `window`, of which `unresolved` are missing, and why slots are not ready.
 
-    `base_ms` is the length of the widest pass in it: narrower passes extend what that one saw, the next one of its
+    `base_ms` is the length of the widest pass in it: narrower passes extend its findings, the next one of its
     kind replaces it. `confirmed` are the slots that have no candle, `unverified` those of candles that are not
     verified, None where no pass has looked at that. From `whole_from` on the slots before the window are whole; None
     where nobody has looked further back.
@@ -146,7 +146,7 @@ def extend(
     confirmed: Intervals = NOTHING,
     unverified: Intervals | None = None,
 ) -> Known:
-    """Return what is known after a pass examined `window`.
+    """Return the knowledge of the series after a pass examined `window`.
 
     Suspect and unverified candles that it did not look for (None) stay as they were known; a candle that closed since
     then is not verified.
@@ -182,7 +182,7 @@ def extend(
 
 
 def coverage_of(known: Known, step: int, now: int, max_unverified_ms: int) -> SeriesCoverage:
-    """Return what is told at `now` (ms UTC) of a series with this grid's step (ms)."""
+    """Return the record shown at `now` (ms UTC) of a series with this grid's step (ms)."""
     complete = known.whole[-1] if known.whole else None
     counts = {one.value: where.size(step) for one, where in known.obstacles.items() if one is not Obstacle.NOT_ASKED}
     told: dict[str, int | None] = {}
@@ -211,7 +211,7 @@ def coverage_of(known: Known, step: int, now: int, max_unverified_ms: int) -> Se
 class Coverage:
     """The coverage of one scope's series: a hash in Redis, a field a series, written after each pass.
 
-    Remembers in this process what it wrote, so that a quick pass adds to what a full one saw.
+    Remembers its writes in this process, so that a quick pass adds to the findings of a full one.
     """
 
     def __init__(self, client: TrioRedis, scope: Scope) -> None:
@@ -232,7 +232,7 @@ class Coverage:
         look_back: LookBack | None = None,
         afresh: bool = False,
     ) -> None:
-        """Write what a pass of `job` at `now` (ms UTC) saw.
+        """Write the findings of a pass of `job` at `now` (ms UTC).
 
         It is for display: where Redis does not take it, that is logged, no more.
 

@@ -25,7 +25,7 @@ from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.verified_fields import Verified, block_fields, decode_blocks
 
 CHANGES_LIMIT = 16
-"""Times a merge is tried while others write the same days; then the candles go in without what they prove."""
+"""Times a merge is tried while others write the same days; then the candles go in without their proofs."""
 
 _READ = Script.load("reconciler_engine", "limiting/origin.lua", "store/lua/doubt.lua", "store/lua/evidence.lua")
 _NO_MEMBERS: Mapping[int, bytes] = MappingProxyType({})
@@ -36,7 +36,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LedgerRead:
-    """What is known of one series in an interval.
+    """Findings on one series in an interval.
 
     Attributes:
         ledger: Findings there.
@@ -59,10 +59,10 @@ class EvidenceStore:
         self._scope = scope
 
     async def read(self, wanted: Sequence[tuple[Series, Interval]]) -> list[LedgerRead]:
-        """Return what is known of each series in its interval, in the order asked.
+        """Return the findings on each series in its interval, in the order asked.
 
         Days that cannot be understood count as unknown and are logged; they are written anew with the next proof.
-        Proofs from before a failover are to be looked at once more: what took them back may be lost.
+        Proofs from before a failover are to be looked at once more: the failover may have lost their retraction.
 
         Raises:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
@@ -91,7 +91,7 @@ class EvidenceStore:
         """Return the digests of verified members by open time (ms UTC), of at most a page's slots.
 
         Raises:
-            StoreError: The key is no hash.
+            StoreError: The key is not a hash.
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
         step = series.timeframe.step_ms
@@ -104,7 +104,7 @@ class EvidenceStore:
         """Return the days in which anything is known of a series, as one interval; None where nothing is.
 
         Raises:
-            StoreError: The key is no hash.
+            StoreError: The key is not a hash.
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
         key = self._scope.evidence_key(series)
@@ -126,19 +126,19 @@ class EvidenceStore:
         why: Why | None = None,
         by: str = "",
     ) -> Knowledge | None:
-        """Apply a pure change to what is known inside the days of an interval; return it, or None if it kept changing.
+        """Apply a pure change to the findings inside the days of an interval; return it, or None if they kept changing.
 
         Args:
             series: Whose ledger.
             interval: Where something may change, on the grid.
-            retention: What the cache keeps.
-            change: What is known becomes what it returns; outside the interval they are equal.
+            retention: Bounds on the candles that the cache keeps.
+            change: Returns the new findings; outside the interval they equal the old ones.
             unmoved: Members by open time that must be there as they were read; else nothing is changed.
             why: Given for a change by hand, which is journalled in the same step, if it changes anything.
-            by: Who changes it, for the journal.
+            by: Author of the change, for the journal.
 
         Raises:
-            StoreError: The key is no hash, or the server refuses to write.
+            StoreError: The key is not a hash, or the server refuses to write.
             StoreUnavailable: Redis did not answer; whether it was changed is unknown.
         """
         step = series.timeframe.step_ms

@@ -32,7 +32,7 @@ from reconciler_engine.planning.second_answers import MOST_WAITS
 from reconciler_engine.store.findings import DAY_MS, decode_day, encode_day, span_of
 
 RECENT, ACCEPTED = "recent", "accepted"
-"""Names of the fields that are no day's."""
+"""Names of the fields that belong to no single day."""
 
 _VERSION = b"\x01"
 _RUN = struct.Struct("<HH")
@@ -77,7 +77,7 @@ def decode_fields(series: Series, bodies: Mapping[str, bytes]) -> Knowledge:
 
 
 def day_of(name: str | bytes) -> int:
-    """Return the day of a field; those that are no day's come before all."""
+    """Return the day of a field; fields without a day come before all."""
     found = _DAY.fullmatch(name if isinstance(name, str) else name.decode("utf-8", "replace"))
     return int(found[1]) if found else -1
 
@@ -111,7 +111,7 @@ def _decode_exists(body: bytes, day: int, step: int) -> list[Interval]:
     """Read the slots of a day that are known to exist.
 
     Raises:
-        ValueError: These are no slots of a day.
+        ValueError: These are not slots of a day.
     """
     if not body:
         return []
@@ -132,7 +132,7 @@ def _decode_recent(body: bytes) -> tuple[list[Brought], list[Repaired], list[Wai
     """Read the slots that answers filled, those in which candles gave way, and the rows that wait.
 
     Raises:
-        ValueError: These are no lists of them.
+        ValueError: These are not lists of them.
     """
     if not body:
         return [], [], []
@@ -151,7 +151,7 @@ def _decode_recent(body: bytes) -> tuple[list[Brought], list[Repaired], list[Wai
 
 
 def _decode_accepted(body: bytes, step: int) -> dict[int, str]:
-    """Read the digests of accepted members; what is not on the grid is left out.
+    """Read the digests of accepted members; those off the grid are left out.
 
     Raises:
         ValueError: These are none.

@@ -46,7 +46,7 @@ class FeederWrites:
         """Write the candle of a slot; the slot is empty for a round trip. Return False where the candle is refused.
 
         Raises:
-            StoreError: Redis did not do it; what was written so far stays.
+            StoreError: Redis did not do it; earlier writes stay.
         """
         key = self._scope.candle_key(series)
         stored = await self._client.execute_command("ZRANGEBYSCORE", key, open_time, open_time)

@@ -82,7 +82,7 @@ def decode_day(body: bytes, day: int, step: int) -> list[FindingInterval]:
     """Read the findings of one day, ascending.
 
     Raises:
-        ValueError: These are no findings of a day: another version, a code without meaning, intervals that overlap or
+        ValueError: These are not findings of a day: another version, a code without meaning, intervals that overlap or
             leave the day.
     """
     if not body:
@@ -113,7 +113,7 @@ def decode_finding(body: bytes) -> Finding:
     """Read one finding, as the bytes of a day hold it.
 
     Raises:
-        ValueError: These are no finding: too few bytes, a code without meaning.
+        ValueError: This is not a finding: too few bytes, a code without meaning.
     """
     try:
         return _unpacked(body, 0)

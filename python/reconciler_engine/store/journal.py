@@ -1,4 +1,4 @@
-"""The journal of a series: what was there and was changed, in the same step as the change."""
+"""The journal of a series: old and new members, written in the same step as the change."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Why(StrEnum):
     GHOST = "ghost"
     """The exchange does not have its candle."""
     MARKED = "marked"
-    """Somebody said what is known of these slots."""
+    """An operator set the state of these slots."""
     FORGOTTEN = "forgotten"
     """Somebody said that nothing is known of these slots."""
 
@@ -54,9 +54,9 @@ class Change(NamedTuple):
         series: Whose.
         start: First open time concerned (ms UTC).
         stop: First open time not concerned any more.
-        old: What was there: the member of the cache; or, of a change by hand, how many slots were in which state
+        old: The member before; or, of a change by hand, how many slots were in which state
             (JSON). Of what is longer than a candle ever is, the beginning.
-        new: What has been there since.
+        new: The member or the counts since.
         why: Why.
         by: A run's id, or the command.
     """
@@ -87,7 +87,7 @@ class Journal:
         Entries that cannot be understood are left out and logged.
 
         Raises:
-            StoreError: A key is no stream.
+            StoreError: A key is not a stream.
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
         newest: list[Change] = []
@@ -104,7 +104,7 @@ class Journal:
 
 
 def _change(series: Series, entry: Any) -> Change | None:
-    """Return what an entry says; None, and a log line, where it is none of ours."""
+    """Return the change in an entry; None, and a log line, for an entry of another program."""
     try:
         name, flat = entry
         texts = [text.decode("utf-8", "replace") for text in flat]

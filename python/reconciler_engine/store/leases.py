@@ -75,7 +75,7 @@ class JobLeases:
         await _LEASE.run(self._client, keys=self._keys(lease.job), args=["release", self._owner, lease.epoch])
 
     async def leave(self, job: str) -> None:
-        """Give back whatever lease of the job is ours, heard of or not, for who takes none any more."""
+        """Give back any lease of the job that is ours, known or not, before taking no more."""
         await _LEASE.run(self._client, keys=self._keys(job), args=["release", self._owner])
 
     async def is_held(self, job: str) -> bool:

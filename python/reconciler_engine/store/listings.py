@@ -1,4 +1,4 @@
-"""Listings: since when products trade and since when no more, and what that says of slots."""
+"""Listings: since when products trade, until when, and the slots that this settles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reconciler_engine.store.retention import Retention
 
 @dataclass(frozen=True, slots=True)
 class Listings:
-    """What is known of products.
+    """Knowledge of products.
 
     Attributes:
         by_symbol: When a product can have candles; one that is not in it always can, as far as is known.
@@ -33,10 +33,10 @@ class Listings:
 
 
 def updated(known: Listings, products: Iterable[Product], now: int) -> Listings:
-    """Return what is known after the exchange listed its products at `now` (ms UTC).
+    """Return the knowledge after the exchange listed its products at `now` (ms UTC).
 
     The exchange says when a product was listed only as long as it is new, and never when it was delisted: that counts
-    from the first list that says so. What a list does not name stays as it was.
+    from the first list that says so. Products that a list does not name stay as they were.
     """
     by_symbol, books = dict(known.by_symbol), dict(known.books)
     for product in products:
@@ -62,16 +62,16 @@ async def note_listing(
     now: int,
     retention: Retention | None,
 ) -> Ledger:
-    """Return what is known of slots without a candle by a product's listing too, and write what is new.
+    """Settle slots without a candle by a product's listing too, write the new findings, and return the ledger.
 
     Args:
         evidence: Where it is written.
         series: Whose slots.
         absent: The slots, on the grid.
-        ledger: What was known of them.
+        ledger: Findings on them so far.
         listing: When the product can have candles.
         now: The instant (ms UTC).
-        retention: What the cache keeps; None to write nothing.
+        retention: Bounds on the candles that the cache keeps; None to write nothing.
 
     Raises:
         StoreError: It could not be written.

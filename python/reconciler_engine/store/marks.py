@@ -10,7 +10,7 @@ from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
 
 MARK_LIFE_S: Final = 7 * 86_400
-"""A backfill that was left for so long starts over: it reads everything again, and asks for what is missing."""
+"""A backfill that was left for so long starts over: it reads everything again, and asks for the missing slots."""
 
 _INSTANT_DIGITS: Final = 15
 
@@ -48,7 +48,7 @@ class Cursor:
         self._key = scope.key(f"{work}:cursor")
 
     async def load(self) -> tuple[str, int] | None:
-        """Return it; None where the walk begins, or what is kept cannot be understood.
+        """Return it; None where the walk begins, or the record cannot be understood.
 
         Raises:
             StoreError: Redis did not answer, or the key is of another type.

@@ -1,4 +1,4 @@
-"""The one script by which candles and what is known of their slots are written, both in one step or neither."""
+"""The one script that writes candles and the findings on their slots, both in one step or neither."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class MergeOutcome:
 
     @classmethod
     def sum(cls, outcomes: Sequence[MergeOutcome]) -> MergeOutcome:
-        """Return what several merges did, one after the other."""
+        """Return the sums of several merges, one after the other."""
         return cls(
             tuple(at for one in outcomes for at in one.inserted),
             tuple(at for one in outcomes for at in one.present),
@@ -101,7 +101,7 @@ class Conflict(NamedTuple):
 
 
 class ChangeByHand(NamedTuple):
-    """A change of evidence by hand, for the journal: what was known of an interval, what is known now, and why."""
+    """A change of evidence by hand, for the journal: the states of an interval before and after, and why."""
 
     interval: Interval
     before: str
@@ -132,7 +132,7 @@ class SeriesWrite:
         unmoved: Members by open time that must be there as they were read, each alone in its slot.
         equal: Members by open time that are equal to the exchange's: noted as verified if they are still there.
         settled: Slots whose offered candle is noted as verified if it is there afterwards.
-        asked_at: When the exchange was asked for what is verified (ms UTC).
+        asked_at: When the exchange was asked for the verified slots (ms UTC).
         by_hand: Change of the evidence to journal.
         announce: Whether each inserted range is published on the series' repaired channel.
         closes: Newest closed slots; a candle written among them announces the newest one on the channel of closes.
@@ -160,7 +160,7 @@ class SeriesWrite:
     by: str = ""
 
     async def run(self, client: Client, scope: Scope) -> MergeOutcome | Conflict:
-        """Write, and count what became of the candles.
+        """Write, and count the outcomes of the candles.
 
         Raises:
             StoreError: A key is of another type, or the server refuses to write.

@@ -22,7 +22,7 @@ Wanted = Sequence[tuple[Series, Interval]]
 
 
 async def read_candles(client: TrioRedis, scope: Scope, wanted: Wanted, *, digests: bool) -> list[SlotsRead]:
-    """Return what each series holds in its interval, in the order asked; see `CandleStore.read`."""
+    """Return the candles of each series in its interval, in the order asked; see `CandleStore.read`."""
     parts = await client.split([scope.candle_key(series) for series, _ in wanted])
     if len(parts) <= 1:
         return await _read_of_node(client, scope, wanted, digests=digests)

@@ -31,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 
 class FrameCounts(BaseModel):
-    """What is kept of a timeframe.
+    """Counts kept of a timeframe.
 
     Attributes:
         complete: Close up to which bars are judged for being complete (ms UTC).
@@ -72,7 +72,7 @@ class ObjectiveCounts:
         self._key = scope.key("objective")
 
     async def read(self) -> dict[str, FrameCounts]:
-        """Return what is kept, by timeframe; records that cannot be understood are left out.
+        """Return the kept counts by timeframe; records that cannot be understood are left out.
 
         Raises:
             StoreError: Redis did not answer, or the key is of another type.
@@ -97,7 +97,7 @@ class ObjectiveCounts:
     async def add(
         self, kept: Mapping[str, FrameCounts], judged: Judged, now: int, *, job: str = "", epoch: int = 0
     ) -> None:
-        """Write what was kept with the bars that were judged at `now` (ms UTC).
+        """Write the kept counts with the bars that were judged at `now` (ms UTC).
 
         It is written whole or not at all, and not once somebody else directs `job`: `epoch` is that of the lease, 0 for
         none. Where Redis does not take it that is logged; the next look judges the same bars.

@@ -29,10 +29,10 @@ class Outages:
         self._scope = scope
 
     async def count(self, series: Series, interval: Interval) -> int:
-        """Return the number of members in an interval, whatever they are.
+        """Return the number of members in an interval, of any form.
 
         Raises:
-            StoreError: The key is no sorted set, or Redis did not answer.
+            StoreError: The key is not a sorted set, or Redis did not answer.
         """
         (count,) = await self._counts(series, [interval])
         return count

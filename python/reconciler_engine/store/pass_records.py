@@ -1,4 +1,4 @@
-"""Records of passes that came to their end: when, by which run, and what each found and did."""
+"""Records of passes that came to their end: when, by which run, and with which results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEPT_MS: Final = 4 * 86_400_000
 """How long the record of a pass is kept."""
 
 PASSES_KEPT: Final = 12_000
-"""Records kept, whatever their age: those of four days and more with the default schedules, some 2 MB."""
+"""Records kept, of any age: those of four days and more with the default schedules, some 2 MB."""
 
 ROWS_KEPT: Final = 400
 """Series of one pass that are told apart: those in which most was done."""
@@ -39,7 +39,7 @@ _logger = logging.getLogger(__name__)
 
 
 class SeriesRecord(BaseModel):
-    """What a pass did in one series, in slots."""
+    """Results of a pass in one series, in slots."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,7 +55,7 @@ class PassRecord(BaseModel):
 
     Attributes:
         run: Id of its run, as the journal and the log name it.
-        job: What it was.
+        job: Name of the job.
         at: When it had ended, by Redis' clock (ms UTC).
         node: Machine that directed it.
         duration_ms: How long it took.
@@ -103,7 +103,7 @@ class PassRecords:
         self._key = scope.key("passes")
 
     async def note(self, run: str, job: str, now: int, result: ReconciliationResult, *, node: str) -> None:
-        """Write what became of a pass of `now` (ms UTC), directed by `node`; drop records that are too old.
+        """Write the result of a pass of `now` (ms UTC), directed by `node`; drop records that are too old.
 
         It is for people: where Redis does not take it, that is logged, no more.
         """
@@ -135,7 +135,7 @@ class PassRecords:
         Records that cannot be understood are left out and logged.
 
         Raises:
-            StoreError: Redis did not answer, or the key is no stream.
+            StoreError: Redis did not answer, or the key is not a stream.
         """
         found: list[PassRecord] = []
         start = f"{since}"

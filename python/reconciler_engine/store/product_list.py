@@ -24,7 +24,7 @@ KEPT_LIMIT = 20_000
 """Products kept, some 40 bytes each; of a longer list the beginning. The exchange has about 950 (2026)."""
 
 KEPT_S = 30 * 86_400
-"""How long a list is kept: an older one would choose by what has long changed."""
+"""Time that a list is kept: an older one would choose by figures that have long changed."""
 
 _T = TypeVar("_T", bound=BaseModel)
 _Instant = Annotated[int, Field(ge=0, le=MOST_MS)]
@@ -106,7 +106,7 @@ class ProductListStore:
         return ProductList(kept.at, tuple(Product(*row) for row in kept.products), _listings_of(rows))
 
     async def listings(self) -> Listings:
-        """Return what is known of listings.
+        """Return the knowledge of listings.
 
         Raises:
             StoreError: Redis did not answer.
@@ -114,7 +114,7 @@ class ProductListStore:
         return (await self.read()).listings
 
     async def keep(self, products: Iterable[Product], at: int) -> None:
-        """Keep a list that the exchange gave at `at` (ms UTC), with what it adds to the known listings.
+        """Keep a list that the exchange gave at `at` (ms UTC), and add it to the known listings.
 
         Raises:
             StoreError: Redis did not do it.

@@ -1,4 +1,4 @@
-"""The protocol of a scope: what its engines tell each other through Redis is of one kind at a time.
+"""The protocol of a scope: its engines use one form of messages through Redis at a time.
 
 Each process that takes or directs tasks stands in the scope's list meanwhile, with the life of a lease. An engine that
 finds somebody of another protocol there does not begin; one that was cut off, and finds one when it is back, ends.

@@ -27,7 +27,7 @@ Unverified = int | Literal["any"]
 
 
 class ReadyOptions(TypedDict, total=False):
-    """Options of a question; `is_ready` says what each means."""
+    """Options of a question; `is_ready` explains each."""
 
     user_id: int
     exchange_id: int
@@ -68,7 +68,7 @@ class Readiness:
         overdue: Slots whose candle closed too long ago to be unverified.
         complete_from: From then on each slot holds a candle that is not suspect, or is proved not to have one (ms UTC).
         ready_from: From then on nothing stands in the way (ms UTC).
-        finding: What the evidence says of the oldest slot in the way; None where it says nothing.
+        finding: Finding on the oldest slot in the way, or None.
         at: When it stood so, by Redis' clock (ms UTC).
     """
 

@@ -1,4 +1,4 @@
-"""The ready gate's script, for whoever can send EVAL, in any language: one key, read only."""
+"""The ready gate's script, for any program that can send EVAL: one key, read only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _RULES = Script.load("reconciler_engine", "limiting/origin.lua", "store/lua/cand
 _HEAD, _, _BODY = Script.load("reconciler_engine.store", "lua/ready.lua").text.partition("\n\n")
 
 READY_TEXT: Final = f"{_HEAD}\n\n{_RULES}\n{_BODY}"
-"""Its first lines say what it takes and gives; the rule for a candle follows them."""
+"""Its first lines describe arguments and reply; the rule for a candle follows them."""
 
 READY: Final = Script(READY_TEXT, "ready.lua")
 """The same for our own clients, which send it once."""

@@ -24,7 +24,7 @@ class Retention:
         trim: Whether the engine itself caps keys: in the embedded server only, which is its own.
 
     Raises:
-        ValueError: A number is below 0, or beyond what Lua and JSON count exactly.
+        ValueError: A number is below 0, or too great for Lua and JSON to count exactly.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
@@ -43,5 +43,5 @@ def days_kept(retention: Retention, step: int) -> int:
     """Return how many days of a series' evidence are kept: those of its candles, and `DAYS_KEPT` at most."""
     if not retention.max_candles:
         return DAYS_KEPT
-    # The first and the last day are whole days whatever part of them the candles take.
+    # The first and the last day count as whole days, even where candles fill a part of them.
     return min(ceil_div(retention.max_candles * step, DAY_MS) + 1, DAYS_KEPT)

@@ -44,7 +44,7 @@ def _commands(scope: Scope) -> list[Command]:
         ("XLEN", key), ("XRANGE", key, "-", "+"), ("XPENDING", key, "g"),
         ("XINFO", "CONSUMERS", key, "g"), ("EVAL", "return 1", 0), ("EVALSHA", "0" * 40, 0),
     ]  # fmt: skip
-    # Of what is not there nothing is taken away, and XX adds nothing.
+    # Removing from an absent key removes nothing, and XX adds nothing.
     writes: list[tuple[Any, ...]] = [
         ("SET", key, "", "XX"), ("DEL", key), ("HDEL", key, "f"), ("HDEL", beside, "f"), ("PEXPIRE", key, 1),
         ("PTTL", candles), ("PEXPIRE", candles, 1),
@@ -53,7 +53,7 @@ def _commands(scope: Scope) -> list[Command]:
         ("XREADGROUP", "GROUP", "g", "c", "STREAMS", key, ">"), ("XGROUP", "DELCONSUMER", key, "g", "c"),
         ("XADD", key, "NOMKSTREAM", "*", "f", "v"),
     ]  # fmt: skip
-    # These make what they need; it is gone before anybody else looks.
+    # These make the keys they need, and remove them before another process looks.
     makers: list[tuple[Any, ...]] = [
         ("HSET", key, "f", "v"), ("HINCRBY", key, "n", 1), ("DEL", key), ("SADD", key, "m"), ("DEL", key),
         ("RPUSH", key, "x"), ("DEL", key),

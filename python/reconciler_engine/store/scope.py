@@ -95,7 +95,7 @@ class Scope:
         return f"{{{self.candle_key(series)}}}:evidence"
 
     def journal_key(self, series: Series) -> str:
-        """Return the stream of what was changed in a series' candles and evidence; like them it names no exchange."""
+        """Return the stream of changes in a series' candles and evidence; like them it names no host of an exchange."""
         return f"{{{self.candle_key(series)}}}:journal"
 
     def repaired_channel(self, series: Series) -> str:

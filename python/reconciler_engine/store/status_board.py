@@ -1,4 +1,4 @@
-"""The status of an engine: what it says of itself once a second, and where in Redis others read it.
+"""The status of an engine: a record that it writes once a second, and its place in Redis.
 
 A record has a short life: where there is none, nothing runs. Reading touches no candle key.
 """
@@ -33,10 +33,10 @@ _RECORD_BYTES = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """What does not change while an engine runs.
+    """Facts that do not change while an engine runs.
 
     Attributes:
-        command: What runs it, for people.
+        command: The command that runs it, for people.
         simulated: Whether its candles are invented.
         host: The machine's name.
         version: The package's version.

@@ -51,7 +51,7 @@ class Lane(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A task in a worker's hands: where it stands, what it says, how often it was handed out."""
+    """A task in a worker's hands: its place in the stream, its text, how often it was handed out."""
 
     lane: Lane
     entry: str
@@ -72,7 +72,7 @@ class TaskQueue:
     Delivery is at least once: a task is handed out again when its consumer is known to be dead (`redeliver`) or
     has not touched it for `REDELIVER_IDLE_MS`. Finishing it twice is harmless.
 
-    Whoever directs a run under a lease does so by `under`: what he does for it is refused once another one has taken
+    A director that holds a lease gives it as `under`: Redis refuses its writes once another one has taken
     the lease.
     """
 
@@ -143,18 +143,18 @@ class TaskQueue:
         )
 
     async def redeliver(self, consumer: str | bytes) -> int:
-        """Hand out again what `consumer`, known to be dead, had taken; forget the consumer. Return how many.
+        """Hand out again the tasks of `consumer`, known to be dead; forget the consumer. Return how many.
 
-        It counts against those tasks: one of them may be what it died of.
+        It counts against those tasks: one of them may be the cause of its death.
         """
         return await self._redeliver(consumer, 0, counts=1)
 
     async def hand_back(self) -> int:
-        """Hand out again what this consumer has taken, as if it never had; forget the consumer. Return how many."""
+        """Hand out again this consumer's tasks, as if it never took them; forget the consumer. Return how many."""
         return await self._redeliver(self.consumer, 0, counts=0)
 
     async def redeliver_all(self, is_gone: Callable[[str], bool]) -> int:
-        """Hand out again what every consumer had taken of which it is known that it is dead. Return how many."""
+        """Hand out again the tasks of every consumer that is known to be dead. Return how many."""
         moved = 0
         await self.create_groups()
         for lane in Lane:
@@ -167,7 +167,7 @@ class TaskQueue:
         return moved
 
     async def redeliver_idle(self) -> int:
-        """Hand out again what nobody has touched for `REDELIVER_IDLE_MS`. Return how many.
+        """Hand out again tasks that were not refreshed for `REDELIVER_IDLE_MS`. Return how many.
 
         Nothing, unless somebody has asked this all along for the last `WATCH_MS`: where Redis was away or stood still
         for long, the workers that live must come to touch theirs first. Consumers that were silent for `FORGET_MS`
@@ -202,7 +202,7 @@ class TaskQueue:
         return bool(done)
 
     async def drop(self, delivery: Delivery) -> None:
-        """Take a task off its stream whose run is closed or whose body is no task."""
+        """Take a task off its stream if its run is closed or its body is not a task."""
         await self._client.pipe(
             [
                 ("XACK", self._stream(delivery.lane), GROUP, delivery.entry),
@@ -312,7 +312,7 @@ class TaskQueue:
     async def wait_outcomes(self, run_id: str) -> list[bytes]:
         """Wait until an outcome is recorded, return those there are (at most 500) and forget them.
 
-        For runs that take their outcomes as they come; a lost connection may lose what it was just bringing. Returns
+        For runs that take their outcomes as they come; a lost connection may lose the outcomes on their way. Returns
         nothing after a wait of 2 s, so that the caller can look at other things.
         """
         key = self._run_key(run_id, ":outcomes")

@@ -28,7 +28,7 @@ _reference_of = TypeAdapter(tuple[_Instant, _Instant, _Instant, bool, _Instant |
 
 
 class VenueStore:
-    """What workers tell each other of the exchange. The client is the caller's to close."""
+    """Facts that workers tell each other of the exchange. The caller closes the client."""
 
     def __init__(self, client: TrioRedis, scope: Scope) -> None:
         self._client = client

@@ -1,1 +1,1 @@
-"""What an operator sees over HTTP: probes, metrics, a status page, a coverage page."""
+"""The operator's view over HTTP: probes, metrics, and pages."""

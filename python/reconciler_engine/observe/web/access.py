@@ -14,7 +14,7 @@ METHODS = ("GET", "HEAD")
 
 
 class Access:
-    """Turns away what must not reach the pages.
+    """Turns away requests that must not reach the pages.
 
     Nothing behind it changes anything, so GET and HEAD are all there is. A page of another site that had its name
     resolve to this machine (DNS rebinding) sends that name as Host, so names are let in by a list; an address is no
@@ -22,7 +22,7 @@ class Access:
     """
 
     def __init__(self, hosts: Collection[str], token: str | None) -> None:
-        """Let in requests for `localhost`, for any IP address, and for these names, in whatever case."""
+        """Let in requests for `localhost`, for any IP address, and for these names, in upper or lower case."""
         self._hosts = frozenset(host.lower() for host in ("localhost", *hosts))
         self._token = None if token is None else token.encode()
 

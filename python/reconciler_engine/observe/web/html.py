@@ -26,7 +26,7 @@ Child = Element | str | int | float | None
 def element(tag: str, *children: Child | Iterable[Child], **attributes: str | int | bool | None) -> Element:
     """Return an element of our own vocabulary: `tag` and the attributes' names are the program's words.
 
-    Children that are no elements are shown as the text they are; None is left out. An attribute of None or False is
+    Children other than elements are shown as text; None is left out. An attribute of None or False is
     left out too, one of True has no value; `class_` and `http_equiv` are written as HTML has them.
     """
     shown = "".join(_attribute(name.strip("_").replace("_", "-"), value) for name, value in attributes.items())

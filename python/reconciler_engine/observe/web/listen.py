@@ -76,7 +76,7 @@ def check_token(token: str) -> str:
 
 
 def exposure_faults(address: ListenAddress | None, origin: str, *, has_token: bool) -> list[str]:
-    """Say what stands against letting other machines ask at an address."""
+    """Return the objection to letting other machines ask at an address, if any."""
     if address is None or address.is_loopback or has_token:
         return []
     why = "other machines can ask there, so listen_token must be set"

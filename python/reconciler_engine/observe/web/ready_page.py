@@ -1,4 +1,4 @@
-"""The page of what is not ready at this moment, and of the feeder, from what is known to HTML."""
+"""The page of series that are not ready at this moment, and of the feeder, as HTML."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _SHOWN = 300
 
 
 class Trouble(NamedTuple):
-    """What the gate and the watch over the feeder said at an instant.
+    """Answers of the gate and of the watch over the feeder at an instant.
 
     Attributes:
         at: The instant (ms UTC).
         asked: Number of series that the gate was asked about.
         unready: Those that are not ready, worst first; None where Redis did not say.
         feeder: How the feeder does; None as well.
-        error: What Redis said instead.
+        error: Error of Redis instead.
     """
 
     at: int = 0

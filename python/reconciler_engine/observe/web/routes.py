@@ -47,7 +47,7 @@ class Routes:
         read_states: Callable[[], Awaitable[SeriesStates]],
         read_trouble: Callable[[], Awaitable[Trouble]],
     ) -> None:
-        """Show to whom `access` lets in the last report, the states of the series, and what is not ready."""
+        """Show the last report, the states of the series, and unready ones, to requests that `access` lets in."""
         self._access = access
         self._last_report = last_report
         self._read_states = read_states

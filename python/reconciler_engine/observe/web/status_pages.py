@@ -1,4 +1,4 @@
-"""The status page and the coverage page, from what is known to HTML."""
+"""The status page and the coverage page, as HTML."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def coverage_page(
 
     Args:
         report: The supervisor's last one.
-        found: What must hold.
+        found: The points that must hold.
         series: How each stood, by `symbol:timeframe`; None where Redis did not say.
-        error: What it said instead.
+        error: Its error instead.
     """
     engine = None if report is None else report.engine
     if series is None:

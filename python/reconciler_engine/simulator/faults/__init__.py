@@ -1,1 +1,1 @@
-"""Faults of the simulated exchange: rules, modes, and what each does to an answer."""
+"""Faults of the simulated exchange: rules, modes, and their effect on an answer."""

@@ -22,7 +22,7 @@ _INSTANT_LIMIT = 1 << 48
 
 
 def answer_control(request: ApiRequest, faults: Faults, clock: SimulatedClock) -> ApiResponse:
-    """Carry out a request to the simulator itself; what is wrong with it is listed under `faults`, with a 400."""
+    """Carry out a request to the simulator itself; a 400 lists its mistakes under `faults`."""
     what = request.path.removeprefix(PREFIX)
     if what not in {"faults", "clock"}:
         return UNKNOWN_PATH

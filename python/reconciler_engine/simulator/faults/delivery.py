@@ -71,7 +71,7 @@ async def _drip_body(stream: Stream, head: bytes, body: bytes, fault: FaultRule)
     return True
 
 
-# Each sends what it sends and says whether the connection can go on.
+# Each sends its bytes and says whether the connection can go on.
 _SPOILT: Mapping[str, Callable[[Stream, bytes, bytes, FaultRule], Awaitable[bool]]] = {
     "silence": _stay_silent,
     "reset": _reset_before,
@@ -109,7 +109,7 @@ async def _drip(stream: Stream, data: bytes, seconds: float) -> None:
 
 
 async def _wait_gone(stream: Stream) -> None:
-    """Wait until the client ends its side; what it still says is not heard."""
+    """Wait until the client ends its side; drop all that it still sends."""
     while await stream.receive_some(1024):
         pass
 

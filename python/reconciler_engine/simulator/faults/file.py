@@ -29,7 +29,7 @@ _FAR = 1 << 62
 
 
 def read_fault_file(path: Path) -> list[FaultRule]:
-    """Read rules from a file: TOML, or JSON if its name ends so. See `parse_faults` for what it holds.
+    """Read rules from a file: TOML, or JSON if its name ends so. See `parse_faults` for its form.
 
     Raises:
         ConfigError: The file is none, or rules in it are wrong; lists every fault found.
@@ -55,7 +55,7 @@ class FaultFile:
     Args:
         path: The file.
         faults: Where its rules are put in force.
-        complain: Told what is wrong with a changed file.
+        complain: Called with the mistakes of a changed file.
 
     Raises:
         ConfigError: As `read_fault_file`, for the file as it is at first.
@@ -120,7 +120,7 @@ def parse_faults(content: object) -> list[FaultRule]:
 
 
 class _Rule:
-    """One table on its way to a rule; what is wrong with it collects in `faults`."""
+    """One table on its way to a rule; its mistakes collect in `faults`."""
 
     def __init__(self, position: int, table: Mapping[str, Any]) -> None:
         self._table = table

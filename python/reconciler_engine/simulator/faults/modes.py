@@ -1,4 +1,4 @@
-"""The modes of faults and what each takes."""
+"""The modes of faults and their values."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class ModeParameter:
     most: float = 86_400
 
     def find_problem(self, value: object) -> str | None:
-        """Return what is wrong with a value, if anything is."""
+        """Return the mistake in a value, if any."""
         if self.choices:
-            # True equals 1, and is no status.
+            # True equals 1, but is not a status.
             allowed = [choice for choice in self.choices if type(choice) is type(value) and choice == value]
             return None if allowed else f"is none of {', '.join(map(str, self.choices))}"
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.least <= value <= self.most:

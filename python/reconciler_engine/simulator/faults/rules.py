@@ -1,4 +1,4 @@
-"""Faults by rule: which request suffers which one. What a fault does to it is elsewhere."""
+"""Faults by rule: each says which requests suffer it. Other files carry the fault out."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Value = str | float | bool
 
 @dataclass(frozen=True, slots=True)
 class FaultRule:
-    """One fault and the requests that meet it; `fault_file` says what each mode takes.
+    """One fault and the requests that meet it; `fault_file` lists the values of each mode.
 
     Attributes:
         name: For the log and for setting it again.
-        mode: What goes wrong.
+        mode: Kind of fault.
         path: Pattern of the path (`*` and `?`).
         product: Pattern of the product in the path; requests without one match `*` only.
         granularity: Pattern of the granularity asked for; requests without one match `*` only.
@@ -57,7 +57,7 @@ class FaultRule:
 
 @dataclass(frozen=True, slots=True)
 class FaultState:
-    """What became of a rule: requests that matched it and times its fault was played."""
+    """Counts of a rule: requests that matched it and times its fault was played."""
 
     rule: FaultRule
     matched: int
@@ -83,7 +83,7 @@ class Faults:
 
     @property
     def states(self) -> tuple[FaultState, ...]:
-        """What became of each rule."""
+        """Counts of each rule."""
         return tuple(
             FaultState(rule, self._matched.get(rule.name, 0), self._played.get(rule.name, 0)) for rule in self._rules
         )

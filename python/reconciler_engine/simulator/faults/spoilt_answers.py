@@ -1,4 +1,4 @@
-"""What faults make of an answer: other statuses, wrong shapes, wrong rows."""
+"""Answers spoilt by faults: other statuses, wrong shapes, wrong rows."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Book:
 
     A day's bar comes from a sum of waves of hashed noise, every shorter bar from splitting the longer one it
     lies in, so the bars of all lengths agree and none needs the ones before it. Remembers at most 4,096
-    days and as many splits; what was remembered first is dropped first.
+    days and as many splits; the oldest is dropped first.
 
     Args:
         seed: Seed of the market.
@@ -76,7 +76,7 @@ class Book:
         return self._clip(level, start_s, lump, closed)
 
     def _clip(self, level: int, start_s: int, lump: Lump | None, closed: Sequence[Span]) -> Lump | None:
-        """Return what is left of a bar."""
+        """Return the rest of a bar."""
         stop_s = start_s + STEPS_S[level]
         inside = [span for span in closed if span[0] < stop_s and start_s < span[1]]
         if lump is None or not inside:

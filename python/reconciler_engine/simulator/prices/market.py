@@ -1,4 +1,4 @@
-"""What an exchange front needs of the market behind it."""
+"""The market behind an exchange front."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Market(Protocol):
         The bar that is still open is the last one, if it has trades yet and the market can tell.
 
         Raises:
-            KeyError: There is no such product.
+            KeyError: No product has this name.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Candle files as the exchange's truth: what they hold exists, what they lack never traded."""
+"""Candle files as the exchange's truth: their candles exist, and in all other slots nothing was traded."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class SeededMarket:
 
     Args:
         seed: Same seed, same products, same halts: same bars, in every process.
-        products: What trades. An alias must name a product that is listed.
+        products: Products that trade. An alias must name a listed one.
         halts: Spans (ms UTC, whole seconds count) in which nothing trades on any product.
 
     Raises:
@@ -61,7 +61,7 @@ class SeededMarket:
         The open bar holds the trades up to the last whole second.
 
         Raises:
-            KeyError: There is no such product.
+            KeyError: No product has this name.
         """
         book = self._books[symbol]
         price = _price_format(book.product)

@@ -36,7 +36,7 @@ def split(bar: Lump, key: bytes, count: int, least: int, *, dense: bool) -> list
     The fold of the children is `bar`, value for value. The same key gives the same children.
 
     Args:
-        bar: What to split.
+        bar: The bar to split.
         key: Seed of the draws; one of its own for every bar of every product.
         count: Number of children, 2 to `MOST_CHILDREN`.
         least: Least volume of a trade (lots).

@@ -1,4 +1,4 @@
-"""The candle endpoint: what a query asks for, what is refused, which rows answer it."""
+"""The candle endpoint: reads a query, refuses wrong ones, chooses the rows of the answer."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def answer_candles(market: Market, rules: CandleRules, symbol: str, query: Mappi
 
     Checks in the exchange's order: what cannot be parsed, what is not allowed, what does not exist. Of what is
     unknown about it (coinbase-api.md sections 1 and 2) this is chosen: an absent `end` is now, an absent `start`
-    lies `page_limit` buckets before `end`; a start after the end, or one that is no number, is an invalid
+    lies `page_limit` buckets before `end`; a start after the end, or one that is not a number, is an invalid
     argument; a limit above `page_limit` is `page_limit`.
 
     Args:

@@ -39,7 +39,7 @@ _ROUTE = re.compile(
 
 
 class Verifier(Protocol):
-    """Tells who signed a request to a private path."""
+    """Finds the signer of a request to a private path."""
 
     def verify(self, request: ApiRequest, now: int) -> str | ApiResponse:
         """Return the name of the key that signed, or the refusal; `now` is the exchange's time (ms UTC)."""
@@ -56,7 +56,7 @@ class ExchangeRules:
         public_burst: Requests that may come at once.
         private_rate: Requests a second for each key on private paths; 0 lifts the limit.
         private_burst: Requests that may come at once.
-        throttled: What a refusal for rate looks like.
+        throttled: Form of a refusal for rate.
         cache_s: Seconds for which a public answer is repeated; 0 turns the cache off.
 
     Raises:
@@ -94,12 +94,12 @@ class Exchange:
         refresh_faults: Called before each request, if set: where a faults file is looked at again.
 
     Args:
-        market: What exists.
+        market: Products and candles that exist.
         clock: The exchange's time; for `/time`, the open bars, signatures.
         rules: How it behaves.
         log: Where requests are recorded.
-        verifier: Tells who signed; without one every private path is 401.
-        faults: What goes wrong, by rule; nothing without.
+        verifier: Finds the signer; without one every private path is 401.
+        faults: Rules of faults; without them nothing goes wrong.
         read_s: Seconds of a clock that never goes back; for rates and the cache, which know no simulated time.
     """
 
@@ -194,7 +194,7 @@ class Exchange:
     def _admit(
         self, request: ApiRequest, route: re.Match[str] | None, now: int
     ) -> tuple[str | None, ApiResponse | None]:
-        """Return who signed, and the refusal if the request does not get through."""
+        """Return the signer, and the refusal if the request does not get through."""
         if request.method != "GET":
             return None, WRONG_METHOD
         if route is None:

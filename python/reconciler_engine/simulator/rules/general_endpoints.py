@@ -20,7 +20,7 @@ _NOT_FOUND = 404
 
 
 def answer_general(market: Market, path: str, now: int) -> ApiResponse:
-    """Answer a question to the older API at `now` (ms UTC); `path` is what follows its version."""
+    """Answer a question to the older API at `now` (ms UTC); `path` is the part after its version."""
     match path:
         case "time":
             return _give({"iso": write_time(now), "epoch": now // 1_000})

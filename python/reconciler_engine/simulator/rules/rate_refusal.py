@@ -1,4 +1,4 @@
-"""What a refusal for rate looks like."""
+"""Forms of a refusal for rate."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def refuse_for_rate(style: ThrottleStyle, wait_s: float, rate: float, now_s: flo
     """Return a 429.
 
     Args:
-        style: What it carries.
+        style: Headers and body that it carries.
         wait_s: Seconds until a request would pass.
         rate: The limit (requests a second).
         now_s: Time of the exchange (seconds UTC), for a date.

@@ -1,4 +1,4 @@
-"""What was asked of the exchange, kept for tests and written for people."""
+"""Log of the requests to the exchange, kept for tests and written for people."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class RequestRecord:
     """One request.
 
     Attributes:
-        time_ms: When it was answered (ms UTC, the machine's clock, whatever the exchange's shows).
+        time_ms: When it was answered (ms UTC, by the machine's clock, not the exchange's).
         path: Path without the query.
         product: Product in the path, if any.
         granularity: As asked.
-        start: As asked: seconds UTC, or the text if that is no number.
+        start: As asked: seconds UTC, or the text if that is not a number.
         end: The same.
         status: HTTP status; 0 if a fault let no answer out.
         rows: Candles in the answer; None if it is not about candles.
@@ -83,7 +83,7 @@ def open_request_log(path: Path | None) -> Iterator[RequestLog]:
 
 
 def read_instant(text: str | None) -> int | str | None:
-    """Return seconds as a number where they are one; what no instant needs so many digits for stays text."""
+    """Return seconds as a number where they are one; longer digits than any instant has stay text."""
     if text is None or len(text) > _INSTANT_DIGITS or not (text.isascii() and text.isdigit()):
         return text
     return int(text)

@@ -26,7 +26,7 @@ class Throttle:
         """Take a token; return 0, or the seconds until there is one (then none was taken).
 
         Args:
-            identity: Who asks.
+            identity: The client that asks.
             now_s: Seconds of a clock that never goes back.
         """
         if not self._rate:

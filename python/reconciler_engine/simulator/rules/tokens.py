@@ -42,7 +42,7 @@ class TrustedKey:
     Attributes:
         name: Name of the key (`kid` and `sub` of its tokens).
         public_key: Its public half, P-256 or Ed25519.
-        scopes: What it may do; candles and products need `view`.
+        scopes: Permissions of the key; candles and products need `view`.
     """
 
     name: str
@@ -101,7 +101,7 @@ class TokenVerifier:
     Args:
         keys: Keys that may sign.
         leeway_s: Seconds by which a token's times may be off.
-        longest_s: Longest life of a token; None accepts any (what the exchange does is unknown).
+        longest_s: Longest life of a token; None accepts any (the exchange's own limit is unknown).
         single_use: Refuse a token that came before (unknown, too); the last 10,000 are remembered.
     """
 

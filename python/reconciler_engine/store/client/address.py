@@ -85,13 +85,13 @@ class Address:
         verified.
 
         Raises:
-            ValueError: The message names the part and what is allowed; it never repeats the URL, which may hold a
+            ValueError: The message names the part and the allowed form; it never repeats the URL, which may hold a
                 password.
         """
         try:
             parts = urlsplit(url)
         except ValueError:
-            # From None: urlsplit's message repeats what stands before the @.
+            # From None: urlsplit's message repeats the part before the @.
             raise ValueError(f"redis_url: not a URL; {_ENCODING_HINT}") from None
         if parts.scheme not in {"redis", "rediss", "unix"}:
             raise ValueError("redis_url: scheme must be redis://, rediss:// or unix://")

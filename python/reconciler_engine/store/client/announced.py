@@ -21,7 +21,7 @@ class AnnouncedLengths:
     """Checks replies, from one that begins on, as their bytes arrive.
 
     Bytes that look like a large length are searched for, which costs next to nothing; where there are some, the replies
-    are followed header by header from their beginning: what a member of the cache holds may look so, too.
+    are followed header by header from their beginning: the text of a cache member may look so, too.
     """
 
     def __init__(self) -> None:

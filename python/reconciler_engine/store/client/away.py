@@ -1,4 +1,4 @@
-"""Which nodes of a cluster are away, and since when: a failover is waited for, what lasts is told of its keys alone."""
+"""Nodes of a cluster that are away, and since when: a failover is waited for, a longer outage fails its keys alone."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Away:
         return self._judged(absence)
 
     def keep(self, places: set[Place]) -> None:
-        """Forget nodes that are no part of the cluster any more."""
+        """Forget nodes that have left the cluster."""
         for where in [where for where in self._absences if isinstance(where, tuple) and where not in places]:
             del self._absences[where]
 

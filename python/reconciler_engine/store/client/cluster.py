@@ -130,7 +130,7 @@ class Cluster:
 
         Raises:
             StoreUnavailable: The replies did not all come.
-            StoreError: The replies are not what the reader takes.
+            StoreError: The replies are not of the shape that the reader takes.
         """
         await self._keep_map(trio.current_time() + bound_s)
         place, began = self._place_of(slot_of(key)), trio.current_time()
@@ -160,7 +160,7 @@ class Cluster:
             await trio.sleep(TRY_AGAIN_S)
 
     async def _send(self, batch: _Batch, place: Place, units: Sequence[Unit]) -> None:
-        """Send one node its part, and sort what comes back: replies, failures, and what has to be sent again."""
+        """Send one node its part, and sort the results: replies, failures, and units to be sent again."""
         commands: list[Command] = []
         for unit in units:
             commands += [("ASKING",)] if unit.asked else []
@@ -189,7 +189,7 @@ class Cluster:
             self._away.served(place)
 
     def _sort(self, batch: _Batch, place: Place, unit: Unit, replies: Sequence[Any]) -> bool:
-        """Follow what a node said of a unit; return whether it was carried out."""
+        """Follow a node's reply to a unit; return whether it was carried out."""
         refusal = next((reply for reply in replies if _is_turned_away(reply)), None)
         if refusal is None:
             if self._away and unit.slot is not None:
@@ -206,7 +206,7 @@ class Cluster:
                 unit.asked = told.place
             batch.again.append(unit)
         else:
-            # A slot between two nodes, or a node that is going. What nobody did may be tried again.
+            # A slot between two nodes, or a node that is going. A unit that no node carried out may be tried again.
             is_on_its_way = unit.slot is not None and refusal.code in {"ASK", "MOVED", "TRYAGAIN"}
             where = unit.slot if is_on_its_way else None
             error = self._away.note(place if where is None else where, error)

@@ -109,7 +109,7 @@ def parse_address(url: str) -> Address | ClusterAddress | SentinelAddress:
     of Sentinels sentinel_username and sentinel_password, which are theirs alone.
 
     Raises:
-        ValueError: The message names the part and what is allowed; it never repeats the URL, which may hold a password.
+        ValueError: The message names the part and the allowed form, never the URL, which may hold a password.
     """
     scheme = url.partition("://")[0]
     if scheme not in SCHEMES:

@@ -7,7 +7,7 @@ from typing import Final
 
 from reconciler_engine.steps import Command
 
-# Longest wait one command may ask of the server: who waits longer asks again.
+# Longest wait one command may ask of the server: a caller that waits longer asks again.
 MAX_BLOCK_S: Final = 60.0
 
 # Their effect outlives them on the connection, which another task uses next.

@@ -154,7 +154,7 @@ class Connection:
             try:
                 heard = await self._link.receive()
             except ConnectionResetError:
-                # The kernel tells of the reset first and hands out what came before it next.
+                # The kernel tells of the reset first and hands out the bytes before it next.
                 heard = await self._link.receive()
             self._feed(heard)
             words = self._reader.gets()
@@ -175,7 +175,7 @@ class Connection:
 
         Raises:
             StoreUnavailable: The connection broke; whether the commands took effect is unknown.
-            StoreError: The replies are not what the reader takes, or a batch's exceed MAX_REPLY_BYTES.
+            StoreError: The replies are not of the shape that the reader takes, or exceed MAX_REPLY_BYTES a batch.
         """
         marks: deque[int] = deque()
         sent = complete = 0
@@ -215,7 +215,7 @@ class Connection:
         answers: list[Any] = []
         received = 0
         if not self._reader.has_data():
-            # Else more was said than asked, and what comes next belongs to it.
+            # Else the server said more than was asked for, and the next bytes belong to that.
             self._lengths = AnnouncedLengths()
         while True:
             while len(answers) < replies:
@@ -246,7 +246,7 @@ class Connection:
 
 
 def _tls_failure(address: Address, error: ssl.SSLError) -> StoreError:
-    """Return what to say of a failed handshake: the setting that cures it, where one does."""
+    """Return the message about a failed handshake: the setting that cures it, where one does."""
     cure = ""
     if isinstance(error, ssl.SSLCertVerificationError):
         cure = "; set redis_ca_file where its authority is a private one; redis_url must have the certificate's name"
@@ -260,7 +260,7 @@ async def open_connection(address: Address, tls: ssl.SSLContext | None) -> Conne
         StoreUnavailable: No connection came about, or the server cannot serve now (LOADING, maxclients).
         StoreDenied: User or password is wrong, or one is needed.
         StoreRefused: The server has no such database.
-        StoreError: The certificate was refused, or the peer is no Redis.
+        StoreError: The certificate was refused, or the peer is not a Redis.
     """
     try:
         link = await open_link(address, tls)
@@ -301,7 +301,7 @@ async def _greet(connection: Connection, address: Address) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """Say in a few words what lies under `error`: trio wraps the operating system's own words."""
+    """Return the cause of `error` in a few words: trio wraps the operating system's own message."""
     cause = error.__cause__ or error
     if isinstance(cause, BaseExceptionGroup):
         return "; ".join(dict.fromkeys(_reason(inner) for inner in cause.exceptions))

@@ -15,7 +15,7 @@ from reconciler_engine.store.client.address import Address
 # (500 x 30 members: 36 reads instead of 60).
 _READ_SIZE: Final = 128 * 1024
 
-# One buffer for all connections of a run: what was read is parsed before anybody else reads.
+# One buffer for all connections of a run: its bytes are parsed before another connection reads.
 _BUFFER: Final = trio.lowlevel.RunVar[bytearray]("read buffer")
 
 # A peer that vanished without a FIN is noticed after about 45 s of silence, also while a blocking read waits.

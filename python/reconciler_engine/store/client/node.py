@@ -26,7 +26,7 @@ class Door(Protocol):
         """Whether open connections lead to a server that is not the one to talk to any more, as far as is known."""
 
     def close(self) -> None:
-        """Let go of what the door itself holds open."""
+        """Close the resources that the door itself holds open."""
 
 
 class FixedDoor:
@@ -96,7 +96,7 @@ class Node:
             blocks: Whether the server is to wait: such commands have connections of their own.
 
         Raises:
-            StoreUnavailable: The replies did not all come; what took effect is unknown.
+            StoreUnavailable: The replies did not all come; it is unknown which commands took effect.
             TypeError: An argument is not str, int, float or bytes.
         """
         pool = self._blocking_pool if blocks else self._pool
@@ -123,7 +123,7 @@ class Node:
 
         Raises:
             StoreUnavailable: The replies did not all come; the bound is a batch's.
-            StoreError: The replies are not what the reader takes.
+            StoreError: The replies are not of the shape that the reader takes.
         """
         try:
             with trio.move_on_after(bound_s) as patience:

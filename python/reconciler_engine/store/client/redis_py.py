@@ -1,7 +1,7 @@
 """All that the store takes from redis-py below its public face; nobody else imports it.
 
 The command layer, the response callbacks and the reply errors of redis-py are semi-public: a minor version is pinned in
-pyproject.toml, and tests/unit/test_store_redis_py.py says what we stand on.
+pyproject.toml, and tests/unit/test_store_redis_py.py lists the parts we rely on.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ RESPONSE_CALLBACKS: Final[dict[str, ResponseCallback]] = {
 _new_encoder: Callable[..., Encoder] = Encoder
 _parse_error: Callable[[str], RedisError] = BaseParser.parse_error
 
-# What redis-py's commands ask of `get_encoder()`.
+# The part of `get_encoder()` that redis-py's commands use.
 ENCODER: Final = _new_encoder("utf-8", "strict", decode_responses=False)
 
 # The command layer's type asks for one; no command dispatches events.
@@ -79,7 +79,7 @@ _OLD_WRONG_PASSWORD: Final = "invalid password"  # noqa: S105 - the server's wor
 def reply_error(text: str) -> StoreError:
     """Translate the text of an error reply, such as `WRONGTYPE Operation against ...`.
 
-    The class says who must act, `code` which error it is; redis-py's exception for the same text is the cause.
+    The class says whose fault it is, `code` which error; redis-py's exception for the same text is the cause.
     """
     text = quoted(_WRAPPED.sub("", text))
     code = text.split(" ", 1)[0]

@@ -16,10 +16,10 @@ _DIGITS = 16
 
 @contextmanager
 def understanding(what: str) -> Iterator[None]:
-    """Read a reply in a block; what goes wrong there is the reply's fault.
+    """Read a reply in a block; an error there is the reply's fault.
 
     Raises:
-        StoreError: The block raised what a value of another type or shape makes it raise; `what` was asked for.
+        StoreError: The block raised an error that a value of another type or shape causes; `what` was asked for.
     """
     try:
         yield
@@ -41,7 +41,7 @@ def whole(value: object, least: int = 0, most: int = MOST_MS) -> int:
 
 
 def text(value: object) -> str:
-    """Return a reply that must be bytes, as text; what is not UTF-8 in it is shown by signs of replacement.
+    """Return a reply that must be bytes, as text; bytes that are not UTF-8 become replacement signs.
 
     Raises:
         TypeError: It is something else.

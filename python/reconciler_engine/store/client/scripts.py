@@ -18,7 +18,7 @@ NO_SCRIPT = "NOSCRIPT"
 
 
 class Client(Protocol):
-    """What a script needs of a client."""
+    """The part of a client that a script needs."""
 
     async def execute_command(self, *args: Argument) -> Any:
         """Send one command and return its reply."""
@@ -90,7 +90,7 @@ async def run_batch(client: TrioRedis, calls: Sequence[ScriptCall]) -> list[Any]
     """Send script calls as `batch` does.
 
     Raises:
-        StoreUnavailable: The replies did not all come; what took effect is unknown.
+        StoreUnavailable: The replies did not all come; it is unknown which commands took effect.
     """
     return await converse(client, batch(calls))
 

@@ -1,4 +1,4 @@
-"""Sentinels: who is a service's primary is asked at each connect, and their word of another one is heeded."""
+"""Sentinels: each connect asks them for a service's primary, and their word of another one is heeded."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SentinelDoor:
         connection = await open_connection(primary, self._tls)
         with _closed_on_error(connection):
             (role,) = await _exchange(connection, ("ROLE",))
-            # A user who may not ask for the role meets READONLY at the first write.
+            # Without the right to ask for the role, the first write meets READONLY.
             if not isinstance(role, StoreDenied):
                 _check_primary(role, primary)
         return connection

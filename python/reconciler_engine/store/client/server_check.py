@@ -20,7 +20,7 @@ from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 # XAUTOCLAIM, GETDEL, ZRANGEBYSCORE's LIMIT in scripts, exclusive stream ranges: all there since 6.2.
 OLDEST_VERSION: Final = (6, 2, 0)
 
-# What else a server can be, and the rest of the URL that leads there.
+# Other kinds of server, and the rest of the URL that leads to each.
 _FORMS: Final = {
     "cluster": ("a node of a cluster", ""),
     "sentinel": ("a Sentinel", "/SERVICE, with the name that it knows the primary by"),
@@ -32,14 +32,14 @@ _LONGEST_PAUSE_S: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What a server says of itself.
+    """A server's description of itself.
 
     Attributes:
         product: `redis` or `valkey`.
         version: Its own version, as (major, minor, patch).
         compatible: The version of Redis it is compatible with; for Redis itself its own.
         mode: `standalone`, `sentinel` or `cluster`.
-        maxmemory_policy: `noeviction` keeps what is written; any other may drop it. Empty where unsaid.
+        maxmemory_policy: `noeviction` keeps all keys; any other may drop some. Empty where unsaid.
     """
 
     product: str
@@ -73,11 +73,11 @@ class Persistence:
 
 
 async def check_server(client: TrioRedis) -> ServerInfo:
-    """Ask the server what it is.
+    """Ask the server for its product, version and role.
 
     Raises:
         ConfigError: The credentials are wrong or missing, the user may not ask INFO, the server is older than 6.2, or
-            the address has another form than the server needs; the message says what was found and what is needed.
+            the address has another form than the server needs; the message says the found and the needed one.
         StoreError: No answer that can be used came.
     """
     info = server_info(*await _ask(client))
@@ -92,7 +92,7 @@ async def check_server(client: TrioRedis) -> ServerInfo:
 
 
 async def check_readable(client: TrioRedis) -> None:
-    """Ask a server that is only read what it is, as far as its user may: INFO is counted as dangerous.
+    """Ask a server that is only read for the same, as far as its user may: INFO is counted as dangerous.
 
     Raises:
         ConfigError: As `check_server`, but for a user that may not ask INFO.
@@ -107,7 +107,7 @@ async def check_readable(client: TrioRedis) -> None:
 
 
 def server_info(server: Mapping[str, str], memory: Mapping[str, str]) -> ServerInfo:
-    """Return what two sections of INFO say.
+    """Return the fields of two sections of INFO.
 
     Raises:
         StoreError: They name no version.
@@ -220,7 +220,7 @@ def info_fields(reply: Any) -> dict[str, str]:
     """Return the fields of a section of INFO.
 
     Raises:
-        StoreError: The reply is no text.
+        StoreError: The reply is not text.
     """
     if not isinstance(reply, bytes):
         raise StoreError(f"INFO answered {type(reply).__name__}, not text")

@@ -39,7 +39,7 @@ class Unit:
     Attributes:
         start: Index of the first in the batch.
         stop: Index after the last.
-        slot: Slot of the first key; None where there is no key.
+        slot: Slot of the first key; None without a key.
         asked: Node that is to be asked this once, by ASK; None where the slot's own is.
     """
 
@@ -70,7 +70,7 @@ def units_of(commands: Sequence[Command], keys: Sequence[str] = ()) -> Iterator[
 
 
 def read_slot_ranges(reply: Any, asked: Place) -> list[SlotRange]:
-    """Return what `CLUSTER SLOTS` says; a node without a name of its own is at the host that was asked.
+    """Return the map in a reply to `CLUSTER SLOTS`; a node without a name of its own is at the host that was asked.
 
     Raises:
         StoreError: The reply has another shape.

@@ -1,4 +1,4 @@
-"""The servers behind an address: which there are, what each says of itself, and what none of them has."""
+"""The servers behind an address, each with its description of itself, and the slots that none of them has."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Topology:
 
 @asynccontextmanager
 async def open_topology(client: TrioRedis, timeout_s: float) -> AsyncIterator[Topology]:
-    """Ask every server behind a client what it is, side by side; their own clients are closed at the end.
+    """Ask every server behind a client for its description, side by side; their own clients are closed at the end.
 
     Raises:
         StoreError: No node of a cluster says which others there are.
@@ -129,7 +129,7 @@ def _announced(ranges: Sequence[SlotRange], address: ClusterAddress, timeout_s: 
 
 
 async def _asked(state: NodeState) -> NodeState:
-    """Return a node with what it says of itself."""
+    """Return a node with its description of itself."""
     sections = [("INFO", section) for section in ("server", "memory", "replication")]
     options = [("CONFIG", "GET", name) for name in ("min-replicas-to-write", "cluster-require-full-coverage")]
     try:

@@ -28,7 +28,7 @@ from reconciler_engine.store.client.redis_py import (
 from reconciler_engine.store.client.sentinel import SentinelDoor
 from reconciler_engine.store.client.subscription import Subscription, subscribe
 
-# Characters of an error that quotes what a server said.
+# Characters of an error that quotes a server's words.
 _SAID: Final = 300
 
 DEFAULT_TIMEOUT_S: Final = 5.0
@@ -143,7 +143,7 @@ class TrioRedis(AsyncCoreCommands):
             args: The command's name and arguments.
             timeout_s: Bound of this call instead of the client's; a blocking command may wait its own time besides.
             keys: Keys whose node is asked, of a command that names none itself.
-            options: What redis-py's response callback takes.
+            options: Arguments of redis-py's response callback.
 
         Raises:
             StoreError: The reply is an error, or none came.
@@ -171,12 +171,12 @@ class TrioRedis(AsyncCoreCommands):
         """Send commands in one write and return their raw replies, in order.
 
         Replies are bytes, int, None, lists of these, or a StoreError in place of the reply of a command that failed;
-        the others are carried out all the same (it is no transaction unless MULTI and EXEC are among them). The caller
+        the others are carried out all the same (without MULTI and EXEC among them it is not a transaction). The caller
         bounds the number of commands and the size of their replies. Nodes of a cluster get their parts side by side:
         the order holds for the commands of one node.
 
         Raises:
-            StoreUnavailable: The replies did not all come, or of a cluster none did; what took effect is unknown.
+            StoreUnavailable: The replies did not all come, or of a cluster none; it is unknown what took effect.
             ValueError: A command blocks, or changes the connection for others.
             TypeError: An argument is not str, int, float or bytes.
         """
@@ -227,7 +227,7 @@ class TrioRedis(AsyncCoreCommands):
 
         Raises:
             StoreUnavailable: The replies did not all come.
-            StoreError: The replies are not what the reader takes.
+            StoreError: The replies are not of the shape that the reader takes.
         """
         await self._servers.converse(batches, reader, self._bound_s(timeout_s), key)
 

@@ -32,7 +32,7 @@ def find_binary(search_path: str | None = None) -> Path:
     load a whole client.
 
     Raises:
-        ConfigError: There is none; the message says what to install.
+        ConfigError: None is installed; the message says how to install one.
     """
     bundled = _bundled_binary()
     if bundled is not None:
@@ -48,7 +48,7 @@ async def probe_version(binary: Path, environment: Mapping[str, str]) -> tuple[i
     """Ask a server binary for its version (`--version`, bounded at 10 s); `environment` is all it gets to see.
 
     Raises:
-        ConfigError: It does not run, is no such server, or is older than 6.2.
+        ConfigError: It does not run, is another program, or is older than 6.2.
     """
     try:
         with trio.fail_after(_PROBE_TIMEOUT_S):
@@ -61,10 +61,10 @@ async def probe_version(binary: Path, environment: Mapping[str, str]) -> tuple[i
 
 
 def parse_version(binary: Path, output: str) -> tuple[int, int, int]:
-    """Read what `--version` printed, such as `Valkey server v=9.1.2 sha=...` or `Redis server v=7.0.15 ...`.
+    """Read the output of `--version`, such as `Valkey server v=9.1.2 sha=...` or `Redis server v=7.0.15 ...`.
 
     Raises:
-        ConfigError: It is no Redis or Valkey, or older than 6.2.
+        ConfigError: It is neither Redis nor Valkey, or older than 6.2.
     """
     found = re.search(r"(?:Redis|Valkey) server v=(\d+)\.(\d+)\.(\d+)", output)
     if found is None:

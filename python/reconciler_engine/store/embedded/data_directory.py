@@ -62,7 +62,7 @@ class DataDirectory:
         """Make the directory with mode 0700, parents included, or check the one that is there.
 
         Raises:
-            ConfigError: It is no directory, belongs to somebody else, others may write in it, or it cannot be made.
+            ConfigError: It is not a directory, belongs to somebody else, others may write in it, or it cannot be made.
         """
         try:
             # One by one: `parents=True` makes all but the last as the umask says.
@@ -84,14 +84,14 @@ class DataDirectory:
         """Hold the directory; give the lock's descriptor. The kernel lets go when the last process that has it ends.
 
         Children have it only where it is passed on: to the server, which may outlive its supervisor for a moment, and
-        beside which no other may start over the same files. `command` is what a second holder is told, such as
+        beside which no other may start over the same files. `command` is the name that a second holder is told, such as
         `reconciler-engine start`.
 
         Raises:
             DataDirectoryBusy: Another process holds it; names its command and pid.
             ConfigError: It cannot be written in.
         """
-        # The file stays: who removed it would let two processes lock two files of one name.
+        # The file stays: removing it would let two processes lock two files of one name.
         try:
             descriptor = os.open(self.path / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -123,7 +123,7 @@ class DataDirectory:
         draft.replace(self.path / _RECORD_FILE)
 
     def remove_record(self) -> None:
-        """Say that no server runs; before a start this clears what a killed one left behind."""
+        """Say that no server runs; before a start this clears the files that a killed one left behind."""
         (self.path / _RECORD_FILE).unlink(missing_ok=True)
 
     def find_running(self) -> ServerRecord | None:

@@ -1,9 +1,9 @@
 """The number of an embedded server's data: the same at each start over data that are whole.
 
-A server that starts has a new replication id, under which scripts doubt what was proved under the one before
+A server that starts has a new replication id, under which scripts doubt the proofs under the one before
 (`limiting/origin.lua`). Data are whole where the server ended in order: it had written and synced its file. After any
 other end the last second or two may be lost, on a slow disk even if the server alone was killed; then a new number is
-drawn, and what was proved is looked at once more. The number reaches scripts as the size of a replication backlog,
+drawn, and the proofs are looked at once more. The number reaches scripts as the size of a replication backlog,
 which a server without replicas never makes.
 """
 
