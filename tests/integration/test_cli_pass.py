@@ -153,6 +153,19 @@ def test_an_exchange_that_is_away_leaves_slots_unresolved_with_the_reason(run, h
     assert "exchange unavailable" in done.json["errors"][0]
 
 
+def test_an_error_that_strikes_many_series_is_told_once_with_their_number(run, server, exchange):
+    for timeframe in ("1m", "5m", "15m"):
+        server.set(f"candles:1:1:BTC-USD:{timeframe}", "x")
+    arguments = list(RANGE)
+    arguments[3] = "1m,5m,15m"
+    (error,) = run("scan", *arguments).json["errors"]
+    assert error.startswith("BTC-USD:1m and 2 more: ")
+    arguments.remove("--json")
+    for words in (["reconcile"], ["reconcile", "--dry-run"], ["scan"]):
+        done = run(*words, *arguments, base_url=exchange.url)
+        assert [line for line in done.out.splitlines() if "WRONGTYPE" in line] == [f"  {error}"]
+
+
 def test_a_product_nobody_knows_is_unresolved_with_the_reason(run, start_exchange, tmp_path):
     # Symbols are checked where there is a list to check them against.
     faults = tmp_path / "faults.toml"

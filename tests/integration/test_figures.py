@@ -8,7 +8,7 @@ import trio
 from tests.integration.engines import DENSE, MINUTE, T0, THIN, engine, span, truth
 
 from reconciler_engine.engine.backfill.progress import BackfilledSeries
-from reconciler_engine.engine.pass_words import in_words
+from reconciler_engine.engine.pass_words import as_object, in_words, totals
 from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 
@@ -88,4 +88,5 @@ def test_the_same_cause_is_told_once_with_its_count():
     rows = [SeriesResult(name, "1m", 0, 0, 0, errors=("HTTP 503",)) for name in ("A-USD", "B-USD", "C-USD")]
     rows.append(SeriesResult("D-USD", "1m", 0, 0, 0, errors=("no such product",)))
     result = ReconciliationResult.of(rows, gaps_filled=0, duration_ms=1)
-    assert result.causes == ("A-USD:1m and 2 more: HTTP 503", "D-USD:1m: no such product")
+    causes = ("A-USD:1m and 2 more: HTTP 503", "D-USD:1m: no such product")
+    assert result.causes == totals(result)["errors"] == as_object(result)["errors"] == causes

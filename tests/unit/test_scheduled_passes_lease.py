@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler_engine.engine.scheduled_passes import in_words, totals
+from reconciler_engine.engine.pass_words import in_words, totals
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import trio
@@ -16,6 +15,7 @@ from reconciler_engine.cli.plan_table import audited, requests_sent
 from reconciler_engine.cli.session import open_session, since_last_pass
 from reconciler_engine.cli.setting_sources import load_config
 from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.pass_words import as_object
 from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
@@ -55,7 +55,7 @@ def run_one_pass(
     is_whole = repair and not (asked or doubts or result.unresolved or result.errors)
     until = ready_until(result, config.max_unverified_ms) if is_whole and verify != Verify.NONE else None
     if output.as_json:
-        output.print_json({**asdict(result), **({"ready_until": until} if repair else {})})
+        output.print_json({**as_object(result), **({"ready_until": until} if repair else {})})
     else:
         print_result(result, output, repaired=repair)
         if until is not None:

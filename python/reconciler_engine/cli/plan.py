@@ -10,6 +10,7 @@ import click
 
 from reconciler_engine.cli.options import PASS_SETTINGS, Given, prints, takes_settings
 from reconciler_engine.cli.output import Output, paged, print_table, say
+from reconciler_engine.market.result import causes_of
 from reconciler_engine.observe.words import ahead, counted, describe_span
 
 if TYPE_CHECKING:
@@ -69,9 +70,8 @@ def _print(told: Forecast, output: Output, *, with_all: bool) -> None:
     jobs = [job.job for job in told.jobs]
     if shown:
         print_table(("series", "missing", "unverified", "due", *jobs), [_cells(one, jobs, told.at) for one in shown])
-    for one in shown:
-        if one.error is not None:
-            say(f"  {one.symbol}:{one.timeframe}: {one.error}")
+    for cause in causes_of((f"{one.symbol}:{one.timeframe}", one.error) for one in worst):
+        say(f"  {cause}")
     if len(shown) < len(worst):
         say(f"and {len(worst) - len(shown)} more series; --all shows them")
     for job in told.jobs:

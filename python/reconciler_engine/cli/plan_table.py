@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler_engine.cli.output import Output, print_table, say
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.market.result import ReconciliationResult, causes_of
 from reconciler_engine.observe.words import counted, iso
 from reconciler_engine.planning.request_plan import RequestPlan
 
@@ -36,9 +36,8 @@ def print_totals(plan: RequestPlan, config: ReconciliationConfig, output: Output
         f"{plan.confirmed_empty} confirmed empty: {counted(plan.requests, 'request')}{verifying}{references}, "
         f"{duration(plan.duration_ms)} at {config.batch_size} per {config.batch_delay_ms} ms; nothing was asked"
     )
-    for row in plan.series:
-        if row.error is not None:
-            say(f"  {row.symbol}:{row.timeframe}: {row.error}")
+    for cause in causes_of((f"{row.symbol}:{row.timeframe}", row.error) for row in plan.series):
+        say(f"  {cause}")
 
 
 def duration(ms: int) -> str:

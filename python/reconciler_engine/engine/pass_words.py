@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.observe.words import counted, told_slots
+
+CAUSES_TOLD = 10
+"""Causes of errors in a line of the log and in the status, the most frequent ones."""
 
 _NAMED = 2
 
@@ -64,5 +67,11 @@ def _most(rows: Sequence[SeriesResult]) -> str:
 
 
 def totals(result: ReconciliationResult) -> dict[str, object]:
-    """Return a result's fields without its rows, which may be thousands."""
-    return {each.name: getattr(result, each.name) for each in fields(result) if each.name != "series"}
+    """Return a result's fields without its rows, which may be thousands; of errors each cause once."""
+    told = {each.name: getattr(result, each.name) for each in fields(result) if each.name != "series"}
+    return {**told, "errors": result.causes[:CAUSES_TOLD]}
+
+
+def as_object(result: ReconciliationResult) -> dict[str, object]:
+    """Return a result with its rows as a program is told it; of errors each cause once."""
+    return {**asdict(result), "errors": result.causes}

@@ -24,7 +24,6 @@ WRITE_S = 1.0
 USED_WINDOW_MS = 60_000
 """How far back the budget's `used` counts."""
 
-_ERRORS_SHOWN = 10
 _UNKNOWN_SHOWN = 100
 _ANNOUNCE_EVERY_MS = 60_000
 _LAST_WORD_S = 1.0
@@ -179,9 +178,7 @@ class StatusWriter:
 
     def _job(self, figures: JobStatistics) -> JobStatus:
         last = self._passes.last.get(figures.name)
-        result = None
-        if last is not None:
-            result = {**totals(last.result), "errors": list(last.result.causes[:_ERRORS_SHOWN])}
+        result = None if last is None else totals(last.result)
         return JobStatus(
             name=figures.name,
             cron=self._passes.crons[figures.name],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, Self
@@ -110,14 +110,7 @@ class ReconciliationResult:
     @property
     def causes(self) -> tuple[str, ...]:
         """Each error once, with the first series that it struck and the number of the others; most frequent first."""
-        struck: dict[str, list[str]] = {}
-        for row in self.series:
-            for error in row.errors:
-                struck.setdefault(error, []).append(f"{row.symbol}:{row.timeframe}")
-        ranked = sorted(struck.items(), key=lambda item: -len(item[1]))
-        return tuple(
-            f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {error}" for error, names in ranked
-        )
+        return causes_of((f"{row.symbol}:{row.timeframe}", error) for row in self.series for error in row.errors)
 
     @classmethod
     def of(
@@ -148,6 +141,21 @@ class ReconciliationResult:
             degraded=degraded,
             series=tuple(series),
         )
+
+
+def causes_of(struck: Iterable[tuple[str, str | None]]) -> tuple[str, ...]:
+    """Return each error once, with the first series that it struck and the number of the others; most frequent first.
+
+    `struck` are names of series with an error of each, or None.
+    """
+    names: dict[str, list[str]] = {}
+    for name, error in struck:
+        if error is not None:
+            names.setdefault(error, []).append(name)
+    ranked = sorted(names.items(), key=lambda item: -len(item[1]))
+    return tuple(
+        f"{first}{f' and {len(others)} more' if others else ''}: {error}" for error, (first, *others) in ranked
+    )
 
 
 def with_error(kept: tuple[str, ...], error: str | None) -> tuple[str, ...]:

@@ -112,7 +112,7 @@ class PassRecords:
         told |= {"scanned": sum(row.expected > 0 for row in result.series)}
         if result.errors:
             told |= {"errors": len(result.errors)}
-            told |= {"first_errors": [error[:_ERROR_LETTERS] for error in result.errors[:_ERRORS_KEPT]]}
+            told |= {"first_errors": [error[:_ERROR_LETTERS] for error in result.causes[:_ERRORS_KEPT]]}
         if rows := _rows(result.series):
             told["series"] = rows
         limit = ("MAXLEN", "~", PASSES_KEPT)

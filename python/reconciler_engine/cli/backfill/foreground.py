@@ -22,6 +22,7 @@ from reconciler_engine.cli.session import open_session
 from reconciler_engine.coinbase.symbol_selectors import Selector
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.backfill.progress import BackfilledSeries
+from reconciler_engine.engine.pass_words import as_object
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
@@ -71,7 +72,7 @@ def run_backfill(
         sys.stderr.write("reconciler-engine: stopped; the same command goes on where it was\n")
         raise
     if output.as_json:
-        output.print_json(asdict(result))
+        output.print_json(as_object(result))
     else:
         print_backfill(result, config, output)
     if result.unresolved or result.errors:
@@ -162,6 +163,6 @@ def print_backfill(result: ReconciliationResult, config: ReconciliationConfig, o
         f"{requests_sent(result)}, "
         f"{duration(result.duration_ms)}"
     )
-    for error in result.errors:
-        say(f"  {error}")
+    for cause in result.causes:
+        say(f"  {cause}")
     print_life(config)
