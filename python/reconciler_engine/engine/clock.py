@@ -1,4 +1,4 @@
-"""What time it is for a pass: the earlier of Redis' clock and the exchange's."""
+"""The clock of a pass: the earlier of Redis' clock and the exchange's."""
 
 from __future__ import annotations
 

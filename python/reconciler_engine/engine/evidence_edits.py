@@ -1,4 +1,4 @@
-"""Evidence as an operator changes it: what he knows of a range of slots, or that nothing is known."""
+"""Changes of evidence by an operator, who sets the state of a range of slots, or forgets it."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ async def mark_slots(
         evidence: The ledgers.
         series: Whose slots.
         slots: On the grid, closed and kept.
-        state: What they are.
-        retention: What the cache keeps.
+        state: Their state.
+        retention: Bounds on the candles that the cache keeps.
         at: When it was said (ms UTC).
-        by: Who said it.
+        by: Author of the change.
 
     Raises:
         StoreError: The cache could not be read or written, or the ledger kept changing: nothing was done.
@@ -83,7 +83,7 @@ async def accept_candles(
     *,
     by: str,
 ) -> EvidenceEdit:
-    """Say that the candles of slots are right until they change, whatever the exchange answers; journalled.
+    """Accept the candles of slots until they change, against any answer of the exchange; journalled.
 
     Slots without a candle, and those in which it is not alone, are left out. The arguments are those of `mark_slots`.
 
@@ -121,7 +121,7 @@ async def accept_candles(
 async def forget_slots(
     evidence: EvidenceStore, series: Series, slots: Interval, retention: Retention, at: int, *, by: str
 ) -> EvidenceEdit:
-    """Forget what is known of slots; journalled. The next pass asks for those that hold no candle.
+    """Forget the findings on slots; journalled. The next pass asks for those that hold no candle.
 
     Raises:
         StoreError: As `mark_slots`.

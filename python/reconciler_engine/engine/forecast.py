@@ -1,4 +1,4 @@
-"""The forecast: what the next run of each job would ask for, were it now. Asks and changes nothing."""
+"""The forecast: requests of the next run of each job, were it now. Asks and changes nothing."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class SeriesForecast:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What the next run of each job would do at `at` (ms UTC), and the series with something to do."""
+    """Work of the next run of each job at `at` (ms UTC), and the series with something to do."""
 
     at: int
     jobs: tuple[JobForecast, ...]
@@ -70,7 +70,7 @@ class Forecast:
 
 
 async def forecast(parts: Parts, series: Sequence[Series]) -> Forecast:
-    """Return what the next gap scan, full pass and verify run over series would ask for, as they stand now.
+    """Return the requests of the next gap scan, full pass and verify run over series, as they stand now.
 
     The verify run is that over the newest `VERIFY_BARS` bars of all series; older bars have the rest of its share.
 

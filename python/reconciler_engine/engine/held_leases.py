@@ -100,7 +100,7 @@ class HeldLeases:
             if not await self._leases.refresh(held.lease):
                 held.scope.cancel()
         except StoreError as error:
-            # Whoever took it over meanwhile is found out when Redis is back; until then nothing can be written.
+            # Another holder since then is found out when Redis is back; until then nothing can be written.
             _logger.warning("lease not refreshed", extra={"job": held.lease.job, "error": str(error)})
 
 

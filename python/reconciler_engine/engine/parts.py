@@ -161,7 +161,7 @@ async def open_parts(
         redis_url: Where the cache is.
         owns_server: Whether the server is the embedded one, whose keys the engine itself caps.
         identity: Under which requests are signed; None where they are not.
-        consumer: Who takes tasks, unique among all; None for a name of its own.
+        consumer: Name of the worker that takes tasks, unique among all; None for a new name.
     """
     consumer = consumer or consumer_name()
     async with TrioRedis.from_url(redis_url) as client:
@@ -203,7 +203,7 @@ def scope_of(config: ReconciliationConfig) -> Scope:
 def _make_bucket(
     config: ReconciliationConfig, client: TrioRedis, scope: Scope, identity: Identity | None, node: str
 ) -> TokenBucket:
-    """Build a share in the budget of all engines that the exchange takes for one, whatever their scope."""
+    """Build a share in the budget of all engines that the exchange takes for one, over all scopes."""
     name = budget_name(config, identity)
     breaker = f"{name}:breaker" if identity is None else f"breaker:{identity.key}"
     # Engines of before kept a bucket a scope, and knew one layout.

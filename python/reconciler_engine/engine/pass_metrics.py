@@ -1,4 +1,4 @@
-"""What the schedule and its passes add to the metrics."""
+"""Metrics of the schedule and its passes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def count_event(event: Event) -> Ending | None:
 
 
 def count_pass(job: str, result: ReconciliationResult) -> None:
-    """Count what a pass found and did."""
+    """Count the findings and repairs of a pass."""
     PASS_GAPS.add(result.gaps_found, job, "found")
     PASS_GAPS.add(result.gaps_filled, job, "filled")
     for outcome in SLOT_OUTCOMES:

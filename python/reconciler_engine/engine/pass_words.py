@@ -15,7 +15,7 @@ _NAMED = 2
 
 
 def in_words(result: ReconciliationResult) -> str:
-    """Say in a line what a pass found and did; with gaps, which series had most."""
+    """Put the result of a pass into a line; with gaps, name the series that had most."""
     took = f"{result.duration_ms / 1_000:.1f} s"
     unknown = sum(not row.expected for row in result.series)
     if result.missing or result.filled:
@@ -50,7 +50,7 @@ def _gone(result: ReconciliationResult) -> str:
 
 
 def _repairs(result: ReconciliationResult) -> str:
-    """Say what became of candles unlike the exchange's."""
+    """Put the treatment of candles unlike the exchange's into words."""
     text = f"{counted(result.mismatched, 'wrong bar')}: {result.repaired} repaired"
     if result.rewritten:
         text += f", {result.rewritten} of them rewritten by the exchange since they were verified"

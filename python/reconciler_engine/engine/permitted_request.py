@@ -1,4 +1,4 @@
-"""Requests to the exchange: each with a permit, and everybody told what became of it."""
+"""Requests to the exchange: each with a permit, and with its outcome told to all processes."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ async def send(
     signed: bool = True,
     draw: Callable[[], float] = random,
 ) -> _Received:
-    """Send the one request that a permit is for, and tell the breaker and the budget that all share what came of it.
+    """Send the one request that a permit is for, and report its outcome to the shared breaker and budget.
 
     A refusal for rate slows everybody down and sends everybody back; so do a block and an exchange that does not
     answer, after which one request at a time finds out whether it serves again. Redis going away meanwhile takes
     nothing from the answer.
 
     Args:
-        bucket: Who gave the permit.
+        bucket: The bucket that gave the permit.
         permit: Used up by this.
         request: Sends it, such as `source.fetch_candles`.
         args: For `request`.
@@ -59,7 +59,7 @@ async def send(
         await _note(bucket, permit, error, draw(), signed=signed)
         raise
     except BaseException:
-        # Cancelled: nobody will hear what came of it.
+        # Cancelled: its outcome will not be known.
         await bucket.give_back(permit)
         raise
     await _note(bucket, permit, None, 0.0, signed=signed)
@@ -89,7 +89,7 @@ async def _note(bucket: TokenBucket, permit: Permit, error: SourceError | None, 
 
 
 def fate_of(error: SourceError | None) -> tuple[Fate, int]:
-    """Return what an answer says about the exchange and about who asked, and its HTTP status (0: there was none)."""
+    """Return the outcome for the exchange and for the key, and the HTTP status (0: none)."""
     fate = Fate.UNCLEAR
     match error:
         case None:
@@ -101,6 +101,6 @@ def fate_of(error: SourceError | None) -> tuple[Fate, int]:
         case TokenRefused() | NotAuthorized(signed=True):
             fate = Fate.DENIED
         case RequestRefused():
-            # Understood, whoever asked: it is the request that cannot be served.
+            # The exchange understood it: no other sender would fare better with this request.
             fate = Fate.SERVED
     return fate, getattr(error, "status", 0)

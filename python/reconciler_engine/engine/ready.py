@@ -77,7 +77,7 @@ def is_ready(
                 ten times as many slots; fewer are not ready.
 
     Raises:
-        ValueError: An argument is not what it must be.
+        ValueError: An argument is not allowed.
         TypeError: The client is none of these, or a pipeline.
         StoreError: Redis did not answer, or the key is not a sorted set. A redis-py client raises redis-py's own
             exceptions for that. There is no answer then, and so no readiness.

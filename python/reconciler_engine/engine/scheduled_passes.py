@@ -41,7 +41,7 @@ FULL_RECONCILE = "full_reconcile"
 VERIFY = "verify"
 
 VERIFY_BARS = 300
-"""The verify run looks at so many of the newest bars, and members, of each series: what one page holds."""
+"""The verify run looks at so many of the newest bars, and members, of each series: as many as one page holds."""
 
 _LANES = {GAP_SCAN: Lane.LIVE, FULL_RECONCILE: Lane.DEEP, VERIFY: Lane.VERIFY}
 _VERIFY_ASK_S, _OLDER_ASK_S = 40.0, 10.0
@@ -147,7 +147,7 @@ class ScheduledPasses:
         Raises:
             StoreError: Redis did not answer.
         """
-        # A slot is named once for all nodes; who asks out of turn wants a run of his own.
+        # A slot is named once for all nodes; a caller out of turn wants a run of its own.
         name = None if tick.reason is TickReason.TRIGGER else f"{tick.slot}:{tick.era}"
         async with self._held.hold(tick.job, name) as held:
             yield held is not None
@@ -155,7 +155,7 @@ class ScheduledPasses:
     async def perform(self, job: str) -> ReconciliationResult:
         """Run a pass now, or as soon as the open one of its kind is over; it never joins one that began before.
 
-        Cancelled, the pass ends where it is: what was merged stays.
+        Cancelled, the pass ends where it is: merged candles stay.
 
         Raises:
             LeaseLost: Redis was away for so long that another engine took over.
@@ -191,7 +191,7 @@ class ScheduledPasses:
                 scheduler.trigger_now(VERIFY)
 
     async def inherit(self, *, is_alone: bool) -> None:
-        """Free what dead processes of this machine held, or where nobody else lives, all: leases, tasks in hand."""
+        """Free leases and tasks of this machine's dead processes, or all of them where no other engine lives."""
 
         def is_dead(name: str) -> bool:
             return is_alone or is_gone(name)
@@ -283,7 +283,7 @@ class ScheduledPasses:
         )
 
     async def _verify_older(self, reconciler: Reconciler) -> None:
-        """Verify some of the bars behind the newest ones, with what the verify run has left of the share."""
+        """Verify some of the bars behind the newest ones, with the part of the share that the verify run has left."""
         now, pages = await self.parts.clock.now(), ceil(reconciler.verify_per_minute * _OLDER_ASK_S / 60)
         older = await self.parts.older_bars.find(self.series, now, VERIFY_BARS, pages)
         if older:
@@ -300,7 +300,7 @@ class ScheduledPasses:
         per_minute = self.parts.reconciler.verify_per_minute
         history = await current_history(self.parts.client, self.parts.scope)
         if history != self._history:
-            # Redis failed over: what was proved before is looked at again, and comes first.
+            # Redis failed over: earlier proofs are looked at again, and come first.
             self._agenda, self._history = Agenda(), history
         series = self._agenda.begin(self.series, now, per_minute, next_full=next_scan)
         return PassRequest(

@@ -53,7 +53,7 @@ class ReconciliationService:
 
     Lifecycle. Entering the block checks Redis and starts a worker; `start` starts the schedule, with one full
     reconciliation at once; `stop` ends the schedule; leaving the block ends it too, lets the worker store the pages in
-    hand (20 s at most), and closes what the service opened. All of it are tasks below the block: none outlives it.
+    hand (20 s at most), and closes its connections. All tasks run below the block: none outlives it.
     A service is entered once. `start` may follow `stop`, with other series; without `start`, passes on demand look at
     the configuration's series.
 
@@ -62,16 +62,16 @@ class ReconciliationService:
     the jobs' leases are in Redis, shared with every engine of the same scope (user, exchange, host of `base_url`): none
     asks the exchange beyond the common budget, and a pass runs once at a time among all of them.
 
-    Cancellation. Whatever is cancelled, the cache holds either the state before a merge or the state after it. A
-    cancelled `perform_...` ends its pass: its open tasks become void, what was merged stays. When the block itself is
+    Cancellation. After any cancellation the cache holds either the state before a merge or the state after it. A
+    cancelled `perform_...` ends its pass: its open tasks become void, merged candles stay. When the block itself is
     cancelled the worker is not waited for; the next pass asks again for the pages it had in hand.
 
-    Errors. What a pass meets at the exchange, or in one series, is in its result. A scheduled pass that fails is logged
+    Errors. Errors of the exchange, or of one series, are in the pass's result. A scheduled pass that fails is logged
     and counted; the next tick tries again. Redis going away is waited for. An error of the block's own body leaves it
     as it is; what leaves it in an exception group is the failure of a task below it, such as Redis denying commands.
 
     `config.workers`, `data_dir` and `redis_url` are `start`'s and not used here: the worker is a task of this process,
-    which has sixteen pages in flight, and Redis is what the constructor is given.
+    which has sixteen pages in flight, and the constructor is given the Redis.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ReconciliationService:
             api_key_id: Name or id of the exchange's API key; None asks the public endpoint.
             private_key_pem: Its private key, in any form `Credentials` reads; None if and only if `api_key_id` is.
             redis: URL of the cache's server, or a client of it, which stays the caller's and open as long as the block.
-            config: The settings; `symbols` and `timeframes` are what `start` takes by default.
+            config: The settings; `symbols` and `timeframes` are the defaults of `start`.
 
         Raises:
             ConfigError: With every fault; none repeats the key or a password.
@@ -155,7 +155,7 @@ class ReconciliationService:
     async def stop(self) -> None:
         """End the schedule and the scheduled pass under way, if any; harmless where nothing was started.
 
-        What was merged stays. Answers of the exchange that are on their way are not merged any more: a later pass asks
+        Merged candles stay. Answers of the exchange that are on their way are not merged any more: a later pass asks
         again. Passes on demand go on.
         """
         if self._schedule is not None:
@@ -163,11 +163,11 @@ class ReconciliationService:
         await trio.lowlevel.checkpoint()
 
     async def perform_gap_scan(self) -> ReconciliationResult:
-        """Look at the last `quick_scan_window_ms`, and fill what is missing; see `perform_full_reconciliation`."""
+        """Look at the last `quick_scan_window_ms`, and fill missing slots; see `perform_full_reconciliation`."""
         return await self._perform(GAP_SCAN)
 
     async def perform_full_reconciliation(self) -> ReconciliationResult:
-        """Look at the last `full_reconcile_window_ms`, fill what is missing, and return what was found and done.
+        """Look at the last `full_reconcile_window_ms`, fill missing slots, and return the result.
 
         A pass of the same kind that is open already, here or in another engine of the scope, is waited for: the result
         is always that of a pass that began after the call. Ticks of the schedule meanwhile are skipped, not queued.
@@ -243,7 +243,7 @@ class ReconciliationService:
 
 @dataclass(frozen=True, slots=True)
 class _Engine:
-    """What exists while the block is open."""
+    """Resources that exist while the block is open."""
 
     parts: Parts
     passes: ScheduledPasses
@@ -262,14 +262,14 @@ async def _work(worker: WorkerRole, *, task_status: trio.TaskStatus[trio.Event])
 def _source(
     config: ReconciliationConfig, api_key_id: str | None, private_key_pem: str | None, faults: list[str]
 ) -> CoinbaseClient | None:
-    """Make the exchange's client; what stands in the way is added to `faults`."""
+    """Make the exchange's client; add obstacles to `faults`."""
     if (api_key_id is None) != (private_key_pem is None):
         faults.append("api_key_id and private_key_pem go together; allowed: both, or None for both")
         return None
     try:
         credentials = None
         if api_key_id is not None and private_key_pem is not None:
-            # Cryptography is loaded by those who have a key.
+            # Cryptography is loaded where there is a key.
             from reconciler_engine.coinbase.auth import Credentials  # noqa: PLC0415
 
             credentials = Credentials(api_key_id, private_key_pem)
@@ -282,7 +282,7 @@ def _source(
 
 
 def _client(redis: str | TrioRedis, faults: list[str]) -> TrioRedis | None:
-    """Return the client; what stands in the way is added to `faults`."""
+    """Return the client; add obstacles to `faults`."""
     if isinstance(redis, TrioRedis):
         return redis
     try:

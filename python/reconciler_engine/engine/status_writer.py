@@ -31,9 +31,9 @@ _logger = logging.getLogger(__name__)
 
 
 class StatusWriter:
-    """Writes what one engine knows of itself until cancelled, then takes it back.
+    """Writes the status of one engine until cancelled, then removes it.
 
-    Redis going away is logged once and waited for. `redis_error` is what it last said, None while all is well.
+    Redis going away is logged once and waited for. `redis_error` is its last error, None while all is well.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class StatusWriter:
         *,
         now: Callable[[], int],
     ) -> None:
-        """Make a writer; `processes` tells who runs, `now` is the wall clock (ms UTC)."""
+        """Make a writer; `processes` lists running processes, `now` is the wall clock (ms UTC)."""
         self._facts = facts
         self._scheduler = scheduler
         self._passes = passes
@@ -67,7 +67,7 @@ class StatusWriter:
 
     @property
     def status(self) -> EngineStatus:
-        """How the engine stands, as of now; what is in Redis alone is not known while that is away."""
+        """State of the engine, as of now, without figures that only Redis has while that is away."""
         return self._describe(self._budget, self._queued)
 
     @property
@@ -110,7 +110,7 @@ class StatusWriter:
             _logger.warning("not listed among the engines", extra={"error": str(error)})
 
     def _told(self, error: StoreError) -> str:
-        """Return what it means that the status cannot be written: of a cluster, one node has all that is needed."""
+        """Return the consequence of a status that cannot be written: of a cluster, one node has all that is needed."""
         if not self._passes.parts.client.is_cluster:
             return str(error)
         return f"the node of the engine's own keys is away, so no work goes on: {error}"
@@ -126,7 +126,7 @@ class StatusWriter:
                 self._successes[ending.job] = self._now()
                 last = self._passes.last.get(ending.job)
                 if last is not None and last.result.requests:
-                    # The exchange answers: what passes could not do in its absence, the next ones will.
+                    # The exchange answers: the next passes will do the work that its absence kept undone.
                     self._degraded.clear()
             elif isinstance(event, RunFinished) and event.outcome is Outcome.DEGRADED:
                 self._degraded[ending.job] = str(event.error)
@@ -144,7 +144,7 @@ class StatusWriter:
             _logger.debug("status not taken back; it ends by itself", extra={"error": str(error)})
 
     async def _look(self) -> EngineStatus:
-        """Read what Redis alone knows; return the whole."""
+        """Read the figures that only Redis has; return the whole."""
         parts = self._passes.parts
         self._queued, self._skew_ms = await parts.queue.lengths(), await parts.clock.skew_ms()
         self._budget = self._describe_budget(await parts.bucket.statistics(), self._now())

@@ -90,7 +90,7 @@ async def choose_kept_symbols(symbols: Sequence[str], parts: Parts) -> tuple[str
 async def refresh_when_due(parts: Parts, source: CoinbaseClient) -> None:
     """Keep a new list if nobody did within the hour; one process of all does it.
 
-    An exchange that does not answer is logged and asked again some minutes later; what was known goes on holding.
+    An exchange that does not answer is logged and asked again some minutes later; the old list holds until then.
 
     Raises:
         StoreError: Redis did not do its part.

@@ -1,4 +1,4 @@
-"""What a task cannot carry: how the worker that does it asks the exchange. Those at work on one scope have it alike."""
+"""Terms: the way a worker asks the exchange, which a task cannot carry. All workers on one scope share them."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class FeederWatch:
         self._key = scope.key("feeder")
 
     async def look(self, series: Sequence[Series], now: int) -> None:
-        """Look at the newest member of each series at `now` (ms UTC), and note newer ones. No other process may look now.
+        """Look at the newest member of each series at `now` (ms UTC), and note newer ones; one process looks at a time.
 
         A member is the feeder's if its bar has not closed, since the engine writes no such bar; or if it came since the
         last look and no answer of the exchange brought it. Of a series that is looked at first nothing older is known.

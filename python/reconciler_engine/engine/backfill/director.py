@@ -48,7 +48,7 @@ class BackfillProgress:
         slots: Closed slots of all ranges.
         slots_done: Those of them that hold a candle or were asked for.
         requests: Requests sent for pages that have ended.
-        series: What is being read.
+        series: Series being read.
     """
 
     slots: int
@@ -87,7 +87,7 @@ class BackfillDirector:
         self._budget = budget
 
     async def plan(self, series: Sequence[Series], asked: Interval | None, *, verify: bool = True) -> RequestPlan:
-        """Say what `backfill` would do; ask the exchange nothing and change nothing.
+        """Return the plan of `backfill`; ask the exchange nothing and change nothing.
 
         Every slot is read, as the backfill itself would; memory stays bounded.
 
@@ -125,7 +125,7 @@ class BackfillDirector:
         over; it ends with `RunClosed`. Cancelled, the marks are kept and tasks still about become void.
 
         Args:
-            series: What to fill.
+            series: Series to fill.
             asked: The range of each, clamped to closed slots; None for the configured full window.
             report: Called about once a second, and when all is done.
             verify: Whether candles that are there and not verified are asked for, too.

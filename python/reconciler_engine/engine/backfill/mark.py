@@ -1,4 +1,4 @@
-"""The mark of a backfill: how far it is verified, and what was counted up to there."""
+"""The mark of a backfill: how far it is verified, and the counts up to there."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Mark(BaseModel):
         repaired: Those of them whose candle gave way.
         rewritten: Those of these that had been verified.
         duplicates: Extra members that shared a slot with another.
-        malformed: Members that are no candle of the series.
+        malformed: Members that are not candles of the series.
         requests: Requests sent.
         references: Requests sent beside them for references.
         gap_end: Last slot (ms UTC) of the newest gap counted, or None.
         gap_open: Whether that gap is counted in `open_gaps`.
-        errors: What went wrong, oldest first.
+        errors: Failures, oldest first.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -78,7 +78,7 @@ class Mark(BaseModel):
         return SlotCounts(self.unresolved, self.confirmed_empty)
 
     def figures(self) -> dict[str, Any]:
-        """Return what a result says too, by its fields' names."""
+        """Return the counts that a result has too, by its fields' names."""
         return self.model_dump(include={field.name for field in fields(SeriesResult)})
 
     def note(self, error: str | None) -> None:
@@ -96,7 +96,7 @@ class Mark(BaseModel):
             self.open_gaps += 1
 
     def count_page(self, page: Page, outcome: PageOutcome, step: int) -> bool:
-        """Count what became of a page, after those of older slots; return whether it could be asked for."""
+        """Count the outcome of a page, after those of older slots; return whether it could be asked for."""
         left, confirmed = page.wanted, NOTHING
         if outcome.unresolved is not None:
             left, confirmed = _left(page, outcome, step)
@@ -119,7 +119,7 @@ class Mark(BaseModel):
         return not (outcome.error and left)
 
     def count_bridge(self, page: Page, outcome: PageOutcome, step: int) -> None:
-        """Count what became of a page over slots that have been counted as unresolved."""
+        """Count the outcome of a page over slots that have been counted as unresolved."""
         if outcome.unresolved is not None:
             left, confirmed = _left(page, outcome, step)
             self.count_change(SlotCounts(left.size(step) - page.wanted.size(step), confirmed.size(step)))

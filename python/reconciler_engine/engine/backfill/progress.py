@@ -1,4 +1,4 @@
-"""The backfill of one series: what is verified, what is under way, what was counted."""
+"""The backfill of one series: its verified part, its pages under way, its counts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reconciler_engine.planning.pages import PAGE_SLOTS, Page, PageStream, margi
 
 @dataclass(frozen=True, slots=True)
 class BackfilledSeries(SeriesResult):
-    """What a backfill did in one series, over all its lives; requests are those of this life.
+    """Counts of a backfill in one series, over all its lives; requests are those of this life.
 
     Attributes:
         verified_to: Every slot before this instant (ms UTC) was read exactly, and asked for where it was missing.
@@ -42,7 +42,7 @@ class SeriesProgress:
     """Follows one series. Pages may end in any order; they count in the order of their slots.
 
     The mark stops before the first page that could not be asked, and goes no further until a later run asks for it;
-    what is done behind it is counted all the same. Holds the pages under way and those done before an older one.
+    pages done behind it are counted all the same. Holds the pages under way and those done before an older one.
 
     Args:
         series: The series.
@@ -88,7 +88,7 @@ class SeriesProgress:
 
     @property
     def wants_second_look(self) -> bool:
-        """Whether pages over what no answer has proved could prove something."""
+        """Whether pages over slots that no answer has proved could prove something."""
         return not (self._looked_again or self.is_stopped or self._failed) and self._counts.unresolved > 0
 
     @property
@@ -138,7 +138,7 @@ class SeriesProgress:
     def add_page(self, page: Page) -> tuple[str, Interval, Intervals]:
         """Take a page under way, after all of older slots; return its id, the slots to ask for and candles to verify.
 
-        The slots are the page's and its neighbours', whose candles prove what lies at its ends; no two pages' overlap.
+        The slots are the page's and its neighbours', whose candles prove the slots at its ends; no two pages' overlap.
         """
         # The next page begins a page's length after this one, or later.
         asked = self._widened(page, self._asked_to, min(self.closed, page.interval.start + PAGE_SLOTS * self._step))
@@ -186,7 +186,7 @@ class SeriesProgress:
         return name
 
     def settle(self, outcome: PageOutcome) -> bool:
-        """Take what became of a page; return False where it was no page under way."""
+        """Take the outcome of a page; return False if the page was not under way."""
         opened = self._open.get(outcome.id)
         if opened is None or opened.outcome is not None:
             return False
@@ -213,7 +213,7 @@ class SeriesProgress:
             self._waiting_slots -= opened.page.wanted.size(self._step)
 
     def result(self) -> BackfilledSeries:
-        """Return what was done so far."""
+        """Return the counts so far."""
         return BackfilledSeries(
             symbol=self.series.symbol,
             timeframe=self.series.timeframe.value,
@@ -231,7 +231,7 @@ class SeriesProgress:
         return self._counts.gaps - self._counts.open_gaps
 
     def _advance(self) -> None:
-        """Count what has ended, oldest first, and move the mark up to the first slot that is not verified."""
+        """Count pages that have ended, oldest first, and move the mark up to the first slot that is not verified."""
         while self._open:
             name, opened = next(iter(self._open.items()))
             if opened.outcome is None:
@@ -241,7 +241,7 @@ class SeriesProgress:
             del self._open[name]
             if opened.is_bridge:
                 self._counts.count_bridge(opened.page, opened.outcome, self._step)
-            # Could not be asked: nothing is known about what is missing still.
+            # Could not be asked: nothing is known about the slots that are still missing.
             elif not self._counts.count_page(opened.page, opened.outcome, self._step):
                 self._failed = True
         self._move_mark()

@@ -1,4 +1,4 @@
-"""Reading a long range: its candles and what is known of the slots without one, a bounded part at a time."""
+"""Read a long range: its candles and the findings on other slots, a bounded part at a time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Reading:
             those that are young.
         unverified: Candles to compare with the exchange's.
         duplicates: Open times that several candles share.
-        malformed: Slots of the members that are no candle of the series, one each.
+        malformed: Slots of members that are not candles of the series, one each.
     """
 
     interval: Interval
@@ -125,7 +125,7 @@ class RangeReader:
         return replace(reading, duplicates=tuple(read.duplicates), malformed=tuple(read.malformed))
 
     async def _sort_out(self, interval: Interval, absent: Intervals, unverified: Intervals = NOTHING) -> Reading:
-        """Tell apart the slots without a candle, and with an unverified one, by what the ledger knows of them."""
+        """Tell apart the slots without a candle, and with an unverified one, by their findings."""
         if not absent and not unverified:
             return Reading(interval)
         (known,) = await self._evidence.read([(self._series, interval)])

@@ -31,7 +31,7 @@ PAGES_AHEAD = 64
 """Pages that are planned and not yet handed out; reading waits when there are so many."""
 
 _FEWEST_OUT, _MOST_OUT = 16, 128
-"""Pages handed out at a time: what the budget lets go in 4 s, within these bounds, so that others' pages of the same
+"""Pages handed out at a time: those of 4 s of the budget, within these bounds, so that others' pages of the same
 lane wait no longer."""
 
 _OUT_S = 4
@@ -59,18 +59,18 @@ class _Planned:
 class BackfillRun:
     """Carries out one run; used once.
 
-    What waits is bounded: `PAGES_AHEAD` pages planned, at most 128 with the workers.
+    The waiting work is bounded: `PAGES_AHEAD` pages planned, at most 128 with the workers.
 
     Args:
         run: Id of an open run.
         now: The instant (ms UTC) at which slots are worth a request or not.
         rows: Where each series stands.
         store: The candles.
-        evidence: What is known of slots without one.
+        evidence: Findings on slots without one.
         queue: The workers' streams.
         marks: Where progress is kept.
-        outages: Finds what need not be read.
-        retention: What the cache keeps.
+        outages: Finds stretches that need not be read.
+        retention: Bounds on the candles that the cache keeps.
         rules: How pages are judged and merged.
         budget: The request budget.
         settle_ms: How long after their close candles are compared with the exchange's; None compares none.
@@ -137,7 +137,7 @@ class BackfillRun:
 
     async def _read_all(self, send: trio.MemorySendChannel[_Planned]) -> None:
         async with send:
-            # All ranges first: a second look waits for what has been asked.
+            # All ranges first: a second look waits for the first answers.
             for step in (self._read, self._look_again):
                 for row in self._rows:
                     try:
@@ -301,7 +301,7 @@ class BackfillRun:
             await trio.sleep(_BEAT_S)
 
     async def _save(self) -> None:
-        """Save what moved; the mark of a range that is done goes, so that the next backfill reads it anew."""
+        """Save marks that moved; the mark of a range that is done goes, so that the next backfill reads it anew."""
         for row in self._rows:
             mark = row.mark
             if mark is row.saved:

@@ -1,1 +1,1 @@
-"""One pass over the cache: its director, its tally, and a survey of what it would do."""
+"""One pass over the cache: its director, its tally, and a survey that only plans."""

@@ -1,4 +1,4 @@
-"""Halts: what the series of a pass show together about the venue."""
+"""Halts: hours of the venue without trades, found from all series of a pass together."""
 
 from __future__ import annotations
 

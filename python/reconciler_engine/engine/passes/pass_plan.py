@@ -27,7 +27,7 @@ Windows = Sequence[tuple[Series, Interval]]
 
 @dataclass(frozen=True, slots=True)
 class PassRequest:
-    """What a pass examines and what it may do.
+    """Scope of a pass: the series and slots that it examines, and the changes it may make.
 
     Attributes:
         job: Name in logs and records.
@@ -124,7 +124,7 @@ def plan_scans(
 def plan_pages(
     wanted: Iterable[tuple[Series, Interval, Intervals]], now: int, grace_ms: int
 ) -> list[tuple[Series, Interval, Page]]:
-    """Return the fewest pages that cover what of every series is worth a request, newest first over all series.
+    """Return the fewest pages that cover the slots worth a request, newest first over all series.
 
     Each asks for neighbours too, as far as they had closed at `now` (ms UTC): candles among them prove more. With it
     come its slots that the pass looks after; no slot is in two of these spans.

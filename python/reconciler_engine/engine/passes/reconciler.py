@@ -110,7 +110,7 @@ class Reconciler:
     async def run_pass(self, request: PassRequest) -> ReconciliationResult:
         """Scan, and where the request says so, repair; return when every page has its outcome.
 
-        Cancelled, the run's record is closed: tasks still about become void, what was merged stays.
+        Cancelled, the run's record is closed: tasks still about become void, merged candles stay.
 
         Raises:
             StoreError: Redis cannot be reached, or the run's record was lost; the next pass derives the work anew.
@@ -196,7 +196,7 @@ class Reconciler:
         now: int,
         part: str,
     ) -> list[tuple[Series, Interval]]:
-        """Have series scanned and count what was found; return those that were put off."""
+        """Have series scanned and count the findings; return the series that were put off."""
         tasks = plan_scans(run, windows, request, listings, now, self._config, self._retention, part=part)
         await self._do(run, Lane.SCAN, tasks)
         outcomes = await self._outcomes(run)
@@ -254,7 +254,7 @@ class Reconciler:
         return slots
 
     async def _ask(self, run: str, tally: Tally, request: PassRequest, tasks: Sequence[PageTask]) -> frozenset[Series]:
-        """Have pages asked for and count what became of them; return the series of those that were handed out."""
+        """Have pages asked for and count their outcomes; return the series of those that were handed out."""
         if request.verify is Verify.DUE:
             queue = partial(self._queue.enqueue, run, request.lane)
             tasks = await self._share.hand_out(tasks, queue, partial(self._queue.keep_run, run), request.ask_s)
@@ -297,7 +297,7 @@ class Reconciler:
         )
 
     async def _outcomes(self, run: str) -> dict[str, ScanOutcome | PageOutcome]:
-        """Return what the workers recorded, by task id. What is no outcome is logged, and its task counts as lost."""
+        """Return the workers' outcomes by task id. Anything else is logged, and its task counts as lost."""
         outcomes: dict[str, ScanOutcome | PageOutcome] = {}
         for body in await self._queue.outcomes(run):
             try:

@@ -1,4 +1,4 @@
-"""Survey: how every slot stands at this moment, and what a pass would ask for. Asks and changes nothing."""
+"""Survey: the state of every slot at this moment, and the requests of a pass. Asks and changes nothing."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class SurveyedSeries:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """How series stand, and what a pass would ask for.
+    """States of series, and the requests of a pass.
 
     Attributes:
         at: The instant of the survey (ms UTC), as a pass would take it.
@@ -138,7 +138,7 @@ class Surveyor:
         """Say how series stand in the window that a pass would examine, read as a pass reads.
 
         Args:
-            series: What to look at.
+            series: Series to look at.
             look_back: Milliseconds before now, or an explicit interval; closed slots of it are asked about.
             bars: Number of the newest slots, and of the newest members, that milliseconds reach back to.
             verify: Candles that the pass would ask for.
@@ -210,7 +210,7 @@ class Surveyor:
             asked,
             examined,
             tuple(states_of(asked, examined if found.error is None else _NO_SLOT, absent, ledger, unverified)),
-            # As for a pass: what an answer would prove about slots whose ledger cannot be read could not be kept.
+            # As in a pass: without a readable ledger no proof about the slots could be kept.
             urgent | to_audit if error is None else NOTHING,
             read.known._replace(ledger=ledger),
             unverified,

@@ -24,7 +24,7 @@ from reconciler_engine.store.coverage import Checked
 
 @dataclass(slots=True)
 class _Row:
-    """What is known of one series so far.
+    """Knowledge of one series so far.
 
     Attributes:
         window: The slots looked at.
@@ -149,7 +149,7 @@ class Tally:
         self._undone: Counter[str] = Counter()
 
     def add_scan(self, scanned: Sequence[Series], outcome: ScanOutcome) -> None:
-        """Count what a scan of these series found; a series without a finding is complete.
+        """Count the findings of a scan of these series; a series without a finding is complete.
 
         A scan that failed, and a span that could not be read, leave their series unexamined.
         """
@@ -181,7 +181,7 @@ class Tally:
         self._undone += late._undone
 
     def looks(self, quick_ms: int = 0) -> dict[Series, Look]:
-        """Return how the candles of every series stand that was examined, for the choice of what to ask for.
+        """Return the standing of the candles of every examined series, for the choice of pages.
 
         Missing slots that close within the last `quick_ms`, or are the newest three, are the gap scan's.
         """
@@ -211,7 +211,7 @@ class Tally:
         return ((series, row.slots, due) for series, row, due in wanted if due)
 
     def bridges(self, now: int) -> list[tuple[Series, Interval, Page]]:
-        """Return the pages that prove what the borders of those so far left unproven, with the slots each looks after.
+        """Return pages for slots that the borders of those so far left unproven, each with its slots.
 
         `now` is the instant of the pass (ms UTC).
         """
@@ -226,7 +226,7 @@ class Tally:
         return pages
 
     def checked(self) -> Iterator[Checked]:
-        """Return what is known of every series with a slot in reach, as of now."""
+        """Return the knowledge of every series with a slot in reach, as of now."""
         for series, row in self._rows.items():
             grid = row.window.grid(series.timeframe.step_ms)
             if grid:
@@ -252,7 +252,7 @@ class Tally:
                 yield Absences(series, row.slots, row.confirmed, row.unresolved)
 
     def add_page(self, span: Interval, outcome: PageOutcome, asked: Interval | None = None) -> None:
-        """Count what became of a page of these slots, of all that it asked for; each is to be added once."""
+        """Count the outcome of a page of these slots, of all that it asked for; add each page once."""
         row = self._rows[outcome.series]
         if outcome.unresolved is not None:
             if outcome.error is None:

@@ -72,7 +72,7 @@ class FeederRole:
                     await trio.sleep(_RECONNECT_S)
 
     def drain(self) -> None:
-        """Stop in the middle of whatever is written, as the real one does."""
+        """Stop in the middle of a write, as the real one does."""
         self._feeding.cancel()
 
     @property

@@ -1,4 +1,4 @@
-"""The web child: shows an operator how the engine stands, from what its parent tells it and what passes noted."""
+"""The web child: shows an operator the state of the engine, from its parent's reports and the notes of passes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _TROUBLE_KEPT_S = 10.0
 
 
 async def run_web(message: dict[str, Any], do: Callable[[WebRole], Awaitable[None]]) -> None:
-    """Serve what the spec's message says.
+    """Serve the pages that the spec's message describes.
 
     `listener` and `reports` are descriptors that this process inherited: a socket that listens, and the end of a pair
     of datagram sockets that brings reports. `token` is what every request must bear, None for none; `hosts` the names

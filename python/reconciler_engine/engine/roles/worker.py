@@ -25,7 +25,7 @@ _logger = logging.getLogger(__name__)
 
 
 async def run_worker(message: dict[str, Any], do: Callable[[WorkerRole], Awaitable[None]]) -> None:
-    """Open what a worker needs, from the spec's message, and have `do` run it.
+    """Open a worker's resources, from the spec's message, and have `do` run it.
 
     Raises:
         ConfigError: The settings do not stand the check.
@@ -57,7 +57,7 @@ def _take_credentials(message: dict[str, Any]) -> Credentials | None:
     given = message.pop("credentials", None)
     if given is None:
         return None
-    # Cryptography is loaded by those who have a key, not by every worker.
+    # Cryptography is loaded where there is a key, not by every worker.
     from reconciler_engine.coinbase.auth import Credentials  # noqa: PLC0415 - see above
 
     return Credentials(**given)

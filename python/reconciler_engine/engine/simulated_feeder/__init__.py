@@ -1,1 +1,1 @@
-"""A simulated websocket feeder, and what it loses."""
+"""A simulated websocket feeder, and its losses."""

@@ -91,7 +91,7 @@ class Feed:
         return found
 
     def _listen(self, now: int) -> Iterator[Written | FeedEvent]:
-        """Yield what arrives until `now`, or until the connection breaks."""
+        """Yield candles that arrive until `now`, or until the connection breaks."""
         outage = self._losses.find_outage(now)
         until = now if outage is None else outage.start
         if self._heard is not None and until > self._heard:

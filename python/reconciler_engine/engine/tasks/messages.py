@@ -1,6 +1,6 @@
-"""What a pass and its workers tell each other through Redis: tasks one way, outcomes the other.
+"""Messages between a pass and its workers through Redis: tasks one way, outcomes the other.
 
-What comes out of Redis is checked like any other input: a body that is no task is dropped with a log line.
+Messages out of Redis are checked like any other input: a body that is not a task is dropped with a log line.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Message(BaseModel):
 
 
 class SeriesSpan(_Message):
-    """A series and the interval of it that is meant; with what is known of its product's listing, where it matters."""
+    """A series and an interval of it; with its product's listing, where that matters."""
 
     symbol: _Symbol
     timeframe: Timeframe
@@ -85,7 +85,7 @@ class SeriesSpan(_Message):
 
 
 class ScanTask(_Message):
-    """Read these spans, say what is missing at `now` (ms UTC); clean duplicates on the way where `repair` is set.
+    """Read these spans, list slots missing at `now` (ms UTC); clean duplicates on the way where `repair` is set.
 
     With `audit` rules say too which suspect candles are worth a request at `now`, with `digests` which candles are not
     verified. Keys that readers do not look at are no fault with `allow_other_layout`. A node of a cluster that may be
@@ -114,7 +114,7 @@ class ScanTask(_Message):
 
 
 class PageTask(_Message):
-    """Ask the exchange for one page and merge what was missing. One page, one permit.
+    """Ask the exchange for one page and merge the missing candles. One page, one permit.
 
     The page is asked for because of its `gaps`, and of the candles `to_audit` (`held` on the wire). What else is
     without a candle in its span is looked at for free, and what is `asked` for around it (start and stop, ms) only
@@ -197,7 +197,7 @@ def _check_wire(name: str, wire: Iterable[tuple[int, int]], span: SeriesSpan, st
 
 
 class SpanFinding(_Message):
-    """What is noteworthy about a scanned span; a span without a finding is complete.
+    """Finding on a scanned span; a span without one is complete.
 
     `unread` says that nothing is known about it, for the reason in `error`. Slots without a candle are `missing` or
     `confirmed` to have none; `due` are those of both that are worth a request. `suspects` are slots whose candles are
@@ -222,7 +222,7 @@ class SpanFinding(_Message):
 
 
 class ScanOutcome(_Message):
-    """What a scan task found; `error` says why it found nothing. Spans that are `put_off` (by index) are left out."""
+    """Findings of a scan task; `error` says why it has none. Spans that are `put_off` (by index) are left out."""
 
     kind: Literal["scan"] = "scan"
     id: _Name
@@ -237,7 +237,7 @@ class ScanOutcome(_Message):
 
 
 class PageOutcome(_Message):
-    """What became of a page.
+    """Outcome of a page.
 
     Of the slots in its span those that hold no candle are `unresolved` or `confirmed` to have none, and all others hold
     one. `unresolved` is None where nothing became known of any: they stand as before. Of the candles in its pages

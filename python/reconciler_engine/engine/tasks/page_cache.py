@@ -1,4 +1,4 @@
-"""One page in the cache: the slots it lacks, and the merge of the exchange's answer with what that proves."""
+"""One page in the cache: the slots it lacks, and the merge of the exchange's answer with its proofs."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class PageLook:
 
 
 class PageCache:
-    """Looks at pages and merges them. At any moment the cache holds all of a merge, with what it proves, or none."""
+    """Looks at pages and merges them. At any moment the cache holds all of a merge, with its proofs, or none."""
 
     def __init__(self, candles: CandleStore, evidence: EvidenceStore, clock: SharedClock) -> None:
         self._candles = candles
@@ -141,7 +141,7 @@ class PageCache:
         return Intervals.of_gaps(found.gaps, series.timeframe.step_ms), known
 
     def judge(self, task: PageTask, look: PageLook, answer: Answer, venue: Venue) -> Verdict:
-        """Return what an answer about a page proves; nothing is written."""
+        """Return the proofs of an answer about a page; write nothing."""
         step, slots = task.span.timeframe.step_ms, task.span.interval
         known = drop_changed(look.known.known, look.asked, {at: one.member for at, one in look.copies.items()})
         return judge(known, answer, look.present, venue, step, slots=slots, grace_ms=task.rules.grace_ms)
@@ -149,7 +149,7 @@ class PageCache:
     async def merge(
         self, task: PageTask, look: PageLook, reply: PageReply, page: CandlePage, venue: Venue
     ) -> PageOutcome:
-        """Merge candles of absent slots and of doubted ones that are due, with what the answer proves.
+        """Merge candles of absent slots and of doubted ones that are due, with the answer's proofs.
 
         Repeating it is harmless. An error of the series' own, such as a key of another type, ends in the outcome.
 
@@ -213,7 +213,7 @@ class PageCache:
     async def note_answer(
         self, series: Series, answer: Answer, venue: Venue, keeping: Retention, *, grace_ms: int
     ) -> Intervals:
-        """Note what an answer about a series proves, and write no candle; return its slots settled without one.
+        """Note the proofs of an answer about a series, without writing a candle; return slots settled without one.
 
         Raises:
             StoreError: The cache could not be read or written.

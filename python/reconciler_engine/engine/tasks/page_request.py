@@ -115,7 +115,7 @@ class PageRequester:
         at = await self._clock.now()
         page = await self._source.fetch_candles(series, with_forming(slots, at, series.timeframe))
         await self._clock.check(max(page.served_at or 0, page.newest or 0), at)
-        # Redis' clock may have been set since the two were compared: bars to come are no bars without trades.
+        # Redis' clock may have been set since the two were compared: bars to come are not bars without trades.
         return at if page.served_at is None else min(at, page.served_at + _SECOND_MS), page
 
 

@@ -1,4 +1,4 @@
-"""Scan: read series, detect what is missing, and look twice before calling it so."""
+"""Scan: read series, detect missing slots, and look twice before reporting them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ CONFIRM_MS = 250
 
 @dataclass(frozen=True, slots=True)
 class SpanScan:
-    """What a span of a series lacks.
+    """Slots that a span of a series lacks.
 
     Attributes:
         gaps: Closed slots without a candle; each was missing in every read made.
         duplicates: Open times that several candles share.
-        malformed: Slots of members that are no candle of the series.
+        malformed: Slots of members that are not candles of the series.
         error: Why the span could not be read; then nothing is known about it.
         unverified: Open times of candles that are not verified, fillers left out; empty where that was not asked.
         changed: Those of them that took the place of a verified candle, or stand beside it; so in every read made.
@@ -64,7 +64,7 @@ async def scan(
     turn: trio.Lock | None = None,
     digests: bool = False,
 ) -> list[SpanScan]:
-    """Return what each span lacks, in the order asked; with `digests` which of its candles are not verified, too.
+    """Return the slots that each span lacks, in the order asked; with `digests` its unverified candles, too.
 
     Spans that lack or changed something are read a second time after `confirm_ms` (0: never); a slot counts as missing
     only if no read saw its candle. Each read waits for its `turn`; the pause between them takes none.
@@ -114,7 +114,7 @@ _NOTHING_KNOWN = LedgerRead(Ledger())
 async def perform_scan(
     store: CandleStore, evidence: EvidenceStore, task: ScanTask, turn: trio.Lock | None = None
 ) -> ScanOutcome:
-    """Do a scan task: say what its spans lack, and clean slots with several members where it asks for repair.
+    """Do a scan task: list missing slots, and clean slots with several members where it asks for repair.
 
     The ledger is read of spans with gaps, and of all where suspects are asked for. Errors that are one series' own end
     in its finding; slots whose ledger cannot be read are missing and not worth a request: its answer could not be kept.
@@ -149,10 +149,10 @@ def _is_put_off(task: ScanTask, unread: StoreError | None, *errors: StoreError |
     """Whether a series is left for later, since its node may be back in a moment.
 
     Raises:
-        StoreError: The task waits for the node; or all series meet what kept the candles from being read.
+        StoreError: The task waits for the node; or the candles could not be read, for all series.
     """
     if unread is not None:
-        # A server that is loading says so for each command; that is no series' own error.
+        # A server that is loading says so for each command; that is not an error of one series.
         own_fault(unread, waits=task.waits)
     brief = [one for one in (unread, *errors) if isinstance(one, NodeUnavailable) and not isinstance(one, NodeAway)]
     if brief and task.waits:
@@ -169,7 +169,7 @@ async def _judge(
     read: LedgerRead,
     misplaced: StoreError | None,
 ) -> SpanFinding | None:
-    """Return what is noteworthy about a span; None where it is complete and no suspect in it is due."""
+    """Return the finding on a span; None where it is complete and no suspect in it is due."""
     step = span.timeframe.step_ms
     absent = Intervals.of_gaps(found.gaps, step)
     suspects = NOTHING

@@ -15,7 +15,7 @@ class WorkRules(BaseModel):
     """How a page's answer is judged and merged. One that says nothing repairs nothing.
 
     Attributes:
-        audit: What becomes of a candle that is not as the exchange has it.
+        audit: Treatment of a candle unlike the exchange's.
         grace_ms: How long after its close a bar may still be on its way.
         allow_other_layout: Whether keys are filled that readers do not look at.
         announce_close: Number of the newest closed bars among which a repair also announces the newest one.
@@ -30,7 +30,7 @@ class WorkRules(BaseModel):
 
     @classmethod
     def of(cls, config: ReconciliationConfig) -> WorkRules:
-        """Return the rules that settings give to what they ask for."""
+        """Return the rules of work that settings ask for."""
         return cls(
             audit=config.audit_rules,
             grace_ms=config.grace_ms,

@@ -96,18 +96,18 @@ class Worker:
             is_in_order = _is_cancellation(error)
             raise
         finally:
-            # Cancelled, too (Ctrl-C in a command): others would wait a minute for what it took of their runs.
+            # Cancelled, too (Ctrl-C in a command): otherwise other runs would wait a minute for the tasks it took.
             with trio.move_on_after(_HAND_BACK_S, shield=True):
                 await self._hand_back(is_in_order=is_in_order)
 
     def drain(self) -> None:
-        """Take no more tasks; `run` returns when answers under way are stored. What only waits is handed back."""
+        """Take no more tasks; `run` returns when answers under way are stored. Waiting tasks are handed back."""
         self._taking.cancel()
         if self._fetcher is not None:
             self._fetcher.drain()
 
     async def _do_scans(self, taking: trio.Nursery) -> None:
-        """Take scans and let them go on; one reads at a time: its pipelines are what other clients wait for."""
+        """Take scans and let them go on; one reads at a time, since other clients wait behind its pipelines."""
         slots = trio.Semaphore(SCANS_IN_FLIGHT, max_value=SCANS_IN_FLIGHT)
         turn = trio.Lock()
         while True:
@@ -156,13 +156,13 @@ class Worker:
 
     @asynccontextmanager
     async def _failing_alone(self, delivery: Delivery, task: ScanTask | PageTask) -> AsyncIterator[None]:
-        """Let what goes wrong in a task be the end of that task, not of the worker and all it has in hand."""
+        """Let an error in a task end that task alone, not the worker and all it has in hand."""
         try:
             yield
         except _ENDS_WORKER:
             raise
         except BaseException as error:
-            # A panic of native code is no Exception.
+            # A panic of native code is a BaseException.
             _logger.exception("task failed", extra={"task": task.id})
             # Its text may hold anything.
             said = f"failed with {type(error).__name__}; the log says where"
@@ -182,7 +182,7 @@ class Worker:
             await self._drop(delivery)
             return None
         if isinstance(task, ScanTask) != (delivery.lane is Lane.SCAN):
-            # Nobody who reads this lane does it: it would stay in hand for ever.
+            # No reader of this lane does such tasks: it would stay in hand for ever.
             _logger.error("a stream entry is a task of another lane", extra={"lane": delivery.lane, "task": task.id})
             await self._drop(delivery)
             return None
@@ -205,7 +205,7 @@ class Worker:
         self._in_hand.pop(delivery.entry, None)
 
     async def _hand_back(self, *, is_in_order: bool) -> None:
-        """Hand out again what was taken and not finished; should Redis be away, idle time does it later."""
+        """Hand out again unfinished tasks; should Redis be away, idle time does it later."""
         try:
             if is_in_order:
                 await self._queue.hand_back()
@@ -215,7 +215,7 @@ class Worker:
             _logger.warning("tasks could not be handed back", extra={"error": str(error)})
 
     async def _keep_tasks(self) -> None:
-        """Say of every task in hand that it is being worked on; hand out again what others let lie."""
+        """Refresh every task in hand; hand out again those that other workers let lie."""
         while True:
             await trio.sleep(_TOUCH_S)
             try:
