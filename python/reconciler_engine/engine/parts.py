@@ -16,6 +16,7 @@ from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.passes.older_bars import OlderBars
 from reconciler_engine.engine.passes.reach import Reach
 from reconciler_engine.engine.passes.reconciler import Reconciler
+from reconciler_engine.engine.passes.sum_proofs import SumProofs
 from reconciler_engine.engine.passes.survey import Surveyor
 from reconciler_engine.engine.passes.verify_share import VerifyShare
 from reconciler_engine.engine.tasks.consumer_name import consumer_name, node_of
@@ -27,6 +28,7 @@ from reconciler_engine.engine.tasks.redis_retry import RedisRetry
 from reconciler_engine.engine.tasks.references import References
 from reconciler_engine.engine.tasks.worker import Worker
 from reconciler_engine.limiting.redis_bucket import TokenBucket
+from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store.bucket_script import bucket_script
 from reconciler_engine.store.budget_use import BudgetUse
 from reconciler_engine.store.candle_keys import CandleKeys
@@ -84,6 +86,7 @@ class Parts:
             self.coverage,
             PassRecords(self.client, self.scope),
             VerifyShare(self.share),
+            self.sums,
             self.reach,
             self.config,
             self.retention,
@@ -93,6 +96,12 @@ class Parts:
     def reach(self) -> Reach:
         """A walk back over the candles, as far as they are whole."""
         return Reach(self.store, self.keys, self.evidence)
+
+    @property
+    def sums(self) -> SumProofs:
+        """Proofs of candles by the sums of finer ones."""
+        timeframes = [Timeframe(name) for name in self.config.timeframes]
+        return SumProofs(self.store, self.evidence, timeframes, self.retention)
 
     @property
     def older_bars(self) -> OlderBars:

@@ -35,6 +35,7 @@ class SeriesResult:
         rewritten: Those of these that had been verified: the exchange has changed them since.
         proved: Slots of which the pass has shown that they have no candle.
         newly_verified: Candles that the pass has verified; 0 where unverified ones were not looked for.
+        by_sum: Those of them that were verified by the sums of finer candles, without a request.
         unverified: Candles that are not verified, those left out that rest; 0 where that was not looked at.
         unverified_since: Close of the oldest of them (ms UTC); None where there is none.
         again_at: When slots that wait for another answer are worth a request again (ms UTC); None where none waits.
@@ -61,6 +62,7 @@ class SeriesResult:
     rewritten: int = 0
     proved: int = 0
     newly_verified: int = 0
+    by_sum: int = 0
     unverified: int = 0
     unverified_since: int | None = None
     again_at: int | None = None
@@ -96,6 +98,7 @@ class ReconciliationResult:
     rewritten: int = 0
     proved: int = 0
     newly_verified: int = 0
+    by_sum: int = 0
     unverified: int = 0
     requests: int = 0
     references: int = 0
@@ -135,6 +138,7 @@ class ReconciliationResult:
             rewritten=sum(row.rewritten for row in series),
             proved=sum(row.proved for row in series),
             newly_verified=sum(row.newly_verified for row in series),
+            by_sum=sum(row.by_sum for row in series),
             unverified=sum(row.unverified for row in series),
             requests=sum(row.requests for row in series),
             references=sum(row.references for row in series),

@@ -133,6 +133,13 @@ SLOTS_JUDGED = Metric(
     ("verdict",),
     known=_words("absent", "late", "doubted"),
 )
+SUMS = Metric(
+    "summed_candles_total",
+    "Candles by what the sums of finer ones said: verified (no request), differed (asked for), audited (agreed, and "
+    "asked for all the same), audit_differed (unlike the exchange's though they agreed)",
+    ("outcome",),
+    known=_words("verified", "differed", "audited", "audit_differed"),
+)
 CONTRADICTED = Metric(
     "contradicted_answers_total",
     "Answers that lacked candles which the cache holds or has had from the exchange",
@@ -191,6 +198,7 @@ CATALOGUE = (
     CANDLES_MERGED,
     MEMBERS_REMOVED,
     SLOTS_JUDGED,
+    SUMS,
     CONTRADICTED,
     REDIS_CONNECTIONS,
     REDIS_ERRORS,

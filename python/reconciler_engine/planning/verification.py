@@ -6,9 +6,10 @@ late as that allows, or earlier where all that is due at that time could not go 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from reconciler_engine.market.interval import NOTHING, Intervals
@@ -131,7 +132,9 @@ def standing_of(look: Look, now: int, step: int, rules: VerifyRules) -> Standing
     return Standing(latest, due, ready)
 
 
-def choose_due(standings: Mapping[Series, Standing], now: int, per_minute: float) -> list[Series]:
+def choose_due(
+    standings: Mapping[Series, Standing], now: int, per_minute: float, *, free: Container[Series] = ()
+) -> list[Series]:
     """Return the series to ask for at `now` (ms UTC), the most urgent first.
 
     Those that are due, and those that must go early: were each series asked for when it is due, in the order of
@@ -141,13 +144,19 @@ def choose_due(standings: Mapping[Series, Standing], now: int, per_minute: float
         standings: When each series is to be asked for.
         now: The instant.
         per_minute: How many requests may go out a minute.
+        free: Series whose bars are expected to follow from finer ones: they take no request, and do not go early.
     """
     order = sorted(standings, key=standings.__getitem__)
     ms_each = _MINUTE_MS / per_minute
-    ends = ((place, now + place * ms_each) for place in range(1, len(order) + 1))
+    ends = enumerate((now + count * ms_each for count in count_requests(order, free)), 1)
     early = max((place for place, end in ends if end > standings[order[place - 1]].latest), default=0)
     return [
         series
         for place, series in enumerate(order)
-        if standings[series].due <= now or (place < early and standings[series].ready <= now)
+        if standings[series].due <= now or (place < early and standings[series].ready <= now and series not in free)
     ]
+
+
+def count_requests(order: Iterable[Series], free: Container[Series]) -> Iterator[int]:
+    """Return how many requests each series takes together with those before it."""
+    return accumulate(series not in free for series in order)

@@ -6,11 +6,11 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from reconciler_engine.errors import StoreError
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.ledger import Knowledge, Ledger
 from reconciler_engine.store.client.reply_shapes import optional_bytes, understanding, whole
@@ -142,18 +142,55 @@ class EvidenceStore:
             StoreUnavailable: Redis did not answer; whether it was changed is unknown.
         """
         step = series.timeframe.step_ms
-        bodies = await self._read_fields(series, interval)
-        for _ in range(CHANGES_LIMIT):
-            known = decode_fields(series, bodies)
-            now = change(known)
-            noted = None
+        write = SeriesWrite(series, retention, unmoved=unmoved, by=by)
+
+        def revise(write: SeriesWrite, known: Knowledge) -> SeriesWrite:
+            now, noted = change(known), None
             if why is not None and now != known:
                 before, after = (_summed(each, interval, step) for each in (known, now))
                 noted = ChangeByHand(interval, before, after, why)
-            write = SeriesWrite(series, retention, read=bodies, known=now, unmoved=unmoved, by_hand=noted, by=by)
-            written = await write.run(self._client, self._scope)
+            return replace(write, known=now, by_hand=noted)
+
+        written = await self._write(write, interval, revise)
+        return None if written is None else written[0].known
+
+    async def note_sums(
+        self, series: Series, members: Mapping[int, bytes], retention: Retention, *, at: int, by: str
+    ) -> tuple[int, ...]:
+        """Note members as verified that follow from finer bars, and their slots as known to exist; return those noted.
+
+        One that has changed, or is not alone in its slot any more, is not noted.
+
+        Args:
+            series: Whose members they are.
+            members: At most a page's, by open time.
+            retention: What the cache keeps.
+            at: When the exchange was last asked for something that they follow from (ms UTC).
+            by: Who notes them: a run's id.
+
+        Raises:
+            StoreError: The key is no hash, or the server refuses to write.
+            StoreUnavailable: Redis did not answer; whether they were noted is unknown.
+        """
+        slots = Intervals.of_slots(sorted(members), series.timeframe.step_ms)
+        write = SeriesWrite(series, retention, equal=members, asked_at=at, by=by)
+
+        def revise(write: SeriesWrite, known: Knowledge) -> SeriesWrite:
+            return replace(write, known=known._replace(exists=known.exists | slots))
+
+        written = await self._write(write, slots.hull, revise)
+        return () if written is None else written[1].verified
+
+    async def _write(
+        self, write: SeriesWrite, interval: Interval, revise: Callable[[SeriesWrite, Knowledge], SeriesWrite]
+    ) -> tuple[SeriesWrite, MergeOutcome] | None:
+        """Write what a pure revision makes of what is known; None if that kept changing, or a member has."""
+        bodies = await self._read_fields(write.series, interval)
+        for _ in range(CHANGES_LIMIT):
+            revised = revise(replace(write, read=bodies), decode_fields(write.series, bodies))
+            written = await revised.run(self._client, self._scope)
             if isinstance(written, MergeOutcome):
-                return now
+                return revised, written
             if written.moved:
                 return None
             bodies.update(written.bodies)

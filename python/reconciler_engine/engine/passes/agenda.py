@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.verification import Look, Standing, VerifyRules, choose_due, standing_of
+from reconciler_engine.planning.verification import Look, Standing, VerifyRules, choose_due, count_requests, standing_of
 
 
 class Agenda:
@@ -18,6 +18,7 @@ class Agenda:
 
     def __init__(self) -> None:
         self._standings: dict[Series, Standing] = {}
+        self._free: frozenset[Series] = frozenset()
         self._next_full = 0
 
     def begin(
@@ -57,10 +58,18 @@ class Agenda:
                 again = min(self._next_full, look.again_at or self._next_full)
                 self._standings[series] = Standing(max(standing.latest, again), again, again)
 
+    def note_sums(self, proved: frozenset[Series], asked: frozenset[Series]) -> None:
+        """Take note of series whose bars followed from finer ones, and of those that were asked for.
+
+        Each is expected to go on so: a feeder that writes one wrong bar of a timeframe writes more of them.
+        """
+        self._free = (self._free | proved) - asked
+
     def _note(self, looks: Mapping[Series, Look], now: int, rules: VerifyRules) -> None:
         for series, look in looks.items():
             self._standings[series] = standing_of(look, now, series.timeframe.step_ms, rules)
 
     def _choose(self, now: int, per_minute: float) -> list[Series]:
         # What more than two minutes could take is looked at again before it is asked for.
-        return choose_due(self._standings, now, per_minute)[: ceil(2 * per_minute) + 1]
+        chosen, most = choose_due(self._standings, now, per_minute, free=self._free), ceil(2 * per_minute) + 1
+        return [one for one, count in zip(chosen, count_requests(chosen, self._free), strict=True) if count <= most]

@@ -4,37 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import partial
+from math import ceil
 
 import trio
-from pydantic import ValidationError
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.passes.agenda import Agenda
 from reconciler_engine.engine.passes.halt_marking import note_halts
-from reconciler_engine.engine.passes.pass_plan import PassRequest, Windows, plan_pages, plan_scans, windows_of
+from reconciler_engine.engine.passes.page_asking import PageAsking
+from reconciler_engine.engine.passes.pass_plan import PassRequest, Windows, plan_scans, windows_of
 from reconciler_engine.engine.passes.reach import Reach
+from reconciler_engine.engine.passes.run_tasks import LOST, RunTasks
+from reconciler_engine.engine.passes.sum_proofs import SumProofs
 from reconciler_engine.engine.passes.tally import Tally
+from reconciler_engine.engine.passes.verify_round import VerifyRound
 from reconciler_engine.engine.passes.verify_share import VerifyShare
 from reconciler_engine.engine.tasks.consumer_name import node_of
-from reconciler_engine.engine.tasks.messages import (
-    PageOutcome,
-    PageTask,
-    ScanOutcome,
-    ScanTask,
-    SeriesSpan,
-    outcome_of,
-    page_outcome,
-    wire_of,
-)
+from reconciler_engine.engine.tasks.messages import ScanOutcome
 from reconciler_engine.engine.tasks.run_record import closed_after
-from reconciler_engine.engine.tasks.work_rules import WorkRules
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
-from reconciler_engine.planning.pages import Page, shards
+from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.states import find_obstacles
 from reconciler_engine.planning.verification import Verify, to_verify
 from reconciler_engine.store.candle_keys import CandleKeys
@@ -51,7 +45,9 @@ from reconciler_engine.store.tasks import Lane, TaskQueue
 _LATE = "late-"
 """Begins the names of tasks for series that were put off."""
 
-_LOST = "the outcome of its task was lost; nothing is known until the next pass"
+_BATCH_MIN = 1 / 6
+"""Symbols are verified so many at a time as take ten seconds of the share, were each to take one request."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -68,11 +64,15 @@ class Reconciler:
         coverage: Coverage,
         records: PassRecords,
         share: VerifyShare,
+        sums: SumProofs,
         reach: Reach,
         config: ReconciliationConfig,
         retention: Retention,
     ) -> None:
-        """Make a director; `share` is the part of the budget that pages of verification wait for."""
+        """Make a director.
+
+        `share` is the part of the budget that pages of verification wait for, `sums` proves what needs no page.
+        """
         self._queue = queue
         self._keys = keys
         self._evidence = evidence
@@ -81,6 +81,7 @@ class Reconciler:
         self._coverage = coverage
         self._records = records
         self._share = share
+        self._sums = sums
         self._reach = reach
         self._config = config
         self._retention = retention
@@ -97,6 +98,7 @@ class Reconciler:
             self._coverage,
             self._records,
             self._share,
+            self._sums,
             self._reach,
             self._config,
             self._retention,
@@ -126,7 +128,7 @@ class Reconciler:
             run = await self._queue.open_run(request.job, now)
         logs.note(run=run)
         async with closed_after(self._queue, run):
-            tally = await self._carry_out(run, windows, request, listings, now)
+            tally = await self._carry_out(RunTasks(self._queue, run), windows, request, listings, now)
             if request.repair:
                 await note_halts(self._evidence, list(tally.absences()), listings.books, self._retention)
         if isinstance(request.look_back, int):
@@ -171,68 +173,69 @@ class Reconciler:
         return [one._replace(obstacles=explained.get(one.series)) for one in checked]
 
     async def _carry_out(
-        self, run: str, windows: Windows, request: PassRequest, listings: Listings, now: int, part: str = ""
+        self, tasks: RunTasks, windows: Windows, request: PassRequest, listings: Listings, now: int
     ) -> Tally:
         """Scan series, and fetch what they lack; return the tally.
 
         Series of a node of a cluster that does not serve are put off until all others are done. They are the second
-        `part`, which waits until the node serves again, or has been away for long.
+        part, which waits until the node serves again, or has been away for long.
         """
         tally = Tally(windows, digests=request.verify.looks_at_digests)
-        put_off = await self._scan(run, windows, request, tally, listings, now, part)
+        put_off = await self._scan(tasks, windows, request, tally, listings, now)
         if request.repair:
-            await self._fetch(run, tally, request, now, part)
+            await self._fetch(tasks, tally, request, now)
         if put_off:
-            tally.join(await self._carry_out(run, put_off, request, listings, now, _LATE))
+            late = RunTasks(self._queue, tasks.run, part=_LATE)
+            tally.join(await self._carry_out(late, put_off, request, listings, now))
         return tally
 
     async def _scan(
         self,
-        run: str,
+        tasks: RunTasks,
         windows: Windows,
         request: PassRequest,
         tally: Tally,
         listings: Listings,
         now: int,
-        part: str,
     ) -> list[tuple[Series, Interval]]:
         """Have series scanned and count the findings; return the series that were put off."""
-        tasks = plan_scans(run, windows, request, listings, now, self._config, self._retention, part=part)
-        await self._do(run, Lane.SCAN, tasks)
-        outcomes = await self._outcomes(run)
+        scans = plan_scans(tasks.run, windows, request, listings, now, self._config, self._retention, part=tasks.part)
+        await tasks.do(Lane.SCAN, scans)
+        outcomes = await tasks.outcomes()
         put_off = []
-        for task in tasks:
+        for task in scans:
             outcome = outcomes.get(task.id)
             scanned = [span.series for span in task.spans]
             if not isinstance(outcome, ScanOutcome) or not outcome.series.issubset(scanned):
-                outcome = ScanOutcome(id=task.id, error=_LOST)
+                outcome = ScanOutcome(id=task.id, error=LOST)
             left = [span for index, span in enumerate(task.spans) if index in outcome.put_off]
             tally.add_scan([span.series for span in task.spans if span not in left], outcome)
             put_off += [(span.series, span.interval) for span in left]
         return put_off
 
-    async def _fetch(self, run: str, tally: Tally, request: PassRequest, now: int, part: str) -> None:
+    async def _fetch(self, tasks: RunTasks, tally: Tally, request: PassRequest, now: int) -> None:
         chosen = self._choose(tally, request, now)
         tally.choose(chosen, alone=request.agenda is not None)
-        planned = plan_pages(tally.due(), now, self._config.grace_ms)
-        if request.agenda is not None:
-            order = {series: place for place, series in enumerate(chosen)}
-            planned.sort(key=lambda each: order[each[0]])
-        tasks = [
-            self._page_task(request, run, f"{part}page-{number}", series, span, page, tally.to_audit(series))
-            for number, (series, span, page) in enumerate(planned)
-        ]
-        asked = await self._ask(run, tally, request, tasks)
-        if request.agenda is not None:
-            after = tally.looks()
-            looks = {series: after[series]._replace(urgent=NOTHING) for series in asked}
-            request.agenda.note_asked(looks, now, self._config.verify_rules)
-            return
-        bridges = [
-            self._page_task(request, run, f"{part}bridge-{number}", series, span, page, NOTHING, bridge=True)
-            for number, (series, span, page) in enumerate(tally.bridges(now))
-        ]
-        await self._ask(run, tally, request, bridges)
+        asking = PageAsking(tasks, tally, request, now, self._share, self._config, self._retention)
+        due = [series for series, _, _ in tally.due()]
+        if request.verify is not Verify.DUE:
+            await asking.ask(due)
+        else:
+            done = VerifyRound(asking, self._sums, tally, tasks.run)
+            if request.agenda is not None:
+                order = [one for one in chosen if one in frozenset(due)]
+                await done.verify(order, ceil(_BATCH_MIN * self.verify_per_minute))
+                self._note(request.agenda, done, tally, now)
+                return
+            await done.verify(due, len(due))
+        await asking.ask_bridges()
+
+    def _note(self, agenda: Agenda, done: VerifyRound, tally: Tally, now: int) -> None:
+        """Tell an agenda how the series stand that were verified."""
+        after = tally.looks()
+        looks = {series: after[series]._replace(urgent=NOTHING) for series in done.asked | done.proved}
+        agenda.note_asked(looks, now, self._config.verify_rules)
+        agenda.note_sums(done.proved, done.asked)
 
     def _choose(self, tally: Tally, request: PassRequest, now: int) -> dict[Series, Intervals]:
         """Return the candles to ask for, by series, the most urgent first."""
@@ -252,63 +255,3 @@ class Reconciler:
             else:
                 slots[series] = to_verify(look, now, step, rules, horizon_ms=request.horizon_ms)
         return slots
-
-    async def _ask(self, run: str, tally: Tally, request: PassRequest, tasks: Sequence[PageTask]) -> frozenset[Series]:
-        """Have pages asked for and count their outcomes; return the series of those that were handed out."""
-        if request.verify is Verify.DUE:
-            queue = partial(self._queue.enqueue, run, request.lane)
-            tasks = await self._share.hand_out(tasks, queue, partial(self._queue.keep_run, run), request.ask_s)
-            if tasks:
-                await self._queue.wait_finished(run, request.lane)
-        else:
-            await self._do(run, request.lane, tasks)
-        outcomes = await self._outcomes(run) if tasks else {}
-        for task in tasks:
-            outcome = outcomes.get(task.id)
-            if not isinstance(outcome, PageOutcome) or outcome.series != task.span.series:
-                outcome = page_outcome(task, None, unanswered=True, error=_LOST)
-            tally.add_page(task.span.interval, outcome, task.asked_slots)
-        return frozenset(task.span.series for task in tasks)
-
-    def _page_task(
-        self,
-        request: PassRequest,
-        run: str,
-        name: str,
-        series: Series,
-        span: Interval,
-        page: Page,
-        to_audit: Intervals,
-        *,
-        bridge: bool = False,
-    ) -> PageTask:
-        step = series.timeframe.step_ms
-        return PageTask(
-            run=run,
-            id=name,
-            span=SeriesSpan.of(series, span),
-            asked=(page.interval.start, page.interval.stop),
-            gaps=wire_of(page.wanted - to_audit, step),
-            to_audit=wire_of(page.wanted & to_audit, step),
-            bridge=bridge,
-            pauses=request.pauses,
-            rules=WorkRules.of(self._config),
-            keeping=self._retention,
-        )
-
-    async def _outcomes(self, run: str) -> dict[str, ScanOutcome | PageOutcome]:
-        """Return the workers' outcomes by task id. Anything else is logged, and its task counts as lost."""
-        outcomes: dict[str, ScanOutcome | PageOutcome] = {}
-        for body in await self._queue.outcomes(run):
-            try:
-                outcome = outcome_of.validate_json(body)
-            except ValidationError as error:
-                _logger.error("a record of a run is no outcome", extra={"run": run, "faults": error.error_count()})
-            else:
-                outcomes[outcome.id] = outcome
-        return outcomes
-
-    async def _do(self, run: str, lane: Lane, tasks: Sequence[ScanTask | PageTask]) -> None:
-        if tasks:
-            await self._queue.enqueue(run, lane, [(task.id, task.model_dump_json()) for task in tasks])
-            await self._queue.wait_finished(run, lane)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from reconciler_engine.engine.passes.series_row import SeriesRow
 from reconciler_engine.engine.tasks.messages import PageOutcome, ScanOutcome, intervals_of
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
-from reconciler_engine.market.result import ReconciliationResult, SeriesResult, with_error
+from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.words import causes, counted
@@ -20,107 +19,6 @@ from reconciler_engine.planning.timely_bars import FoundBars
 from reconciler_engine.planning.verification import Look
 from reconciler_engine.planning.window import MINIMUM_STEPS
 from reconciler_engine.store.coverage import Checked
-
-
-@dataclass(slots=True)
-class _Row:
-    """Knowledge of one series so far.
-
-    Attributes:
-        window: The slots looked at.
-        step: The grid's step (ms).
-        examined: Whether a scan examined it whole.
-        missing_before: Slots that were missing when it was scanned.
-        confirmed_before: Slots that were confirmed to have no candle when it was scanned.
-        unverified_before: Slots whose candles were not verified when it was scanned, those in doubt among them.
-        due: Slots of both that are worth a request.
-        suspects: Slots whose candles are in doubt and due.
-        unverified: Slots whose candles are not verified, those that rest left out.
-        changed: Those of them that held another, verified member.
-        resting: Slots whose candles are not verified, and that wait for another answer.
-        again_at: When slots that wait for another answer are worth a request again (ms UTC).
-        to_audit: Slots with a candle that is to be asked for.
-        asked: Slots of each answer of this pass.
-        answered: Slots that a page of this pass has told of.
-        reopened: Slots whose proof a page of others put in doubt.
-        unresolved: Slots that are missing by now.
-        confirmed: Slots that are confirmed to have no candle by now.
-    """
-
-    window: Interval
-    step: int
-    examined: bool = False
-    missing_before: Intervals = NOTHING
-    confirmed_before: Intervals = NOTHING
-    unverified_before: Intervals = NOTHING
-    due: Intervals = NOTHING
-    suspects: Intervals = NOTHING
-    unverified: Intervals = NOTHING
-    changed: Intervals = NOTHING
-    resting: Intervals = NOTHING
-    again_at: int | None = None
-    to_audit: Intervals = NOTHING
-    asked: list[Interval] = field(default_factory=list)
-    answered: Intervals = NOTHING
-    reopened: Intervals = NOTHING
-    unresolved: Intervals = NOTHING
-    confirmed: Intervals = NOTHING
-    duplicates: int = 0
-    malformed: int = 0
-    mismatched: int = 0
-    repaired: int = 0
-    rewritten: int = 0
-    newly_verified: int = 0
-    requests: int = 0
-    references: int = 0
-    errors: tuple[str, ...] = ()
-
-    def note(self, error: str | None) -> None:
-        self.errors = with_error(self.errors, error)
-
-    def learn(self, slots: Interval, unresolved: Intervals, confirmed: Intervals) -> None:
-        """Take how slots stand now; one that holds a candle is in neither set."""
-        absent = self.missing_before | self.confirmed_before
-        self.unresolved = (self.unresolved - slots) | (unresolved & absent)
-        self.confirmed = (self.confirmed - slots) | (confirmed & absent)
-        # Pages of one pass come in any order: a slot that one of them put in doubt stays so.
-        self.unresolved |= self.confirmed & self.reopened
-        self.confirmed -= self.reopened
-
-    def note_verified(self, verified: Intervals, again_at: int | None) -> None:
-        """Take which candles a page found verified, and when it is worth asking again."""
-        self.newly_verified += (self.unverified & verified).size(self.step)
-        self.unverified -= verified
-        self.resting -= verified
-        self.changed -= verified
-        self.suspects = NOTHING
-        self.again_at = min((at for at in (self.again_at, again_at) if at is not None), default=None)
-
-    @property
-    def slots(self) -> Interval:
-        """The window, from slot to slot."""
-        return self.window.slots(self.step)
-
-    def filled_in(self, slots: Interval) -> Intervals:
-        """Return the slots among these that hold a candle now and did not before."""
-        return ((self.missing_before | self.confirmed_before) - self.unresolved - self.confirmed) & slots
-
-    @property
-    def filled(self) -> int:
-        """Number of slots that hold a candle now and did not before."""
-        return self.filled_in(self.slots).size(self.step)
-
-    @property
-    def proved(self) -> int:
-        """Slots that are confirmed to have no candle now and were not before."""
-        return (self.confirmed - self.confirmed_before).size(self.step)
-
-    @property
-    def gaps_filled(self) -> int:
-        """How many gaps hold a candle in each slot now."""
-        starts = [gap.start for gap in self.missing_before]
-        open_ = self.missing_before & (self.unresolved | self.confirmed)
-        return len(self.missing_before) - len({bisect_right(starts, one.start) for one in open_})
 
 
 class Absences(NamedTuple):
@@ -145,7 +43,7 @@ class Tally:
     def __init__(self, windows: Sequence[tuple[Series, Interval]], *, digests: bool = False) -> None:
         """Make the tally of a pass; `digests` says that candles are looked at for being verified."""
         self._digests = digests
-        self._rows = {series: _Row(window, series.timeframe.step_ms) for series, window in windows}
+        self._rows = {series: SeriesRow(window, series.timeframe.step_ms) for series, window in windows}
         self._undone: Counter[str] = Counter()
 
     def add_scan(self, scanned: Sequence[Series], outcome: ScanOutcome) -> None:
@@ -204,6 +102,23 @@ class Tally:
     def to_audit(self, series: Series) -> Intervals:
         """Return the slots of a series with candles that are to be audited."""
         return self._rows[series].to_audit
+
+    def mismatched(self, series: Series) -> int:
+        """Return how many candles of a series were unlike the exchange's in this pass."""
+        return self._rows[series].mismatched
+
+    def needs_answer(self, series: Series) -> bool:
+        """Whether a series lacks candles that are due, or holds suspect ones: an answer alone can settle these."""
+        return bool(self._rows[series].due or self._rows[series].suspects)
+
+    def note_sums(self, series: Series, verified: Intervals) -> None:
+        """Count candles that were verified by the sums of finer ones; they are not asked for any more."""
+        row = self._rows[series]
+        row.by_sum += verified.size(row.step)
+        row.newly_verified += (row.unverified & verified).size(row.step)
+        row.unverified -= verified
+        row.changed -= verified
+        row.to_audit -= verified
 
     def due(self) -> Iterator[tuple[Series, Interval, Intervals]]:
         """Return every series with slots worth a request, its slots looked at, and those worth a request."""
@@ -289,7 +204,7 @@ class Tally:
 _WAITING = (Obstacle.SECOND_SIGHTING, Obstacle.REFERENCE, Obstacle.DELISTED)
 
 
-def _found_bars(series: Series, row: _Row, obstacles: Mapping[Obstacle, Intervals]) -> FoundBars:
+def _found_bars(series: Series, row: SeriesRow, obstacles: Mapping[Obstacle, Intervals]) -> FoundBars:
     if not row.examined:
         return FoundBars(series, row.slots, Intervals([row.slots]))
     waiting = Intervals(one for obstacle in _WAITING for one in obstacles.get(obstacle, NOTHING))
@@ -308,7 +223,7 @@ def _judged(span: Interval, asked: Interval, step: int) -> Interval:
     return asked & Interval(span.start - step, span.stop + step)
 
 
-def _series_result(series: Series, row: _Row, delisted_at: int | None) -> SeriesResult:
+def _series_result(series: Series, row: SeriesRow, delisted_at: int | None) -> SeriesResult:
     return SeriesResult(
         symbol=series.symbol,
         timeframe=series.timeframe.value,
@@ -325,6 +240,7 @@ def _series_result(series: Series, row: _Row, delisted_at: int | None) -> Series
         rewritten=row.rewritten,
         proved=row.proved,
         newly_verified=row.newly_verified,
+        by_sum=row.by_sum,
         unverified=row.unverified.size(row.step),
         unverified_since=row.unverified[0].start + row.step if row.unverified else None,
         again_at=row.again_at,

@@ -1,0 +1,135 @@
+"""Sums in the cache: candles that follow from finer ones are noted as verified; the exchange is not asked.
+
+Candles are read here only of slots that are to be verified, and of finer ones that show the whole of such a slot.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from reconciler_engine.errors import StoreError, own_fault
+from reconciler_engine.market.interval import Intervals
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.audit import Copy
+from reconciler_engine.planning.ledger import State
+from reconciler_engine.planning.pages import PAGE_SLOTS
+from reconciler_engine.planning.sums import Values, covered, is_settled_empty, is_sum, nearest_finer, sums_of
+from reconciler_engine.store.candles import CandleStore
+from reconciler_engine.store.evidence import EvidenceStore
+from reconciler_engine.store.retention import Retention
+from reconciler_engine.store.verified_fields import Verified, digest_of
+
+
+class SumBeside(NamedTuple):
+    """A candle and the bar that follows from the finer ones of its slot.
+
+    Attributes:
+        copy: The candle, as it was read.
+        expected: The values of that bar.
+        at: When the exchange was last asked for one of the finer ones (ms UTC).
+    """
+
+    copy: Copy
+    expected: Values
+    at: int
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both are equal."""
+        return is_sum(self.copy.values, self.expected)
+
+
+@dataclass(frozen=True, slots=True)
+class SumProofs:
+    """Proves candles of one scope by sums.
+
+    Attributes:
+        store: The candles.
+        evidence: What is known of them.
+        timeframes: The timeframes that are kept of each symbol.
+        retention: What the cache keeps.
+    """
+
+    store: CandleStore
+    evidence: EvidenceStore
+    timeframes: Sequence[Timeframe]
+    retention: Retention
+
+    def finer_of(self, series: Series) -> Series | None:
+        """Return the series whose candles make up those of another; None where none does."""
+        finer = nearest_finer(series.timeframe, self.timeframes)
+        return None if finer is None else Series(series.symbol, finer)
+
+    async def compare(self, series: Series, slots: Intervals) -> dict[int, SumBeside]:
+        """Return the candles in slots of which a sum can be had, by open time.
+
+        Each finer slot holds a verified candle that is not in doubt, or is settled without one. A series that cannot
+        be read has no sums.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached or did not answer in time.
+        """
+        finer = self.finer_of(series)
+        found: dict[int, SumBeside] = {}
+        if finer is None:
+            return found
+        for part in _parts(slots, series, finer):
+            try:
+                found.update(await self._compare_part(series, finer, part))
+            except StoreError as error:
+                # The scan tells of it.
+                own_fault(error, waits=False)
+        return found
+
+    async def note(self, series: Series, sums: dict[int, SumBeside], by: str) -> Intervals:
+        """Note candles as verified; return the slots of those that still are there.
+
+        Raises:
+            StoreError: Redis is away, or refuses to write.
+        """
+        noted: list[int] = []
+        instants: defaultdict[int, dict[int, bytes]] = defaultdict(dict)
+        for slot, one in sums.items():
+            instants[one.at][slot] = one.copy.member
+        for at, members in instants.items():
+            noted += await self.evidence.note_sums(series, members, self.retention, at=at, by=by)
+        return Intervals.of_slots(sorted(noted), series.timeframe.step_ms)
+
+    async def _compare_part(self, series: Series, finer: Series, slots: Intervals) -> dict[int, SumBeside]:
+        step, short = series.timeframe.step_ms, finer.timeframe.step_ms
+        noted = await self.evidence.verified(finer, slots.hull)
+        (read,) = await self.evidence.read([(finer, slots.hull)])
+        if read.error is not None:
+            raise read.error
+        verified = Intervals.of_slots(sorted(noted), short) - read.ledger.in_state(slots.hull, State.SUSPECT)
+        empty = read.ledger.where(slots.hull, is_settled_empty) - verified
+        slots = covered(slots, verified | empty, step)
+        if not slots:
+            return {}
+        there = await self.store.copies(finer, slots.hull)
+        bars = {at: one.values for at, one in there.items() if verified.holds(at) and _is_noted(one, noted[at])}
+        expected = sums_of(slots, bars, empty, step, short)
+        copies = await self.store.copies(series, slots.hull) if expected else {}
+        return {
+            slot: SumBeside(
+                copies[slot], values, max(noted[at].at for at in range(slot, slot + step, short) if at in bars)
+            )
+            for slot, values in expected.items()
+            if slot in copies
+        }
+
+
+def _is_noted(copy: Copy, noted: Verified) -> bool:
+    return digest_of(copy.member) == noted.digest
+
+
+def _parts(slots: Intervals, series: Series, finer: Series) -> Iterator[Intervals]:
+    """Cut slots so that each part has at most a page of finer ones, or is one slot."""
+    step = series.timeframe.step_ms
+    length = max(PAGE_SLOTS * finer.timeframe.step_ms // step, 1) * step
+    for one in slots:
+        yield from (Intervals([part]) for part in one.parts(length))

@@ -1,0 +1,154 @@
+"""Candles that follow from finer ones: verified without a request, and none of them that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from tests.integration.engines import MINUTE, Engine, engine, truth
+
+from reconciler_engine.engine.passes import verify_round
+from reconciler_engine.engine.scheduled_passes import VERIFY, ScheduledPasses
+from reconciler_engine.market.candle import Candle
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.verification import DEFAULT_SETTLE_MS
+
+NOW = 1_735_776_000_000 + 26 * MINUTE + 5_000
+"""2025-01-02T00:26:05Z: bars of all timeframes closed at midnight are due since a minute."""
+
+MIDNIGHT = NOW - 26 * MINUTE - 5_000
+SIX = ("1m", "5m", "15m", "1h", "4h", "1d")
+HOUR = 60 * MINUTE
+
+
+def all_series(*timeframes: str) -> list[Series]:
+    return [Series("BTC-USD", Timeframe(one)) for one in timeframes or SIX]
+
+
+def candle_of(at: int, values: Sequence[float]) -> Candle:
+    open_, high, low, close, volume = values
+    return Candle(at, open_, high, low, close, volume)
+
+
+class Ladder:
+    """A cache of one symbol in several timeframes, full from midnight two days ago, and the verify run over it."""
+
+    def __init__(self, run: Engine, series: Sequence[Series]) -> None:
+        self.run = run
+        self.now = NOW
+        self.series = series
+        self.passes = ScheduledPasses(run.parts, series, now=lambda: self.now)
+
+    async def fill(self, since: int = MIDNIGHT - 2 * 24 * HOUR) -> None:
+        await self.run.turn_to(self.now)
+        for one in self.series:
+            step = one.timeframe.step_ms
+            bars = truth(one, Interval(since, one.timeframe.floor(self.now)))
+            await self.run.put(one, *(candle_of(at, values) for at, values in bars.items() if at + step <= self.now))
+
+    async def spoil(self, series: Series, at: int, field: str = "volume", by: float = 0.0001) -> None:
+        """Write another value into one bar."""
+        ((_, values),) = truth(series, Interval(at, at + series.timeframe.step_ms)).items()
+        right = candle_of(at, values)
+        wrong = replace(right, **{field: round(getattr(right, field) + by, 8)})
+        await self.run.parts.client.zremrangebyscore(self.run.key(series), at, at)
+        await self.run.put(series, wrong)
+
+    async def verify(self, minutes: float = 0) -> ReconciliationResult:
+        self.now += round(minutes * MINUTE)
+        await self.run.turn_to(self.now)
+        return await self.passes.perform(VERIFY)
+
+    async def noted(self, series: Series, bars: int) -> set[int]:
+        """The open times among the newest settled bars that are noted as verified."""
+        step = series.timeframe.step_ms
+        stop = series.timeframe.floor(self.now - DEFAULT_SETTLE_MS)
+        slots = Interval(stop - bars * step, stop)
+        return {at for at in await self.run.parts.evidence.verified(series, slots) if at in slots}
+
+    def requests(self, since: int = 0) -> dict[str, int]:
+        """Requests of candles by timeframe."""
+        names = {one.timeframe.granularity: one.timeframe.value for one in self.series}
+        found = dict.fromkeys(names.values(), 0)
+        for record in list(self.run.exchange.log.records)[since:]:
+            if record.product == "BTC-USD" and record.granularity in names:
+                found[names[record.granularity]] += 1
+        return found
+
+
+@pytest.fixture
+def no_audits(monkeypatch):
+    monkeypatch.setattr(verify_round, "is_audited", lambda *_: False)
+
+
+async def catch_up(ladder: Ladder) -> None:
+    """Verify a day up to four hours before midnight, then let the clock show `NOW`."""
+    await ladder.fill(MIDNIGHT - 24 * HOUR)
+    ladder.now = MIDNIGHT - 4 * HOUR + 15 * MINUTE
+    for _ in range(8):
+        await ladder.verify(1)
+    ladder.now = NOW
+
+
+@pytest.mark.usefixtures("no_audits")
+async def test_one_request_for_minutes_verifies_what_closed_in_every_timeframe(redis_url):
+    async with engine(redis_url) as run:
+        ladder = Ladder(run, all_series())
+        await catch_up(ladder)
+        before, sent = {one: await ladder.noted(one, 300) for one in ladder.series}, sum(ladder.requests().values())
+        done = await ladder.verify()
+        assert ladder.requests(sent) == {"1m": 1, "5m": 0, "15m": 0, "1h": 0, "4h": 0, "1d": 0}
+        new = {one: len(await ladder.noted(one, 300) - before[one]) for one in ladder.series}
+        assert (done.requests, done.newly_verified, done.by_sum) == (
+            1,
+            sum(new.values()),
+            sum(new.values()) - new[ladder.series[0]],
+        )
+        for one, bars in zip(ladder.series, (240, 48, 16, 4, 1, 1), strict=True):
+            assert len(await ladder.noted(one, bars)) == bars, one
+        again = await ladder.verify()
+        assert (again.requests, again.newly_verified) == (0, 0)
+
+
+@pytest.mark.usefixtures("no_audits")
+@pytest.mark.parametrize(
+    ("field", "by"), [("open", 0.01), ("high", 0.01), ("low", -0.01), ("close", 0.01), ("volume", 0.0001)]
+)
+async def test_a_wrong_bar_beside_right_minutes_is_asked_for(redis_url, field, by):
+    async with engine(redis_url) as run:
+        ladder = Ladder(run, all_series("1m", "5m", "15m"))
+        await catch_up(ladder)
+        await ladder.spoil(ladder.series[1], MIDNIGHT - 40 * MINUTE, field, by)
+        sent = sum(ladder.requests().values())
+        done = await ladder.verify()
+        # The quarter of an hour around it follows from the repaired one; one that is to lose volume waits for that.
+        is_repaired = field != "volume"
+        assert ladder.requests(sent) == {"1m": 1, "5m": 1, "15m": int(not is_repaired)}
+        assert (done.mismatched, done.repaired) == (1, int(is_repaired))
+
+
+@pytest.mark.usefixtures("no_audits")
+async def test_nothing_follows_from_wrong_minutes_that_cancel_each_other(redis_url):
+    async with engine(redis_url) as run:
+        ladder = Ladder(run, all_series("1m", "5m"))
+        await catch_up(ladder)
+        minutes, at = ladder.series[0], MIDNIGHT - 40 * MINUTE
+        await ladder.spoil(minutes, at + MINUTE, by=0.01)
+        await ladder.spoil(minutes, at + 2 * MINUTE, by=-0.01)
+        done = await ladder.verify()
+        assert done.mismatched == 2
+        right = truth(minutes, Interval(at, at + 5 * MINUTE))
+        held = await run.held(minutes, Interval(at, at + 5 * MINUTE))
+        noted = await ladder.noted(minutes, 300)
+        # The one that is to lose volume waits for a second answer; until then it shows nothing.
+        assert (
+            [one for one in right if held[one] != right[one]]
+            == [one for one in right if one not in noted]
+            == [at + MINUTE]
+        )
+        assert at in await ladder.noted(ladder.series[1], 300)
+        assert ladder.requests()["5m"] == 2
