@@ -16,7 +16,7 @@ from reconciler_engine.planning.verification import DEFAULT_SETTLE_MS
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.journal import Journal, Why
 from reconciler_engine.store.members import member_of
-from reconciler_engine.store.merge_script import SeriesWrite
+from reconciler_engine.store.merge_script import MergeOutcome, SeriesWrite
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.verified_fields import block_fields, decode_blocks, digest_of
@@ -122,6 +122,7 @@ async def test_a_verified_candle_that_gives_way_is_journalled_as_rewritten(redis
         listener.get_message(timeout=5)
         outcome = await write.run(redis, SCOPE)
         heard = listener.get_message(timeout=5)
+    assert isinstance(outcome, MergeOutcome)
     assert (outcome.rewritten, outcome.changed) == ((at(3),), (at(4),))
     changes = await Journal(redis, SCOPE).read([BTC], since=0, limit=9)
     assert {one.start: one.why for one in changes} == {at(3): Why.REWRITTEN, at(4): Why.REPAIRED}

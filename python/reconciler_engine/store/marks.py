@@ -1,4 +1,4 @@
-"""Marks: how far the backfill of a series has come, kept beside its candles; and cursors of work that has no end."""
+"""Marks: how far work on a long range of a series has come, kept beside its candles; cursors of work without end."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ _INSTANT_DIGITS: Final = 15
 
 
 class Marks:
-    """Marks of one scope: a text for each series and first instant of a range, forgotten after `MARK_LIFE_S`."""
+    """Marks of one work in a scope: a text for each series and first instant of a range, kept for `MARK_LIFE_S`."""
 
-    def __init__(self, client: TrioRedis, scope: Scope) -> None:
+    def __init__(self, client: TrioRedis, scope: Scope, work: str = "backfill") -> None:
         self._client = client
         self._scope = scope
+        self._work = work
+
+    def of(self, work: str) -> Marks:
+        """Return the marks of another work."""
+        return Marks(self._client, self._scope, work)
 
     async def load(self, series: Series, start: int) -> bytes | None:
         """Return the mark of a range that begins at `start` (ms UTC), or None."""
@@ -37,7 +42,7 @@ class Marks:
         await self._client.execute_command("DEL", self._key(series, start))
 
     def _key(self, series: Series, start: int) -> str:
-        return self._scope.companion_key(series, f"backfill:{start}")
+        return self._scope.companion_key(series, f"{self._work}:{start}")
 
 
 class Cursor:

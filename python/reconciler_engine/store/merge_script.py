@@ -254,8 +254,20 @@ class SeriesWrite:
             CANDLES_MERGED.add(len(slots[letter]), outcome)
         MEMBERS_REMOVED.add(whole(extra), "duplicate")
         MEMBERS_REMOVED.add(whole(foreign), "foreign")
-        kinds = (tuple(found) for found in slots.values())
-        return MergeOutcome(*kinds, extra, foreign, text(unannounced), tuple(sorted(_instants(verified))))
+        kinds = {outcome: tuple(slots[letter]) for letter, outcome in _OUTCOMES.items()}
+        noted = tuple(sorted(_instants(verified)))
+        return MergeOutcome(
+            inserted=kinds["inserted"],
+            present=kinds["present"],
+            differing=kinds["differing"],
+            changed=kinds["changed"],
+            rewritten=kinds["rewritten"],
+            refused=kinds["refused"],
+            extra_removed=extra,
+            foreign_removed=foreign,
+            unannounced=text(unannounced),
+            verified=noted,
+        )
 
 
 def _digest(body: bytes) -> str:

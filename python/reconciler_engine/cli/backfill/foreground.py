@@ -1,4 +1,4 @@
-"""The work of `backfill`: arguments in, a worker in this process, progress and a result out."""
+"""The work of `backfill` and of `verify`: arguments in, a worker in this process, progress and a result out."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ from reconciler_engine.cli.plan_table import audited, duration, print_life, prin
 from reconciler_engine.cli.session import open_session
 from reconciler_engine.coinbase.symbol_selectors import Selector
 from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.backfill.asked_again import SECOND_AFTER_MS, ask_again, awaits_second
 from reconciler_engine.engine.backfill.progress import BackfilledSeries
 from reconciler_engine.engine.pass_words import as_object
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.words import counted, iso
 from reconciler_engine.planning.request_plan import RequestPlan
 
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
+    from reconciler_engine.engine.parts import Parts
 
 
 def run_backfill(
@@ -43,8 +46,11 @@ def run_backfill(
     *,
     dry_run: bool,
     verify: bool,
+    again: bool = False,
 ) -> None:
     """Run a backfill, or say what it would do; leave with 3 where slots are missing or a series failed.
+
+    With `again` candles that are verified are compared once more; leave with 3 where one differs and stays.
 
     Raises:
         ReconcilerError: What stands in the way; nothing is printed then.
@@ -57,7 +63,7 @@ def run_backfill(
     flags = {**given.flags, **_lists(symbols, timeframes)}
     config, credentials = load_signed(flags, given.config_file, needs_symbols=True)
     if dry_run:
-        plan = trio.run(_plan, config, credentials, asked, output, verify)
+        plan = trio.run(_plan, config, credentials, asked, output, verify, again)
         if output.as_json:
             output.print_json(asdict(plan))
         else:
@@ -67,15 +73,15 @@ def run_backfill(
         return
     try:
         with show_progress(sys.stderr, is_terminal=sys.stderr.isatty(), quiet=output.as_json) as progress:
-            result = trio.run(_backfill, config, credentials, asked, output, progress, verify)
+            result = trio.run(_backfill, config, credentials, asked, output, progress, verify, again)
     except* KeyboardInterrupt:
         sys.stderr.write("reconciler-engine: stopped; the same command goes on where it was\n")
         raise
     if output.as_json:
         output.print_json(as_object(result))
     else:
-        print_backfill(result, config, output)
-    if result.unresolved or result.errors:
+        print_backfill(result, config, output, again=again)
+    if result.unresolved or result.errors or (again and result.mismatched > result.repaired):
         leave(UNRESOLVED)
 
 
@@ -114,10 +120,15 @@ def _range(from_: str | None, to: str | None, faults: list[str]) -> Interval | N
 
 
 async def _plan(
-    config: ReconciliationConfig, credentials: Credentials | None, asked: Interval, output: Output, verify: bool
+    config: ReconciliationConfig,
+    credentials: Credentials | None,
+    asked: Interval,
+    output: Output,
+    verify: bool,
+    again: bool,
 ) -> RequestPlan:
-    async with open_session(config, output, "backfill", credentials=credentials) as session:
-        return await session.parts.history.plan(await session.series(), asked, verify=verify)
+    async with open_session(config, output, _command(again), credentials=credentials) as session:
+        return await session.parts.history.plan(await session.series(), asked, verify=verify, again=again)
 
 
 async def _backfill(
@@ -127,14 +138,43 @@ async def _backfill(
     output: Output,
     progress: ProgressLines,
     verify: bool,
+    again: bool,
 ) -> ReconciliationResult:
-    async with open_session(config, output, "backfill", writes=True, asks=True, credentials=credentials) as session:
+    async with open_session(
+        config, output, _command(again), writes=True, asks=True, credentials=credentials
+    ) as session:
         series = await session.series()
-        backfill = partial(session.parts.history.backfill, series, asked, progress.show, verify=verify)
-        return await session.with_worker(backfill)
+        direct = _compare if again else partial(_fill, verify=verify)
+        return await session.with_worker(partial(direct, session.parts, series, asked, progress))
 
 
-def print_backfill(result: ReconciliationResult, config: ReconciliationConfig, output: Output) -> None:
+def _command(again: bool) -> str:
+    return "verify" if again else "backfill"
+
+
+async def _fill(
+    parts: Parts, series: Sequence[Series], asked: Interval, progress: ProgressLines, *, verify: bool
+) -> ReconciliationResult:
+    return await parts.history.backfill(series, asked, progress.show, verify=verify)
+
+
+async def _compare(
+    parts: Parts, series: Sequence[Series], asked: Interval, progress: ProgressLines
+) -> ReconciliationResult:
+    """Compare a range, and after some minutes what differed once more, where that can repair it."""
+    result = await parts.history.backfill(series, asked, progress.show, again=True)
+    waiting = sum(row.mismatched - row.repaired for row in result.series if awaits_second(row))
+    if not (waiting and parts.config.audit_rules.repairs):
+        return result
+    until = iso(await parts.clock.now() + SECOND_AFTER_MS, "seconds")
+    progress.tell(f"{counted(waiting, 'candle')} unlike the exchange's: asked for again at {until}")
+    await trio.sleep(SECOND_AFTER_MS / 1_000)
+    return await ask_again(parts.reconciler, "verify_range", result)
+
+
+def print_backfill(
+    result: ReconciliationResult, config: ReconciliationConfig, output: Output, *, again: bool = False
+) -> None:
     """Print a row a series, the totals, the errors."""
     rows = [row for row in result.series if isinstance(row, BackfilledSeries)]
     print_table(
@@ -157,8 +197,9 @@ def print_backfill(result: ReconciliationResult, config: ReconciliationConfig, o
     for row in rows:
         if row.resumed_at is not None:
             say(f"  {row.symbol}:{row.timeframe}: went on at {iso(row.resumed_at)}, where an earlier backfill was")
+    compared = f"{counted(result.newly_verified, 'candle')} verified, " if again else ""
     output.print_line(
-        f"{result.filled} of {counted(result.missing, 'missing slot')} filled, "
+        f"{compared}{result.filled} of {counted(result.missing, 'missing slot')} filled, "
         f"{result.confirmed_empty} confirmed empty, {result.unresolved} unresolved{audited(result)}, "
         f"{requests_sent(result)}, "
         f"{duration(result.duration_ms)}"

@@ -54,6 +54,9 @@ class ProgressLines(Protocol):
     def show(self, progress: BackfillProgress) -> None:
         """Show this state."""
 
+    def tell(self, text: str) -> None:
+        """Show a line that stays."""
+
 
 @contextmanager
 def show_progress(stream: TextIO, *, is_terminal: bool, quiet: bool) -> Iterator[ProgressLines]:
@@ -67,6 +70,9 @@ def show_progress(stream: TextIO, *, is_terminal: bool, quiet: bool) -> Iterator
 
 class _Quiet:
     def show(self, progress: BackfillProgress) -> None:
+        """Show nothing."""
+
+    def tell(self, text: str) -> None:
         """Show nothing."""
 
 
@@ -91,6 +97,11 @@ class _Lines:
             self._stream.write(f"{progress.series}: {percent:.1f}% of {progress.slots} slots, {facts}\n")
             self._stream.flush()
 
+    def tell(self, text: str) -> None:
+        """Write a line."""
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
+
 
 class ProgressBar:
     """One bar over all series: what is read, percent, rate, requests, time left."""
@@ -112,6 +123,10 @@ class ProgressBar:
             completed=progress.slots_done,
             facts=describe(progress, self._pace, now_s),
         )
+
+    def tell(self, text: str) -> None:
+        """Write a line above the bar."""
+        self._bar.console.print(text, markup=False)
 
 
 @contextmanager

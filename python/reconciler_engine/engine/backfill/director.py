@@ -37,7 +37,7 @@ from reconciler_engine.store.product_list import ProductListStore
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.tasks import TaskQueue
 
-_JOB = "backfill"
+_JOB, _AGAIN = "backfill", "verify_range"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,9 @@ class BackfillDirector:
         self._retention = retention
         self._budget = budget
 
-    async def plan(self, series: Sequence[Series], asked: Interval | None, *, verify: bool = True) -> RequestPlan:
+    async def plan(
+        self, series: Sequence[Series], asked: Interval | None, *, verify: bool = True, again: bool = False
+    ) -> RequestPlan:
         """Return the plan of `backfill`; ask the exchange nothing and change nothing.
 
         Every slot is read, as the backfill itself would; memory stays bounded.
@@ -98,8 +100,9 @@ class BackfillDirector:
         now = await self._clock.now()
         references = ReferenceCount(await self._products.read(), now, self._config.grace_ms)
         settle_ms = self._config.settle_ms if verify else None
-        opened = await self._open("", series, asked, now)
-        rows = [await self._plan(progress, now, references, settle_ms) for progress in opened]
+        marks = self._marks_of(again)
+        opened = await self._open("", series, asked, now, marks)
+        rows = [await self._plan(progress, now, references, settle_ms, is_again=again) for progress in opened]
         requests = sum(row.requests for row in rows)
         return RequestPlan(
             requests=requests,
@@ -117,6 +120,7 @@ class BackfillDirector:
         report: Callable[[BackfillProgress], None],
         *,
         verify: bool = True,
+        again: bool = False,
     ) -> ReconciliationResult:
         """Fill ranges from the exchange, one series after the other, each from its oldest slot on.
 
@@ -129,6 +133,7 @@ class BackfillDirector:
             asked: The range of each, clamped to closed slots; None for the configured full window.
             report: Called about once a second, and when all is done.
             verify: Whether candles that are there and not verified are asked for, too.
+            again: Whether those that are verified are, too: the exchange may have changed them.
 
         Raises:
             ConfigError: Retention would drop a range; with every such range. Nothing was asked.
@@ -136,9 +141,10 @@ class BackfillDirector:
         """
         started = trio.current_time()
         now = await self._clock.now()
-        run = await self._queue.open_run(_JOB, now)
+        job, marks = _AGAIN if again else _JOB, self._marks_of(again)
+        run = await self._queue.open_run(job, now)
         async with closed_after(self._queue, run):
-            rows = await self._open(run, series, asked, now)
+            rows = await self._open(run, series, asked, now, marks)
 
             def tell() -> None:
                 report(_progress(rows))
@@ -150,13 +156,14 @@ class BackfillDirector:
                 self._store,
                 self._evidence,
                 self._queue,
-                self._marks,
+                marks,
                 self._outages,
                 self._retention,
                 WorkRules.of(self._config),
                 self._budget,
                 self._config.settle_ms if verify else None,
                 tell,
+                is_again=again,
             )
             await backfill.carry_out()
         report(_progress(rows))
@@ -165,10 +172,15 @@ class BackfillDirector:
             gaps_filled=sum(row.gaps_filled for row in rows),
             duration_ms=round((trio.current_time() - started) * 1_000),
         )
-        await self._records.note(run, _JOB, now, result, node=node_of(self._queue.consumer))
+        await self._records.note(run, job, now, result, node=node_of(self._queue.consumer))
         return result
 
-    async def _open(self, run: str, series: Sequence[Series], asked: Interval | None, now: int) -> list[SeriesProgress]:
+    def _marks_of(self, again: bool) -> Marks:
+        return self._marks.of(_AGAIN) if again else self._marks
+
+    async def _open(
+        self, run: str, series: Sequence[Series], asked: Interval | None, now: int, marks: Marks
+    ) -> list[SeriesProgress]:
         """Return where each series stands; with a run, take over from the runs that left the marks."""
         windows = [(one, self._window(one, asked, now)) for one in series]
         faults = (
@@ -180,7 +192,8 @@ class BackfillDirector:
             raise ConfigError(known)
         listings = (await self._products.listings()).by_symbol
         return [
-            await self._resume(run, one, window, now, listings.get(one.symbol, Listing())) for one, window in windows
+            await self._resume(run, one, window, now, listings.get(one.symbol, Listing()), marks)
+            for one, window in windows
         ]
 
     def _window(self, series: Series, asked: Interval | None, now: int) -> Interval:
@@ -191,12 +204,14 @@ class BackfillDirector:
         window = range_window(asked, now, timeframe, max_candles=0, grace_ms=self._config.grace_ms)
         return window.slots(timeframe.step_ms) or Interval(window.start, window.start)
 
-    async def _resume(self, run: str, series: Series, window: Interval, now: int, listing: Listing) -> SeriesProgress:
+    async def _resume(
+        self, run: str, series: Series, window: Interval, now: int, listing: Listing, marks: Marks
+    ) -> SeriesProgress:
         closed = closed_before(now, series.timeframe, self._config.grace_ms)
         mark = Mark(run=run, verified_to=window.start)
         fresh = SeriesProgress(series, window, mark, resumed=False, closed=closed, listing=listing)
         try:
-            left = Mark.read(await self._marks.load(series, window.start))
+            left = Mark.read(await marks.load(series, window.start))
         except NodeUnavailable:
             # Its candles are as far away: reading them tells.
             return fresh
@@ -221,10 +236,16 @@ class BackfillDirector:
         )
 
     async def _plan(
-        self, progress: SeriesProgress, now: int, references: ReferenceCount, settle_ms: int | None
+        self,
+        progress: SeriesProgress,
+        now: int,
+        references: ReferenceCount,
+        settle_ms: int | None,
+        *,
+        is_again: bool,
     ) -> SeriesPlan:
         rest = Interval(progress.mark.verified_to, progress.window.stop)
-        reader = self._reader(progress, rest, now, settle_ms)
+        reader = self._reader(progress, rest, now, settle_ms, is_again=is_again)
         step = progress.series.timeframe.step_ms
         counts = SlotCounts()
         gaps = requests = 0
@@ -268,12 +289,19 @@ class BackfillDirector:
         )
 
     def _reader(
-        self, progress: SeriesProgress, interval: Interval, now: int, settle_ms: int | None = None
+        self,
+        progress: SeriesProgress,
+        interval: Interval,
+        now: int,
+        settle_ms: int | None = None,
+        *,
+        is_again: bool = False,
     ) -> RangeReader:
         """Return a reader that writes nothing."""
         return RangeReader(
             *(self._store, self._evidence, self._outages, progress.series, interval, now, progress.listing),
             *(None, settle_ms),
+            is_again=is_again,
         )
 
 

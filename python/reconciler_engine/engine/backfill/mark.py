@@ -32,6 +32,7 @@ class Mark(BaseModel):
         mismatched: Slots of which the exchange gave other values than the cache holds.
         repaired: Those of them whose candle gave way.
         rewritten: Those of these that had been verified.
+        newly_verified: Candles that were asked for, and are verified by that.
         duplicates: Extra members that shared a slot with another.
         malformed: Members that are not candles of the series.
         requests: Requests sent.
@@ -54,6 +55,7 @@ class Mark(BaseModel):
     mismatched: _Count = 0
     repaired: _Count = 0
     rewritten: _Count = 0
+    newly_verified: _Count = 0
     duplicates: _Count = 0
     malformed: _Count = 0
     requests: _Count = 0
@@ -95,8 +97,11 @@ class Mark(BaseModel):
             self.gaps += 1
             self.open_gaps += 1
 
-    def count_page(self, page: Page, outcome: PageOutcome, step: int) -> bool:
-        """Count the outcome of a page, after those of older slots; return whether it could be asked for."""
+    def count_page(self, page: Page, outcome: PageOutcome, step: int, candles: Intervals = NOTHING) -> bool:
+        """Count the outcome of a page, after those of older slots; return whether it could be asked for.
+
+        Beside its missing slots it was asked for because of `candles`.
+        """
         left, confirmed = page.wanted, NOTHING
         if outcome.unresolved is not None:
             left, confirmed = _left(page, outcome, step)
@@ -115,8 +120,10 @@ class Mark(BaseModel):
         self.filled += wanted - absent.size(step)
         self.confirmed_empty += confirmed.size(step)
         self.unresolved += left.size(step)
+        verified = candles & intervals_of(outcome.verified, step)
+        self.newly_verified += verified.size(step)
         self._count_answer(outcome)
-        return not (outcome.error and left)
+        return not (outcome.error and (left or verified != candles))
 
     def count_bridge(self, page: Page, outcome: PageOutcome, step: int) -> None:
         """Count the outcome of a page over slots that have been counted as unresolved."""

@@ -31,10 +31,11 @@ class BackfilledSeries(SeriesResult):
 
 @dataclass(slots=True)
 class _OpenPage:
-    """A page under way; the slots wanted are those without a candle alone."""
+    """A page under way; the slots wanted are those without a candle; beside them are `candles` to verify."""
 
     page: Page
-    is_bridge: bool
+    is_bridge: bool = False
+    candles: Intervals = NOTHING
     outcome: PageOutcome | None = None
 
 
@@ -145,9 +146,9 @@ class SeriesProgress:
         self._asked_to = asked.stop
         candles = page.wanted & self._unverified
         self._unverified -= page.interval
-        absent = Page(page.interval, page.wanted - candles)
-        self._waiting_slots += absent.wanted.size(self._step)
-        return self._take_under_way(absent, is_bridge=False), asked, candles
+        self._waiting_slots += page.wanted.size(self._step)
+        opened = _OpenPage(Page(page.interval, page.wanted - candles), candles=candles)
+        return self._take_under_way(opened), asked, candles
 
     @property
     def counts(self) -> SlotCounts:
@@ -171,7 +172,7 @@ class SeriesProgress:
         These are the page's and neighbours on both sides: the candles that pages before had on one side only, or beyond
         the range.
         """
-        return self._take_under_way(page, is_bridge=True), self._widened(page, 0, self.closed), NOTHING
+        return self._take_under_way(_OpenPage(page, is_bridge=True)), self._widened(page, 0, self.closed), NOTHING
 
     def _widened(self, page: Page, start: int, stop: int) -> Interval:
         """Return the slots of a page with its neighbours between two instants, as `with_margins` takes them."""
@@ -179,10 +180,10 @@ class SeriesProgress:
         margin = margin_of(page, self._step)
         return widen(page, self._step, min(older, margin), min(newer, margin)).interval
 
-    def _take_under_way(self, page: Page, *, is_bridge: bool) -> str:
+    def _take_under_way(self, opened: _OpenPage) -> str:
         self._numbered += 1
         name = f"{self.series}-{self._numbered}"
-        self._open[name] = _OpenPage(page, is_bridge)
+        self._open[name] = opened
         return name
 
     def settle(self, outcome: PageOutcome) -> bool:
@@ -210,7 +211,7 @@ class SeriesProgress:
 
     def _forget_waiting(self, opened: _OpenPage) -> None:
         if not opened.is_bridge:
-            self._waiting_slots -= opened.page.wanted.size(self._step)
+            self._waiting_slots -= (opened.page.wanted | opened.candles).size(self._step)
 
     def result(self) -> BackfilledSeries:
         """Return the counts so far."""
@@ -242,7 +243,7 @@ class SeriesProgress:
             if opened.is_bridge:
                 self._counts.count_bridge(opened.page, opened.outcome, self._step)
             # Could not be asked: nothing is known about the slots that are still missing.
-            elif not self._counts.count_page(opened.page, opened.outcome, self._step):
+            elif not self._counts.count_page(opened.page, opened.outcome, self._step, opened.candles):
                 self._failed = True
         self._move_mark()
 

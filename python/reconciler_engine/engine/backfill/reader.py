@@ -60,7 +60,7 @@ class RangeReader:
     Outages are found by counting first: slots without any member need not be read. Everything else is read, member by
     member; a count never calls anything complete. Slots outside the product's listing are noted in the ledger, with a
     `retention`; without one nothing is written. Candles that closed `settle_ms` ago are looked at for being verified;
-    None looks at none.
+    None looks at none. With `is_again` all of them are told, verified or not.
     """
 
     def __init__(
@@ -74,6 +74,8 @@ class RangeReader:
         listing: Listing,
         retention: Retention | None,
         settle_ms: int | None,
+        *,
+        is_again: bool = False,
     ) -> None:
         self._store = store
         self._evidence = evidence
@@ -85,6 +87,7 @@ class RangeReader:
         self._listing = listing
         self._retention = retention
         self._settle_ms = settle_ms
+        self._is_again = is_again and settle_ms is not None
         self._position = interval.start
         self._empty: list[Interval] | None = None
 
@@ -118,10 +121,12 @@ class RangeReader:
             raise read.error
         settled = closed_slots(self._now, self._settle_ms or 0, step)
         unverified = Intervals.of_slots(read.unverified, step) & settled
-        if read.is_whole and not unverified:
+        if read.is_whole and not unverified and not self._is_again:
             return Reading(interval)
-        gaps = detect_gaps(read.timestamps, interval.grid(step))
-        reading = await self._sort_out(interval, Intervals.of_gaps(gaps, step), unverified)
+        absent = Intervals.of_gaps(detect_gaps(read.timestamps, interval.grid(step)), step)
+        if self._is_again:
+            unverified = (interval.slots(step) - absent) & settled
+        reading = await self._sort_out(interval, absent, unverified)
         return replace(reading, duplicates=tuple(read.duplicates), malformed=tuple(read.malformed))
 
     async def _sort_out(self, interval: Interval, absent: Intervals, unverified: Intervals = NOTHING) -> Reading:
@@ -136,5 +141,6 @@ class RangeReader:
         )
         standing = sort_absent(absent, ledger, self._now)
         due = standing.missing & standing.due
-        doubted = ledger.in_state(interval, State.SUSPECT) | ledger.waiting(interval, self._now)
-        return Reading(interval, due, standing.missing - due, standing.confirmed, unverified - doubted)
+        if not self._is_again:
+            unverified -= ledger.in_state(interval, State.SUSPECT) | ledger.waiting(interval, self._now)
+        return Reading(interval, due, standing.missing - due, standing.confirmed, unverified)

@@ -75,6 +75,7 @@ class BackfillRun:
         budget: The request budget.
         settle_ms: How long after their close candles are compared with the exchange's; None compares none.
         tell: Called when there is progress to show.
+        is_again: Whether those are compared again that are verified.
     """
 
     def __init__(
@@ -92,6 +93,8 @@ class BackfillRun:
         budget: Budget,
         settle_ms: int | None,
         tell: Callable[[], None],
+        *,
+        is_again: bool = False,
     ) -> None:
         self._run = run
         self._now = now
@@ -106,6 +109,9 @@ class BackfillRun:
         out = max(_FEWEST_OUT, min(_MOST_OUT, int(budget.rate_per_s * _OUT_S)))
         self._out = trio.Semaphore(out, max_value=out)
         self._settle_ms = settle_ms
+        self._is_again = is_again
+        # Instants of verification are kept in whole seconds.
+        self._stale_before = now // 1_000 * 1_000 if is_again else 0
         self._tell = tell
         self._under_way: dict[str, SeriesProgress] = {}
         self._handed_out: set[str] = set()
@@ -185,6 +191,7 @@ class BackfillRun:
         return RangeReader(
             *(self._store, self._evidence, self._outages, row.series, interval, self._now, row.listing),
             *(self._retention, settle_ms),
+            is_again=self._is_again,
         )
 
     def _add(self, row: SeriesProgress, page: Page, ready_at: float, *, is_bridge: bool = False) -> _Planned:
@@ -254,6 +261,7 @@ class BackfillRun:
             gaps=wire_of(planned.page.wanted - planned.candles, step),
             to_audit=wire_of(planned.candles, step),
             bridge=planned.is_bridge,
+            stale_before=self._stale_before,
             rules=self._rules,
             keeping=self._retention,
         )

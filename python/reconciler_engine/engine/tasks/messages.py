@@ -120,7 +120,8 @@ class PageTask(_Message):
     without a candle in its span is looked at for free, and what is `asked` for around it (start and stop, ms) only
     shows where the exchange has candles. Every candle in what is asked for is audited. A `bridge` is asked for though
     its slots were not long ago: what it spans settles them. One that `pauses` is left to the next pass where an answer
-    of this run lacked candles of its series. It is done by its own `rules`, not by those of the worker's engine.
+    of this run lacked candles of its series. Candles last verified before `stale_before` (ms UTC) count as unverified:
+    they are compared again. It is done by its own `rules`, not by those of the worker's engine.
     """
 
     kind: Literal["page"] = "page"
@@ -132,6 +133,7 @@ class PageTask(_Message):
     to_audit: tuple[_Wire, ...] = Field(default=(), validation_alias="held", serialization_alias="held")
     bridge: bool = False
     pauses: bool = False
+    stale_before: _Instant = 0
     rules: WorkRules = WorkRules()
     keeping: Retention
 

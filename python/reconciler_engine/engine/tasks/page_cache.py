@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler_engine.coinbase.candles import CandlePage
@@ -26,6 +26,7 @@ from reconciler_engine.planning.proof import Verdict, awaits_reference, judge
 from reconciler_engine.planning.sightings import LATE_REACH_MS
 from reconciler_engine.planning.window import closed_before
 from reconciler_engine.store.candles import CandleStore, ProvenMerge
+from reconciler_engine.store.client.reply_shapes import MOST_MS
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.verified_fields import digest_of
@@ -46,6 +47,7 @@ class PageLook:
         known: The evidence about all that it asks for.
         copies: The candles in all that it asks for, by open time; read of a page that may be wanted.
         verified: Slots of those of them that are verified.
+        fresh: Slots of those of these that are not to be compared again.
     """
 
     asked: Interval
@@ -56,10 +58,11 @@ class PageLook:
     known: LedgerRead
     copies: Mapping[int, Copy] = field(default_factory=dict)
     verified: Intervals = NOTHING
+    fresh: Intervals = NOTHING
 
-    def verified_in(self, span: Interval) -> Intervals:
-        """Return the slots of a span whose candles are verified and not in doubt."""
-        return (self.verified - _doubted(self.known.ledger, span)) & span
+    def fresh_in(self, span: Interval) -> Intervals:
+        """Return the slots of a span whose candles are fresh and not in doubt."""
+        return (self.fresh - _doubted(self.known.ledger, span)) & span
 
 
 class PageCache:
@@ -86,8 +89,9 @@ class PageCache:
         slots = sort_absent(absent & task.span.interval, known.ledger, now)
         has_gaps = task.is_worth_asking(slots)
         copies = await self._candles.copies(series, asked) if has_gaps or task.to_audit else {}
-        verified = await self._verified(series, asked, copies, known)
-        has_candles = task.has_unverified(verified - _doubted(known.ledger, asked))
+        times = await self._verified(series, asked, copies, known)
+        fresh = _slots_of((slot for slot, at in times.items() if at >= task.stale_before), series)
+        has_candles = task.has_unverified(fresh - _doubted(known.ledger, asked))
         is_wanted = has_gaps or has_candles
         misplaced = await self._candles.find_misplaced(
             [] if task.rules.allow_other_layout or not is_wanted else [series]
@@ -104,27 +108,28 @@ class PageCache:
             awaits_reference=has_gaps and not has_candles and not task.is_worth_asking(others),
             known=known,
             copies=copies,
-            verified=verified,
+            verified=_slots_of(times, series),
+            fresh=fresh,
         )
 
     async def _verified(
         self, series: Series, asked: Interval, copies: Mapping[int, Copy], known: LedgerRead
-    ) -> Intervals:
-        """Return the slots of verified candles.
+    ) -> dict[int, int]:
+        """Return the slots of verified candles, each with when that was (ms UTC); accepted ones are never stale.
 
         Raises:
             StoreError: The digests could not be read.
         """
         if not copies:
-            return NOTHING
+            return {}
         noted = await self._evidence.verified(series, asked)
-        verified = [
-            slot
-            for slot, copy in copies.items()
-            if (slot in noted and noted[slot].digest == digest_of(copy.member))
-            or is_accepted(known.known, slot, copy.member)
-        ]
-        return Intervals.of_slots(sorted(verified), series.timeframe.step_ms)
+        times = {}
+        for slot, copy in copies.items():
+            if is_accepted(known.known, slot, copy.member):
+                times[slot] = MOST_MS
+            elif slot in noted and noted[slot].digest == digest_of(copy.member):
+                times[slot] = noted[slot].at
+        return times
 
     async def _read(self, series: Series, asked: Interval) -> tuple[Intervals, LedgerRead]:
         """Return the slots of an interval without a candle, and the evidence about it and the hours around it.
@@ -193,7 +198,7 @@ class PageCache:
         ledger = proven.verdict.known.ledger
         slots = sort_absent((absent - filled) | proven.removed, ledger, at)
         undecided = slots.missing & answer.unusable if answer.is_whole else slots.missing
-        verified = look.verified | Intervals.of_slots(merged.verified, step)
+        verified = look.fresh | Intervals.of_slots(merged.verified, step)
         return page_outcome(
             task,
             slots,
@@ -236,6 +241,10 @@ def answer_of(page: CandlePage, asked: Interval, at: int, step: int) -> Answer:
     rows |= {one for one in (page.oldest, page.newest) if one is not None}
     unusable = Intervals.of_slots(page.unusable, step)
     return Answer(asked, at, Intervals.of_slots(sorted(rows), step), unusable, is_whole=page.covering)
+
+
+def _slots_of(open_times: Iterable[int], series: Series) -> Intervals:
+    return Intervals.of_slots(sorted(open_times), series.timeframe.step_ms)
 
 
 def _doubted(ledger: Ledger, slots: Interval) -> Intervals:

@@ -149,7 +149,7 @@ class PageFetcher:
             refused=reply.refused,
             unanswered=reply.unanswered,
             error=error,
-            verified=NOTHING if look is None else look.verified_in(task.span.interval),
+            verified=NOTHING if look is None else look.fresh_in(task.span.interval),
         )
 
     async def _see_venue(self, task: PageTask, look: PageLook, reply: PageReply, page: CandlePage) -> tuple[Venue, int]:
