@@ -65,12 +65,12 @@ class LastPass:
 class ScheduledPasses:
     """Runs the gap scan, the full reconciliation and the verify run over given series.
 
-    A job's lease in Redis is held as long as its pass runs, whoever began it: a tick that finds it held is skipped. The
-    lease's epoch stands behind all that a pass writes: where somebody else has taken over, nothing is written any more,
-    and the pass ends. Who takes over from a dead holder first sees the run to its end that it left open.
+    An engine holds the job's lease in Redis as long as its pass runs. A tick that finds the lease held is skipped. Each
+    write of a pass carries the lease's epoch: once another engine has taken over, Redis refuses the write and the pass
+    ends. An engine that takes over from a dead holder first sees the open run of that one to its end.
 
-    `keep_leases` must run beside them. `last` holds each job's last pass, `crons` each job's expression, `series` what
-    is looked at, `parts` what it is done with.
+    `keep_leases` must run beside them. `last` has each job's last pass, `crons` each job's expression, `series` the
+    series to look at, `parts` the stores and clients in use.
     """
 
     def __init__(

@@ -116,12 +116,12 @@ class ScanTask(_Message):
 class PageTask(_Message):
     """Ask the exchange for one page and merge the missing candles. One page, one permit.
 
-    The page is asked for because of its `gaps`, and of the candles `to_audit` (`held` on the wire). What else is
-    without a candle in its span is looked at for free, and what is `asked` for around it (start and stop, ms) only
-    shows where the exchange has candles. Every candle in what is asked for is audited. A `bridge` is asked for though
-    its slots were not long ago: what it spans settles them. One that `pauses` is left to the next pass where an answer
-    of this run lacked candles of its series. Candles last verified before `stale_before` (ms UTC) count as unverified:
-    they are compared again. It is done by its own `rules`, not by those of the worker's engine.
+    Its `gaps` and the candles `to_audit` (`held` on the wire) are the reason for the request. The answer also settles
+    the other slots of its span. The request covers `asked` (start and stop, ms), which reaches beyond the span: its
+    candles show where the exchange has some, and all candles in it are audited. A `bridge` asks again for slots that
+    were asked for shortly before, since its wider span proves them. A page that `pauses` waits for the next pass where
+    an answer of this run lacked candles of its series. Candles last verified before `stale_before` (ms UTC) count as
+    unverified: they are compared again. The task's own `rules` hold, not those of the worker's engine.
     """
 
     kind: Literal["page"] = "page"
