@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TypeVar
 
 import pytest
 import trio
+from tests.integration.scheduled_jobs import BASE, Recorder, job
 
-from reconciler_engine.scheduling.cron import CronError, CronExpression
+from reconciler_engine.scheduling.cron import CronError
 from reconciler_engine.scheduling.events import Event, Outcome, RunFinished, RunStarted, SlotSkipped, SlotsMissed
-from reconciler_engine.scheduling.job import Job
-from reconciler_engine.scheduling.overlap import GuardHeld, OverlapGuard
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.scheduling.ticks import Missed, Tick, TickReason
 
-BASE = 1_790_000_100_000  # On a five-minute boundary.
 MINUTE = 60_000
 HOUR = 60 * MINUTE
-
 pytestmark = pytest.mark.usefixtures("autojump_clock")
-
-
-Kind = TypeVar("Kind", RunStarted, RunFinished, SlotSkipped, SlotsMissed)
 
 
 class WallClock:
@@ -40,33 +33,12 @@ class WallClock:
         return self.offset + round(trio.current_time() * 1_000)
 
 
-class Recorder:
-    """Keeps every event."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def __call__(self, event: Event) -> None:
-        self.events.append(event)
-
-    def of(self, kind: type[Kind]) -> list[Kind]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-
-async def nothing(_: Tick) -> None:
-    await trio.lowlevel.checkpoint()
-
-
 async def hanging(_: Tick) -> None:
     await trio.sleep_forever()
 
 
 async def lasting(seconds: float, _: Tick) -> None:
     await trio.sleep(seconds)
-
-
-def job(name: str, text: str, run: Callable[..., object] = nothing, **bounds: int) -> Job:
-    return Job(name, CronExpression.parse(text), run, **bounds)  # type: ignore[arg-type]
 
 
 async def run_for(scheduler: Scheduler, seconds: float) -> None:
@@ -341,77 +313,3 @@ def test_bounds_follow_the_interval_of_the_slot() -> None:
     assert all(0 <= delay < 150_000 for delay in delays)
     assert five.delay(Tick("scan", BASE)) == five.delay(Tick("scan", BASE + 5 * MINUTE))
     assert job("scan", "*/5 * * * *").delay(Tick("scan", BASE)) == 0
-
-
-async def test_the_guard_is_held_while_its_nursery_is_open() -> None:
-    guard = OverlapGuard()
-    async with guard.hold(Tick("scan", BASE)) as nursery:
-        nursery.start_soon(trio.sleep, 10)
-        with pytest.raises(GuardHeld, match="job 'scan' is still running"):
-            async with guard.hold(Tick("scan", BASE)):
-                raise AssertionError("two at once")
-        assert guard.is_held
-    assert trio.current_time() >= 10
-    assert not guard.is_held
-
-
-async def test_the_guard_is_freed_by_an_exception() -> None:
-    guard = OverlapGuard()
-    with pytest.RaisesGroup(ValueError):
-        async with guard.hold(Tick("scan", BASE)):
-            raise ValueError
-    assert not guard.is_held
-
-
-async def test_cancelled_at_every_await_the_guard_is_free_and_the_tick_ended_once() -> None:
-    """One step at a time: the question, the jitter, the run and its own tasks."""
-    endings = set()
-
-    held: list[Tick] = []
-
-    @asynccontextmanager
-    async def claim(tick: Tick) -> AsyncIterator[bool]:
-        await trio.lowlevel.checkpoint()
-        await trio.lowlevel.checkpoint()
-        held.append(tick)
-        try:
-            yield True
-        finally:
-            held.remove(tick)
-
-    async def run(_: Tick) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.sleep, 0)
-            await trio.lowlevel.checkpoint()
-        await trio.lowlevel.checkpoint()
-
-    async def attempt(steps: int) -> tuple[str, ...]:
-        recorder = Recorder()
-        scheduler = Scheduler(
-            [job("scan", "*/5 * * * *", run, jitter=1)],
-            now=lambda: BASE,
-            claim=claim,
-            decided_until=BASE - 1,
-        )
-        scheduler.subscribe(recorder)
-        with trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(scheduler.run)
-                for _ in range(steps):
-                    await trio.lowlevel.checkpoint()
-                scope.cancel()
-        figures = scheduler.statistics()["scan"]
-        assert not figures.is_running
-        assert held == []
-        assert figures.runs + figures.missed == 1
-        return tuple(
-            event.outcome.value if isinstance(event, RunFinished) else type(event).__name__ for event in recorder.events
-        )
-
-    for steps in range(40):
-        endings.add(await attempt(steps))
-    assert endings == {
-        ("SlotsMissed",),
-        ("RunStarted", "cancelled"),
-        ("RunStarted", "done"),
-    }
