@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 from tests.integration.conftest import PATIENCE_S, clean_environment
-from tests.integration.test_coinbase_client import certificate, read_head
+from tests.integration.scripted_exchange import certificate, read_head
 from tests.integration.test_store_tls import copy
 
 
