@@ -10,6 +10,7 @@ import pytest
 
 from reconciler_engine.cli.doctor.cache_checks import _eviction, _judged, _persistence
 from reconciler_engine.cli.doctor.check import Check, exit_code
+from reconciler_engine.cli.doctor.exchange_checks import check_clocks
 from reconciler_engine.cli.doctor.setting_checks import (
     _free_space,
     check_budget,
@@ -154,6 +155,29 @@ async def test_persistence(info, save, status, says):
     assert says in check.detail
 
 
+@pytest.mark.parametrize(
+    ("exchange_ms", "redis_ms", "signed", "status", "says"),
+    [
+        (None, None, False, "skipped", ""),
+        (900, -900, False, "warn", "Redis' clock is 1.8 s behind the exchange's: bars are looked for"),
+        (900, 900, True, "ok", ""),
+        (None, 40, False, "ok", ""),
+        (1_500, 1_500, False, "warn", "it stamps the tokens and decides when jobs run"),
+        (1_500, None, False, "warn", "it stamps the tokens and decides when jobs run"),
+        (0, 5_000, False, "warn", "Redis' clock is 5.0 s ahead of the exchange's: `ready` asks for bars"),
+        (-40_000, 0, True, "fail", "it stamps the tokens and decides when jobs run"),
+        (-40_000, 0, False, "warn", "it stamps the tokens and decides when jobs run"),
+    ],
+)
+def test_clocks_that_differ_by_more_than_a_second_are_told_with_the_consequence(
+    exchange_ms, redis_ms, signed, status, says
+):
+    check = check_clocks(exchange_ms, redis_ms, "https://exchange.test", signed=signed)
+    assert check.status == status
+    assert says in check.hint
+    assert bool(check.hint) == (status in ("warn", "fail"))
+
+
 def test_where_the_pages_would_be():
     assert check_pages(ReconciliationConfig(listen="off")).status == "skipped"
     assert check_pages(ReconciliationConfig(listen="127.0.0.1:0")).status == "ok"
@@ -163,4 +187,4 @@ def test_where_the_pages_would_be():
     assert "listen '192.0.2.1:9464': " in nowhere.detail
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
-        assert check_pages(ReconciliationConfig(listen=listen)).status == "warn"
+        assert check_pages(ReconciliationConfig(listen=listen)).status == "fail"

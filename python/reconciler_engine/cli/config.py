@@ -120,7 +120,7 @@ def check(*, file: str, output: Output) -> None:
         load_signed({}, file, needs_symbols="symbols" in values, environment={})
     except ConfigError as error:
         faults = error.faults
-    if opened := open_to_others(file, values):
+    if opened := open_to_others(file):
         faults = (*faults, opened)
     if output.as_json:
         output.print_json({"file": file, "ok": not faults, "faults": faults})

@@ -191,11 +191,16 @@ def _near(name: str, known: Collection[str]) -> str:
     return f"did you mean {names[near[0]]}?" if near else f"allowed: {_PREFIX}<NAME>, see `config init`"
 
 
-def open_to_others(path: str, values: Mapping[str, Any]) -> str | None:
-    """Return the fault of a settings file that holds a secret and that others can read; None where there is none."""
+def open_to_others(config_file: str | None) -> str | None:
+    """Return the fault of the settings file, if it holds a secret and others can read it; None otherwise.
+
+    Without a `config_file` it is the one that the environment names.
+    """
+    path = os.environ.get(CONFIG_VARIABLE) if config_file is None else config_file
+    values = _read_file(path, []) if path else {}
     secrets = [name for name in values if name == "listen_token" or name.endswith("password")]
     secrets += [name for name in ("redis_url", "proxy") if _shows_password(str(values.get(name, "")))]
-    if not secrets:
+    if not secrets or path is None:
         return None
     try:
         mode = Path(path).stat().st_mode & 0o777

@@ -59,7 +59,7 @@ def start(*, simulate: bool, log_level: str, output: Output, given: Given) -> No
     import trio
 
     from reconciler_engine.cli.api_key import load_signed
-    from reconciler_engine.cli.setting_sources import child_environment, load_config
+    from reconciler_engine.cli.setting_sources import child_environment, load_config, open_to_others
     from reconciler_engine.cli.standard_streams import terminal_style
     from reconciler_engine.observe import logs
     from reconciler_engine.supervisor.running_child import SpecMaker
@@ -77,6 +77,8 @@ def start(*, simulate: bool, log_level: str, output: Output, given: Given) -> No
     config, credentials = load()
     style: logs.Style = "json" if output.as_json else terminal_style()
     logs.configure(style, log_level, process="supervisor", simulated=simulate)
+    if opened := open_to_others(given.config_file):
+        _logger.warning("settings file", extra={"fault": opened})
     maker = SpecMaker(child_environment(), style, log_level, simulated=simulate)
     trio.run(_run, config, credentials, maker, load)
     _logger.info("stopped: nothing of this engine runs any more")

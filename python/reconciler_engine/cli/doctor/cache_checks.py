@@ -15,6 +15,7 @@ from reconciler_engine.store.client.server_check import ServerInfo, ask_persiste
 from reconciler_engine.store.client.topology import open_topology
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.layouts import count_keys
+from reconciler_engine.store.rights import check_rights
 from reconciler_engine.store.scope import Scope
 
 NAMES = ("redis", "topology", "persistence", "eviction", "latency")
@@ -24,10 +25,11 @@ _SAMPLE = 100
 _NODE_TIMEOUT_S = 2.0
 
 
-async def examine_cache(client: TrioRedis) -> list[Check]:
-    """Check the servers: version, which there are, persistence and eviction policy of each, latency."""
+async def examine_cache(client: TrioRedis, scope: Scope) -> list[Check]:
+    """Check the servers: version and rights, which there are, persistence and eviction policy of each, latency."""
     try:
         info = await check_server(client)
+        await check_rights(client, scope)
         async with open_topology(client, _NODE_TIMEOUT_S) as topology:
             kept = [(node, await _persistence(node.client)) for node in topology.nodes if node.server is not None]
             evicting = [(node, _eviction(node.server)) for node in topology.nodes if node.server is not None]

@@ -63,7 +63,8 @@ async def _examine(config: ReconciliationConfig, credentials: Credentials | None
             CoinbaseClient(config.base_url, credentials=credentials, route=config.route)
         )
         try:
-            exchange, symbols = await examine_exchange(config, source, bucket, signed=signed)
+            clock = None if parts is None else parts.clock
+            exchange, symbols = await examine_exchange(config, source, bucket, signed=signed, redis=clock)
         except StoreError as error:
             exchange, symbols = _no_permit(error), None
         series = None
@@ -102,7 +103,7 @@ async def _open_cache(
     identity = None if credentials is None else credentials.identity
     owned = config.redis_url is None
     parts = await stack.enter_async_context(open_parts(config, url, owns_server=owned, identity=identity))
-    checks = await examine_cache(parts.client)
+    checks = await examine_cache(parts.client, parts.scope)
     return checks, None if checks[0].status == "fail" else parts
 
 

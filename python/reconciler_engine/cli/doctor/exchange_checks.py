@@ -9,12 +9,12 @@ from reconciler_engine.cli.doctor.check import Check
 from reconciler_engine.cli.exits import CONFIG, UNAVAILABLE
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.coinbase.products import Product
-from reconciler_engine.coinbase.symbol_selectors import Selector, choose
+from reconciler_engine.coinbase.symbol_selectors import Selector, look_up
 from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.engine.symbols import fetch_lists
 from reconciler_engine.errors import (
-    ConfigError,
     NotAuthorized,
     PermitRefused,
     RequestRefused,
@@ -25,21 +25,30 @@ from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.observe.words import SKEW_TOLD_MS, describe_skew, describe_span
 
-SKEW_OK_MS = 2_000
 SKEW_LIMIT_MS = 30_000
 """Tokens begin at the instant of signing and live two minutes: a clock that is off by more spoils them soon."""
 
 NAMES = ("exchange", "clock", "credentials", "symbols")
 
+_STAMPS = "set this machine's clock by NTP: it stamps the tokens and decides when jobs run"
+_JOBS = "this machine decides when jobs run, Redis which bars have closed: set both clocks by NTP"
 _PERMIT_S = 20.0
 _UNREACHED = "the exchange was not reached"
 
 
 async def examine_exchange(
-    config: ReconciliationConfig, source: CoinbaseClient, bucket: TokenBucket, *, signed: bool
+    config: ReconciliationConfig,
+    source: CoinbaseClient,
+    bucket: TokenBucket,
+    *,
+    signed: bool,
+    redis: SharedClock | None = None,
 ) -> tuple[list[Check], tuple[str, ...] | None]:
     """Ask for the time, the products and, with a key, for one candle; also return the symbols chosen, if they are.
+
+    The exchange's clock is compared with this machine's, and with that of `redis`.
 
     Raises:
         StoreError: Redis gives no permit.
@@ -47,7 +56,7 @@ async def examine_exchange(
     # Whoever asks the doctor wants the key tried, refused before or not.
     await bucket.forgive()
     reached, skew_ms = await _check_reach(config, source, bucket)
-    checks = [reached, _check_clock(skew_ms, signed=signed)]
+    checks = [reached, check_clocks(skew_ms, await _redis_skew(redis), config.base_url, signed=signed)]
     if skew_ms is None:
         symbols = None if any(_is_choice(text) for text in config.symbols) else config.symbols
         key = Check("credentials", "skipped", _UNREACHED) if signed else _no_key()
@@ -80,14 +89,37 @@ def _address(config: ReconciliationConfig) -> str:
     return f"{config.base_url} ({config.route})" if str(config.route) else config.base_url
 
 
-def _check_clock(skew_ms: int | None, *, signed: bool) -> Check:
-    if skew_ms is None:
+async def _redis_skew(redis: SharedClock | None) -> int | None:
+    """Return Redis' clock less this machine's (ms); None without a Redis."""
+    if redis is None:
+        return None
+    before = time.time_ns() // 1_000_000
+    theirs = await redis.redis_now()
+    return theirs - (before + time.time_ns() // 1_000_000) // 2
+
+
+def check_clocks(exchange_ms: int | None, redis_ms: int | None, base_url: str, *, signed: bool) -> Check:
+    """Compare three clocks: how far the exchange's and Redis' are ahead of this machine's (ms), None where unknown."""
+    if exchange_ms is None and redis_ms is None:
         return Check("clock", "skipped", _UNREACHED)
-    detail = f"the exchange's clock is {abs(skew_ms)} ms {'ahead of' if skew_ms > 0 else 'behind'} this machine's"
-    if abs(skew_ms) <= SKEW_OK_MS:
-        return Check("clock", "ok", detail)
-    hint = "set this machine's clock by NTP: it stamps the tokens and decides when jobs run"
-    return Check("clock", "fail" if signed and abs(skew_ms) > SKEW_LIMIT_MS else "warn", detail, hint)
+    told: list[str] = []
+    hints: list[str] = []
+    for owner, ms, hint in (("the exchange's", exchange_ms, _STAMPS), ("Redis'", redis_ms, _JOBS)):
+        if ms is not None:
+            told.append(f"{owner} clock is {_apart(ms)} this machine's")
+            hints += [hint] if abs(ms) > SKEW_TOLD_MS else []
+    if exchange_ms is not None and redis_ms is not None:
+        consequence = describe_skew(exchange_ms - redis_ms, base_url.partition("://")[2])
+        hints += [] if consequence is None else [consequence]
+    if not hints:
+        return Check("clock", "ok", ", ".join(told))
+    spoils_tokens = signed and exchange_ms is not None and abs(exchange_ms) > SKEW_LIMIT_MS
+    return Check("clock", "fail" if spoils_tokens else "warn", ", ".join(told), "\n".join(hints))
+
+
+def _apart(ms: int) -> str:
+    span = describe_span(abs(ms)) if abs(ms) > SKEW_TOLD_MS else f"{abs(ms)} ms"
+    return f"{span} {'ahead of' if ms > 0 else 'behind'}"
 
 
 async def _check_credentials(
@@ -131,12 +163,16 @@ async def _check_symbols(
         products, trouble = await fetch_lists(config.symbols, fetch)
         if trouble is not None:
             raise trouble
-        symbols = choose([Selector.parse(text) for text in config.symbols], products)
-    except ConfigError as error:
-        return Check("symbols", "fail", "\n".join(error.faults), "correct the symbols", CONFIG), symbols
     except (SourceError, PermitRefused) as error:
         return Check("symbols", "warn", f"could not be checked: {error}", "ask again in a minute"), symbols
-    return _known(symbols, products), symbols
+    choice = look_up([Selector.parse(text) for text in config.symbols], products)
+    faults = [*choice.unknown.values(), *choice.faults]
+    if choice.faults or not choice.symbols:
+        return Check("symbols", "fail", "\n".join(faults), "correct the symbols", CONFIG), symbols
+    if faults:
+        detail = "\n".join([f"{len(choice.symbols)} known", *faults])
+        return Check("symbols", "warn", detail, "correct them: `start` goes on with the others"), choice.symbols
+    return _known(choice.symbols, products), choice.symbols
 
 
 def _known(symbols: Sequence[str], products: Sequence[Product]) -> Check:

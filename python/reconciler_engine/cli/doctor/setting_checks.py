@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import http.client
 import os
 import shutil
 from pathlib import Path
@@ -12,18 +13,27 @@ from reconciler_engine.cli.api_key import read_credentials, signing_faults
 from reconciler_engine.cli.doctor.check import Check
 from reconciler_engine.cli.exits import CONFIG
 from reconciler_engine.cli.options import Given
-from reconciler_engine.cli.setting_sources import child_environment, default_data_dir, gather, load_config
+from reconciler_engine.cli.session import mark_data_directory
+from reconciler_engine.cli.setting_sources import (
+    child_environment,
+    default_data_dir,
+    gather,
+    load_config,
+    open_to_others,
+)
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.observe.web.listen import ListenAddress
 from reconciler_engine.observe.words import counted
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.verify_load import verify_load
 from reconciler_engine.planning.window import MINIMUM_STEPS
 from reconciler_engine.store.embedded.binary import find_binary, probe_version
+from reconciler_engine.store.embedded.data_directory import DataDirectory
 from reconciler_engine.supervisor.web_child import open_listener
 
 if TYPE_CHECKING:
@@ -34,6 +44,7 @@ HOUR_MS = 3_600_000
 LONG_REPAIR_S = 3_600
 """An hour's outage that takes longer than an hour to repair is warned of: another one would never be caught up with."""
 
+_ANSWER_S = 1.0
 _MIB = 1024 * 1024
 LEAST_FREE = 100 * _MIB
 LITTLE_FREE = 1024 * _MIB
@@ -49,7 +60,9 @@ def check_configuration(given: Given) -> tuple[ReconciliationConfig | None, Chec
         return None, Check(name, "fail", "\n".join(error.faults), hint, CONFIG)
     if not config.symbols:
         hint = "set --symbols, RECONCILER_SYMBOLS or symbols in the settings file"
-        return config, Check(name, "warn", "no symbols are set, `start` needs some", hint)
+        return config, Check(name, "fail", "no symbols are set, `start` needs some", hint, CONFIG)
+    if opened := open_to_others(given.config_file):
+        return config, Check(name, "warn", opened, "chmod 600 the file")
     count = len(config.symbols)
     return config, Check(name, "ok", f"in order; {count} symbols x {len(config.timeframes)} timeframes")
 
@@ -133,12 +146,20 @@ def duration_s(requests: int, budget: Budget) -> float:
 def check_disk(config: ReconciliationConfig) -> Check:
     """Check the room that the embedded server's data has; nothing is made."""
     name = "disk"
-    if config.redis_url is not None:
-        return Check(name, "skipped", "redis_url is set, the data directory holds a lock alone")
     wanted = config.data_dir or default_data_dir(simulated=False)
     there = next(folder for folder in (wanted.absolute(), *wanted.absolute().parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         return Check(name, "fail", f"{there} cannot be written", "set another data_dir, or its owner", CONFIG)
+    try:
+        directory = DataDirectory(wanted)
+        if wanted.exists():
+            directory.prepare()
+        if config.redis_url is None:
+            mark_data_directory(directory, simulated=False)
+    except ConfigError as error:
+        return Check(name, "fail", "\n".join(error.faults), "set another data_dir, or its owner and mode", CONFIG)
+    if config.redis_url is not None:
+        return Check(name, "skipped", "redis_url is set, the data directory holds a lock alone")
     return _free_space(wanted, shutil.disk_usage(there).free)
 
 
@@ -164,7 +185,23 @@ def check_pages(config: ReconciliationConfig) -> Check:
             return Check(name, "fail", "\n".join(error.faults), "set another listen, or off", CONFIG)
     if config.listen is None:
         return Check(name, "ok", f"{address} is in use, `start` takes any free port")
-    return Check(name, "warn", f"{address} is in use", "unless an engine runs there already, set another listen")
+    if is_engine_at(address):
+        return Check(name, "warn", f"{address} is in use by an engine", "for another one set another listen")
+    return Check(name, "fail", f"{address} is in use by another program", "set another listen, or off", CONFIG)
+
+
+def is_engine_at(address: ListenAddress) -> bool:
+    """Whether an engine's pages answer at an address of this machine."""
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=_ANSWER_S)
+    try:
+        connection.request("GET", "/livez", headers={"Host": "localhost"})
+        answer = connection.getresponse()
+        # One that others can reach wants its token first.
+        return answer.getheader("cross-origin-resource-policy") == "same-origin"
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 async def check_binary(config: ReconciliationConfig) -> Check:
