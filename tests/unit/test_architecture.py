@@ -15,6 +15,7 @@ FLOORS = [
     {"observe"},
     {"detection", "planning", "limiting", "scheduling"},
     {"archive"},
+    {"inspection"},
     {"simulator"},
     {"coinbase"},
     {"config"},

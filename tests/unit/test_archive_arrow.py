@@ -58,7 +58,7 @@ def read(path, **said):
     found: dict[str, list[int]] = {}
     told: set[str] = set()
     taken: list[int] = []
-    for series, instants, read_as in read_times(path, Naming.of(path, hints), hints, taken.append):
+    for series, instants, read_as, _ in read_times(path, Naming.of(path, hints), hints, taken.append):
         assert instants.type == pa.int64()
         found.setdefault(str(series), []).extend(instants.to_pylist())
         told.add(read_as)

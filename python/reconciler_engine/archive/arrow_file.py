@@ -1,8 +1,9 @@
-"""Times in Parquet and Arrow files, a batch at a time, by pyarrow; no other values are read."""
+"""Times in Parquet and Arrow files, a batch at a time, by pyarrow; other columns are read on request alone."""
 
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,11 +28,19 @@ _BYTES_AT_ONCE = 1 << 20
 
 
 class Times(NamedTuple):
-    """Times of one series in a batch: an Arrow array of int64 (ms UTC), and how the file writes them."""
+    """Times of one series in a batch.
+
+    Attributes:
+        series: The series.
+        instants: Arrow array of int64 (ms UTC).
+        read_as: How the file writes them.
+        values: Arrow arrays of float64 beside the times, one a kind that was asked for; NaN where a cell is null.
+    """
 
     series: Series
     instants: Any
     read_as: str
+    values: Sequence[Any] = ()
 
 
 def is_arrow(path: Path) -> bool:
@@ -53,7 +62,9 @@ def read_arrow_places(path: Path, hints: Hints) -> Collection[str]:
         return _choose(file, hints)
 
 
-def read_times(path: Path, naming: Naming, hints: Hints, advance: Callable[[int], None]) -> Iterator[Times]:
+def read_times(
+    path: Path, naming: Naming, hints: Hints, advance: Callable[[int], None], *, kinds: Sequence[str] = ()
+) -> Iterator[Times]:
     """Yield the times of each series in each batch of a file.
 
     Args:
@@ -61,32 +72,34 @@ def read_times(path: Path, naming: Naming, hints: Hints, advance: Callable[[int]
         naming: What is known of its series.
         hints: What the user says of it.
         advance: Called after each batch with how many bytes of the file that makes.
+        kinds: Kinds of values to read, too, without which the file is refused.
 
     Raises:
-        CandleFileError: The file cannot be read or recognised, a time is null or none, or the times look like another
-            unit or timeframe. What was yielded before is void.
+        CandleFileError: The file cannot be read or recognised, a time is null or none, a value is not a number, or the
+            times look like another unit or timeframe. What was yielded before is void.
     """
     size = path.stat().st_size
     seen: set[Series] = set()
     try:
         with _opened(path) as file:
-            places = _choose(file, hints)
+            places = _choose(file, hints, kinds)
             if naming.lacks(places):
                 raise Unreadable(naming.fault)
             keys = [kind for kind in ("symbol", "timeframe") if kind in places]
-            time, *cells = (file.schema.names[places[kind]] for kind in ("time", *keys))
+            time, *names = (file.schema.names[places[kind]] for kind in ("time", *keys, *kinds))
+            cells, values = names[: len(keys)], names[len(keys) :]
             times: ArrowTimes | None = None
-            for batch, share in file.batches([time, *cells]):
+            for batch, share in file.batches([time, *names]):
                 times = times or ArrowTimes(file.arrow, time, batch[time], hints)
                 read_as = ", ".join([f"time {time!r} ({times.told})", *map("{} {!r}".format, keys, cells)])
-                instants = times.to_ms(batch[time])
-                for key, own in _by_cells(file.arrow, instants, [batch[name] for name in cells]):
+                columns = [times.to_ms(batch[time]), *(_numbers(file.arrow, name, batch[name]) for name in values)]
+                for key, (own, *others) in _by_cells(file.arrow, columns, [batch[name] for name in cells]):
                     series = naming.series(**dict(zip(keys, key, strict=True)))
                     if series not in seen:
                         seen.add(series)
                         if (misleading := times.find_misleading(own, series.timeframe)) is not None:
                             raise Unreadable(misleading)
-                    yield Times(series, own, read_as)
+                    yield Times(series, own, read_as, others)
                 advance(round(size * share))
     except (Unreadable, ValueError) as fault:
         raise CandleFileError(str(path), [str(fault)]) from None
@@ -151,11 +164,11 @@ def _arrow_batches(
         yield batch, source.tell() / source.size() if is_stream else number / reader.num_record_batches
 
 
-def _choose(file: _ArrowFile, hints: Hints) -> dict[str, int]:
+def _choose(file: _ArrowFile, hints: Hints, needed: Sequence[str] = ()) -> dict[str, int]:
     """Return the places of the columns of a file that are read.
 
     Raises:
-        Unreadable: There is no column of times, or there are several.
+        Unreadable: There is no column of times or of a needed kind, or there are several.
     """
     names, kinds = file.schema.names, file.schema.types
     types = file.arrow.types
@@ -166,20 +179,33 @@ def _choose(file: _ArrowFile, hints: Hints) -> dict[str, int]:
         )
 
     try:
-        return choose_columns(names, find_columns(names, hints.columns, is_number), ["time"])
+        return choose_columns(names, find_columns(names, hints.columns, is_number), ["time", *needed])
     except ValueError as fault:
         raise Unreadable(str(fault)) from None
 
 
-def _by_cells(arrow: Any, instants: Any, columns: Sequence[Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield instants by the cells beside them, one of each column."""
-    if not columns:
-        if len(instants):
-            yield (), instants
+def _numbers(arrow: Any, name: str, column: Any) -> Any:
+    """Return a column of numbers, or of their texts, as float64.
+
+    Raises:
+        ValueError: A value is not a number.
+    """
+    try:
+        return column.cast(arrow.float64(), safe=False).fill_null(math.nan)
+    except (arrow.ArrowInvalid, arrow.ArrowNotImplementedError) as error:
+        raise ValueError(f"column {name!r}: {error}") from error
+
+
+def _by_cells(arrow: Any, columns: Sequence[Any], cells: Sequence[Any]) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
+    """Yield the rows of columns by the cells beside them, one of each key column."""
+    if not cells:
+        if len(columns[0]):
+            yield (), [*columns]
         return
+    keys = [f"key{index}" for index in range(len(cells))]
     names = [str(index) for index in range(len(columns))]
-    table = arrow.table([*(column.cast(arrow.string()) for column in columns), instants], [*names, "instants"])
-    grouped = table.group_by(names, use_threads=False).aggregate([("instants", "list")])
-    cells = zip(*(grouped[name].to_pylist() for name in names), strict=True)
-    for key, times in zip(cells, grouped["instants_list"], strict=True):
-        yield tuple(map(str, key)), times.values
+    table = arrow.table([*(cell.cast(arrow.string()) for cell in cells), *columns], [*keys, *names])
+    grouped = table.group_by(keys, use_threads=False).aggregate([(name, "list") for name in names])
+    lists = zip(*(grouped[f"{name}_list"] for name in names), strict=True)
+    for key, own in zip(zip(*(grouped[name].to_pylist() for name in keys), strict=True), lists, strict=True):
+        yield tuple(map(str, key)), [one.values for one in own]

@@ -96,7 +96,7 @@ class CandleRows:
             return
         match = self.dialect.row.fullmatch(text)
         if match is None:
-            self._refuse_text(number, text)
+            self.refuse_text(number, text)
             return
         self.size += 1
         try:
@@ -161,8 +161,8 @@ class CandleRows:
     def _refuse(self, number: int, kind: str, value: str, problem: str) -> None:
         self.bad.note(number, self.dialect.name(kind), value, problem)
 
-    def _refuse_text(self, number: int, text: str) -> None:
-        """Note column, value and problem of a line that is no row."""
+    def refuse_text(self, number: int, text: str) -> None:
+        """Note column, value and problem of a line that is not a row."""
         dialect = self.dialect
         cells = dialect.cells(text)
         if len(cells) != len(dialect.names):

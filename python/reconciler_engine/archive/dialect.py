@@ -70,6 +70,12 @@ class Dialect:
         """Return the name of the column of a kind."""
         return self.names[self.places[kind]]
 
+    def row_of_any_values(self) -> re.Pattern[str]:
+        """Return the pattern of rows whose values may be any text."""
+        return _row_pattern(
+            self.separator, len(self.names), self.places, self.clock, rf'[^{re.escape(self.separator)}"]*'
+        )
+
     def __str__(self) -> str:
         """Say how the file is read; empty where it is as our own are, which leave nothing to recognise."""
         if self.separator.join(self.names) == HEADER and self.first == 1:
@@ -170,11 +176,13 @@ def _base(symbol: str | None, names: Sequence[str], rows: Sequence[Sequence[str]
     return symbol and symbol.split("-")[0]
 
 
-def _row_pattern(separator: str, columns: int, places: Mapping[str, int], clock: Clock) -> re.Pattern[str]:
+def _row_pattern(
+    separator: str, columns: int, places: Mapping[str, int], clock: Clock, value: str = NUMBER
+) -> re.Pattern[str]:
     """Return the pattern of a whole row; a cell may stand in quotes and between spaces."""
     sign = re.escape(separator)
     cells = [rf'(?:"[^"]*"|[^{sign}"]*)'] * columns
-    patterns = {"time": clock.pattern, **dict.fromkeys(VALUES, NUMBER)}
+    patterns = {"time": clock.pattern, **dict.fromkeys(VALUES, value)}
     for kind, index in places.items():
         cells[index] = rf' *"?(?P<{kind}>{patterns.get(kind, rf"""[^{sign}"]*""")})"? *'
     return re.compile(sign.join(cells))

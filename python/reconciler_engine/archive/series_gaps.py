@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import reduce
 from operator import or_
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from reconciler_engine.archive.candle_file import read_parts
 from reconciler_engine.archive.found_files import FoundFile, Source
 from reconciler_engine.archive.hints import Hints
 from reconciler_engine.archive.orderly_text import summarise_orderly
+from reconciler_engine.archive.source_walk import walk
 from reconciler_engine.detection.summary import GapSummary
 from reconciler_engine.errors import CandleFileError
 from reconciler_engine.market.series import Series
@@ -38,7 +39,7 @@ class SeriesGaps:
     read_as: tuple[str, ...] = ()
 
 
-class _Sum:
+class PartSum:
     """Parts of one series, joined as far as needed: each that is kept has fewer gaps than the one before.
 
     So a gap is copied a few times, however many parts there are.
@@ -49,6 +50,7 @@ class _Sum:
         self._read_as: dict[str, None] = {}
 
     def add(self, part: GapSummary, read_as: str) -> None:
+        """Add a part and how it is written."""
         while self._parts and len(self._parts[-1].gaps) <= len(part.gaps):
             part |= self._parts.pop()
         self._parts.append(part)
@@ -81,37 +83,31 @@ def survey(sources: Sequence[Source], hints: Hints, advance: Callable[[int], Non
         hints: What the user says of them.
         advance: Called now and then with how many bytes of all sources have been read.
     """
-    done = 0
-    for source in sources:
-        sums: dict[Series, _Sum] = {}
-        faults: list[CandleFileError] = []
-        failed: set[Series | None] = set()
-        for file in source.files:
-            try:
-                for series, part, read_as in _parts(file, hints, partial(_advance, advance, done)):
-                    sums.setdefault(series, _Sum()).add(part, read_as)
-            except CandleFileError as fault:
-                faults.append(fault)
-                failed.add(None if file.naming.fault else file.naming.series())
-            done += file.size
-            advance(done)
-        whole = [] if None in failed else sorted(sums.keys() - failed, key=str)
-        yield SourceGaps([SeriesGaps(source.path, one, *sums[one].total()) for one in whole], faults)
+    sums = walk(
+        sources,
+        lambda file, tell: _parts(file, hints, tell),
+        lambda _: PartSum(),
+        lambda total, part: total.add(*part),
+        advance,
+    )
+    for one in sums:
+        yield SourceGaps(
+            [SeriesGaps(one.source.path, series, *total.total()) for series, total in one.series], one.faults
+        )
 
 
-def _advance(advance: Callable[[int], None], before: int, read: int) -> None:
-    advance(before + read)
-
-
-def _parts(file: FoundFile, hints: Hints, advance: Callable[[int], None]) -> Iterator[tuple[Series, GapSummary, str]]:
+def _parts(
+    file: FoundFile, hints: Hints, advance: Callable[[int], None]
+) -> Iterator[tuple[Series, tuple[GapSummary, str]]]:
     if is_arrow(file.path):
-        for series, instants, read_as in read_times(file.path, file.naming, hints, advance):
-            yield series, GapSummary.of(instants, series.timeframe.step_ms), read_as
+        for series, instants, read_as, _ in read_times(file.path, file.naming, hints, advance):
+            yield series, (GapSummary.of(instants, series.timeframe.step_ms), read_as)
         return
     if (orderly := summarise_orderly(file, hints, advance)) is not None:
-        yield orderly
+        series, summary, read_as = orderly
+        yield series, (summary, read_as)
         return
     for part in read_parts(file.path, naming=file.naming, hints=hints, needed=(), most=_ROWS_AT_ONCE, advance=advance):
         if part.series is not None:
             rows = part.starts + part.repeats
-            yield part.series, GapSummary.of(rows, part.series.timeframe.step_ms), part.read_as
+            yield part.series, (GapSummary.of(rows, part.series.timeframe.step_ms), part.read_as)

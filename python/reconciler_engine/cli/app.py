@@ -12,7 +12,7 @@ from reconciler_engine.observe.words import printable
 
 COMMANDS = (
     *("start", "status", "ready", "coverage", "scan", "reconcile", "backfill", "verify", "plan", "journal", "budget"),
-    *("gaps", "load", "simulate", "cron", "doctor", "evidence", "config", "manual"),
+    *("inspect", "gaps", "load", "simulate", "cron", "doctor", "evidence", "config", "manual"),
 )
 """Names of the commands; each is the command of that name in the module of that name."""
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from reconciler_engine.archive.found_files import Source, find_sources
+from reconciler_engine.archive.found_files import find_sources
 from reconciler_engine.archive.hints import Hints
 from reconciler_engine.archive.series_gaps import SeriesGaps, survey
+from reconciler_engine.cli.candle_files import raise_all, reading
 from reconciler_engine.cli.options import prints, takes_candle_files
 from reconciler_engine.cli.output import Output, print_table, say
-from reconciler_engine.cli.progress_bar import open_bar
 from reconciler_engine.errors import CandleFileError
-from reconciler_engine.observe.words import counted, iso, printable
+from reconciler_engine.observe.words import iso
 
 _HEADS = ("file", "series", "rows", "first", "last", "missing", "gaps", "longest", "from", "dup", "off grid")
-_SHOWN = 3
 
 
 @click.command()
@@ -42,11 +39,9 @@ def gaps(*, files: Sequence[Path], hints: Hints, every: bool, output: Output) ->
     column, by folders such as symbol=BTC-USD/timeframe=1m, or by their names, are one series.
     """
     sources = find_sources(files, hints)
-    for source in sources:
-        _warn_of_left_out(source)
     faults: list[CandleFileError] = []
     reports: list[SeriesGaps] = []
-    with _progress(sum(file.size for source in sources for file in source.files)) as advance:
+    with reading(sources) as advance:
         for found in survey(sources, hints, advance):
             faults += found.faults
             reports += found.series
@@ -55,29 +50,7 @@ def gaps(*, files: Sequence[Path], hints: Hints, every: bool, output: Output) ->
                     output.print_json(_fields(report, every=every))
     if not output.as_json:
         _print(reports, every=every)
-    if len(faults) == 1:
-        raise faults[0]
-    if faults:
-        raise ExceptionGroup("candle files", faults)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how many of so many bytes are read."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    with open_bar(sys.stderr, "{task.description}") as bar:
-        task = bar.add_task("reading", total=total)
-        yield lambda read: bar.update(task, completed=read)
-
-
-def _warn_of_left_out(source: Source) -> None:
-    if source.left_out:
-        shown = ", ".join(path.name for path in source.left_out[:_SHOWN])
-        more = len(source.left_out) - _SHOWN
-        told = f"{source.path}: left out {counted(len(source.left_out), 'file')} that say no series: {shown}"
-        sys.stderr.write(f"reconciler-engine: {printable(told)}{f' and {more} more' if more > 0 else ''}\n")
+    raise_all(faults)
 
 
 def _print(reports: Sequence[SeriesGaps], *, every: bool) -> None:

@@ -13,6 +13,7 @@ import click
 from reconciler_engine.archive.candle_file import CandleFile, read_parts
 from reconciler_engine.archive.found_files import find_sources
 from reconciler_engine.archive.hints import Hints
+from reconciler_engine.cli.candle_files import raise_all
 from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.options import LOAD_SETTINGS, Given, prints, takes_candle_files, takes_settings
 from reconciler_engine.cli.output import Output, say
@@ -147,10 +148,7 @@ def _read_all(files: Sequence[Path], hints: Hints, *, skip_bad: bool) -> list[tu
             faults.append(error)
         else:
             read += [(part.series, part) for part in parts if part.series is not None]
-    if len(faults) == 1:
-        raise faults[0]
-    if faults:
-        raise ExceptionGroup("candle files", faults)
+    raise_all(faults)
     return read
 
 

@@ -36,6 +36,7 @@ PASS_SETTINGS = (
     *BACKFILL_SETTINGS,
 )
 JOURNAL_SETTINGS = ("symbols", "timeframes", "base_url", *_EVERYWHERE)
+INSPECT_SETTINGS = (*JOURNAL_SETTINGS, "grace_ms", "max_unverified_ms")
 EVIDENCE_SETTINGS = ("base_url", "grace_ms", *_EVERYWHERE)
 START_SETTINGS = tuple(SETTINGS)
 
@@ -118,6 +119,15 @@ def takes_series(command: Command) -> Command:
 
 def takes_candle_files(command: Command) -> Command:
     """Give a command candle files; it gets their paths as `files` and the facts that flags add as `hints`."""
+    return _with_candle_files(command, required=True)
+
+
+def may_take_candle_files(command: Command) -> Command:
+    """Give a command candle files as `takes_candle_files` does, or none."""
+    return _with_candle_files(command, required=False)
+
+
+def _with_candle_files(command: Command, *, required: bool) -> Command:
 
     @functools.wraps(command)
     def with_hints(**arguments: Any) -> None:
@@ -132,9 +142,9 @@ def takes_candle_files(command: Command) -> Command:
     return click.argument(
         "files",
         nargs=-1,
-        required=True,
+        required=required,
         type=click.Path(path_type=Path),
-        metavar="FILE...",
+        metavar="FILE..." if required else "[FILE]...",
         help="CSV files, plain or gzipped; - for standard input.",
     )(decorated)
 

@@ -1,0 +1,115 @@
+"""`inspect`: the quality of the cache's series, or of those in candle files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler_engine.cli.exits import UNRESOLVED, leave
+from reconciler_engine.cli.options import INSPECT_SETTINGS, Given, may_take_candle_files, prints, takes_settings
+from reconciler_engine.cli.output import Output
+from reconciler_engine.errors import CandleFileError, ConfigError
+
+if TYPE_CHECKING:
+    from reconciler_engine.archive.hints import Hints
+    from reconciler_engine.config import ReconciliationConfig
+    from reconciler_engine.engine.cache_inspection import InspectedCache
+    from reconciler_engine.inspection.file_inspection import InspectedFile
+
+
+@click.command()
+@may_take_candle_files
+@prints
+@takes_settings(*INSPECT_SETTINGS)
+def inspect(*, files: Sequence[Path], hints: Hints, output: Output, given: Given) -> None:
+    """Say how good the candles are, in the cache or in files: what is missing, doubted, impossible or strange.
+
+    \b
+    Examples:
+      reconciler-engine inspect --symbols BTC-USD --timeframes 1m,5m
+      reconciler-engine inspect BTC-USD_5m_2025.csv.gz
+      reconciler-engine inspect archive/ 'exports/**/*.parquet' --json
+
+    Without FILE the cache is read, from the oldest candle of each series to the newest closed one; the exchange is not
+    asked, and nothing is changed. Without symbols in the settings these are the series that passes look at. Files are
+    found and recognised as `gaps` does it.
+
+    A finding is an error where data are surely wrong, a warning where they are doubtful, else a note. Exit code 3: an
+    error, or a series that cannot be read.
+    """
+    if not files:
+        _inspect_cache(hints, output, given)
+    elif given.flags or given.config_file:
+        flags = [f"--{name.replace('_', '-')}" for name in given.flags] or ["--config"]
+        raise ConfigError([f"{flag} is of the cache, and files are given; allowed: one of them" for flag in flags])
+    else:
+        _inspect_files(files, hints, output)
+
+
+def _inspect_files(files: Sequence[Path], hints: Hints, output: Output) -> None:
+    from reconciler_engine.archive.found_files import find_sources
+    from reconciler_engine.cli.candle_files import raise_all, reading
+    from reconciler_engine.cli.inspect_report import file_object, has_errors, print_files
+    from reconciler_engine.inspection.file_inspection import inspect_files
+
+    sources = find_sources(files, hints)
+    faults: list[CandleFileError] = []
+    inspected: list[InspectedFile] = []
+    with reading(sources) as advance:
+        for found, failed in inspect_files(sources, hints, advance):
+            faults += failed
+            inspected += found
+            if output.as_json:
+                for one in found:
+                    output.print_json(file_object(one))
+    if not output.as_json:
+        print_files(inspected)
+    raise_all(faults)
+    if any(has_errors(one.flaws) for one in inspected):
+        leave(UNRESOLVED)
+
+
+def _inspect_cache(hints: Hints, output: Output, given: Given) -> None:
+    import trio
+
+    from reconciler_engine.cli.inspect_report import has_errors, print_cache
+    from reconciler_engine.cli.setting_sources import load_config
+
+    if said := [flag for flag, value in _flags(hints).items() if value]:
+        raise ConfigError([f"{flag} is of files, and none is given; allowed: a FILE" for flag in said])
+    config = load_config(*given, windows=())
+    inspected = trio.run(_read_cache, config, given, output)
+    if not output.as_json:
+        print_cache(inspected, output)
+    if any(one.error is not None or has_errors(one.flaws) for one in inspected):
+        leave(UNRESOLVED)
+
+
+def _flags(hints: Hints) -> dict[str, object]:
+    """Return what is said of files by flag."""
+    return {
+        "--symbol": hints.symbol,
+        "--timeframe": hints.timeframe,
+        "--columns": hints.columns,
+        "--time-unit": hints.unit,
+        "--time-zone": hints.zone,
+    }
+
+
+async def _read_cache(config: ReconciliationConfig, given: Given, output: Output) -> list[InspectedCache]:
+    from reconciler_engine.cli.inspect_report import cache_object
+    from reconciler_engine.cli.known_series import known_series
+    from reconciler_engine.cli.session import open_session
+    from reconciler_engine.engine.cache_inspection import CacheInspector
+
+    inspected: list[InspectedCache] = []
+    async with open_session(config, output, "inspect") as session:
+        inspector = CacheInspector(session.parts)
+        for one in await known_series(session, given):
+            inspected.append(await inspector.inspect(one))
+            if output.as_json:
+                output.print_json(cache_object(inspected[-1]))
+    return inspected

@@ -1,0 +1,197 @@
+"""The inspection of cached series: every slot from the oldest member on, its bars, and what the gate says of it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from reconciler_engine.engine.parts import Parts
+from reconciler_engine.engine.ready import examine
+from reconciler_engine.engine.tasks.scan import CONFIRM_MS, SpanScan, scan
+from reconciler_engine.errors import StoreError, own_fault
+from reconciler_engine.inspection.bar_scan import BarScan
+from reconciler_engine.inspection.flaws import Flaw
+from reconciler_engine.inspection.quality_rules import Rule
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
+from reconciler_engine.market.series import Series
+from reconciler_engine.planning.audit import Copy
+from reconciler_engine.planning.ledger import Reason, State
+from reconciler_engine.planning.pages import PAGE_SLOTS
+from reconciler_engine.planning.states import StateInterval, states_of
+from reconciler_engine.planning.window import closed_before
+from reconciler_engine.store.ready_question import Readiness
+
+READY_BARS = 100
+"""Newest bars of which the gate's judgement is told."""
+
+_ALL_MEMBERS = 2**31
+_NO_SLOT = Interval(0, 0)
+_WITH_CANDLE = (State.PRESENT, State.UNVERIFIED, State.SUSPECT)
+_KEPT = ("missing", "suspect", "contested")
+_ByState = defaultdict[str, list[Interval]]
+
+
+@dataclass(slots=True)
+class InspectedCache:
+    """One series in the cache.
+
+    Attributes:
+        series: The series.
+        slots: Closed slots from its oldest member on; empty where it has none.
+        states: Number of slots in each state.
+        missing: Slots without a candle that nothing proves empty.
+        suspect: Slots of candles that the exchange disagrees with, those of `contested` left out.
+        contested: Slots of candles that repair leaves alone.
+        duplicates: Number of slots that several candles share.
+        malformed: Number of members that are not candles of the series.
+        verified_since: When the verification that lies furthest back was made (ms UTC); None without any.
+        readiness: How its newest bars stand for the gate; None where that could not be asked.
+        flaws: Its flaws, errors first.
+        error: Why the series could not be read; then the rest is what was read before.
+    """
+
+    series: Series
+    slots: Interval = _NO_SLOT
+    states: Counter[State] = field(default_factory=Counter)
+    missing: Intervals = NOTHING
+    suspect: Intervals = NOTHING
+    contested: Intervals = NOTHING
+    duplicates: int = 0
+    malformed: int = 0
+    verified_since: int | None = None
+    readiness: Readiness | None = None
+    flaws: Sequence[Flaw] = ()
+    error: str | None = None
+
+    @property
+    def candles(self) -> int:
+        """Number of slots that hold a candle."""
+        return sum(self.states[state] for state in _WITH_CANDLE)
+
+
+class CacheInspector:
+    """Inspects series of one scope; reads Redis alone, a page's slots at a time."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def inspect(self, series: Series, advance: Callable[[int], None] = lambda _: None) -> InspectedCache:
+        """Inspect a series; an error that is its own is told in the answer.
+
+        Args:
+            series: The series.
+            advance: Called with the number of slots that were looked at since the last call.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached or did not answer in time.
+        """
+        found, bars = InspectedCache(series), BarScan(series.timeframe.step_ms)
+        slots: _ByState = defaultdict(list)
+        try:
+            found.slots = await self._slots(series)
+            for part in _parts(found.slots, series.timeframe.step_ms):
+                is_newest = part.stop == found.slots.stop
+                await self._look(found, bars, slots, part, CONFIRM_MS if is_newest else 0)
+                advance(part.size(series.timeframe.step_ms))
+            found.readiness = await self._ask_gate(series)
+        except StoreError as error:
+            found.error = str(own_fault(error))
+        bars.finish()
+        found.missing, found.suspect, found.contested = (_joined(slots[kind]) for kind in _KEPT)
+        _note_slots(found, bars)
+        found.flaws = bars.flaws.ranked()
+        return found
+
+    async def _slots(self, series: Series) -> Interval:
+        config = self._parts.config
+        stop = closed_before(await self._parts.clock.now(), series.timeframe, config.grace_ms)
+        (oldest,) = await self._parts.keys.oldest_of([series], _ALL_MEMBERS)
+        return Interval(stop if oldest is None else min(series.timeframe.floor(oldest), stop), stop)
+
+    async def _look(
+        self, found: InspectedCache, bars: BarScan, slots: _ByState, part: Interval, confirm_ms: int
+    ) -> None:
+        """Add some slots to those that were looked at.
+
+        Raises:
+            StoreError: They cannot be read.
+        """
+        series, step = found.series, found.series.timeframe.step_ms
+        store, evidence = self._parts.store, self._parts.evidence
+        (lacks,) = await scan(store, [(series, part)], confirm_ms=confirm_ms, digests=True)
+        (known,) = await evidence.read([(series, part)])
+        for error in (lacks.error, known.error):
+            if error is not None:
+                raise error
+        absent = Intervals.of_gaps(lacks.gaps, step)
+        unverified = Intervals.of_slots(lacks.unverified, step)
+        states = states_of(part, part, absent, known.ledger, unverified)
+        for one in states:
+            found.states[one.state] += (one.stop - one.start) // step
+        present, missing, suspect = (_in_state(states, one) for one in (State.PRESENT, State.MISSING, State.SUSPECT))
+        contested = suspect & known.ledger.where(part, lambda one: one.reason is Reason.CONTESTED)
+        for kind, where in zip(_KEPT, (missing, suspect - contested, contested), strict=True):
+            slots[kind] += where
+        _note_members(found, bars, lacks)
+        _add_bars(bars, await store.copies(series, part))
+        verified = await evidence.verified(series, part)
+        instants = [one.at for slot, one in verified.items() if present.holds(slot)]
+        found.verified_since = min(filter(None, (found.verified_since, *instants)), default=None)
+
+    async def _ask_gate(self, series: Series) -> Readiness:
+        config = self._parts.config
+        return await examine(
+            self._parts.client,
+            series.symbol,
+            series.timeframe,
+            READY_BARS,
+            max_unverified_ms=config.max_unverified_ms,
+            user_id=config.user_id,
+            exchange_id=config.exchange_id,
+            layout=config.layout,
+            grace_ms=config.grace_ms,
+        )
+
+
+def _parts(slots: Interval, step: int) -> Iterator[Interval]:
+    """Yield slots in parts of a page; the first one ends on a border of pages, so that blocks of digests are whole."""
+    size = PAGE_SLOTS * step
+    start = slots.start
+    while start < slots.stop:
+        stop = min(start - start % size + size, slots.stop)
+        yield Interval(start, stop)
+        start = stop
+
+
+def _joined(parts: Sequence[Interval]) -> Intervals:
+    return Intervals.joined((one.start, one.stop) for one in parts)
+
+
+def _in_state(states: Sequence[StateInterval], state: State) -> Intervals:
+    return Intervals(Interval(one.start, one.stop) for one in states if one.state is state)
+
+
+def _add_bars(bars: BarScan, copies: Mapping[int, Copy]) -> None:
+    times = sorted(copies)
+    bars.add(times, [*zip(*(copies[at].values for at in times), strict=True)] or [()] * 5)
+
+
+def _note_members(found: InspectedCache, bars: BarScan, lacks: SpanScan) -> None:
+    found.duplicates += len(lacks.duplicates)
+    found.malformed += len(lacks.malformed)
+    for rule, slots in ((Rule.SHARED_SLOT, lacks.duplicates), (Rule.NOT_A_CANDLE, lacks.malformed)):
+        for slot in slots:
+            bars.flaws.note(rule, slot, slot, 1)
+
+
+def _note_slots(found: InspectedCache, bars: BarScan) -> None:
+    step = found.series.timeframe.step_ms
+    by_rule = {Rule.SUSPECT: found.suspect, Rule.CONTESTED: found.contested, Rule.MISSING: found.missing}
+    for rule, slots in by_rule.items():
+        for one in slots:
+            bars.flaws.note(rule, one.start, one.stop - step, one.size(step))
+    readiness = found.readiness
+    if readiness is not None and not readiness.is_ready:
+        first, last = readiness.ready_until, readiness.window.stop - step
+        bars.flaws.note(Rule.NOT_READY, first, last, readiness.in_the_way, readiness.reason or "")

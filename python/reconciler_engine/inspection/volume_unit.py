@@ -1,0 +1,82 @@
+"""Volumes in another unit from one bar on.
+
+Volumes of a living market change tenfold by themselves, so their size alone proves little. Their last decimal place
+does: it moves with the unit and with nothing else. Without that, only a change of five hundred times counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from decimal import Decimal
+from statistics import median
+
+from reconciler_engine.inspection.flaws import Flaws
+from reconciler_engine.inspection.quality_rules import Rule
+
+_GROUP = 60
+"""Bars that are compared with as many others; a jump is seen once so many bars follow it."""
+
+_LEAST_SIZE = 0.5
+_TOLERANCE = 0.7
+_BEYOND_DOUBT = math.log10(500)
+"""Sizes as decimal logarithms: worth a look; distance from the power that the decimals show; without decimals."""
+
+_Bar = tuple[int, float]
+
+
+class VolumeUnit:
+    """Compares each sixty bars with the sixty before the last ones: a jump lies between them."""
+
+    def __init__(self, flaws: Flaws) -> None:
+        self._flaws = flaws
+        self._group: list[_Bar] = []
+        self._groups: deque[list[_Bar]] = deque()
+
+    def take(self, at: int, volume: float) -> None:
+        """Take the volume of the next bar, above 0."""
+        self._group.append((at, volume))
+        if len(self._group) == _GROUP:
+            self._groups.append(self._group)
+            self._group = []
+            if len(self._groups) == 3:  # noqa: PLR2004 - before, between, after
+                self._compare(*self._groups)
+                self._groups.popleft()
+
+    def finish(self) -> None:
+        """End the series."""
+        self._group = []
+        self._groups.clear()
+
+    def _compare(self, before: Sequence[_Bar], between: Sequence[_Bar], after: list[_Bar]) -> None:
+        was, now = _middle(before), _middle(after)
+        size = math.log10(now / was)
+        if abs(size) < _LEAST_SIZE:
+            return
+        power = _last_place(after) - _last_place(before)
+        if not power or abs(size - power) > _TOLERANCE:
+            if abs(size) < _BEYOND_DOUBT:
+                return
+            power = round(size)
+        at = _border([*between, *after], math.sqrt(was * now), rises=size > 0)
+        self._flaws.note(Rule.VOLUME_UNIT, at, at, 1, f"x{10.0**power:g}: median {was:g}, then {now:g}")
+        # The bars between are of both units: they are not compared again.
+        self._groups = deque([[], after])
+
+
+def _middle(bars: Sequence[_Bar]) -> float:
+    return median(volume for _, volume in bars)
+
+
+def _last_place(bars: Sequence[_Bar]) -> int:
+    """Return the power of ten of the last decimal place in use; fifteen digits are free of rounding."""
+    places = (Decimal(f"{volume:.15g}").normalize().as_tuple().exponent for _, volume in bars)
+    return min(place for place in places if isinstance(place, int))
+
+
+def _border(bars: Sequence[_Bar], level: float, *, rises: bool) -> int:
+    """Return the open time from which on the volumes are on the other side of a level, as far as they are."""
+    sides = [(volume > level) is rises for _, volume in bars]
+    best = min(range(len(bars)), key=lambda index: sum(sides[:index]) + sides[index:].count(False))
+    return bars[best][0]
