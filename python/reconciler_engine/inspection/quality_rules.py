@@ -37,7 +37,7 @@ class Rule(Enum):
     ZERO_VOLUME = (Severity.NOTE, "rows of volume 0", "none, if they stand for slots without trades")
     NOT_A_CANDLE = (Severity.ERROR, "members that are not candles of the series", "replace them: `reconcile`")
     SHARED_SLOT = (Severity.ERROR, "slots with several candles", "keep one of each: `reconcile`")
-    SUSPECT = (Severity.ERROR, "candles that the exchange disagrees with", "ask again: `reconcile --verify all`")
+    SUSPECT = (Severity.ERROR, "candles that the exchange disagrees with", "ask again: `verify`")
     CONTESTED = (Severity.ERROR, "candles repaired three times in a day", "stop the second writer; `evidence mark`")
     MISSING = (Severity.WARNING, "slots without a candle and not proved empty", "fetch them: `reconcile`, `backfill`")
     NOT_READY = (Severity.WARNING, "slots for which `ready` says no", "see `ready` for why and when")
