@@ -162,7 +162,7 @@ async def cut_off(both: Both, kind: Kind) -> Seen:
 
 
 @pytest.mark.soak
-async def test_who_is_cut_off_in_the_middle_of_its_pass_is_taken_over_from_and_harms_nothing(
+async def test_an_engine_cut_off_in_mid_pass_is_taken_over_from_and_harms_nothing(
     own_server: OwnServer, tmp_path, tell_figure
 ):
     async with open_both(own_server, tmp_path) as both:

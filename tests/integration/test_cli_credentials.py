@@ -176,7 +176,7 @@ def guarded_server(own_server):
     return own_server.url.replace("unix://", f"unix://:{PASSWORD}@")
 
 
-def test_workers_sign_others_need_the_token_and_a_known_name_and_no_secret_shows_anywhere(
+def test_workers_sign_pages_need_a_token_and_known_name_and_no_secret_shows_anywhere(
     start_process, start_exchange, run_inside, guarded_server, tmp_path, key_file
 ):
     """A canary in every secret setting, looked for wherever the engine leaves a word."""

@@ -196,7 +196,7 @@ async def test_a_kept_connection_that_was_closed_meanwhile_is_replaced() -> None
     assert (len(server.heads), server.connections) == (2, 2)
 
 
-async def test_a_kept_connection_closed_on_the_next_request_is_an_error_and_no_second_request() -> None:
+async def test_a_kept_connection_closed_on_the_next_request_sends_no_second_request() -> None:
     async with exchange([answer()], [close], [answer()]) as (client, server):
         await fetch(client)
         with pytest.raises(SourceUnavailable, match="disconnected"):

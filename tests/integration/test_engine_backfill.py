@@ -150,7 +150,7 @@ async def test_cut_off_in_its_second_look_it_ends_that(redis_url):
         assert (row.unresolved, row.missing, row.filled + row.confirmed_empty) == (0, 3_000, 3_000)
 
 
-async def test_an_answer_without_known_candles_proves_nothing_and_the_next_backfill_asks_again(redis_url):
+async def test_an_answer_without_known_candles_makes_the_next_backfill_ask_again(redis_url):
     async with engine(redis_url) as run:
         bars = truth(DENSE, span(600))
         late = FaultRule("late", "data", product="BTC-USD", count=1, values=EMPTY)

@@ -32,7 +32,7 @@ async def test_the_earlier_of_the_exchanges_clock_and_redis_holds(redis_url, ahe
         assert result.filled == 30
 
 
-async def test_a_redis_clock_set_ahead_since_it_was_compared_proves_nothing_of_bars_to_come(redis_url):
+async def test_a_redis_clock_set_ahead_meanwhile_proves_nothing_of_bars_to_come(redis_url):
     async with engine(redis_url, symbols=["BTC-USD"], timeframes=["1m"]) as run:
         clock = run.parts.clock
         await clock.measure_when_due(run.sources[0], run.parts.bucket)

@@ -104,7 +104,7 @@ def refused(engine, count) -> list[str]:
     return [engine.wait_event("settings not taken, all stays as it was")["fault"] for _ in range(count)]
 
 
-def test_settings_that_are_wrong_change_nothing_newer_ones_are_taken_worker_by_worker_and_a_service_manager_hears(
+def test_wrong_settings_change_nothing_new_ones_reach_workers_and_service_manager(
     start_engine, settings, own_server, listen
 ):
     manager = listen(str(own_server.plan.socket.with_name("manager")))
@@ -205,9 +205,7 @@ def write_key(path: Path, name: str) -> Path:
     return path
 
 
-def test_a_refused_key_put_in_order_is_tried_again_at_once_and_one_rotated_in_its_file_signs_from_then_on(
-    start_engine, settings, tmp_path
-):
+def test_a_refused_key_put_in_order_or_rotated_is_used_at_once(start_engine, settings, tmp_path):
     """It was refused too often, so nothing is asked under it for an hour; HUP says that this is over."""
     old, new = (write_key(tmp_path / f"{name}.json", f"organizations/x/apiKeys/{name}") for name in ("old", "new"))
     key = tmp_path / "key.json"

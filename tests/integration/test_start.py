@@ -110,7 +110,7 @@ def test_a_killed_worker_and_a_stopped_worker_lose_and_double_nothing(start_engi
     assert engine.stop() == 0
 
 
-def test_no_orphan_and_no_second_server_follow_a_killed_supervisor_and_work_goes_on_until_a_sigterm(
+def test_a_killed_supervisor_leaves_no_orphan_or_second_server_until_a_sigterm(
     start_engine, exchange, words, run_inside
 ):
     engine = start_engine(workers=1)
@@ -146,9 +146,7 @@ def test_no_orphan_and_no_second_server_follow_a_killed_supervisor_and_work_goes
     assert len(exchange.requests()) <= PAGES + PAGES_IN_FLIGHT + 2
 
 
-def test_a_second_engine_is_refused_other_commands_find_the_server_and_a_second_interrupt_ends_at_once(
-    start_engine, run_inside, tmp_path
-):
+def test_a_second_engine_is_refused_and_a_second_interrupt_ends_at_once(start_engine, run_inside, tmp_path):
     engine = start_engine(workers=1)
     pids = worker_pids(engine, 1)
     where = ("--symbols", "BTC-USD", "--data-dir", tmp_path / "data")

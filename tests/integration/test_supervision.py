@@ -57,7 +57,7 @@ def hang(engine, worker: int) -> None:
     engine.wait_line(lambda line: line == "holding the interpreter\n")
 
 
-def test_workers_that_crash_or_hang_in_native_code_show_where_their_tasks_go_to_others_and_no_orphan_is_left(
+def test_a_crash_or_hang_in_native_code_shows_stacks_and_leaves_no_orphan(
     start_engine,
 ):
     engine, exchange = start_engine(workers=2, PYTHONPATH=CHILDREN)

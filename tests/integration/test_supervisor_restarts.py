@@ -151,7 +151,7 @@ async def test_an_old_child_that_does_not_finish_is_killed_and_its_work_handed_o
         assert (deaths, child.running.spec.name) == ([-signal.SIGKILL], "idle")
 
 
-async def test_a_replacement_that_comes_while_a_dead_child_is_made_up_for_is_the_one_that_stays(monkeypatch):
+async def test_a_replacement_beside_the_restart_of_a_dead_child_is_the_one_that_stays(monkeypatch):
     monkeypatch.setattr(restart, "_LEAST_PAUSE_MS", 3_600_000)
     generations = itertools.count(1)
     lives = iter([spec("idle"), SPEC])

@@ -88,7 +88,7 @@ def test_no_process_that_may_hold_the_key_leaves_a_core(start_wrapped, tmp_path)
     assert list(tmp_path.rglob("*core*")) == []
 
 
-def test_streams_that_are_closed_change_nothing_and_a_second_engine_is_told_by_its_exit_code_alone(start_wrapped):
+def test_an_engine_without_standard_streams_works_and_a_second_one_exits(start_wrapped):
     engine = start_wrapped(*redirected("<&- 1>&- 2>&-"))
     wait_until(lambda: has_worker(engine.pid))
     # nobody writes a log into what was opened later
@@ -168,9 +168,7 @@ def test_the_directory_of_the_socket_ends_with_the_engine(start_process, argumen
     assert not directory.exists()
 
 
-def test_a_stale_socket_and_record_are_no_hindrance_and_no_descriptors_left_is_waited_out(
-    start_process, arguments, tmp_path
-):
+def test_a_stale_socket_is_replaced_and_a_lack_of_descriptors_is_waited_out(start_process, arguments, tmp_path):
     data = DataDirectory(tmp_path / "data")
     data.prepare()
     with socket.socket(socket.AF_UNIX) as dead:

@@ -127,7 +127,7 @@ async def test_the_old_engine_is_known_as_long_as_its_status_lives(redis_url):
         await check_protocol(parts.client, parts.scope)
 
 
-async def test_open_work_is_finished_and_only_proofs_by_an_answer_alone_are_looked_at_again(redis_url):
+async def test_open_work_is_finished_and_proofs_by_an_answer_alone_are_looked_at_again(redis_url):
     async with upgraded(redis_url) as (run, recorded), CoinbaseClient(run.parts.config.base_url) as source:
         kept = {one: await run.held(one) for one in [*SERIES, RARE]}
         run.sources.append(source)

@@ -74,7 +74,7 @@ def test_an_outage_is_a_page_a_series():
     assert check_budget(config, [], signed=False).status == "skipped"
 
 
-def test_verification_is_said_in_requests_and_what_to_change_where_the_share_is_too_small():
+def test_verification_is_told_in_requests_with_the_cure_of_a_small_share():
     config = ReconciliationConfig()
     series = [Series(f"A{number}-USD", Timeframe(name)) for number in range(300) for name in config.timeframes]
     few = check_verification(config, series[:300], signed=False)

@@ -114,7 +114,7 @@ def share_after(bucket: Bucket, seconds: float) -> float:
     return share_ppm(replace(bucket, seen=bucket.seen + round(seconds * SECOND))) / WHOLE_PPM
 
 
-def test_the_rate_is_halved_at_each_refusal_down_to_a_sixteenth_and_comes_back_evenly():
+def test_each_refusal_halves_the_rate_to_a_sixteenth_at_most():
     bucket = Bucket.empty(NOW, FIVE.limits)
     shares = []
     for _ in range(6):

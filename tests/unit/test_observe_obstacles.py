@@ -51,7 +51,7 @@ def test_each_reason_has_its_obstacle(state, reason, apart, obstacle):
     assert find_obstacles(missing, WINDOW, ledger((state, reason, apart))) == {obstacle: slots(0)}
 
 
-def test_a_suspect_candle_that_is_gone_is_missing_and_a_sighting_of_one_that_came_says_nothing():
+def test_a_suspect_candle_that_is_gone_is_missing():
     known = ledger((State.SUSPECT, Reason.CONTESTED, 0), (State.MISSING, Reason.ABSENT_ONCE, 0))
     assert find_obstacles(slots(0), WINDOW, known) == {Obstacle.NOT_ASKED: slots(0)}
 

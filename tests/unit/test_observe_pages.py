@@ -112,7 +112,7 @@ def test_a_great_many_symbols_are_cut_and_counted():
     assert b"7 more symbols, which lack less, are not shown" in page
 
 
-def test_the_coverage_page_says_how_far_each_timeframe_is_verified_and_why_the_gate_says_no():
+def test_the_coverage_page_tells_verified_reach_and_the_gates_reasons():
     whole = SeriesCoverage(
         complete_from=0, complete_through=1, missing=0, checked_at=1, present=300, verified=300, unverified=0
     )

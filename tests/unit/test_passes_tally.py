@@ -205,7 +205,7 @@ def test_what_another_page_puts_in_doubt_is_unresolved_in_either_order(tally):
         assert (row.confirmed_empty, row.unresolved) == (0, 4)
 
 
-def test_a_gap_across_two_pages_is_asked_for_whole_though_one_of_them_reached_over_it(tally):
+def test_a_gap_across_two_pages_is_asked_for_whole(tally):
     tally = Tally([(BTC, slots(0, 1_000))])
     tally.add_scan([BTC], scan(finding(BTC, (10 * MINUTE, 2))))
     tally.add_page(slots(0, 11), page(BTC, confirmed=((10 * MINUTE, 1),), requests=1), slots(0, 50))

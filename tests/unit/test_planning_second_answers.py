@@ -158,7 +158,7 @@ def test_an_answer_with_other_opens_repairs_nothing_until_a_second_agrees(what, 
     assert fate(ask(first.known, SECOND)) == "r" * opens + "." * (10 - opens)
 
 
-def test_an_answer_that_denies_a_verified_candle_repairs_nothing_until_a_second_agrees():
+def test_an_answer_that_denies_a_verified_candle_waits_for_a_second_one():
     verified = Intervals.of_slots([T0 + 3 * STEP], STEP)
     wrong = [row(3, volume=1.0), row(7, volume=1.0)]
     first = answered(Knowledge(), FIRST, *wrong, verified=verified)

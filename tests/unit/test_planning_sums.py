@@ -63,7 +63,7 @@ def slots(*numbers: int, step: int = M1) -> Intervals:
 RISING = bars(*((10.0 + n, 12.0 + n, 9.0 + n, 11.0 + n, 0.1) for n in range(5)))
 
 
-def test_a_sum_has_the_first_open_the_greatest_high_the_least_low_the_last_close_and_all_volume():
+def test_a_sum_has_first_open_greatest_high_least_low_last_close_and_all_volume():
     (found,) = sums_of(slots(0, step=M5), RISING, NOTHING, M5, M1).values()
     assert found == (10.0, 16.0, 9.0, 15.0, 0.5)
     assert is_sum((10.0, 16.0, 9.0, 15.0, 0.5), found)
@@ -84,7 +84,7 @@ def test_a_bar_that_differs_in_one_printed_digit_is_not_its_sum(other):
     assert not is_sum(other, (10.0, 16.0, 9.0, 15.0, 0.5))
 
 
-def test_volumes_that_are_equal_as_decimals_are_equal_and_so_are_those_that_a_feeder_adds_up():
+def test_volumes_equal_as_decimals_or_as_a_feeder_adds_them_are_equal():
     assert 0.1 + 0.2 != 0.3
     parts = bars(*((1.0, 1.0, 1.0, 1.0, volume) for volume in (0.1, 0.2, 71.71214432, 0.00000001, 1e6)))
     (found,) = sums_of(slots(0, step=M5), parts, NOTHING, M5, M1).values()

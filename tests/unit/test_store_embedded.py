@@ -69,7 +69,7 @@ def test_the_bundled_binary_is_the_one_the_package_names() -> None:
 
 
 @pytest.mark.usefixtures("no_bundle")
-def test_valkey_comes_before_redis_on_path_and_without_both_the_error_says_what_to_install(tmp_path: Path) -> None:
+def test_valkey_comes_before_redis_and_without_both_the_error_names_an_install(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"pip install 'reconciler-engine\[embedded\]'.*redis_url"):
         find_binary(str(tmp_path))
     redis = executable(tmp_path / "redis-server")
