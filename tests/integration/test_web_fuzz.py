@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 import trio
@@ -12,22 +13,37 @@ from tests.integration.request_mutants import mutants
 
 from reconciler_engine.http_server import Server
 from reconciler_engine.observe.web.access import Access
+from reconciler_engine.observe.web.coverage_page import Picture
 from reconciler_engine.observe.web.ready_page import Trouble
 from reconciler_engine.observe.web.routes import LastReport, Routes, SeriesStates
+from reconciler_engine.observe.web.series_page import SeriesView
 from reconciler_engine.observe.web.server import make_server
 
 KNOWN = {200, 400, 404, 405, 413, 421, 431, 501, 503}
 """503 is what `/livez` and `/readyz` say of an engine that has not been heard of."""
 
 
-async def read_states() -> SeriesStates:
-    await trio.lowlevel.checkpoint()
-    return SeriesStates({})
+class NothingKnown:
+    """Reads that find nothing."""
 
+    def last_report(self) -> LastReport:
+        return LastReport(None, 1.0)
 
-async def read_trouble() -> Trouble:
-    await trio.lowlevel.checkpoint()
-    return Trouble()
+    async def read_states(self) -> SeriesStates:
+        await trio.lowlevel.checkpoint()
+        return SeriesStates({})
+
+    async def read_trouble(self) -> Trouble:
+        await trio.lowlevel.checkpoint()
+        return Trouble()
+
+    async def read_picture(self, _: Sequence[str], __: str) -> Picture:
+        await trio.lowlevel.checkpoint()
+        return Picture()
+
+    async def read_series(self, name: str) -> SeriesView:
+        await trio.lowlevel.checkpoint()
+        return SeriesView(name)
 
 
 async def hear(server: Server, said: list[bytes], *, ends: bool) -> bytes:
@@ -53,7 +69,7 @@ async def hear(server: Server, said: list[bytes], *, ends: bool) -> bytes:
 @pytest.mark.usefixtures("autojump_clock")
 @pytest.mark.parametrize("count", [1_000, pytest.param(100_000, marks=pytest.mark.soak)])
 async def test_mutated_requests_end_nothing(count, caplog, tell_figure):
-    server = make_server(Routes(Access((), None), lambda: LastReport(None, 1.0), read_states, read_trouble).respond)
+    server = make_server(Routes(Access((), None), NothingKnown()).respond)
     statuses: Counter[int] = Counter()
     for number, said in enumerate(mutants(count, seed=1)):
         heard = await hear(server, said, ends=bool(number % 2))

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler_engine.cli.coverage.picture import WORST_FIRST, Panel, Row, buckets, cells_of, panels_of
 from reconciler_engine.cli.coverage.svg_picture import draw_svg
 from reconciler_engine.cli.coverage.terminal_picture import LEAST_COLUMNS, PLAIN_SIGNS, SIGNS, draw
 from reconciler_engine.market.interval import Interval
+from reconciler_engine.planning.coverage_picture import WORST_FIRST, Panel, Row, buckets, cells_of, panels_of
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.states import StateInterval
 

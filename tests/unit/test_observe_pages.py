@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -11,14 +12,33 @@ from tests.unit.test_observe_readiness import engine, job, report, worker
 from reconciler_engine.observe.live_candles import Sighting, sum_up
 from reconciler_engine.observe.readiness import checks
 from reconciler_engine.observe.unready import Unready
+from reconciler_engine.observe.web.coverage_page import PAGE_SERIES, SIGNS, Asked, Picture, Strip, coverage_page
 from reconciler_engine.observe.web.html import element
 from reconciler_engine.observe.web.ready_page import Trouble, ready_page
-from reconciler_engine.observe.web.status_pages import SYMBOLS_SHOWN, coverage_page, status_page
+from reconciler_engine.observe.web.series_page import Changed, SeriesView, Slots, series_page
+from reconciler_engine.observe.web.status_pages import status_page
 from reconciler_engine.store.coverage import SeriesCoverage
 
 UNREADY = Unready("BTC-USD", "1m", "not asked for", {"missing": 3, "suspect": 1}, 0, 60_000, 240_000, "the next pass")
 FEEDER = sum_up({"BTC-USD:1m": Sighting(600_000, 0, 5_000), "ETH-USD:1m": Sighting(0, 0, 1_000)}, 605_000)
+HOUR = 3_600_000
 EVIL = "<script>alert('x')</script>\"&"
+
+
+PICTURE = Picture(
+    2 * HOUR,
+    [
+        Strip(f"{EVIL}:1m", HOUR, 2 * HOUR, ["present", "missing", "missing", None], EVIL, HOUR),
+        Strip("BTC-USD:1h", 0, 2 * HOUR, ["present", "unverified"]),
+        Strip("ETH-USD:1d", 0, 0, []),
+    ],
+    3, 2, 400,
+)  # fmt: skip
+VIEW = SeriesView(
+    EVIL, HOUR,
+    [Slots(0, 60_000, 2, "suspect", EVIL, 2), Slots(120_000, 120_000, 1, "present", verified=HOUR - 60_000)],
+    [Changed(0, "slots", "repaired", EVIL, EVIL, EVIL)], ["3 slots from then"], 1, 7,
+)  # fmt: skip
 
 
 class Reader(HTMLParser):
@@ -64,7 +84,12 @@ def pages():
         coverage_page(said, found, {f"{EVIL}:1m": state(3), f"{EVIL}:{EVIL}": state(None)}, None),
         coverage_page(said, found, None, EVIL),
         coverage_page(said, found, {}, None),
+        coverage_page(said, found, {f"{EVIL}:1m": state(3)}, None, Asked(text="<script>"), PICTURE),
+        coverage_page(said, found, {f"{EVIL}:1m": state(3)}, None, Asked(), Picture(error=EVIL)),
+        series_page(said, found, VIEW),
+        series_page(said, found, SeriesView(EVIL, error=EVIL)),
         status_page(None, checks(None, 1)),
+        status_page(said, found, None, {f"{EVIL}:1m": state(3)}, live=True),
         ready_page(said, found, Trouble(0, 5, [UNREADY._replace(symbol=EVIL, reason=EVIL, cure=EVIL)], FEEDER)),
         ready_page(said, found, Trouble(error=EVIL)),
     ]
@@ -73,7 +98,7 @@ def pages():
 @pytest.mark.parametrize("page", pages())
 def test_nothing_on_a_page_needs_a_looser_policy(page):
     read = Reader(page)
-    assert {"script", "style", "form", "iframe", "img"}.isdisjoint(read.tags)
+    assert {"script", "style", "iframe", "img"}.isdisjoint(read.tags)
     assert "style" not in read.attributes
     assert not [name for name in read.attributes if name.startswith("on")]
     assert b"<script" not in page
@@ -85,31 +110,107 @@ def test_the_status_page_says_how_everything_stands():
         assert words in texts
 
 
-def test_the_coverage_page_is_a_grid_with_the_worst_first():
-    series = {
-        "AAA-USD:1m": state(0), "AAA-USD:1h": state(0), "BBB-USD:1m": state(1_234), "CCC-USD:1m": state(None),
-    }  # fmt: skip
-    texts = Reader(coverage_page(report(), checks(report(), 0), series, None)).texts
-    assert "2 of 4" in texts
-    heads = texts.index("symbol")
-    assert texts[heads : heads + 9] == [
-        "symbol", "1m", "1h", "CCC-USD", "unknown", "BBB-USD", "1,234 missing", "AAA-USD", "ready",
-    ]  # fmt: skip
-    lacking = texts.index("what lacks most")
-    assert [text for text in texts[lacking:] if text.endswith(":1m")] == ["CCC-USD:1m", "BBB-USD:1m"]
+def test_the_coverage_page_shows_each_cell_by_its_sign_its_word_and_the_reason():
+    said = report()
+    page = coverage_page(said, checks(said, 0), {"BTC-USD:1m": state(3)}, None, Asked(), PICTURE)
+    texts = Reader(page).texts
+    strip = texts.index(f"{EVIL}:1m")
+    assert texts[strip + 1 : strip + 5] == [
+        SIGNS["present"],
+        SIGNS["missing"],
+        SIGNS["missing"],
+        f"{EVIL}; since 1 h 0 m ago",
+    ]
+    told = 'aria-label="BTC-USD:1h: unverified from 1970-01-01T01:00Z to 1970-01-01T02:00Z"'
+    assert told in page.decode()
+    plan = "at 1970-01-01T02:00:00Z: 3 slots missing; to fill and verify them 2 requests, 0.4 s at the current budget."
+    assert any(text.endswith(plan) for text in texts)
+    assert len(set(SIGNS.values())) == len(SIGNS)
 
 
-def test_a_series_with_every_candle_and_a_suspect_one_is_told_with_the_reason():
+def test_the_least_that_would_fill_all_series_is_told_at_the_current_budget():
+    series = {"A-USD:1m": state(301), "B-USD:1m": state(1), "C-USD:1m": state(0), "D-USD:1m": state(None)}
+    said = report(engine=engine(budget=BUDGET.model_copy(update={"rate_per_s": 2.0, "share": 0.5})))
+    texts = Reader(coverage_page(said, checks(said, 0), series, None)).texts
+    assert "1 of 4" in texts
+    assert (
+        " series ready when a pass last looked; 302 slots missing in 2 series: at least 3 requests, "
+        "3.0 s at the current budget."
+    ) in " ".join(texts).replace("looked;  ", "looked; ")
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("", ["BBB-USD:5m", "AAA-USD:1m", "BBB-USD:1m", "CCC-EUR:1m"]),
+        ("text=bb", ["BBB-USD:5m", "BBB-USD:1m"]),
+        ("timeframe=1m&text=usd", ["AAA-USD:1m", "BBB-USD:1m"]),
+        ("unready=1", ["BBB-USD:5m", "AAA-USD:1m"]),
+        ("text=nothing&window=kept", []),
+    ],
+)
+def test_series_are_chosen_by_name_timeframe_and_trouble(query, names):
     doubted = state(0).model_copy(update={"obstacles": {"not at the exchange": 2}})
-    texts = Reader(coverage_page(report(), checks(report(), 0), {"AAA-USD:1m": doubted}, None)).texts
-    assert texts.count("2 suspect (not at the exchange)") == 2
+    series = {"AAA-USD:1m": doubted, "BBB-USD:5m": state(3), "BBB-USD:1m": state(0), "CCC-EUR:1m": state(0)}
+    assert Asked.parse(query).select(series) == names
 
 
-def test_a_great_many_symbols_are_cut_and_counted():
-    series = {f"S{number}-USD:1m": state(0) for number in range(SYMBOLS_SHOWN + 7)}
-    page = coverage_page(report(), checks(report(), 0), series, None)
-    assert page.count(b">ready</td>") == SYMBOLS_SHOWN
-    assert b"7 more symbols, which lack less, are not shown" in page
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [
+        ("window=7h", "window '7h' is not allowed; allowed: 6h, 24h, kept"),
+        ("page=-1", "page '-1' is not allowed; allowed: a whole number from 1 to 999999"),
+        ("&".join(f"a{number}=1" for number in range(11)), "Max number of fields exceeded"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_with_what_can(query, fault):
+    with pytest.raises(ValueError, match=re.escape(fault)):
+        Asked.parse(query)
+
+
+def test_a_great_many_series_come_by_pages_and_a_page_past_the_last_is_the_last():
+    series = {f"S{number:04}-USD:1m": state(0) for number in range(2 * PAGE_SERIES + 7)}
+    asked = Asked.parse("page=900&unready=&text=s")
+    page, names = asked.shown(asked.select(series))
+    assert (page, len(names)) == (3, 7)
+    said = report()
+    shown = coverage_page(said, checks(said, 0), series, None, asked, Picture(strips=[Strip("S0100-USD:1m", 0, 0, [])]))
+    links = re.findall(r'<nav class="pages".*?</nav>', shown.decode()) or re.findall(
+        r"page 3 of 3.*?</nav>", shown.decode()
+    )
+    assert "page=2" in links[0]
+    assert "next" not in links[0]
+
+
+def test_the_page_of_a_series_tells_its_slots_its_changes_and_what_comes():
+    said = report()
+    texts = Reader(series_page(said, checks(said, 0), VIEW)).texts
+    assert any(
+        text == "The next pass asks for 3 slots from then: 1 request. 7 slots missing further back than passes look: "
+        "`backfill` fills them."
+        for text in texts
+    )
+    at = texts.index("1970-01-01T00:00Z")
+    assert texts[at : at + 8] == ["1970-01-01T00:00Z", "1970-01-01T00:01Z", "2", "?", "suspect", "2", "-", EVIL]
+    assert "1 m 0 s ago" in texts
+    calm = Reader(series_page(said, checks(said, 0), SeriesView("A-USD:1m", 0))).texts
+    assert "Nothing that was there was changed." in calm
+
+
+def test_the_first_sentence_says_how_engine_and_series_stand_and_what_to_do():
+    well, series = report(), {"A-USD:1m": state(0), "B-USD:1m": state(0)}
+    assert first_sentence(well, series) == "The engine is ready . So are all its series."
+    lacking = {**series, "B-USD:1m": state(3), "C-USD:1m": state(None)}
+    told = "The engine is ready .  2 of 3 series  are not ready: C-USD:1m unknown; B-USD:1m 3 missing."
+    assert first_sentence(well, lacking) == told
+    away = report(redis_error="connection refused", processes=(worker(pid=None, last_beat_ms=None),))
+    sentence = "redis: connection refused; put Redis in order; the engine goes on by itself."
+    assert first_sentence(away, {}) == f"The engine is not ready : {sentence}"
+
+
+def first_sentence(said, series) -> str:
+    page = status_page(said, checks(said, 0), None, series).decode()
+    return " ".join(Reader(page[page.index('<p class="banner') : page.index("</p>")].encode()).texts)
 
 
 def test_the_coverage_page_tells_verified_reach_and_the_gates_reasons():
@@ -122,9 +223,8 @@ def test_the_coverage_page_tells_verified_reach_and_the_gates_reasons():
     said = report()
     series = {"A-USD:5m": whole, "B-USD:5m": late, "A-USD:1m": whole, f"{EVIL}:{EVIL}": whole}
     texts = Reader(coverage_page(said, checks(said, 0), series, None)).texts
-    at = texts.index("unverified for too long") + 1
+    at = texts.index("for too long") + 1
     assert texts[at : at + 10] == ["1m", "300", "300", "-", "0", "5m", "600", "597", "40 m 0 s", "2"]
-    assert "2 unverified" in texts
     assert any("`reconciler-engine doctor` says what to change" in text for text in texts)
     calm = Reader(coverage_page(said, checks(said, 0), {"A-USD:5m": whole}, None)).texts
     assert not any("doctor" in text for text in calm)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import trio
 
+from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.pass_metrics import count_event
 from reconciler_engine.engine.pass_words import totals
 from reconciler_engine.engine.scheduled_passes import ScheduledPasses
@@ -24,6 +25,11 @@ WRITE_S = 1.0
 USED_WINDOW_MS = 60_000
 """How far back the budget's `used` counts."""
 
+_LOOKS = (
+    *("base_url", "user_id", "exchange_id", "layout", "allow_other_layout", "max_candles", "grace_ms"),
+    *("audit_policy", "settle_ms", "max_unverified_ms", "verify_share", "batch_size", "batch_delay_ms"),
+    *("full_reconcile_window_ms", "window_bars"),
+)
 _UNKNOWN_SHOWN = 100
 _ANNOUNCE_EVERY_MS = 60_000
 _LAST_WORD_S = 1.0
@@ -69,6 +75,11 @@ class StatusWriter:
     def status(self) -> EngineStatus:
         """State of the engine, as of now, without figures that only Redis has while that is away."""
         return self._describe(self._budget, self._queued)
+
+    @property
+    def settings(self) -> dict[str, str | int | float | bool]:
+        """The settings by which passes look at series."""
+        return shown_settings(self._passes.parts)
 
     @property
     def redis_silent_ms(self) -> int | None:
@@ -221,3 +232,8 @@ class StatusWriter:
             trouble=bucket.breaker.why,
             stopped_ms=bucket.stopped_ms,
         )
+
+
+def shown_settings(parts: Parts) -> dict[str, str | int | float | bool]:
+    """Return the settings by which passes look at series, for a look of the pages' own; none is a secret."""
+    return {**parts.config.model_dump(include=set(_LOOKS)), "hourly_limit": parts.bucket.budget.hourly or 0}

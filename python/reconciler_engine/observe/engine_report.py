@@ -22,6 +22,7 @@ class Report(BaseModel):
         redis_silent_ms: How long ago Redis last took the engine's status; None where it never did.
         redis_error: Last error of Redis, None while all is well.
         figures: Counts of all processes, the dead included.
+        settings: Settings by which passes look at series, for a look of the pages' own.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,6 +34,7 @@ class Report(BaseModel):
     redis_silent_ms: int | None = None
     redis_error: str | None = None
     figures: Figures = Field(default_factory=dict)
+    settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
     @property
     def age_s(self) -> float:

@@ -82,6 +82,11 @@ def worst_first(series: Mapping[str, _State]) -> list[tuple[str, _State]]:
     return sorted(series.items(), key=place)
 
 
+def lacks(state: SeriesState) -> bool:
+    """Whether slots of a series are in the way of readiness, or nothing is known of it."""
+    return word_of(state) != "ready"
+
+
 def lack_of(state: SeriesState) -> float:
     """Return the number of slots without a candle; more than any series can lack where nothing is known."""
     return 1e12 if state.missing is None else state.missing

@@ -36,5 +36,10 @@ class ReportSource:
         if writer is None:
             return report
         engine = writer.status.model_copy(update={"processes": ()})
-        update = {"engine": engine, "redis_silent_ms": writer.redis_silent_ms, "redis_error": writer.redis_error}
+        update: dict[str, object] = {
+            "settings": writer.settings,
+            "engine": engine,
+            "redis_silent_ms": writer.redis_silent_ms,
+            "redis_error": writer.redis_error,
+        }
         return report.model_copy(update=update)

@@ -13,7 +13,6 @@ import trio
 
 from reconciler_engine.cli.api_key import load_signed
 from reconciler_engine.cli.arguments import parse_range
-from reconciler_engine.cli.coverage.picture import Row
 from reconciler_engine.cli.coverage.svg_picture import draw_svg
 from reconciler_engine.cli.coverage.terminal_picture import SIGNS, draw
 from reconciler_engine.cli.exits import UNRESOLVED, leave
@@ -26,6 +25,7 @@ from reconciler_engine.engine.passes.survey import Survey, SurveyedSeries
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.observe.obstacles import describe_obstacles
 from reconciler_engine.observe.words import counted, iso
+from reconciler_engine.planning.coverage_picture import Row
 from reconciler_engine.planning.ledger import CONFIRMED, State
 from reconciler_engine.planning.request_plan import SeriesPlan
 from reconciler_engine.planning.verification import Verify

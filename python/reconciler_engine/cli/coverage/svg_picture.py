@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from reconciler_engine.cli.coverage.picture import (
+from reconciler_engine.market.interval import Interval
+from reconciler_engine.planning.coverage_picture import (
     Panel,
     Row,
     buckets,
@@ -15,7 +16,6 @@ from reconciler_engine.cli.coverage.picture import (
     runs_of_cells,
     states_in,
 )
-from reconciler_engine.market.interval import Interval
 from reconciler_engine.planning.ledger import State
 
 COLUMNS = 240

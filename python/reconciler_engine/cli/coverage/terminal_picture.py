@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler_engine.cli.coverage.picture import (
+from reconciler_engine.planning.coverage_picture import (
     Cell,
     Panel,
     Row,

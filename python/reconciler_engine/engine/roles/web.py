@@ -7,11 +7,12 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 from pydantic import ValidationError
 
+from reconciler_engine.engine.kept_reads import KeptReads
 from reconciler_engine.engine.ready import sort_out
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.series import Series
@@ -20,8 +21,10 @@ from reconciler_engine.observe.live_candles import sum_up
 from reconciler_engine.observe.series_state import worst_first
 from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.observe.web.access import Access
+from reconciler_engine.observe.web.coverage_page import Picture
 from reconciler_engine.observe.web.ready_page import ASKED, BARS, Trouble
 from reconciler_engine.observe.web.routes import LastReport, Routes, SeriesStates
+from reconciler_engine.observe.web.series_page import SeriesView
 from reconciler_engine.observe.web.server import serve
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.coverage import Coverage
@@ -32,12 +35,16 @@ from reconciler_engine.store.ready_question import ReadyOptions, ReadyQuestion
 from reconciler_engine.store.ready_steps import examine_all
 from reconciler_engine.store.status_board import scope_of
 
+if TYPE_CHECKING:
+    from reconciler_engine.engine.live_picture import LivePicture
+
 REPORT_BYTES = 256 * 1024
 """The longest report."""
 
 _REDIS_TIMEOUT_S = 2.0
 _KEPT_S = 2.0
 _TROUBLE_KEPT_S = 10.0
+_LOOK_KEPT_S = 5.0
 
 
 async def run_web(message: dict[str, Any], do: Callable[[WebRole], Awaitable[None]]) -> None:
@@ -64,7 +71,7 @@ class WebRole:
         self._listener = listener
         self._reports = reports
         self._client = client
-        self._routes = Routes(access, self._last_report, self._read_states, self._read_trouble)
+        self._routes = Routes(access, self)
         self._serving = trio.CancelScope()
         self._report: Report | None = None
         self._began = time.monotonic()
@@ -74,6 +81,8 @@ class WebRole:
         self._trouble = Trouble(error="the engine has not begun to work")
         self._asked_at = -math.inf
         self._asking = trio.Lock()
+        self._pictures: KeptReads[Picture] = KeptReads(_LOOK_KEPT_S)
+        self._views: KeptReads[SeriesView] = KeptReads(_LOOK_KEPT_S)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until drained."""
@@ -104,13 +113,13 @@ class WebRole:
                 # A parent of another version; its silence will tell.
                 continue
 
-    def _last_report(self) -> LastReport:
+    def last_report(self) -> LastReport:
         """Return the last report; before the first, this process' own age is all that can be said."""
         if self._report is None:
             return LastReport(None, time.monotonic() - self._began)
         return LastReport(self._report, self._report.age_s)
 
-    async def _read_states(self) -> SeriesStates:
+    async def read_states(self) -> SeriesStates:
         """Read how the series stand, at most every two seconds, however many ask."""
         async with self._reading:
             engine = None if self._report is None else self._report.engine
@@ -126,9 +135,9 @@ class WebRole:
                 self._read_at = trio.current_time()
             return self._states
 
-    async def _read_trouble(self) -> Trouble:
+    async def read_trouble(self) -> Trouble:
         """Ask the gate about the series that passes look at, at most every ten seconds, however many ask."""
-        states = await self._read_states()
+        states = await self.read_states()
         async with self._asking:
             engine = None if self._report is None else self._report.engine
             if engine is None or trio.current_time() - self._asked_at < _TROUBLE_KEPT_S:
@@ -146,6 +155,49 @@ class WebRole:
                     self._trouble = Trouble(error=str(error))
             self._asked_at = trio.current_time()
             return self._trouble
+
+    async def read_picture(self, names: Sequence[str], window: str) -> Picture:
+        """Return how the slots of series stand at this moment, read at most every five seconds."""
+
+        async def read() -> Picture:
+            try:
+                return await self._live().picture([one for name in names if (one := _series(name))], window)
+            except (StoreError, ValueError) as error:
+                return Picture(error=str(error))
+
+        return await self._pictures.get((window, *names), read)
+
+    async def read_series(self, name: str) -> SeriesView:
+        """Return what is known of one series, read at most every five seconds."""
+
+        async def read() -> SeriesView:
+            try:
+                return await self._live().view(Series.parse(name))
+            except (StoreError, ValueError) as error:
+                return SeriesView(name, error=str(error))
+
+        return await self._views.get(name, read)
+
+    def _live(self) -> LivePicture:
+        """Return a reader by the settings that the engine goes by now.
+
+        Raises:
+            ValueError: The engine has not said them.
+        """
+        # What it reads with is loaded by those who look at these pages.
+        from reconciler_engine.engine.live_picture import LivePicture  # noqa: PLC0415
+
+        if self._report is None or self._report.engine is None:
+            raise ValueError("the engine has not begun to work")
+        return LivePicture(self._client, self._report.engine, self._report.settings)
+
+
+def _series(name: str) -> Series | None:
+    """Return a series by its name, which came out of Redis; None where it is none."""
+    try:
+        return Series.parse(name)
+    except ValueError:
+        return None
 
 
 def _questions(engine: EngineStatus, names: Sequence[str]) -> list[ReadyQuestion]:

@@ -9,8 +9,9 @@ from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.live_candles import Feed, FeederState
 from reconciler_engine.observe.readiness import ReadinessCheck
 from reconciler_engine.observe.unready import Unready
+from reconciler_engine.observe.web.banner import banner
 from reconciler_engine.observe.web.html import Child, Element, element
-from reconciler_engine.observe.web.status_pages import banner, table, whole_page
+from reconciler_engine.observe.web.page import table, whole_page
 from reconciler_engine.observe.words import ago, describe_span, iso
 
 BARS = 100
@@ -40,7 +41,9 @@ class Trouble(NamedTuple):
     error: str | None = None
 
 
-def ready_page(report: Report | None, found: Sequence[ReadinessCheck], trouble: Trouble) -> bytes:
+def ready_page(
+    report: Report | None, found: Sequence[ReadinessCheck], trouble: Trouble, *, live: bool = False
+) -> bytes:
     """Return the page of the series that are not ready, why, since when, and the cure; and of the feeder."""
     engine = None if report is None else report.engine
     if trouble.unready is None or trouble.feeder is None:
@@ -51,7 +54,7 @@ def ready_page(report: Report | None, found: Sequence[ReadinessCheck], trouble: 
             *_unready(trouble.unready, trouble.asked, trouble.at),
             *_feeder(trouble.feeder),
         ]
-    return whole_page("ready", engine, body)
+    return whole_page("ready", engine, body, live=live)
 
 
 def _unready(unready: Sequence[Unready], asked: int, now: int) -> list[Element]:

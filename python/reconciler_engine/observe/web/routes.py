@@ -6,7 +6,8 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from importlib.resources import files
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+from urllib.parse import parse_qs
 
 from reconciler_engine.http_server import Request, Response
 from reconciler_engine.observe.engine_report import Report
@@ -16,9 +17,13 @@ from reconciler_engine.observe.objective import Objective
 from reconciler_engine.observe.readiness import ReadinessCheck, checks, is_live, is_ready
 from reconciler_engine.observe.series_state import SeriesState, count_obstacles, count_states, count_verified
 from reconciler_engine.observe.web.access import Access
-from reconciler_engine.observe.web.http import CSS, HTML, JSON_LINES, TEXT, show
+from reconciler_engine.observe.web.coverage_page import Asked, Picture, coverage_page
+from reconciler_engine.observe.web.http import CSS, HTML, JSON_LINES, TEXT, refuse, show
 from reconciler_engine.observe.web.ready_page import Trouble, ready_page
-from reconciler_engine.observe.web.status_pages import coverage_page, status_page
+from reconciler_engine.observe.web.series_page import SeriesView, series_page
+from reconciler_engine.observe.web.status_pages import status_page
+
+_NAME_LETTERS = 100
 
 
 class LastReport(NamedTuple):
@@ -37,26 +42,40 @@ class SeriesStates(NamedTuple):
     objective: Objective | None = None
 
 
+class PageReads(Protocol):
+    """The reads behind the pages."""
+
+    def last_report(self) -> LastReport:
+        """Return the supervisor's last report."""
+
+    async def read_states(self) -> SeriesStates:
+        """Return how the series stood when passes last looked."""
+
+    async def read_trouble(self) -> Trouble:
+        """Return what is not ready at this moment."""
+
+    async def read_picture(self, names: Sequence[str], window: str) -> Picture:
+        """Return how the slots of series stand at this moment, by the word of a window."""
+
+    async def read_series(self, name: str) -> SeriesView:
+        """Return what is known of one series."""
+
+
 class Routes:
     """Answers requests. Nothing it does changes anything."""
 
-    def __init__(
-        self,
-        access: Access,
-        last_report: Callable[[], LastReport],
-        read_states: Callable[[], Awaitable[SeriesStates]],
-        read_trouble: Callable[[], Awaitable[Trouble]],
-    ) -> None:
-        """Show the last report, the states of the series, and unready ones, to requests that `access` lets in."""
+    def __init__(self, access: Access, reads: PageReads) -> None:
+        """Show to whom `access` lets in what `reads` find."""
         self._access = access
-        self._last_report = last_report
-        self._read_states = read_states
-        self._read_trouble = read_trouble
+        self._reads = reads
+        self._last_report = reads.last_report
+        self._read_states = reads.read_states
         self._style = files("reconciler_engine.observe.web").joinpath("style.css").read_bytes()
         self._pages: dict[str, Callable[[Request], Awaitable[Response]]] = {
             "/": self._status,
             "/ready": self._ready,
             "/coverage": self._coverage,
+            "/series": self._series,
             "/livez": self._livez,
             "/readyz": self._readyz,
             "/metrics": self._metrics,
@@ -98,20 +117,53 @@ class Routes:
         )
         return show(HTTPStatus.OK, content_type, body)
 
-    async def _status(self, _: Request) -> Response:
+    async def _status(self, request: Request) -> Response:
         states, last = await self._read_states(), self._last_report()
-        return show(HTTPStatus.OK, HTML, status_page(last.report, checks(*last), states.objective))
+        page = status_page(last.report, checks(*last), states.objective, states.series, live=_is_live(request))
+        return show(HTTPStatus.OK, HTML, page)
 
-    async def _coverage(self, _: Request) -> Response:
+    async def _coverage(self, request: Request) -> Response:
+        try:
+            asked = Asked.parse(_query(request))
+        except ValueError as error:
+            return refuse(HTTPStatus.BAD_REQUEST, str(error))
         states, last = await self._read_states(), self._last_report()
-        return show(HTTPStatus.OK, HTML, coverage_page(last.report, checks(*last), *states[:2]))
+        picture = Picture()
+        if states.series:
+            _, names = asked.shown(asked.select(states.series))
+            picture = await self._reads.read_picture(names, asked.window)
+        page = coverage_page(last.report, checks(*last), states.series, states.error, asked, picture)
+        return show(HTTPStatus.OK, HTML, page)
 
-    async def _ready(self, _: Request) -> Response:
-        trouble, last = await self._read_trouble(), self._last_report()
-        return show(HTTPStatus.OK, HTML, ready_page(last.report, checks(*last), trouble))
+    async def _series(self, request: Request) -> Response:
+        try:
+            (name,) = parse_qs(_query(request), max_num_fields=1).get("name", ["none"])
+        except ValueError:
+            name = "several"
+        states, last = await self._read_states(), self._last_report()
+        if states.series is not None and name not in states.series:
+            text = f"name {name[:_NAME_LETTERS]!r} is not allowed; allowed: a series that passes look at, as /coverage"
+            return refuse(HTTPStatus.BAD_REQUEST, f"{text} names them")
+        view = SeriesView(name[:_NAME_LETTERS], error=states.error)
+        if states.series is not None:
+            view = await self._reads.read_series(name)
+        return show(HTTPStatus.OK, HTML, series_page(last.report, checks(*last), view))
+
+    async def _ready(self, request: Request) -> Response:
+        trouble, last = await self._reads.read_trouble(), self._last_report()
+        page = ready_page(last.report, checks(*last), trouble, live=_is_live(request))
+        return show(HTTPStatus.OK, HTML, page)
 
     async def _css(self, _: Request) -> Response:
         return show(HTTPStatus.OK, CSS, self._style)
+
+
+def _query(request: Request) -> str:
+    return request.target.partition("?")[2]
+
+
+def _is_live(request: Request) -> bool:
+    return _query(request) == "live=1"
 
 
 def _status(*, ready: bool) -> HTTPStatus:

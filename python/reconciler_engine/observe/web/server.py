@@ -27,7 +27,7 @@ BOUNDS = Bounds(
 ANSWER_S = 10.0
 """How long finding the answer may take."""
 
-_POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 _SAFE = (
     ("content-security-policy", _POLICY),
     ("x-content-type-options", "nosniff"),
@@ -35,7 +35,8 @@ _SAFE = (
     ("cross-origin-resource-policy", "same-origin"),
     ("cache-control", "no-store"),
 )
-"""Headers of every answer: nothing but our own style sheet is loaded, nothing guessed, framed, sent on or kept."""
+"""What every answer says: nothing but our own style sheet is loaded, nothing guessed, framed, sent on or kept; a form
+asks this server alone, and only by GET."""
 
 _logger = logging.getLogger(__name__)
 

@@ -1,0 +1,102 @@
+"""What all pages have: head, links, tables, words that alarm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from reconciler_engine.observe.status import EngineStatus
+from reconciler_engine.observe.web.html import Child, Element, element
+from reconciler_engine.observe.words import describe_span
+
+REFRESH_S = 5
+"""How often a page renews itself that is asked to, by `live` in its query."""
+
+_LINKS = {"/": "status", "/ready": "ready", "/coverage": "coverage", "/metrics": "metrics", "/readyz": "readyz"}
+
+
+def whole_page(name: str, engine: EngineStatus | None, body: Iterable[Child], *, live: bool | None = None) -> bytes:
+    """Return a page with its head, the links to the others, and `body` below them.
+
+    Args:
+        name: Name of the page among the links.
+        engine: The engine that it tells of.
+        body: Its content.
+        live: Whether it renews itself; None where it cannot be asked to.
+    """
+    nav = [
+        element("a", text, href=path, aria_current="page" if text == name else None) for path, text in _LINKS.items()
+    ]
+    title = "reconciler-engine" if engine is None else f"reconciler-engine on {engine.node}"
+    about = None if engine is None else _about(engine)
+    mark = element("span", "SIMULATED", class_="mark") if engine is not None and engine.simulated else None
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="refresh", content=REFRESH_S) if live else None,
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", f"{name}: {title}"),
+        element("link", rel="stylesheet", href="/style.css"),
+    )
+    skip = element("a", "to the content", href="#content", class_="skip")
+    header = element("header", element("h1", title), mark, about, element("nav", nav, aria_label="pages"))
+    main = element("main", body, id="content", tabindex=-1)
+    document = element("html", head, element("body", skip, header, main, _footer(live=live)), lang="en")
+    return f"<!doctype html>\n{document}\n".encode()
+
+
+def _footer(*, live: bool | None) -> Element:
+    if live is None:
+        return element("footer", "instants in UTC")
+    text, href = ("stop renewing it", "?") if live else (f"renew it every {REFRESH_S} s", "?live=1")
+    return element("footer", "instants in UTC; the page as of its loading: ", element("a", text, href=href))
+
+
+def _about(engine: EngineStatus) -> Element:
+    up = describe_span(engine.written_at - engine.started_at)
+    layout = "" if engine.layout == "user" else f", layout {engine.layout}"
+    text = f"{engine.version}, up {up}, exchange {engine.source}, user {engine.user_id}{layout}"
+    return element("span", text, class_="soft")
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[Child]], *, words: bool = False) -> Element:
+    """A table whose rows begin with their name; with `words` the last column is prose."""
+    prose = len(heads) - 1 if words else None
+    head = element(
+        "thead",
+        element(
+            "tr",
+            [
+                element("th", text, scope="col", class_="words" if at == prose else None)
+                for at, text in enumerate(heads)
+            ],
+        ),
+    )
+    lines = []
+    for first, *others in rows:
+        cells = [cell if _is_cell(cell) else element("td", cell) for cell in others]
+        if words and not _is_cell(others[-1]):
+            cells[-1] = element("td", others[-1], class_="words")
+        lines.append(element("tr", element("th", first, scope="row"), cells))
+    # A table that is wider than the screen is scrolled by keys, too.
+    return element(
+        "div",
+        element("table", head, element("tbody", lines)),
+        class_="scroll",
+        tabindex=0,
+        role="group",
+        aria_label=f"table by {heads[0]}",
+    )
+
+
+def _is_cell(child: Child) -> bool:
+    return isinstance(child, Element) and child.text.startswith("<td")
+
+
+def counted(count: int) -> Child:
+    """Return a number that alarms where it is not 0."""
+    return alarming(str(count), alarming=True) if count else count
+
+
+def alarming(text: str, *, alarming: bool) -> Element:
+    """Return a cell that alarms or does not."""
+    return element("td", text, class_="bad" if alarming else None)

@@ -1,0 +1,124 @@
+"""The page of one series: its newest slots, what was changed in it, and what the next pass asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from reconciler_engine.observe.engine_report import Report
+from reconciler_engine.observe.readiness import ReadinessCheck
+from reconciler_engine.observe.web.banner import banner
+from reconciler_engine.observe.web.coverage_page import mark
+from reconciler_engine.observe.web.html import Child, Element, element
+from reconciler_engine.observe.web.page import table, whole_page
+from reconciler_engine.observe.words import ago, iso, quoted
+from reconciler_engine.observe.words import counted as in_number
+
+SLOTS: Final = 1_000
+"""Newest slots that the page tells of."""
+
+_GOOD: Final = frozenset({"present", "unverified", "empty", "halted", "unlisted"})
+
+
+class Slots(NamedTuple):
+    """Slots in a row of which the same is known.
+
+    Attributes:
+        first: Open time of the first (ms UTC).
+        last: Open time of the last (ms UTC).
+        number: How many slots they are.
+        state: The state's word.
+        reason: Why, where something is known.
+        sightings: Answers that agreed; None where nothing is known.
+        verified: When the exchange was asked (ms UTC); None where they are not verified.
+    """
+
+    first: int
+    last: int
+    number: int
+    state: str
+    reason: str = ""
+    sightings: int | None = None
+    verified: int | None = None
+
+
+class Changed(NamedTuple):
+    """An entry of the journal: when (ms UTC), the slots, why, by whom, what was there and what is since."""
+
+    at: int
+    slots: str
+    why: str
+    by: str
+    old: str
+    new: str
+
+
+class SeriesView(NamedTuple):
+    """What is known of a series.
+
+    Attributes:
+        name: Its name, such as `BTC-USD:5m`.
+        at: The instant of the look (ms UTC).
+        slots: Its newest slots, newest first.
+        changes: Its journal, newest first.
+        due: Slots that the next pass asks for, in words; empty where it asks for none.
+        requests: Requests that it takes for them.
+        beyond: Missing slots among the newest ones that lie further back than passes look.
+        error: Why nothing is known; None where something is.
+    """
+
+    name: str
+    at: int = 0
+    slots: Sequence[Slots] = ()
+    changes: Sequence[Changed] = ()
+    due: Sequence[str] = ()
+    requests: int = 0
+    beyond: int = 0
+    error: str | None = None
+
+
+def series_page(report: Report | None, found: Sequence[ReadinessCheck], view: SeriesView) -> bytes:
+    """Return the page of a series."""
+    engine = None if report is None else report.engine
+    body: list[Child] = [banner(found), element("h2", view.name, class_="name")]
+    if view.error is not None:
+        body.append(element("p", f"Nothing is known of it: {view.error}", class_="bad"))
+    else:
+        body += [_next(view), *_slots(view), *_journal(view)]
+    return whole_page("series", engine, body)
+
+
+def _next(view: SeriesView) -> Element:
+    told = "The next pass asks for nothing here."
+    if view.due:
+        told = f"The next pass asks for {', '.join(view.due)}: {in_number(view.requests, 'request')}."
+    if view.beyond:
+        told += f" {in_number(view.beyond, 'slot')} missing further back than passes look: `backfill` fills them."
+    return element("p", told)
+
+
+def _slots(view: SeriesView) -> list[Element]:
+    rows: list[Sequence[Child]] = [
+        (
+            iso(one.first),
+            iso(one.last),
+            one.number,
+            element("td", mark(one.state), one.state, class_="words"),
+            "-" if one.sightings is None else one.sightings,
+            "-" if one.verified is None else ago(one.verified, view.at),
+            element("td", one.reason or "-", class_="words" if one.state in _GOOD else "words bad"),
+        )
+        for one in view.slots
+    ]
+    count = sum(one.number for one in view.slots)
+    heads = ("first slot", "last slot", "slots", "state", "sightings", "verified", "reason")
+    return [element("h2", f"the newest {in_number(count, 'slot')}"), table(heads, rows, words=True)]
+
+
+def _journal(view: SeriesView) -> list[Element]:
+    if not view.changes:
+        return [element("h2", "journal"), element("p", "Nothing that was there was changed.")]
+    rows = [
+        (iso(one.at, "seconds"), one.slots, one.why, one.by, quoted(one.old), quoted(one.new)) for one in view.changes
+    ]
+    return [element("h2", "journal"), table(("when", "slots", "why", "by", "was", "is"), rows, words=True)]
