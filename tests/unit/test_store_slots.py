@@ -39,7 +39,7 @@ from reconciler_engine.store.ready_script import READY_TEXT
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Layout, Scope
 from reconciler_engine.store.server_clock import ServerClock
-from reconciler_engine.store.status_board import StatusBoard
+from reconciler_engine.store.status_board import ENGINES_KEYS, StatusBoard
 from reconciler_engine.store.tasks import Delivery, Lane, TaskQueue
 from reconciler_engine.store.venue import VenueStore
 
@@ -51,6 +51,8 @@ KEPT = Retention(1_000, 86_400)
 
 class Recorder:
     """A client that keeps each command and answers none."""
+
+    is_cluster = True
 
     def __init__(self) -> None:
         self.commands: list[Sequence[Any]] = []
@@ -126,7 +128,7 @@ async def test_no_script_and_no_command_touches_two_slots():
     assert ran == lua | {"token_bucket.lua"}
     # One slot for each series and each scope; one for the budget of an exchange, and one for the list of all engines.
     seen = set().union(*map(slots_of, client.commands))
-    assert len(seen) == len(SCOPES) * len(SERIES) + 2 * len(SCOPES) + 1
+    assert len(seen) == len(SCOPES) * len(SERIES) + 2 * len(SCOPES) + len(ENGINES_KEYS)
 
 
 @pytest.mark.parametrize(
@@ -193,3 +195,7 @@ def test_where_a_node_sends_away_to(text, told):
 
 def test_an_answer_sends_nowhere():
     assert redirection(b"MOVED 1 h:1", ("asked", 1)) is None
+
+
+def test_the_lists_of_all_engines_lie_in_different_thirds_of_the_slots():
+    assert {key_slot(key.encode()) * len(ENGINES_KEYS) // 16_384 for key in ENGINES_KEYS} == {0, 1, 2}

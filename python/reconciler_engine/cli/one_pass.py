@@ -15,7 +15,7 @@ from reconciler_engine.cli.plan_table import audited, requests_sent
 from reconciler_engine.cli.session import open_session, since_last_pass
 from reconciler_engine.cli.setting_sources import load_config
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.pass_words import as_object
+from reconciler_engine.engine.pass_words import as_object, unexamined
 from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
@@ -111,7 +111,7 @@ def _waits(result: ReconciliationResult) -> list[str]:
 def _doubts(result: ReconciliationResult, asked: Interval | None, max_candles: int) -> list[str]:
     """Say what was asked for and not examined: of that nothing is known, so it is not complete."""
     of_all = f"of {len(result.series)} series"
-    unknown = sum(not row.expected for row in result.series)
+    unknown = sum(not row.expected and not row.errors for row in result.series)
     # Retention alone moves the start of a range.
     cut = 0 if asked is None else sum(row.expected > 0 and row.start > asked.start for row in result.series)
     doubts = []
@@ -156,7 +156,6 @@ def print_result(result: ReconciliationResult, output: Output, *, repaired: bool
             ),
             [_cells(row) for row in noteworthy],
         )
-    unknown = sum(not row.expected for row in result.series)
     empty = f", {result.confirmed_empty} proved empty" if result.confirmed_empty else ""
     done = f"{counted(result.missing, 'slot')} missing in {counted(result.gaps_found, 'gap')}{empty}"
     if repaired:
@@ -164,10 +163,8 @@ def print_result(result: ReconciliationResult, output: Output, *, repaired: bool
         done = f"{counted(result.gaps_found, 'gap')}; {slots}; {requests_sent(result)}"
     more = f", {result.unverified} unverified" if result.unverified else ""
     more += audited(result)
-    output.print_line(
-        f"{len(result.series)} series: {done}{more}"
-        f"{f', {unknown} series without a closed slot in reach' if unknown else ''}, {result.duration_ms} ms"
-    )
+    more += "".join(f", {told}" for told in unexamined(result.series))
+    output.print_line(f"{len(result.series)} series: {done}{more}, {result.duration_ms} ms")
     for symbol in result.delisted:
         say(f"  {symbol} is delisted: what is missing of it stays missing, or is proved empty")
     for cause in result.causes:

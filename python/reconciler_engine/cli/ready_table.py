@@ -90,7 +90,7 @@ async def _ask(
                 answers = await _look_beyond(session.parts.reach, series, answers)
     for answer in answers:
         if isinstance(answer, StoreError):
-            own_fault(answer)
+            own_fault(answer, waits=False)
     return questions, answers, listed
 
 

@@ -143,6 +143,7 @@ async def _silence(client: TrioRedis) -> str:
 async def _read(client: TrioRedis) -> list[Found]:
     from reconciler_engine.store.coverage import Coverage
     from reconciler_engine.store.feeder_watch import FeederWatch
+    from reconciler_engine.store.node_watch import hide_unreachable
     from reconciler_engine.store.objective_counts import ObjectiveCounts
     from reconciler_engine.store.status_board import StatusBoard, scope_of
 
@@ -150,8 +151,9 @@ async def _read(client: TrioRedis) -> list[Found]:
     found = []
     for engine in engines:
         scope = scope_of(engine)
-        series, sightings = await Coverage(client, scope).read(), await FeederWatch(client, scope).read()
-        found.append(Found(engine, series, sightings, await ObjectiveCounts(client, scope).read_objective(engine)))
+        series = hide_unreachable(await Coverage(client, scope).read(), engine)
+        sightings, counts = await FeederWatch(client, scope).read(), ObjectiveCounts(client, scope)
+        found.append(Found(engine, series, sightings, await counts.read_objective(engine)))
     return found
 
 

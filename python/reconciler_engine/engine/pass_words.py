@@ -33,8 +33,8 @@ def in_words(result: ReconciliationResult) -> str:
         text += f"; {_gone(result)}"
     if result.mismatched:
         text += f"; {_repairs(result)}"
-    if unknown:
-        text += f"; {unknown} series without a closed slot examined"
+    for told in unexamined(result.series):
+        text += f"; {told}"
     if result.degraded is not None:
         text = f"{result.degraded}; {text}"
     elif result.errors:
@@ -47,6 +47,14 @@ def _gone(result: ReconciliationResult) -> str:
     left = sum(row.unresolved for row in result.series if row.delisted_at is not None)
     more = f", and {len(result.delisted) - _NAMED} more" if len(result.delisted) > _NAMED else ""
     return f"{left} of those left of products that are delisted: {', '.join(result.delisted[:_NAMED])}{more}"
+
+
+def unexamined(rows: Sequence[SeriesResult]) -> list[str]:
+    """Say of how many series nothing is known, since they could not be read, or had no slot to look at."""
+    unread = sum(not row.expected and bool(row.errors) for row in rows)
+    empty = sum(not row.expected and not row.errors for row in rows)
+    told = {f"{unread} series unknown, not read": unread, f"{empty} series without a closed slot examined": empty}
+    return [text for text, count in told.items() if count]
 
 
 def _repairs(result: ReconciliationResult) -> str:

@@ -15,9 +15,10 @@ from reconciler_engine.engine.scheduled_passes import ScheduledPasses
 from reconciler_engine.engine.terms import terms_of
 from reconciler_engine.errors import StoreError
 from reconciler_engine.limiting.redis_bucket import BucketStatistics
-from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
+from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, NodeStatus, ProcessStatus
 from reconciler_engine.scheduling.events import Event, JobStatistics, Outcome, RunFinished, SlotSkipped
 from reconciler_engine.scheduling.scheduler import Scheduler
+from reconciler_engine.store.node_watch import NodeWatch
 from reconciler_engine.store.protocol import PROTOCOL
 from reconciler_engine.store.status_board import EngineFacts, StatusBoard
 
@@ -68,6 +69,8 @@ class StatusWriter:
         self._budget: BudgetStatus | None = None
         self._queued: dict[str, int] | None = None
         self._skew_ms: int | None = None
+        self._nodes = NodeWatch(passes.parts.client, passes.parts.scope)
+        self._nodes_away: tuple[NodeStatus, ...] = ()
         self._written: float | None = None
         self.redis_error: str | None = None
 
@@ -157,6 +160,7 @@ class StatusWriter:
     async def _look(self) -> EngineStatus:
         """Read the figures that only Redis has; return the whole."""
         parts = self._passes.parts
+        self._nodes_away = await self._nodes.look(self._passes.series)
         self._queued, self._skew_ms = await parts.queue.lengths(), await parts.clock.skew_ms()
         self._budget = self._describe_budget(await parts.bucket.statistics(), self._now())
         return self.status
@@ -185,6 +189,7 @@ class StatusWriter:
             terms=terms_of(self._passes.parts),
             skew_ms=self._skew_ms,
             unknown_symbols=self._passes.unknown[:_UNKNOWN_SHOWN],
+            nodes_away=self._nodes_away,
         )
 
     def _job(self, figures: JobStatistics) -> JobStatus:

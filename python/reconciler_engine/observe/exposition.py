@@ -135,6 +135,9 @@ def _of_engine(engine: EngineStatus) -> Iterator[Family]:
     yield _gauge("start_timestamp_seconds", "When the engine was started", engine.started_at / 1_000)
     unknown = len(engine.unknown_symbols)
     yield _gauge("unknown_symbols", "Configured symbols that the exchange does not list, at most 100", unknown)
+    yield _gauge("redis_nodes_away", "Nodes of the Redis cluster that do not serve", len(engine.nodes_away))
+    unreachable = sum(node.series for node in engine.nodes_away)
+    yield _gauge("unreachable_series", "Series whose nodes do not serve: nothing is known of them", unreachable)
     yield from _of_jobs(engine.jobs)
     if engine.skew_ms is not None:
         yield _gauge("clock_skew_seconds", "The exchange's clock less Redis', as last measured", engine.skew_ms / 1_000)

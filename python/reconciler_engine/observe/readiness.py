@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from reconciler_engine.observe.engine_report import Report
-from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
+from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, NodeStatus, ProcessStatus
 from reconciler_engine.observe.words import describe_skew, describe_span
 
 SILENT_S = 5.0
@@ -55,7 +55,8 @@ def checks(report: Report | None, age_s: float) -> tuple[ReadinessCheck, ...]:
     engine = report.engine
     jobs = _jobs(engine)
     roles = (_workers(report.processes), _roles(report.processes))
-    return (live, stage, _redis(report), *roles, *_exchange(engine.budget), *_clock(engine), *_symbols(engine), *jobs)
+    rest = (*_exchange(engine.budget), *_clock(engine), *_symbols(engine), *jobs)
+    return (live, stage, _redis(report), *_nodes(engine.nodes_away), *roles, *rest)
 
 
 def is_ready(found: Sequence[ReadinessCheck]) -> bool:
@@ -72,7 +73,7 @@ def state_of(found: Sequence[ReadinessCheck]) -> Literal["ready", "degraded", "n
 
 def find_troubles(engine: EngineStatus) -> list[ReadinessCheck]:
     """Return the points of an engine's status that fail, are degraded, or are to be put in order."""
-    found = [*_exchange(engine.budget), *_jobs(engine)]
+    found = [*_nodes(engine.nodes_away), *_exchange(engine.budget), *_jobs(engine)]
     return [*(check for check in found if check.degraded or not check.ok), *_clock(engine)]
 
 
@@ -83,6 +84,22 @@ def _redis(report: Report) -> ReadinessCheck:
     if silent_ms is None:
         return ReadinessCheck("redis", ok=False, detail="has not taken the status yet")
     return ReadinessCheck("redis", silent_ms < REDIS_SILENT_MS, f"took the status {describe_span(silent_ms)} ago")
+
+
+def _nodes(away: Sequence[NodeStatus]) -> list[ReadinessCheck]:
+    """Tell the nodes of a cluster that do not serve; a restart would cure nothing. The check of Redis tells its own."""
+    if not away:
+        return []
+    series = sum(node.series for node in away)
+    named = "; ".join(_node(node) for node in away[:_NAMED])
+    more = f"; and {len(away) - _NAMED} more" if len(away) > _NAMED else ""
+    return [ReadinessCheck("nodes", ok=True, detail=f"{series} series unknown: {named}{more}", degraded=True)]
+
+
+def _node(node: NodeStatus) -> str:
+    own = ", with the engine's own keys: no work goes on" if node.has_own_keys else ""
+    where = f"{node.address} has not served" if node.address else "hash slots have had no node"
+    return f"{where} for {describe_span(node.away_ms)} ({node.series} series{own}): {node.error}"
 
 
 def _workers(processes: Sequence[ProcessStatus]) -> ReadinessCheck:

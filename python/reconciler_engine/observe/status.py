@@ -126,6 +126,29 @@ class BudgetStatus(_Record):
     stopped_ms: _Int = 0
 
 
+_Slot = Annotated[int, Field(ge=0, le=16_383)]
+
+
+class NodeStatus(_Record):
+    """A node of a Redis cluster that does not serve.
+
+    Attributes:
+        address: Host and port as the cluster announces them; empty where no node has the hash slots.
+        slots: Its hash slots in ranges, first and last.
+        series: Series whose keys are there: nothing is known of them.
+        has_own_keys: Whether the engine's own keys are there, without which it does no work.
+        away_ms: Since it was first seen not to serve.
+        error: Its last refusal, or why there was no answer.
+    """
+
+    address: _Str
+    slots: Annotated[tuple[tuple[_Slot, _Slot], ...], Field(max_length=16_384)]
+    series: _Int
+    has_own_keys: bool
+    away_ms: _Int
+    error: _Str
+
+
 class EngineStatus(_Record):
     """The status of one engine.
 
@@ -133,7 +156,8 @@ class EngineStatus(_Record):
     be read, `queued` (tasks by lane) where the streams could not. `unknown_symbols` are configured ones that the
     exchange does not list. `grace_ms` and `max_unverified_ms` are settings by which the gate is
     asked, `terms` those by which the engine asks the exchange, of a key its name alone. `skew_ms` is the exchange's
-    clock less Redis' (ms), None where nobody measured it lately. `completeness_slo` is the setting.
+    clock less Redis' (ms), None where nobody measured it lately. `completeness_slo` is the setting. `nodes_away` are
+    nodes of a Redis cluster that do not serve.
     """
 
     node: _Str
@@ -157,6 +181,7 @@ class EngineStatus(_Record):
     completeness_slo: Annotated[_Float, Field(gt=0, lt=1)] | None = None
     terms: Annotated[dict[_Str, _Str], Field(max_length=100)] = {}
     skew_ms: _Int | None = None
+    nodes_away: Annotated[tuple[NodeStatus, ...], Field(max_length=1_000)] = ()
 
 
 def _is_count(value: object) -> bool:

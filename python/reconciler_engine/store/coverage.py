@@ -102,6 +102,11 @@ class SeriesCoverage(BaseModel):
         return self.model_dump_json(exclude_defaults=True)
 
 
+def unknown_at(checked_at: int) -> SeriesCoverage:
+    """Return the coverage of a series of which nothing is known."""
+    return SeriesCoverage(complete_from=None, complete_through=None, missing=None, checked_at=checked_at)
+
+
 class Known(NamedTuple):
     """Knowledge of a series: the slots of `window`, of which `unresolved` are missing, and why slots are not ready.
 
@@ -314,7 +319,7 @@ class Coverage:
     def _told(self, one: Checked, now: int, max_unverified_ms: int) -> str:
         known = self._known.get(one.series)
         if known is None:
-            return SeriesCoverage(complete_from=None, complete_through=None, missing=None, checked_at=now).as_field()
+            return unknown_at(now).as_field()
         return coverage_of(known, one.series.timeframe.step_ms, now, max_unverified_ms).as_field()
 
     async def _prune(self, now: int) -> None:

@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import importlib.metadata
 import socket
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
-from reconciler_engine.errors import StoreError
+from reconciler_engine.errors import NodeUnavailable
 from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.store.client.reply_shapes import understanding, whole
-from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.scope import Layout, Scope
 
 RECORD_LIFE_MS = 5_000
 """An engine that has not written for so long does not run, or cannot reach Redis."""
 
 ENGINES_KEY = "recon:engines"
-"""Hash of all engines on this Redis: the name of each one's record, and its scope."""
+"""Hash of all engines on this Redis: the name of each one's record, and its node."""
+
+ENGINES_KEYS = (ENGINES_KEY, "recon:engines:again", "recon:engines:beside")
+"""The same hash three times on a cluster, at hash slots far apart: the loss of one node hides no engine of others."""
 
 _ENGINES_LIFE_MS = 86_400_000
 _ENGINES_READ = 256
@@ -54,20 +59,29 @@ class StatusBoard:
     def __init__(self, client: TrioRedis) -> None:
         self._client = client
 
+    @property
+    def _lists(self) -> Sequence[str]:
+        return ENGINES_KEYS if self._client.is_cluster else ENGINES_KEYS[:1]
+
     async def announce(self, status: EngineStatus) -> None:
         """List an engine among all on this Redis, and strike those off whose record is gone; now and then is enough."""
-        with understanding("the list of engines"):
-            listed = whole(await self._client.execute_command("HLEN", ENGINES_KEY))
-        if listed > _ENGINES_LISTED:
-            # Somebody else filled it; every engine lists itself anew within a minute.
-            await self._client.execute_command("DEL", ENGINES_KEY)
         names = await self._listed()
         there = await self._client.pipe([("EXISTS", key) for key in names])
         gone = [key for key, exists in zip(names, there, strict=True) if exists == 0]
+        for engines in self._lists:
+            with suppress(NodeUnavailable):
+                await self._announce(engines, status, gone)
+
+    async def _announce(self, engines: str, status: EngineStatus, gone: Sequence[bytes]) -> None:
+        with understanding("the list of engines"):
+            listed = whole(await self._client.execute_command("HLEN", engines))
+        if listed > _ENGINES_LISTED:
+            # Somebody else filled it; every engine lists itself anew within a minute.
+            await self._client.execute_command("DEL", engines)
         if gone:
-            await self._client.execute_command("HDEL", ENGINES_KEY, *gone)
-        await self._client.execute_command("HSET", ENGINES_KEY, _key(status), status.node)
-        await self._client.execute_command("PEXPIRE", ENGINES_KEY, _ENGINES_LIFE_MS)
+            await self._client.execute_command("HDEL", engines, *gone)
+        await self._client.execute_command("HSET", engines, _key(status), status.node)
+        await self._client.execute_command("PEXPIRE", engines, _ENGINES_LIFE_MS)
 
     async def write(self, status: EngineStatus) -> None:
         """Write an engine's record; it lives for `RECORD_LIFE_MS`."""
@@ -76,7 +90,9 @@ class StatusBoard:
     async def remove(self, status: EngineStatus) -> None:
         """Say that an engine ends."""
         await self._client.execute_command("DEL", _key(status))
-        await self._client.execute_command("HDEL", ENGINES_KEY, _key(status))
+        for engines in self._lists:
+            with suppress(NodeUnavailable):
+                await self._client.execute_command("HDEL", engines, _key(status))
 
     async def find_silent(self) -> list[str]:
         """Return the nodes that are listed and have no record: they ended without a word, or cannot write.
@@ -94,11 +110,12 @@ class StatusBoard:
         return [*await self._nodes()]
 
     async def _nodes(self) -> dict[bytes, bytes]:
-        (page,) = await self._client.pipe([("HSCAN", ENGINES_KEY, 0, "COUNT", _ENGINES_LISTED)])
+        pages = await self._client.pipe([("HSCAN", engines, 0, "COUNT", _ENGINES_LISTED) for engines in self._lists])
+        read = [page for page in pages if not isinstance(page, NodeUnavailable)]
         with understanding("the list of engines"):
-            if isinstance(page, StoreError):
-                raise page
-            pairs = zip(page[1][::2], page[1][1::2], strict=True)
+            pairs = [
+                pair for page in all_served(read or pages) for pair in zip(page[1][::2], page[1][1::2], strict=True)
+            ]
             return {name: node for name, node in pairs if len(name) <= _NAME_BYTES}
 
     async def read(self, scope: Scope | None = None) -> list[EngineStatus]:

@@ -29,6 +29,7 @@ from reconciler_engine.observe.web.server import serve
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.coverage import Coverage
 from reconciler_engine.store.feeder_watch import FeederWatch
+from reconciler_engine.store.node_watch import hide_unreachable
 from reconciler_engine.store.objective_counts import ObjectiveCounts
 from reconciler_engine.store.product_list import ProductListStore
 from reconciler_engine.store.ready_question import ReadyOptions, ReadyQuestion
@@ -126,7 +127,7 @@ class WebRole:
             if engine is not None and trio.current_time() - self._read_at >= _KEPT_S:
                 try:
                     scope = scope_of(engine)
-                    series = await Coverage(self._client, scope).read()
+                    series = hide_unreachable(await Coverage(self._client, scope).read(), engine)
                     feeder = sum_up(await FeederWatch(self._client, scope).read(), engine.written_at)
                     objective = await ObjectiveCounts(self._client, scope).read_objective(engine)
                     self._states = SeriesStates(series, feeder=feeder, objective=objective)

@@ -100,6 +100,17 @@ class Cluster:
         except StoreError as error:
             raise self._failure(place, error, began, bound_s) from error
 
+    def owner_of(self, slot: int) -> Place | None:
+        """Return the node that has a slot by the map, which is to be known; None where none has it."""
+        return self._owners[slot]
+
+    def slots_of(self, place: Place | None) -> list[tuple[int, int]]:
+        """Return first and last slots of the ranges that a node has by the map; of None those that no node has."""
+        mine = [slot for slot, owner in enumerate(self._owners) if owner == place]
+        starts = [slot for before, slot in zip([-2, *mine], mine, strict=False) if slot != before + 1]
+        stops = [slot for slot, after in zip(mine, [*mine[1:], -1], strict=True) if slot + 1 != after]
+        return [*zip(starts, stops, strict=True)]
+
     async def exchange(
         self, commands: Sequence[Command], bound_s: float, keys: Sequence[str] = (), *, blocks: bool = False
     ) -> list[Any]:
