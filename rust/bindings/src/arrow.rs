@@ -1,6 +1,6 @@
 //! The Arrow C data and stream interfaces, as far as a table of int64 columns needs them.
 //!
-//! Layouts: <https://arrow.apache.org/docs/format/CDataInterface.html>, read 2026-11-23. Each structure owns what its
+//! Layouts: <https://arrow.apache.org/docs/format/CDataInterface.html>, read 2026-11-23. Each structure owns the data its
 //! `private_data` points to and gives it back in `release`, which sets itself to null: the mark of a released one.
 //! Children own their share themselves, since a consumer may move them out of their parent.
 
@@ -13,7 +13,7 @@ use pyo3::buffer::PyBuffer;
 /// Names of the columns of a table of gaps.
 const NAMES: [&CStr; 3] = [c"start", c"end", c"count"];
 
-/// What a column, or a table of them, is made of.
+/// Parts of a column, or of a table of them.
 #[repr(C)]
 pub struct ArrowSchema {
     format: *const c_char,
@@ -52,7 +52,7 @@ pub struct ArrowArrayStream {
     private_data: *mut c_void,
 }
 
-// SAFETY: the structure owns what it points to, and nothing of it is bound to a thread.
+// SAFETY: the structure owns the data it points to, and nothing of it is bound to a thread.
 unsafe impl Send for ArrowSchema {}
 // SAFETY: as above; the columns are Python buffers, which pyo3 releases from any thread.
 unsafe impl Send for ArrowArrayStream {}
@@ -115,13 +115,13 @@ unsafe extern "C" fn release_table_schema(schema: *mut ArrowSchema) {
     }
 }
 
-/// What a column's array keeps alive: the values, and the list of buffers that points to them.
+/// Data that a column's array keeps alive: the values, and the list of buffers that points to them.
 struct ColumnData {
     buffers: [*const c_void; 2],
     _values: PyBuffer<i64>,
 }
 
-/// What a table's array keeps alive: its list of buffers, none, and its children.
+/// Data that a table's array keeps alive: its empty list of buffers, and its children.
 struct TableData {
     buffers: [*const c_void; 1],
     children: [*mut ArrowArray; 3],

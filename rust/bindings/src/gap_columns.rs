@@ -1,4 +1,4 @@
-//! What is made of the columns on demand: ends, and plain tuples.
+//! Values made of the columns on demand: ends, and plain tuples.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;

@@ -22,7 +22,7 @@ impl Int64Input {
     /// Why it is neither is the slow path's question, which `reconciler_engine.detection.inputs` answers.
     pub fn of(object: &Bound<'_, PyAny>) -> Option<Self> {
         if let Ok(list) = object.cast_exact::<PyList>() {
-            // Where there is no GIL, nobody else takes an item out of the list meanwhile.
+            // Without a GIL too, no other thread takes an item out of the list meanwhile.
             return with_critical_section(list, || copy_list(list)).map(Self::Copied);
         }
         let buffer = PyUntypedBuffer::get(object).ok()?;
@@ -97,7 +97,7 @@ fn copy_list(list: &Bound<'_, PyList>) -> Option<Vec<i64>> {
     Some(values)
 }
 
-/// Converts an exact int; -1 with an error set if it is no int64 value.
+/// Converts an exact int; -1 with an error set if it does not fit int64.
 ///
 /// Where a C long has 64 bits: the fast way. `PyLong_AsLongLong` takes three times as long (3.11, measured).
 ///

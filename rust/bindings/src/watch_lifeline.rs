@@ -1,4 +1,4 @@
-//! The lifeline: when the parent is gone, so are we, whatever the interpreter is doing.
+//! The lifeline: ends this process when its parent is gone, even while the interpreter is busy.
 
 use std::io;
 use std::mem::MaybeUninit;

@@ -1,4 +1,4 @@
-//! One member: what is it to the readers of the series?
+//! One member, as the readers of the series take it.
 
 use crate::scanner::{Scanner, Text, Value};
 
@@ -13,7 +13,7 @@ pub struct Series<'a> {
     pub step: i64,
 }
 
-/// What a member is to the readers of a series.
+/// Kind of a member, as the readers of a series take it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A candle.
@@ -24,7 +24,7 @@ pub enum Kind {
     Other,
 }
 
-/// Says what `member` is in the slot that opens at its `score`.
+/// Returns the kind of `member` in the slot that opens at its `score`.
 #[must_use]
 pub fn kind_of(member: &[u8], score: f64, series: Series<'_>) -> Kind {
     let in_place = is_open_time(score, series.step) && str::from_utf8(member).is_ok();
@@ -55,7 +55,7 @@ struct Fields<'a> {
     is_synthetic: bool,
 }
 
-/// The fields of a member; None where it is no JSON object.
+/// The fields of a member; None if it is not a JSON object.
 fn fields_of(member: &[u8]) -> Option<Fields<'_>> {
     let mut scanner = Scanner::new(member);
     scanner.skip_space();

@@ -24,7 +24,7 @@ pub struct Values {
 /// Writes a member; `names` is `"symbol":"...","timeframe":"..."` as JSON.
 ///
 /// Numbers are the shortest that read back as the same double, without an exponent: 88000, 0.0000001. All of them must
-/// be finite, else what is written is no JSON.
+/// be finite, else the text is not JSON.
 #[must_use]
 pub fn write_member(values: &Values, names: &str) -> Vec<u8> {
     let Values {

@@ -12,7 +12,7 @@ const LETTERS: usize = 12;
 const BODY: usize = 1 + BLOCK_SLOTS * (LETTERS + 4);
 const VERSION: u8 = 1;
 
-/// What is noted about the members of a series.
+/// Notes about the members of a series.
 #[derive(Debug, Default)]
 pub(crate) struct Noted {
     /// Number of the first slot, counted from the epoch.
@@ -23,7 +23,7 @@ pub(crate) struct Noted {
     accepted: HashMap<i64, [u8; 16]>,
 }
 
-/// What is known of one member.
+/// Knowledge of one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// Its digest is noted: it was verified.
@@ -63,7 +63,7 @@ impl Noted {
         self.at(open_time).is_some()
     }
 
-    /// Says what is known of `member` in the slot that opens at `open_time`.
+    /// Returns the knowledge of `member` in the slot that opens at `open_time`.
     pub(crate) fn standing(&self, open_time: i64, member: &[u8]) -> Standing {
         let noted = self.at(open_time);
         let accepted = self.accepted.get(&open_time);

@@ -8,7 +8,7 @@ use crate::framing::{Cursor, Opening};
 use crate::noted::Noted;
 use crate::scan::{BadReply, Scan};
 
-/// What was asked of one key: whose candles, and the grid they should fill.
+/// Question about one key: the series, and the grid that its candles should fill.
 #[derive(Clone, Debug)]
 pub struct Span {
     /// The product, as the members spell it.
@@ -25,7 +25,7 @@ pub struct Span {
     pub blocks: usize,
 }
 
-/// What one key answered.
+/// Reply of one key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// One candle in each slot of the grid, none a filler, nothing else, and none unverified where that was asked.
@@ -47,7 +47,7 @@ pub struct Replies {
     answers: Vec<Answer>,
     /// Bytes not understood yet: less than the digests of a span, or one pair of a member and its score.
     rest: Vec<u8>,
-    /// What was said of the digests of the span whose members come next.
+    /// Digests of the span whose members come next.
     digests: Digests,
     noted: Noted,
     /// Items that the open reply has still to bring.

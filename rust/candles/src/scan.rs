@@ -1,4 +1,4 @@
-//! A reply: what its members say, in columns.
+//! A reply: its members, in columns.
 
 use std::error::Error;
 use std::fmt;
@@ -7,19 +7,19 @@ use crate::candle::{Kind, Series, kind_of};
 use crate::noted::{Noted, Standing};
 use crate::usual::usual_kind;
 
-/// What a reply of members with ascending scores holds, member by member.
+/// Content of a reply of members with ascending scores, member by member.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scan {
     /// Open times of the candles, ascending, repeated where candles share one.
     pub timestamps: Vec<i64>,
     /// Open times that two or more candles share, each once, ascending.
     pub duplicates: Vec<i64>,
-    /// Slots of the members that are no candles of the series, one each: the open times at or below their scores, kept
+    /// Slots of members that are not candles of the series, one each: the open times at or below their scores, kept
     /// within int64.
     pub malformed: Vec<i64>,
     /// Open times that no candle but fillers has, each once, ascending.
     pub fillers: Vec<i64>,
-    /// Open times with a candle that is no filler, each once, ascending, unless that is alone in its slot and noted.
+    /// Open times with a candle other than a filler, each once, ascending, unless that is alone in its slot and noted.
     /// Empty where no digests were given.
     pub unverified: Vec<i64>,
     /// Those of them for which a digest is noted all the same.
@@ -66,7 +66,7 @@ impl Scan {
     ///
     /// # Errors
     ///
-    /// [`BadReply`] if the score is no number or below the one before it.
+    /// [`BadReply`] if the score is not a number or below the one before it.
     pub fn push(&mut self, member: &[u8], printed: &[u8], series: Series<'_>) -> Result<(), BadReply> {
         self.push_noted(member, printed, series, None)
     }
@@ -163,13 +163,13 @@ fn parse_score(text: &[u8]) -> Option<f64> {
 /// The reply is none of members with ascending scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadReply {
-    /// The score is no number.
+    /// The score is not a number.
     Score,
     /// The score is below the one before it.
     Order,
     /// A member has no score.
     Odd,
-    /// The bytes are no RESP2 array of strings.
+    /// The bytes are not a RESP2 array of strings.
     Framing,
     /// Nobody asked for it.
     Unasked,

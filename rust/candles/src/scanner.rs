@@ -20,7 +20,7 @@ pub(crate) enum Value<'a> {
 /// A string as written.
 #[derive(Clone, Copy)]
 pub(crate) struct Text<'a> {
-    /// What stands between the quotes, escapes not resolved.
+    /// Text between the quotes, escapes not resolved.
     pub(crate) raw: &'a [u8],
     /// Whether there are any.
     pub(crate) escaped: bool,
@@ -208,7 +208,7 @@ fn digits(text: &[u8]) -> usize {
     text.iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
-/// Length of an escape, backslash included; `after` is what follows the backslash.
+/// Length of an escape, backslash included; `after` is the text behind the backslash.
 fn escape_len(after: &[u8]) -> Option<usize> {
     match after {
         [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => Some(2),

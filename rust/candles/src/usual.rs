@@ -41,7 +41,7 @@ macro_rules! form {
 /// Digits a number may have to be neither infinite nor so small that its double is 0.
 const DIGITS: usize = 300;
 
-/// Says what `member` is, whose score on the grid was printed as `score`; None where only the rule can say.
+/// Returns the kind of `member`, whose score on the grid was printed as `score`; None where only the rule can tell.
 pub(crate) fn usual_kind(member: &[u8], score: &[u8], series: Series<'_>) -> Option<Kind> {
     // Up to fifteen digits without a leading zero are the same whole number in both spellings.
     if !(1..=15).contains(&score.len()) || score[0] == b'0' || !score.iter().all(u8::is_ascii_digit) {

@@ -17,7 +17,7 @@ pub(crate) fn detect_by_bitmap(column: Column<'_>, grid: &Grid) -> Gaps {
     runs_of_zeros(&present, grid, column.len())
 }
 
-/// Marks what is present, a bit a point.
+/// Marks points that are present, a bit each.
 pub(crate) struct Mark<'a> {
     pub(crate) column: Column<'a>,
     pub(crate) grid: &'a Grid,

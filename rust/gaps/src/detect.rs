@@ -1,4 +1,4 @@
-//! The one question: what is missing?
+//! Detection: which expected points are missing?
 
 use crate::bitmap::{self, detect_by_bitmap};
 use crate::gaps::{Gaps, GapsBuilder};
@@ -18,7 +18,7 @@ pub fn detect(timestamps: Column<'_>, grid: &Grid) -> Gaps {
     detect_in_parts(timestamps, grid, 1, PART)
 }
 
-/// Returns what [`detect`] returns, by so many threads where the input is sorted; they end before it does.
+/// Does the work of [`detect`] by so many threads where the input is sorted; they end before it returns.
 ///
 /// The threads take parts of `part` values in turn: [`PART`](crate::PART) is a good size, and
 /// [`helpful_threads`](crate::helpful_threads) a good number.

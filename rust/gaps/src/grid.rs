@@ -128,7 +128,7 @@ const fn inverse_of_odd(odd: u64) -> u64 {
     inverse
 }
 
-/// Why there is no such grid.
+/// Reason why a grid cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GridError {
     /// The step is zero.
@@ -138,7 +138,7 @@ pub enum GridError {
         /// The number asked for.
         len: u64,
     },
-    /// The last point is no int64 value.
+    /// The last point does not fit int64.
     PastInt64 {
         /// The first point asked for.
         start: i64,

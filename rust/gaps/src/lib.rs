@@ -26,7 +26,7 @@
 //! # What each technique is worth
 //!
 //! Time without it, as a multiple of that with it; workloads of `benches/gap_workloads.py` at 1e7 points, paired rounds,
-//! one thread, AMD EPYC (Zen 5). Whatever is worth less than 3 % everywhere goes.
+//! one thread, AMD EPYC (Zen 5). A technique worth less than 3 % everywhere goes.
 //!
 //! | technique | worth |
 //! |---|---|
@@ -44,7 +44,7 @@
 //!
 //! # Unsafe code
 //!
-//! All of it is in the module `raw`; each block there states what it relies on.
+//! All of it is in the module `raw`; each block there states its assumptions.
 #![deny(unsafe_code)]
 // Passes must end up inside the function that is compiled for the instructions chosen; measured, not guessed.
 #![allow(clippy::inline_always)]

@@ -2,7 +2,7 @@
 //!
 //! Parts meet at a value: the points of the grid before it are the business of the left part, the others that of the
 //! right. What either finds holds for the whole if both ascend, and the values at the border do. A gap that lies on
-//! both sides of a border is joined. Parts are small: what a thread finds is still in its cache when it is appended.
+//! both sides of a border is joined. Parts are small: a thread's gaps are still in its cache when it appends them.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -49,7 +49,7 @@ pub(crate) fn detect_sorted(column: Column<'_>, grid: &Grid, threads: usize, par
     dispatch(whole).map(GapsBuilder::finish)
 }
 
-/// What the threads share.
+/// State that the threads share.
 struct Work<'a> {
     column: Column<'a>,
     grid: &'a Grid,

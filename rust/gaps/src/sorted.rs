@@ -1,6 +1,6 @@
 //! Sorted input, block by block.
 //!
-//! Three parts: what lies before the grid, what lies within its bounds, what lies behind it. The outer two only have
+//! Three parts: values before the grid, within its bounds, and behind it. The outer two only have
 //! to ascend. Within, a block of 64 values that continue the grid from the last value seen proves all at once:
 //! sorted, unique, on the grid, complete. Any other block is reduced to the bits of the values that do not follow
 //! their predecessor by one step, and only those are looked at. What follows a value off the grid by one step is off it
@@ -110,7 +110,7 @@ struct Position<'a> {
 }
 
 impl Position<'_> {
-    /// Takes the first values, all blocks from the border of a cache line on, then what is left of the column.
+    /// Takes the first values, all blocks from the border of a cache line on, then the rest of the column.
     #[inline(always)]
     fn advance<B: Blocks>(&mut self, blocks: B) -> Result<(), Unsorted> {
         self.take_each(self.column.len().min(self.column.before_line()))?;
@@ -295,7 +295,7 @@ impl Position<'_> {
         self.grid.steps(value.wrapping_sub(self.point).cast_unsigned())
     }
 
-    /// Ends the pass: what is behind the last point seen is missing.
+    /// Ends the pass: all points behind the last one seen are missing.
     fn finish(mut self) -> GapsBuilder {
         let steps = self.steps_to(self.grid.last());
         if steps > 0 {

@@ -21,7 +21,7 @@ const TRIAL: usize = 1 << 14;
 /// Values that fit a cache.
 const CACHED: usize = 1 << 21;
 
-/// Returns what [`detect`](crate::detect()) returns, for timestamps promised to be sorted, unique and on the grid.
+/// Does the work of [`detect`](crate::detect()) for timestamps promised to be sorted, unique and on the grid.
 ///
 /// Takes time by the number of gaps, not of timestamps; where there are too many, by so many threads. A broken promise gives a wrong answer, but no worse.
 ///

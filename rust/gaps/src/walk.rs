@@ -4,7 +4,7 @@ use crate::gaps::{Gaps, GapsBuilder};
 use crate::grid::Grid;
 use crate::raw::Column;
 
-/// The input descends somewhere; what was found so far means nothing.
+/// The input descends somewhere; the gaps found so far are void.
 #[derive(Debug)]
 pub(crate) struct Unsorted;
 
@@ -52,7 +52,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Ends the walk: what is still expected is missing.
+    /// Ends the walk: all points still expected are missing.
     pub(crate) fn finish(mut self) -> Gaps {
         if self.next < self.grid.len() {
             self.gaps.push(self.grid.at(self.next), self.grid.len() - self.next);

@@ -1,4 +1,4 @@
-//! Every path of the detector against a set of what is present, on any bytes.
+//! Every path of the detector against a set of the present points, on any bytes.
 //!
 //! The bytes are a program: a grid, then operations that append timestamps (runs along the grid, repetitions, strangers,
 //! raw values) and at last put them in some order. So long orderly stretches, which the block pass is about, are as

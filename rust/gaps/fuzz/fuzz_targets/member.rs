@@ -22,7 +22,7 @@ fn member(bytes: &[u8]) -> Vec<u8> {
     [&GOOD[..from], rest, &GOOD[to..]].concat()
 }
 
-/// What the parser says; None where the two differ on purpose: it refuses lone surrogates and numbers past f64.
+/// The parser's verdict; None where the two differ on purpose: it refuses lone surrogates and numbers past f64.
 fn says(member: &[u8]) -> Option<Kind> {
     let Ok(text) = str::from_utf8(member) else { return Some(Kind::Other) };
     let long_number = text.split(|letter: char| !letter.is_ascii_digit()).any(|digits| digits.len() > 200);

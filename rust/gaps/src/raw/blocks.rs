@@ -5,9 +5,9 @@ use crate::raw::Column;
 /// Values a block has, one for each bit of a mask.
 pub(crate) const BLOCK: usize = 64;
 
-/// Answers about blocks; arithmetic is modulo 2^64 throughout, so whoever asks excludes overflow.
+/// Answers about blocks; arithmetic is modulo 2^64 throughout, so callers exclude overflow.
 pub(crate) trait Blocks: Copy {
-    /// Asks the memory for what lies some way behind the block from `from` on, if the machine can be asked.
+    /// Prefetches memory some way behind the block from `from` on, if the machine can.
     fn prefetch(self, _column: Column<'_>, _from: usize) {}
 
     /// Number of whole blocks from `from` on, at most `limit`, whose values are `first`, `first + step`, ...
@@ -119,7 +119,7 @@ impl Blocks for Portable {
 
 /// Work that asks about blocks; to be inlined into code compiled for the instructions chosen.
 pub(crate) trait Pass {
-    /// What the work gives.
+    /// Result of the work.
     type Output;
 
     /// Does the work.

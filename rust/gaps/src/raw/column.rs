@@ -27,7 +27,7 @@ pub struct Column<'a> {
     borrow: PhantomData<&'a [i64]>,
 }
 
-// SAFETY: a column only reads, atomically, what its creator keeps alive for 'a.
+// SAFETY: a column only reads, atomically, memory that its creator keeps alive for 'a.
 unsafe impl Send for Column<'_> {}
 // SAFETY: as above; sharing the view shares nothing but atomic reads.
 unsafe impl Sync for Column<'_> {}
@@ -67,7 +67,7 @@ impl Column<'_> {
         self.len
     }
 
-    /// Whether there is no value.
+    /// Whether it is empty.
     #[must_use]
     #[inline]
     pub const fn is_empty(&self) -> bool {
@@ -124,7 +124,7 @@ impl Column<'_> {
             "slice {from}..{to} of a column of {}",
             self.len
         );
-        // SAFETY: within the bounds just checked, so within what the creator vouched for.
+        // SAFETY: within the bounds just checked, so within the memory the creator vouched for.
         unsafe { Self::from_raw(self.first.add(from), to - from) }
     }
 }

@@ -8,9 +8,9 @@ use std::sync::Mutex;
 const HUGE_PAGE: usize = 2 << 20;
 /// Most bytes ever reserved; an answer beyond that grows on the heap.
 const MOST: usize = 1 << 42;
-/// Largest region that is kept for the next answer: fresh pages cost more than what is written to them.
+/// Largest region that is kept for the next answer: fresh pages cost more than the writes to them.
 const KEPT_BYTES: usize = 128 << 20;
-/// Bytes of a region that is kept as it is, as much as glibc's malloc would keep; what is behind, the system may take
+/// Bytes of a region that is kept as it is, as much as glibc's malloc would keep; the system may take the rest
 /// back whenever it is short of memory.
 const KEPT_FOR_GOOD: usize = 32 << 20;
 /// Most regions kept: the two columns of an answer.
@@ -19,10 +19,10 @@ const KEPT: usize = 2;
 /// Regions that wait for the next answer, at most [`KEPT`] of at most [`KEPT_BYTES`].
 static WAITING: Mutex<Vec<Region>> = Mutex::new(Vec::new());
 
-/// A private anonymous mapping; whoever holds one owns it. Only touched pages cost memory.
+/// A private anonymous mapping, owned by its holder. Only touched pages cost memory.
 #[derive(Debug)]
 struct Region {
-    /// What was mapped, page-aligned, and how many bytes of it still are.
+    /// Start of the mapping, page-aligned, and the bytes of it that are still mapped.
     base: NonNull<u8>,
     mapped: usize,
     /// The first value, aligned to a huge page within the mapping.
@@ -61,7 +61,7 @@ impl Region {
         let offset = base.as_ptr().align_offset(HUGE_PAGE).min(HUGE_PAGE);
         // SAFETY: within the mapping, as just said.
         let first = unsafe { base.add(offset) }.cast::<i64>();
-        // SAFETY: the range is within the mapping. A refusal is no fault: pages are then of the usual size.
+        // SAFETY: the range is within the mapping. A refusal does no harm: pages are then of the usual size.
         unsafe { libc::madvise(first.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
         Some(Self { base, mapped, first })
     }
@@ -72,7 +72,7 @@ impl Region {
         unsafe { self.first.cast::<u8>().offset_from_unsigned(self.base) }
     }
 
-    /// Gives back what is behind the first `len` values.
+    /// Gives back memory behind the first `len` values.
     fn trim(&mut self, len: usize) {
         let used = self.head() + (len * size_of::<i64>()).next_multiple_of(HUGE_PAGE);
         if used < self.mapped {
@@ -85,7 +85,7 @@ impl Region {
         }
     }
 
-    /// Lets the system take back what is not kept for good; until it does, the pages can be written without a fault.
+    /// Lets the system take back memory that is not kept for good; until then its pages can be written without a fault.
     fn lend(&self) {
         let kept = self.head() + KEPT_FOR_GOOD;
         if kept < self.mapped {
@@ -119,7 +119,7 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Takes a region that waits, of any size.
     pub(super) fn waiting() -> Option<Self> {
-        // Whoever cannot have the lock at once does without: it may be held across a fork.
+        // A caller that cannot have the lock at once does without: it may be held across a fork.
         WAITING.try_lock().ok()?.pop().map(Self::of)
     }
 

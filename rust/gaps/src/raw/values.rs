@@ -169,13 +169,13 @@ impl PairsBuilder {
         if self.capacity >= HEAP_LIMIT && self.move_to_mappings() {
             return;
         }
-        // The first room is that of a block, since that is what writers ask for.
+        // The first room is that of a block, since writers ask for that much.
         let target = (self.capacity * 2).max(BLOCK);
         for (storage, first) in self.storage.iter_mut().zip(&mut self.first) {
             let mut values = std::mem::take(storage).into_vec(self.len);
             values.reserve_exact(target - values.len());
             *first = values.as_mut_ptr();
-            // SAFETY: zero is never too long. What is behind stays written.
+            // SAFETY: zero is never too long. Values behind it stay written.
             unsafe { values.set_len(0) };
             *storage = Storage::Heap(values);
         }
@@ -206,7 +206,7 @@ impl PairsBuilder {
         true
     }
 
-    /// Returns the columns, giving back what they did not use.
+    /// Returns the columns, giving back their unused memory.
     pub(crate) fn finish(self) -> [Values; 2] {
         let len = self.len;
         self.storage.map(|storage| {
