@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import certifi
 import pytest
 import redis as redis_py
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -116,14 +117,15 @@ def test_wrong_settings_change_nothing_new_ones_reach_workers_and_service_manage
 
     # told in full
     before = time.monotonic_ns() // 1_000
-    settings(workers=0, symbols=["no product"], colour="red")
+    settings(workers=0, symbols=["no product"], colour="red", exchange_id=2)
     reload(engine)
     said = manager.hear()
     assert said.pop("RELOADING") == "1"
     assert before <= int(said.pop("MONOTONIC_USEC")) <= time.monotonic_ns() // 1_000
     assert manager.hear() == {"READY": "1", "STATUS": "at work; newer settings were refused"}
-    faults = "\n".join(refused(engine, 3))
-    assert [word for word in ("workers 0", "'no product'", "colour") if word not in faults] == []
+    faults = "\n".join(refused(engine, 4))
+    words = ("workers 0", "'no product'", "colour", "exchange_id 2 cannot change while the engine runs; allowed: 1,")
+    assert [word for word in words if word not in faults] == []
     settings(workers=3, exchange_id=2)
     reload(engine)
     assert manager.hear()["RELOADING"] == "1"
@@ -190,7 +192,7 @@ async def test_nothing_refuses_newer_settings_once_the_workers_have_them(own_ser
         return SimpleNamespace(config=newer, owns_server=False, identity=None, unknown=())
 
     async with open_parts(config, own_server.url, owns_server=False) as parts:
-        passes = SimpleNamespace(parts=parts, renew=lambda *_: taken.append("series"), jobs=list)
+        passes = SimpleNamespace(parts=parts, unknown=(), renew=lambda *_: taken.append("series"), jobs=list)
         scheduler = SimpleNamespace(reschedule=lambda _: taken.append("schedule"))
         reload = cast("Any", _Reload)(replan, Workers(), passes, scheduler)
         await reload._perform()
@@ -250,4 +252,22 @@ def test_unchanged_settings_replace_nothing_and_changed_ones_are_named(start_eng
     reload(engine)
     changed = engine.wait_event("settings taken")["changed"]
     assert re.fullmatch(r"batch_size \d+ -> 60", changed)
+    settings(workers=1, batch_size=60, symbols=["BTC-USD", "BTC-UDS"])
+    reload(engine)
+    assert engine.wait_event("settings taken")["changed"] == "unknown symbols BTC-UDS"
+    assert engine.stop() == 0
+
+
+def test_certificates_under_the_same_name_are_compared(start_engine, settings, tmp_path):
+    authorities = tmp_path / "ca.pem"
+    pem = Path(certifi.where()).read_text()
+    authorities.write_text(pem)
+    engine, _ = start_engine("--ca-file", str(authorities), workers=1)
+    engine.wait_event("child ready")
+    settings(workers=1)
+    reload(engine)
+    engine.wait_event("settings unchanged, nothing was replaced")
+    authorities.write_text(f"{pem}\n# renewed\n")
+    reload(engine)
+    assert engine.wait_event("settings taken")["changed"] == f"certificates of {authorities}"
     assert engine.stop() == 0

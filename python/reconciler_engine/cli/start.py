@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from reconciler_engine.supervisor.notify import ServiceManager
     from reconciler_engine.supervisor.running_child import SpecMaker
 
-    Load = Callable[[], tuple[ReconciliationConfig, Credentials | None]]
+    Load = Callable[[ReconciliationConfig], tuple[ReconciliationConfig, Credentials | None]]
 
 _COMMAND = "reconciler-engine start"
 _logger = logging.getLogger(__name__)
@@ -59,20 +59,30 @@ def start(*, simulate: bool, log_level: str, output: Output, given: Given) -> No
     import trio
 
     from reconciler_engine.cli.api_key import load_signed
-    from reconciler_engine.cli.setting_sources import child_environment, load_config, open_to_others
+    from reconciler_engine.cli.setting_sources import child_environment, gather, load_config, open_to_others
     from reconciler_engine.cli.standard_streams import terminal_style
+    from reconciler_engine.config.reload import change_faults
+    from reconciler_engine.errors import ConfigError
     from reconciler_engine.observe import logs
     from reconciler_engine.supervisor.running_child import SpecMaker
 
     faults = [] if log_level in _LEVELS else [f"--log-level {log_level!r}: allowed: {', '.join(_LEVELS)}"]
 
-    def load() -> tuple[ReconciliationConfig, Credentials | None]:
-        if not simulate:
-            return load_signed(*given, needs_symbols=True, known_faults=faults)
-        # The environment's key is not for an invented exchange.
-        refused = ("redis_url", "base_url", "key_file")
-        config = load_config(*given, overrides=SIMULATION, needs_symbols=True, known_faults=faults, refused=refused)
-        return config, None
+    def load(running: ReconciliationConfig | None = None) -> tuple[ReconciliationConfig, Credentials | None]:
+        try:
+            if not simulate:
+                return load_signed(*given, needs_symbols=True, known_faults=faults)
+            # The environment's key is not for an invented exchange.
+            refused = ("redis_url", "base_url", "key_file")
+            return load_config(
+                *given, overrides=SIMULATION, needs_symbols=True, known_faults=faults, refused=refused
+            ), None
+        except ConfigError as error:
+            unread: list[str] = []
+            values = gather(*given, os.environ, unread).values
+            # Of a file that cannot be read nothing else is known.
+            fixed = [] if running is None or unread else change_faults(running, values)
+            raise ConfigError([*error.faults, *fixed]) from None
 
     config, credentials = load()
     style: logs.Style = "json" if output.as_json else terminal_style()
@@ -148,7 +158,7 @@ async def _run(config: ReconciliationConfig, credentials: Credentials | None, ma
             await stack.enter_async_context(simulated_feeder(maker, spec.config, redis_url, now, stop, children))
 
         async def read_spec() -> EngineSpec:
-            newer, key = load()
+            newer, key = load(config)
             check_change(config, newer)
             return await _choose_symbols(
                 replace(given, config=newer.model_copy(update=replaced), credentials=key), stop

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
 from reconciler_engine.config.faults import SECRET_FIELDS
 from reconciler_engine.config.settings import ReconciliationConfig
 from reconciler_engine.errors import ConfigError
@@ -46,13 +50,28 @@ def check_change(old: ReconciliationConfig, new: ReconciliationConfig) -> None:
     Raises:
         ConfigError: Some of them cannot change while it runs; all are named.
     """
-    faults = [
-        _fault(name, getattr(old, name), getattr(new, name))
-        for name in FIXED
-        if getattr(old, name) != getattr(new, name)
-    ]
+    faults = [fault for name in FIXED if (fault := _change_fault(name, old, new))]
     if faults:
         raise ConfigError(faults)
+
+
+def change_faults(old: ReconciliationConfig, given: Mapping[str, Any]) -> list[str]:
+    """Return the changes that need another start among settings of which others are faulty; `given` are their values.
+
+    A setting whose own value is faulty is told by that fault.
+    """
+    faults = []
+    for name in FIXED:
+        # Pages that others can reach are in order with their token alone.
+        values = {each: given[each] for each in (name, "listen_token") if each in given}
+        with suppress(ConfigError):
+            faults.append(_change_fault(name, old, ReconciliationConfig.check(values)))
+    return [fault for fault in faults if fault is not None]
+
+
+def _change_fault(name: str, old: ReconciliationConfig, new: ReconciliationConfig) -> str | None:
+    before, after = getattr(old, name), getattr(new, name)
+    return None if before == after else _fault(name, before, after)
 
 
 def _fault(name: str, old: object, new: object) -> str:

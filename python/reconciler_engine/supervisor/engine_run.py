@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import trio
 
@@ -110,6 +111,7 @@ class _Reload:
         self._workers = workers
         self._passes = passes
         self._scheduler = scheduler
+        self._authorities = _contents(passes.parts.config.ca_file)
 
     async def run(self, orders: Orders, manager: ServiceManager) -> None:
         """Reload whenever the operator asks, until cancelled."""
@@ -136,9 +138,12 @@ class _Reload:
         changed = changes(before.config, spec.config)
         if before.identity != spec.identity:
             changed.append("the API key")
-        if before.config.ca_file is not None:
-            # Another file may be under the same name.
-            changed.append(f"certificates of {before.config.ca_file}")
+        authorities = _contents(spec.config.ca_file)
+        if before.config.ca_file == spec.config.ca_file and authorities != self._authorities:
+            # Another file is under the same name.
+            changed.append(f"certificates of {spec.config.ca_file}")
+        if set(spec.unknown) != set(self._passes.unknown):
+            changed.append(f"unknown symbols {', '.join(spec.unknown) or 'none'}")
         if not changed:
             # The cause of a key's refusals may be gone by now.
             await before.bucket.forgive()
@@ -153,9 +158,18 @@ class _Reload:
         # Before anything is taken: Redis may refuse it.
         await parts.bucket.forgive()
         await self._workers.roll(spec)
+        self._authorities = authorities
         self._passes.renew(parts, spec.config.series(), spec.unknown)
         self._scheduler.reschedule(self._passes.jobs())
         return changed
+
+
+def _contents(path: Path | None) -> bytes | None:
+    """Return what is in a file; None where there is no such file, which whoever uses it tells."""
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError:
+        return None
 
 
 def _now() -> int:
