@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import redis as redis_py
+import trio
 from tests.integration.engines import DENSE, MINUTE, T0, Engine, engine, span, truth
 
+from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import Parts, open_parts
 from reconciler_engine.engine.passes.pass_plan import PassRequest
+from reconciler_engine.engine.terms import terms_of
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.planning.verification import Verify
-from reconciler_engine.store.protocol import PROTOCOL
+from reconciler_engine.store.protocol import PROTOCOL, at_work
 from reconciler_engine.store.scope import Layout, Scope
+from reconciler_engine.store.status_board import EngineFacts
 
 SLOTS = 20
 RIGHT = truth(DENSE, span(SLOTS))
@@ -115,3 +120,25 @@ def test_a_command_that_would_ask_otherwise_than_the_engine_refuses(redis_url, r
         assert exchange.requests() == []
         # as the engine asks, so it may
         assert command_beside(base_url=exchange.url, batch_size="5", key_file="").code != 78
+
+
+async def test_of_two_commands_that_ask_otherwise_the_second_refuses(redis_url, run_inside, start_exchange):
+    exchange = start_exchange()
+    words = ("reconcile", "--symbols", "BTC-USD", "--timeframes", "1h", "--redis-url", redis_url)
+    config = ReconciliationConfig.check({"base_url": exchange.url, "batch_size": 30})
+    async with open_parts(config, redis_url, owns_server=False) as first:
+        facts, name = EngineFacts("reconciler-engine backfill"), first.queue.consumer
+
+        async def second(batch_size: int) -> Any:
+            arguments = (*words, "--base-url", exchange.url, "--batch-size", batch_size)
+            return await trio.to_thread.run_sync(lambda: run_inside(*arguments))
+
+        async with at_work(first.client, first.scope, name, facts, terms=terms_of(first)):
+            done = await second(5)
+            assert (done.code, exchange.requests()) == (78, [])
+            assert "batch_size 5: the command at work on these candles (" in done.err
+            assert "allowed: the same, or no command at work" in done.err
+            assert (await second(30)).code != 78
+        # and once it has ended
+        assert (await second(5)).code != 78
+        assert await first.client.exists(first.scope.key(f"terms:{name}")) == 0

@@ -18,7 +18,7 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import Parts, open_parts
 from reconciler_engine.engine.symbols import choose_kept_symbols, choose_symbols
 from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
-from reconciler_engine.engine.terms import check_terms
+from reconciler_engine.engine.terms import check_terms, terms_of
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
@@ -59,13 +59,22 @@ class Session:
         return config.with_symbols(symbols).series()
 
     async def with_worker(self, direct: Callable[[], Awaitable[_Result]]) -> _Result:
-        """Return the result of `direct`, whose tasks a worker in this process does, helped by any that run."""
+        """Return the result of `direct`, whose tasks a worker in this process does, helped by any that run.
+
+        Raises:
+            ConfigError: Another command began meanwhile that asks the exchange by other settings.
+        """
         parts, worker = self.parts, self.parts.worker(self.source)
         facts = EngineFacts(f"reconciler-engine {self.command}")
-        async with at_work(parts.client, parts.scope, parts.queue.consumer, facts), trio.open_nursery() as nursery:
-            await nursery.start(worker.run)
-            result = await direct()
-            worker.drain()
+        terms = None if self.source is None else terms_of(parts)
+        async with at_work(parts.client, parts.scope, parts.queue.consumer, facts, terms=terms):
+            if terms is not None:
+                # Of two that begin at the same time, one at least sees the other here.
+                await check_terms(parts)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(worker.run)
+                result = await direct()
+                worker.drain()
         return result
 
 

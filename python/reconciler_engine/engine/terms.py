@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.errors import ConfigError
+from reconciler_engine.store.protocol import terms_at_work
 from reconciler_engine.store.status_board import StatusBoard
 
 
@@ -23,22 +24,26 @@ def terms_of(parts: Parts) -> dict[str, str]:
 
 
 async def check_terms(parts: Parts) -> None:
-    """See that every engine at work on the scope would ask the exchange as this process does: it does tasks of ours.
+    """See that all at work on the scope would ask the exchange as this process does: they do tasks of ours.
 
     Raises:
-        ConfigError: One would not; with every difference.
+        ConfigError: An engine or another command would not; with every difference.
         StoreError: Redis did not answer.
     """
     mine = terms_of(parts)
     for status in await StatusBoard(parts.client).read(parts.scope):
-        if faults := _differences(mine, status.terms, status.node.partition(":")[0]):
+        if faults := _differences(mine, status.terms, "engine", status.node):
+            raise ConfigError(faults)
+    for name, theirs in (await terms_at_work(parts.client, parts.scope)).items():
+        if name != parts.queue.consumer and (faults := _differences(mine, theirs, "command", name)):
             raise ConfigError(faults)
 
 
-def _differences(mine: Mapping[str, str], theirs: Mapping[str, str], host: str) -> list[str]:
+def _differences(mine: Mapping[str, str], theirs: Mapping[str, str], other: str, node: str) -> list[str]:
+    host = node.partition(":")[0]
     return [
-        f"{name} {_shown(name, value)}: the engine at work on these candles ({host}) has "
-        f"{_shown(name, theirs[name])}, and does part of this command's work; allowed: the same, or no engine at work"
+        f"{name} {_shown(name, value)}: the {other} at work on these candles ({host}) has "
+        f"{_shown(name, theirs[name])}, and does part of this command's work; allowed: the same, or no {other} at work"
         for name, value in mine.items()
         if name in theirs and theirs[name] != value
     ]

@@ -6,17 +6,19 @@ finds somebody of another protocol there does not begin; one that was cut off, a
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Annotated, Final
 
 import trio
+from pydantic import Field, TypeAdapter, ValidationError
 
 from reconciler_engine.errors import OtherProtocol, StoreError, StoreUnavailable
 from reconciler_engine.store.client.reply_shapes import text, understanding, whole
 from reconciler_engine.store.client.scripts import Script
-from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.leases import LEASE_MS
 from reconciler_engine.store.rights import check_rights
 from reconciler_engine.store.scope import Scope
@@ -27,6 +29,8 @@ PROTOCOL: Final = 4
 there was a number count as 0."""
 
 _LAST_WORD_S: Final = 1.0
+_Word = Annotated[str, Field(max_length=500)]
+_TERMS: Final = TypeAdapter(Annotated[dict[_Word, _Word], Field(max_length=20)])
 _ENTER = Script.load("reconciler_engine.store", "lua/protocol.lua")
 _logger = logging.getLogger(__name__)
 
@@ -43,7 +47,13 @@ async def check_protocol(client: TrioRedis, scope: Scope, *, life_ms: int = LEAS
 
 @asynccontextmanager
 async def at_work(
-    client: TrioRedis, scope: Scope, name: str, facts: EngineFacts, *, life_ms: int = LEASE_MS
+    client: TrioRedis,
+    scope: Scope,
+    name: str,
+    facts: EngineFacts,
+    *,
+    life_ms: int = LEASE_MS,
+    terms: Mapping[str, str] | None = None,
 ) -> AsyncIterator[None]:
     """Be in a scope's list for the length of a block.
 
@@ -53,6 +63,7 @@ async def at_work(
         name: Unique among all.
         facts: Description of the process, for those that meet it.
         life_ms: How long an entry that nobody refreshes stays.
+        terms: The way a command's worker asks the exchange; an engine tells it in its status.
 
     Raises:
         ConfigError: The server does not let its user do all that the work needs.
@@ -62,10 +73,11 @@ async def at_work(
     await check_rights(client, scope)
     about = f"{facts.host}, version {facts.version}, {facts.command}"
     await _enter(client, scope, life_ms, name, about)
+    await _keep_terms(client, scope, life_ms, name, terms)
     failure: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stay, client, scope, life_ms, name, about)
+            nursery.start_soon(_stay, client, scope, life_ms, name, about, terms)
             try:
                 yield
             except Exception as error:  # noqa: BLE001  raised again below, as itself and not in a group
@@ -97,11 +109,42 @@ async def _enter(client: TrioRedis, scope: Scope, life_ms: int, *entry: str) -> 
             raise OtherProtocol(f"{host}, version {status.version}, {status.command}", status.protocol, PROTOCOL)
 
 
-async def _stay(client: TrioRedis, scope: Scope, life_ms: int, name: str, about: str) -> None:
+async def terms_at_work(client: TrioRedis, scope: Scope) -> dict[str, dict[str, str]]:
+    """Return the terms of each command at work on a scope, by its name.
+
+    Raises:
+        StoreError: Redis did not answer.
+    """
+    with understanding("the list of workers"):
+        names = [text(name) for name in await client.execute_command("HKEYS", scope.key("at_work"))]
+    replies = await client.pipe([("GET", _terms_key(scope, name)) for name in names])
+    found = {}
+    for name, body in zip(names, all_served(replies), strict=True):
+        with suppress(ValidationError):
+            if body is not None:
+                found[name] = _TERMS.validate_json(body)
+    return found
+
+
+def _terms_key(scope: Scope, name: str) -> str:
+    return scope.key(f"terms:{name}")
+
+
+async def _keep_terms(
+    client: TrioRedis, scope: Scope, life_ms: int, name: str, terms: Mapping[str, str] | None
+) -> None:
+    if terms is not None:
+        await client.execute_command("SET", _terms_key(scope, name), json.dumps(dict(terms)), "PX", life_ms)
+
+
+async def _stay(
+    client: TrioRedis, scope: Scope, life_ms: int, name: str, about: str, terms: Mapping[str, str] | None
+) -> None:
     while True:
         await trio.sleep(life_ms / 4_000)
         try:
             await _enter(client, scope, life_ms, name, about)
+            await _keep_terms(client, scope, life_ms, name, terms)
         except StoreError as error:
             _logger.debug("the list of workers cannot be read", extra={"error": str(error)})
 
@@ -109,5 +152,6 @@ async def _stay(client: TrioRedis, scope: Scope, life_ms: int, name: str, about:
 async def _leave(client: TrioRedis, scope: Scope, name: str) -> None:
     try:
         await client.execute_command("HDEL", scope.key("at_work"), name)
+        await client.execute_command("DEL", _terms_key(scope, name))
     except StoreError as error:
         _logger.debug("still in the list of workers; that ends by itself", extra={"error": str(error)})
