@@ -199,3 +199,11 @@ def test_an_answer_sends_nowhere():
 
 def test_the_lists_of_all_engines_lie_in_different_thirds_of_the_slots():
     assert {key_slot(key.encode()) * len(ENGINES_KEYS) // 16_384 for key in ENGINES_KEYS} == {0, 1, 2}
+
+
+def test_the_gate_declares_the_companion_key_that_its_script_reads():
+    call = ReadyQuestion("BTC-USD", "1m", 5).call(detail=False)
+    assert keys_of(call.script.by_hash(call.keys, call.args)) == (
+        "candles:1:1:BTC-USD:1m",
+        "{candles:1:1:BTC-USD:1m}:evidence",
+    )
