@@ -16,6 +16,7 @@ from reconciler_engine.market.timeframe import Timeframe
 if TYPE_CHECKING:
     from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
     from reconciler_engine.detection.summary import GapSummary
+    from reconciler_engine.engine.permits import permit
     from reconciler_engine.engine.ready import are_ready, examine, is_ready, wait_ready, why_not_ready
     from reconciler_engine.engine.service import ReconciliationService
     from reconciler_engine.market.candle import Candle
@@ -39,6 +40,7 @@ __all__ = [
     "detect_gaps",
     "examine",
     "is_ready",
+    "permit",
     "wait_ready",
     "why_not_ready",
 ]
@@ -54,6 +56,7 @@ _LATER = {
     "are_ready": "reconciler_engine.engine.ready",
     "examine": "reconciler_engine.engine.ready",
     "is_ready": "reconciler_engine.engine.ready",
+    "permit": "reconciler_engine.engine.permits",
     "wait_ready": "reconciler_engine.engine.ready",
     "why_not_ready": "reconciler_engine.engine.ready",
 }

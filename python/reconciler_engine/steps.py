@@ -6,7 +6,7 @@ generator, and so is the end of a caller that was cancelled: its `finally` block
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -27,7 +27,8 @@ class Send:
 
     Attributes:
         commands: They neither block nor change the connection.
-        last_s: Seconds that a caller who was cancelled waits for the replies all the same; None for none.
+        last_s: Seconds after which no reply is waited for any more; until then a caller who is cancelled waits for
+            it all the same, and is cancelled at the next step. None leaves the time to the client.
     """
 
     commands: Sequence[Command]
@@ -67,5 +68,49 @@ class Hear:
     seconds: float
 
 
-Step = Send | Split | Pause | Now | Listen | Hear
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Give the reply of the one script that a conversation is about.
+
+    Attributes:
+        arguments: What the script takes.
+        last_s: As that of `Send`.
+    """
+
+    arguments: Sequence[int | str]
+    last_s: float | None = None
+
+
+Step = Send | Split | Pause | Now | Listen | Hear | Ask
 Steps = Generator[Step, Any, _T]
+
+
+async def drive(steps: Steps[_T], do: Callable[[Step], Awaitable[Any]]) -> _T:
+    """Carry out steps by awaiting `do`, under any event loop, and return the result of the conversation."""
+    reply: Any = None
+    failure: BaseException | None = None
+    while True:
+        try:
+            step = steps.send(reply) if failure is None else steps.throw(failure)
+        except StopIteration as end:
+            result: _T = end.value
+            return result
+        reply = failure = None
+        try:
+            reply = await do(step)
+        except BaseException as error:  # noqa: BLE001  the conversation raises it again, or goes on
+            failure = error
+
+
+def drive_blocking(steps: Steps[_T], do: Callable[[Step], Any]) -> _T:
+    """Carry out steps by calling `do`, and return the result of the conversation."""
+
+    async def wait(step: Step) -> Any:
+        return do(step)
+
+    try:
+        drive(steps, wait).send(None)
+    except StopIteration as end:
+        result: _T = end.value
+        return result
+    raise RuntimeError("a step that was carried out at once waits for something")

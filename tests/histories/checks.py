@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from tests.chaos.invariants import budget_excess
 from tests.histories.history import FEEDER, Call, History, plan_of
 
-from reconciler_engine.limiting.redis_bucket import Reply
+from reconciler_engine.limiting.permit_steps import Reply
 
 
 class Request(NamedTuple):

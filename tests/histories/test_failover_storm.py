@@ -30,7 +30,7 @@ from reconciler_engine.engine.parts import make_parts
 from reconciler_engine.engine.scheduled_passes import ScheduledPasses
 from reconciler_engine.engine.service_schedule import wall_clock
 from reconciler_engine.errors import StoreError
-from reconciler_engine.limiting.redis_bucket import Reply
+from reconciler_engine.limiting.permit_steps import Reply
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.scheduling.scheduler import Scheduler

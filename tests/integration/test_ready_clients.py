@@ -266,10 +266,14 @@ def test_last_words_are_said_in_spite_of_two_cancels():
 
     async def say():
         await asyncio.sleep(0.05)
-        said.append("all")
+        return "all"
+
+    async def last_words():
+        said.append(await asyncio_driver._in_spite_of_cancels(say(), 5))
+        await asyncio.sleep(60)
 
     async def run():
-        task = asyncio.ensure_future(asyncio_driver._in_spite_of_cancels(say(), 5))
+        task = asyncio.ensure_future(last_words())
         for _ in range(2):
             await asyncio.sleep(0.01)
             task.cancel()
@@ -278,3 +282,11 @@ def test_last_words_are_said_in_spite_of_two_cancels():
 
     asyncio.run(run())
     assert said == ["all"]
+
+
+def test_last_words_end_with_their_time():
+    async def run():
+        with pytest.raises(TimeoutError):
+            await asyncio_driver._in_spite_of_cancels(asyncio.sleep(60), 0.01)
+
+    asyncio.run(run())

@@ -24,7 +24,7 @@ from tests.integration.test_store_evidence import (
 
 from reconciler_engine import examine
 from reconciler_engine.limiting.budget import Budget
-from reconciler_engine.limiting.redis_bucket import Reply
+from reconciler_engine.limiting.permit_steps import Reply
 from reconciler_engine.market.interval import Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe

@@ -22,7 +22,7 @@ from tests.limiter_model.token_bucket import (
 
 from reconciler_engine.limiting.breaker import Breaker, Fate
 from reconciler_engine.limiting.budget import Limit
-from reconciler_engine.limiting.redis_bucket import Reply
+from reconciler_engine.limiting.permit_steps import Reply
 
 _OUTCOMES = frozenset(answer.value for answer in Fate)
 

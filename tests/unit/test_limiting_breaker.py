@@ -14,7 +14,8 @@ from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.errors import IdentityStopped, PermitRefused, SourceUnavailable
 from reconciler_engine.limiting.breaker import DENIALS, GONE, SILENCES, Breaker, Fate
 from reconciler_engine.limiting.budget import WHOLE_PPM, Budget
-from reconciler_engine.limiting.redis_bucket import Permit, TokenBucket
+from reconciler_engine.limiting.permit_steps import Permit
+from reconciler_engine.limiting.redis_bucket import TokenBucket
 
 NOW = 1_764_000_000_000_000
 SECOND = 1_000_000

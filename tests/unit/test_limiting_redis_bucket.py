@@ -11,7 +11,8 @@ from tests.limiter_model.memory_bucket import MemoryBucket
 
 from reconciler_engine.errors import PermitRefused, StoreUnavailable
 from reconciler_engine.limiting.budget import Budget
-from reconciler_engine.limiting.redis_bucket import Permit, TokenBucket
+from reconciler_engine.limiting.permit_steps import Permit
+from reconciler_engine.limiting.redis_bucket import TokenBucket
 
 FIVE = Budget(burst=5, period_ms=1000)
 EPOCH_US = 1_764_000_000_000_000

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler_engine.cli.arguments import parse_instant
-from reconciler_engine.cli.options import CACHE_SETTINGS, Given, prints, takes_settings
+from reconciler_engine.cli.options import CACHE_SETTINGS, Given, prints, prints_script, takes_settings
 from reconciler_engine.cli.output import Output, paged, print_table
 from reconciler_engine.observe.words import counted, iso
 
@@ -21,9 +21,16 @@ if TYPE_CHECKING:
 _SIDES = ("job", "lane", "node", "budget", "hour")
 
 
+def _script() -> str:
+    from reconciler_engine.limiting.redis_bucket import script_text
+
+    return script_text()
+
+
 @click.command()
 @click.option("--since", metavar="TIME", default="-24h", help="From the hour of this time on, such as yesterday.")
 @click.option("--by", type=click.Choice(_SIDES), help="Sums by this alone. [default: each of them]")
+@prints_script(_script, "Print the Lua script by which other programs take permits, and do nothing else.")
 @prints
 @takes_settings("base_url", *CACHE_SETTINGS, "layout", "user_id", "exchange_id")
 def budget(*, since: str, by: str | None, output: Output, given: Given) -> None:
@@ -34,6 +41,7 @@ def budget(*, since: str, by: str | None, output: Output, given: Given) -> None:
       reconciler-engine budget
       reconciler-engine budget --since yesterday --by hour
       reconciler-engine budget --since -2h --json
+      reconciler-engine budget --script > permit.lua
 
     Each request is counted when its answer came, or none, in the hour of Redis' clock; hours are kept for four days.
     """

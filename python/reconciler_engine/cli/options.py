@@ -57,6 +57,17 @@ class Given(NamedTuple):
     config_file: str | None
 
 
+def prints_script(read: Callable[[], str], help_: str) -> Decorator:
+    """Let a command print the text of a script with `--script`, and do nothing else."""
+
+    def print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+        if wanted:
+            print(read(), end="")
+            ctx.exit()
+
+    return click.option("--script", is_flag=True, is_eager=True, expose_value=False, callback=print_script, help=help_)
+
+
 class Subcommands(click.Group):
     """Commands below a command, listed in the order of their definition."""
 

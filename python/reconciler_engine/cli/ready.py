@@ -8,7 +8,7 @@ import click
 
 from reconciler_engine.cli.arguments import parse_series
 from reconciler_engine.cli.exits import UNRESOLVED, leave
-from reconciler_engine.cli.options import CACHE_SETTINGS, Given, prints, takes_settings, whole
+from reconciler_engine.cli.options import CACHE_SETTINGS, Given, prints, prints_script, takes_settings, whole
 from reconciler_engine.cli.output import Output
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.series import Series
@@ -24,12 +24,10 @@ _BARS = 100
 """Bars asked about unless a number is given."""
 
 
-def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        from reconciler_engine.store.ready_script import READY_TEXT
+def _script() -> str:
+    from reconciler_engine.store.ready_script import READY_TEXT
 
-        print(READY_TEXT, end="")
-        ctx.exit()
+    return READY_TEXT
 
 
 @click.command()
@@ -50,14 +48,7 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     help="How long ago a slot may have closed that is neither there nor proved empty. [default: 0]",
 )
 @click.option("--members", is_flag=True, help="Ask about the newest N members instead, and every slot among them.")
-@click.option(
-    "--script",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_print_script,
-    help="Print the Lua script that gives the same answer to any language, and do nothing else.",
-)
+@prints_script(_script, "Print the Lua script that gives the same answer to any language, and do nothing else.")
 @prints
 @takes_settings(
     *("symbols", "timeframes", "base_url", *CACHE_SETTINGS, "layout", "user_id", "exchange_id", "grace_ms"),

@@ -19,8 +19,10 @@ from reconciler_engine.errors import (
     TokenRefused,
 )
 from reconciler_engine.limiting.breaker import Fate
-from reconciler_engine.limiting.redis_bucket import Permit, TokenBucket
+from reconciler_engine.limiting.permit_steps import Noted, Permit, PermitSteps
+from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.planning.backoff import push_back_ms
+from reconciler_engine.steps import Steps
 
 _Received = TypeVar("_Received")
 _logger = logging.getLogger(__name__)
@@ -71,13 +73,8 @@ async def _note(bucket: TokenBucket, permit: Permit, error: SourceError | None, 
     if fate is Fate.SERVED and bucket.is_for_key and not signed:
         fate = Fate.UNCLEAR
     try:
-        noted = await bucket.report(permit, fate, status)
+        noted, pause_ms = await bucket.converse(tell(bucket.steps, permit, error, draw, fate=fate))
         await bucket.count_use()
-        pause_ms = 0
-        if isinstance(error, RateLimited | SourceUnavailable):
-            pause_ms = push_back_ms(error, noted.count, draw) if noted.count else error.retry_after_ms or 0
-        if pause_ms:
-            await bucket.push_back(pause_ms)
     except StoreError as away:
         _logger.warning("an answer's outcome is not noted", extra={"answer": fate.value, "error": str(away)})
         return
@@ -86,6 +83,26 @@ async def _note(bucket: TokenBucket, permit: Permit, error: SourceError | None, 
         _logger.warning("exchange in trouble", extra=facts)
     if fate is Fate.DENIED and noted.stopped_ms:
         raise IdentityStopped(status, noted.stopped_ms) from error
+
+
+def tell(
+    permits: PermitSteps,
+    permit: Permit,
+    error: SourceError | None,
+    draw: float,
+    *,
+    fate: Fate | None = None,
+    last_s: float | None = None,
+) -> Steps[tuple[Noted, int]]:
+    """Tell the breaker and the budget the outcome of a permit's request; return that, and the pause for all (ms)."""
+    answer, status = fate_of(error)
+    noted = yield from permits.report(permit, fate or answer, status, last_s)
+    pause_ms = 0
+    if isinstance(error, RateLimited | SourceUnavailable):
+        pause_ms = push_back_ms(error, noted.count, draw) if noted.count else error.retry_after_ms or 0
+    if pause_ms:
+        yield from permits.push_back(pause_ms, last_s)
+    return noted, pause_ms
 
 
 def fate_of(error: SourceError | None) -> tuple[Fate, int]:

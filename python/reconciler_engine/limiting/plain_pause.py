@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import trio
 
 from reconciler_engine.limiting.breaker import DENIALS, STOP_US, Fate
-from reconciler_engine.limiting.redis_bucket import Reply
+from reconciler_engine.limiting.permit_steps import Reply
 
 _PAUSE_S = 1.0
 

@@ -2,46 +2,23 @@
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import astuple, dataclass, fields
-from enum import IntEnum
 from importlib.resources import files
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import trio
 
-from reconciler_engine.errors import IdentityStopped, PermitRefused, SourceUnavailable, StoreError
 from reconciler_engine.limiting.breaker import Breaker, Fate
-from reconciler_engine.limiting.budget import LONGEST_WAIT_US, WHOLE_PPM, Budget, stretched_us
+from reconciler_engine.limiting.budget import WHOLE_PPM, Budget, stretched_us
+from reconciler_engine.limiting.permit_steps import DEFAULT_MAX_WAIT_S, Noted, Permit, PermitSteps
 from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.observe.metrics import PERMIT_SECONDS, PERMITS_LOST
+from reconciler_engine.steps import Ask, Now, Pause, Step, Steps, drive
 
-DEFAULT_MAX_WAIT_S: Final = 30.0
-
-_GIVE_BACK_S: Final = 1.0
 _BREAKER_FIELDS: Final = len(fields(Breaker))
-_logger = logging.getLogger(__name__)
-
-
-class Reply(IntEnum):
-    """The first number of the script's reply to `reserve` and `confirm`.
-
-    Attributes:
-        REFUSED: No slot within the wait that was allowed; to `confirm`, a reservation that is void.
-        GRANTED: A slot that is the caller's; to `confirm`, a permit that may be used now.
-        EARLY: A slot that still lies ahead.
-        OCCUPIED: The one request at a time that finds out about the exchange is somebody else's.
-        STOPPED: An identity that asks nothing for a while.
-        GONE: An exchange that failed so often that nobody waits for more than one probe.
-    """
-
-    REFUSED = 0
-    GRANTED = 1
-    EARLY = 2
-    OCCUPIED = 3
-    STOPPED = 4
-    GONE = 5
+_T = TypeVar("_T")
 
 
 def script_text() -> str:
@@ -55,36 +32,6 @@ class RunScript(Protocol):
 
     async def __call__(self, *, keys: Sequence[str], args: Sequence[int | str]) -> Any:
         """Run it with the bucket's and the breaker's key and return its reply."""
-
-
-@dataclass(frozen=True, slots=True)
-class Permit:
-    """One request may go out now; `TokenBucket.report` is told its outcome.
-
-    Attributes:
-        expires: The last moment for it (trio's clock, s): later it is void.
-        turn: The breaker's turn it was given in.
-    """
-
-    expires: float
-    turn: int
-
-    def is_valid(self) -> bool:
-        """Whether it may still be used."""
-        return trio.current_time() <= self.expires
-
-
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """Reply to a report.
-
-    Attributes:
-        count: How often in a row it was this; 0 where everybody may go on as before.
-        stopped_ms: How long nothing is asked any more under this identity; 0 where it goes on.
-    """
-
-    count: int
-    stopped_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +76,6 @@ class BucketStatistics:
         return "probing" if self.breaker.is_alone else "closed"
 
 
-@dataclass(slots=True)
-class _Patience:
-    """Failures in a row that a waiter saw of an exchange that is gone."""
-
-    failures: int | None = None
-
-
 class TokenBucket:
     """A share in one budget, behind one breaker; any number of tasks may wait, and are served in the order they asked.
 
@@ -168,6 +108,7 @@ class TokenBucket:
         self._keys = (key, f"{key}:breaker" if breaker is None else breaker)
         self._budget = budget
         self._limits = [number for limit in budget.limits for number in (limit.interval_us, limit.tolerance_us)]
+        self.steps: Final = PermitSteps(_ask, self._limits, budget.lateness_us, self._note_lost)
         self._voided = 0
 
     @property
@@ -191,16 +132,11 @@ class TokenBucket:
             SourceUnavailable: The exchange is gone, and was not back at the last try.
             StoreUnavailable: Redis is away.
         """
-        began, patience = trio.current_time(), _Patience(0 if failed else None)
-        deadline = began + min(max_wait_s, LONGEST_WAIT_US / 1_000_000)
-        while True:
-            permit = await self._reserve(deadline, patience)
-            if permit is not None:
-                if self._is_measured:
-                    PERMIT_SECONDS.observe(trio.current_time() - began)
-                return permit
-            if trio.current_time() >= deadline:
-                raise PermitRefused(0)
+        began = trio.current_time()
+        permit = await self.converse(self.steps.wait(max_wait_s, failed=failed))
+        if self._is_measured:
+            PERMIT_SECONDS.observe(trio.current_time() - began)
+        return permit
 
     async def report(self, permit: Permit, fate: Fate, status: int = 0) -> Noted:
         """Note the outcome of a permit's request; `status` is the answer's HTTP status, 0 without an answer.
@@ -208,8 +144,7 @@ class TokenBucket:
         Raises:
             StoreUnavailable: Redis is away; a probe that is not reported on ends by itself.
         """
-        count, stopped_us = await self._ask("report", permit.turn, fate.value, status, *self._limits)
-        return Noted(count, ceil_div(stopped_us, 1_000))
+        return await self.converse(self.steps.report(permit, fate, status))
 
     async def count_use(self) -> None:
         """Count a request in the account, where there is one.
@@ -226,11 +161,7 @@ class TokenBucket:
         In a second at most, without an error, and for who is cancelled as well: where that is not enough, a probe runs
         out by itself.
         """
-        with trio.move_on_after(_GIVE_BACK_S, shield=True):
-            try:
-                await self.report(permit, Fate.UNCLEAR)
-            except StoreError as error:
-                _logger.info("a permit is not given back", extra={"error": str(error)})
+        await self.converse(self.steps.give_back(permit))
 
     async def forgive(self) -> None:
         """Ask again under an identity that was stopped: somebody says that its key was put in order.
@@ -248,8 +179,7 @@ class TokenBucket:
         Raises:
             StoreUnavailable: Redis is away.
         """
-        pause_us = min(max(0, pause_ms) * 1000, LONGEST_WAIT_US)
-        await self._ask("push", pause_us, *self._limits)
+        await self.converse(self.steps.push_back(pause_ms))
 
     async def statistics(self) -> BucketStatistics:
         """Read how the bucket stands.
@@ -287,61 +217,32 @@ class TokenBucket:
             stopped_ms=ceil_div(max(0, breaker.stopped - seen), 1_000),
         )
 
-    async def _reserve(self, deadline: float, patience: _Patience) -> Permit | None:
-        """Take a slot and wait for it; None where it has to be done again."""
-        asked = trio.current_time()
-        max_wait_us = max(0, int((deadline - asked) * 1_000_000))
-        taken, wait_us, *rest = await self._ask("reserve", max_wait_us, *self._limits)
-        if taken == Reply.STOPPED:
-            self._note_lost("stopped")
-            raise IdentityStopped(rest[0], ceil_div(wait_us, 1_000))
-        if taken == Reply.GONE:
-            status, silent = rest
-            if patience.failures is not None and silent > patience.failures:
-                self._note_lost("gone")
-                said = f"HTTP {status}" if status else "no answer"
-                raise SourceUnavailable(f"{said} to each of the last {silent} requests", status=status)
-            patience.failures = silent
-        if taken in {Reply.OCCUPIED, Reply.GONE}:
-            await trio.sleep(min(wait_us, max_wait_us) / 1_000_000)
-            return None
-        if taken != Reply.GRANTED:
-            self._note_lost("refused")
-            raise PermitRefused(ceil_div(wait_us, 1000))
-        slot, born, turn = rest
-        try:
-            permit = await self._wait_slot(asked, wait_us, slot, born, turn)
-        except BaseException:
-            await self.give_back(Permit(asked, turn))
-            raise
-        if permit is not None and permit.is_valid():
-            return permit
-        self._voided += 1
-        self._note_lost("void")
-        if permit is not None:
-            await self.give_back(permit)
-        return None
-
     def _note_lost(self, why: str) -> None:
+        if why == "void":
+            self._voided += 1
         if self._is_measured:
             PERMITS_LOST.add(1, why)
 
-    async def _wait_slot(self, asked: float, wait_us: int, slot: int, born: int, turn: int) -> Permit | None:
-        """Sleep until the slot comes that was taken at `asked`; None where it is void by then."""
-        late_us = 0
-        lateness_us = self._budget.lateness_us
-        while wait_us:
-            await trio.sleep(wait_us / 1_000_000)
-            asked = trio.current_time()
-            verdict, *rest = await self._ask("confirm", slot, born, turn, lateness_us)
-            if verdict == Reply.GRANTED:
-                late_us, wait_us = rest[0], 0
-            elif verdict == Reply.EARLY:
-                wait_us = rest[0]
-            else:
-                return None
-        # From before the question: the time its answer took counts as lateness.
-        return Permit(asked + (lateness_us - late_us) / 1_000_000, turn)
+    async def converse(self, steps: Steps[_T]) -> _T:
+        """Have a conversation with the bucket, made of `steps`."""
+        return await drive(steps, self._do)
+
+    async def _do(self, step: Step) -> Any:
+        match step:
+            case Ask(arguments, last_s):
+                with trio.CancelScope(shield=last_s is not None), trio.fail_after(last_s or math.inf):
+                    return await self._run(keys=self._keys, args=arguments)
+            case Pause(seconds):
+                return await trio.sleep(seconds)
+            case Now():
+                return trio.current_time()
+            case _:
+                raise TypeError(f"{step} is not a step of waiting for a permit")
 
     async def _ask(self, *arguments: int | str) -> Any:
         return await self._run(keys=self._keys, args=arguments)
+
+
+def _ask(*arguments: int | str, last_s: float | None = None) -> Steps[list[int]]:
+    reply: list[int] = yield Ask(arguments, last_s)
+    return reply

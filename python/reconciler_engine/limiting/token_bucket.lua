@@ -4,7 +4,7 @@
 -- the bucket starts empty, and permits given before are void: what they took may be lost. The first number of a reply is a `Reply` of redis_bucket.py.
 --
 -- KEYS[1]  hash: born seen offset until granted share cut cause tat1 [tat2]; microseconds, but for granted, share, cause;
---          origin
+--          origin; limits and breaker, as an engine gave them last
 -- KEYS[2]  hash: the breaker's fields
 -- ARGV     reserve max_wait_us limit...            -> {1, wait_us, slot, born, turn} | {0, wait_us}
 --                                                     | {3, wait_us} somebody probes | {4, left_us, why} stopped
@@ -15,7 +15,14 @@
 --          forgive limit...                        -> {}
 --          read                                    -> {seen, until, granted, share, cause, turn, silent, throttled,
 --                                                     blocked, denied, probe, stopped, why, tat1 [, tat2]} | {}
--- limit    interval_us tolerance_us; one or two of them
+--          spare   max_wait_us limit...            -> as reserve, but {3, wait_us} while a permit would be the last one
+--                                                     of the bucket, so that others go first
+--          terms                                   -> {lateness_us, breaker's key, limit...} | {}
+-- limit    interval_us tolerance_us; one or two of them; without any, those that an engine gave last
+--
+-- Any program may take from the bucket of an engine, in any language, without its settings (`terms` tells KEYS[2]):
+-- reserve 0 gives {1, 0, slot, born, turn} where a request may go out now, else what to wait before asking again;
+-- report turn answer status tells what became of it: served, unclear, silent, throttled, blocked or denied.
 
 local LONGEST_WAIT_US = 3600000000
 local HORIZON_US = 2 * LONGEST_WAIT_US
@@ -30,12 +37,25 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local history = origin()
 
+-- The limits that an engine gave with this call, in a text; '' where another program asks.
+local given = ''
+
 local function read_limits(from)
-  local list = {}
-  for i = from, #ARGV, 2 do
-    list[#list + 1] = { interval = tonumber(ARGV[i]), tolerance = tonumber(ARGV[i + 1]) }
+  given = table.concat(ARGV, ' ', from)
+  local list, numbers = {}, {}
+  for word in (given ~= '' and given or redis.call('HGET', key, 'limits') or ''):gmatch('%d+') do
+    numbers[#numbers + 1] = tonumber(word)
+  end
+  for i = 1, #numbers - 1, 2 do
+    list[#list + 1] = { interval = numbers[i], tolerance = numbers[i + 1] }
   end
   return list
+end
+
+-- How late after its slot a permit may be used, as budget.py has it; never more, where the limits leave it open.
+local function lateness_of(limit)
+  local longest = 250000
+  return (limit.tolerance > 0 or limit.interval >= longest) and longest or limit.interval
 end
 
 local function empty_tat(at, limit)
@@ -129,6 +149,9 @@ local function store(bucket)
     fields[#fields + 1] = 'origin'
     fields[#fields + 1] = history
   end
+  if given ~= '' then
+    for _, word in ipairs({ 'limits', given, 'breaker', KEYS[2] }) do fields[#fields + 1] = word end
+  end
   redis.call('HSET', key, unpack(fields))
   if not bucket.tats[2] then
     redis.call('HDEL', key, 'tat2')
@@ -136,8 +159,11 @@ local function store(bucket)
   redis.call('PEXPIRE', key, KEEP_MS)
 end
 
-if operation == 'reserve' then
+if operation == 'reserve' or operation == 'spare' then
   local limits = read_limits(3)
+  if #limits == 0 then
+    return redis.error_reply('ERR no engine has made the budget ' .. key .. ' yet')
+  end
   local bucket = awake(limits)
   local gate = breaker.load(bucket.seen)
   if gate.stopped > bucket.seen then
@@ -159,6 +185,16 @@ if operation == 'reserve' then
   if wait > tonumber(ARGV[2]) then
     store(bucket)
     return { 0, wait }
+  end
+  if operation == 'spare' then
+    local others = wait
+    for i, limit in ipairs(limits) do
+      others = math.max(others, bucket.tats[i] + limit.interval - limit.tolerance - bucket.seen)
+    end
+    if others > 0 then
+      store(bucket)
+      return { 3, others }
+    end
   end
   local share = share_ppm(bucket)
   for i, limit in ipairs(limits) do
@@ -253,6 +289,18 @@ if operation == 'read' then
   end
   for _, tat in ipairs(bucket.tats) do
     reply[#reply + 1] = tat
+  end
+  return reply
+end
+
+if operation == 'terms' then
+  local limits = read_limits(2)
+  if #limits == 0 then
+    return {}
+  end
+  local reply = { lateness_of(limits[1]), redis.call('HGET', key, 'breaker') }
+  for _, limit in ipairs(limits) do
+    reply[#reply + 1], reply[#reply + 2] = limit.interval, limit.tolerance
   end
   return reply
 end

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
+from reconciler_engine.limiting.permit_steps import AskScript
 from reconciler_engine.limiting.redis_bucket import RunScript, script_text
-from reconciler_engine.store.client.reply_shapes import optional_bytes, understanding, whole
-from reconciler_engine.store.client.scripts import Client, Script
+from reconciler_engine.steps import Steps
+from reconciler_engine.store.client.reply_shapes import optional_bytes, text, understanding, whole
+from reconciler_engine.store.client.scripts import Client, Script, batch
+from reconciler_engine.store.client.trio_redis import all_served
 
 _TOKEN_BUCKET: Final = Script(script_text(), "token_bucket.lua")
 _INHERIT: Final = Script.load("reconciler_engine.store", "lua/inherit.lua")
 
 _LENGTHS: Final[dict[str, dict[int, int]]] = {
     "reserve": {0: 2, 1: 5, 3: 2, 4: 3, 5: 4},
+    "spare": {0: 2, 1: 5, 3: 2, 4: 3, 5: 4},
     "confirm": {0: 1, 1: 2, 2: 2},
 }
 """Numbers in a reply by the operation and the reply's first number."""
@@ -44,11 +48,36 @@ def bucket_script(client: Client, older: Mapping[str, str] = MappingProxyType({}
     return run
 
 
+def bucket_steps(*keys: str) -> AskScript:
+    """Return the questions that conversations of other programs ask the same script, over any client."""
+
+    def ask(*arguments: int | str, last_s: float | None = None) -> Steps[list[int]]:
+        (reply,) = all_served((yield from batch([_TOKEN_BUCKET.call(keys, arguments)], last_s)))
+        with understanding("a permit"):
+            return _checked(str(arguments[0]), [whole(number, -_MOST, _MOST) for number in reply])
+
+    return ask
+
+
+class Terms(NamedTuple):
+    """A bucket as an engine made it: how late its permits may be used, and the breaker that it is behind."""
+
+    lateness_us: int
+    breaker: str
+
+
+def read_terms(key: str) -> Steps[Terms | None]:
+    """Return the terms of a bucket; None where no engine has made it."""
+    (reply,) = all_served((yield from batch([_TOKEN_BUCKET.call((key, key), ("terms",))])))
+    with understanding("a budget"):
+        return Terms(whole(reply[0]), text(reply[1])) if reply else None
+
+
 async def _inherit(client: Client, key: str, older: str) -> None:
     """Give a key the fields of its older name; no script touches both, they may lie in two Cluster slots."""
     with understanding("an older bucket"):
         found = await client.execute_command("HGETALL", older)
-        fields = [optional_bytes(text) or b"" for pair in found.items() for text in pair]
+        fields = [optional_bytes(word) or b"" for pair in found.items() for word in pair]
     if 0 < len(fields) <= _MOST_FIELDS:
         await _INHERIT.run(client, keys=[key], args=fields)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any, Final, NamedTuple
 
-from reconciler_engine.limiting.purpose import current_purpose
+from reconciler_engine.limiting.purpose import Purpose, current_purpose
 from reconciler_engine.store.client.reply_shapes import text, understanding, whole
-from reconciler_engine.store.client.scripts import Script
-from reconciler_engine.store.client.trio_redis import TrioRedis
+from reconciler_engine.store.client.scripts import Script, ScriptCall, run_batch
+from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.scope import Scope
 
 HOURS_KEPT: Final = 96
@@ -57,9 +57,7 @@ class BudgetUse:
         Raises:
             StoreError: Redis did not do it.
         """
-        purpose = current_purpose()
-        field = "|".join(part.replace("|", "/") for part in (*self._who, purpose.lane, purpose.job))
-        await _USE.run(self._client, keys=[self._key], args=[field, FIELDS_KEPT, HOURS_KEPT])
+        all_served(await run_batch(self._client, [use_call(self._key, *self._who, current_purpose())]))
 
     async def read(self) -> list[Use]:
         """Return all counts, the oldest hour first; fields that are none of ours are left out and logged.
@@ -71,6 +69,12 @@ class BudgetUse:
         with understanding("the use of the budget"):
             uses = [_use(name, count) for name, count in found.items()]
         return sorted(use for use in uses if use is not None)
+
+
+def use_call(key: str, budget: str, node: str, purpose: Purpose) -> ScriptCall:
+    """Return the script's call that counts a request in the account at `key`."""
+    field = "|".join(part.replace("|", "/") for part in (budget, node, purpose.lane, purpose.job))
+    return _USE.call([key], [field, FIELDS_KEPT, HOURS_KEPT])
 
 
 def _use(name: Any, count: Any) -> Use | None:

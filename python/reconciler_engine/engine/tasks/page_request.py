@@ -15,7 +15,8 @@ from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.engine.tasks.drain import Drain
 from reconciler_engine.errors import IdentityStopped, NotAuthorized, PermitRefused, RequestRefused, SourceError
-from reconciler_engine.limiting.redis_bucket import Permit, TokenBucket
+from reconciler_engine.limiting.permit_steps import Permit
+from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.backoff import Backoff

@@ -95,13 +95,14 @@ async def run_batch(client: TrioRedis, calls: Sequence[ScriptCall]) -> list[Any]
     return await converse(client, batch(calls))
 
 
-def batch(calls: Sequence[ScriptCall]) -> Steps[list[Any]]:
+def batch(calls: Sequence[ScriptCall], last_s: float | None = None) -> Steps[list[Any]]:
     """Send script calls in one write; return raw replies, or an exception in place of each that failed, in order.
 
     Calls whose script a server does not know are sent again in a second write, the text once for each script and
-    server. So calls of one batch may run in another order than given: they must not build on each other.
+    server. So calls of one batch may run in another order than given: they must not build on each other. `last_s` is
+    that of `Send`.
     """
-    replies: list[Any] = yield Send([call.script.by_hash(call.keys, call.args) for call in calls])
+    replies: list[Any] = yield Send([call.script.by_hash(call.keys, call.args) for call in calls], last_s)
     unknown = [index for index, reply in enumerate(replies) if is_unknown_script(reply)]
     if not unknown:
         return replies
@@ -110,7 +111,7 @@ def batch(calls: Sequence[ScriptCall]) -> Steps[list[Any]]:
         # The first call of a script teaches it to the server, or to each node of a cluster.
         firsts = {calls[unknown[at]].script.sha: unknown[at] for at in reversed(part)}
         again |= {index: calls[index].script.by_text(calls[index].keys, calls[index].args) for index in firsts.values()}
-    for index, reply in zip(unknown, (yield Send([*again.values()])), strict=True):
+    for index, reply in zip(unknown, (yield Send([*again.values()], last_s)), strict=True):
         replies[index] = reply
     return replies
 

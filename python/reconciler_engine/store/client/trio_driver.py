@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import trio
 
 from reconciler_engine.errors import StoreDenied, StoreError
-from reconciler_engine.steps import LISTEN_AGAIN_S, Hear, Listen, Now, Pause, Send, Split, Step, Steps
+from reconciler_engine.steps import LISTEN_AGAIN_S, Ask, Hear, Listen, Now, Pause, Send, Split, Step, Steps, drive
 from reconciler_engine.store.client.subscription import Subscription
 from reconciler_engine.store.client.trio_redis import TrioRedis
 
@@ -21,20 +21,8 @@ async def converse(client: TrioRedis, steps: Steps[_T]) -> _T:
         StoreError: Redis did not answer, and the conversation does not go on without an answer.
     """
     driver = _TrioDriver(client)
-    reply: Any = None
-    failure: BaseException | None = None
     try:
-        while True:
-            try:
-                step = steps.send(reply) if failure is None else steps.throw(failure)
-            except StopIteration as end:
-                result: _T = end.value
-                return result
-            reply = failure = None
-            try:
-                reply = await driver.do(step)
-            except BaseException as error:  # noqa: BLE001  the conversation raises it again, or goes on
-                failure = error
+        return await drive(steps, driver.do)
     finally:
         driver.hang_up()
 
@@ -62,6 +50,8 @@ class _TrioDriver:
                 return await self._listen()
             case Hear(seconds):
                 return await self._hear(seconds)
+            case Ask():
+                raise TypeError("a client is sent commands, not questions of one script")
 
     async def _listen(self) -> None:
         try:

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar, cast
 
-from reconciler_engine.steps import LISTEN_AGAIN_S, Command, Hear, Listen, Now, Pause, Send, Split, Step, Steps
+from reconciler_engine.steps import (
+    LISTEN_AGAIN_S,
+    Ask,
+    Command,
+    Hear,
+    Listen,
+    Now,
+    Pause,
+    Send,
+    Split,
+    Step,
+    Steps,
+    drive,
+)
 from reconciler_engine.store.drivers.redis_py_clients import CONFIRMED_WITHIN_S, DENIALS, LOST, REPLY_ERRORS, by_node
 
 _T = TypeVar("_T")
@@ -15,20 +28,8 @@ _T = TypeVar("_T")
 async def converse(client: Any, steps: Steps[_T]) -> _T:
     """Carry out the steps of a conversation and return its result; redis-py's errors are raised as they are."""
     driver = _AsyncioDriver(client)
-    reply: Any = None
-    failure: BaseException | None = None
     try:
-        while True:
-            try:
-                step = steps.send(reply) if failure is None else steps.throw(failure)
-            except StopIteration as end:
-                result: _T = end.value
-                return result
-            reply = failure = None
-            try:
-                reply = await driver.do(step)
-            except BaseException as error:  # noqa: BLE001  the conversation raises it again, or goes on
-                failure = error
+        return await drive(steps, driver.do)
     finally:
         await driver.hang_up()
 
@@ -41,10 +42,14 @@ class _AsyncioDriver:
 
     async def do(self, step: Step) -> Any:
         """Carry out one step and return its result."""
+        if isinstance(step, Send) and step.last_s is not None:
+            return await _in_spite_of_cancels(self._send(step.commands), step.last_s)
+        return await _heeding_cancels(self._do(step))
+
+    async def _do(self, step: Step) -> Any:
         match step:
-            case Send(commands, last_s):
-                sending = self._send(commands)
-                return await (sending if last_s is None else _in_spite_of_cancels(sending, last_s))
+            case Send(commands):
+                return await self._send(commands)
             case Split(keys):
                 return by_node(keys, getattr(self._client, "get_node_from_key", None))
             case Pause(seconds):
@@ -56,6 +61,8 @@ class _AsyncioDriver:
                 return await self._listen()
             case Hear(seconds):
                 return await self._hear(seconds)
+            case Ask():
+                raise TypeError("a client is sent commands, not questions of one script")
 
     async def _send(self, commands: Sequence[Command]) -> list[Any]:
         if len(commands) == 1:
@@ -110,18 +117,34 @@ class _AsyncioDriver:
             await subscription.aclose()
 
 
-async def _in_spite_of_cancels(sending: Awaitable[_T], seconds: float) -> _T:
-    """Await something for so many seconds at most, however often the task is cancelled meanwhile."""
-    task = asyncio.ensure_future(sending)
-    cancelled: asyncio.CancelledError | None = None
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not task.done() and (left := deadline - asyncio.get_running_loop().time()) > 0:
+async def _heeding_cancels(sending: Coroutine[Any, Any, _T]) -> _T:
+    """Await something; a cancel meanwhile is raised here at the latest, since redis-py loses some."""
+    me = cast("asyncio.Task[Any]", asyncio.current_task())
+    before = me.cancelling()
+    result = await sending
+    if me.cancelling() > before:
+        raise asyncio.CancelledError
+    return result
+
+
+async def _in_spite_of_cancels(sending: Coroutine[Any, Any, _T], seconds: float) -> _T:
+    """Await something for so many seconds at most; a cancel meanwhile comes at the next await instead.
+
+    Raises:
+        TimeoutError: It took longer.
+    """
+    me, task = cast("asyncio.Task[Any]", asyncio.current_task()), asyncio.ensure_future(sending)
+    loop, cancels = asyncio.get_running_loop(), 0
+    deadline = loop.time() + seconds
+    while not task.done() and loop.time() < deadline:
         try:
-            await asyncio.wait({task}, timeout=left)
-        except asyncio.CancelledError as error:
-            cancelled = error
+            await asyncio.wait({task}, timeout=deadline - loop.time())
+        except asyncio.CancelledError:
+            me.uncancel()
+            cancels += 1
+    for _ in range(cancels):
+        me.cancel()
+    if task.done():
+        return task.result()
     task.cancel()
-    await asyncio.wait({task})
-    if cancelled is not None:
-        raise cancelled
-    return task.result()
+    raise TimeoutError(f"no answer within {seconds:g} s")

@@ -6,7 +6,20 @@ import time
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from reconciler_engine.steps import LISTEN_AGAIN_S, Command, Hear, Listen, Now, Pause, Send, Split, Step, Steps
+from reconciler_engine.steps import (
+    LISTEN_AGAIN_S,
+    Ask,
+    Command,
+    Hear,
+    Listen,
+    Now,
+    Pause,
+    Send,
+    Split,
+    Step,
+    Steps,
+    drive_blocking,
+)
 from reconciler_engine.store.client.commands import keys_of
 from reconciler_engine.store.drivers.redis_py_clients import (
     CONFIRMED_WITHIN_S,
@@ -23,20 +36,8 @@ _T = TypeVar("_T")
 def converse(client: SyncRedis, steps: Steps[_T]) -> _T:
     """Carry out the steps of a conversation and return its result; redis-py's errors are raised as they are."""
     driver = _BlockingDriver(client)
-    reply: Any = None
-    failure: BaseException | None = None
     try:
-        while True:
-            try:
-                step = steps.send(reply) if failure is None else steps.throw(failure)
-            except StopIteration as end:
-                result: _T = end.value
-                return result
-            reply = failure = None
-            try:
-                reply = driver.do(step)
-            except BaseException as error:  # noqa: BLE001  the conversation raises it again, or goes on
-                failure = error
+        return drive_blocking(steps, driver.do)
     finally:
         driver.hang_up()
 
@@ -63,6 +64,8 @@ class _BlockingDriver:
                 return self._listen()
             case Hear(seconds):
                 return self._hear(seconds)
+            case Ask():
+                raise TypeError("a client is sent commands, not questions of one script")
 
     def _send(self, commands: Sequence[Command]) -> list[Any]:
         if len(commands) == 1:

@@ -28,6 +28,11 @@ class PendingAnswer(Generic[T]):
         raise TypeError(f"the answer of this client is to be awaited: `await {self._name}(...)`")
 
 
+def needs_await(redis: object) -> bool:
+    """Return whether a client is awaited. Raises: TypeError: It is none."""
+    return isinstance(redis, TrioRedis) or check_client(redis)
+
+
 def ask(redis: AwaitedRedis | SyncRedis, name: str, steps: Callable[[], Steps[T]]) -> PendingAnswer[T] | T:
     """Have a conversation as the client wants it: block for its result, or return what is to be awaited.
 
@@ -38,6 +43,6 @@ def ask(redis: AwaitedRedis | SyncRedis, name: str, steps: Callable[[], Steps[T]
     """
     if isinstance(redis, TrioRedis):
         return PendingAnswer(lambda: trio_driver.converse(redis, steps()), name)
-    if check_client(redis):
+    if needs_await(redis):
         return PendingAnswer(lambda: asyncio_driver.converse(redis, steps()), name)
     return blocking.converse(cast("SyncRedis", redis), steps())
