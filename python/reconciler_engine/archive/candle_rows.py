@@ -98,12 +98,14 @@ class CandleRows:
         if match is None:
             self.refuse_text(number, text)
             return
+        # The row's series first: a fault of it says more than one of its values.
         self.size += 1
         try:
             rows = self._rows_of(match.group(*self._keys) if self._keys else ())
         except ValueError as problem:
             self._refuse(number, self._keys[0], match[self._keys[0]], str(problem))
             return
+        # Counts of faulty rows are kept, too: all of them together show a wrong unit.
         clock, time = self.dialect.clock, match["time"]
         count = clock.count(time)
         if count <= _LARGEST:

@@ -105,6 +105,7 @@ def recognise(lines: Sequence[str], hints: Hints, needed: Collection[str], *, sy
     Raises:
         ValueError: There is no header, or it leaves open what is needed; says the column and what is allowed.
     """
+    # The header gives the separator, and that the cells.
     first, separator, names = _find_header(lines, hints)
     rows = [cells for line in lines[first:] if len(cells := split_line(line, separator)) == len(names)]
 
@@ -113,6 +114,7 @@ def recognise(lines: Sequence[str], hints: Hints, needed: Collection[str], *, sy
 
     found = find_columns(names, hints.columns, is_number, base=_base(symbol, names, rows))
     places = choose_columns(names, found, ["time", *needed])
+    # The times of the first rows show their unit, and the order of the file.
     name = names[places["time"]]
     times = [cells[places["time"]] for cells in rows]
     clock = recognise_clock(

@@ -61,6 +61,7 @@ def read_orderly(file: FoundFile, hints: Hints, advance: Callable[[int], None]) 
     rows = CandleRows(file.path, file.naming, on_grid=False)
     try:
         with open_text(file.path) as opened:
+            # Recognised as every other file is, so that both ways of reading agree.
             rows.begin(opened, hints, ())
         clock = rows.dialect.clock
         if not isinstance(clock, NumberClock) or not rows.dialect.places.keys().isdisjoint(("symbol", "timeframe")):
@@ -70,6 +71,7 @@ def read_orderly(file: FoundFile, hints: Hints, advance: Callable[[int], None]) 
         with open_text(file.path) as opened, _open_csv(arrow, csv, opened, rows.dialect) as batches:
             times: ArrowTimes | None = None
             for batch in batches:
+                # The first block fixes the unit; times of another unit, and gzip bombs, are for the careful reader.
                 is_first = times is None
                 times = times or ArrowTimes(arrow, rows.dialect.name("time"), batch["time"], known)
                 instants = times.to_ms(batch["time"])

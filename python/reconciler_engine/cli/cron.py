@@ -92,6 +92,7 @@ class Question:
         faults = [
             _fault(key, asked[key], f"is unknown; allowed: {', '.join(_KEYS)}") for key in sorted(asked.keys() - _KEYS)
         ]
+        # All faults are told at once: each field is read even after another one was refused.
         expression = None
         try:
             expression = CronExpression.parse(text)

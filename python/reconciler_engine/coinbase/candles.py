@@ -92,6 +92,7 @@ def parse_candles(body: bytes, series: Series, interval: Interval) -> CandlePage
         SourceUnavailable: The answer is an HTML page.
     """
     step = series.timeframe.step_ms
+    # Refuse the answer as a whole where its rows show that it is another question's.
     listed = _list_rows(body)
     rows = _Rows(step)
     for row in listed:
@@ -100,6 +101,7 @@ def parse_candles(body: bytes, series: Series, interval: Interval) -> CandlePage
     _refuse_surplus(len(listed) - rows.duplicates)
     _refuse_finer(rows.off_grid, len(listed), series.timeframe)
 
+    # A bucket on each side is tolerated: the exchange aligns the ends of a request.
     near = range(interval.start - step, interval.stop + step)
     opens = sorted(found.keys() | rows.faults.keys())
     stray = sum(instant not in near for instant in opens)

@@ -75,6 +75,7 @@ def check_members_pure(
     verified: set[int] = set()
     last = -math.inf
     for index in range(0, len(reply), 2):
+        # The score alone says which slot the member belongs to.
         member, printed = _item(reply, index), _item(reply, index + 1)
         score = last = _score_at(index + 1, printed, last)
         open_time = max(_floored(score) // step * step, INT64_MIN)
@@ -86,6 +87,7 @@ def check_members_pure(
             continue
         if fits or (noted is not None and noted.accepts(open_time, member)):
             verified.add(open_time)
+        # Several members of one slot follow each other; a filler counts only where no candle is.
         is_shared = timestamps[-1:] == array("q", (open_time,))
         if is_shared and duplicates[-1:] != timestamps[-1:]:
             duplicates.append(open_time)

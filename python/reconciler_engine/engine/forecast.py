@@ -87,6 +87,7 @@ async def forecast(parts: Parts, series: Sequence[Series]) -> Forecast:
         found = await windows_of(parts.keys, config, series, look_back, now, bars=bars)
         return {one: window.slots(one.timeframe.step_ms) for one, window in found}
 
+    # One survey shows all slots; each job takes those in its own window.
     quick = await windows(config.quick_scan_window_ms, 0)
     full = await windows(config.full_reconcile_window_ms, config.window_bars)
     newest = await windows(0, VERIFY_BARS)
@@ -96,6 +97,7 @@ async def forecast(parts: Parts, series: Sequence[Series]) -> Forecast:
         VERIFY: _verify_run(survey.series, quick, newest, now, per_minute, config),
     }
     counts = {job: _requests(wanted[job], survey.series, now, config) for job in JOBS}
+    # The verify run has a share of the budget, the others all of it.
     rate_per_s = parts.bucket.budget.rate_per_s
     rates = {GAP_SCAN: rate_per_s, FULL_RECONCILE: rate_per_s, VERIFY: per_minute / 60}
     ticks = _next_ticks(now, config)

@@ -156,11 +156,13 @@ def extend(
     Suspect and unverified candles that it did not look for (None) stay as they were known; a candle that closed since
     then is not verified.
     """
+    # A window that begins after the end of the known one, or before it though narrower, stands alone.
     length = window.stop - window.start
     is_wide = known is None or length >= known.base_ms
     if known is None or not (is_wide or known.window.start <= window.start) or window.start > known.window.stop:
         whole_from = None if known is None else known.whole_before(window.start)
         return Known(window, unresolved, length, obstacles or {}, confirmed, unverified, whole_from)
+    # Otherwise the new findings replace those of the window, and the ones before it stay.
     base_ms = length if is_wide else known.base_ms
     start = window.start if is_wide else max(known.window.start, window.stop - _REACH * base_ms)
     before, whole = Interval(start, window.start), Interval(start, window.stop)

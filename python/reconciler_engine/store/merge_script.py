@@ -200,6 +200,7 @@ class SeriesWrite:
         days = days_kept(self.retention, step)
         pairs = pairs_of(self.series, self.candles)
         digests = self._digests(pairs)
+        # The keys are those that merge.lua lists.
         plan = {
             "symbol": self.series.symbol,
             "timeframe": self.series.timeframe.value,

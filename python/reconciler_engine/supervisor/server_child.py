@@ -98,6 +98,7 @@ async def embedded_server(
     child = RestartingChild(lambda: spec, Random(), hint=f"{plan.log} says why")
     if children is not None:
         children.add(child, role="redis")
+    # The record leads other commands to the server: it is there only while the server serves.
     directory.remove_record()
     async with trio.open_nursery() as nursery:
         await nursery.start(child.run)

@@ -139,6 +139,7 @@ class BackfillDirector:
             ConfigError: Retention would drop a range; with every such range. Nothing was asked.
             StoreError: Redis cannot be reached or lost the run; possibly in a group. The marks stay.
         """
+        # Redis refuses writes of an older run of the same job from here on.
         started = trio.current_time()
         now = await self._clock.now()
         job, marks = _AGAIN if again else _JOB, self._marks_of(again)

@@ -177,6 +177,7 @@ async def _judge(
         suspects = find_due_suspects(read.ledger, span.interval, task.now, step, task.audit) - absent
     if found.is_clean and not suspects and read.error is None:
         return None
+    # Each repair may fail alone: its error is told, and the finding stands without it.
     errors = [misplaced, found.error, read.error]
     ledger = read.ledger
     unclean = sorted({*found.duplicates, *found.malformed})
@@ -190,6 +191,7 @@ async def _judge(
         ledger = await note_listing(evidence, span.series, absent, ledger, span.listing, task.now, retention)
     except StoreError as refused:
         errors.append(own_fault(refused))
+    # Without its evidence nothing is due: an answer about the span could not be kept.
     slots = sort_absent(absent, ledger, task.now)
     doubted = ledger.in_state(span.interval, State.SUSPECT) - absent
     unverified = Intervals.of_slots(found.unverified, step) - doubted

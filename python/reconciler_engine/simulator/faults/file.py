@@ -141,6 +141,7 @@ class _Rule:
                 if key not in settings and key not in _COMMON:
                     known = ", ".join((*settings, *_COMMON))
                     self._refuse(key, self._table[key], f"is unknown to mode {mode}; allowed: {known}")
+        # Values of the mode; the fields that all modes share are read below.
         values: dict[str, Value] = {key: setting.default for key, setting in settings.items()}
         for key in values.keys() & self._table.keys():
             problem = settings[key].find_problem(self._table[key])

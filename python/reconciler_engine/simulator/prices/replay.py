@@ -81,6 +81,7 @@ class ReplayMarket:
             paths = sorted(path for path in folder.iterdir() if path.name.endswith((".csv", ".csv.gz")))
         except OSError as error:
             raise ConfigError([f"replay {str(folder)!r} cannot be listed: {error.strerror}"]) from error
+        # Files of one series are joined; of rows that differ the first file's counts.
         columns: dict[Series, _Column] = {}
         ignored, conflicts = [], []
         for path in paths:

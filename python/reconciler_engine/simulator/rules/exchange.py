@@ -136,10 +136,12 @@ class Exchange:
         route = _ROUTE.fullmatch(request.path)
         product = route[3] if route else None
         query = {name: values[0] for name, values in request.values.items()}
+        # A rule may set the clock of this one answer.
         now = self.clock.now()
         fault = self.faults.choose(request.path, product, query.get("granularity"), now)
         if fault is not None and fault.mode == "skew":
             now += round(fault.number("seconds") * 1000)
+        # As at the real one: blocks and refusals come before the query is read.
         key, answer = None, self._suffer(fault, now)
         if answer is None:
             key, answer = self._admit(request, route, now)
