@@ -265,6 +265,17 @@ def test_a_series_that_is_whole_and_verified_is_ready(run, hold, newest):
     assert (done.code, done.json["ready"], done.json["verified_share"], done.json["findings"]) == (0, True, 1.0, [])
 
 
+def test_a_member_of_another_unit_costs_no_walk_through_decades(run, hold, newest, server):
+    texts = {age: member(newest - age * STEP) for age in range(130)}
+    hold(texts.items(), texts, [])
+    server.zadd(SCOPE.candle_key(SERIES), {b"{}": newest // 1_000 // STEP * STEP})
+    report = run("--json").json
+    assert (report["candles"], report["not_candles"], report["ready"]) == (130, 1, True)
+    slots = (newest - newest // 1_000 // STEP * STEP) // STEP + 1
+    assert (report["slots"], report["missing"]) == (slots, slots - 130)
+    assert report["missing_by_length"] == {**NO_RUNS, "61+": slots - 130}
+
+
 def test_an_empty_series_and_a_key_of_another_type_are_told(run, server):
     assert (run().code, run("--json").json["slots"]) == (0, 0)
     server.set(SCOPE.candle_key(SERIES), "x")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reconciler_engine.cli.output import Output, print_table, say
-from reconciler_engine.engine.cache_inspection import READY_BARS, InspectedCache
+from reconciler_engine.engine.cache_inspection import InspectedCache
 from reconciler_engine.inspection.file_inspection import InspectedFile
 from reconciler_engine.inspection.flaws import Flaw
 from reconciler_engine.inspection.quality_rules import Severity
@@ -94,7 +94,7 @@ def cache_object(one: InspectedCache) -> dict[str, Any]:
         "duplicates": one.duplicates,
         "not_candles": one.malformed,
         "ready": None if ready is None else ready.is_ready,
-        "ready_bars": READY_BARS,
+        "ready_bars": 0 if ready is None else ready.window.size(step),
         "ready_until": None if ready is None else ready.ready_until,
         "first_reason": None if ready is None else ready.reason,
         "error": one.error,

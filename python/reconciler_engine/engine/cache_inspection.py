@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler_engine.engine.parts import Parts
@@ -23,12 +23,12 @@ from reconciler_engine.planning.window import closed_before
 from reconciler_engine.store.ready_question import Readiness
 
 READY_BARS = 100
-"""Newest bars of which the gate's judgement is told."""
+"""Newest bars of which the gate's judgement is told, if there are so many."""
 
-_ALL_MEMBERS = 2**31
 _NO_SLOT = Interval(0, 0)
 _WITH_CANDLE = (State.PRESENT, State.UNVERIFIED, State.SUSPECT)
-_KEPT = ("missing", "suspect", "contested")
+_CONTESTED = "contested"
+_KEPT = (State.MISSING, State.SUSPECT, _CONTESTED)
 _ByState = defaultdict[str, list[Interval]]
 
 
@@ -46,7 +46,7 @@ class InspectedCache:
         duplicates: Number of slots that several candles share.
         malformed: Number of members that are not candles of the series.
         verified_since: When the verification that lies furthest back was made (ms UTC); None without any.
-        readiness: How its newest bars stand for the gate; None where that could not be asked.
+        readiness: How its newest bars stand for the gate; None without slots.
         flaws: Its flaws, errors first.
         error: Why the series could not be read; then the rest is what was read before.
     """
@@ -76,12 +76,8 @@ class CacheInspector:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    async def inspect(self, series: Series, advance: Callable[[int], None] = lambda _: None) -> InspectedCache:
+    async def inspect(self, series: Series) -> InspectedCache:
         """Inspect a series; an error that is its own is told in the answer.
-
-        Args:
-            series: The series.
-            advance: Called with the number of slots that were looked at since the last call.
 
         Raises:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
@@ -90,11 +86,10 @@ class CacheInspector:
         slots: _ByState = defaultdict(list)
         try:
             found.slots = await self._slots(series)
-            for part in _parts(found.slots, series.timeframe.step_ms):
+            async for part in self._parts_of(found, slots):
                 is_newest = part.stop == found.slots.stop
                 await self._look(found, bars, slots, part, CONFIRM_MS if is_newest else 0)
-                advance(part.size(series.timeframe.step_ms))
-            found.readiness = await self._ask_gate(series)
+            found.readiness = await self._ask_gate(found)
         except StoreError as error:
             found.error = str(own_fault(error))
         bars.finish()
@@ -106,8 +101,33 @@ class CacheInspector:
     async def _slots(self, series: Series) -> Interval:
         config = self._parts.config
         stop = closed_before(await self._parts.clock.now(), series.timeframe, config.grace_ms)
-        (oldest,) = await self._parts.keys.oldest_of([series], _ALL_MEMBERS)
+        oldest = await self._parts.keys.next_member(series, 0)
         return Interval(stop if oldest is None else min(series.timeframe.floor(oldest), stop), stop)
+
+    async def _parts_of(self, found: InspectedCache, slots: _ByState) -> AsyncIterator[Interval]:
+        """Yield the slots in parts of a page that end where blocks of digests do, without those of long holes.
+
+        A member with a time of another unit lies decades before the others: what is between them is missing.
+
+        Raises:
+            StoreError: The key cannot be read.
+        """
+        step, stop = found.series.timeframe.step_ms, found.slots.stop
+        known = await self._parts.evidence.extent(found.series) or _NO_SLOT
+        start = found.slots.start
+        while start < stop:
+            end = min(start - start % (PAGE_SLOTS * step) + PAGE_SLOTS * step, stop)
+            before = found.candles
+            yield Interval(start, end)
+            start = end
+            if found.candles > before:
+                continue
+            member = await self._parts.keys.next_member(found.series, start)
+            hole = Interval(start, min(stop if member is None else found.series.timeframe.floor(member), stop))
+            if hole and not hole & known:
+                slots[State.MISSING].append(hole)
+                found.states[State.MISSING] += hole.size(step)
+                start = hole.stop
 
     async def _look(
         self, found: InspectedCache, bars: BarScan, slots: _ByState, part: Interval, confirm_ms: int
@@ -139,29 +159,22 @@ class CacheInspector:
         instants = [one.at for slot, one in verified.items() if present.holds(slot)]
         found.verified_since = min(filter(None, (found.verified_since, *instants)), default=None)
 
-    async def _ask_gate(self, series: Series) -> Readiness:
-        config = self._parts.config
+    async def _ask_gate(self, found: InspectedCache) -> Readiness | None:
+        config, series = self._parts.config, found.series
+        bars = min(READY_BARS, found.slots.size(series.timeframe.step_ms))
+        if not bars:
+            return None
         return await examine(
             self._parts.client,
             series.symbol,
             series.timeframe,
-            READY_BARS,
+            bars,
             max_unverified_ms=config.max_unverified_ms,
             user_id=config.user_id,
             exchange_id=config.exchange_id,
             layout=config.layout,
             grace_ms=config.grace_ms,
         )
-
-
-def _parts(slots: Interval, step: int) -> Iterator[Interval]:
-    """Yield slots in parts of a page; the first one ends on a border of pages, so that blocks of digests are whole."""
-    size = PAGE_SLOTS * step
-    start = slots.start
-    while start < slots.stop:
-        stop = min(start - start % size + size, slots.stop)
-        yield Interval(start, stop)
-        start = stop
 
 
 def _joined(parts: Sequence[Interval]) -> Intervals:

@@ -48,6 +48,17 @@ class CandleKeys:
         _check_served(firsts)
         return [_time_of(last or first) for last, first in zip(lasts, firsts, strict=True)]
 
+    async def next_member(self, series: Series, start: int) -> int | None:
+        """Return the time (ms UTC) of a series' first member from `start` on; None where it has none.
+
+        Raises:
+            StoreError: The key is no sorted set.
+            StoreUnavailable: Redis cannot be reached or did not answer in time.
+        """
+        key = self._scope.candle_key(series)
+        command = ("ZRANGEBYSCORE", key, start, "+inf", "WITHSCORES", "LIMIT", 0, 1)
+        return _time_of(await self._client.execute_command(*command))
+
     async def prolong(self, series: Sequence[Series], ttl_s: int) -> None:
         """Give each key that has a life the whole of `ttl_s`, where its newest members are candles of its series.
 
