@@ -236,7 +236,7 @@ async def test_a_run_past_its_deadline_is_ended_and_counted_and_the_job_is_free(
     async with opened(ReconciliationService(None, None, redis, settings)) as service:
         await service.start(["BTC-USD"], ["5m"])
         status = await status_when(redis, lambda status: status.jobs[0].timed_out and status.jobs[0].skipped)
-        assert status.jobs[0].last_error == "timed out after 3000 ms"
+        assert status.jobs[0].last_error == "timed out after 3.0 s"
         assert status.budget is not None
         assert status.budget.paused_ms > 0
         await status_when(redis, lambda status: status.jobs[0].runs > 1)

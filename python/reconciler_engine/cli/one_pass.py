@@ -20,7 +20,7 @@ from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.observe.words import counted, iso, told_slots
+from reconciler_engine.observe.words import counted, describe_span, iso, told_slots
 from reconciler_engine.planning.verification import Verify
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def print_result(result: ReconciliationResult, output: Output, *, repaired: bool
     more = f", {result.unverified} unverified" if result.unverified else ""
     more += audited(result)
     more += "".join(f", {told}" for told in unexamined(result.series))
-    output.print_line(f"{len(result.series)} series: {done}{more}, {result.duration_ms} ms")
+    output.print_line(f"{len(result.series)} series: {done}{more}, {describe_span(result.duration_ms)}")
     for symbol in result.delisted:
         say(f"  {symbol} is delisted: what is missing of it stays missing, or is proved empty")
     for cause in result.causes:

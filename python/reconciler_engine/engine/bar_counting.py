@@ -18,7 +18,7 @@ async def count_bars(parts: Parts, bars: TimelyBars, now: int, *, job: str, epoc
     try:
         kept = await counts.read()
     except StoreError as error:
-        _logger.warning("counts of bars not read", extra={"error": str(error)})
+        _logger.info("counts of bars not read", extra={"error": str(error)})
         return
     reached = {frame: Reached(one.complete, one.verified) for frame, one in kept.items()}
     judged = bars.judge(reached, parts.config.max_unverified_ms)

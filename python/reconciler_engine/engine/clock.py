@@ -98,7 +98,7 @@ class SharedClock:
             with asking_for("clock"):
                 theirs = await send(bucket, permit, source.fetch_time, signed=False)
         except (SourceError, PermitRefused) as error:
-            _logger.warning("the exchange's clock could not be read", extra={"error": str(error)})
+            _logger.info("the exchange's clock could not be read", extra={"error": str(error)})
             return
         skew = theirs - (before + await self.redis_now()) // 2
         await self._clock.keep_skew(skew, _KEPT_S)

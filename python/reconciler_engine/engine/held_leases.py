@@ -101,7 +101,7 @@ class HeldLeases:
                 held.scope.cancel()
         except StoreError as error:
             # Another holder since then is found out when Redis is back; until then nothing can be written.
-            _logger.warning("lease not refreshed", extra={"job": held.lease.job, "error": str(error)})
+            _logger.info("lease not refreshed", extra={"job": held.lease.job, "error": str(error)})
 
 
 async def _give_back(job: str, release: Callable[[], Awaitable[None]]) -> None:
@@ -109,4 +109,4 @@ async def _give_back(job: str, release: Callable[[], Awaitable[None]]) -> None:
         try:
             await release()
         except StoreError as error:
-            _logger.warning("lease not released", extra={"job": job, "error": str(error)})
+            _logger.info("lease not released", extra={"job": job, "error": str(error)})

@@ -76,7 +76,7 @@ async def _note(bucket: TokenBucket, permit: Permit, error: SourceError | None, 
         noted, pause_ms = await bucket.converse(tell(bucket.steps, permit, error, draw, fate=fate))
         await bucket.count_use()
     except StoreError as away:
-        _logger.warning("an answer's outcome is not noted", extra={"answer": fate.value, "error": str(away)})
+        _logger.info("an answer's outcome is not noted", extra={"answer": fate.value, "error": str(away)})
         return
     if noted.count:
         facts = {"answer": fate.value, "status": status, "in_a_row": noted.count, "pause_ms": pause_ms}

@@ -178,7 +178,7 @@ class ScheduledPasses:
                     break
                 await trio.sleep(_POLL_S)
         except StoreError as error:
-            _logger.warning("whether a full pass runs already is unknown", extra={"error": str(error)})
+            _logger.info("whether a full pass runs already is unknown", extra={"error": str(error)})
         before = self.last.get(FULL_RECONCILE)
         if scheduler.is_running:
             scheduler.trigger_now(FULL_RECONCILE)

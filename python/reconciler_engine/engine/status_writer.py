@@ -121,7 +121,7 @@ class StatusWriter:
         try:
             await self._board.announce(status)
         except StoreError as error:
-            _logger.warning("not listed among the engines", extra={"error": str(error)})
+            _logger.info("not listed among the engines", extra={"error": str(error)})
 
     def _told(self, error: StoreError) -> str:
         """Return the consequence of a status that cannot be written: of a cluster, one node has all that is needed."""

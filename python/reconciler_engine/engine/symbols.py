@@ -100,7 +100,7 @@ async def refresh_when_due(parts: Parts, source: CoinbaseClient) -> None:
     try:
         await _fetch(parts, source, parts.config.symbols)
     except (SourceError, PermitRefused) as error:
-        _logger.warning("the product list was not refreshed", extra={"error": str(error)})
+        _logger.info("the product list was not refreshed", extra={"error": str(error)})
 
 
 async def _keep(parts: Parts, products: Sequence[Product]) -> None:

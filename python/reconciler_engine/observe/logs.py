@@ -28,7 +28,7 @@ _ROUTINE: Final = "routine"
 _ROUTINE_S: Final = 60.0
 
 
-# A warning of the same event and error is shown once in so long; the next one says how often it came meanwhile.
+# An event with the same error is shown once in so long; the next one says how often it came meanwhile.
 _REPEAT_S: Final = 600.0
 
 
@@ -183,7 +183,7 @@ class _Routine(logging.Filter):
 
 
 class _Repeated(logging.Filter):
-    """Lets a warning of an event with the same error pass once in `_REPEAT_S`, with the number of those kept back.
+    """Lets an event with the same error pass once in `_REPEAT_S`, with the number of those kept back.
 
     At most `_REPEATS_KEPT` errors are remembered; beyond that all of them pass again.
     """
@@ -195,7 +195,7 @@ class _Repeated(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether to show a record."""
         error = getattr(record, "error", None)
-        if record.levelno < logging.WARNING or error is None or record.exc_info:
+        if record.levelno < logging.INFO or error is None or record.exc_info:
             return True
         key = (record.getMessage(), getattr(record, "job", None), str(error))
         at, hidden = self._shown.get(key, (-math.inf, 0))

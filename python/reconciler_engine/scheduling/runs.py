@@ -9,6 +9,7 @@ from collections.abc import Callable
 import trio
 
 from reconciler_engine.errors import ReconcilerError, leaves
+from reconciler_engine.observe.words import describe_span
 from reconciler_engine.scheduling.events import (
     Degraded,
     Event,
@@ -109,7 +110,7 @@ class JobRuns:
                 if isinstance(returned, Degraded):
                     outcome, error = Outcome.DEGRADED, returned.why[:_LONGEST_ERROR]
             if outcome is Outcome.CANCELLED:
-                outcome, error = Outcome.TIMED_OUT, f"timed out after {limit_ms} ms"
+                outcome, error = Outcome.TIMED_OUT, f"timed out after {describe_span(limit_ms)}"
         except* Exception as group:  # noqa: BLE001 - a job may raise anything; it is kept, counted and logged
             outcome = Outcome.TIMED_OUT if scope.cancel_called else Outcome.FAILED
             raised = group.exceptions[0] if len(group.exceptions) == 1 else group
@@ -135,7 +136,9 @@ class JobRuns:
         self._last_error = error or self._last_error
         why = "a run is still open" if error is None else f"whether a run is open is unknown: {error}"
         facts = {"job": tick.job, "slot": tick.slot, "reason": why}
-        _LOG.warning("slot skipped", extra=facts if error is None else {**facts, "error": error})
+        # A run that goes on, here or elsewhere, is in order; nobody should look.
+        level = logging.INFO if error is None else logging.WARNING
+        _LOG.log(level, "slot skipped", extra=facts if error is None else {**facts, "error": error})
         self._emit(SlotSkipped(tick, error, elsewhere))
 
 

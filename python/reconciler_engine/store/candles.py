@@ -251,7 +251,7 @@ class CandleStore:
             if members is not None:
                 members = {at: member for at, member in members.items() if at not in written.moved}
             present |= Intervals.of_slots(sorted(written.present), step)
-        _logger.warning("evidence not written: it kept changing", extra={"series": str(series)})
+        _logger.info("evidence not written: it kept changing", extra={"series": str(series)})
         write = SeriesWrite(series, retention, offered, announce=announce, closes=closes, by=by)
         outcome = await self._write_alone(write)
         return ProvenMerge(outcome, Verdict(knowledge))

@@ -266,7 +266,7 @@ class Coverage:
                 self._pruned_at = now
                 await self._prune(now)
         except StoreError as error:
-            _logger.warning("coverage not written", extra={"error": str(error)})
+            _logger.info("coverage not written", extra={"error": str(error)})
 
     async def read(self) -> dict[str, SeriesCoverage]:
         """Return every series' coverage, by `symbol:timeframe`, sorted; fields that are none are left out.

@@ -202,7 +202,7 @@ class EvidenceStore:
         try:
             return whole(found or 0)
         except ValueError as error:
-            _logger.warning("late candles are not counted", extra={"series": str(series), "error": str(error)})
+            _logger.info("late candles are not counted", extra={"series": str(series), "error": str(error)})
             return 0
 
     async def _read_fields(self, series: Series, interval: Interval) -> dict[str, bytes]:

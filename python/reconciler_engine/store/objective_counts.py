@@ -109,7 +109,7 @@ class ObjectiveCounts:
         try:
             await self._write(texts, job, epoch)
         except StoreError as error:
-            _logger.warning("counts of bars not written", extra={"error": str(error)})
+            _logger.info("counts of bars not written", extra={"error": str(error)})
 
     async def _write(self, texts: Iterable[str], job: str, epoch: int) -> None:
         call = NOTE.call([self._key, self._scope.fence_key(job)], [epoch, KEPT_MS, len(_FRAMES), *texts])

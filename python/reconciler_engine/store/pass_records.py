@@ -128,7 +128,7 @@ class PassRecords:
                 if isinstance(reply, StoreError):
                     raise reply
         except StoreError as error:
-            _logger.warning("a pass is not recorded", extra={"error": str(error)})
+            _logger.info("a pass is not recorded", extra={"error": str(error)})
 
     async def read(self, since: int, until: int) -> list[PassRecord]:
         """Return the passes recorded since an instant (ms UTC) and before another, oldest first.

@@ -251,8 +251,10 @@ class TaskQueue:
                 case -2:
                     raise LeaseLost(job_of(run_id))
 
-    async def wait_finished(self, run_id: str, *lanes: Lane) -> None:
+    async def wait_finished(self, run_id: str, *lanes: Lane, tell: Callable[[int], None] = lambda _: None) -> None:
         """Wait until every task of the run, all of them on `lanes`, is finished, keeping its record alive.
+
+        `tell` is told now and then how many are left.
 
         Raises:
             RunClosed: The run's record is gone (Redis was emptied, or somebody closed it), or its tasks are.
@@ -269,6 +271,7 @@ class TaskQueue:
             wake = self._run_key(run_id, ":wake")
             if not left:
                 return
+            tell(left)
             await self._client.execute_command("BLPOP", wake, _WAIT_S)
 
     async def outcomes(self, run_id: str) -> list[bytes]:

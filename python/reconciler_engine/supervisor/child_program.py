@@ -99,7 +99,7 @@ async def _serve(runner: RoleRunner, spec: dict[str, Any], beats: Beats) -> None
                         nursery.start_soon(_keep_beating, role, facts, beats)
                 nursery.cancel_scope.cancel()
             if scope.cancelled_caught:
-                _logger.warning("cancelled what was still in hand", extra={"after_s": DRAIN_S})
+                _logger.info("cancelled what was still in hand", extra={"after_s": DRAIN_S})
             # The last report has the figures since the one before.
             beats.say(role.tasks_done, facts)
 

@@ -50,7 +50,7 @@ async def locked(directory: DataDirectory, command: str) -> AsyncIterator[int]:
                 if busy.orphan_of is None:
                     raise
                 if deadline is None:
-                    _logger.warning("waiting for the server that was left behind", extra={"pid": busy.orphan_of})
+                    _logger.info("waiting for the server that was left behind", extra={"pid": busy.orphan_of})
                     deadline = trio.current_time() + PREDECESSOR_S
                 if trio.current_time() >= deadline:
                     raise

@@ -110,7 +110,7 @@ class Workers:
         with trio.move_on_after(_REDELIVER_S):
             await self._redeliver_dead()
         if child.spec.name in self._dead:
-            _logger.warning("tasks of a dead worker wait for Redis", extra={"child": child.spec.name})
+            _logger.info("tasks of a dead worker wait for Redis", extra={"child": child.spec.name})
 
     async def _redeliver_later(self) -> None:
         """Hand out again tasks that could not be when a worker died, until cancelled."""

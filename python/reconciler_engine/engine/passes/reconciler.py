@@ -169,7 +169,7 @@ class Reconciler:
                             is_delisted=listings.delisted_at(one.series.symbol) is not None,
                         )
         except StoreError as error:
-            _logger.warning("the reasons of missing slots not read", extra={"error": str(error)})
+            _logger.info("the reasons of missing slots not read", extra={"error": str(error)})
         return [one._replace(obstacles=explained.get(one.series)) for one in checked]
 
     async def _carry_out(

@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+import trio
 from pydantic import ValidationError
 
 from reconciler_engine.engine.passes.verify_share import VerifyShare
 from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, ScanOutcome, ScanTask, outcome_of
-from reconciler_engine.store.tasks import Lane, TaskQueue
+from reconciler_engine.observe.words import describe_span
+from reconciler_engine.store.tasks import Lane, TaskQueue, job_of
 
 LOST = "the outcome of its task was lost; nothing is known until the next pass"
+PROGRESS_S = 5.0
+"""Time between two lines on how far a pass is."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -22,6 +27,7 @@ class RunTasks:
         self._queue = queue
         self.run = run
         self.part = part
+        self._began = trio.current_time()
 
     async def do(self, lane: Lane, tasks: Sequence[ScanTask | PageTask]) -> None:
         """Put tasks on a lane and wait until all of them are done.
@@ -31,7 +37,7 @@ class RunTasks:
         """
         if tasks:
             await self._enqueue(lane, [(task.id, task.model_dump_json()) for task in tasks])
-            await self._queue.wait_finished(self.run, lane)
+            await self._wait(lane, len(tasks))
 
     async def do_within(
         self, share: VerifyShare, lane: Lane, tasks: Sequence[PageTask], limit_s: float | None
@@ -47,7 +53,7 @@ class RunTasks:
 
         handed = await share.hand_out(tasks, enqueue, self._keep, limit_s)
         if handed:
-            await self._queue.wait_finished(self.run, lane)
+            await self._wait(lane, len(handed))
         return handed
 
     async def outcomes(self) -> dict[str, ScanOutcome | PageOutcome]:
@@ -62,6 +68,26 @@ class RunTasks:
             else:
                 outcomes[outcome.id] = outcome
         return outcomes
+
+    async def _wait(self, lane: Lane, total: int) -> None:
+        """Wait for all tasks on a lane; a pass that takes long says how far it is."""
+        told_at = trio.current_time()
+
+        def tell(left: int) -> None:
+            nonlocal told_at
+            if trio.current_time() - told_at < PROGRESS_S:
+                return
+            told_at = trio.current_time()
+            took = describe_span(round((told_at - self._began) * 1_000))
+            job, kind = job_of(self.run), "scans" if lane is Lane.SCAN else "pages"
+            summary = f"{job:<14}  {total - left} of {total} {kind} done, {took} so far"
+            extra = {"job": job, "lane": lane, "done": total - left, "of": total, "summary": summary}
+            if lane is Lane.VERIFY:
+                # Its pages wait for their share of the budget each minute.
+                extra["routine"] = f"{job} goes on"
+            _logger.info("pass goes on", extra=extra)
+
+        await self._queue.wait_finished(self.run, lane, tell=tell)
 
     async def _enqueue(self, lane: Lane, tasks: Sequence[tuple[str, str]]) -> None:
         await self._queue.enqueue(self.run, lane, tasks)

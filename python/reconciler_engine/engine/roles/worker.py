@@ -96,6 +96,6 @@ class WorkerRole:
                 if not is_first:
                     await refresh_when_due(self._parts, self._source)
             except StoreError as error:
-                _logger.warning("the exchange's clock or product list was not kept", extra={"error": str(error)})
+                _logger.info("the exchange's clock or product list was not kept", extra={"error": str(error)})
             is_first = False
             await trio.sleep(_LOOK_S)

@@ -170,7 +170,7 @@ class PageFetcher:
         except RunClosed:
             return venue, 0
         except StoreError as error:
-            _logger.warning("no reference", extra={"task": task.id, "error": str(own_fault(error))})
+            _logger.info("no reference", extra={"task": task.id, "error": str(own_fault(error))})
             return venue, 0
         return reached.facts(venue, wanted), reached.requests
 
@@ -205,4 +205,4 @@ class PageFetcher:
 
 
 def _log_unreleased(task: PageTask, error: StoreError) -> None:
-    _logger.warning("claim not released", extra={"task": task.id, "error": str(error)})
+    _logger.info("claim not released", extra={"task": task.id, "error": str(error)})

@@ -32,4 +32,4 @@ async def closed_after(queue: TaskQueue, run: str) -> AsyncIterator[None]:
             except LeaseLost:
                 _logger.info("the run is another engine's now", extra={"run": run})
             except StoreError as error:
-                _logger.warning("the record of a run stays until it expires", extra={"run": run, "error": str(error)})
+                _logger.info("the record of a run stays until it expires", extra={"run": run, "error": str(error)})

@@ -22,6 +22,7 @@ from reconciler_engine.engine.tasks.messages import (
 from reconciler_engine.engine.tasks.page_fetch import PageFetcher
 from reconciler_engine.engine.tasks.redis_retry import RedisRetry
 from reconciler_engine.engine.tasks.scan import perform_scan
+from reconciler_engine.engine.tasks.task_words import facts_of, outcome_facts
 from reconciler_engine.errors import ConfigError, StoreError
 from reconciler_engine.limiting.purpose import asking_for
 from reconciler_engine.observe import logs
@@ -149,7 +150,7 @@ class Worker:
                 outcome = await fetcher.fetch(task, under_way)
                 await self._retry(partial(self._finish, delivery, task, outcome))
         except Drained:
-            _logger.debug("page handed back", extra={"task": task.id})
+            _logger.debug("page handed back", extra=facts_of(task))
         finally:
             under_way.set()
             slots.release()
@@ -163,7 +164,7 @@ class Worker:
             raise
         except BaseException as error:
             # A panic of native code is a BaseException.
-            _logger.exception("task failed", extra={"task": task.id})
+            _logger.exception("task failed", extra=facts_of(task))
             # Its text may hold anything.
             said = f"failed with {type(error).__name__}; the log says where"
             await self._retry(partial(self._finish, delivery, task, _failed(task, said)))
@@ -198,7 +199,7 @@ class Worker:
         await self._queue.finish(delivery, task.run, task.id, outcome.model_dump_json())
         self._in_hand.pop(delivery.entry, None)
         self.tasks_done += 1
-        _logger.debug("task done", extra={"error": outcome.error})
+        _logger.debug("task done", extra={**facts_of(task), **outcome_facts(outcome)})
 
     async def _drop(self, delivery: Delivery) -> None:
         await self._queue.drop(delivery)
@@ -212,7 +213,7 @@ class Worker:
             else:
                 await self._queue.redeliver(self._queue.consumer)
         except StoreError as error:
-            _logger.warning("tasks could not be handed back", extra={"error": str(error)})
+            _logger.info("tasks could not be handed back", extra={"error": str(error)})
 
     async def _keep_tasks(self) -> None:
         """Refresh every task in hand; hand out again those that other workers let lie."""
@@ -222,7 +223,7 @@ class Worker:
                 await self._queue.touch(list(self._in_hand.values()))
                 await self._queue.redeliver_idle()
             except StoreError as error:
-                _logger.warning("tasks could not be kept", extra={"error": str(error)})
+                _logger.info("tasks could not be kept", extra={"error": str(error)})
 
 
 def _failed(task: ScanTask | PageTask, error: str) -> ScanOutcome | PageOutcome:
