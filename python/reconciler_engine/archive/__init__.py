@@ -1,1 +1,1 @@
-"""Candle files of anybody's: what they are, what is in them, and what they lack. Nothing here writes to one."""
+"""Candle files of any origin: their recognition, their rows, their gaps. Nothing here writes to one."""

@@ -69,14 +69,14 @@ def read_times(
 
     Args:
         path: A file that begins as one of `ARROW_FORMS`.
-        naming: What is known of its series.
-        hints: What the user says of it.
+        naming: Series of the file, as far as it is known.
+        hints: Facts that the user adds.
         advance: Called after each batch with how many bytes of the file that makes.
         kinds: Kinds of values to read, too, without which the file is refused.
 
     Raises:
-        CandleFileError: The file cannot be read or recognised, a time is null or none, a value is not a number, or the
-            times look like another unit or timeframe. What was yielded before is void.
+        CandleFileError: The file cannot be read or recognised, a time or a value cannot be read, or the times
+            look like another unit or timeframe. Parts yielded before are void.
     """
     size = path.stat().st_size
     seen: set[Series] = set()
@@ -106,7 +106,7 @@ def read_times(
 
 
 class _ArrowFile(NamedTuple):
-    """A file whose columns can be read: `batches` yields them with the share of the file that is read by then."""
+    """An open file: `batches` yields named columns, each time with the share of the file that was read so far."""
 
     arrow: Any
     schema: Any
@@ -168,7 +168,7 @@ def _choose(file: _ArrowFile, hints: Hints, needed: Sequence[str] = ()) -> dict[
     """Return the places of the columns of a file that are read.
 
     Raises:
-        Unreadable: There is no column of times or of a needed kind, or there are several.
+        Unreadable: The column of times or of a needed kind is missing, or several may be it.
     """
     names, kinds = file.schema.names, file.schema.types
     types = file.arrow.types

@@ -14,7 +14,7 @@ from reconciler_engine.archive.time_unit import TimeUnit, find_misleading
 from reconciler_engine.market.timeframe import Timeframe
 
 _CELLS = 24
-# So many rows show another unit or timeframe.
+# Rows that suffice to recognise another unit or timeframe.
 _SAMPLE = 10_000
 
 

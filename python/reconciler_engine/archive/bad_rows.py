@@ -1,4 +1,4 @@
-"""Rows that are no candles: the first ones by themselves, all of them by their kind."""
+"""Rows that are not candles: the first ones in full, all of them counted by kind."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _FIGURES = re.compile(r"[0-9][0-9.e+-]*")
 
 
 class BadRow(NamedTuple):
-    """A row that is no candle.
+    """A row that is not a candle.
 
     Attributes:
         line: Line number in the file, from 1.
         column: Name of the column, or `row` where the columns cannot be told apart.
         value: Text of the column as it stands, shortened.
-        problem: What is wrong with it and what is allowed.
+        problem: The fault, and the allowed values.
     """
 
     line: int

@@ -22,7 +22,7 @@ from reconciler_engine.errors import CandleFileError
 from reconciler_engine.market.series import Series
 
 _ROWS_AT_ONCE = 1 << 16
-# So many rows show another unit or timeframe.
+# Rows that suffice to recognise another unit or timeframe.
 _SAMPLE = 10_000
 
 
@@ -47,12 +47,12 @@ def read_blocks(file: FoundFile, hints: Hints, advance: Callable[[int], None]) -
 
     Args:
         file: The file.
-        hints: What the user says of it.
+        hints: Facts that the user adds.
         advance: Called now and then with the bytes read so far.
 
     Raises:
         CandleFileError: The file cannot be read to its end or recognised, lacks a column, or its open times look like
-            another unit or timeframe. What was yielded before is void.
+            another unit or timeframe. Blocks yielded before are void.
     """
     if not is_arrow(file.path):
         yield from _read_text(file, hints, advance)

@@ -31,7 +31,7 @@ class CandleFile:
         repeats: Start of each row that repeated an earlier one, value for value, and was dropped.
         bad: Rows that were skipped, in file order; at most 1,000 are kept.
         skipped: How many rows were skipped.
-        series: Series of the candles; None where nothing was to say it.
+        series: Series of the candles; None if the caller gave none.
         read_as: How the file is written, where that was recognised; empty for files of our own.
     """
 
@@ -84,15 +84,15 @@ def read_parts(
     """Read a text file, plain or gzipped (told by its first bytes), and yield the candles of each series in it.
 
     How it is written is recognised from its first lines. Rows may come in any order; blank lines are passed over. A row
-    is bad if it has other columns than the header, its time or a value is none, a price is not above 0, high and low do
-    not bound open and close, or its start was there before with other values (the first one stays).
+    is bad if it has other columns than the header, its time or a value cannot be read, a price is not above 0, high and
+    low do not bound open and close, or its start was there before with other values (the first one stays).
 
     Args:
         path: The file; `-` is standard input.
         naming: If given, rows must belong to one of its series, and a file whose open times look like another unit or
             another timeframe's is refused.
-        on_grid: Whether a start that is no multiple of the timeframe's step makes a bad row, too; with `naming`.
-        hints: What the user says of the file.
+        on_grid: Whether a start between two steps of the timeframe makes a bad row, too; with `naming`.
+        hints: Facts that the user adds.
         skip_bad: Leave bad rows out and list them in the first answer, instead of refusing the file at its end.
         needed: Kinds of columns without which the file is refused. Values are checked where all five are there.
         most: Yield after so many rows and forget them: memory is bounded by that, and repeated rows are compared within
@@ -101,7 +101,7 @@ def read_parts(
 
     Raises:
         CandleFileError: The file cannot be read to its end or recognised, misleads, or has bad rows and `skip_bad` is
-            off. Lists every bad row found (the first 1,000 of them). What was yielded before is void.
+            off. Lists every bad row found (the first 1,000 of them). Parts yielded before are void.
     """
     rows = CandleRows(path, naming, on_grid=on_grid)
     problem = None

@@ -1,4 +1,4 @@
-"""Rows of one text file, taken line by line: candles by series and start, and rows that are none."""
+"""Rows of one text file, taken line by line: candles by series and start, and bad rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SeriesRows:
     """Rows of one series.
 
     Attributes:
-        series: The series; None where nothing was to say it.
+        series: The series; None if the caller gave none.
         texts: Values by start: `open,high,low,close,volume`, or empty texts.
         lines: Line numbers by start.
         repeats: Starts of rows that repeated an earlier one.
@@ -49,7 +49,7 @@ class CandleRows:
 
     Attributes:
         dialect: How the file is written.
-        bad: Rows that are no candles.
+        bad: Rows that are not candles.
         size: Rows taken since the last `collect`.
     """
 
@@ -69,7 +69,7 @@ class CandleRows:
         """Recognise how the file is written; return the lines of its rows with their numbers, from 1.
 
         Raises:
-            Unreadable: It is of another form, or leaves open what is needed.
+            Unreadable: It is of another form, or a needed column cannot be told.
         """
         if (foreign := describe_foreign(file.head)) is not None:
             raise Unreadable(foreign)
@@ -121,7 +121,7 @@ class CandleRows:
             self._keep(number, rows, start, time, ",".join(values) if self._values else "")
 
     def collect(self, *, even_none: bool = False) -> list[SeriesRows]:
-        """Return the rows taken since the last time, by series; with `even_none` an empty one where there are none.
+        """Return the rows taken since the last time, by series; with `even_none` an empty one instead of none at all.
 
         Raises:
             CandleFileError: Their times look like another unit or another timeframe's than that of their series.

@@ -17,7 +17,7 @@ LATEST_MS = 10**15
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-# Years before months: the only order of a date that is no guess.
+# Years before months: every other order of a date would be a guess.
 _SLASHED = re.compile(r"([0-9]{4})[/.]([0-9]{2})[/.]([0-9]{2})(?=[ T]|$)")
 _ALLOWED = "allowed: whole numbers, or ISO 8601 such as 2026-01-31T13:00Z"
 
@@ -54,7 +54,7 @@ class NumberClock:
 class DateClock:
     """Open times as dates of ISO 8601, also with slashes or dots between year, month and day.
 
-    `zone` is that of dates that name none; None where they must.
+    `zone` applies to dates without a zone; None if each date must name one.
     """
 
     zone: tzinfo | None
@@ -97,7 +97,7 @@ Clock = NumberClock | DateClock
 
 
 def parse_date(text: str) -> datetime | None:
-    """Return the moment that a date of ISO 8601 names; without a zone where it names none, None where it is no date."""
+    """Return the moment of an ISO 8601 date, without a zone if the text has none; None if the text is not a date."""
     text = text.strip()
     if text.endswith((" UTC", " GMT")):
         text = f"{text[:-4]}+00:00"
@@ -121,11 +121,11 @@ def recognise_clock(
         name: Name of the column, for messages.
         cells: Some of its cells, in file order.
         unit: Unit of numbers, if the user says it.
-        zone: Zone of dates that name none, if the user or the column's name says it.
+        zone: Zone of dates without one, if the user or the column's name says it.
         named_unit: Unit that the column's name says.
 
     Raises:
-        ValueError: The cells are neither, or could be several; says what is allowed.
+        ValueError: The cells are neither numbers nor dates, or could be several; says the allowed flags.
     """
     for cell in cells:
         if re.fullmatch(NumberClock.pattern, cell):

@@ -1,4 +1,4 @@
-"""Columns known by their names, whoever wrote the file."""
+"""Columns known by their names, as many programs write them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _UTC = {"utc", "gmt"}
 def find_columns(
     names: Sequence[str], said: Mapping[str, str], is_number: Callable[[int], bool], *, base: str | None = None
 ) -> dict[str, tuple[int, ...]]:
-    """Return the indices of the columns of each kind; several where the names leave it open.
+    """Return the indices of the columns of each kind; several if more than one name fits.
 
     Args:
         names: Names of all columns, in order; numbers from 1 where the file has no header.
@@ -70,7 +70,7 @@ def choose_columns(
 ) -> dict[str, int]:
     """Return the index of each kind's column.
 
-    Values are all there, or none is; what is open and not needed is left out.
+    The five values come together or not at all. A kind with several candidates is left out if it is not needed.
 
     Raises:
         ValueError: A needed column is not there, or several columns may be it; says which.
@@ -98,7 +98,7 @@ def is_utc_by_name(name: str) -> bool:
 
 
 def matches(kind: str, name: str) -> bool:
-    """Whether a column of this name holds what is said by `kind`, one of `KINDS`."""
+    """Whether a column of this name is of a kind, one of `KINDS`."""
     return _matches(kind, _bare(name))
 
 

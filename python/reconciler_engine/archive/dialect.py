@@ -41,10 +41,10 @@ class Dialect:
 
     Attributes:
         separator: Sign between two columns.
-        names: Names of the columns; numbers from 1 where there is no header.
+        names: Names of the columns; numbers from 1 in a file without a header.
         places: Index of the column of each kind that is read.
         clock: How times are written.
-        first: Number of the line before the first row, from 1; 0 where there is no header.
+        first: Number of the line before the first row, from 1; 0 in a file without a header.
         is_newest_first: Whether the first rows descend.
         row: Matches a row, with a group for each kind.
     """
@@ -77,7 +77,7 @@ class Dialect:
         )
 
     def __str__(self) -> str:
-        """Say how the file is read; empty where it is as our own are, which leave nothing to recognise."""
+        """Describe how the file is read; empty for files of our own, since nothing is recognised in those."""
         if self.separator.join(self.names) == HEADER and self.first == 1:
             return ""
         told = [f"{kind} {self.name(kind)!r}" for kind in KINDS if kind in self.places]
@@ -103,7 +103,7 @@ def recognise(lines: Sequence[str], hints: Hints, needed: Collection[str], *, sy
         symbol: Product id, if it is known: it says in which of two currencies the volume is wanted.
 
     Raises:
-        ValueError: There is no header, or it leaves open what is needed; says the column and what is allowed.
+        ValueError: The header is missing, or a needed column cannot be told; says the column and the allowed flags.
     """
     # The header gives the separator, and that the cells.
     first, separator, names = _find_header(lines, hints)

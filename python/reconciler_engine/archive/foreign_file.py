@@ -1,9 +1,9 @@
-"""Files that are no candle file, known by their first bytes, and the way to make one of each."""
+"""Files of other formats, known by their first bytes, and the way to convert each to CSV."""
 
 from __future__ import annotations
 
 HEAD_BYTES = 16
-"""As many first bytes tell all these forms apart."""
+"""First bytes that tell all these formats apart."""
 
 _PIPE = "{} FILE | reconciler-engine ... -"
 _COLUMNS = "write its columns as CSV"
@@ -30,7 +30,7 @@ _FORMS = (
 
 
 def describe_foreign(head: bytes) -> str | None:
-    """Say what a file that begins so is, and what to do; None where it may be a candle file."""
+    """Name the format of a file with these first bytes, and the cure; None if it may be a candle file."""
     for magic, kind, remedy in _FORMS:
         if head.startswith(magic):
             return f"is {kind}; allowed: CSV, plain or gzipped ({remedy})"

@@ -21,7 +21,7 @@ _SUFFIXES = (*SUFFIXES, ".csv.gz", ".tsv.gz", ".txt.gz")
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A file, and what is known of its series before it is read; `size` in bytes."""
+    """A file, its size in bytes, and its series as far as that is known before reading."""
 
     path: Path
     naming: Naming
@@ -35,7 +35,7 @@ class Source:
     Attributes:
         path: A file, a folder or a pattern.
         files: Candle files, ordered by name.
-        left_out: Paths in a folder or of a pattern that are no candle files, or do not say their series.
+        left_out: Paths in a folder or of a pattern that are not candle files, or do not say their series.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""What the user says of candle files that they do not say of themselves."""
+"""Facts about candle files that the user adds, since the files leave them open."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Hints:
         timeframe: Timeframe of all candles.
         columns: Names of columns by their kind, of `KINDS`; of files without a header their numbers, from 1.
         unit: Unit of open times that are numbers.
-        zone: Zone of times that are written as dates and name none.
+        zone: Zone of dates that are written without one.
     """
 
     symbol: str | None = None
@@ -42,7 +42,7 @@ class Hints:
 
 
 NO_HINTS = Hints()
-"""Nothing is said: the files say all."""
+"""The user adds nothing."""
 
 
 def parse_hints(

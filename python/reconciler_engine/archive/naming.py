@@ -1,4 +1,4 @@
-"""Which series a file holds: said by the user, a folder `symbol=...`, a column, or the file's name."""
+"""The series of a file: said by the user, a folder `symbol=...`, a column, or the file's name."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def spell_timeframe(text: str) -> Timeframe:
 def parse_file_name(path: Path, symbol: str | None = None, timeframe: Timeframe | None = None) -> Series:
     """Return the series in a file named `SYMBOL_TIMEFRAME[_ANYTHING].csv[.gz]`, with `Coinbase_` before it or not.
 
-    What is given as `symbol` or `timeframe` is taken instead of the name's part.
+    A `symbol` or `timeframe` that is given goes before the name's part.
 
     Raises:
-        ValueError: The name does not say what was not given, or a part is not a product id or a timeframe.
+        ValueError: The name lacks a part that was not given, or a part is not a product id or a timeframe.
     """
     parts = _parts(path)
     if symbol is None or timeframe is None:
@@ -81,7 +81,7 @@ class Naming:
 
     @classmethod
     def of(cls, path: Path, hints: Hints) -> Naming:
-        """Return what user, folders and name, in this order, say of a file."""
+        """Return the naming of a file: the user goes before folders, these before the name."""
         try:
             symbol, timeframe = _from_folders(path)
             symbol, timeframe = hints.symbol or symbol, hints.timeframe or timeframe
@@ -99,14 +99,14 @@ class Naming:
         return cls(series.symbol, series.timeframe)
 
     def lacks(self, kinds: Collection[str]) -> bool:
-        """Whether the columns of these kinds do not say what is not known yet."""
+        """Whether symbol or timeframe stays unknown even with columns of these kinds."""
         return (self.symbol is None and "symbol" not in kinds) or (self.timeframe is None and "timeframe" not in kinds)
 
     def series(self, symbol: str = "", timeframe: str = "") -> Series:
-        """Return the series of a row with these cells, empty where there is no such column.
+        """Return the series of a row with these cells, each empty if the file has no such column.
 
         Raises:
-            ValueError: They name none, or another one than user, folders or file name do.
+            ValueError: They are not a series, or another one than user, folders or file name say.
         """
         named = spell_symbol(symbol) if symbol else self.symbol
         frame = spell_timeframe(timeframe) if timeframe else self.timeframe
@@ -126,7 +126,7 @@ def _parts(path: Path) -> list[str]:
 
 
 def _from_folders(path: Path) -> tuple[str | None, Timeframe | None]:
-    """Return what folders such as `symbol=BTC-USD` and `timeframe=5m` say."""
+    """Return symbol and timeframe from folders such as `symbol=BTC-USD` and `timeframe=5m`."""
     symbol = timeframe = None
     for part in path.parts[:-1]:
         key, equals, value = part.partition("=")

@@ -1,4 +1,4 @@
-"""Text files, plain or gzipped, opened to be read line by line; none is unpacked that holds no candles."""
+"""Text files, plain or gzipped, read line by line; a file that unpacks too far is given up."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STANDARD_INPUT = Path("-")
 """A file of this name is standard input."""
 
 LINES_BETWEEN_LOOKS = 1024
-"""So often it is looked whether a file is worth reading on."""
+"""Lines between two checks whether a file is worth reading on."""
 
 # The longest row of the known captures has 82 bytes; tables with many indicators have some hundred.
 _LINE_LIMIT = 4096
@@ -41,7 +41,7 @@ class _Packed:
         return data
 
     def is_bomb(self, unpacked: int) -> bool:
-        """Whether so few bytes have become so many since the last look that no candles can be in them."""
+        """Whether the bytes since the last look unpacked so far that they cannot be candles."""
         taken_before, unpacked_before = self._seen
         grown = unpacked - unpacked_before
         if grown < _UNPACKED_BETWEEN_LOOKS:
@@ -74,7 +74,7 @@ class OpenedFile:
         """Yield the lines and their numbers, from 1.
 
         Raises:
-            Unreadable: A line has no end, the file is cut short or damaged, or no candles can be in it.
+            Unreadable: A line is too long, the file is cut short or damaged, or it unpacks too far.
         """
         number = 0
         try:
@@ -99,7 +99,7 @@ class OpenedFile:
         return data
 
     def is_bomb(self) -> bool:
-        """Whether it is gzipped, and what was read since the last look is more than candles unpack to."""
+        """Whether it is gzipped, and unpacked further since the last look than candles do."""
         return self._packed is not None and self._packed.is_bomb(self._unpacked)
 
     def bytes_read(self) -> int:
@@ -109,7 +109,7 @@ class OpenedFile:
 
 @contextmanager
 def open_text(path: Path) -> Iterator[OpenedFile]:
-    """Open a file that may be gzipped, or a pipe, whose bytes are there once: they are looked at, not taken.
+    """Open a file, gzipped or not, or a pipe. The first bytes are peeked at: those of a pipe come only once.
 
     Raises:
         Unreadable: It cannot be opened; in the block, too, where it cannot be read.

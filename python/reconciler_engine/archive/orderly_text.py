@@ -92,8 +92,8 @@ def summarise_orderly(
 ) -> tuple[Series, GapSummary, str] | None:
     """Return series, summary and how the file is written, if its rows are good, of one series, and none comes twice.
 
-    Return None for every other file, for a short one, and without pyarrow: `read_parts` reads those, and says what is
-    wrong with them. Memory is that of a block and of the gaps.
+    Return None for every other file, for a short one, and without pyarrow: `read_parts` reads those, and names their
+    faults. Memory is that of a block and of the gaps.
     """
     parts: list[GapSummary] = []
     try:
@@ -109,7 +109,7 @@ def summarise_orderly(
 
 
 def _open_csv(arrow: Any, csv: Any, file: Any, dialect: Dialect) -> Any:
-    """Return the batches of times and values in a text file; what is no number in these columns is an error."""
+    """Return the batches of times and values in a text file; a cell that is not a number raises an error."""
     kinds = {dialect.places[kind]: kind for kind in ("time", *VALUES) if kind in dialect.places}
     values = {kind: arrow.float64() for kind in kinds.values()}
     return csv.open_csv(

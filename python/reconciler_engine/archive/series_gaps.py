@@ -64,7 +64,7 @@ class PartSum:
 
 @dataclass(slots=True)
 class SourceGaps:
-    """What the files of a source hold.
+    """The series in the files of a source.
 
     Attributes:
         series: Its series, in alphabetical order, without those that may have rows in a file that failed.
@@ -76,11 +76,11 @@ class SourceGaps:
 
 
 def survey(sources: Sequence[Source], hints: Hints, advance: Callable[[int], None]) -> Iterator[SourceGaps]:
-    """Yield what each source holds. Memory is that of the gaps, and of a part of a file.
+    """Yield the series of each source. Memory is that of the gaps, and of a part of a file.
 
     Args:
         sources: Files to read.
-        hints: What the user says of them.
+        hints: Facts that the user adds.
         advance: Called now and then with how many bytes of all sources have been read.
     """
     sums = walk(

@@ -1,4 +1,4 @@
-"""A walk over the files of sources that adds up what each series has in them."""
+"""A walk over the files of sources that adds up the parts of each series."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def walk(
 
     Args:
         sources: Files to read, in this order.
-        read: Yields the parts of each series in a file; it is given what to call with the bytes read of that file.
+        read: Yields the parts of each series in a file; calls its second argument with the bytes read of that file.
         begin: Makes the sum of a series, empty.
         add: Adds a part to a sum.
         advance: Called now and then with how many bytes of all sources have been read.

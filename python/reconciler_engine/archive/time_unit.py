@@ -12,9 +12,9 @@ from reconciler_engine.market.timeframe import Timeframe
 
 # Whole seconds: the first bitcoin block, and the end of the year 2099.
 _FIRST_S, _LAST_S = 1_230_940_800, 4_102_444_800
-# So many candles have a usual step.
+# Candles that suffice for a usual step.
 _LEAST = 3
-# So many candles of a thin market are not all on a grid twice as coarse.
+# Candles of a thin market that are not all on a grid twice as coarse, but by a rare chance.
 _NO_CHANCE = 20
 
 
@@ -41,7 +41,7 @@ class TimeUnit(Enum):
 
     @property
     def per_second(self) -> int:
-        """How many make a second."""
+        """Number of units in a second."""
         return _PER_SECOND[self.value]
 
     def count(self, span_ms: int) -> int:
@@ -63,7 +63,7 @@ _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 def find_misleading(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit) -> str | None:
-    """Say of which other unit or timeframe the times of a file (counts of `unit`, in any order) look."""
+    """Name the other unit or timeframe of which the times of a file look: counts of `unit`, in any order."""
     other = mistaken_unit(counts, timeframe, unit)
     if other is not None:
         looks = f"its open times look like {other.name.lower()}, not {unit.name.lower()}"
@@ -95,8 +95,8 @@ def _count_fitting(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit) 
 def mistaken_step(starts: Sequence[int], timeframe: Timeframe) -> str | None:
     """Say why the open times of a file (ms, ascending) are not those of its timeframe's bars; None where they may be.
 
-    A few odd bars are no reason, nor are holes: a file of another timeframe has that one's usual step, or is so long
-    that its bars are not all on a coarser grid by chance.
+    A few odd bars or holes do not count. A file of another timeframe has that one's usual step, or so many bars on a
+    coarser grid that this is not chance.
     """
     if len(starts) < _LEAST:
         return None
@@ -117,7 +117,7 @@ def mistaken_step(starts: Sequence[int], timeframe: Timeframe) -> str | None:
 
 
 def _coarsest_grid(starts: Sequence[int]) -> Timeframe:
-    """Return the longest timeframe on whose grid all bars open but a twentieth; the shortest where there is none."""
+    """Return the longest timeframe whose grid has all bars but a twentieth; the shortest of all if none has."""
     return max(
         (one for one in Timeframe if 20 * _count_off_grid(starts, one.step_ms) <= len(starts)),
         key=lambda one: one.step_ms,

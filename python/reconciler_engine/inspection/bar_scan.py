@@ -91,7 +91,7 @@ class BarScan:
             self.flaws.note(Rule.TWO_VALUES, at, at, 1, f"{_listed(values)}, not {_listed(self._values or ())}")
 
     def _note_values(self, at: int, values: Values) -> None:
-        """Note why values do not make a candle; a row breaks one rule."""
+        """Note the first rule that impossible values break."""
         first, high, low, last, volume = values
         if not all(map(math.isfinite, values)):
             rule = Rule.NOT_A_NUMBER

@@ -39,7 +39,7 @@ class InspectedFile:
 
 
 class _Inspection:
-    """What is known so far of one series: the gaps and the flaws."""
+    """The gaps and flaws of one series so far."""
 
     def __init__(self, series: Series) -> None:
         self._series = series
@@ -75,7 +75,7 @@ def inspect_files(
 
     Args:
         sources: Files to read.
-        hints: What the user says of them.
+        hints: Facts that the user adds.
         advance: Called now and then with how many bytes of all sources have been read.
     """
     sums = walk(sources, lambda file, tell: read_blocks(file, hints, tell), _Inspection, _Inspection.add, advance)

@@ -49,15 +49,15 @@ class Rule(Enum):
 
     @property
     def severity(self) -> Severity:
-        """How grave it is."""
+        """Its severity."""
         return self.value[0]
 
     @property
     def what(self) -> str:
-        """Words for what it strikes, many of them."""
+        """Plural words for the rows or slots that it strikes."""
         return self.value[1]
 
     @property
     def cure(self) -> str:
-        """What to do."""
+        """The cure, as an instruction."""
         return self.value[2]

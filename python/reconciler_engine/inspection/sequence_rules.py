@@ -87,7 +87,7 @@ class RepeatedValues:
         self._rows += 1
 
     def finish(self) -> None:
-        """End the series: what comes next may be the same bars again."""
+        """End the series: the next one may hold the same bars again."""
         self._end()
         self._seen, self._before = {}, {}
 
@@ -111,7 +111,7 @@ class _Jump(NamedTuple):
 class PriceUnit:
     """Prices in another unit from one bar on: they change by a power of ten, calm before and calm after.
 
-    A spike is not one: the next bars are at the old price again.
+    A spike does not count: the next bars are at the old price again.
     """
 
     _MOVE = 5.0
