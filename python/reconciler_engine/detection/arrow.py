@@ -1,8 +1,8 @@
 """Int64 columns of any Arrow producer, read in place through the Arrow PyCapsule interface.
 
-Layouts: https://arrow.apache.org/docs/format/CDataInterface.html, read 2026-11-23. What a capsule holds stays its
-own: the capsule is kept alive with the view and releases the memory when it goes. What a stream hands out is ours and
-released with the view. A producer is believed about addresses and lengths, as every consumer of the interface does.
+Layouts: https://arrow.apache.org/docs/format/CDataInterface.html, read 2026-11-23. A capsule keeps
+its memory: it lives as long as the view, and releases the memory at its end. Arrays of a stream are ours, and released
+with the view. Addresses and lengths of a producer are trusted, as every consumer of the interface trusts them.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def array_view(name: str, exporter: ArrowArrayExporter) -> memoryview[int]:
     """Return the values of an Arrow array, without a copy.
 
     Raises:
-        TypeError: It is no array of int64 or timestamp[ms]; the message says which.
+        TypeError: It is not an array of int64 or timestamp[ms]; the message names its type.
         ValueError: A value is null; the message has its index.
     """
     schema, values = exporter.__arrow_c_array__()
@@ -119,7 +119,7 @@ def stream_view(name: str, exporter: ArrowStreamExporter) -> memoryview[int]:
     """Return the values of an Arrow stream: of a single array without a copy, of several in one copy.
 
     Raises:
-        TypeError: They are no arrays of int64 or timestamp[ms]; the message says which.
+        TypeError: They are not arrays of int64 or timestamp[ms]; the message names their type.
         ValueError: A value is null, or the producer fails; the message has the index, or the producer's words.
     """
     capsule = exporter.__arrow_c_stream__()

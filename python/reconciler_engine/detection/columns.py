@@ -1,4 +1,4 @@
-"""What is made of the columns of gaps on demand, in plain Python; the native module does the same, faster."""
+"""Ends, tuples and Arrow tables of the columns of gaps, in plain Python; the native module is faster."""
 
 from __future__ import annotations
 

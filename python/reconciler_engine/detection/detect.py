@@ -1,4 +1,4 @@
-"""The function people import."""
+"""`detect_gaps`, the public function, over the implementation in use."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Detector(Protocol):
-    """What an implementation can do; inputs and refusals as `detect_gaps` describes them."""
+    """Operations of an implementation; `detect_gaps` describes inputs and errors."""
 
     NAME: str
 
     def detect_regular(self, timestamps: object, expected: range, length: int, trusted: bool, threads: int, /) -> Gaps:
-        """Find the gaps of a range whose length `range_length` told."""
+        """Find the gaps of a range; `length` is that of `range_length`."""
 
     def detect_explicit(self, timestamps: object, expected: object) -> Gaps:
         """Find the gaps of a strictly increasing array."""
@@ -47,7 +47,7 @@ def detect_gaps(timestamps: object, expected: object, *, trusted: bool = False, 
         expected: The grid: an ascending `range` (the fast case), or int64 values as above that are strictly
             increasing.
         trusted: Promise that `timestamps` are sorted, unique, on the grid and inside it (with a range only).
-            The search then skips what is complete. A broken promise gives a wrong answer.
+            The search then skips complete parts. A broken promise gives a wrong answer.
         threads: Most threads to use, 0 for as many as help. Sorted input of more than four million values against a
             range is split between them; the answer is the same, and they have ended when it is there.
 
@@ -60,7 +60,7 @@ def detect_gaps(timestamps: object, expected: object, *, trusted: bool = False, 
             a list leaves int64; a value is null or masked; `trusted` without a range; `threads` is negative. The
             message names the index and, where there is one, the value.
     """
-    # As below, without the call in between: a scan asks this for each of thousands of series.
+    # The same as below without one call: a scan of thousands of series feels it.
     if threads == 1 and isinstance(expected, range):
         return _DETECTOR.detect_regular(timestamps, expected, range_length(expected), trusted, 1)
     return detect_gaps_by(_DETECTOR, timestamps, expected, trusted=trusted, threads=threads)

@@ -1,4 +1,4 @@
-"""What counts as a grid of expected open times."""
+"""Checks of grids of expected open times."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def range_length(expected: range) -> int:
     """Return the number of instants of an ascending range of int64 instants.
 
     Raises:
-        ValueError: The step is negative, an instant is no int64 value, or there are more than 2**63 - 1.
+        ValueError: The step is negative, an instant is not an int64 value, or there are more than 2**63 - 1.
     """
     if expected.step < 0:
         raise ValueError(f"expected is {expected!r}; its step must be positive: use expected[::-1]")

@@ -1,4 +1,4 @@
-"""Which implementation answers: native where it can be loaded, unless RECONCILER_PURE_PYTHON=1 forbids it."""
+"""The implementation in use: native if it can be loaded, unless RECONCILER_PURE_PYTHON=1 forbids it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _can_load_native() -> bool:
     except ModuleNotFoundError:
         return False
     except ImportError as error:
-        # Interpreters with a GIL of their own (3.12+) refuse it; anything else is a broken build, and is told.
+        # Interpreters with a GIL of their own (3.12+) refuse it; every other error is a broken build, and is raised.
         if "subinterpreter" in str(error):
             return False
         raise

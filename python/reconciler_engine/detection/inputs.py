@@ -1,4 +1,4 @@
-"""What counts as int64 milliseconds, and the words for what does not."""
+"""Conversion of inputs to int64 milliseconds, and the errors for inputs of other types."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def int64_view(name: str, values: object) -> memoryview[int]:
             stream of int64 or timestamp[ms], or an iterable of int.
 
     Raises:
-        TypeError: Anything else; the message says what to convert it with.
+        TypeError: `values` is of another type; the message names the conversion.
         ValueError: An integer outside int64, a null or a masked value, with its index.
     """
     if isinstance(values, str):
@@ -50,7 +50,7 @@ def int64_view(name: str, values: object) -> memoryview[int]:
 
 
 def is_masked(values: object) -> bool:
-    """Whether `values` is a masked array of NumPy, whose buffer shows what its mask hides."""
+    """Whether `values` is a masked array of NumPy. Its buffer shows masked values, too."""
     return hasattr(values, "_mask")
 
 
@@ -60,10 +60,10 @@ def _refuse_masked(name: str, values: Any) -> None:
 
 
 def _from_arrow(name: str, values: Any) -> memoryview[int] | None:
-    """Return the values of an Arrow producer, None if it is none."""
+    """Return the values of an Arrow producer; None for other types."""
     if not (hasattr(type(values), "__arrow_c_array__") or hasattr(type(values), "__arrow_c_stream__")):
         return None
-    # Brings in ctypes, which nobody else needs.
+    # Loads ctypes, which the other paths do not need.
     from reconciler_engine.detection.arrow import array_view, stream_view  # noqa: PLC0415
 
     if hasattr(values, "__arrow_c_array__"):
@@ -72,7 +72,7 @@ def _from_arrow(name: str, values: Any) -> memoryview[int] | None:
 
 
 def _physical(name: str, values: object) -> object:
-    """Return the int64 view of a `datetime64[ms]` array, anything else as it is."""
+    """Return the int64 view of a `datetime64[ms]` array; other values unchanged."""
     unit = str(getattr(values, "dtype", ""))
     if unit.startswith("timedelta64"):
         raise TypeError(f"{name} is {unit}, durations; it must be instants (ms)")
@@ -95,7 +95,7 @@ def _checked(name: str, view: memoryview) -> memoryview[int]:
     if view.format not in _NATIVE_INT64:
         raise TypeError(f"{name} is an array of {_described(view)}; it must be int64: convert it with .astype('int64')")
     if not len(view):
-        # Whatever its stride: a memoryview then calls itself strided, the C interface contiguous.
+        # Of an empty array the stride does not count: memoryview calls it strided, the C interface contiguous.
         return memoryview(array("q")).toreadonly()
     if not view.c_contiguous:
         raise TypeError(f"{name} is strided; it must be contiguous: use .copy()")
@@ -132,7 +132,7 @@ def _int64(name: str, index: int, value: object) -> int:
 
 
 def _conversion(value: Any) -> str:
-    """Say what makes ms of a value; int() knows nothing of dates."""
+    """Name the conversion of a value to ms; int() does not take dates."""
     if type(value).__name__ == "datetime64":
         return f"convert all with numpy.array(..., '{_DATETIME_MS}')"
     if not hasattr(value, "isoformat"):

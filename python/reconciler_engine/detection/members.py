@@ -1,4 +1,4 @@
-"""Which members of a candle cache key are candles of its series.
+"""The rule that tells candles from other members of a cache key.
 
 A member is a candle of a series if it is a JSON object (UTF-8) whose `symbol` and `timeframe` are those of the series,
 whose `timestamp` equals the member's score, an open time of the grid, and whose numbers are finite: `open`, `high`,
@@ -37,17 +37,17 @@ _NO_TIMES = readonly(array("q"))
 
 
 class Members(NamedTuple):
-    """What the members of a reply are.
+    """The members of a reply, sorted.
 
     Attributes:
         timestamps: Open times of the candles (int64, ms UTC), ascending, repeated where candles share one.
         duplicates: Open times that two or more candles share, each once, ascending (int64, ms UTC).
-        malformed: Slots of the members that are no candles of the series, one each: the open times at or below their
-            scores (int64).
-        fillers: Open times that no candle but fillers has, each once, ascending (int64, ms UTC).
-        unverified: Open times with a candle that is no filler, each once, ascending, unless that is alone in its slot
-            and its digest is noted (int64, ms UTC). Empty where no digests were given.
-        changed: Those of them for which a digest is noted all the same (int64, ms UTC).
+        malformed: Slots of the members that are not candles of the series, one each: the open times at or below
+            their scores (int64).
+        fillers: Open times with fillers and without other candles, each once, ascending (int64, ms UTC).
+        unverified: Open times with a candle other than a filler, each once, ascending, unless that is alone in its
+            slot and its digest is noted (int64, ms UTC). Empty without digests.
+        changed: The unverified ones with a digest of another member (int64, ms UTC).
     """
 
     timestamps: memoryview[int]
@@ -59,7 +59,7 @@ class Members(NamedTuple):
 
 
 class _NoCandle(ValueError):
-    """The reason why a member is none."""
+    """The reason why a member is not a candle."""
 
 
 def check_members_pure(
@@ -67,7 +67,7 @@ def check_members_pure(
 ) -> Members:
     """Sort the members of a reply, in plain Python; see `check_members`.
 
-    With `noted` digests a member whose digest fits is a candle without a look, and no filler.
+    With `noted` digests a member whose digest fits counts as a candle, not as a filler, without a further check.
     """
     if len(reply) % 2:
         raise ValueError(f"reply has {len(reply)} items; it must alternate members and scores (WITHSCORES)")
@@ -75,7 +75,7 @@ def check_members_pure(
     verified: set[int] = set()
     last = -math.inf
     for index in range(0, len(reply), 2):
-        # The score alone says which slot the member belongs to.
+        # The score alone decides the slot of a member.
         member, printed = _item(reply, index), _item(reply, index + 1)
         score = last = _score_at(index + 1, printed, last)
         open_time = max(_floored(score) // step * step, INT64_MIN)
@@ -87,7 +87,7 @@ def check_members_pure(
             continue
         if fits or (noted is not None and noted.accepts(open_time, member)):
             verified.add(open_time)
-        # Several members of one slot follow each other; a filler counts only where no candle is.
+        # Members of one slot follow each other. A filler counts only in a slot without another candle.
         is_shared = timestamps[-1:] == array("q", (open_time,))
         if is_shared and duplicates[-1:] != timestamps[-1:]:
             duplicates.append(open_time)
@@ -102,7 +102,7 @@ def check_members_pure(
 
 
 def _look_at(found: Members, verified: set[int], noted: Noted) -> Members:
-    """Say which candles are not verified, where a slot holds a member that is."""
+    """Add the open times of candles that are not verified: those without a verified member alone in the slot."""
     alone = verified.difference(found.duplicates, found.malformed)
     unverified = sorted({*found.timestamps}.difference(found.fillers, alone))
     changed = [slot for slot in unverified if slot in noted.digests]
@@ -110,10 +110,10 @@ def _look_at(found: Members, verified: set[int], noted: Noted) -> Members:
 
 
 def explain_member(member: bytes, score: bytes, symbol: str, timeframe: str, step: int) -> str | None:
-    """Say why `member` is no candle of the series, or return None if it is one.
+    """Return why `member` is not a candle of the series, or None if it is one.
 
     Raises:
-        ValueError: `score` is no number.
+        ValueError: `score` is not a number.
     """
     try:
         _candle_in(member, score, symbol, timeframe, step)
@@ -171,7 +171,7 @@ def parse_score(printed: bytes) -> float:
     """Read a score as a server prints it: `1725100000000`, `1.7251e+12`, `inf`.
 
     Raises:
-        ValueError: It is no number.
+        ValueError: It is not a number.
     """
     if not _SCORE.fullmatch(printed):
         raise ValueError(f"score {printed!r} is no number")
@@ -202,7 +202,7 @@ def _floored(score: float) -> int:
 
 
 def _depth(text: str) -> int:
-    """Return how deep brackets nest outside of strings, before anything recurses over them."""
+    """Return the depth of brackets outside of strings, to be checked before a parser recurses."""
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return 0
     deepest = depth = 0
@@ -246,6 +246,6 @@ def check_members(reply: list[bytes], symbol: str, timeframe: str, step: int) ->
 
     Raises:
         TypeError: An item of the reply is not bytes.
-        ValueError: The reply has an odd length, a score that is no number, or scores that descend.
+        ValueError: The reply has an odd length, a score that is not a number, or scores that descend.
     """
     return _CHECK(reply, symbol, timeframe, step)

@@ -1,8 +1,8 @@
-"""Digests of members that an answer of the exchange has shown to be right, as they are noted beside the evidence.
+"""Digests of members that an answer of the exchange has confirmed, as the evidence keeps them.
 
 A field holds a block of 60 slots: version 1 (u8), then a digest a slot (12 lower-case hex letters, the first 6 bytes of
-SHA-1 of the member; NULs where none is noted), then an instant a slot (u32). `accepted` holds a JSON object of members
-that somebody accepted: {"open time": "16 letters"}, as `json.dumps` writes it without spaces.
+SHA-1 of the member; NULs for a slot without one), then an instant a slot (u32). `accepted` is a JSON object of members
+that were accepted by hand: {"open time": "16 letters"}, as `json.dumps` writes it without spaces.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 BLOCK_SLOTS: Final = 60
-"""Slots of which one field holds the digests."""
+"""Slots whose digests one field holds."""
 
 DIGEST_LETTERS: Final = 12
 _NONE: Final = bytes(DIGEST_LETTERS)
@@ -26,11 +26,11 @@ _ACCEPTED = re.compile(rb"\{%b(?:,%b)*\}" % (_PAIR.pattern, _PAIR.pattern))
 
 
 class Noted(NamedTuple):
-    """What is noted about the members of a series.
+    """Digests noted for the members of a series.
 
     Attributes:
         digests: Digests of verified members, by open time (ms UTC).
-        accepted: Longer ones of members that somebody accepted, by open time.
+        accepted: Longer digests of members accepted by hand, by open time.
     """
 
     digests: Mapping[int, bytes]
@@ -41,14 +41,14 @@ class Noted(NamedTuple):
         return open_time in self.digests and _digest_of(member).startswith(self.digests[open_time])
 
     def accepts(self, open_time: int, member: bytes) -> bool:
-        """Whether somebody accepted this very member; only a candle counts as verified by that."""
+        """Whether this very member was accepted by hand. That verifies it only if it is a candle."""
         return open_time in self.accepted and _digest_of(member).startswith(self.accepted[open_time])
 
 
 def read_noted(bodies: Sequence[bytes], start: int, step: int) -> Noted:
     """Read the fields of the blocks from the one that holds `start` (ms UTC) on, and last `accepted`.
 
-    A field that is empty, or otherwise than it is written, says nothing.
+    An empty field, or one of another form, counts as without digests.
     """
     *blocks, accepted = bodies
     digests: dict[int, bytes] = {}

@@ -1,8 +1,8 @@
-"""What many keys hold, read from the bytes of their replies while these arrive.
+"""The members of many keys, read from the bytes of their replies while these arrive.
 
 The stream is RESP2, as a server answers `ZRANGEBYSCORE key start (stop WITHSCORES`: an array a key that alternates
-members and ascending scores, or an error line. Which members are candles is `detection.members`' rule. Where digests
-are asked for too, the answer to `HMGET` of their fields, in the order of `detection.noted`, comes before it.
+members and ascending scores, or an error line. `detection.members` has the rule for candles. With
+digests, the answer to `HMGET` of their fields, in the order of `detection.noted`, comes before it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SpanReplies(Protocol):
         """Take bytes of the stream; return how many answers are complete and not yet taken.
 
         Raises:
-            ValueError: The bytes are no such reply, a score is no number or below its predecessor, or nobody asked.
+            ValueError: The bytes are not such a reply, nothing was asked, or a score is not a number or below the last.
         """
 
     def take(self) -> list[Answer]:
@@ -65,7 +65,7 @@ class PureSpanReplies:
         self._rest = b""
         self._left: int | None = None
         self._items: list[bytes] = []
-        # What was said of the digests of the span whose members come next.
+        # Digests, or the error line, of the span whose members come next.
         self._noted: Noted | str | None = None
 
     def ask(self, symbol: str, timeframe: str, start: int, step: int, length: int, blocks: int = 0, /) -> None:

@@ -90,7 +90,7 @@ class GapSummary:
         """Join parts, given in any order.
 
         Raises:
-            ValueError: There is no part, two of them overlap, or they have different steps.
+            ValueError: The list is empty, two parts overlap, or they have different steps.
         """
         given = list(parts)
         step = _common_step(given)
@@ -245,7 +245,7 @@ def _append(starts: array[int], counts: array[int], step: int, start: int, count
 
 
 def _checked(index: int, row: dict[str, int | None], starts: memoryview[int], counts: memoryview[int]) -> GapSummary:
-    """Return the summary in a row, if its numbers can be those of rows; what lies in its lists is believed."""
+    """Return the summary in a row, if its numbers are possible; its lists of gaps are not checked."""
     step, count, strangers = (row[name] or 0 for name in ("step", "count", "strangers"))
     first, last = row["first"], row["last"]
     is_empty = first is None and last is None and not count

@@ -16,8 +16,8 @@ class Candle:
         high: Highest price.
         low: Lowest price.
         close: Last price.
-        volume: Traded amount; a bar without trades does not exist, but copies may hold a zero.
-        sequence_num: The websocket connection's sequence number, for bars that came live; otherwise None.
+        volume: Traded amount. The exchange has no bar without trades, but copies may hold a zero.
+        sequence_num: Sequence number of the websocket connection, of live bars alone; else None.
 
     Raises:
         ValueError: A value is not a finite number, a price is not above 0, the volume is negative, or high and low do
@@ -33,7 +33,7 @@ class Candle:
     sequence_num: int | None = None
 
     def __post_init__(self) -> None:
-        # Nearly every candle is a good one, and pages hold 300: the faults are looked for only where there is one.
+        # Nearly every candle is sound, and a page holds 300: the quick test comes first, the search for a fault after.
         if (
             0 < self.low <= self.open <= self.high < math.inf
             and self.low <= self.close <= self.high

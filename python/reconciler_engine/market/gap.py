@@ -1,4 +1,4 @@
-"""Gaps: expected open times in a row that no candle fills."""
+"""Gaps: expected open times in a row without a candle."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from reconciler_engine.market.timeframe import Timeframe
 
 
 class Gap(NamedTuple):
-    """Missing expected open times in a row, as many as there are.
+    """A maximal run of missing open times.
 
     Attributes:
         start: First missing open time (ms UTC).
@@ -18,7 +18,7 @@ class Gap(NamedTuple):
 
     start: int
     end: int
-    # The field's standard name; nobody counts the items of a gap.
+    # The field's standard name hides tuple.count, which a gap does not need.
     count: int  # type: ignore[assignment]
 
 

@@ -1,4 +1,4 @@
-"""Half-open intervals of time, and sets of them: the slots that a page, a pass or a proof is about."""
+"""Half-open intervals of time, and sets of them: the slots of a page, a pass or a proof."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Interval:
     start: int
     stop: int
 
-    # Written out: the one that is made for a frozen class takes more than twice as long, and evidence is intervals.
+    # Written out: the constructor that dataclass makes takes more than twice as long, and evidence is many intervals.
     def __init__(self, start: int, stop: int) -> None:
         """Make an interval.
 
@@ -51,7 +51,7 @@ class Interval:
         return Intervals((self,)) - other
 
     def touches(self, other: Interval) -> bool:
-        """Return whether both are one interval together: they overlap, or one begins where the other ends."""
+        """Return whether the two join to one interval: they overlap, or one begins where the other ends."""
         return self.start <= other.stop and other.start <= self.stop
 
     def grid(self, step: int) -> range:
@@ -84,7 +84,7 @@ class Intervals(tuple[Interval, ...]):
     __slots__ = ()
 
     def __new__(cls, intervals: Iterable[Interval] = ()) -> Self:
-        """Make a set of the instants in any of these, which may overlap and come in any order."""
+        """Make the union of intervals, which may overlap and come in any order."""
         return cls.joined(sorted((one.start, one.stop) for one in intervals))
 
     @classmethod

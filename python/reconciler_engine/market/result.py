@@ -1,4 +1,4 @@
-"""What a reconciliation pass did."""
+"""Results of reconciliation passes."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ TOTAL_ERRORS_KEPT: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class SeriesResult:
-    """What a pass found and did in one series.
+    """Findings and repairs of a pass in one series.
 
     Attributes:
         symbol: Product id.
         timeframe: Name of the timeframe, such as `5m`.
         start: First instant examined (ms UTC).
         stop: First instant after the examined window (ms UTC).
-        expected: Closed slots examined; 0 where nothing is known of the series, which is then never complete.
-        missing: Slots without a candle when the window was read, but for those then confirmed to have none.
+        expected: Closed slots examined; 0 for a series that could not be examined, which is then never complete.
+        missing: Slots without a candle when the window was read, without those already confirmed to have none.
         gaps: Maximal intervals of those slots.
-        filled: Slots that hold a candle now and did not before, those that were confirmed to have none among them.
-        confirmed_empty: Slots of the window without a candle of which the exchange has shown that it has none: no
-            trades, halted, not listed.
+        filled: Slots that got a candle, also those that were confirmed to have none.
+        confirmed_empty: Slots of the window without a candle, as the exchange has shown: no trades, halted, not
+            listed.
         unresolved: Slots that are still missing.
         mismatched: Closed candles of the cache with other values than the exchange's, in the pages asked for.
-        repaired: Those of them that the exchange's took the place of.
-        rewritten: Those of these that had been verified: the exchange has changed them since.
-        proved: Slots of which the pass has shown that they have no candle.
-        newly_verified: Candles that the pass has verified; 0 where unverified ones were not looked for.
-        by_sum: Those of them that were verified by the sums of finer candles, without a request.
-        unverified: Candles that are not verified, those left out that rest; 0 where that was not looked at.
-        unverified_since: Close of the oldest of them (ms UTC); None where there is none.
-        again_at: When slots that wait for another answer are worth a request again (ms UTC); None where none waits.
+        repaired: The mismatched candles that the exchange's replaced.
+        rewritten: The repaired candles that had been verified: the exchange has changed them since.
+        proved: Slots that the pass has proved to have no candle.
+        newly_verified: Candles that the pass has verified; 0 for a pass that does not look for unverified ones.
+        by_sum: The newly verified candles that the sums of finer ones verified, without a request.
+        unverified: Candles that are not verified, without resting ones; 0 for a pass that does not look at that.
+        unverified_since: Close of the oldest unverified candle (ms UTC); None without any.
+        again_at: Earliest next request for slots that wait for another answer (ms UTC); None if none waits.
         duplicates: Extra members that shared a slot with another.
-        malformed: Members that are no candle of this series; their slots count as missing.
+        malformed: Members that are not candles of this series; their slots count as missing.
         requests: Requests sent to the exchange.
         references: Requests sent beside them for references, on behalf of this series.
-        errors: What went wrong in this series, oldest first; at most `ERRORS_KEPT`.
-        delisted_at: Since when the product is known to be delisted (ms UTC); None while it trades, as far as is known.
+        errors: Failures in this series, oldest first; at most `ERRORS_KEPT`.
+        delisted_at: Instant at which the product was first known to be delisted (ms UTC); None for a listed product.
     """
 
     symbol: str
@@ -76,11 +76,11 @@ class SeriesResult:
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationResult:
-    """What a pass found and did, over all series.
+    """Findings and repairs of a pass, over all series.
 
     `gaps_found` and `gaps_filled` count maximal intervals of missing slots, the other counts are slots; a gap is
-    filled when each of its slots holds a candle. `degraded` says why a pass could not do its work, None where it could:
-    series could not be read, or the exchange gave no answer.
+    filled when each of its slots holds a candle. `degraded` is the reason why a pass could not do its work: series could not
+    be read, or the exchange gave no answer. It is None after a pass that could.
     """
 
     scanned_symbols: int = 0

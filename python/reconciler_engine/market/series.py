@@ -42,7 +42,7 @@ class Series:
         """Return the series written as `SYMBOL:TIMEFRAME`.
 
         Raises:
-            ValueError: Either part is not what it must be.
+            ValueError: The symbol is not a product id, or the timeframe is not supported.
         """
         symbol, _, timeframe = text.partition(":")
         return cls(symbol, Timeframe.parse(timeframe))
