@@ -79,8 +79,8 @@ class ReconciliationResult:
     """Findings and repairs of a pass, over all series.
 
     `gaps_found` and `gaps_filled` count maximal intervals of missing slots, the other counts are slots; a gap is
-    filled when each of its slots holds a candle. `degraded` is the reason why a pass could not do its work: series could not
-    be read, or the exchange gave no answer. It is None after a pass that could.
+    filled when each of its slots holds a candle. `degraded` is the reason why a pass could not do its work: it could
+    not read series, or the exchange gave no answer. It is None after a pass that could.
     """
 
     scanned_symbols: int = 0
