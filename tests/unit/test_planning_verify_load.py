@@ -37,6 +37,23 @@ def test_the_requests_of_an_hour(every, rules, per_hour):
 
 
 @pytest.mark.parametrize(
+    ("frames", "minutes", "per_hour"),
+    [
+        # 1m bars by request; of the looks at others, one each time 1m bars are asked for or they close, one in fifty
+        (SIX, 30, 60 / 16 + (2 * 60 / 16 + 1 + 1 / 4 + 1 / 24) / 50),
+        (SIX, 90, 60 / 76 + (3 * 60 / 76 + 1 / 4 + 1 / 24) / 50),
+        # 4h bars make no 6h bar, nor 1d bars from anything else
+        ((Timeframe.H4, Timeframe.H6), 30, 1 / 4 + 1 / 6),
+        ((Timeframe.M15, Timeframe.D1), 30, 2 + 1 / 24 / 50),
+        ((Timeframe.M5,), 30, 3),
+    ],
+)
+def test_the_requests_of_an_hour_where_longer_bars_are_sums(frames, minutes, per_hour):
+    load = verify_load(series(7, frames), VerifyRules(max_unverified_ms=minutes * MINUTE), 75)
+    assert load.with_sums_per_hour == pytest.approx(7 * per_hour)
+
+
+@pytest.mark.parametrize(
     ("symbols", "per_minute", "rules", "holds", "least_share", "least_max_unverified"),
     [
         (50, 75, VerifyRules(), True, 0.06, 15),

@@ -7,7 +7,7 @@ partial, of 5m bars some are cut.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ class BulkFeed:
     Attributes:
         lost_per_mille: Share of 1m bars that are not written.
         cut_per_mille: Share of 1m and 5m bars that are written without a part of their volume.
+        streamed: Timeframes whose bars are written when they have closed; those of all others as they have just opened.
         lost: Slots that were not written and are still empty, with the instant at which each was due (ms UTC).
         filled_after: Times from that instant to the first look that found a candle (ms), of the others.
     """
@@ -46,6 +47,7 @@ class BulkFeed:
     time: SimulatedTime
     lost_per_mille: int = 10
     cut_per_mille: int = 30
+    streamed: Collection[Timeframe] = STREAMED
     lost: dict[tuple[Series, int], int] = field(default_factory=dict)
     filled_after: list[int] = field(default_factory=list)
 
@@ -55,7 +57,7 @@ class BulkFeed:
         for series in self.series:
             step, stop = series.timeframe.step_ms, series.timeframe.floor(now)
             there = [*self.market.bars(series.symbol, series.timeframe, Interval(stop - bars * step, stop), now)]
-            opened = stop + _AFTER_MS if series.timeframe not in STREAMED else stop
+            opened = stop + _AFTER_MS if series.timeframe not in self.streamed else stop
             there += self.market.bars(series.symbol, series.timeframe, Interval(stop, stop + 1), opened)
             await self._write((series, bar) for bar in there)
 
@@ -74,7 +76,7 @@ class BulkFeed:
             step = series.timeframe.step_ms
             if minute % step:
                 continue
-            if series.timeframe in STREAMED:
+            if series.timeframe in self.streamed:
                 start = minute - step
                 draw = _draw(series, start)
                 if series.timeframe is Timeframe.M1 and draw < self.lost_per_mille:

@@ -125,9 +125,9 @@ class FedWorld:
         make = partial(Feeder, self.redis, self.exchange.market, self.exchange.clock, kept)
         self.nursery.start_soon(keep_feeding, make)
 
-    async def feed_in_bulk(self, bars: int = HELD_BARS) -> BulkFeed:
+    async def feed_in_bulk(self, bars: int = HELD_BARS, **habits: Any) -> BulkFeed:
         """Fill the cache with right bars, and feed many series from now on."""
-        feed = BulkFeed(self.redis, self.scope, self.exchange.market, self.series, self.time)
+        feed = BulkFeed(self.redis, self.scope, self.exchange.market, self.series, self.time, **habits)
         await feed.fill(bars)
         self.nursery.start_soon(feed.run)
         return feed

@@ -7,13 +7,16 @@ every series closes at once: no hour asks for more.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
 from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.pages import PAGE_SLOTS
+from reconciler_engine.planning.sums import ONE_PAGE_IN, nearest_finer
 from reconciler_engine.planning.verification import LAST_MS, SPARE_MS, VerifyRules
 
 _HOUR_MS = 3_600_000
@@ -25,7 +28,8 @@ class VerifyLoad:
     """Requests of verification, and those that its share allows. Second answers and references come on top.
 
     Attributes:
-        per_hour: Requests an hour, on average.
+        per_hour: Requests an hour, on average, were no candle to follow from finer ones.
+        with_sums_per_hour: The same where all do that can: of their pages one in fifty is asked for.
         allowed_per_hour: Requests an hour that the share lets out.
         at_once: Requests for bars that close when a day begins.
         in_time_ms: Time in which they must go out.
@@ -34,6 +38,7 @@ class VerifyLoad:
     """
 
     per_hour: float
+    with_sums_per_hour: float
     allowed_per_hour: float
     at_once: int
     in_time_ms: int
@@ -60,9 +65,11 @@ def verify_load(series: Sequence[Series], rules: VerifyRules, per_minute: float)
     """
     in_time_ms = rules.max_unverified_ms - rules.settle_ms - LAST_MS
     pages = [_pages(one.timeframe.step_ms, rules) for one in series]
+    hourly = [count * _HOUR_MS / cycle_ms for count, cycle_ms in pages]
     at_once = sum(count for count, _ in pages)
     return VerifyLoad(
-        per_hour=sum(count * _HOUR_MS / cycle_ms for count, cycle_ms in pages),
+        per_hour=sum(hourly),
+        with_sums_per_hour=sum(_with_sums(series, hourly)),
         allowed_per_hour=60 * per_minute,
         at_once=at_once,
         in_time_ms=in_time_ms,
@@ -75,3 +82,19 @@ def _pages(step: int, rules: VerifyRules) -> tuple[int, int]:
     """Return how many pages verify the bars of a series, and how long it is until the next ones (ms)."""
     bars = (rules.max_unverified_ms - SPARE_MS - rules.settle_ms) // step + 1
     return ceil_div(bars, PAGE_SLOTS), bars * step
+
+
+def _with_sums(series: Sequence[Series], hourly: Sequence[float]) -> Iterator[float]:
+    """Yield the requests of an hour of each series, of one whose candles follow from finer ones its audited pages.
+
+    Those are looked at when the finest ones of the symbol have been asked for, or when they close, if that is rarer.
+    """
+    kept: defaultdict[str, dict[Timeframe, float]] = defaultdict(dict)
+    for one, per_hour in zip(series, hourly, strict=True):
+        kept[one.symbol][one.timeframe] = per_hour
+    for one, per_hour in zip(series, hourly, strict=True):
+        timeframe, root = one.timeframe, one.timeframe
+        while (finer := nearest_finer(root, kept[one.symbol])) is not None:
+            root = finer
+        looks = min(kept[one.symbol][root], _HOUR_MS / timeframe.step_ms)
+        yield per_hour if root is timeframe else looks / ONE_PAGE_IN

@@ -6,6 +6,7 @@ import errno
 import http.client
 import os
 import shutil
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,7 +124,8 @@ def check_verification(config: ReconciliationConfig, series: list[Series] | None
     share = config.budget(signed=signed).share(config.verify_share)
     load = verify_load(series, config.verify_rules, 60 * share.rate_per_s)
     detail = (
-        f"about {counted(round(load.per_hour), 'request')} an hour for {len(series)} series, before second answers and "
+        f"about {counted(round(load.per_hour), 'request')} an hour for {len(series)} series, or "
+        f"{ceil(load.with_sums_per_hour)} where longer bars are the sums of shorter ones, before second answers and "
         f"references; verify_share {config.verify_share:g} lets {load.allowed_per_hour:.0f} out"
     )
     if load.holds:

@@ -39,12 +39,22 @@ class Agenda:
             return series
         self._standings = {one: standing for one, standing in self._standings.items() if one in wanted}
         unknown = [one for one in series if one not in self._standings]
-        return unknown + self._choose(now, per_minute)
+        chosen = self._choose(now, per_minute)
+        return unknown + chosen + self.companions(frozenset(chosen), now)
 
     def choose(self, looks: Mapping[Series, Look], now: int, per_minute: float, rules: VerifyRules) -> list[Series]:
         """Take note of how series stand at `now` (ms UTC) and return those to ask for, the most urgent first."""
         self._note(looks, now, rules)
         return [one for one in self._choose(now, per_minute) if one in looks]
+
+    def companions(self, chosen: frozenset[Series], now: int) -> list[Series]:
+        """Return the other series of the chosen ones' symbols in which a candle could be verified at `now` (ms UTC).
+
+        With the finest candles of a symbol those of longer timeframes can be had, too.
+        """
+        symbols = {one.symbol for one in chosen}
+        others = ((one, standing) for one, standing in self._standings.items() if one.symbol in symbols)
+        return [one for one, standing in others if standing.ready <= now and one not in chosen]
 
     def note_asked(self, looks: Mapping[Series, Look], now: int, rules: VerifyRules) -> None:
         """Take note of how series stand that were asked for in the run of `now` (ms UTC).

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from math import ceil
 
 import trio
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.clock import SharedClock
-from reconciler_engine.engine.passes.agenda import Agenda
 from reconciler_engine.engine.passes.halt_marking import note_halts
 from reconciler_engine.engine.passes.page_asking import PageAsking
 from reconciler_engine.engine.passes.pass_plan import PassRequest, Windows, plan_scans, windows_of
@@ -30,7 +30,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
 from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.states import find_obstacles
-from reconciler_engine.planning.verification import Verify, to_verify
+from reconciler_engine.planning.verification import Look, Verify, to_verify
 from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
 from reconciler_engine.store.coverage import Checked, Coverage
@@ -214,44 +214,39 @@ class Reconciler:
         return put_off
 
     async def _fetch(self, tasks: RunTasks, tally: Tally, request: PassRequest, now: int) -> None:
-        chosen = self._choose(tally, request, now)
-        tally.choose(chosen, alone=request.agenda is not None)
         asking = PageAsking(tasks, tally, request, now, self._share, self._config, self._retention)
-        due = [series for series, _, _ in tally.due()]
-        if request.verify is not Verify.DUE:
-            await asking.ask(due)
+        if request.verify is Verify.DUE:
+            await self._verify(asking, tasks.run, tally, request, now)
         else:
-            done = VerifyRound(asking, self._sums, tally, tasks.run)
-            if request.agenda is not None:
-                order = [one for one in chosen if one in frozenset(due)]
-                await done.verify(order, ceil(_BATCH_MIN * self.verify_per_minute))
-                self._note(request.agenda, done, tally, now)
-                return
-            await done.verify(due, len(due))
-        await asking.ask_bridges()
+            if request.verify is Verify.ALL:
+                tally.choose(self._settled(tally.looks(), now), alone=False)
+            await asking.ask([series for series, _, _ in tally.due()])
+        if request.agenda is None:
+            await asking.ask_bridges()
 
-    def _note(self, agenda: Agenda, done: VerifyRound, tally: Tally, now: int) -> None:
-        """Tell an agenda how the series stand that were verified."""
+    async def _verify(self, asking: PageAsking, run: str, tally: Tally, request: PassRequest, now: int) -> None:
+        """Verify the candles that are due within the share of the budget, by sums where these can be had."""
+        agenda, rules = request.agenda, self._config.verify_rules
+        looks = tally.looks(0 if agenda is None else self._config.quick_scan_window_ms)
+        is_due = partial(to_verify, now=now, rules=rules, horizon_ms=request.horizon_ms)
+        done = VerifyRound(asking, self._sums, tally, run, looks, is_due)
+        if agenda is None:
+            tally.choose({one: is_due(look, step=one.timeframe.step_ms) for one, look in looks.items()}, alone=False)
+            await done.verify([series for series, _, _ in tally.due()], len(looks))
+            return
+        pressing = agenda.choose(looks, now, self.verify_per_minute, rules)
+        done.pressing = frozenset(pressing)
+        others = [one for one in agenda.companions(done.pressing, now) if one in looks and self._sums.finer_of(one)]
+        order = [*pressing, *(one for one in others if not looks[one].urgent)]
+        tally.choose(self._settled({one: looks[one] for one in order}, now), alone=True)
+        due = frozenset(series for series, _, _ in tally.due())
+        await done.verify([one for one in order if one in due], ceil(_BATCH_MIN * self.verify_per_minute))
         after = tally.looks()
-        looks = {series: after[series]._replace(urgent=NOTHING) for series in done.asked | done.proved}
-        agenda.note_asked(looks, now, self._config.verify_rules)
+        settled = {series: after[series]._replace(urgent=NOTHING) for series in done.asked | done.proved}
+        agenda.note_asked(settled, now, rules)
         agenda.note_sums(done.proved, done.asked)
 
-    def _choose(self, tally: Tally, request: PassRequest, now: int) -> dict[Series, Intervals]:
-        """Return the candles to ask for, by series, the most urgent first."""
-        if not request.verify.looks_at_digests:
-            return {}
+    def _settled(self, looks: Mapping[Series, Look], now: int) -> dict[Series, Intervals]:
+        """Return the candles by series that are not verified and can be."""
         rules = self._config.verify_rules
-        looks = tally.looks(0 if request.agenda is None else self._config.quick_scan_window_ms)
-        if request.agenda is not None:
-            chosen = request.agenda.choose(looks, now, self.verify_per_minute, rules)
-        else:
-            chosen = [*looks]
-        slots = {}
-        for series in chosen:
-            look, step = looks[series], series.timeframe.step_ms
-            if request.agenda is not None or request.verify is Verify.ALL:
-                slots[series] = rules.settled(look.unverified, now, step)
-            else:
-                slots[series] = to_verify(look, now, step, rules, horizon_ms=request.horizon_ms)
-        return slots
+        return {one: rules.settled(look.unverified, now, one.timeframe.step_ms) for one, look in looks.items()}

@@ -107,18 +107,16 @@ class Tally:
         """Return how many candles of a series were unlike the exchange's in this pass."""
         return self._rows[series].mismatched
 
-    def needs_answer(self, series: Series) -> bool:
-        """Whether a series lacks candles that are due, or holds suspect ones: an answer alone can settle these."""
-        return bool(self._rows[series].due or self._rows[series].suspects)
-
-    def note_sums(self, series: Series, verified: Intervals) -> None:
-        """Count candles that were verified by the sums of finer ones; they are not asked for any more."""
+    def note_sums(self, series: Series, verified: Intervals, *, asks: bool) -> None:
+        """Count candles that were verified by the sums of finer ones; a series that `asks` not is done with."""
         row = self._rows[series]
         row.by_sum += verified.size(row.step)
         row.newly_verified += (row.unverified & verified).size(row.step)
         row.unverified -= verified
         row.changed -= verified
         row.to_audit -= verified
+        if not asks:
+            row.to_audit = row.due = NOTHING
 
     def due(self) -> Iterator[tuple[Series, Interval, Intervals]]:
         """Return every series with slots worth a request, its slots looked at, and those worth a request."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -13,6 +13,7 @@ from reconciler_engine.market.interval import Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.metrics import SUMS
 from reconciler_engine.planning.sums import is_audited
+from reconciler_engine.planning.verification import Look
 
 
 @dataclass(slots=True)
@@ -24,8 +25,11 @@ class VerifyRound:
         sums: Proves candles without a request.
         tally: The candles that are to be verified.
         run: Id of the run.
+        looks: How the series stood when they were scanned.
+        choose_due: Gives the candles to ask for by now of a look, which are none as long as none is due.
+        pressing: Series to ask for even so, because later all could not go in time.
         asked: Series of which pages were handed out because sums did not settle them, or could not.
-        proved: Series whose candles all followed from finer ones.
+        proved: Series whose candles followed from finer ones, as far as they were due.
         audited: Those of them that were asked for all the same.
     """
 
@@ -33,6 +37,9 @@ class VerifyRound:
     sums: SumProofs
     tally: Tally
     run: str
+    looks: Mapping[Series, Look]
+    choose_due: Callable[..., Intervals]
+    pressing: frozenset[Series] = frozenset()
     asked: frozenset[Series] = frozenset()
     proved: frozenset[Series] = frozenset()
     audited: set[Series] = field(default_factory=set)
@@ -48,7 +55,7 @@ class VerifyRound:
                 await self._verify_batch(batch)
 
     async def _verify_batch(self, batch: Sequence[Series]) -> None:
-        alone = [one for one in batch if self.tally.needs_answer(one) or self.sums.finer_of(one) is None]
+        alone = [one for one in batch if self.looks[one].urgent or self.sums.finer_of(one) is None]
         self.asked |= await self.asking.ask(alone)
         # Shorter ones first: longer ones follow from them, also from those that an answer has just repaired.
         others = sorted(set(batch).difference(alone), key=_step_of)
@@ -67,22 +74,28 @@ class VerifyRound:
             SUMS.add(self.tally.mismatched(one) - unlike[one], "audit_differed")
 
     async def _prove(self, series: Series) -> None:
-        """Note the candles that follow from finer ones, unless their whole page is to be audited."""
-        wanted = self.tally.to_audit(series)
+        """Note the candles that follow from finer ones, unless their whole page is to be audited.
+
+        Others are asked for once one of them is due: until then their finer ones may come.
+        """
+        wanted, step = self.tally.to_audit(series), series.timeframe.step_ms
         found = await self.sums.compare(series, wanted)
         agreeing = {slot: one for slot, one in found.items() if one.agrees}
         SUMS.add(len(found) - len(agreeing), "differed")
-        step = series.timeframe.step_ms
-        is_whole = Intervals.of_slots(sorted(agreeing), step) == wanted
-        if is_whole and is_audited(series, wanted):
-            self.audited.add(series)
-            SUMS.add(len(agreeing), "audited")
-        elif agreeing:
-            noted = await self.sums.note(series, agreeing, self.run)
-            self.tally.note_sums(series, noted)
-            SUMS.add(noted.size(step), "verified")
-        if is_whole:
+        agreed = Intervals.of_slots(sorted(agreeing), step)
+        rest = wanted - agreed
+        is_pressing = series in self.pressing and rest[:1] == wanted[:1]
+        due = self.choose_due(Look(rest, self.looks[series].changed & rest), step=step)
+        needs_page = is_pressing or bool(due)
+        if agreed and not needs_page:
             self.proved |= {series}
+            if is_audited(series, agreed):
+                self.audited.add(series)
+                SUMS.add(len(agreeing), "audited")
+                return
+        noted = await self.sums.note(series, agreeing, self.run)
+        SUMS.add(noted.size(step), "verified")
+        self.tally.note_sums(series, noted, asks=needs_page)
 
 
 def _batches(series: Sequence[Series], at_once: int) -> Iterator[list[Series]]:
