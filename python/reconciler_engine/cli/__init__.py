@@ -18,7 +18,7 @@ def main() -> None:
     from reconciler_engine.observe.logs import settle
 
     try:
-        # Of what is written before a command begins, such as its help.
+        # Errors of output before a command begins, such as its help.
         with reported_errors():
             try:
                 app()

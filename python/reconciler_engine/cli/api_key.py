@@ -98,7 +98,7 @@ def read_credentials(key_file: Any, environment: Mapping[str, str]) -> Credentia
 
 
 def signing_faults(config: ReconciliationConfig) -> list[str]:
-    """Say what stands against sending credentials to the exchange's address."""
+    """Return the reasons against sending credentials to the exchange's address."""
     try:
         BaseUrl.parse(config.base_url, signed=True)
     except ValueError as error:

@@ -27,7 +27,7 @@ def parse_range(from_: str | None, to: str | None, faults: list[str]) -> Interva
 
 
 def parse_instant(flag: str, text: str | None, faults: list[str]) -> int:
-    """Return the instant (ms UTC) that a time names; add what is wrong with it to `faults`.
+    """Return the instant (ms UTC) of a time; add its fault to `faults`.
 
     ISO 8601; or `now`, `today` and `yesterday` (the beginning of the day, UTC), or a time before now such as `-2h`.
     """
@@ -49,7 +49,7 @@ def parse_instant(flag: str, text: str | None, faults: list[str]) -> int:
 
 
 def _spoken(text: str, now: int) -> int | None:
-    """Return the instant that a word means at `now` (ms UTC); None where it is not one of ours."""
+    """Return the instant of a word such as `today` at `now` (ms UTC); None for other texts."""
     if text == "now":
         return now
     if text in _DAYS_AGO:
@@ -59,7 +59,7 @@ def _spoken(text: str, now: int) -> int | None:
 
 
 def parse_series(symbol: str, timeframe: str | None, faults: list[str]) -> Series | None:
-    """Return the series that two arguments name; add to `faults` what is wrong with them."""
+    """Return the series of two arguments; add their faults to `faults`."""
     try:
         parsed = Timeframe.parse(timeframe or "")
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Candle files of a command: the progress of reading them, what was left out, what cannot be read."""
+"""Candle files of a command: progress of reading, files left out, files that cannot be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`config`: what is set, whether a settings file is in order, and a file to begin with."""
+"""`config`: show the settings, check a settings file, write one to begin with."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def config() -> None:
 @prints
 @takes_settings(*START_SETTINGS)
 def show(*, output: Output, given: Given) -> None:
-    """Show every setting's effective value and where it came from; what is secret is masked.
+    """Show every setting's effective value and its source; secrets are masked.
 
     \b
     Examples:
@@ -134,7 +134,7 @@ def check(*, file: str, output: Output) -> None:
 @click.argument("role", type=click.Choice(["engine", "reader", "gate"]), help="What the user is for.")
 @takes_settings("layout", "user_id", "exchange_id")
 def acl(*, role: Role, given: Given) -> None:
-    """Print the line that makes a user of Redis' ACL with the least rights: for an engine, a reader, or the gate alone.
+    """Print the ACL line for a Redis user with the least rights: for an engine, a reader, or the gate alone.
 
     \b
     Examples:

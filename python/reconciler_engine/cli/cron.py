@@ -1,4 +1,4 @@
-"""`cron`: what a schedule means and when it fires next."""
+"""`cron`: a schedule in English, and its next times."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class QuestionRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Which `count` slots of an expression follow `after` (ms UTC) on the wall clock of a zone."""
+    """A question for the next `count` times of an expression after `after` (ms UTC), on the wall clock of a zone."""
 
     expression: CronExpression
     zone: str
@@ -81,10 +81,10 @@ class Question:
 
     @classmethod
     def read(cls, asked: Mapping[str, object], now: int) -> Question:
-        """Check a question that may have `expr`, `tz`, `after` and `n`; what is absent or None has its default.
+        """Check a question with `expr`, `tz`, `after` and `n`, each with a default if it is absent or None.
 
         Raises:
-            QuestionRefused: With everything that is wrong.
+            QuestionRefused: With every fault.
         """
         text = asked.get("expr")
         if not isinstance(text, str):
@@ -202,7 +202,7 @@ def _fault(field: str, value: object, message: str) -> Fault:
 
 
 def _instant(after: object, tz: tzinfo) -> int | None:
-    """Return an ISO 8601 time as ms UTC, rounded down, or None if it is none. Without an offset it is in `tz`."""
+    """Return an ISO 8601 time as ms UTC, rounded down; None for other texts. Without an offset it is in `tz`."""
     try:
         time_after = datetime.fromisoformat(after if isinstance(after, str) else "")
         if time_after.tzinfo is None:

@@ -1,4 +1,4 @@
-"""`evidence`: what is known about slots without a candle, and how to change that by hand."""
+"""`evidence`: list the findings about slots without a candle, and change them by hand."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _ListsByDefault(Subcommands):
 
 @click.group(cls=_ListsByDefault)
 def evidence() -> None:
-    """Show or change what is known about slots without a candle.
+    """Show or change the evidence about slots without a candle.
 
     \b
     Examples:
@@ -62,7 +62,7 @@ def evidence() -> None:
 @prints
 @takes_settings(*EVIDENCE_SETTINGS)
 def list_(*, symbol: str, timeframe: str, from_: str | None, to: str | None, output: Output, given: Given) -> None:
-    """List what is known of a series: state and reason of each stretch, its proofs, and when it is asked for again.
+    """List the evidence about a series: state and reason of each stretch, its proofs, its next check.
 
     \b
     Examples:
@@ -107,7 +107,7 @@ def mark(
     output: Output,
     given: Given,
 ) -> None:
-    """Settle a range of slots: they have no candle to be fetched, or (accepted) the candles there are right.
+    """Settle a range of slots: as slots without a candle to be fetched, or (accepted) as slots with a right one.
 
     \b
     Examples:
@@ -115,8 +115,8 @@ def mark(
       reconciler-engine evidence mark BTC-USD 1m --state accepted --from 2026-01-31T13:00 --to 2026-01-31T13:01
 
     Slots without a candle to be fetched count as complete and are never asked for; those that hold a candle are left
-    out, and a candle that comes later wins. An accepted candle is right until it changes, whatever the exchange
-    answers; slots without one are left out. Journalled; `evidence forget` takes it back.
+    out, and a candle that comes later wins. An accepted candle is right until it changes, against any answer of
+    the exchange; slots without one are left out. Journalled; `evidence forget` takes it back.
     """
     import trio
 
@@ -143,7 +143,7 @@ def mark(
 @prints
 @takes_settings(*EVIDENCE_SETTINGS)
 def forget(*, symbol: str, timeframe: str, from_: str | None, to: str | None, output: Output, given: Given) -> None:
-    """Forget what is known of a range of slots: those without a candle are asked for again. Journalled.
+    """Forget the evidence about a range of slots: those without a candle are asked for again. Journalled.
 
     \b
     Examples:
@@ -162,7 +162,7 @@ def forget(*, symbol: str, timeframe: str, from_: str | None, to: str | None, ou
 def _slots(
     symbol: str, timeframe: str, given: Given, from_: str | None, to: str | None, faults: list[str]
 ) -> tuple[ReconciliationConfig, Series, Interval]:
-    """Return whose slots are to be changed and which; they begin and end where a bar does.
+    """Return the series and the slots to be changed, which begin and end with a bar.
 
     Raises:
         ConfigError: With every fault found, those given and those of the settings.
@@ -187,7 +187,7 @@ def _slots(
 
 
 async def _list(config: ReconciliationConfig, series: Series, asked: Interval | None, output: Output) -> SeriesEvidence:
-    """Return what is known of a series, of the slots asked about."""
+    """Return the evidence about a series, of the slots asked about."""
     from reconciler_engine.cli.evidence_report import SeriesEvidence
     from reconciler_engine.cli.session import open_session
 
@@ -221,7 +221,7 @@ async def _mark_slots(
     from reconciler_engine.cli.session import open_session
     from reconciler_engine.engine.evidence_edits import accept_candles, mark_slots
 
-    # What is known of invented candles may be looked at and changed: it stays beside them.
+    # Evidence about invented candles may be shown and changed: it stays beside them.
     async with open_session(config, output, "evidence mark") as session:
         parts = session.parts
         now = await parts.clock.now()
@@ -251,7 +251,7 @@ def _check_kept(config: ReconciliationConfig, series: Series, slots: Interval, n
     """Refuse slots that have not closed, and those whose evidence would be dropped with their candles.
 
     Raises:
-        ConfigError: With what is allowed.
+        ConfigError: With the allowed range.
     """
     from reconciler_engine.planning.window import closed_before, history_fault
 

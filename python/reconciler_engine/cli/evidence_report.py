@@ -19,10 +19,10 @@ _MORE_HEADS = ("from", "to", "slots", "also known")
 
 
 class SeriesEvidence(NamedTuple):
-    """What is known of a series.
+    """The evidence about a series.
 
     Attributes:
-        known: All of it.
+        known: All findings and marks.
         fillers: Slots proved empty in which the cache holds a filler.
         late: Number of candles that came after an answer without them.
     """
@@ -32,7 +32,7 @@ class SeriesEvidence(NamedTuple):
     late: int = 0
 
     def within(self, interval: Interval) -> SeriesEvidence:
-        """Return what is known of the slots of an interval."""
+        """Return the evidence about the slots of an interval."""
         known = Knowledge(
             Ledger(self.known.ledger.within(interval)),
             self.known.exists & interval,
@@ -55,7 +55,7 @@ class SeriesEvidence(NamedTuple):
 
 
 def as_object(series: Series, found: SeriesEvidence) -> dict[str, Any]:
-    """Return what a program is told; instants in ms UTC, intervals as `[start, stop]`."""
+    """Return the JSON object; instants in ms UTC, intervals as `[start, stop]`."""
     step, known = series.timeframe.step_ms, found.known
     return {
         "symbol": series.symbol,
@@ -74,7 +74,7 @@ def _pairs(slots: Intervals) -> list[list[int]]:
 
 
 def print_evidence(series: Series, found: SeriesEvidence, output: Output) -> None:
-    """Tell people what is known."""
+    """Print the evidence for people."""
     step, ledger = series.timeframe.step_ms, found.known.ledger
     if output.simulated:
         say("SIMULATED")

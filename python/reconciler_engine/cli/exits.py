@@ -69,7 +69,7 @@ def reported_errors() -> Iterator[None]:
 
 
 def _is_reader_gone() -> bool:
-    """Whether nobody reads standard output any more, such as after `| head`; then let go of what was to be written."""
+    """Whether the reader of standard output has gone, such as `| head`; then throw the unwritten rest away."""
     output = sys.stdout.fileno()
     poll = select.poll()
     poll.register(output, 0)

@@ -1,4 +1,4 @@
-"""`gaps`: what candle files lack, without any server."""
+"""`gaps`: the gaps of candle files, without any server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HEADS = ("file", "series", "rows", "first", "last", "missing", "gaps", "longest
 @click.option("--list", "every", is_flag=True, help="Print every gap, not only the longest.")
 @prints
 def gaps(*, files: Sequence[Path], hints: Hints, every: bool, output: Output) -> None:
-    """List the gaps in candle files: CSV of anybody's, Parquet, Arrow; files, folders and patterns of them.
+    """List the gaps in candle files: CSV of any program, Parquet, Arrow; files, folders and patterns of them.
 
     \b
     Examples:

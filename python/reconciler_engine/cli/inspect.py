@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @prints
 @takes_settings(*INSPECT_SETTINGS)
 def inspect(*, files: Sequence[Path], hints: Hints, output: Output, given: Given) -> None:
-    """Say how good the candles are, in the cache or in files: what is missing, doubted, impossible or strange.
+    """Inspect candles in the cache or in files: find missing, doubted, impossible and strange ones.
 
     \b
     Examples:
@@ -89,7 +89,7 @@ def _inspect_cache(hints: Hints, output: Output, given: Given) -> None:
 
 
 def _flags(hints: Hints) -> dict[str, object]:
-    """Return what is said of files by flag."""
+    """Return the hints about files by their flag."""
     return {
         "--symbol": hints.symbol,
         "--timeframe": hints.timeframe,

@@ -52,7 +52,7 @@ def print_cache(found: Sequence[InspectedCache], output: Output) -> None:
 
 
 def file_object(one: InspectedFile) -> dict[str, Any]:
-    """Return what a program is told of a series in files; instants in ms UTC."""
+    """Return the JSON object of a series in files; instants in ms UTC."""
     summary = one.summary
     told = {
         "file": str(one.source),
@@ -72,7 +72,7 @@ def file_object(one: InspectedFile) -> dict[str, Any]:
 
 
 def cache_object(one: InspectedCache) -> dict[str, Any]:
-    """Return what a program is told of a series in the cache; instants in ms UTC."""
+    """Return the JSON object of a series in the cache; instants in ms UTC."""
     step, candles, ready = one.series.timeframe.step_ms, one.candles, one.readiness
     return {
         "symbol": one.series.symbol,

@@ -1,4 +1,4 @@
-"""`journal`: what was done, and what was there and was changed."""
+"""`journal`: passes and changes, with the members that were there before."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_CHANGES = 100_000
 
 
 class Done(NamedTuple):
-    """What was done in a stretch of time: changes and passes, each oldest first."""
+    """Changes and passes in a stretch of time, each oldest first."""
 
     changes: list[Change]
     passes: list[PassRecord]
@@ -54,7 +54,7 @@ def journal(
     output: Output,
     given: Given,
 ) -> None:
-    """Show what was done: candles filled, removed or replaced, slots proved empty, evidence set by hand; newest last.
+    """Show the changes: candles filled, removed or replaced, slots proved empty, evidence set by hand; newest last.
 
     \b
     Examples:
@@ -63,7 +63,7 @@ def journal(
       reconciler-engine journal --since -2h --by run
       reconciler-engine journal BTC-USD 1m --since 2026-01-31T13:00 --json
 
-    Without a series the configured ones are shown, or all those that passes looked at. Changes of what was there come
+    Without a series the configured ones are shown, or all those that passes looked at. Changes of members come
     from the journal of each series, its newest 500 for 30 days after the last one; fills, proofs and passes from the
     records of passes, which are kept for four days.
     """

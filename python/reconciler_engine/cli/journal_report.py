@@ -36,7 +36,7 @@ class Added(NamedTuple):
 
 
 def show_journal(done: Done, asked: Series | None, by: str, last: int, output: Output, *, with_routine: bool) -> None:
-    """Print what was done, by change, run or hour; of a series that was asked for, that one alone."""
+    """Print changes and passes, by change, run or hour; of one series if that was asked for."""
     name = None if asked is None else str(asked)
     if by == "change":
         added = [one for record in done.passes for one in added_by(record) if name in (None, one.series)]
@@ -50,7 +50,7 @@ def show_journal(done: Done, asked: Series | None, by: str, last: int, output: O
 
 
 def added_by(record: PassRecord) -> Iterator[Added]:
-    """Return what a pass added to each series."""
+    """Yield the additions of a pass to each series."""
     for row in record.series:
         if row.filled or row.proved:
             yield Added(record.at, row.series, row.filled, row.proved, record.run)
@@ -115,7 +115,7 @@ def _show_passes(passes: Sequence[PassRecord], output: Output) -> None:
 
 
 def _result(one: PassRecord) -> str:
-    """Say what a pass found and did, the most important first."""
+    """Describe findings and repairs of a pass, the most important first."""
     counts = (
         (one.errors, "error" if one.errors == 1 else "errors"),
         (one.filled, "filled"),
@@ -153,7 +153,7 @@ def _show_hours(hours: Mapping[int, Counter[str]], last: int, output: Output) ->
 
 
 def as_object(change: Change) -> dict[str, Any]:
-    """Return what a program is told of a change; candles and counts as objects, what is no JSON as text."""
+    """Return the JSON object of a change; candles and counts are objects, other members their text."""
     return {
         "at": change.at,
         "symbol": change.series.symbol,
@@ -183,7 +183,7 @@ def _cells(change: Change) -> Sequence[str]:
 
 
 def _describe_members(old: Any, new: Any) -> str:
-    """Say what of a candle is another; of what was no candle, how it began."""
+    """Describe the changed values of a candle; of another member, its beginning."""
     if not isinstance(old, dict) or not isinstance(new, dict) or not any(name in old for name in _VALUES):
         return _shortened(old if isinstance(old, str) else json.dumps(old))
     changed = [name for name in _VALUES if old.get(name) != new.get(name)]

@@ -1,4 +1,4 @@
-"""The series that a question about all of them is about."""
+"""The series of a question about all of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler_engine.store.status_board import StatusBoard, scope_of
 
 
 async def known_series(session: Session, given: Given) -> list[Series]:
-    """Return the configured series; without any, those that passes have looked at, whatever exchange they asked.
+    """Return the configured series; without any, those that passes have looked at, at any exchange.
 
     By symbol, timeframes by their length.
     """

@@ -63,7 +63,7 @@ def load(
     try:
         trio.run(_load, config, loads, output)
     finally:
-        # Whatever ended it: each line is a file that is in.
+        # Also after an error: each line is a file that is in.
         for loaded in loads:
             if loaded.is_whole:
                 _print(loaded, output)
@@ -79,7 +79,7 @@ def load(
 
 @dataclass(slots=True)
 class Loaded:
-    """What became of a file's candles so far, in slots.
+    """The outcome for a file's candles so far, in slots.
 
     Attributes:
         series: Series that they belong to.
@@ -87,7 +87,7 @@ class Loaded:
         inserted: Slots that were empty.
         present: Slots that hold the same candle.
         differing: Slots that hold another candle, which stays.
-        refused: Slots older than what the cache keeps.
+        refused: Slots older than those that the cache keeps.
         is_begun: Whether the first candles were sent.
         is_doubtful: Whether those sent last may be in although nothing was answered.
         is_whole: Whether all were sent and answered for.
@@ -153,7 +153,7 @@ def _read_all(files: Sequence[Path], hints: Hints, *, skip_bad: bool) -> list[tu
 
 
 def _check_retention(batches: Sequence[tuple[Series, CandleFile]], max_candles: int) -> None:
-    """Refuse what the cache would drop again: the engine keeps promises about slots, not about files."""
+    """Refuse files with more candles than the cache keeps: it would drop some of them again."""
     if max_candles == 0:
         return
     starts: dict[Series, set[int]] = {}

@@ -40,7 +40,7 @@ def run_one_pass(
     """Run a pass and print its result; leave with 3 where a series is not ready, failed or was not examined.
 
     Raises:
-        ReconcilerError: What stands in the way; nothing is printed then.
+        ReconcilerError: The command cannot run; nothing is printed then.
     """
     faults: list[str] = []
     asked = parse_range(from_, to, faults)
@@ -109,7 +109,7 @@ def _waits(result: ReconciliationResult) -> list[str]:
 
 
 def _doubts(result: ReconciliationResult, asked: Interval | None, max_candles: int) -> list[str]:
-    """Say what was asked for and not examined: of that nothing is known, so it is not complete."""
+    """List the slots that were asked for and not examined: they do not count as complete."""
     of_all = f"of {len(result.series)} series"
     unknown = sum(not row.expected and not row.errors for row in result.series)
     # Retention alone moves the start of a range.

@@ -170,7 +170,7 @@ _HINTS = {
 
 
 def whole(text: str) -> int | None:
-    """Return the whole number that a text is, sign allowed, or None where it is none or has over 20 digits."""
+    """Return the whole number that a text is, sign allowed; None for other texts and for over 20 digits."""
     digits = text.removeprefix("-")
     return int(text) if digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS else None
 

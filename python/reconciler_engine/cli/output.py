@@ -47,7 +47,7 @@ class Output:
 
 
 class _Page(io.StringIO):
-    """What is printed, kept for a pager; to those that print it is the terminal."""
+    """Printed text, kept for a pager. To code that prints it looks like the terminal."""
 
     encoding = "utf-8"
 
@@ -58,7 +58,7 @@ class _Page(io.StringIO):
 
 @contextmanager
 def paged() -> Iterator[None]:
-    """Show what is printed in this block by a pager, where that is a terminal with too few lines for it."""
+    """Show the output of this block in a pager, if the terminal has too few lines for it."""
     if not sys.stdout.isatty():
         yield
         return
@@ -77,7 +77,7 @@ def paged() -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Print a line for people. Names, errors and file names in it may be anybody's: they cannot steer the terminal."""
+    """Print a line for people. Foreign text in it is written out, so that it cannot steer the terminal."""
     encoding = sys.stdout.encoding or "utf-8"
     print(printable(text).encode(encoding, "backslashreplace").decode(encoding))
 

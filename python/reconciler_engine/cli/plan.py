@@ -1,4 +1,4 @@
-"""`plan`: what the next pass and the verify run will do."""
+"""`plan`: the work of the next pass and the verify run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SCHEDULE = ("quick_scan_window_ms", "gap_scan_cron", "full_reconcile_cron", "ve
 @prints
 @takes_settings(*PASS_SETTINGS, *_SCHEDULE)
 def plan(*, all_: bool, output: Output, given: Given) -> None:
-    """Say what the next gap scan, full pass and verify run will ask for: requests, time, and the series concerned.
+    """Plan the next gap scan, full pass and verify run: requests, time, and the series concerned.
 
     \b
     Examples:

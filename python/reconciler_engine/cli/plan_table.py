@@ -1,4 +1,4 @@
-"""Tables of what a pass or a backfill would ask for, and words that results share."""
+"""Tables of the requests of a pass or a backfill, and words that results share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def print_plan(plan: RequestPlan, config: ReconciliationConfig, output: Output) 
 
 
 def print_totals(plan: RequestPlan, config: ReconciliationConfig, output: Output) -> None:
-    """Print the requests with their time, and what could not be read."""
+    """Print the requests with their time, and the series that could not be read."""
     references = f" and at most {counted(plan.references, 'reference')}" if plan.references else ""
     verifying = f" ({plan.verifying} to verify candles)" if plan.verifying else ""
     output.print_line(

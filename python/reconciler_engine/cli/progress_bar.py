@@ -17,7 +17,7 @@ def open_bar(stream: TextIO, *texts: str) -> Iterator[Progress]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     first, *others = (TextColumn(text, markup=False) for text in texts)
-    # Standard output and error stay as they are: what others print is not ours to redraw.
+    # Standard output and error stay as they are: text of other code is not redrawn.
     with Progress(
         *(first, BarColumn(), TaskProgressColumn(), *others),
         console=Console(file=stream),

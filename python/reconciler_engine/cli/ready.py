@@ -122,7 +122,7 @@ def ready(
 async def _ask(
     config: ReconciliationConfig, series: Series, bars: int, options: ReadyOptions, output: Output
 ) -> tuple[Readiness, str | None]:
-    """Return the answer, and what is to be said of the product where it can have no newer bars."""
+    """Return the answer, and a note on a product that can have no newer bars."""
     from reconciler_engine.cli.session import open_session
     from reconciler_engine.engine.ready import examine
 
@@ -210,7 +210,7 @@ def _counts(readiness: Readiness) -> dict[str, SlotCount]:
 
 
 def as_object(series: Series, bars: int, readiness: Readiness) -> dict[str, Any]:
-    """Return what a program is told; instants in ms UTC, `stop` is the first one after the bars."""
+    """Return the JSON object; instants in ms UTC, `stop` is the first one after the bars."""
     return {
         "symbol": series.symbol,
         "timeframe": series.timeframe.value,

@@ -45,7 +45,7 @@ def show_all(
     """Print how all series stand, worst first; leave with 3 where one is not ready.
 
     Raises:
-        ReconcilerError: What stands in the way; nothing is printed then.
+        ReconcilerError: The command cannot run; nothing is printed then.
     """
     most = min(config.max_candles or MAX_BARS, MAX_BARS)
     count = bars or (most if reach else _BARS)
@@ -79,7 +79,7 @@ async def _ask(
             questions = [ReadyQuestion(one.symbol, one.timeframe, bars, **asked) for one in series]
             answers = await examine_all(client, questions)
         else:
-            # What is older than the oldest member is not there.
+            # Slots before the oldest member hold nothing.
             oldest = await session.parts.keys.oldest_of(series, bars)
             now = await session.parts.clock.redis_now()
             closed = [closed_before(now, one.timeframe, config.grace_ms) for one in series]
@@ -180,7 +180,7 @@ def as_object(
     unready: Sequence[Unready],
     bars: int,
 ) -> dict[str, Any]:
-    """Return what a program is told: a row a series, those that are not ready first, the worst of them before all."""
+    """Return the JSON object: a row a series, those that are not ready first, the worst of them before all."""
     place = {one.series: (number, one) for number, one in enumerate(unready)}
     rows = []
     for question, answer in zip(questions, answers, strict=True):

@@ -1,4 +1,4 @@
-"""`scan`: say what is missing, ask nothing, change nothing."""
+"""`scan`: list missing slots; ask nothing, change nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reconciler_engine.cli.output import Output
 @prints
 @takes_settings(*PASS_SETTINGS)
 def scan(*, from_: str | None, to: str | None, output: Output, given: Given) -> None:
-    """Report what the cache lacks and which candles are not verified; ask the exchange nothing and change no candle.
+    """Report missing slots and candles that are not verified; ask the exchange nothing and change no candle.
 
     \b
     Examples:

@@ -59,7 +59,7 @@ class Session:
         return config.with_symbols(symbols).series()
 
     async def with_worker(self, direct: Callable[[], Awaitable[_Result]]) -> _Result:
-        """Return the result of `direct`, whose tasks a worker in this process does, helped by any that run.
+        """Return the result of `direct`; a worker in this process does its tasks, beside other workers that run.
 
         Raises:
             ConfigError: Another command began meanwhile that asks the exchange by other settings.
@@ -98,10 +98,10 @@ async def open_session(
         command: Name told to a second holder of the data directory.
         writes: Whether the command writes real candles: it is refused a cache of invented ones.
         asks: Whether the command asks the exchange; its clock is measured then.
-        credentials: Key to ask with, whose budget plans count against, too.
+        credentials: Key to ask with; plans count against its budget, too.
 
     Raises:
-        ConfigError: Redis does not accept the credentials or is too old; there is no server to embed; or the cache
+        ConfigError: Redis does not accept the credentials or is too old; no server to embed is installed; or the cache
             holds invented candles and real ones would be written; or an engine at work on them asks the exchange by
             other settings, and would do so for this command.
         DataDirectoryBusy: Another process is just using the data directory without a server that can be shared.
@@ -113,7 +113,7 @@ async def open_session(
     async with AsyncExitStack() as stack:
         cache = await stack.enter_async_context(_open_cache(config, command, writes=writes))
         output.simulated = cache.simulated
-        # The cap is start's to keep: a command with other flags must not cut what a load with its own brought in.
+        # `start` alone keeps the cap: a command with other flags must not cut candles that a load has brought in.
         parts = await stack.enter_async_context(open_parts(config, cache.url, owns_server=False, identity=identity))
         if writes or asks:
             await check_protocol(parts.client, parts.scope)
@@ -168,7 +168,7 @@ def is_simulated(directory: DataDirectory) -> bool:
 
 
 def mark_data_directory(directory: DataDirectory, *, simulated: bool) -> None:
-    """Say in a data directory, whose lock the caller holds, that its candles are invented; or see that they are not.
+    """Mark a data directory as one of invented candles, or check that it is not. The caller holds its lock.
 
     Raises:
         ConfigError: Invented and real candles would mix.
@@ -188,7 +188,7 @@ def _mixed(directory: DataDirectory, holds: str, writes: str) -> str:
 
 
 _MARK = "SIMULATED"
-# What a server leaves behind that held anything.
+# Files of a server that held anything.
 _KEPT = ("appendonlydir", "dump.rdb")
 
 

@@ -23,7 +23,7 @@ _FILE_LIMIT = 1024 * 1024
 _PREFIX = "RECONCILER_"
 _VARIABLES = {f"{_PREFIX}{name.upper()}": name for name in (*SETTINGS, *FORMER_NAMES)}
 _SECRET_PREFIXES = (_PREFIX, "COINBASE_")
-# What a service manager says to the process that it started, and to no other.
+# Variables of a service manager, for the process that it started and for no other.
 _SERVICE_MANAGER = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
 _SWITCHES = frozenset({"RECONCILER_PURE_PYTHON", "RECONCILER_TEST_DATA", CONFIG_VARIABLE})
 # Addresses that Kubernetes sets for a service whose name begins with `reconciler`.
@@ -59,11 +59,11 @@ def load_config(
     """Return the checked configuration.
 
     Args:
-        flags: What the command line gave, by setting name.
+        flags: Texts of the command line, by setting name.
         config_file: Path of a TOML file with settings at its top level, or None.
         overrides: Defaults of this command that give way to everything the user set.
         needs_symbols: Whether an empty list of symbols is a fault.
-        known_faults: What is wrong with the command's other options, to be named together with the settings' faults.
+        known_faults: Faults of the command's other options, to be named together with those of the settings.
         refused: Settings that do not go with `--simulate`, each a fault if it is set anywhere.
         environment: Instead of this process' own.
         windows: The windows that the command uses; only they must fit retention.
@@ -98,7 +98,7 @@ def load_config(
 def gather(
     flags: Mapping[str, str], config_file: str | None, environment: Mapping[str, str], faults: list[str]
 ) -> Sources:
-    """Merge the sources, the strongest last; add to `faults` what a source itself shows."""
+    """Merge the sources, the strongest last; add the faults of a source itself to `faults`."""
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     path = environment.get(CONFIG_VARIABLE) if config_file is None else config_file
@@ -123,7 +123,7 @@ def gather(
 
 
 def child_environment() -> dict[str, str]:
-    """Return this process' environment without what may be secret and without settings: children get a spec."""
+    """Return this process' environment without secrets and settings: children get a spec."""
     kept = {"RECONCILER_PURE_PYTHON"}
     return {
         name: value
@@ -146,7 +146,7 @@ def default_data_dir(*, simulated: bool) -> Path:
 
 
 def _shows_password(url: str) -> bool:
-    """Whether a URL holds a password, or may hold one: what cannot be read is refused elsewhere, unrepeated."""
+    """Whether a URL shows a password. A URL that cannot be read is refused elsewhere, without being repeated."""
     try:
         parts = urlsplit(url)
         return bool(parts.password) or any(name.endswith("password") for name, _ in parse_qsl(parts.query))
@@ -155,7 +155,7 @@ def _shows_password(url: str) -> bool:
 
 
 def _address_faults(url: str, origin: str) -> list[str]:
-    """What is wrong with a Redis URL beyond its scheme; certificates are read here, not at the first connection."""
+    """Return the faults of a Redis URL beyond its scheme; certificates are read here, not at the first connection."""
     try:
         address = parse_address(url)
         if address.tls is not None:
@@ -166,7 +166,7 @@ def _address_faults(url: str, origin: str) -> list[str]:
 
 
 def _unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Tell variables that look like settings and are none; the addresses of services are nobody's mistake."""
+    """Return a fault for each variable that looks like a setting; addresses of services are left out."""
     known = _VARIABLES.keys() | _SWITCHES
     unknown = [
         name
@@ -185,7 +185,7 @@ def _is_service_link(name: str, value: str) -> bool:
 
 
 def _near(name: str, known: Collection[str]) -> str:
-    """Say which variable was meant; what they all begin with makes no two of them alike."""
+    """Suggest the variable that was meant; their common prefix does not count as likeness."""
     names = {one.removeprefix(_PREFIX): one for one in sorted(known)}
     near = difflib.get_close_matches(name.removeprefix(_PREFIX), names, n=1)
     return f"did you mean {names[near[0]]}?" if near else f"allowed: {_PREFIX}<NAME>, see `config init`"
@@ -216,14 +216,14 @@ def open_to_others(config_file: str | None) -> str | None:
 
 def _read_file(path: str, faults: list[str]) -> dict[str, Any]:
     if not path:
-        # As a variable of the shell that is not set: what it should have named must not be left out in silence.
+        # Often an unset shell variable: the file that it should name must not be left out in silence.
         faults.append("config '': names no file; allowed: path of a settings file, or no --config")
         return {}
     try:
         with Path(path).open("rb") as file:
             text = file.read(_FILE_LIMIT + 1)
         if len(text) > _FILE_LIMIT:
-            # What lies beyond would be lost without a word.
+            # The rest would be lost without a word.
             faults.append(f"config {path}: is larger than allowed: at most {_FILE_LIMIT} bytes")
             return {}
         if text.count(b".") > _DOTS_IN_ALL or any(line.count(b".") > _DOTS_IN_A_LINE for line in text.split(b"\n")):
@@ -233,6 +233,6 @@ def _read_file(path: str, faults: list[str]) -> dict[str, Any]:
     except OSError as error:
         faults.append(f"config {path}: cannot be read: {error.strerror}")
     except (ValueError, RecursionError) as error:
-        # Beside TOMLDecodeError: bytes that are no UTF-8, integers of thousands of digits, endless nesting.
+        # Beside TOMLDecodeError: bytes that are not UTF-8, integers of thousands of digits, endless nesting.
         faults.append(f"config {path}: no TOML: {str(error)[:200]}")
     return {}

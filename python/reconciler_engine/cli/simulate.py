@@ -119,7 +119,7 @@ async def _serve(settings: SimulatorSettings, output: Output) -> None:
         try:
             await simulation.simulate(settings, announce)
         except CandleFileError as error:
-            # Which files are replayed is a setting.
+            # The replayed files are a setting.
             raise ConfigError(error.told.splitlines()) from error
 
     children = ChildList(os.getpid())

@@ -1,4 +1,4 @@
-"""The three standard streams, there even where whoever started us has closed them."""
+"""The three standard streams, there even if the parent process has closed them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STANDARD = (0, 1, 2)
 def hold_standard_streams() -> None:
     """Put the null device in the place of standard streams that are closed.
 
-    What is opened later would get their numbers, and children, which inherit those, would write their log into it.
+    Files opened later would get their numbers. Children inherit the numbers, and would write logs into those files.
     """
     for number in _STANDARD:
         try:

@@ -54,7 +54,7 @@ def start(*, simulate: bool, log_level: str, output: Output, given: Given) -> No
       reconciler-engine start --symbols BTC-USD,ETH-USD
       reconciler-engine start --config reconciler.toml --redis-url redis://localhost:6379
 
-    SIGTERM or Ctrl-C: what is in hand is finished first. A second Ctrl-C ends at once.
+    SIGTERM or Ctrl-C: pages in hand are finished first. A second Ctrl-C ends at once.
     """
     import trio
 

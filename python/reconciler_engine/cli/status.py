@@ -65,7 +65,7 @@ def _is_among(name: str, names: str | None) -> bool:
 @prints
 @takes_settings("symbols", "timeframes", *CACHE_SETTINGS)
 def status(*, all_: bool, output: Output, given: Given) -> None:
-    """Show what runs: processes, jobs, the request budget, and how far each series is complete.
+    """Show the running engines: processes, jobs, the request budget, and how far each series is complete.
 
     \b
     Examples:
@@ -96,7 +96,7 @@ def status(*, all_: bool, output: Output, given: Given) -> None:
 
 
 async def _look(config: ReconciliationConfig) -> tuple[list[Found], list[str]]:
-    """Return the engines that run, and the places looked at with what else was found there."""
+    """Return the engines that run, and the places looked at, each with other findings there."""
     from reconciler_engine.cli.setting_sources import default_data_dir
     from reconciler_engine.store.client.server_check import check_readable
     from reconciler_engine.store.client.trio_redis import TrioRedis
@@ -158,7 +158,7 @@ async def _read(client: TrioRedis) -> list[Found]:
 
 
 def as_object(found: Found) -> dict[str, Any]:
-    """Return what a program is told of an engine."""
+    """Return the JSON object of an engine."""
     series = []
     now = found.engine.written_at
     for name, coverage in found.series.items():

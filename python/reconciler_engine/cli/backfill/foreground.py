@@ -48,12 +48,12 @@ def run_backfill(
     verify: bool,
     again: bool = False,
 ) -> None:
-    """Run a backfill, or say what it would do; leave with 3 where slots are missing or a series failed.
+    """Run a backfill, or print its plan; leave with 3 if slots are missing or a series failed.
 
     With `again` candles that are verified are compared once more; leave with 3 where one differs and stays.
 
     Raises:
-        ReconcilerError: What stands in the way; nothing is printed then.
+        ReconcilerError: The command cannot run; nothing is printed then.
     """
     faults: list[str] = []
     symbols, timeframes = tell_apart(names, faults)
@@ -86,7 +86,7 @@ def run_backfill(
 
 
 def tell_apart(names: Sequence[str], faults: list[str]) -> tuple[list[str], list[str]]:
-    """Return symbols and timeframes: what is a timeframe's name is a timeframe; add to `faults` what is neither."""
+    """Sort names into symbols and timeframes; add names that are neither to `faults`."""
     known = [member.value for member in Timeframe]
     timeframes = [name for name in names if name in known]
     symbols = [name for name in names if name not in known]
@@ -99,7 +99,7 @@ def tell_apart(names: Sequence[str], faults: list[str]) -> tuple[list[str], list
 
 
 def _lists(symbols: Sequence[str], timeframes: Sequence[str]) -> dict[str, str]:
-    """Return what was named as settings; what was not keeps its setting."""
+    """Return the names as settings; a list without names leaves its setting as it is."""
     given = {"symbols": ",".join(symbols), "timeframes": ",".join(timeframes)}
     return {name: value for name, value in given.items() if value}
 
@@ -161,7 +161,7 @@ async def _fill(
 async def _compare(
     parts: Parts, series: Sequence[Series], asked: Interval, progress: ProgressLines
 ) -> ReconciliationResult:
-    """Compare a range, and after some minutes what differed once more, where that can repair it."""
+    """Compare a range, and some minutes later the differing slots again if that can repair them."""
     result = await parts.history.backfill(series, asked, progress.show, again=True)
     waiting = sum(row.mismatched - row.repaired for row in result.series if awaits_second(row))
     if not (waiting and parts.config.audit_rules.repairs):

@@ -104,7 +104,7 @@ class _Lines:
 
 
 class ProgressBar:
-    """One bar over all series: what is read, percent, rate, requests, time left."""
+    """One bar over all series: slots read, percent, rate, requests, time left."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar

@@ -1,4 +1,4 @@
-"""`coverage`: a picture of what is there, what is not, and what that would cost."""
+"""`coverage`: a picture of all slots, and the cost of filling them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reconciler_engine.cli.output import Output
 @prints
 @takes_settings(*PASS_SETTINGS)
 def coverage(*, from_: str | None, to: str | None, svg: Path | None, output: Output, given: Given) -> None:
-    """Draw every series over time, a sign for each bucket, and say what a pass would ask for; ask and change nothing.
+    """Draw every series over time, a sign for each bucket, and plan the requests of a pass; ask and change nothing.
 
     \b
     Examples:

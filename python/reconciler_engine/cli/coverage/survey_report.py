@@ -38,7 +38,7 @@ def show_coverage(given: Given, from_: str | None, to: str | None, svg: Path | N
     """Print the picture or its facts, write the file; leave with 3 where a slot is doubtful or a series unread.
 
     Raises:
-        ReconcilerError: What stands in the way; nothing is printed or written then.
+        ReconcilerError: The command cannot run; nothing is printed or written then.
         OSError: The file cannot be written; none is left.
     """
     if svg is not None and not svg.name:
@@ -61,10 +61,10 @@ def show_coverage(given: Given, from_: str | None, to: str | None, svg: Path | N
 
 
 def show_dry_run(given: Given, from_: str | None, to: str | None, output: Output, verify: str) -> None:
-    """Print what a pass with this `--verify` would ask for; leave with 3 where a series could not be examined.
+    """Print the requests of a pass with this `--verify`; leave with 3 if a series could not be examined.
 
     Raises:
-        ReconcilerError: What stands in the way; nothing is printed then.
+        ReconcilerError: The command cannot run; nothing is printed then.
     """
     survey, config = _survey("reconcile", given, from_, to, output, Verify(verify))
     if output.as_json:
@@ -106,7 +106,7 @@ def _survey(
 
 
 def as_object(survey: Survey) -> dict[str, Any]:
-    """Return what a program is told: the plan, and for each series its slots by state, `[start, stop, state]` a run."""
+    """Return the JSON object: the plan, and for each series its slots by state, `[start, stop, state]` a run."""
     told = asdict(survey.plan)
     for row, one in zip(told["series"], survey.series, strict=True):
         row["states"] = {state.value: one.slots(state) for state in State}
@@ -129,13 +129,13 @@ def _row(one: SurveyedSeries, plan: SeriesPlan) -> Row:
 
 
 def _shares(one: SurveyedSeries) -> str:
-    """Say what part of the slots holds a candle, where others are proved to have none."""
+    """Describe the share of slots with a candle, if others are proved to have none."""
     empty, slots = one.slots(*CONFIRMED), one.slots(*State)
     return f": {one.candles.size(one.series.timeframe.step_ms) / slots:.0%} candles, {empty} empty" if empty else ""
 
 
 def _width() -> int:
-    """Return the width of the terminal, or what COLUMNS says, or 80 columns."""
+    """Return the width of the terminal, or that of COLUMNS, or 80 columns."""
     return shutil.get_terminal_size((_WIDTH, 24)).columns
 
 

@@ -28,7 +28,7 @@ _MARGIN = 16
 _HEAD = 26
 _LEGEND = 120
 
-# Okabe and Ito's colours: told apart by every kind of eye. A pattern besides where there is no candle to be had.
+# Okabe and Ito's colours, which colour-blind people tell apart. Slots without a candle to be had get a pattern, too.
 _FILLS = {
     State.PRESENT: "#009e73",
     State.UNVERIFIED: "#009e73",
@@ -62,7 +62,7 @@ _PATTERNS = {
 
 
 def draw_svg(rows: Sequence[Row], title: str) -> str:
-    """Return a picture as an SVG document; each run of cells says in its title what it shows."""
+    """Return a picture as an SVG document; the title of each run of cells describes it."""
     panels = panels_of(rows)
     label = _MARGIN + _LETTER * max((len(row.name) for row in rows), default=0) + 12
     note = _LETTER * max((len(row.note) for row in rows), default=0)

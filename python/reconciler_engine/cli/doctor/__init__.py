@@ -1,4 +1,4 @@
-"""`doctor`: one check after another of what the engine needs, each with what to do about it."""
+"""`doctor`: a check of everything that the engine needs, each with its cure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler_engine.cli.output import Output
 @prints
 @takes_settings(*START_SETTINGS)
 def doctor(*, output: Output, given: Given) -> None:
-    """Check settings, API key, exchange, Redis and disk; say what to do about each.
+    """Check settings, API key, exchange, Redis and disk; name the cure of each fault.
 
     \b
     Examples:
@@ -20,7 +20,7 @@ def doctor(*, output: Output, given: Given) -> None:
       reconciler-engine doctor --config reconciler.toml --json
 
     Changes nothing but the request budget, of which it takes two to seven permits. Exit code 0 unless a check fails;
-    then 69 or 78 where that is what all failed ones come to (exchange or Redis unavailable, configuration), else 1.
+    then 69 or 78 if all failed ones come to that code (exchange or Redis unavailable, configuration), else 1.
     """
     from reconciler_engine.cli.doctor.examination import run_doctor
 

@@ -1,4 +1,4 @@
-"""What `doctor` asks Redis."""
+"""Checks of `doctor` that ask Redis."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def skip_cache(reason: str) -> list[Check]:
 
 
 async def check_kept(client: TrioRedis, scope: Scope, series: Sequence[Series], max_candles: int) -> Check | None:
-    """Compare what the cache holds of some series with `max_candles`; None where that tells nothing."""
+    """Compare the sizes of some series in the cache with `max_candles`; None if that tells nothing."""
     if not max_candles or not series:
         return None
     longest = max(await CandleKeys(client, scope).sizes(series[:_SAMPLE]), default=0)

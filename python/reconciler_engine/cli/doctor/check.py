@@ -1,4 +1,4 @@
-"""A check of `doctor`, and what all of them come to."""
+"""A check of `doctor`, and the exit code of all of them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Status = Literal["ok", "warn", "fail", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was looked at and what came of it.
+    """A check and its outcome.
 
     Attributes:
-        name: Of the check, the same at every run.
-        status: `fail` where the engine would not work; `warn` where it would, worse; `skipped` says why in `detail`.
-        detail: What was found.
-        hint: What to do about it; empty where there is nothing to do.
-        code: Exit code that a failure comes to when it is the only one.
+        name: Name of the check, the same at every run.
+        status: `fail` if the engine would not work, `warn` if it would work worse, `skipped` with its reason as detail.
+        detail: Findings of the check.
+        hint: The cure; empty if none is needed.
+        code: Exit code of the command if this check alone fails.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The work of `doctor`: the checks in their order, each on what the ones before it found."""
+"""The work of `doctor`: the checks in their order, each with the results of those before."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def _examine(config: ReconciliationConfig, credentials: Credentials | None
     signed = credentials is not None
     async with AsyncExitStack() as stack:
         cache, parts = await _open_cache(config, credentials, stack)
-        # Without a Redis there is no shared budget: a request a second, of this process alone.
+        # The shared budget lives in Redis. Without one this process sends a request a second.
         bucket = _own_bucket() if parts is None else parts.bucket
         source = await stack.enter_async_context(
             CoinbaseClient(config.base_url, credentials=credentials, route=config.route)
@@ -111,7 +111,7 @@ async def _look_at_keys(parts: Parts, series: list[Series]) -> Check | None:
     try:
         return await check_kept(parts.client, parts.scope, series, parts.config.max_candles)
     except StoreError:
-        # What ails the server is told by its own check.
+        # The check of the server tells this error.
         return None
 
 

@@ -1,4 +1,4 @@
-"""What `doctor` asks the exchange: a handful of requests, each with a permit."""
+"""Checks of `doctor` that ask the exchange: a handful of requests, each with a permit."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def examine_exchange(
     Raises:
         StoreError: Redis gives no permit.
     """
-    # Whoever asks the doctor wants the key tried, refused before or not.
+    # The key is to be tried, even if it was refused before.
     await bucket.forgive()
     reached, skew_ms = await _check_reach(config, source, bucket)
     checks = [reached, check_clocks(skew_ms, await _redis_skew(redis), config.base_url, signed=signed)]
@@ -139,7 +139,7 @@ async def _check_credentials(
         except NotAuthorized as error:
             return Check("credentials", "fail", str(error), "make a new key with the view permission", CONFIG)
         except RequestRefused:
-            # Understood and not served: about the product, not about who asked.
+            # Understood and not served: the fault is the product's, not the key's.
             break
         except (SourceError, PermitRefused) as error:
             return Check("credentials", "warn", f"could not be tried: {error}", "ask again in a minute")

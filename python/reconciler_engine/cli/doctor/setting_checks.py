@@ -1,4 +1,4 @@
-"""What `doctor` can say without asking anybody: settings, key, arithmetic, disk."""
+"""Checks of `doctor` that send nothing: settings, key, arithmetic, disk."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def check_key(given: Given, config: ReconciliationConfig | None) -> tuple[Creden
 
 
 def check_retention(config: ReconciliationConfig) -> Check:
-    """Say what the windows need of what the cache keeps; the configuration itself refuses what can never be."""
+    """Compare the bars that the windows need with those that the cache keeps."""
     name = "retention"
     if not config.max_candles:
         return Check(name, "ok", "the cache keeps every candle (max_candles 0)")
@@ -117,7 +117,7 @@ def check_budget(config: ReconciliationConfig, series: list[Series] | None, *, s
 
 
 def check_verification(config: ReconciliationConfig, series: list[Series] | None, *, signed: bool) -> Check:
-    """Say how many requests verification takes, and what to change where its share cannot let them out in time."""
+    """Count the requests of verification; name the settings to change if its share is too small for them."""
     name = "verification"
     if not series:
         return Check(name, "skipped", "which series there are is not known" if series is None else "no symbols are set")

@@ -1,4 +1,4 @@
-"""What `doctor` says of the servers behind `redis_url`: which there are, and how each keeps its data."""
+"""Checks of `doctor` about the servers behind `redis_url`: their roles, and how each keeps its data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RANKS: Final = ("ok", "warn", "fail")
 
 
 def check_topology(topology: Topology) -> Check:
-    """Tell the servers and their roles, and what can become of the cluster."""
+    """List the servers with their roles, and the dangers to the cluster."""
     lines = [_counted(topology), *(_line(node) for node in topology.nodes if topology.nodes[1:] or node.error)]
     hints = [hint for hint in _hints(topology) if hint]
     return Check("topology", "warn" if hints else "ok", "\n".join(lines), "; ".join(hints))
