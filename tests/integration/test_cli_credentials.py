@@ -166,6 +166,7 @@ def test_an_invented_exchange_gets_no_key(run_inside, key_file):
 
 PASSWORD = "canary-of-redis-7f3a"
 TOKEN = "canary-of-the-pages-91bc"
+HOOK = "canary-of-the-webhook-52d0"
 
 
 @pytest.fixture
@@ -185,6 +186,7 @@ def test_workers_sign_pages_need_a_token_and_known_name_and_no_secret_shows_anyw
     secret = json.loads(key.read_text())["privateKey"]
     settings = {
         "RECONCILER_REDIS_URL": guarded_server, "RECONCILER_LISTEN_TOKEN": TOKEN,
+        "RECONCILER_WEBHOOK_URL": f"http://127.0.0.1:1/{HOOK}", "RECONCILER_WEBHOOK_SECRET": HOOK,
         "RECONCILER_PROXY": f"http://user:{PASSWORD}@proxy.invalid:3128",
         "COINBASE_API_KEY": NAME, "COINBASE_API_SECRET": secret,
     }  # fmt: skip
@@ -208,7 +210,7 @@ def test_workers_sign_pages_need_a_token_and_known_name_and_no_secret_shows_anyw
     for host, status in (("engine.internal:80", 200), ("evil.example", 421)):
         headers = {"authorization": f"Bearer {TOKEN}", "host": host}
         assert httpx.get(f"{url}livez", headers=headers, trust_env=False, timeout=30).status_code == status
-    for path in ("", "coverage", "livez", "readyz", "metrics", TOKEN):
+    for path in ("", "coverage", "series?name=BTC-USD:1h", "livez", "readyz", "metrics", TOKEN):
         for headers in ({"authorization": f"Bearer {TOKEN}"}, {"authorization": f"Bearer {TOKEN}x"}, {}):
             answer = httpx.get(f"{url}{path}", headers=headers, trust_env=False, timeout=30)
             assert (answer.status_code == 401) == (headers.get("authorization") != f"Bearer {TOKEN}")
@@ -234,7 +236,7 @@ def test_workers_sign_pages_need_a_token_and_known_name_and_no_secret_shows_anyw
     for path in tmp_path.rglob("*"):
         shown += path.read_text(errors="replace") if path.is_file() and path != key else ""
     assert "BTC-USD" in shown
-    words = (*secret.split("\n")[1:-2], "PRIVATE KEY", "COINBASE_API_S", PASSWORD, TOKEN)
+    words = (*secret.split("\n")[1:-2], "PRIVATE KEY", "COINBASE_API_S", PASSWORD, TOKEN, HOOK)
     assert [word for word in words if word in shown + said] == []
 
 

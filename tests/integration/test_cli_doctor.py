@@ -16,6 +16,7 @@ from reconciler_engine.store.embedded.data_directory import DataDirectory, Serve
 NAMES = [
     "configuration", "api key", "exchange", "clock", "credentials", "symbols", "redis", "topology", "persistence",
     "eviction", "latency", "layout", "retention", "budget", "verification", "disk", "embedded server", "pages",
+    "webhook",
 ]  # fmt: skip
 NOWHERE = "http://127.0.0.1:9"
 
@@ -55,7 +56,7 @@ def test_all_is_well_with_a_key_and_a_redis(doctor, start_exchange, redis_url, t
     exchange = start_exchange(key_files=(key,))
     symbols = ("--symbols", "BTC-USD,all:USDC", "--timeframes", "1m,1h")
     code, checks = doctor("--base-url", exchange.url, "--redis-url", redis_url, "--key-file", key, *symbols)
-    assert statuses(checks) == {"disk": "skipped", "embedded server": "skipped"}
+    assert statuses(checks) == {"disk": "skipped", "embedded server": "skipped", "webhook": "skipped"}
     assert code == 0
     assert checks["api key"]["detail"] == "...c0de, ES256"
     assert checks["persistence"]["detail"] == "append-only file"
@@ -100,7 +101,7 @@ def test_before_the_first_start_the_exchange_is_asked_all_the_same(doctor, start
     exchange = start_exchange()
     code, checks = doctor("--base-url", exchange.url, "--symbols", "BTC-USD")
     cache = dict.fromkeys(("redis", "topology", "persistence", "eviction", "latency", "layout"), "skipped")
-    assert statuses(checks) == {"api key": "skipped", "credentials": "skipped", **cache}
+    assert statuses(checks) == {"api key": "skipped", "credentials": "skipped", "webhook": "skipped", **cache}
     assert code == 0
     assert "no embedded server runs" in checks["redis"]["detail"]
     assert checks["disk"]["detail"].endswith(f"MiB free for {tmp_path / 'data'}")

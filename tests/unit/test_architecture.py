@@ -17,7 +17,7 @@ FLOORS = [
     {"archive"},
     {"inspection"},
     {"simulator"},
-    {"coinbase"},
+    {"coinbase", "webhook"},
     {"config"},
     {"store"},
     {"engine"},
@@ -38,7 +38,7 @@ SUBROOMS = {
 HOMES = {
     "redis": {"store"},
     "hiredis": {"store"},
-    "httpx": {"coinbase"},
+    "httpx": {"coinbase", "webhook"},
     "httpcore": {"coinbase"},
     "jwt": {"coinbase", "simulator"},
     "cryptography": {"coinbase", "simulator"},

@@ -368,6 +368,32 @@ _ALL: Final = (
         hidden=True,
         has_flag=False,
     ),
+    Setting(
+        name="webhook_url",
+        metavar="URL",
+        meaning="Where `start` posts alerts, a JSON object at the beginning and at the end of each; environment or "
+        "file only",
+        allowed="https:// or http:// URL that takes posts; unset posts nothing",
+        example="https://hooks.example/reconciler",
+        hidden=True,
+        has_flag=False,
+    ),
+    Setting(
+        name="webhook_secret",
+        metavar="SECRET",
+        meaning="Secret that signs each post, by HMAC-SHA256 over its body; environment or file only",
+        allowed="secret that signs posts, 16 to 256 visible ASCII characters; unset leaves them unsigned",
+        example="another-long-random-text",
+        hidden=True,
+        has_flag=False,
+    ),
+    Setting(
+        name="alert_after_ms",
+        metavar="MS",
+        meaning="How long a series is not ready before that is posted",
+        allowed=f"milliseconds, a whole number 60000 to {_LONGEST}",
+        default=900_000,
+    ),
 )
 
 SETTINGS: Final = {setting.name: setting for setting in _ALL}

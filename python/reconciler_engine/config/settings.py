@@ -37,6 +37,7 @@ _REDIS_SCHEMES = frozenset(
 )
 _HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:=,@/\[\]]+)"
 _MAPPED = re.compile(rf"{_HOST}={_HOST}|{_HOST}:[1-9][0-9]{{0,4}}={_HOST}:[1-9][0-9]{{0,4}}")
+_WEBHOOK = re.compile(r"https?://[^\s/?#]+[!-~]*")
 _EGRESS = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -158,6 +159,9 @@ class ReconciliationConfig(BaseModel):
     listen: str | None = _field("listen")
     listen_hosts: Names = _field("listen_hosts")
     listen_token: str | None = _field("listen_token")
+    webhook_url: str | None = _field("webhook_url")
+    webhook_secret: str | None = _field("webhook_secret")
+    alert_after_ms: Whole = _field("alert_after_ms", ge=60_000, le=_LONGEST_MS)
 
     @field_validator("settle_ms")
     @classmethod
@@ -225,7 +229,14 @@ class ReconciliationConfig(BaseModel):
     def _check_listen_hosts(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return _each(names, check_host)
 
-    @field_validator("listen_token")
+    @field_validator("webhook_url")
+    @classmethod
+    def _check_webhook_url(cls, url: str | None) -> str | None:
+        if url is not None and _WEBHOOK.fullmatch(url) is None:
+            raise ValueError("another form")
+        return url
+
+    @field_validator("listen_token", "webhook_secret")
     @classmethod
     def _check_listen_token(cls, token: str | None) -> str | None:
         return None if token is None else check_token(token)

@@ -145,6 +145,12 @@ CONTRADICTED = Metric(
     "Answers that lacked candles which the cache holds or has had from the exchange",
     known=((),),
 )
+WEBHOOK_POSTS = Metric(
+    "webhook_posts_total",
+    "Posts to the webhook: taken, tried again, or dropped",
+    ("outcome",),
+    known=_words("taken", "retried", "dropped"),
+)
 REDIS_CONNECTIONS = Metric("redis_connections_total", "Connections to Redis that were opened", known=((),))
 REDIS_ERRORS = Metric(
     "redis_errors_total",
@@ -200,6 +206,7 @@ CATALOGUE = (
     SLOTS_JUDGED,
     SUMS,
     CONTRADICTED,
+    WEBHOOK_POSTS,
     REDIS_CONNECTIONS,
     REDIS_ERRORS,
 )

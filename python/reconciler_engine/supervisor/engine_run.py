@@ -23,6 +23,7 @@ from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.store.client.server_check import check_server
 from reconciler_engine.store.protocol import at_work
 from reconciler_engine.store.status_board import EngineFacts
+from reconciler_engine.supervisor.alerting import Alerting
 from reconciler_engine.supervisor.engine_spec import EngineSpec
 from reconciler_engine.supervisor.notify import ServiceManager
 from reconciler_engine.supervisor.signals import Orders
@@ -81,6 +82,7 @@ async def _run(
         scheduling.start_soon(writer.run)
         scheduling.start_soon(look_for_unknown, passes)
         scheduling.start_soon(watch_feeder, passes)
+        scheduling.start_soon(Alerting(passes, spec.reports, now=_now).run)
         async with workers.at_work():
             await scheduling.start(scheduler.run)
             spec.reports.begin(writer)

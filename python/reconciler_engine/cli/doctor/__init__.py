@@ -10,8 +10,9 @@ from reconciler_engine.cli.output import Output
 
 @click.command()
 @prints
+@click.option("--send-test-alert", is_flag=True, help="Also post a test alert to the webhook.")
 @takes_settings(*START_SETTINGS)
-def doctor(*, output: Output, given: Given) -> None:
+def doctor(*, send_test_alert: bool, output: Output, given: Given) -> None:
     """Check settings, API key, exchange, Redis and disk; name the cure of each fault.
 
     \b
@@ -24,4 +25,4 @@ def doctor(*, output: Output, given: Given) -> None:
     """
     from reconciler_engine.cli.doctor.examination import run_doctor
 
-    run_doctor(given, output)
+    run_doctor(given, output, sends_test_alert=send_test_alert)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -14,6 +15,7 @@ from reconciler_engine.cli.doctor.cache_checks import check_kept, check_layout, 
 from reconciler_engine.cli.doctor.check import Check, exit_code, print_checks
 from reconciler_engine.cli.doctor.exchange_checks import NAMES as EXCHANGE_CHECKS
 from reconciler_engine.cli.doctor.exchange_checks import examine_exchange
+from reconciler_engine.cli.doctor.webhook_check import check_webhook
 from reconciler_engine.cli.exits import CONFIG, leave
 from reconciler_engine.cli.options import Given
 from reconciler_engine.cli.output import Output
@@ -32,18 +34,21 @@ from reconciler_engine.store.embedded.data_directory import DataDirectory
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
 
-_OF_SETTINGS = ("budget", "verification", "disk", "embedded server", "pages")
+_OF_SETTINGS = ("budget", "verification", "disk", "embedded server", "pages", "webhook")
 _OTHERS = (*EXCHANGE_CHECKS, *CACHE_CHECKS, "layout", "retention", *_OF_SETTINGS)
 
 
-def run_doctor(given: Given, output: Output) -> None:
+def run_doctor(given: Given, output: Output, *, sends_test_alert: bool = False) -> None:
     """Print every check and leave with the exit code that they come to."""
     config, settings = setting_checks.check_configuration(given)
     credentials, key = setting_checks.check_key(given, config)
     if config is None:
         checks = [Check(name, "skipped", "the configuration is not in order") for name in _OTHERS]
     else:
-        checks = trio.run(_examine, config, credentials)
+        checks = [
+            *trio.run(_examine, config, credentials),
+            trio.run(partial(check_webhook, config, sends=sends_test_alert)),
+        ]
     checks = [settings, key, *checks]
     code = exit_code(checks)
     if output.as_json:

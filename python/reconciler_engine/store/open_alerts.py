@@ -1,0 +1,55 @@
+"""Alerts whose beginning was told and whose end was not, in Redis: each is told once, over restarts and nodes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from reconciler_engine.store.client.reply_shapes import text, understanding, whole
+from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
+from reconciler_engine.store.scope import Scope
+
+_LIFE_MS: Final = 30 * 86_400_000
+_NAME_BYTES = 500
+_MOST = 50_000
+
+
+class OpenAlerts:
+    """The open alerts of one scope: a hash, a field an alert. The client is the caller's to close."""
+
+    def __init__(self, client: TrioRedis, scope: Scope) -> None:
+        self._client = client
+        self._key = scope.key("alerts")
+
+    async def read(self) -> dict[str, int]:
+        """Return since when each stands (ms UTC), by its name.
+
+        Raises:
+            StoreError: Redis did not answer, or the key is of another type.
+        """
+        (count,) = all_served(await self._client.pipe([("HLEN", self._key)]))
+        with understanding("the open alerts"):
+            if whole(count) > _MOST:
+                # Somebody else filled it.
+                await self._client.execute_command("DEL", self._key)
+                return {}
+            found = await self._client.execute_command("HGETALL", self._key)
+            return {text(name): whole(since) for name, since in found.items() if len(name) <= _NAME_BYTES}
+
+    async def begin(self, names: dict[str, int]) -> list[str]:
+        """Note since when alerts stand (ms UTC); return the names of those that nobody had noted.
+
+        Raises:
+            StoreError: Redis did not do it.
+        """
+        commands = [("HSETNX", self._key, name, since) for name, since in names.items()]
+        *added, _ = all_served(await self._client.pipe([*commands, ("PEXPIRE", self._key, _LIFE_MS)]))
+        return [name for name, was_new in zip(names, added, strict=True) if was_new == 1]
+
+    async def end(self, names: list[str]) -> list[str]:
+        """Strike alerts off; return the names of those that were noted until now.
+
+        Raises:
+            StoreError: Redis did not do it.
+        """
+        removed = all_served(await self._client.pipe([("HDEL", self._key, name) for name in names]))
+        return [name for name, was_there in zip(names, removed, strict=True) if was_there == 1]
