@@ -8,7 +8,7 @@ from typing import ClassVar
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Return the errors in a group, whatever groups they lie in; of one that is no group, itself."""
+    """Return the errors in a group and in the groups within it; a single error is returned itself."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
             yield from leaves(inner)
@@ -88,7 +88,7 @@ class SourceUnavailable(SourceError):
 
 
 class BadResponse(SourceError):
-    """An answer came that is not what the exchange documents; none of it is used."""
+    """An answer came that is not of the documented form; none of it is used."""
 
     retryable = True
 
@@ -152,7 +152,7 @@ class IdentityStopped(NotAuthorized):
 
 
 class StoreError(ReconcilerError):
-    """Redis did not do what was asked of it.
+    """Redis did not carry out a command.
 
     `code` is the first word of the server's own answer (`WRONGTYPE`, `NOGROUP`, ...); empty where no answer came.
     """
@@ -189,7 +189,7 @@ class StoreRefused(StoreError):
 
 
 class StoreFull(StoreRefused):
-    """Redis takes no writes at present, whatever the key: its memory is full, or it cannot write to its disk."""
+    """Redis takes no writes at present, to any key: its memory is full, or it cannot write to its disk."""
 
 
 def own_fault(error: StoreError, *, waits: bool = True) -> StoreError:
@@ -216,7 +216,7 @@ class RunClosed(StoreError):
 
 
 class LeaseLost(StoreError):
-    """Another engine directs the job now: what was to be done for it was not done, and the other one sees to it."""
+    """Another engine directs the job now: this one's write was refused, and the other one does the work."""
 
     def __init__(self, job: str) -> None:
         super().__init__(f"another engine has taken over job {job}")

@@ -107,13 +107,13 @@ class HttpConnection:
         """Return the next request; None where the client is done, or too slow.
 
         Raises:
-            h11.RemoteProtocolError: It is no request that can be answered; its hint is the status to say so with.
+            h11.RemoteProtocolError: It is not a request that can be answered; its hint is the status to answer with.
         """
         head: h11.Request | None = None
         self._is_head = False
         body = bytearray()
         self.waits_since = trio.current_time()
-        # What came with the request before belongs to a request that has begun.
+        # Bytes that came with the request before belong to a request that has begun.
         is_begun = bool(self._h11.trailing_data[0])
         with trio.move_on_after(self._bounds.request_s if is_begun else self._patience_s) as patience:
             while True:
@@ -197,7 +197,7 @@ Handle = Callable[[HttpConnection, Request], Awaitable[bool]]
 """Answers a request over its connection; returns whether the connection can serve another one."""
 
 Refuse = Callable[[int], Response]
-"""Makes the answer, of this status, to bytes that are no request."""
+"""Makes the answer, of this status, to bytes that are not a request."""
 
 
 class Server:

@@ -73,7 +73,7 @@ class Ask:
     """Give the reply of the one script that a conversation is about.
 
     Attributes:
-        arguments: What the script takes.
+        arguments: Arguments of the script.
         last_s: As that of `Send`.
     """
 

@@ -23,7 +23,7 @@ from reconciler_engine.cli.output import Output
 @prints
 @takes_settings(*PASS_SETTINGS)
 def reconcile(*, from_: str | None, to: str | None, dry_run: bool, verify: str, output: Output, given: Given) -> None:
-    """Find what is missing and fill it from the exchange: one pass, within the request budget.
+    """Find missing candles and fill them from the exchange: one pass, within the request budget.
 
     \b
     Examples:

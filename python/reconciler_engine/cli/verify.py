@@ -29,7 +29,7 @@ def verify(
     output: Output,
     given: Given,
 ) -> None:
-    """Compare every settled candle of a range with the exchange's again, verified ones too, and fill what is missing.
+    """Compare every settled candle of a range with the exchange's again, verified ones too, and fill missing ones.
 
     \b
     Examples:

@@ -21,8 +21,8 @@ class BaseUrl:
 
     Attributes:
         scheme: `https` or `http`.
-        authority: Host, lower case, with the port unless it is the scheme's own: what the Host header says and what
-            a token is bound to.
+        authority: Host, lower case, with the port unless it is the scheme's own: for the Host
+            header and for the token that is bound to it.
         loopback: Whether the host is this machine: an address of 127.0.0.0/8, ::1, or `localhost`.
     """
 

@@ -26,7 +26,7 @@ FIXED = (
     "listen_hosts",
     "listen_token",
 )
-"""Settings that name what an engine is, or its processes: other values need another start."""
+"""Settings that name the engine itself, or its processes: other values need another start."""
 
 
 def changes(old: ReconciliationConfig, new: ReconciliationConfig) -> list[str]:

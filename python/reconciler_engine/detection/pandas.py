@@ -22,7 +22,7 @@ def pandas_values(name: str, values: Any) -> object:
     """Return the NumPy array behind a Series or index: of int64, or an int64 view of instants in ms.
 
     Raises:
-        TypeError: The column is of another type or unit; the message says what to convert it with.
+        TypeError: The column is of another type or unit; the message names the conversion.
         ValueError: An integer is null; the message has its index. NaT is the least int64, an instant of no grid.
     """
     if getattr(values, "ndim", 1) != 1:

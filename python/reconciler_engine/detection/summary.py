@@ -24,7 +24,7 @@ _LISTS = ("gap_starts", "gap_counts")
 class GapSummary:
     """The rows of one part of a series, counted, and the gaps between its first and its last row.
 
-    The grid is all multiples of `step`. `a + b` joins parts that do not overlap, whatever lies between them: the result
+    The grid is all multiples of `step`. `a + b` joins parts that do not overlap, at any distance: the result
     is exactly the summary of both parts' rows together. That is associative and commutative, and an empty part changes
     nothing, so that parts can be summed by any engine in any order. `a | b` also takes parts that overlap. Summaries
     pickle; `pyarrow.table(summary)` and `polars.DataFrame(summary)` give a table of one row.

@@ -1,4 +1,4 @@
-"""The inspection of cached series: every slot from the oldest member on, its bars, and what the gate says of it."""
+"""The inspection of cached series: every slot from the oldest member on, its bars, and the gate's answer."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class InspectedCache:
         verified_since: When the verification that lies furthest back was made (ms UTC); None without any.
         readiness: How its newest bars stand for the gate; None without slots.
         flaws: Its flaws, errors first.
-        error: Why the series could not be read; then the rest is what was read before.
+        error: Why the series could not be read; then the rest was read before.
     """
 
     series: Series
@@ -107,7 +107,7 @@ class CacheInspector:
     async def _parts_of(self, found: InspectedCache, slots: _ByState) -> AsyncIterator[Interval]:
         """Yield the slots in parts of a page that end where blocks of digests do, without those of long holes.
 
-        A member with a time of another unit lies decades before the others: what is between them is missing.
+        A member with a time of another unit lies decades before the others: all slots between them are missing.
 
         Raises:
             StoreError: The key cannot be read.

@@ -13,7 +13,7 @@ _MOST = 16
 
 
 class KeptReads(Generic[T]):
-    """Answers of reads by what was asked; at most `_MOST` of them are kept, the newest ones."""
+    """Answers of reads by their question; at most `_MOST` of them are kept, the newest ones."""
 
     def __init__(self, kept_s: float) -> None:
         self._kept_s = kept_s

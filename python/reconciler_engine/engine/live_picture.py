@@ -86,7 +86,7 @@ class LivePicture:
         )
 
     async def view(self, series: Series) -> SeriesView:
-        """Return what is known of the newest slots of a series.
+        """Return the states of the newest slots of a series.
 
         Raises:
             StoreError: Redis did not answer.

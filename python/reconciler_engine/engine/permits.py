@@ -70,11 +70,11 @@ def permit(
         api_key_id: Id of the API key that requests are signed with; None where they are not.
 
     Raises:
-        ValueError: An argument is not what it must be.
+        ValueError: An argument is not allowed.
 
     The block raises as it is entered:
         ConfigError: No engine has made this budget on that Redis.
-        PermitRefused: There is no permit within `max_wait_s`; the budget stays as it was.
+        PermitRefused: No permit is free within `max_wait_s`; the budget stays as it was.
         IdentityStopped: The exchange refused the key too often.
         SourceUnavailable: The exchange is gone, and was not back at the last try.
         StoreError: Redis did not answer; a redis-py client raises redis-py's own exceptions.

@@ -101,7 +101,7 @@ def are_ready(
 def are_ready(
     redis: AwaitedRedis | SyncRedis, series: Iterable[tuple[str, str | Timeframe, int]], **options: Unpack[ReadyOptions]
 ) -> PendingAnswer[ReadyAnswers] | ReadyAnswers:
-    """Say of each series what `is_ready` says, in one round trip to each node; true as a whole where all are ready.
+    """Ask `is_ready` about each series, in one round trip to each node; true as a whole where all are ready.
 
     A series is its symbol, timeframe and number of bars: `are_ready(redis, [("BTC-USD", "1m", 200), ...])`. Each is
     looked at in an instant of its own. More than 10,000 bars in all take a round trip for each 10,000.
@@ -174,7 +174,7 @@ def examine(
 def examine(
     redis: AwaitedRedis | SyncRedis, symbol: str, timeframe: str | Timeframe, bars: int, **options: Unpack[ReadyOptions]
 ) -> PendingAnswer[Readiness] | Readiness:
-    """Say what `is_ready` says, with why not, or how many bars a yes takes unverified.
+    """Answer as `is_ready` does, with the reason of a no, or the unverified bars of a yes.
 
     Arguments, ways to ask and errors are those of `is_ready`.
     """

@@ -68,7 +68,7 @@ class ReconciliationService:
 
     Errors. Errors of the exchange, or of one series, are in the pass's result. A scheduled pass that fails is logged
     and counted; the next tick tries again. Redis going away is waited for. An error of the block's own body leaves it
-    as it is; what leaves it in an exception group is the failure of a task below it, such as Redis denying commands.
+    as it is; an exception group out of it is the failure of a task below it, such as Redis denying commands.
 
     `config.workers`, `data_dir` and `redis_url` are `start`'s and not used here: the worker is a task of this process,
     which has sixteen pages in flight, and the constructor is given the Redis.
@@ -137,7 +137,7 @@ class ReconciliationService:
         One full reconciliation begins at once, in the background. None takes the configuration's.
 
         Raises:
-            ConfigError: A symbol or timeframe is not what it must be, there is none, or the windows do not fit the
+            ConfigError: A symbol or timeframe is not allowed, none is given, or the windows do not fit the
                 cache's retention; every fault is named.
             SourceUnavailable: Symbols are to be chosen, such as `all:USD`, and the exchange does not list them.
             RuntimeError: The block is not open, or the schedule runs already.
@@ -173,7 +173,7 @@ class ReconciliationService:
         is always that of a pass that began after the call. Ticks of the schedule meanwhile are skipped, not queued.
 
         Raises:
-            ConfigError: There are no series: none in the configuration, and none given to `start`.
+            ConfigError: Neither the configuration nor `start` names a series.
             RuntimeError: The block is not open.
             StoreError: Redis cannot be reached, or the pass's record was lost.
         """

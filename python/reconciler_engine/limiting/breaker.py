@@ -3,8 +3,8 @@
 breaker.lua keeps its rules inside Redis, in the bucket's script, so that no permit goes out that the breaker does not
 allow. An identity has one, shared by every process of every node; instants are microseconds of the bucket's clock.
 
-A permit carries the breaker's turn. What became of its request counts only in that turn: of requests under way at the
-same time the first one to fail counts, and what was sent before says nothing about afterwards.
+A permit carries the breaker's turn. The outcome of its request counts only in that turn: of requests under way at the
+same time the first one to fail counts, and requests sent before say nothing about the time after.
 """
 
 from __future__ import annotations

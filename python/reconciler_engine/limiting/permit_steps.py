@@ -1,4 +1,4 @@
-"""How a permit is waited for and what is told of it, without I/O: the same for engines and for other programs."""
+"""Steps of waiting for a permit and of reporting its outcome, without I/O, for engines and for other programs."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class PermitSteps:
                 raise PermitRefused(0)
 
     def report(self, permit: Permit, fate: Fate, status: int = 0, last_s: float | None = None) -> Steps[Noted]:
-        """Tell what became of a permit's request."""
+        """Report the outcome of a permit's request."""
         told = (permit.turn, fate.value, status)
         count, stopped_us = yield from self._ask("report", *told, *self._limits, last_s=last_s)
         return Noted(count, ceil_div(stopped_us, 1_000))

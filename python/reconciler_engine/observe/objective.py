@@ -59,7 +59,7 @@ class BarCounts(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """The objective and what was counted.
+    """The objective and its counts.
 
     Attributes:
         target: Share of the bars that are to be complete and verified in time.
@@ -105,7 +105,7 @@ class Objective(NamedTuple):
         ]
 
     def in_words(self) -> str:
-        """Return what is promised."""
+        """Return the promise in words."""
         return (
             f"{self.target:.6%}".rstrip("0%").rstrip(".") + f" % of closed bars complete within "
             f"{describe_span(COMPLETE_MS)} of their close and verified within {describe_span(self.max_unverified_ms)}"

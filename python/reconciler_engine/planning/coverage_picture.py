@@ -24,10 +24,10 @@ WORST_FIRST = (
     State.UNVERIFIED,
     State.PRESENT,
 )
-"""States by their gravity. A bucket with one of the first three shows the gravest, else what most of it is."""
+"""States by their gravity. A bucket with one of the first three shows the gravest, else its most frequent one."""
 
 Cell = State | None
-"""What a bucket shows; None where nothing of the row lies in it."""
+"""State that a bucket shows; None where nothing of the row lies in it."""
 
 _TROUBLES = frozenset(WORST_FIRST[:3])
 _RANK = {state: rank for rank, state in enumerate(WORST_FIRST)}
@@ -39,7 +39,7 @@ class Row:
 
     Attributes:
         name: Its label.
-        window: What was asked about (ms UTC).
+        window: The range asked about (ms UTC).
         step: Length of its bars (ms).
         runs: Its slots by state, ascending and disjoint.
         note: A few words beside the cells.
@@ -92,7 +92,7 @@ def buckets(axis: Interval, columns: int) -> list[Interval]:
 
 
 def cells_of(row: Row, axis: Interval, columns: int) -> list[Cell]:
-    """Return what each bucket of an axis shows of a row: its gravest trouble, else what most of it is."""
+    """Return the state that each bucket of an axis shows: its gravest trouble, else its most frequent one."""
     cells: list[Cell] = []
     for bucket in buckets(axis, columns):
         index = bisect_right(row.runs, bucket.start, key=_stop)
@@ -112,7 +112,7 @@ def _stop(run: StateInterval) -> int:
 
 
 def runs_of_cells(cells: Sequence[Cell]) -> Iterator[tuple[int, int, Cell]]:
-    """Yield maximal runs of equal cells: first column, number of columns, what they show."""
+    """Yield maximal runs of equal cells: first column, number of columns, their state."""
     column = 0
     for cell, run in groupby(cells):
         count = len(list(run))

@@ -32,8 +32,8 @@ class GuardHeld(ReconcilerError):
 class OverlapGuard:
     """Lets one run of a job in at a time; a second is turned away, never queued.
 
-    There is no release: the guard and the claim are held exactly as long as the nursery that `hold` opens, and leaving
-    that frees them, by whichever way it is left. The claim is made with the guard already held here, so two never
+    The guard and the claim are held exactly as long as the nursery that `hold` opens. Leaving it in any way frees them;
+    nothing else does. The claim is made with the guard already held here, so two never
     overlap; one that takes more than 10 s is given up.
     """
 

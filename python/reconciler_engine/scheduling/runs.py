@@ -82,7 +82,7 @@ class JobRuns:
         except GuardHeld as held:
             is_ended = True
             self._skip(tick, None, elsewhere=held.elsewhere)
-        except Exception as error:  # noqa: BLE001 - the claim failed; what a run raises ends in _perform
+        except Exception as error:  # noqa: BLE001 - the claim failed; errors of a run end in _perform
             is_ended = True
             self._skip(tick, _text(error))
         finally:
@@ -119,7 +119,7 @@ class JobRuns:
             duration_ms = round((trio.current_time() - begin) * 1_000)
             facts = {"job": tick.job, "slot": tick.slot, "outcome": outcome.value, "duration_ms": duration_ms}
             level = logging.DEBUG if outcome in {Outcome.DONE, Outcome.DEGRADED, Outcome.CANCELLED} else logging.ERROR
-            # An error of ours says what it is; of any other, the place tells.
+            # An error of ours explains itself; of any other, the place is told.
             ours = raised is None or all(isinstance(leaf, ReconcilerError) for leaf in leaves(raised))
             _LOG.log(level, "run over", extra={**facts, "error": error}, exc_info=None if ours else raised)
             self._finish(RunFinished(tick, outcome, duration_ms, error))

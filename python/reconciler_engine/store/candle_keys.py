@@ -52,7 +52,7 @@ class CandleKeys:
         """Return the time (ms UTC) of a series' first member from `start` on; None where it has none.
 
         Raises:
-            StoreError: The key is no sorted set.
+            StoreError: The key is not a sorted set.
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
         key = self._scope.candle_key(series)

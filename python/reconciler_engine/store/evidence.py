@@ -164,12 +164,12 @@ class EvidenceStore:
         Args:
             series: Whose members they are.
             members: At most a page's, by open time.
-            retention: What the cache keeps.
+            retention: Bounds on the candles that the cache keeps.
             at: When the exchange was last asked for something that they follow from (ms UTC).
             by: Who notes them: a run's id.
 
         Raises:
-            StoreError: The key is no hash, or the server refuses to write.
+            StoreError: The key is not a hash, or the server refuses to write.
             StoreUnavailable: Redis did not answer; whether they were noted is unknown.
         """
         slots = Intervals.of_slots(sorted(members), series.timeframe.step_ms)
@@ -184,7 +184,7 @@ class EvidenceStore:
     async def _write(
         self, write: SeriesWrite, interval: Interval, revise: Callable[[SeriesWrite, Knowledge], SeriesWrite]
     ) -> tuple[SeriesWrite, MergeOutcome] | None:
-        """Write what a pure revision makes of what is known; None if that kept changing, or a member has."""
+        """Write the findings as a pure revision makes them; None if they kept changing, or a member has."""
         bodies = await self._read_fields(write.series, interval)
         for _ in range(CHANGES_LIMIT):
             revised = revise(replace(write, read=bodies), decode_fields(write.series, bodies))

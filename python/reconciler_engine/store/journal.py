@@ -55,7 +55,7 @@ class Change(NamedTuple):
         start: First open time concerned (ms UTC).
         stop: First open time not concerned any more.
         old: The member before; or, of a change by hand, how many slots were in which state
-            (JSON). Of what is longer than a candle ever is, the beginning.
+            (JSON). Cut to its beginning where it is longer than any candle.
         new: The member or the counts since.
         why: Why.
         by: A run's id, or the command.

@@ -49,7 +49,7 @@ class JobLeases:
         """Take a job's lease if nobody else has it; return None otherwise.
 
         One of our own is taken anew, with another epoch: where Redis was away, it may have heard of a taking that we
-        did not, or not of a release. Callers see to it that they do not take what they hold.
+        did not, or not of a release. Callers must not take a lease that they hold.
 
         Args:
             job: The job's name.

@@ -144,7 +144,7 @@ class ReadyQuestion:
         return READY.call(self._keys, (*self._args, "detail") if detail else self._args)
 
     def read_answer(self, reply: Any) -> bool:
-        """Return what a reply says.
+        """Return the answer in a reply.
 
         Raises:
             StoreError: It is not the script's.
@@ -153,7 +153,7 @@ class ReadyQuestion:
             return whole(reply, 0, 1) == 1
 
     def read_detail(self, reply: Any) -> Readiness:
-        """Return what a reply says in detail.
+        """Return the detailed answer in a reply.
 
         Raises:
             StoreError: It is not the script's.

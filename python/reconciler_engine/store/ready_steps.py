@@ -15,7 +15,7 @@ from reconciler_engine.store.drivers.redis_py_clients import is_away
 from reconciler_engine.store.ready_question import MAX_BARS, Readiness, ReadyQuestion
 
 ASK_AGAIN_S: Final = 15.0
-"""Who waits for readiness asks again after so long, whatever was heard."""
+"""A wait for readiness asks again after so long at the latest."""
 
 _AWAY_S: Final = 1.0
 _BATCH_BARS: Final = 2_000

@@ -134,7 +134,7 @@ class _Reload:
                 await manager.tell("READY=1", "STATUS=at work")
 
     async def _perform(self) -> list[str]:
-        """Take newer settings, if there are any; return what is other."""
+        """Take newer settings, if there are any; return the changes."""
         spec = await self._read_spec()
         before = self._passes.parts
         changed = changes(before.config, spec.config)
@@ -167,7 +167,7 @@ class _Reload:
 
 
 def _contents(path: Path | None) -> bytes | None:
-    """Return what is in a file; None where there is no such file, which whoever uses it tells."""
+    """Return the bytes of a file; None if it does not exist, an error that its user tells."""
     try:
         return None if path is None else path.read_bytes()
     except OSError:

@@ -23,7 +23,7 @@ def awaits_second(row: SeriesResult) -> bool:
 
 
 async def ask_again(reconciler: Reconciler, job: str, first: ReconciliationResult) -> ReconciliationResult:
-    """Ask again for what differed in a comparison; return its result with what became of that.
+    """Ask again for candles that differed in a comparison; return its result with their outcomes.
 
     Raises:
         StoreError: Redis cannot be reached or lost the run.

@@ -80,6 +80,6 @@ class Agenda:
             self._standings[series] = standing_of(look, now, series.timeframe.step_ms, rules)
 
     def _choose(self, now: int, per_minute: float) -> list[Series]:
-        # What more than two minutes could take is looked at again before it is asked for.
+        # Pages beyond two minutes' worth are chosen anew before they are asked for.
         chosen, most = choose_due(self._standings, now, per_minute, free=self._free), ceil(2 * per_minute) + 1
         return [one for one, count in zip(chosen, count_requests(chosen, self._free), strict=True) if count <= most]

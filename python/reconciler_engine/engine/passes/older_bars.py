@@ -1,4 +1,4 @@
-"""Bars behind the newest ones of a series: found by what is noted of them, a few of all series at a time."""
+"""Bars behind the newest ones of a series: found by their digests, a few of all series at a time."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Reconciler:
     ) -> None:
         """Make a director.
 
-        `share` is the part of the budget that pages of verification wait for, `sums` proves what needs no page.
+        `share` is the part of the budget that pages of verification wait for, `sums` proves candles without a page.
         """
         self._queue = queue
         self._keys = keys

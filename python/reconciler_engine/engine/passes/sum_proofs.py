@@ -49,9 +49,9 @@ class SumProofs:
 
     Attributes:
         store: The candles.
-        evidence: What is known of them.
+        evidence: Findings on them.
         timeframes: The timeframes that are kept of each symbol.
-        retention: What the cache keeps.
+        retention: Bounds on the candles that the cache keeps.
     """
 
     store: CandleStore

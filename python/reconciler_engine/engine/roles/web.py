@@ -169,7 +169,7 @@ class WebRole:
         return await self._pictures.get((window, *names), read)
 
     async def read_series(self, name: str) -> SeriesView:
-        """Return what is known of one series, read at most every five seconds."""
+        """Return the states of one series, read at most every five seconds."""
 
         async def read() -> SeriesView:
             try:
@@ -185,7 +185,7 @@ class WebRole:
         Raises:
             ValueError: The engine has not said them.
         """
-        # What it reads with is loaded by those who look at these pages.
+        # The modules that read are loaded at the first look at these pages.
         from reconciler_engine.engine.live_picture import LivePicture  # noqa: PLC0415
 
         if self._report is None or self._report.engine is None:

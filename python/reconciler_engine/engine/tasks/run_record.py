@@ -20,7 +20,7 @@ _logger = logging.getLogger(__name__)
 async def closed_after(queue: TaskQueue, run: str) -> AsyncIterator[None]:
     """Close the run when the block ends, cancelled or not: tasks of it that are still about are void.
 
-    Nothing is raised where that fails, since it would stand in the way of what ended the block: the run is another
+    Nothing is raised where that fails, since it would hide the error that ended the block: the run is another
     engine's by then, or Redis is away and the record dies by itself.
     """
     try:

@@ -1,4 +1,4 @@
-"""Facts of tasks and outcomes for the log: which series, which page, and what came of it."""
+"""Facts of tasks and outcomes for the log: series, page and result."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ _SAID_LIMIT = 350
 def answer_candles(market: Market, rules: CandleRules, symbol: str, query: Mapping[str, str], now: int) -> ApiResponse:
     """Answer a candle query: newest first, never more than was asked, refused where the exchange refuses.
 
-    Checks in the exchange's order: what cannot be parsed, what is not allowed, what does not exist. Of what is
+    Checks in the exchange's order: syntax, allowed values, existence. Of all that is
     unknown about it (coinbase-api.md sections 1 and 2) this is chosen: an absent `end` is now, an absent `start`
     lies `page_limit` buckets before `end`; a start after the end, or one that is not a number, is an invalid
     argument; a limit above `page_limit` is `page_limit`.

@@ -176,7 +176,7 @@ class TrioRedis(AsyncCoreCommands):
         the order holds for the commands of one node.
 
         Raises:
-            StoreUnavailable: The replies did not all come, or of a cluster none; it is unknown what took effect.
+            StoreUnavailable: The replies did not all come, or of a cluster none; it is unknown which took effect.
             ValueError: A command blocks, or changes the connection for others.
             TypeError: An argument is not str, int, float or bytes.
         """

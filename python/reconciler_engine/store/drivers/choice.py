@@ -34,7 +34,7 @@ def needs_await(redis: object) -> bool:
 
 
 def ask(redis: AwaitedRedis | SyncRedis, name: str, steps: Callable[[], Steps[T]]) -> PendingAnswer[T] | T:
-    """Have a conversation as the client wants it: block for its result, or return what is to be awaited.
+    """Have a conversation in the way of the client: block for its result, or return an awaitable.
 
     `name` is the function that was called, for the message to those who forget to await.
 

@@ -1,4 +1,4 @@
-"""redis-py's clients as conversations need them: what to ask of either kind, and which of its errors mean what."""
+"""redis-py's clients as conversations need them: calls of either kind, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SyncRedis(Protocol):
     """A synchronous redis-py client: `redis.Redis`, `redis.RedisCluster`."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send one command and return its reply; with the option NEVER_DECODE as bytes, whatever the settings."""
+        """Send one command and return its reply; with the option NEVER_DECODE as bytes under any settings."""
 
     def pipeline(self, transaction: Any = ...) -> Any:
         """Return a queue of commands."""
