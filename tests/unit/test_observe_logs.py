@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import math
+import os
 
 import pytest
 import trio
@@ -14,14 +15,27 @@ from reconciler_engine.cli.standard_streams import terminal_style
 from reconciler_engine.observe import logs
 
 
+class Terminal(io.StringIO):
+    """A text that is as wide as a terminal."""
+
+    def __init__(self, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        monkeypatch.setattr("os.get_terminal_size", lambda _: os.terminal_size((width, 24)))
+
+    def fileno(self) -> int:
+        return 2
+
+
 @pytest.fixture
 def write(monkeypatch):
     """Configure the log onto a text, log one event, and return what was written."""
     package = logging.getLogger("reconciler_engine")
     kept = package.handlers[:], package.level, package.propagate
 
-    def run(style, message, *, level="INFO", simulated=False, at="info", exc_info=None, forged=None, **extra):
-        text = io.StringIO()
+    def run(
+        style, message, *, level="INFO", simulated=False, at="info", exc_info=None, forged=None, width=None, **extra
+    ):
+        text = io.StringIO() if width is None else Terminal(width, monkeypatch)
         monkeypatch.setattr("sys.stderr", text)
         logs.configure(style, level, process="worker-1", simulated=simulated)
         getattr(logging.getLogger("reconciler_engine.engine.tasks.worker"), at)(
@@ -116,18 +130,37 @@ def test_an_exception_is_a_field_of_its_line(write):
 
 def test_a_person_gets_a_short_line(write):
     line = write("human", "pass done", filled=3, errors=("a", "b"), none=())
-    assert line[8:] == " worker-1   pass done  filled=3 errors=[2] none=[]\n"
-    assert write("human", "pass done")[8:] == " worker-1   pass done\n"
+    assert line[8:] == " worker-1: pass done  filled=3 errors=[2] none=[]\n"
+    assert write("human", "pass done")[8:] == " worker-1: pass done\n"
 
 
 def test_a_summary_stands_for_the_fields_and_is_for_people_only(write):
-    assert write("human", "pass done", filled=3, summary="3 filled")[8:] == " worker-1   pass done  3 filled\n"
+    assert write("human", "pass done", filled=3, summary="3 filled")[8:] == " worker-1: pass done  3 filled\n"
     assert "summary" not in json.loads(write("json", "pass done", filled=3, summary="3 filled"))
 
 
 def test_a_person_sees_what_is_a_warning_and_what_is_invented(write):
     line = write("human", "look", at="warning", simulated=True)
-    assert line[8:] == " SIMULATED worker-1   WARNING look\n"
+    assert line[8:] == " SIMULATED worker-1: WARNING look\n"
+
+
+def test_a_line_is_broken_between_words_on_a_narrow_terminal(write):
+    lines = write("human", "pass done", width=60, summary="full_reconcile  " + "many words " * 20).splitlines()
+    assert len(lines) > 2
+    assert max(map(len, lines)) <= 60
+    assert all(line.startswith(" " * 9) and not line.startswith(" " * 10) for line in lines[1:])
+    assert (
+        " ".join(line.strip() for line in lines)[8:]
+        == f" worker-1: pass done  full_reconcile  {'many words ' * 20}".rstrip()
+    )
+    address = "redis://" + "x" * 90
+    assert address in write("human", "cache", width=60, summary=address)
+    coloured = write("coloured", "look", at="warning", width=60, summary="many words " * 20).splitlines()
+    assert coloured[0].startswith("\x1b[2m")
+    assert "\x1b[33mWARNING\x1b[0m look  many words" in coloured[0]
+    assert not any("\x1b" in line for line in coloured[1:])
+    # a pipe takes them whole
+    assert len(write("human", "pass done", summary="many words " * 20).splitlines()) == 1
 
 
 @pytest.mark.parametrize("text", ["two\nlines", "\x1b[31mred", "a\rb"])

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _COMMAND = "reconciler-engine start"
 _logger = logging.getLogger(__name__)
+_NAMED = 5
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 SIMULATION: dict[str, Any] = {
     "symbols": ("BTC-USD", "ETH-USD", "SOL-USD", "DOGE-USD"),
@@ -186,11 +187,14 @@ async def _choose_symbols(spec: EngineSpec, stop: trio.Event) -> EngineSpec:
         await check_protocol(parts.client, parts.scope)
         choice = await choose_known_symbols(spec.config.symbols, parts, source)
         spec = replace(spec, config=spec.config.with_symbols(choice.symbols), unknown=tuple(choice.unknown))
-        _logger.info("symbols", extra={"count": len(choice.symbols), "first": ", ".join(choice.symbols[:5])})
+        count, first = len(choice.symbols), ", ".join(choice.symbols[:_NAMED])
+        summary = first if count <= _NAMED else f"{first} and {count - _NAMED} more"
+        _logger.info("symbols", extra={"count": count, "first": first, "summary": summary})
         for fault in choice.unknown.values():
             _logger.warning("unknown symbol, looked for again each hour", extra={"fault": fault})
         load = check_verification(spec.config, spec.config.series(), signed=spec.credentials is not None)
         facts = {"arithmetic": load.detail.replace("\n", "; "), **({"hint": load.hint} if load.hint else {})}
+        facts |= {"summary": "; ".join(facts.values())}
         _logger.log(logging.WARNING if load.hint else logging.INFO, "verification", extra=facts)
     return spec
 

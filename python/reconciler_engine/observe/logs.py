@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,28 +120,45 @@ class _Json(logging.Formatter):
 class _Human(logging.Formatter):
     def __init__(self, process: str, simulated: bool, *, coloured: bool = False) -> None:
         super().__init__()
-        self._process = process
+        # Most lines are the supervisor's: without a name there is more room.
+        self._process = "" if process == "supervisor" else f"{process}: "
         self._mark = "SIMULATED " if simulated else ""
         self._coloured = coloured
 
-    def _painted(self, record: logging.LogRecord) -> str:
-        """Return the level, yellow or red on a terminal that shows colours."""
-        if not self._coloured:
-            return record.levelname
-        return f"\x1b[{31 if record.levelno >= logging.ERROR else 33}m{record.levelname}\x1b[0m"
-
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one short line."""
+        """Return the record as one line; on a terminal that is narrower as several, indented below the first."""
         clock = time.strftime("%H:%M:%S", time.gmtime(record.created))
-        level = "" if record.levelno <= logging.INFO else f"{self._painted(record)} "
+        level = "" if record.levelno <= logging.INFO else f"{record.levelname} "
         summary = getattr(record, _SUMMARY, None)
         fields = summary or " ".join(_field(name, value) for name, value in _extra(record).items())
         said = printable(f"{record.getMessage()}{'  ' if fields else ''}{fields}")
-        text = f"{clock} {self._mark}{self._process:<10} {level}{said}"
+        head = f"{clock} {self._mark}{self._process}"
+        text = _wrapped(f"{head}{level}{said}")
+        if self._coloured:
+            painted = f"{_COLOURS.get(record.levelname, '')}{record.levelname}{_PLAIN} " if level else ""
+            text = f"{_DIM}{head}{_PLAIN}{painted}{text[len(head + level) :]}"
         if record.exc_info:
             trace = self.formatException(record.exc_info).splitlines()
             text = "\n".join([text, *map(printable, trace)])
         return text
+
+
+_DIM: Final = "\x1b[2m"
+_PLAIN: Final = "\x1b[0m"
+_COLOURS: Final = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
+_INDENT: Final = " " * len("00:00:00 ")
+_NARROWEST: Final = 60
+
+
+def _wrapped(line: str) -> str:
+    """Break a line between words where standard error is a terminal that is too narrow for it."""
+    try:
+        width = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        return line
+    if not _NARROWEST <= width < len(line):
+        return line
+    return textwrap.fill(line, width, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False)
 
 
 def _field(name: str, value: object) -> str:

@@ -135,7 +135,7 @@ class JobRuns:
         self._skipped += 1
         self._last_error = error or self._last_error
         why = "a run is still open" if error is None else f"whether a run is open is unknown: {error}"
-        facts = {"job": tick.job, "slot": tick.slot, "reason": why}
+        facts = {"job": tick.job, "slot": tick.slot, "reason": why, "summary": f"{tick.job:<14}  {why}"}
         # A run that goes on, here or elsewhere, is in order; nobody should look.
         level = logging.INFO if error is None else logging.WARNING
         _LOG.log(level, "slot skipped", extra=facts if error is None else {**facts, "error": error})

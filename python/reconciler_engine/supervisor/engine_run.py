@@ -51,7 +51,8 @@ async def run_engine(
     """
     async with open_parts(spec.config, spec.redis_url, owns_server=spec.owns_server, identity=spec.identity) as parts:
         info = await check_server(parts.client)
-        _logger.info("cache", extra={"server": str(info), "address": str(parts.client.address)})
+        address = str(parts.client.address)
+        _logger.info("cache", extra={"server": str(info), "address": address, "summary": f"{info} at {address}"})
         if info.may_evict:
             _logger.warning("the server may evict candles", extra={"maxmemory_policy": info.maxmemory_policy})
         about = EngineFacts(spec.command, simulated=spec.maker.simulated)

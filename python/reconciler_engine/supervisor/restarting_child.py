@@ -202,7 +202,8 @@ class RestartingChild:
         self._name = child.spec.name
         self.first_beat = dict(child.beats)
         self.state = RoleState.RUNNING
-        _logger.info("child ready", extra={"child": child.spec.name, "pid": child.pid})
+        summary = f"{child.spec.name}, pid {child.pid}"
+        _logger.info("child ready", extra={"child": child.spec.name, "pid": child.pid, "summary": summary})
         try:
             if self._stopping.is_set() or self._successor is not None:
                 child.ask_to_stop()

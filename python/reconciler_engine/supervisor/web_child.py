@@ -81,7 +81,8 @@ async def web_child(
 
         child = RestartingChild(make_spec, Random(), ending=ending)
         children.add(child, role="web")
-        _logger.info("pages", extra={"url": f"http://{ListenAddress(host, port)}/"})
+        url = f"http://{ListenAddress(host, port)}/"
+        _logger.info("pages", extra={"url": url, "summary": url})
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_keep, child)
             nursery.start_soon(_tell, reports, ours, theirs)

@@ -13,6 +13,7 @@ from reconciler_engine.engine.parts import scope_of
 from reconciler_engine.engine.simulated_feeder.feeder import Feeder, FeederSettings
 from reconciler_engine.engine.simulated_feeder.losses import FeedEvent, FeedLosses
 from reconciler_engine.errors import StoreError
+from reconciler_engine.observe.words import counted, describe_span
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_market
 from reconciler_engine.store.client.trio_redis import TrioRedis
 
@@ -83,8 +84,11 @@ class FeederRole:
 
 def _log(event: FeedEvent) -> None:
     if event.kind == "connected":
-        _logger.info("feed connected", extra={"snapshot_candles": event.candles, "sockets": event.sockets})
+        summary = f"a snapshot of {event.candles} candles, {counted(event.sockets, 'socket')} open"
+        extra = {"snapshot_candles": event.candles, "sockets": event.sockets, "summary": summary}
+        _logger.info("feed connected", extra=extra)
     elif event.kind == "gave_up":
         _logger.error("feed gave up, ten handshakes were refused")
     else:
-        _logger.info("feed disconnected", extra={"for_s": round((event.until - event.time_ms) / 1_000)})
+        away_ms = event.until - event.time_ms
+        _logger.info("feed disconnected", extra={"for_ms": away_ms, "summary": f"for {describe_span(away_ms)}"})
