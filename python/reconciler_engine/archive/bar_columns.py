@@ -58,8 +58,10 @@ def read_blocks(file: FoundFile, hints: Hints, advance: Callable[[int], None]) -
         yield from _read_text(file, hints, advance)
         return
     for series, instants, read_as, columns in read_times(file.path, file.naming, hints, advance, kinds=VALUES):
-        values = tuple(column.to_pylist() for column in columns)
-        yield series, BarBlock(array("q", instants.to_pylist()), values, read_as)
+        for first in range(0, len(instants), _ROWS_AT_ONCE):
+            part = slice(first, first + _ROWS_AT_ONCE)
+            values = tuple(column[part].to_pylist() for column in columns)
+            yield series, BarBlock(array("q", instants[part].to_pylist()), values, read_as)
 
 
 @dataclass(slots=True)
