@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 import trio
@@ -13,7 +14,7 @@ from tests.cluster_servers import ClusterNode, RealCluster, end_migration, free_
 from tests.integration.test_store_tls import AUTHORITY, tls_door
 from tests.integration.virtual_address import virtual_address
 
-from reconciler_engine.errors import ConfigError, NodeAway, StoreError, StoreUnavailable
+from reconciler_engine.errors import ConfigError, NodeAway, NodeUnavailable, StoreError, StoreUnavailable
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
@@ -175,6 +176,25 @@ async def test_a_node_that_is_gone_costs_its_own_part_and_its_replica_takes_over
             await client.get("k0")
         assert not isinstance(caught.value, NodeAway)
         await wait_until_so(lambda: serves(client, "k0"))
+        assert await client.pipe([("GET", key) for key in KEYS]) == [key.encode() for key in KEYS]
+
+
+async def test_a_cluster_that_is_down_as_a_whole_is_an_outage_of_each_key_until_it_is_up(own_cluster):
+    for node in own_cluster.nodes:
+        node.ask("CONFIG SET", "cluster-require-full-coverage", "yes")
+    async with TrioRedis.from_url(own_cluster.url) as client:
+        await client.pipe([("SET", key, key) for key in KEYS])
+        for node in own_cluster.nodes:
+            node.ask("CLUSTER DELSLOTS", 0)
+
+        async def is_down() -> bool:
+            replies = await client.pipe([("GET", key) for key in KEYS])
+            return all(isinstance(reply, NodeUnavailable) and reply.code == "CLUSTERDOWN" for reply in replies)
+
+        await wait_until_so(is_down)
+        own_cluster.primaries[0].ask("CLUSTER ADDSLOTS", 0)
+        for key in KEYS:
+            await wait_until_so(partial(serves, client, key))
         assert await client.pipe([("GET", key) for key in KEYS]) == [key.encode() for key in KEYS]
 
 
