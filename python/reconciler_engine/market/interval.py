@@ -139,7 +139,7 @@ class Intervals(tuple[Interval, ...]):
 
     def size(self, step: int) -> int:
         """Return the number of slots in these intervals, whose ends lie on a grid of `step` ms."""
-        return sum(one.stop - one.start for one in self) // step
+        return sum(one.stop - one.start for one in self) // step if self else 0
 
     def holds(self, instant: int) -> bool:
         """Return whether an instant lies in one of these intervals."""

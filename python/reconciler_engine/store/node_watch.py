@@ -70,7 +70,7 @@ class NodeWatch:
                 series=sum(held.series for held in parts[place]),
                 has_own_keys=parts[place][0].key in own,
                 away_ms=round((now - self._since[place]) * 1_000),
-                error=str(error)[:_CAUSE],
+                error=str(error.__cause__ or error)[:_CAUSE],
             )
             for place, error in errors.items()
         )

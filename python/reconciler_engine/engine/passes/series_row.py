@@ -92,6 +92,8 @@ class SeriesRow:
 
     def filled_in(self, slots: Interval) -> Intervals:
         """Return the slots among these that hold a candle now and did not before."""
+        if not (self.missing_before or self.confirmed_before):
+            return NOTHING
         return ((self.missing_before | self.confirmed_before) - self.unresolved - self.confirmed) & slots
 
     @property
@@ -107,6 +109,8 @@ class SeriesRow:
     @property
     def gaps_filled(self) -> int:
         """How many gaps hold a candle in each slot now."""
+        if not self.missing_before:
+            return 0
         starts = [gap.start for gap in self.missing_before]
         open_ = self.missing_before & (self.unresolved | self.confirmed)
         return len(self.missing_before) - len({bisect_right(starts, one.start) for one in open_})
