@@ -44,7 +44,7 @@ class Times(NamedTuple):
 
 
 def is_arrow(path: Path) -> bool:
-    """Whether a file, which can be read twice, begins as one of `ARROW_FORMS`."""
+    """Whether a file begins as one of `ARROW_FORMS`; never for a pipe, which can be read only once."""
     if not path.is_file():
         return False
     with suppress(OSError), path.open("rb") as file:
@@ -165,7 +165,7 @@ def _arrow_batches(
 
 
 def _choose(file: _ArrowFile, hints: Hints, needed: Sequence[str] = ()) -> dict[str, int]:
-    """Return the places of the columns of a file that are read.
+    """Return the index of each column to read.
 
     Raises:
         Unreadable: The column of times or of a needed kind is missing, or several may be it.

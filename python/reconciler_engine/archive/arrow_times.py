@@ -19,7 +19,7 @@ _SAMPLE = 10_000
 
 
 class ArrowTimes:
-    """How the times of a column are written.
+    """The way a column writes its times.
 
     Attributes:
         told: The same in words.
@@ -27,7 +27,7 @@ class ArrowTimes:
     """
 
     def __init__(self, arrow: Any, name: str, column: Any, hints: Hints) -> None:
-        """Recognise it from the first batch of the column.
+        """Recognise the way from the first batch of the column.
 
         Raises:
             ValueError: The column's type cannot be times, or leaves open the unit or the zone.
@@ -76,7 +76,7 @@ class ArrowTimes:
         return instants
 
     def find_misleading(self, instants: Any, timeframe: Timeframe) -> str | None:
-        """Say of which other unit or timeframe some instants (Arrow array of int64, ms UTC) of the column look."""
+        """Name the other unit or timeframe of which instants (Arrow array of int64, ms UTC) of the column look."""
         sample = [self.unit.count(instant) for instant in instants[:_SAMPLE].to_pylist()]
         return find_misleading(sample, timeframe, self.unit)
 

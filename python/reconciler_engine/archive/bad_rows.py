@@ -48,7 +48,7 @@ class BadRows:
         self._count: Counter[tuple[str, str]] = Counter()
 
     def note(self, line: int, column: str, value: str, problem: str) -> None:
-        """Add one."""
+        """Add a bad row."""
         row = BadRow(line, column, value[:SHOWN_LIMIT], problem)
         self.total += 1
         if len(self.rows) < _KEPT:

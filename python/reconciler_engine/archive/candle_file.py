@@ -1,4 +1,4 @@
-"""Candles in text files: CSV of our own (`start_ms,open,high,low,close,volume`), usually gzipped, and others'."""
+"""Candles in text files, of our own (`start_ms,open,high,low,close,volume`, usually gzipped) or of other programs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_BAD_ROWS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class CandleFile:
-    """The candles of one series in one file, or in a part of it; one a start, ascending.
+    """The candles of one series in one file, or in a part of it: ascending, at most one a start.
 
     Attributes:
         path: The file.

@@ -1,4 +1,4 @@
-"""How a file writes its open times: as numbers of a unit, or as dates."""
+"""The ways a file can write its open times: as numbers of a unit, or as dates."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class NumberClock:
         return int(text if text.isdigit() else text.partition(".")[0])
 
     def to_ms(self, count: int) -> int | None:
-        """Return the instant (ms UTC) of a count; None where it is between two, or too late."""
+        """Return the instant (ms UTC) of a count; None if it lies between two milliseconds, or too late."""
         instant, rest = divmod(count * 1_000, self._per_second)
         return None if rest or instant >= LATEST_MS else instant
 
     def problem(self, text: str) -> str:
-        """Say why a cell names no instant."""
+        """Return the reason why a cell is not an instant."""
         del text
         digits = len(str(self.unit.count(LATEST_MS - 1)))
         return f"is no whole number of {self.unit.name.lower()} since 1970 (at most {digits} digits)"
@@ -61,7 +61,7 @@ class DateClock:
     pattern: ClassVar[str] = r"[0-9][0-9A-Za-z:+. /-]{7,39}"
 
     def count(self, text: str) -> int:
-        """Return the instant (ms UTC) that a cell of the pattern names; a negative one where it names none."""
+        """Return the instant (ms UTC) of a cell of the pattern; a negative number if it is not an instant."""
         moment = parse_date(text)
         if moment is None:
             return -1
@@ -79,7 +79,7 @@ class DateClock:
         return count if count >= 0 else None
 
     def problem(self, text: str) -> str:
-        """Say why a cell names no instant."""
+        """Return the reason why a cell is not an instant."""
         moment = parse_date(text)
         if moment is None:
             return f"is no time; {_ALLOWED}"
@@ -108,7 +108,7 @@ def parse_date(text: str) -> datetime | None:
 
 
 def say_zone_lacks(name: str, cell: str) -> str:
-    """Say that the dates of a column, such as that in a cell, can be of any zone."""
+    """Return the error for a column of dates without a zone, with one of its cells."""
     return f"column {name!r}: times such as {cell!r} name no zone; allowed: --time-zone UTC, or another zone"
 
 

@@ -37,7 +37,7 @@ NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How to read the rows of a text file.
+    """The way to read the rows of a text file.
 
     Attributes:
         separator: Sign between two columns.
@@ -94,7 +94,7 @@ class Dialect:
 
 
 def recognise(lines: Sequence[str], hints: Hints, needed: Collection[str], *, symbol: str | None = None) -> Dialect:
-    """Return how the file that begins with these lines is read.
+    """Return the dialect of a file that begins with these lines.
 
     Args:
         lines: Its first lines, without their ends.
@@ -145,7 +145,7 @@ def split_line(line: str, separator: str) -> list[str]:
 
 
 def _find_header(lines: Sequence[str], hints: Hints) -> tuple[int, str, list[str]]:
-    """Return how many lines come before the first row, the separator, and the names of the columns."""
+    """Return the number of lines before the first row, the separator, and the names of the columns."""
     said = hints.columns.values()
     for number, line in enumerate(lines[: _NOTES + 1], start=1):
         splits = [(sign, split_line(line, sign)) for sign in _SEPARATORS]
@@ -170,7 +170,7 @@ def _find_header(lines: Sequence[str], hints: Hints) -> tuple[int, str, list[str
 
 
 def _base(symbol: str | None, names: Sequence[str], rows: Sequence[Sequence[str]]) -> str | None:
-    """Return the currency in which the volume counts, from the product id or else the first row's."""
+    """Return the currency of the volume, from the product id, or else from the first row's."""
     places = find_columns(names, {}, lambda _: False).get("symbol", ())
     if symbol is None and len(places) == 1 and rows:
         with suppress(ValueError):

@@ -74,7 +74,7 @@ def find_sources(paths: Sequence[Path], hints: Hints) -> list[Source]:
 
 
 def _files_below(path: Path) -> list[Path] | None:
-    """Return the files in a folder or of a pattern, ordered by name; None of another path."""
+    """Return the files in a folder or of a pattern, ordered by name; None for other paths."""
     if path.is_dir():
         return sorted(_walk(path))
     if path.exists() or not glob.has_magic(str(path)):
@@ -101,7 +101,7 @@ def _lacks_series(file: FoundFile, hints: Hints) -> bool:
 
 
 def _read_places(path: Path, hints: Hints) -> Collection[str]:
-    """Return the kinds of columns that a file has; none where it cannot be read twice, or is not recognised."""
+    """Return the kinds of columns that a file has; none of a pipe, or of a file that is not recognised."""
     with suppress(Unreadable):
         if path != STANDARD_INPUT and path.is_file():
             if is_arrow(path):

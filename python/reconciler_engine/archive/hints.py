@@ -24,7 +24,7 @@ KINDS = ("time", *VALUES, "symbol", "timeframe")
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """Facts about candle files; None or empty where the files say it themselves.
+    """Facts about candle files; None or empty if the files say them.
 
     Attributes:
         symbol: Product id of all candles.

@@ -51,7 +51,7 @@ class _Packed:
 
 
 class Unreadable(Exception):
-    """The rest of a file is not read; says why."""
+    """The rest of a file cannot be read; the message is the reason."""
 
 
 class OpenedFile:
@@ -103,7 +103,7 @@ class OpenedFile:
         return self._packed is not None and self._packed.is_bomb(self._unpacked)
 
     def bytes_read(self) -> int:
-        """Return how many bytes of the file, packed as it is, have been read."""
+        """Return the number of bytes read of the file, packed as it is."""
         return self._unpacked if self._packed is None else self._packed.taken
 
 

@@ -90,7 +90,7 @@ def read_orderly(file: FoundFile, hints: Hints, advance: Callable[[int], None]) 
 def summarise_orderly(
     file: FoundFile, hints: Hints, advance: Callable[[int], None]
 ) -> tuple[Series, GapSummary, str] | None:
-    """Return series, summary and how the file is written, if its rows are good, of one series, and none comes twice.
+    """Return series, summary and dialect of a file with good rows of one series, none of them twice.
 
     Return None for every other file, for a short one, and without pyarrow: `read_parts` reads those, and names their
     faults. Memory is that of a block and of the gaps.

@@ -40,7 +40,7 @@ class SeriesGaps:
 
 
 class PartSum:
-    """Parts of one series, joined as far as needed: each that is kept has fewer gaps than the one before.
+    """The sum of the parts of one series. It keeps few parts, each with fewer gaps than the one before.
 
     So a gap is copied a few times, however many parts there are.
     """

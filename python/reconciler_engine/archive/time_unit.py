@@ -45,17 +45,17 @@ class TimeUnit(Enum):
         return _PER_SECOND[self.value]
 
     def count(self, span_ms: int) -> int:
-        """Return how many units a span of whole seconds has."""
+        """Return the number of units in a span of whole seconds."""
         return span_ms * self.per_second // 1_000
 
     def to_ms(self, count: int) -> int | None:
-        """Return an instant in ms; None where it is between two of them."""
+        """Return the instant of a count in ms; None if it lies between two milliseconds."""
         instant, rest = divmod(count * 1_000, self.per_second)
         return None if rest else instant
 
 
 def unit_of(count: int) -> TimeUnit | None:
-    """Return the unit in which a count is an instant between 2009 and 2099; there are not two."""
+    """Return the unit in which a count is an instant between 2009 and 2099; at most one fits."""
     return next((unit for unit in TimeUnit if _FIRST_S <= count // unit.per_second < _LAST_S), None)
 
 
@@ -73,7 +73,7 @@ def find_misleading(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit)
 
 
 def mistaken_unit(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit) -> TimeUnit | None:
-    """Return the unit in which a file seems to be written, where that is not the one it is read in.
+    """Return the unit in which a file seems to be written, if it is read in another one.
 
     It is the unit in which half of the open times or more are instants of this century on the timeframe's grid. A file
     that is on the grid in the unit it is read in, and ends in this century, is taken at its word.
@@ -93,7 +93,7 @@ def _count_fitting(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit) 
 
 
 def mistaken_step(starts: Sequence[int], timeframe: Timeframe) -> str | None:
-    """Say why the open times of a file (ms, ascending) are not those of its timeframe's bars; None where they may be.
+    """Return why the open times of a file (ms, ascending) are not those of its timeframe; None if they may be.
 
     A few odd bars or holes do not count. A file of another timeframe has that one's usual step, or so many bars on a
     coarser grid that this is not chance.

@@ -1,4 +1,4 @@
-"""Where the API key comes from: the file that `key_file` names, else the environment. Read here and nowhere below."""
+"""The API key, from the file that `key_file` names, else from the environment. Rooms below never read either."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def load_signed(
     environment: Mapping[str, str] | None = None,
     windows: Collection[str] = WINDOWS,
 ) -> tuple[ReconciliationConfig, Credentials | None]:
-    """Return the checked configuration and the credentials to ask with, None where requests are unsigned.
+    """Return the checked configuration and the credentials to ask with, None for unsigned requests.
 
     The arguments are those of `load_config`.
 
@@ -65,7 +65,7 @@ def load_signed(
 
 
 def read_credentials(key_file: Any, environment: Mapping[str, str]) -> Credentials | None:
-    """Return the credentials of `key_file`, or without one of the environment's two variables, or None without any.
+    """Return the credentials of `key_file`, else those of the environment's two variables, else None.
 
     From here on this process leaves no core dump.
 

@@ -16,7 +16,7 @@ _DAYS_AGO = {"today": 0, "yesterday": 1}
 
 
 def parse_range(from_: str | None, to: str | None, faults: list[str]) -> Interval | None:
-    """Return the range between two times; None where neither is given, or after adding to `faults`."""
+    """Return the range between two times; None without both, or after adding to `faults`."""
     if from_ is None and to is None:
         return None
     start = parse_instant("--from", from_, faults)

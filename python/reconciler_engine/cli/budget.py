@@ -34,7 +34,7 @@ def _script() -> str:
 @prints
 @takes_settings("base_url", *CACHE_SETTINGS, "layout", "user_id", "exchange_id")
 def budget(*, since: str, by: str | None, output: Output, given: Given) -> None:
-    """Say which jobs, lanes, nodes and hours used the request budget, as all engines on this Redis counted.
+    """Show the use of the request budget by job, lane, node and hour, as all engines on this Redis counted.
 
     \b
     Examples:
@@ -79,7 +79,7 @@ async def _read(config: ReconciliationConfig, output: Output) -> list[Use]:
 
 
 def _print_sums(uses: Sequence[Use], side: str) -> None:
-    """Print the requests by a side, most first; hours as they come."""
+    """Print the requests of each job, lane or node, most first; of each hour in order."""
     sums: Counter[str] = Counter()
     for use in uses:
         sums[iso(use.hour) if side == "hour" else str(getattr(use, side))] += use.requests

@@ -65,7 +65,7 @@ def show(*, output: Output, given: Given) -> None:
 
 
 def effective_values(config: ReconciliationConfig, *, signed: bool) -> dict[str, Any]:
-    """Return every setting as JSON has it, defaults that hang on something else worked out, the secret masked."""
+    """Return every setting for JSON, with derived defaults worked out and secrets masked."""
     from reconciler_engine.cli.setting_sources import default_data_dir
 
     values = config.model_dump(mode="json")
@@ -83,7 +83,7 @@ def effective_values(config: ReconciliationConfig, *, signed: bool) -> dict[str,
 
 
 def masked(redis_url: str) -> str:
-    """Return where a Redis is, with `***` for user and password."""
+    """Return the address of a Redis, with `***` for user and password."""
     from reconciler_engine.store.client.cluster_address import parse_address
 
     address = parse_address(redis_url)
@@ -103,7 +103,7 @@ def _in_words(name: str, value: Any) -> str:
 @click.argument("file", metavar="FILE", help="Settings file (TOML).")
 @prints
 def check(*, file: str, output: Output) -> None:
-    """Check a settings file by itself, without flags and environment; the key file it names, too.
+    """Check a settings file and its key file, without flags and environment.
 
     \b
     Examples:
@@ -195,7 +195,7 @@ _WIDTH = 110
 
 
 def template() -> str:
-    """Return a settings file: symbols are set, every other setting is explained and stands behind a `#`."""
+    """Return the text of a settings file with symbols set, and every other setting explained in a comment."""
     blocks = [_HEAD]
     for name, setting in SETTINGS.items():
         comment = "\n".join(_comment(text) for text in (setting.explanation, f"Allowed: {setting.allowed}."))

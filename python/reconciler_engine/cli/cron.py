@@ -39,7 +39,7 @@ _KEYS = ("expr", "tz", "after", "n")
 @click.option("--stdin", is_flag=True, help='Answer JSON lines {"expr","tz","after","n"}, a line each.')
 @prints
 def cron(*, expression: str | None, tz: str, after: str | None, count: str, stdin: bool, output: Output) -> None:
-    """Explain a cron expression: in English, with its next times, or with everything that is wrong with it.
+    """Explain a cron expression: in English, with its next times, or with every fault.
 
     \b
     Examples:
@@ -61,7 +61,7 @@ def cron(*, expression: str | None, tz: str, after: str | None, count: str, stdi
 
 
 class QuestionRefused(ValueError):
-    """A question that cannot be answered; `faults` says all that is wrong with it."""
+    """A question that cannot be answered; `faults` lists every fault."""
 
     def __init__(self, expression: str, faults: Sequence[Fault]) -> None:
         self.expression = expression
@@ -153,7 +153,7 @@ def answer_one(asked: Mapping[str, object], output: Output) -> None:
 
 
 def answer_lines() -> None:
-    """Answer JSON lines from standard input, each at once with a line; one of 64 KiB or more is refused."""
+    """Answer each JSON line of standard input at once with a line; refuse lines of 64 KiB or more."""
     while line := sys.stdin.readline(LONGEST_LINE):
         rest = line
         while len(rest) == LONGEST_LINE and not rest.endswith("\n"):

@@ -1,4 +1,4 @@
-"""The answer of `evidence list`: everything that is known of a series, for people and for programs."""
+"""The answer of `evidence list`: all evidence about a series, for people and for programs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SeriesEvidence(NamedTuple):
         return self._replace(known=known, fillers=self.fillers & interval)
 
     def also_known(self, step: int) -> Mapping[str, Intervals]:
-        """Return the slots of which something is known beside findings, by the words for it."""
+        """Return the slots with other knowledge than findings, by the words for it."""
         repaired: dict[str, list[int]] = {}
         for one in sorted(self.known.repaired):
             repaired.setdefault(f"repaired {counted(one.times, 'time')} within a day", []).append(one.slot)

@@ -29,7 +29,7 @@ def has_errors(flaws: Sequence[Flaw]) -> bool:
 
 
 def print_files(found: Sequence[InspectedFile]) -> None:
-    """Tell people of series in files."""
+    """Print figures and findings of series in files."""
     for one in found:
         for way in one.read_as:
             say(f"{one.source.name} {one.series}: read as {way}")
@@ -40,7 +40,7 @@ def print_files(found: Sequence[InspectedFile]) -> None:
 
 
 def print_cache(found: Sequence[InspectedCache], output: Output) -> None:
-    """Tell people of series in the cache."""
+    """Print figures and findings of series in the cache."""
     if output.simulated:
         say("SIMULATED")
     if found:
@@ -119,7 +119,7 @@ def _print_flaws(name: str, flaws: Sequence[Flaw]) -> None:
     for flaw in flaws:
         say(f"{flaw.rule.severity.value}: {name}: {flaw.rule.what}: {flaw.rows}; to do: {flaw.rule.cure}")
         for place in flaw.told[:_TOLD]:
-            rows = f" ({place.rows} in a row)" if place.rows > 1 else ""
+            rows = f" ({place.rows} in a row)" if place.first != place.last else ""
             told = ": ".join(filter(None, ("" if place.first is None else f"{iso(place.first)}{rows}", place.numbers)))
             say(f"  {told}")
         if flaw.places > _TOLD:

@@ -57,7 +57,7 @@ def added_by(record: PassRecord) -> Iterator[Added]:
 
 
 def hours_of(done: Done, name: str | None) -> dict[int, Counter[str]]:
-    """Return sums by the hour (ms UTC), ascending; of one series, those that its own rows tell."""
+    """Return sums by the hour (ms UTC), ascending; of one series, the sums of its own rows."""
     hours: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for record in done.passes:
         hour = hours[record.at // _HOUR_MS * _HOUR_MS]
@@ -195,7 +195,7 @@ def _value(member: dict[str, Any], name: str) -> str:
 
 
 def _shortened(text: str) -> str:
-    """Return a text that came out of the cache as a terminal may show it."""
+    """Return a text of the cache, shortened for a terminal."""
     shown = text if len(text) <= _TEXT_SHOWN else f"{text[:_TEXT_SHOWN]}..."
     return shown if shown.isprintable() else ascii(shown)
 

@@ -38,7 +38,7 @@ def natural_order(series: Series) -> tuple[str, int]:
 
 
 def _series_of(name: str) -> Series | None:
-    """Return the series of a field that came out of Redis, where it is one."""
+    """Return the series that a field of Redis names; None if it names none."""
     try:
         return Series.parse(name)
     except ValueError:

@@ -121,7 +121,7 @@ def _print(loaded: Loaded, output: Output) -> None:
 
 
 def _describe_rest(loads: Sequence[Loaded]) -> Iterator[str]:
-    """Say how much of each file is in, where the last one begun is not in whole."""
+    """Say how much of each file is in, after a load that ended early."""
     from reconciler_engine.store.merge_script import MERGE_CANDLES
 
     for loaded in loads:

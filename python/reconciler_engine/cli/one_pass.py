@@ -37,7 +37,7 @@ def run_one_pass(
     repair: bool,
     verify: str = Verify.DUE,
 ) -> None:
-    """Run a pass and print its result; leave with 3 where a series is not ready, failed or was not examined.
+    """Run a pass and print its result; leave with 3 if a series is not ready, failed or was not examined.
 
     Raises:
         ReconcilerError: The command cannot run; nothing is printed then.
@@ -91,7 +91,7 @@ async def _pass(
 
 
 def ready_until(result: ReconciliationResult, max_unverified_ms: int) -> int | None:
-    """Return when the first candle, of now or the next to close, has been unverified for too long (ms UTC)."""
+    """Return the first instant (ms UTC) at which a candle, of now or the next to close, is unverified for too long."""
     closes = []
     for row in result.series:
         step = Timeframe(row.timeframe).step_ms
@@ -101,7 +101,7 @@ def ready_until(result: ReconciliationResult, max_unverified_ms: int) -> int | N
 
 
 def _waits(result: ReconciliationResult) -> list[str]:
-    """Say when to come again, where slots wait for another answer of the exchange."""
+    """Say when to run the command again, if slots wait for another answer of the exchange."""
     times = [row.again_at for row in result.series if row.again_at is not None]
     if not times:
         return []

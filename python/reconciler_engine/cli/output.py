@@ -1,4 +1,4 @@
-"""Standard output: lines, tables and JSON, each marked where the candles are invented."""
+"""Standard output: lines, tables and JSON, each marked if the candles are invented."""
 
 from __future__ import annotations
 

@@ -56,13 +56,13 @@ def duration(ms: int) -> str:
 
 
 def print_life(config: ReconciliationConfig) -> None:
-    """Say how long a key lives that is made here."""
+    """Print the life of keys that are made here."""
     if config.life_s:
         say(f"  a key made here lives {duration(config.life_s * 1_000)} after its last write; --ttl 0 keeps it")
 
 
 def audited(result: ReconciliationResult) -> str:
-    """Say how many candles are not as the exchange has them; nothing where all are."""
+    """Count candles that differ from the exchange's; empty if there are none."""
     if not result.mismatched:
         return ""
     rewritten = f" ({result.rewritten} rewritten since they were verified)" if result.rewritten else ""
@@ -70,6 +70,6 @@ def audited(result: ReconciliationResult) -> str:
 
 
 def requests_sent(result: ReconciliationResult) -> str:
-    """Return how many requests a result took, references apart."""
+    """Return the number of requests of a result, references apart."""
     references = f" and {counted(result.references, 'reference')}" if result.references else ""
     return f"{counted(result.requests, 'request')}{references}"

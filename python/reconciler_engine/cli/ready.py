@@ -133,7 +133,7 @@ async def _ask(
 
 
 def describe_absence(symbol: str, listed: ProductList) -> str | None:
-    """Return why a product has no newer bars by the list kept last; None where it trades, or no list is kept."""
+    """Return why a product has no newer bars, by the list kept last; None if it trades, or no list is kept."""
     since = listed.listings.delisted_at(symbol)
     if since is not None:
         return f"{symbol} is delisted, known since {iso(since)}: what is missing of it stays missing"
@@ -143,7 +143,7 @@ def describe_absence(symbol: str, listed: ProductList) -> str | None:
 
 
 def with_settings(options: ReadyOptions, config: ReconciliationConfig) -> ReadyOptions:
-    """Return the options of a question, those that were not given by the settings."""
+    """Return the options of a question; the settings fill in those that were not given."""
     from_settings: ReadyOptions = {
         "max_unverified_ms": config.max_unverified_ms,
         "user_id": config.user_id,
@@ -171,7 +171,7 @@ def _ms(flag: str, text: str, faults: list[str], more: str = "") -> int:
 
 
 def describe(series: Series, asked: str, readiness: Readiness) -> str:
-    """Return the answer in a sentence; `asked` says of how many bars or members."""
+    """Return the answer in a sentence; `asked` is the number of bars or members in words."""
     reach = f"the last {asked}, {iso(readiness.window.start)} to {iso(readiness.window.stop)}"
     # Candles that are told as overdue are not told twice.
     young = readiness.unverified - readiness.overdue.slots

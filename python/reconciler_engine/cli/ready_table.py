@@ -42,7 +42,7 @@ def show_all(
     bars: int | None,
     reach: bool,
 ) -> None:
-    """Print how all series stand, worst first; leave with 3 where one is not ready.
+    """Print the state of all series, worst first; leave with 3 if one is not ready.
 
     Raises:
         ReconcilerError: The command cannot run; nothing is printed then.
@@ -97,7 +97,7 @@ async def _ask(
 async def _reach_back(
     client: TrioRedis, series: Sequence[Series], slots: Sequence[int], asked: ReadyOptions
 ) -> tuple[list[ReadyQuestion], list[Readiness | StoreError]]:
-    """Ask about the newest slots of each series, and about all of them where those are whole."""
+    """Ask about the newest slots of each series, and if those are whole about all of them."""
     first = [min(count, _FIRST_BARS) for count in slots]
     questions = [
         ReadyQuestion(one.symbol, one.timeframe, count, **asked) for one, count in zip(series, first, strict=True)
@@ -118,7 +118,7 @@ async def _reach_back(
 async def _look_beyond(
     reach: Reach, series: Sequence[Series], answers: Sequence[Readiness | StoreError]
 ) -> list[Readiness | StoreError]:
-    """Say of series that are complete as far as one question reaches how far back that goes on."""
+    """Find how far back series are complete that are so as far as one question reaches."""
     wanted = {
         one: answer.window.start
         for one, answer in zip(series, answers, strict=True)

@@ -38,14 +38,14 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The parts over an open cache, the exchange where the command asks it, and the command's name."""
+    """The parts over an open cache, the exchange if the command asks it, and the command's name."""
 
     parts: Parts
     source: CoinbaseClient | None
     command: str
 
     async def series(self) -> list[Series]:
-        """Return the configured series; choices among symbols are made by the exchange's list, or the one kept last.
+        """Return the configured series. The exchange's list, or the one kept last, decides choices among symbols.
 
         Raises:
             ConfigError: A symbol is unknown, or a choice finds nothing.
@@ -198,7 +198,7 @@ async def _check(url: str, *, writes: bool) -> None:
 
 
 async def since_last_pass(session: Session) -> int:
-    """Return how long ago a pass looked at a series last (ms); an hour where none has."""
+    """Return the time since a pass last looked at a series (ms); an hour if none has."""
     parts = session.parts
     looked = max((one.checked_at for one in (await parts.coverage.read()).values()), default=None)
     return _HOUR_MS if looked is None else max(await parts.clock.now() - looked, 0)

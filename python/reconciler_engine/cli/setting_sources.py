@@ -1,4 +1,4 @@
-"""Where settings come from: flags, then the environment, then the settings file, then the defaults."""
+"""Sources of settings: flags, then the environment, then the settings file, then the defaults."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _DOTS_IN_ALL = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Settings as given, and where each came from."""
+    """Settings as given, each with its source."""
 
     values: Mapping[str, Any]
     origins: Mapping[str, str]
@@ -133,7 +133,7 @@ def child_environment() -> dict[str, str]:
 
 
 def default_data_dir(*, simulated: bool) -> Path:
-    """Return where the embedded server's data lives unless set: invented candles have a folder of their own.
+    """Return the default folder of the embedded server's data; invented candles have a folder of their own.
 
     Raises:
         ConfigError: The user has no home.

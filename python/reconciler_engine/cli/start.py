@@ -200,7 +200,7 @@ async def _choose_symbols(spec: EngineSpec, stop: trio.Event) -> EngineSpec:
 
 
 def find_service_manager(environment: Mapping[str, str]) -> ServiceManager:
-    """Return the service manager that started this process; an address or number that is malformed is left alone."""
+    """Return the service manager that started this process; a malformed address or number is ignored."""
     from reconciler_engine.supervisor.notify import ServiceManager
 
     address = environment.get("NOTIFY_SOCKET", "")

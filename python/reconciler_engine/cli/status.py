@@ -1,4 +1,4 @@
-"""`status`: how the engines stand that run."""
+"""`status`: the state of the running engines."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Found(NamedTuple):
     objective: Objective | None = None
 
     def of(self, symbols: str | None, timeframes: str | None) -> Found:
-        """Return the same with those series alone that are named, as names between commas; None leaves all in."""
+        """Return the same with the named series alone; names stand between commas, None keeps all."""
 
         def is_named(series: str) -> bool:
             symbol, _, frame = series.rpartition(":")
@@ -125,7 +125,7 @@ async def _look(config: ReconciliationConfig) -> tuple[list[Found], list[str]]:
 
 
 async def _silence(client: TrioRedis) -> str:
-    """Say which engines may be at work there and cannot write their status, and why; nothing where Redis takes it."""
+    """Name engines that may be at work but cannot write their status, with the reason; empty if Redis takes writes."""
     import socket
 
     from reconciler_engine.engine.tasks.consumer_name import is_gone, node_of
@@ -192,7 +192,7 @@ def _objective_as_object(objective: Objective) -> dict[str, Any]:
 
 
 def print_engine(found: Found, most_series: int | None = _SERIES_SHOWN) -> None:
-    """Tell people how an engine stands."""
+    """Print the state of an engine for people."""
     from reconciler_engine.observe.readiness import find_troubles
 
     engine = found.engine

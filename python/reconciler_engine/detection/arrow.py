@@ -92,13 +92,13 @@ _capsule_pointer.restype = c_void_p
 
 
 class ArrowArrayExporter(Protocol):
-    """An array that lends itself."""
+    """A producer of an Arrow array."""
 
     def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]: ...
 
 
 class ArrowStreamExporter(Protocol):
-    """A sequence of arrays that lends itself."""
+    """A producer of an Arrow stream."""
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 
@@ -146,7 +146,7 @@ def stream_view(name: str, exporter: ArrowStreamExporter) -> memoryview[int]:
 
 
 class _Chunk:
-    """An array a stream handed out; released when nothing refers to it any more."""
+    """An array of a stream; released when nothing refers to it any more."""
 
     def __init__(self) -> None:
         self.array = Array()

@@ -1,4 +1,4 @@
-"""Gap detection by the native module; imported only where that was built."""
+"""Gap detection by the native module; imported only if that was built."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ NULLABLE_INT64 = "Int64"
 
 
 def is_pandas(values: object) -> bool:
-    """Whether `values` is a column of pandas in its own memory; those in Arrow's are asked for that."""
+    """Whether `values` is a column of pandas in its own memory; columns in Arrow's memory lend that themselves."""
     return (
         type(values).__module__.partition(".")[0] == "pandas"
         # A lone Timestamp has the first, too.

@@ -85,7 +85,7 @@ class PureSpanReplies:
         return answers
 
     def _advance(self) -> bool:
-        """Understand one more piece of the stream; return False where more bytes are needed."""
+        """Read one more piece of the stream; return False if more bytes are needed."""
         if not self._asked:
             if self._rest:
                 raise ValueError("a reply that nobody asked for")
@@ -150,7 +150,7 @@ def fills(members: Members, grid: range) -> bool:
 
 
 def _bulk(data: bytes, *, may_be_absent: bool) -> tuple[bytes, bytes] | None:
-    """Split off a string of stated length, empty where it is absent; None where it is not all there."""
+    """Split off a string of stated length, empty if it is absent; None if a part has not come yet."""
     found = _line(data)
     if found is None:
         return None
@@ -167,7 +167,7 @@ def _bulk(data: bytes, *, may_be_absent: bool) -> tuple[bytes, bytes] | None:
 
 
 def _line(data: bytes) -> tuple[bytes, bytes] | None:
-    """Split off a line, its end dropped; None where the end is not there yet."""
+    """Split off a line without its end; None if the end has not come yet."""
     at = data.find(b"\r", 0, _LINE_LIMIT)
     if at < 0 and len(data) < _LINE_LIMIT:
         return None

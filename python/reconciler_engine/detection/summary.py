@@ -236,7 +236,7 @@ def _common_step(parts: Iterable[GapSummary]) -> int:
 
 
 def _append(starts: array[int], counts: array[int], step: int, start: int, count: int) -> None:
-    """Put a gap behind the others, or make the last one longer where that ends beside it."""
+    """Append a gap, or lengthen the last one if the two touch."""
     if count and starts and starts[-1] + counts[-1] * step == start:
         counts[-1] += count
     elif count:

@@ -206,5 +206,5 @@ def _note_slots(found: InspectedCache, bars: BarScan) -> None:
             bars.flaws.note(rule, one.start, one.stop - step, one.size(step))
     readiness = found.readiness
     if readiness is not None and not readiness.is_ready:
-        first, last = readiness.ready_until, readiness.window.stop - step
-        bars.flaws.note(Rule.NOT_READY, first, last, readiness.in_the_way, readiness.reason or "")
+        first = readiness.ready_until
+        bars.flaws.note(Rule.NOT_READY, first, first, readiness.in_the_way, readiness.reason or "")

@@ -1,4 +1,4 @@
-"""Flaws: the places of a series that break a rule, by rule; the first ones by themselves, all of them by number."""
+"""Flaws: the places of a series that break a rule. The first ones of each rule are kept, all are counted."""
 
 from __future__ import annotations
 

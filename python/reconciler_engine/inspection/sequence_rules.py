@@ -13,7 +13,7 @@ Values = tuple[float, float, float, float, float]
 
 
 class Run:
-    """Bars in a row that have something in common; long enough, they are a flaw.
+    """Bars in a row with something in common; a long run is a flaw.
 
     Attributes:
         rows: Bars of the run that is open; 0 where none is.

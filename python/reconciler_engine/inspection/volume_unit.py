@@ -76,7 +76,7 @@ def _last_place(bars: Sequence[_Bar]) -> int:
 
 
 def _border(bars: Sequence[_Bar], level: float, *, rises: bool) -> int:
-    """Return the open time from which on the volumes are on the other side of a level, as far as they are."""
+    """Return the open time that best parts volumes on one side of a level from those on the other."""
     sides = [(volume > level) is rises for _, volume in bars]
     best = min(range(len(bars)), key=lambda index: sum(sides[:index]) + sides[index:].count(False))
     return bars[best][0]

@@ -19,7 +19,7 @@ _LINE_EVERY_S = 10.0
 
 
 class Pace:
-    """How fast slots are done in this life, and how long the rest takes at that.
+    """The speed of this life in slots, and the time left at that speed.
 
     Args:
         began_s: When the first state was seen (s of any steady clock).
@@ -77,7 +77,7 @@ class _Quiet:
 
 
 class _Lines:
-    """A line now and then; the first after the first wait, so that a short backfill says nothing but its result."""
+    """A line now and then. The first comes after a wait: a short backfill prints its result alone."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

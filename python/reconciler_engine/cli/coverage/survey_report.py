@@ -35,7 +35,7 @@ _WIDTH = 80
 
 
 def show_coverage(given: Given, from_: str | None, to: str | None, svg: Path | None, output: Output) -> None:
-    """Print the picture or its facts, write the file; leave with 3 where a slot is doubtful or a series unread.
+    """Print the picture or its facts, write the file; leave with 3 if a slot is doubtful or a series unread.
 
     Raises:
         ReconcilerError: The command cannot run; nothing is printed or written then.
@@ -154,7 +154,7 @@ def _writes(signs: dict[Any, str]) -> bool:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file that is there whole or, should that fail, as it was before.
+    """Write a file whole, or leave it as it was before.
 
     Raises:
         OSError: It cannot be written.

@@ -90,7 +90,7 @@ def _painted(cells: Sequence[Cell], signs: dict[Cell, str], *, coloured: bool) -
 
 
 def _axis(panel: Panel, columns: int) -> str:
-    """Return the line over the cells: where the axis begins and ends, as far as there is room."""
+    """Return the line over the cells, with begin and end of the axis as far as there is room."""
     first, last = instants(panel.axis)
     space = columns - len(first) - len(last)
     if space >= 1:

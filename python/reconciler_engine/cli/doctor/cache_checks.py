@@ -26,7 +26,7 @@ _NODE_TIMEOUT_S = 2.0
 
 
 async def examine_cache(client: TrioRedis, scope: Scope) -> list[Check]:
-    """Check the servers: version and rights, which there are, persistence and eviction policy of each, latency."""
+    """Check the servers: version, rights, roles, persistence and eviction policy of each, latency."""
     try:
         info = await check_server(client)
         await check_rights(client, scope)
@@ -48,7 +48,7 @@ async def examine_cache(client: TrioRedis, scope: Scope) -> list[Check]:
 
 
 def skip_cache(reason: str) -> list[Check]:
-    """Return the same checks, not made."""
+    """Return the same checks as skipped, with the reason."""
     return [Check(name, "skipped", reason) for name in NAMES]
 
 
@@ -65,7 +65,7 @@ async def check_kept(client: TrioRedis, scope: Scope, series: Sequence[Series], 
 
 
 async def check_layout(parts: Parts, series: Sequence[Series]) -> Check:
-    """Count the keys that some series have in each layout, and say where the configured one helps no reader."""
+    """Count the keys that some series have in each layout; warn if readers look at another one than the configured."""
     name = "layout"
     if not series:
         return Check(name, "skipped", "no series is known to look for")

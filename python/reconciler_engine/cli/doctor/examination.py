@@ -39,7 +39,7 @@ _OTHERS = (*EXCHANGE_CHECKS, *CACHE_CHECKS, "layout", "retention", *_OF_SETTINGS
 
 
 def run_doctor(given: Given, output: Output, *, sends_test_alert: bool = False) -> None:
-    """Print every check and leave with the exit code that they come to."""
+    """Print every check and leave with their exit code."""
     config, settings = setting_checks.check_configuration(given)
     credentials, key = setting_checks.check_key(given, config)
     if config is None:
@@ -94,7 +94,7 @@ async def _examine(config: ReconciliationConfig, credentials: Credentials | None
 async def _open_cache(
     config: ReconciliationConfig, credentials: Credentials | None, stack: AsyncExitStack
 ) -> tuple[list[Check], Parts | None]:
-    """Check the cache that is set, or the embedded one if it runs; also return its parts where it serves."""
+    """Check the configured cache, or the embedded one if it runs; return its parts, too, if it serves."""
     url = config.cache_url
     if url is None:
         try:

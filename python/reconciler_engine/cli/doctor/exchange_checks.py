@@ -125,7 +125,7 @@ def _apart(ms: int) -> str:
 async def _check_credentials(
     config: ReconciliationConfig, source: CoinbaseClient, bucket: TokenBucket, skew_ms: int
 ) -> Check:
-    """Ask for one candle, signed; a fresh token now and then passes where one was refused."""
+    """Ask for one signed candle, a few times if needed: a fresh token may pass after one that was refused."""
     plain = next((text for text in config.symbols if not _is_choice(text)), "BTC-USD")
     stop = Timeframe.H1.floor(time.time_ns() // 1_000_000 + skew_ms)
     page = Interval(stop - Timeframe.H1.step_ms, stop)

@@ -52,7 +52,7 @@ LITTLE_FREE = 1024 * _MIB
 
 
 def check_configuration(given: Given) -> tuple[ReconciliationConfig | None, Check]:
-    """Check all settings; None where they are not in order."""
+    """Check all settings; return None instead of a configuration if they are not in order."""
     name = "configuration"
     try:
         config = load_config(*given)
@@ -97,7 +97,7 @@ def check_retention(config: ReconciliationConfig) -> Check:
 
 
 def check_budget(config: ReconciliationConfig, series: list[Series] | None, *, signed: bool) -> Check:
-    """Say how long the repair of a one-hour outage over all series takes."""
+    """Estimate the repair of a one-hour outage over all series."""
     name = "budget"
     if series is None:
         return Check(name, "skipped", "how many products the symbols mean is not known")
@@ -174,7 +174,7 @@ def _free_space(wanted: Path, free: int) -> Check:
 
 
 def check_pages(config: ReconciliationConfig) -> Check:
-    """Check that the pages' address can be listened on."""
+    """Check that the pages can listen on their address."""
     name, address = "pages", config.pages
     if address is None:
         return Check(name, "skipped", "listen is off")

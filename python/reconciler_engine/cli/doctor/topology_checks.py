@@ -19,7 +19,7 @@ def check_topology(topology: Topology) -> Check:
 
 
 def of_nodes(checks: Sequence[tuple[NodeState, Check]]) -> Check:
-    """Return the gravest of checks that were made of each node, with its name where there are several."""
+    """Return the gravest check over all nodes, with the node's name if there are several."""
     node, worst = max(checks, key=lambda made: _RANKS.index(made[1].status))
     if len(checks) == 1:
         return worst
