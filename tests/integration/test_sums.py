@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from tests.integration.engines import MINUTE, Engine, engine, truth
+from tests.integration.engines import MARKET, MINUTE, Engine, engine, truth
+from tests.integration.rewritten_market import RewrittenMarket
 
 from reconciler_engine.engine.passes import verify_round
 from reconciler_engine.engine.scheduled_passes import VERIFY, ScheduledPasses
@@ -16,6 +17,7 @@ from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.verification import DEFAULT_SETTLE_MS
+from reconciler_engine.store.journal import Journal, Why
 
 NOW = 1_735_776_000_000 + 26 * MINUTE + 5_000
 """2025-01-02T00:26:05Z: bars of all timeframes closed at midnight are due since a minute."""
@@ -43,12 +45,12 @@ class Ladder:
         self.series = series
         self.passes = ScheduledPasses(run.parts, series, now=lambda: self.now)
 
-    async def fill(self, since: int = MIDNIGHT - 2 * 24 * HOUR) -> None:
+    async def fill(self, since: int) -> None:
+        """Write the bars that opened since an instant (ms UTC) and have closed, and those that were open then."""
         await self.run.turn_to(self.now)
         for one in self.series:
-            step = one.timeframe.step_ms
-            bars = truth(one, Interval(since, one.timeframe.floor(self.now)))
-            await self.run.put(one, *(candle_of(at, values) for at, values in bars.items() if at + step <= self.now))
+            bars = truth(one, Interval(one.timeframe.floor(since), one.timeframe.floor(self.now)))
+            await self.run.put(one, *(candle_of(at, values) for at, values in bars.items()))
 
     async def spoil(self, series: Series, at: int, field: str = "volume", by: float = 0.0001) -> None:
         """Write another value into one bar."""
@@ -58,9 +60,12 @@ class Ladder:
         await self.run.parts.client.zremrangebyscore(self.run.key(series), at, at)
         await self.run.put(series, wrong)
 
-    async def verify(self, minutes: float = 0) -> ReconciliationResult:
+    async def verify(self, minutes: float = 0, *, fed: bool = False) -> ReconciliationResult:
+        before = self.now
         self.now += round(minutes * MINUTE)
         await self.run.turn_to(self.now)
+        if fed:
+            await self.fill(before)
         return await self.passes.perform(VERIFY)
 
     async def noted(self, series: Series, bars: int) -> set[int]:
@@ -152,3 +157,71 @@ async def test_nothing_follows_from_wrong_minutes_that_cancel_each_other(redis_u
         )
         assert at in await ladder.noted(ladder.series[1], 300)
         assert ladder.requests()["5m"] == 2
+
+
+def disagreeing(at: int, by: float = 0.5) -> RewrittenMarket:
+    """The market, but of one 5m bar the exchange has another volume than its minutes add up to."""
+    series = Series("BTC-USD", Timeframe.M5)
+    ((_, values),) = truth(series, Interval(at, at + 5 * MINUTE)).items()
+    return RewrittenMarket(MARKET, {("BTC-USD", Timeframe.M5, at): str(round(values[-1] + by, 8))})
+
+
+async def told(ladder: Ladder) -> list[tuple[Why, int]]:
+    changes = await Journal(ladder.run.parts.client, ladder.run.parts.scope).read(ladder.series, since=0, limit=100)
+    return [(one.why, one.start) for one in changes if one.why is Why.DISAGREES]
+
+
+@pytest.mark.usefixtures("no_audits")
+async def test_an_exchange_that_disagrees_with_itself_is_told_once_after_second_answers_of_both(redis_url, caplog):
+    at = MIDNIGHT - 40 * MINUTE
+    async with engine(redis_url, market=disagreeing(at)) as run:
+        ladder = Ladder(run, all_series("1m", "5m"))
+        await catch_up(ladder)
+        await ladder.spoil(ladder.series[1], at, by=0.5)
+        done = await ladder.verify()
+        assert (done.requests, done.mismatched) == (2, 0)
+        # Verified by its answer, and nothing is told yet.
+        assert at in await ladder.noted(ladder.series[1], 48)
+        await ladder.verify(59, fed=True)
+        assert await told(ladder) == []
+        sent = sum(ladder.requests().values())
+        await ladder.verify(2, fed=True)
+        assert ladder.requests(sent) == {"1m": 1, "5m": 1}
+        assert await told(ladder) == [(Why.DISAGREES, at)]
+        assert sum("disagrees with itself" in one.message for one in caplog.records) == 1
+        assert at in await ladder.noted(ladder.series[1], 70)
+        sent = sum(ladder.requests().values())
+        for _ in range(3):
+            await ladder.verify(1, fed=True)
+        assert sum(ladder.requests(sent).values()) == 0
+        assert await told(ladder) == [(Why.DISAGREES, at)]
+
+
+@pytest.mark.usefixtures("no_audits")
+async def test_nothing_is_told_of_a_bar_that_the_exchange_has_put_right_within_the_hour(redis_url):
+    at = MIDNIGHT - 40 * MINUTE
+    market = disagreeing(at)
+    async with engine(redis_url, market=market) as run:
+        ladder = Ladder(run, all_series("1m", "5m"))
+        await catch_up(ladder)
+        await ladder.spoil(ladder.series[1], at, by=0.5)
+        await ladder.verify()
+        market.rewritten.clear()
+        for minutes in (61, 6, 6):
+            await ladder.verify(minutes)
+        assert await told(ladder) == []
+        held = await run.held(ladder.series[1], Interval(at, at + 5 * MINUTE))
+        assert held == truth(ladder.series[1], Interval(at, at + 5 * MINUTE))
+
+
+async def test_an_audited_page_is_asked_for_though_its_sums_agree_and_counts_what_is_unlike(redis_url, monkeypatch):
+    monkeypatch.setattr(verify_round, "is_audited", lambda series, _: series.timeframe is Timeframe.M5)
+    at = MIDNIGHT - 40 * MINUTE
+    async with engine(redis_url, market=disagreeing(at)) as run:
+        ladder = Ladder(run, all_series("1m", "5m", "15m"))
+        await catch_up(ladder)
+        sent = sum(ladder.requests().values())
+        done = await ladder.verify()
+        # The quarter of an hour is no sum of the repaired bar and its fellows.
+        assert ladder.requests(sent) == {"1m": 1, "5m": 1, "15m": 1}
+        assert (done.mismatched, done.repaired, done.wrong_sums) == (1, 1, 1)

@@ -69,6 +69,8 @@ def hours_of(done: Done, name: str | None) -> dict[int, Counter[str]]:
             if row.series == name:
                 _add(hour, row)
     for change in done.changes:
+        if change.why is Why.DISAGREES:
+            continue
         kind = "by hand" if change.why in _BY_HAND else "repaired" if change.why in _REPAIRED else "removed"
         hours[change.at // _HOUR_MS * _HOUR_MS][kind] += 1
     return dict(sorted(hours.items()))
@@ -124,6 +126,7 @@ def _result(one: PassRecord) -> str:
         (one.repaired, "repaired"),
         (one.rewritten, "rewritten by the exchange"),
         (one.newly_verified, "verified"),
+        (one.by_sum, "of these by sums"),
         (one.requests + one.references, "request" if one.requests + one.references == 1 else "requests"),
     )
     return ", ".join(f"{count} {words}" for count, words in counts if count) or "nothing to do"

@@ -16,6 +16,7 @@ from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.passes.older_bars import OlderBars
 from reconciler_engine.engine.passes.reach import Reach
 from reconciler_engine.engine.passes.reconciler import Reconciler
+from reconciler_engine.engine.passes.second_looks import SecondLooks
 from reconciler_engine.engine.passes.sum_proofs import SumProofs
 from reconciler_engine.engine.passes.survey import Surveyor
 from reconciler_engine.engine.passes.verify_share import VerifyShare
@@ -36,6 +37,7 @@ from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.claims import Claims
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.coverage import Coverage
+from reconciler_engine.store.disagreements import Disagreements
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.marks import Cursor, Marks
 from reconciler_engine.store.outages import Outages
@@ -86,7 +88,7 @@ class Parts:
             self.coverage,
             PassRecords(self.client, self.scope),
             VerifyShare(self.share),
-            self.sums,
+            self.second_looks,
             self.reach,
             self.config,
             self.retention,
@@ -98,10 +100,11 @@ class Parts:
         return Reach(self.store, self.keys, self.evidence)
 
     @property
-    def sums(self) -> SumProofs:
-        """Proofs of candles by the sums of finer ones."""
+    def second_looks(self) -> SecondLooks:
+        """Proofs of candles by the sums of finer ones, and looks at those that the exchange has otherwise."""
         timeframes = [Timeframe(name) for name in self.config.timeframes]
-        return SumProofs(self.store, self.evidence, timeframes, self.retention)
+        sums = SumProofs(self.store, self.evidence, timeframes, self.retention)
+        return SecondLooks(sums, Disagreements(self.client, self.scope))
 
     @property
     def older_bars(self) -> OlderBars:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import ceil
@@ -20,7 +20,8 @@ from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.engine.passes.reconciler import Reconciler
 from reconciler_engine.engine.tasks.consumer_name import is_gone
 from reconciler_engine.engine.tasks.run_record import closed_after
-from reconciler_engine.errors import LeaseLost, RunClosed, StoreError, StoreUnavailable
+from reconciler_engine.errors import LeaseLost, RunClosed, StoreError, StoreUnavailable, own_fault
+from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
@@ -249,6 +250,7 @@ class ScheduledPasses:
             result = await reconciler.run_pass(await self._request(lease.job))
             if lease.job == VERIFY:
                 await count_bars(self.parts, self._timely, self._now(), job=VERIFY, epoch=lease.epoch)
+                await self._ask_both_again(reconciler)
                 await self._verify_older(reconciler)
             self.last[lease.job] = LastPass(result, self._now())
             _tell(lease.job, result, slot)
@@ -281,6 +283,26 @@ class ScheduledPasses:
             pauses=True,
             bars=config.window_bars,
         )
+
+    async def _ask_both_again(self, reconciler: Reconciler) -> None:
+        """Ask again about bars that are unlike their sums, and about the finer ones; tell of those that stay so."""
+
+        async def ask(slots: Mapping[Series, Interval], since: int) -> None:
+            request = PassRequest(
+                VERIFY,
+                [*slots],
+                slots,
+                lane=_LANES[VERIFY],
+                verify=Verify.AGAIN,
+                ask_s=_OLDER_ASK_S,
+                stale_before=since,
+            )
+            count_pass(VERIFY, await reconciler.run_pass(request))
+
+        try:
+            await self.parts.second_looks.look(ask, frozenset(self.series), await self.parts.clock.now(), VERIFY)
+        except StoreError as error:
+            _logger.warning("disagreements not looked at", extra={"error": str(own_fault(error))})
 
     async def _verify_older(self, reconciler: Reconciler) -> None:
         """Verify some of the bars behind the newest ones, with the part of the share that the verify run has left."""

@@ -63,6 +63,7 @@ class SeriesResult:
     proved: int = 0
     newly_verified: int = 0
     by_sum: int = 0
+    wrong_sums: int = 0
     unverified: int = 0
     unverified_since: int | None = None
     again_at: int | None = None
@@ -99,6 +100,7 @@ class ReconciliationResult:
     proved: int = 0
     newly_verified: int = 0
     by_sum: int = 0
+    wrong_sums: int = 0
     unverified: int = 0
     requests: int = 0
     references: int = 0
@@ -139,6 +141,7 @@ class ReconciliationResult:
             proved=sum(row.proved for row in series),
             newly_verified=sum(row.newly_verified for row in series),
             by_sum=sum(row.by_sum for row in series),
+            wrong_sums=sum(row.wrong_sums for row in series),
             unverified=sum(row.unverified for row in series),
             requests=sum(row.requests for row in series),
             references=sum(row.references for row in series),

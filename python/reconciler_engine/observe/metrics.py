@@ -136,9 +136,10 @@ SLOTS_JUDGED = Metric(
 SUMS = Metric(
     "summed_candles_total",
     "Candles by what the sums of finer ones said: verified (no request), differed (asked for), audited (agreed, and "
-    "asked for all the same), audit_differed (unlike the exchange's though they agreed)",
+    "asked for all the same), audit_differed (unlike the exchange's though they agreed), disagreed (the exchange "
+    "disagrees with itself)",
     ("outcome",),
-    known=_words("verified", "differed", "audited", "audit_differed"),
+    known=_words("verified", "differed", "audited", "audit_differed", "disagreed"),
 )
 CONTRADICTED = Metric(
     "contradicted_answers_total",

@@ -39,17 +39,24 @@ class Verify(StrEnum):
         SUSPECTS: Suspect ones that are due, too.
         DUE: Unverified ones that have been so for as long as is allowed, too, within the share of the budget.
         ALL: All unverified ones, too, without regard to that share.
+        AGAIN: All that are settled, verified ones too, within that share.
     """
 
     NONE = "none"
     SUSPECTS = "suspects"
     DUE = "due"
     ALL = "all"
+    AGAIN = "again"
 
     @property
     def looks_at_digests(self) -> bool:
         """Whether candles are looked at for being verified."""
-        return self in {Verify.DUE, Verify.ALL}
+        return self in {Verify.DUE, Verify.ALL, Verify.AGAIN}
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether pages wait for the share of the budget that verification may take."""
+        return self in {Verify.DUE, Verify.AGAIN}
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,6 +181,15 @@ class EvidenceStore:
         written = await self._write(write, slots.hull, revise)
         return () if written is None else written[1].verified
 
+    async def tell(self, series: Series, told: ChangeByHand, retention: Retention, *, by: str) -> None:
+        """Journal something of a series in which nothing changes.
+
+        Raises:
+            StoreError: A key is of another type, or the server refuses to write.
+            StoreUnavailable: Redis did not answer; whether it was journalled is unknown.
+        """
+        await SeriesWrite(series, retention, by_hand=told, by=by).run(self._client, self._scope)
+
     async def _write(
         self, write: SeriesWrite, interval: Interval, revise: Callable[[SeriesWrite, Knowledge], SeriesWrite]
     ) -> tuple[SeriesWrite, MergeOutcome] | None:

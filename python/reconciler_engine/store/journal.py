@@ -35,6 +35,8 @@ class Why(StrEnum):
     """The exchange has other values."""
     REWRITTEN = "rewritten"
     """It was verified, and the exchange has other values since."""
+    DISAGREES = "disagrees"
+    """The exchange has it twice otherwise than as the sum of finer ones; it stays."""
     FILLER = "filler"
     """It stood for no trades, and the exchange has a candle."""
     GHOST = "ghost"

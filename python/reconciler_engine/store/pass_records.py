@@ -32,7 +32,7 @@ _Count = Annotated[int, Field(ge=0, le=MOST_MS)]
 _Name = Annotated[str, Field(max_length=200)]
 _TOTALS = (
     *("gaps_found", "missing", "filled", "proved", "unresolved", "mismatched", "repaired", "rewritten"),
-    *("newly_verified", "by_sum", "requests", "references"),
+    *("newly_verified", "by_sum", "wrong_sums", "requests", "references"),
 )
 _DONE = ("filled", "proved", "mismatched", "repaired")
 _logger = logging.getLogger(__name__)
@@ -84,6 +84,7 @@ class PassRecord(BaseModel):
     rewritten: _Count = 0
     newly_verified: _Count = 0
     by_sum: _Count = 0
+    wrong_sums: _Count = 0
     requests: _Count = 0
     references: _Count = 0
     errors: _Count = 0

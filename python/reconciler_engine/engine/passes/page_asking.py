@@ -17,7 +17,6 @@ from reconciler_engine.engine.tasks.work_rules import WorkRules
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.pages import Page
-from reconciler_engine.planning.verification import Verify
 from reconciler_engine.store.retention import Retention
 
 
@@ -81,7 +80,7 @@ class PageAsking:
     async def _do(self, pages: Iterable[PageTask]) -> frozenset[Series]:
         lane = self._request.lane
         tasks: Sequence[PageTask] = list(pages)
-        if self._request.verify is Verify.DUE:
+        if self._request.verify.is_shared:
             tasks = await self._tasks.do_within(self._share, lane, tasks, self._left_s)
         else:
             await self._tasks.do(lane, tasks)
@@ -106,6 +105,7 @@ class PageAsking:
             to_audit=wire_of(page.wanted & to_audit, step),
             bridge=bridge,
             pauses=self._request.pauses,
+            stale_before=self._request.stale_before,
             rules=WorkRules.of(self._config),
             keeping=self._retention,
         )

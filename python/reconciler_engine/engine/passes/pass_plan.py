@@ -42,6 +42,7 @@ class PassRequest:
         ask_s: How long pages are handed out, at most; None without a limit.
         pauses: Whether a series of which an answer lacked candles waits for the next pass.
         bars: Number of the newest slots, and of the newest members, that a window of milliseconds reaches back to.
+        stale_before: Candles last verified before this instant (ms UTC) are compared again, where they are asked for.
         timely: Is told how the pass found the bars; None where it does not look at all series.
     """
 
@@ -56,6 +57,7 @@ class PassRequest:
     ask_s: float | None = None
     pauses: bool = False
     bars: int = 0
+    stale_before: int = 0
     timely: TimelyBars | None = None
 
 

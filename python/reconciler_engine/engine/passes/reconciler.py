@@ -16,7 +16,7 @@ from reconciler_engine.engine.passes.page_asking import PageAsking
 from reconciler_engine.engine.passes.pass_plan import PassRequest, Windows, plan_scans, windows_of
 from reconciler_engine.engine.passes.reach import Reach
 from reconciler_engine.engine.passes.run_tasks import LOST, RunTasks
-from reconciler_engine.engine.passes.sum_proofs import SumProofs
+from reconciler_engine.engine.passes.second_looks import SecondLooks
 from reconciler_engine.engine.passes.tally import Tally
 from reconciler_engine.engine.passes.verify_round import VerifyRound
 from reconciler_engine.engine.passes.verify_share import VerifyShare
@@ -30,7 +30,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
 from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.states import find_obstacles
-from reconciler_engine.planning.verification import Look, Verify, to_verify
+from reconciler_engine.planning.verification import Verify, to_verify
 from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
 from reconciler_engine.store.coverage import Checked, Coverage
@@ -64,14 +64,15 @@ class Reconciler:
         coverage: Coverage,
         records: PassRecords,
         share: VerifyShare,
-        sums: SumProofs,
+        second_looks: SecondLooks,
         reach: Reach,
         config: ReconciliationConfig,
         retention: Retention,
     ) -> None:
         """Make a director.
 
-        `share` is the part of the budget that pages of verification wait for, `sums` proves candles without a page.
+        `share` is the part of the budget that pages of verification wait for, `second_looks` proves candles without a
+        page.
         """
         self._queue = queue
         self._keys = keys
@@ -81,7 +82,7 @@ class Reconciler:
         self._coverage = coverage
         self._records = records
         self._share = share
-        self._sums = sums
+        self._second_looks = second_looks
         self._reach = reach
         self._config = config
         self._retention = retention
@@ -98,7 +99,7 @@ class Reconciler:
             self._coverage,
             self._records,
             self._share,
-            self._sums,
+            self._second_looks,
             self._reach,
             self._config,
             self._retention,
@@ -219,7 +220,11 @@ class Reconciler:
             await self._verify(asking, tasks.run, tally, request, now)
         else:
             if request.verify is Verify.ALL:
-                tally.choose(self._settled(tally.looks(), now), alone=False)
+                tally.choose(
+                    self._settled({one: look.unverified for one, look in tally.looks().items()}, now), alone=False
+                )
+            elif request.verify is Verify.AGAIN:
+                tally.choose(self._settled(tally.candles(), now), alone=False)
             await asking.ask([series for series, _, _ in tally.due()])
         if request.agenda is None:
             await asking.ask_bridges()
@@ -229,16 +234,20 @@ class Reconciler:
         agenda, rules = request.agenda, self._config.verify_rules
         looks = tally.looks(0 if agenda is None else self._config.quick_scan_window_ms)
         is_due = partial(to_verify, now=now, rules=rules, horizon_ms=request.horizon_ms)
-        done = VerifyRound(asking, self._sums, tally, run, looks, is_due)
+        done = VerifyRound(asking, self._second_looks, tally, run, now, looks, is_due)
         if agenda is None:
             tally.choose({one: is_due(look, step=one.timeframe.step_ms) for one, look in looks.items()}, alone=False)
             await done.verify([series for series, _, _ in tally.due()], len(looks))
             return
         pressing = agenda.choose(looks, now, self.verify_per_minute, rules)
         done.pressing = frozenset(pressing)
-        others = [one for one in agenda.companions(done.pressing, now) if one in looks and self._sums.finer_of(one)]
+        others = [
+            one
+            for one in agenda.companions(done.pressing, now)
+            if one in looks and self._second_looks.sums.finer_of(one)
+        ]
         order = [*pressing, *(one for one in others if not looks[one].urgent)]
-        tally.choose(self._settled({one: looks[one] for one in order}, now), alone=True)
+        tally.choose(self._settled({one: looks[one].unverified for one in order}, now), alone=True)
         due = frozenset(series for series, _, _ in tally.due())
         await done.verify([one for one in order if one in due], ceil(_BATCH_MIN * self.verify_per_minute))
         after = tally.looks()
@@ -246,7 +255,7 @@ class Reconciler:
         agenda.note_asked(settled, now, rules)
         agenda.note_sums(done.proved, done.asked)
 
-    def _settled(self, looks: Mapping[Series, Look], now: int) -> dict[Series, Intervals]:
-        """Return the candles by series that are not verified and can be."""
+    def _settled(self, slots: Mapping[Series, Intervals], now: int) -> dict[Series, Intervals]:
+        """Return the slots by series whose bars are final."""
         rules = self._config.verify_rules
-        return {one: rules.settled(look.unverified, now, one.timeframe.step_ms) for one, look in looks.items()}
+        return {one: rules.settled(where, now, one.timeframe.step_ms) for one, where in slots.items()}

@@ -59,6 +59,7 @@ class SeriesRow:
     rewritten: int = 0
     newly_verified: int = 0
     by_sum: int = 0
+    wrong_sums: int = 0
     requests: int = 0
     references: int = 0
     errors: tuple[str, ...] = ()

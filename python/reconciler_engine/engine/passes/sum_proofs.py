@@ -14,7 +14,7 @@ from reconciler_engine.errors import StoreError, own_fault
 from reconciler_engine.market.interval import Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.audit import Copy
+from reconciler_engine.planning.audit import Copy, is_equal
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.sums import Values, covered, is_settled_empty, is_sum, nearest_finer, sums_of
@@ -30,17 +30,24 @@ class SumBeside(NamedTuple):
     Attributes:
         copy: The candle, as it was read.
         expected: The values of that bar.
-        at: When the exchange was last asked for one of the finer ones (ms UTC).
+        first: When the exchange was asked for the finer one that it was asked for longest ago (ms UTC).
+        at: When it was last asked for one of them.
     """
 
     copy: Copy
     expected: Values
+    first: int
     at: int
 
     @property
     def agrees(self) -> bool:
-        """Whether both are equal."""
+        """Whether the candle is verified by the sum."""
         return is_sum(self.copy.values, self.expected)
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether the two are unlike by the rule for candles of cache and exchange, which grants rounding."""
+        return not is_equal(self.copy.values, tuple(self.expected))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,22 @@ class SumProofs:
                 own_fault(error, waits=False)
         return found
 
+    async def answered(self, series: Series, slots: Intervals, *, since: int = 0) -> dict[int, SumBeside]:
+        """Return the verified candles in slots of which a sum can be had, by open time.
+
+        The exchange was asked for each of them, and for the finer ones, at `since` (ms UTC) or later.
+
+        Raises:
+            StoreError: The digests could not be read.
+        """
+        found = await self.compare(series, slots)
+        noted = await self.evidence.verified(series, slots.hull) if found else {}
+        return {
+            slot: one
+            for slot, one in found.items()
+            if slot in noted and _is_noted(one.copy, noted[slot]) and min(one.first, noted[slot].at) >= since
+        }
+
     async def note(self, series: Series, sums: dict[int, SumBeside], by: str) -> Intervals:
         """Note candles as verified; return the slots of those that still are there.
 
@@ -114,13 +137,11 @@ class SumProofs:
         bars = {at: one.values for at, one in there.items() if verified.holds(at) and _is_noted(one, noted[at])}
         expected = sums_of(slots, bars, empty, step, short)
         copies = await self.store.copies(series, slots.hull) if expected else {}
-        return {
-            slot: SumBeside(
-                copies[slot], values, max(noted[at].at for at in range(slot, slot + step, short) if at in bars)
-            )
-            for slot, values in expected.items()
-            if slot in copies
-        }
+        found = {}
+        for slot in expected.keys() & copies.keys():
+            times = [noted[at].at for at in range(slot, slot + step, short) if at in bars]
+            found[slot] = SumBeside(copies[slot], expected[slot], min(times), max(times))
+        return found
 
 
 def _is_noted(copy: Copy, noted: Verified) -> bool:

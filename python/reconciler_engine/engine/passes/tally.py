@@ -11,6 +11,7 @@ from reconciler_engine.engine.tasks.messages import PageOutcome, ScanOutcome, in
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.market.series import Series
+from reconciler_engine.observe.metrics import SUMS
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.words import causes, counted
 from reconciler_engine.planning.bridges import bridges
@@ -91,6 +92,14 @@ class Tally:
                 looks[series] = Look(row.unverified, row.changed, urgent, row.again_at, row.slots.stop)
         return looks
 
+    def candles(self) -> dict[Series, Intervals]:
+        """Return the slots with a candle of every examined series, without those that wait for another answer."""
+        return {
+            series: row.slots - row.missing_before - row.confirmed_before - row.resting
+            for series, row in self._rows.items()
+            if row.examined
+        }
+
     def choose(self, chosen: Mapping[Series, Intervals], *, alone: bool) -> None:
         """Have these candles asked for; `alone` leaves all other series for another pass."""
         for series, row in self._rows.items():
@@ -117,6 +126,11 @@ class Tally:
         row.to_audit -= verified
         if not asks:
             row.to_audit = row.due = NOTHING
+
+    def note_audit(self, series: Series, wrong: int) -> None:
+        """Count candles that the exchange has otherwise although their sums agree."""
+        SUMS.add(wrong, "audit_differed")
+        self._rows[series].wrong_sums += wrong
 
     def due(self) -> Iterator[tuple[Series, Interval, Intervals]]:
         """Return every series with slots worth a request, its slots looked at, and those worth a request."""
@@ -239,6 +253,7 @@ def _series_result(series: Series, row: SeriesRow, delisted_at: int | None) -> S
         proved=row.proved,
         newly_verified=row.newly_verified,
         by_sum=row.by_sum,
+        wrong_sums=row.wrong_sums,
         unverified=row.unverified.size(row.step),
         unverified_since=row.unverified[0].start + row.step if row.unverified else None,
         again_at=row.again_at,

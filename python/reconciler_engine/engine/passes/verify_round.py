@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from reconciler_engine.engine.passes.page_asking import PageAsking
-from reconciler_engine.engine.passes.sum_proofs import SumProofs
+from reconciler_engine.engine.passes.second_looks import SecondLooks
 from reconciler_engine.engine.passes.tally import Tally
 from reconciler_engine.market.interval import Intervals
 from reconciler_engine.market.series import Series
@@ -22,27 +22,31 @@ class VerifyRound:
 
     Attributes:
         asking: Asks for their pages.
-        sums: Proves candles without a request.
+        second_looks: Keeps bars of the exchange that are unlike their sums; proves others by these.
         tally: The candles that are to be verified.
         run: Id of the run.
+        now: Its instant (ms UTC).
         looks: How the series stood when they were scanned.
         choose_due: Gives the candles to ask for by now of a look, which are none as long as none is due.
         pressing: Series to ask for even so, because later all could not go in time.
         asked: Series of which pages were handed out because sums did not settle them, or could not.
         proved: Series whose candles followed from finer ones, as far as they were due.
         audited: Those of them that were asked for all the same.
+        unlike: Slots of candles that are unlike their sums.
     """
 
     asking: PageAsking
-    sums: SumProofs
+    second_looks: SecondLooks
     tally: Tally
     run: str
+    now: int
     looks: Mapping[Series, Look]
     choose_due: Callable[..., Intervals]
     pressing: frozenset[Series] = frozenset()
     asked: frozenset[Series] = frozenset()
     proved: frozenset[Series] = frozenset()
     audited: set[Series] = field(default_factory=set)
+    unlike: dict[Series, Intervals] = field(default_factory=dict)
 
     async def verify(self, series: Sequence[Series], at_once: int) -> None:
         """Verify so many symbols at once, in the order given, as long as there is time.
@@ -55,7 +59,7 @@ class VerifyRound:
                 await self._verify_batch(batch)
 
     async def _verify_batch(self, batch: Sequence[Series]) -> None:
-        alone = [one for one in batch if self.looks[one].urgent or self.sums.finer_of(one) is None]
+        alone = [one for one in batch if self.looks[one].urgent or self.second_looks.sums.finer_of(one) is None]
         self.asked |= await self.asking.ask(alone)
         # Shorter ones first: longer ones follow from them, also from those that an answer has just repaired.
         others = sorted(set(batch).difference(alone), key=_step_of)
@@ -67,11 +71,14 @@ class VerifyRound:
         for series in level:
             await self._prove(series)
         left = [one for one in level if self.tally.to_audit(one)]
-        unlike = {one: self.tally.mismatched(one) for one in self.audited.intersection(left)}
+        before = {one: self.tally.mismatched(one) for one in left}
         asked = await self.asking.ask(left)
         self.asked |= asked - self.proved
-        for one in asked.intersection(unlike):
-            SUMS.add(self.tally.mismatched(one) - unlike[one], "audit_differed")
+        for one in asked:
+            if one in self.audited:
+                self.tally.note_audit(one, self.tally.mismatched(one) - before[one])
+            elif one in self.unlike:
+                await self.second_looks.note(one, self.unlike[one], self.now)
 
     async def _prove(self, series: Series) -> None:
         """Note the candles that follow from finer ones, unless their whole page is to be audited.
@@ -79,9 +86,11 @@ class VerifyRound:
         Others are asked for once one of them is due: until then their finer ones may come.
         """
         wanted, step = self.tally.to_audit(series), series.timeframe.step_ms
-        found = await self.sums.compare(series, wanted)
+        found = await self.second_looks.sums.compare(series, wanted)
         agreeing = {slot: one for slot, one in found.items() if one.agrees}
-        SUMS.add(len(found) - len(agreeing), "differed")
+        if len(agreeing) < len(found):
+            self.unlike[series] = Intervals.of_slots(sorted(found.keys() - agreeing.keys()), step)
+            SUMS.add(len(found) - len(agreeing), "differed")
         agreed = Intervals.of_slots(sorted(agreeing), step)
         rest = wanted - agreed
         is_pressing = series in self.pressing and rest[:1] == wanted[:1]
@@ -93,7 +102,7 @@ class VerifyRound:
                 self.audited.add(series)
                 SUMS.add(len(agreeing), "audited")
                 return
-        noted = await self.sums.note(series, agreeing, self.run)
+        noted = await self.second_looks.sums.note(series, agreeing, self.run)
         SUMS.add(noted.size(step), "verified")
         self.tally.note_sums(series, noted, asks=needs_page)
 
