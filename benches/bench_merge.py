@@ -53,7 +53,7 @@ def candle(slot: int) -> Candle:
 def call_of(series: Series, members: Sequence[Candle]) -> bytes:
     """The command that `CandleStore.merge` sends, which the checks below compare by its effect."""
     write = SeriesWrite(series, RETENTION, members, announce=True)
-    keys = (SCOPE.candle_key(series), SCOPE.evidence_key(series), SCOPE.journal_key(series))
+    keys = SCOPE.write_keys(series)
     return pack(("EVALSHA", MERGE.sha, len(keys), *keys, *write.arguments(SCOPE)))
 
 

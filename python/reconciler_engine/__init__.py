@@ -16,6 +16,7 @@ from reconciler_engine.market.timeframe import Timeframe
 if TYPE_CHECKING:
     from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
     from reconciler_engine.detection.summary import GapSummary
+    from reconciler_engine.engine.changes import changes
     from reconciler_engine.engine.permits import permit
     from reconciler_engine.engine.ready import are_ready, examine, is_ready, wait_ready, why_not_ready
     from reconciler_engine.engine.service import ReconciliationService
@@ -37,6 +38,7 @@ __all__ = [
     "Timeframe",
     "TrioRedis",
     "are_ready",
+    "changes",
     "detect_gaps",
     "examine",
     "is_ready",
@@ -53,6 +55,7 @@ _LATER = {
     "ReconciliationResult": "reconciler_engine.market.result",
     "ReconciliationService": "reconciler_engine.engine.service",
     "TrioRedis": "reconciler_engine.store.client.trio_redis",
+    "changes": "reconciler_engine.engine.changes",
     "are_ready": "reconciler_engine.engine.ready",
     "examine": "reconciler_engine.engine.ready",
     "is_ready": "reconciler_engine.engine.ready",

@@ -19,13 +19,17 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store.bucket_script import bucket_script
 from reconciler_engine.store.budget_use import BudgetUse
 from reconciler_engine.store.candle_keys import CandleKeys
+from reconciler_engine.store.change_feed import touch
 from reconciler_engine.store.claims import Claims
 from reconciler_engine.store.client.commands import keys_of
 from reconciler_engine.store.client.redis_py import reply_error
 from reconciler_engine.store.client.scripts import Script, run_batch
 from reconciler_engine.store.client.slots import read_slot_ranges, redirection, units_of
+from reconciler_engine.store.client.trio_driver import converse
 from reconciler_engine.store.coverage import Checked, Coverage
 from reconciler_engine.store.evidence import EvidenceStore
+from reconciler_engine.store.feed_cursor import Cursor
+from reconciler_engine.store.feed_steps import read_changes, read_feeds
 from reconciler_engine.store.history import current_history
 from reconciler_engine.store.journal import Journal
 from reconciler_engine.store.leases import JobLeases
@@ -101,6 +105,9 @@ async def everything(client: Any, scope: Scope, series: Series) -> None:
         lambda: Marks(client, scope).save(series, 0, "{}"),
         lambda: Journal(client, scope).read(SERIES, since=0, limit=1),
         lambda: BudgetUse(client, scope).count(),
+        lambda: run_batch(client, [touch(scope, series)]),
+        lambda: converse(client, read_changes(scope, Cursor(""), 1, 0.0)),
+        lambda: converse(client, read_feeds(scope, SERIES, Cursor(""))),
         lambda: PassRecords(client, scope).read(0, 1),
         lambda: StatusBoard(client).read(scope),
     ]
@@ -120,7 +127,7 @@ async def test_no_script_and_no_command_touches_two_slots():
             await everything(client, scope, series)
     assert [command for command in client.commands if len(slots_of(command)) > 1] == []
     # A part of another one is no script.
-    parts = {"candle.lua", "doubt.lua", "journal.lua"}
+    parts = {"candle.lua", "doubt.lua", "feed.lua", "journal.lua"}
     lua = {file.name for file in files("reconciler_engine.store").joinpath("lua").iterdir()} - parts
     shas = {one.sha: one.name for one in gc.get_objects() if isinstance(one, Script)}
     texts = {READY_TEXT: "ready.lua", script_text(): "token_bucket.lua"}

@@ -11,8 +11,8 @@ from reconciler_engine.cli.exits import reported_errors
 from reconciler_engine.observe.words import printable
 
 COMMANDS = (
-    *("start", "status", "ready", "coverage", "scan", "reconcile", "backfill", "verify", "plan", "journal", "budget"),
-    *("inspect", "gaps", "load", "simulate", "cron", "doctor", "evidence", "config", "manual"),
+    *("start", "status", "ready", "coverage", "scan", "reconcile", "backfill", "verify", "plan", "journal", "changes"),
+    *("budget", "inspect", "gaps", "load", "simulate", "cron", "doctor", "evidence", "config", "manual"),
 )
 """Names of the commands; each is the command of that name in the module of that name."""
 

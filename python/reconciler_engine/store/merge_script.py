@@ -14,6 +14,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.observe.metrics import CANDLES_MERGED, MEMBERS_REMOVED
 from reconciler_engine.planning.ledger import Knowledge
 from reconciler_engine.steps import Argument
+from reconciler_engine.store import change_feed
 from reconciler_engine.store.client.reply_shapes import optional_bytes, text, understanding, whole
 from reconciler_engine.store.client.scripts import Client, Script
 from reconciler_engine.store.evidence_fields import encode_fields
@@ -31,7 +32,14 @@ EVIDENCE_LIFE_MS: Final = 30 * DAY_MS
 """Evidence that nobody added to for so long is dropped, and its slots are asked for anew; where a series' candles are
 kept for longer it lives as long as they do."""
 
-_PARTS = ("store/lua/journal", "store/lua/candle", "limiting/origin", "store/lua/doubt", "store/lua/merge")
+_PARTS = (
+    "store/lua/journal",
+    "store/lua/feed",
+    "store/lua/candle",
+    "limiting/origin",
+    "store/lua/doubt",
+    "store/lua/merge",
+)
 MERGE: Final = Script.load("reconciler_engine", *(f"{part}.lua" for part in _PARTS))
 
 # Made once: it takes half as long so.
@@ -166,8 +174,10 @@ class SeriesWrite:
             StoreError: A key is of another type, or the server refuses to write.
             StoreUnavailable: Redis did not answer; whether anything was written is unknown.
         """
-        keys = [scope.candle_key(self.series), scope.evidence_key(self.series), scope.journal_key(self.series)]
-        reply = await MERGE.run(client, keys=keys, args=self.arguments(scope))
+        reply = await MERGE.run(client, keys=scope.write_keys(self.series), args=self.arguments(scope))
+        # Also where nothing changed this time: the first try may have been cut off before this.
+        note = change_feed.touch(scope, self.series)
+        await note.script.run(client, keys=note.keys, args=note.args)
         with understanding(f"a merge of {self.series}"):
             return self._written(*reply)
 
@@ -214,6 +224,8 @@ class SeriesWrite:
             "by": self.by,
             "most_entries": ENTRIES_KEPT,
             "life": LIFE_MS,
+            "feed": (change_feed.ENTRIES_KEPT, change_feed.LIFE_MS),
+            "judged": change_feed.judged_words(self.known.ledger, self.read, changes, step),
             "candles": len(self.candles),
             "yielding": [*self.yielding],
             "duplicated": [*self.duplicated],

@@ -41,7 +41,7 @@ def _commands(scope: Scope) -> list[Command]:
         ("HGET", key, "f"), ("HMGET", key, "f"), ("HMGET", beside, "f"), ("HKEYS", key), ("HGETALL", key),
         ("HSCAN", key, 0), ("HLEN", key), ("SCARD", key), ("LLEN", key), ("LRANGE", key, 0, 0),
         ("ZCOUNT", candles, 0, 0), ("ZRANGE", candles, 0, 0), ("ZRANGEBYSCORE", candles, 0, 0),
-        ("XLEN", key), ("XRANGE", key, "-", "+"), ("XPENDING", key, "g"),
+        ("XLEN", key), ("XRANGE", key, "-", "+"), ("XREVRANGE", key, "+", "-"), ("XPENDING", key, "g"),
         ("XINFO", "CONSUMERS", key, "g"), ("EVAL", "return 1", 0), ("EVALSHA", "0" * 40, 0),
     ]  # fmt: skip
     # Removing from an absent key removes nothing, and XX adds nothing.

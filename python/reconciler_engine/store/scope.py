@@ -98,6 +98,18 @@ class Scope:
         """Return the stream of changes in a series' candles and evidence; like them it names no host of an exchange."""
         return f"{{{self.candle_key(series)}}}:journal"
 
+    def feed_key(self, series: Series) -> str:
+        """Return the stream of changes for other programs, beside a series' candles."""
+        return f"{{{self.candle_key(series)}}}:changes"
+
+    def index_key(self) -> str:
+        """Return the sorted set of series that were written, in the order of their last writes."""
+        return self.key("changed")
+
+    def write_keys(self, series: Series) -> tuple[str, str, str, str]:
+        """Return the keys that a write of a series touches, all in one Cluster slot."""
+        return self.candle_key(series), self.evidence_key(series), self.journal_key(series), self.feed_key(series)
+
     def repaired_channel(self, series: Series) -> str:
         """Return the channel on which repaired ranges of a series are announced."""
         return self._channel(series, "repaired")

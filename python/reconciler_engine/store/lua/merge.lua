@@ -1,9 +1,10 @@
--- Write one series: merge candles into its cache key and note what is known of its slots, both or neither. Three keys,
--- one slot, atomic. It follows the texts of journal.lua, candle.lua, origin.lua and doubt.lua.
+-- Write one series: merge candles into its cache key and note what is known of its slots, both or neither. Four keys,
+-- one slot, atomic. It follows the texts of journal.lua, feed.lua, candle.lua, origin.lua and doubt.lua.
 --
 -- KEYS     candle key: sorted set, score = open time (ms), member = JSON
 --          evidence key: hash; evidence_fields.py tells its fields
 --          journal: stream of what was changed that was there
+--          feed: stream of the slots that were changed, for other programs
 -- ARGV[1]  JSON object; instants and lengths in ms:
 --          symbol, timeframe, step
 --          max_candles (0 = unlimited), ttl (0 = none), trim (whether to cap the key)
@@ -11,6 +12,8 @@
 --          close: the feeder's channel of closed bars ('' = none), and close_slots: first and end of the newest closed
 --          slots; a candle written among them publishes the newest one there
 --          by (author of the write), most_entries and life of the journal
+--          feed        { entries kept at least, life } of the feed
+--          judged      words of the feed for slots that are proved now, or are not any more
 --          candles     how many are offered
 --          yielding    open times of candles offered that may take the place of a member, ascending
 --          duplicated  open times to clean of duplicates, and of what is no candle beside one, ascending
@@ -45,6 +48,7 @@ local plan = cjson.decode(ARGV[1])
 local symbol, timeframe, step, cap = plan.symbol, plan.timeframe, plan.step, plan.max_candles
 local log = { key = KEYS[3], by = plan.by, most = plan.most_entries, life = plan.life }
 local kind_of = rule_of(symbol, timeframe, step)
+local told = feed.open(KEYS[4], step, plan.feed[1], plan.feed[2])
 local FIRST = 2
 -- Lua hands at most about 8,000 values to one call
 local FLUSH = 1000
@@ -151,8 +155,12 @@ end
 local removed, added = {}, {}
 local extra, foreign = 0, 0
 
+-- For the feed: open times of candles that gave way, and of members that left nothing.
+local altered, gone = {}, {}
+
 local function remove(open_time, old, new, why)
     removed[#removed + 1] = old
+    table.insert(new == '' and gone or altered, open_time)
     journal(log, text(open_time), text(open_time + step), old, new, why)
 end
 
@@ -308,7 +316,7 @@ local function note_verified(name, slots)
     redis.call('HSET', evidence, name, VERSION .. table.concat(digests) .. table.concat(instants))
 end
 
-local noted = {}
+local noted, noted_at = {}, {}
 if #plan.verified > 0 then
     local digests, first, last = ARGV[fields_at + #plan.fields], plan.verified[1], plan.verified[#plan.verified]
     local alone = {}
@@ -322,6 +330,7 @@ if #plan.verified > 0 then
         local member, digest = alone[open_time], digests:sub((i - 1) * DIGEST + 1, i * DIGEST)
         if member and redis.sha1hex(member):sub(1, DIGEST) == digest then
             noted[#noted + 1] = text(open_time)
+            noted_at[#noted_at + 1] = open_time
             local name = block_of(open_time)
             if not blocks[name] then
                 names[#names + 1] = name
@@ -367,6 +376,19 @@ if #plan.fields > 0 or plan.late > 0 or #noted > 0 then
     if redis.call('HLEN', evidence) > fields then sweep() end
     redis.call('PEXPIRE', evidence, text(plan.days_life))
 end
+
+local inserted = {}
+for i = 1, plan.candles do
+    if outcome[i] == 'I' then inserted[#inserted + 1] = open_times[i] end
+end
+table.sort(altered)
+table.sort(gone)
+feed.tell(told, 'a', inserted)
+feed.tell(told, 'c', altered)
+feed.tell(told, 'g', gone)
+feed.tell(told, 'v', noted_at)
+for _, word in ipairs(plan.judged) do told.words[#told.words + 1] = word end
+feed.close(told)
 
 -- The write stands by now: a user without the right to publish must not leave it half done.
 local refused = ''

@@ -1,0 +1,95 @@
+"""`changes`: the writes of the engines since a cursor, for other programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler_engine.cli.arguments import parse_instant
+from reconciler_engine.cli.options import CACHE_SETTINGS, Given, prints, takes_settings
+from reconciler_engine.cli.output import Output
+from reconciler_engine.errors import ConfigError
+from reconciler_engine.observe.words import iso
+
+if TYPE_CHECKING:
+    from reconciler_engine.config import ReconciliationConfig
+    from reconciler_engine.store.feed_cursor import Cursor
+    from reconciler_engine.store.feed_steps import ChangeBatch
+
+_LIMIT = 1_000
+_WAIT_S = 60.0
+_LONGEST_TIME = 40
+"""Letters of a time; a cursor has more."""
+
+
+@click.command()
+@click.option("--since", metavar="CURSOR", help="The cursor told last, or a time. [default: all that is kept]")
+@click.option("--follow", is_flag=True, help="Go on with changes as they come.")
+@prints
+@takes_settings("base_url", *CACHE_SETTINGS, "layout", "user_id", "exchange_id")
+def changes(*, since: str | None, follow: bool, output: Output, given: Given) -> None:
+    """Tell what the engines changed in all series, oldest first for each, and the cursor to go on from.
+
+    \b
+    Examples:
+      reconciler-engine changes
+      reconciler-engine changes --since -1h
+      reconciler-engine changes --since now --follow --json
+
+    Told are candles added, changed and removed, slots verified, and proofs given and retracted; `lost` where the feed
+    of a series no longer has what came before. The cursor is the last line; with --json each line has the changes of
+    one read, and the cursor after them.
+    """
+    import trio
+
+    from reconciler_engine.cli.setting_sources import load_config
+
+    faults: list[str] = []
+    instant = parse_instant("--since", since, faults) if since is not None and len(since) <= _LONGEST_TIME else None
+    config = load_config(*given, known_faults=faults, windows=())
+    trio.run(_tell, config, since, instant, follow, output)
+
+
+async def _tell(
+    config: ReconciliationConfig, since: str | None, instant: int | None, follow: bool, output: Output
+) -> None:
+    from reconciler_engine.cli.session import open_session
+    from reconciler_engine.store.client.trio_driver import converse
+    from reconciler_engine.store.feed_cursor import Cursor
+    from reconciler_engine.store.feed_steps import read_changes
+
+    async with open_session(config, output, "changes") as session:
+        scope = session.parts.scope
+        cursor = _cursor(scope.index_key(), since, instant)
+        try:
+            while True:
+                steps = read_changes(scope, cursor, _LIMIT, _WAIT_S if follow else 0.0)
+                batch = await converse(session.parts.client, steps)
+                _print(batch, output)
+                cursor = Cursor.read(batch.cursor, cursor.owner)
+                if batch.is_all and not follow:
+                    break
+        finally:
+            if not output.as_json:
+                output.print_line(f"cursor {cursor}")
+
+
+def _cursor(owner: str, since: str | None, instant: int | None) -> Cursor:
+    from reconciler_engine.store.feed_cursor import Cursor
+
+    if since is None or instant is not None:
+        return Cursor(owner, instant or 0)
+    try:
+        return Cursor.read(since, owner)
+    except ValueError as error:
+        raise ConfigError([f"--since: {error}"]) from error
+
+
+def _print(batch: ChangeBatch, output: Output) -> None:
+    if output.as_json:
+        output.print_json({"changes": [one._asdict() for one in batch.changes], "cursor": batch.cursor})
+        return
+    for one in batch.changes:
+        slots = "" if one.start == one.stop else f" {iso(one.start)} to {iso(one.stop)}"
+        output.print_line(f"{iso(one.at)} {one.symbol}:{one.timeframe} {one.kind.value}{slots}")
