@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.conftest import plain_client
+from tests.integration.verified_bars import block_fields_of
 
 from reconciler_engine.detection.noted import BLOCK_BYTES
 from reconciler_engine.market.candle import Candle
@@ -19,7 +20,7 @@ from reconciler_engine.store.members import member_of
 from reconciler_engine.store.merge_script import MergeOutcome, SeriesWrite
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.verified_fields import block_fields, decode_blocks, digest_of
+from reconciler_engine.store.verified_fields import block_fields, decode_blocks, digest_of, oldest_instants
 
 MINUTE = 60_000
 T0 = 1_767_225_600_000
@@ -194,3 +195,13 @@ def test_the_fields_of_an_interval_are_those_of_the_blocks_it_touches():
     assert block_fields(span(59, 61), MINUTE) == [f"v{first}", f"v{first + 1}"]
     assert block_fields(span(60, 120), MINUTE) == [f"v{first + 1}"]
     assert block_fields(span(60, 60), MINUTE) == []
+
+
+def test_the_oldest_verification_of_a_block_is_told_and_a_digest_without_an_instant_is_older():
+    fields = block_fields_of({at(slot): text(slot) for slot in (0, 3)}, MINUTE, at=1_000)
+    later = block_fields_of({at(7): text(7)}, MINUTE, at=2_000)
+    (name,) = fields
+    assert oldest_instants(fields) == {T0 // MINUTE // 60: 1_000_000}
+    assert oldest_instants(later) == {T0 // MINUTE // 60: 2_000_000}
+    assert oldest_instants({name: block_fields_of({at(7): text(7)}, MINUTE, at=0)[name]}) == {T0 // MINUTE // 60: 0}
+    assert oldest_instants({name: b"", f"{name}1": b"\2" + fields[name][1:]}) == {}

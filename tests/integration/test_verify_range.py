@@ -12,6 +12,7 @@ from tests.integration.test_engine_backfill import BROKEN
 
 from reconciler_engine.engine.backfill.asked_again import SECOND_AFTER_MS, ask_again
 from reconciler_engine.engine.backfill.progress import BackfilledSeries
+from reconciler_engine.engine.scheduled_passes import VERIFY, ScheduledPasses
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.store.journal import Journal, Why
 
@@ -74,6 +75,19 @@ async def test_rewritten_bars_give_way_to_a_second_answer_and_are_journalled(red
         # All is as the exchange has it now; each candle is asked for again all the same.
         third = await compare(run)
         assert (third.requests, third.mismatched, third.newly_verified) == (PAGES, 0, SLOTS)
+
+
+async def test_the_verify_run_asks_for_a_second_answer_that_nobody_waited_for(redis_url, market):
+    async with engine(redis_url, market=market) as run:
+        now = at(SLOTS) + MINUTE
+        await run.turn_to(now)
+        await run.backfill([DENSE], span(SLOTS))
+        rewrite(market, 7)
+        assert (await compare(run)).repaired == 0
+        now += SECOND_AFTER_MS + MINUTE
+        await run.turn_to(now)
+        await ScheduledPasses(run.parts, [DENSE], now=lambda: now).perform(VERIFY)
+        assert await changes(run) == {7: Why.REWRITTEN}
 
 
 async def test_a_cache_that_only_reports_keeps_its_candles_and_tells_each_time(redis_url, market):

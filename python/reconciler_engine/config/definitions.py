@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from reconciler_engine.config.setting import Setting
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.page_ages import DEFAULT_SCRUB_DAYS
 from reconciler_engine.planning.sightings import RIPE_MS
 from reconciler_engine.planning.verification import DEFAULT_MAX_UNVERIFIED_MS, DEFAULT_SETTLE_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
@@ -325,6 +326,14 @@ _ALL: Final = (
         meaning="Share of the budget that verification may take, of the smaller of its rate and its hourly limit",
         allowed="a number above 0, at most 1",
         default=0.25,
+    ),
+    Setting(
+        name="scrub_days",
+        metavar="DAYS",
+        meaning="Days within which every candle that is kept for good (max_candles = 0) is compared again, the oldest "
+        "verification first; 0 never compares a verified candle again",
+        allowed="a whole number of days 0 to 3650; 0 means never",
+        default=DEFAULT_SCRUB_DAYS,
     ),
     Setting(
         name="verify_cron",

@@ -154,6 +154,7 @@ class ReconciliationConfig(BaseModel):
     max_unverified_ms: Whole = _field("max_unverified_ms", ge=0, le=_LONGEST_MS)
     completeness_slo: Share = _field("completeness_slo", ge=0.5, lt=1)
     verify_share: Share = _field("verify_share", gt=0, le=1)
+    scrub_days: Whole = _field("scrub_days", ge=0, le=3_650)
     verify_cron: str = _field("verify_cron")
     full_reconcile_verify: Literal["spare", "all"] = _field("full_reconcile_verify")
     listen: str | None = _field("listen")

@@ -16,6 +16,7 @@ from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.passes.older_bars import OlderBars
 from reconciler_engine.engine.passes.reach import Reach
 from reconciler_engine.engine.passes.reconciler import Reconciler
+from reconciler_engine.engine.passes.scrub import Scrub, ScrubMemory
 from reconciler_engine.engine.passes.second_looks import SecondLooks
 from reconciler_engine.engine.passes.sum_proofs import SumProofs
 from reconciler_engine.engine.passes.survey import Surveyor
@@ -110,6 +111,11 @@ class Parts:
     def older_bars(self) -> OlderBars:
         """A walk over the bars that the verify run does not look at each time."""
         return OlderBars(self.keys, self.evidence, Cursor(self.client, self.scope, "verify"))
+
+    def scrub(self, memory: ScrubMemory) -> Scrub:
+        """A search for the candles that were compared longest ago."""
+        cursor = Cursor(self.client, self.scope, "scrub")
+        return Scrub(self.keys, self.evidence, cursor, self.config.scrub_days, memory)
 
     @cached_property
     def surveyor(self) -> Surveyor:

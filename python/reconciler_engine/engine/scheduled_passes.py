@@ -18,6 +18,7 @@ from reconciler_engine.engine.pass_words import in_words, totals
 from reconciler_engine.engine.passes.agenda import Agenda
 from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.engine.passes.reconciler import Reconciler
+from reconciler_engine.engine.passes.scrub import ScrubMemory
 from reconciler_engine.engine.tasks.consumer_name import is_gone
 from reconciler_engine.engine.tasks.run_record import closed_after
 from reconciler_engine.errors import LeaseLost, RunClosed, StoreError, StoreUnavailable, own_fault
@@ -71,7 +72,7 @@ class ScheduledPasses:
     ends. An engine that takes over from a dead holder first sees the open run of that one to its end.
 
     `keep_leases` must run beside them. `last` has each job's last pass, `crons` each job's expression, `series` the
-    series to look at, `parts` the stores and clients in use.
+    series to look at, `parts` the stores and clients in use, `scrubbed` the memory of the scrub.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class ScheduledPasses:
         self.series: Sequence[Series] = series
         self.unknown = tuple(unknown)
         self.last: dict[str, LastPass] = {}
+        self.scrubbed = ScrubMemory()
         self._agenda = Agenda()
         self._timely = TimelyBars()
         self._history: bytes | None = None
@@ -251,7 +253,7 @@ class ScheduledPasses:
             if lease.job == VERIFY:
                 await count_bars(self.parts, self._timely, self._now(), job=VERIFY, epoch=lease.epoch)
                 await self._ask_both_again(reconciler)
-                await self._verify_older(reconciler)
+                await self._verify_more(reconciler)
             self.last[lease.job] = LastPass(result, self._now())
             _tell(lease.job, result, slot)
             return result
@@ -304,15 +306,34 @@ class ScheduledPasses:
         except StoreError as error:
             _logger.warning("disagreements not looked at", extra={"error": str(own_fault(error))})
 
-    async def _verify_older(self, reconciler: Reconciler) -> None:
-        """Verify some of the bars behind the newest ones, with the part of the share that the verify run has left."""
+    async def _verify_more(self, reconciler: Reconciler) -> None:
+        """Verify older bars, and compare some again, with the part of the share that the verify run has left.
+
+        First some behind the newest ones that are not verified. Then, where nothing else is due, those of the kept ones
+        that were verified longest ago.
+        """
         now, pages = await self.parts.clock.now(), ceil(reconciler.verify_per_minute * _OLDER_ASK_S / 60)
         older = await self.parts.older_bars.find(self.series, now, VERIFY_BARS, pages)
         if older:
-            request = PassRequest(
-                VERIFY, [*older], older, lane=_LANES[VERIFY], verify=Verify.DUE, ask_s=_OLDER_ASK_S, pauses=True
-            )
-            count_pass(VERIFY, await reconciler.run_pass(request))
+            result = await reconciler.run_pass(_older_request(older, Verify.DUE))
+            count_pass(VERIFY, result)
+            pages -= result.requests
+        config = self.parts.config
+        if not config.scrub_days or config.max_candles:
+            self.scrubbed.figures = None
+        elif pages > 0 and not self._agenda.is_behind(now, reconciler.verify_per_minute):
+            await self._compare_again(reconciler, now, pages)
+
+    async def _compare_again(self, reconciler: Reconciler, now: int, pages: int) -> None:
+        scrub = self.parts.scrub(self.scrubbed)
+        found = await scrub.find(self.series, now, pages)
+        if found:
+            result = await reconciler.run_pass(_older_request(found, Verify.AGAIN, stale_before=now // 1_000 * 1_000))
+            if result.mismatched:
+                _tell(VERIFY, result, None)
+            else:
+                count_pass(VERIFY, result)
+            await scrub.note(found, result, now)
 
     async def _verify_request(self) -> PassRequest:
         """Return the verify run of this minute: over all series at a scan tick, else over those that are due."""
@@ -337,6 +358,20 @@ class ScheduledPasses:
             bars=VERIFY_BARS,
             timely=self._timely if series is self.series else None,
         )
+
+
+def _older_request(found: Mapping[Series, Interval], verify: Verify, *, stale_before: int = 0) -> PassRequest:
+    """Return the request for some older bars of the verify run."""
+    return PassRequest(
+        VERIFY,
+        [*found],
+        found,
+        lane=_LANES[VERIFY],
+        verify=verify,
+        ask_s=_OLDER_ASK_S,
+        pauses=True,
+        stale_before=stale_before,
+    )
 
 
 def _tell(job: str, result: ReconciliationResult, slot: int | None) -> None:

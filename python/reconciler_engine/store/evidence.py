@@ -22,7 +22,7 @@ from reconciler_engine.store.journal import Why
 from reconciler_engine.store.merge_script import ChangeByHand, MergeOutcome, SeriesWrite
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.verified_fields import Verified, block_fields, decode_blocks
+from reconciler_engine.store.verified_fields import Verified, block_fields, decode_blocks, oldest_instants
 
 CHANGES_LIMIT = 16
 """Times a merge is tried while others write the same days; then the candles go in without their proofs."""
@@ -99,6 +99,18 @@ class EvidenceStore:
         reply = await self._client.execute_command("HMGET", self._scope.evidence_key(series), *names)
         with understanding("digests"):
             return decode_blocks(_bodies(names, reply), step)
+
+    async def oldest_verified(self, series: Series, slots: Interval) -> dict[int, int]:
+        """Return the oldest verification in each block of some slots that has one, by block number (ms UTC).
+
+        Raises:
+            StoreError: The key is no hash.
+            StoreUnavailable: Redis cannot be reached or did not answer in time.
+        """
+        names = block_fields(slots, series.timeframe.step_ms)
+        reply = await self._client.execute_command("HMGET", self._scope.evidence_key(series), *names)
+        with understanding("digests"):
+            return oldest_instants(_bodies(names, reply))
 
     async def extent(self, series: Series) -> Interval | None:
         """Return the days in which anything is known of a series, as one interval; None where nothing is.

@@ -49,6 +49,21 @@ def block_fields(slots: Interval, step: int) -> list[str]:
     )
 
 
+def oldest_instants(bodies: Mapping[str, bytes]) -> dict[int, int]:
+    """Return the oldest verification by block number (ms UTC), of blocks that have one.
+
+    A digest without an instant is older than any.
+    """
+    found = {}
+    for name, body in bodies.items():
+        if len(body) == BLOCK_BYTES and body.startswith(VERSION):
+            instants = _INSTANTS.unpack_from(body, DIGESTS_END)
+            noted = [at for slot, at in enumerate(instants) if at or body[len(VERSION) + slot * DIGEST_LETTERS]]
+            if noted:
+                found[int(name.removeprefix(_PREFIX))] = min(noted) * 1_000
+    return found
+
+
 def decode_blocks(bodies: Mapping[str, bytes], step: int) -> dict[int, Verified]:
     """Return the digests by open time (ms UTC); a body that is not a block's says nothing."""
     return {slot: verified for name, body in bodies.items() for slot, verified in _slots_of(name, body, step)}

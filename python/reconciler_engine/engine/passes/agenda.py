@@ -75,6 +75,10 @@ class Agenda:
         """
         self._free = (self._free | proved) - asked
 
+    def is_behind(self, now: int, per_minute: float) -> bool:
+        """Whether series are left that are to be asked for at `now` (ms UTC)."""
+        return bool(self._choose(now, per_minute))
+
     def _note(self, looks: Mapping[Series, Look], now: int, rules: VerifyRules) -> None:
         for series, look in looks.items():
             self._standings[series] = standing_of(look, now, series.timeframe.step_ms, rules)

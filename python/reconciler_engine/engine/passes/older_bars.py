@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from reconciler_engine.errors import StoreError, own_fault
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
+from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.pages import PAGE_SLOTS, cover
 from reconciler_engine.planning.window import closed_before
 from reconciler_engine.store.candle_keys import CandleKeys
@@ -71,13 +72,14 @@ class OlderBars:
         return found
 
     async def _unknown(self, series: Series, slots: Interval) -> Intervals:
-        """Return the slots that are neither noted as verified nor confirmed to have no candle."""
+        """Return the slots that are neither noted as verified and undoubted, nor confirmed to have no candle."""
         step = series.timeframe.step_ms
         noted = await self._evidence.verified(series, slots)
         (read,) = await self._evidence.read([(series, slots)])
         if read.error is not None:
             raise read.error
-        return slots - Intervals.of_slots(sorted(noted), step) - read.ledger.confirmed(slots)
+        verified = Intervals.of_slots(sorted(noted), step) - read.ledger.in_state(slots, State.SUSPECT)
+        return slots - verified - read.ledger.confirmed(slots)
 
 
 def _from(series: Sequence[Series], after: tuple[str, int] | None) -> list[Series]:

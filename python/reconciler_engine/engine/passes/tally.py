@@ -87,8 +87,9 @@ class Tally:
         looks = {}
         for series, row in self._rows.items():
             if row.examined:
-                old = Interval(row.slots.start, row.slots.stop - max(quick_ms, MINIMUM_STEPS * row.step))
-                urgent = row.suspects | (row.due & old if quick_ms else row.due)
+                # A window over a few older slots may be shorter than that.
+                quick = Interval(row.slots.stop - max(quick_ms, MINIMUM_STEPS * row.step), row.slots.stop)
+                urgent = row.suspects | (row.due - quick if quick_ms else row.due)
                 looks[series] = Look(row.unverified, row.changed, urgent, row.again_at, row.slots.stop)
         return looks
 
