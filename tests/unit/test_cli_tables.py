@@ -20,12 +20,17 @@ def be_terminal(monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
 
 
-def test_the_last_column_takes_the_room_that_a_terminal_has(capsys, monkeypatch):
+def test_columns_for_which_a_terminal_is_too_narrow_stand_below_the_others(capsys, monkeypatch):
     be_terminal(monkeypatch)
-    print_columns(("series", "why"), ROWS)
+    print_columns(("series", "since", "why"), [("BTC-USD:1m", "1 m ago", "word " * 30), ("A-USD:1m", "-", "")])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1] == "BTC-USD:1m  word word word word word ..."
-    assert max(map(len, lines)) == 40
+    assert lines[:3] == ["series      since", "    why", "BTC-USD:1m  1 m ago"]
+    assert lines[3] == "    word word word word word word word"
+    assert lines[-1] == "A-USD:1m    -"
+    assert max(map(len, lines)) <= 40
+    assert " ".join(lines).count("word") == 30
+    print_columns(("series", "why"), [("BTC-USD:1m", "2 missing")])
+    assert capsys.readouterr().out.splitlines() == ["series      why", "BTC-USD:1m  2 missing"]
 
 
 def test_a_file_gets_all_of_it(capsys):
@@ -39,7 +44,7 @@ def test_a_pager_shows_what_the_terminal_is_too_low_for(capsys, monkeypatch, row
     shown: list[str] = []
     monkeypatch.setattr(click, "echo_via_pager", shown.append)
     with paged():
-        print_columns(("series", "why"), ROWS * rows)
+        print_columns(("series", "why"), [("BTC-USD:1m", "word")] * rows)
     assert (len(shown), len(capsys.readouterr().out.splitlines())) == (pages, 0 if pages else rows + 1)
     assert all(len(line) <= 40 for text in shown for line in text.splitlines())
 

@@ -45,6 +45,17 @@ def test_a_command_loads_no_client_before_it_runs():
     assert loaded_by_commands(*([name, "--help"] for name in COMMANDS)) & HEAVY == {"click"}
 
 
+def test_a_question_about_the_cache_loads_no_http_client():
+    cache = ["--symbols", "BTC-USD", "--redis-url", "redis://127.0.0.1:9"]
+    questions = (
+        ["ready", "BTC-USD", "1m", *cache[2:]],
+        ["ready", "--all", *cache],
+        ["plan", *cache],
+        ["status", *cache[2:]],
+    )
+    assert loaded_by_commands(*questions) & {"httpx", "httpcore", "h11", "rich", "jwt"} == set()
+
+
 def loaded_by_commands(*calls: list[str]) -> set[str]:
     """Run `reconciler-engine` with each list of arguments; return the top-level names of what it imported."""
     program = f"""

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ import click
 
 from reconciler_engine.observe.words import printable, quoted
 
-_LAST_WIDTH = 12
+_NARROWEST = 20
+_BELOW = "    "
 """Columns that the last words of a row have at least, however narrow the terminal is."""
 
 
@@ -97,16 +99,16 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns of words, all left-aligned, the last one as long as it is, or as a terminal has room."""
+    """Print columns of words, left-aligned; on a terminal that is too narrow the last ones stand below the others."""
     lines = _shown([heads, *rows])
-    *widths, _ = [max(len(line[column]) for line in lines) for column in range(len(heads))]
-    room = None
-    if sys.stdout.isatty():
-        room = max(_LAST_WIDTH, shutil.get_terminal_size().columns - sum(widths) - 2 * len(widths))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sum(widths) + 2 * len(widths)
+    beside = len(widths)
+    while beside > 1 and sum(widths[:beside]) + 2 * (beside - 1) > room:
+        beside -= 1
     for line in lines:
-        cells = [text.ljust(width) for text, width in zip(line, widths, strict=False)]
-        say("  ".join([*cells, _cut(line[-1], room)]).rstrip())
-
-
-def _cut(text: str, room: int | None) -> str:
-    return text if room is None or len(text) <= room else f"{text[: room - 3]}..."
+        cells = [text.ljust(width) for text, width in zip(line[:beside], widths, strict=False)]
+        say("  ".join(cells).rstrip())
+        below = "  ".join(line[beside:])
+        for part in textwrap.wrap(below, max(room, _NARROWEST), initial_indent=_BELOW, subsequent_indent=_BELOW):
+            say(part)

@@ -13,7 +13,6 @@ import trio
 from reconciler_engine.cli.output import Output
 from reconciler_engine.cli.setting_sources import child_environment, default_data_dir
 from reconciler_engine.cli.standard_streams import terminal_style
-from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import Parts, open_parts
 from reconciler_engine.engine.symbols import choose_kept_symbols, choose_symbols
@@ -31,6 +30,7 @@ from reconciler_engine.supervisor.server_child import embedded_server, locked, p
 
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
+    from reconciler_engine.coinbase.client import CoinbaseClient
 
 _HOUR_MS = 3_600_000
 _Result = TypeVar("_Result")
@@ -119,6 +119,8 @@ async def open_session(
             await check_protocol(parts.client, parts.scope)
         source = None
         if asks:
+            from reconciler_engine.coinbase.client import CoinbaseClient
+
             await check_terms(parts)
             client = CoinbaseClient(
                 config.base_url, credentials=credentials, route=config.route, connections=PAGES_IN_FLIGHT

@@ -9,7 +9,7 @@ import click
 
 from reconciler_engine.cli.exits import UNAVAILABLE, leave
 from reconciler_engine.cli.options import CACHE_SETTINGS, Given, prints, takes_settings
-from reconciler_engine.cli.output import Output, paged, print_table, say
+from reconciler_engine.cli.output import Output, paged, print_columns, print_table, say
 from reconciler_engine.observe.live_candles import Sighting, feeder_in_words, sum_up
 from reconciler_engine.observe.objective import WINDOWS, Objective, share_in_words
 from reconciler_engine.observe.obstacles import describe_obstacles
@@ -250,7 +250,7 @@ def _print_jobs(jobs: tuple[JobStatus, ...], now: int) -> None:
             )
             for error in last.errors:
                 say(f"    {quoted(error)}")
-        if job.last_error is not None:
+        if job.last_error not in {None, job.degraded}:
             say(f"  {job.name}, last error: {quoted(job.last_error)}")
 
 
@@ -281,14 +281,13 @@ def _print_series(series: Mapping[str, SeriesCoverage], now: int, most: int | No
             name,
             "-" if one.complete_from is None else iso(one.complete_from),
             "-" if one.complete_through is None else iso(one.complete_through),
-            "unknown" if one.missing is None else str(one.missing),
-            iso(one.checked_at),
             "-" if one.present is None else f"{_known(one.verified)} of {one.present}",
-            "; ".join(describe_obstacles(obstacles_of(one))) or "-",
+            ago(one.checked_at, now),
+            "unknown" if one.missing is None else "; ".join(describe_obstacles(obstacles_of(one))) or "-",
         )
         for name, one in worst_first(series)[:most]
     ]
-    print_table(("series", "complete from", "through", "missing", "checked", "verified", "not ready"), rows)
+    print_columns(("series", "complete from", "through", "verified", "looked at", "not ready"), rows)
     ages = [
         f"{frame} {'none' if one.since is None else describe_span(max(0, now - one.since))}"
         for frame, one in count_verified(series).items()

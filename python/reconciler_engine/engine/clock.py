@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from math import inf
+from typing import TYPE_CHECKING
 
 import trio
 
-from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.errors import PermitRefused, SourceError
 from reconciler_engine.limiting.purpose import asking_for
@@ -17,6 +17,10 @@ from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.server_clock import ServerClock
 from reconciler_engine.store.turns import Turn
+
+if TYPE_CHECKING:
+    # HTTP is loaded where the exchange is asked.
+    from reconciler_engine.coinbase.client import CoinbaseClient
 
 MEASURE_EVERY_S = 3_600
 """The exchange's clock is compared with Redis' at each start, hourly, and when in doubt, by one process of all."""
@@ -107,4 +111,4 @@ class SharedClock:
         if told is None:
             _logger.info("exchange clock measured", extra={"skew_ms": skew})
         else:
-            _logger.warning("clocks differ", extra={"skew_ms": skew, "summary": told})
+            _logger.warning("clocks differ", extra={"skew_ms": skew, "consequence": told, "summary": told})

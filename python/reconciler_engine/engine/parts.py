@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
+from typing import TYPE_CHECKING
 
-from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.coinbase.identity import Identity
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.backfill.director import BackfillDirector
@@ -48,6 +48,10 @@ from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Layout, Scope
 from reconciler_engine.store.tasks import TaskQueue
 from reconciler_engine.store.venue import VenueStore
+
+if TYPE_CHECKING:
+    # HTTP is loaded where the exchange is asked.
+    from reconciler_engine.coinbase.client import CoinbaseClient
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from random import Random
+from typing import TYPE_CHECKING
 
 import trio
 
-from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.coinbase.products import FUTURE, SPOT, Product
 from reconciler_engine.coinbase.symbol_selectors import Choice, Selector, choose, look_up
 from reconciler_engine.engine.parts import Parts
@@ -17,6 +17,10 @@ from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.errors import ConfigError, PermitRefused, SourceError, SourceUnavailable
 from reconciler_engine.limiting.purpose import asking_for
 from reconciler_engine.planning.backoff import Backoff
+
+if TYPE_CHECKING:
+    # HTTP is loaded where the exchange is asked.
+    from reconciler_engine.coinbase.client import CoinbaseClient
 
 ATTEMPTS = 3
 PATIENCE_S = 20.0

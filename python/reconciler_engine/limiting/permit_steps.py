@@ -158,7 +158,8 @@ class PermitSteps:
             if patience.failures is not None and silent > patience.failures:
                 self._note_lost("gone")
                 said = f"HTTP {status}" if status else "no answer"
-                raise SourceUnavailable(f"{said} to each of the last {silent} requests", status=status)
+                # Without their number: one cause, however many pages tell of it.
+                raise SourceUnavailable(f"{said} to the last requests", status=status)
             patience.failures = silent
         if taken in {Reply.OCCUPIED, Reply.GONE}:
             yield Pause(min(wait_us, max_wait_us) / 1_000_000)

@@ -102,7 +102,9 @@ def feeder_in_words(state: FeederState) -> str:
     """Say in a line how the feeder does; with series whose feeder stopped, which."""
     if state.age_ms is None:
         return "feeder: none seen"
-    counts = ", ".join(f"{count} {feed}" for feed, count in state.series.items() if count)
     more = len(state.stopped) - _NAMED
     named = f" ({', '.join(state.stopped[:_NAMED])}{f' and {more} more' if more > 0 else ''})" if state.stopped else ""
-    return f"feeder: newest live candle seen {describe_span(state.age_ms)} ago; series: {counts}{named}"
+    counts = ", ".join(
+        f"{count} {feed}{named if feed == Feed.STOPPED else ''}" for feed, count in state.series.items() if count
+    )
+    return f"feeder: newest live candle seen {describe_span(state.age_ms)} ago; series: {counts}"

@@ -47,7 +47,7 @@ def print_checks(checks: Sequence[Check]) -> None:
         say(f"{check.status:<7}  {check.name:<{width}}  {first}")
         for line in others:
             say(f"{'':<{width + 11}}{line}")
-        if check.hint:
-            say(f"{'':<{width + 11}}-> {check.hint}")
+        for line in check.hint.splitlines():
+            say(f"{'':<{width + 11}}-> {line}")
     counts = [(status, sum(check.status == status for check in checks)) for status in ("ok", "warn", "fail", "skipped")]
     say(", ".join(f"{count} {status}" for status, count in counts if count))

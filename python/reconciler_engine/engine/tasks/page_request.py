@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from random import Random
+from typing import TYPE_CHECKING
 
 import trio
 
 from reconciler_engine.coinbase.candles import CandlePage
-from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.engine.tasks.drain import Drain
@@ -21,6 +21,10 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.backoff import Backoff
 from reconciler_engine.planning.window import with_forming
+
+if TYPE_CHECKING:
+    # HTTP is loaded where the exchange is asked.
+    from reconciler_engine.coinbase.client import CoinbaseClient
 
 ATTEMPTS = 4
 """Requests sent for one page before it is left for the next pass."""

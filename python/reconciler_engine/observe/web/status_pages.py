@@ -74,7 +74,8 @@ def _jobs(jobs: Sequence[JobStatus], now: int) -> list[Element]:
         for job in jobs
         if (last := job.last_pass) is not None
     ]
-    errors = [element("p", f"{job.name}, last error: {job.last_error}", class_="bad") for job in jobs if job.last_error]
+    told = [job for job in jobs if job.last_error not in {None, job.degraded}]
+    errors = [element("p", f"{job.name}, last error: {job.last_error}", class_="bad") for job in told]
     heading = ("last pass", "gaps", "slots missing", "filled", "unresolved", "requests", "errors")
     return [
         element("h2", "jobs"),
