@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from reconciler_engine.errors import StoreError
+from reconciler_engine.errors import StoreError, StoreUnavailable
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.obstacles import Obstacle
@@ -266,7 +266,8 @@ class Coverage:
                 self._pruned_at = now
                 await self._prune(now)
         except StoreError as error:
-            _logger.info("coverage not written", extra={"error": str(error)})
+            level = logging.INFO if isinstance(error, StoreUnavailable) else logging.WARNING
+            _logger.log(level, "coverage not written", extra={"error": str(error)})
 
     async def read(self) -> dict[str, SeriesCoverage]:
         """Return every series' coverage, by `symbol:timeframe`, sorted; fields that are none are left out.
