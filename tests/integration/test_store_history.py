@@ -8,15 +8,14 @@ import pytest
 import redis as redis_py
 from tests.conftest import CLIENTS, plain_client
 from tests.integration.conftest import settled_grace_ms
-from tests.integration.test_store_evidence import (
+from tests.integration.proved_slots import (
     BTC,
-    KEY,
     LATER,
     MINUTE,
-    SCOPE,
     T0,
     UNLIMITED,
     known,
+    names,
     prove,
     span,
     states,
@@ -44,12 +43,12 @@ LIMITS = [number for limit in BUDGET.limits for number in (limit.interval_us, li
 
 @pytest.fixture
 def store(redis):
-    return EvidenceStore(redis, SCOPE)
+    return EvidenceStore(redis, names.scope)
 
 
 @pytest.fixture
 def candles(redis):
-    return CandleStore(redis, SCOPE)
+    return CandleStore(redis, names.scope)
 
 
 def as_plain(redis_url):
@@ -86,7 +85,7 @@ async def test_proofs_from_before_are_looked_at_once_more(redis, redis_url, stor
     assert after.confirmed(span(0, 10)) == Intervals(())
     assert after.resting(span(1, 9), LATER) == Intervals(())
     assert {finding.reason for _, _, finding in after.findings} == {Reason.BEFORE_FAILOVER}
-    assert await redis.hget(KEY, "origin") == replication_id(redis_url)
+    assert await redis.hget(names.key, "origin") == replication_id(redis_url)
     await prove(candles, 0, 9, when=LATER + MINUTE)
     assert states(await known(store)) == ".eeeeeeee."
 
@@ -111,8 +110,8 @@ async def test_marks_by_hand_stay(store, redis_url):
 
 async def test_an_engine_that_may_not_ask_leaves_no_word_of_a_history(redis, redis_url, plain, candles, store):
     await prove(candles, 0, 9)
-    await prove(CandleStore(plain, SCOPE), 20, 29, slots=span(20, 30), asked=span(20, 30))
-    assert await redis.hget(KEY, "origin") is None
+    await prove(CandleStore(plain, names.scope), 20, 29, slots=span(20, 30), asked=span(20, 30))
+    assert await redis.hget(names.key, "origin") is None
     promote(redis_url)
     assert (await known(store, span(0, 30))).confirmed(span(0, 30)) == Intervals([span(1, 9), span(21, 29)])
 
@@ -121,7 +120,7 @@ async def test_the_last_note_taken_away_takes_the_history_along(redis, store, ca
     await prove(candles)
     unknown = Intervals([span(0, 10)])
     await store.change(BTC, span(0, 10), UNLIMITED, lambda one: mark(one, unknown, State.UNKNOWN, T0))
-    assert await redis.exists(KEY) == 0
+    assert await redis.exists(names.key) == 0
 
 
 def note_empty(client, reason: Reason, origin: bytes) -> None:
@@ -129,7 +128,7 @@ def note_empty(client, reason: Reason, origin: bytes) -> None:
     day = (time.time_ns() // 1_000_000 - GRACE_MS) // DAY_MS - 1
     stretch = FindingInterval(day * DAY_MS, (day + 1) * DAY_MS, Finding(State.EMPTY, reason, 0, 0, 1, None))
     fields = {str(day): encode_day([stretch], day, DAY_MS), "origin": origin}
-    client.hset(SCOPE.evidence_key(Series("BTC-USD", Timeframe.D1)), mapping=fields)
+    client.hset(names.scope.evidence_key(Series("BTC-USD", Timeframe.D1)), mapping=fields)
 
 
 def ask(client):
@@ -152,7 +151,7 @@ def test_a_gate_that_may_not_ask_takes_a_proof_as_none(redis_url):
     with plain_client(redis_url) as client, plain_client(as_plain(redis_url)) as reader:
         note_empty(client, Reason.WITH_REFERENCE, replication_id(redis_url))
         assert not ask(reader).is_ready
-        client.hdel(SCOPE.evidence_key(Series("BTC-USD", Timeframe.D1)), "origin")
+        client.hdel(names.scope.evidence_key(Series("BTC-USD", Timeframe.D1)), "origin")
         # Engines that may not ask either leave nothing to compare.
         assert ask(reader).is_ready
 
@@ -189,11 +188,11 @@ def commands_in(log: bytes) -> list[list[bytes]]:
 
 async def test_candles_evidence_and_digests_reach_a_replica_together_or_not_at_all(own_server):
     async with TrioRedis.from_url(own_server.url) as client:
-        store = CandleStore(client, SCOPE)
+        store = CandleStore(client, names.scope)
         await prove(store, 0, 9)
         await prove(store, 0, 5, 9, when=LATER + MINUTE)
     (log,) = own_server.plan.data_directory.glob("appendonlydir/*.incr.aof")
-    keys, parts, is_inside = (SCOPE.candle_key(BTC).encode(), KEY.encode()), list[set[bytes]](), False
+    keys, parts, is_inside = (names.scope.candle_key(BTC).encode(), names.key.encode()), list[set[bytes]](), False
     for command in commands_in(log.read_bytes()):
         match command[0]:
             case b"MULTI":

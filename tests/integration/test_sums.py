@@ -172,7 +172,7 @@ async def told(ladder: Ladder) -> list[tuple[Why, int]]:
 
 
 @pytest.mark.usefixtures("no_audits")
-async def test_an_exchange_that_disagrees_with_itself_is_told_once_after_second_answers_of_both(redis_url, caplog):
+async def test_an_exchange_that_disagrees_with_itself_is_told_once_after_second_answers(redis_url, caplog):
     at = MIDNIGHT - 40 * MINUTE
     async with engine(redis_url, market=disagreeing(at)) as run:
         ladder = Ladder(run, all_series("1m", "5m"))
@@ -214,7 +214,7 @@ async def test_nothing_is_told_of_a_bar_that_the_exchange_has_put_right_within_t
         assert held == truth(ladder.series[1], Interval(at, at + 5 * MINUTE))
 
 
-async def test_an_audited_page_is_asked_for_though_its_sums_agree_and_counts_what_is_unlike(redis_url, monkeypatch):
+async def test_an_audited_page_is_asked_for_though_sums_agree_and_counts_differences(redis_url, monkeypatch):
     monkeypatch.setattr(verify_round, "is_audited", lambda series, _: series.timeframe is Timeframe.M5)
     at = MIDNIGHT - 40 * MINUTE
     async with engine(redis_url, market=disagreeing(at)) as run:

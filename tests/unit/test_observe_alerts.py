@@ -131,7 +131,7 @@ def test_a_flapping_condition_is_told_once():
     assert [book.look(now, *([ONE] if now % 20_000 else [])) for now in range(10_000, 300_000, 10_000)] == [[]] * 29
 
 
-def test_series_wait_anew_behind_another_cause_and_what_was_told_before_is_taken_over():
+def test_series_wait_anew_behind_another_cause_and_told_alerts_are_taken_over():
     book = Book(after_ms=900_000)
     book.book.adopt(OTHER, 7, 0)
     assert book.look(0, ONE, OTHER) == []
