@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from tests.integration.engines import MARKET, MINUTE, Engine, engine, truth
 from tests.integration.rewritten_market import RewrittenMarket
 
+from reconciler_engine.engine.forecast import forecast
 from reconciler_engine.engine.passes import verify_round
+from reconciler_engine.engine.passes.sum_proofs import SumProofs
 from reconciler_engine.engine.scheduled_passes import VERIFY, ScheduledPasses
 from reconciler_engine.market.candle import Candle
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.accepted import digest_of
+from reconciler_engine.planning.hand_marks import accept
+from reconciler_engine.planning.ledger import Finding, Knowledge, Reason, State
 from reconciler_engine.planning.verification import DEFAULT_SETTLE_MS
 from reconciler_engine.store.journal import Journal, Why
+from reconciler_engine.store.members import member_of
 
 NOW = 1_735_776_000_000 + 26 * MINUTE + 5_000
 """2025-01-02T00:26:05Z: bars of all timeframes closed at midnight are due since a minute."""
@@ -117,6 +124,17 @@ async def test_one_request_for_minutes_verifies_what_closed_in_every_timeframe(r
             assert len(await ladder.noted(one, bars)) == bars, one
         again = await ladder.verify()
         assert (again.requests, again.newly_verified) == (0, 0)
+
+
+async def test_the_plan_of_the_verify_run_leaves_out_what_follows_from_finer_bars(redis_url):
+    async with engine(redis_url) as run:
+        ladder = Ladder(run, all_series())
+        await catch_up(ladder)
+        await run.turn_to(ladder.now)
+        sent = sum(ladder.requests().values())
+        (planned,) = (one for one in (await forecast(run.parts, ladder.series)).jobs if one.job == VERIFY)
+        await ladder.verify()
+        assert sum(ladder.requests(sent).values()) == planned.requests >= 1
 
 
 @pytest.mark.usefixtures("no_audits")
@@ -225,3 +243,119 @@ async def test_an_audited_page_is_asked_for_though_sums_agree_and_counts_differe
         # The quarter of an hour is no sum of the repaired bar and its fellows.
         assert ladder.requests(sent) == {"1m": 1, "5m": 1, "15m": 1}
         assert (done.mismatched, done.repaired, done.wrong_sums) == (1, 1, 1)
+
+
+@dataclass
+class Cell:
+    """Five minutes of the symbol and their 5m bar in an empty cache, the minutes verified."""
+
+    run: Engine
+    at: int = MIDNIGHT
+
+    @property
+    def minutes(self) -> Series:
+        return Series("BTC-USD", Timeframe.M1)
+
+    @property
+    def five(self) -> Series:
+        return Series("BTC-USD", Timeframe.M5)
+
+    async def put(self, *leave_out: int) -> None:
+        """Write bars and digests; those minutes are left out, and so is what they add to the 5m bar."""
+        parts, span = self.run.parts, Interval(self.at, self.at + 5 * MINUTE)
+        kept = {at: one for at, one in truth(self.minutes, span).items() if (at - self.at) // MINUTE not in leave_out}
+        opens, highs, lows, closes, volumes = zip(*kept.values(), strict=True)
+        sum_ = Candle(self.at, opens[0], max(highs), min(lows), closes[-1], round(sum(volumes), 8))
+        await self.run.put(self.five, sum_)
+        await self.run.put(self.minutes, *(candle_of(at, one) for at, one in kept.items()))
+        members = {at: member_of(self.minutes, candle_of(at, one)).encode() for at, one in kept.items()}
+        await parts.evidence.note_sums(self.minutes, members, parts.retention, at=NOW, by="test")
+
+    async def find(self, minute: int, *finding: Any) -> None:
+        """Note a finding about one of the minutes."""
+        slot = Interval(self.at + minute * MINUTE, self.at + (minute + 1) * MINUTE)
+
+        def revise(known: Knowledge) -> Knowledge:
+            return known._replace(ledger=known.ledger.revise(Intervals([slot]), lambda _: Finding(*finding)))
+
+        await self.run.parts.evidence.change(self.minutes, slot, self.run.parts.retention, revise)
+
+    async def agrees(self) -> bool | None:
+        """Whether the 5m bar agrees with its sum; None where none can be had."""
+        slot = Intervals([Interval(self.at, self.at + 5 * MINUTE)])
+        found = await self.run.parts.second_looks.sums.compare(self.five, slot)
+        return found[self.at].agrees if found else None
+
+
+@pytest.mark.parametrize(
+    ("finding", "agrees"),
+    [
+        (None, None),
+        ((State.EMPTY, Reason.WITH_REFERENCE, NOW, NOW, 2, None), True),
+        # the recheck after six hours is still to come
+        ((State.EMPTY, Reason.WITH_REFERENCE, NOW, NOW, 2, NOW + HOUR), None),
+        ((State.EMPTY, Reason.BY_HAND, NOW, NOW, 1, None), None),
+        ((State.MISSING, Reason.ABSENT_ONCE, NOW, NOW, 1, NOW), None),
+    ],
+)
+async def test_a_sum_over_a_minute_without_a_bar_counts_once_that_is_settled(redis_url, finding, agrees):
+    async with engine(redis_url) as run:
+        cell = Cell(run)
+        await cell.put(2)
+        if finding is not None:
+            await cell.find(2, *finding)
+        assert await cell.agrees() is agrees
+
+
+async def test_no_sum_is_had_over_a_minute_that_is_in_doubt_or_has_changed_or_is_accepted_by_hand(redis_url):
+    async with engine(redis_url) as run:
+        cell = Cell(run)
+        await cell.put()
+        assert await cell.agrees() is True
+        await cell.find(3, State.SUSPECT, Reason.VALUES_DIFFER, NOW, NOW, 1, NOW)
+        assert await cell.agrees() is None
+        cell = Cell(run, MIDNIGHT + 5 * MINUTE)
+        await cell.put()
+        at = cell.at + MINUTE
+        ((_, values),) = truth(cell.minutes, Interval(at, at + MINUTE)).items()
+        changed = replace(candle_of(at, values), sequence_num=7)
+        await run.parts.client.zremrangebyscore(run.key(cell.minutes), at, at)
+        await run.put(cell.minutes, changed)
+        assert await cell.agrees() is None
+        digests = {at: digest_of(member_of(cell.minutes, changed).encode())}
+        await run.parts.evidence.change(
+            cell.minutes,
+            Interval(at, at + MINUTE),
+            run.parts.retention,
+            lambda known: accept(known, Intervals([Interval(at, at + MINUTE)]), digests, 0),
+        )
+        assert await cell.agrees() is None
+
+
+async def test_a_bar_that_changes_while_its_sum_is_had_is_not_noted(redis_url):
+    async with engine(redis_url) as run:
+        cell, sums = Cell(run), run.parts.second_looks.sums
+        await cell.put()
+        slot = Intervals([Interval(cell.at, cell.at + 5 * MINUTE)])
+        found = await sums.compare(cell.five, slot)
+        ((_, values),) = truth(cell.five, slot.hull).items()
+        await run.parts.client.zremrangebyscore(run.key(cell.five), cell.at, cell.at)
+        await run.put(cell.five, replace(candle_of(cell.at, values), sequence_num=7))
+        assert await sums.note(cell.five, found, "test") == NOTHING
+        assert await sums.note(cell.five, await sums.compare(cell.five, slot), "test") == slot
+        noted = (await run.parts.evidence.verified(cell.five, slot.hull))[cell.at]
+        (read,) = await run.parts.evidence.read([(cell.five, slot.hull)])
+        # As of the answers about the minutes; the bar is known to exist from now on.
+        assert noted.at == NOW // 1_000 * 1_000
+        assert read.known.exists.holds(cell.at)
+
+
+async def test_a_run_without_longer_bars_to_verify_reads_nothing_for_sums(redis_url, monkeypatch):
+    async with engine(redis_url) as run:
+        ladder = Ladder(run, all_series())
+        await catch_up(ladder)
+        await ladder.verify()
+        compared = []
+        monkeypatch.setattr(SumProofs, "_compare_part", lambda *asked: compared.append(asked))
+        done = await ladder.verify()
+        assert (done.requests, done.newly_verified, compared) == (0, 0, [])

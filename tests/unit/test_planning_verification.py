@@ -88,8 +88,10 @@ def standings(*each: tuple[int, int, int]) -> dict[Series, Standing]:
     }
 
 
-def chosen(of: dict[Series, Standing], now: float, per_minute: float) -> list[int]:
-    return [[*of].index(one) for one in choose_due(of, minute(now), per_minute)]
+def chosen(
+    of: dict[Series, Standing], now: float, per_minute: float, free: frozenset[Series] = frozenset()
+) -> list[int]:
+    return [[*of].index(one) for one in choose_due(of, minute(now), per_minute, free=free)]
 
 
 def test_those_that_are_due_go_most_urgent_first():
@@ -149,3 +151,42 @@ def test_an_agenda_takes_no_more_than_two_minutes_of_the_share_at_a_time():
     agenda.begin(series, minute(26), 10, next_full=minute(30))
     looks = {one: Look(slots(0), stop=minute(26)) for one in series}
     assert len(agenda.choose(looks, minute(26), 10, RULES)) == 21
+
+
+def test_series_that_follow_from_finer_ones_hurry_nobody_and_do_not_go_early():
+    crowd = standings(*[(30, 26, 11)] * 12)
+    free = frozenset([*crowd][::2])
+    # six requests at one a minute
+    assert chosen(crowd, 23, 1, free) == []
+    assert chosen(crowd, 25, 1, free) == [*range(1, 12, 2)]
+    assert chosen(crowd, 26, 1, free) == [*range(12)]
+
+
+def test_an_agenda_looks_at_longer_timeframes_of_a_symbol_together_with_its_finest():
+    agenda = Agenda()
+    five, hour = Series("BTC-USD", Timeframe.M5), Series("BTC-USD", Timeframe.H1)
+    other = Series("ETH-USD", Timeframe.M5)
+    agenda.begin([BTC, five, hour, other], minute(25), 60, next_full=minute(30))
+    step = five.timeframe.step_ms
+    looks = {
+        BTC: Look(slots(0), stop=minute(26)),
+        # settled since minute 20, due at 35
+        five: Look(slots(1, step=step), stop=minute(25)),
+        other: Look(slots(1, step=step), stop=minute(25)),
+        hour: Look(stop=minute(0)),
+    }
+    picked = agenda.choose(looks, minute(26), 60, RULES)
+    assert picked == [BTC]
+    assert agenda.companions(frozenset(picked), minute(26)) == [five]
+    assert agenda.begin([BTC, five, hour, other], minute(26), 60, next_full=minute(30)) == [BTC, five]
+
+
+def test_an_agenda_counts_no_request_for_a_series_whose_bars_were_sums_until_it_is_asked_for():
+    agenda = Agenda()
+    series = [Series(f"P{number}-USD", Timeframe.M5) for number in range(100)]
+    agenda.begin(series, minute(30), 10, next_full=minute(40))
+    looks = {one: Look(slots(0, step=5 * MINUTE), stop=minute(30)) for one in series}
+    agenda.note_sums(frozenset(series), frozenset())
+    assert len(agenda.choose(looks, minute(30), 10, RULES)) == 100
+    agenda.note_sums(frozenset(), frozenset(series))
+    assert len(agenda.choose(looks, minute(30), 10, RULES)) == 21

@@ -13,7 +13,10 @@ from reconciler_engine.engine.passes.survey import SurveyedSeries
 from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE, GAP_SCAN, VERIFY, VERIFY_BARS
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.verification import Look, Verify, choose_due, standing_of
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.ledger import State
+from reconciler_engine.planning.sums import covered, is_audited, is_settled_empty, nearest_finer
+from reconciler_engine.planning.verification import Look, Verify, VerifyRules, choose_due, standing_of, to_verify
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.zones import load_zone
 
@@ -72,7 +75,8 @@ class Forecast:
 async def forecast(parts: Parts, series: Sequence[Series]) -> Forecast:
     """Return the requests of the next gap scan, full pass and verify run over series, as they stand now.
 
-    The verify run is that over the newest `VERIFY_BARS` bars of all series; older bars have the rest of its share.
+    The verify run is that over the newest `VERIFY_BARS` bars of all series; older bars have the rest of its share. Bars
+    that can follow from finer ones are taken to do so.
 
     Raises:
         StoreUnavailable: Redis cannot be reached.
@@ -138,10 +142,31 @@ def _verify_run(
                 window.stop,
             )
     standings = {one: standing_of(look, now, one.timeframe.step_ms, rules) for one, look in looks.items()}
-    return {
-        one: others[one] | rules.settled(looks[one].unverified, now, one.timeframe.step_ms)
-        for one in choose_due(standings, now, per_minute)
-    }
+    surveyed = {one.series: one for one in series if one.error is None}
+    timeframes = [Timeframe(name) for name in config.timeframes]
+    wanted = {}
+    for chosen in choose_due(standings, now, per_minute):
+        finer = nearest_finer(chosen.timeframe, timeframes)
+        beside = None if finer is None else surveyed.get(Series(chosen.symbol, finer))
+        left = _left_by_sums(chosen, looks[chosen], beside, now, rules)
+        wanted[chosen] = left | others[chosen] if left or looks[chosen].urgent else NOTHING
+    return wanted
+
+
+def _left_by_sums(series: Series, look: Look, finer: SurveyedSeries | None, now: int, rules: VerifyRules) -> Intervals:
+    """Return the candles that will be asked for, were all others equal to the sums of their finer ones."""
+    step = series.timeframe.step_ms
+    wanted = rules.settled(look.unverified, now, step)
+    if finer is None or look.urgent:
+        return wanted
+    ledger = finer.known.ledger
+    there = finer.candles - ledger.in_state(finer.examined, State.SUSPECT)
+    shown = rules.settled(there, now, finer.series.timeframe.step_ms) | ledger.where(finer.examined, is_settled_empty)
+    agreed = covered(wanted, shown, step)
+    rest = wanted - agreed
+    if not agreed or to_verify(Look(rest, look.changed & rest), now, step, rules):
+        return rest
+    return wanted if is_audited(series, agreed) else NOTHING
 
 
 def _requests(
