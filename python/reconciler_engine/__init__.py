@@ -16,6 +16,7 @@ from reconciler_engine.market.timeframe import Timeframe
 if TYPE_CHECKING:
     from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, ReconciliationConfig
     from reconciler_engine.detection.summary import GapSummary
+    from reconciler_engine.engine.asyncio_service import AsyncioReconciliationService
     from reconciler_engine.engine.changes import changes
     from reconciler_engine.engine.permits import permit
     from reconciler_engine.engine.ready import are_ready, examine, is_ready, wait_ready, why_not_ready
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_RECONCILIATION_CONFIG",
     "IMPLEMENTATION",
+    "AsyncioReconciliationService",
     "Candle",
     "Gap",
     "GapInfo",
@@ -48,6 +50,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "AsyncioReconciliationService": "reconciler_engine.engine.asyncio_service",
     "Candle": "reconciler_engine.market.candle",
     "DEFAULT_RECONCILIATION_CONFIG": "reconciler_engine.config",
     "GapSummary": "reconciler_engine.detection.summary",

@@ -17,7 +17,7 @@ import redis as redis_py
 from benches.chart_detect_gaps import chart
 from tests.integration.conftest import clean_environment, find_node
 
-from reconciler_engine import ReconciliationService
+from reconciler_engine import AsyncioReconciliationService, ReconciliationService
 from reconciler_engine.cli.app import COMMANDS as COMMAND_NAMES
 from reconciler_engine.cli.manual import PAGES
 from reconciler_engine.market.series import Series
@@ -110,9 +110,10 @@ def test_javascript_examples_run(text, own_servers, tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "not ready\n", "")
 
 
-def test_the_service_s_own_example_is_the_manuals():
-    (example,) = re.findall(r"```python\n(.*?)```", inspect.getdoc(ReconciliationService) or "", re.DOTALL)
-    assert example in PYTHON
+def test_the_services_own_examples_are_the_manuals():
+    for service in (ReconciliationService, AsyncioReconciliationService):
+        (example,) = re.findall(r"```python\n(.*?)```", inspect.getdoc(service) or "", re.DOTALL)
+        assert example in PYTHON
 
 
 @pytest.mark.parametrize("layout", [Layout.USER, Layout.EXCHANGE])

@@ -48,7 +48,7 @@ HOMES = {
     "pyarrow": set(),
     "subprocess": {"supervisor"},
     "multiprocessing": set(),
-    "asyncio": {"store"},
+    "asyncio": {"store", "engine"},
     "requests": set(),
 }
 """Who may import what; what is not named is free."""

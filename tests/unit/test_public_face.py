@@ -13,6 +13,7 @@ PROMISED = {
     "detect_gaps", "Gap", "Gaps", "GapInfo", "ReconciliationConfig", "ReconciliationResult", "ReconciliationService",
     "DEFAULT_RECONCILIATION_CONFIG", "examine", "is_ready", "Timeframe", "TrioRedis", "Candle", "IMPLEMENTATION",
     "GapSummary", "why_not_ready", "are_ready", "wait_ready", "permit", "changes",
+    "AsyncioReconciliationService",
 }  # fmt: skip
 # redis-py itself loads cryptography where it is installed.
 HEAVY = ("httpx", "redis", "hiredis", "pydantic", "jwt", "cryptography", "trio")
