@@ -116,8 +116,7 @@ def test_a_spike_is_no_change_of_unit(factor):
 @pytest.mark.parametrize("size", [None, 37])
 def test_volumes_in_another_unit_are_found_where_they_begin(factor, size):
     ((rule, place),) = scan(scaled(walk(), 437, None, (5,), factor), size)
-    assert rule is Rule.VOLUME_UNIT
-    assert abs(place.first // MINUTE - 437) <= 12
+    assert (rule, place.first // MINUTE) == (Rule.VOLUME_UNIT, 437)
     assert place.numbers.startswith(f"x{factor:g}: ")
 
 
@@ -146,10 +145,29 @@ def test_values_of_earlier_rows_in_their_order_are_found(distance):
     assert place.numbers == ("as the row before" if distance == 1 else f"as {distance} rows before")
 
 
+def test_one_row_with_the_values_of_an_earlier_one_counts_if_its_volume_tells():
+    rows = walk()
+    rows[500][1:] = rows[100][1:]
+    assert found(rows) == [(Rule.REPEATED_VALUES, 500, 1)]
+    rows[100][5] = rows[500][5] = 12.0
+    assert found(rows) == []
+
+
+def test_flat_rows_within_a_page_that_is_there_twice_do_not_hide_it():
+    rows = walk()
+    for slot in (104, 380):
+        rows[slot][1:] = [99.0, 99.0, 99.0, 99.0, 1.0]
+    for slot in range(400, 410):
+        rows[slot][1:] = rows[slot - 300][1:]
+    ((rule, place),) = scan(rows)
+    assert (rule, place.first // MINUTE, place.rows) == (Rule.REPEATED_VALUES, 400, 9)
+
+
 def test_two_equal_rows_of_a_thin_market_are_chance():
     rows = walk()
-    for slot in (500, 501, 700):
-        rows[slot][1:] = rows[499][1:]
+    for slot in (500, 700):
+        rows[slot][1:] = [*rows[slot][1:5], 3.0]
+        rows[slot - 50][1:] = rows[slot][1:]
     for row in rows[800:830]:
         row[1:] = [100.0 + row[0] / MINUTE % 2, *[100.0 + row[0] / MINUTE % 2] * 3, 1.0]
     assert found(rows) == []

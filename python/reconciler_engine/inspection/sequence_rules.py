@@ -48,11 +48,12 @@ class Run:
 class RepeatedValues:
     """Bars with the values of earlier ones, in the same order: a page stored twice, or a feed that stood still.
 
-    Two bars of a thin market can be equal by chance, and flat ones often are: three in a row are not, of which the
-    first moved.
+    Bars of a thin market can be equal by chance, above all flat ones and those of few whole units. So a bar that moved
+    counts alone only if its volume has six digits or more, and else from two in a row on.
     """
 
-    _LEAST = 3
+    _LEAST = 2
+    _TELLING_DIGITS = 6
     _MEMORY = 5_000
 
     def __init__(self, flaws: Flaws) -> None:
@@ -61,7 +62,7 @@ class RepeatedValues:
         # Two generations: forgetting the older one bounds the memory.
         self._seen: dict[Values, int] = {}
         self._before: dict[Values, int] = {}
-        self._distance = self._rows = 0
+        self._distance = self._rows = self._least = 0
         self._first = self._last = 0
 
     def take(self, at: int, values: Values) -> None:
@@ -78,11 +79,16 @@ class RepeatedValues:
 
     def _weigh(self, at: int, values: Values, distance: int) -> None:
         """Take a bar with the values of the one so many bars before it."""
+        _, high, low, _, volume = values
         if distance != self._distance:
-            self._end()
-            if values[1] == values[2]:
+            if high == low and distance < self._distance:
+                # A flat bar that came again since then: it neither confirms the run nor ends it.
                 return
-            self._distance, self._first = distance, at
+            self._end()
+            if high == low:
+                return
+            is_telling = len(f"{volume:.15g}".partition("e")[0].replace(".", "").strip("0")) >= self._TELLING_DIGITS
+            self._distance, self._first, self._least = distance, at, 1 if is_telling else self._LEAST
         self._last = at
         self._rows += 1
 
@@ -93,7 +99,7 @@ class RepeatedValues:
 
     def _end(self) -> None:
         """End the run."""
-        if self._rows >= self._LEAST:
+        if self._rows and self._rows >= self._least:
             numbers = f"as {self._distance} rows before" if self._distance > 1 else "as the row before"
             self._flaws.note(Rule.REPEATED_VALUES, self._first, self._last, self._rows, numbers)
         self._distance = self._rows = 0

@@ -18,10 +18,12 @@ from reconciler_engine.inspection.quality_rules import Rule
 _GROUP = 60
 """Bars that are compared with as many others; a jump is seen once so many bars follow it."""
 
-_LEAST_SIZE = 0.5
+_SAMPLE = 8
+"""Bars of a group that show its last decimal place, but for one group in millions."""
+
 _TOLERANCE = 0.7
 _BEYOND_DOUBT = math.log10(500)
-"""Sizes as decimal logarithms: worth a look; distance from the power that the decimals show; without decimals."""
+"""Decimal logarithms: distance of a change from the power that the decimals show; a change that needs no decimals."""
 
 _Bar = tuple[int, float]
 
@@ -52,14 +54,16 @@ class VolumeUnit:
     def _compare(self, before: Sequence[_Bar], between: Sequence[_Bar], after: list[_Bar]) -> None:
         was, now = _middle(before), _middle(after)
         size = math.log10(now / was)
-        if abs(size) < _LEAST_SIZE:
-            return
-        power = _last_place(after) - _last_place(before)
-        if not power or abs(size - power) > _TOLERANCE:
-            if abs(size) < _BEYOND_DOUBT:
-                return
+        power = _last_place(after[:_SAMPLE]) - _last_place(before[-_SAMPLE:])
+        if power:
+            power = _last_place(after) - _last_place(before)
+        if power and abs(size - power) <= _TOLERANCE:
+            at = _border_by_places([*between, *after], min(_last_place(before), _last_place(after)), rises=power > 0)
+        elif abs(size) >= _BEYOND_DOUBT:
             power = round(size)
-        at = _border([*between, *after], math.sqrt(was * now), rises=size > 0)
+            at = _border_by_size([*between, *after], math.sqrt(was * now), rises=size > 0)
+        else:
+            return
         self._flaws.note(Rule.VOLUME_UNIT, at, at, 1, f"x{10.0**power:g}: median {was:g}, then {now:g}")
         # The bars between are of both units: they are not compared again.
         self._groups = deque([[], after])
@@ -75,7 +79,15 @@ def _last_place(bars: Sequence[_Bar]) -> int:
     return min(place for place in places if isinstance(place, int))
 
 
-def _border(bars: Sequence[_Bar], level: float, *, rises: bool) -> int:
+def _border_by_places(bars: Sequence[_Bar], finest: int, *, rises: bool) -> int:
+    """Return the open time from which on the last decimal place is another; one side alone uses the finest place."""
+    fine = [index for index, bar in enumerate(bars) if _last_place([bar]) <= finest]
+    if rises:
+        return bars[fine[-1] + 1 if fine else 0][0]
+    return bars[fine[0]][0]
+
+
+def _border_by_size(bars: Sequence[_Bar], level: float, *, rises: bool) -> int:
     """Return the open time that best parts volumes on one side of a level from those on the other."""
     sides = [(volume > level) is rises for _, volume in bars]
     best = min(range(len(bars)), key=lambda index: sum(sides[:index]) + sides[index:].count(False))
