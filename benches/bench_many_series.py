@@ -1,20 +1,25 @@
-"""A quick scan of 60,000 series against one of 6,000: linear in time, bounded in the worker's memory.
+"""A quick scan of 60,000 series against one of 6,000, and of as many at one server and at three primaries of a cluster.
 
-The director is this process, the one worker another. Run as a test it scans 60 and 600 series.
+It is linear in time and bounded in the worker's memory. The director is this process, the one worker another. Run as a
+test it scans 60 and 600 series.
 """
 
 from __future__ import annotations
 
+import gc
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
 import redis as redis_py
-import trio
 from benches.feeder_members import feeder_member
+from benches.processor_time import Spent, describe, measure, median, run_trio
+from tests.cluster_servers import free_port, new_cluster, wait_for
+from tests.conftest import plain_client
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import open_parts
@@ -23,7 +28,9 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.store.embedded.binary import find_binary
 from reconciler_engine.store.scope import Scope
+from reconciler_engine.supervisor.engine_run import YOUNG_OBJECTS
 
 T0 = 1_704_067_200_000
 TIMEFRAMES = (Timeframe.M1, Timeframe.M5, Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)
@@ -52,7 +59,7 @@ def fill(url: str, series: list[Series]) -> int:
     """Give every series its candles of the window; return how many."""
     scope = Scope.of(1, 1, BASE_URL)
     count = 0
-    with redis_py.Redis.from_url(url) as client, client.pipeline(transaction=False) as pipe:
+    with plain_client(url) as client, client.pipeline(transaction=False) as pipe:
         for one in series:
             grid = WINDOW.grid(one.timeframe.step_ms)
             if grid:
@@ -83,29 +90,80 @@ def peak_mib(pid: int) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def test_ten_times_the_series_take_ten_times_as_long(redis_url, comparison):
+@contextmanager
+def one_server(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    """A server by itself, over TCP as the nodes of a cluster are."""
+    port = free_port()
+    options = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder))
+    process = subprocess.Popen([find_binary(), *options], stdout=subprocess.DEVNULL)
+    try:
+        with redis_py.Redis(port=port) as client:
+            wait_for(client.ping)
+        yield f"redis://127.0.0.1:{port}", [process.pid]
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def three_primaries(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    with new_cluster(folder, binary=find_binary()) as cluster:
+        yield cluster.url, [node.pid for node in cluster.nodes]
+
+
+@pytest.fixture(autouse=True)
+def collects_as_the_supervisor():
+    before = gc.get_threshold()
+    gc.set_threshold(YOUNG_OBJECTS)
+    yield
+    gc.set_threshold(*before)
+
+
+async def scan(url: str, products: int, members: int) -> None:
+    """Scan all series of some products; each holds as many members as its window has slots."""
+    config = ReconciliationConfig.check({"base_url": BASE_URL, "max_candles": 0})
+    series = all_series(products)
+    async with open_parts(config, url, owns_server=False) as parts:
+        result = await parts.reconciler.run_pass(PassRequest("gap_scan", series, WINDOW, repair=False))
+    assert (result.missing, result.errors) == (0, ())
+    assert sum(row.expected for row in result.series) == members
+
+
+def test_ten_times_the_series_take_ten_times_as_long(tmp_path, comparison):
     few, many = (1_000, 10_000) if comparison.is_timed else (10, 100)
-    members = fill(redis_url, all_series(many))
-    config = ReconciliationConfig.check({"base_url": BASE_URL})
-
-    async def scan(products: int) -> float:
-        series = all_series(products)
-        best_s = float("inf")
-        async with open_parts(config.model_copy(update={"max_candles": 0}), redis_url, owns_server=False) as parts:
-            for _ in range(3 if comparison.is_timed else 1):
-                began = time.perf_counter()
-                result = await parts.reconciler.run_pass(PassRequest("gap_scan", series, WINDOW, repair=False))
-                best_s = min(best_s, time.perf_counter() - began)
-                assert (result.missing, result.errors) == (0, ())
-                assert sum(row.expected for row in result.series) == members * products // many
-        return best_s
-
-    with worker(redis_url) as pid:
-        few_s = trio.run(scan, few)
-        many_s = trio.run(scan, many)
-        peak = peak_mib(pid)
+    took: dict[int, list[Spent]] = {few: [], many: []}
+    with one_server(tmp_path) as (url, servers):
+        members = fill(url, all_series(many))
+        with worker(url) as pid:
+            for _ in range(7 if comparison.is_timed else 1):
+                for products, rounds in took.items():
+                    rounds.append(measure(run_trio(scan, url, products, members * products // many), [pid, *servers]))
+            peak = peak_mib(pid)
+    one, other = median(took[few]), median(took[many])
     comparison.tell(
-        f"quick scan of {6 * few} series {few_s * 1e3:.0f} ms, of {6 * many} {many_s * 1e3:.0f} ms "
-        f"({members} members): x{many_s / few_s:.1f}; the worker's peak memory {peak:.0f} MiB"
+        f"quick scan of {6 * few} series {describe(one)}; of {6 * many} ({members} members) {describe(other)}: "
+        f"x{other.clock_s / one.clock_s:.1f}, x{other.processor_s / one.processor_s:.1f} of processors; "
+        f"the worker's peak memory {peak:.0f} MiB; load {os.getloadavg()[0]:.1f}"
     )
     assert peak <= 120
+
+
+def test_three_primaries_take_as_long_as_one_server(tmp_path, comparison):
+    products = 1_000 if comparison.is_timed else 10
+    took: dict[str, list[Spent]] = {"one server": [], "three primaries": []}
+    with ExitStack() as stack:
+        places = []
+        for name, servers in (("one server", one_server), ("three primaries", three_primaries)):
+            (tmp_path / name).mkdir()
+            url, pids = stack.enter_context(servers(tmp_path / name))
+            members = fill(url, all_series(products))
+            places.append((name, url, [*pids, stack.enter_context(worker(url))]))
+        for _ in range(9 if comparison.is_timed else 1):
+            for name, url, pids in places:
+                took[name].append(measure(run_trio(scan, url, products, members), pids))
+    one, other = (median(rounds) for rounds in took.values())
+    comparison.tell(
+        f"quick scan of {6 * products} series at one server {describe(one)}; at three primaries on the same cores "
+        f"{describe(other)}: x{other.clock_s / one.clock_s:.2f}, x{other.processor_s / one.processor_s:.2f} of "
+        f"processors; load {os.getloadavg()[0]:.1f}"
+    )

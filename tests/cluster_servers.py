@@ -72,6 +72,12 @@ class ClusterNode:
             return client.execute_command(*command)
 
     @property
+    def pid(self) -> int:
+        """Id of its process, which runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def is_alive(self) -> bool:
         """Whether its process runs."""
         return self._process is not None
