@@ -17,6 +17,7 @@ from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.store.coverage import Checked, Coverage, SeriesCoverage
 from reconciler_engine.store.embedded.data_directory import DataDirectory, ServerRecord
+from reconciler_engine.store.feeder_watch import FeederWatch
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.status_board import ENGINES_KEY, RECORD_LIFE_MS, StatusBoard
 
@@ -207,3 +208,16 @@ async def test_a_great_many_series_are_written_in_many_commands(redis):
     many = [Checked(Series(f"A{number}-USD", Timeframe.M1), Interval(0, MINUTE), NOTHING) for number in range(2_600)]
     await coverage.record(many, now=1)
     assert len(await coverage.read()) == 2_600
+
+
+async def test_sixty_thousand_series_are_all_told(redis):
+    coverage, sightings = Coverage(redis, SCOPE), FeederWatch(redis, SCOPE)
+    body = SeriesCoverage(complete_from=0, complete_through=0, missing=0, checked_at=1).as_field()
+    names = [f"P{number:05}-USD:1m" for number in range(60_000)]
+    for start in range(0, len(names), 1_000):
+        part = names[start : start + 1_000]
+        for kind, text in (("coverage", body), ("feeder", "[1, 1, 1]")):
+            await redis.execute_command("HSET", SCOPE.key(kind), *[word for name in part for word in (name, text)])
+    await coverage.record([Checked(Series("NEW-USD", Timeframe.M1), Interval(0, 60_000), NOTHING)], 1)
+    assert len(await coverage.read()) == 60_001
+    assert len(await sightings.read()) == 60_000

@@ -20,7 +20,7 @@ from reconciler_engine.planning.verification import DEFAULT_MAX_UNVERIFIED_MS
 from reconciler_engine.store.client.reply_shapes import MOST_MS, text, understanding, whole
 from reconciler_engine.store.client.scripts import Script, run_batch
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scope import MOST_SERIES, Scope
 
 KEPT_MS = 2 * 86_400_000
 """A series that no pass looked at for so long is forgotten."""
@@ -29,8 +29,7 @@ KEPT_MS = 2 * 86_400_000
 _FIELDS = 250
 _COMMANDS = 8
 _READ = 1_000
-# Past any number of series; and bytes of a name.
-_FIELDS_READ = 50_000
+# Bytes of the name of a series, past any.
 _NAME_BYTES = 100
 _Instant = Annotated[int, Field(ge=0, le=MOST_MS)]
 _Counts = Annotated[dict[Annotated[str, Field(max_length=_NAME_BYTES)], _Instant], Field(max_length=100)]
@@ -257,7 +256,7 @@ class Coverage:
                 await self._look_back(look_back, afresh=afresh)
             fields = [text for one in checked for text in (str(one.series), self._told(one, now, max_unverified_ms))]
             calls = [
-                NOTE.call(keys, [epoch, KEPT_MS, _FIELDS_READ, *fields[start : start + 2 * _FIELDS]])
+                NOTE.call(keys, [epoch, KEPT_MS, MOST_SERIES, *fields[start : start + 2 * _FIELDS]])
                 for start in range(0, len(fields), 2 * _FIELDS)
             ]
             for start in range(0, len(calls), _COMMANDS):
@@ -289,8 +288,8 @@ class Coverage:
                     if one is not None:
                         found[text(name)] = one
             seen += len(page)
-            if seen > _FIELDS_READ:
-                raise StoreError(f"{self._key} has more than {_FIELDS_READ} fields; allowed: a field a series")
+            if seen > MOST_SERIES:
+                raise StoreError(f"{self._key} has more than {MOST_SERIES} fields; allowed: a field a series")
         return dict(sorted(found.items()))
 
     def _learn(self, one: Checked) -> None:

@@ -13,13 +13,12 @@ from reconciler_engine.steps import Command
 from reconciler_engine.store.client.reply_shapes import MOST_MS, text, understanding, whole
 from reconciler_engine.store.client.trio_redis import TrioRedis, each_apart
 from reconciler_engine.store.evidence_fields import RECENT, decode_fields
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scope import MOST_SERIES, Scope
 
 KEPT_MS: Final = 7 * 86_400_000
 """Sightings that nobody renewed for so long are forgotten, all together."""
 
 _COMMANDS = 500
-_FIELDS_READ = 50_000
 
 
 class FeederWatch:
@@ -60,8 +59,8 @@ class FeederWatch:
         Raises:
             StoreError: Redis did not answer, or the key is of another type.
         """
-        if await self._client.execute_command("HLEN", self._key) > _FIELDS_READ:
-            raise StoreError(f"{self._key} has more than {_FIELDS_READ} fields; allowed: a field a series")
+        if await self._client.execute_command("HLEN", self._key) > MOST_SERIES:
+            raise StoreError(f"{self._key} has more than {MOST_SERIES} fields; allowed: a field a series")
         found = await self._client.execute_command("HGETALL", self._key)
         with understanding("the sightings of the feeder"):
             pairs = ((text(name), _sighting(body)) for name, body in found.items())

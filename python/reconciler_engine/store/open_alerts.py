@@ -6,11 +6,10 @@ from typing import Final
 
 from reconciler_engine.store.client.reply_shapes import text, understanding, whole
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scope import MOST_SERIES, Scope
 
 _LIFE_MS: Final = 30 * 86_400_000
 _NAME_BYTES = 500
-_MOST = 50_000
 
 
 class OpenAlerts:
@@ -28,7 +27,7 @@ class OpenAlerts:
         """
         (count,) = all_served(await self._client.pipe([("HLEN", self._key)]))
         with understanding("the open alerts"):
-            if whole(count) > _MOST:
+            if whole(count) > MOST_SERIES:
                 # Somebody else filled it.
                 await self._client.execute_command("DEL", self._key)
                 return {}

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 from urllib.parse import urlsplit
 
 from reconciler_engine.market.series import Series
+
+MOST_SERIES: Final = 200_000
+"""Fields of a hash that has one a series, and entries like it; where there are more, somebody else put them there."""
 
 
 class Layout(StrEnum):
