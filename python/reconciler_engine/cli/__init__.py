@@ -1,6 +1,6 @@
 """The command line: `<command>.py` is a whole command, `<command>/` one that is longer.
 
-A command's file imports at its top as much as its help needs; its functions import the rest, so that help is quick.
+So that help is quick, the top of a command's file imports only modules that help needs. Functions import the others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main() -> None:
             try:
                 app()
             finally:
-                # Here, where a reader that is gone and a disk that is full are told as errors are.
+                # Flushed inside the block, so that a full disk and a reader that has gone are reported, too.
                 sys.stdout.flush()
     finally:
         settle()

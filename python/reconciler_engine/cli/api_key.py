@@ -14,7 +14,7 @@ from reconciler_engine.errors import ConfigError
 from reconciler_engine.supervisor.secrecy import keep_memory_secret
 
 if TYPE_CHECKING:
-    # Cryptography is loaded where there is a key.
+    # Imported only with a key: cryptography is slow to load.
     from reconciler_engine.coinbase.auth import Credentials
 
 NAME_VARIABLE = "COINBASE_API_KEY"
@@ -75,11 +75,11 @@ def read_credentials(key_file: Any, environment: Mapping[str, str]) -> Credentia
     keep_memory_secret()
     if key_file is not None:
         if not isinstance(key_file, str | Path) or not str(key_file) or "\0" in str(key_file):
-            # The configuration's own check says so.
+            # The check of the configuration reports the fault.
             return None
         from reconciler_engine.coinbase.auth import Credentials
 
-        # A fact of this process and no setting, so that a service's own check of a file finds it, too.
+        # Read from this process, not from a setting, so that a check of the file inside a service finds it, too.
         folder = os.environ.get(FOLDER_VARIABLE)
         return Credentials.read(Path(key_file).expanduser(), credentials_directory=Path(folder) if folder else None)
     missing = [name for name in (NAME_VARIABLE, SECRET_VARIABLE) if not environment.get(name)]

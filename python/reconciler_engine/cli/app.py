@@ -41,7 +41,7 @@ class Commands(click.Group):
             except click.exceptions.NoArgsIsHelpError:
                 raise
             except click.UsageError as error:
-                # It quotes arguments, such as the names that a shell made of a pattern.
+                # The message quotes arguments, such as file names that a shell made of a pattern.
                 raise click.UsageError(printable(error.format_message()), error.ctx) from None
 
 

@@ -43,7 +43,7 @@ def budget(*, since: str, by: str | None, output: Output, given: Given) -> None:
       reconciler-engine budget --since -2h --json
       reconciler-engine budget --script > permit.lua
 
-    Each request is counted when its answer came, or none, in the hour of Redis' clock; hours are kept for four days.
+    A request counts at its answer, or when it had none, in the hour of Redis' clock. Hours are kept for four days.
     """
     import trio
 

@@ -171,7 +171,7 @@ def init(*, file: Path | None) -> None:
     if file is None:
         print(template(), end="")
         return
-    # Readable by its owner alone, since it may get a password.
+    # Readable by its owner alone: a password may be added to it.
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
@@ -180,7 +180,7 @@ def init(*, file: Path | None) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(template())
     except OSError:
-        # A disk without room: half a file would be in the way of the next try.
+        # After a full disk half a file would be in the way of the next try.
         file.unlink(missing_ok=True)
         raise
     say(f"wrote {file}; next: reconciler-engine config check {file}")

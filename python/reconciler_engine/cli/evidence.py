@@ -199,7 +199,7 @@ async def _list(config: ReconciliationConfig, series: Series, asked: Interval | 
             return SeriesEvidence(late=late)
         slots = extent if asked is None else _on_grid(asked, series)
         (read,) = await store.read([(series, slots)])
-        # The cache is read where a proof says that nothing is: a candle there may be a filler.
+        # Slots proved empty are read from the cache, too: they may hold a filler.
         proved = read.ledger.confirmed(slots)
         kept = await session.parts.store.read([(series, one) for one in proved])
         for error in (read.error, *(one.error for one in kept)):
@@ -271,5 +271,5 @@ def _author(command: str) -> str:
     try:
         return f"{command}, {getpass.getuser()}"
     except (KeyError, OSError):
-        # A user id without a name, as in a container.
+        # The user id has no name, as in a container.
         return command

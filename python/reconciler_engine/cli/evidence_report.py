@@ -116,7 +116,7 @@ def _next_check(finding: Finding) -> str:
     due = rests_until(finding)
     if due is None:
         return "never"
-    # Whether repair comes first is for the settings of the pass.
+    # The settings of the pass decide whether repair comes first.
     return f"{'by repair, or ' if finding.reason is Reason.VALUES_DIFFER else ''}{iso(due, 'seconds')}"
 
 

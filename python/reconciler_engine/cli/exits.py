@@ -62,7 +62,7 @@ def reported_errors() -> Iterator[None]:
             found = next((leaf for leaf in errors if isinstance(leaf, kind)), None)
             if found is not None and all(isinstance(leaf, _EXPECTED) for leaf in errors):
                 hopeless = isinstance(found, RoleFailed) and found.status == CONFIG
-                # Several may have failed at once, such as two files; each is told, the one that gave the code first.
+                # Errors of two files can end a command together. All are told, first the one that gave the exit code.
                 told = dict.fromkeys(map(_told, (found, *errors)))
                 leave(CONFIG if hopeless else code, "\n".join(filter(None, told)))
         raise
@@ -85,7 +85,7 @@ def _told(error: BaseException) -> str:
 
 def leave(code: int, message: str = "") -> NoReturn:
     """End the process with `code`, the message on standard error."""
-    # A disk that is full or a reader that is gone does not change how this ended.
+    # A full disk or a reader that has gone does not change the exit code.
     with suppress(OSError):
         for line in message.splitlines():
             sys.stderr.write(f"reconciler-engine: {printable(line)}\n")

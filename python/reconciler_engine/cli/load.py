@@ -89,7 +89,7 @@ class Loaded:
         differing: Slots that hold another candle, which stays.
         refused: Slots older than those that the cache keeps.
         is_begun: Whether the first candles were sent.
-        is_doubtful: Whether those sent last may be in although nothing was answered.
+        is_doubtful: Whether the candles sent last may be in although Redis did not answer.
         is_whole: Whether all were sent and answered for.
     """
 
@@ -182,13 +182,13 @@ async def _load(config: ReconciliationConfig, loads: Sequence[Loaded], output: O
         for loaded in loads:
             loaded.is_begun = True
             candles = list(loaded.file.candles())
-            # Part by part, so that it is known how many are in when Redis stops.
+            # In parts, so that the number of loaded candles is known when Redis stops.
             for first in range(0, len(candles), MERGE_CANDLES):
                 part = candles[first : first + MERGE_CANDLES]
                 try:
                     merged = await store.merge(loaded.series, part, retention, announce=False, by="load")
                 except StoreError as error:
-                    # A server that answered did nothing.
+                    # An error that the server answered means that nothing was written.
                     loaded.is_doubtful = not error.code
                     raise
                 loaded.inserted += len(merged.inserted)

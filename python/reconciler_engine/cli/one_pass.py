@@ -156,7 +156,7 @@ def print_result(result: ReconciliationResult, output: Output, *, repaired: bool
             ),
             [_cells(row) for row in noteworthy],
         )
-    # A scan tells the missing slots; a pass tells their outcomes.
+    # A scan counts missing slots; a pass counts their outcomes.
     empty = f", {result.confirmed_empty} proved empty" if result.confirmed_empty else ""
     done = f"{counted(result.missing, 'slot')} missing in {counted(result.gaps_found, 'gap')}{empty}"
     if repaired:

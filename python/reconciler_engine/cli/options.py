@@ -40,7 +40,7 @@ INSPECT_SETTINGS = (*JOURNAL_SETTINGS, "grace_ms", "max_unverified_ms")
 EVIDENCE_SETTINGS = ("base_url", "grace_ms", *_EVERYWHERE)
 START_SETTINGS = tuple(SETTINGS)
 
-# No bound that is asked for has more digits, and the interpreter reads no more than some thousands.
+# More digits than any bound needs. The interpreter refuses numbers of thousands of digits.
 _MOST_DIGITS = 20
 _SHOWN = 60
 
@@ -49,8 +49,8 @@ class Given(NamedTuple):
     """The settings as the command line gave them.
 
     Attributes:
-        flags: Texts by setting name, of the flags that were given alone.
-        config_file: Path of the settings file; None where no flag names one.
+        flags: Texts of the given flags, by setting name.
+        config_file: Path of the settings file; None without that flag.
     """
 
     flags: Mapping[str, str]

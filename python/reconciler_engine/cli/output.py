@@ -28,7 +28,7 @@ class Output:
 
     Attributes:
         as_json: Whether programs read it.
-        simulated: Whether it is about invented candles, as the opened session says.
+        simulated: Whether the candles are invented; an opened session sets it.
     """
 
     as_json: bool
@@ -73,7 +73,7 @@ def paged() -> Iterator[None]:
         if text.count("\n") < shutil.get_terminal_size().lines:
             sys.stdout.write(text)
         else:
-            # As git does: colours shown, nothing cleared at the end.
+            # The options of git: colours shown, nothing cleared at the end.
             os.environ.setdefault("LESS", "FRX")
             click.echo_via_pager(text)
 

@@ -173,7 +173,7 @@ def _ms(flag: str, text: str, faults: list[str], more: str = "") -> int:
 def describe(series: Series, asked: str, readiness: Readiness) -> str:
     """Return the answer in a sentence; `asked` is the number of bars or members in words."""
     reach = f"the last {asked}, {iso(readiness.window.start)} to {iso(readiness.window.stop)}"
-    # Candles that are told as overdue are not told twice.
+    # Overdue candles are told below, and not twice.
     young = readiness.unverified - readiness.overdue.slots
     besides = [
         f"{slots} {words}"

@@ -69,7 +69,7 @@ class Session:
         terms = None if self.source is None else terms_of(parts)
         async with at_work(parts.client, parts.scope, parts.queue.consumer, facts, terms=terms):
             if terms is not None:
-                # Of two that begin at the same time, one at least sees the other here.
+                # If two commands begin at the same time, at least one sees the other here.
                 await check_terms(parts)
             async with trio.open_nursery() as nursery:
                 await nursery.start(worker.run)
@@ -96,7 +96,7 @@ async def open_session(
         config: The settings.
         output: Output of the command.
         command: Name told to a second holder of the data directory.
-        writes: Whether the command writes real candles: it is refused a cache of invented ones.
+        writes: Whether the command writes real candles; then a cache of invented ones is refused.
         asks: Whether the command asks the exchange; its clock is measured then.
         credentials: Key to ask with; plans count against its budget, too.
 
@@ -104,7 +104,7 @@ async def open_session(
         ConfigError: Redis does not accept the credentials or is too old; no server to embed is installed; or the cache
             holds invented candles and real ones would be written; or an engine at work on them asks the exchange by
             other settings, and would do so for this command.
-        DataDirectoryBusy: Another process is just using the data directory without a server that can be shared.
+        DataDirectoryBusy: Another process uses the data directory without a server that can be shared.
         OtherProtocol: Candles would be written, and an engine of another protocol works on them.
         StoreUnavailable: Redis does not answer.
     """

@@ -65,7 +65,7 @@ def load_config(
         needs_symbols: Whether an empty list of symbols is a fault.
         known_faults: Faults of the command's other options, to be named together with those of the settings.
         refused: Settings that do not go with `--simulate`, each a fault if it is set anywhere.
-        environment: Instead of this process' own.
+        environment: Variables to read instead of this process' own.
         windows: The windows that the command uses; only they must fit retention.
 
     Raises:
@@ -194,7 +194,7 @@ def _near(name: str, known: Collection[str]) -> str:
 def open_to_others(config_file: str | None) -> str | None:
     """Return the fault of the settings file, if it holds a secret and others can read it; None otherwise.
 
-    Without a `config_file` it is the one that the environment names.
+    Without `config_file` the environment names the file.
     """
     path = os.environ.get(CONFIG_VARIABLE) if config_file is None else config_file
     values = _read_file(path, []) if path else {}

@@ -72,7 +72,7 @@ def simulate(
     read again when it changes. Mode `data` withholds candles (`data = "empty"`, `"late"` with `seconds`, `"thinned"`
     with `nth`), mode `shape` spoils single rows (`shape = "zero_price"`, with `rows` or `nth`).
 
-    Prints `listening on http://127.0.0.1:PORT`. All it says is invented, or replayed from files.
+    Prints `listening on http://127.0.0.1:PORT`. All its answers are invented, or replayed from files.
     """
     import trio
 

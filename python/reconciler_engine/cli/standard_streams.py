@@ -18,7 +18,7 @@ def hold_standard_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            # The least number that is free is this one.
+            # The system gives the least free number, which is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - the function's only form
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process

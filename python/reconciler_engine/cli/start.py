@@ -33,7 +33,7 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 SIMULATION: dict[str, Any] = {
     "symbols": ("BTC-USD", "ETH-USD", "SOL-USD", "DOGE-USD"),
     "timeframes": ("1m", "5m", "15m", "1h"),
-    # Often enough that a newcomer sees gaps close within a minute.
+    # So often that a newcomer sees gaps close within a minute.
     "gap_scan_cron": "*/10 * * * * *",
     "full_reconcile_cron": "0 * * * * *",
 }
@@ -73,7 +73,7 @@ def start(*, simulate: bool, log_level: str, output: Output, given: Given) -> No
         try:
             if not simulate:
                 return load_signed(*given, needs_symbols=True, known_faults=faults)
-            # The environment's key is not for an invented exchange.
+            # A key in the environment is not meant for an invented exchange.
             refused = ("redis_url", "base_url", "key_file")
             return load_config(
                 *given, overrides=SIMULATION, needs_symbols=True, known_faults=faults, refused=refused
@@ -81,7 +81,7 @@ def start(*, simulate: bool, log_level: str, output: Output, given: Given) -> No
         except ConfigError as error:
             unread: list[str] = []
             values = gather(*given, os.environ, unread).values
-            # Of a file that cannot be read nothing else is known.
+            # Other checks need a file that can be read.
             fixed = [] if running is None or unread else change_faults(running, values)
             raise ConfigError([*error.faults, *fixed]) from None
 
@@ -138,7 +138,7 @@ async def _run(config: ReconciliationConfig, credentials: Credentials | None, ma
         if stop.is_set():
             return
         now = time.time_ns() // 1_000_000
-        # Nobody but the web child is told the token.
+        # Only the web child gets the token.
         replaced: dict[str, Any] = {"listen": None, "listen_token": None}
         if maker.simulated:
             replaced["base_url"] = await stack.enter_async_context(simulated_exchange(maker, now, stop, children))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from reconciler_engine.store.client.trio_redis import TrioRedis
     from reconciler_engine.store.coverage import SeriesCoverage
 
-# A terminal shows so many series: those that lack most, then by name. Programs get all.
+# Series that a terminal shows: those that lack most, then by name. Programs get all.
 _SERIES_SHOWN = 24
 
 _STATE_WORDS = {
@@ -117,7 +117,7 @@ async def _look(config: ReconciliationConfig) -> tuple[list[Found], list[str]]:
             async with TrioRedis.from_url(record.url) as client:
                 found += await _read(client)
                 cause = await _silence(client)
-            # A command that borrows the server for its own length, or an engine that hangs.
+            # Either a command that runs the server for its own length, or an engine that hangs.
             silence = f"no engine has reported for {RECORD_LIFE_MS / 1_000:g} s"
             place += f" (server of {record.command}, pid {record.pid}: {silence}{cause})"
         places.append(place)

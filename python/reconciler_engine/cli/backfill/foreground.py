@@ -50,7 +50,7 @@ def run_backfill(
 ) -> None:
     """Run a backfill, or print its plan; leave with 3 if slots are missing or a series failed.
 
-    With `again` candles that are verified are compared once more; leave with 3 where one differs and stays.
+    With `again` candles that are verified are compared once more; leave with 3 if one differs and was not repaired.
 
     Raises:
         ReconcilerError: The command cannot run; nothing is printed then.

@@ -22,8 +22,8 @@ class Pace:
     """The speed of this life in slots, and the time left at that speed.
 
     Args:
-        began_s: When the first state was seen (s of any steady clock).
-        slots_done: Slots done by then, which earlier lives did.
+        began_s: Time of the first state (s of any steady clock).
+        slots_done: Slots that earlier lives had done.
     """
 
     def __init__(self, began_s: float, slots_done: int) -> None:

@@ -59,8 +59,8 @@ def draw(rows: Sequence[Row], width: int, *, coloured: bool, ascii_only: bool = 
     """Return the lines of a picture.
 
     Args:
-        rows: One a series.
-        width: Columns of the terminal. Lines are longer where labels and notes leave no room for `LEAST_COLUMNS`.
+        rows: Rows of the picture, one a series.
+        width: Columns of the terminal. Lines are longer if labels and notes leave no room for `LEAST_COLUMNS`.
         coloured: Whether to write colours.
         ascii_only: Whether to write ASCII alone.
     """

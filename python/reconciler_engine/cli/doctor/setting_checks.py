@@ -198,7 +198,7 @@ def is_engine_at(address: ListenAddress) -> bool:
     try:
         connection.request("GET", "/livez", headers={"Host": "localhost"})
         answer = connection.getresponse()
-        # One that others can reach wants its token first.
+        # An address that others can reach needs a token first.
         return answer.getheader("cross-origin-resource-policy") == "same-origin"
     except (OSError, http.client.HTTPException):
         return False
