@@ -101,6 +101,10 @@ async def test_each_page_is_compared_again_within_the_days_evenly_over_a_restart
         assert await kept.rewritten() == [17, 2_000]
         figures = kept.passes.scrubbed.figures
         assert figures is not None
+        # Two hours after the beginning the next page began.
+        assert figures.pages == PAGES + 1
+        noted = await run.parts.evidence.verified(HOURLY, Interval(SINCE, kept.now))
+        assert figures.oldest == {"1h": min(one.at for one in noted.values())}
         assert kept.now - figures.oldest["1h"] <= 24 * HOUR
         assert began is not None
         assert NOW < began <= (kept.passes.scrubbed.began or 0)

@@ -8,7 +8,7 @@ from reconciler_engine.cli.status import Found, as_object, print_engine
 from reconciler_engine.observe.live_candles import Sighting
 from reconciler_engine.observe.objective import BarCounts, Objective
 from reconciler_engine.observe.series_state import worst_first
-from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
+from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus, ScrubStatus
 from reconciler_engine.observe.words import describe_span
 from reconciler_engine.store.coverage import SeriesCoverage
 
@@ -111,6 +111,17 @@ def test_what_is_invented_or_unknown_is_said_to_be(capsys):
     assert "budget: could not be read" in told
     assert "unknown" in told
     assert "0 of 1 series ready" in told
+
+
+def test_the_scrub_is_told_with_its_round_and_the_oldest_verification(capsys):
+    scrub = ScrubStatus(
+        days=30, began=0, pages=40, done=13, unknown=2, round_ms=90_000, oldest={"1m": 0, "5m": 3_600_000}
+    )
+    print_engine(Found(engine(written_at=7_200_000, scrub=scrub), {}))
+    assert (
+        "scrub: 13 of 40 pages compared again since 1970-01-01T00:00Z, 2 of unknown age; a round within 30 d, at least "
+        "1 m 30 s; oldest verification: 1m 2 h 0 m, 5m 1 h 0 m"
+    ) in capsys.readouterr().out
 
 
 def test_a_terminal_is_not_flooded_and_a_program_gets_all(capsys):

@@ -25,7 +25,9 @@ def failure_after(*events) -> str | None:
         client=None, scope=Scope(1, 1, "test"), queue=SimpleNamespace(consumer="a:1"),
         config=ReconciliationConfig(), identity=None, bucket=SimpleNamespace(budget=Budget(1, 1_000)),
     )  # fmt: skip
-    passes: Any = SimpleNamespace(parts=parts, last={}, crons={"gap_scan": "* * * * *"}, unknown=("A-USD",))
+    passes: Any = SimpleNamespace(
+        parts=parts, last={}, crons={"gap_scan": "* * * * *"}, unknown=("A-USD",), scrub_status=lambda: None
+    )
     scheduler: Any = SimpleNamespace(statistics=lambda: {"gap_scan": FIGURES})
     writer = StatusWriter(EngineFacts("test"), scheduler, passes, tuple, now=lambda: 0)
     for event in events:

@@ -16,7 +16,7 @@ from reconciler_engine.observe.metrics import CATALOGUE
 from reconciler_engine.observe.objective import BarCounts, Objective
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.series_state import Verification
-from reconciler_engine.observe.status import ProcessStatus
+from reconciler_engine.observe.status import ProcessStatus, ScrubStatus
 
 FIGURES = {
     "requests_total|candles|rate_limited|429": [3.0],
@@ -25,6 +25,7 @@ FIGURES = {
     "no_such_total": [1.0],
 }
 BUDGET = budget()
+SCRUB = ScrubStatus(days=30, began=5_000, pages=40, done=13, unknown=0, round_ms=90_000, oldest={"1m": 2_000})
 FEEDER = sum_up({"A-USD:1m": Sighting(0, 0, 0)}, 1_000)
 OBJECTIVE = Objective(0.99, 1, {"5m": {"1h": BarCounts(200, 3, 1, 7), "30d": BarCounts(1_000, 3, 2, 9)}})
 VERIFIED = {"1m": Verification(300, 300, None, 0), "5m": Verification(300, 297, 1_500, 1)}
@@ -38,7 +39,11 @@ def full():
         worker(pid=None, last_beat_ms=None),
     )
     whole = engine(
-        budget=BUDGET, queued={"scan": 0, "live": 2, "deep": 7}, unknown_symbols=("A-USD", "B-USD"), skew_ms=40
+        budget=BUDGET,
+        queued={"scan": 0, "live": 2, "deep": 7},
+        unknown_symbols=("A-USD", "B-USD"),
+        skew_ms=40,
+        scrub=SCRUB,
     )
     return report(processes=processes, engine=whole, figures=FIGURES)
 
@@ -68,6 +73,10 @@ def test_every_figure_has_its_place():
     assert found["redis_silence_seconds", ()] == 0.9
     assert found["job_last_success_timestamp_seconds", (("job", "gap_scan"),)] == 991
     assert found["series", (("state", "lacking"),)] == 2
+    assert [found["scrub_pages", (("state", state),)] for state in ("done", "left")] == [13, 27]
+    assert found["scrub_round_seconds", ()] == 90
+    assert found["scrub_round_start_timestamp_seconds", ()] == 5
+    assert found["oldest_verification_timestamp_seconds", (("timeframe", "1m"),)] == 2
     # what a child of another version counted is left out
     assert not [key for key in found if key[0] == "no_such_total"]
     assert sum(value for key, value in found.items() if key[0] == "requests_total") == 3

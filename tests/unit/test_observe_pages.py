@@ -11,6 +11,7 @@ from tests.unit.test_observe_readiness import engine, job, report, worker
 
 from reconciler_engine.observe.live_candles import Sighting, sum_up
 from reconciler_engine.observe.readiness import checks
+from reconciler_engine.observe.status import ScrubStatus
 from reconciler_engine.observe.unready import Unready
 from reconciler_engine.observe.web.coverage_page import PAGE_SERIES, SIGNS, Asked, Picture, Strip, coverage_page
 from reconciler_engine.observe.web.html import element
@@ -75,6 +76,7 @@ def pages():
     result = {"gaps_found": 1, "missing": 2, "filled": 1, "unresolved": 1, "requests": 1, "errors": [EVIL]}
     evil = engine(
         node=EVIL, source=EVIL, simulated=True, budget=BUDGET, queued={"live": 2},
+        scrub=ScrubStatus(days=1, began=0, pages=2, done=1, unknown=0, round_ms=1, oldest={EVIL: 1}),
         jobs=(job(name=EVIL, cron=EVIL, last_error=EVIL, last_outcome="failed", last_result=result),),
     )  # fmt: skip
     said = report(engine=evil, processes=(worker(name=EVIL),), redis_error=EVIL)

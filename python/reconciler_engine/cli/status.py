@@ -18,7 +18,7 @@ from reconciler_engine.observe.words import ago, ahead, counted, describe_span, 
 
 if TYPE_CHECKING:
     from reconciler_engine.config import ReconciliationConfig
-    from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
+    from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus, ScrubStatus
     from reconciler_engine.store.client.trio_redis import TrioRedis
     from reconciler_engine.store.coverage import SeriesCoverage
 
@@ -215,6 +215,8 @@ def print_engine(found: Found, most_series: int | None = _SERIES_SHOWN) -> None:
     print()
     _print_series(found.series, engine.written_at, most_series)
     say(feeder_in_words(sum_up(found.sightings, engine.written_at)))
+    if engine.scrub is not None:
+        _print_scrub(engine.scrub, engine.written_at)
     if found.objective is not None:
         _print_objective(found.objective)
     if engine.unknown_symbols:
@@ -298,6 +300,11 @@ def _print_series(series: Mapping[str, SeriesCoverage], now: int, most: int | No
     others = [f"{states[state]} {words}" for state, words in _STATE_WORDS.items() if states[state]]
     more = ", those in most trouble are shown" * (len(series) > len(rows))
     say(", ".join([f"{states['ready']} of {len(series)} series ready when a pass last looked", *others]) + more)
+
+
+def _print_scrub(scrub: ScrubStatus, now: int) -> None:
+    least = f"within {scrub.days} d, at least {describe_span(scrub.round_ms)}"
+    say(f"scrub: {scrub.progress}; a round {least}; oldest verification: {scrub.ages(now) or 'not known yet'}")
 
 
 def _print_objective(objective: Objective) -> None:

@@ -26,6 +26,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
+from reconciler_engine.observe.status import ScrubStatus
 from reconciler_engine.planning.timely_bars import TimelyBars
 from reconciler_engine.planning.verification import Verify
 from reconciler_engine.scheduling.cron import CronExpression
@@ -116,6 +117,10 @@ class ScheduledPasses:
         """Look at these symbols, too, from the next pass on: the exchange lists them now."""
         self.unknown = tuple(one for one in self.unknown if one not in symbols)
         self.series = [*self.series, *self.parts.config.with_symbols(tuple(symbols)).series()]
+
+    def scrub_status(self) -> ScrubStatus | None:
+        """Return how far kept candles are compared again; None where that is not known here."""
+        return self.scrubbed.status(self.parts.config.scrub_days, self.parts.reconciler.verify_per_minute)
 
     def jobs(self) -> list[Job]:
         """Return them as the configuration schedules them. They run under `claim` alone."""

@@ -188,6 +188,7 @@ class StatusWriter:
             completeness_slo=self._passes.parts.config.completeness_slo,
             terms=terms_of(self._passes.parts),
             skew_ms=self._skew_ms,
+            scrub=self._passes.scrub_status(),
             unknown_symbols=self._passes.unknown[:_UNKNOWN_SHOWN],
             nodes_away=self._nodes_away,
         )

@@ -17,7 +17,7 @@ from reconciler_engine.observe.objective import ALL, WINDOWS, Objective
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.readiness import checks, is_ready, state_of
 from reconciler_engine.observe.series_state import Verification
-from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
+from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus, ScrubStatus
 
 PREFIX = "reconciler_"
 
@@ -145,6 +145,8 @@ def _of_engine(engine: EngineStatus) -> Iterator[Family]:
         yield _gauges("queue_tasks", "Tasks that wait or are in hand, of all nodes", "lane", engine.queued)
     if engine.budget is not None:
         yield from _of_budget(engine.budget)
+    if engine.scrub is not None:
+        yield from _of_scrub(engine.scrub)
 
 
 def _of_jobs(jobs: tuple[JobStatus, ...]) -> Iterator[Family]:
@@ -166,6 +168,17 @@ def _of_budget(budget: BudgetStatus) -> Iterator[Family]:
     states = {state: int(budget.breaker == state) for state in ("closed", "probing", "gone", "stopped")}
     yield _gauges("exchange_breaker", "Whether the breaker before the exchange is in that state", "state", states)
     yield _gauge("budget_pause_seconds", "What is left of a pause the exchange asked for", budget.paused_ms / 1_000)
+
+
+def _of_scrub(scrub: ScrubStatus) -> Iterator[Family]:
+    counts = {"done": scrub.done, "left": scrub.pages - scrub.done}
+    yield _gauges("scrub_pages", "Pages of kept candles by whether this round has compared them", "state", counts)
+    yield _gauge("scrub_round_start_timestamp_seconds", "When this round of the scrub began", scrub.began / 1_000)
+    text = "How long a round of the scrub would take with the whole share of the budget"
+    yield _gauge("scrub_round_seconds", text, scrub.round_ms / 1_000)
+    oldest = {frame: at / 1_000 for frame, at in scrub.oldest.items()}
+    text = "When the candle was verified whose verification is the oldest, of those kept for good"
+    yield _gauges("oldest_verification_timestamp_seconds", text, "timeframe", oldest)
 
 
 def _of_series(series: Mapping[str, int] | None) -> Iterator[Family]:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from reconciler_engine.observe.words import counted, describe_span, iso
+
 _Int = Annotated[int, Field(ge=-(2**53), le=2**53)]
 _Float = Annotated[float, Field(allow_inf_nan=False)]
 _Str = Annotated[str, Field(max_length=10_000)]
@@ -149,6 +151,38 @@ class NodeStatus(_Record):
     error: _Str
 
 
+class ScrubStatus(_Record):
+    """Progress of comparing kept candles again, in pages of 300 slots; instants in ms UTC.
+
+    Attributes:
+        days: Days within which a round is to be done.
+        began: When this round began.
+        pages: Pages that are kept.
+        done: Those of them that were verified since then.
+        unknown: Those of them whose age is not known yet, after a start.
+        round_ms: How long a round would take with the whole share of the budget (ms).
+        oldest: Oldest verification by timeframe.
+    """
+
+    days: _Int
+    began: _Int
+    pages: _Int
+    done: _Int
+    unknown: _Int
+    round_ms: _Int
+    oldest: Annotated[dict[_Str, _Int], Field(max_length=100)] = {}
+
+    def ages(self, now: int) -> str:
+        """Say how long ago the oldest verification of each timeframe was at `now` (ms UTC)."""
+        return ", ".join(f"{frame} {describe_span(max(now - at, 0))}" for frame, at in self.oldest.items())
+
+    @property
+    def progress(self) -> str:
+        """How far the round is, in words."""
+        unknown = f", {self.unknown} of unknown age" if self.unknown else ""
+        return f"{self.done} of {counted(self.pages, 'page')} compared again since {iso(self.began)}{unknown}"
+
+
 class EngineStatus(_Record):
     """The status of one engine.
 
@@ -157,7 +191,7 @@ class EngineStatus(_Record):
     exchange does not list. `grace_ms` and `max_unverified_ms` are settings by which the gate is
     asked, `terms` those by which the engine asks the exchange, of a key its name alone. `skew_ms` is the exchange's
     clock less Redis' (ms), None where nobody measured it lately. `completeness_slo` is the setting. `nodes_away` are
-    nodes of a Redis cluster that do not serve.
+    nodes of a Redis cluster that do not serve. `scrub` is None where nothing is compared again, or another engine does.
     """
 
     node: _Str
@@ -181,6 +215,7 @@ class EngineStatus(_Record):
     completeness_slo: Annotated[_Float, Field(gt=0, lt=1)] | None = None
     terms: Annotated[dict[_Str, _Str], Field(max_length=100)] = {}
     skew_ms: _Int | None = None
+    scrub: ScrubStatus | None = None
     nodes_away: Annotated[tuple[NodeStatus, ...], Field(max_length=1_000)] = ()
 
 

@@ -11,6 +11,7 @@ from reconciler_engine.errors import StoreError, own_fault
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
+from reconciler_engine.observe.status import ScrubStatus
 from reconciler_engine.planning.page_ages import DAY_MS, OldPage, Pace, PageAges, RoundFigures, page_slots
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.window import closed_before
@@ -45,6 +46,23 @@ class ScrubMemory:
     began: int | None = None
     fitted_at: tuple[int, int] = (0, 0)
     figures: RoundFigures | None = None
+
+    def status(self, days: int, per_minute: float) -> ScrubStatus | None:
+        """Return the progress of rounds of at most so many days; None before the first run.
+
+        So many requests of verification may go out a minute.
+        """
+        if self.figures is None or self.began is None:
+            return None
+        return ScrubStatus(
+            days=days,
+            began=self.began,
+            pages=self.figures.pages,
+            done=self.figures.done,
+            unknown=self.figures.unknown,
+            round_ms=round(self.figures.pages * 60_000 / per_minute),
+            oldest=dict(self.figures.oldest),
+        )
 
 
 class Scrub:

@@ -8,7 +8,7 @@ from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.objective import WINDOWS, Objective, share_in_words
 from reconciler_engine.observe.readiness import ReadinessCheck
 from reconciler_engine.observe.series_state import SeriesState
-from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
+from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus, ScrubStatus
 from reconciler_engine.observe.web.banner import banner
 from reconciler_engine.observe.web.html import Child, Element, element
 from reconciler_engine.observe.web.page import alarming, counted, table, whole_page
@@ -36,6 +36,8 @@ def status_page(
     body: list[Element] = [banner(found, series)]
     if engine is not None:
         body += [*_jobs(engine.jobs, engine.written_at), _columns(engine)]
+        if engine.scrub is not None:
+            body.append(_scrub(engine.scrub, engine.written_at))
     if objective is not None and objective.frames:
         body += _objective(objective)
     if report is not None:
@@ -94,6 +96,15 @@ def _columns(engine: EngineStatus) -> Element:
         element("section", element("h2", "queue"), table(("lane", "tasks"), tasks)),
         class_="columns",
     )
+
+
+def _scrub(scrub: ScrubStatus, now: int) -> Element:
+    rows: list[tuple[Child, Child]] = [
+        ("this round", scrub.progress),
+        ("a round", f"within {scrub.days} d, at least {describe_span(scrub.round_ms)}"),
+        ("oldest verification", scrub.ages(now) or "not known yet"),
+    ]
+    return element("section", element("h2", "scrub"), table(("kept candles", "compared again"), rows, words=True))
 
 
 def _budget(budget: BudgetStatus | None) -> Element:
