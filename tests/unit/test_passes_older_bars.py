@@ -21,13 +21,13 @@ HOUR = 3_600_000
 
 
 class Cache:
-    """Keys, evidence and cursor of two series: an hour of unverified bars each, and an error where BTC's is read."""
+    """Keys, evidence and cursor of two series: four hours of unverified bars each, and an error where BTC's is read."""
 
     def __init__(self, error: StoreError) -> None:
         self.error = error
 
     async def oldest_of(self, series: Sequence[Series], _members: int) -> list[int]:
-        return [NOW - HOUR] * len(series)
+        return [NOW - 4 * HOUR] * len(series)
 
     async def verified(self, series: Series, _slots: Interval) -> set[int]:
         if series == BTC:
@@ -57,3 +57,30 @@ async def test_a_series_that_cannot_be_read_holds_no_other_up(error):
 async def test_an_outage_of_all_ends_the_walk():
     with pytest.raises(StoreUnavailable):
         await find(StoreUnavailable("away"))
+
+
+class Walked(Cache):
+    """The same of any series, without an error; remembers the order of the questions."""
+
+    def __init__(self, cursor: tuple[str, int] | None) -> None:
+        super().__init__(StoreError("none"))
+        self.cursor, self.asked = cursor, list[Series]()
+
+    async def verified(self, series: Series, _slots: Interval) -> set[int]:
+        self.asked.append(series)
+        return set()
+
+    async def load(self) -> tuple[str, int] | None:  # type: ignore[override]
+        return self.cursor
+
+
+@pytest.mark.parametrize(
+    ("cursor", "first"),
+    [(None, "BTC-USD:1m"), ("BTC-USD:1h", "BTC-USD:1h"), ("BTC-USD:30m", "BTC-USD:1h"), ("nonsense", "BTC-USD:1m")],
+)
+async def test_the_walk_takes_the_finest_timeframe_of_each_symbol_first(cursor, first):
+    names = ["BTC-USD:1m", "BTC-USD:15m", "BTC-USD:1h", "ETH-USD:1m", "ETH-USD:15m", "ETH-USD:1h"]
+    cache: Any = Walked(None if cursor is None else (cursor, NOW))
+    await OlderBars(cache, cache, cache).find([Series.parse(one) for one in sorted(names)], NOW, 0, 100)
+    at = names.index(first)
+    assert [str(one) for one in cache.asked] == names[at:] + names[:at]

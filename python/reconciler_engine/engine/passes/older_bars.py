@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from reconciler_engine.errors import StoreError, own_fault
@@ -83,8 +84,17 @@ class OlderBars:
 
 
 def _from(series: Sequence[Series], after: tuple[str, int] | None) -> list[Series]:
-    """Return all series in the order of their names, beginning with that of the cursor."""
-    order = sorted(series, key=str)
-    if after is None:
-        return order
-    return [one for one in order if str(one) >= after[0]] + [one for one in order if str(one) < after[0]]
+    """Return all series, beginning with that of the cursor, or the next one that is kept.
+
+    Of each symbol the finest ones come first: candles of longer timeframes follow from them.
+    """
+    order = sorted(series, key=_place)
+    try:
+        first = 0 if after is None else bisect_left(order, _place(Series.parse(after[0])), key=_place)
+    except ValueError:
+        first = 0
+    return order[first:] + order[:first]
+
+
+def _place(series: Series) -> tuple[str, int]:
+    return series.symbol, series.timeframe.step_ms
