@@ -121,7 +121,17 @@ def test_the_reach_says_since_when_each_series_is_whole(run, hold, newest):
     assert rows["ETH-USD"]["verified_from"] == newest - HOUR
     lines = run("--reach", "--bars", 1_000).out.splitlines()
     assert lines[1].startswith("SOL-USD:1h  never ")
-    assert lines[-2] == f"BTC-USD:1h  {iso(newest - 7 * HOUR)}  {iso(newest - 7 * HOUR)}  all 8 bars"
+    oldest, last = iso(newest - 7 * HOUR), iso(newest)
+    assert lines[-2].split() == ["BTC-USD:1h", oldest, last, oldest, "all", "8", "bars"]
+
+
+def test_the_reach_of_a_series_whose_newest_bar_is_missing_is_that_of_the_bars_before(run, hold, newest):
+    hold(BTC, [*range(1, 8), 9])
+    row = next(row for row in run("--reach", "--bars", 1_000, "--json").json["series"] if row["symbol"] == "BTC-USD")
+    assert (row["complete_from"], row["complete_until"]) == (newest - 7 * HOUR, newest)
+    assert row["ready"] is False
+    (line,) = (line for line in run("--reach", "--bars", 1_000).out.splitlines() if line.startswith("BTC-USD"))
+    assert line.split()[1:4] == [iso(newest - 7 * HOUR), iso(newest - HOUR), "never"]
 
 
 def test_without_symbols_and_an_engine_there_is_nothing_to_ask_about(run_inside, redis_url):

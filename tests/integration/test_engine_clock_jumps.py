@@ -73,6 +73,26 @@ async def test_a_skew_over_a_second_is_a_warning_with_its_consequence(redis_url,
     assert (told.levelname, told.message) == ("WARNING", "clocks differ")
 
 
+async def test_a_clock_known_to_be_ahead_is_told_once_and_not_measured_for_each_answer(redis_url, caplog):
+    async with engine(redis_url) as run:
+        clock, source, bucket = run.parts.clock, run.sources[0], run.parts.bucket
+
+        def measurements() -> int:
+            return sum(one.path.endswith("/time") for one in run.exchange.log.records)
+
+        run.exchange.clock.set(await clock.redis_now() + MINUTE)
+        await clock.measure_when_due(source, bucket)
+        await run.parts.reconciler.run_pass(PassRequest("gap_scan", [DENSE], 10 * MINUTE))
+        await clock.measure_when_due(source, bucket)
+        assert measurements() == 1
+        # measured again on demand, the same skew is no news
+        await clock.doubt()
+        with caplog.at_level(logging.INFO):
+            await clock.measure_when_due(source, bucket)
+        assert measurements() == 2
+        assert [one.levelname for one in caplog.records if one.message == "clocks differ"] == ["WARNING", "INFO"]
+
+
 def test_people_are_told_what_follows_from_a_skew():
     assert describe_skew(900, "api") is None
     assert describe_skew(-1_000, "api") is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -49,14 +49,14 @@ def show_all(
     """
     most = min(config.max_candles or MAX_BARS, MAX_BARS)
     count = bars or (most if reach else _BARS)
-    questions, answers, listed = trio.run(_ask, config, given, options, output, count, reach)
+    questions, answers, listed, through = trio.run(_ask, config, given, options, output, count, reach)
     unready = sort_out(questions, answers, listed.why_absent)
     if output.as_json:
-        output.print_json(as_object(questions, answers, unready, count))
+        output.print_json(as_object(questions, answers, unready, count, through))
     else:
         with paged():
             if reach:
-                _print_reach(questions, answers)
+                _print_reach(questions, answers, through)
             else:
                 _print_unready(unready)
             ready = len(questions) - len(unready)
@@ -68,8 +68,10 @@ def show_all(
 
 async def _ask(
     config: ReconciliationConfig, given: Given, options: ReadyOptions, output: Output, bars: int, reach: bool
-) -> tuple[list[ReadyQuestion], list[Readiness | StoreError], ProductList]:
+) -> tuple[list[ReadyQuestion], list[Readiness | StoreError], ProductList, dict[Series, int]]:
+    """Return questions and answers, the product list, and the end of series whose newest bars are not complete."""
     asked = with_settings(options, config)
+    through: dict[Series, int] = {}
     async with open_session(config, output, "ready") as session:
         series = await known_series(session, given)
         if not series:
@@ -88,10 +90,11 @@ async def _ask(
             questions, answers = await _reach_back(client, series, slots, asked)
             if bars == MAX_BARS:
                 answers = await _look_beyond(session.parts.reach, series, answers)
+            answers, through = await _look_before(session.parts.reach, series, answers)
     for answer in answers:
         if isinstance(answer, StoreError):
             own_fault(answer, waits=False)
-    return questions, answers, listed
+    return questions, answers, listed, through
 
 
 async def _reach_back(
@@ -131,6 +134,23 @@ async def _look_beyond(
     ]
 
 
+async def _look_before(
+    reach: Reach, series: Sequence[Series], answers: Sequence[Readiness | StoreError]
+) -> tuple[list[Readiness | StoreError], dict[Series, int]]:
+    """Find the newest complete bars of series whose newest bar is not; return their ends, too (ms UTC)."""
+    wanted = {
+        one: answer.window.stop
+        for one, answer in zip(series, answers, strict=True)
+        if isinstance(answer, Readiness) and answer.complete_from == answer.window.stop
+    }
+    found = await reach.newest(wanted)
+    told = [
+        replace(answer, complete_from=found[one].start) if isinstance(answer, Readiness) and one in found else answer
+        for one, answer in zip(series, answers, strict=True)
+    ]
+    return told, {one: run.stop for one, run in found.items()}
+
+
 def _slots_since(oldest: int | None, stop: int, step: int, most: int) -> int:
     """Return the number of slots from a series' oldest member to the newest closed one, within bounds."""
     return 1 if oldest is None else max(1, min((stop - oldest) // step, most))
@@ -148,19 +168,23 @@ def _cure(one: Unready) -> str:
     return one.cure if one.again_at is None else f"{one.cure}; asked again from {iso(one.again_at)}"
 
 
-def _print_reach(questions: Sequence[ReadyQuestion], answers: Sequence[Readiness | StoreError]) -> None:
+def _print_reach(
+    questions: Sequence[ReadyQuestion], answers: Sequence[Readiness | StoreError], through: Mapping[Series, int]
+) -> None:
     rows: list[tuple[str, ...]] = []
     for question, answer in sorted(zip(questions, answers, strict=True), key=_shortest_first):
         if isinstance(answer, StoreError):
             rows.append((str(question.series), "-", "-", "-", str(answer)))
             continue
+        complete_from = _from(answer, answer.complete_from)
         step = question.series.timeframe.step_ms
         slots = (answer.window.stop - answer.ready_from) // step
         note = f"all {slots} bars" if answer.is_ready else f"{slots} of {question.bars} bars"
         if answer.is_ready and slots == MAX_BARS:
             note = f"{slots} bars or more"
-        rows.append((str(question.series), _from(answer, answer.complete_from), _from(answer, answer.ready_from), note))
-    print_columns(("series", "complete from", "and verified from", "newest bars that are both"), rows)
+        last = "-" if complete_from == "never" else iso(through.get(question.series, answer.window.stop) - step)
+        rows.append((str(question.series), complete_from, last, _from(answer, answer.ready_from), note))
+    print_columns(("series", "complete from", "through", "and verified from", "newest bars that are both"), rows)
 
 
 def _from(answer: Readiness, instant: int) -> str:
@@ -179,6 +203,7 @@ def as_object(
     answers: Sequence[Readiness | StoreError],
     unready: Sequence[Unready],
     bars: int,
+    through: Mapping[Series, int],
 ) -> dict[str, Any]:
     """Return the JSON object: a row a series, those that are not ready first, the worst of them before all."""
     place = {one.series: (number, one) for number, one in enumerate(unready)}
@@ -197,6 +222,7 @@ def as_object(
         if isinstance(answer, Readiness):
             told |= {"start": answer.window.start, "stop": answer.window.stop}
             told |= {"complete_from": answer.complete_from, "verified_from": answer.ready_from}
+            told |= {"complete_until": through.get(question.series, answer.window.stop)}
             told |= {"confirmed": answer.confirmed, "unverified": answer.unverified}
         rows.append((number, told))
     rows.sort(key=lambda row: row[0])

@@ -12,7 +12,7 @@ from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.errors import PermitRefused, SourceError
 from reconciler_engine.limiting.purpose import asking_for
 from reconciler_engine.limiting.redis_bucket import TokenBucket
-from reconciler_engine.observe.words import describe_skew, describe_span
+from reconciler_engine.observe.words import SKEW_TOLD_MS, describe_skew, describe_span
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.server_clock import ServerClock
@@ -66,10 +66,15 @@ class SharedClock:
     async def check(self, latest: int, at: int) -> None:
         """Doubt the offset where the exchange told of an instant, `latest`, well after the `at` of a pass (ms UTC).
 
+        A clock of the exchange that is known to be ahead tells of later instants in each answer; they raise no doubt.
+
         Raises:
             StoreError: Redis did not do its part.
         """
-        if latest - at > _TOLERATED_MS and latest - await self.now() > _TOLERATED_MS:
+        if latest - at <= _TOLERATED_MS:
+            return
+        theirs = await self.redis_now() + (await self.skew_ms() or 0)
+        if latest - theirs > _TOLERATED_MS:
             await self.doubt()
 
     async def _has_jumped(self) -> bool:
@@ -104,11 +109,13 @@ class SharedClock:
         except (SourceError, PermitRefused) as error:
             _logger.info("the exchange's clock could not be read", extra={"error": str(error)})
             return
-        skew = theirs - (before + await self.redis_now()) // 2
+        known, skew = await self.skew_ms(), theirs - (before + await self.redis_now()) // 2
         await self._clock.keep_skew(skew, _KEPT_S)
         await self._turn.extend(MEASURE_EVERY_S)
         told = describe_skew(skew, self._source)
         if told is None:
             _logger.info("exchange clock measured", extra={"skew_ms": skew})
         else:
-            _logger.warning("clocks differ", extra={"skew_ms": skew, "consequence": told, "summary": told})
+            is_new = known is None or abs(skew - known) > SKEW_TOLD_MS
+            extra = {"skew_ms": skew, "consequence": told, "summary": told}
+            _logger.log(logging.WARNING if is_new else logging.INFO, "clocks differ", extra=extra)

@@ -18,7 +18,7 @@ from reconciler_engine.errors import (
     StoreError,
     TokenRefused,
 )
-from reconciler_engine.limiting.breaker import Fate
+from reconciler_engine.limiting.breaker import DENIALS, SILENCES, Fate
 from reconciler_engine.limiting.permit_steps import Noted, Permit, PermitSteps
 from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.planning.backoff import push_back_ms
@@ -80,9 +80,17 @@ async def _note(bucket: TokenBucket, permit: Permit, error: SourceError | None, 
         return
     if noted.count:
         facts = {"answer": fate.value, "status": status, "in_a_row": noted.count, "pause_ms": pause_ms}
-        _logger.warning("exchange in trouble", extra=facts)
+        _logger.log(_level(fate, noted.count), "exchange in trouble", extra=facts)
     if fate is Fate.DENIED and noted.stopped_ms:
         raise IdentityStopped(status, noted.stopped_ms) from error
+
+
+def _level(fate: Fate, count: int) -> int:
+    """Return how loud trouble is told: a warning once, when it slows everybody down; the probes that follow are not."""
+    loud_at = {Fate.SILENT: SILENCES, Fate.DENIED: DENIALS}.get(fate, 1)
+    if count == loud_at:
+        return logging.WARNING
+    return logging.DEBUG if fate is Fate.SILENT and count > loud_at else logging.INFO
 
 
 def tell(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from reconciler_engine.engine.tasks.scan import SpanScan, scan
-from reconciler_engine.market.interval import Interval, Intervals
+from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import sort_absent
 from reconciler_engine.planning.ledger import State
@@ -38,33 +38,58 @@ class Reach:
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
         found = dict(before)
-        oldest = await self._keys.oldest_of([*before], _ALL_MEMBERS)
-        ends = {one: one.timeframe.floor(at) for one, at in zip(before, oldest, strict=True) if at is not None}
+        ends = await self._ends(before)
         left = [one for one, end in ends.items() if end < found[one]]
         while left:
             parts = [(one, _part(one, ends[one], found[one])) for one in left]
             left = []
-            for shard in shards((part.size(one.timeframe.step_ms) for one, part in parts), PIPELINE_MEMBERS):
-                asked = parts[shard.start : shard.stop]
-                scans = await scan(self._store, asked, confirm_ms=0)
-                reads = await self._evidence.read(asked)
-                for (series, part), candles, read in zip(asked, scans, reads, strict=True):
-                    found[series] = _whole_from(series, part, candles, read)
-                    if ends[series] < found[series] == part.start:
-                        left.append(series)
+            async for series, part, whole in self._read(parts):
+                found[series] = whole[-1].start if whole and whole[-1].stop == part.stop else part.stop
+                if ends[series] < found[series] == part.start:
+                    left.append(series)
         return found
+
+    async def newest(self, before: Mapping[Series, int]) -> dict[Series, Interval]:
+        """Return the newest whole slots before an instant (ms UTC, on the grid); series without any are left out.
+
+        They are looked for among the last `PIPELINE_MEMBERS` slots, and then as far back as they go.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached or did not answer in time.
+        """
+        ends = await self._ends(before)
+        parts = [(one, _part(one, end, before[one])) for one, end in ends.items() if end < before[one]]
+        runs = {series: whole[-1] async for series, _, whole in self._read(parts) if whole}
+        starts = await self.find({series: run.start for series, run in runs.items()})
+        return {series: Interval(starts[series], run.stop) for series, run in runs.items()}
+
+    async def _ends(self, series: Iterable[Series]) -> dict[Series, int]:
+        """Return the open time of the oldest slot that is kept, of series that have members."""
+        known = list(series)
+        oldest = await self._keys.oldest_of(known, _ALL_MEMBERS)
+        return {one: one.timeframe.floor(at) for one, at in zip(known, oldest, strict=True) if at is not None}
+
+    async def _read(
+        self, parts: Sequence[tuple[Series, Interval]]
+    ) -> AsyncIterator[tuple[Series, Interval, Intervals]]:
+        """Yield each part with its whole slots; none of a part that cannot be read."""
+        for shard in shards((part.size(one.timeframe.step_ms) for one, part in parts), PIPELINE_MEMBERS):
+            asked = parts[shard.start : shard.stop]
+            scans = await scan(self._store, asked, confirm_ms=0)
+            reads = await self._evidence.read(asked)
+            for (series, part), candles, read in zip(asked, scans, reads, strict=True):
+                yield series, part, _whole(series, part, candles, read)
 
 
 def _part(series: Series, oldest: int, stop: int) -> Interval:
     return Interval(max(oldest, stop - PIPELINE_MEMBERS * series.timeframe.step_ms), stop)
 
 
-def _whole_from(series: Series, part: Interval, found: SpanScan, read: LedgerRead) -> int:
-    """Return from when on all slots of a part are whole; its end where none is, or that cannot be read."""
+def _whole(series: Series, part: Interval, found: SpanScan, read: LedgerRead) -> Intervals:
+    """Return the whole slots of a part; none where it cannot be read."""
     if found.error is not None or read.error is not None:
-        return part.stop
+        return NOTHING
     step = series.timeframe.step_ms
     absent = Intervals.of_gaps(found.gaps, step)
     broken = sort_absent(absent, read.ledger, 0).missing | (read.ledger.in_state(part, State.SUSPECT) - absent)
-    broken |= Intervals.of_slots(found.malformed, step)
-    return broken.hull.stop if broken else part.start
+    return Intervals([part]) - broken - Intervals.of_slots(found.malformed, step)
