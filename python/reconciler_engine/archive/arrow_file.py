@@ -56,7 +56,7 @@ def read_arrow_places(path: Path, hints: Hints) -> Collection[str]:
     """Return the kinds of columns that a file has.
 
     Raises:
-        Unreadable: It cannot be read, or has no column of times.
+        Unreadable: The file cannot be read, or has no column of times.
     """
     with _opened(path) as file:
         return _choose(file, hints)
@@ -71,7 +71,7 @@ def read_times(
         path: A file that begins as one of `ARROW_FORMS`.
         naming: Series of the file, as far as it is known.
         hints: Facts that the user adds.
-        advance: Called after each batch with how many bytes of the file that makes.
+        advance: Called after each batch with the bytes read so far.
         kinds: Kinds of values to read, too, without which the file is refused.
 
     Raises:
@@ -118,7 +118,7 @@ def _opened(path: Path) -> Iterator[_ArrowFile]:
     """Open a file.
 
     Raises:
-        Unreadable: It cannot be opened, or pyarrow is not installed; in the block, too, where it cannot be read.
+        Unreadable: The file cannot be opened, or pyarrow is not installed; in the block: it cannot be read.
     """
     try:
         arrow, _, parquet = map(importlib.import_module, ("pyarrow", "pyarrow.compute", "pyarrow.parquet"))
@@ -159,7 +159,7 @@ def _arrow_batches(
     is_stream = make is arrow.ipc.open_stream
     batches = reader if is_stream else map(reader.get_batch, range(reader.num_record_batches))
     for number, batch in enumerate(batches, start=1):
-        # Of Arrow nothing is decoded, and so nothing checked: offsets beyond the memory would end the process.
+        # Arrow files are mapped, not decoded: unchecked offsets beyond the memory would end the process.
         batch.validate(full=True)
         yield batch, source.tell() / source.size() if is_stream else number / reader.num_record_batches
 

@@ -22,8 +22,8 @@ class ArrowTimes:
     """The way a column writes its times.
 
     Attributes:
-        told: The same in words.
-        unit: Unit of the numbers that they are stored as.
+        told: The way in words.
+        unit: Unit of the stored numbers.
     """
 
     def __init__(self, arrow: Any, name: str, column: Any, hints: Hints) -> None:

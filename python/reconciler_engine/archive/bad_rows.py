@@ -19,8 +19,8 @@ class BadRow(NamedTuple):
 
     Attributes:
         line: Line number in the file, from 1.
-        column: Name of the column, or `row` where the columns cannot be told apart.
-        value: Text of the column as it stands, shortened.
+        column: Name of the column, or `row` if the columns cannot be told apart.
+        value: Text of the cell or line, shortened.
         problem: The fault, and the allowed values.
     """
 
@@ -37,8 +37,8 @@ class BadRows:
     """The bad rows of a file so far.
 
     Attributes:
-        rows: The first 1,000 of them, in file order.
-        total: How many there are.
+        rows: The first 1,000 bad rows, in file order.
+        total: Number of all bad rows.
     """
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ class BarBlock(NamedTuple):
     Attributes:
         times: Open times (ms UTC), of any grid.
         values: Columns of opens, highs, lows, closes and volumes; NaN stands for a text that is not a number.
-        read_as: How the file is written, where that was recognised.
+        read_as: Dialect of the file, if it was recognised.
         unread: Lines of the file that are not rows; they come with its last block.
     """
 
@@ -172,7 +172,7 @@ def _blocks(
     """Yield the rows of each series so far, and with the last ones of the file its lines that are not rows.
 
     Raises:
-        Unreadable: Open times look like another unit or timeframe, or no row says a series.
+        Unreadable: Open times look like another unit or timeframe, or the series is unknown without a row.
     """
     clock, read_as = rows.dialect.clock, str(rows.dialect)
     unit = clock.unit if isinstance(clock, NumberClock) else TimeUnit.MILLISECONDS

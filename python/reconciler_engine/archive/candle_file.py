@@ -26,13 +26,13 @@ class CandleFile:
     Attributes:
         path: The file.
         starts: Open times (ms UTC), strictly ascending.
-        texts: For each start the values as the file writes them: `open,high,low,close,volume`; empty texts where they
-            were not read.
+        texts: Values for each start in the file's words, `open,high,low,close,volume`; empty texts if they were not
+            read.
         repeats: Start of each row that repeated an earlier one, value for value, and was dropped.
         bad: Rows that were skipped, in file order; at most 1,000 are kept.
-        skipped: How many rows were skipped.
+        skipped: Number of skipped rows.
         series: Series of the candles; None if the caller gave none.
-        read_as: How the file is written, where that was recognised; empty for files of our own.
+        read_as: Dialect of the file, if it was recognised; empty for files of our own.
     """
 
     path: Path
@@ -83,7 +83,7 @@ def read_parts(
 ) -> Iterator[CandleFile]:
     """Read a text file, plain or gzipped (told by its first bytes), and yield the candles of each series in it.
 
-    How it is written is recognised from its first lines. Rows may come in any order; blank lines are passed over. A row
+    The dialect is recognised from the first lines. Rows may come in any order; blank lines are passed over. A row
     is bad if it has other columns than the header, its time or a value cannot be read, a price is not above 0, high and
     low do not bound open and close, or its start was there before with other values (the first one stays).
 
@@ -94,9 +94,9 @@ def read_parts(
         on_grid: Whether a start between two steps of the timeframe makes a bad row, too; with `naming`.
         hints: Facts that the user adds.
         skip_bad: Leave bad rows out and list them in the first answer, instead of refusing the file at its end.
-        needed: Kinds of columns without which the file is refused. Values are checked where all five are there.
-        most: Yield after so many rows and forget them: memory is bounded by that, and repeated rows are compared within
-            such a part only. None: one part a series.
+        needed: Kinds of columns without which the file is refused. Values are checked if all five are there.
+        most: Rows of a part, which bound the memory; repeated rows are compared within a part alone. None: one part
+            a series.
         advance: Called now and then with the bytes read so far.
 
     Raises:

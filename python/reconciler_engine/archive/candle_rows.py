@@ -48,7 +48,7 @@ class CandleRows:
     """The rows of a file taken so far.
 
     Attributes:
-        dialect: How the file is written.
+        dialect: The way the file is written.
         bad: Rows that are not candles.
         size: Rows taken since the last `collect`.
     """
@@ -69,7 +69,7 @@ class CandleRows:
         """Recognise how the file is written; return the lines of its rows with their numbers, from 1.
 
         Raises:
-            Unreadable: It is of another form, or a needed column cannot be told.
+            Unreadable: The file is of another form, or a needed column cannot be told.
         """
         if (foreign := describe_foreign(file.head)) is not None:
             raise Unreadable(foreign)
@@ -147,7 +147,7 @@ class CandleRows:
         if rows is None:
             cells = dict(zip(self._keys, (key,) if isinstance(key, str) else key, strict=True))
             series = None if self._naming is None else self._naming.series(**cells)
-            # Two spellings of a series are one series.
+            # Two spellings can name one series.
             rows = self._by_cells[key] = self._rows.setdefault(series, SeriesRows(series))
         return rows
 

@@ -40,10 +40,10 @@ def find_columns(
     """Return the indices of the columns of each kind; several if more than one name fits.
 
     Args:
-        names: Names of all columns, in order; numbers from 1 where the file has no header.
-        said: Names by their kind, as the user says them; these leave nothing open.
-        is_number: Tells of a column's index whether numbers are in it: such a time goes before a date.
-        base: Currency in which the volume counts (`BTC` of `BTC-USD`), if it is known.
+        names: Names of all columns, in order; numbers from 1 in a file without a header.
+        said: Names by their kind, given by the user; they go before recognised ones.
+        is_number: Tells whether the column of an index holds numbers: times in numbers go before dates.
+        base: Currency of the volume (`BTC` of `BTC-USD`), if it is known.
 
     Raises:
         ValueError: A column that the user names is not there.
@@ -73,7 +73,7 @@ def choose_columns(
     The five values come together or not at all. A kind with several candidates is left out if it is not needed.
 
     Raises:
-        ValueError: A needed column is not there, or several columns may be it; says which.
+        ValueError: A needed column is not there, or several columns may be it; names them.
     """
     for kind in needed:
         indices = found.get(kind, ())

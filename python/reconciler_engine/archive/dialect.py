@@ -43,7 +43,7 @@ class Dialect:
         separator: Sign between two columns.
         names: Names of the columns; numbers from 1 in a file without a header.
         places: Index of the column of each kind that is read.
-        clock: How times are written.
+        clock: The way times are written.
         first: Number of the line before the first row, from 1; 0 in a file without a header.
         is_newest_first: Whether the first rows descend.
         row: Matches a row, with a group for each kind.
@@ -100,12 +100,12 @@ def recognise(lines: Sequence[str], hints: Hints, needed: Collection[str], *, sy
         lines: Its first lines, without their ends.
         hints: Facts that the user adds.
         needed: Kinds of columns that must be there, beside the time.
-        symbol: Product id, if it is known: it says in which of two currencies the volume is wanted.
+        symbol: Product id, if it is known: of two volumes the one in its base currency is read.
 
     Raises:
         ValueError: The header is missing, or a needed column cannot be told; says the column and the allowed flags.
     """
-    # The header gives the separator, and that the cells.
+    # The header shows the separator, and the separator the cells.
     first, separator, names = _find_header(lines, hints)
     rows = [cells for line in lines[first:] if len(cells := split_line(line, separator)) == len(names)]
 

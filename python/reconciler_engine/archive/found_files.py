@@ -47,8 +47,7 @@ def find_sources(paths: Sequence[Path], hints: Hints) -> list[Source]:
     """Find the files behind paths. A folder or a pattern means all candle files in it and below it, and no hidden ones.
 
     Raises:
-        ConfigError: A file that was given itself does not say its series; a folder or a pattern holds no candle file.
-            With each such fault.
+        ConfigError: The series of a file is unknown, or a folder or a pattern holds no candle file. Lists every fault.
     """
     sources: list[Source] = []
     faults: list[str] = []

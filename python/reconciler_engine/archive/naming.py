@@ -26,7 +26,7 @@ def spell_symbol(text: str) -> str:
     """Return the product id that `BTC-USD`, `BTC/USD`, `BTC_USD` or `BTCUSD` names.
 
     Raises:
-        ValueError: It names none.
+        ValueError: The text is not such a name.
     """
     joined = _JOINED.fullmatch(text)
     return check_symbol("-".join(joined.groups()) if joined else text.replace("/", "-").replace("_", "-"))
@@ -36,7 +36,7 @@ def spell_timeframe(text: str) -> Timeframe:
     """Return the timeframe that `5m` or `FIVE_MINUTE` names.
 
     Raises:
-        ValueError: It names none.
+        ValueError: The text is not such a name.
     """
     granular = next((one for one in Timeframe if one.granularity == text), None)
     return granular or Timeframe.parse(text)
@@ -70,9 +70,9 @@ class Naming:
     """The series of a file's rows, as far as it is known before the file is read.
 
     Attributes:
-        symbol: Product id; None where a column must say it.
-        timeframe: Timeframe; None where a column must say it.
-        fault: Why neither user, folders nor name say both; empty where they do.
+        symbol: Product id; None if a column must say it.
+        timeframe: Timeframe; None if a column must say it.
+        fault: Reason why one of them is unknown; empty if both are known.
     """
 
     symbol: str | None

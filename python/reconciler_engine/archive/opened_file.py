@@ -112,7 +112,7 @@ def open_text(path: Path) -> Iterator[OpenedFile]:
     """Open a file, gzipped or not, or a pipe. The first bytes are peeked at: those of a pipe come only once.
 
     Raises:
-        Unreadable: It cannot be opened; in the block, too, where it cannot be read.
+        Unreadable: The file cannot be opened; in the block: it cannot be read.
     """
     try:
         with open(0, "rb", closefd=False) if path == STANDARD_INPUT else path.open("rb") as file:

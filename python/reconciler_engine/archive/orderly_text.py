@@ -35,8 +35,8 @@ class OrderlyRows(NamedTuple):
     Attributes:
         series: Series of the file.
         instants: Open times (ms UTC) as an Arrow array of int64.
-        values: Arrow arrays of float64, one each of `VALUES`; none where the file has not all of them.
-        read_as: How the file is written.
+        values: Arrow arrays of float64, one each of `VALUES`; empty if the file lacks one of them.
+        read_as: Dialect of the file.
     """
 
     series: Series
@@ -49,8 +49,8 @@ def read_orderly(file: FoundFile, hints: Hints, advance: Callable[[int], None]) 
     """Yield the rows of a file block by block, as long as they are numbers, of one series. Memory is that of a block.
 
     Raises:
-        NotOrderly: A row is not like that, or the file is short, or pyarrow is not installed; rows yielded before stay
-            right.
+        NotOrderly: A row is of another kind, or the file is short, or pyarrow is not installed. Rows yielded before
+            stay right.
     """
     if file.size < _LEAST_BYTES or file.naming.fault:
         raise NotOrderly

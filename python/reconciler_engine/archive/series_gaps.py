@@ -18,7 +18,7 @@ from reconciler_engine.detection.summary import GapSummary
 from reconciler_engine.errors import CandleFileError
 from reconciler_engine.market.series import Series
 
-# Some 80 MB of text: rows that repeat another one are compared with those of the same part.
+# Rows of a part, some 80 MB of text. Repeated rows are compared within a part.
 _ROWS_AT_ONCE = 250_000
 
 
@@ -30,7 +30,7 @@ class SeriesGaps:
         source: Path that the user gave.
         series: The series.
         summary: Its rows and gaps.
-        read_as: How its files are written, where that was recognised; each way once.
+        read_as: Dialects of its files, if they were recognised; each once.
     """
 
     source: Path
@@ -42,7 +42,7 @@ class SeriesGaps:
 class PartSum:
     """The sum of the parts of one series. It keeps few parts, each with fewer gaps than the one before.
 
-    So a gap is copied a few times, however many parts there are.
+    So a gap is copied only a few times, even among many parts.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ def survey(sources: Sequence[Source], hints: Hints, advance: Callable[[int], Non
     Args:
         sources: Files to read.
         hints: Facts that the user adds.
-        advance: Called now and then with how many bytes of all sources have been read.
+        advance: Called now and then with the bytes read of all sources.
     """
     sums = walk(
         sources,

@@ -44,7 +44,7 @@ def walk(
         read: Yields the parts of each series in a file; calls its second argument with the bytes read of that file.
         begin: Makes the sum of a series, empty.
         add: Adds a part to a sum.
-        advance: Called now and then with how many bytes of all sources have been read.
+        advance: Called now and then with the bytes read of all sources.
     """
     done = 0
     for source in sources:

@@ -14,7 +14,7 @@ from reconciler_engine.market.timeframe import Timeframe
 _FIRST_S, _LAST_S = 1_230_940_800, 4_102_444_800
 # Candles that suffice for a usual step.
 _LEAST = 3
-# Candles of a thin market that are not all on a grid twice as coarse, but by a rare chance.
+# So many candles of a thin market lie on a grid twice as coarse only by a rare chance.
 _NO_CHANCE = 20
 
 
@@ -76,7 +76,7 @@ def mistaken_unit(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit) -
     """Return the unit in which a file seems to be written, if it is read in another one.
 
     It is the unit in which half of the open times or more are instants of this century on the timeframe's grid. A file
-    that is on the grid in the unit it is read in, and ends in this century, is taken at its word.
+    that is on the grid in the unit it is read in, and ends in this century, is trusted.
     """
     step = unit.count(timeframe.step_ms)
     fitting = sum(count % step == 0 for count in counts)

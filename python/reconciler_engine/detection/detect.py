@@ -49,7 +49,7 @@ def detect_gaps(timestamps: object, expected: object, *, trusted: bool = False, 
         trusted: Promise that `timestamps` are sorted, unique, on the grid and inside it (with a range only).
             The search then skips complete parts. A broken promise gives a wrong answer.
         threads: Most threads to use, 0 for as many as help. Sorted input of more than four million values against a
-            range is split between them; the answer is the same, and they have ended when it is there.
+            range is split between them. The answer is the same, and the threads have ended by then.
 
     Returns:
         The gaps in ascending order; `Gap.end` is the last missing open time.

@@ -24,7 +24,7 @@ _SHOWN = 3
 class Gaps(Sequence[Gap]):
     """Gaps in ascending order, disjoint and never adjacent; read-only.
 
-    `detect_gaps` makes them. A `Gap` object exists only once it is asked for; the columns are int64 (ms UTC)
+    `detect_gaps` makes them. A `Gap` object is made on request alone; the columns are int64 (ms UTC)
     memoryviews that NumPy and others share without a copy. Two answers are equal if their gaps are.
     """
 
@@ -80,7 +80,7 @@ class Gaps(Sequence[Gap]):
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Lend the gaps to Arrow: one table of int64 columns `start`, `end`, `count`, without a copy.
 
-        Another schema is not served: `requested_schema` is a wish, and consumers cast.
+        `requested_schema` is a wish, and is ignored: consumers cast.
         """
         del requested_schema
         return export_gaps(self._starts, self.ends, self._counts)

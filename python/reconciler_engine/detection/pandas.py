@@ -11,7 +11,7 @@ def is_pandas(values: object) -> bool:
     """Whether `values` is a column of pandas in its own memory; columns in Arrow's memory lend that themselves."""
     return (
         type(values).__module__.partition(".")[0] == "pandas"
-        # A lone Timestamp has the first, too.
+        # A single Timestamp has `to_numpy`, too.
         and hasattr(values, "to_numpy")
         and hasattr(values, "__len__")
         and not str(getattr(values, "dtype", "")).endswith("[pyarrow]")
@@ -30,7 +30,7 @@ def pandas_values(name: str, values: Any) -> object:
     kind = str(values.dtype)
     accessor = ".dt" if hasattr(values, "dt") else ""
     if kind.startswith("period["):
-        # Their integers count months, days or hours.
+        # Integers of periods count months, days or hours.
         raise TypeError(f"{name} is {kind}; convert it with {accessor}.to_timestamp(){accessor}.as_unit('ms')")
     if kind.startswith("datetime64["):
         unit = kind.removeprefix("datetime64[").partition(",")[0].rstrip("]")

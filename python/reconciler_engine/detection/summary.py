@@ -34,7 +34,7 @@ class GapSummary:
         count: Rows, with duplicates and strangers.
         first: Earliest instant of a row (ms UTC); None without rows.
         last: Latest instant of a row (ms UTC); None without rows.
-        strangers: Rows off the grid, each counted however often it comes.
+        strangers: Rows off the grid, repeated ones each time.
         gaps: Grid points without a row between `first` and `last`.
     """
 
@@ -74,7 +74,7 @@ class GapSummary:
         if not len(view):
             return nothing
         limit = _FURTHEST // step * step
-        # The pass that finds the gaps tells the ends, too, where no row is a duplicate or a stranger.
+        # Without duplicates and strangers one pass finds both the gaps and the ends.
         around = detect_gaps(view, range(-limit, limit + 1, step))
         present = 2 * (limit // step) + 1 - around.missing
         if present == len(view) and around[0].start == -limit and around[-1].end == limit:
@@ -201,7 +201,7 @@ class GapSummary:
 
         Raises:
             ImportError: pyarrow is not installed.
-            ValueError: A column is not there, or the numbers of a row contradict each other.
+            ValueError: A column is missing, or the numbers of a row contradict each other.
         """
         table = _pyarrow().table(rows)
         if absent := [name for name in (*_NUMBERS, *_LISTS) if name not in table.column_names]:

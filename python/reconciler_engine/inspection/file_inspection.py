@@ -27,7 +27,7 @@ class InspectedFile:
         source: Path that the user gave.
         series: The series.
         summary: Its rows and gaps.
-        read_as: How its files are written, where that was recognised; each way once.
+        read_as: Dialects of its files, if they were recognised; each once.
         flaws: Its flaws, errors first.
     """
 
@@ -76,7 +76,7 @@ def inspect_files(
     Args:
         sources: Files to read.
         hints: Facts that the user adds.
-        advance: Called now and then with how many bytes of all sources have been read.
+        advance: Called now and then with the bytes read of all sources.
     """
     sums = walk(sources, lambda file, tell: read_blocks(file, hints, tell), _Inspection, _Inspection.add, advance)
     for one in sums:
