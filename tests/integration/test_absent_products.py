@@ -6,7 +6,7 @@ import trio
 from tests.integration.engines import DENSE, MINUTE, THIN, engine, span
 
 from reconciler_engine.coinbase.products import Product
-from reconciler_engine.engine.pass_words import in_words
+from reconciler_engine.engine.pass_words import in_words, totals
 from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.series_state import count_states
@@ -58,6 +58,7 @@ async def test_a_pass_says_that_a_product_is_delisted(redis_url):
     assert 0 < row.missing <= absent
     assert row.obstacles == {"product delisted": row.missing}
     assert f"{row.missing} of those left of products that are delisted: DASH-USD" in in_words(result)
+    assert totals(result)["delisted"] == ("DASH-USD",)
 
 
 def coverage(missing: int | None, **obstacles: int) -> SeriesCoverage:

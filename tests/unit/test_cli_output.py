@@ -73,6 +73,12 @@ def test_an_argument_that_steers_is_refused_in_words():
     assert "\\x1b" in told.stderr
 
 
+def test_a_missing_choice_is_told_in_a_line():
+    told = CliRunner().invoke(app, ["config", "acl"])
+    assert told.exit_code == 2
+    assert told.stderr.splitlines()[-1].endswith("Choose from: engine, reader, gate")
+
+
 @pytest.mark.parametrize("text", EVIL[:-1])
 def test_the_status_of_an_engine_that_lies_steers_nothing(capsys, text):
     process = ProcessStatus(role="worker", name=text, state=text, last_exit=text)

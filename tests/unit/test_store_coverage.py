@@ -6,7 +6,8 @@ import pytest
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.observe.obstacles import Obstacle
-from reconciler_engine.store.coverage import Known, coverage_of, extend
+from reconciler_engine.planning.known_slots import Known, extend
+from reconciler_engine.store.coverage import coverage_of
 
 STEP = 60_000
 

@@ -42,7 +42,11 @@ class Commands(click.Group):
                 raise
             except click.UsageError as error:
                 # The message quotes arguments, such as file names that a shell made of a pattern.
-                raise click.UsageError(printable(error.format_message()), error.ctx) from None
+                message = error.format_message()
+                if isinstance(error, click.MissingParameter):
+                    # Click lists the choices a line each.
+                    message = " ".join(message.split())
+                raise click.UsageError(printable(message), error.ctx) from None
 
 
 @click.group(cls=Commands, context_settings={"show_default": True})

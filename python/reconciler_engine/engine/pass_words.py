@@ -77,7 +77,8 @@ def _most(rows: Sequence[SeriesResult]) -> str:
 def totals(result: ReconciliationResult) -> dict[str, object]:
     """Return a result's fields without its rows, which may be thousands; of errors each cause once."""
     told = {each.name: getattr(result, each.name) for each in fields(result) if each.name != "series"}
-    return {**told, "errors": result.causes[:CAUSES_TOLD]}
+    gone = {"delisted": result.delisted} if result.delisted else {}
+    return {**told, "errors": result.causes[:CAUSES_TOLD], **gone}
 
 
 def as_object(result: ReconciliationResult) -> dict[str, object]:
