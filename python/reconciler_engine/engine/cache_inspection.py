@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler_engine.engine.parts import Parts
@@ -86,12 +86,18 @@ class CacheInspector:
         slots: _ByState = defaultdict(list)
         try:
             found.slots = await self._slots(series)
-            async for part in self._parts_of(found, slots):
-                is_newest = part.stop == found.slots.stop
-                await self._look(found, bars, slots, part, CONFIRM_MS if is_newest else 0)
+            known = await self._parts.evidence.extent(series) or _NO_SLOT
+            start = found.slots.start
+            while start < found.slots.stop:
+                candles = found.candles
+                part = _page(found.slots, start, series.timeframe.step_ms)
+                await self._look(found, bars, slots, part)
+                start = part.stop
+                if found.candles == candles:
+                    start = await self._pass_hole(found, slots, start, known)
             found.readiness = await self._ask_gate(found)
         except StoreError as error:
-            found.error = str(own_fault(error))
+            found.error = str(own_fault(error, waits=False))
         bars.finish()
         found.missing, found.suspect, found.contested = (_joined(slots[kind]) for kind in _KEPT)
         _note_slots(found, bars)
@@ -104,34 +110,28 @@ class CacheInspector:
         oldest = await self._parts.keys.next_member(series, 0)
         return Interval(stop if oldest is None else min(series.timeframe.floor(oldest), stop), stop)
 
-    async def _parts_of(self, found: InspectedCache, slots: _ByState) -> AsyncIterator[Interval]:
-        """Yield the slots in parts of a page that end where blocks of digests do, without those of long holes.
+    async def _pass_hole(self, found: InspectedCache, slots: _ByState, start: int, known: Interval) -> int:
+        """Count the slots from `start` on as missing up to the next member or evidence; return where those begin.
 
         A member with a time of another unit lies decades before the others: all slots between them are missing.
 
         Raises:
             StoreError: The key cannot be read.
         """
-        step, stop = found.series.timeframe.step_ms, found.slots.stop
-        known = await self._parts.evidence.extent(found.series) or _NO_SLOT
-        start = found.slots.start
-        while start < stop:
-            end = min(start - start % (PAGE_SLOTS * step) + PAGE_SLOTS * step, stop)
-            before = found.candles
-            yield Interval(start, end)
-            start = end
-            if found.candles > before:
-                continue
-            member = await self._parts.keys.next_member(found.series, start)
-            hole = Interval(start, min(stop if member is None else found.series.timeframe.floor(member), stop))
-            if hole and not hole & known:
-                slots[State.MISSING].append(hole)
-                found.states[State.MISSING] += hole.size(step)
-                start = hole.stop
+        if start in known:
+            return start
+        member = await self._parts.keys.next_member(found.series, start)
+        ends = [found.slots.stop]
+        if member is not None:
+            ends.append(found.series.timeframe.floor(member))
+        if start < known.start:
+            ends.append(known.start)
+        hole = Interval(start, max(start, min(ends)))
+        slots[State.MISSING].append(hole)
+        found.states[State.MISSING] += hole.size(found.series.timeframe.step_ms)
+        return hole.stop
 
-    async def _look(
-        self, found: InspectedCache, bars: BarScan, slots: _ByState, part: Interval, confirm_ms: int
-    ) -> None:
+    async def _look(self, found: InspectedCache, bars: BarScan, slots: _ByState, part: Interval) -> None:
         """Add some slots to those that were looked at.
 
         Raises:
@@ -139,6 +139,8 @@ class CacheInspector:
         """
         series, step = found.series, found.series.timeframe.step_ms
         store, evidence = self._parts.store, self._parts.evidence
+        # Live writers leave holes of a moment among the newest slots alone.
+        confirm_ms = CONFIRM_MS if part.stop == found.slots.stop else 0
         (lacks,) = await scan(store, [(series, part)], confirm_ms=confirm_ms, digests=True)
         (known,) = await evidence.read([(series, part)])
         for error in (lacks.error, known.error):
@@ -175,6 +177,12 @@ class CacheInspector:
             layout=config.layout,
             grace_ms=config.grace_ms,
         )
+
+
+def _page(slots: Interval, start: int, step: int) -> Interval:
+    """Return the slots from `start` to the next border of pages, where blocks of digests end, too."""
+    size = PAGE_SLOTS * step
+    return Interval(start, min(start - start % size + size, slots.stop))
 
 
 def _joined(parts: Sequence[Interval]) -> Intervals:

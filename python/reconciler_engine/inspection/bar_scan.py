@@ -56,6 +56,7 @@ class BarScan:
         take_price, take_volume, take_repeat = self._price.take, self._volume.take, self._repeats.take
         for at, first, high, low, last, volume in rows:
             values = (first, high, low, last, volume)
+            # One quick test for nearly all rows; a row that fails it is told and takes no part in the rules below.
             if not (0.0 < low <= first <= high < math.inf and low <= last <= high and 0.0 <= volume < math.inf):
                 self._note_values(at, values)
                 continue
@@ -67,6 +68,7 @@ class BarScan:
             if at % step:
                 self.flaws.note(Rule.OFF_GRID, at, at, 1)
                 continue
+            # From here on the row is a bar of the sequence. Runs are called only for rows that can be part of one.
             at_before, self._values = at, values
             if volume:
                 take_volume(at, volume)
