@@ -14,6 +14,7 @@ from tests.limiter_model.token_bucket import (
     Reservation,
     awake,
     confirm,
+    others_first_us,
     push_back,
     reserve,
     share_ppm,
@@ -48,8 +49,9 @@ class MemoryBucket:
         """Carry out one operation on the bucket `key` and the breaker of that name."""
         numbers = [int(argument) for argument in args if argument not in _OUTCOMES]
         match operation:
-            case "reserve":
-                return self._reserve(key, breaker, numbers[0], _limits(numbers[1:]))
+            case "reserve" | "spare":
+                is_low = operation == "spare"
+                return self._reserve(key, breaker, numbers[0], _limits(numbers[1:]), is_low=is_low)
             case "confirm":
                 return self._confirm(key, breaker, *numbers)
             case "push":
@@ -73,7 +75,9 @@ class MemoryBucket:
     def _gate(self, name: str, seen: int) -> Breaker:
         return mend(self.breakers.get(name, Breaker()), seen)
 
-    def _reserve(self, key: str, breaker: str, max_wait_us: int, limits: tuple[Limit, ...]) -> list[int]:
+    def _reserve(
+        self, key: str, breaker: str, max_wait_us: int, limits: tuple[Limit, ...], *, is_low: bool
+    ) -> list[int]:
         now_us = self._now_us()
         bucket = awake(self.buckets.get(key), now_us, limits)
         gate = self._gate(breaker, bucket.seen)
@@ -84,6 +88,9 @@ class MemoryBucket:
             return [Reply.GONE, max(pause, busy), gate.why, gate.silent]
         if gate.is_alone and busy > 0:
             return [Reply.OCCUPIED, busy]
+        if is_low and (others_us := others_first_us(self.buckets.get(key), now_us, limits, max_wait_us)) > 0:
+            self.buckets[key] = bucket
+            return [Reply.OCCUPIED, others_us]
         self.buckets[key], answer = reserve(self.buckets.get(key), now_us, limits, max_wait_us)
         if not isinstance(answer, Reservation):
             return [Reply.REFUSED, answer.wait_us]

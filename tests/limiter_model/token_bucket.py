@@ -110,6 +110,16 @@ def reserve(
     return replace(bucket, tats=tats, granted=granted), Reservation(wait_us, slot, bucket.born)
 
 
+def others_first_us(bucket: Bucket | None, now_us: int, limits: tuple[Limit, ...], max_wait_us: int) -> int:
+    """Return how long a request of low priority lets others go first; 0 where it may take a slot, or finds none."""
+    bucket = awake(bucket, now_us, limits)
+    waits = [tat - limit.tolerance_us - bucket.seen for tat, limit in zip(bucket.tats, limits, strict=True)]
+    wait_us = max(0, bucket.until - bucket.seen, *waits)
+    if wait_us > max_wait_us:
+        return 0
+    return max(wait_us, *(wait + limit.interval_us for wait, limit in zip(waits, limits, strict=True)))
+
+
 def confirm(
     bucket: Bucket | None, now_us: int, reservation: Reservation, lateness_us: int
 ) -> tuple[Bucket | None, Granted | Early | Void]:

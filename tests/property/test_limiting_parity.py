@@ -32,7 +32,11 @@ steps = st.lists(
         # The server's clock moves by this (us), backwards too.
         st.one_of(st.integers(0, 300_000), st.integers(-5_000_000, 5_000_000), st.integers(0, 10**10)),
         st.sampled_from(
-            ["reserve"] * 6 + ["confirm"] * 6 + ["report"] * 6 + ["push", "read", "forgive", "limits", *SPOILS]
+            ["reserve"] * 4
+            + ["spare"] * 3
+            + ["confirm"] * 6
+            + ["report"] * 6
+            + ["push", "read", "forgive", "limits", *SPOILS]
         ),
         st.sampled_from([*Fate, Fate.DENIED, Fate.SILENT]),
         st.integers(0, 3_000_000),
@@ -96,7 +100,7 @@ class Twins:
         instant = (self.now // 1_000_000, self.now % 1_000_000)
         reply: list[int] = self.lua(keys=[KEY, BREAKER], args=[operation, *arguments, *instant])
         assert reply == self.pure.answer(KEY, BREAKER, operation, arguments)
-        if operation == "reserve" and reply[0] == 1:
+        if operation in {"reserve", "spare"} and reply[0] == 1:
             self.promised.append(reply[2:])
         if self.pure.buckets:
             stored = self.server.hgetall(KEY)

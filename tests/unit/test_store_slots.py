@@ -107,7 +107,7 @@ async def everything(client: Any, scope: Scope, series: Series) -> None:
         lambda: BudgetUse(client, scope).count(),
         lambda: run_batch(client, [touch(scope, series)]),
         lambda: converse(client, read_changes(scope, Cursor(""), 1, 0.0)),
-        lambda: converse(client, read_feeds(scope, SERIES, Cursor(""))),
+        lambda: converse(client, read_feeds(scope, SERIES, Cursor(""), 1)),
         lambda: PassRecords(client, scope).read(0, 1),
         lambda: StatusBoard(client).read(scope),
     ]

@@ -66,7 +66,7 @@ def changes(
     Args:
         redis: As that of `is_ready`.
         cursor: That of an answer before; None for all that is kept. An opaque text.
-        limit: About how many changes come at once, at least 1; a write is never divided.
+        limit: Most writes of a series that come at once, at least 1; no further series are read past so many changes.
         wait_s: How long to wait for the first change where there is none (s), an hour at most.
         base_url: As the engine's setting.
         user_id: As the engine's setting.

@@ -99,7 +99,7 @@ def _read_once(scope: Scope, cursor: Cursor, limit: int) -> Steps[_Read]:
         if len(changes) >= limit:
             is_all = False
             break
-        found = yield from _read_named(scope, names[start : start + _SERIES_A_WRITE], cursor)
+        found = yield from _read_named(scope, names[start : start + _SERIES_A_WRITE], cursor, limit)
         for name, entries, place, has_more in found:
             changes += entries
             places[name] = place
@@ -116,7 +116,7 @@ class _SeriesRead(NamedTuple):
     has_more: bool
 
 
-def _read_named(scope: Scope, names: Sequence[str], cursor: Cursor) -> Steps[list[_SeriesRead]]:
+def _read_named(scope: Scope, names: Sequence[str], cursor: Cursor, limit: int) -> Steps[list[_SeriesRead]]:
     """Read what is new in the feeds of the series of these names."""
     known: list[Series] = []
     for name in names:
@@ -124,23 +124,26 @@ def _read_named(scope: Scope, names: Sequence[str], cursor: Cursor) -> Steps[lis
             known.append(Series.parse(name))
         except ValueError:
             _logger.warning("no series in the index of changes", extra={"series": name[:80]})
-    return (yield from read_feeds(scope, known, cursor)) if known else []
+    return (yield from read_feeds(scope, known, cursor, limit)) if known else []
 
 
-def read_feeds(scope: Scope, series: Sequence[Series], cursor: Cursor) -> Steps[list[_SeriesRead]]:
-    """Read what is new in the feeds of some series."""
+def read_feeds(scope: Scope, series: Sequence[Series], cursor: Cursor, limit: int) -> Steps[list[_SeriesRead]]:
+    """Read what is new in the feeds of some series, so many entries of each at most."""
+    count = min(limit, _ENTRIES_A_SERIES)
     known = [(one, cursor.places.get(str(one), Place(cursor.since, 0, 0))) for one in series]
-    calls = [_FEED.call([scope.feed_key(one)], [place.entry, _ENTRIES_A_SERIES]) for one, place in known]
+    calls = [_FEED.call([scope.feed_key(one)], [place.entry, count]) for one, place in known]
     replies = all_served((yield from batch(calls)))
     found = []
     for (one, place), reply in zip(known, replies, strict=True):
         with understanding(f"the changes of {one}"):
             entries, first = ([read_entry(one, entry) for entry in part] for part in reply)
-        found.append(_told(one, place, entries, first))
+        found.append(_told(one, place, entries, first, has_more=len(entries) == count))
     return found
 
 
-def _told(series: Series, place: Place, entries: Sequence[FeedEntry], oldest: Sequence[FeedEntry]) -> _SeriesRead:
+def _told(
+    series: Series, place: Place, entries: Sequence[FeedEntry], oldest: Sequence[FeedEntry], *, has_more: bool
+) -> _SeriesRead:
     """Tell new entries as changes, and where some are missing before one."""
     changes: list[SeriesChange] = []
     # Of an instant alone it is not known which entry was the last before it: the oldest that is kept tells.
@@ -154,7 +157,7 @@ def _told(series: Series, place: Place, entries: Sequence[FeedEntry], oldest: Se
             changes.append(_change(series, entry, kind, slots))
         expected = entry.place.number + 1
         place = entry.place
-    return _SeriesRead(str(series), changes, place, len(entries) == _ENTRIES_A_SERIES)
+    return _SeriesRead(str(series), changes, place, has_more)
 
 
 def _change(series: Series, entry: FeedEntry, kind: Kind, slots: Interval) -> SeriesChange:
