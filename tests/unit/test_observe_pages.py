@@ -193,7 +193,8 @@ def test_the_page_of_a_series_tells_its_slots_its_changes_and_what_comes():
         for text in texts
     )
     at = texts.index("1970-01-01T00:00Z")
-    assert texts[at : at + 8] == ["1970-01-01T00:00Z", "1970-01-01T00:01Z", "2", "?", "suspect", "2", "-", EVIL]
+    told = ["1970-01-01T00:00Z", "2", "?", "suspect", f": {EVIL}", "-", "2", "1970-01-01T00:01Z"]
+    assert texts[at : at + 8] == told
     assert "1 m 0 s ago" in texts
     calm = Reader(series_page(said, checks(said, 0), SeriesView("A-USD:1m", 0))).texts
     assert "Nothing that was there was changed." in calm

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -62,15 +62,17 @@ def _is_among(name: str, names: str | None) -> bool:
 
 @click.command()
 @click.option("--all", "all_", is_flag=True, help=f"Show every series, not the first {_SERIES_SHOWN}.")
+@click.option("--watch", is_flag=True, help="Draw it anew every 2 s on the whole terminal; q or Ctrl-C ends.")
 @prints
 @takes_settings("symbols", "timeframes", *CACHE_SETTINGS)
-def status(*, all_: bool, output: Output, given: Given) -> None:
+def status(*, all_: bool, watch: bool, output: Output, given: Given) -> None:
     """Show the running engines: processes, jobs, the request budget, and how far each series is complete.
 
     \b
     Examples:
       reconciler-engine status
       reconciler-engine status --redis-url redis://localhost:6379 --json
+      reconciler-engine status --watch
 
     Without a Redis URL or data directory both default ones are looked at, that of `start` and that of
     `start --simulate`. The series in most trouble come first; --symbols and --timeframes leave out others. With --json
@@ -80,19 +82,38 @@ def status(*, all_: bool, output: Output, given: Given) -> None:
 
     from reconciler_engine.cli.setting_sources import load_config
 
-    found, places = trio.run(_look, load_config(*given))
-    found = [one.of(given.flags.get("symbols"), given.flags.get("timeframes")) for one in found]
+    config = load_config(*given)
+    names = (given.flags.get("symbols"), given.flags.get("timeframes"))
+    if watch:
+        from reconciler_engine.cli import watching
+
+        async def answer() -> None:
+            found, places = await _look(config)
+            _print_all([one.of(*names) for one in found], all_=all_)
+            if not found:
+                say(f"nothing runs at {' or '.join(places)}")
+
+        watching.check_watchable(as_json=output.as_json)
+        trio.run(watching.watch, answer)
+        return
+    found, places = trio.run(_look, config)
+    found = [one.of(*names) for one in found]
     if not found:
         if output.as_json:
             output.print_json({"running": False, "looked_at": places})
         leave(UNAVAILABLE, f"nothing runs at {' or '.join(places)}")
+    if output.as_json:
+        for one in found:
+            output.print_json(as_object(one))
+        return
     with paged():
-        for number, one in enumerate(found):
-            if output.as_json:
-                output.print_json(as_object(one))
-            else:
-                print("\n" * bool(number), end="")
-                print_engine(one, most_series=None if all_ else _SERIES_SHOWN)
+        _print_all(found, all_=all_)
+
+
+def _print_all(found: Sequence[Found], *, all_: bool) -> None:
+    for number, one in enumerate(found):
+        print("\n" * bool(number), end="")
+        print_engine(one, most_series=None if all_ else _SERIES_SHOWN)
 
 
 async def _look(config: ReconciliationConfig) -> tuple[list[Found], list[str]]:

@@ -14,9 +14,10 @@ from reconciler_engine.cli.output import Output
 @from_option
 @to_option
 @click.option("--svg", type=click.Path(path_type=Path), metavar="FILE", help="Write the picture as SVG, too.")
+@click.option("--watch", is_flag=True, help="Draw it anew every 2 s on the whole terminal; q or Ctrl-C ends.")
 @prints
 @takes_settings(*PASS_SETTINGS)
-def coverage(*, from_: str | None, to: str | None, svg: Path | None, output: Output, given: Given) -> None:
+def coverage(*, from_: str | None, to: str | None, svg: Path | None, watch: bool, output: Output, given: Given) -> None:
     """Draw every series over time, a sign for each bucket, and plan the requests of a pass; ask and change nothing.
 
     \b
@@ -28,6 +29,9 @@ def coverage(*, from_: str | None, to: str | None, svg: Path | None, output: Out
     unverified, present. Without a range the
     full window is drawn. Exit code 3: slots are missing or suspect, or could not be examined.
     """
-    from reconciler_engine.cli.coverage.survey_report import show_coverage
+    from reconciler_engine.cli.coverage.survey_report import show_coverage, watch_coverage
 
+    if watch:
+        watch_coverage(given, from_, to, output)
+        return
     show_coverage(given, from_, to, svg, output)

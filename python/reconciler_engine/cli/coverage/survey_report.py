@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -19,16 +20,21 @@ from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.options import Given
 from reconciler_engine.cli.output import Output
 from reconciler_engine.cli.plan_table import print_plan, print_totals
-from reconciler_engine.cli.session import open_session, since_last_pass
+from reconciler_engine.cli.session import Session, open_session, since_last_pass
+from reconciler_engine.cli.watching import check_watchable, watch
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.passes.survey import Survey, SurveyedSeries
 from reconciler_engine.errors import ConfigError
+from reconciler_engine.market.interval import Interval
 from reconciler_engine.observe.obstacles import describe_obstacles
 from reconciler_engine.observe.words import counted, iso
 from reconciler_engine.planning.coverage_picture import Row
 from reconciler_engine.planning.ledger import CONFIRMED, State
 from reconciler_engine.planning.request_plan import SeriesPlan
 from reconciler_engine.planning.verification import Verify
+
+if TYPE_CHECKING:
+    from reconciler_engine.coinbase.auth import Credentials
 
 _DOUBTFUL = (State.MISSING, State.SUSPECT, State.UNKNOWN)
 _WIDTH = 80
@@ -53,11 +59,38 @@ def show_coverage(given: Given, from_: str | None, to: str | None, svg: Path | N
     if output.as_json:
         output.print_json(as_object(survey))
     else:
-        for line in draw(rows, _width(), coloured=_coloured(), ascii_only=not _writes(SIGNS)):
-            print(line)
-        print_totals(survey.plan, config, output)
+        _draw(rows, survey, config, output, coloured=_coloured())
     if any(one.slots(*_DOUBTFUL) or one.error or not one.states for one in survey.series):
         leave(UNRESOLVED)
+
+
+def watch_coverage(given: Given, from_: str | None, to: str | None, output: Output) -> None:
+    """Draw the picture on the terminal, again and again, until told to end.
+
+    Raises:
+        ReconcilerError: The command cannot run.
+    """
+    check_watchable(as_json=output.as_json)
+    config, credentials, asked = _load(given, from_, to)
+    coloured = _coloured()
+
+    async def run() -> None:
+        async with open_session(config, output, "coverage", credentials=credentials) as session:
+
+            async def answer() -> None:
+                survey = await _look(session, asked, Verify.DUE)
+                rows = [_row(one, plan) for one, plan in zip(survey.series, survey.plan.series, strict=True)]
+                _draw(rows, survey, config, output, coloured=coloured)
+
+            await watch(answer)
+
+    trio.run(run)
+
+
+def _draw(rows: Sequence[Row], survey: Survey, config: ReconciliationConfig, output: Output, *, coloured: bool) -> None:
+    for line in draw(rows, _width(), coloured=coloured, ascii_only=not _writes(SIGNS)):
+        print(line)
+    print_totals(survey.plan, config, output)
 
 
 def show_dry_run(given: Given, from_: str | None, to: str | None, output: Output, verify: str) -> None:
@@ -86,23 +119,34 @@ def show_dry_run(given: Given, from_: str | None, to: str | None, output: Output
 def _survey(
     command: str, given: Given, from_: str | None, to: str | None, output: Output, verify: Verify = Verify.DUE
 ) -> tuple[Survey, ReconciliationConfig]:
+    config, credentials, asked = _load(given, from_, to)
+
+    async def look() -> Survey:
+        async with open_session(config, output, command, credentials=credentials) as session:
+            return await _look(session, asked, verify)
+
+    return trio.run(look), config
+
+
+def _load(
+    given: Given, from_: str | None, to: str | None
+) -> tuple[ReconciliationConfig, Credentials | None, Interval | None]:
     faults: list[str] = []
     asked = parse_range(from_, to, faults)
     windows = ("full_reconcile_window_ms",) if asked is None else ()
     config, credentials = load_signed(*given, needs_symbols=True, known_faults=faults, windows=windows)
+    return config, credentials, asked
 
-    async def look() -> Survey:
-        async with open_session(config, output, command, credentials=credentials) as session:
-            look_back = asked or config.full_reconcile_window_ms
-            return await session.parts.surveyor.survey(
-                await session.series(),
-                look_back,
-                bars=config.window_bars,
-                verify=verify,
-                horizon_ms=await since_last_pass(session),
-            )
 
-    return trio.run(look), config
+async def _look(session: Session, asked: Interval | None, verify: Verify) -> Survey:
+    config = session.parts.config
+    return await session.parts.surveyor.survey(
+        await session.series(),
+        asked or config.full_reconcile_window_ms,
+        bars=config.window_bars,
+        verify=verify,
+        horizon_ms=await since_last_pass(session),
+    )
 
 
 def as_object(survey: Survey) -> dict[str, Any]:

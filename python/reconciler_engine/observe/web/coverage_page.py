@@ -46,6 +46,7 @@ SIGNS: Final[Mapping[str, str]] = {
 """The sign of each state, which no other has, the worst first: the picture is the same without colour."""
 
 _TOLD: Final = 4
+_ALIKE_CELLS: Final = 8
 _TEXT_LETTERS: Final = 40
 _PAGE_SLOTS: Final = 300
 
@@ -202,7 +203,7 @@ def _filter(asked: Asked, series: Mapping[str, SeriesState]) -> Element:
         choices = [element("option", text, value=value, selected=value == chosen) for value, text in options.items()]
         return element("label", label, element("select", choices, name=name))
 
-    return element(
+    form = element(
         "form",
         choice("window", "window ", _WORDS, asked.window),
         element("label", "symbol ", element("input", name="text", type="search", value=asked.text, size=12)),
@@ -216,6 +217,9 @@ def _filter(asked: Asked, series: Mapping[str, SeriesState]) -> Element:
         method="get",
         action="/coverage",
     )
+    chosen = [_WORDS[asked.window], asked.text, asked.timeframe, "only what is not ready" if asked.unready else ""]
+    told = ", ".join(text for text in chosen if text)
+    return element("details", element("summary", f"shown: {told}; choose others"), form)
 
 
 def _strips(asked: Asked, names: Sequence[str], picture: Picture) -> list[Element]:
@@ -228,14 +232,15 @@ def _strips(asked: Asked, names: Sequence[str], picture: Picture) -> list[Elemen
         f"{in_number(f'{picture.missing:,}', 'slot')} missing; to fill and verify them "
         f"{in_number(picture.requests, 'request')}, {describe_span(picture.duration_ms)} at the current budget."
     )
-    starts = [one.start for one in picture.strips]
-    common = max(set(starts), key=starts.count, default=0)
-    rows = [_row(one, picture.at, common) for one in picture.strips]
-    axis = element("div", element("span", iso(common)), element("span", "now"), class_="axis", aria_hidden="true")
+    reach_ms = WINDOWS[asked.window]
+    start = None if reach_ms is None else picture.at - reach_ms
+    rows = [_row(one, picture.at, start) for one in picture.strips]
+    begins = element("span", "the oldest" if start is None else iso(start))
+    axis = element("div", begins, element("span", "now"), class_="axis", aria_hidden="true")
     return [
         element("p", plan),
-        _legend(),
         element("section", axis, element("ol", rows, class_="strips"), aria_label="series"),
+        _legend(),
         *_pages(asked, names),
     ]
 
@@ -250,15 +255,15 @@ def mark(state: str) -> Element:
     return element("i", SIGNS[state], class_=f"cell {state}", aria_hidden="true")
 
 
-def _row(one: Strip, now: int, common: int) -> Element:
+def _row(one: Strip, now: int, start: int | None) -> Element:
     cells = [element("i", SIGNS.get(cell or "", ""), class_=f"cell {cell or 'none'}") for cell in one.cells]
     strip = element("div", cells, class_="strip", role="img", aria_label=_in_words(one))
     link = element("a", one.name, href=f"/series?{urlencode({'name': one.name})}")
     since = f"; since {ago(one.since, now)}" if one.since is not None else ""
     ready = element("span", "ready" if one.cells else "no closed slot", class_="good")
     why = element("span", f"{one.why}{since}", class_="bad") if one.why else ready
-    is_other = abs(one.start - common) * COLUMNS > 4 * (one.stop - one.start)
-    reach = element("span", f" from {iso(one.start)}", class_="soft") if is_other else None
+    is_other = start is None or abs(one.start - start) * COLUMNS > _ALIKE_CELLS * (one.stop - one.start)
+    reach = element("span", f" from {iso(one.start)}", class_="soft") if is_other and one.cells else None
     return element("li", link, strip, element("span", why, reach, class_="why"))
 
 

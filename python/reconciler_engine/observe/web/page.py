@@ -8,6 +8,9 @@ from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.observe.web.html import Child, Element, element
 from reconciler_engine.observe.words import describe_span
 
+_PROSE = frozenset({"state", "why"})
+"""Heads over words, wherever they stand."""
+
 REFRESH_S = 5
 """How often a page renews itself that is asked to, by `live` in its query."""
 
@@ -66,7 +69,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Child]], *, words: bool 
         element(
             "tr",
             [
-                element("th", text, scope="col", class_="words" if at == prose else None)
+                element("th", text, scope="col", class_="words" if at == prose or text in _PROSE else None)
                 for at, text in enumerate(heads)
             ],
         ),

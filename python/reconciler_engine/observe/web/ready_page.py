@@ -65,7 +65,7 @@ def _unready(unready: Sequence[Unready], asked: int, now: int) -> list[Element]:
     rows = [
         (
             one.series,
-            element("td", one.why(), class_="bad"),
+            element("td", one.why(), class_="words bad"),
             ago(one.since, now),
             one.cure if one.again_at is None else f"{one.cure}; asked again from {iso(one.again_at)}",
         )

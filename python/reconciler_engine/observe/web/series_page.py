@@ -101,18 +101,22 @@ def _slots(view: SeriesView) -> list[Element]:
     rows: list[Sequence[Child]] = [
         (
             iso(one.first),
-            iso(one.last),
             one.number,
-            element("td", mark(one.state), one.state, class_="words"),
-            "-" if one.sightings is None else one.sightings,
+            _state(one),
             "-" if one.verified is None else ago(one.verified, view.at),
-            element("td", one.reason or "-", class_="words" if one.state in _GOOD else "words bad"),
+            "-" if one.sightings is None else one.sightings,
+            iso(one.last),
         )
         for one in view.slots
     ]
     count = sum(one.number for one in view.slots)
-    heads = ("first slot", "last slot", "slots", "state", "sightings", "verified", "reason")
-    return [element("h2", f"the newest {in_number(count, 'slot')}"), table(heads, rows, words=True)]
+    heads = ("first slot", "slots", "state", "verified", "sightings", "last slot")
+    return [element("h2", f"the newest {in_number(count, 'slot')}"), table(heads, rows)]
+
+
+def _state(one: Slots) -> Element:
+    reason = element("span", f": {one.reason}", class_=None if one.state in _GOOD else "bad") if one.reason else None
+    return element("td", mark(one.state), one.state, reason, class_="state")
 
 
 def _journal(view: SeriesView) -> list[Element]:
