@@ -295,16 +295,7 @@ class ScheduledPasses:
         """Ask again about bars that are unlike their sums, and about the finer ones; tell of those that stay so."""
 
         async def ask(slots: Mapping[Series, Interval], since: int) -> None:
-            request = PassRequest(
-                VERIFY,
-                [*slots],
-                slots,
-                lane=_LANES[VERIFY],
-                verify=Verify.AGAIN,
-                ask_s=_OLDER_ASK_S,
-                stale_before=since,
-            )
-            count_pass(VERIFY, await reconciler.run_pass(request))
+            count_pass(VERIFY, await reconciler.run_pass(_older_request(slots, Verify.AGAIN, stale_before=since)))
 
         try:
             await self.parts.second_looks.look(ask, frozenset(self.series), await self.parts.clock.now(), VERIFY)

@@ -56,9 +56,9 @@ class PageAsking:
         Raises:
             StoreError: Redis cannot be reached, or the run's record was lost.
         """
-        order = {one: place for place, one in enumerate(series)}
-        planned = plan_pages((due for due in self._tally.due() if due[0] in order), self._now, self._config.grace_ms)
+        planned = plan_pages(self._tally.due(series), self._now, self._config.grace_ms)
         if self._request.agenda is not None:
+            order = {one: place for place, one in enumerate(series)}
             planned.sort(key=lambda each: order[each[0]])
         return await self._do(
             self._page_task(f"page-{next(self._numbers)}", *each, self._tally.to_audit(each[0])) for each in planned

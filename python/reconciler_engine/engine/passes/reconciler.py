@@ -237,7 +237,7 @@ class Reconciler:
         done = VerifyRound(asking, self._second_looks, tally, run, now, looks, is_due)
         if agenda is None:
             tally.choose({one: is_due(look, step=one.timeframe.step_ms) for one, look in looks.items()}, alone=False)
-            await done.verify([series for series, _, _ in tally.due()], len(looks))
+            await done.verify([series for series, _, _ in tally.due(looks)], len(looks))
             return
         pressing = agenda.choose(looks, now, self.verify_per_minute, rules)
         done.pressing = frozenset(pressing)
@@ -248,8 +248,8 @@ class Reconciler:
         ]
         order = [*pressing, *(one for one in others if not looks[one].urgent)]
         tally.choose(self._settled({one: looks[one].unverified for one in order}, now), alone=True)
-        due = frozenset(series for series, _, _ in tally.due())
-        await done.verify([one for one in order if one in due], ceil(_BATCH_MIN * self.verify_per_minute))
+        due = [series for series, _, _ in tally.due(order)]
+        await done.verify(due, ceil(_BATCH_MIN * self.verify_per_minute))
         after = tally.looks()
         settled = {series: after[series]._replace(urgent=NOTHING) for series in done.asked | done.proved}
         agenda.note_asked(settled, now, rules)

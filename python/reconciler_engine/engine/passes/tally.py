@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from reconciler_engine.engine.passes.series_row import SeriesRow
@@ -133,10 +133,12 @@ class Tally:
         SUMS.add(wrong, "audit_differed")
         self._rows[series].wrong_sums += wrong
 
-    def due(self) -> Iterator[tuple[Series, Interval, Intervals]]:
-        """Return every series with slots worth a request, its slots looked at, and those worth a request."""
-        wanted = ((series, row, row.due | row.to_audit) for series, row in self._rows.items())
-        return ((series, row.slots, due) for series, row, due in wanted if due)
+    def due(self, among: Iterable[Series] | None = None) -> Iterator[tuple[Series, Interval, Intervals]]:
+        """Return the series `among` some, or all, with slots worth a request: the slots looked at, and those slots."""
+        for series in self._rows if among is None else among:
+            row = self._rows[series]
+            if due := row.due | row.to_audit:
+                yield series, row.slots, due
 
     def bridges(self, now: int) -> list[tuple[Series, Interval, Page]]:
         """Return pages for slots that the borders of those so far left unproven, each with its slots.
