@@ -67,6 +67,7 @@ def test_all_is_well_with_a_key_and_a_redis(doctor, start_exchange, redis_url, t
         "4 series; an outage of an hour over all of them is 4 requests, less than a second at 2.52 a second"
     )
     assert checks["verification"]["detail"].startswith("about 10 requests an hour for 4 series, ")
+    assert "again" not in checks["verification"]["detail"]
     assert [one["key"] for one in exchange.requests()] == ["organizations/x/apiKeys/c0de"]
     with redis_py.Redis.from_url(redis_url) as client:
         # the permits taken and the account of their use, and nothing else
@@ -219,3 +220,17 @@ def test_people_read_a_line_a_check_and_its_hint(run_inside, tmp_path):
     assert lines[1].strip() == "-> set --symbols, RECONCILER_SYMBOLS or symbols in the settings file"
     assert lines[-1].endswith("skipped")
     assert "2 fail" in lines[-1]
+
+
+def test_what_is_kept_for_good_is_told_with_the_requests_that_compare_it_again(doctor, start_exchange, redis_url):
+    with redis_py.Redis.from_url(redis_url) as client:
+        client.zadd("candles:1:1:BTC-USD:1m", {f"{number}": number for number in range(3_001)})
+    exchange = start_exchange()
+    kept = ("--max-candles", 0, "--timeframes", "1m", "--redis-url", redis_url, "--base-url", exchange.url)
+    _, checks = doctor(*kept, "--scrub-days", 1)
+    assert checks["verification"]["status"] == "ok"
+    assert checks["verification"]["detail"].splitlines()[1] == (
+        "11 pages kept: about 1 request an hour compare them again within 1 d; verification leaves 4496 of its share"
+    )
+    _, checks = doctor(*kept, "--scrub-days", 1, "--verify-share", 0.0001)
+    assert checks["verification"]["status"] == "warn"

@@ -8,7 +8,7 @@ from reconciler_engine.market.interval import Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.verification import LAST_MS, Look, VerifyRules, choose_due, standing_of
-from reconciler_engine.planning.verify_load import verify_load
+from reconciler_engine.planning.verify_load import scrub_load, verify_load
 
 MINUTE = 60_000
 MIDNIGHT = 1_767_225_600_000
@@ -94,3 +94,18 @@ def test_the_choice_of_each_minute_keeps_what_the_arithmetic_says(per_minute):
     most = next(count for count in range(1, 100) if not verify_load(series(count), rules, per_minute).holds) - 1
     assert latest_of_a_night(series(most), per_minute, rules) <= rules.max_unverified_ms - LAST_MS
     assert latest_of_a_night(series(2 * most), per_minute, rules) > rules.max_unverified_ms
+
+
+def test_the_scrub_takes_what_verification_leaves_of_the_share():
+    load = verify_load(series(10), VerifyRules(), 2)
+    left = 120 - load.per_hour
+    few = scrub_load(1_000, 30, load)
+    assert few.per_hour == pytest.approx(1_000 / (0.9 * 30 * 24))
+    assert few.left_per_hour == pytest.approx(left)
+    assert few.holds
+    many = scrub_load(100_000, 30, load)
+    assert not many.holds
+    assert many.least_days is not None
+    assert scrub_load(100_000, many.least_days, load).holds
+    assert not scrub_load(100_000, many.least_days - 1, load).holds
+    assert scrub_load(1, 30, verify_load(series(10), VerifyRules(), 0.01)).least_days is None

@@ -15,6 +15,7 @@ from math import ceil
 from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.planning.page_ages import scrub_per_minute
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.sums import ONE_PAGE_IN, nearest_finer
 from reconciler_engine.planning.verification import LAST_MS, SPARE_MS, VerifyRules
@@ -76,6 +77,33 @@ def verify_load(series: Sequence[Series], rules: VerifyRules, per_minute: float)
         served=int(per_minute * in_time_ms / _MINUTE_MS),
         least_max_unverified_ms=rules.settle_ms + LAST_MS + ceil(at_once / per_minute) * _MINUTE_MS,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubLoad:
+    """The requests that comparing kept candles again takes, beside verification.
+
+    Attributes:
+        per_hour: Requests an hour, evenly over the days.
+        left_per_hour: Requests an hour that verification leaves of its share, on average.
+        least_days: Fewest days for which that is enough; None where nothing is left.
+    """
+
+    per_hour: float
+    left_per_hour: float
+    least_days: int | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether each candle can be compared again in time."""
+        return self.per_hour <= self.left_per_hour
+
+
+def scrub_load(pages: int, days: int, load: VerifyLoad) -> ScrubLoad:
+    """Return the load of comparing so many pages again within so many days, beside that of verification."""
+    left = load.allowed_per_hour - load.per_hour
+    per_hour = 60 * scrub_per_minute(pages, days)
+    return ScrubLoad(per_hour, max(left, 0.0), ceil(days * per_hour / left) if left > 0 else None)
 
 
 def _pages(step: int, rules: VerifyRules) -> tuple[int, int]:

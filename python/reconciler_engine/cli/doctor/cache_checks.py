@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import ceil
 
 from reconciler_engine.cli.doctor.check import Check
 from reconciler_engine.cli.doctor.topology_checks import check_topology, of_nodes
 from reconciler_engine.cli.exits import CONFIG, UNAVAILABLE
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.errors import ConfigError, StoreError, StoreUnavailable
+from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.market.series import Series
+from reconciler_engine.observe.words import counted
+from reconciler_engine.planning.pages import PAGE_SLOTS
+from reconciler_engine.planning.verify_load import scrub_load, verify_load
 from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.client.server_check import ServerInfo, ask_persistence, check_server, median_ping_ms
 from reconciler_engine.store.client.topology import open_topology
@@ -62,6 +68,28 @@ async def check_kept(client: TrioRedis, scope: Scope, series: Sequence[Series], 
     hint = f"set max_candles to what the feeder keeps, {longest} or more, or 0 for unlimited"
     detail = f"the cache holds a series of {longest} candles, max_candles says {max_candles}"
     return Check("retention", "warn", detail, hint)
+
+
+async def with_scrub(check: Check, parts: Parts, series: Sequence[Series]) -> Check:
+    """Add to the check of verification how many requests comparing kept candles again takes, and the cure of too many.
+
+    Raises:
+        StoreError: Redis did not answer.
+    """
+    config = parts.config
+    if config.max_candles or not config.scrub_days:
+        return check
+    pages = sum(ceil_div(size, PAGE_SLOTS) for size in await parts.keys.sizes(series))
+    share = 60 * parts.share.budget.rate_per_s
+    load = scrub_load(pages, config.scrub_days, verify_load(series, config.verify_rules, share))
+    detail = (
+        f"{check.detail}\n{counted(pages, 'page')} kept: about {counted(ceil(load.per_hour), 'request')} an hour "
+        f"compare them again within {config.scrub_days} d; verification leaves {load.left_per_hour:.0f} of its share"
+    )
+    if load.holds:
+        return replace(check, detail=detail)
+    days = "" if load.least_days is None else f"set scrub_days to {load.least_days} or more, or "
+    return Check(check.name, "warn", detail, check.hint or f"{days}give verify_share more")
 
 
 async def check_layout(parts: Parts, series: Sequence[Series]) -> Check:

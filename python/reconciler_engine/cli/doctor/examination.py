@@ -11,7 +11,7 @@ import trio
 
 from reconciler_engine.cli.doctor import setting_checks
 from reconciler_engine.cli.doctor.cache_checks import NAMES as CACHE_CHECKS
-from reconciler_engine.cli.doctor.cache_checks import check_kept, check_layout, examine_cache, skip_cache
+from reconciler_engine.cli.doctor.cache_checks import check_kept, check_layout, examine_cache, skip_cache, with_scrub
 from reconciler_engine.cli.doctor.check import Check, exit_code, print_checks
 from reconciler_engine.cli.doctor.exchange_checks import NAMES as EXCHANGE_CHECKS
 from reconciler_engine.cli.doctor.exchange_checks import examine_exchange
@@ -84,7 +84,7 @@ async def _examine(config: ReconciliationConfig, credentials: Credentials | None
             await _look_at_layouts(parts, series or []),
             retention,
             setting_checks.check_budget(config, series, signed=signed),
-            setting_checks.check_verification(config, series, signed=signed),
+            await _look_at_scrub(setting_checks.check_verification(config, series, signed=signed), parts, series),
             setting_checks.check_disk(config),
             await setting_checks.check_binary(config),
             setting_checks.check_pages(config),
@@ -127,6 +127,16 @@ async def _look_at_layouts(parts: Parts | None, series: list[Series]) -> Check:
         return await check_layout(parts, series)
     except StoreError as error:
         return Check("layout", "skipped", f"not counted: {error}")
+
+
+async def _look_at_scrub(verification: Check, parts: Parts | None, series: list[Series] | None) -> Check:
+    if parts is None or not series:
+        return verification
+    try:
+        return await with_scrub(verification, parts, series)
+    except StoreError:
+        # The check of the server tells this error.
+        return verification
 
 
 def _no_permit(error: StoreError) -> list[Check]:
