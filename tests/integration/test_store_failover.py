@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -82,6 +83,20 @@ async def test_a_refused_write_drops_every_connection(own_server, other_server, 
     assert unavailable() == counted + 2
     with redis_py.Redis.from_url(other_server.url) as client:
         assert sorted(client.keys()) == [b"k0", b"k1", b"k2", b"k3"]
+
+
+async def test_a_server_that_falls_silent_costs_one_wait_and_not_one_a_connection(own_server, other_server, address):
+    async with TrioRedis.from_url(address.url, timeout_s=0.5) as client:
+        async with trio.open_nursery() as burst:
+            for number in range(4):
+                burst.start_soon(client.set, f"k{number}", "old")
+        own_server.signal(signal.SIGSTOP)
+        address.target = other_server.plan.socket
+        with pytest.raises(StoreUnavailable, match="did not answer"):
+            await client.set("k", "new")
+        assert await client.set("k", "new")
+        # Each was open, and is not used any more.
+        assert address.opened > 2
 
 
 async def test_a_refusal_within_a_script_or_a_pipeline_counts_as_well(own_server, other_server, address):

@@ -111,7 +111,7 @@ class Node:
                     raise
                 self._take_back(pool, connection, answers)
                 return answers
-            raise StoreUnavailable(f"{self._address} did not answer within {bound_s:g} s")
+            raise self._silent(bound_s)
         except StoreError as error:
             _count(error)
             raise
@@ -139,10 +139,15 @@ class Node:
                     raise
                 self._pool.release(connection)
                 return
-            raise StoreUnavailable(f"{self._address} did not answer within {bound_s:g} s")
+            raise self._silent(bound_s)
         except StoreError as error:
             _count(error)
             raise
+
+    def _silent(self, bound_s: float) -> StoreUnavailable:
+        """Return the error of a server that does not answer; its other connections would be as silent, one by one."""
+        self.renew()
+        return StoreUnavailable(f"{self._address} did not answer within {bound_s:g} s")
 
     async def _acquire(self, pool: Pool) -> Connection:
         if await self._door.has_moved():
