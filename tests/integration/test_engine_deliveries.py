@@ -5,9 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import signal
+from functools import partial
 
 import pytest
+import redis as redis_py
 import trio
+from tests.chaos.waiting import wait_until_so
+from tests.conftest import server_urls
 from tests.integration.house import (
     M1,
     MINUTE,
@@ -50,6 +54,28 @@ def garbage(slots=10_000):
     yield json.dumps({**page, "span": {**span, "symbol": "../../x"}}).encode()
     yield json.dumps({**page, "gaps": [[60_000, 1], [0, 1]]}).encode()
     yield json.dumps({**page, "gaps": [[1, 1]]}).encode()
+
+
+async def test_a_task_its_worker_never_heard_of_is_done_once_redis_is_back(redis_url):
+    """So are those that it has finished, and a failover has brought back."""
+    async with open_house(redis_url) as house:
+        queue = house.parts.queue
+        run, _ = await enqueue_pages(queue, 1)
+        assert await TaskQueue(house.parts.client, house.parts.scope, "one").take(Lane.DEEP)
+        await house.start_worker("one")
+        clients = [redis_py.Redis.from_url(url) for url in server_urls(redis_url)]
+        await wait_until_so(partial(are_blocked, clients))
+        for client in clients:
+            client.client_kill_filter(_type="normal", skipme=True)
+            client.close()
+        with trio.fail_after(20):
+            await queue.wait_finished(run, Lane.DEEP)
+        assert await queue.lengths() == dict.fromkeys(Lane, 0)
+
+
+async def are_blocked(clients) -> bool:
+    """Whether both loops of a worker wait for tasks."""
+    return bool(sum(client.info("clients")["blocked_clients"] for client in clients) >= 2)
 
 
 async def test_entries_that_are_no_tasks_are_dropped_and_nobody_dies(redis_url):

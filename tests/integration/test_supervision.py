@@ -15,6 +15,7 @@ from tests.integration.processes import wait_gone
 
 from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE
 from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.tasks import GROUP
 from reconciler_engine.supervisor.running_child import BEATS_MISSED
 
 NEVER = "0 0 1 1 *"
@@ -55,6 +56,23 @@ def hang(engine, worker: int) -> None:
     """Have a worker enter native code that never returns, and wait until it is there."""
     os.kill(worker, signal.SIGUSR1)
     engine.wait_line(lambda line: line == "holding the interpreter\n")
+
+
+def test_tasks_of_the_dead_that_a_failover_brings_back_are_handed_out_again(start_engine, own_server):
+    engine, _ = start_engine(workers=2)
+    ready_worker(engine)
+    os.kill(ready_worker(engine), signal.SIGKILL)
+    dead = engine.wait_event("tasks handed out again")["child"]
+    with redis_py.Redis.from_url(own_server.url) as client:
+        (stream,) = client.keys("*:tasks:scan")
+        living = client.xinfo_consumers(stream, GROUP)[0]["name"].decode()
+        consumer = f"{living.rpartition(':')[0]}:{dead}"
+        with client.pipeline() as both:
+            both.xadd(stream, {"body": "{}", "deliveries": 1})
+            both.xreadgroup(GROUP, consumer, {stream: ">"})
+            both.execute()
+        engine.wait_event("tasks handed out again", child=dead, count=1)
+    assert engine.stop() == 0
 
 
 def test_a_crash_or_hang_in_native_code_shows_stacks_and_leaves_no_orphan(

@@ -38,6 +38,7 @@ _ENQUEUE_TASKS = 500
 _COUNT_DIGITS = 6
 _OUTCOMES_AT_ONCE = 500
 _WAIT_S = 2.0
+_TAKEN_AT_ONCE = 100
 
 
 class Lane(StrEnum):
@@ -99,12 +100,22 @@ class TaskQueue:
                 return found
         return await self._read(lanes, wait_s)
 
-    async def _read(self, lanes: Sequence[Lane], wait_s: float | None) -> list[Delivery]:
+    async def taken(self, *lanes: Lane) -> list[Delivery]:
+        """Return the tasks that Redis says this consumer has, finished by none (at most 100 a lane).
+
+        More than it has in hand, where their delivery was lost on the way, or Redis failed over and has not heard that
+        they were finished.
+        """
+        return await self._read(lanes, None, count=_TAKEN_AT_ONCE, since="0")
+
+    async def _read(
+        self, lanes: Sequence[Lane], wait_s: float | None, *, count: int = 1, since: str = ">"
+    ) -> list[Delivery]:
         streams = [self._stream(lane) for lane in lanes]
         block = () if wait_s is None else ("BLOCK", int(wait_s * 1_000))
-        command = ("XREADGROUP", "GROUP", GROUP, self.consumer, "COUNT", 1, *block, "STREAMS", *streams)
+        command = ("XREADGROUP", "GROUP", GROUP, self.consumer, "COUNT", count, *block, "STREAMS", *streams)
         try:
-            reply = await self._client.execute_command(*command, *(">" for _ in streams))
+            reply = await self._client.execute_command(*command, *(since for _ in streams))
         except StoreError as error:
             if error.code != "NOGROUP":
                 raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
@@ -23,6 +24,9 @@ _REDELIVER_S = 2.0
 """How long a dead worker's successor waits for the tasks to be handed out again."""
 
 _AGAIN_S = 1.0
+_UNDONE_S = 60.0
+"""How long after a worker's death a failover may still undo that its tasks were handed out again."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -34,8 +38,8 @@ class Workers:
         self._engine = engine
         self._queue = queue
         self._lives = itertools.count(1)
-        # Names of dead workers whose tasks wait until Redis is back.
-        self._dead: set[str] = set()
+        # Names of dead workers, and until when their tasks are handed out again; inf before that was done once.
+        self._dead: dict[str, float] = {}
         self._children = [
             RestartingChild(self._make_spec, Random(), on_death=self._redeliver, ending=ending)
             for _ in range(engine.config.workers)
@@ -106,19 +110,21 @@ class Workers:
 
     async def _redeliver(self, child: RunningChild) -> None:
         """Hand out again the tasks of a dead worker; should Redis be away too, as soon as it is back."""
-        self._dead.add(child.spec.name)
+        self._dead[child.spec.name] = math.inf
         with trio.move_on_after(_REDELIVER_S):
             await self._redeliver_dead()
-        if child.spec.name in self._dead:
+        if self._dead[child.spec.name] == math.inf:
             _logger.info("tasks of a dead worker wait for Redis", extra={"child": child.spec.name})
 
     async def _redeliver_later(self) -> None:
-        """Hand out again tasks that could not be when a worker died, until cancelled."""
+        """Hand out again tasks that wait for Redis, and those that a failover brought back, until cancelled."""
         while True:
             await trio.sleep(_AGAIN_S)
             await self._redeliver_dead()
 
     async def _redeliver_dead(self) -> None:
+        now = trio.current_time()
+        self._dead = {name: until for name, until in self._dead.items() if now < until}
         for name in tuple(self._dead):
             try:
                 count = await self._queue.redeliver(self._consumer(name))
@@ -126,6 +132,6 @@ class Workers:
                 _logger.debug("tasks of a dead worker wait", extra={"child": name, "error": str(error)})
                 return
             # Another caller at the same time may have been told first.
-            if name in self._dead:
-                self._dead.remove(name)
+            if count or self._dead.get(name) == math.inf:
                 _logger.info("tasks handed out again", extra={"child": name, "count": count})
+            self._dead[name] = min(self._dead.get(name, 0.0), now + _UNDONE_S)

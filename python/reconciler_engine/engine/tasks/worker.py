@@ -64,7 +64,7 @@ class Worker:
         self._store = store
         self._evidence = evidence
         self._fetcher = fetcher
-        self._in_hand: dict[str, Delivery] = {}
+        self._in_hand: dict[tuple[Lane, str], Delivery] = {}
         self._retry = redis.retry_while_redis_is_away
         self._taking = trio.CancelScope()
         self.tasks_done = 0
@@ -170,8 +170,14 @@ class Worker:
             await self._retry(partial(self._finish, delivery, task, _failed(task, said)))
 
     async def _take(self, *lanes: Lane) -> list[Delivery]:
-        found = await self._retry(partial(self._queue.take, *lanes))
-        self._in_hand.update((delivery.entry, delivery) for delivery in found)
+        """Take tasks; after an outage first those that Redis says we have, and that are not in hand."""
+        take = partial(self._queue.take, *lanes)
+        try:
+            found = await take()
+        except StoreError:
+            taken = await self._retry(partial(self._queue.taken, *lanes))
+            found = [one for one in taken if (one.lane, one.entry) not in self._in_hand] or await self._retry(take)
+        self._in_hand.update(((one.lane, one.entry), one) for one in found)
         return found
 
     async def _read(self, delivery: Delivery) -> ScanTask | PageTask | None:
@@ -197,13 +203,13 @@ class Worker:
 
     async def _finish(self, delivery: Delivery, task: ScanTask | PageTask, outcome: ScanOutcome | PageOutcome) -> None:
         await self._queue.finish(delivery, task.run, task.id, outcome.model_dump_json())
-        self._in_hand.pop(delivery.entry, None)
+        self._in_hand.pop((delivery.lane, delivery.entry), None)
         self.tasks_done += 1
         _logger.debug("task done", extra={**facts_of(task), **outcome_facts(outcome)})
 
     async def _drop(self, delivery: Delivery) -> None:
         await self._queue.drop(delivery)
-        self._in_hand.pop(delivery.entry, None)
+        self._in_hand.pop((delivery.lane, delivery.entry), None)
 
     async def _hand_back(self, *, is_in_order: bool) -> None:
         """Hand out again unfinished tasks; should Redis be away, idle time does it later."""
