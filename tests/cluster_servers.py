@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis as redis_py
 from redis.crc import key_slot
@@ -22,8 +22,6 @@ PATIENCE_S = 30.0
 _OPTIONS = {
     "bind": "127.0.0.1",
     "cluster-enabled": "yes",
-    # A test's death of a node is seen within two seconds, and costs its own slots alone.
-    "cluster-node-timeout": "1500",
     "cluster-require-full-coverage": "no",
     "cluster-allow-replica-migration": "no",
     "save": "",
@@ -44,19 +42,43 @@ def cluster_binary() -> Path:
     return Path(found) if found else find_binary()
 
 
-class ClusterNode:
-    """A server of a cluster, which a test may kill and start again."""
+class Front(NamedTuple):
+    """Where a node is reached: ports that lead to its own two, and the host that it connects from itself."""
 
-    def __init__(self, binary: Path, folder: Path) -> None:
+    port: int
+    bus: int
+    source: str
+
+
+MakeFront = Callable[[int, int], Front]
+
+
+class ClusterNode:
+    """A server of a cluster, which a test may kill and start again; others reach it at its front, where it has one."""
+
+    def __init__(
+        self, binary: Path, folder: Path, make_front: MakeFront | None = None, node_timeout_ms: int = 1_500
+    ) -> None:
         self.port, self.bus = free_port(), free_port()
+        self.front = Front(self.port, self.bus, "") if make_front is None else make_front(self.port, self.bus)
         folder.mkdir(parents=True)
         options = {
             **_OPTIONS,
+            # A test's death of a node is seen within two seconds, and costs its own slots alone.
+            "cluster-node-timeout": node_timeout_ms,
             "port": self.port,
             "cluster-port": self.bus,
             "dir": folder,
             "logfile": folder / "server.log",
         }
+        if make_front is not None:
+            # From 7.0 on.
+            options |= {
+                "cluster-announce-ip": "127.0.0.1",
+                "cluster-announce-port": self.front.port,
+                "cluster-announce-bus-port": self.front.bus,
+                "bind-source-addr": self.front.source,
+            }
         self._command = [str(binary), *(str(part) for name, value in options.items() for part in (f"--{name}", value))]
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -64,7 +86,7 @@ class ClusterNode:
     @property
     def address(self) -> str:
         """Its host and port."""
-        return f"127.0.0.1:{self.port}"
+        return f"127.0.0.1:{self.front.port}"
 
     def ask(self, *command: object) -> Any:
         """Send it one command; its reply comes as redis-py's client of one server gives it."""
@@ -113,16 +135,21 @@ class RealCluster:
 
     def client(self) -> redis_py.RedisCluster:
         """Make a client of the same cluster that is not ours."""
-        return redis_py.RedisCluster(host="127.0.0.1", port=self.primaries[0].port)
+        return redis_py.RedisCluster(host="127.0.0.1", port=self.primaries[0].front.port)
 
     def owner(self, key: str) -> ClusterNode:
-        """Return the primary that has a key, by its own word."""
+        """Return the primary that has a key, by the word of the first node that is alive."""
+        found = self.find_owner(key, next(node for node in self.nodes if node.is_alive))
+        assert found is not None, f"nobody has the slot of {key}"
+        return found
+
+    def find_owner(self, key: str, teller: ClusterNode) -> ClusterNode | None:
+        """Return the primary that has a key, by the word of a node; None where it knows of none."""
         slot = key_slot(key.encode())
-        alive = next(node for node in self.nodes if node.is_alive)
-        for first, last, (_, port, *_), *_ in alive.ask("CLUSTER SLOTS"):
+        for first, last, (_, port, *_), *_ in teller.ask("CLUSTER SLOTS"):
             if first <= slot <= last:
-                return next(node for node in self.nodes if node.port == port)
-        raise AssertionError(f"nobody has slot {slot}")
+                return next(node for node in self.nodes if node.front.port == port)
+        return None
 
     def clear(self) -> None:
         """Leave no key and no script."""
@@ -132,13 +159,20 @@ class RealCluster:
 
 
 @contextmanager
-def new_cluster(folder: Path, *, replicas: bool = False, binary: Path | None = None) -> Iterator[RealCluster]:
-    """Run a cluster for the length of a block."""
+def new_cluster(
+    folder: Path,
+    *,
+    replicas: bool = False,
+    binary: Path | None = None,
+    make_front: MakeFront | None = None,
+    node_timeout_ms: int = 1_500,
+) -> Iterator[RealCluster]:
+    """Run a cluster for the length of a block; `make_front` makes the front of a node from its ports."""
     with ExitStack() as stack:
 
         def nodes(kind: str) -> Iterator[ClusterNode]:
             for number in range(3):
-                node = ClusterNode(binary or cluster_binary(), folder / f"{kind}{number}")
+                node = ClusterNode(binary or cluster_binary(), folder / f"{kind}{number}", make_front, node_timeout_ms)
                 stack.callback(node.kill)
                 yield node
 
@@ -151,12 +185,12 @@ def new_cluster(folder: Path, *, replicas: bool = False, binary: Path | None = N
         for node in cluster.nodes:
             for other in cluster.nodes:
                 if other is not node:
-                    node.ask("CLUSTER", "MEET", "127.0.0.1", other.port, other.bus)
+                    node.ask("CLUSTER", "MEET", "127.0.0.1", other.front.port, other.front.bus)
         ids = {node.ask("CLUSTER", "MYID") for node in cluster.nodes}
         wait_for(lambda: all(_known(node) == ids for node in cluster.nodes))
         for replica, primary in zip(cluster.replicas, cluster.primaries, strict=bool(replicas)):
             replica.ask("CLUSTER", "REPLICATE", primary.ask("CLUSTER", "MYID"))
-        wait_for(lambda: all(_says(node, state="ok", slots_ok=SLOTS) for node in cluster.nodes))
+        wait_for(lambda: all(says(node, state="ok", slots_ok=SLOTS) for node in cluster.nodes))
         wait_for(lambda: all(_followed(node) == len(cluster.replicas) for node in cluster.nodes))
         yield cluster
 
@@ -204,7 +238,7 @@ def _followed(node: ClusterNode) -> int:
     return sum(len(replicas) for _, _, _, *replicas in node.ask("CLUSTER", "SLOTS"))
 
 
-def _says(node: ClusterNode, **facts: str | int) -> bool:
+def says(node: ClusterNode, **facts: str | int) -> bool:
     """Whether a node's `CLUSTER INFO` says all that."""
     said = dict(line.split(":") for line in node.ask("CLUSTER", "INFO").decode().split())
     return all(said[f"cluster_{name}"] == str(value) for name, value in facts.items())

@@ -20,8 +20,8 @@ REPLICATED = ("--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay",
 class PortServer:
     """A server that listens at a port, started with options or a file of them."""
 
-    def __init__(self, folder: Path, *options: str, password: str | None = None) -> None:
-        self.port = free_port()
+    def __init__(self, folder: Path, *options: str, password: str | None = None, port: int | None = None) -> None:
+        self.port = port or free_port()
         self._password = password
         command = [str(cluster_binary()), *options, "--port", str(self.port), "--dir", str(folder)]
         self._process = subprocess.Popen([*command, "--logfile", str(folder / f"{self.port}.log")])
@@ -42,6 +42,30 @@ class PortServer:
         self._process.wait()
 
 
+def start_sentinel(folder: Path, primary: int) -> PortServer:
+    """Start a Sentinel of the primary at a port; return it once it knows of the replica."""
+    file = folder / "sentinel.conf"
+    file.write_text(
+        f"requirepass {PASSWORD}\n"
+        f"sentinel monitor {SERVICE} 127.0.0.1 {primary} 1\n"
+        f"sentinel down-after-milliseconds {SERVICE} 500\n"
+        f"sentinel failover-timeout {SERVICE} 2000\n"
+    )
+    sentinel = PortServer(folder, str(file), "--sentinel", password=PASSWORD)
+    wait_for(lambda: sentinel.ask("SENTINEL REPLICAS", SERVICE))
+    return sentinel
+
+
+def sentinel_url(sentinel: PortServer) -> str:
+    """Return the URL of the service, with the Sentinel's own password."""
+    return f"redis+sentinel://127.0.0.1:{sentinel.port}/{SERVICE}/0?sentinel_password={PASSWORD}"
+
+
+def wait_switched(sentinel: PortServer, port: int) -> None:
+    """Wait until a Sentinel has told everybody that the primary is at a port."""
+    wait_for(lambda: sentinel.ask("SENTINEL MASTER", SERVICE)["port"] == port)
+
+
 class Watched:
     """The two servers and their Sentinel."""
 
@@ -50,30 +74,22 @@ class Watched:
         self.primary = self._start(folder, *REPLICATED)
         self.replica = self._start(folder, *REPLICATED, "--replicaof", f"127.0.0.1 {self.primary.port}")
         wait_for(lambda: self.replica.ask("ROLE")[3] == b"connected")
-        file = folder / "sentinel.conf"
-        file.write_text(
-            f"requirepass {PASSWORD}\n"
-            f"sentinel monitor {SERVICE} 127.0.0.1 {self.primary.port} 1\n"
-            f"sentinel down-after-milliseconds {SERVICE} 500\n"
-            f"sentinel failover-timeout {SERVICE} 2000\n"
-        )
-        self.sentinel = self._start(folder, str(file), "--sentinel", password=PASSWORD)
-        wait_for(lambda: self.sentinel.ask("SENTINEL REPLICAS", SERVICE))
+        self.sentinel = start_sentinel(folder, self.primary.port)
+        self.servers.append(self.sentinel)
 
-    def _start(self, folder: Path, *options: str, password: str | None = None) -> PortServer:
-        server = PortServer(folder, *options, password=password)
+    def _start(self, folder: Path, *options: str) -> PortServer:
+        server = PortServer(folder, *options)
         self.servers.append(server)
         return server
 
     @property
     def url(self) -> str:
         """URL of the service, with the Sentinel's own password."""
-        place = f"127.0.0.1:{self.sentinel.port}"
-        return f"redis+sentinel://{place}/{SERVICE}/0?sentinel_password={PASSWORD}"
+        return sentinel_url(self.sentinel)
 
     def wait_switched(self) -> None:
         """Wait until the Sentinel has told everybody that the replica is the primary."""
-        wait_for(lambda: self.sentinel.ask("SENTINEL MASTER", SERVICE)["port"] == self.replica.port)
+        wait_switched(self.sentinel, self.replica.port)
 
 
 @contextmanager

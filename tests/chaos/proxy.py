@@ -86,19 +86,28 @@ class Proxy:
     def __init__(self, target: Address, seed: int) -> None:
         self._target = target
         self._random = Random(seed)
-        self._toxics: dict[Way, Toxic] = {}
+        self._toxics: dict[tuple[str, Way], Toxic] = {}
         self._changed = trio.Event()
         self.opened = 0
         self.open: set[_Pair] = set()
         self.swallowed = 0
         self.signs: list[float] = []
 
-    def set(self, toxic: Toxic) -> None:
-        """Put a fault in force in its direction, in place of another; on connections there are and those to come."""
-        self._toxics[toxic.way] = toxic
+    def set(self, toxic: Toxic, source: str = "") -> None:
+        """Put a fault in force in its direction, in place of another; on connections there are and those to come.
+
+        One for a `source`, a host that clients connect from, stands before that for all.
+        """
+        self._toxics[source, toxic.way] = toxic
         self._tell()
         if toxic.kind is Kind.CUT:
             for pair in tuple(self.open):
+                pair.close()
+
+    def lose(self, source: str) -> None:
+        """End the connections from a source; what is on its way through them never arrives."""
+        for pair in tuple(self.open):
+            if pair.source == source:
                 pair.close()
 
     def clear(self) -> None:
@@ -110,9 +119,9 @@ class Proxy:
         """Lead connections to come to another server; those there are stay where they are."""
         self._target = target
 
-    def toxic(self, way: Way) -> Toxic | None:
-        """What is in force in a direction."""
-        return self._toxics.get(way)
+    def toxic(self, way: Way, source: str = "") -> Toxic | None:
+        """What is in force in a direction, for a source."""
+        return self._toxics.get((source, way)) or self._toxics.get(("", way))
 
     def longest_silence(self, since: float, until: float) -> float:
         """The longest time between two of these instants (s) in which the client's side did nothing at all."""
@@ -153,7 +162,7 @@ class Proxy:
             self.sign()
 
     def _is(self, way: Way, kind: Kind) -> bool:
-        toxic = self._toxics.get(way)
+        toxic = self.toxic(way)
         return toxic is not None and toxic.kind is kind
 
     def _tell(self) -> None:
@@ -168,6 +177,7 @@ class _Pair:
         self._proxy = proxy
         self._client = client
         self._server = server
+        self.source = _host_of(client)
         self._scope = trio.CancelScope()
 
     def close(self, *, reset: bool = False) -> None:
@@ -207,7 +217,7 @@ class _Pair:
             if way is Way.UP:
                 self._proxy.sign()
             await self._wait_flowing(way)
-            toxic = self._proxy.toxic(way)
+            toxic = self._toxic(way)
             late = 0.0
             match toxic.kind if toxic is not None else None:
                 case Kind.SWALLOW if chunk:
@@ -232,8 +242,11 @@ class _Pair:
             chunk = await source.receive_some(_CHUNK)
         self.close()
 
+    def _toxic(self, way: Way) -> Toxic | None:
+        return self._proxy.toxic(way, self.source)
+
     async def _wait_flowing(self, way: Way) -> None:
-        while (toxic := self._proxy.toxic(way)) is not None and toxic.kind is Kind.STALL:
+        while (toxic := self._toxic(way)) is not None and toxic.kind is Kind.STALL:
             await self._proxy.wait_changed()
 
     async def _write(
@@ -245,8 +258,8 @@ class _Pair:
             if not chunk:
                 await sink.send_eof()
                 return
-            for piece, pause_s in _pieces(chunk, self._proxy.toxic(way)):
-                toxic = self._proxy.toxic(way)
+            for piece, pause_s in _pieces(chunk, self._toxic(way)):
+                toxic = self._toxic(way)
                 if toxic is not None and toxic.kind is Kind.LIMIT:
                     passed += len(piece)
                     if passed > toxic.limit:
@@ -268,6 +281,14 @@ def _pieces(chunk: bytes, toxic: Toxic | None) -> Iterator[tuple[bytes, float]]:
         case _:
             size, pause_s = len(chunk), 0.0
     return ((chunk[at : at + size], pause_s) for at in range(0, len(chunk), size))
+
+
+def _host_of(stream: trio.SocketStream) -> str:
+    """Return the host that a connection comes from; nothing for a unix socket, or one that is gone."""
+    with suppress(OSError):
+        name = stream.socket.getpeername()
+        return str(name[0]) if isinstance(name, tuple) else ""
+    return ""
 
 
 def _reset(stream: trio.SocketStream) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -10,6 +11,8 @@ from tests.chaos.invariants import budget_excess
 from tests.histories.history import FEEDER, Call, History, plan_of
 
 from reconciler_engine.limiting.permit_steps import Reply
+from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.simulator.rules.request_log import RequestLog
 
 
 class Request(NamedTuple):
@@ -18,6 +21,13 @@ class Request(NamedTuple):
     symbol: str
     timeframe: str
     at: float
+
+
+def minutes_asked(log: RequestLog) -> list[Request]:
+    """Return the requests for candles that an exchange had, all of them for bars of a minute."""
+    records = [one for one in log.records if one.path.endswith("/candles")]
+    assert {one.granularity for one in records} <= {Timeframe.M1.granularity}
+    return [Request(str(one.product), Timeframe.M1.value, one.time_ms / 1_000) for one in records]
 
 
 def check_all(history: History, requests: Sequence[Request], *, per_s: int, late_s: float) -> list[str]:
@@ -42,11 +52,14 @@ def check_epochs(history: History) -> Iterator[str]:
 
 def check_authority(history: History) -> Iterator[str]:
     """Nothing is done for a run after a later epoch has its job, nor merged where that had been asked after it."""
+    yield from _superseded_directors(history)
+    yield from _superseded_merges(history)
+
+
+def _superseded_directors(history: History) -> Iterator[str]:
     takes = [call for call in history.of("lease.lua", "take") if call.is_ok and call.reply]
-    opened = {call.args[3]: call for call in history.of("run.lua", "open") if call.is_ok and call.reply == 1}
-    later = [call for call in opened.values() if call.args[1] != "0"]
     for call in history.of("run.lua"):
-        if not call.is_ok or call.reply == b"stale" or call.args[1] == "0":
+        if not call.is_ok or call.reply == "stale" or call.args[1] == "0":
             continue
         for take in takes:
             if (
@@ -56,13 +69,22 @@ def check_authority(history: History) -> Iterator[str]:
                 and not history.parted(take, call)
             ):
                 yield f"{call.process} did {call.args[0]} under epoch {call.args[1]}, superseded by {take.reply[0]}"
+
+
+def _superseded_merges(history: History) -> Iterator[str]:
+    opened = {call.args[3]: call for call in history.of("run.lua", "open") if call.is_ok and call.reply == 1}
+    later = [call for call in opened.values() if call.args[1] != "0"]
+    questions = defaultdict[tuple[str, str], list[Call]](list)
+    for call in history.of("open.lua"):
+        questions[call.process, call.args[0]].append(call)
     for merge in history.of("merge.lua"):
         run = plan_of(merge)["by"]
         mine = opened.get(run)
         if mine is None or mine.args[1] == "0":
             continue
-        asked = [one for one in history.of("open.lua", run) if one.is_before(merge) and one.process == merge.process]
-        if not asked or asked[-1].reply != 1:
+        # Another of its tasks may have been told meanwhile that the run is over.
+        asked = [one for one in questions[merge.process, run] if one.is_before(merge) and one.reply == 1]
+        if not asked:
             yield f"{merge.process} merged for {run} without having asked whether that is open"
             continue
         for other in later:
@@ -71,39 +93,40 @@ def check_authority(history: History) -> Iterator[str]:
                 yield f"{merge.process} merged for {run}, which {other.args[3]} had superseded"
 
 
+def _claims_in_order(history: History) -> list[Call]:
+    """Return the calls about claims as they may have taken effect: a claim as late, a release as soon as can be."""
+    return sorted(history.of("claim.lua"), key=lambda one: one.began if one.args[0] == "release" else one.ended)
+
+
 def check_claims(history: History) -> Iterator[str]:
     """No slot is claimed by two at a time."""
     held: dict[tuple[str, str], list[Call]] = {}
-    for call in sorted((*history.of("claim.lua"),), key=lambda one: one.ended):
-        if not call.is_ok:
-            continue
+    for call in _claims_in_order(history):
         action, token, start, stop = call.args[:4]
-        owned = held.setdefault((call.keys[0], token), [])
         if action == "release":
-            owned.clear()
-        elif call.reply[0] == 1:
+            held.pop((call.keys[0], token), None)
+        elif call.is_ok and call.reply[0] == 1:
             void, life_s = call.args[6], int(call.args[5]) / 1_000
+            held.pop((call.keys[0], void), None)
             for (key, other), claims in held.items():
-                if key != call.keys[0] or other in (token, void):
+                if key != call.keys[0] or other == token:
                     continue
                 for one in claims:
                     overlap = int(one.args[2]) < int(stop) and int(start) < int(one.args[3])
                     lives = call.ended < one.began + life_s and one.is_before(call)
                     if overlap and lives and not history.parted(one, call):
                         yield f"{token} claimed {start}..{stop}, which {other} held"
-            owned.append(call)
+            held.setdefault((call.keys[0], token), []).append(call)
 
 
 def check_slots(history: History) -> Iterator[str]:
     """A candle gives way only by its name: a merge that replaced one named what the last write had put there."""
+    all_writes = _writes(history)
     for merge in history.of("merge.lua"):
         plan = plan_of(merge)
-        if not merge.is_ok or merge.reply[0] != b"done":
-            continue
-        slots = [int(at) for at in merge.args[1 : 1 + 2 * plan["candles"] : 2]]
         named = dict(zip(plan["yielding"], merge.args[1 + 2 * plan["candles"] :], strict=False))
-        for slot, outcome in zip(slots, merge.reply[1].decode(), strict=True):
-            writes = [one for one in _writes(history, merge.keys[0], slot) if one[0].ended > 0 and one[0] is not merge]
+        for slot, _, outcome in _outcomes(merge):
+            writes = [one for one in all_writes[merge.keys[0], slot] if one[0] is not merge]
             before = [one for one in writes if one[0].is_before(merge) and not history.parted(one[0], merge)]
             beside = [one for one in writes if not one[0].is_before(merge) and not merge.is_before(one[0])]
             if outcome in "CI" and before and not beside:
@@ -114,18 +137,39 @@ def check_slots(history: History) -> Iterator[str]:
                     yield f"{merge.process} inserted at {slot}, where there was {last}"
 
 
-def _writes(history: History, key: str, slot: int) -> Iterator[tuple[Call, str]]:
-    """Every write of a slot, and the member it put there."""
-    for call in history.calls:
-        if call.keys[0] != key:
-            continue
-        if call.name == FEEDER and int(call.args[0]) == slot:
-            yield call, call.args[1]
-        if call.name == "merge.lua" and call.is_ok and call.reply[0] == b"done":
-            pairs = call.args[1 : 1 + 2 * plan_of(call)["candles"]]
-            for at, member, outcome in zip(pairs[::2], pairs[1::2], call.reply[1].decode(), strict=True):
-                if int(at) == slot and outcome in "CI":
-                    yield call, member
+def _writes(history: History) -> dict[tuple[str, int], list[tuple[Call, str]]]:
+    """Return every write by key and slot, with the member that it put there."""
+    writes = defaultdict[tuple[str, int], list[tuple[Call, str]]](list)
+    for call in history.of(FEEDER):
+        writes[call.keys[0], int(call.args[0])].append((call, call.args[1]))
+    for merge in history.of("merge.lua"):
+        for slot, member, outcome in _outcomes(merge):
+            if outcome in "CI":
+                writes[merge.keys[0], slot].append((merge, member))
+    return writes
+
+
+def _outcomes(merge: Call) -> Iterator[tuple[int, str, str]]:
+    """Yield what a merge offered: slot, member, and the letter of what became of it."""
+    if merge.is_ok and merge.reply[0] == "done":
+        pairs = merge.args[1 : 1 + 2 * plan_of(merge)["candles"]]
+        for at, member, outcome in zip(pairs[::2], pairs[1::2], merge.reply[1], strict=True):
+            yield int(at), member, outcome
+
+
+def count_takeovers(history: History) -> int:
+    """Count the claims that went to another process, or to another task, before they were given up."""
+    taken_over, holders = 0, dict[tuple[str, str], Call]()
+    for call in _claims_in_order(history):
+        place = (call.keys[0], call.args[1])
+        if call.args[0] == "release":
+            holders.pop(place, None)
+        elif call.is_ok and call.reply[0] == 1:
+            taken_over += place in holders and holders[place].process != call.process
+            void = call.args[6] if len(call.args) > 6 else ""
+            taken_over += holders.pop((call.keys[0], void), None) is not None
+            holders[place] = call
+    return taken_over
 
 
 def check_answers(history: History, requests: Sequence[Request]) -> Iterator[str]:

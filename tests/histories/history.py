@@ -6,32 +6,21 @@ A call is invoked, and then succeeds, fails (nothing took effect) or stays unkno
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
+from functools import lru_cache, partial
 from math import inf
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
-import trio
+from tests.histories.recorder import End, Event, install
 
-from reconciler_engine.errors import StoreError, StoreRefused
-from reconciler_engine.store.client.scripts import Script
-
-SCRIPTS: Final = frozenset(
-    {"claim.lua", "enqueue.lua", "lease.lua", "merge.lua", "open.lua", "run.lua", "token_bucket.lua"}
-)
 FEEDER: Final = "feeder"
-
-
-class End(StrEnum):
-    """How a call ended."""
-
-    OK = "ok"
-    FAILED = "failed"
-    UNKNOWN = "unknown"
+REPOSITORY: Final = Path(__file__).parents[2]
 
 
 class Call(NamedTuple):
@@ -67,77 +56,114 @@ class Call(NamedTuple):
         return self.ended < other.began
 
 
+class Failover(NamedTuple):
+    """From when on a server was gone, and since when its successor serves (s)."""
+
+    start: float
+    stop: float
+
+
 @dataclass
 class History:
     """All calls of a run, when servers changed (between two there is one), and how often it was in rare states."""
 
     calls: list[Call] = field(default_factory=list)
-    failovers: list[float] = field(default_factory=list)
+    failovers: list[Failover] = field(default_factory=list)
     marks: Counter[str] = field(default_factory=Counter)
+    _places: dict[tuple[str, int], int] = field(default_factory=dict)
+    _named: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    _read_to: Counter[Path] = field(default_factory=Counter)
 
     def of(self, name: str, *first: str) -> Iterator[Call]:
         """Give the calls of a script that begin with these arguments, in the order in which they were invoked."""
-        found = (call for call in self.calls if call.name == name and call.args[: len(first)] == first)
-        return iter(sorted(found, key=lambda call: call.began))
+        found = (self.calls[place] for place in self._named[name])
+        return iter(sorted((one for one in found if one.args[: len(first)] == first), key=lambda call: call.began))
+
+    def newest(self, name: str, most: int) -> list[Call]:
+        """Return the calls of a script that were noted last."""
+        return [self.calls[place] for place in self._named[name][-most:]]
 
     def parted(self, one: Call, other: Call) -> bool:
         """Whether a server was lost between the beginnings of two calls, and perhaps the first one's effect with it."""
-        return any(one.began <= at <= other.ended for at in self.failovers)
+        return any(one.began <= lost.stop and lost.start <= other.ended for lost in self.failovers)
 
-    def note_failover(self) -> None:
-        """Note that a server is lost about now."""
-        self.failovers.append(trio.current_time())
+    @contextmanager
+    def failing_over(self) -> Iterator[None]:
+        """Note that a server is lost within this block, at whose end its successor serves."""
+        self.failovers.append(Failover(time.monotonic(), inf))
+        yield
+        self.failovers[-1] = self.failovers[-1]._replace(stop=time.monotonic())
 
     async def feed(self, key: str, slot: int, member: bytes, write: Callable[[], Any]) -> None:
         """Have a feeder write a member, and note it."""
-        await self._note(FEEDER, FEEDER, (key,), (str(slot), member.decode()), write)
+        began = time.monotonic()
+        await write()
+        self._note_fed(key, slot, member.decode(), began)
 
     def note_removed(self, key: str, slots: Sequence[int], began: float) -> None:
         """Note that a feeder removed what was in some slots, between `began` and now."""
-        ended = trio.current_time()
-        self.calls += (Call(FEEDER, FEEDER, (key,), (str(slot), ""), began, ended, End.OK, None) for slot in slots)
+        for slot in slots:
+            self._note_fed(key, slot, "", began)
+
+    def _note_fed(self, key: str, slot: int, member: str, began: float) -> None:
+        self._add(Call(FEEDER, FEEDER, (key,), (str(slot), member), began, time.monotonic(), End.OK, None))
+
+    def _add(self, call: Call) -> None:
+        self._named[call.name].append(len(self.calls))
+        self.calls.append(call)
 
     @contextmanager
-    def recording(self, monkeypatch: pytest.MonkeyPatch, names: Mapping[int, str]) -> Iterator[None]:
-        """Note every call of a script in this block; `names` are those of the clients, by identity."""
-        run, by_text = Script.run, Script.by_text
-
-        def taught(script: Script, keys: Sequence[Any], args: Sequence[Any]) -> Any:
-            self.marks[f"NOSCRIPT in {script.name}"] += 1
-            return by_text(script, keys, args)
-
-        async def noted(script: Script, client: Any, *, keys: Sequence[Any], args: Sequence[Any] = ()) -> Any:
-            if script.name not in SCRIPTS:
-                return await run(script, client, keys=keys, args=args)
-            return await self._note(
-                names.get(id(client), "?"), script.name, tuple(map(_text, keys)), tuple(map(_text, args)),
-                lambda: run(script, client, keys=keys, args=args),
-            )  # fmt: skip
-
+    def recording(self, monkeypatch: pytest.MonkeyPatch, process: str = "one") -> Iterator[None]:
+        """Note every call of a script that this process makes in this block."""
         with monkeypatch.context() as patch:
-            patch.setattr(Script, "run", noted)
-            patch.setattr(Script, "by_text", taught)
+            install(partial(self.take, process), patch.setattr)
             yield
 
-    async def _note(self, process: str, name: str, keys: Any, args: Any, act: Callable[[], Any]) -> Any:
-        began, end, reply, ended = trio.current_time(), End.UNKNOWN, None, inf
-        try:
-            reply = await act()
-            end, ended = End.OK, trio.current_time()
-        except StoreError as error:
-            if isinstance(error, StoreRefused):
-                end, ended = End.FAILED, trio.current_time()
-            raise
+    def take(self, process: str, event: Event) -> None:
+        """Take a note of a process."""
+        if "mark" in event:
+            self.marks[event["mark"]] += 1
+        elif "name" in event:
+            self._places[process, event["id"]] = len(self.calls)
+            keys, args = (tuple(event[name]) for name in ("keys", "args"))
+            self._add(Call(process, event["name"], keys, args, event["at"], inf, End.UNKNOWN, None))
         else:
-            return reply
-        finally:
-            self.calls.append(Call(process, name, keys, args, began, ended, end, reply))
+            place, end = self._places.pop((process, event["id"])), End(event["end"])
+            ended = inf if end is End.UNKNOWN else event["at"]
+            self.calls[place] = self.calls[place]._replace(end=end, ended=ended, reply=event["reply"])
+
+    def join(self, folder: Path) -> None:
+        """Take what processes have noted in their files since the last time."""
+        for path in sorted(folder.glob("*.jsonl")):
+            with path.open("rb") as file:
+                file.seek(self._read_to[path])
+                text = file.read()
+            whole = text[: text.rfind(b"\n") + 1]
+            self._read_to[path] += len(whole)
+            for line in whole.splitlines():
+                self.take(path.stem, json.loads(line))
+
+    def write(self, path: Path) -> None:
+        """Write all of it, a line a call or failover; an end that never came is null."""
+        with path.open("w") as file:
+            for call in self.calls:
+                ended = None if call.ended == inf else call.ended
+                file.write(f"{json.dumps({**call._asdict(), 'ended': ended})}\n")
+            file.writelines(f"{json.dumps({'name': 'failover', **lost._asdict()})}\n" for lost in self.failovers)
+
+
+def recorded_environment(folder: Path, fault: str = "") -> dict[str, str]:
+    """Return the environment in which processes note their calls in a folder, with a fault planted in them."""
+    paths = f"{Path(__file__).with_name('recorded')}:{REPOSITORY}"
+    planted = {"HISTORY_FAULT": fault} if fault else {}
+    return {"PYTHONPATH": paths, "HISTORY_FOLDER": str(folder), **planted}
+
+
+@lru_cache(maxsize=100_000)
+def _plan_of(text: str) -> Any:
+    return json.loads(text)
 
 
 def plan_of(merge: Call) -> Any:
     """Return what a merge was to write."""
-    return json.loads(merge.args[0])
-
-
-def _text(value: Any) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    return _plan_of(merge.args[0])

@@ -17,6 +17,15 @@ from tests.histories.checks import (
     check_slots,
 )
 from tests.histories.history import History
+from tests.histories.planted import (
+    BUDGET_WITHOUT_LIMIT,
+    COMPARE_AND_SET_REMOVED,
+    EPOCH_NOT_RAISED,
+    FAULTS,
+    FENCE_REMOVED,
+    SLOT_CLAIMED_TWICE,
+    SUPERSEDED_RUN_OPEN,
+)
 
 from reconciler_engine.errors import LeaseLost
 from reconciler_engine.limiting.budget import Budget
@@ -25,9 +34,8 @@ from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.answers import Answer
-from reconciler_engine.store import bucket_script, claims, leases, merge_script, tasks
+from reconciler_engine.store import bucket_script, claims, leases, tasks
 from reconciler_engine.store.candles import CandleStore
-from reconciler_engine.store.client.scripts import Script
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.merge_script import SeriesWrite
 from reconciler_engine.store.retention import Retention
@@ -42,23 +50,17 @@ SLOT = Interval(T0, T0 + MINUTE)
 
 
 @pytest.fixture
-def history(redis, monkeypatch):
-    """A history of what one process asks."""
+def history(monkeypatch):
+    """A history of what this process asks."""
     found = History()
-    with found.recording(monkeypatch, {id(redis): "one"}):
+    with found.recording(monkeypatch):
         yield found
 
 
 @pytest.fixture
 def plant(monkeypatch):
-    """Take a rule out of a script: its text is replaced by another one."""
-
-    def into(module: Any, name: str, rule: str, instead: str) -> None:
-        script = getattr(module, name)
-        assert rule in script.text
-        monkeypatch.setattr(module, name, Script(script.text.replace(rule, instead), script.name))
-
-    return into
+    """Take rules out of a script."""
+    return lambda name: FAULTS[name].plant(monkeypatch.setattr)
 
 
 def found_in(check: Callable[..., Any], *arguments: Any) -> list[str]:
@@ -92,7 +94,7 @@ async def supersede(redis) -> str:
 async def test_a_fence_that_is_removed_is_found(redis, history, plant):
     await supersede(redis)
     assert found_in(check_authority, history) == []
-    plant(tasks, "_RUN", "HGET', KEYS[5], 'epoch') ~= epoch", "HGET', KEYS[5], 'epoch') == nil")
+    plant(FENCE_REMOVED)
     await redis.flushall()
     await supersede(redis)
     (fault,) = found_in(check_authority, history)
@@ -103,7 +105,7 @@ async def test_a_merge_for_a_run_that_was_superseded_is_found(redis, history, pl
     run = await supersede(redis)
     queue = tasks.TaskQueue(redis, SCOPE, "a")
     assert not await queue.is_open(run)
-    plant(tasks, "_OPEN", "return 0\nend\nif not", "return 0\nend\nif true or not")
+    plant(SUPERSEDED_RUN_OPEN)
     assert await queue.is_open(run)
     await SeriesWrite(BTC, ALL, [candle(1.0)], by=run).run(redis, SCOPE)
     (fault,) = found_in(check_authority, history)
@@ -118,40 +120,41 @@ async def test_a_merge_that_asked_nobody_is_found(redis, history):
     assert "without having asked" in fault
 
 
-async def test_an_epoch_that_is_not_raised_is_found(redis, history, plant):
-    async def take_twice() -> None:
-        for name in ("a", "b"):
-            owner = leases.JobLeases(redis, SCOPE, name)
-            await owner.release(await taken(owner))
+async def take_twice(redis) -> None:
+    for name in ("a", "b"):
+        owner = leases.JobLeases(redis, SCOPE, name)
+        await owner.release(await taken(owner))
 
-    await take_twice()
+
+async def test_an_epoch_that_is_not_raised_is_found(redis, history, plant):
+    await take_twice(redis)
     assert found_in(check_epochs, history) == []
-    plant(leases, "_LEASE", "math.max((last < 9e15 and last or 0) + 1, now)", "math.max(last, 7)")
+    plant(EPOCH_NOT_RAISED)
     await redis.flushall()
-    await take_twice()
+    await take_twice(redis)
     assert found_in(check_epochs, history)
 
 
-async def test_a_compare_and_set_that_is_removed_is_found(redis, history, plant):
-    """The feeder writes between our look and our merge."""
+async def race(redis, history) -> None:
+    """Have the feeder write between our look and our merge."""
     key = SCOPE.candle_key(BTC)
+    old, new = (member_of(BTC, candle(volume)).encode() for volume in (1.0, 3.0))
+    for member in (old, new):
 
-    async def race() -> None:
-        old, new = (member_of(BTC, candle(volume)).encode() for volume in (1.0, 3.0))
-        for member in (old, new):
+        async def write(member: bytes = member) -> None:
+            await redis.zremrangebyscore(key, T0, T0)
+            await redis.zadd(key, {member: T0})
 
-            async def write(member: bytes = member) -> None:
-                await redis.zremrangebyscore(key, T0, T0)
-                await redis.zadd(key, {member: T0})
+        await history.feed(key, T0, member, write)
+    await SeriesWrite(BTC, ALL, [candle(2.0)], yielding={T0: old}, by="run").run(redis, SCOPE)
 
-            await history.feed(key, T0, member, write)
-        await SeriesWrite(BTC, ALL, [candle(2.0)], yielding={T0: old}, by="run").run(redis, SCOPE)
 
-    await race()
+async def test_a_compare_and_set_that_is_removed_is_found(redis, history, plant):
+    await race(redis, history)
     assert found_in(check_slots, history) == []
-    plant(merge_script, "MERGE", "there.member ~= yielding[open_times[i]]", "not yielding[open_times[i]]")
+    plant(COMPARE_AND_SET_REMOVED)
     await redis.flushall()
-    await race()
+    await race(redis, history)
     (fault,) = found_in(check_slots, history)
     assert "replaced" in fault
 
@@ -163,7 +166,7 @@ async def test_a_slot_claimed_twice_is_found(redis, history, plant):
 
     await claim_twice()
     assert found_in(check_claims, history) == []
-    plant(claims, "_CLAIM", "return { 0, claim.token, claim.life - now }", "gone = gone")
+    plant(SLOT_CLAIMED_TWICE)
     await redis.flushall()
     await claim_twice()
     assert found_in(check_claims, history)
@@ -186,8 +189,7 @@ async def test_permits_beyond_the_budget_are_found(redis, history, plant):
 
     await spend()
     assert found_in(check_budget, history, 5, 0.5) == []
-    plant(bucket_script, "_TOKEN_BUCKET", "return at + limit.tolerance + limit.interval", "return 0")
-    plant(bucket_script, "_TOKEN_BUCKET", "math.max(bucket.tats[i], slot) + interval", "0")
+    plant(BUDGET_WITHOUT_LIMIT)
     await redis.flushall()
     await spend()
     assert found_in(check_budget, history, 5, 0.5)
