@@ -37,12 +37,12 @@ _UTC = {"utc", "gmt"}
 def find_columns(
     names: Sequence[str], said: Mapping[str, str], is_number: Callable[[int], bool], *, base: str | None = None
 ) -> dict[str, tuple[int, ...]]:
-    """Return the indices of the columns of each kind; several if more than one name fits.
+    """Return the indices of the columns of each kind; several where the names are ambiguous.
 
     Args:
         names: Names of all columns, in order; numbers from 1 in a file without a header.
         said: Names by their kind, given by the user; they go before recognised ones.
-        is_number: Tells whether the column of an index holds numbers: times in numbers go before dates.
+        is_number: Tells whether the column of an index holds numbers: a numeric time is preferred to a date.
         base: Currency of the volume (`BTC` of `BTC-USD`), if it is known.
 
     Raises:

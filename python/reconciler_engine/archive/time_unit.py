@@ -95,8 +95,8 @@ def _count_fitting(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit) 
 def mistaken_step(starts: Sequence[int], timeframe: Timeframe) -> str | None:
     """Return why the open times of a file (ms, ascending) are not those of its timeframe; None if they may be.
 
-    A few odd bars or holes do not count. A file of another timeframe has that one's usual step, or so many bars on a
-    coarser grid that this is not chance.
+    A few odd bars or holes are allowed. The file is refused if its most common step is that of another timeframe, or if
+    all its bars lie on a coarser grid and are too many for that to be chance.
     """
     if len(starts) < _LEAST:
         return None

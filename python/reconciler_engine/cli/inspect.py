@@ -34,8 +34,8 @@ def inspect(*, files: Sequence[Path], hints: Hints, output: Output, given: Given
       reconciler-engine inspect archive/ 'exports/**/*.parquet' --json
 
     Without FILE the cache is read, from the oldest candle of each series to the newest closed one; the exchange is not
-    asked, and nothing is changed. Without symbols in the settings these are the series that passes look at. Files are
-    found and recognised as `gaps` does it.
+    asked, and nothing is changed. Without symbols in the settings all series that the engine's passes cover are
+    inspected. Files are found and recognised in the way of the command `gaps`.
 
     A finding is an error where data are surely wrong, a warning where they are doubtful, else a note. Exit code 3: an
     error, or a series that cannot be read.

@@ -49,7 +49,7 @@ class Output:
 
 
 class _Page(io.StringIO):
-    """Printed text, kept for a pager. To code that prints it looks like the terminal."""
+    """Collects printed text for a pager; to the code that prints, it passes for the terminal."""
 
     encoding = "utf-8"
 

@@ -85,10 +85,10 @@ async def accept_candles(
 ) -> EvidenceEdit:
     """Accept the candles of slots until they change, against any answer of the exchange; journalled.
 
-    Slots without a candle, and those in which it is not alone, are left out. The arguments are those of `mark_slots`.
+    Slots without a candle, and those with several, are left out. The arguments are those of `mark_slots`.
 
     Raises:
-        ValueError: There are more candles than a series can have accepted.
+        ValueError: The series would have more accepted candles than it can.
         StoreError: The cache could not be read or written, or it kept changing: nothing was done.
     """
     step = series.timeframe.step_ms

@@ -1,4 +1,4 @@
-"""The look at the feeder's newest candles, now and then, by one engine of all."""
+"""Look at the feeder's newest candles from time to time; of all running engines, one does it."""
 
 from __future__ import annotations
 

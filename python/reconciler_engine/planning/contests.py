@@ -33,7 +33,7 @@ def note_repairs(known: Knowledge, replaced: Intervals, at: int, step: int) -> K
 
 
 def is_left_alone(known: Finding | None, at: int) -> bool:
-    """Whether a slot is contested and its day has not passed at `at` (ms UTC)."""
+    """Whether a slot is contested and the day for which repair leaves it alone is not over at `at` (ms UTC)."""
     return (
         known is not None
         and known.reason is Reason.CONTESTED

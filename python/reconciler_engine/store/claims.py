@@ -38,8 +38,8 @@ class Claims:
     """Claims of one scope, kept beside the candles of each series.
 
     A token names one task; its claims are its own however often the task is handed out. A series holds at most one
-    claim a page under way: the budget bounds them. Claims that are over go when another task claims the same slots,
-    and with the key, `CLAIM_LIFE_MS` after the last claim.
+    claim for each page under way, and the budget bounds the pages. A claim that is over is removed when another task
+    claims the same slots; otherwise the whole key expires, `CLAIM_LIFE_MS` after the last claim.
     """
 
     def __init__(self, client: TrioRedis, scope: Scope) -> None:

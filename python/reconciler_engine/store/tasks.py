@@ -213,7 +213,7 @@ class TaskQueue:
         return bool(done)
 
     async def drop(self, delivery: Delivery) -> None:
-        """Take a task off its stream if its run is closed or its body is not a task."""
+        """Remove an entry from its stream, since its run is closed or its body cannot be read as a task."""
         await self._client.pipe(
             [
                 ("XACK", self._stream(delivery.lane), GROUP, delivery.entry),

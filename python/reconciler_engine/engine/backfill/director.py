@@ -42,7 +42,7 @@ _JOB, _AGAIN = "backfill", "verify_range"
 
 @dataclass(frozen=True, slots=True)
 class BackfillProgress:
-    """How far a backfill is; slots of all its series, those of earlier lives included, and requests of this one.
+    """How far a backfill is. Slots count over all its series and earlier lives, requests since this process began.
 
     Attributes:
         slots: Closed slots of all ranges.

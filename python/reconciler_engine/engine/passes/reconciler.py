@@ -69,10 +69,9 @@ class Reconciler:
         config: ReconciliationConfig,
         retention: Retention,
     ) -> None:
-        """Make a director.
+        """Make a reconciler, which directs passes.
 
-        `share` is the part of the budget that pages of verification wait for, `second_looks` proves candles without a
-        page.
+        Pages of verification wait for `share`, their part of the budget; `second_looks` proves candles without a page.
         """
         self._queue = queue
         self._keys = keys

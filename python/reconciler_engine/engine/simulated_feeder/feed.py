@@ -140,7 +140,7 @@ class Feed:
     def _stream(self, since: int, now: int) -> Iterator[Written]:
         """Yield the 5m bars of each message in `(since, now]`, the last state of each bar only.
 
-        Trades and heartbeats come in messages of their own between them: they count, too.
+        Trades and heartbeats come in messages of their own between these, and use up sequence numbers, too.
         """
         step_ms = Timeframe.M5.step_ms
         first = max(Timeframe.M5.floor(since), Timeframe.M5.floor(now) - _BACKLOG_BARS * step_ms)

@@ -36,10 +36,10 @@ _RETRY = Backoff(base_ms=500, cap_ms=5_000)
 
 @dataclass(frozen=True, slots=True)
 class PageReply:
-    """The exchange's page, asked for at `at` (ms UTC), or the `error` for which there is none.
+    """The exchange's page, asked for at `at` (ms UTC), or the `error` that explains why none came.
 
-    `refused` says that no page of this series will ever be served, `unanswered` that none came and one may later;
-    `references` were asked for before it.
+    `refused`: no page of this series will ever be served. `unanswered`: none came, but a later try may succeed.
+    `references`: the references that were asked for before the page.
     """
 
     requests: int = 0

@@ -86,7 +86,7 @@ _SPOILT: Mapping[str, Callable[[Stream, bytes, bytes, FaultRule], Awaitable[bool
 
 
 def _truncate(head: bytes, body: bytes, length: str) -> bytes:
-    """Return an answer with half its body, whose length is said for the whole, for the half, or not at all."""
+    """Return an answer with half its body; its Content-Length is that of the whole, of the half, or absent."""
     half = body[: len(body) // 2]
     if length == "full":
         return head + half

@@ -25,7 +25,7 @@ class Market(Protocol):
     def bars(self, symbol: str, timeframe: Timeframe, interval: Interval, now: int) -> list[Bar]:
         """Return the bars with an open time in `interval`, as they stand at `now`, oldest first.
 
-        The bar that is still open is the last one, if it has trades yet and the market can tell.
+        The bar that is still open comes last, if it has trades already and this market knows its values by now.
 
         Raises:
             KeyError: No product has this name.

@@ -18,10 +18,10 @@ _BLOBS: Final = frozenset(b"$!=")
 
 
 class AnnouncedLengths:
-    """Checks replies, from one that begins on, as their bytes arrive.
+    """Checks the lengths that replies announce, as their bytes arrive; starts at the beginning of a reply.
 
-    Bytes that look like a large length are searched for, which costs next to nothing; where there are some, the replies
-    are followed header by header from their beginning: the text of a cache member may look so, too.
+    A search for bytes that look like a large length costs next to nothing. The text of a cache member may look so, too:
+    a match proves nothing, and the replies are then parsed header by header from their beginning.
     """
 
     def __init__(self) -> None:

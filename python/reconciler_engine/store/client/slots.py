@@ -25,7 +25,7 @@ class SlotRange(NamedTuple):
 
 
 class Redirection(NamedTuple):
-    """Where a node sends a command away to; `is_for_good` where the slot has moved, and not this command alone."""
+    """The node that a command is redirected to; `is_for_good` if the slot has moved (MOVED), not for ASK."""
 
     slot: int
     place: Place

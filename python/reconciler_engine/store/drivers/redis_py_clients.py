@@ -74,7 +74,7 @@ def check_client(redis: object) -> bool:
 
 
 def by_node(keys: Sequence[str | bytes], node_of: Callable[[Any], Any] | None) -> list[list[int]]:
-    """Return the indexes of keys in parts, each of one node's; of one server without `node_of`."""
+    """Return the keys' indexes grouped by the node that holds them; in one group without `node_of`."""
     parts = defaultdict[Any, list[int]](list)
     for index, key in enumerate(keys):
         parts[None if node_of is None else node_of(key).name].append(index)
