@@ -101,8 +101,12 @@ def test_each_kind_of_change_is_told(redis_url):
 
 
 def test_a_write_that_changes_nothing_tells_nothing(redis_url):
-    written(redis_url, lambda c: add(c, BTC, 0), lambda c: add(c, BTC, 0))
-    assert told(have("sync", redis_url, changes)) == [("added", 0, 1)]
+    async def verify(client):
+        (member,) = await client.zrange(SCOPE.candle_key(BTC), 0, 0)
+        await SeriesWrite(BTC, KEPT, equal={T0: member}, asked_at=T0).run(client, SCOPE)
+
+    written(redis_url, lambda c: add(c, BTC, 0), lambda c: add(c, BTC, 0), verify, verify)
+    assert told(have("sync", redis_url, changes)) == [("added", 0, 1), ("verified", 0, 1)]
 
 
 @pytest.mark.parametrize("kind", ["sync", "asyncio", "trio"])

@@ -53,13 +53,18 @@ def slots_of(told: Iterable[SeriesChange], *kinds: Kind) -> Slots:
     return slots
 
 
+def of_kind(slots: Slots, kind: Kind) -> Slots:
+    """Those of a kind."""
+    return Counter({slot: count for slot, count in slots.items() if slot[1] == kind.value})
+
+
 async def read_all(world: FedWorld, cursor: str | None) -> tuple[list[SeriesChange], str, int]:
     """Read to the end, some changes at a time."""
     told: list[SeriesChange] = []
     reads = 0
     while True:
         config = world.config
-        batch = await changes(world.redis, cursor, limit=40, base_url=config.base_url, layout=config.layout)
+        batch = await changes(world.redis, cursor, limit=5, base_url=config.base_url, layout=config.layout)
         told += batch.changes
         cursor = batch.cursor
         reads += 1
@@ -81,7 +86,7 @@ async def test_a_reader_that_slept_catches_up_exactly(redis_url, mock_clock, tel
         await world.start()
         await world.pass_time(0.3)
         before, cursor, _ = await read_all(world, None)
-        assert slots_of(before, Kind.ADDED, Kind.VERIFIED) == written
+        assert slots_of(before, Kind.ADDED) == of_kind(written, Kind.ADDED)
         known = await journalled(world)
         written.clear()
         await world.pass_time(0.3 + hours)
@@ -93,7 +98,10 @@ async def test_a_reader_that_slept_catches_up_exactly(redis_url, mock_clock, tel
             told += more
         new = await journalled(world) - known
         assert not [one for one in told if one.kind is Kind.LOST]
-        assert slots_of(told, Kind.ADDED, Kind.VERIFIED) == written
+        assert slots_of(told, Kind.ADDED) == of_kind(written, Kind.ADDED)
+        # What was verified before is not told again, where it is the same candle.
+        assert of_kind(written, Kind.VERIFIED).keys() <= slots_of([*before, *told], Kind.VERIFIED).keys()
+        assert slots_of(told, Kind.VERIFIED).keys() <= written.keys()
         seen = {(f"{one.symbol}:{one.timeframe}", one.start, one.stop) for one in told}
         slots = slots_of(told, Kind.CHANGED, Kind.REMOVED, Kind.ADDED)
         assert new
@@ -105,5 +113,5 @@ async def test_a_reader_that_slept_catches_up_exactly(redis_url, mock_clock, tel
             order[name] = one.at
         tell_figure(
             f"slept {hours:g} simulated hours: {len(told)} changes of {len(seen)} spans in {reads} reads, "
-            f"{sum(written.values())} slots added or verified and {len(new)} entries of the journal, none missing"
+            f"{len(written)} slots added or verified and {len(new)} entries of the journal, none missing"
         )

@@ -301,6 +301,9 @@ if plan.late > 0 then
     if count and not (#count <= 15 and count:match('^%d+$')) then redis.call('HDEL', evidence, 'late') end
     redis.call('HINCRBY', evidence, 'late', text(plan.late))
 end
+-- For the feed: open times of members that were not verified before.
+local newly = {}
+
 -- Note in the field of a block that the members of some slots, { number in the block, digest }, are verified.
 local function note_verified(name, slots)
     local body = read_block(name)
@@ -312,11 +315,15 @@ local function note_verified(name, slots)
         instants[slot + 1] = known and body:sub(instant, instant + 3) or NEVER
     end
     local at = struct.pack('<I4', plan.verified_at)
-    for _, one in ipairs(slots) do digests[one[1] + 1], instants[one[1] + 1] = one[2], at end
+    for _, one in ipairs(slots) do
+        local number, digest, open_time = unpack(one)
+        if digests[number + 1] ~= digest then newly[#newly + 1] = open_time end
+        digests[number + 1], instants[number + 1] = digest, at
+    end
     redis.call('HSET', evidence, name, VERSION .. table.concat(digests) .. table.concat(instants))
 end
 
-local noted, noted_at = {}, {}
+local noted = {}
 if #plan.verified > 0 then
     local digests, first, last = ARGV[fields_at + #plan.fields], plan.verified[1], plan.verified[#plan.verified]
     local alone = {}
@@ -330,13 +337,12 @@ if #plan.verified > 0 then
         local member, digest = alone[open_time], digests:sub((i - 1) * DIGEST + 1, i * DIGEST)
         if member and redis.sha1hex(member):sub(1, DIGEST) == digest then
             noted[#noted + 1] = text(open_time)
-            noted_at[#noted_at + 1] = open_time
             local name = block_of(open_time)
             if not blocks[name] then
                 names[#names + 1] = name
                 blocks[name] = {}
             end
-            table.insert(blocks[name], { open_time / step % BLOCK, digest })
+            table.insert(blocks[name], { open_time / step % BLOCK, digest, open_time })
         end
     end
     for _, name in ipairs(names) do note_verified(name, blocks[name]) end
@@ -386,7 +392,7 @@ table.sort(gone)
 feed.tell(told, 'a', inserted)
 feed.tell(told, 'c', altered)
 feed.tell(told, 'g', gone)
-feed.tell(told, 'v', noted_at)
+feed.tell(told, 'v', newly)
 for _, word in ipairs(plan.judged) do told.words[#told.words + 1] = word end
 feed.close(told)
 
