@@ -8,7 +8,7 @@ import sys
 import click
 import pytest
 
-from reconciler_engine.cli.output import paged, print_columns
+from reconciler_engine.cli.output import paged, print_columns, say
 
 ROWS = [("BTC-USD:1m", "word " * 30)]
 
@@ -22,7 +22,7 @@ def be_terminal(monkeypatch):
 
 def test_columns_for_which_a_terminal_is_too_narrow_stand_below_the_others(capsys, monkeypatch):
     be_terminal(monkeypatch)
-    print_columns(("series", "since", "why"), [("BTC-USD:1m", "1 m ago", "word " * 30), ("A-USD:1m", "-", "")])
+    print_columns(("series", "since", "why"), [("BTC-USD:1m", "1 m ago", "word " * 30), ("A-USD:1m", "-", "-")])
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == ["series      since", "    why", "BTC-USD:1m  1 m ago"]
     assert lines[3] == "    word word word word word word word"
@@ -31,6 +31,18 @@ def test_columns_for_which_a_terminal_is_too_narrow_stand_below_the_others(capsy
     assert " ".join(lines).count("word") == 30
     print_columns(("series", "why"), [("BTC-USD:1m", "2 missing")])
     assert capsys.readouterr().out.splitlines() == ["series      why", "BTC-USD:1m  2 missing"]
+
+
+def test_prose_is_broken_between_words_on_a_narrow_terminal(capsys, monkeypatch):
+    be_terminal(monkeypatch)
+    say("  gap_scan: 8 gaps; 62 slots without a candle: 7 filled, 52 proved empty, 3 left")
+    say("short")
+    assert capsys.readouterr().out.splitlines() == [
+        "  gap_scan: 8 gaps; 62 slots without a",
+        "    candle: 7 filled, 52 proved empty, 3",
+        "    left",
+        "short",
+    ]
 
 
 def test_a_file_gets_all_of_it(capsys):

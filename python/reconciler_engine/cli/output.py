@@ -79,9 +79,17 @@ def paged() -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Print a line for people. Foreign text in it is written out, so that it cannot steer the terminal."""
+    """Print a line for people. Foreign text in it is written out, so that it cannot steer the terminal.
+
+    On a terminal that is too narrow it is broken between words.
+    """
     encoding = sys.stdout.encoding or "utf-8"
-    print(printable(text).encode(encoding, "backslashreplace").decode(encoding))
+    line = printable(text).encode(encoding, "backslashreplace").decode(encoding)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(line)
+    if len(line) > max(width, _NARROWEST):
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        line = textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    print(line)
 
 
 def _shown(lines: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -109,6 +117,6 @@ def print_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for line in lines:
         cells = [text.ljust(width) for text, width in zip(line[:beside], widths, strict=False)]
         say("  ".join(cells).rstrip())
-        below = "  ".join(line[beside:])
+        below = "" if set(line[beside:]) <= {"", "-"} else "  ".join(line[beside:])
         for part in textwrap.wrap(below, max(room, _NARROWEST), initial_indent=_BELOW, subsequent_indent=_BELOW):
             say(part)

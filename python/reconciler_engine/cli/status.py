@@ -261,7 +261,7 @@ def _print_processes(processes: tuple[ProcessStatus, ...]) -> None:
 
 
 def _print_jobs(jobs: tuple[JobStatus, ...], now: int) -> None:
-    heads = ("job", "next tick", "runs", "skipped", "missed", "failed", "timed out", "last pass")
+    heads = ("job", "next tick", "runs", "skip", "miss", "fail", "ended", "last pass")
     print_table(heads, [_job_cells(job, now) for job in jobs])
     for job in jobs:
         last = job.last_pass

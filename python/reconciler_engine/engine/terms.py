@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reconciler_engine.engine.parts import Parts
+from reconciler_engine.engine.tasks.consumer_name import is_gone
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.store.protocol import terms_at_work
 from reconciler_engine.store.status_board import StatusBoard
@@ -35,7 +36,9 @@ async def check_terms(parts: Parts) -> None:
         if faults := _differences(mine, status.terms, "engine", status.node):
             raise ConfigError(faults)
     for name, theirs in (await terms_at_work(parts.client, parts.scope)).items():
-        if name != parts.queue.consumer and (faults := _differences(mine, theirs, "command", name)):
+        # One that was killed stays in the list for some seconds.
+        is_other = name != parts.queue.consumer and not is_gone(name)
+        if is_other and (faults := _differences(mine, theirs, "command", name)):
             raise ConfigError(faults)
 
 
