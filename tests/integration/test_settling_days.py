@@ -21,7 +21,7 @@ from tests.integration.market_days import (
     thin,
 )
 
-from reconciler_engine.engine.passes import reconciler
+from reconciler_engine.engine.passes import pass_plan
 from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
@@ -112,7 +112,7 @@ CASES = {
 @pytest.fixture(autouse=True)
 def _no_second_look(monkeypatch):
     # The feeder writes between passes alone.
-    monkeypatch.setattr(reconciler, "CONFIRM_MS", 0)
+    monkeypatch.setattr(pass_plan, "CONFIRM_MS", 0)
 
 
 async def is_settled(day: MarketDay, case: Case) -> bool:

@@ -75,11 +75,10 @@ def effective_values(config: ReconciliationConfig, *, signed: bool) -> dict[str,
         values["redis_url"] = masked(config.redis_url)
     if config.route.proxy is not None:
         values["proxy"] = str(config.route.proxy)
-    if config.redis_sentinel_password is not None:
-        values["redis_sentinel_password"] = "***"  # noqa: S105  a mask
-    if config.listen_token is not None:
-        values["listen_token"] = "***"  # noqa: S105  a mask
-    return values
+    # Of the two addresses a part can be shown; a webhook's may be secret as a whole.
+    shown = {"redis_url", "proxy"}
+    secret = [name for name, one in SETTINGS.items() if one.hidden and name not in shown and values[name] is not None]
+    return {**values, **dict.fromkeys(secret, "***")}
 
 
 def masked(redis_url: str) -> str:
