@@ -239,9 +239,13 @@ class WorkerError(ReconcilerError):
 
 
 class RoleFailed(WorkerError):
-    """A role of an engine was given up; `status` is how its last child ended (78: its configuration cannot work)."""
+    """A role of an engine was given up.
+
+    `role` is the name of its last child, `status` its exit code (78: its configuration cannot work).
+    """
 
     def __init__(self, name: str, reason: str, status: int) -> None:
+        self.role = name
         self.status = status
         super().__init__(f"{name} given up: {reason}")
 

@@ -15,6 +15,7 @@ from typing import cast
 import pytest
 import redis as redis_py
 import trio
+import trio.testing
 from tests.integration.conftest import PATIENCE_S, clean_environment
 from tests.integration.test_web import ARGUMENTS
 from tests.unit.test_observe_readiness import report
@@ -23,6 +24,7 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import open_parts
 from reconciler_engine.engine.scheduled_passes import ScheduledPasses
 from reconciler_engine.engine.service_schedule import wall_clock
+from reconciler_engine.errors import RoleFailed
 from reconciler_engine.observe import alerts
 from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.objective import BarCounts
@@ -190,6 +192,21 @@ class Reports:
 
     def report(self) -> Report:
         return report(redis_error=self.redis_error)
+
+
+async def test_an_engine_that_ends_since_a_role_was_given_up_says_so_first(redis_url, receiver):
+    config, reports = ReconciliationConfig.check({"webhook_url": receiver.url, "symbols": "BTC-USD"}), Reports()
+    async with open_parts(config, redis_url, owns_server=False) as parts, trio.open_nursery() as nursery:
+        passes = ScheduledPasses(parts, config.series(), now=wall_clock)
+        alerting_ = Alerting(passes, cast("ReportSource", reports), now=wall_clock)
+        nursery.start_soon(alerting_.run)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(ExceptionGroup), alerting_.noting_failure():
+            raise ExceptionGroup("", [RoleFailed("worker-7", "died 6 times in a minute", 1)])
+        nursery.cancel_scope.cancel()
+    (told,) = receiver.taken
+    assert (told["alert"], told["phase"]) == ("role_given_up", "begin")
+    assert told["subjects"][0]["detail"] == "worker-7 given up: died 6 times in a minute"
 
 
 async def test_a_redis_that_is_away_is_told_without_it_and_its_end_once_it_is_back(own_server, receiver, monkeypatch):

@@ -149,16 +149,16 @@ class EngineConditions:
             if not check.ok and check.name != "exchange"
         ][:1]
         conditions += [
-            Condition(
-                Alert.ROLE,
-                f"{self._engine} {one.role}",
-                f"given up after {one.last_exit}",
-                "put in order what the log names, then restart the engine",
-            )
+            self.given_up(one.role, f"given up after {one.last_exit}")
             for one in report.processes
             if one.state == "failed"
         ]
         return [*conditions, *([] if budget is None else _of_budget(budget)), *self._withheld(report, now)]
+
+    def given_up(self, role: str, detail: str) -> Condition:
+        """Return the condition of a role that is not started any more."""
+        cure = "put in order what the log names, then restart the engine"
+        return Condition(Alert.ROLE, f"{self._engine} {role}", detail, cure)
 
     def _withheld(self, report: Report, now: int) -> list[Condition]:
         count = report.figures.get(CONTRADICTED.name, [0.0])[0]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
 import trio
 
 from reconciler_engine.engine.scheduled_passes import ScheduledPasses
-from reconciler_engine.errors import StoreError
+from reconciler_engine.errors import RoleFailed, StoreError, leaves
 from reconciler_engine.observe.alerts import (
     AFTER_MS,
     CAUSES,
@@ -36,6 +37,7 @@ from reconciler_engine.webhook.sender import Sender, Target
 LOOK_S = 5.0
 SERIES_LOOK_S = 30.0
 _SUBJECTS_TOLD = 50
+_LAST_WORD_S = 3.0
 _logger = logging.getLogger(__name__)
 
 
@@ -56,21 +58,45 @@ class Alerting:
         self._alerts = OpenAlerts(passes.parts.client, passes.parts.scope)
         self._adopted = False
         self._unnoted: set[str] = set()
+        self._given_up: Sequence[RoleFailed] = ()
         self._looked_at = -math.inf
         self._sender = Sender(self._target)
 
+    @contextmanager
+    def noting_failure(self) -> Iterator[None]:
+        """Note which role was given up, if that ends the block: it is the last word."""
+        try:
+            yield
+        except BaseException as error:
+            self._given_up = [one for one in leaves(error) if isinstance(one, RoleFailed)]
+            raise
+
     async def run(self) -> None:
         """Look and tell until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._sender.run)
-            while True:
-                await trio.sleep(LOOK_S)
-                if self._target() is not None:
-                    try:
-                        await self._look()
-                    except Exception:
-                        # A fault of ours here must not end the engine.
-                        _logger.exception("alerts were not looked for")
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._sender.run)
+                while True:
+                    await trio.sleep(LOOK_S)
+                    if self._target() is not None:
+                        try:
+                            await self._look()
+                        except Exception:
+                            # A fault of ours here must not end the engine.
+                            _logger.exception("alerts were not looked for")
+        finally:
+            # An engine that ends since a role was given up says so first.
+            with trio.move_on_after(_LAST_WORD_S, shield=True):
+                await self._say_last_word()
+
+    async def _say_last_word(self) -> None:
+        report, now = self._reports.report(), self._now()
+        if self._target() is None or report.engine is None:
+            return
+        given_up = [self._engine.given_up(error.role, str(error)) for error in self._given_up]
+        notices = self._book.look(given_up, frozenset({Alert.ROLE}), now, self._after_ms)
+        await self._tell([one for one in notices if not one.is_over], report.engine, now)
+        await self._sender.send_rest()
 
     def _target(self) -> Target | None:
         config = self._passes.parts.config

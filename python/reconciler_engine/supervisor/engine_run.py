@@ -84,24 +84,26 @@ async def _run(
     writer = StatusWriter(about, scheduler, passes, spec.children.processes, now=_now)
     workers = Workers(spec, parts.queue, orders.stop)
     reload = _Reload(read_spec, workers, passes, scheduler)
+    alerting = Alerting(passes, spec.reports, now=_now)
     async with trio.open_nursery() as scheduling:
         scheduling.start_soon(passes.keep_leases)
         scheduling.start_soon(writer.run)
         scheduling.start_soon(look_for_unknown, passes)
         scheduling.start_soon(watch_feeder, passes)
-        scheduling.start_soon(Alerting(passes, spec.reports, now=_now).run)
-        async with workers.at_work():
-            await scheduling.start(scheduler.run)
-            spec.reports.begin(writer)
-            scheduling.start_soon(passes.begin, scheduler)
-            async with trio.open_nursery() as listening:
-                listening.start_soon(reload.run, orders, manager)
-                await manager.tell("READY=1", f"STATUS=at work with {spec.config.workers} workers")
-                await orders.stop.wait()
-                listening.cancel_scope.cancel()
-            # First: the word may take a second.
-            scheduler.stop()
-            await manager.tell("STOPPING=1", "STATUS=finishing what is in hand")
+        scheduling.start_soon(alerting.run)
+        with alerting.noting_failure():
+            async with workers.at_work():
+                await scheduling.start(scheduler.run)
+                spec.reports.begin(writer)
+                scheduling.start_soon(passes.begin, scheduler)
+                async with trio.open_nursery() as listening:
+                    listening.start_soon(reload.run, orders, manager)
+                    await manager.tell("READY=1", f"STATUS=at work with {spec.config.workers} workers")
+                    await orders.stop.wait()
+                    listening.cancel_scope.cancel()
+                # First: the word may take a second.
+                scheduler.stop()
+                await manager.tell("STOPPING=1", "STATUS=finishing what is in hand")
         # The pages in hand are stored. The next pass derives the rest anew.
         scheduling.cancel_scope.cancel()
 

@@ -8,6 +8,7 @@ import json
 import logging
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from random import Random
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
@@ -68,6 +69,7 @@ class Sender:
         """Make a sender; `target` says where posts go at the moment."""
         self._target = target
         self._random = random or Random()
+        self._under_way: Post | None = None
         self._queue, self._posts = trio.open_memory_channel[Post](_QUEUE)
 
     def post(self, told: Mapping[str, Any]) -> None:
@@ -83,7 +85,25 @@ class Sender:
         async for post in self._posts:
             await self._deliver(post)
 
+    async def send_rest(self) -> None:
+        """Send what waits, each post once, after `run` has ended."""
+        if self._under_way is not None:
+            await self._send_once(self._under_way)
+        with suppress(trio.WouldBlock):
+            while True:
+                await self._send_once(self._posts.receive_nowait())
+
+    async def _send_once(self, post: Post) -> None:
+        if (target := self._target()) is not None:
+            answer = await send(target, post)
+            WEBHOOK_POSTS.add(1, "taken" if answer.taken else "dropped")
+
     async def _deliver(self, post: Post) -> None:
+        self._under_way = post
+        await self._try(post)
+        self._under_way = None
+
+    async def _try(self, post: Post) -> None:
         began, wait_s = trio.current_time(), _FIRST_WAIT_S
         while (target := self._target()) is not None:
             answer = await send(target, post)
