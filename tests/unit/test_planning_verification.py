@@ -145,6 +145,18 @@ def test_what_an_answer_did_not_settle_waits_for_its_time_or_the_next_full_look(
     assert asked == [*range(next_due, 30)]
 
 
+def test_an_agenda_is_behind_until_all_that_is_due_was_asked_for():
+    agenda, series = Agenda(), [BTC, Series("ETH-USD", Timeframe.M1)]
+    agenda.begin(series, minute(26), 60, next_full=minute(30))
+    looks = {one: Look(slots(0), stop=minute(26)) for one in series}
+    agenda.choose(looks, minute(26), 60, RULES)
+    after = {one: Look(stop=minute(26)) for one in series}
+    agenda.note_asked({BTC: after[BTC]}, minute(26), RULES)
+    assert agenda.is_behind(minute(26), 60)
+    agenda.note_asked(after, minute(26), RULES)
+    assert not agenda.is_behind(minute(26), 60)
+
+
 def test_an_agenda_takes_no_more_than_two_minutes_of_the_share_at_a_time():
     agenda = Agenda()
     series = [Series(f"P{number}-USD", Timeframe.M1) for number in range(100)]
