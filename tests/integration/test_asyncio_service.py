@@ -11,7 +11,7 @@ from tests.every_client import asyncio_client
 from tests.integration.conftest import settled_grace_ms, wait_until
 
 from reconciler_engine import AsyncioReconciliationService, ReconciliationConfig, is_ready
-from reconciler_engine.engine.scheduled_passes import VERIFY_BARS
+from reconciler_engine.engine.verify_run import VERIFY_BARS
 from reconciler_engine.errors import ConfigError, StoreError, StoreUnavailable
 
 NEVER = "0 0 1 1 *"

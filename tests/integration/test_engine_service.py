@@ -19,7 +19,7 @@ from tests.integration.conftest import settled_grace_ms
 import reconciler_engine
 from reconciler_engine import ReconciliationConfig, ReconciliationService, is_ready
 from reconciler_engine.engine.parts import make_parts
-from reconciler_engine.engine.scheduled_passes import VERIFY_BARS
+from reconciler_engine.engine.verify_run import VERIFY_BARS
 from reconciler_engine.errors import ConfigError, SourceUnavailable, StoreUnavailable
 from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.scheduling.job import Job

@@ -88,7 +88,7 @@ async def test_each_page_is_compared_again_within_the_days_evenly_over_a_restart
         await kept.begin()
         kept.rewrite(17, 2_000)
         asked = await kept.hours(11)
-        began = kept.passes.scrubbed.began
+        began = kept.passes.verify_run.scrubbed.began
         kept.restart()
         asked += await kept.hours(13)
         counts = Counter(page for pages in asked for page in pages)
@@ -99,7 +99,7 @@ async def test_each_page_is_compared_again_within_the_days_evenly_over_a_restart
         assert first == sorted(first)
         assert min(after - before for before, after in pairwise(first)) >= 2
         assert await kept.rewritten() == [17, 2_000]
-        figures = kept.passes.scrubbed.figures
+        figures = kept.passes.verify_run.scrubbed.figures
         assert figures is not None
         # Two hours after the beginning the next page began.
         assert figures.pages == PAGES + 1
@@ -107,7 +107,7 @@ async def test_each_page_is_compared_again_within_the_days_evenly_over_a_restart
         assert figures.oldest == {"1h": min(one.at for one in noted.values())}
         assert kept.now - figures.oldest["1h"] <= 24 * HOUR
         assert began is not None
-        assert NOW < began <= (kept.passes.scrubbed.began or 0)
+        assert NOW < began <= (kept.passes.verify_run.scrubbed.began or 0)
 
 
 @pytest.mark.parametrize("settings", [{"scrub_days": 0}, {"scrub_days": 1, "max_candles": 100_000, "ttl": 0}])
@@ -116,7 +116,7 @@ async def test_nothing_is_compared_again_where_nothing_is_kept_for_good(redis_ur
         kept = Kept(run, market)
         await kept.begin()
         assert [pages for pages in await kept.hours(4) if pages] == []
-        assert kept.passes.scrubbed.figures is None
+        assert kept.passes.verify_run.scrubbed.figures is None
 
 
 async def test_nothing_is_compared_again_while_other_bars_are_due(redis_url, market, monkeypatch):

@@ -10,7 +10,8 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.passes.pass_plan import plan_pages, windows_of
 from reconciler_engine.engine.passes.survey import SurveyedSeries
-from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE, GAP_SCAN, VERIFY, VERIFY_BARS
+from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE, GAP_SCAN, VERIFY
+from reconciler_engine.engine.verify_run import VERIFY_BARS
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe

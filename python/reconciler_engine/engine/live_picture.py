@@ -10,7 +10,7 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.passes.pass_plan import plan_pages
 from reconciler_engine.engine.passes.survey import SurveyedSeries, Surveyor
-from reconciler_engine.engine.scheduled_passes import VERIFY_BARS
+from reconciler_engine.engine.verify_run import VERIFY_BARS
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.obstacles import describe_obstacles

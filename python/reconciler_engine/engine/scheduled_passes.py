@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from math import ceil
 
 import trio
 
@@ -15,19 +14,15 @@ from reconciler_engine.engine.held_leases import HeldLease, HeldLeases
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.pass_metrics import count_pass
 from reconciler_engine.engine.pass_words import in_words, totals
-from reconciler_engine.engine.passes.agenda import Agenda
 from reconciler_engine.engine.passes.pass_plan import PassRequest
-from reconciler_engine.engine.passes.reconciler import Reconciler
-from reconciler_engine.engine.passes.scrub import ScrubMemory
 from reconciler_engine.engine.tasks.consumer_name import is_gone
 from reconciler_engine.engine.tasks.run_record import closed_after
-from reconciler_engine.errors import LeaseLost, RunClosed, StoreError, StoreUnavailable, own_fault
-from reconciler_engine.market.interval import Interval
+from reconciler_engine.engine.verify_run import VerifyRun
+from reconciler_engine.errors import LeaseLost, RunClosed, StoreError, StoreUnavailable
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe import logs
 from reconciler_engine.observe.status import ScrubStatus
-from reconciler_engine.planning.timely_bars import TimelyBars
 from reconciler_engine.planning.verification import Verify
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.events import Degraded
@@ -35,7 +30,6 @@ from reconciler_engine.scheduling.job import Job
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.scheduling.ticks import Tick, TickReason
 from reconciler_engine.scheduling.zones import load_zone
-from reconciler_engine.store.history import current_history
 from reconciler_engine.store.leases import LEASE_MS, JobLeases, Lease
 from reconciler_engine.store.tasks import Lane
 
@@ -43,11 +37,7 @@ GAP_SCAN = "gap_scan"
 FULL_RECONCILE = "full_reconcile"
 VERIFY = "verify"
 
-VERIFY_BARS = 300
-"""The verify run looks at so many of the newest bars, and members, of each series: as many as one page holds."""
-
 _LANES = {GAP_SCAN: Lane.LIVE, FULL_RECONCILE: Lane.DEEP, VERIFY: Lane.VERIFY}
-_VERIFY_ASK_S, _OLDER_ASK_S = 40.0, 10.0
 # Its pages wait where the exchange is silent, as those of the gap scan do.
 _VERIFY_MAX_RUN_MS = 900_000
 _POLL_S = 0.25
@@ -73,7 +63,7 @@ class ScheduledPasses:
     ends. An engine that takes over from a dead holder first sees the open run of that one to its end.
 
     `keep_leases` must run beside them. `last` has each job's last pass, `crons` each job's expression, `series` the
-    series to look at, `parts` the stores and clients in use, `scrubbed` the memory of the scrub.
+    series to look at, `parts` the stores and clients in use, `verify_run` the parts of the verify run.
     """
 
     def __init__(
@@ -98,10 +88,7 @@ class ScheduledPasses:
         self.series: Sequence[Series] = series
         self.unknown = tuple(unknown)
         self.last: dict[str, LastPass] = {}
-        self.scrubbed = ScrubMemory()
-        self._agenda = Agenda()
-        self._timely = TimelyBars()
-        self._history: bytes | None = None
+        self.verify_run = VerifyRun(VERIFY, tell)
 
     def watch(self, series: Sequence[Series]) -> None:
         """Look at these series from the next pass on."""
@@ -120,7 +107,7 @@ class ScheduledPasses:
 
     def scrub_status(self) -> ScrubStatus | None:
         """Return how far kept candles are compared again; None where that is not known here."""
-        return self.scrubbed.status(self.parts.config.scrub_days, self.parts.reconciler.verify_per_minute)
+        return self.verify_run.scrubbed.status(self.parts.config.scrub_days, self.parts.reconciler.verify_per_minute)
 
     def jobs(self) -> list[Job]:
         """Return them as the configuration schedules them. They run under `claim` alone."""
@@ -256,11 +243,10 @@ class ScheduledPasses:
                 await self._adopt(lease)
             result = await reconciler.run_pass(await self._request(lease.job))
             if lease.job == VERIFY:
-                await count_bars(self.parts, self._timely, self._now(), job=VERIFY, epoch=lease.epoch)
-                await self._ask_both_again(reconciler)
-                await self._verify_more(reconciler)
+                await count_bars(self.parts, self.verify_run.timely, self._now(), job=VERIFY, epoch=lease.epoch)
+                await self.verify_run.go_on(self.parts, self.series, reconciler)
             self.last[lease.job] = LastPass(result, self._now())
-            _tell(lease.job, result, slot)
+            tell(lease.job, result, slot)
             return result
         raise LeaseLost(lease.job)
 
@@ -280,7 +266,7 @@ class ScheduledPasses:
         if job == GAP_SCAN:
             return PassRequest(job, self.series, config.quick_scan_window_ms, lane=_LANES[job], pauses=True)
         if job == VERIFY:
-            return await self._verify_request()
+            return await self.verify_run.request(self.parts, self.series)
         return PassRequest(
             job,
             self.series,
@@ -291,86 +277,8 @@ class ScheduledPasses:
             bars=config.window_bars,
         )
 
-    async def _ask_both_again(self, reconciler: Reconciler) -> None:
-        """Ask again about bars that are unlike their sums, and about the finer ones; tell of those that stay so."""
 
-        async def ask(slots: Mapping[Series, Interval], since: int) -> None:
-            count_pass(VERIFY, await reconciler.run_pass(_older_request(slots, Verify.AGAIN, stale_before=since)))
-
-        try:
-            await self.parts.second_looks.look(ask, frozenset(self.series), await self.parts.clock.now(), VERIFY)
-        except StoreError as error:
-            _logger.warning("disagreements not looked at", extra={"error": str(own_fault(error))})
-
-    async def _verify_more(self, reconciler: Reconciler) -> None:
-        """Verify older bars, and compare some again, with the part of the share that the verify run has left.
-
-        First some behind the newest ones that are not verified. Then, where nothing else is due, those of the kept ones
-        that were verified longest ago.
-        """
-        now, pages = await self.parts.clock.now(), ceil(reconciler.verify_per_minute * _OLDER_ASK_S / 60)
-        older = await self.parts.older_bars.find(self.series, now, VERIFY_BARS, pages)
-        if older:
-            result = await reconciler.run_pass(_older_request(older, Verify.DUE))
-            count_pass(VERIFY, result)
-            pages -= result.requests
-        config = self.parts.config
-        if not config.scrub_days or config.max_candles:
-            self.scrubbed.figures = None
-        elif pages > 0 and not self._agenda.is_behind(now, reconciler.verify_per_minute):
-            await self._compare_again(reconciler, now, pages)
-
-    async def _compare_again(self, reconciler: Reconciler, now: int, pages: int) -> None:
-        scrub = self.parts.scrub(self.scrubbed)
-        found = await scrub.find(self.series, now, pages)
-        if found:
-            result = await reconciler.run_pass(_older_request(found, Verify.AGAIN, stale_before=now // 1_000 * 1_000))
-            if result.mismatched:
-                _tell(VERIFY, result, None)
-            else:
-                count_pass(VERIFY, result)
-            await scrub.note(found, result, now)
-
-    async def _verify_request(self) -> PassRequest:
-        """Return the verify run of this minute: over all series at a scan tick, else over those that are due."""
-        config, now = self.parts.config, await self.parts.clock.now()
-        zone = load_zone(config.timezone)
-        next_scan = CronExpression.parse(config.gap_scan_cron).next_after(now, zone)
-        per_minute = self.parts.reconciler.verify_per_minute
-        history = await current_history(self.parts.client, self.parts.scope)
-        if history != self._history:
-            # Redis failed over: earlier proofs are looked at again, and come first.
-            self._agenda, self._history = Agenda(), history
-        series = self._agenda.begin(self.series, now, per_minute, next_full=next_scan)
-        return PassRequest(
-            VERIFY,
-            series,
-            0,
-            lane=_LANES[VERIFY],
-            verify=Verify.DUE,
-            agenda=self._agenda,
-            ask_s=_VERIFY_ASK_S,
-            pauses=True,
-            bars=VERIFY_BARS,
-            timely=self._timely if series is self.series else None,
-        )
-
-
-def _older_request(found: Mapping[Series, Interval], verify: Verify, *, stale_before: int = 0) -> PassRequest:
-    """Return the request for some older bars of the verify run."""
-    return PassRequest(
-        VERIFY,
-        [*found],
-        found,
-        lane=_LANES[VERIFY],
-        verify=verify,
-        ask_s=_OLDER_ASK_S,
-        pauses=True,
-        stale_before=stale_before,
-    )
-
-
-def _tell(job: str, result: ReconciliationResult, slot: int | None) -> None:
+def tell(job: str, result: ReconciliationResult, slot: int | None = None) -> None:
     """Count a pass that is done, and log it; `slot` is that of its tick, None on demand."""
     count_pass(job, result)
     facts = {} if slot is None else {"slot": slot}
