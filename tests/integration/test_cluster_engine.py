@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import pytest
+from tests.chaos.waiting import wait_until_so
 from tests.cluster_servers import new_cluster
 from tests.integration.conftest import clean_environment, wait_until
+from tests.integration.test_status import status_of
 from tests.integration.test_supervision import ready_worker, start_engine
 from tests.integration.test_web import NEVER, get, metrics, wait_page
 
 from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.errors import NodeUnavailable
 from reconciler_engine.observe.words import iso
+from reconciler_engine.store import status_board
+from reconciler_engine.store.client.trio_redis import TrioRedis, each_apart
 from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.status_board import StatusBoard, scope_of
 
 __all__ = ["start_engine"]
 
@@ -114,3 +121,31 @@ def test_the_node_of_its_own_keys_stops_an_engine_until_it_has_a_successor(start
 
     wait_until(is_at_work)
     assert engine.stop() == 0
+
+
+@pytest.mark.cluster
+async def test_engines_are_found_whichever_node_is_away_and_one_without_its_own_keys_is_told(lone_cluster, monkeypatch):
+    monkeypatch.setattr(status_board, "RECORD_LIFE_MS", 60_000)
+    there = [status_of(f"engine:{number}", user_id=number) for number in (1, 20, 60, 80, 100, 200)]
+    async with TrioRedis.from_url(lone_cluster.url) as client:
+        board = StatusBoard(client)
+        for dead in lone_cluster.primaries:
+            for status in there:
+                await board.write(status)
+                await board.announce(status)
+            own = [one for one in there if lone_cluster.owner(scope_of(one).key("x")) is dead]
+            assert own
+            dead.kill()
+            for status in there:
+                if status not in own:
+                    await board.write(status)
+            assert {one.node for one in await board.read()} == {one.node for one in there if one not in own}
+            with pytest.raises(NodeUnavailable, match=f"^the node of the engine's own keys is away, .*{dead.address}"):
+                await board.read(scope_of(own[0]))
+            dead.start()
+            await wait_until_so(partial(answers, client, scope_of(own[0]).key("x")))
+
+
+async def answers(client: TrioRedis, key: str) -> bool:
+    (reply,) = await each_apart(client.pipe([("EXISTS", key)]), 1)
+    return isinstance(reply, int)

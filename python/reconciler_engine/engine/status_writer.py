@@ -20,7 +20,7 @@ from reconciler_engine.scheduling.events import Event, JobStatistics, Outcome, R
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.store.node_watch import NodeWatch
 from reconciler_engine.store.protocol import PROTOCOL
-from reconciler_engine.store.status_board import EngineFacts, StatusBoard
+from reconciler_engine.store.status_board import EngineFacts, StatusBoard, describe_own_outage
 
 WRITE_S = 1.0
 USED_WINDOW_MS = 60_000
@@ -127,7 +127,7 @@ class StatusWriter:
         """Return the consequence of a status that cannot be written: of a cluster, one node has all that is needed."""
         if not self._passes.parts.client.is_cluster:
             return str(error)
-        return f"the node of the engine's own keys is away, so no work goes on: {error}"
+        return describe_own_outage(error)
 
     def _note(self, event: Event) -> None:
         ending = count_event(event)

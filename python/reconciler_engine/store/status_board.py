@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from reconciler_engine.errors import NodeUnavailable
+from reconciler_engine.errors import NodeUnavailable, StoreError
 from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.store.client.reply_shapes import understanding, whole
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
@@ -129,9 +129,17 @@ class StatusBoard:
         names = sorted(await self._listed())
         start = b"" if scope is None else scope.key("status:").encode()
         listed = [name for name in names if name.startswith(start)][:_ENGINES_READ]
-        records = await self._client.pipe([("GET", key) for key in listed])
+        try:
+            records = await self._client.pipe([("GET", key) for key in listed])
+        except NodeUnavailable as error:
+            raise NodeUnavailable(describe_own_outage(error), code=error.code) from error
         found = [_parse(record) for record in records]
         return [status for status in found if status is not None]
+
+
+def describe_own_outage(error: StoreError) -> str:
+    """Say that the node of a cluster does not serve that has an engine's own keys."""
+    return f"the node of the engine's own keys is away, so no work goes on: {error}"
 
 
 def scope_of(status: EngineStatus) -> Scope:
