@@ -34,8 +34,8 @@ from tests.cluster_servers import (
 from tests.sentinel_servers import REPLICATED, PortServer, sentinel_url, start_sentinel, wait_switched
 
 LAG_S = 0.5
-NODE_TIMEOUT_MS = 8_000
-"""A machine that is busy loses no node by that alone."""
+NODE_TIMEOUT_MS = 60_000
+"""Nodes fail over when they are told to; a machine that is busy loses none by that alone."""
 HOST = "127.0.0.1"
 
 

@@ -32,6 +32,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.simulator.faults.rules import FaultRule
 
 SLOTS: Final = 240
+PATIENCE_S: Final = 300.0
 PER_S: Final = 20
 LATE_S: Final = 0.75
 """A permit may be used 250 ms late, and its answer was noted when a busy machine came to it."""
@@ -83,7 +84,7 @@ class Storm:
                         await self._look(series)
                     except StoreError:
                         self.history.marks["gate unanswered"] += 1
-            await trio.sleep(0.05)
+            await trio.sleep(0.2)
 
     async def _look(self, series: Series) -> None:
         lost = len(self.history.failovers)
@@ -117,7 +118,7 @@ class Storm:
     async def kill_claimant(self) -> None:
         """Kill a worker that has a claim."""
         await self.damage()
-        os.kill(await wait_until(self._claimant), signal.SIGKILL)
+        os.kill(await wait_until(self._claimant, patience_s=PATIENCE_S), signal.SIGKILL)
 
     def _claimant(self) -> int | None:
         holders: dict[tuple[str, str], str] = {}
@@ -133,7 +134,7 @@ class Storm:
     async def fail_over(self, key: str, loss: Loss) -> None:
         """Lose the primary of a key just after a pass began; wait until there is work again."""
         holds_fence = await self.servers.are_together(key, self.fence)
-        await wait_until(self._has_just_begun)
+        await wait_until(self._has_just_begun, patience_s=PATIENCE_S)
         with self.history.failing_over():
             await self.servers.fail_over(key, loss)
         if holds_fence:
@@ -157,7 +158,7 @@ class Storm:
             written = {call.keys[0] for call in merges if call.reply[0] == "done" and "I" in call.reply[1]}
             return {self.run.key(series) for series in SERIES} <= written
 
-        await wait_until(is_done, lambda: f"work in each series, {self.history.failovers[-1]}")
+        await wait_until(is_done, lambda: f"work in each series, {self.history.failovers[-1]}", PATIENCE_S)
         self.healed_s.append(time.monotonic() - since)
 
     async def settle(self) -> None:
@@ -170,7 +171,7 @@ class Storm:
                 return all([await self.run.held(series, window) == truth(series, window) for series in SERIES])
             return False
 
-        await wait_until_so(is_whole, 90, 0.2)
+        await wait_until_so(is_whole, PATIENCE_S, 0.2)
 
     def note_marks(self) -> None:
         """Count how often it was in rare states that the whole history shows."""

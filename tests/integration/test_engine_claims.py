@@ -97,6 +97,16 @@ async def test_the_claim_of_a_run_that_is_no_more_holds_nobody_up(redis_url):
         assert (done.filled, done.requests) == (100, 1)
 
 
+async def test_the_claim_of_a_finished_task_holds_nobody_up(redis_url):
+    """A failover brings it back: that it was given up had not reached the replica."""
+    async with engine(redis_url) as run:
+        other = await run.parts.queue.open_run("full_reconcile", 0)
+        await Claims(run.parts.client, run.parts.scope).take(DENSE, span(100), f"{other}/page-0")
+        with trio.fail_after(30):
+            done = await run.parts.reconciler.run_pass(PassRequest("gap_scan", [DENSE], span(100)))
+        assert (done.filled, done.requests) == (100, 1)
+
+
 async def test_a_claim_is_released_once_redis_is_back(redis_url, monkeypatch):
     release, asked = Claims.release, []
 
@@ -117,6 +127,7 @@ async def test_a_page_waits_for_the_one_who_asks_and_takes_what_came(redis_url):
     async with engine(redis_url, audit_policy="report") as run:
         claims = Claims(run.parts.client, run.parts.scope)
         other = await run.parts.queue.open_run("other", 0)
+        await run.parts.client.sadd(run.parts.scope.key(f"run:{other}:unfinished"), "page-0")
         await claims.take(DENSE, span(50, 20), f"{other}/page-0")
         results: list[ReconciliationResult] = []
 

@@ -88,7 +88,7 @@ class ScanQueue:
             self._all_done.set()
         return True
 
-    async def is_open(self, _run: str) -> bool:
+    async def is_open(self, _run: str, _task: str = "") -> bool:
         await trio.lowlevel.checkpoint()
         return True
 

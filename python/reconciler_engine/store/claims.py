@@ -33,6 +33,11 @@ class OtherClaim:
         """The run of the task that claims: a token is `RUN/TASK`."""
         return self.token.rpartition("/")[0]
 
+    @property
+    def task(self) -> str:
+        """The id of the task that claims."""
+        return self.token.rpartition("/")[2]
+
 
 class Claims:
     """Claims of one scope, kept beside the candles of each series.

@@ -221,10 +221,10 @@ class TaskQueue:
             ]
         )
 
-    async def is_open(self, run_id: str) -> bool:
-        """Return whether the run still wants its tasks done: it has a record, and no successor."""
-        keys = [self._run_key(run_id, ""), self._fence(run_id)]
-        return bool(await _OPEN.run(self._client, keys=keys, args=[run_id]))
+    async def is_open(self, run_id: str, task_id: str = "") -> bool:
+        """Return whether the run still wants its tasks done, or one of them: it has a record, and no successor."""
+        keys = [self._run_key(run_id, ""), self._fence(run_id), self._run_key(run_id, ":unfinished")]
+        return bool(await _OPEN.run(self._client, keys=keys, args=[run_id, task_id]))
 
     async def open_run(self, job: str, opened_at: int) -> str:
         """Make the record of a new run and return its id; the caller closes it with `close_run`.

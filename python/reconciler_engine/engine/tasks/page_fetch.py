@@ -44,11 +44,11 @@ class PageFetcher:
         requester: PageRequester,
         references: References,
         venue: VenueStore,
-        is_open: Callable[[str], Awaitable[bool]],
+        is_open: Callable[..., Awaitable[bool]],
         redis: RedisRetry,
         drain: Drain,
     ) -> None:
-        """Make a fetcher; `is_open` tells whether a run, by its id, still wants its pages."""
+        """Make a fetcher; `is_open` tells whether a run, by its id, still wants its pages, or the task of an id."""
         self._claims = claims
         self._cache = cache
         self._requester = requester
@@ -107,10 +107,13 @@ class PageFetcher:
             return look, PageReply(error=str(own_fault(error)))
 
     async def _claim(self, task: PageTask, under_way: trio.Event) -> None:
-        """Claim a page; wait for a job that asks for some of its slots, unless its run is no more."""
+        """Claim a page; wait for a job that asks for some of its slots, unless its run is no more, or its task is done.
+
+        A failover brings claims back that were given up.
+        """
         void = ""
         while (other := await self._take(task, void)) is not None:
-            if not await self._is_open(other.run):
+            if not await self._is_open(other.run, other.task):
                 void = other.token
                 continue
             under_way.set()

@@ -1,9 +1,13 @@
--- Whether a run still wants its tasks done: its record is there, and no other run of the job was opened since.
+-- Whether a run still wants its tasks done, or one of them: its record is there, and no other run of the job was opened
+-- since; and the task has not been finished.
 --
--- KEYS     run record, the job's fence
--- ARGV     run id
+-- KEYS     run record, the job's fence, set of unfinished ids
+-- ARGV     run id, id of the task ('' = any)
 
 if redis.call('EXISTS', KEYS[1]) == 0 then
+  return 0
+end
+if ARGV[2] ~= '' and redis.call('SISMEMBER', KEYS[3], ARGV[2]) == 0 then
   return 0
 end
 if not redis.call('HGET', KEYS[1], 'epoch') or redis.call('HGET', KEYS[2], 'run') == ARGV[1] then
