@@ -63,7 +63,7 @@ class SlowQueue:
             tell(self.left)
 
 
-@pytest.mark.parametrize(("pages", "told"), [(2, []), (8, ["3 of 8 pages done, 6.0 s", "6 of 8 pages done, 12 s"])])
+@pytest.mark.parametrize(("pages", "told"), [(2, []), (12, ["3 of 12 pages done, 6.0 s", "8 of 12 pages done, 16 s"])])
 def test_a_pass_over_five_seconds_says_how_far_it_is(caplog, pages, told):
     queue: Any = SlowQueue()
 

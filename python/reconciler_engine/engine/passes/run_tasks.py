@@ -15,7 +15,9 @@ from reconciler_engine.store.tasks import Lane, TaskQueue, job_of
 
 LOST = "the outcome of its task was lost; nothing is known until the next pass"
 PROGRESS_S = 5.0
-"""Time between two lines on how far a pass is."""
+"""Time until a pass says how far it is; each time twice as long until the next, up to `MOST_PROGRESS_S`."""
+
+MOST_PROGRESS_S = 60.0
 
 _logger = logging.getLogger(__name__)
 
@@ -71,13 +73,13 @@ class RunTasks:
 
     async def _wait(self, lane: Lane, total: int) -> None:
         """Wait for all tasks on a lane; a pass that takes long says how far it is."""
-        told_at = trio.current_time()
+        told_at, pause_s = trio.current_time(), PROGRESS_S
 
         def tell(left: int) -> None:
-            nonlocal told_at
-            if trio.current_time() - told_at < PROGRESS_S:
+            nonlocal told_at, pause_s
+            if trio.current_time() - told_at < pause_s:
                 return
-            told_at = trio.current_time()
+            told_at, pause_s = trio.current_time(), min(2 * pause_s, MOST_PROGRESS_S)
             took = describe_span(round((told_at - self._began) * 1_000))
             job, kind = job_of(self.run), "scans" if lane is Lane.SCAN else "pages"
             summary = f"{job:<14}  {total - left} of {total} {kind} done, {took} so far"
