@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -10,10 +12,13 @@ from tests.integration.engines import DENSE, MARKET, MINUTE, T0, Engine, engine,
 from tests.integration.rewritten_market import RewrittenMarket
 from tests.integration.test_engine_backfill import BROKEN
 
+from reconciler_engine.cli.backfill import foreground
+from reconciler_engine.cli.backfill.progress_display import show_progress
 from reconciler_engine.engine.backfill.asked_again import SECOND_AFTER_MS, ask_again
 from reconciler_engine.engine.backfill.progress import BackfilledSeries
 from reconciler_engine.engine.scheduled_passes import VERIFY, ScheduledPasses
 from reconciler_engine.market.result import ReconciliationResult
+from reconciler_engine.observe.metrics import figures
 from reconciler_engine.store.journal import Journal, Why
 
 SLOTS = 1_500
@@ -40,6 +45,11 @@ async def compare_alone(run: Engine) -> BackfilledSeries:
     (row,) = (await compare(run)).series
     assert isinstance(row, BackfilledSeries)
     return row
+
+
+def counted_as(outcome: str) -> float:
+    """Candles that this process' merges counted with an outcome."""
+    return figures().get(f"merged_candles_total|{outcome}", [0.0])[0]
 
 
 async def changes(run: Engine) -> dict[int, Why]:
@@ -75,6 +85,27 @@ async def test_rewritten_bars_give_way_to_a_second_answer_and_are_journalled(red
         # All is as the exchange has it now; each candle is asked for again all the same.
         third = await compare(run)
         assert (third.requests, third.mismatched, third.newly_verified) == (PAGES, 0, SLOTS)
+
+
+async def test_the_command_waits_for_second_answers_and_tells_until_when(redis_url, market, monkeypatch):
+    async with engine(redis_url, market=market) as run:
+        await run.turn_to(LATER)
+        await run.backfill([DENSE], span(SLOTS))
+        rewrite(market, 7)
+        await run.turn_to(LATER + 5_000)
+
+        async def wait(seconds: float) -> None:
+            await run.turn_to(await run.parts.clock.now() + round(seconds * 1_000))
+
+        monkeypatch.setattr(foreground, "trio", SimpleNamespace(sleep=wait))
+        told = io.StringIO()
+        merged = counted_as("rewritten")
+        with show_progress(told, is_terminal=False, quiet=False) as progress:
+            done = await foreground._compare(run.parts, [DENSE], span(SLOTS), progress)
+        assert (done.mismatched, done.repaired, done.rewritten, done.errors) == (1, 1, 1, ())
+        assert told.getvalue() == "1 candle unlike the exchange's: asked for again at 2025-01-31T00:04:06Z\n"
+        assert await changes(run) == {7: Why.REWRITTEN}
+        assert counted_as("rewritten") - merged == 1
 
 
 async def test_the_verify_run_asks_for_a_second_answer_that_nobody_waited_for(redis_url, market):

@@ -130,6 +130,15 @@ def test_the_coverage_page_shows_each_cell_by_its_sign_its_word_and_the_reason()
     assert len(set(SIGNS.values())) == len(SIGNS)
 
 
+def test_the_status_page_tells_the_round_of_the_scrub_and_the_oldest_verification():
+    scrub = ScrubStatus(days=30, began=0, pages=40, done=13, unknown=0, round_ms=90_000, oldest={"1m": 0})
+    said = report(engine=engine(written_at=7_200_000, scrub=scrub))
+    texts = Reader(status_page(said, checks(said, 0))).texts
+    assert "13 of 40 pages compared again since 1970-01-01T00:00Z" in texts
+    assert "within 30 d, at least 1 m 30 s" in texts
+    assert "1m 2 h 0 m" in texts
+
+
 def test_the_least_that_would_fill_all_series_is_told_at_the_current_budget():
     series = {"A-USD:1m": state(301), "B-USD:1m": state(1), "C-USD:1m": state(0), "D-USD:1m": state(None)}
     said = report(engine=engine(budget=BUDGET.model_copy(update={"rate_per_s": 2.0, "share": 0.5})))
