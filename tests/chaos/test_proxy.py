@@ -161,6 +161,20 @@ async def test_a_cut_ends_what_there_is_and_what_is_tried(way):
         assert not run.proxy.open
 
 
+async def test_a_fault_of_one_source_is_that_of_its_connections_alone():
+    async with wire() as run:
+        host, port = run.client.socket.getpeername()
+        async with await trio.open_tcp_stream(host, port, local_address="127.0.0.2") as other:
+            await wait_until(lambda: len(run.proxy.open) == 2)
+            run.proxy.set(Toxic(Kind.STALL, Way.UP), "127.0.0.2")
+            await other.send_all(b"held")
+            await run.client.send_all(b"passes")
+            assert await receive(run.server, 6) == b"passes"
+            run.proxy.lose("127.0.0.2")
+            assert await receive(other, 1) == b""
+            await wait_until(lambda: len(run.proxy.open) == 1)
+
+
 async def test_silence_is_what_lies_between_signs_of_the_client():
     async with wire() as run:
         await run.client.send_all(b"x")

@@ -152,14 +152,16 @@ class Storm:
 
     async def _wait_work(self, since: float) -> None:
         """Wait until candles are written in each series that were asked for, and note how long that took."""
+        keys = {self.run.key(series) for series in SERIES}
 
-        def is_done() -> bool:
+        def written() -> dict[str, float] | None:
             merges = [call for call in self.newest("merge.lua") if call.began > since and call.is_ok]
-            written = {call.keys[0] for call in merges if call.reply[0] == "done" and "I" in call.reply[1]}
-            return {self.run.key(series) for series in SERIES} <= written
+            done = [call for call in merges if call.reply[0] == "done" and "I" in call.reply[1]]
+            first = {call.keys[0]: call.ended for call in reversed(done) if call.keys[0] in keys}
+            return first if len(first) == len(keys) else None
 
-        await wait_until(is_done, lambda: f"work in each series, {self.history.failovers[-1]}", PATIENCE_S)
-        self.healed_s.append(time.monotonic() - since)
+        first = await wait_until(written, lambda: f"work in each series, {self.history.failovers[-1]}", PATIENCE_S)
+        self.healed_s.append(max(first.values()) - since)
 
     async def settle(self) -> None:
         """Wait until the cache is the truth."""
