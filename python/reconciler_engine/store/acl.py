@@ -16,7 +16,21 @@ _READER: Final = (
 )
 _ENGINE: Final = (
     *("blpop", "config|get", "del", "hdel", "hexists", "hincrby", "hset", "info", "lpop", "pexpire", "publish"),
-    *("rpush", "sadd", "script|load", "set", "srem", "xack", "xadd", "xclaim", "xdel", "xgroup", "xinfo", "xreadgroup"),
+    *(
+        "rpush",
+        "sadd",
+        "script|load",
+        "set",
+        "sismember",
+        "srem",
+        "xack",
+        "xadd",
+        "xclaim",
+        "xdel",
+        "xgroup",
+        "xinfo",
+        "xreadgroup",
+    ),
     *("xtrim", "zadd", "zrem", "zremrangebyrank", "zremrangebyscore"),
 )
 _COMMANDS: Final = {

@@ -39,7 +39,7 @@ def _commands(scope: Scope) -> list[Command]:
         *(("EXISTS", other) for other in keys_read(scope, _NOBODY)),
         ("TIME",), ("GET", key), ("MGET", key), ("EXISTS", key), ("PTTL", key),
         ("HGET", key, "f"), ("HMGET", key, "f"), ("HMGET", beside, "f"), ("HKEYS", key), ("HGETALL", key),
-        ("HSCAN", key, 0), ("HLEN", key), ("SCARD", key), ("LLEN", key), ("LRANGE", key, 0, 0),
+        ("HSCAN", key, 0), ("HLEN", key), ("SCARD", key), ("SISMEMBER", key, "m"), ("LLEN", key), ("LRANGE", key, 0, 0),
         ("ZCOUNT", candles, 0, 0), ("ZRANGE", candles, 0, 0), ("ZRANGEBYSCORE", candles, 0, 0),
         ("XLEN", key), ("XRANGE", key, "-", "+"), ("XREVRANGE", key, "+", "-"), ("XPENDING", key, "g"),
         ("XINFO", "CONSUMERS", key, "g"), ("EVAL", "return 1", 0), ("EVALSHA", "0" * 40, 0),

@@ -1,0 +1,35 @@
+"""Each command of each script is among the printed rights of an engine, and is tried at a start."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from reconciler_engine.store.acl import acl_rules
+from reconciler_engine.store.rights import _commands
+from reconciler_engine.store.scope import Layout, Scope
+
+PACKAGE = Path(__file__).parents[2] / "python" / "reconciler_engine"
+SCRIPTS = sorted(PACKAGE.rglob("*.lua"))
+CALL = re.compile(r"redis\.p?call\('([A-Z]+)'")
+
+TRIED_ELSEWHERE = {"INFO", "PUBLISH", "XREVRANGE", "XTRIM", "ZCARD", "ZREMRANGEBYRANK", "ZREVRANGEBYSCORE", "HEXISTS"}
+"""Commands that a start does not try: it asks INFO anyway, and without the others it can do all but tell of it."""
+
+
+def commands_of(script: Path) -> set[str]:
+    return set(CALL.findall(script.read_text()))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_a_script_calls_nothing_that_the_printed_rights_lack(script):
+    rules = acl_rules("engine", Layout.USER, 1, 1)
+    allowed = {rule[1:].partition("|")[0].upper() for rule in rules if rule.startswith("+")}
+    assert commands_of(script) <= allowed
+
+
+def test_a_start_tries_the_commands_of_all_scripts():
+    tried = {str(command[0]) for command in _commands(Scope(1, 1, "exchange"))}
+    assert set().union(*map(commands_of, SCRIPTS)) - TRIED_ELSEWHERE <= tried
