@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
 import redis as redis_py
 import trio
+from tests.integration.conftest import wait_until
 from tests.integration.engines import DENSE, MINUTE, THIN, engine, span
 
-from reconciler_engine import is_ready
+from reconciler_engine import is_ready, wait_ready
 from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.planning.verification import Verify
 from reconciler_engine.store.acl import acl_rules
 from reconciler_engine.store.rights import check_rights
-from reconciler_engine.store.scope import Layout
+from reconciler_engine.store.scope import Layout, Scope
 
 
 def denials(admin: redis_py.Redis) -> set[str]:
@@ -65,7 +67,12 @@ def test_a_reader_reads_by_the_printed_rules_and_writes_nothing(users, own_serve
     status = run_inside("status", RECONCILER_REDIS_URL=url)
     assert status.code == 69
     assert "nothing runs" in status.err
-    for command in (("ready", "BTC-USD", "1m"), ("evidence", "BTC-USD", "1m", *source), ("journal", *source)):
+    for command in (
+        ("ready", "BTC-USD", "1m"),
+        ("evidence", "BTC-USD", "1m", *source),
+        ("journal", *source),
+        ("changes", *source),
+    ):
         done = run_inside(*command, RECONCILER_REDIS_URL=url)
         assert done.code in {0, 3}, done.err
     assert denials(admin) <= {"command info", "command config|get", "command config"}
@@ -78,6 +85,23 @@ def test_a_gate_asks_by_the_printed_rules_and_reads_nothing_else(users):
         assert denials(admin) <= {"command client|setinfo", "command client"}
         with pytest.raises(redis_py.exceptions.NoPermissionError):
             client.hgetall("recon:engines")
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_a_gate_hears_of_repairs_by_the_printed_rules(users, layout):
+    make, admin = users
+    channel = Scope(1, 1, "", layout).repaired_channel(DENSE)
+    admin.acl_log_reset()
+
+    def told():
+        wait_until(lambda: admin.pubsub_numsub(channel)[0][1] == 1)
+        admin.publish(channel, "{}")
+
+    with redis_py.Redis.from_url(make("gate", layout)) as client, ThreadPoolExecutor(1) as pool:
+        hearing = pool.submit(told)
+        assert wait_ready(client, "BTC-USD", "1m", 10, 3, layout=layout) is False
+        hearing.result()
+    assert denials(admin) <= {"command client|setinfo", "command client"}
 
 
 def test_the_command_prints_a_line_that_the_server_takes(own_server, run_inside):

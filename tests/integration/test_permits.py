@@ -189,6 +189,20 @@ def test_a_cancel_at_any_await_holds_no_probe(redis_url, kind):
     assert have(kind, redis_url, cancel_everywhere) > 4
 
 
+@each_way
+def test_a_budget_that_is_lost_under_a_request_is_told_nothing(redis_url, kind):
+    made(redis_url)
+
+    def lose(request):
+        request.answered(429)
+        with plain_client(redis_url) as client:
+            client.flushall()
+
+    have(kind, redis_url, lambda c: send(c, lose))
+    with plain_client(redis_url) as client:
+        assert client.exists(KEY, BREAKER) == 0
+
+
 def test_a_program_that_dies_leaves_its_permit_spent_and_nothing_else(redis_url):
     made(redis_url)
     with suppress(KeyboardInterrupt):

@@ -18,7 +18,8 @@
 --          spare   max_wait_us limit...            -> as reserve, but {3, wait_us} while a permit would be the last one
 --                                                     of the bucket, so that others go first
 --          terms                                   -> {lateness_us, breaker's key, limit...} | {}
--- limit    interval_us tolerance_us; one or two of them; without any, those that an engine gave last
+-- limit    interval_us tolerance_us; one or two of them; without any, those that an engine gave last; where Redis has
+--          lost those, nothing is taken or told
 --
 -- Any program may take from the bucket of an engine, in any language, without its settings (`terms` tells KEYS[2]):
 -- reserve 0 gives {1, 0, slot, born, turn} where a request may go out now, else what to wait before asking again;
@@ -243,6 +244,9 @@ end
 
 if operation == 'push' then
   local limits = read_limits(3)
+  if #limits == 0 then
+    return { 0 }
+  end
   local bucket = awake(limits)
   bucket.until_ = math.max(bucket.until_, bucket.seen + tonumber(ARGV[2]))
   bucket.tats[1] = math.max(bucket.tats[1], bucket.until_ + limits[1].tolerance)
@@ -252,7 +256,11 @@ end
 
 if operation == 'report' then
   local turn, answer, why = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-  local bucket = awake(read_limits(5))
+  local limits = read_limits(5)
+  if #limits == 0 then
+    return { 0, 0 }
+  end
+  local bucket = awake(limits)
   local gate = breaker.load(bucket.seen)
   local count, changed = breaker.report(gate, bucket.seen, turn, answer, why)
   if changed then

@@ -9,7 +9,7 @@ from reconciler_engine.store.scope import Layout
 Role = Literal["engine", "reader", "gate"]
 
 _CONNECTION: Final = ("ping", "client|setname")
-_GATE: Final = ("eval", "evalsha", "hmget", "time", "zcount", "zrangebyscore", "zrevrangebyscore")
+_GATE: Final = ("eval", "evalsha", "hmget", "subscribe", "time", "zcount", "zrangebyscore", "zrevrangebyscore")
 _READER: Final = (
     *("exists", "get", "hget", "hgetall", "hkeys", "hlen", "hscan", "llen", "lrange", "mget", "pttl", "scard", "xlen"),
     *("xpending", "xrange", "xrevrange", "zcard", "zrange"),
@@ -61,7 +61,8 @@ def acl_rules(role: Role, layout: Layout, user_id: int, exchange_id: int) -> lis
     keys = [*own, *(f"{{{pattern}" for pattern in own)]
     if role != "gate":
         keys += [*others, "recon:*"]
-    channels = [channel.format(**ids) for channel in _CHANNELS[layout]] if role == "engine" else []
+    # Repairs are heard by all who wait for readiness; bars are told as closed by an engine alone.
+    channels = [channel.format(**ids) for channel in _CHANNELS[layout][: None if role == "engine" else 1]]
     commands = sorted(dict.fromkeys(_COMMANDS[role]))
     return [
         "resetkeys",
