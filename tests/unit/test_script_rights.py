@@ -15,8 +15,8 @@ PACKAGE = Path(__file__).parents[2] / "python" / "reconciler_engine"
 SCRIPTS = sorted(PACKAGE.rglob("*.lua"))
 CALL = re.compile(r"redis\.p?call\('([A-Z]+)'")
 
-TRIED_ELSEWHERE = {"INFO", "PUBLISH", "XREVRANGE", "XTRIM", "ZCARD", "ZREMRANGEBYRANK", "ZREVRANGEBYSCORE", "HEXISTS"}
-"""Commands that a start does not try: it asks INFO anyway, and without the others it can do all but tell of it."""
+TRIED_ELSEWHERE = {"INFO", "PUBLISH"}
+"""Commands that a start does not try here: it asks INFO before, and a repair that nobody is told of is a repair."""
 
 
 def commands_of(script: Path) -> set[str]:

@@ -16,22 +16,8 @@ _READER: Final = (
 )
 _ENGINE: Final = (
     *("blpop", "config|get", "del", "hdel", "hexists", "hincrby", "hset", "info", "lpop", "pexpire", "publish"),
-    *(
-        "rpush",
-        "sadd",
-        "script|load",
-        "set",
-        "sismember",
-        "srem",
-        "xack",
-        "xadd",
-        "xclaim",
-        "xdel",
-        "xgroup",
-        "xinfo",
-        "xreadgroup",
-    ),
-    *("xtrim", "zadd", "zrem", "zremrangebyrank", "zremrangebyscore"),
+    *("rpush", "sadd", "script|load", "set", "sismember", "srem", "xack", "xadd", "xclaim", "xdel", "xgroup"),
+    *("xinfo", "xreadgroup", "xtrim", "zadd", "zrem", "zremrangebyrank", "zremrangebyscore"),
 )
 _COMMANDS: Final = {
     "engine": (*_CONNECTION, *_GATE, *_READER, *_ENGINE),

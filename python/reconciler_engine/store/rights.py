@@ -41,6 +41,7 @@ def _commands(scope: Scope) -> list[Command]:
         ("HGET", key, "f"), ("HMGET", key, "f"), ("HMGET", beside, "f"), ("HKEYS", key), ("HGETALL", key),
         ("HSCAN", key, 0), ("HLEN", key), ("SCARD", key), ("SISMEMBER", key, "m"), ("LLEN", key), ("LRANGE", key, 0, 0),
         ("ZCOUNT", candles, 0, 0), ("ZRANGE", candles, 0, 0), ("ZRANGEBYSCORE", candles, 0, 0),
+        ("ZCARD", candles), ("ZREVRANGEBYSCORE", candles, 0, 0), ("HEXISTS", key, "f"),
         ("XLEN", key), ("XRANGE", key, "-", "+"), ("XREVRANGE", key, "+", "-"), ("XPENDING", key, "g"),
         ("XINFO", "CONSUMERS", key, "g"), ("EVAL", "return 1", 0), ("EVALSHA", "0" * 40, 0),
     ]  # fmt: skip
@@ -49,6 +50,7 @@ def _commands(scope: Scope) -> list[Command]:
         ("SET", key, "", "XX"), ("DEL", key), ("HDEL", key, "f"), ("HDEL", beside, "f"), ("PEXPIRE", key, 1),
         ("PTTL", candles), ("PEXPIRE", candles, 1),
         ("ZADD", candles, "XX", 0, "m"), ("ZREM", candles, "m"), ("SREM", key, "m"),
+        ("ZREMRANGEBYRANK", candles, 0, 0),
         ("LPOP", key), ("XDEL", key, "1-1"), ("XACK", key, "g", "1-1"), ("XCLAIM", key, "g", "c", 0, "1-1"),
         ("XREADGROUP", "GROUP", "g", "c", "STREAMS", key, ">"), ("XGROUP", "DELCONSUMER", key, "g", "c"),
         ("XADD", key, "NOMKSTREAM", "*", "f", "v"),
