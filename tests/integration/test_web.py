@@ -125,6 +125,11 @@ def test_probes_and_metrics_tell_of_faults_and_outlive_processes(start_engine, o
     assert before["series", ("ready",)] == 1
     assert abs(before["job_last_success_timestamp_seconds", ("full_reconcile",)] - time.time()) < 600
 
+    # the pages' own look at the series goes by the engine's settings
+    assert 'class="strip" role="img"' in get(f"{url}coverage?window=kept").text
+    assert "the newest " in get(f"{url}series?name=BTC-USD%3A1m").text
+    assert get(f"{url}series?name=NOPE-USD%3A1m").status == HTTPStatus.BAD_REQUEST
+
     # a killed worker takes no count with it
     worker = engine.wait_event("child ready", child="worker-1")["pid"]
     os.kill(worker, signal.SIGKILL)
