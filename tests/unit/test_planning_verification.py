@@ -193,12 +193,23 @@ def test_an_agenda_looks_at_longer_timeframes_of_a_symbol_together_with_its_fine
     assert agenda.begin([BTC, five, hour, other], minute(26), 60, next_full=minute(30)) == [BTC, five]
 
 
-def test_an_agenda_counts_no_request_for_a_series_whose_bars_were_sums_until_it_is_asked_for():
+def test_an_agenda_counts_no_request_for_a_series_whose_bars_were_sums_three_times_in_a_row():
     agenda = Agenda()
     series = [Series(f"P{number}-USD", Timeframe.M5) for number in range(100)]
     agenda.begin(series, minute(30), 10, next_full=minute(40))
     looks = {one: Look(slots(0, step=5 * MINUTE), stop=minute(30)) for one in series}
-    agenda.note_sums(frozenset(series), frozenset())
-    assert len(agenda.choose(looks, minute(30), 10, RULES)) == 100
-    agenda.note_sums(frozenset(), frozenset(series))
+    for times in (1, 2, 3):
+        agenda.note_sums(series, ())
+        assert len(agenda.choose(looks, minute(30), 10, RULES)) == (100 if times == 3 else 21)
+    agenda.note_sums((), series)
     assert len(agenda.choose(looks, minute(30), 10, RULES)) == 21
+
+
+def test_series_that_go_before_they_are_due_are_told():
+    agenda = Agenda()
+    series = [Series(f"P{number}-USD", Timeframe.M1) for number in range(12)]
+    agenda.begin(series, minute(19), 1, next_full=minute(30))
+    looks = {one: Look(slots(0), stop=minute(19)) for one in series}
+    picked = agenda.choose(looks, minute(19), 1, RULES)
+    assert agenda.hurried(picked, minute(19)) == {*picked} != set()
+    assert agenda.hurried(picked, minute(26)) == frozenset()

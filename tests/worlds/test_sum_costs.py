@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pytest
@@ -38,11 +37,15 @@ class Spent:
 
 
 async def spend(
-    url: str, symbols: int, hours: float, habits: dict[str, Any], settings: dict[str, Any], made_up_h: float
+    url: str,
+    clock: MockClock,
+    symbols: int,
+    hours: float,
+    habits: dict[str, Any],
+    settings: dict[str, Any],
+    made_up_h: float,
 ) -> Spent:
     """Let an engine make up for the unverified bars that it finds, then count its requests for candles."""
-    clock = trio.lowlevel.current_clock()
-    assert isinstance(clock, MockClock)
     watched = [f"P{number}-USD" for number in range(0, symbols, 10)]
     async with fed_world(url, clock, OneBook(symbols), watched=watched, **settings) as world:
         await world.feed_in_bulk(**habits)
@@ -71,10 +74,13 @@ def compare(
     """Spend the same hours with sums and without; returns both."""
 
     def run(symbols: int, hours: float, habits: dict[str, Any] = RIGHT, **settings: Any) -> tuple[Spent, Spent]:
-        spent = partial(spend, redis_url, symbols, hours, habits, settings, 1.5)
-        with_sums = trio.run(spent, clock=MockClock())
+        def spent() -> Spent:
+            clock = MockClock()
+            return trio.run(spend, redis_url, clock, symbols, hours, habits, settings, 1.5, clock=clock)
+
+        with_sums = spent()
         monkeypatch.setattr(SumProofs, "finer_of", lambda *_: None)
-        without = trio.run(spent, clock=MockClock())
+        without = spent()
         tell_figure(
             f"{symbols} symbols of six timeframes, {hours:g} h, {settings or 'defaults'}, "
             f"{'right feeder' if habits is RIGHT else 'real habits'}: {with_sums.per_hour:.0f} an hour by sums "
@@ -90,7 +96,7 @@ def compare(
 async def test_sums_save_six_of_ten_requests(redis_url, mock_clock, tell_figure):
     """Requests of whole rounds of the finest bars, beside those of the arithmetic without sums."""
     rounds, round_min = 3, 16
-    spent = await spend(redis_url, 2, rounds * round_min / 60, RIGHT, {}, 0.5)
+    spent = await spend(redis_url, mock_clock, 2, rounds * round_min / 60, RIGHT, {}, 0.5)
     tell_figure(f"2 symbols, {rounds} rounds: {spent.per_hour:.1f} requests an hour, {spent.without_sums:.1f} without")
     assert spent.per_hour <= 0.42 * spent.without_sums
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.verification import Look, Standing, VerifyRules, choose_due, count_requests, standing_of
+
+_RIGHT_IN_A_ROW = 3
+"""A series whose bars followed from finer ones so many times in a row is expected to take no request."""
 
 
 class Agenda:
@@ -18,7 +22,7 @@ class Agenda:
 
     def __init__(self) -> None:
         self._standings: dict[Series, Standing] = {}
-        self._free: frozenset[Series] = frozenset()
+        self._proved: Counter[Series] = Counter()
         self._next_full = 0
 
     def begin(
@@ -47,6 +51,10 @@ class Agenda:
         self._note(looks, now, rules)
         return [one for one in self._choose(now, per_minute) if one in looks]
 
+    def hurried(self, chosen: Iterable[Series], now: int) -> frozenset[Series]:
+        """Return those of the chosen series that go before they are due (`now` in ms UTC), as all could not later."""
+        return frozenset(one for one in chosen if self._standings[one].due > now)
+
     def companions(self, chosen: frozenset[Series], now: int) -> list[Series]:
         """Return the other series of the chosen ones' symbols in which a candle could be verified at `now` (ms UTC).
 
@@ -68,12 +76,15 @@ class Agenda:
                 again = min(self._next_full, look.again_at or self._next_full)
                 self._standings[series] = Standing(max(standing.latest, again), again, again)
 
-    def note_sums(self, proved: frozenset[Series], asked: frozenset[Series]) -> None:
-        """Take note of series whose bars followed from finer ones, and of those that were asked for.
+    def note_sums(self, proved: Iterable[Series], others: Iterable[Series]) -> None:
+        """Take note of series whose bars followed from finer ones, and of those that were unlike, or asked for.
 
-        Each is expected to go on so: a feeder that writes one wrong bar of a timeframe writes more of them.
+        Who was right `_RIGHT_IN_A_ROW` times is expected to go on so: a feeder that writes one wrong bar of a timeframe
+        writes more of them.
         """
-        self._free = (self._free | proved) - asked
+        self._proved.update(proved)
+        for one in others:
+            del self._proved[one]
 
     def is_behind(self, now: int, per_minute: float) -> bool:
         """Whether series are left that are to be asked for at `now` (ms UTC)."""
@@ -85,5 +96,6 @@ class Agenda:
 
     def _choose(self, now: int, per_minute: float) -> list[Series]:
         # Pages beyond two minutes' worth are chosen anew before they are asked for.
-        chosen, most = choose_due(self._standings, now, per_minute, free=self._free), ceil(2 * per_minute) + 1
-        return [one for one, count in zip(chosen, count_requests(chosen, self._free), strict=True) if count <= most]
+        free = frozenset(one for one, times in self._proved.items() if times >= _RIGHT_IN_A_ROW)
+        chosen, most = choose_due(self._standings, now, per_minute, free=free), ceil(2 * per_minute) + 1
+        return [one for one, count in zip(chosen, count_requests(chosen, free), strict=True) if count <= most]

@@ -238,21 +238,21 @@ class Reconciler:
             tally.choose({one: is_due(look, step=one.timeframe.step_ms) for one, look in looks.items()}, alone=False)
             await done.verify([series for series, _, _ in tally.due(looks)], len(looks))
             return
-        pressing = agenda.choose(looks, now, self.verify_per_minute, rules)
-        done.pressing = frozenset(pressing)
+        chosen = agenda.choose(looks, now, self.verify_per_minute, rules)
+        done.hurried = agenda.hurried(chosen, now)
         others = [
             one
-            for one in agenda.companions(done.pressing, now)
+            for one in agenda.companions(frozenset(chosen), now)
             if one in looks and self._second_looks.sums.finer_of(one)
         ]
-        order = [*pressing, *(one for one in others if not looks[one].urgent)]
+        order = [*chosen, *(one for one in others if not looks[one].urgent)]
         tally.choose(self._settled({one: looks[one].unverified for one in order}, now), alone=True)
         due = [series for series, _, _ in tally.due(order)]
         await done.verify(due, ceil(_BATCH_MIN * self.verify_per_minute))
         after = tally.looks()
         settled = {series: after[series]._replace(urgent=NOTHING) for series in done.asked | done.proved}
         agenda.note_asked(settled, now, rules)
-        agenda.note_sums(done.proved, done.asked)
+        agenda.note_sums(done.proved, done.asked | done.unlike.keys())
 
     def _settled(self, slots: Mapping[Series, Intervals], now: int) -> dict[Series, Intervals]:
         """Return the slots by series whose bars are final."""

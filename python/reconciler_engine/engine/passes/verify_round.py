@@ -28,7 +28,7 @@ class VerifyRound:
         now: Its instant (ms UTC).
         looks: How the series stood when they were scanned.
         choose_due: Gives the candles to ask for by now of a look, which are none as long as none is due.
-        pressing: Series to ask for even so, because later all could not go in time.
+        hurried: Series to ask for before they are due, because later all could not go in time.
         asked: Series of which pages were handed out because sums did not settle them, or could not.
         proved: Series whose candles followed from finer ones, as far as they were due.
         audited: Those of them that were asked for all the same.
@@ -42,7 +42,7 @@ class VerifyRound:
     now: int
     looks: Mapping[Series, Look]
     choose_due: Callable[..., Intervals]
-    pressing: frozenset[Series] = frozenset()
+    hurried: frozenset[Series] = frozenset()
     asked: frozenset[Series] = frozenset()
     proved: frozenset[Series] = frozenset()
     audited: set[Series] = field(default_factory=set)
@@ -59,12 +59,18 @@ class VerifyRound:
                 await self._verify_batch(batch)
 
     async def _verify_batch(self, batch: Sequence[Series]) -> None:
-        alone = [one for one in batch if self.looks[one].urgent or self.second_looks.sums.finer_of(one) is None]
+        alone = [one for one in batch if self._needs_page(one)]
         self.asked |= await self.asking.ask(alone)
         # Shorter ones first: longer ones follow from them, also from those that an answer has just repaired.
         others = sorted(set(batch).difference(alone), key=_step_of)
         for _, level in groupby(others, key=_step_of):
             await self._verify_level([*level])
+
+    def _needs_page(self, series: Series) -> bool:
+        """Whether a series is asked for without a look at sums."""
+        return (
+            bool(self.looks[series].urgent) or series in self.hurried or self.second_looks.sums.finer_of(series) is None
+        )
 
     async def _verify_level(self, level: Sequence[Series]) -> None:
         """Verify series of one timeframe whose finer ones were verified as far as they can be."""
@@ -93,9 +99,7 @@ class VerifyRound:
             SUMS.add(len(found) - len(agreeing), "differed")
         agreed = Intervals.of_slots(sorted(agreeing), step)
         rest = wanted - agreed
-        is_pressing = series in self.pressing and rest[:1] == wanted[:1]
-        due = self.choose_due(Look(rest, self.looks[series].changed & rest), step=step)
-        needs_page = is_pressing or bool(due)
+        needs_page = bool(self.choose_due(Look(rest, self.looks[series].changed & rest), step=step))
         if agreed and not needs_page:
             self.proved |= {series}
             if is_audited(series, agreed):
