@@ -106,6 +106,13 @@ def test_a_pass_that_looks_at_no_digest_leaves_what_is_unverified():
     assert verified_of(known) == (99, 89, 10, at(61), {"unverified": 1})
 
 
+def test_a_pass_that_began_before_the_one_known_leaves_what_is_unverified():
+    """A long one ends after others that saw later bars."""
+    known = extend(None, window(0, 105), NOTHING, unverified=Intervals([gap(90, 104)]))
+    late = extend(known, window(0, 100), NOTHING)
+    assert (late.window, late.unverified) == (window(0, 100), (gap(90, 99),))
+
+
 def test_a_look_at_digests_counts_in_its_own_window():
     wide = extend(None, window(0, 100), NOTHING, unverified=Intervals([gap(60, 60), gap(90, 94)]))
     known = extend(wide, window(75, 105), NOTHING, unverified=Intervals([gap(104, 104)]))

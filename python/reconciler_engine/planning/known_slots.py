@@ -81,7 +81,8 @@ def extend(
             joined[obstacle] = where
     if known.unverified is not None:
         if unverified is None:
-            unverified = (known.unverified & whole) | (Interval(known.window.stop, whole.stop) - unresolved - confirmed)
+            closed_since = Interval(min(known.window.stop, whole.stop), whole.stop)
+            unverified = (known.unverified & whole) | (closed_since - unresolved - confirmed)
         else:
             unverified |= known.unverified & before
     return Known(
