@@ -69,7 +69,8 @@ def test_a_node_that_is_away_is_told_with_its_series_and_all_others_are_answered
     wait_until(lambda: metrics(pages)["series", ("unknown",)] == len(lost))
     assert metrics(pages)["redis_nodes_away", ()] == 1
     assert (get(f"{pages}readyz").status, get(f"{pages}readyz").checks) == (200, {})
-    assert get(f"{pages}coverage").text.count(">unknown</td>") >= len(lost)
+    drawn = get(f"{pages}coverage").text
+    assert {str(one) for one in series if f'"{one}: unknown from ' in drawn} == lost
     wait_page(pages, lambda page: f"{len(lost)} series unknown: {dead.address} has not served" in page.text)
     said = run_inside("status", "--json", **settings).json
     (node,) = said["nodes_away"]
