@@ -6,9 +6,11 @@ python asyncio_bot.py REDIS_URL BASE_URL SYMBOL TIMEFRAME BARS ROUNDS
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import urllib.error
 import urllib.request
+from typing import Any
 
 import redis.asyncio
 
@@ -24,12 +26,25 @@ def fetch(url: str) -> tuple[int, dict[str, str], bytes]:
         return refusal.code, dict(refusal.headers), refusal.read()
 
 
+async def read_ready(client: redis.asyncio.Redis, symbol: str, timeframe: str, bars: int) -> list[Any]:
+    """Return the newest members once they are ready; none where that takes more than a minute.
+
+    Two equal reads with a yes in between: whatever changes meanwhile, the members are those that the gate looked at.
+    """
+    while await wait_ready(client, symbol, timeframe, bars, timeout=60):
+        key = f"candles:1:1:{symbol}:{timeframe}"
+        members = await client.zrange(key, -bars, -1)
+        if await is_ready(client, symbol, timeframe, bars) and await client.zrange(key, -bars, -1) == members:
+            return members
+    return []
+
+
 async def trade(client: redis.asyncio.Redis, base_url: str, symbol: str, timeframe: str, bars: int) -> None:
-    """Wait until the bars are ready, read them, ask the exchange for its time within the engine's budget, and trade."""
-    if not await wait_ready(client, symbol, timeframe, bars, timeout=60):
+    """Read bars that are ready, ask the exchange for its time within the engine's budget, and trade."""
+    members = await read_ready(client, symbol, timeframe, bars)
+    if not members:
         print("not ready", flush=True)
         return
-    members = await client.zrange(f"candles:1:1:{symbol}:{timeframe}", -bars, -1)
     async with permit(client, base_url=base_url, name="asyncio bot") as request:
         try:
             status, headers, body = await asyncio.to_thread(fetch, f"{base_url}/api/v3/brokerage/time")
@@ -37,9 +52,8 @@ async def trade(client: redis.asyncio.Redis, base_url: str, symbol: str, timefra
             request.unanswered()
             return
         request.answered(status, headers, body)
-    # The cache may have lost a bar meanwhile.
-    if await is_ready(client, symbol, timeframe, bars):
-        print("trade on", len(members), "members", flush=True)
+    first, last = (json.loads(member)["timestamp"] for member in (members[0], members[-1]))
+    print("trade on", len(members), "bars from", first, "to", last, flush=True)
 
 
 async def main(url: str, base_url: str, symbol: str, timeframe: str, bars: str, rounds: str) -> None:

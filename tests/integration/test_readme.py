@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,16 @@ def test_python_examples_run(text, own_servers, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     if "perform_gap_scan" in text:
         assert re.fullmatch(r"\d+ of \d+ missing candles filled, 0 left\n", done.stdout)
+
+
+@pytest.mark.skipif(shutil.which("redis-cli") is None, reason="there is no redis-cli")
+def test_the_line_of_redis_cli_asks_the_gate(redis_url, tmp_path):
+    (line,) = (line for line in LINES if line.startswith("redis-cli "))
+    (tmp_path / "ready.lua").write_text(READY_TEXT)
+    command, *words = shlex.split(line)
+    server = ("-s", redis_url.removeprefix("unix://"))
+    done = subprocess.run([command, *server, *words], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
 
 
 @pytest.mark.parametrize("text", JAVASCRIPT, ids=range(len(JAVASCRIPT)))
