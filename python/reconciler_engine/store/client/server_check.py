@@ -211,7 +211,7 @@ def _denial(error: StoreDenied) -> str:
         case "NOAUTH":
             return "the server asks for a password and none is set"
         case "NOPERM":
-            return f"the user may not do what is needed ({error})"
+            return f"the user may not do what is needed ({error}); `config acl engine` prints the rights"
         case _:
             return f"user or password is wrong ({error})"
 
