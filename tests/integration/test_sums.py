@@ -19,6 +19,7 @@ from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.observe.metrics import figures
 from reconciler_engine.planning.accepted import digest_of
 from reconciler_engine.planning.hand_marks import accept
 from reconciler_engine.planning.ledger import Finding, Knowledge, Reason, State
@@ -112,7 +113,9 @@ async def test_one_request_for_minutes_verifies_what_closed_in_every_timeframe(r
         ladder = Ladder(run, all_series())
         await catch_up(ladder)
         before, sent = {one: await ladder.noted(one, 300) for one in ladder.series}, sum(ladder.requests().values())
+        counted = figures().get("summed_candles_total|verified", [0])[0]
         done = await ladder.verify()
+        assert figures()["summed_candles_total|verified"][0] - counted == done.by_sum
         assert ladder.requests(sent) == {"1m": 1, "5m": 0, "15m": 0, "1h": 0, "4h": 0, "1d": 0}
         new = {one: len(await ladder.noted(one, 300) - before[one]) for one in ladder.series}
         assert (done.requests, done.newly_verified, done.by_sum) == (
