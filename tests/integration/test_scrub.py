@@ -90,7 +90,7 @@ async def test_each_page_is_compared_again_within_the_days_evenly_over_a_restart
         asked = await kept.hours(11)
         began = kept.passes.verify_run.scrubbed.began
         kept.restart()
-        asked += await kept.hours(13)
+        asked += await kept.hours(12)
         counts = Counter(page for pages in asked for page in pages)
         # The two with a rewritten bar are asked for a second time.
         assert counts == Counter({page: 1 + (page in {0, 6}) for page in range(PAGES - 1)})
@@ -108,6 +108,20 @@ async def test_each_page_is_compared_again_within_the_days_evenly_over_a_restart
         assert kept.now - figures.oldest["1h"] <= 24 * HOUR
         assert began is not None
         assert NOW < began <= (kept.passes.verify_run.scrubbed.began or 0)
+
+
+async def test_pages_that_a_command_compared_are_told_as_such(redis_url, market):
+    async with engine(redis_url, market=market, **DAY) as run:
+        kept = Kept(run, market)
+        await kept.begin()
+        await kept.hours(1)
+        at = kept.now + 60_000
+        await run.turn_to(at)
+        await run.parts.history.backfill([HOURLY], Interval(SINCE, NOW), lambda _: None, again=True)
+        await kept.hours(1)
+        figures = kept.passes.verify_run.scrubbed.figures
+        assert figures is not None
+        assert figures.oldest["1h"] >= at
 
 
 @pytest.mark.parametrize("settings", [{"scrub_days": 0}, {"scrub_days": 1, "max_candles": 100_000, "ttl": 0}])

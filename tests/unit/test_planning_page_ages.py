@@ -80,6 +80,8 @@ def test_a_page_asked_in_vain_is_left_alone_for_an_hour_or_as_its_answer_says(ag
     assert pages_of(ages, 1, NOW + HOUR) == [("BTC-USD", 11)]
     ages.put_off(BTC, 11, NOW + 4 * MINUTE, NOW)
     assert pages_of(ages, 1, NOW + 4 * MINUTE) == [("BTC-USD", 11)]
+    # Looking at it again changes nothing, unless it was compared.
+    ages.note(BTC, 11, NOW - DAY_MS, NOW)
     # Others take its place, as many as are wanted.
     assert pages_of(ages, 2, NOW + MINUTE) == [("BTC-USD", 12), ("BTC-USD", 10)]
 

@@ -121,9 +121,9 @@ class PageAges:
 
     def note(self, series: Series, number: int, at: int | None, now: int) -> None:
         """Take note of the oldest verification in a page (ms UTC); one without a verified candle is as of `now`."""
-        ages = self._ages.get(series)
-        if ages is not None and 0 <= number - ages.first < len(ages.at):
-            ages.at[number - ages.first] = max((now if at is None else at) // 1_000, 1)
+        ages, found = self._ages.get(series), max((now if at is None else at) // 1_000, 1)
+        if ages is not None and 0 <= number - ages.first < len(ages.at) and ages.at[number - ages.first] != found:
+            ages.at[number - ages.first] = found
             self._not_before.pop((series, number), None)
 
     def at(self, series: Series, number: int) -> int | None:
@@ -145,17 +145,23 @@ class PageAges:
         pages = nsmallest(most, (page for one in series for page in self._known(one)), key=attrgetter("at"))
         return [page for page in pages if (page.series, page.number) not in put_off][:count]
 
+    def oldest_of_each(self) -> list[OldPage]:
+        """Return the oldest page of each timeframe, put off or not."""
+        found: dict[str, OldPage] = {}
+        for series, ages in self._ages.items():
+            at, name = min(ages.at, default=_UNKNOWN), series.timeframe.value
+            if at != _UNKNOWN and (name not in found or at < found[name].at):
+                found[name] = OldPage(at, series, ages.first + ages.at.index(at))
+        return [*found.values()]
+
     def figures(self, since: int) -> RoundFigures:
         """Return how far the round is that began at `since` (ms UTC)."""
-        oldest: dict[str, int] = {}
+        oldest = {page.series.timeframe.value: page.at * 1_000 for page in self.oldest_of_each()}
         done = unknown = 0
-        for series, ages in self._ages.items():
+        for ages in self._ages.values():
             left = ages.at.count(_UNKNOWN)
             unknown += left
             done += sum(map((since // 1_000).__le__, ages.at)) - left
-            if left < len(ages.at):
-                name, at = series.timeframe.value, min(ages.at) * 1_000
-                oldest[name] = min(oldest.get(name, at), at)
         return RoundFigures(self.pages, done, unknown, oldest)
 
     def _known(self, series: Series) -> Iterator[OldPage]:

@@ -25,6 +25,7 @@ LOOKS = 64
 PART_PAGES = 12
 """A part has so many pages: sixty blocks of digests."""
 
+_PARTS_AGAIN = 8
 _ALL_MEMBERS = 2**31
 _FIT_EVERY_MS = 3_600_000
 
@@ -94,6 +95,7 @@ class Scrub:
         await self._fit(series, now)
         for one, numbers in islice(ages.unknown(PART_PAGES), LOOKS):
             await self._look(one, numbers, now)
+        await self._look_at_oldest(now)
         earned = pace.earned(ages.pages, self._days, now)
         overdue = (now - self._days * DAY_MS) // 1_000
         due = (page for number, page in enumerate(ages.oldest(room, now)) if number < earned or page.at <= overdue)
@@ -151,6 +153,16 @@ class Scrub:
         }
         self._memory.ages.fit(kept)
         self._memory.fitted_at = now, len(series)
+
+    async def _look_at_oldest(self, now: int) -> None:
+        """Read the ages again of the pages that are told as oldest: a command may have compared them meanwhile."""
+        looked: set[tuple[Series, int]] = set()
+        for _ in range(_PARTS_AGAIN):
+            for page in self._memory.ages.oldest_of_each():
+                if (page.series, page.number) not in looked:
+                    numbers = range(page.number, page.number + PART_PAGES)
+                    await self._look(page.series, numbers, now)
+                    looked.update((page.series, number) for number in numbers)
 
     async def _look(self, series: Series, numbers: range, now: int) -> None:
         """Read the ages of some pages; those of a series that cannot be read count as compared now."""
