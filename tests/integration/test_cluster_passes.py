@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import pytest
@@ -87,11 +89,24 @@ async def test_series_of_living_nodes_go_on_beside_a_dead_one(own_cluster, monke
             await check_whole(house, slots_of_pass(one, lost + living), one)
 
 
-async def test_series_of_living_nodes_do_not_wait_for_a_node_that_may_be_back(own_cluster):
+def kill(node: ClusterNode) -> Callable[[], None]:
+    """Kill a node; return what brings it back."""
+    node.kill()
+    return node.start
+
+
+def silence(node: ClusterNode) -> Callable[[], None]:
+    """Stop a node, whose connections stay open; return what brings it back."""
+    os.kill(node.pid, signal.SIGSTOP)
+    return partial(os.kill, node.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("take_away", [kill, pytest.param(silence, marks=pytest.mark.cluster)])
+async def test_series_of_living_nodes_do_not_wait_for_a_node_that_may_be_back(own_cluster, take_away):
     async with open_house(own_cluster.url) as house:
         await house.start_worker()
         lost, living, dead = lost_and_living(own_cluster, house)
-        dead.kill()
+        bring_back = take_away(dead)
         results = []
 
         async def run() -> None:
@@ -104,7 +119,7 @@ async def test_series_of_living_nodes_do_not_wait_for_a_node_that_may_be_back(ow
                 await wait_until_so(partial(has_members, house, one, slots))
                 await check_whole(house, slots, one)
             assert not results
-            dead.start()
+            bring_back()
         (result,) = results
         assert (result.unresolved, result.errors, result.degraded) == (0, (), None)
         assert len(result.series) == len(lost + living)
