@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from functools import partial
+from itertools import groupby
 
 import pytest
 import trio
@@ -19,6 +20,7 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.client import away as away_module
 from reconciler_engine.store.client.scripts import Script, run_batch
@@ -141,6 +143,16 @@ async def test_a_key_on_its_way_is_asked_for_where_it_is(cluster):
         after = await CandleStore(client, scope).read(wanted)
     assert [[*read.timestamps] for read in before] == [[60_000]] * len(series)
     assert [[*read.timestamps] for read in during] == [[*read.timestamps] for read in after] == [[60_000]] * len(series)
+
+
+async def test_series_are_looked_at_node_by_node(cluster):
+    scope, window = Scope(1, 1, "exchange"), Interval(60_000, 180_000)
+    windows = [(Series(f"C{number}-USD", Timeframe.M1), window) for number in range(60)]
+    async with TrioRedis.from_url(cluster.url) as client:
+        ordered = await CandleKeys(client, scope).by_node(windows)
+    owners = [cluster.owner(scope.candle_key(series)) for series, _ in ordered]
+    assert sorted(map(str, ordered)) == sorted(map(str, windows))
+    assert len([*groupby(owners)]) == len(cluster.primaries)
 
 
 def candle(series: Series) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from reconciler_engine.detection.members import check_members
 from reconciler_engine.errors import StoreError, StoreUnavailable, own_fault
+from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.steps import Command
 from reconciler_engine.store.client.reply_shapes import MOST_MS, understanding
@@ -73,6 +74,17 @@ class CandleKeys:
         found = await self._pipe([("ZRANGE", keys[index], -_NEWEST, -1, "WITHSCORES") for index in ending])
         due = [index for index, members in zip(ending, found, strict=True) if _has_candle(members, series[index])]
         await self._pipe([("PEXPIRE", keys[index], ttl_s * 1_000) for index in due])
+
+    async def by_node(self, windows: Sequence[tuple[Series, Interval]]) -> Sequence[tuple[Series, Interval]]:
+        """Return windows of series, of a cluster those of one node after the other: they are read in one conversation.
+
+        Raises:
+            StoreError: The cluster did not say which keys are where.
+        """
+        if not self._client.is_cluster:
+            return windows
+        parts = await self._client.split([self._scope.candle_key(series) for series, _ in windows])
+        return [windows[index] for part in parts for index in part]
 
     async def _pipe(self, commands: Sequence[Command]) -> list[Any]:
         return await each_apart(self._client.pipe(commands), len(commands))

@@ -199,7 +199,8 @@ class Reconciler:
         now: int,
     ) -> list[tuple[Series, Interval]]:
         """Have series scanned and count the findings; return the series that were put off."""
-        scans = plan_scans(tasks.run, windows, request, listings, now, self._config, self._retention, part=tasks.part)
+        ordered = await self._keys.by_node(windows)
+        scans = plan_scans(tasks.run, ordered, request, listings, now, self._config, self._retention, part=tasks.part)
         await tasks.do(Lane.SCAN, scans)
         outcomes = await tasks.outcomes()
         put_off = []
