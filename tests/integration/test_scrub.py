@@ -140,6 +140,10 @@ async def test_nothing_is_compared_again_while_other_bars_are_due(redis_url, mar
         with monkeypatch.context() as patch:
             patch.setattr(Agenda, "is_behind", lambda *_: True)
             assert [pages for pages in await kept.hours(4) if pages] == []
+            # It is told all the same how old all is, but not for ever by an engine that does not look any more.
+            assert kept.passes.scrub_status() is not None
+            kept.now += 61 * 60_000
+            assert kept.passes.scrub_status() is None
         before = (await run.parts.share.statistics()).granted
         asked = sum(len(pages) for pages in await kept.hours(4))
         assert asked > 0

@@ -107,7 +107,8 @@ class ScheduledPasses:
 
     def scrub_status(self) -> ScrubStatus | None:
         """Return how far kept candles are compared again; None where that is not known here."""
-        return self.verify_run.scrubbed.status(self.parts.config.scrub_days, self.parts.reconciler.verify_per_minute)
+        per_minute = self.parts.reconciler.verify_per_minute
+        return self.verify_run.scrubbed.status(self.parts.config.scrub_days, per_minute, self._now())
 
     def jobs(self) -> list[Job]:
         """Return them as the configuration schedules them. They run under `claim` alone."""

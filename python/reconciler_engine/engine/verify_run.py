@@ -86,8 +86,9 @@ class VerifyRun:
         pages -= await self._verify_older(parts, series, reconciler, now, pages)
         if not parts.config.scrub_days or parts.config.max_candles:
             self.scrubbed.figures = None
-        elif pages > 0 and not self._agenda.is_behind(now, reconciler.verify_per_minute):
-            await self._compare_again(parts, series, reconciler, now, pages)
+        else:
+            is_behind = self._agenda.is_behind(now, reconciler.verify_per_minute)
+            await self._compare_again(parts, series, reconciler, now, 0 if is_behind else max(pages, 0))
 
     async def _ask_both_again(self, parts: Parts, series: Sequence[Series], reconciler: Reconciler) -> None:
         """Ask again about bars that are unlike their sums, and about the finer ones; tell of those that stay so."""

@@ -28,6 +28,7 @@ PART_PAGES = 12
 _PARTS_AGAIN = 8
 _ALL_MEMBERS = 2**31
 _FIT_EVERY_MS = 3_600_000
+_KNOWN_MS = 3_600_000
 
 
 @dataclass(slots=True)
@@ -40,6 +41,7 @@ class ScrubMemory:
         began: When this round began (ms UTC); None where nobody has asked Redis yet.
         fitted_at: When the kept slots were looked at last (ms UTC), and of how many series.
         figures: How far the round is; None before the first run.
+        looked_at: When that was counted (ms UTC).
     """
 
     ages: PageAges = field(default_factory=PageAges)
@@ -47,13 +49,17 @@ class ScrubMemory:
     began: int | None = None
     fitted_at: tuple[int, int] = (0, 0)
     figures: RoundFigures | None = None
+    looked_at: int = 0
 
-    def status(self, days: int, per_minute: float) -> ScrubStatus | None:
-        """Return the progress of rounds of at most so many days; None before the first run.
+    def status(self, days: int, per_minute: float, now: int) -> ScrubStatus | None:
+        """Return the progress of rounds at `now` (ms UTC); None where this engine has not looked for an hour.
 
-        So many requests of verification may go out a minute.
+        Args:
+            days: Days within which a round is to be done.
+            per_minute: How many requests of verification may go out a minute.
+            now: The instant.
         """
-        if self.figures is None or self.began is None:
+        if self.figures is None or self.began is None or now - self.looked_at > _KNOWN_MS:
             return None
         return ScrubStatus(
             days=days,
@@ -186,7 +192,7 @@ class Scrub:
     async def _note_round(self, now: int) -> None:
         """Count how far the round is; once it is done, the next one begins."""
         memory = self._memory
-        memory.figures = memory.ages.figures(memory.began or now)
+        memory.looked_at, memory.figures = now, memory.ages.figures(memory.began or now)
         if memory.figures.done == memory.figures.pages:
             memory.began = now
             memory.figures = memory.ages.figures(now)
