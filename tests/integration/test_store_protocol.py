@@ -102,14 +102,16 @@ async def test_who_was_cut_off_ends_where_another_protocol_took_its_place(redis)
 
 
 @pytest.mark.parametrize("command", ["start", "reconcile", "scan"])
-def test_a_command_of_another_protocol_ends_with_75(run_inside, start_exchange, redis_url, command):
+def test_a_command_of_another_protocol_ends_with_75(run_inside, start_exchange, redis_url, command, tmp_path):
     exchange = start_exchange()
     scope = Scope.of(1, 1, exchange.url)
     with plain_client(redis_url) as client:
         stop = time.time_ns() // 1_000_000 + 9_000
         client.hset(scope.key("at_work"), "x", f"{stop}:{LATER}:{socket.gethostname()}, version 9, engine")
         client.set(scope.key("listings"), "{}")
-    done = run_inside(command, "--symbols", "BTC-USD", "--redis-url", redis_url, "--base-url", exchange.url)
+    # A folder of its own: an engine of this machine may hold the default one.
+    where = ("--redis-url", redis_url, "--base-url", exchange.url, "--data-dir", tmp_path / "data")
+    done = run_inside(command, "--symbols", "BTC-USD", *where)
     assert done.code == 75
     assert f"protocol {LATER}, and this one has {PROTOCOL}: {socket.gethostname()}, version 9, engine" in done.err
     assert "Traceback" not in done.err
