@@ -10,10 +10,12 @@ from tests.every_client import KINDS, have
 
 from reconciler_engine import changes
 from reconciler_engine.market.candle import Candle
+from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import Finding, FindingInterval, Knowledge, Ledger, Reason, State
 from reconciler_engine.store.change_feed import ENTRIES_KEPT, Kind
+from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.feed_cursor import Cursor
 from reconciler_engine.store.journal import Journal
 from reconciler_engine.store.merge_script import SeriesWrite
@@ -144,6 +146,28 @@ def test_a_feed_that_was_lost_is_told_as_lost(redis_url):
     written(redis_url, lambda c: add(c, BTC, 2))
     batch = have("sync", redis_url, lambda c: changes(c, cursor))
     assert [one[0] for one in told(batch)] == ["lost", "added"]
+
+
+@pytest.mark.parametrize("by", ["read", "write"])
+def test_proofs_that_a_failover_puts_in_doubt_are_told_as_retracted(redis_url, by):
+    finding = Finding(State.EMPTY, Reason.AMONG_WITNESSES, 0, 0, 1, None)
+    proof = Ledger([FindingInterval(T0 + 7 * MINUTE, T0 + 9 * MINUTE, finding)])
+    day = str(T0 // 86_400_000)
+
+    async def fail_over(client):
+        await SeriesWrite(BTC, KEPT, read={day: b""}, known=Knowledge(proof)).run(client, SCOPE)
+        await client.hset(SCOPE.evidence_key(BTC), "origin", "f" * 40)
+        if by == "read":
+            await EvidenceStore(client, SCOPE).read([(BTC, Interval(T0, T0 + 10 * MINUTE))])
+        else:
+            await add(client, BTC, 0, late=1)
+
+    written(redis_url, fail_over)
+    batch = have("sync", redis_url, changes)
+    proved, retracted, *more = batch.changes
+    assert (proved.kind, retracted.kind, retracted.start) == (Kind.PROVED, Kind.RETRACTED, 0)
+    assert retracted.stop > T0 + 10 * MINUTE
+    assert [one.kind for one in more] == ([] if by == "read" else [Kind.ADDED])
 
 
 def test_a_writer_that_died_before_its_word_is_found_by_the_sweep(redis_url, monkeypatch):

@@ -13,6 +13,7 @@ from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.ledger import Knowledge, Ledger
+from reconciler_engine.store.change_feed import ENTRIES_KEPT, LIFE_MS
 from reconciler_engine.store.client.reply_shapes import optional_bytes, understanding, whole
 from reconciler_engine.store.client.scripts import Script, ScriptCall, run_batch
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
@@ -27,7 +28,9 @@ from reconciler_engine.store.verified_fields import Verified, block_fields, deco
 CHANGES_LIMIT = 16
 """Times a merge is tried while others write the same days; then the candles go in without their proofs."""
 
-_READ = Script.load("reconciler_engine", "limiting/origin.lua", "store/lua/doubt.lua", "store/lua/evidence.lua")
+_READ = Script.load(
+    "reconciler_engine", "store/lua/feed.lua", "limiting/origin.lua", "store/lua/doubt.lua", "store/lua/evidence.lua"
+)
 _NO_MEMBERS: Mapping[int, bytes] = MappingProxyType({})
 _FIELDS_A_COMMAND = 64
 _NOTHING_KNOWN = Knowledge()
@@ -72,7 +75,8 @@ class EvidenceStore:
         for index, (series, interval) in enumerate(wanted):
             for names in _batches(interval):
                 asked.append((index, names))
-                calls.append(_READ.call([self._scope.evidence_key(series)], names))
+                keys = [self._scope.evidence_key(series), self._scope.feed_key(series)]
+                calls.append(_READ.call(keys, [ENTRIES_KEPT, LIFE_MS, *names]))
         bodies: list[dict[str, bytes]] = [{} for _ in wanted]
         errors: dict[int, StoreError] = {}
         for (index, names), reply in zip(asked, await run_batch(self._client, calls), strict=True):

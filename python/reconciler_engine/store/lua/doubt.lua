@@ -1,5 +1,5 @@
--- Doubt proofs that another history of writes left behind: what took them back may be lost. It follows the text of
--- origin.lua.
+-- Doubt proofs that another history of writes left behind: what took them back may be lost. It follows the texts of
+-- feed.lua and origin.lua.
 
 local BEFORE_FAILOVER = string.char(19)
 
@@ -23,17 +23,26 @@ local function doubted(body)
     return table.concat(parts) .. body:sub(done + 1)
 end
 
--- Doubt what was noted under another history, and take the hash over. Returns the history now, nil where it is unknown,
+-- Doubt what was noted under another history, and take the hash over; tell the feed that `open_feed` opens. Returns the history now, nil where it is unknown,
 -- and the one that the hash names. A hash that names none comes from engines that did not ask, and is left as it is.
-local function doubt_others(evidence)
+local function doubt_others(evidence, open_feed)
     local now, noted = origin(), redis.call('HGET', evidence, 'origin')
     if now and noted and noted ~= now then
+        local is_any = false
         for _, name in ipairs(redis.call('HKEYS', evidence)) do
             local body = is_day(name) and redis.call('HGET', evidence, name)
             local new = body and doubted(body)
-            if new ~= body then redis.call('HSET', evidence, name, new) end
+            if new ~= body then
+                redis.call('HSET', evidence, name, new)
+                is_any = true
+            end
         end
         redis.call('HSET', evidence, 'origin', now)
+        if is_any then
+            local told = open_feed()
+            told.words[#told.words + 1] = feed.ALL_RETRACTED
+            feed.close(told)
+        end
     end
     return now, noted
 end

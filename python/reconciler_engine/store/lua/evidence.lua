@@ -1,9 +1,10 @@
--- Read fields of a series' evidence. Proofs that another history of writes left behind are doubted first. One key. It
--- follows the texts of origin.lua and doubt.lua.
+-- Read fields of a series' evidence. Proofs that another history of writes left behind are doubted first. Two keys, one
+-- slot. It follows the texts of feed.lua, origin.lua and doubt.lua.
 --
--- KEYS[1]  evidence key: hash
--- ARGV     names of fields
+-- KEYS     evidence key: hash
+--          feed: stream of changes for other programs
+-- ARGV     entries of the feed kept at least, its life (ms); then names of fields
 -- Returns  their values
 
-doubt_others(KEYS[1])
-return redis.call('HMGET', KEYS[1], unpack(ARGV))
+doubt_others(KEYS[1], function() return feed.open(KEYS[2], 1, ARGV[1], ARGV[2]) end)
+return redis.call('HMGET', KEYS[1], unpack(ARGV, 3))

@@ -4,7 +4,8 @@
 -- An entry has the fields n, its number in the feed, and d: words of a letter, the first slot (open time / step), ':' and
 -- how many slots in a row. store/change_feed.py tells the letters.
 
-local feed = {}
+-- The proofs of all slots, whichever they were.
+local feed = { ALL_RETRACTED = 'r0:999999999' }
 
 function feed.open(key, step, most, life)
     local last = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
@@ -34,4 +35,5 @@ function feed.close(told)
     redis.call('XADD', told.key, 'MAXLEN', '~', told.most, '*', 'n', string.format('%.0f', told.number + 1),
         'd', table.concat(told.words, ' '))
     redis.call('PEXPIRE', told.key, told.life)
+    told.number, told.words = told.number + 1, {}
 end

@@ -69,7 +69,9 @@ local fields_at = ghosts_at + #plan.ghosts
 
 -- What another history of writes left behind is doubted before anything is noted under this one.
 local history, noted_history
-if #plan.fields > 0 or plan.late > 0 or #plan.verified > 0 then history, noted_history = doubt_others(evidence) end
+if #plan.fields > 0 or plan.late > 0 or #plan.verified > 0 then
+    history, noted_history = doubt_others(evidence, function() return told end)
+end
 
 -- Somebody else may have learnt something since these fields were read,
 if #plan.fields > 0 then
