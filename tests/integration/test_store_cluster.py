@@ -11,7 +11,16 @@ import pytest
 import trio
 from redis.crc import key_slot
 from tests.chaos.waiting import wait_until_so
-from tests.cluster_servers import ClusterNode, RealCluster, end_migration, free_port, migrating, move_keys, new_cluster
+from tests.cluster_servers import (
+    SLOTS,
+    ClusterNode,
+    RealCluster,
+    end_migration,
+    free_port,
+    migrating,
+    move_keys,
+    new_cluster,
+)
 from tests.integration.test_store_tls import AUTHORITY, tls_door
 from tests.integration.virtual_address import virtual_address
 
@@ -23,6 +32,7 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.client import away as away_module
+from reconciler_engine.store.client.cluster import Cluster
 from reconciler_engine.store.client.scripts import Script, run_batch
 from reconciler_engine.store.client.server_check import check_server
 from reconciler_engine.store.client.trio_redis import TrioRedis
@@ -101,6 +111,16 @@ async def test_a_wait_for_work_ends_with_the_work(cluster):
             nursery.start_soon(wait, key)
             await client.rpush(key, "work")
     assert sorted(map(str, got)) == sorted(str((key.encode(), b"work")) for key in KEYS[:3])
+
+
+async def test_a_node_has_the_ranges_of_the_map_and_one_that_lost_all_has_none(cluster):
+    async with TrioRedis.from_url(cluster.url) as client:
+        await client.split([])
+        servers = client.servers
+        assert isinstance(servers, Cluster)
+        ranges = [servers.slots_of(("127.0.0.1", node.port)) for node in cluster.primaries]
+        assert ranges == [[(SLOTS * part // 3, SLOTS * (part + 1) // 3 - 1)] for part in range(3)]
+        assert servers.slots_of(("127.0.0.1", free_port())) == servers.slots_of(None) == []
 
 
 async def test_one_node_of_several_may_be_down_at_the_start(cluster):

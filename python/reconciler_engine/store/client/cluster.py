@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Final
 
 import trio
@@ -106,10 +107,10 @@ class Cluster:
 
     def slots_of(self, place: Place | None) -> list[tuple[int, int]]:
         """Return first and last slots of the ranges that a node has by the map; of None those that no node has."""
-        mine = [slot for slot, owner in enumerate(self._owners) if owner == place]
-        starts = [slot for before, slot in zip([-2, *mine], mine, strict=False) if slot != before + 1]
-        stops = [slot for slot, after in zip(mine, [*mine[1:], -1], strict=True) if slot + 1 != after]
-        return [*zip(starts, stops, strict=True)]
+        ranges = (
+            [*slots] for owner, slots in groupby(range(len(self._owners)), self._owners.__getitem__) if owner == place
+        )
+        return [(slots[0], slots[-1]) for slots in ranges]
 
     async def exchange(
         self, commands: Sequence[Command], bound_s: float, keys: Sequence[str] = (), *, blocks: bool = False
