@@ -13,6 +13,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.retention import Retention
+from reconciler_engine.store.scope import MOST_SERIES
 from reconciler_engine.store.tasks import Lane
 
 OURS = (
@@ -98,10 +99,10 @@ async def test_a_coverage_of_any_number_of_fields_is_refused_and_healed_by_the_n
     async with open_house(redis_url, quick_scan_window_ms=600_000) as house:
         coverage, client = house.parts.coverage, house.parts.client
         where = house.parts.scope.key("coverage")
-        for first in range(0, 60_000, 10_000):
+        for first in range(0, MOST_SERIES + 10_000, 10_000):
             pairs = [text for number in range(first, first + 10_000) for text in (f"x{number}", "y")]
             await client.execute_command("HSET", where, *pairs)
-        with pytest.raises(StoreError, match=r"has more than 50000 fields; allowed: a field a series"):
+        with pytest.raises(StoreError, match=rf"has more than {MOST_SERIES} fields; allowed: a field a series"):
             await coverage.read()
         await house.start_worker()
         await perform(house)
