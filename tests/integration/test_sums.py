@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from reconciler_engine.planning.ledger import Finding, Knowledge, Reason, State
 from reconciler_engine.planning.verification import DEFAULT_SETTLE_MS
 from reconciler_engine.store.journal import Journal, Why
 from reconciler_engine.store.members import member_of
+from reconciler_engine.store.verified_fields import digest_of as verified_digest_of
 
 NOW = 1_735_776_000_000 + 26 * MINUTE + 5_000
 """2025-01-02T00:26:05Z: bars of all timeframes closed at midnight are due since a minute."""
@@ -155,6 +157,29 @@ async def test_a_wrong_bar_beside_right_minutes_is_asked_for(redis_url, field, b
         is_repaired = field != "volume"
         assert ladder.requests(sent) == {"1m": 1, "5m": 1, "15m": int(not is_repaired)}
         assert (done.mismatched, done.repaired) == (1, int(is_repaired))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_no_planted_wrong_bar_is_noted_as_verified(redis_url, seed):
+    async with engine(redis_url) as run:
+        ladder, random = Ladder(run, all_series()), Random(seed)
+        await catch_up(ladder)
+        planted = {}
+        for one in ladder.series:
+            step, stop = one.timeframe.step_ms, one.timeframe.floor(ladder.now - DEFAULT_SETTLE_MS)
+            bars = max(4 * HOUR // step, 1)
+            for age in random.sample(range(1, bars + 1), min(bars, 6)):
+                at = stop - age * step
+                ((_, values),) = truth(one, Interval(at, at + step)).items()
+                # Of any size, down to the least that makes bars unlike.
+                await ladder.spoil(one, at, by=max(values[-1] * random.choice([3e-8, 1e-6, 1e-3, 0.2]), 1e-7))
+                (member,) = await run.parts.client.execute_command("ZRANGEBYSCORE", run.key(one), at, at)
+                planted[one, at] = verified_digest_of(member)
+        done = await ladder.verify()
+        assert done.mismatched >= len(planted) / 2
+        for (one, at), digest in planted.items():
+            noted = await run.parts.evidence.verified(one, Interval(at, at + one.timeframe.step_ms))
+            assert at not in noted or noted[at].digest != digest, (one, at)
 
 
 @pytest.mark.usefixtures("no_audits")

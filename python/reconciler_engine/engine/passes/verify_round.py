@@ -59,12 +59,15 @@ class VerifyRound:
                 await self._verify_batch(batch)
 
     async def _verify_batch(self, batch: Sequence[Series]) -> None:
-        alone = [one for one in batch if self._needs_page(one)]
-        self.asked |= await self.asking.ask(alone)
+        alone = [one for one in batch if self._needs_page(one) or await self._is_known_unlike(one)]
+        await self._ask(alone)
         # Shorter ones first: longer ones follow from them, also from those that an answer has just repaired.
         others = sorted(set(batch).difference(alone), key=_step_of)
         for _, level in groupby(others, key=_step_of):
-            await self._verify_level([*level])
+            same = [*level]
+            for series in same:
+                await self._prove(series)
+            await self._ask([one for one in same if self.tally.to_audit(one)])
 
     def _needs_page(self, series: Series) -> bool:
         """Whether a series is asked for without a look at sums."""
@@ -72,13 +75,23 @@ class VerifyRound:
             bool(self.looks[series].urgent) or series in self.hurried or self.second_looks.sums.finer_of(series) is None
         )
 
-    async def _verify_level(self, level: Sequence[Series]) -> None:
-        """Verify series of one timeframe whose finer ones were verified as far as they can be."""
-        for series in level:
-            await self._prove(series)
-        left = [one for one in level if self.tally.to_audit(one)]
-        before = {one: self.tally.mismatched(one) for one in left}
-        asked = await self.asking.ask(left)
+    async def _is_known_unlike(self, series: Series) -> bool:
+        """Whether the oldest candle that is due is unlike its sum: then no answer about finer ones is waited for."""
+        step = series.timeframe.step_ms
+        due = self.choose_due(self.looks[series], step=step)
+        oldest = Intervals.of_slots([one.start for one in due[:1]], step)
+        unlike = [
+            slot for slot, one in (await self.second_looks.sums.compare(series, oldest)).items() if not one.agrees
+        ]
+        if unlike:
+            self.unlike[series] = oldest
+            SUMS.add(1, "differed")
+        return bool(unlike)
+
+    async def _ask(self, series: Sequence[Series]) -> None:
+        """Have series asked for, and take note of answers to audits, and of those about candles unlike their sums."""
+        before = {one: self.tally.mismatched(one) for one in series}
+        asked = await self.asking.ask(series)
         self.asked |= asked - self.proved
         for one in asked:
             if one in self.audited:
@@ -96,10 +109,11 @@ class VerifyRound:
         agreeing = {slot: one for slot, one in found.items() if one.agrees}
         if len(agreeing) < len(found):
             self.unlike[series] = Intervals.of_slots(sorted(found.keys() - agreeing.keys()), step)
-            SUMS.add(len(found) - len(agreeing), "differed")
         agreed = Intervals.of_slots(sorted(agreeing), step)
         rest = wanted - agreed
         needs_page = bool(self.choose_due(Look(rest, self.looks[series].changed & rest), step=step))
+        if needs_page:
+            SUMS.add(len(found) - len(agreeing), "differed")
         if agreed and not needs_page:
             self.proved |= {series}
             if is_audited(series, agreed):
