@@ -42,13 +42,13 @@ class PortServer:
         self._process.wait()
 
 
-def start_sentinel(folder: Path, primary: int) -> PortServer:
+def start_sentinel(folder: Path, primary: int, down_after_ms: int = 500) -> PortServer:
     """Start a Sentinel of the primary at a port; return it once it knows of the replica."""
     file = folder / "sentinel.conf"
     file.write_text(
         f"requirepass {PASSWORD}\n"
         f"sentinel monitor {SERVICE} 127.0.0.1 {primary} 1\n"
-        f"sentinel down-after-milliseconds {SERVICE} 500\n"
+        f"sentinel down-after-milliseconds {SERVICE} {down_after_ms}\n"
         f"sentinel failover-timeout {SERVICE} 2000\n"
     )
     sentinel = PortServer(folder, str(file), "--sentinel", password=PASSWORD)

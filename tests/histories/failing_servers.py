@@ -31,11 +31,11 @@ from tests.cluster_servers import (
     start_migration,
     wait_for,
 )
-from tests.sentinel_servers import REPLICATED, PortServer, sentinel_url, start_sentinel, wait_switched
+from tests.sentinel_servers import REPLICATED, SERVICE, PortServer, sentinel_url, start_sentinel, wait_switched
 
 LAG_S = 0.5
-NODE_TIMEOUT_MS = 60_000
-"""Nodes fail over when they are told to; a machine that is busy loses none by that alone."""
+NODE_TIMEOUT_MS = DOWN_AFTER_MS = 60_000
+"""Servers fail over when they are told to; a machine that is busy loses none by that alone."""
 HOST = "127.0.0.1"
 
 
@@ -192,6 +192,7 @@ class BySentinel(Pair):
 
     def _promote(self) -> None:
         assert self.sentinel is not None
+        wait_for(partial(self.sentinel.ask, "SENTINEL FAILOVER", SERVICE))
         wait_switched(self.sentinel, self.replica.door.port)
 
     async def heal(self) -> None:
@@ -201,7 +202,7 @@ class BySentinel(Pair):
     def _is_usable(self) -> bool:
         """Whether the Sentinel takes the replica for one that it may promote."""
         assert self.sentinel is not None
-        (seen,) = self.sentinel.ask("SENTINEL REPLICAS", "cache")
+        (seen,) = self.sentinel.ask("SENTINEL REPLICAS", SERVICE)
         return bool(seen[b"flags"] == b"slave")
 
 
@@ -238,7 +239,7 @@ async def servers_by_sentinel(folder: Path) -> AsyncIterator[Servers]:
     async with _open_pair(folder) as (primary, replica):
         pair = BySentinel(primary, replica)
         await trio.to_thread.run_sync(pair.follow)
-        sentinel = await trio.to_thread.run_sync(start_sentinel, folder, primary.door.port)
+        sentinel = await trio.to_thread.run_sync(start_sentinel, folder, primary.door.port, DOWN_AFTER_MS)
         try:
             pair.sentinel, pair.url = sentinel, sentinel_url(sentinel)
             primary.door.lag(replica.source)
