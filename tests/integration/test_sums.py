@@ -12,6 +12,7 @@ from tests.integration.engines import MARKET, MINUTE, Engine, engine, truth
 from tests.integration.rewritten_market import RewrittenMarket
 
 from reconciler_engine.engine.forecast import forecast
+from reconciler_engine.engine.pass_words import in_words
 from reconciler_engine.engine.passes import verify_round
 from reconciler_engine.engine.passes.sum_proofs import SumProofs
 from reconciler_engine.engine.scheduled_passes import VERIFY, ScheduledPasses
@@ -271,6 +272,7 @@ async def test_an_audited_page_is_asked_for_though_sums_agree_and_counts_differe
         # The quarter of an hour is no sum of the repaired bar and its fellows.
         assert ladder.requests(sent) == {"1m": 1, "5m": 1, "15m": 1}
         assert (done.mismatched, done.repaired, done.wrong_sums) == (1, 1, 1)
+        assert "1 wrong bar: 1 repaired, 1 of them though the sums of finer bars agreed" in in_words(done)
 
 
 @dataclass

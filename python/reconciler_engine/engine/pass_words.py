@@ -62,6 +62,8 @@ def _repairs(result: ReconciliationResult) -> str:
     text = f"{counted(result.mismatched, 'wrong bar')}: {result.repaired} repaired"
     if result.rewritten:
         text += f", {result.rewritten} of them rewritten by the exchange since they were verified"
+    if result.wrong_sums:
+        text += f", {result.wrong_sums} of them though the sums of finer bars agreed"
     rows = [row for row in result.series if row.again_at is not None]
     if waiting := sum(max(row.mismatched - row.repaired, 0) for row in rows):
         text += f", {waiting} wait for another answer"
