@@ -110,8 +110,8 @@ class BackfillRun:
         self._out = trio.Semaphore(out, max_value=out)
         self._settle_ms = settle_ms
         self._is_again = is_again
-        # Instants of verification are kept in whole seconds.
-        self._stale_before = now // 1_000 * 1_000 if is_again else 0
+        # Instants of verification are kept in whole seconds: this one may have begun before `now`.
+        self._stale_before = (now // 1_000 + 1) * 1_000 if is_again else 0
         self._tell = tell
         self._under_way: dict[str, SeriesProgress] = {}
         self._handed_out: set[str] = set()
