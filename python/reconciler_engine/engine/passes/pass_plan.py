@@ -87,8 +87,16 @@ async def windows_of(
     ]
 
 
-def plan_scans(
+def scan_shards(windows: Windows) -> list[Windows]:
+    """Return the windows that hold slots in parts of a pipeline's size: of each a task is made."""
+    wanted = [(series, window) for series, window in windows if window.grid(series.timeframe.step_ms)]
+    sizes = (len(window.grid(series.timeframe.step_ms)) for series, window in wanted)
+    return [wanted[shard.start : shard.stop] for shard in shards(sizes, PIPELINE_MEMBERS)]
+
+
+def scan_task(
     run: str,
+    name: str,
     windows: Windows,
     request: PassRequest,
     listings: Listings,
@@ -96,31 +104,22 @@ def plan_scans(
     config: ReconciliationConfig,
     retention: Retention,
     *,
-    part: str,
-) -> list[ScanTask]:
-    """Return the tasks that look at the windows of a pass, each of a pipeline's size.
-
-    Tasks of a second `part`, which begins their names, wait for nodes that do not serve.
-    """
-    wanted = [(series, window) for series, window in windows if window.grid(series.timeframe.step_ms)]
-    sizes = (len(window.grid(series.timeframe.step_ms)) for series, window in wanted)
-    spans = [SeriesSpan.of(series, window, listings.by_symbol.get(series.symbol)) for series, window in wanted]
-    return [
-        ScanTask(
-            run=run,
-            id=f"{part}scan-{number}",
-            now=now,
-            spans=tuple(spans[shard.start : shard.stop]),
-            confirm_ms=CONFIRM_MS,
-            repair=request.repair,
-            audit=None if request.verify is Verify.NONE else config.audit_rules,
-            digests=request.verify.looks_at_digests,
-            allow_other_layout=config.allow_other_layout,
-            waits=bool(part),
-            keeping=retention,
-        )
-        for number, shard in enumerate(shards(sizes, PIPELINE_MEMBERS))
-    ]
+    waits: bool,
+) -> ScanTask:
+    """Return the task that looks at some windows of a pass; whether it `waits` for nodes that do not serve."""
+    return ScanTask(
+        run=run,
+        id=name,
+        now=now,
+        spans=tuple(SeriesSpan.of(series, window, listings.by_symbol.get(series.symbol)) for series, window in windows),
+        confirm_ms=CONFIRM_MS,
+        repair=request.repair,
+        audit=None if request.verify is Verify.NONE else config.audit_rules,
+        digests=request.verify.looks_at_digests,
+        allow_other_layout=config.allow_other_layout,
+        waits=waits,
+        keeping=retention,
+    )
 
 
 def plan_pages(

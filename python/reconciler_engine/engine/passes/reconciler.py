@@ -13,7 +13,7 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.passes.halt_marking import note_halts
 from reconciler_engine.engine.passes.page_asking import PageAsking
-from reconciler_engine.engine.passes.pass_plan import PassRequest, Windows, plan_scans, windows_of
+from reconciler_engine.engine.passes.pass_plan import PassRequest, Windows, scan_shards, scan_task, windows_of
 from reconciler_engine.engine.passes.reach import Reach
 from reconciler_engine.engine.passes.run_tasks import LOST, RunTasks
 from reconciler_engine.engine.passes.second_looks import SecondLooks
@@ -200,18 +200,20 @@ class Reconciler:
     ) -> list[tuple[Series, Interval]]:
         """Have series scanned and count the findings; return the series that were put off."""
         ordered = await self._keys.by_node(windows)
-        scans = plan_scans(tasks.run, ordered, request, listings, now, self._config, self._retention, part=tasks.part)
+        named = {f"{tasks.part}scan-{number}": shard for number, shard in enumerate(scan_shards(ordered))}
+        facts = (request, listings, now, self._config, self._retention)
+        # One by one: thousands of series are not kept as messages, too.
+        scans = (scan_task(tasks.run, name, shard, *facts, waits=bool(tasks.part)) for name, shard in named.items())
         await tasks.do(Lane.SCAN, scans)
         outcomes = await tasks.outcomes()
         put_off = []
-        for task in scans:
-            outcome = outcomes.get(task.id)
-            scanned = [span.series for span in task.spans]
+        for name, shard in named.items():
+            outcome, scanned = outcomes.get(name), [series for series, _ in shard]
             if not isinstance(outcome, ScanOutcome) or not outcome.series.issubset(scanned):
-                outcome = ScanOutcome(id=task.id, error=LOST)
-            left = [span for index, span in enumerate(task.spans) if index in outcome.put_off]
-            tally.add_scan([span.series for span in task.spans if span not in left], outcome)
-            put_off += [(span.series, span.interval) for span in left]
+                outcome = ScanOutcome(id=name, error=LOST)
+            left = frozenset(outcome.put_off)
+            tally.add_scan([series for index, series in enumerate(scanned) if index not in left], outcome)
+            put_off += [window for index, window in enumerate(shard) if index in left]
         return put_off
 
     async def _fetch(self, tasks: RunTasks, tally: Tally, request: PassRequest, now: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import trio
 from pydantic import ValidationError
@@ -31,15 +31,16 @@ class RunTasks:
         self.part = part
         self._began = trio.current_time()
 
-    async def do(self, lane: Lane, tasks: Sequence[ScanTask | PageTask]) -> None:
+    async def do(self, lane: Lane, tasks: Iterable[ScanTask | PageTask]) -> None:
         """Put tasks on a lane and wait until all of them are done.
 
         Raises:
             StoreError: Redis cannot be reached, or the run's record was lost.
         """
-        if tasks:
-            await self._enqueue(lane, [(task.id, task.model_dump_json()) for task in tasks])
-            await self._wait(lane, len(tasks))
+        texts = [(task.id, task.model_dump_json()) for task in tasks]
+        if texts:
+            await self._enqueue(lane, texts)
+            await self._wait(lane, len(texts))
 
     async def do_within(
         self, share: VerifyShare, lane: Lane, tasks: Sequence[PageTask], limit_s: float | None

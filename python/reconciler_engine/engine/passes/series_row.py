@@ -100,12 +100,12 @@ class SeriesRow:
     @property
     def filled(self) -> int:
         """Number of slots that hold a candle now and did not before."""
-        return self.filled_in(self.slots).size(self.step)
+        return self.filled_in(self.slots).size(self.step) if self.missing_before or self.confirmed_before else 0
 
     @property
     def proved(self) -> int:
         """Slots that are confirmed to have no candle now and were not before."""
-        return (self.confirmed - self.confirmed_before).size(self.step)
+        return (self.confirmed - self.confirmed_before).size(self.step) if self.confirmed else 0
 
     @property
     def gaps_filled(self) -> int:
