@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from reconciler_engine.cli import objective_table
 from reconciler_engine.cli.exits import UNAVAILABLE, leave
 from reconciler_engine.cli.options import CACHE_SETTINGS, Given, prints, takes_settings
 from reconciler_engine.cli.output import Output, paged, print_columns, print_table, say
 from reconciler_engine.observe.live_candles import Sighting, feeder_in_words, sum_up
-from reconciler_engine.observe.objective import WINDOWS, Objective, share_in_words
+from reconciler_engine.observe.objective import Objective
 from reconciler_engine.observe.obstacles import describe_obstacles
 from reconciler_engine.observe.series_state import count_states, count_verified, obstacles_of, worst_first
 from reconciler_engine.observe.words import ago, ahead, counted, describe_span, iso, quoted, told_slots
@@ -191,25 +192,8 @@ def as_object(found: Found) -> dict[str, Any]:
     feeder = sum_up(found.sightings, now)
     told = {"running": True, **found.engine.model_dump(mode="json"), "feeder": feeder._asdict()}
     if found.objective is not None:
-        told["objective"] = _objective_as_object(found.objective)
+        told["objective"] = objective_table.as_object(found.objective)
     return {**told, "series": series}
-
-
-def _objective_as_object(objective: Objective) -> dict[str, Any]:
-    return {
-        frame: {
-            "error_budget_left": objective.budget_left(frame),
-            "windows": {
-                window.name: {
-                    **objective.of(frame, window.name)._asdict(),
-                    "share": objective.share(frame, window.name),
-                    "burn": objective.burn(frame, window.name),
-                }
-                for window in WINDOWS
-            },
-        }
-        for frame in objective.frames
-    }
 
 
 def print_engine(found: Found, most_series: int | None = _SERIES_SHOWN) -> None:
@@ -239,7 +223,7 @@ def print_engine(found: Found, most_series: int | None = _SERIES_SHOWN) -> None:
     if engine.scrub is not None:
         _print_scrub(engine.scrub, engine.written_at)
     if found.objective is not None:
-        _print_objective(found.objective)
+        objective_table.print_objective(found.objective)
     if engine.unknown_symbols:
         say(f"unknown to the exchange: {', '.join(map(quoted, engine.unknown_symbols))}")
 
@@ -326,25 +310,6 @@ def _print_series(series: Mapping[str, SeriesCoverage], now: int, most: int | No
 def _print_scrub(scrub: ScrubStatus, now: int) -> None:
     least = f"within {scrub.days} d, at least {describe_span(scrub.round_ms)}"
     say(f"scrub: {scrub.progress}; a round {least}; oldest verification: {scrub.ages(now) or 'not known yet'}")
-
-
-def _print_objective(objective: Objective) -> None:
-    print()
-    say(f"objective: {objective.in_words()}")
-    rows = [
-        (
-            frame,
-            *(share_in_words(objective.share(frame, window.name)) for window in WINDOWS),
-            share_in_words(objective.budget_left(frame)),
-            *(f"{objective.burn(frame, window.name):.1f}" for window in WINDOWS[:-1]),
-            str(objective.of(frame, WINDOWS[-1].name).waiting),
-        )
-        for frame in objective.frames
-    ]
-    windows = [window.name for window in WINDOWS]
-    heads = ("timeframe", *windows, "error budget left", *(f"burn {name}" for name in windows[:-1]), "waiting")
-    if rows:
-        print_table(heads, rows)
 
 
 def _known(value: object) -> str:
