@@ -12,7 +12,8 @@ from reconciler_engine.observe.words import printable
 
 COMMANDS = (
     *("start", "status", "ready", "coverage", "scan", "reconcile", "backfill", "verify", "plan", "journal", "changes"),
-    *("budget", "inspect", "gaps", "load", "simulate", "cron", "doctor", "evidence", "config", "manual"),
+    *("budget", "inspect", "gaps", "load", "simulate", "cron", "doctor", "evidence", "config", "completion"),
+    "manual",
 )
 """Names of the commands; each is the command of that name in the module of that name."""
 
