@@ -98,7 +98,7 @@ def all_faults(live: dict[str, list[dict[str, str]]]) -> list[str]:
 
 def ask(url: str) -> str:
     with urlopen(Request(url, headers={"Authorization": f"Bearer {TOKEN}"}), timeout=PATIENCE_S) as answer:
-        return answer.read().decode()
+        return str(answer.read(), "utf-8")
 
 
 def is_healthy(port: int) -> bool:
