@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from functools import partial
 
@@ -15,6 +16,7 @@ from tests.integration.test_web import NEVER, get, metrics, wait_page
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.errors import NodeUnavailable
+from reconciler_engine.observe.web.coverage_page import WINDOWS
 from reconciler_engine.observe.words import iso
 from reconciler_engine.store import status_board
 from reconciler_engine.store.client.trio_redis import TrioRedis, each_apart
@@ -69,8 +71,15 @@ def test_a_node_that_is_away_is_told_with_its_series_and_all_others_are_answered
     wait_until(lambda: metrics(pages).get(("series", ("unknown",))) == len(lost))
     assert metrics(pages)["redis_nodes_away", ()] == 1
     assert (get(f"{pages}readyz").status, get(f"{pages}readyz").checks) == (200, {})
-    drawn = get(f"{pages}coverage").text
-    assert {str(one) for one in series if f'"{one}: unknown from ' in drawn} == lost
+    cause = f"cannot connect to redis://{dead.address}/0: "
+    for reach in WINDOWS:
+        drawn = get(f"{pages}coverage?window={reach}").text
+        assert {str(one) for one in series if f'"{one}: unknown from ' in drawn} == lost
+        # Without an age: that of the slots would not be that of the fault.
+        told = re.findall(rf'<span class="bad">{re.escape(cause)}([^<]*)</span>', drawn)
+        assert (len(told), [one for one in told if "since" in one]) == (len(lost), [])
+    for one in series:
+        assert (f"Nothing is known of it: {cause}" in get(f"{pages}series?name={one}").text) == (str(one) in lost)
     wait_page(pages, lambda page: f"{len(lost)} series unknown: {dead.address} has not served" in page.text)
     said = run_inside("status", "--json", **settings).json
     (node,) = said["nodes_away"]

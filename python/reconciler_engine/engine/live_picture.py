@@ -136,7 +136,9 @@ def _strip(one: SurveyedSeries) -> Strip:
 
 
 def _since(one: SurveyedSeries, step: int) -> int | None:
-    """Return the close of the oldest slot in the way."""
+    """Return the close of the oldest slot in the way; None where a fault hides how the slots stand."""
+    if one.error is not None:
+        return None
     starts = [each.start for each in one.states if each.state in _TROUBLES]
     starts += [one.overdue[0].start] if one.overdue else []
     return min(starts) + step if starts else None
