@@ -36,7 +36,7 @@ TOKEN = "canary-0123456789abcdef"
 OF_TARGET = {"instance"}
 
 ALERTS = re.findall(r"- alert: (\w+)\n\s+expr: '((?:[^']|'')*)'\n((?:(?!      - alert).*\n)*)", RULES)
-PANELS = [(f"{panel['title']}", target) for panel in DASHBOARD["panels"] for target in panel["targets"]]
+PANELS = [(panel["title"], target) for panel in DASHBOARD["panels"] for target in panel["targets"]]
 SPOKEN = [
     *((name, expr, set(re.findall(r"\$labels\.(\w+)", told))) for name, expr, told in ALERTS),
     *((title, one["expr"], set(re.findall(r"{{(\w+)}}", one["legendFormat"]))) for title, one in PANELS),
@@ -148,7 +148,17 @@ def test_rules_and_product_call_the_same_burn_too_fast():
     assert {window: float(bound) for window, bound in found} == _BURNING
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool (see tests/README.md)")
+def promtool(*words: str | Path) -> None:
+    done = subprocess.run(["promtool", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="there is no promtool (tests/README.md says how to build it)"
+)
+
+
+@needs_promtool
 def test_promtool_takes_the_rules_and_each_fires_for_its_fault_alone(tmp_path):
     assert len(ALERTS) == RULES.count("- alert:")
     missing = [
@@ -169,9 +179,16 @@ def test_promtool_takes_the_rules_and_each_fires_for_its_fault_alone(tmp_path):
     # YAML takes JSON as it is.
     cases = {"rule_files": [str(EXAMPLES / "rules.yml")], "evaluation_interval": "1m", "tests": tests}
     (tmp_path / "cases.yml").write_text(json.dumps(cases))
-    for words in (["check", "rules", EXAMPLES / "rules.yml"], ["test", "rules", tmp_path / "cases.yml"]):
-        done = subprocess.run(["promtool", *words], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    promtool("check", "rules", EXAMPLES / "rules.yml")
+    promtool("test", "rules", tmp_path / "cases.yml")
+
+
+@needs_promtool
+def test_promtool_takes_each_query_of_the_dashboard(tmp_path):
+    asked = [target["expr"].replace("$__rate_interval", "5m") for _, target in PANELS]
+    rules = [{"record": f"panel:query:{number}", "expr": expr} for number, expr in enumerate(asked)]
+    (tmp_path / "queries.yml").write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
+    promtool("check", "rules", tmp_path / "queries.yml")
 
 
 def test_the_dashboard_places_each_panel_beside_the_others():
