@@ -218,8 +218,11 @@ def test_systemd_takes_the_unit_and_calls_it_little_exposed(tmp_path):
     program = Path(sys.executable).with_name("reconciler-engine")
     unit = tmp_path / "reconciler-engine.service"
     unit.write_text(UNIT.replace("/opt/reconciler/bin/reconciler-engine", str(program)))
-    verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
-    assert (verified.returncode, verified.stderr) == (0, "")
+    # Without the faults of the machine's own units, which it is ordered after.
+    verify = ["systemd-analyze", "verify", "--recursive-errors=no", unit]
+    verified = subprocess.run(verify, capture_output=True, text=True, check=False)
+    told = [line for line in verified.stderr.splitlines() if unit.name in line]
+    assert (verified.returncode, told) == (0, [])
     words = ["systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold=30", unit]
     judged = subprocess.run(words, capture_output=True, text=True, check=False)
     (exposure,) = re.findall(r"Overall exposure level for \S+: ([\d.]+)", judged.stdout)
