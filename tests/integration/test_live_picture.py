@@ -86,6 +86,8 @@ async def test_a_series_whose_key_is_another_programs_is_told_with_the_error(red
         view = await look(run).view(DENSE)
         assert view.error is not None
         assert "WRONGTYPE" in view.error
+        (strip,) = (await look(run).picture([DENSE], "6h")).strips
+        assert ({*strip.cells}, strip.why, strip.since) == ({"unknown"}, view.error, None)
 
 
 @pytest.mark.usefixtures("autojump_clock")
