@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from functools import partial
@@ -32,6 +34,7 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.client import away as away_module
+from reconciler_engine.store.client import cluster as cluster_module
 from reconciler_engine.store.client.cluster import Cluster
 from reconciler_engine.store.client.scripts import Script, run_batch
 from reconciler_engine.store.client.server_check import check_server
@@ -209,6 +212,25 @@ async def test_a_node_that_is_gone_costs_its_own_part_and_its_replica_takes_over
         assert not isinstance(caught.value, NodeAway)
         await wait_until_so(lambda: serves(client, "k0"))
         assert await client.pipe([("GET", key) for key in KEYS]) == [key.encode() for key in KEYS]
+
+
+async def test_a_takeover_from_a_silent_node_is_learnt_without_waiting_for_it(own_cluster, monkeypatch):
+    monkeypatch.setattr(cluster_module, "_MAP_LIFE_S", 0.0)
+    monkeypatch.setattr(cluster_module, "REFRESH_EVERY_S", 0.0)
+    silent = own_cluster.owner("k0")
+    teller = next(one for one in own_cluster.primaries if one is not silent)
+    heir = next(one for one in own_cluster.replicas if one.ask("ROLE")[2] == silent.front.port)
+    async with TrioRedis.from_url(own_cluster.url) as client:
+        await client.set("k0", "v")
+        silent.ask("WAIT", 1, 5_000)
+        os.kill(silent.pid, signal.SIGSTOP)
+        heir.ask("CLUSTER", "FAILOVER", "TAKEOVER")
+
+        async def is_known() -> bool:
+            return own_cluster.find_owner("k0", teller) is heir
+
+        await wait_until_so(is_known)
+        assert await client.get("k0") == b"v"
 
 
 async def test_a_cluster_that_is_down_as_a_whole_is_an_outage_of_each_key_until_it_is_up(own_cluster):

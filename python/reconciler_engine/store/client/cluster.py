@@ -30,6 +30,10 @@ from reconciler_engine.store.client.slots import (
 REFRESH_EVERY_S: Final = 1.0
 """A map that may be outdated is asked for so often at most; MOVED puts its slot right at once."""
 
+_MAP_LIFE_S: Final = 2.0
+"""An older map may be outdated. Another process has seen a failover, perhaps, and a silent primary tells of none: a
+command sent to it by an old map waits in vain."""
+
 _MAP_TIMEOUT_S: Final = 2.0
 _MOST_REDIRECTIONS: Final = 5
 TRY_AGAIN_S: Final = 0.05
@@ -66,7 +70,7 @@ class Cluster:
         self._away = Away()
         self._refreshing = trio.Lock()
         self._is_stale = False
-        self._refresh_at = 0.0
+        self._refresh_at = self._outdated_at = 0.0
         self._closed = False
         self.ranges: Sequence[SlotRange] = ()
         for seed in address.seeds:
@@ -253,6 +257,7 @@ class Cluster:
             raise self._away.note(slot, StoreUnavailable(f"no node of {self._address} has hash slot {slot}"))
         refusal = self._away.refusal(place)
         if refusal is not None:
+            self._is_stale = True
             raise refusal
         return place
 
@@ -271,14 +276,20 @@ class Cluster:
         Raises:
             StoreError: There is none, and no node told.
         """
-        if self._owners and (not self._is_stale or self._refreshing.locked() or trio.current_time() < self._refresh_at):
+        if self._owners and (not self._is_outdated() or self._refreshing.locked() or self._refreshed_lately()):
             return
         with trio.move_on_at(deadline):
             async with self._refreshing:
-                if not self._owners or self._is_stale:
+                if not self._owners or self._is_outdated():
                     await self._refresh()
         if not self._owners:
             raise StoreUnavailable(f"{self._address} did not tell its slots in time")
+
+    def _is_outdated(self) -> bool:
+        return self._is_stale or trio.current_time() >= self._outdated_at
+
+    def _refreshed_lately(self) -> bool:
+        return trio.current_time() < self._refresh_at
 
     async def _refresh(self) -> None:
         self._refresh_at = trio.current_time() + REFRESH_EVERY_S
@@ -296,6 +307,7 @@ class Cluster:
         for one in ranges:
             owners[one.first : one.last + 1] = [one.nodes[0]] * (one.last + 1 - one.first)
         self.ranges, self._owners, self._is_stale = ranges, owners, False
+        self._outdated_at = trio.current_time() + _MAP_LIFE_S
         stay = {place for one in ranges for place in one.nodes} | {*self._address.seeds}
         self._away.keep(stay)
         for place in self._nodes.keys() - stay:
