@@ -32,11 +32,11 @@ def test_ready_says_that_a_product_is_unknown_or_delisted(run_inside, redis_url)
     told = {symbol: run_inside("ready", symbol, *where) for symbol in ("BTC-USD", "OLD-USD", "FOO-USD")}
     assert {symbol: done.code for symbol, done in told.items()} == dict.fromkeys(told, 3)
     assert len(told["BTC-USD"].out.splitlines()) == 1
-    assert "FOO-USD is no product in the exchange's list: nothing of it can be had" in told["FOO-USD"].out
+    assert "FOO-USD is not a product in the exchange's list: nothing of it can be had" in told["FOO-USD"].out
     assert "OLD-USD is delisted, known since 2026-01-01T00:00Z: what is missing of it stays missing" in (
         told["OLD-USD"].out
     )
-    assert run_inside("ready", "FOO-USD", *where, "--json").json["product"].startswith("FOO-USD is no product")
+    assert run_inside("ready", "FOO-USD", *where, "--json").json["product"].startswith("FOO-USD is not a product")
     every = ("ready", "--all", "--timeframes", "1m", "--symbols", "BTC-USD,OLD-USD,FOO-USD", "--redis-url", redis_url)
     rows = {row["symbol"]: row for row in run_inside(*every, "--json").json["series"]}
     assert [rows[symbol]["reason"] for symbol in told] == ["not asked for", "product delisted", "no such product"]

@@ -54,5 +54,5 @@ def test_table_of_the_readme_is_reproduced(market_data: Path) -> None:
 def test_other_files_of_the_folder_are_no_series(market_data: Path, name: str) -> None:
     path = market_data / f"{name}.csv.gz"
     assert path.is_file()
-    with pytest.raises(ValueError, match="no product id"):
+    with pytest.raises(ValueError, match="not a product id"):
         parse_file_name(path)

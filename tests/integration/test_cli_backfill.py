@@ -103,7 +103,7 @@ def test_an_unknown_product_is_refused_before_anything_is_asked_for(command, run
     exchange, words = command
     done = run_inside(*words("BTC-UDS", "ETH-USD", "1h", *RANGE, "--json"))
     assert (done.code, done.out) == (78, "")
-    assert "symbol BTC-UDS is no product of the exchange; near: BTC-USD" in done.err
+    assert "symbol BTC-UDS is not a product of the exchange; near: BTC-USD" in done.err
     assert exchange.requests() == []
 
 

@@ -121,7 +121,7 @@ def test_every_fault_of_settings_and_key_is_named_at_once(run_inside, key_file):
     key = key_file(mode=0o644)
     done = run_inside("start", "--symbols", "btc", "--key-file", key)
     assert done.code == 78
-    assert "symbol 'btc' is no product id" in done.err
+    assert "symbol 'btc' is not a product id" in done.err
     assert f"key file {key} has mode 0644, others can use it; allowed: 0600 and less" in done.err
 
 

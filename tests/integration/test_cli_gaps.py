@@ -122,7 +122,7 @@ def test_every_name_that_does_not_say_its_series_is_named(write_file, run_inside
     said = done.err.splitlines()
     assert len(said) == 3
     assert "file name 'dump.csv' does not say its series; allowed: SYMBOL_TIMEFRAME" in said[0]
-    assert "file name 'btc_1m.csv': symbol 'btc' is no product id; allowed" in said[1]
+    assert "file name 'btc_1m.csv': symbol 'btc' is not a product id; allowed" in said[1]
     assert "file name 'BTC-USD_3m.csv': timeframe '3m' is not supported; allowed: 1m" in said[2]
 
 
@@ -132,7 +132,7 @@ def test_options_say_the_series_where_names_do_not(write_file, run_inside):
     assert (report["symbol"], report["timeframe"], report["missing"]) == ("ETH-USD", "1m", 1)
     done = run_inside("gaps", path, "--symbol", "../x", "--timeframe", "1M")
     assert done.code == 78
-    assert "--symbol: symbol '../x' is no product id; allowed" in done.err
+    assert "--symbol: symbol '../x' is not a product id; allowed" in done.err
     assert "--timeframe: timeframe '1M' is not supported; allowed" in done.err
 
 
@@ -145,10 +145,10 @@ def test_bad_rows_are_all_named_with_line_column_and_value(write_file, run_insid
     done = run_inside("gaps", path)
     assert done.code == 1
     assert [line.removeprefix(f"reconciler-engine: {path}: ") for line in done.err.splitlines()] == [
-        "line 3: close 'x' is no finite decimal number >= 0",
+        "line 3: close 'x' is not a finite decimal number >= 0",
         f"line 4: row 'foo' has 1 columns; allowed: {HEADER.strip()}",
-        "line 5: start_ms '-1' is no whole number of milliseconds since 1970 (at most 15 digits)",
-        "line 6: open 'NaN' is no finite decimal number >= 0",
+        "line 5: start_ms '-1' is not a whole number of milliseconds since 1970 (at most 15 digits)",
+        "line 6: open 'NaN' is not a finite decimal number >= 0",
         "line 7: high '1' is below 2.0, the greatest of open, low and close",
         "line 8: start_ms '0' repeats line 2 with other values",
     ]

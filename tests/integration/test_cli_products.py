@@ -43,9 +43,9 @@ def test_an_unknown_symbol_is_refused_with_what_may_have_been_meant(run_pass, st
     exchange = start_exchange(start=NOON)
     done = run_pass("reconcile", "BTC-UDS,ETH-USD,QQQQQQ-XXX", exchange.url)
     assert done.code == 78
-    assert "symbol BTC-UDS is no product of the exchange; near: BTC-USD" in done.err
-    assert "symbol QQQQQQ-XXX is no product of the exchange" in done.err
-    assert "ETH-USD is no product" not in done.err
+    assert "symbol BTC-UDS is not a product of the exchange; near: BTC-USD" in done.err
+    assert "symbol QQQQQQ-XXX is not a product of the exchange" in done.err
+    assert "ETH-USD is not a product" not in done.err
     assert exchange.requests() == []
 
 
@@ -54,7 +54,7 @@ def test_start_refuses_an_unknown_symbol_and_leaves_nothing_behind(run_inside, s
     where = ("--data-dir", tmp_path / "data")
     done = run_inside("start", "--symbols", "DOGE-UDS", "--base-url", exchange.url, *where)
     assert done.code == 78
-    assert "symbol DOGE-UDS is no product of the exchange; near: DOGE-USD" in done.err
+    assert "symbol DOGE-UDS is not a product of the exchange; near: DOGE-USD" in done.err
     # the data directory is free again
     assert run_inside("scan", "--symbols", "DOGE-USD", "--timeframes", "1d", *where).code == 3
 
@@ -68,7 +68,7 @@ def test_start_goes_on_without_an_unknown_symbol(start_process, start_exchange, 
     )  # fmt: skip
     assert engine.wait_event("symbols")["first"] == "ETH-USD, BTC-PERP-INTX"
     warned = engine.wait_event("unknown symbol, looked for again each hour")
-    assert warned["fault"] == "symbol BTC-UDS is no product of the exchange; near: BTC-USD, BTC-USDC, LTC-USD"
+    assert warned["fault"] == "symbol BTC-UDS is not a product of the exchange; near: BTC-USD, BTC-USDC, LTC-USD"
     done = engine.wait_event("pass done", job="full_reconcile")
     assert (done["scanned_symbols"], done["errors"]) == (2, [])
     status = run_inside("status", "--redis-url", redis_url, "--json")
@@ -115,7 +115,7 @@ def test_a_choice_of_another_form_is_refused_before_anybody_is_asked(run_pass):
     done = run_pass("reconcile", "top:0:USD,some:USD,all:usd", NOWHERE)
     assert done.code == 78
     for text in ("top:0:USD", "some:USD", "all:usd"):
-        assert f"symbols {text!r} is no choice of products" in done.err
+        assert f"symbols {text!r} is not a choice of products" in done.err
 
 
 def test_without_an_answer_choices_do_not_go_on(run_pass):

@@ -178,7 +178,7 @@ def test_every_fault_of_a_question_is_named(run):
     done = run("btc", "3m", "--bars", "0", "--grace-ms", "-1", "--max-unverified-ms", "all", "--young-ms", "-2")
     assert (done.code, done.out) == (78, "")
     for said in (
-        "symbol 'btc' is no product id",
+        "symbol 'btc' is not a product id",
         "timeframe '3m' is not supported",
         "--bars '0' is not",
         "grace_ms",

@@ -46,7 +46,7 @@ def test_simulator_serves_logs_and_plays_a_faults_file_that_changes(tmp_path: Pa
         ("--faults", "a" + ".a" * 100_000 + " = 1\n", "is larger than any rules, or has keys of endless dots"),
         ("--faults", "#" * 1_100_000, "is larger than any rules"),
         ("--faults", "a = " + "[" * 100_000, "recursion"),
-        ("--key-file", '{"name": "k", "privateKey": "c2VjcmV0"}', "is no JSON object with name and privateKey"),
+        ("--key-file", '{"name": "k", "privateKey": "c2VjcmV0"}', "is not a JSON object with name and privateKey"),
     ],
     ids=["mode", "dots", "size", "nesting", "key"],
 )

@@ -114,7 +114,7 @@ async def test_futures_are_asked_for_only_where_the_spot_list_lacks_a_symbol(red
         assert last == PERPETUAL.symbol
         assert last not in spot
         assert lists_asked(run) == 3
-        with pytest.raises(ConfigError, match="symbol BTC-PERP-INTY is no product of the exchange; near: BTC-PERP"):
+        with pytest.raises(ConfigError, match="symbol BTC-PERP-INTY is not a product of the exchange; near: BTC-PERP"):
             await choose_symbols(["BTC-USD", "BTC-PERP-INTY"], run.parts, source)
 
 
@@ -133,7 +133,7 @@ async def test_an_unknown_symbol_is_left_out_of_the_choice_unless_it_is_all(redi
     async with engine(redis_url, market=TODAY) as run:
         choice = await choose_known_symbols(["BTC-UDS", "BTC-USD"], run.parts, run.sources[0])
         assert choice.symbols == ("BTC-USD",)
-        assert choice.unknown["BTC-UDS"].startswith("symbol BTC-UDS is no product of the exchange; near: BTC-USD")
+        assert choice.unknown["BTC-UDS"].startswith("symbol BTC-UDS is not a product of the exchange; near: BTC-USD")
         with pytest.raises(ConfigError, match="symbol BTC-UDS"):
             await choose_known_symbols(["BTC-UDS"], run.parts, run.sources[0])
         with pytest.raises(ConfigError, match="nothing tradable is quoted in EUR"):

@@ -160,7 +160,7 @@ def test_a_symbol_the_exchange_does_not_know_changes_nothing_either(start_engine
     settings(workers=1, symbols=["BTC-USDD"])
     reload(engine)
     (fault,) = refused(engine, 1)
-    assert fault.startswith("symbol BTC-USDD is no product of the exchange; near: BTC-USD,")
+    assert fault.startswith("symbol BTC-USDD is not a product of the exchange; near: BTC-USD,")
     assert Path(f"/proc/{worker}").exists()
     assert engine.stop() == 0
 

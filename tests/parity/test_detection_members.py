@@ -72,7 +72,7 @@ def test_scores_no_candle_can_have(check, score, floored):
     member = TEXT.replace(str(T), score.decode()).encode()
     assert columns(check([member, score], "BTC-USD", "5m", 1)) == ([], [], [floored])
     assert explain_member(member, score, "BTC-USD", "5m", 1) == (
-        f"score {score.decode()} is no whole number of milliseconds within int64"
+        f"score {score.decode()} is not a whole number of milliseconds within int64"
     )
 
 
@@ -146,10 +146,10 @@ def test_empty_reply(check):
     ("reply", "error", "message"),
     [
         ([b"{}"], ValueError, "reply has 1 items; it must alternate members and scores (WITHSCORES)"),
-        ([b"{}", b"x"], ValueError, "reply[1] is b'x': the score is no number"),
-        ([b"{}", b"nan"], ValueError, "reply[1] is b'nan': the score is no number"),
-        ([b"{}", b"1_0"], ValueError, "reply[1] is b'1_0': the score is no number"),
-        ([b"{}", b""], ValueError, "reply[1] is b'': the score is no number"),
+        ([b"{}", b"x"], ValueError, "reply[1] is b'x': the score is not a number"),
+        ([b"{}", b"nan"], ValueError, "reply[1] is b'nan': the score is not a number"),
+        ([b"{}", b"1_0"], ValueError, "reply[1] is b'1_0': the score is not a number"),
+        ([b"{}", b""], ValueError, "reply[1] is b'': the score is not a number"),
         ([b"{}", b"2", b"{}", b"1"], ValueError, "reply[3] is b'1': the score is below the one before it"),
         (["{}", b"1"], TypeError, "reply[0] is str; every item must be bytes"),
         ([b"{}", 1.0], TypeError, "reply[1] is float; every item must be bytes"),

@@ -131,7 +131,7 @@ def test_answers_alike_however_the_stream_is_cut(spans, cuts):
         (b"*2\r\n$1\r\nabc\r\n", "no RESP2 array of members and scores"),
         (b"-" * 65_536, "no RESP2 array of members and scores"),
         (b"*1\r\n", "a member has no score"),
-        (array_of([b"a", b"nan"]), "the score is no number"),
+        (array_of([b"a", b"nan"]), "the score is not a number"),
         (array_of([b"a", b"2", b"b", b"1"]), "the score is below the one before it"),
         (held() + held(), "a reply that nobody asked for"),
     ],

@@ -163,5 +163,5 @@ def test_rows_that_are_no_summaries_are_refused():
         GapSummary.from_arrow(table.drop_columns(["step", "gap_counts"]))
     for name, value in (("step", 0), ("count", 3), ("first", None), ("last", -1), ("strangers", -1), ("duplicates", 1)):
         spoilt = table.set_column(COLUMNS.index(name), name, pa.array([value], pa.int64()))
-        with pytest.raises(ValueError, match=r"row 0: .* with 1 gap_starts and 1 gap_counts is no summary"):
+        with pytest.raises(ValueError, match=r"row 0: .* with 1 gap_starts and 1 gap_counts is not a summary"):
             GapSummary.from_arrow(spoilt)

@@ -58,17 +58,17 @@ def test_equal_rows_are_counted_and_kept_once(path: Path) -> None:
     [
         ("60000,1,1,1,1", "row '60000,1,1,1,1' has 5 columns; allowed: start_ms,open,high,low,close,volume"),
         ("60000,1,1,1,1,1,1", "row '60000,1,1,1,1,1,1' has 7 columns"),
-        ("60000.5,1,1,1,1,1", "start_ms '60000.5' is no whole number of milliseconds since 1970"),
-        ("-60000,1,1,1,1,1", "start_ms '-60000' is no whole number"),
-        ("1234567890123456,1,1,1,1,1", "start_ms '1234567890123456' is no whole number"),
-        ("60000,one,1,1,1,1", "open 'one' is no finite decimal number >= 0"),
-        ("60000,1,nan,1,1,1", "high 'nan' is no finite decimal number >= 0"),
-        ("60000,1,1,-1,1,1", "low '-1' is no finite decimal number >= 0"),
-        ("60000,1,1,1,,1", "close '' is no finite decimal number >= 0"),
-        ("60000,1,1,1,1,1_0", "volume '1_0' is no finite decimal number >= 0"),
+        ("60000.5,1,1,1,1,1", "start_ms '60000.5' is not a whole number of milliseconds since 1970"),
+        ("-60000,1,1,1,1,1", "start_ms '-60000' is not a whole number"),
+        ("1234567890123456,1,1,1,1,1", "start_ms '1234567890123456' is not a whole number"),
+        ("60000,one,1,1,1,1", "open 'one' is not a finite decimal number >= 0"),
+        ("60000,1,nan,1,1,1", "high 'nan' is not a finite decimal number >= 0"),
+        ("60000,1,1,-1,1,1", "low '-1' is not a finite decimal number >= 0"),
+        ("60000,1,1,1,,1", "close '' is not a finite decimal number >= 0"),
+        ("60000,1,1,1,1,1_0", "volume '1_0' is not a finite decimal number >= 0"),
         ("60000,1,1,1,1,٣", "volume"),
-        ("60000,1,1,1,1,1e999", "volume '1e999' is no finite number"),
-        ("60000,1,1e999,1,1,1", "high '1e999' is no finite number"),
+        ("60000,1,1,1,1,1e999", "volume '1e999' is not a finite number"),
+        ("60000,1,1e999,1,1,1", "high '1e999' is not a finite number"),
         ("60000,1,1,0,1,1", "low '0' is not above 0"),
         ("60000,0.0,0,0,0,0", "open '0.0' is not above 0"),
         ("60000,5,4,3,3,1", "high '4' is below 5.0, the greatest of open, low and close"),
@@ -76,7 +76,7 @@ def test_equal_rows_are_counted_and_kept_once(path: Path) -> None:
         ("60000,5,6,4,7,1", "high '6' is below 7.0"),
         ("60000,5,6,4,3,1", "low '4' is above 3.0"),
         ("60000,5,6,7,5,1", "high '6' is below 7.0"),
-        ("61000,1,1,1,1,1", "start_ms '61000' is no multiple of the step 60000 ms"),
+        ("61000,1,1,1,1,1", "start_ms '61000' is not a multiple of the step 60000 ms"),
         ("60000,10.5,12,9,11,0.6", "start_ms '60000' repeats line 2 with other values"),
     ],
 )
@@ -161,10 +161,10 @@ def test_given_parts_replace_those_of_the_name() -> None:
     ("name", "problem"),
     [
         ("candles.csv", "does not say its series"),
-        ("btc-usd_1m.csv", "symbol 'btc-usd' is no product id"),
+        ("btc-usd_1m.csv", "symbol 'btc-usd' is not a product id"),
         ("BTC-USD_3m.csv", "timeframe '3m' is not supported"),
-        ("coverage_BTC-USD_1m.csv", "symbol 'coverage' is no product id"),
-        ("BTCUSDX_1m.csv", "symbol 'BTCUSDX' is no product id"),
+        ("coverage_BTC-USD_1m.csv", "symbol 'coverage' is not a product id"),
+        ("BTCUSDX_1m.csv", "symbol 'BTCUSDX' is not a product id"),
     ],
 )
 def test_name_without_a_series_is_refused(name: str, problem: str) -> None:
@@ -187,5 +187,5 @@ def test_folders_and_flags_say_the_series_before_the_name(path, said, series):
 
 def test_a_folder_that_says_no_series_is_named():
     naming = Naming.of(Path("symbol=bitcoin/BTC-USD_1m.csv"), Hints())
-    assert naming.fault.startswith("folder 'symbol=bitcoin': symbol 'bitcoin' is no product id; allowed: ")
+    assert naming.fault.startswith("folder 'symbol=bitcoin': symbol 'bitcoin' is not a product id; allowed: ")
     assert naming.lacks(())

@@ -70,7 +70,7 @@ def test_a_unit_is_read_by_its_option_and_refused_with_it_otherwise(path, timefr
 @pytest.mark.parametrize("unit", [TimeUnit.MICROSECONDS, TimeUnit.NANOSECONDS])
 def test_an_instant_between_two_milliseconds_is_a_bad_row(path, unit):
     first, second = counted(unit, Timeframe.M1, [0, 1])
-    fault = f"line 3: start_ms '{second + 1}' is no whole number of {unit.name.lower()} since 1970"
+    fault = f"line 3: start_ms '{second + 1}' is not a whole number of {unit.name.lower()} since 1970"
     with pytest.raises(CandleFileError, match=fault):
         read(write(path, [first, second + 1, second]), Timeframe.M1, unit)
 

@@ -146,7 +146,7 @@ def everything_shown(error: BaseException | None) -> str:
 
 @pytest.mark.parametrize("name", ["", " a", "a\n", "é", "x" * 257])
 def test_a_key_name_that_is_none_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="key name is no printable text"):
+    with pytest.raises(ConfigError, match="key name is not printable text"):
         Credentials(name, SEC1)
 
 
@@ -203,16 +203,16 @@ def test_a_key_file_others_can_use_is_refused(tmp_path: Path, mode: int) -> None
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "is no JSON object"),
-        (b'{"canary', "is no JSON object"),
-        (b'["canary"]', "is no JSON object"),
-        (b"\xffcanary", "is no JSON object"),
+        (b"", "is not a JSON object"),
+        (b'{"canary', "is not a JSON object"),
+        (b'["canary"]', "is not a JSON object"),
+        (b"\xffcanary", "is not a JSON object"),
         (b'{"privateKey":"canary"}', "no text under name or id"),
         (b'{"name":"a"}', "no text under privateKey"),
         (b'{"name":"a","privateKey":7}', "no text under privateKey"),
         (b'{"name":"a","privateKey":"canary"}', "private key is of no known form"),
         (b'{"name":"a","privateKey":"' + b"canary" * 20_000 + b'"}', "larger than 65536 bytes"),
-        (b"[" * 60_000, "is no JSON object"),
+        (b"[" * 60_000, "is not a JSON object"),
     ],
 )
 def test_a_key_file_of_another_form_is_refused_and_never_shown(tmp_path: Path, content: bytes, said: str) -> None:
@@ -262,13 +262,13 @@ def test_a_key_on_a_mount_that_nobody_can_write(
 def test_no_key_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         Credentials.read(tmp_path / "absent")
-    with pytest.raises(ConfigError, match="is no regular file"):
+    with pytest.raises(ConfigError, match="is not a regular file"):
         Credentials.read(tmp_path)
 
 
 def test_a_pipe_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
-    with pytest.raises(ConfigError, match="is no regular file"):
+    with pytest.raises(ConfigError, match="is not a regular file"):
         Credentials.read(tmp_path / "pipe")
 
 

@@ -97,12 +97,12 @@ def test_a_full_page() -> None:
         ("x", "candle is a str"),
         (None, "candle is a NoneType"),
         ({}, "start None"),
-        (row(3, start=START_S), f"start {START_S} is no string"),
+        (row(3, start=START_S), f"start {START_S} is not a string"),
         (row(3, start=""), "start ''"),
         (row(3, start="-300"), "start '-300'"),
-        (row(3, start="2026-01-01T00:00:00Z"), "is no string of seconds"),
-        (row(3, start=f"{START_S}.0"), "is no string of seconds"),
-        (row(3, start=f"{START_S}000"), "is no string of seconds"),
+        (row(3, start="2026-01-01T00:00:00Z"), "is not a string of seconds"),
+        (row(3, start=f"{START_S}.0"), "is not a string of seconds"),
+        (row(3, start=f"{START_S}000"), "is not a string of seconds"),
     ],
 )
 def test_a_row_without_a_readable_start_leaves_every_absent_slot_open(wrong: object, said: str) -> None:
@@ -118,8 +118,8 @@ def test_a_row_without_a_readable_start_leaves_every_absent_slot_open(wrong: obj
     [
         ({"start": str(START_S + 3 * STEP_S + 1)}, "off the grid of 300000 ms"),
         ({"start": str(START_S + 3 * STEP_S + 299)}, "off the grid of 300000 ms"),
-        ({"open": 88040.11}, "open 88040.11 is no string"),
-        ({"volume": 0}, "volume 0 is no string"),
+        ({"open": 88040.11}, "open 88040.11 is not a string"),
+        ({"volume": 0}, "volume 0 is not a string"),
         ({"close": None}, "close None"),
         ({"close": ["1"]}, "close ['1']"),
         ({"low": ""}, "low ''"),

@@ -199,8 +199,8 @@ def test_all_faults_of_a_choice_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as refused:
         choose(selectors, PRODUCTS)
     assert refused.value.faults == (
-        "symbol BTC-USDD is no product of the exchange; near: BTC-USD",
-        "symbol XXXXX-YYYYY is no product of the exchange",
+        "symbol BTC-USDD is not a product of the exchange; near: BTC-USD",
+        "symbol XXXXX-YYYYY is not a product of the exchange",
         "symbols: nothing tradable is quoted in GBP; quotes: EUR, USD",
     )
 

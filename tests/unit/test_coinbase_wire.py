@@ -20,7 +20,7 @@ def test_paths() -> None:
 
 @pytest.mark.parametrize("symbol", ["", "BTC", "../../accounts", "BTC-USD/../x", "BTC-USD?x=1", "btc-usd", "BTC-USD\n"])
 def test_nothing_but_a_product_id_enters_a_path(symbol: str) -> None:
-    with pytest.raises(ValueError, match="is no product id"):
+    with pytest.raises(ValueError, match="is not a product id"):
         candles_path(symbol)
 
 
@@ -75,9 +75,9 @@ def test_time_in_strings_and_in_numbers(body: bytes) -> None:
         (b'{"epochSeconds":"1767225600","epochMillis":"-1"}', "epochMillis '-1'"),
         (b'{"epochSeconds":1767225600,"epochMillis":1767225600123.5}', "epochMillis 1767225600123.5"),
         (b'{"epochSeconds":1,"epochMillis":true}', "epochMillis True"),
-        (b'{"epochSeconds":"1767225","epochMillis":"1767225600"}', "is no instant in ms"),
+        (b'{"epochSeconds":"1767225","epochMillis":"1767225600"}', "is not an instant in ms"),
         (b'{"epochSeconds":"1767225700","epochMillis":"1767225600123"}', "are different instants"),
-        (b'{"epochSeconds":1767225600,"epochMillis":' + b"9" * 5_000 + b"}", "epochMillis inf is no count"),
+        (b'{"epochSeconds":1767225600,"epochMillis":' + b"9" * 5_000 + b"}", "epochMillis inf is not a count"),
     ],
 )
 def test_a_clock_that_is_none_is_refused(body: bytes, said: str) -> None:

@@ -84,14 +84,14 @@ def test_a_value_without_end_is_not_repeated_to_its_end():
 def test_what_is_no_product_id_is_refused(name):
     fault = fault_of(symbols=["ETH-USD", name])
     assert fault.startswith(f"symbols ['ETH-USD', {name!r}] (from {ORIGIN}): allowed: one product id or more")
-    assert f"symbol {name!r} is no product id" in fault
+    assert f"symbol {name!r} is not a product id" in fault
     assert "'ETH-USD' is no" not in fault
 
 
 def test_every_wrong_name_of_a_list_is_named():
     fault = fault_of(symbols="btc-usd,ETH-USD,../x,btc-usd")
-    assert fault.count("'btc-usd' is no product id") == 1
-    assert "'../x' is no product id" in fault
+    assert fault.count("'btc-usd' is not a product id") == 1
+    assert "'../x' is not a product id" in fault
     fault = fault_of(timeframes="1m,3m,5m,1M")
     assert "timeframe '3m' is not supported; allowed: 1m, 5m, 15m, 30m, 1h, 2h, 4h, 6h, 1d" in fault
     assert "timeframe '1M' is not supported" in fault

@@ -115,7 +115,7 @@ def test_a_token_that_is_none_is_refused_and_not_repeated(token):
 
 @pytest.mark.parametrize("name", ["", "-a", "a..b", "a:80", "a/b", "a b", "*"])
 def test_a_host_that_is_none_is_refused(name):
-    with pytest.raises(ValueError, match="is no name of a machine"):
+    with pytest.raises(ValueError, match="is not a name of a machine"):
         check_host(name)
 
 

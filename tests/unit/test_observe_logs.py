@@ -105,7 +105,7 @@ def test_whatever_a_field_holds_the_line_is_strict_json(write, value):
     assert line.isascii()
 
     def refuse(word):
-        raise AssertionError(f"{word} is no JSON")
+        raise AssertionError(f"{word} is not JSON")
 
     assert "value" in json.loads(line, parse_constant=refuse)
 

@@ -24,7 +24,7 @@ NOON = 1_767_268_800_000  # 2026-01-01T12:00:00Z
         (Timeframe.M30, NOON + 15_000, 30 * MINUTE, 3, NOON - 30 * MINUTE),
         (Timeframe.H4, NOON + 15_000, 30 * MINUTE, 3, NOON - 4 * HOUR),
         (Timeframe.D1, NOON + 15_000, 6 * HOUR, 3, NOON - 36 * HOUR),
-        # a window that is no multiple of the step keeps whole bars only
+        # a window that is not a multiple of the step keeps whole bars only
         (Timeframe.M15, NOON + 15_000, 50 * MINUTE, 3, NOON - 15 * MINUTE),
     ],
 )

@@ -92,7 +92,7 @@ def test_folder_without_candles_and_unusable_files_are_refused(tmp_path: Path) -
     with pytest.raises(ConfigError, match="cannot be listed"):
         ReplayMarket.read(tmp_path / "none")
     write(tmp_path, "BTC-USD_5m.csv.gz", "60000,1,1,1,1,1")
-    with pytest.raises(CandleFileError, match="line 2: start_ms '60000' is no multiple of the step 300000 ms"):
+    with pytest.raises(CandleFileError, match="line 2: start_ms '60000' is not a multiple of the step 300000 ms"):
         ReplayMarket.read(tmp_path)
 
 

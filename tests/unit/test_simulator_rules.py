@@ -15,7 +15,7 @@ from reconciler_engine.simulator.simulation import SimulatorSettings
 @pytest.mark.parametrize(
     ("make", "changes", "problem"),
     [
-        (ExchangeRules, {"public_rate": -1}, "public_rate -1 is no finite number >= 0"),
+        (ExchangeRules, {"public_rate": -1}, "public_rate -1 is not a finite number >= 0"),
         (ExchangeRules, {"private_rate": float("nan")}, "private_rate nan"),
         (ExchangeRules, {"cache_s": float("inf")}, "cache_s inf"),
         (ExchangeRules, {"public_burst": 0}, "public_burst 0 is less than 1"),

@@ -80,7 +80,7 @@ def test_valkey_comes_before_redis_and_without_both_the_error_names_an_install(t
 
 async def test_the_version_is_asked_of_the_binary_itself(tmp_path: Path) -> None:
     assert await probe_version(find_binary(), {}) >= (6, 2, 0)
-    with pytest.raises(ConfigError, match="is no Redis or Valkey server: --version printed 'hello"):
+    with pytest.raises(ConfigError, match="is not a Redis or Valkey server: --version printed 'hello"):
         await probe_version(executable(tmp_path / "other", "#!/bin/sh\necho hello\n"), {})
     with pytest.raises(ConfigError, match=r"does not run: .*No such file"):
         await probe_version(tmp_path / "none", {})
@@ -232,7 +232,7 @@ def test_a_socket_directory_that_is_not_ours_alone_is_refused(
         socket_directory(tmp_path / "data", [short_root])
     directory.rmdir()
     directory.symlink_to(short_root)
-    with pytest.raises(ConfigError, match="is no directory"):
+    with pytest.raises(ConfigError, match="is not a directory"):
         socket_directory(tmp_path / "data", [short_root])
     directory.unlink()
     uid = os.geteuid()
@@ -371,7 +371,7 @@ def test_a_server_whose_tree_is_gone_is_about_to_end(tmp_path: Path, redis_url: 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ("[]", "socket must be str"),
         ('{"socket": "/x", "pid": true, "command": "c", "simulated": false}', "pid must be int"),
         ('{"socket": "/x", "pid": 1, "command": "c"}', "simulated must be bool"),

@@ -72,7 +72,7 @@ class ArrowTimes:
         bounds = self._arrow.compute.min_max(instants).as_py()
         for instant in filter(None, bounds.values()):
             if not 0 <= instant < LATEST_MS:
-                raise ValueError(f"column {self._name!r} holds {instant} ms, which is no instant since 1970")
+                raise ValueError(f"column {self._name!r} holds {instant} ms, which is not an instant since 1970")
         return instants
 
     def find_misleading(self, instants: Any, timeframe: Timeframe) -> str | None:

@@ -116,7 +116,7 @@ class CandleRows:
         elif self._values and (fault := _check_values(values := match.group(*VALUES))) is not None:
             self._refuse(number, *fault)
         elif self._on_grid and rows.series is not None and start % (step := rows.series.timeframe.step_ms):
-            self._refuse(number, "time", time, f"is no multiple of the step {step} ms")
+            self._refuse(number, "time", time, f"is not a multiple of the step {step} ms")
         else:
             self._keep(number, rows, start, time, ",".join(values) if self._values else "")
 
@@ -178,7 +178,7 @@ class CandleRows:
         for kind in self._values:
             value = cells[dialect.places[kind]]
             if re.fullmatch(NUMBER, value) is None:
-                self._refuse(number, kind, value, "is no finite decimal number >= 0")
+                self._refuse(number, kind, value, "is not a finite decimal number >= 0")
                 return
         self.bad.note(number, "row", text, "has quotes within its cells; allowed: about whole cells")
 
@@ -194,7 +194,7 @@ def _check_values(values: tuple[str, ...]) -> tuple[str, str, str] | None:
         return None
     for kind, text in zip(VALUES, values, strict=True):
         if float(text) == math.inf:
-            return kind, text, "is no finite number"
+            return kind, text, "is not a finite number"
         if not float(text) and kind != "volume":
             return kind, text, "is not above 0"
     if high < max(first, low, last):

@@ -44,7 +44,7 @@ class NumberClock:
         """Return the reason why a cell is not an instant."""
         del text
         digits = len(str(self.unit.count(LATEST_MS - 1)))
-        return f"is no whole number of {self.unit.name.lower()} since 1970 (at most {digits} digits)"
+        return f"is not a whole number of {self.unit.name.lower()} since 1970 (at most {digits} digits)"
 
     def __str__(self) -> str:
         return self.unit.name.lower()
@@ -82,7 +82,7 @@ class DateClock:
         """Return the reason why a cell is not an instant."""
         moment = parse_date(text)
         if moment is None:
-            return f"is no time; {_ALLOWED}"
+            return f"is not a time; {_ALLOWED}"
         if moment.tzinfo is None and self.zone is None:
             return "names no zone, and others do; allowed: a zone in each, or --time-zone"
         if moment.tzinfo is None and moment.replace(tzinfo=UTC) >= _EPOCH and not moment.microsecond % 1_000:
@@ -142,5 +142,5 @@ def recognise_clock(
         if moment is not None:
             return DateClock(None if moment.tzinfo else zone)
     if cells and not (unit or named_unit):
-        raise ValueError(f"column {name!r}: {cells[0]!r} is no time; {_ALLOWED}")
+        raise ValueError(f"column {name!r}: {cells[0]!r} is not a time; {_ALLOWED}")
     return NumberClock(unit or named_unit or TimeUnit.MILLISECONDS)

@@ -112,13 +112,13 @@ class Question:
                 _fault(
                     "after",
                     after,
-                    "is no time; allowed: ISO 8601 from June of the year 1 on, such as 2026-03-08T01:00:00-05:00",
+                    "is not a time; allowed: ISO 8601 from June of the year 1 on, such as 2026-03-08T01:00:00-05:00",
                 )
             )
         count = asked.get("n")
         count = DEFAULT_COUNT if count is None else count
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST:
-            faults.append(_fault("n", count, f"is no count; allowed: 1 to {MOST}"))
+            faults.append(_fault("n", count, f"is not a count; allowed: 1 to {MOST}"))
         elif expression is not None and tz is not None and instant is not None and not faults:
             return cls(expression, str(zone), tz, instant, count)
         raise QuestionRefused(text, faults)
@@ -167,7 +167,9 @@ def _answer_line(line: str) -> dict[str, object]:
     except (ValueError, RecursionError):
         asked = None
     if not isinstance(asked, dict):
-        allowed = f"is no JSON object; allowed: {', '.join(_KEYS)} in one line of less than {LONGEST_LINE} characters"
+        allowed = (
+            f"is not a JSON object; allowed: {', '.join(_KEYS)} in one line of less than {LONGEST_LINE} characters"
+        )
         return _refusal(QuestionRefused("", [_fault("line", line.strip(), allowed)]))
     try:
         return Question.read(asked, _now()).answer()

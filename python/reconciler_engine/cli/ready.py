@@ -138,7 +138,7 @@ def describe_absence(symbol: str, listed: ProductList) -> str | None:
     if since is not None:
         return f"{symbol} is delisted, known since {iso(since)}: what is missing of it stays missing"
     if listed.why_absent(symbol) is not None:
-        return f"{symbol} is no product in the exchange's list: nothing of it can be had"
+        return f"{symbol} is not a product in the exchange's list: nothing of it can be had"
     return None
 
 

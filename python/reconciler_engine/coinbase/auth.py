@@ -147,7 +147,7 @@ def _name_fault(name: str) -> str | None:
         return "key name holds a private key; allowed: the text under `name` or `id` of the key file"
     if not 0 < len(name) <= _NAME_LIMIT or not name.isascii() or not name.isprintable() or name != name.strip():
         return (
-            f"key name is no printable text of 1 to {_NAME_LIMIT} characters; allowed: `name` or `id` of the key file"
+            f"key name is not printable text of 1 to {_NAME_LIMIT} characters; allowed: `name` or `id` of the key file"
         )
     return None
 
@@ -207,7 +207,7 @@ def _text(path: Path, credentials_directory: Path | None) -> bytes:
         status = os.fstat(descriptor)
         mode = status.st_mode
         if not stat.S_ISREG(mode):
-            raise ConfigError([f"key file {path} is no regular file"])
+            raise ConfigError([f"key file {path} is not a regular file"])
         if mode & 0o077 and (mode & 0o022 or not is_secret_store(descriptor, path, credentials_directory)):
             fault = f"key file {path} has mode {stat.S_IMODE(mode):04o}, others can use it"
             raise ConfigError([f"{fault}; allowed: {_MODES}"])
@@ -226,9 +226,9 @@ def _pair(content: bytes) -> tuple[str, str] | str:
     try:
         answer: object = json.loads(content)
     except (ValueError, RecursionError):
-        return "is no JSON object"
+        return "is not a JSON object"
     if not isinstance(answer, dict):
-        return "is no JSON object"
+        return "is not a JSON object"
     fields = cast("dict[str, object]", answer)
     name, private_key = fields.get("name") or fields.get("id"), fields.get("privateKey")
     if not isinstance(name, str):

@@ -48,7 +48,7 @@ class BaseUrl:
             parts = urlsplit(text)
             host, port = (parts.hostname or "").lower(), parts.port
         except ValueError as error:
-            raise ValueError(f"base_url is no URL; allowed: {_FORM}") from error
+            raise ValueError(f"base_url is not a URL; allowed: {_FORM}") from error
         if parts.username is not None or parts.password is not None:
             raise ValueError(f"base_url holds a user or password; allowed: {_FORM}")
         odd = text != text.strip() or any(letter in text for letter in "?#\\") or not text.isascii()

@@ -219,7 +219,9 @@ def _fault(row: object) -> str:
         value = fields.get(name)
         if not isinstance(value, str) or form.fullmatch(value) is None:
             what = "seconds" if name == "start" else "a number >= 0"
-            return f"candle {excerpt(str(fields.get('start')))}: {name} {excerpt(repr(value))} is no string of {what}"
+            return (
+                f"candle {excerpt(str(fields.get('start')))}: {name} {excerpt(repr(value))} is not a string of {what}"
+            )
     return "candle is not of the documented form"
 
 

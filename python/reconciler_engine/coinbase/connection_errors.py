@@ -19,7 +19,7 @@ MAPPING: tuple[tuple[type[Exception], type[SourceUnavailable | BadResponse], str
     (httpx.PoolTimeout, SourceUnavailable, "no free connection in time"),
     (httpx.ConnectError, SourceUnavailable, "no connection"),
     (httpx.NetworkError, SourceUnavailable, "connection broken"),
-    (httpx.RemoteProtocolError, SourceUnavailable, "answer is no complete HTTP"),
+    (httpx.RemoteProtocolError, SourceUnavailable, "answer is not complete HTTP"),
     (httpx.TransportError, SourceUnavailable, "connection unfit"),
     (httpx.DecodingError, BadResponse, "undecodable body"),
     (httpx.TooManyRedirects, BadResponse, "redirect, not followed"),

@@ -42,7 +42,7 @@ class Selector:
         if ":" in text:
             found = _SELECTOR.fullmatch(text)
             if found is None:
-                raise ValueError(f"symbols {text[:80]!r} is no choice of products; {_FORMS}")
+                raise ValueError(f"symbols {text[:80]!r} is not a choice of products; {_FORMS}")
             if found["all"]:
                 return cls(quote=found["all"])
             return cls(quote=found["top"], count=int(found["count"]))
@@ -95,7 +95,7 @@ def look_up(selectors: Iterable[Selector], products: Sequence[Product]) -> Choic
         else:
             near = near_matches(selector.symbol, products) if len(unknown) < _NEAR_SEARCHES else []
             hint = f"; near: {', '.join(near)}" if near else ""
-            unknown[selector.symbol] = f"symbol {selector.symbol} is no product of the exchange{hint}"
+            unknown[selector.symbol] = f"symbol {selector.symbol} is not a product of the exchange{hint}"
     return Choice(tuple(chosen), unknown, faults)
 
 

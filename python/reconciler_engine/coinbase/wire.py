@@ -75,7 +75,7 @@ def parse_time(body: bytes) -> int:
     millis = _epoch(answer, "epochMillis")
     seconds = _epoch(answer, "epochSeconds")
     if millis not in _EPOCH_MS:
-        raise BadResponse(f"epochMillis {millis} is no instant in ms")
+        raise BadResponse(f"epochMillis {millis} is not an instant in ms")
     if millis // 1_000 != seconds:
         raise BadResponse(f"epochMillis {millis} and epochSeconds {seconds} are different instants")
     return millis
@@ -121,5 +121,5 @@ def _epoch(answer: dict[str, object], field: str) -> int:
     # bool is an int to isinstance, and no instant.
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if _DIGITS.fullmatch(text) is None:
-        raise BadResponse(f"{field} {excerpt(repr(value))} is no count since the epoch")
+        raise BadResponse(f"{field} {excerpt(repr(value))} is not a count since the epoch")
     return int(text)

@@ -131,7 +131,7 @@ def is_filler(candle: dict[str, Any]) -> bool:
 def _candle_in(member: bytes, score: bytes, symbol: str, timeframe: str, step: int) -> dict[str, Any]:
     open_time = parse_score(score)
     if not (math.isfinite(open_time) and open_time.is_integer() and INT64_MIN <= open_time < -INT64_MIN):
-        raise _NoCandle(f"score {score.decode()} is no whole number of milliseconds within int64")
+        raise _NoCandle(f"score {score.decode()} is not a whole number of milliseconds within int64")
     if int(open_time) % step:
         raise _NoCandle(f"score {score.decode()} is off the grid of {step} ms")
     try:
@@ -174,7 +174,7 @@ def parse_score(printed: bytes) -> float:
         ValueError: It is not a number.
     """
     if not _SCORE.fullmatch(printed):
-        raise ValueError(f"score {printed!r} is no number")
+        raise ValueError(f"score {printed!r} is not a number")
     return float(printed)
 
 
@@ -182,7 +182,7 @@ def _score_at(index: int, printed: bytes, last: float) -> float:
     try:
         score = parse_score(printed)
     except ValueError:
-        raise ValueError(f"reply[{index}] is {printed!r}: the score is no number") from None
+        raise ValueError(f"reply[{index}] is {printed!r}: the score is not a number") from None
     if score < last:
         raise ValueError(f"reply[{index}] is {printed!r}: the score is below the one before it")
     return score
@@ -213,7 +213,7 @@ def _depth(text: str) -> int:
 
 
 def _refuse_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no JSON number")
+    raise ValueError(f"{word} is not a JSON number")
 
 
 def _shown(candle: dict[str, object], field: str) -> str:

@@ -254,7 +254,7 @@ def _checked(index: int, row: dict[str, int | None], starts: memoryview[int], co
         made = GapSummary(step, count, first, last, strangers, Gaps(starts, counts, step))
         if made.duplicates == row["duplicates"] and min(strangers, made.duplicates, made.present) >= 0:
             return made
-    raise ValueError(f"row {index}: {row} with {len(starts)} gap_starts and {len(counts)} gap_counts is no summary")
+    raise ValueError(f"row {index}: {row} with {len(starts)} gap_starts and {len(counts)} gap_counts is not a summary")
 
 
 def _pyarrow() -> Any:

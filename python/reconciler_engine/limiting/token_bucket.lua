@@ -71,7 +71,7 @@ local function empty(at, limits)
   return bucket
 end
 
--- The remembered bucket at `now`; nil where there is none, or a field of it is no number.
+-- The remembered bucket at `now`; nil where there is none, or a field of it is not a number.
 local function load()
   local stored =
     redis.call('HMGET', key, 'born', 'seen', 'offset', 'until', 'granted', 'tat1', 'tat2', 'share', 'cut', 'cause', 'origin')

@@ -21,7 +21,7 @@ def check_symbol(symbol: str) -> str:
     """
     if len(symbol) > _SYMBOL_LIMIT or _SYMBOL.fullmatch(symbol) is None:
         raise ValueError(
-            f"symbol {symbol[: _SYMBOL_LIMIT + 1]!r} is no product id; allowed: capitals and digits in 2 to 4 "
+            f"symbol {symbol[: _SYMBOL_LIMIT + 1]!r} is not a product id; allowed: capitals and digits in 2 to 4 "
             f"parts joined by '-', at most {_SYMBOL_LIMIT} characters, such as BTC-USD"
         )
     return symbol

@@ -246,7 +246,7 @@ def _split(text: str) -> list[tuple[Kind, str, int]]:
         known = _NICKNAMES.get(nickname.upper())
         if known is None or len(tokens) > 1:
             allowed = ", ".join(name.lower() for name in _NICKNAMES)
-            raise _whole(text, f"is no nickname; allowed: {allowed}, each alone")
+            raise _whole(text, f"is not a nickname; allowed: {allowed}, each alone")
         tokens = [(token, column) for token in known.split()]
     if len(tokens) == len(Kind) - 1:
         tokens.insert(0, ("0", 1))

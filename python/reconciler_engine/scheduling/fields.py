@@ -229,7 +229,7 @@ class _Item:
         if nth is not None:
             value, week = self._value(nth[1]), nth[2]
             if not _NUMBER.fullmatch(week) or not 1 <= int(week) <= WEEKS:
-                return self._refuse(f"{week!r} is no occurrence in a month; allowed after '#': 1-{WEEKS}")
+                return self._refuse(f"{week!r} is not an occurrence in a month; allowed after '#': 1-{WEEKS}")
             return Field() if value is None else Field(nth=1 << value % _SUNDAY * WEEKS + int(week) - 1)
         if last is None:
             return None

@@ -21,7 +21,7 @@ def check_rate(name: str, rate: float) -> None:
         ValueError: It is negative or no finite number.
     """
     if not 0 <= rate < math.inf:
-        raise ValueError(f"{name} {rate!r} is no finite number >= 0")
+        raise ValueError(f"{name} {rate!r} is not a finite number >= 0")
 
 
 class SimulatedClock:

@@ -88,7 +88,7 @@ def read_entry(series: Series, entry: Any) -> FeedEntry:
     for word in fields["d"].split(" "):
         found = _WORD.fullmatch(word)
         if found is None:
-            raise ValueError(f"{word[:40]!r} is no word of a feed")
+            raise ValueError(f"{word[:40]!r} is not a word of a feed")
         first = int(found[2]) * step
         slots.append((LETTERS[found[1]], Interval(first, first + int(found[3]) * step)))
     return FeedEntry(Place(at, sequence, whole(fields["n"], 1)), tuple(slots))

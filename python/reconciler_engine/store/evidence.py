@@ -108,7 +108,7 @@ class EvidenceStore:
         """Return the oldest verification in each block of some slots that has one, by block number (ms UTC).
 
         Raises:
-            StoreError: The key is no hash.
+            StoreError: The key is not a hash.
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
         names = block_fields(slots, series.timeframe.step_ms)

@@ -117,7 +117,7 @@ def _decode_exists(body: bytes, day: int, step: int) -> list[Interval]:
         return []
     runs, rest = divmod(len(body) - len(_VERSION), _RUN.size)
     if not body.startswith(_VERSION) or rest or runs * step > DAY_MS:
-        raise ValueError(f"{len(body)} bytes are no slots of a day")
+        raise ValueError(f"{len(body)} bytes are not slots of a day")
     start = day * DAY_MS
     found = [
         Interval(start + first * step, start + (first + count) * step)
@@ -147,7 +147,7 @@ def _decode_recent(body: bytes) -> tuple[list[Brought], list[Repaired], list[Wai
             [Wait(int(slot), int(first), str(row)) for slot, first, row in waits],
         )
     except (TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise ValueError(f"{len(body)} bytes are no list of slots: {error}") from error
+        raise ValueError(f"{len(body)} bytes are not a list of slots: {error}") from error
 
 
 def _decode_accepted(body: bytes, step: int) -> dict[int, str]:
@@ -162,4 +162,4 @@ def _decode_accepted(body: bytes, step: int) -> dict[int, str]:
         found = ((int(open_time), str(digest)) for open_time, digest in json.loads(body).items())
         return dict(islice(((slot, digest) for slot, digest in found if slot % step == 0), MOST_ACCEPTED))
     except (TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{len(body)} bytes are no digests: {error}") from error
+        raise ValueError(f"{len(body)} bytes are not digests: {error}") from error

@@ -103,7 +103,7 @@ def decode_day(body: bytes, day: int, step: int) -> list[FindingInterval]:
             start = start_of_day + first * step
             known.append(FindingInterval(start, start + length * step, findings[index]))
     except (struct.error, IndexError) as error:
-        raise ValueError(f"{len(body)} bytes are no findings: {error}") from error
+        raise ValueError(f"{len(body)} bytes are not findings: {error}") from error
     if free * step > DAY_MS:
         raise ValueError(f"slot {free - 1} of {step} ms lies outside a day")
     return known
@@ -118,7 +118,7 @@ def decode_finding(body: bytes) -> Finding:
     try:
         return _unpacked(body, 0)
     except (struct.error, IndexError) as error:
-        raise ValueError(f"{len(body)} bytes are no finding: {error}") from error
+        raise ValueError(f"{len(body)} bytes are not a finding: {error}") from error
 
 
 def _packed(finding: Finding) -> bytes:

@@ -178,7 +178,7 @@ pub enum BadReply {
 impl fmt::Display for BadReply {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Score => "the score is no number",
+            Self::Score => "the score is not a number",
             Self::Order => "the score is below the one before it",
             Self::Odd => "a member has no score",
             Self::Framing => "no RESP2 array of members and scores",

@@ -67,7 +67,7 @@ class RunTasks:
                 outcome = outcome_of.validate_json(body)
             except ValidationError as error:
                 facts = {"run": self.run, "faults": error.error_count()}
-                _logger.error("a record of a run is no outcome", extra=facts)
+                _logger.error("a record of a run is not an outcome", extra=facts)
             else:
                 outcomes[outcome.id] = outcome
         return outcomes

@@ -58,7 +58,7 @@ class FeedLosses:
         if not 0 <= self.disconnects_per_hour <= _HOUR_MS:
             raise ValueError(f"disconnects_per_hour {self.disconnects_per_hour!r} is not between 0 and {_HOUR_MS}")
         if not 0 < self.outage_ms[0] <= self.outage_ms[1]:
-            raise ValueError(f"outage_ms {self.outage_ms!r} is no shortest and longest time > 0")
+            raise ValueError(f"outage_ms {self.outage_ms!r} is not a shortest and longest time > 0")
         if self.snapshot_slots < 1 or self.snapshot_limit < 0:
             raise ValueError("snapshot_slots must be at least 1 and snapshot_limit at least 0")
 

@@ -185,7 +185,7 @@ class Worker:
         try:
             task = task_of.validate_json(delivery.body)
         except ValidationError as error:
-            _logger.error("a stream entry is no task", extra={"lane": delivery.lane, "faults": error.error_count()})
+            _logger.error("a stream entry is not a task", extra={"lane": delivery.lane, "faults": error.error_count()})
             await self._drop(delivery)
             return None
         if isinstance(task, ScanTask) != (delivery.lane is Lane.SCAN):

@@ -60,7 +60,7 @@ def check_host(name: str) -> str:
         ValueError: It is none.
     """
     if _HOST.fullmatch(name) is None:
-        raise ValueError(f"{name[:100]!r} is no name of a machine: letters, digits and -, parted by dots, no port")
+        raise ValueError(f"{name[:100]!r} is not a name of a machine: letters, digits and -, parted by dots, no port")
     return name
 
 

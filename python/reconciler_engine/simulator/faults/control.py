@@ -46,13 +46,13 @@ def _set(what: str, body: bytes, faults: Faults, clock: SimulatedClock) -> None:
     try:
         content: Any = json.loads(body)
     except ValueError as error:
-        raise ConfigError([f"{what}: the body is no JSON: {error}"]) from error
+        raise ConfigError([f"{what}: the body is not JSON: {error}"]) from error
     if what == "faults":
         faults.set(parse_faults(content))
         return
     now = content.get("now_ms") if isinstance(content, dict) else None
     if isinstance(now, bool) or not isinstance(now, int) or not 0 <= now < _INSTANT_LIMIT:
-        raise ConfigError([f"clock: now_ms {now!r} is no instant in milliseconds"])
+        raise ConfigError([f"clock: now_ms {now!r} is not an instant in milliseconds"])
     clock.set(now)
 
 

@@ -107,7 +107,7 @@ def parse_faults(content: object) -> list[FaultRule]:
     rules: list[FaultRule] = []
     for position, table in enumerate(listed, 1):
         if not isinstance(table, Mapping):
-            faults.append(f"fault {position}: {table!r} is no table")
+            faults.append(f"fault {position}: {table!r} is not a table")
             continue
         reading = _Rule(position, table)
         rules.append(reading.read())
@@ -128,7 +128,7 @@ class _Rule:
         self._name = name if isinstance(name, str) and name else f"fault {position}"
         self.faults: list[str] = []
         if name != self._name:
-            self._refuse("name", name, "is no text")
+            self._refuse("name", name, "is not text")
 
     def read(self) -> FaultRule:
         """Return the rule; worthless if there are faults."""
@@ -165,14 +165,14 @@ class _Rule:
     def _read_pattern(self, key: str) -> str:
         value = self._table.get(key, "*")
         if not isinstance(value, str):
-            self._refuse(key, value, "is no pattern")
+            self._refuse(key, value, "is not a pattern")
         return str(value)
 
     def _read_count(self, key: str) -> int:
         least = _COUNTS[key]
         value = self._table.get(key, least)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _COUNT_LIMIT:
-            self._refuse(key, value, f"is no whole number >= {least}")
+            self._refuse(key, value, f"is not a whole number >= {least}")
             return least
         return value
 

@@ -28,7 +28,7 @@ class ModeParameter:
             allowed = [choice for choice in self.choices if type(choice) is type(value) and choice == value]
             return None if allowed else f"is none of {', '.join(map(str, self.choices))}"
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.least <= value <= self.most:
-            return f"is no number from {self.least:g} to {self.most:g}"
+            return f"is not a number from {self.least:g} to {self.most:g}"
         return None
 
 

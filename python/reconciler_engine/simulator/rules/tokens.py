@@ -90,7 +90,7 @@ def read_trusted_key(path: Path) -> TrustedKey:
     except OSError as error:
         raise ConfigError([f"key file {str(path)!r} cannot be read: {error.strerror}"]) from error
     except (ValueError, KeyError, AttributeError, TypeError):
-        raise ConfigError([f"key file {str(path)!r} is no JSON object with name and privateKey"]) from None
+        raise ConfigError([f"key file {str(path)!r} is not a JSON object with name and privateKey"]) from None
 
 
 class TokenVerifier:

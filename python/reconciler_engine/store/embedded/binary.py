@@ -68,7 +68,7 @@ def parse_version(binary: Path, output: str) -> tuple[int, int, int]:
     """
     found = re.search(r"(?:Redis|Valkey) server v=(\d+)\.(\d+)\.(\d+)", output)
     if found is None:
-        raise ConfigError([f"{binary} is no Redis or Valkey server: --version printed {output[:80]!r}"])
+        raise ConfigError([f"{binary} is not a Redis or Valkey server: --version printed {output[:80]!r}"])
     version = (int(found[1]), int(found[2]), int(found[3]))
     if version < OLDEST_VERSION:
         raise ConfigError([f"{binary} has version {'.'.join(found.groups())}; 6.2 or newer is needed"])

@@ -164,7 +164,7 @@ def _parse_record(path: Path, text: bytes) -> ServerRecord:
     try:
         fields: Any = json.loads(text)
     except ValueError as error:
-        raise ConfigError([f"{path} is no JSON: {error}; remove it if no server runs"]) from error
+        raise ConfigError([f"{path} is not JSON: {error}; remove it if no server runs"]) from error
     kinds = {"socket": str, "pid": int, "command": str, "simulated": bool}
     faults = [
         f"{path}: {name} must be {kind.__name__}; remove the file if no server runs"

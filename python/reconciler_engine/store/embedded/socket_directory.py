@@ -111,7 +111,7 @@ def _check_private(directory: Path, uid: int) -> None:
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise ConfigError(
-            [f"{directory} is in the way of the server's socket directory: it is no directory; remove it"]
+            [f"{directory} is in the way of the server's socket directory: it is not a directory; remove it"]
         )
     if found.st_uid != uid:
         raise ConfigError([f"{directory} belongs to uid {found.st_uid}, not to {uid}; it is not used for the socket"])

@@ -1,5 +1,5 @@
 -- Tell a series' feed of changes which slots a write changed. It goes before the script that writes, which opens the feed
--- before it changes anything: one that is no stream stops the write.
+-- before it changes anything: one that is not a stream stops the write.
 --
 -- An entry has the fields n, its number in the feed, and d: words of a letter, the first slot (open time / step), ':' and
 -- how many slots in a row. store/change_feed.py tells the letters.

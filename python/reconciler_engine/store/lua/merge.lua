@@ -16,7 +16,7 @@
 --          judged      words of the feed for slots that are proved now, or are not any more
 --          candles     how many are offered
 --          yielding    open times of candles offered that may take the place of a member, ascending
---          duplicated  open times to clean of duplicates, and of what is no candle beside one, ascending
+--          duplicated  open times to clean of duplicates, and of what is not a candle beside one, ascending
 --          unmoved     open times whose members are to be as they were read
 --          absent      { first, last open time } of each span that is to have no candle
 --          empty       the same of spans among them that are proved empty: members there that are no candle go
@@ -184,7 +184,7 @@ local function better(a, b)
     return sequence_of(a) > sequence_of(b)
 end
 
--- Leave one candle in a slot that has several, and nothing beside it that is no candle.
+-- Leave one candle in a slot that has several, and nothing beside it that is not a candle.
 local function settle(slot)
     local best = slot.valid[1]
     for i = 2, #slot.valid do

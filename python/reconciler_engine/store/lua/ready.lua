@@ -15,12 +15,12 @@
 -- ARGV[6]  'detail' for the list below instead of 1 or 0
 --
 -- Returns  1 if each of these slots holds a candle that nobody doubts, verified by its digest where it closed that long
---          ago, or is proved not to have one, and none holds a member that is no candle; 0 if not, and where there are
+--          ago, or is proved not to have one, and none holds a member that is not a candle; 0 if not, and where there are
 --          fewer members than asked for.
 --          'detail': { 1 or 0, open time of the first slot, first instant after the last one,
 --          first instant up to which it would be 1, why not: the words for the oldest slot in the way, or '',
 --          slots proved not to have a candle, slots with a candle unverified, members fewer than asked for,
---          slots missing, the oldest, slots suspect, the oldest, slots with a member that is no candle, the oldest,
+--          slots missing, the oldest, slots suspect, the oldest, slots with a member that is not a candle, the oldest,
 --          slots unverified too long, the oldest, the finding of the slot in the way, or '', first instant from which on
 --          each slot holds a candle that nobody doubts or is proved not to have one, first instant from which on none
 --          is in the way, the instant of this answer }; an oldest without slots is -1; each slot in the way counts once

@@ -13,7 +13,7 @@ if redis.call('HEXISTS', KEYS[1], field) == 0 then
     end
     if redis.call('HLEN', KEYS[1]) >= most then field = string.format('%d|others|-|-|others', hour) end
 end
--- A value that is no number would stop the script half done.
+-- A value that is not a number would stop the script half done.
 local count = redis.call('HGET', KEYS[1], field)
 if count and not (#count <= 15 and count:match('^%d+$')) then redis.call('HDEL', KEYS[1], field) end
 redis.call('HINCRBY', KEYS[1], field, 1)
