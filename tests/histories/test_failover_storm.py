@@ -65,7 +65,11 @@ async def reshard(storm: Storm, servers: ByCluster, keys: Sequence[str], number:
 
 @pytest.mark.parametrize(
     ("way", "losses"),
-    [("address", [Loss.KILLED]), ("Sentinel", [Loss.CUT_OFF]), ("Cluster", [Loss.KILLED, Loss.CUT_OFF])],
+    [
+        pytest.param("address", [Loss.KILLED], marks=pytest.mark.soak),
+        ("Sentinel", [Loss.CUT_OFF]),
+        ("Cluster", [Loss.KILLED, Loss.CUT_OFF]),
+    ],
 )
 async def test_a_failover_does_no_harm(tmp_path, record_property, way, losses):
     record_property(FIGURE, await weather(tmp_path, way, losses, reshardings=int(way == "Cluster")))

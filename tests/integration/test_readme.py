@@ -127,7 +127,7 @@ def test_the_services_own_examples_are_the_manuals():
         assert example in PYTHON
 
 
-@pytest.mark.parametrize("layout", [Layout.USER, Layout.EXCHANGE])
+@pytest.mark.parametrize("layout", [Layout.USER, pytest.param(Layout.EXCHANGE, marks=pytest.mark.soak)])
 def test_the_first_command_shows_gaps_that_close(start_process, run_inside, tmp_path, layout):
     line = LINES[0]
     install, _, start = line.partition(" && ")

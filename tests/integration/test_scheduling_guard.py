@@ -14,6 +14,8 @@ from reconciler_engine.scheduling.overlap import GuardHeld, OverlapGuard
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.scheduling.ticks import Tick
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 
 async def test_the_guard_is_held_while_its_nursery_is_open() -> None:
     guard = OverlapGuard()

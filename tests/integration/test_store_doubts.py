@@ -37,6 +37,8 @@ from reconciler_engine.store.members import member_of
 from reconciler_engine.store.merge_script import SeriesWrite
 from reconciler_engine.store.scope import Layout
 
+pytestmark = pytest.mark.contract
+
 layout = pytest.fixture(params=Layout, autouse=True)(use_layout)
 store = pytest.fixture(evidence_store)
 candles = pytest.fixture(candle_store)

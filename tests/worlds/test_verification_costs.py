@@ -156,8 +156,8 @@ async def backfill(world: FedWorld, symbols: Sequence[str], days: int) -> None:
 
 async def test_a_backfill_does_not_starve_verification(redis_url, mock_clock, tell_figure):
     slow: dict[str, Any] = {"batch_size": 1, "batch_delay_ms": 25_000, "max_candles": 0, "ttl": 0}
-    async with fed_world(redis_url, mock_clock, OneBook(2), **slow) as world:
-        world.nursery.start_soon(backfill, world, ["P0-USD"], 30)
+    async with fed_world(redis_url, mock_clock, OneBook(1), **slow) as world:
+        world.nursery.start_soon(backfill, world, ["P0-USD"], 120)
         costs = await spend(world, 0.6)
         tell_figure(f"beside a backfill: {costs.figure()}")
         # The budget is spent, and verification has its part of it.

@@ -162,7 +162,13 @@ async def suffer(world: FedWorld, blow: Blow) -> None:
 
 
 @pytest.mark.parametrize(
-    ("blows", "layout"), list(zip(SERIES_OF_BLOWS, ["user", "exchange", "user", "exchange"], strict=True))
+    ("blows", "layout"),
+    [
+        ("what is there goes", "user"),
+        ("another text", "exchange"),
+        pytest.param("other values", "user", marks=pytest.mark.soak),
+        pytest.param("what was there comes back", "exchange", marks=pytest.mark.soak),
+    ],
 )
 async def test_verified_never_survives_a_candle_that_it_does_not_describe(redis_url, mock_clock, blows, layout):
     settings: dict[str, Any] = {"symbols": ("BTC-USD",), "timeframes": TIMEFRAMES, "layout": layout}
