@@ -125,7 +125,7 @@ def test_the_reach_says_since_when_each_series_is_whole(run, hold, newest):
     assert lines[-2].split() == ["BTC-USD:1h", oldest, last, oldest, "all", "8", "bars"]
 
 
-def test_the_reach_of_a_series_whose_newest_bar_is_missing_is_that_of_the_bars_before(run, hold, newest):
+def test_the_reach_of_a_series_without_its_newest_bar_is_that_of_the_bars_before(run, hold, newest):
     hold(BTC, [*range(1, 8), 9])
     row = next(row for row in run("--reach", "--bars", 1_000, "--json").json["series"] if row["symbol"] == "BTC-USD")
     assert (row["complete_from"], row["complete_until"]) == (newest - 7 * HOUR, newest)

@@ -197,7 +197,7 @@ def test_the_fields_of_an_interval_are_those_of_the_blocks_it_touches():
     assert block_fields(span(60, 60), MINUTE) == []
 
 
-def test_the_oldest_verification_of_a_block_is_told_and_a_digest_without_an_instant_is_older():
+def test_the_oldest_verification_is_told_a_digest_without_an_instant_is_older():
     fields = block_fields_of({at(slot): text(slot) for slot in (0, 3)}, MINUTE, at=1_000)
     later = block_fields_of({at(7): text(7)}, MINUTE, at=2_000)
     (name,) = fields

@@ -337,7 +337,7 @@ async def test_a_sum_over_a_minute_without_a_bar_counts_once_that_is_settled(red
         assert await cell.agrees() is agrees
 
 
-async def test_no_sum_is_had_over_a_minute_that_is_in_doubt_or_has_changed_or_is_accepted_by_hand(redis_url):
+async def test_no_sum_is_had_over_a_minute_in_doubt_changed_or_accepted_by_hand(redis_url):
     async with engine(redis_url) as run:
         cell = Cell(run)
         await cell.put()

@@ -57,8 +57,8 @@ async def test_live_gaps_go_first_and_the_budget_holds(tasks, seconds):
     programs = Programs(tasks, YIELDS_S, seconds)
     await programs.run()
     assert budget_excess(programs.sent, 5, 0.0) <= 0
-    # Two slots of other turns at most: those of programs that have let others go first for ten seconds. Alike, all wait for
-    # over a second.
+    # Two slots of other turns at most: those of programs that have let others go first for ten seconds. Without that,
+    # all wait for over a second.
     assert max(programs.live_waits) <= 0.6
     # They do not starve, and nothing of the budget is left over.
     assert len(programs.sent) >= 5 * seconds - 5

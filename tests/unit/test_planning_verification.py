@@ -193,7 +193,7 @@ def test_an_agenda_looks_at_longer_timeframes_of_a_symbol_together_with_its_fine
     assert agenda.begin([BTC, five, hour, other], minute(26), 60, next_full=minute(30)) == [BTC, five]
 
 
-def test_an_agenda_counts_no_request_for_a_series_whose_bars_were_sums_three_times_in_a_row():
+def test_an_agenda_counts_no_request_for_a_series_of_three_sums_in_a_row():
     agenda = Agenda()
     series = [Series(f"P{number}-USD", Timeframe.M5) for number in range(100)]
     agenda.begin(series, minute(30), 10, next_full=minute(40))
