@@ -59,7 +59,7 @@ class SourceError(ReconcilerError):
 class RateLimited(SourceError):
     """The exchange refused for rate (429, or 403 `Too many errors`).
 
-    `retry_after_ms` is what the exchange asked for, bounded, or None where it did not say.
+    `retry_after_ms` is the wait that the exchange asked for, bounded, or None without one.
     """
 
     retryable = True
@@ -75,7 +75,7 @@ class RateLimited(SourceError):
 class SourceUnavailable(SourceError):
     """No answer came, or one that says the server is in trouble (5xx, a CDN page, a broken connection).
 
-    `retry_after_ms` is what the exchange asked for, bounded, or None where it did not say; `status` is 0 where no
+    `retry_after_ms` is the wait that the exchange asked for, bounded, or None; `status` is 0 where no
     answer came.
     """
 

@@ -29,7 +29,7 @@ _LONGEST_TIME = 40
 @prints
 @takes_settings("base_url", *CACHE_SETTINGS, "layout", "user_id", "exchange_id")
 def changes(*, since: str | None, follow: bool, output: Output, given: Given) -> None:
-    """Tell what the engines changed in all series, oldest first for each, and the cursor to go on from.
+    """List the engines' changes in all series, oldest first for each, and the cursor to go on from.
 
     \b
     Examples:
@@ -38,7 +38,7 @@ def changes(*, since: str | None, follow: bool, output: Output, given: Given) ->
       reconciler-engine changes --since now --follow --json
 
     Told are candles added, changed and removed, slots verified, and proofs given and retracted; `lost` where the feed
-    of a series no longer has what came before. The cursor is the last line; with --json each line has the changes of
+    of a series no longer has the changes before. The cursor is the last line; with --json each line has the changes of
     one read, and the cursor after them.
     """
     import trio

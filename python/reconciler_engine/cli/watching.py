@@ -40,7 +40,7 @@ def check_watchable(*, as_json: bool) -> None:
 
 
 async def watch(answer: Callable[[], Awaitable[None]]) -> None:
-    """Draw what `answer` prints, every two seconds and at once when the size changes; return when told to end.
+    """Draw the output of `answer`, every two seconds and at once when the size changes; return when told to end.
 
     Where Redis is away that is drawn in its place.
     """

@@ -121,7 +121,7 @@ class _Run:
         """Start the thread; return once the service is open.
 
         Raises:
-            BaseException: What opening it raised, once the thread has ended.
+            BaseException: The error of opening it, once the thread has ended.
         """
         self._thread.start()
         try:

@@ -1,4 +1,4 @@
-"""The feed of changes: what the engines changed in a cache since a reader last asked."""
+"""The feed of changes: changes of a cache by engines since a reader last asked."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def changes(
     exchange_id: int = 1,
     layout: str = "user",
 ) -> PendingAnswer[ChangeBatch] | ChangeBatch:
-    """Return what the engines changed in all series after a cursor, and the cursor to go on from.
+    """Return the engines' changes in all series after a cursor, and the cursor to go on from.
 
     A reader that was away gets all that is still kept, in order for each series: the newest thousand writes of each,
     for 30 days. Where some fell out, a change of the kind `lost` comes before the next one: read that series anew. Keep
@@ -74,7 +74,7 @@ def changes(
         layout: As the engine's setting.
 
     Raises:
-        ValueError: An argument is not what it must be.
+        ValueError: An argument is not allowed.
         StoreError: Redis did not answer; a redis-py client raises redis-py's own exceptions.
     """
     if layout not in [*Layout]:

@@ -24,14 +24,14 @@ from reconciler_engine.store.history import current_history
 from reconciler_engine.store.tasks import Lane
 
 VERIFY_BARS = 300
-"""The verify run looks at so many of the newest bars, and members, of each series: what one page holds."""
+"""The verify run looks at so many of the newest bars, and members, of each series: as many as one page holds."""
 
 _VERIFY_ASK_S, _OLDER_ASK_S = 40.0, 10.0
 _logger = logging.getLogger(__name__)
 
 
 class VerifyRun:
-    """Holds what the verify run remembers between its ticks; what is lost with it is found again.
+    """Memory of the verify run between its ticks; after a loss it is found again.
 
     Attributes:
         scrubbed: Memory of the scrub.
@@ -76,7 +76,7 @@ class VerifyRun:
         )
 
     async def go_on(self, parts: Parts, series: Sequence[Series], reconciler: Reconciler) -> None:
-        """Spend what the run has left: on second answers, on older bars, and where nothing else is due on the scrub.
+        """Spend the rest of the share: on second answers, on older bars, and where nothing else is due on the scrub.
 
         Raises:
             StoreError: Redis did not answer.

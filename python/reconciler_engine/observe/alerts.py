@@ -34,7 +34,7 @@ class Alert(StrEnum):
 
 
 OF_SERIES: Final = frozenset({Alert.SERIES, Alert.CONTESTED, Alert.BURNING})
-"""Kinds that are seen by what passes noted in Redis; the others by the engine's own report."""
+"""Kinds that are seen in the notes of passes in Redis; the others in the engine's own report."""
 
 OF_ENGINE: Final = frozenset({*Alert}) - OF_SERIES - {Alert.TEST}
 CAUSES: Final = frozenset({Alert.ENGINE, Alert.KEY, Alert.GONE})
@@ -59,7 +59,7 @@ class Condition(NamedTuple):
         alert: Its kind.
         subject: The series, timeframe, role or engine concerned.
         detail: How it stands, in words.
-        cure: What puts it in order.
+        cure: The way to put it in order.
     """
 
     alert: Alert
@@ -102,7 +102,7 @@ class AlertBook:
     def look(
         self, conditions: Iterable[Condition], kinds: frozenset[Alert], now: int, after_ms: Callable[[Alert], int]
     ) -> list[Notice]:
-        """Return what is to be told after a look at these kinds at `now` (ms UTC)."""
+        """Return the conditions to tell after a look at these kinds at `now` (ms UTC)."""
         for one in conditions:
             first, _, _ = self._seen.get(one.name, (now, now, one))
             self._seen[one.name] = (first, now, one)
@@ -132,7 +132,7 @@ class AlertBook:
 
 
 class EngineConditions:
-    """Reads conditions from reports of one engine; remembers what the exchange withheld."""
+    """Reads conditions from reports of one engine; remembers rows that the exchange withheld."""
 
     def __init__(self, engine: str) -> None:
         """Read those of an engine by its name, which outlives its process."""
@@ -140,7 +140,7 @@ class EngineConditions:
         self._contradicted: deque[tuple[int, float]] = deque()
 
     def of(self, report: Report, found: Sequence[ReadinessCheck], now: int) -> list[Condition]:
-        """Return what is to be told of a report at `now` (ms UTC)."""
+        """Return the conditions in a report at `now` (ms UTC)."""
         budget = None if report.engine is None else report.engine.budget
         found = [check for check in found if check.name not in {"stage", "roles"}]
         conditions = [
@@ -188,7 +188,7 @@ def _of_budget(budget: BudgetStatus) -> list[Condition]:
 
 
 def conditions_of(series: Mapping[str, SeriesState], objective: Objective | None) -> list[Condition]:
-    """Return what is to be told of series as passes noted them, and of their objective."""
+    """Return the conditions of series as passes noted them, and of their objective."""
     found = [
         Condition(Alert.SERIES, name, _why(state), "see /ready, or `reconciler-engine ready`")
         for name, state in series.items()

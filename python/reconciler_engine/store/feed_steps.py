@@ -72,7 +72,7 @@ class _Read(NamedTuple):
 
 
 def read_changes(scope: Scope, cursor: Cursor, limit: int, wait_s: float) -> Steps[ChangeBatch]:
-    """Read what changed after a cursor, some `limit` changes at most; wait for the first one for so many seconds."""
+    """Read the changes after a cursor, some `limit` at most; wait for the first one for so many seconds."""
     deadline = (yield Now()) + wait_s
     while True:
         read = yield from _read_once(scope, cursor, limit)
@@ -117,7 +117,7 @@ class _SeriesRead(NamedTuple):
 
 
 def _read_named(scope: Scope, names: Sequence[str], cursor: Cursor, limit: int) -> Steps[list[_SeriesRead]]:
-    """Read what is new in the feeds of the series of these names."""
+    """Read new entries of the feeds of the series of these names."""
     known: list[Series] = []
     for name in names:
         try:
@@ -128,7 +128,7 @@ def _read_named(scope: Scope, names: Sequence[str], cursor: Cursor, limit: int) 
 
 
 def read_feeds(scope: Scope, series: Sequence[Series], cursor: Cursor, limit: int) -> Steps[list[_SeriesRead]]:
-    """Read what is new in the feeds of some series, so many entries of each at most."""
+    """Read new entries of the feeds of some series, so many of each at most."""
     count = min(limit, _ENTRIES_A_SERIES)
     known = [(one, cursor.places.get(str(one), Place(cursor.since, 0, 0))) for one in series]
     calls = [_FEED.call([scope.feed_key(one)], [place.entry, count]) for one, place in known]

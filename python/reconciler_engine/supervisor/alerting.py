@@ -1,4 +1,4 @@
-"""Alerting: looks at the engine and its series, and has the operator's webhook told what began and what ended."""
+"""Alerting: looks at the engine and its series, and tells the operator's webhook of conditions that began or ended."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Alerting:
         return self._passes.parts.config.alert_after_ms if kind is Alert.SERIES else AFTER_MS.get(kind, 0)
 
     async def _adopt(self, now: int) -> None:
-        """Take over what was told before this process was there, once Redis says it."""
+        """Take over the posts of earlier processes, once Redis can be read."""
         if self._adopted:
             return
         try:
@@ -145,7 +145,7 @@ class Alerting:
                 self._book.adopt(Condition(Alert(kind), subject, "as told before"), since, now)
 
     async def _tell(self, notices: Sequence[Notice], engine: EngineStatus, now: int) -> None:
-        """Post what nobody has told yet, the conditions of one kind together."""
+        """Post conditions that were not told yet, those of one kind together."""
         ordered = sorted(notices, key=lambda one: (not one.is_over, one.condition.alert))
         for (is_over, kind), group in groupby(ordered, key=lambda one: (one.is_over, one.condition.alert)):
             told = await self._claim([*group], is_over=is_over)
@@ -169,7 +169,7 @@ class Alerting:
 
 
 def as_object(kind: Alert, notices: Sequence[Notice], engine: EngineStatus, now: int) -> dict[str, Any]:
-    """Return what the webhook is told of conditions of one kind that all began, or all ended."""
+    """Return the post about conditions of one kind that all began, or all ended."""
     return {
         "alert": kind.value,
         "phase": "end" if notices[0].is_over else "begin",

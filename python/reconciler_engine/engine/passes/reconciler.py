@@ -175,7 +175,7 @@ class Reconciler:
     async def _carry_out(
         self, tasks: RunTasks, windows: Windows, request: PassRequest, listings: Listings, now: int
     ) -> Tally:
-        """Scan series, and fetch what they lack; return the tally.
+        """Scan series, and fetch missing slots; return the tally.
 
         Series of a node of a cluster that does not serve are put off until all others are done. They are the second
         part, which waits until the node serves again, or has been away for long.

@@ -1,4 +1,4 @@
-"""The scrub: finds the pages whose candles were compared longest ago, by what is noted beside them."""
+"""The scrub: finds the pages whose candles were compared longest ago, by their digests' instants."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _KNOWN_MS = 3_600_000
 
 @dataclass(slots=True)
 class ScrubMemory:
-    """Memory of a scrub between its runs; what it lost is found again in Redis.
+    """Memory of a scrub between its runs; after a loss it is read from Redis again.
 
     Attributes:
         ages: Ages of all pages.

@@ -75,7 +75,7 @@ class Tally:
             row.note(finding.error)
 
     def join(self, late: Tally) -> None:
-        """Take over what a tally of some of the same series has counted, each of which this one knows nothing of."""
+        """Take over the counts of a tally of some of the same series, of which this one has none."""
         self._rows |= late._rows
         self._undone += late._undone
 

@@ -18,7 +18,7 @@ def banner(found: Sequence[ReadinessCheck], series: Mapping[str, SeriesState] | 
     """Return the sentence.
 
     Args:
-        found: What must hold.
+        found: The points that must hold.
         series: How each series stood when a pass last looked; None where the page tells that otherwise.
     """
     how, why = standing_of(found)

@@ -1,4 +1,4 @@
-"""The coverage page: how the slots of each series stand, as a heatmap, from what is known to HTML."""
+"""The coverage page: the states of each series' slots, as a heatmap in HTML."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _PAGE_SLOTS: Final = 300
 
 
 class Asked(NamedTuple):
-    """What the reader of the page asks for.
+    """The reader's question to the page.
 
     Attributes:
         window: How far back: a word of `WINDOWS`.
@@ -70,7 +70,7 @@ class Asked(NamedTuple):
 
     @classmethod
     def parse(cls, query: str) -> Self:
-        """Read the query of a request; what it does not name is as by default.
+        """Read the query of a request; other fields have their defaults.
 
         Raises:
             ValueError: A field has a value that is not allowed; the message says which are.
@@ -112,7 +112,7 @@ class Strip(NamedTuple):
         name: Its name, such as `BTC-USD:5m`.
         start: First slot of the first cell (ms UTC).
         stop: End of the last cell (ms UTC).
-        cells: What each bucket of time shows, by the word of the state; None where it has no slot.
+        cells: State of each bucket of time, by its word; None where it has no slot.
         why: Why it is not ready, in words; empty where nothing is in the way.
         since: Close of the oldest slot in the way (ms UTC); None where there is none.
     """
@@ -126,7 +126,7 @@ class Strip(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """The strips of a page, and what a pass would ask for to put its series in order.
+    """The strips of a page, and the requests of a pass that would put its series in order.
 
     Attributes:
         at: The instant of the look (ms UTC).
@@ -160,10 +160,10 @@ def coverage_page(
 
     Args:
         report: The supervisor's last one.
-        found: What must hold.
+        found: The points that must hold.
         series: How each stood when a pass last looked, by `symbol:timeframe`; None where Redis did not say.
-        error: What it said instead.
-        asked: What the reader asks for.
+        error: Its error instead.
+        asked: The reader's question.
         picture: The series of this page as they stand now.
     """
     engine = None if report is None else report.engine

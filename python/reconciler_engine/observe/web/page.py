@@ -1,4 +1,4 @@
-"""What all pages have: head, links, tables, words that alarm."""
+"""Parts of all pages: head, links, tables, words that alarm."""
 
 from __future__ import annotations
 

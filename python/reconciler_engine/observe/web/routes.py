@@ -52,13 +52,13 @@ class PageReads(Protocol):
         """Return how the series stood when passes last looked."""
 
     async def read_trouble(self) -> Trouble:
-        """Return what is not ready at this moment."""
+        """Return the series that are not ready at this moment."""
 
     async def read_picture(self, names: Sequence[str], window: str) -> Picture:
         """Return how the slots of series stand at this moment, by the word of a window."""
 
     async def read_series(self, name: str) -> SeriesView:
-        """Return what is known of one series."""
+        """Return the states of one series."""
 
 
 class Routes:

@@ -1,4 +1,4 @@
-"""The page of one series: its newest slots, what was changed in it, and what the next pass asks for."""
+"""The page of one series: its newest slots, its changes, and the requests of the next pass."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Slots(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """An entry of the journal: when (ms UTC), the slots, why, by whom, what was there and what is since."""
+    """An entry of the journal: when (ms UTC), the slots, why, by whom, the old and the new member."""
 
     at: int
     slots: str
@@ -54,7 +54,7 @@ class Changed(NamedTuple):
 
 
 class SeriesView(NamedTuple):
-    """What is known of a series.
+    """States of a series.
 
     Attributes:
         name: Its name, such as `BTC-USD:5m`.

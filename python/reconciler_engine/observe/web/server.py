@@ -35,7 +35,7 @@ _SAFE = (
     ("cross-origin-resource-policy", "same-origin"),
     ("cache-control", "no-store"),
 )
-"""What every answer says: nothing but our own style sheet is loaded, nothing guessed, framed, sent on or kept; a form
+"""Headers of every answer: nothing but our own style sheet is loaded, nothing guessed, framed, sent on or kept; a form
 asks this server alone, and only by GET."""
 
 _logger = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ def status_page(
 
     Args:
         report: The supervisor's last one.
-        found: What must hold.
+        found: The points that must hold.
         objective: How it is met; None where Redis did not say.
         series: How each series stood when a pass last looked; None as well.
         live: Whether the page renews itself.
