@@ -56,7 +56,7 @@ class Now:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Subscribe to channels until the conversation ends; a user who may not listen hears nothing."""
+    """Subscribe to channels until the conversation ends; without the right to listen nothing is heard."""
 
     channels: Sequence[str]
 

@@ -146,7 +146,7 @@ class PermitBlock:
         return self._request
 
     def _tell(self) -> Steps[None]:
-        """Tell the outcome of the request, also for a caller who is cancelled."""
+        """Report the outcome of the request, even while the caller is cancelled."""
         request = self._request
         if request is None:
             return

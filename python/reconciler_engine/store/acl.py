@@ -47,7 +47,7 @@ def acl_rules(role: Role, layout: Layout, user_id: int, exchange_id: int) -> lis
     keys = [*own, *(f"{{{pattern}" for pattern in own)]
     if role != "gate":
         keys += [*others, "recon:*"]
-    # Repairs are heard by all who wait for readiness; bars are told as closed by an engine alone.
+    # Every wait for readiness hears repairs; only an engine announces closed bars.
     channels = [channel.format(**ids) for channel in _CHANNELS[layout][: None if role == "engine" else 1]]
     commands = sorted(dict.fromkeys(_COMMANDS[role]))
     return [

@@ -43,7 +43,7 @@ class Kind(StrEnum):
     VERIFIED = "verified"
     """The candle is the exchange's."""
     PROVED = "proved"
-    """There is no candle to come: no trades, the venue stood still, or the product was not listed."""
+    """The slot is settled without a candle: no trades, a halt of the venue, or no listing of the product."""
     RETRACTED = "retracted"
     """That proof was taken back, or the candle is in doubt."""
     LOST = "lost"

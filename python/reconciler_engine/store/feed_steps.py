@@ -22,7 +22,7 @@ SWEEP_S: Final = 60
 """All series are looked at so often: a writer that died may have told the index nothing."""
 
 LOOK_S: Final = 1.0
-"""Pause of a reader who waits, between two looks at the index."""
+"""Pause of a waiting reader between two looks at the index."""
 
 _SERIES_A_WRITE: Final = 100
 _ENTRIES_A_SERIES: Final = 500

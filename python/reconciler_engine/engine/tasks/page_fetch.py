@@ -107,7 +107,7 @@ class PageFetcher:
             return look, PageReply(error=str(own_fault(error)))
 
     async def _claim(self, task: PageTask, under_way: trio.Event) -> None:
-        """Claim a page; wait for a job that asks for some of its slots, unless its run is no more, or its task is done.
+        """Claim a page; wait for a job that asks for some of its slots, unless its run or its task has ended.
 
         A failover brings claims back that were given up.
         """
