@@ -22,7 +22,7 @@ class Spent(NamedTuple):
 
 
 def measure(run: Callable[[], object], others: Sequence[int]) -> Spent:
-    """Run a function; return the processor time that it took of this process and of those with these ids."""
+    """Run a function; return its time by the clock, and of processors, of this process and of those with these ids."""
     before = _now(others)
     run()
     return Spent(*(after - first for after, first in zip(_now(others), before, strict=True)))
