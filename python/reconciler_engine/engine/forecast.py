@@ -89,7 +89,7 @@ async def forecast(parts: Parts, series: Sequence[Series]) -> Forecast:
     now, per_minute = survey.at, parts.reconciler.verify_per_minute
 
     async def windows(look_back: int, bars: int) -> dict[Series, Interval]:
-        found = await windows_of(parts.keys, config, series, look_back, now, bars=bars)
+        found = await windows_of(parts, series, look_back, now, bars=bars)
         return {one: window.slots(one.timeframe.step_ms) for one, window in found}
 
     # One survey shows all slots; each job takes those in its own window.

@@ -7,9 +7,9 @@ from itertools import groupby
 from typing import Any
 
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.parts import make_parts
 from reconciler_engine.engine.passes.pass_plan import plan_pages
-from reconciler_engine.engine.passes.survey import SurveyedSeries, Surveyor
+from reconciler_engine.engine.passes.survey import SurveyedSeries
 from reconciler_engine.engine.verify_run import VERIFY_BARS
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
@@ -23,13 +23,8 @@ from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.verification import Verify
 from reconciler_engine.planning.window import scan_window
-from reconciler_engine.store.candle_keys import CandleKeys
-from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.journal import Change, Journal
-from reconciler_engine.store.product_list import ProductListStore
-from reconciler_engine.store.status_board import scope_of
 from reconciler_engine.store.verified_fields import Verified
 
 _TROUBLES = frozenset({State.MISSING, State.SUSPECT, State.UNKNOWN})
@@ -46,21 +41,9 @@ class LivePicture:
         Raises:
             ValueError: They are of another version.
         """
-        scope = scope_of(engine)
         self._config = ReconciliationConfig.model_validate(settings)
         self._engine = engine
-        self._evidence = EvidenceStore(client, scope)
-        self._journal = Journal(client, scope)
-        self._clock = SharedClock(client, scope)
-        self._surveyor = Surveyor(
-            CandleStore(client, scope),
-            CandleKeys(client, scope),
-            self._evidence,
-            ProductListStore(client, scope),
-            self._clock,
-            self._config,
-            self._config.budget(signed=False),
-        )
+        self._parts = make_parts(self._config, client, owns_server=False, consumer="")
 
     async def picture(self, series: Sequence[Series], window: str) -> Picture:
         """Return how series stand in a window of `WINDOWS`, and the plan for them.
@@ -69,11 +52,11 @@ class LivePicture:
             StoreError: Redis did not answer.
         """
         reach_ms = WINDOWS[window]
-        found = await self._surveyor.survey(
+        found = await self._parts.surveyor.survey(
             series, reach_ms or 0, bars=0 if reach_ms else SLOTS, verify=Verify.DUE, horizon_ms=0
         )
         budget = self._engine.budget
-        rate_per_s = self._config.budget(signed=False).rate_per_s
+        rate_per_s = self._parts.bucket.budget.rate_per_s
         if budget is not None:
             rate_per_s = budget.rate_per_s * budget.share
         requests = found.plan.requests
@@ -92,16 +75,16 @@ class LivePicture:
             StoreError: Redis did not answer.
         """
         step = series.timeframe.step_ms
-        now = await self._clock.now()
+        now = await self._parts.clock.now()
         reach = Interval(max(0, now - (SLOTS + 1) * step), now)
-        found = await self._surveyor.survey([series], reach, verify=Verify.DUE)
+        found = await self._parts.surveyor.survey([series], reach, verify=Verify.DUE)
         (one,) = found.series
         if one.error is not None:
             return SeriesView(str(series), found.at, error=one.error)
         verified: dict[int, Verified] = {}
         for part in one.examined.parts(PAGE_SLOTS * step):
-            verified |= await self._evidence.verified(series, part)
-        changes = await self._journal.read([series], since=0, limit=_CHANGES)
+            verified |= await self._parts.evidence.verified(series, part)
+        changes = await Journal(self._parts.client, self._parts.scope).read([series], since=0, limit=_CHANGES)
         limits = {"max_candles": self._config.max_candles, "grace_ms": self._config.grace_ms}
         bars = max(self._config.window_bars, VERIFY_BARS)
         window = scan_window(found.at, series.timeframe, self._config.full_reconcile_window_ms, **limits, bars=bars)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from random import Random
 from typing import TYPE_CHECKING
 
 from reconciler_engine.coinbase.identity import Identity
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.backfill.director import BackfillDirector
+from reconciler_engine.engine.base_parts import BaseParts
 from reconciler_engine.engine.clock import SharedClock
 from reconciler_engine.engine.passes.older_bars import OlderBars
 from reconciler_engine.engine.passes.reach import Reach
@@ -20,89 +20,42 @@ from reconciler_engine.engine.passes.scrub import Scrub, ScrubMemory
 from reconciler_engine.engine.passes.second_looks import SecondLooks
 from reconciler_engine.engine.passes.sum_proofs import SumProofs
 from reconciler_engine.engine.passes.survey import Surveyor
-from reconciler_engine.engine.passes.verify_share import VerifyShare
 from reconciler_engine.engine.tasks.consumer_name import consumer_name, node_of
-from reconciler_engine.engine.tasks.drain import Drain
-from reconciler_engine.engine.tasks.page_cache import PageCache
 from reconciler_engine.engine.tasks.page_fetch import PageFetcher
-from reconciler_engine.engine.tasks.page_request import PageRequester
 from reconciler_engine.engine.tasks.redis_retry import RedisRetry
-from reconciler_engine.engine.tasks.references import References
 from reconciler_engine.engine.tasks.worker import Worker
 from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store.bucket_script import bucket_script
 from reconciler_engine.store.budget_use import BudgetUse
-from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.candles import CandleStore
-from reconciler_engine.store.claims import Claims
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.coverage import Coverage
 from reconciler_engine.store.disagreements import Disagreements
 from reconciler_engine.store.evidence import EvidenceStore
-from reconciler_engine.store.marks import Cursor, Marks
-from reconciler_engine.store.outages import Outages
-from reconciler_engine.store.pass_records import PassRecords
+from reconciler_engine.store.marks import Cursor
 from reconciler_engine.store.product_list import ProductListStore
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Layout, Scope
 from reconciler_engine.store.tasks import TaskQueue
-from reconciler_engine.store.venue import VenueStore
 
 if TYPE_CHECKING:
     # HTTP is loaded where the exchange is asked.
     from reconciler_engine.coinbase.client import CoinbaseClient
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The parts built on one client for one scope; directors are built once, when first asked for.
-
-    `share` is the part of the budget of `bucket` that verification may take, `identity` that of the key to sign with,
-    None without one. The client is the owner's to close.
-    """
-
-    client: TrioRedis
-    scope: Scope
-    store: CandleStore
-    evidence: EvidenceStore
-    products: ProductListStore
-    queue: TaskQueue
-    clock: SharedClock
-    coverage: Coverage
-    bucket: TokenBucket
-    share: TokenBucket
-    config: ReconciliationConfig
-    retention: Retention
-    identity: Identity | None = None
-
-    @property
-    def keys(self) -> CandleKeys:
-        """The candle keys as a whole."""
-        return CandleKeys(self.client, self.scope)
+class Parts(BaseParts):
+    """The stores of one scope with the workers and directors over them; these are built once, when first asked for."""
 
     @cached_property
     def reconciler(self) -> Reconciler:
         """A director of passes."""
-        return Reconciler(
-            self.queue,
-            self.keys,
-            self.evidence,
-            self.products,
-            self.clock,
-            self.coverage,
-            PassRecords(self.client, self.scope),
-            VerifyShare(self.share),
-            self.second_looks,
-            self.reach,
-            self.config,
-            self.retention,
-        )
+        return Reconciler(self, self.second_looks)
 
     @property
     def reach(self) -> Reach:
         """A walk back over the candles, as far as they are whole."""
-        return Reach(self.store, self.keys, self.evidence)
+        return Reach(self)
 
     @property
     def second_looks(self) -> SecondLooks:
@@ -124,47 +77,18 @@ class Parts:
     @cached_property
     def surveyor(self) -> Surveyor:
         """A surveyor of series."""
-        return Surveyor(
-            self.store, self.keys, self.evidence, self.products, self.clock, self.config, self.bucket.budget
-        )
+        return Surveyor(self)
 
     @cached_property
     def history(self) -> BackfillDirector:
         """A director of backfills of long ranges."""
-        return BackfillDirector(
-            self.store,
-            self.evidence,
-            self.products,
-            self.queue,
-            Marks(self.client, self.scope),
-            Outages(self.client, self.scope),
-            PassRecords(self.client, self.scope),
-            self.clock,
-            self.config,
-            self.retention,
-            self.bucket.budget,
-        )
+        return BackfillDirector(self)
 
     def worker(self, source: CoinbaseClient | None) -> Worker:
         """A worker; without `source` one that scans only."""
         redis = RedisRetry()
-        fetcher = None if source is None else self._page_fetcher(source, redis)
+        fetcher = None if source is None else PageFetcher(self, source, redis)
         return Worker(self.queue, self.store, self.evidence, fetcher, redis)
-
-    def _page_fetcher(self, source: CoinbaseClient, redis: RedisRetry) -> PageFetcher:
-        cache, drain = PageCache(self.store, self.evidence, self.clock), Drain()
-        requester = PageRequester(source, self.bucket, self.clock, Random(), drain)
-        venue = VenueStore(self.client, self.scope)
-        return PageFetcher(
-            Claims(self.client, self.scope),
-            cache,
-            requester,
-            References(venue, self.products, cache, requester, self.clock),
-            venue,
-            self.queue.is_open,
-            redis,
-            drain,
-        )
 
 
 @asynccontextmanager

@@ -23,10 +23,6 @@ class Marks:
         self._scope = scope
         self._work = work
 
-    def of(self, work: str) -> Marks:
-        """Return the marks of another work."""
-        return Marks(self._client, self._scope, work)
-
     async def load(self, series: Series, start: int) -> bytes | None:
         """Return the mark of a range that begins at `start` (ms UTC), or None."""
         mark = await self._client.execute_command("GET", self._key(series, start))

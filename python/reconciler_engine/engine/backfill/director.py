@@ -7,20 +7,17 @@ from dataclasses import dataclass
 
 import trio
 
-from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.backfill.mark import Mark
 from reconciler_engine.engine.backfill.progress import SeriesProgress
 from reconciler_engine.engine.backfill.reader import RangeReader
 from reconciler_engine.engine.backfill.run import BackfillRun
 from reconciler_engine.engine.backfill.second_look import SecondLook
 from reconciler_engine.engine.backfill.slot_counts import SlotCounts
-from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.base_parts import BaseParts
 from reconciler_engine.engine.tasks.consumer_name import node_of
 from reconciler_engine.engine.tasks.references import ReferenceCount
 from reconciler_engine.engine.tasks.run_record import closed_after
-from reconciler_engine.engine.tasks.work_rules import WorkRules
 from reconciler_engine.errors import ConfigError, NodeUnavailable, StoreError, own_fault
-from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
@@ -28,14 +25,7 @@ from reconciler_engine.planning.listing import Listing
 from reconciler_engine.planning.pages import Page
 from reconciler_engine.planning.request_plan import RequestPlan, SeriesPlan
 from reconciler_engine.planning.window import closed_before, history_fault, range_window
-from reconciler_engine.store.candles import CandleStore
-from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.marks import Marks
-from reconciler_engine.store.outages import Outages
-from reconciler_engine.store.pass_records import PassRecords
-from reconciler_engine.store.product_list import ProductListStore
-from reconciler_engine.store.retention import Retention
-from reconciler_engine.store.tasks import TaskQueue
 
 _JOB, _AGAIN = "backfill", "verify_range"
 
@@ -60,31 +50,8 @@ class BackfillProgress:
 class BackfillDirector:
     """Directs backfills of one scope. All that must outlive it is in Redis: candles, tasks and marks."""
 
-    def __init__(
-        self,
-        store: CandleStore,
-        evidence: EvidenceStore,
-        products: ProductListStore,
-        queue: TaskQueue,
-        marks: Marks,
-        outages: Outages,
-        records: PassRecords,
-        clock: SharedClock,
-        config: ReconciliationConfig,
-        retention: Retention,
-        budget: Budget,
-    ) -> None:
-        self._store = store
-        self._evidence = evidence
-        self._products = products
-        self._queue = queue
-        self._marks = marks
-        self._outages = outages
-        self._records = records
-        self._clock = clock
-        self._config = config
-        self._retention = retention
-        self._budget = budget
+    def __init__(self, parts: BaseParts) -> None:
+        self._parts = parts
 
     async def plan(
         self, series: Sequence[Series], asked: Interval | None, *, verify: bool = True, again: bool = False
@@ -97,9 +64,9 @@ class BackfillDirector:
             ConfigError: Retention would drop a range; with every such range.
             StoreUnavailable: Redis cannot be reached.
         """
-        now = await self._clock.now()
-        references = ReferenceCount(await self._products.read(), now, self._config.grace_ms)
-        settle_ms = self._config.settle_ms if verify else None
+        now = await self._parts.clock.now()
+        references = ReferenceCount(await self._parts.products.read(), now, self._parts.config.grace_ms)
+        settle_ms = self._parts.config.settle_ms if verify else None
         marks = self._marks_of(again)
         opened = await self._open("", series, asked, now, marks)
         rows = [await self._plan(progress, now, references, settle_ms, is_again=again) for progress in opened]
@@ -109,7 +76,7 @@ class BackfillDirector:
             references=references.total,
             missing=sum(row.missing for row in rows),
             confirmed_empty=sum(row.confirmed_empty for row in rows),
-            duration_ms=round(requests * 1_000 / self._budget.rate_per_s),
+            duration_ms=round(requests * 1_000 / self._parts.bucket.budget.rate_per_s),
             series=tuple(rows),
         )
 
@@ -141,43 +108,28 @@ class BackfillDirector:
         """
         # Redis refuses writes of an older run of the same job from here on.
         started = trio.current_time()
-        now = await self._clock.now()
+        now = await self._parts.clock.now()
         job, marks = _AGAIN if again else _JOB, self._marks_of(again)
-        run = await self._queue.open_run(job, now)
-        async with closed_after(self._queue, run):
+        run = await self._parts.queue.open_run(job, now)
+        async with closed_after(self._parts.queue, run):
             rows = await self._open(run, series, asked, now, marks)
 
             def tell() -> None:
                 report(_progress(rows))
 
-            backfill = BackfillRun(
-                run,
-                now,
-                rows,
-                self._store,
-                self._evidence,
-                self._queue,
-                marks,
-                self._outages,
-                self._retention,
-                WorkRules.of(self._config),
-                self._budget,
-                self._config.settle_ms if verify else None,
-                tell,
-                is_again=again,
-            )
-            await backfill.carry_out()
+            settle_ms = self._parts.config.settle_ms if verify else None
+            await BackfillRun(run, now, rows, self._parts, marks, settle_ms, tell, is_again=again).carry_out()
         report(_progress(rows))
         result = ReconciliationResult.of(
             [row.result() for row in rows],
             gaps_filled=sum(row.gaps_filled for row in rows),
             duration_ms=round((trio.current_time() - started) * 1_000),
         )
-        await self._records.note(run, job, now, result, node=node_of(self._queue.consumer))
+        await self._parts.records.note(run, job, now, result, node=node_of(self._parts.queue.consumer))
         return result
 
     def _marks_of(self, again: bool) -> Marks:
-        return self._marks.of(_AGAIN) if again else self._marks
+        return Marks(self._parts.client, self._parts.scope, _AGAIN if again else _JOB)
 
     async def _open(
         self, run: str, series: Sequence[Series], asked: Interval | None, now: int, marks: Marks
@@ -185,13 +137,13 @@ class BackfillDirector:
         """Return where each series stands; with a run, take over from the runs that left the marks."""
         windows = [(one, self._window(one, asked, now)) for one in series]
         faults = (
-            history_fault(str(one), window, now, one.timeframe, self._config.max_candles)
+            history_fault(str(one), window, now, one.timeframe, self._parts.config.max_candles)
             for one, window in windows
             if window
         )
         if known := [fault for fault in faults if fault is not None]:
             raise ConfigError(known)
-        listings = (await self._products.listings()).by_symbol
+        listings = (await self._parts.products.listings()).by_symbol
         return [
             await self._resume(run, one, window, now, listings.get(one.symbol, Listing()), marks)
             for one, window in windows
@@ -201,14 +153,14 @@ class BackfillDirector:
         """Return the closed slots of a range, from slot to slot."""
         timeframe = series.timeframe
         if asked is None:
-            asked = Interval(max(0, now - self._config.full_reconcile_window_ms), now)
-        window = range_window(asked, now, timeframe, max_candles=0, grace_ms=self._config.grace_ms)
+            asked = Interval(max(0, now - self._parts.config.full_reconcile_window_ms), now)
+        window = range_window(asked, now, timeframe, max_candles=0, grace_ms=self._parts.config.grace_ms)
         return window.slots(timeframe.step_ms) or Interval(window.start, window.start)
 
     async def _resume(
         self, run: str, series: Series, window: Interval, now: int, listing: Listing, marks: Marks
     ) -> SeriesProgress:
-        closed = closed_before(now, series.timeframe, self._config.grace_ms)
+        closed = closed_before(now, series.timeframe, self._parts.config.grace_ms)
         mark = Mark(run=run, verified_to=window.start)
         fresh = SeriesProgress(series, window, mark, resumed=False, closed=closed, listing=listing)
         try:
@@ -219,13 +171,13 @@ class BackfillDirector:
         if left is None:
             return fresh
         if run:
-            await self._queue.close_run(left.run)
+            await self._parts.queue.close_run(left.run)
         step = series.timeframe.step_ms
         if not window.start < left.verified_to <= window.stop or left.verified_to % step:
             return fresh
         verified = Interval(window.start, left.verified_to)
         try:
-            present = await self._outages.count(series, verified)
+            present = await self._parts.outages.count(series, verified)
         except StoreError as error:
             own_fault(error, waits=False)
             return fresh
@@ -300,9 +252,7 @@ class BackfillDirector:
     ) -> RangeReader:
         """Return a reader that writes nothing."""
         return RangeReader(
-            *(self._store, self._evidence, self._outages, progress.series, interval, now, progress.listing),
-            *(None, settle_ms),
-            is_again=is_again,
+            self._parts, progress.series, interval, now, progress.listing, settle_ms, writes=False, is_again=is_again
         )
 
 

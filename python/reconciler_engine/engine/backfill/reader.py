@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from reconciler_engine.detection import detect_gaps
 from reconciler_engine.engine.backfill.slot_counts import SlotCounts
+from reconciler_engine.engine.base_parts import BaseParts
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import sort_absent
@@ -13,11 +14,7 @@ from reconciler_engine.planning.answers import closed_slots
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.listing import Listing
 from reconciler_engine.planning.pages import PAGE_SLOTS
-from reconciler_engine.store.candles import CandleStore
-from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.listings import note_listing
-from reconciler_engine.store.outages import Outages
-from reconciler_engine.store.retention import Retention
 
 READ_SLOTS = 1_000
 """Slots read at a time, one read in flight: other clients of the server wait no longer than for a scan's pipeline."""
@@ -58,34 +55,30 @@ class RangeReader:
     """Reads one series' closed slots from `interval.start` on, as they stand at `now` (ms UTC), oldest first.
 
     Outages are found by counting first: slots without any member need not be read. Everything else is read, member by
-    member; a count never calls anything complete. Slots outside the product's listing are noted in the ledger, with a
-    `retention`; without one nothing is written. Candles that closed `settle_ms` ago are looked at for being verified;
+    member; a count never calls anything complete. Slots outside the product's listing are noted in the ledger, by
+    one that `writes`. Candles that closed `settle_ms` ago are looked at for being verified;
     None looks at none. With `is_again` all of them are told, verified or not.
     """
 
     def __init__(
         self,
-        store: CandleStore,
-        evidence: EvidenceStore,
-        outages: Outages,
+        parts: BaseParts,
         series: Series,
         interval: Interval,
         now: int,
         listing: Listing,
-        retention: Retention | None,
         settle_ms: int | None,
         *,
+        writes: bool = True,
         is_again: bool = False,
     ) -> None:
-        self._store = store
-        self._evidence = evidence
-        self._outages = outages
+        self._parts = parts
         self._series = series
         self._step = series.timeframe.step_ms
         self._interval = interval
         self._now = now
         self._listing = listing
-        self._retention = retention
+        self._retention = parts.retention if writes else None
         self._settle_ms = settle_ms
         self._is_again = is_again and settle_ms is not None
         self._position = interval.start
@@ -101,7 +94,7 @@ class RangeReader:
             return None
         step = self._step
         if self._empty is None:
-            self._empty = list(reversed(await self._outages.find(self._series, self._interval)))
+            self._empty = list(reversed(await self._parts.outages.find(self._series, self._interval)))
         while self._empty and self._empty[-1].stop <= self._position:
             self._empty.pop()
         ahead = self._empty[-1] if self._empty else Interval(self._interval.stop, self._interval.stop)
@@ -116,7 +109,7 @@ class RangeReader:
 
     async def _read(self, interval: Interval) -> Reading:
         step = self._step
-        (read,) = await self._store.read([(self._series, interval)], digests=self._settle_ms is not None)
+        (read,) = await self._parts.store.read([(self._series, interval)], digests=self._settle_ms is not None)
         if read.error is not None:
             raise read.error
         settled = closed_slots(self._now, self._settle_ms or 0, step)
@@ -133,11 +126,11 @@ class RangeReader:
         """Tell apart the slots without a candle, and with an unverified one, by their findings."""
         if not absent and not unverified:
             return Reading(interval)
-        (known,) = await self._evidence.read([(self._series, interval)])
+        (known,) = await self._parts.evidence.read([(self._series, interval)])
         if known.error is not None:
             raise known.error
         ledger = await note_listing(
-            self._evidence, self._series, absent, known.ledger, self._listing, self._now, self._retention
+            self._parts.evidence, self._series, absent, known.ledger, self._listing, self._now, self._retention
         )
         standing = sort_absent(absent, ledger, self._now)
         due = standing.missing & standing.due

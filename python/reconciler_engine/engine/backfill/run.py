@@ -12,20 +12,16 @@ from pydantic import ValidationError
 from reconciler_engine.engine.backfill.progress import SeriesProgress
 from reconciler_engine.engine.backfill.reader import RangeReader
 from reconciler_engine.engine.backfill.second_look import SecondLook
+from reconciler_engine.engine.base_parts import BaseParts
 from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, SeriesSpan, outcome_of, wire_of
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
 from reconciler_engine.engine.tasks.work_rules import WorkRules
 from reconciler_engine.errors import NodeUnavailable, StoreError, own_fault
-from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.pages import Page
-from reconciler_engine.store.candles import CandleStore
-from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.marks import Marks
-from reconciler_engine.store.outages import Outages
-from reconciler_engine.store.retention import Retention
-from reconciler_engine.store.tasks import Lane, TaskQueue
+from reconciler_engine.store.tasks import Lane
 
 PAGES_AHEAD = 64
 """Pages that are planned and not yet handed out; reading waits when there are so many."""
@@ -65,14 +61,8 @@ class BackfillRun:
         run: Id of an open run.
         now: The instant (ms UTC) at which slots are worth a request or not.
         rows: Where each series stands.
-        store: The candles.
-        evidence: Findings on slots without one.
-        queue: The workers' streams.
+        parts: Stores and settings.
         marks: Where progress is kept.
-        outages: Finds stretches that need not be read.
-        retention: Bounds on the candles that the cache keeps.
-        rules: How pages are judged and merged.
-        budget: The request budget.
         settle_ms: How long after their close candles are compared with the exchange's; None compares none.
         tell: Called when there is progress to show.
         is_again: Whether those are compared again that are verified.
@@ -83,14 +73,8 @@ class BackfillRun:
         run: str,
         now: int,
         rows: Sequence[SeriesProgress],
-        store: CandleStore,
-        evidence: EvidenceStore,
-        queue: TaskQueue,
+        parts: BaseParts,
         marks: Marks,
-        outages: Outages,
-        retention: Retention,
-        rules: WorkRules,
-        budget: Budget,
         settle_ms: int | None,
         tell: Callable[[], None],
         *,
@@ -99,14 +83,10 @@ class BackfillRun:
         self._run = run
         self._now = now
         self._rows = rows
-        self._store = store
-        self._evidence = evidence
-        self._queue = queue
+        self._parts = parts
         self._marks = marks
-        self._outages = outages
-        self._retention = retention
-        self._rules = rules
-        out = max(_FEWEST_OUT, min(_MOST_OUT, int(budget.rate_per_s * _OUT_S)))
+        self._rules = WorkRules.of(parts.config)
+        out = max(_FEWEST_OUT, min(_MOST_OUT, int(parts.bucket.budget.rate_per_s * _OUT_S)))
         self._out = trio.Semaphore(out, max_value=out)
         self._settle_ms = settle_ms
         self._is_again = is_again
@@ -163,7 +143,7 @@ class BackfillRun:
             ready_at = trio.current_time() + CONFIRM_MS / 1_000
             if unclean := sorted({*reading.duplicates, *reading.malformed}):
                 # Leaves one candle in each of these slots; asks nobody.
-                await self._store.merge(row.series, (), self._retention, duplicated=unclean, by="backfill")
+                await self._parts.store.merge(row.series, (), self._parts.retention, duplicated=unclean, by="backfill")
             pages = [self._add(row, page, ready_at) for page in row.lay(reading)]
             row.note_reading(reading)
             for planned in pages:
@@ -189,9 +169,7 @@ class BackfillRun:
 
     def _reader(self, row: SeriesProgress, interval: Interval, settle_ms: int | None = None) -> RangeReader:
         return RangeReader(
-            *(self._store, self._evidence, self._outages, row.series, interval, self._now, row.listing),
-            *(self._retention, settle_ms),
-            is_again=self._is_again,
+            self._parts, row.series, interval, self._now, row.listing, settle_ms, is_again=self._is_again
         )
 
     def _add(self, row: SeriesProgress, page: Page, ready_at: float, *, is_bridge: bool = False) -> _Planned:
@@ -247,7 +225,7 @@ class BackfillRun:
         if wanted:
             self._handed[wanted[0].row.series] += len(wanted)
             tasks = [(one.name, self._task(one).model_dump_json()) for one in wanted]
-            await self._queue.enqueue(self._run, Lane.DEEP, tasks)
+            await self._parts.queue.enqueue(self._run, Lane.DEEP, tasks)
             # Some may have ended by now.
             self._handed_out.update(name for name, _ in tasks if name in self._under_way)
 
@@ -263,7 +241,7 @@ class BackfillRun:
             bridge=planned.is_bridge,
             stale_before=self._stale_before,
             rules=self._rules,
-            keeping=self._retention,
+            keeping=self._parts.retention,
         )
 
     def _end(self, name: str) -> None:
@@ -278,11 +256,11 @@ class BackfillRun:
         while True:
             if self._under_way:
                 handed_out = bool(self._handed_out)
-                bodies = await self._queue.wait_outcomes(self._run)
+                bodies = await self._parts.queue.wait_outcomes(self._run)
                 for body in bodies:
                     self._settle(body)
                 if handed_out and not bodies:
-                    await self._queue.ensure_awaited(self._run, Lane.DEEP)
+                    await self._parts.queue.ensure_awaited(self._run, Lane.DEEP)
             elif self._all_read:
                 return
             else:
@@ -303,7 +281,7 @@ class BackfillRun:
     async def _beat(self) -> None:
         """Keep the run alive, save the marks and show progress, once a second."""
         while True:
-            await self._queue.keep_run(self._run)
+            await self._parts.queue.keep_run(self._run)
             await self._save()
             self._tell()
             await trio.sleep(_BEAT_S)

@@ -7,7 +7,7 @@ from itertools import count
 
 import trio
 
-from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.base_parts import BaseParts
 from reconciler_engine.engine.passes.pass_plan import PassRequest, plan_pages
 from reconciler_engine.engine.passes.run_tasks import LOST, RunTasks
 from reconciler_engine.engine.passes.tally import Tally
@@ -17,7 +17,6 @@ from reconciler_engine.engine.tasks.work_rules import WorkRules
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.pages import Page
-from reconciler_engine.store.retention import Retention
 
 
 class PageAsking:
@@ -30,16 +29,14 @@ class PageAsking:
         request: PassRequest,
         now: int,
         share: VerifyShare,
-        config: ReconciliationConfig,
-        retention: Retention,
+        parts: BaseParts,
     ) -> None:
         self._tasks = tasks
         self._tally = tally
         self._request = request
         self._now = now
         self._share = share
-        self._config = config
-        self._retention = retention
+        self._parts = parts
         self._numbers = count()
         self._ends = None if request.ask_s is None else trio.current_time() + request.ask_s
 
@@ -56,7 +53,7 @@ class PageAsking:
         Raises:
             StoreError: Redis cannot be reached, or the run's record was lost.
         """
-        planned = plan_pages(self._tally.due(series), self._now, self._config.grace_ms)
+        planned = plan_pages(self._tally.due(series), self._now, self._parts.config.grace_ms)
         if self._request.agenda is not None:
             order = {one: place for place, one in enumerate(series)}
             planned.sort(key=lambda each: order[each[0]])
@@ -106,6 +103,6 @@ class PageAsking:
             bridge=bridge,
             pauses=self._request.pauses,
             stale_before=self._request.stale_before,
-            rules=WorkRules.of(self._config),
-            keeping=self._retention,
+            rules=WorkRules.of(self._parts.config),
+            keeping=self._parts.retention,
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.base_parts import BaseParts
 from reconciler_engine.engine.passes.agenda import Agenda
 from reconciler_engine.engine.tasks.messages import ScanTask, SeriesSpan
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
@@ -15,7 +16,6 @@ from reconciler_engine.planning.pages import ROOMY_SLOTS, Page, cover, shards, s
 from reconciler_engine.planning.timely_bars import TimelyBars
 from reconciler_engine.planning.verification import Verify
 from reconciler_engine.planning.window import closed_before, range_window, scan_window
-from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
 from reconciler_engine.store.listings import Listings
 from reconciler_engine.store.retention import Retention
@@ -62,8 +62,7 @@ class PassRequest:
 
 
 async def windows_of(
-    keys: CandleKeys,
-    config: ReconciliationConfig,
+    parts: BaseParts,
     series: Sequence[Series],
     look_back: int | Interval | Mapping[Series, Interval],
     now: int,
@@ -75,12 +74,12 @@ async def windows_of(
     Raises:
         StoreError: The newest `bars` members could not be looked for.
     """
-    limits = {"max_candles": config.max_candles, "grace_ms": config.grace_ms}
+    limits = {"max_candles": parts.config.max_candles, "grace_ms": parts.config.grace_ms}
     if isinstance(look_back, Interval):
         return [(one, range_window(look_back, now, one.timeframe, **limits)) for one in series]
     if isinstance(look_back, Mapping):
         return [(one, range_window(look_back[one], now, one.timeframe, **limits)) for one in series]
-    oldest = await keys.oldest_of(series, bars) if bars else [None] * len(series)
+    oldest = await parts.keys.oldest_of(series, bars) if bars else [None] * len(series)
     return [
         (one, scan_window(now, one.timeframe, look_back, **limits, bars=bars, oldest_member=member))
         for one, member in zip(series, oldest, strict=True)

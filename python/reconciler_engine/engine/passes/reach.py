@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
+from reconciler_engine.engine.base_parts import BaseParts
 from reconciler_engine.engine.tasks.scan import SpanScan, scan
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import sort_absent
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.pages import shards
-from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
-from reconciler_engine.store.candles import CandleStore
-from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
+from reconciler_engine.store.evidence import LedgerRead
 
 _ALL_MEMBERS = 2**31
 
@@ -24,10 +23,8 @@ class Reach:
     It ends at the oldest member: slots before it are not kept.
     """
 
-    def __init__(self, store: CandleStore, keys: CandleKeys, evidence: EvidenceStore) -> None:
-        self._store = store
-        self._keys = keys
-        self._evidence = evidence
+    def __init__(self, parts: BaseParts) -> None:
+        self._parts = parts
 
     async def find(self, before: Mapping[Series, int]) -> dict[Series, int]:
         """Return from when on the slots before an instant (ms UTC, on the grid) are whole; the instant where none is.
@@ -66,7 +63,7 @@ class Reach:
     async def _ends(self, series: Iterable[Series]) -> dict[Series, int]:
         """Return the open time of the oldest slot that is kept, of series that have members."""
         known = list(series)
-        oldest = await self._keys.oldest_of(known, _ALL_MEMBERS)
+        oldest = await self._parts.keys.oldest_of(known, _ALL_MEMBERS)
         return {one: one.timeframe.floor(at) for one, at in zip(known, oldest, strict=True) if at is not None}
 
     async def _read(
@@ -75,8 +72,8 @@ class Reach:
         """Yield each part with its whole slots; none of a part that cannot be read."""
         for shard in shards((part.size(one.timeframe.step_ms) for one, part in parts), PIPELINE_MEMBERS):
             asked = parts[shard.start : shard.stop]
-            scans = await scan(self._store, asked, confirm_ms=0)
-            reads = await self._evidence.read(asked)
+            scans = await scan(self._parts.store, asked, confirm_ms=0)
+            reads = await self._parts.evidence.read(asked)
             for (series, part), candles, read in zip(asked, scans, reads, strict=True):
                 yield series, part, _whole(series, part, candles, read)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from math import ceil
 
 import trio
 
-from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.base_parts import BaseParts
 from reconciler_engine.engine.passes.halt_marking import note_halts
 from reconciler_engine.engine.passes.page_asking import PageAsking
 from reconciler_engine.engine.passes.pass_plan import PassRequest, Windows, scan_shards, scan_task, windows_of
@@ -31,16 +31,11 @@ from reconciler_engine.observe import logs
 from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.states import find_obstacles
 from reconciler_engine.planning.verification import Verify, to_verify
-from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
-from reconciler_engine.store.coverage import Checked, Coverage
-from reconciler_engine.store.evidence import EvidenceStore
+from reconciler_engine.store.coverage import Checked
 from reconciler_engine.store.findings import days_of
 from reconciler_engine.store.listings import Listings
-from reconciler_engine.store.pass_records import PassRecords
-from reconciler_engine.store.product_list import ProductListStore
-from reconciler_engine.store.retention import Retention
-from reconciler_engine.store.tasks import Lane, TaskQueue
+from reconciler_engine.store.tasks import Lane
 
 _LATE = "late-"
 """Begins the names of tasks for series that were put off."""
@@ -54,55 +49,15 @@ _logger = logging.getLogger(__name__)
 class Reconciler:
     """Directs passes of one scope. Its state is in Redis; any number of them may direct passes at once."""
 
-    def __init__(
-        self,
-        queue: TaskQueue,
-        keys: CandleKeys,
-        evidence: EvidenceStore,
-        products: ProductListStore,
-        clock: SharedClock,
-        coverage: Coverage,
-        records: PassRecords,
-        share: VerifyShare,
-        second_looks: SecondLooks,
-        reach: Reach,
-        config: ReconciliationConfig,
-        retention: Retention,
-    ) -> None:
-        """Make a reconciler, which directs passes.
-
-        Pages of verification wait for `share`, their part of the budget; `second_looks` proves candles without a page.
-        """
-        self._queue = queue
-        self._keys = keys
-        self._evidence = evidence
-        self._products = products
-        self._clock = clock
-        self._coverage = coverage
-        self._records = records
-        self._share = share
+    def __init__(self, parts: BaseParts, second_looks: SecondLooks) -> None:
+        """Make a reconciler, which directs passes; `second_looks` proves candles without a page."""
+        self._parts = parts
         self._second_looks = second_looks
-        self._reach = reach
-        self._config = config
-        self._retention = retention
+        self._share = VerifyShare(parts.share)
 
     def under(self, epoch: int) -> Reconciler:
         """Return this director for passes under the lease of that epoch."""
-        queue = self._queue.under(epoch)
-        return Reconciler(
-            queue,
-            self._keys,
-            self._evidence,
-            self._products,
-            self._clock,
-            self._coverage,
-            self._records,
-            self._share,
-            self._second_looks,
-            self._reach,
-            self._config,
-            self._retention,
-        )
+        return Reconciler(replace(self._parts, queue=self._parts.queue.under(epoch)), self._second_looks)
 
     @property
     def verify_per_minute(self) -> float:
@@ -118,30 +73,30 @@ class Reconciler:
             StoreError: Redis cannot be reached, or the run's record was lost; the next pass derives the work anew.
         """
         started = trio.current_time()
-        now = await self._clock.now()
+        now = await self._parts.clock.now()
         if request.repair and request.bars:
-            await self._keys.prolong(request.series, self._retention.ttl_s)
-        windows = await windows_of(self._keys, self._config, request.series, request.look_back, now, bars=request.bars)
-        listings = await self._products.listings()
+            await self._parts.keys.prolong(request.series, self._parts.retention.ttl_s)
+        windows = await windows_of(self._parts, request.series, request.look_back, now, bars=request.bars)
+        listings = await self._parts.products.listings()
         # Not to be cancelled in the middle: whether there is a record to close would be unknown. Bounded by the client.
         with trio.CancelScope(shield=True):
-            run = await self._queue.open_run(request.job, now)
+            run = await self._parts.queue.open_run(request.job, now)
         logs.note(run=run)
-        async with closed_after(self._queue, run):
-            tally = await self._carry_out(RunTasks(self._queue, run), windows, request, listings, now)
+        async with closed_after(self._parts.queue, run):
+            tally = await self._carry_out(RunTasks(self._parts.queue, run), windows, request, listings, now)
             if request.repair:
-                await note_halts(self._evidence, list(tally.absences()), listings.books, self._retention)
+                await note_halts(self._parts.evidence, list(tally.absences()), listings.books, self._parts.retention)
         if isinstance(request.look_back, int):
             # A range somewhere in the past says nothing about how the series stands.
             explains_all = request.verify is not Verify.NONE and request.agenda is None
             checked = await self._explain(list(tally.checked()), listings, whole=explains_all)
-            await self._coverage.record(
+            await self._parts.coverage.record(
                 checked,
                 now,
-                max_unverified_ms=self._config.max_unverified_ms,
+                max_unverified_ms=self._parts.config.max_unverified_ms,
                 job=request.job,
-                epoch=self._queue.epoch,
-                look_back=self._reach.find,
+                epoch=self._parts.queue.epoch,
+                look_back=Reach(self._parts).find,
                 afresh=bool(request.bars) and request.agenda is None,
             )
             if request.timely is not None:
@@ -149,7 +104,7 @@ class Reconciler:
         result = tally.result(
             duration_ms=round((trio.current_time() - started) * 1_000), delisted_at=listings.delisted_at
         )
-        await self._records.note(run, request.job, now, result, node=node_of(self._queue.consumer))
+        await self._parts.records.note(run, request.job, now, result, node=node_of(self._parts.queue.consumer))
         return result
 
     async def _explain(self, checked: Sequence[Checked], listings: Listings, *, whole: bool) -> list[Checked]:
@@ -159,7 +114,7 @@ class Reconciler:
         try:
             for shard in shards((len(days_of(one.window)) for one in asked), PIPELINE_MEMBERS):
                 part = asked[shard.start : shard.stop]
-                reads = await self._evidence.read([(one.series, one.window) for one in part])
+                reads = await self._parts.evidence.read([(one.series, one.window) for one in part])
                 for one, read in zip(part, reads, strict=True):
                     if one.unresolved is not None and read.error is None:
                         explained[one.series] = find_obstacles(
@@ -185,7 +140,7 @@ class Reconciler:
         if request.repair:
             await self._fetch(tasks, tally, request, now)
         if put_off:
-            late = RunTasks(self._queue, tasks.run, part=_LATE)
+            late = RunTasks(self._parts.queue, tasks.run, part=_LATE)
             tally.join(await self._carry_out(late, put_off, request, listings, now))
         return tally
 
@@ -199,9 +154,9 @@ class Reconciler:
         now: int,
     ) -> list[tuple[Series, Interval]]:
         """Have series scanned and count the findings; return the series that were put off."""
-        ordered = await self._keys.by_node(windows)
+        ordered = await self._parts.keys.by_node(windows)
         named = {f"{tasks.part}scan-{number}": shard for number, shard in enumerate(scan_shards(ordered))}
-        facts = (request, listings, now, self._config, self._retention)
+        facts = (request, listings, now, self._parts.config, self._parts.retention)
         # One by one: thousands of series are not kept as messages, too.
         scans = (scan_task(tasks.run, name, shard, *facts, waits=bool(tasks.part)) for name, shard in named.items())
         await tasks.do(Lane.SCAN, scans)
@@ -217,7 +172,7 @@ class Reconciler:
         return put_off
 
     async def _fetch(self, tasks: RunTasks, tally: Tally, request: PassRequest, now: int) -> None:
-        asking = PageAsking(tasks, tally, request, now, self._share, self._config, self._retention)
+        asking = PageAsking(tasks, tally, request, now, self._share, self._parts)
         if request.verify is Verify.DUE:
             await self._verify(asking, tasks.run, tally, request, now)
         else:
@@ -233,8 +188,8 @@ class Reconciler:
 
     async def _verify(self, asking: PageAsking, run: str, tally: Tally, request: PassRequest, now: int) -> None:
         """Verify the candles that are due within the share of the budget, by sums where these can be had."""
-        agenda, rules = request.agenda, self._config.verify_rules
-        looks = tally.looks(0 if agenda is None else self._config.quick_scan_window_ms)
+        agenda, rules = request.agenda, self._parts.config.verify_rules
+        looks = tally.looks(0 if agenda is None else self._parts.config.quick_scan_window_ms)
         is_due = partial(to_verify, now=now, rules=rules, horizon_ms=request.horizon_ms)
         done = VerifyRound(asking, self._second_looks, tally, run, now, looks, is_due)
         if agenda is None:
@@ -259,5 +214,5 @@ class Reconciler:
 
     def _settled(self, slots: Mapping[Series, Intervals], now: int) -> dict[Series, Intervals]:
         """Return the slots by series whose bars are final."""
-        rules = self._config.verify_rules
+        rules = self._parts.config.verify_rules
         return {one: rules.settled(where, now, one.timeframe.step_ms) for one, where in slots.items()}

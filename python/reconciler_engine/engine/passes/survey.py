@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.clock import SharedClock
+from reconciler_engine.engine.base_parts import BaseParts
 from reconciler_engine.engine.passes.pass_plan import plan_pages, windows_of
 from reconciler_engine.engine.tasks.references import ReferenceCount
 from reconciler_engine.engine.tasks.scan import SpanScan, scan
 from reconciler_engine.errors import NodeUnavailable, StoreError, own_fault
-from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.obstacles import Obstacle
@@ -26,13 +24,11 @@ from reconciler_engine.planning.request_plan import RequestPlan, SeriesPlan
 from reconciler_engine.planning.states import StateInterval, find_obstacles, states_of
 from reconciler_engine.planning.verification import Look, Verify, to_verify
 from reconciler_engine.planning.window import range_window
-from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
-from reconciler_engine.store.candles import CandleStore
-from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
+from reconciler_engine.store.evidence import LedgerRead
 from reconciler_engine.store.findings import days_of
 from reconciler_engine.store.listings import note_listing
-from reconciler_engine.store.product_list import ProductList, ProductListStore
+from reconciler_engine.store.product_list import ProductList
 
 _KNOWN = frozenset(State) - {State.UNKNOWN}
 _NO_SLOT = Interval(0, 0)
@@ -108,23 +104,8 @@ class Survey:
 class Surveyor:
     """Surveys series of one scope; reads Redis alone."""
 
-    def __init__(
-        self,
-        store: CandleStore,
-        keys: CandleKeys,
-        evidence: EvidenceStore,
-        products: ProductListStore,
-        clock: SharedClock,
-        config: ReconciliationConfig,
-        budget: Budget,
-    ) -> None:
-        self._store = store
-        self._keys = keys
-        self._evidence = evidence
-        self._products = products
-        self._clock = clock
-        self._config = config
-        self._budget = budget
+    def __init__(self, parts: BaseParts) -> None:
+        self._parts = parts
 
     async def survey(
         self,
@@ -147,18 +128,18 @@ class Surveyor:
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        now = await self._clock.now()
-        listed = await self._products.read()
+        now = await self._parts.clock.now()
+        listed = await self._parts.products.read()
         listings = listed.listings
-        windows = await windows_of(self._keys, self._config, series, look_back, now, bars=bars)
+        windows = await windows_of(self._parts, series, look_back, now, bars=bars)
         wanted = [(one, window.slots(one.timeframe.step_ms)) for one, window in windows]
         asked = [window for _, window in wanted]
         if isinstance(look_back, Interval):
             asked = [self._asked(one, look_back, now) for one in series]
-        scans = await scan(self._store, wanted, digests=True)
-        is_bound = not self._config.allow_other_layout
+        scans = await scan(self._parts.store, wanted, digests=True)
+        is_bound = not self._parts.config.allow_other_layout
         lacking = [one for one, found in zip(series, scans, strict=True) if found.gaps and is_bound]
-        misplaced = dict(zip(lacking, await self._store.find_misplaced(lacking), strict=True))
+        misplaced = dict(zip(lacking, await self._parts.store.find_misplaced(lacking), strict=True))
         surveyed = []
         for (one, examined), window, found, read in zip(wanted, asked, scans, await self._ledgers(wanted), strict=True):
             if found.error is not None:
@@ -185,13 +166,13 @@ class Surveyor:
     ) -> SurveyedSeries:
         step = series.timeframe.step_ms
         absent = Intervals.of_gaps(found.gaps, step)
-        ledger = await note_listing(self._evidence, series, absent, read.ledger, listing, now, None)
+        ledger = await note_listing(self._parts.evidence, series, absent, read.ledger, listing, now, None)
         doubted = ledger.in_state(examined, State.SUSPECT) - absent
         unverified = Intervals.of_slots(found.unverified, step) - doubted
-        overdue = Interval(0, max(now - self._config.max_unverified_ms - step, 0))
+        overdue = Interval(0, max(now - self._parts.config.max_unverified_ms - step, 0))
         urgent = sort_absent(absent, ledger, now).due
         if verify is not Verify.NONE:
-            urgent |= find_due_suspects(ledger, examined, now, step, self._config.audit_rules) - absent
+            urgent |= find_due_suspects(ledger, examined, now, step, self._parts.config.audit_rules) - absent
         look = Look(
             unverified - ledger.waiting(examined, now),
             Intervals.of_slots(found.changed, step),
@@ -199,7 +180,7 @@ class Surveyor:
             ledger.next_check((absent - ledger.confirmed(examined)) | doubted | unverified, now),
             examined.stop,
         )
-        rules = self._config.verify_rules
+        rules = self._parts.config.verify_rules
         to_audit = NOTHING
         if verify is Verify.ALL:
             to_audit = rules.settled(look.unverified, now, step)
@@ -222,7 +203,7 @@ class Surveyor:
 
     def _asked(self, series: Series, asked: Interval, now: int) -> Interval:
         """Return the closed slots of a range, kept or not."""
-        window = range_window(asked, now, series.timeframe, max_candles=0, grace_ms=self._config.grace_ms)
+        window = range_window(asked, now, series.timeframe, max_candles=0, grace_ms=self._parts.config.grace_ms)
         return window.slots(series.timeframe.step_ms)
 
     async def _ledgers(self, wanted: Sequence[tuple[Series, Interval]]) -> list[LedgerRead]:
@@ -231,16 +212,16 @@ class Surveyor:
         for shard in shards(days, PIPELINE_MEMBERS):
             part = wanted[shard.start : shard.stop]
             try:
-                reads += await self._evidence.read(part)
+                reads += await self._parts.evidence.read(part)
             except NodeUnavailable as error:
                 reads += [LedgerRead(Ledger(), error)] * len(part)
         return reads
 
     def _plan(self, surveyed: Sequence[SurveyedSeries], listed: ProductList, now: int) -> RequestPlan:
         due = [(one.series, one.examined, one.due) for one in surveyed if one.due]
-        pages = plan_pages(due, now, self._config.grace_ms)
+        pages = plan_pages(due, now, self._parts.config.grace_ms)
         requests = Counter(series for series, _, _ in pages)
-        references = ReferenceCount(listed, now, self._config.grace_ms)
+        references = ReferenceCount(listed, now, self._parts.config.grace_ms)
         rows_of = {one.series: one for one in surveyed}
         for series, _, page in pages:
             known, candles, step = rows_of[series].known, rows_of[series].candles, series.timeframe.step_ms
@@ -248,13 +229,14 @@ class Surveyor:
                 references.add(series, page.interval)
         rows = tuple(_row(one, requests[one.series]) for one in surveyed)
         verifying = sum(bool(page.wanted & rows_of[series].candles) for series, _, page in pages)
-        share = self._budget.share(self._config.verify_share)
+        whole = self._parts.bucket.budget
+        share = whole.share(self._parts.config.verify_share)
         return RequestPlan(
             requests=requests.total(),
             references=references.total,
             missing=sum(row.missing for row in rows),
             confirmed_empty=sum(row.confirmed_empty for row in rows),
-            duration_ms=round(1_000 * max(requests.total() / self._budget.rate_per_s, verifying / share.rate_per_s)),
+            duration_ms=round(1_000 * max(requests.total() / whole.rate_per_s, verifying / share.rate_per_s)),
             series=rows,
             verifying=verifying,
         )

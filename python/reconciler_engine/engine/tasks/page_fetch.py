@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
+from random import Random
+from typing import TYPE_CHECKING
 
 import trio
 
 from reconciler_engine.coinbase.candles import CandlePage
+from reconciler_engine.engine.base_parts import BaseParts
 from reconciler_engine.engine.tasks.drain import Drain, Drained
 from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, page_outcome
 from reconciler_engine.engine.tasks.page_cache import PageCache, PageLook, answer_of
@@ -25,6 +27,10 @@ from reconciler_engine.planning.sightings import TRUSTED_WITNESSES
 from reconciler_engine.store.claims import Claims, OtherClaim
 from reconciler_engine.store.venue import VenueStore
 
+if TYPE_CHECKING:
+    # HTTP is loaded where the exchange is asked.
+    from reconciler_engine.coinbase.client import CoinbaseClient
+
 _CLAIM_LOOK_S = 0.1
 _WITHHELD = "not asked: an answer just before lacked candles of this series that the cache knows"
 _logger = logging.getLogger(__name__)
@@ -37,26 +43,16 @@ class PageFetcher:
     after it.
     """
 
-    def __init__(
-        self,
-        claims: Claims,
-        cache: PageCache,
-        requester: PageRequester,
-        references: References,
-        venue: VenueStore,
-        is_open: Callable[..., Awaitable[bool]],
-        redis: RedisRetry,
-        drain: Drain,
-    ) -> None:
-        """Make a fetcher; `is_open` tells whether a run, by its id, still wants its pages, or the task of an id."""
-        self._claims = claims
-        self._cache = cache
-        self._requester = requester
-        self._references = references
-        self._venue = venue
-        self._is_open = is_open
+    def __init__(self, parts: BaseParts, source: CoinbaseClient, redis: RedisRetry) -> None:
+        """Make a fetcher that asks `source`."""
+        self._drain = Drain()
+        self._claims = Claims(parts.client, parts.scope)
+        self._cache = PageCache(parts.store, parts.evidence, parts.clock)
+        self._requester = PageRequester(source, parts.bucket, parts.clock, Random(), self._drain)
+        self._venue = VenueStore(parts.client, parts.scope)
+        self._references = References(self._venue, parts.products, self._cache, self._requester, parts.clock)
+        self._is_open = parts.queue.is_open
         self._redis = redis
-        self._drain = drain
 
     def drain(self) -> None:
         """Wait for nothing any more: answers that are on their way are taken, pages that wait raise `Drained`."""
