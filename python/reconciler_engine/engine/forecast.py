@@ -10,7 +10,7 @@ from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.passes.pass_plan import plan_pages, windows_of
 from reconciler_engine.engine.passes.survey import SurveyedSeries
-from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE, GAP_SCAN, VERIFY
+from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE, GAP_SCAN, VERIFY, crons_of
 from reconciler_engine.engine.verify_run import VERIFY_BARS
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
@@ -116,8 +116,7 @@ async def forecast(parts: Parts, series: Sequence[Series]) -> Forecast:
 
 def _next_ticks(now: int, config: ReconciliationConfig) -> dict[str, int | None]:
     zone = load_zone(config.timezone)
-    crons = {GAP_SCAN: config.gap_scan_cron, FULL_RECONCILE: config.full_reconcile_cron, VERIFY: config.verify_cron}
-    return {job: CronExpression.parse(cron).next_after(now, zone) for job, cron in crons.items()}
+    return {job: CronExpression.parse(cron).next_after(now, zone) for job, cron in crons_of(config).items()}
 
 
 def _verify_run(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import trio
 
+from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.bar_counting import count_bars
 from reconciler_engine.engine.held_leases import HeldLease, HeldLeases
 from reconciler_engine.engine.parts import Parts
@@ -83,7 +84,7 @@ class ScheduledPasses:
         self._now = now
         self.parts = parts
         self._leases = JobLeases(parts.client, parts.scope, parts.queue.consumer, life_ms=lease_ms)
-        self.crons = _crons(parts)
+        self.crons = crons_of(parts.config)
         self._held = HeldLeases(self._leases, list(self.crons), refresh_s=lease_ms / 4_000)
         self.series: Sequence[Series] = series
         self.unknown = tuple(unknown)
@@ -97,7 +98,7 @@ class ScheduledPasses:
     def renew(self, parts: Parts, series: Sequence[Series], unknown: Sequence[str] = ()) -> None:
         """Go on with other parts of the same client, scope and consumer; a pass under way ends as it began."""
         self.parts = parts
-        self.crons = _crons(parts)
+        self.crons = crons_of(parts.config)
         self.series, self.unknown = series, tuple(unknown)
 
     def welcome(self, symbols: Sequence[str]) -> None:
@@ -114,26 +115,18 @@ class ScheduledPasses:
         """Return them as the configuration schedules them. They run under `claim` alone."""
         config = self.parts.config
         zone = load_zone(config.timezone)
+        # How late a slot may still run, how long a run may take, and the most that it waits after its slot (ms).
+        bounds = {
+            GAP_SCAN: (config.gap_scan_misfire_grace_ms, config.gap_scan_max_run_ms, config.gap_scan_jitter_ms),
+            FULL_RECONCILE: (
+                *(config.full_reconcile_misfire_grace_ms, config.full_reconcile_max_run_ms),
+                config.full_reconcile_jitter_ms,
+            ),
+            VERIFY: (None, _VERIFY_MAX_RUN_MS, 0),
+        }
         return [
-            Job(
-                GAP_SCAN,
-                CronExpression.parse(config.gap_scan_cron),
-                self._run_tick,
-                tz=zone,
-                misfire_grace=config.gap_scan_misfire_grace_ms,
-                max_run=config.gap_scan_max_run_ms,
-                jitter=config.gap_scan_jitter_ms,
-            ),
-            Job(
-                FULL_RECONCILE,
-                CronExpression.parse(config.full_reconcile_cron),
-                self._run_tick,
-                tz=zone,
-                misfire_grace=config.full_reconcile_misfire_grace_ms,
-                max_run=config.full_reconcile_max_run_ms,
-                jitter=config.full_reconcile_jitter_ms,
-            ),
-            Job(VERIFY, CronExpression.parse(config.verify_cron), self._run_tick, tz=zone, max_run=_VERIFY_MAX_RUN_MS),
+            Job(job, CronExpression.parse(cron), self._run_tick, zone, *bounds[job])
+            for job, cron in crons_of(config).items()
         ]
 
     @asynccontextmanager
@@ -293,6 +286,6 @@ def tell(job: str, result: ReconciliationResult, slot: int | None = None) -> Non
     _logger.info("pass done", extra=extra)
 
 
-def _crons(parts: Parts) -> dict[str, str]:
-    config = parts.config
+def crons_of(config: ReconciliationConfig) -> dict[str, str]:
+    """Return the cron expression of each job."""
     return {GAP_SCAN: config.gap_scan_cron, FULL_RECONCILE: config.full_reconcile_cron, VERIFY: config.verify_cron}

@@ -13,6 +13,12 @@ ERRORS_KEPT: Final = 10
 TOTAL_ERRORS_KEPT: Final = 100
 """Messages kept of all series together; each series has its own."""
 
+_SUMMED: Final = (
+    *("missing", "filled", "confirmed_empty", "unresolved", "mismatched", "repaired", "rewritten", "proved"),
+    *("newly_verified", "by_sum", "wrong_sums", "unverified", "requests", "references"),
+)
+"""Counts of a pass that are the sums of its series'."""
+
 
 @dataclass(frozen=True, slots=True)
 class SeriesResult:
@@ -131,22 +137,9 @@ class ReconciliationResult:
             gaps_filled=gaps_filled,
             errors=tuple(islice(errors, TOTAL_ERRORS_KEPT)),
             duration_ms=duration_ms,
-            missing=sum(row.missing for row in series),
-            filled=sum(row.filled for row in series),
-            confirmed_empty=sum(row.confirmed_empty for row in series),
-            unresolved=sum(row.unresolved for row in series),
-            mismatched=sum(row.mismatched for row in series),
-            repaired=sum(row.repaired for row in series),
-            rewritten=sum(row.rewritten for row in series),
-            proved=sum(row.proved for row in series),
-            newly_verified=sum(row.newly_verified for row in series),
-            by_sum=sum(row.by_sum for row in series),
-            wrong_sums=sum(row.wrong_sums for row in series),
-            unverified=sum(row.unverified for row in series),
-            requests=sum(row.requests for row in series),
-            references=sum(row.references for row in series),
             degraded=degraded,
             series=tuple(series),
+            **{name: sum(getattr(row, name) for row in series) for name in _SUMMED},
         )
 
 

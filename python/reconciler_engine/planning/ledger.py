@@ -6,8 +6,11 @@ A slot that holds a candle needs no finding: the candle is its proof. A slot wit
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from functools import cache
+from itertools import pairwise
 from types import MappingProxyType
 from typing import NamedTuple, Self
 
@@ -130,14 +133,13 @@ class Ledger:
         Raises:
             ValueError: The intervals are empty, overlap or do not ascend.
         """
-        joined = _Joined()
+        given = tuple(findings)
         at: int | None = None
-        for start, stop, finding in findings:
+        for start, stop, _ in given:
             if start >= stop or (at is not None and start < at):
                 raise ValueError(f"interval {start}..{stop} is empty or begins before the end of the one before, {at}")
-            joined.add(start, stop, finding)
             at = stop
-        self.findings: tuple[FindingInterval, ...] = tuple(joined.findings)
+        self.findings: tuple[FindingInterval, ...] = tuple(_joined(given))
 
     @classmethod
     def _of(cls, findings: Iterable[FindingInterval]) -> Self:
@@ -214,37 +216,25 @@ class Ledger:
             where: The slots, on the grid.
             rule: Called once for each different finding met.
         """
-        answers: dict[Finding | None, Finding | None] = {}
-
-        def answer(finding: Finding | None) -> Finding | None:
-            if finding not in answers:
-                answers[finding] = rule(finding)
-            return answers[finding]
-
         if not where:
             return self
+        answer = cache(rule)
         # Intervals outside are taken as they are; one more on each side, since they may join changed ones.
         touched = self._touched(where.hull.start, where.hull.stop)
         touched = slice(max(touched.start - 1, 0), touched.stop + 1)
-        joined = _Joined()
-        rest = _Rest(self.findings[touched])
-        for interval in where:
-            rest.pass_to(interval.start, joined)
-            at = interval.start
-            while at < interval.stop:
-                part = rest.first
-                if part is None or part.start >= interval.stop:
-                    joined.add(at, interval.stop, answer(None))
-                    break
-                if at < part.start:
-                    joined.add(at, part.start, answer(None))
-                    at = part.start
-                stop = min(part.stop, interval.stop)
-                joined.add(at, stop, answer(part.finding))
-                rest.drop_to(stop)
-                at = stop
-        rest.pass_all(joined)
-        return self._of((*self.findings[: touched.start], *joined.findings, *self.findings[touched.stop :]))
+
+        def revised() -> Iterator[tuple[int, int, Finding | None]]:
+            parts, borders = deque(self.findings[touched]), deque(where)
+            ends = {at for part in parts for at in part[:2]} | {at for one in where for at in (one.start, one.stop)}
+            for start, stop in pairwise(sorted(ends)):
+                while parts and parts[0].stop <= start:
+                    parts.popleft()
+                while borders and borders[0].stop <= start:
+                    borders.popleft()
+                finding = parts[0].finding if parts and parts[0].start <= start else None
+                yield start, stop, answer(finding) if borders and borders[0].start <= start else finding
+
+        return self._of((*self.findings[: touched.start], *_joined(revised()), *self.findings[touched.stop :]))
 
 
 def _start(part: FindingInterval) -> int:
@@ -255,56 +245,16 @@ def _stop(part: FindingInterval) -> int:
     return part.stop
 
 
-class _Joined:
-    """Findings in the making: intervals that touch with the same finding become one."""
-
-    __slots__ = ("findings",)
-
-    def __init__(self) -> None:
-        self.findings: list[FindingInterval] = []
-
-    def add(self, start: int, stop: int, finding: Finding | None) -> None:
-        if finding is None:
-            return
-        if self.findings:
-            last = self.findings[-1]
-            if last.stop == start and (last.finding is finding or last.finding == finding):
-                self.findings[-1] = FindingInterval(last.start, stop, finding)
-                return
-        self.findings.append(FindingInterval(start, stop, finding))
-
-
-class _Rest:
-    """The findings that a revision has not come to; the first one may have lost its head."""
-
-    __slots__ = ("_findings", "_index", "first")
-
-    def __init__(self, findings: Sequence[FindingInterval]) -> None:
-        self._findings = findings
-        self._index = 0
-        self.first = findings[0] if findings else None
-
-    def pass_to(self, stop: int, joined: _Joined) -> None:
-        """Hand over the part before `stop`."""
-        while self.first is not None and self.first.start < stop:
-            end = min(self.first.stop, stop)
-            joined.add(self.first.start, end, self.first.finding)
-            self.drop_to(end)
-
-    def pass_all(self, joined: _Joined) -> None:
-        """Hand over everything."""
-        while self.first is not None:
-            joined.add(*self.first)
-            self.drop_to(self.first.stop)
-
-    def drop_to(self, stop: int) -> None:
-        """Forget the first finding up to `stop`, which does not lie beyond its end."""
-        first = self.first
-        if first is not None and stop < first.stop:
-            self.first = FindingInterval(stop, first.stop, first.finding)
-            return
-        self._index += 1
-        self.first = self._findings[self._index] if self._index < len(self._findings) else None
+def _joined(parts: Iterable[tuple[int, int, Finding | None]]) -> list[FindingInterval]:
+    """Return ascending intervals that have a finding; those that touch with the same one become one."""
+    found: list[FindingInterval] = []
+    for start, stop, finding in parts:
+        if finding is not None:
+            last = found[-1] if found else None
+            if last is not None and last.stop == start and (last.finding is finding or last.finding == finding):
+                start = found.pop().start  # noqa: PLW2901  the interval begins with the one that it goes on from
+            found.append(FindingInterval(start, stop, finding))
+    return found
 
 
 MOST_BROUGHT = 1_000

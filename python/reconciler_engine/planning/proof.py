@@ -146,13 +146,14 @@ def _note_rows(
     | late: an earlier answer lacked it      | as usable; empties around it without a reference: unknown     |
     """
     compared = usable - answer.doubted - answer.awaited
-    unknown = known.ledger.where(answer.asked, _is_of_values) & answer.uncompared
+    of_values = OF_VALUES | {Reason.CONTESTED}
+    unknown = known.ledger.where(answer.asked, lambda one: one.reason in of_values) & answer.uncompared
     ledger = known.ledger.revise(compared - unknown, partial(_settle, at=answer.at))
     ledger = ledger.revise(answer.doubted, partial(_doubt, at=answer.at))
     ledger = ledger.revise(answer.awaited, partial(await_second, at=answer.at))
     for one in late:
         around = Interval(max(one.start - LATE_REACH_MS, 0), one.stop + LATE_REACH_MS)
-        ledger = ledger.revise(ledger.where(around, _is_without_reference), _forget)
+        ledger = ledger.revise(ledger.where(around, lambda one: one.reason in WITHOUT_REFERENCE), lambda _: None)
     spoilt = (answer.unusable & shut) - usable
     ledger = ledger.revise(spoilt, partial(_spoil, at=answer.at))
     known = known._replace(ledger=ledger, exists=known.exists | usable)
@@ -177,25 +178,13 @@ def _note_brought(known: Knowledge, filled: Intervals, at: int) -> Knowledge:
     return known._replace(brought=tuple(recent))
 
 
-def _forget(_: Finding | None) -> None:
-    return None
-
-
 def _settle(known: Finding | None, at: int) -> Finding | None:
     """Forget a finding, unless the slot is to be left alone."""
     return known if is_left_alone(known, at) else None
 
 
-def _is_of_values(finding: Finding) -> bool:
-    return finding.reason in OF_VALUES or finding.reason is Reason.CONTESTED
-
-
 def _is_absent(finding: Finding) -> bool:
     return finding.state in {State.MISSING, State.EMPTY, State.HALTED} and finding.reason is not Reason.ROW_UNUSABLE
-
-
-def _is_without_reference(finding: Finding) -> bool:
-    return finding.reason in WITHOUT_REFERENCE
 
 
 def _doubt(known: Finding | None, at: int) -> Finding:

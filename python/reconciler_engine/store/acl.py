@@ -24,16 +24,6 @@ _COMMANDS: Final = {
     "reader": (*_CONNECTION, *_GATE, *_READER),
     "gate": (*_CONNECTION, *_GATE),
 }
-_LAYOUT_KEYS: Final = {
-    Layout.USER: ("candles:{user}:{exchange}:*",),
-    Layout.EXCHANGE: ("candles:{exchange}:*",),
-    Layout.OVERFLOW: ("usercandles:{user}:{exchange}:*",),
-}
-_CHANNELS: Final = {
-    Layout.USER: ("channel:candle:repaired:{user}:{exchange}:*", "channel:candle:close:{user}:{exchange}:*"),
-    Layout.EXCHANGE: ("channel:exchange:{exchange}:candle:repaired:*", "channel:exchange:{exchange}:candle:close:*"),
-    Layout.OVERFLOW: ("channel:candle:repaired:{user}:{exchange}:*", "channel:candle:close:{user}:{exchange}:*"),
-}
 
 
 def acl_rules(role: Role, layout: Layout, user_id: int, exchange_id: int) -> list[str]:
@@ -41,14 +31,14 @@ def acl_rules(role: Role, layout: Layout, user_id: int, exchange_id: int) -> lis
 
     Only its own keys are named: of other layouts an engine and a reader look whether a candle key is there.
     """
-    ids = {"user": str(user_id), "exchange": str(exchange_id)}
-    own = [pattern.format(**ids) for pattern in _LAYOUT_KEYS[layout]]
-    others = [pattern.format(**ids) for each in Layout if each is not layout for pattern in _LAYOUT_KEYS[each]]
-    keys = [*own, *(f"{{{pattern}" for pattern in own)]
+    own = f"{layout.candles(user_id, exchange_id)}:*"
+    keys = [own, f"{{{own}"]
     if role != "gate":
-        keys += [*others, "recon:*"]
+        keys += [f"{each.candles(user_id, exchange_id)}:*" for each in Layout if each is not layout]
+        keys.append("recon:*")
     # Every wait for readiness hears repairs; only an engine announces closed bars.
-    channels = [channel.format(**ids) for channel in _CHANNELS[layout][: None if role == "engine" else 1]]
+    subjects = ("repaired", "close") if role == "engine" else ("repaired",)
+    channels = [f"{layout.channel(user_id, exchange_id, subject)}:*" for subject in subjects]
     commands = sorted(dict.fromkeys(_COMMANDS[role]))
     return [
         "resetkeys",

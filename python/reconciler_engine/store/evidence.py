@@ -17,7 +17,7 @@ from reconciler_engine.store.change_feed import ENTRIES_KEPT, LIFE_MS
 from reconciler_engine.store.client.reply_shapes import optional_bytes, understanding, whole
 from reconciler_engine.store.client.scripts import Script, ScriptCall, run_batch
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
-from reconciler_engine.store.evidence_fields import ACCEPTED, day_of, decode_fields, fields_of, is_of_a_day
+from reconciler_engine.store.evidence_fields import ACCEPTED, bodies_of, day_of, decode_fields, fields_of, is_of_a_day
 from reconciler_engine.store.findings import DAY_MS, days_of
 from reconciler_engine.store.journal import Why
 from reconciler_engine.store.merge_script import ChangeByHand, MergeOutcome, SeriesWrite
@@ -84,7 +84,7 @@ class EvidenceStore:
                 errors[index] = reply
             else:
                 with understanding("evidence"):
-                    bodies[index].update(_bodies(names, reply))
+                    bodies[index].update(bodies_of(names, reply))
         knowns = [decode_fields(series, found) for (series, _), found in zip(wanted, bodies, strict=True)]
         return [
             LedgerRead(Ledger(knowns[index].ledger.within(interval)), errors.get(index), knowns[index], bodies[index])
@@ -98,11 +98,8 @@ class EvidenceStore:
             StoreError: The key is not a hash.
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
-        step = series.timeframe.step_ms
-        names = block_fields(slots, step)
-        reply = await self._client.execute_command("HMGET", self._scope.evidence_key(series), *names)
         with understanding("digests"):
-            return decode_blocks(_bodies(names, reply), step)
+            return decode_blocks(await self._blocks(series, slots), series.timeframe.step_ms)
 
     async def oldest_verified(self, series: Series, slots: Interval) -> dict[int, int]:
         """Return the oldest verification in each block of some slots that has one, by block number (ms UTC).
@@ -111,10 +108,12 @@ class EvidenceStore:
             StoreError: The key is not a hash.
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
-        names = block_fields(slots, series.timeframe.step_ms)
-        reply = await self._client.execute_command("HMGET", self._scope.evidence_key(series), *names)
         with understanding("digests"):
-            return oldest_instants(_bodies(names, reply))
+            return oldest_instants(await self._blocks(series, slots))
+
+    async def _blocks(self, series: Series, slots: Interval) -> dict[str, bytes]:
+        names = block_fields(slots, series.timeframe.step_ms)
+        return bodies_of(names, await self._client.execute_command("HMGET", self._scope.evidence_key(series), *names))
 
     async def extent(self, series: Series) -> Interval | None:
         """Return the days in which anything is known of a series, as one interval; None where nothing is.
@@ -236,7 +235,7 @@ class EvidenceStore:
         for names in _batches(interval):
             reply = await self._client.execute_command("HMGET", key, *names)
             with understanding("evidence"):
-                bodies.update(_bodies(names, reply))
+                bodies.update(bodies_of(names, reply))
         return bodies
 
 
@@ -244,10 +243,6 @@ def _batches(interval: Interval) -> list[list[str]]:
     """Return the fields that hold everything about an interval, in parts of which a command asks one."""
     names = fields_of(days_of(interval))
     return [names[start : start + _FIELDS_A_COMMAND] for start in range(0, len(names), _FIELDS_A_COMMAND)]
-
-
-def _bodies(names: Sequence[str], reply: Sequence[bytes | None]) -> dict[str, bytes]:
-    return {name: optional_bytes(body) or b"" for name, body in zip(names, reply, strict=True)}
 
 
 def _summed(known: Knowledge, interval: Interval, step: int) -> str:

@@ -19,7 +19,7 @@ import json
 import logging
 import re
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -29,6 +29,7 @@ from reconciler_engine.planning.contests import MOST_REPAIRED
 from reconciler_engine.planning.hand_marks import MOST_ACCEPTED
 from reconciler_engine.planning.ledger import MOST_BROUGHT, Brought, FindingInterval, Knowledge, Ledger, Repaired, Wait
 from reconciler_engine.planning.second_answers import MOST_WAITS
+from reconciler_engine.store.client.reply_shapes import optional_bytes
 from reconciler_engine.store.findings import DAY_MS, decode_day, encode_day, span_of
 
 RECENT, ACCEPTED = "recent", "accepted"
@@ -44,6 +45,11 @@ _logger = logging.getLogger(__name__)
 def fields_of(days: Iterable[int]) -> list[str]:
     """Return the names of the fields that hold everything about some days."""
     return [name for day in days for name in (str(day), f"{_EXISTS}{day}")] + [RECENT, ACCEPTED]
+
+
+def bodies_of(names: Iterable[str], reply: Sequence[bytes | None]) -> dict[str, bytes]:
+    """Return the fields of these names in a reply; the empty string stands for one that is not there."""
+    return {name: optional_bytes(body) or b"" for name, body in zip(names, reply, strict=True)}
 
 
 def encode_fields(known: Knowledge, names: Iterable[str], step: int) -> dict[str, bytes]:

@@ -15,9 +15,9 @@ from reconciler_engine.observe.metrics import CANDLES_MERGED, MEMBERS_REMOVED
 from reconciler_engine.planning.ledger import Knowledge
 from reconciler_engine.steps import Argument
 from reconciler_engine.store import change_feed
-from reconciler_engine.store.client.reply_shapes import optional_bytes, text, understanding, whole
+from reconciler_engine.store.client.reply_shapes import text, understanding, whole
 from reconciler_engine.store.client.scripts import Client, Script
-from reconciler_engine.store.evidence_fields import encode_fields
+from reconciler_engine.store.evidence_fields import bodies_of, encode_fields
 from reconciler_engine.store.findings import DAY_MS
 from reconciler_engine.store.journal import ENTRIES_KEPT, LIFE_MS, Why
 from reconciler_engine.store.members import pairs_of
@@ -80,17 +80,12 @@ class MergeOutcome:
     @classmethod
     def sum(cls, outcomes: Sequence[MergeOutcome]) -> MergeOutcome:
         """Return the sums of several merges, one after the other."""
+        kinds = (*_OUTCOMES.values(), "verified")
         return cls(
-            tuple(at for one in outcomes for at in one.inserted),
-            tuple(at for one in outcomes for at in one.present),
-            tuple(at for one in outcomes for at in one.differing),
-            tuple(at for one in outcomes for at in one.changed),
-            tuple(at for one in outcomes for at in one.rewritten),
-            tuple(at for one in outcomes for at in one.refused),
-            sum(one.extra_removed for one in outcomes),
-            sum(one.foreign_removed for one in outcomes),
-            next((one.unannounced for one in outcomes if one.unannounced), ""),
-            tuple(at for one in outcomes for at in one.verified),
+            extra_removed=sum(one.extra_removed for one in outcomes),
+            foreign_removed=sum(one.foreign_removed for one in outcomes),
+            unannounced=next((one.unannounced for one in outcomes if one.unannounced), ""),
+            **{kind: tuple(at for one in outcomes for at in getattr(one, kind)) for kind in kinds},
         )
 
 
@@ -186,11 +181,7 @@ class SeriesWrite:
             case b"done":
                 return self._outcome(*reply)
             case b"changed":
-                return Conflict(
-                    bodies={
-                        name: optional_bytes(body) or b"" for name, body in zip(self._changes(), reply[0], strict=True)
-                    }
-                )
+                return Conflict(bodies=bodies_of(self._changes(), reply[0]))
             case b"moved":
                 return Conflict(moved=_instants(reply[0]))
             case b"present":
@@ -260,26 +251,19 @@ class SeriesWrite:
     def _outcome(
         self, letters: bytes, extra: int, foreign: int, unannounced: bytes, verified: Sequence[bytes]
     ) -> MergeOutcome:
-        slots: dict[str, list[int]] = {letter: [] for letter in _OUTCOMES}
+        slots: dict[str, list[int]] = {outcome: [] for outcome in _OUTCOMES.values()}
         for letter, candle in zip(letters.decode(), self.candles, strict=True):
-            slots[letter].append(candle.timestamp)
-        for letter, outcome in _OUTCOMES.items():
-            CANDLES_MERGED.add(len(slots[letter]), outcome)
+            slots[_OUTCOMES[letter]].append(candle.timestamp)
+        for outcome, found in slots.items():
+            CANDLES_MERGED.add(len(found), outcome)
         MEMBERS_REMOVED.add(whole(extra), "duplicate")
         MEMBERS_REMOVED.add(whole(foreign), "foreign")
-        kinds = {outcome: tuple(slots[letter]) for letter, outcome in _OUTCOMES.items()}
-        noted = tuple(sorted(_instants(verified)))
         return MergeOutcome(
-            inserted=kinds["inserted"],
-            present=kinds["present"],
-            differing=kinds["differing"],
-            changed=kinds["changed"],
-            rewritten=kinds["rewritten"],
-            refused=kinds["refused"],
             extra_removed=extra,
             foreign_removed=foreign,
             unannounced=text(unannounced),
-            verified=noted,
+            verified=tuple(sorted(_instants(verified))),
+            **{outcome: tuple(found) for outcome, found in slots.items()},
         )
 
 
