@@ -14,9 +14,10 @@ from tests.integration.conftest import wait_until
 from tests.integration.test_supervision import ready_worker, start_engine
 from tests.integration.virtual_address import VirtualAddress, virtual_address
 
-from reconciler_engine.errors import StoreUnavailable
+from reconciler_engine.errors import StoreRefused, StoreUnavailable
 from reconciler_engine.observe import metrics
 from reconciler_engine.store.client import connection as connection_module
+from reconciler_engine.store.client import node as node_module
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.tasks import Lane
 
@@ -97,6 +98,37 @@ async def test_a_server_that_falls_silent_costs_one_wait_and_not_one_a_connectio
         assert await client.set("k", "new")
         # Each was open, and is not used any more.
         assert address.opened > 2
+
+
+@pytest.mark.parametrize("command", [("SET", "k", "new"), ("BLPOP", "list", 0.1)])
+async def test_a_silent_connection_is_given_up_once_a_new_one_is_answered(own_server, other_server, address, command):
+    async with TrioRedis.from_url(address.url, timeout_s=PATIENCE_S) as client:
+        await client.set("k", "old")
+        await client.execute_command("BLPOP", "list", 0.01)
+        own_server.signal(signal.SIGSTOP)
+        address.target = other_server.plan.socket
+        # The connections that are open lead to the server that was stopped.
+        with pytest.raises(StoreUnavailable, match="answers a new connection and is silent on an older one"):
+            await client.execute_command(*command)
+        assert await client.set("k", "new")
+    with redis_py.Redis.from_url(other_server.url) as other:
+        assert other.get("k") == b"new"
+
+
+async def test_a_busy_server_is_waited_for(own_server, monkeypatch):
+    monkeypatch.setattr(node_module, "_SILENT_S", 0.05)
+    async with TrioRedis.from_url(own_server.url, timeout_s=PATIENCE_S) as client, trio.open_nursery() as nursery:
+        await client.config_set("busy-reply-threshold", 1)
+
+        async def run() -> None:
+            with pytest.raises(StoreRefused, match="killed"):
+                await client.execute_command("EVAL", "while true do end", 0)
+
+        nursery.start_soon(run)
+        # Several new connections are told that the server is busy.
+        await trio.sleep(0.5)
+        with redis_py.Redis.from_url(own_server.url) as other:
+            other.script_kill()
 
 
 async def test_a_refusal_within_a_script_or_a_pipeline_counts_as_well(own_server, other_server, address):

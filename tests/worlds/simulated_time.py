@@ -144,11 +144,11 @@ class _Connections(Node):
         self._time = time
 
     async def exchange(
-        self, commands: Sequence[Command], bound_s: float, _keys: Sequence[str] = (), *, blocks: bool = False
+        self, commands: Sequence[Command], bound_s: float, _keys: Sequence[str] = (), *, blocks_s: float | None = None
     ) -> list[Any]:
         """Send commands in one write."""
         async with self._time.under_way():
-            return await super().exchange(commands, bound_s, blocks=blocks)
+            return await super().exchange(commands, bound_s, blocks_s=blocks_s)
 
     async def converse(
         self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, bound_s: float, _key: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any, Final
 
@@ -30,10 +31,6 @@ from reconciler_engine.store.client.slots import (
 REFRESH_EVERY_S: Final = 1.0
 """A map that may be outdated is asked for so often at most; MOVED puts its slot right at once."""
 
-_MAP_LIFE_S: Final = 2.0
-"""An older map may be outdated. Another process has seen a failover, perhaps, and a silent primary tells of none: a
-command sent to it by an old map waits in vain."""
-
 _MAP_TIMEOUT_S: Final = 2.0
 _MOST_REDIRECTIONS: Final = 5
 TRY_AGAIN_S: Final = 0.05
@@ -46,7 +43,7 @@ class _Batch:
 
     commands: Sequence[Command]
     deadline: float
-    blocks: bool
+    blocks_s: float | None
     replies: list[Any]
     failures: dict[int, StoreError] = field(default_factory=dict)
     again: list[Unit] = field(default_factory=list)
@@ -70,7 +67,7 @@ class Cluster:
         self._away = Away()
         self._refreshing = trio.Lock()
         self._is_stale = False
-        self._refresh_at = self._outdated_at = 0.0
+        self._refresh_at = 0.0
         self._closed = False
         self.ranges: Sequence[SlotRange] = ()
         for seed in address.seeds:
@@ -117,7 +114,7 @@ class Cluster:
         return [(slots[0], slots[-1]) for slots in ranges]
 
     async def exchange(
-        self, commands: Sequence[Command], bound_s: float, keys: Sequence[str] = (), *, blocks: bool = False
+        self, commands: Sequence[Command], bound_s: float, keys: Sequence[str] = (), *, blocks_s: float | None = None
     ) -> list[Any]:
         """Send commands to the nodes of their keys, side by side, and return their replies in order.
 
@@ -127,7 +124,7 @@ class Cluster:
         Raises:
             StoreError: No node carried out any of the commands, and one of them may serve again in a moment.
         """
-        batch = _Batch(commands, trio.current_time() + bound_s, blocks, [None] * len(commands))
+        batch = _Batch(commands, trio.current_time() + bound_s, blocks_s, [None] * len(commands))
         await self._keep_map(batch.deadline)
         units = [*units_of(commands, keys)]
         while units and batch.left_s:
@@ -183,7 +180,7 @@ class Cluster:
             commands += batch.commands[unit.start : unit.stop]
         began, left_s = trio.current_time(), batch.left_s
         try:
-            answers = iter(await self._node(place).exchange(commands, left_s, blocks=batch.blocks))
+            answers = iter(await self._node(place).exchange(commands, left_s, blocks_s=batch.blocks_s))
         except StoreError as error:
             failure = self._failure(place, error, began, left_s)
             for unit in units:
@@ -265,10 +262,18 @@ class Cluster:
         node = self._nodes.get(place)
         if node is None:
             address = self._address.node(place)
-            node = self._nodes[place] = Node(FixedDoor(address), str(address), *self._limits)
+            node = self._nodes[place] = Node(
+                FixedDoor(address), str(address), *self._limits, partial(self._is_replaced, place)
+            )
             if self._closed:
                 node.close()
         return node
+
+    async def _is_replaced(self, place: Place) -> bool:
+        """Whether a silent node has no slots by a map of now."""
+        self._is_stale = True
+        await self._keep_map(trio.current_time() + _MAP_TIMEOUT_S)
+        return all(one.nodes[0] != place for one in self.ranges)
 
     async def _keep_map(self, deadline: float) -> None:
         """Ask for the map where there is none, or it may be outdated.
@@ -276,17 +281,14 @@ class Cluster:
         Raises:
             StoreError: There is none, and no node told.
         """
-        if self._owners and (not self._is_outdated() or self._refreshing.locked() or self._refreshed_lately()):
+        if self._owners and (not self._is_stale or self._refreshing.locked() or self._refreshed_lately()):
             return
         with trio.move_on_at(deadline):
             async with self._refreshing:
-                if not self._owners or self._is_outdated():
+                if not self._owners or self._is_stale:
                     await self._refresh()
         if not self._owners:
             raise StoreUnavailable(f"{self._address} did not tell its slots in time")
-
-    def _is_outdated(self) -> bool:
-        return self._is_stale or trio.current_time() >= self._outdated_at
 
     def _refreshed_lately(self) -> bool:
         return trio.current_time() < self._refresh_at
@@ -307,7 +309,6 @@ class Cluster:
         for one in ranges:
             owners[one.first : one.last + 1] = [one.nodes[0]] * (one.last + 1 - one.first)
         self.ranges, self._owners, self._is_stale = ranges, owners, False
-        self._outdated_at = trio.current_time() + _MAP_LIFE_S
         stay = {place for one in ranges for place in one.nodes} | {*self._address.seeds}
         self._away.keep(stay)
         for place in self._nodes.keys() - stay:

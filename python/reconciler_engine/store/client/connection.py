@@ -6,7 +6,8 @@ import math
 import re
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
 import hiredis
@@ -38,6 +39,17 @@ _ROLE: Final = re.compile(rb"^role:(\w+)", re.MULTILINE)
 
 # Errors of a link when the other end is gone, or closed by another task.
 _BROKEN: Final = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """How long a connection may be silent before a new one is tried.
+
+    A server carries commands out as they come: one that answers a new connection has nothing more to say on the old.
+    """
+
+    after_s: float
+    answers_anew: Callable[[], Awaitable[bool]]
 
 
 class ReplyReader(Protocol):
@@ -98,14 +110,15 @@ class Connection:
         """Close at once; harmless when closed already."""
         self._link.close()
 
-    async def exchange(self, payload: bytes, replies: int) -> list[Any]:
+    async def exchange(self, payload: bytes, replies: int, silence: Silence | None = None) -> list[Any]:
         """Send packed commands in one write and read `replies` replies.
 
         Replies are hiredis' values: bytes, int, None, list, or a StoreError for an error reply. `has_moved` says then
         whether the server's role is another one than before.
 
         Raises:
-            StoreUnavailable: The connection broke; whether the commands took effect is unknown.
+            StoreUnavailable: The connection broke, or is silent where a new one is answered; whether the commands took
+                effect is unknown.
             StoreError: The peer does not speak Redis' protocol, or answers beyond MAX_REPLY_BYTES.
         """
         looks = trio.current_time() >= self._look_at
@@ -114,7 +127,7 @@ class Connection:
         except _BROKEN as error:
             raise await self._last_words() or self._broken(error) from error
         try:
-            answers = await self._read(replies + looks)
+            answers = await self._read(replies + looks, silence)
         except _BROKEN as error:
             raise self._broken(error) from error
         if looks:
@@ -163,7 +176,7 @@ class Connection:
         return words if isinstance(words, StoreUnavailable) else None
 
     async def converse(
-        self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, progress: Callable[[], None]
+        self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, progress: Callable[[], None], silence: Silence
     ) -> None:
         """Send batches, the next one while the replies to the one before are read; return when all is read.
 
@@ -172,9 +185,10 @@ class Connection:
                 server holds two of them at most.
             reader: Understands the replies.
             progress: Called whenever a batch has been answered.
+            silence: When to try a new connection.
 
         Raises:
-            StoreUnavailable: The connection broke; whether the commands took effect is unknown.
+            StoreUnavailable: As `exchange`.
             StoreError: The replies are not of the shape that the reader takes, or exceed MAX_REPLY_BYTES a batch.
         """
         marks: deque[int] = deque()
@@ -185,21 +199,21 @@ class Connection:
                 sent += commands
                 marks.append(sent)
                 if len(marks) == _UNDER_WAY:
-                    complete = await self._read_on(reader, complete, marks.popleft())
+                    complete = await self._read_on(reader, complete, marks.popleft(), silence)
                     progress()
             while marks:
-                complete = await self._read_on(reader, complete, marks.popleft())
+                complete = await self._read_on(reader, complete, marks.popleft(), silence)
                 progress()
         except _BROKEN as error:
             raise self._broken(error) from error
         if complete != sent:
             raise StoreError(f"{self._address} gave {complete} answers to {sent} commands")
 
-    async def _read_on(self, reader: ReplyReader, complete: int, until: int) -> int:
+    async def _read_on(self, reader: ReplyReader, complete: int, until: int, silence: Silence) -> int:
         """Read until that many replies are complete; return how many are."""
         received = 0
         while complete < until:
-            data = await self._link.receive()
+            data = await self._receive(silence)
             if not data:
                 raise StoreUnavailable(f"{self._address} closed the connection")
             received += len(data)
@@ -210,7 +224,18 @@ class Connection:
                 raise StoreError(f"{self._address} does not answer as asked: {error}") from error
         return complete
 
-    async def _read(self, replies: int) -> list[Any]:
+    async def _receive(self, silence: Silence | None) -> bytes | memoryview:
+        """Wait for bytes; after a silence, give the connection up if a new one is answered."""
+        if silence is None:
+            return await self._link.receive()
+        while True:
+            with trio.move_on_after(silence.after_s):
+                return await self._link.receive()
+            if await silence.answers_anew() and self._link.is_quiet():
+                self.has_moved = True
+                raise StoreUnavailable(f"{self._address} answers a new connection and is silent on an older one")
+
+    async def _read(self, replies: int, silence: Silence | None = None) -> list[Any]:
         gets = self._reader.gets
         answers: list[Any] = []
         received = 0
@@ -229,7 +254,7 @@ class Connection:
                 answers.append(answer)
             else:
                 return answers
-            data = await self._link.receive()
+            data = await self._receive(silence)
             if not data:
                 if answers and isinstance(answers[0], StoreUnavailable):
                     # It said why before it hung up.

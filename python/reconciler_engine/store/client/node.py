@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+import math
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Final, Protocol
 
 import trio
 
@@ -11,9 +13,15 @@ from reconciler_engine.errors import StoreError, StoreUnavailable
 from reconciler_engine.observe.metrics import REDIS_ERRORS
 from reconciler_engine.steps import Command
 from reconciler_engine.store.client.address import Address
-from reconciler_engine.store.client.connection import Connection, ReplyReader, open_connection, pack
+from reconciler_engine.store.client.connection import Connection, ReplyReader, Silence, open_connection, pack
 from reconciler_engine.store.client.pool import Pool
 from reconciler_engine.store.client.redis_py import has_moved
+
+_SILENT_S: Final = 1.0
+"""After so long without a byte, blocking not counted, a new connection is tried. The server behind a name or a virtual
+address may be cut off, and its successor answer there."""
+
+_PING: Final = pack(("PING",))
 
 
 class Door(Protocol):
@@ -49,12 +57,30 @@ class FixedDoor:
         """Nothing is held open."""
 
 
-class Node:
-    """One server's connections: `max_connections`, and `max_blocking` more for commands that wait."""
+async def _never() -> bool:
+    return False
 
-    def __init__(self, door: Door, address: str, max_connections: int, max_blocking: int) -> None:
+
+class Node:
+    """One server's connections: `max_connections`, and `max_blocking` more for commands that wait.
+
+    A server that is silent is tried on a new connection. If that is answered, or `is_replaced` says that another server
+    has taken its place, the exchanges that wait for it fail at once.
+    """
+
+    def __init__(
+        self,
+        door: Door,
+        address: str,
+        max_connections: int,
+        max_blocking: int,
+        is_replaced: Callable[[], Awaitable[bool]] = _never,
+    ) -> None:
         self._door = door
         self._address = address
+        self._is_replaced = is_replaced
+        self._trying = trio.Lock()
+        self._answered_at = -math.inf
         self._pool = Pool(door.open, max_connections, address)
         self._blocking_pool = Pool(door.open, max_blocking, address)
 
@@ -86,28 +112,29 @@ class Node:
         raise StoreUnavailable(f"{self._address} did not answer within {bound_s:g} s")
 
     async def exchange(
-        self, commands: Sequence[Command], bound_s: float, _keys: Sequence[str] = (), *, blocks: bool = False
+        self, commands: Sequence[Command], bound_s: float, _keys: Sequence[str] = (), *, blocks_s: float | None = None
     ) -> list[Any]:
         """Send commands in one write and return their replies, with a StoreError in place of each that failed.
 
         Args:
             commands: Packed and sent as they are.
             bound_s: Bound of all of it, a wait for a free connection included.
-            blocks: Whether the server is to wait: such commands have connections of their own.
+            blocks_s: How long the server is to wait at most: such commands have connections of their own.
 
         Raises:
             StoreUnavailable: The replies did not all come; it is unknown which commands took effect.
             TypeError: An argument is not str, int, float or bytes.
         """
-        pool = self._blocking_pool if blocks else self._pool
+        pool = self._pool if blocks_s is None else self._blocking_pool
+        silence = Silence(_SILENT_S + (blocks_s or 0), self._answers_anew)
         payload = b"".join(map(pack, commands))
         try:
             with trio.move_on_after(bound_s):
                 connection = await self._acquire(pool)
                 try:
-                    answers = await connection.exchange(payload, len(commands))
+                    answers = await connection.exchange(payload, len(commands), silence)
                 except BaseException:
-                    pool.discard(connection)
+                    self._drop(pool, connection)
                     raise
                 self._take_back(pool, connection, answers)
                 return answers
@@ -133,9 +160,9 @@ class Node:
 
                 connection = await self._acquire(self._pool)
                 try:
-                    await connection.converse(batches, reader, prolong)
+                    await connection.converse(batches, reader, prolong, Silence(_SILENT_S, self._answers_anew))
                 except BaseException:
-                    self._pool.discard(connection)
+                    self._drop(self._pool, connection)
                     raise
                 self._pool.release(connection)
                 return
@@ -165,8 +192,32 @@ class Node:
         if refusal is None and not connection.has_moved:
             pool.release(connection)
             return
+        connection.has_moved = True
+        self._drop(pool, connection)
+
+    def _drop(self, pool: Pool, connection: Connection) -> None:
         pool.discard(connection)
-        self.renew()
+        if connection.has_moved:
+            self.renew()
+
+    async def _answers_anew(self) -> bool:
+        """Whether a new connection is answered now; tasks that ask together are told by one."""
+        asked_at = trio.current_time()
+        async with self._trying:
+            if self._answered_at < asked_at and (await self._is_replaced() or await self._answers()):
+                self._answered_at = trio.current_time()
+        return self._answered_at >= asked_at
+
+    async def _answers(self) -> bool:
+        with trio.move_on_after(_SILENT_S), suppress(StoreError):
+            connection = await self._door.open()
+            try:
+                (answer,) = await connection.exchange(_PING, 1)
+            finally:
+                connection.close()
+            # A server that says it is busy may be so with the very command that is waited for.
+            return not isinstance(answer, StoreError)
+        return False
 
 
 def _count(error: StoreError) -> None:

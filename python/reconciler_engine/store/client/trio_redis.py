@@ -153,7 +153,7 @@ class TrioRedis(AsyncCoreCommands):
         check_single(args)
         waits_s = block_s(args)
         bound_s = self._bound_s(timeout_s) + (waits_s or 0)
-        (reply,) = await self._servers.exchange((args,), bound_s, keys, blocks=waits_s is not None)
+        (reply,) = await self._servers.exchange((args,), bound_s, keys, blocks_s=waits_s)
         if isinstance(reply, StoreError):
             if EMPTY_RESPONSE in options:
                 return options[EMPTY_RESPONSE]
