@@ -34,7 +34,7 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.coverage import Checked, Coverage
-from reconciler_engine.store.ready_script import READY_TEXT
+from reconciler_engine.store.ready_question import READY_TEXT
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.status_board import StatusBoard
 

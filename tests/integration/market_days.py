@@ -20,7 +20,7 @@ from reconciler_engine.planning.window import DEFAULT_GRACE_MS, scan_window
 from reconciler_engine.simulator.prices.bar import Bar
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.market import Market
-from reconciler_engine.store.ready_script import READY_TEXT
+from reconciler_engine.store.ready_question import READY_TEXT
 
 QUICK_MS = 30 * MINUTE
 FULL_MS = 360 * MINUTE

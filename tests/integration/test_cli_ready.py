@@ -14,7 +14,7 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.words import iso
 from reconciler_engine.planning.ledger import Finding, FindingInterval, Ledger, Reason, State
 from reconciler_engine.store.findings import DAY_MS, encode_day, span_of
-from reconciler_engine.store.ready_script import READY_TEXT
+from reconciler_engine.store.ready_question import READY_TEXT
 from reconciler_engine.store.scope import Scope
 
 SERIES = Series("BTC-USD", Timeframe.D1)

@@ -7,6 +7,7 @@ import trio
 from tests.integration.engines import MINUTE, T0, Engine, engine, span
 
 from reconciler_engine.coinbase.client import CoinbaseClient
+from reconciler_engine.engine.looks_beside import take_up_listed
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.engine.roles import worker as worker_role
@@ -18,7 +19,6 @@ from reconciler_engine.engine.symbols import (
     choose_symbols,
     refresh_when_due,
 )
-from reconciler_engine.engine.unknown_symbols import take_up_listed
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe

@@ -23,7 +23,7 @@ from reconciler_engine.cli.app import COMMANDS as COMMAND_NAMES
 from reconciler_engine.cli.manual import PAGES
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.store.ready_script import READY_TEXT
+from reconciler_engine.store.ready_question import READY_TEXT
 from reconciler_engine.store.scope import Layout, Scope
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from tests.integration.conftest import find_node
 from tests.integration.engines import DENSE, MINUTE, engine, span, truth
 
 from reconciler_engine.engine.passes.pass_plan import PassRequest
-from reconciler_engine.store.ready_script import READY_TEXT
+from reconciler_engine.store.ready_question import READY_TEXT
 from reconciler_engine.store.scope import Layout
 
 pytestmark = pytest.mark.clients

@@ -25,9 +25,8 @@ from tests.integration.proved_slots import (
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
-from reconciler_engine.planning.accepted import digest_of
 from reconciler_engine.planning.audit import Copy, Doubt, values_of
-from reconciler_engine.planning.hand_marks import accept
+from reconciler_engine.planning.hand_marks import accept, digest_of
 from reconciler_engine.planning.ledger import Finding, Reason, State
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore

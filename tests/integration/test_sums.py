@@ -22,8 +22,7 @@ from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.metrics import figures
-from reconciler_engine.planning.accepted import digest_of
-from reconciler_engine.planning.hand_marks import accept
+from reconciler_engine.planning.hand_marks import accept, digest_of
 from reconciler_engine.planning.ledger import Finding, Knowledge, Reason, State
 from reconciler_engine.planning.verification import DEFAULT_SETTLE_MS
 from reconciler_engine.store.journal import Journal, Why

@@ -11,13 +11,12 @@ from reconciler_engine.detection.members import check_members
 from reconciler_engine.engine.ready import examine, is_ready
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.accepted import is_accepted
+from reconciler_engine.planning.hand_marks import is_accepted
 from reconciler_engine.planning.ledger import Reason, State
 from reconciler_engine.planning.states import obstacle_of
 from reconciler_engine.planning.window import MEMBERS_REACH
 from reconciler_engine.store.evidence_fields import decode_fields
-from reconciler_engine.store.ready_question import Readiness, SlotCount
-from reconciler_engine.store.ready_script import READY_TEXT
+from reconciler_engine.store.ready_question import READY_TEXT, Readiness, SlotCount
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.verified_fields import decode_blocks, digest_of
 

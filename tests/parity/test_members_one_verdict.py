@@ -15,7 +15,7 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.store.candles import CandleStore
-from reconciler_engine.store.ready_script import READY_TEXT
+from reconciler_engine.store.ready_question import READY_TEXT
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 

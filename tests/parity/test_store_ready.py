@@ -16,14 +16,13 @@ from tests.parity.gate import Cache, Question, ask_gate, grace_for, judge
 from reconciler_engine.detection.members import check_members
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.accepted import digest_of
+from reconciler_engine.planning.hand_marks import digest_of
 from reconciler_engine.planning.ledger import OLD_PROOFS, Finding, FindingInterval, Reason, State
 from reconciler_engine.planning.verification import DEFAULT_MAX_UNVERIFIED_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS, MEMBERS_REACH
 from reconciler_engine.store import findings
 from reconciler_engine.store.findings import DAY_MS, encode_day
-from reconciler_engine.store.ready_question import MAX_BARS
-from reconciler_engine.store.ready_script import READY_TEXT
+from reconciler_engine.store.ready_question import MAX_BARS, READY_TEXT
 from reconciler_engine.store.scope import Layout, Scope
 
 pytestmark = pytest.mark.contract(cluster_by_mark=True)

@@ -65,7 +65,7 @@ def _bucket(client: TrioRedis) -> TokenBucket:
 
 
 CALLS: dict[str, Call] = {
-    "clock": lambda c: ServerClock(c, SCOPE).now(),
+    "clock": lambda c: ServerClock(c, SCOPE).redis_now(),
     "skew": lambda c: ServerClock(c, SCOPE).skew_ms(),
     "turn": lambda c: ProductListStore(c, SCOPE).turn.take(5),
     "products": lambda c: ProductListStore(c, SCOPE).read(),

@@ -9,9 +9,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler_engine.engine.backfill.reader import RangeReader, Reading
-from reconciler_engine.engine.backfill.second_look import SecondLook
-from reconciler_engine.engine.backfill.slot_counts import SlotCounts
+from reconciler_engine.engine.backfill.reader import RangeReader, Reading, SecondLook, SlotCounts
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.pages import PAGE_SLOTS, Page
 from reconciler_engine.planning.sightings import RIPE_MS

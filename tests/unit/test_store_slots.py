@@ -38,8 +38,7 @@ from reconciler_engine.store.merge_script import SeriesWrite
 from reconciler_engine.store.pass_records import PassRecords
 from reconciler_engine.store.product_list import ProductListStore
 from reconciler_engine.store.protocol import check_protocol
-from reconciler_engine.store.ready_question import ReadyQuestion
-from reconciler_engine.store.ready_script import READY_TEXT
+from reconciler_engine.store.ready_question import READY_TEXT, ReadyQuestion
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Layout, Scope
 from reconciler_engine.store.server_clock import ServerClock

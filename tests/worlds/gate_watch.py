@@ -11,7 +11,7 @@ from tests.worlds.oracle import BARS, MAX_UNVERIFIED_MS, Figures, Oracle, Word
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
-from reconciler_engine.store.ready_script import READY_TEXT
+from reconciler_engine.store.ready_question import READY_TEXT
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.verified_fields import block_fields
 

@@ -25,7 +25,7 @@ _BARS = 100
 
 
 def _script() -> str:
-    from reconciler_engine.store.ready_script import READY_TEXT
+    from reconciler_engine.store.ready_question import READY_TEXT
 
     return READY_TEXT
 

@@ -31,11 +31,11 @@ _TOLERATED_MS = 2_000
 _logger = logging.getLogger(__name__)
 
 
-class SharedClock:
+class SharedClock(ServerClock):
     """Redis' clock and the exchange's offset from it, kept in Redis for every process of every node."""
 
     def __init__(self, client: TrioRedis, scope: Scope) -> None:
-        self._clock = ServerClock(client, scope)
+        super().__init__(client, scope)
         self._turn = Turn(client, scope, "clock")
         self._source = scope.source
         self._seen: tuple[float, int] | None = None
@@ -44,14 +44,6 @@ class SharedClock:
     async def now(self) -> int:
         """Return the instant of a pass (ms UTC): neither clock has passed it."""
         return await self.redis_now() + min(0, await self.skew_ms() or 0)
-
-    async def redis_now(self) -> int:
-        """Return Redis' clock (ms UTC)."""
-        return await self._clock.now()
-
-    async def skew_ms(self) -> int | None:
-        """Return the exchange's clock less Redis' (ms), or None where nobody measured it lately."""
-        return await self._clock.skew_ms()
 
     async def doubt(self) -> None:
         """Have the exchange's offset measured at the next look: a start, a clock that jumped, rows newer than now.
@@ -110,7 +102,7 @@ class SharedClock:
             _logger.info("the exchange's clock could not be read", extra={"error": str(error)})
             return
         known, skew = await self.skew_ms(), theirs - (before + await self.redis_now()) // 2
-        await self._clock.keep_skew(skew, _KEPT_S)
+        await self.keep_skew(skew, _KEPT_S)
         await self._turn.extend(MEASURE_EVERY_S)
         told = describe_skew(skew, self._source)
         if told is None:

@@ -8,8 +8,7 @@ from reconciler_engine.engine.tasks.scan import scan
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.accepted import digest_of
-from reconciler_engine.planning.hand_marks import MOST_ACCEPTED, accept, mark
+from reconciler_engine.planning.hand_marks import MOST_ACCEPTED, accept, digest_of, mark
 from reconciler_engine.planning.ledger import Knowledge, State
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.store.candles import CandleStore

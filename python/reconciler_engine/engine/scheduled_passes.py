@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import trio
 
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.bar_counting import count_bars
 from reconciler_engine.engine.held_leases import HeldLease, HeldLeases
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.pass_metrics import count_pass
@@ -32,6 +31,7 @@ from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.scheduling.ticks import Tick, TickReason
 from reconciler_engine.scheduling.zones import load_zone
 from reconciler_engine.store.leases import LEASE_MS, JobLeases, Lease
+from reconciler_engine.store.objective_counts import ObjectiveCounts
 from reconciler_engine.store.tasks import Lane
 
 GAP_SCAN = "gap_scan"
@@ -237,7 +237,11 @@ class ScheduledPasses:
                 await self._adopt(lease)
             result = await reconciler.run_pass(await self._request(lease.job))
             if lease.job == VERIFY:
-                await count_bars(self.parts, self.verify_run.timely, self._now(), job=VERIFY, epoch=lease.epoch)
+                counts, limit_ms = (
+                    ObjectiveCounts(self.parts.client, self.parts.scope),
+                    self.parts.config.max_unverified_ms,
+                )
+                await counts.judge(self.verify_run.timely, limit_ms, self._now(), job=VERIFY, epoch=lease.epoch)
                 await self.verify_run.go_on(self.parts, self.series, reconciler)
             self.last[lease.job] = LastPass(result, self._now())
             tell(lease.job, result, slot)

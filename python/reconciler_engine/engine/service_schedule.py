@@ -7,7 +7,7 @@ import time
 
 import trio
 
-from reconciler_engine.engine.feeder_looks import watch_feeder
+from reconciler_engine.engine.looks_beside import FEEDER_LOOK_S, look_at_feeder, look_often
 from reconciler_engine.engine.scheduled_passes import ScheduledPasses
 from reconciler_engine.engine.status_writer import StatusWriter
 from reconciler_engine.observe.status import ProcessStatus
@@ -46,7 +46,7 @@ class ServiceSchedule:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(writer.run)
-                    nursery.start_soon(watch_feeder, self._passes)
+                    nursery.start_soon(look_often, look_at_feeder, self._passes, FEEDER_LOOK_S)
                     await nursery.start(self._scheduler.run)
                     nursery.start_soon(self._passes.begin, self._scheduler)
                     task_status.started()

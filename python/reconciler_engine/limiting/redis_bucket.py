@@ -83,6 +83,8 @@ class TokenBucket:
     for, a lost Redis and a stalled process void the promise. A cancelled waiter wastes its slot and nothing else.
     Without Redis nothing is granted: its error travels on.
 
+    `budget` is what it allows; `is_for_key` says that permits are for signed requests: the breaker is a key's.
+
     A caller whose permit is over 250 ms old when it sends (`Permit.is_valid`) must give it back and get
     another one first.
     """
@@ -104,22 +106,12 @@ class TokenBucket:
         self._is_measured = is_measured
         self._count = count
         self._run = run
-        self._is_for_key = breaker is not None
+        self.is_for_key: Final = breaker is not None
         self._keys = (key, f"{key}:breaker" if breaker is None else breaker)
-        self._budget = budget
+        self.budget: Final = budget
         self._limits = [number for limit in budget.limits for number in (limit.interval_us, limit.tolerance_us)]
         self.steps: Final = PermitSteps(_ask, self._limits, budget.lateness_us, self._note_lost)
         self._voided = 0
-
-    @property
-    def is_for_key(self) -> bool:
-        """Whether permits are for signed requests: the breaker is a key's."""
-        return self._is_for_key
-
-    @property
-    def budget(self) -> Budget:
-        """Rates that the bucket allows."""
-        return self._budget
 
     async def wait_permit(self, max_wait_s: float = DEFAULT_MAX_WAIT_S, *, failed: bool = False) -> Permit:
         """Wait for a permit; an exchange that is gone is waited for until it fails somebody once more.
@@ -188,7 +180,7 @@ class TokenBucket:
             StoreUnavailable: Redis is away.
         """
         reply = await self._ask("read")
-        budget = self._budget
+        budget = self.budget
         seen, until, granted, share, slowed_by, *rest = reply or (0, 0, 0, WHOLE_PPM, 0, *astuple(Breaker()))
         breaker, tats = Breaker(*rest[:_BREAKER_FIELDS]), rest[_BREAKER_FIELDS:]
         wait_us = max(0, until - seen)

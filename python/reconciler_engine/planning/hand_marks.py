@@ -1,14 +1,17 @@
-"""Changes of evidence by hand: slots in a state for good, or forgotten. Pure."""
+"""Marks by hand: slots in a state for good, or forgotten, and members accepted against any answer. Pure."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
-from reconciler_engine.market.interval import Intervals
+from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.ledger import Finding, Knowledge, Reason, State
 
 MOST_ACCEPTED = 1_000
 """Accepted members of one series: all are read with its evidence."""
+
+_DIGEST_LETTERS = 16
 
 
 def mark(known: Knowledge, slots: Intervals, state: State, at: int) -> Knowledge:
@@ -57,3 +60,32 @@ def _without_marks(known: Knowledge, slots: Intervals) -> Knowledge:
     repaired = tuple(one for one in known.repaired if not slots.holds(one.slot))
     waits = tuple(one for one in known.waits if not slots.holds(one.slot))
     return known._replace(accepted=accepted, repaired=repaired, waits=waits)
+
+
+def digest_of(member: bytes) -> str:
+    """Return the first 8 bytes of a member's SHA-1, in hex."""
+    return hashlib.sha1(member, usedforsecurity=False).hexdigest()[:_DIGEST_LETTERS]
+
+
+def is_accepted(known: Knowledge, open_time: int, member: bytes) -> bool:
+    """Whether this very member was accepted."""
+    return open_time in known.accepted and known.accepted[open_time] == digest_of(member)
+
+
+def drop_changed(known: Knowledge, interval: Interval, members: Mapping[int, bytes]) -> Knowledge:
+    """Return the knowledge without the marks in an interval whose member has changed or is gone.
+
+    Args:
+        known: The knowledge.
+        interval: The slots of which `members` tells.
+        members: Members by open time.
+    """
+    changed = {
+        slot
+        for slot in known.accepted
+        if slot in interval and not (slot in members and is_accepted(known, slot, members[slot]))
+    }
+    if not changed:
+        return known
+    kept = {slot: digest for slot, digest in known.accepted.items() if slot not in changed}
+    return known._replace(accepted=kept)

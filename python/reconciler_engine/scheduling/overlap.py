@@ -34,17 +34,12 @@ class OverlapGuard:
 
     The guard and the claim are held exactly as long as the nursery that `hold` opens. Leaving it in any way frees them;
     nothing else does. The claim is made with the guard already held here, so two never
-    overlap; one that takes more than 10 s is given up.
+    overlap; one that takes more than 10 s is given up. `is_held` says whether a run is open here.
     """
 
     def __init__(self, claim: Claim | None = None) -> None:
         self._claim = claim
-        self._is_held = False
-
-    @property
-    def is_held(self) -> bool:
-        """Whether a run is open here."""
-        return self._is_held
+        self.is_held = False
 
     @asynccontextmanager
     async def hold(self, tick: Tick) -> AsyncIterator[trio.Nursery]:
@@ -55,9 +50,9 @@ class OverlapGuard:
             trio.TooSlowError: The claim was not answered in time.
             Exception: Any error of the claim.
         """
-        if self._is_held:
+        if self.is_held:
             raise GuardHeld(tick.job, elsewhere=False)
-        self._is_held = True
+        self.is_held = True
         try:
             async with AsyncExitStack() as stack:
                 if self._claim is not None:
@@ -68,4 +63,4 @@ class OverlapGuard:
                 async with trio.open_nursery() as nursery:
                     yield nursery
         finally:
-            self._is_held = False
+            self.is_held = False

@@ -11,22 +11,18 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.steps import Command
 from reconciler_engine.store.client.reply_shapes import MOST_MS, understanding
-from reconciler_engine.store.client.trio_redis import TrioRedis, each_apart
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.client.trio_redis import each_apart
+from reconciler_engine.store.scoped import Scoped
 
 _NEWEST: Final = 10
 """Members looked at to see whose key it is."""
 
 
-class CandleKeys:
-    """Candle keys of one scope. The client is the caller's to close.
+class CandleKeys(Scoped):
+    """Candle keys of one scope.
 
     A key of another type counts as one without members: reading its candles tells the fault.
     """
-
-    def __init__(self, client: TrioRedis, scope: Scope) -> None:
-        self._client = client
-        self._scope = scope
 
     async def sizes(self, series: Sequence[Series]) -> list[int]:
         """Return the numbers of members of some series, without those whose key is another type.

@@ -15,10 +15,10 @@ from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.metrics import SLOTS_JUDGED
-from reconciler_engine.planning.accepted import drop_changed, is_accepted
 from reconciler_engine.planning.answers import Answer, Venue, closed_slots, settled_rows
 from reconciler_engine.planning.audit import Copy, Doubt
 from reconciler_engine.planning.ghosts import withdraw
+from reconciler_engine.planning.hand_marks import drop_changed, is_accepted
 from reconciler_engine.planning.proof import Verdict, judge
 from reconciler_engine.planning.second_answers import weigh
 from reconciler_engine.planning.verification import DEFAULT_SETTLE_MS

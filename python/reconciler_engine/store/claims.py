@@ -9,8 +9,7 @@ from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.client.reply_shapes import text, understanding, whole
 from reconciler_engine.store.client.scripts import Script
-from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scoped import Scoped
 
 CLAIM_LIFE_MS: Final = 60_000
 """A claim whose holder died lasts so long at most; holders renew theirs before each request."""
@@ -39,17 +38,13 @@ class OtherClaim:
         return self.token.rpartition("/")[2]
 
 
-class Claims:
+class Claims(Scoped):
     """Claims of one scope, kept beside the candles of each series.
 
     A token names one task; its claims are its own however often the task is handed out. A series holds at most one
     claim for each page under way, and the budget bounds the pages. A claim that is over is removed when another task
     claims the same slots; otherwise the whole key expires, `CLAIM_LIFE_MS` after the last claim.
     """
-
-    def __init__(self, client: TrioRedis, scope: Scope) -> None:
-        self._client = client
-        self._scope = scope
 
     async def take(self, series: Series, slots: Interval, token: str, *, void: str = "") -> OtherClaim | None:
         """Claim slots, or return whose they are; a claim of the same token is renewed.

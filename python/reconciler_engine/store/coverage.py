@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Annotated, NamedTuple, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from reconciler_engine.errors import StoreError, StoreUnavailable
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
@@ -21,6 +21,7 @@ from reconciler_engine.store.client.reply_shapes import MOST_MS, text, understan
 from reconciler_engine.store.client.scripts import Script, run_batch
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.scope import MOST_SERIES, Scope
+from reconciler_engine.store.scoped import read_record
 
 KEPT_MS = 2 * 86_400_000
 """A series that no pass looked at for so long is forgotten."""
@@ -200,7 +201,7 @@ class Coverage:
                 cursor, page = reply
                 cursor = whole(cursor, most=2**64)
                 for name, body in page.items():
-                    one = _parse(body) if len(name) <= _NAME_BYTES else None
+                    one = read_record(SeriesCoverage, body) if len(name) <= _NAME_BYTES else None
                     if one is not None:
                         found[text(name)] = one
             seen += len(page)
@@ -244,10 +245,3 @@ class Coverage:
         old = [name for name, one in (await self.read()).items() if one.checked_at < now - KEPT_MS]
         for start in range(0, len(old), _FIELDS):
             await self._client.execute_command("HDEL", self._key, *old[start : start + _FIELDS])
-
-
-def _parse(text: bytes) -> SeriesCoverage | None:
-    try:
-        return SeriesCoverage.model_validate_json(text)
-    except ValidationError:
-        return None

@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.client.reply_shapes import understanding, whole
-from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.client.trio_redis import all_served
+from reconciler_engine.store.scoped import Scoped
 
 AGAIN_AFTER_MS: Final = 3_600_000
 """The exchange is asked again about a bar and its finer ones after so long."""
@@ -26,12 +26,10 @@ class Disagreement(NamedTuple):
     due: int
 
 
-class Disagreements:
+class Disagreements(Scoped):
     """Those of one scope, at most a thousand: one beyond that is not asked about again."""
 
-    def __init__(self, client: TrioRedis, scope: Scope) -> None:
-        self._client = client
-        self._key = scope.key("disagreements")
+    _name = "disagreements"
 
     async def add(self, series: Series, slots: Sequence[int], now: int) -> None:
         """Keep bars for a second question, an hour after `now` (ms UTC).

@@ -16,13 +16,13 @@ from reconciler_engine.planning.ledger import Knowledge, Ledger
 from reconciler_engine.store.change_feed import ENTRIES_KEPT, LIFE_MS
 from reconciler_engine.store.client.reply_shapes import optional_bytes, understanding, whole
 from reconciler_engine.store.client.scripts import Script, ScriptCall, run_batch
-from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
+from reconciler_engine.store.client.trio_redis import all_served
 from reconciler_engine.store.evidence_fields import ACCEPTED, bodies_of, day_of, decode_fields, fields_of, is_of_a_day
 from reconciler_engine.store.findings import DAY_MS, days_of
 from reconciler_engine.store.journal import Why
 from reconciler_engine.store.merge_script import ChangeByHand, MergeOutcome, SeriesWrite
 from reconciler_engine.store.retention import Retention
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scoped import Scoped
 from reconciler_engine.store.verified_fields import Verified, block_fields, decode_blocks, oldest_instants
 
 CHANGES_LIMIT = 16
@@ -54,12 +54,8 @@ class LedgerRead:
     bodies: Mapping[str, bytes] = field(default_factory=dict)
 
 
-class EvidenceStore:
-    """Ledgers of one scope, each in a hash beside its series' candles. The client is the caller's to close."""
-
-    def __init__(self, client: TrioRedis, scope: Scope) -> None:
-        self._client = client
-        self._scope = scope
+class EvidenceStore(Scoped):
+    """Ledgers of one scope, each in a hash beside its series' candles."""
 
     async def read(self, wanted: Sequence[tuple[Series, Interval]]) -> list[LedgerRead]:
         """Return the findings on each series in its interval, in the order asked.
@@ -98,8 +94,7 @@ class EvidenceStore:
             StoreError: The key is not a hash.
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
-        with understanding("digests"):
-            return decode_blocks(await self._blocks(series, slots), series.timeframe.step_ms)
+        return decode_blocks(await self._blocks(series, slots), series.timeframe.step_ms)
 
     async def oldest_verified(self, series: Series, slots: Interval) -> dict[int, int]:
         """Return the oldest verification in each block of some slots that has one, by block number (ms UTC).
@@ -108,12 +103,13 @@ class EvidenceStore:
             StoreError: The key is not a hash.
             StoreUnavailable: Redis cannot be reached or did not answer in time.
         """
-        with understanding("digests"):
-            return oldest_instants(await self._blocks(series, slots))
+        return oldest_instants(await self._blocks(series, slots))
 
     async def _blocks(self, series: Series, slots: Interval) -> dict[str, bytes]:
         names = block_fields(slots, series.timeframe.step_ms)
-        return bodies_of(names, await self._client.execute_command("HMGET", self._scope.evidence_key(series), *names))
+        reply = await self._client.execute_command("HMGET", self._scope.evidence_key(series), *names)
+        with understanding("digests"):
+            return bodies_of(names, reply)
 
     async def extent(self, series: Series) -> Interval | None:
         """Return the days in which anything is known of a series, as one interval; None where nothing is.

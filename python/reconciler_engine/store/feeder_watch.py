@@ -11,9 +11,10 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.observe.live_candles import Sighting
 from reconciler_engine.steps import Command
 from reconciler_engine.store.client.reply_shapes import MOST_MS, text, understanding, whole
-from reconciler_engine.store.client.trio_redis import TrioRedis, each_apart
+from reconciler_engine.store.client.trio_redis import each_apart
 from reconciler_engine.store.evidence_fields import RECENT, decode_fields
-from reconciler_engine.store.scope import MOST_SERIES, Scope
+from reconciler_engine.store.scope import MOST_SERIES
+from reconciler_engine.store.scoped import Scoped
 
 KEPT_MS: Final = 7 * 86_400_000
 """Sightings that nobody renewed for so long are forgotten, all together."""
@@ -21,13 +22,10 @@ KEPT_MS: Final = 7 * 86_400_000
 _COMMANDS = 500
 
 
-class FeederWatch:
-    """The sightings of one scope: a hash in Redis, a field a series. The client is the caller's to close."""
+class FeederWatch(Scoped):
+    """The sightings of one scope: a hash in Redis, a field a series."""
 
-    def __init__(self, client: TrioRedis, scope: Scope) -> None:
-        self._client = client
-        self._scope = scope
-        self._key = scope.key("feeder")
+    _name = "feeder"
 
     async def look(self, series: Sequence[Series], now: int) -> None:
         """Look at the newest member of each series at `now` (ms UTC), and note newer ones; one process looks at a time.

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.client.reply_shapes import MOST_MS, understanding, whole
-from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.client.trio_redis import all_served
+from reconciler_engine.store.scoped import Scoped
 
 ENTRIES_KEPT: Final = 500
 """Entries of one series, 0.2 MB when full; past it the oldest are dropped."""
@@ -74,12 +74,8 @@ class Change(NamedTuple):
     by: str
 
 
-class Journal:
-    """The journals of one scope, each a stream beside its series' candles. The client is the caller's to close."""
-
-    def __init__(self, client: TrioRedis, scope: Scope) -> None:
-        self._client = client
-        self._scope = scope
+class Journal(Scoped):
+    """The journals of one scope, each a stream beside its series' candles."""
 
     async def read(self, series: Sequence[Series], *, since: int, until: int = MOST_MS, limit: int) -> list[Change]:
         """Return the newest changes of these series, from `since` on and before `until` (ms UTC), newest last.

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.objective import WINDOWS, BarCounts, Objective, Window
 from reconciler_engine.observe.status import EngineStatus
-from reconciler_engine.planning.timely_bars import Judged, Reached
+from reconciler_engine.planning.timely_bars import Judged, Reached, TimelyBars
 from reconciler_engine.store.client.reply_shapes import MOST_MS, understanding
 from reconciler_engine.store.client.scripts import run_batch
-from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
+from reconciler_engine.store.client.trio_redis import all_served
 from reconciler_engine.store.coverage import NOTE
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scoped import Scoped, read_record
 
 KEPT_MS: Final = WINDOWS[-1].length_ms + WINDOWS[-1].part_ms
 """Counts are forgotten so long after the last one."""
@@ -63,13 +63,10 @@ class FrameCounts(BaseModel):
         return (*(part for part in others if part[0] != start), (start, bars, late, unverified, waiting))
 
 
-class ObjectiveCounts:
-    """The counts of one scope. The client is the caller's to close."""
+class ObjectiveCounts(Scoped):
+    """The counts of one scope."""
 
-    def __init__(self, client: TrioRedis, scope: Scope) -> None:
-        self._client = client
-        self._scope = scope
-        self._key = scope.key("objective")
+    _name = "objective"
 
     async def read(self) -> dict[str, FrameCounts]:
         """Return the kept counts by timeframe; records that cannot be understood are left out.
@@ -81,7 +78,7 @@ class ObjectiveCounts:
         found = {}
         with understanding("the counts of bars"):
             for frame, body in zip(_FRAMES, bodies, strict=True):
-                if (one := _parse(body)) is not None:
+                if (one := read_record(FrameCounts, body, _RECORD_BYTES)) is not None:
                     found[frame] = one
         return found
 
@@ -93,6 +90,18 @@ class ObjectiveCounts:
         kept = await self.read()
         totals = {frame: {window.name: one.total(window, now) for window in WINDOWS} for frame, one in kept.items()}
         return Objective(target, limit, totals)
+
+    async def judge(self, bars: TimelyBars, max_unverified_ms: int, now: int, *, job: str, epoch: int) -> None:
+        """Add the bars of the last look, if there was one, to the kept counts; where Redis is away, next time."""
+        try:
+            kept = await self.read()
+        except StoreError as error:
+            _logger.info("counts of bars not read", extra={"error": str(error)})
+            return
+        reached = {frame: Reached(one.complete, one.verified) for frame, one in kept.items()}
+        judged = bars.judge(reached, max_unverified_ms)
+        if judged is not None:
+            await self.add(kept, judged, now, job=job, epoch=epoch)
 
     async def add(
         self, kept: Mapping[str, FrameCounts], judged: Judged, now: int, *, job: str = "", epoch: int = 0
@@ -106,18 +115,8 @@ class ObjectiveCounts:
         for frame, reached in judged.reached.items():
             before = kept.get(frame) or FrameCounts(complete=reached.complete, verified=reached.verified)
             texts += [frame, before.plus(judged.counts[frame], reached, now).model_dump_json()]
+        call = NOTE.call([self._key, self._scope.fence_key(job)], [epoch, KEPT_MS, len(_FRAMES), *texts])
         try:
-            await self._write(texts, job, epoch)
+            all_served(await run_batch(self._client, [call]))
         except StoreError as error:
             _logger.info("counts of bars not written", extra={"error": str(error)})
-
-    async def _write(self, texts: Iterable[str], job: str, epoch: int) -> None:
-        call = NOTE.call([self._key, self._scope.fence_key(job)], [epoch, KEPT_MS, len(_FRAMES), *texts])
-        all_served(await run_batch(self._client, [call]))
-
-
-def _parse(body: bytes | None) -> FrameCounts | None:
-    try:
-        return None if body is None or len(body) > _RECORD_BYTES else FrameCounts.model_validate_json(body)
-    except ValidationError:
-        return None

@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 from reconciler_engine.store.client.reply_shapes import text, understanding, whole
-from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
-from reconciler_engine.store.scope import MOST_SERIES, Scope
+from reconciler_engine.store.client.trio_redis import all_served
+from reconciler_engine.store.scope import MOST_SERIES
+from reconciler_engine.store.scoped import Scoped
 
 _LIFE_MS: Final = 30 * 86_400_000
 _NAME_BYTES = 500
 
 
-class OpenAlerts:
-    """The open alerts of one scope: a hash, a field an alert. The client is the caller's to close."""
+class OpenAlerts(Scoped):
+    """The open alerts of one scope: a hash, a field an alert."""
 
-    def __init__(self, client: TrioRedis, scope: Scope) -> None:
-        self._client = client
-        self._key = scope.key("alerts")
+    _name = "alerts"
 
     async def read(self) -> dict[str, int]:
         """Return since when each stands (ms UTC), by its name.

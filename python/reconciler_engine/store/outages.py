@@ -11,8 +11,8 @@ from typing import Final
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.client.reply_shapes import understanding, whole
-from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.client.trio_redis import all_served
+from reconciler_engine.store.scoped import Scoped
 
 CHUNK_SLOTS: Final = 4_096
 LEAF_SLOTS: Final = 512
@@ -21,12 +21,8 @@ LEAF_SLOTS: Final = 512
 _COMMANDS: Final = 500
 
 
-class Outages:
+class Outages(Scoped):
     """Finds outages of one scope's series."""
-
-    def __init__(self, client: TrioRedis, scope: Scope) -> None:
-        self._client = client
-        self._scope = scope
 
     async def count(self, series: Series, interval: Interval) -> int:
         """Return the number of members in an interval, of any form.

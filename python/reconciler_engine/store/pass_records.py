@@ -12,8 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.store.client.reply_shapes import MOST_MS, understanding
-from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scoped import Scoped
 
 KEPT_MS: Final = 4 * 86_400_000
 """How long the record of a pass is kept."""
@@ -97,12 +96,10 @@ class PassRecord(BaseModel):
         return not (self.missing or self.errors or self.requests or any(getattr(self, name) for name in _DONE))
 
 
-class PassRecords:
+class PassRecords(Scoped):
     """The records of one scope, a stream in Redis. The client is the caller's to close."""
 
-    def __init__(self, client: TrioRedis, scope: Scope) -> None:
-        self._client = client
-        self._key = scope.key("passes")
+    _name = "passes"
 
     async def note(self, run: str, job: str, now: int, result: ReconciliationResult, *, node: str) -> None:
         """Write the result of a pass of `now` (ms UTC), directed by `node`; drop records that are too old.

@@ -14,10 +14,18 @@ from reconciler_engine.planning.states import obstacle_of
 from reconciler_engine.planning.verification import DEFAULT_MAX_UNVERIFIED_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 from reconciler_engine.store.client.reply_shapes import understanding, whole
-from reconciler_engine.store.client.scripts import ScriptCall
+from reconciler_engine.store.client.scripts import Script, ScriptCall
 from reconciler_engine.store.findings import decode_finding
-from reconciler_engine.store.ready_script import READY
 from reconciler_engine.store.scope import Layout, Scope
+
+_RULES = Script.load("reconciler_engine", "limiting/origin.lua", "store/lua/candle.lua").text
+_HEAD, _, _BODY = Script.load("reconciler_engine.store", "lua/ready.lua").text.partition("\n\n")
+
+READY_TEXT: Final = f"{_HEAD}\n\n{_RULES}\n{_BODY}"
+"""The gate's script, for any program that can send EVAL: one key, read only. Its first lines describe arguments and
+reply; the rule for a candle follows them."""
+
+_READY: Final = Script(READY_TEXT, "ready.lua")
 
 MAX_BARS: Final = 10_000
 """Bars one question may be about: the server looks at them in 40 to 80 ms, in which it serves nobody else."""
@@ -122,26 +130,21 @@ class ReadyQuestion:
                 raise ValueError(f"{name} {value!r} is not allowed; allowed: {allowed}")
         if layout not in [*Layout]:
             raise ValueError(f"layout {layout!r} is not allowed; allowed: {', '.join(Layout)}")
-        self._series = Series(symbol, timeframe if isinstance(timeframe, Timeframe) else Timeframe.parse(timeframe))
+        self.series = Series(symbol, timeframe if isinstance(timeframe, Timeframe) else Timeframe.parse(timeframe))
         self._scope = Scope(user_id, exchange_id, "", Layout(layout))
         self.bars = bars
         self.grace_ms, self.max_unverified_ms = grace_ms, max_unverified_ms
-        self._keys = (self._scope.candle_key(self._series), self._scope.evidence_key(self._series))
+        self._keys = (self._scope.candle_key(self.series), self._scope.evidence_key(self.series))
         self._args = (bars, *durations.values(), "members" if members else "slots")
-
-    @property
-    def series(self) -> Series:
-        """The series asked about."""
-        return self._series
 
     @property
     def repaired_channel(self) -> str:
         """The channel on which repairs of the series are announced."""
-        return self._scope.repaired_channel(self._series)
+        return self._scope.repaired_channel(self.series)
 
     def call(self, *, detail: bool) -> ScriptCall:
         """Return the script's call, whose reply is 1 or 0, or in detail the list for `read_detail`."""
-        return READY.call(self._keys, (*self._args, "detail") if detail else self._args)
+        return _READY.call(self._keys, (*self._args, "detail") if detail else self._args)
 
     def read_answer(self, reply: Any) -> bool:
         """Return the answer in a reply.
@@ -149,7 +152,7 @@ class ReadyQuestion:
         Raises:
             StoreError: It is not the script's.
         """
-        with understanding(f"the bars of {self._series}"):
+        with understanding(f"the bars of {self.series}"):
             return whole(reply, 0, 1) == 1
 
     def read_detail(self, reply: Any) -> Readiness:
@@ -158,7 +161,7 @@ class ReadyQuestion:
         Raises:
             StoreError: It is not the script's.
         """
-        with understanding(f"the bars of {self._series}"):
+        with understanding(f"the bars of {self.series}"):
             return _readiness(reply)
 
 

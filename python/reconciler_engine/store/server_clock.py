@@ -22,7 +22,7 @@ class ServerClock:
         self._skew_key = scope.key("clock:skew_ms")
         self._turn_key = scope.key("clock:turn")
 
-    async def now(self) -> int:
+    async def redis_now(self) -> int:
         """Return Redis' clock (ms UTC).
 
         Raises:

@@ -10,15 +10,13 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
-
-from pydantic import ValidationError
 
 from reconciler_engine.errors import NodeUnavailable, StoreError
 from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.store.client.reply_shapes import understanding, whole
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.scope import Layout, Scope
+from reconciler_engine.store.scoped import read_record
 
 RECORD_LIFE_MS = 5_000
 """An engine that has not written for so long does not run, or cannot reach Redis."""
@@ -33,7 +31,6 @@ _ENGINES_LIFE_MS = 86_400_000
 _ENGINES_READ = 256
 _ENGINES_LISTED = 1_024
 _NAME_BYTES = 500
-_RECORD_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +130,8 @@ class StatusBoard:
             records = await self._client.pipe([("GET", key) for key in listed])
         except NodeUnavailable as error:
             raise NodeUnavailable(describe_own_outage(error), code=error.code) from error
-        found = [_parse(record) for record in records]
-        return [status for status in found if status is not None]
+        # Of some the life is over, or the key is of another type.
+        return [one for record in records if (one := read_record(EngineStatus, record)) is not None]
 
 
 def describe_own_outage(error: StoreError) -> str:
@@ -149,13 +146,3 @@ def scope_of(status: EngineStatus) -> Scope:
 
 def _key(status: EngineStatus) -> str:
     return scope_of(status).key(f"status:{status.node}")
-
-
-def _parse(record: Any) -> EngineStatus | None:
-    if not isinstance(record, bytes) or len(record) > _RECORD_BYTES:
-        # Its life is over, or the key is of another type.
-        return None
-    try:
-        return EngineStatus.model_validate_json(record)
-    except ValidationError:
-        return None

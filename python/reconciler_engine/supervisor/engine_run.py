@@ -14,11 +14,16 @@ from pathlib import Path
 import trio
 
 from reconciler_engine.config.reload import changes
-from reconciler_engine.engine.feeder_looks import watch_feeder
+from reconciler_engine.engine.looks_beside import (
+    FEEDER_LOOK_S,
+    SYMBOLS_LOOK_S,
+    look_at_feeder,
+    look_often,
+    take_up_listed,
+)
 from reconciler_engine.engine.parts import Parts, make_parts, open_parts
 from reconciler_engine.engine.scheduled_passes import ScheduledPasses
 from reconciler_engine.engine.status_writer import StatusWriter
-from reconciler_engine.engine.unknown_symbols import look_for_unknown
 from reconciler_engine.errors import ReconcilerError, leaves
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.store.client.server_check import check_server
@@ -88,8 +93,8 @@ async def _run(
     async with trio.open_nursery() as scheduling:
         scheduling.start_soon(passes.keep_leases)
         scheduling.start_soon(writer.run)
-        scheduling.start_soon(look_for_unknown, passes)
-        scheduling.start_soon(watch_feeder, passes)
+        scheduling.start_soon(look_often, take_up_listed, passes, SYMBOLS_LOOK_S)
+        scheduling.start_soon(look_often, look_at_feeder, passes, FEEDER_LOOK_S)
         scheduling.start_soon(alerting.run)
         with alerting.noting_failure():
             async with workers.at_work():

@@ -9,10 +9,8 @@ import trio
 
 from reconciler_engine.engine.backfill.mark import Mark
 from reconciler_engine.engine.backfill.progress import SeriesProgress
-from reconciler_engine.engine.backfill.reader import RangeReader
+from reconciler_engine.engine.backfill.reader import RangeReader, SecondLook, SlotCounts
 from reconciler_engine.engine.backfill.run import BackfillRun
-from reconciler_engine.engine.backfill.second_look import SecondLook
-from reconciler_engine.engine.backfill.slot_counts import SlotCounts
 from reconciler_engine.engine.base_parts import BaseParts
 from reconciler_engine.engine.tasks.consumer_name import node_of
 from reconciler_engine.engine.tasks.references import ReferenceCount

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from reconciler_engine.engine.backfill.slot_counts import SlotCounts
+from reconciler_engine.engine.backfill.reader import SlotCounts
 from reconciler_engine.engine.tasks.messages import PageOutcome, intervals_of
 from reconciler_engine.market.interval import NOTHING, Intervals
 from reconciler_engine.market.result import ERRORS_KEPT, SeriesResult, with_error
 from reconciler_engine.planning.pages import Page
+from reconciler_engine.store.scoped import read_record
 
 _Instant = Annotated[int, Field(ge=0, le=2**53)]
 _Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -67,12 +68,7 @@ class Mark(BaseModel):
     @classmethod
     def read(cls, text: bytes | None) -> Self | None:
         """Return the mark in a text from Redis, or None where there is none that can be understood."""
-        if text is None:
-            return None
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError:
-            return None
+        return read_record(cls, text)
 
     @property
     def counts(self) -> SlotCounts:

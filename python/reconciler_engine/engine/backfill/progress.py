@@ -6,8 +6,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 from reconciler_engine.engine.backfill.mark import Mark
-from reconciler_engine.engine.backfill.reader import Reading
-from reconciler_engine.engine.backfill.slot_counts import SlotCounts
+from reconciler_engine.engine.backfill.reader import Reading, SlotCounts
 from reconciler_engine.engine.tasks.messages import PageOutcome
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import SeriesResult

@@ -1,19 +1,19 @@
-"""Read a long range: its candles and the findings on other slots, a bounded part at a time."""
+"""Read a long range, a bounded part at a time: its candles, the findings on other slots, and what was asked in vain."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from reconciler_engine.detection import detect_gaps
-from reconciler_engine.engine.backfill.slot_counts import SlotCounts
 from reconciler_engine.engine.base_parts import BaseParts
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import sort_absent
 from reconciler_engine.planning.answers import closed_slots
+from reconciler_engine.planning.bridges import can_bridge
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.listing import Listing
-from reconciler_engine.planning.pages import PAGE_SLOTS
+from reconciler_engine.planning.pages import PAGE_SLOTS, Page, PageStream, keep_whole
 from reconciler_engine.store.listings import note_listing
 
 READ_SLOTS = 1_000
@@ -21,6 +21,25 @@ READ_SLOTS = 1_000
 
 EMPTY_SLOTS = 64 * PAGE_SLOTS
 """Slots of an outage taken at a time, which need no read: it bounds the pages that are planned ahead."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotCounts:
+    """Numbers of slots, or how such numbers changed.
+
+    Attributes:
+        unresolved: Slots that are missing.
+        confirmed: Slots that are confirmed to have no candle.
+    """
+
+    unresolved: int = 0
+    confirmed: int = 0
+
+    def __add__(self, other: SlotCounts) -> SlotCounts:
+        return SlotCounts(self.unresolved + other.unresolved, self.confirmed + other.confirmed)
+
+    def __sub__(self, other: SlotCounts) -> SlotCounts:
+        return SlotCounts(self.unresolved - other.unresolved, self.confirmed - other.confirmed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +156,50 @@ class RangeReader:
         if not self._is_again:
             unverified -= ledger.in_state(interval, State.SUSPECT) | ledger.waiting(interval, self._now)
         return Reading(interval, due, standing.missing - due, standing.confirmed, unverified)
+
+
+class SecondLook:
+    """Reads a series once more, and lays the fewest pages over slots that were asked for in vain, oldest first.
+
+    Intervals that one answer cannot prove, even with candles on both sides, are left out.
+
+    Args:
+        reader: Reads the series, from the first slot of the range on.
+        now: The instant (ms UTC) that it reads for.
+        closed: First open time (ms UTC) that had not closed by then.
+        step: The grid's step (ms).
+    """
+
+    def __init__(self, reader: RangeReader, now: int, closed: int, step: int) -> None:
+        self._reader = reader
+        self._now = now
+        self._closed = closed
+        self._step = step
+        # With room for a neighbour on each side.
+        self._pages = PageStream(step, PAGE_SLOTS - 2, keep_whole)
+        self._cut = NOTHING
+        self._is_over = False
+        self.counts = SlotCounts()
+        """Slots without a candle that were read so far."""
+
+    async def read_next(self) -> list[Page] | None:
+        """Return the pages that the next read makes final, or None after the last one.
+
+        Raises:
+            StoreError: The series cannot be read.
+        """
+        if self._is_over:
+            return None
+        reading = await self._reader.read_next()
+        if reading is None:
+            self._is_over = True
+            return [*self._lay(self._cut), *self._pages.finish()]
+        self.counts += reading.counts(self._step)
+        # The next read may tell that the last interval goes on.
+        missing = self._cut | reading.resting
+        self._cut = Intervals(missing[-1:])
+        return self._lay(missing - self._cut)
+
+    def _lay(self, missing: Intervals) -> list[Page]:
+        provable = [one for one in missing if can_bridge(one, self._now, self._closed, self._step)]
+        return self._pages.add(provable, missing.hull.stop) if missing else []

@@ -10,8 +10,7 @@ import trio
 from pydantic import ValidationError
 
 from reconciler_engine.engine.backfill.progress import SeriesProgress
-from reconciler_engine.engine.backfill.reader import RangeReader
-from reconciler_engine.engine.backfill.second_look import SecondLook
+from reconciler_engine.engine.backfill.reader import RangeReader, SecondLook
 from reconciler_engine.engine.base_parts import BaseParts
 from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, SeriesSpan, outcome_of, wire_of
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS

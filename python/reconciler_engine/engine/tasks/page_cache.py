@@ -16,10 +16,10 @@ from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.words import counted
 from reconciler_engine.planning.absent_slots import AbsentSlots, sort_absent
-from reconciler_engine.planning.accepted import drop_changed, is_accepted
 from reconciler_engine.planning.answers import Answer, Venue, closed_slots, settled_rows
 from reconciler_engine.planning.audit import Copy, find_doubts
 from reconciler_engine.planning.ghosts import is_lacked
+from reconciler_engine.planning.hand_marks import drop_changed, is_accepted
 from reconciler_engine.planning.ledger import Ledger, State
 from reconciler_engine.planning.pages import filled_up
 from reconciler_engine.planning.proof import Verdict, awaits_reference, judge
