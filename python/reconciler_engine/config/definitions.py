@@ -151,13 +151,7 @@ _ALL: Final = (
         example="http://user:password@proxy.example:3128",
         hidden=True,
     ),
-    Setting(
-        name="workers",
-        metavar="N",
-        meaning="Worker processes",
-        allowed="worker processes, a whole number from 1 to 64",
-        default=2,
-    ),
+    Setting("workers", "N", "Worker processes", "worker processes, a whole number from 1 to 64", 2),
     Setting(
         name="data_dir",
         metavar="FOLDER",
@@ -188,13 +182,7 @@ _ALL: Final = (
         allowed="requests per batch_delay_ms, a whole number 1 to 1000",
         default=5,
     ),
-    Setting(
-        name="batch_delay_ms",
-        metavar="MS",
-        meaning="The batch delay",
-        allowed="milliseconds, a whole number 50 to 3600000",
-        default=1_000,
-    ),
+    Setting("batch_delay_ms", "MS", "The batch delay", "milliseconds, a whole number 50 to 3600000", 1_000),
     Setting(
         name="hourly_limit",
         metavar="N",
@@ -212,13 +200,7 @@ _ALL: Final = (
         "machines of one name share a budget",
         example="office",
     ),
-    Setting(
-        name="quick_scan_window_ms",
-        metavar="MS",
-        meaning="How far back the gap scan looks, at least three bars",
-        allowed=_WINDOW,
-        default=1_800_000,
-    ),
+    Setting("quick_scan_window_ms", "MS", "How far back the gap scan looks, at least three bars", _WINDOW, 1_800_000),
     Setting(
         name="full_reconcile_window_ms",
         metavar="MS",
@@ -234,19 +216,9 @@ _ALL: Final = (
         default=300,
     ),
     Setting(
-        name="gap_scan_cron",
-        metavar="CRON",
-        meaning="When the gap scan runs: five fields, or six with seconds first",
-        allowed=_CRON,
-        default="*/5 * * * *",
+        "gap_scan_cron", "CRON", "When the gap scan runs: five fields, or six with seconds first", _CRON, "*/5 * * * *"
     ),
-    Setting(
-        name="full_reconcile_cron",
-        metavar="CRON",
-        meaning="When the full pass runs",
-        allowed=_CRON,
-        default="0 * * * *",
-    ),
+    Setting("full_reconcile_cron", "CRON", "When the full pass runs", _CRON, "0 * * * *"),
     Setting(
         name="timezone",
         metavar="ZONE",
@@ -279,8 +251,8 @@ _ALL: Final = (
         allowed="newest closed bars, a whole number 0 to 10000; 0 announces repairs on their own channel alone",
         default=0,
     ),
-    Setting(name="user_id", metavar="N", meaning="User id in the cache's keys", allowed=_KEY_PART, default=1),
-    Setting(name="exchange_id", metavar="N", meaning="Exchange id in the cache's keys", allowed=_KEY_PART, default=1),
+    Setting("user_id", "N", "User id in the cache's keys", _KEY_PART, 1),
+    Setting("exchange_id", "N", "Exchange id in the cache's keys", _KEY_PART, 1),
     Setting(
         name="grace_ms",
         metavar="MS",
@@ -335,13 +307,7 @@ _ALL: Final = (
         allowed="a whole number of days 0 to 3650; 0 means never",
         default=DEFAULT_SCRUB_DAYS,
     ),
-    Setting(
-        name="verify_cron",
-        metavar="CRON",
-        meaning="When the verify run starts",
-        allowed=_CRON,
-        default="* * * * *",
-    ),
+    Setting("verify_cron", "CRON", "When the verify run starts", _CRON, "* * * * *"),
     Setting(
         name="full_reconcile_verify",
         metavar="WHAT",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlencode, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from reconciler_engine.coinbase.base_url import BaseUrl
 from reconciler_engine.coinbase.route import Proxy, Route
@@ -36,9 +37,7 @@ _REDIS_SCHEMES = frozenset(
     {"unix", *(f"{plain}{form}" for plain in ("redis", "rediss") for form in ("", "+cluster", "+sentinel"))}
 )
 _HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:=,@/\[\]]+)"
-_MAPPED = re.compile(rf"{_HOST}={_HOST}|{_HOST}:[1-9][0-9]{{0,4}}={_HOST}:[1-9][0-9]{{0,4}}")
-_WEBHOOK = re.compile(r"https?://[^\s/?#]+[!-~]*")
-_EGRESS = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_MAPPED = rf"{_HOST}={_HOST}|{_HOST}:[1-9][0-9]{{0,4}}={_HOST}:[1-9][0-9]{{0,4}}"
 
 
 def _split_list(value: object) -> object:
@@ -62,18 +61,55 @@ def _check_path(value: object) -> object:
     return value
 
 
-def _check_mapped(pair: str) -> str:
-    if _MAPPED.fullmatch(pair) is None:
-        raise ValueError(f"{pair!r} is no such pair")
-    return pair
-
-
-def _check_choice(text: str) -> str:
-    Selector.parse(text)
+def _check_listen(value: object) -> object:
+    # A port alone is a number in a settings file.
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str):
+        ListenAddress.parse(text)
     return text
 
 
-def _each(names: tuple[str, ...], check: Callable[[str], str]) -> tuple[str, ...]:
+def _check_scheme(url: str) -> None:
+    if urlsplit(url).scheme not in _REDIS_SCHEMES:
+        raise ValueError("unknown scheme")
+
+
+def _check_settle(age_ms: int) -> int:
+    if not age_ms:
+        raise ValueError("to repair nothing: audit_policy = report")
+    if 0 < age_ms < RIPE_MS:
+        raise ValueError("an exchange still adds to a bar of the last ten minutes")
+    return age_ms
+
+
+def _check_max_candles(count: int) -> int:
+    if 0 < count < _LEAST_CANDLES:
+        raise ValueError(f"3 closed candles, the settling and the forming one are {_LEAST_CANDLES}")
+    return count
+
+
+def _check_hourly_limit(limit: int) -> int:
+    if limit == 1:
+        raise ValueError("one an hour cannot be paced")
+    return limit
+
+
+def _check_pattern(pattern: str, problem: str, text: str) -> None:
+    if re.fullmatch(pattern, text) is None:
+        raise ValueError(problem.format(text))
+
+
+def _taken(check: Callable[[str], object]) -> Callable[[str], str]:
+    """Return a validator of texts that `check` takes without a ValueError; it gives back each as it is."""
+
+    def checked(text: str) -> str:
+        check(text)
+        return text
+
+    return checked
+
+
+def _each(check: Callable[[str], str], names: tuple[str, ...]) -> tuple[str, ...]:
     """Check every name, so that all that are wrong are named, up to `_FAULTS_TOLD`; drop repeated ones."""
     kept: list[str] = []
     faults: list[str] = []
@@ -89,10 +125,29 @@ def _each(names: tuple[str, ...], check: Callable[[str], str]) -> tuple[str, ...
     return tuple(dict.fromkeys(kept))
 
 
+def _text(check: Callable[[str], object]) -> AfterValidator:
+    return AfterValidator(_taken(check))
+
+
+def _list(check: Callable[[str], str]) -> AfterValidator:
+    return AfterValidator(partial(_each, check))
+
+
 Whole = Annotated[int, BeforeValidator(_no_boolean)]
 Share = Annotated[float, BeforeValidator(_no_boolean)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_list)]
 Location = Annotated[Path, BeforeValidator(_check_path)]
+RedisUrl = Annotated[str, _text(_check_scheme)]
+WebhookUrl = Annotated[str, _text(partial(_check_pattern, r"https?://[^\s/?#]+[!-~]*", "another form"))]
+ProxyUrl = Annotated[str, _text(Proxy.parse)]
+Egress = Annotated[str, _text(partial(_check_pattern, "[A-Za-z0-9._-]{1,64}", "other characters or another length"))]
+Cron = Annotated[str, _text(lambda text: CronExpression.parse(text).ensure_fires())]
+Zone = Annotated[str, _text(load_zone)]
+Token = Annotated[str, _text(check_token)]
+AddressMap = Annotated[Names, _list(_taken(partial(_check_pattern, _MAPPED, "{!r} is no such pair")))]
+Symbols = Annotated[Names, _list(_taken(Selector.parse))]
+Timeframes = Annotated[Names, _list(lambda name: Timeframe.parse(name).value)]
+HourlyLimit = Annotated[Whole, AfterValidator(_check_hourly_limit)]
 
 _LONGEST_MS = 10**13
 
@@ -111,32 +166,32 @@ class ReconciliationConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
 
-    redis_url: str | None = _field("redis_url")
+    redis_url: RedisUrl | None = _field("redis_url")
     redis_ca_file: Location | None = _field("redis_ca_file")
-    redis_address_map: Names = _field("redis_address_map")
+    redis_address_map: AddressMap = _field("redis_address_map")
     redis_sentinel_username: str | None = _field("redis_sentinel_username", min_length=1)
     redis_sentinel_password: str | None = _field("redis_sentinel_password", min_length=1)
-    base_url: str = _field("base_url")
-    symbols: Names = _field("symbols")
-    timeframes: Names = _field("timeframes", min_length=1)
+    base_url: Annotated[str, AfterValidator(lambda url: str(BaseUrl.parse(url, signed=False)))] = _field("base_url")
+    symbols: Symbols = _field("symbols")
+    timeframes: Timeframes = _field("timeframes", min_length=1)
     key_file: Location | None = _field("key_file")
     ca_file: Location | None = _field("ca_file")
-    proxy: str | None = _field("proxy")
+    proxy: ProxyUrl | None = _field("proxy")
     workers: Whole = _field("workers", ge=1, le=64)
     data_dir: Location | None = _field("data_dir")
-    max_candles: Whole = _field("max_candles", ge=0, le=100_000_000)
+    max_candles: Annotated[Whole, AfterValidator(_check_max_candles)] = _field("max_candles", ge=0, le=100_000_000)
     ttl: Whole = _field("ttl", ge=0, le=3_153_600_000)
     batch_size: Whole = _field("batch_size", ge=1, le=1_000)
     # A permit lives no longer: with less, many would be void by the time that Redis has answered.
     batch_delay_ms: Whole = _field("batch_delay_ms", ge=50, le=3_600_000)
-    hourly_limit: Whole | None = _field("hourly_limit", ge=0, le=100_000_000)
-    egress: str | None = _field("egress")
+    hourly_limit: HourlyLimit | None = _field("hourly_limit", ge=0, le=100_000_000)
+    egress: Egress | None = _field("egress")
     quick_scan_window_ms: Whole = _field("quick_scan_window_ms", ge=60_000, le=_LONGEST_MS)
     full_reconcile_window_ms: Whole = _field("full_reconcile_window_ms", ge=60_000, le=_LONGEST_MS)
     window_bars: Whole = _field("window_bars", ge=MINIMUM_STEPS, le=10_000)
-    gap_scan_cron: str = _field("gap_scan_cron")
-    full_reconcile_cron: str = _field("full_reconcile_cron")
-    timezone: str = _field("timezone")
+    gap_scan_cron: Cron = _field("gap_scan_cron")
+    full_reconcile_cron: Cron = _field("full_reconcile_cron")
+    timezone: Zone = _field("timezone")
     gap_scan_misfire_grace_ms: Whole | None = _field("gap_scan_misfire_grace_ms", ge=0, le=_LONGEST_MS)
     gap_scan_max_run_ms: Whole | None = _field("gap_scan_max_run_ms", ge=1, le=_LONGEST_MS)
     gap_scan_jitter_ms: Whole = _field("gap_scan_jitter_ms", ge=0, le=_LONGEST_MS)
@@ -150,121 +205,19 @@ class ReconciliationConfig(BaseModel):
     exchange_id: Whole = _field("exchange_id", ge=0, le=2**53)
     grace_ms: Whole = _field("grace_ms", ge=0, le=600_000)
     audit_policy: Literal["report", "repair"] = _field("audit_policy")
-    settle_ms: Whole = _field("settle_ms", ge=0, le=_LONGEST_MS)
+    settle_ms: Annotated[Whole, AfterValidator(_check_settle)] = _field("settle_ms", ge=0, le=_LONGEST_MS)
     max_unverified_ms: Whole = _field("max_unverified_ms", ge=0, le=_LONGEST_MS)
     completeness_slo: Share = _field("completeness_slo", ge=0.5, lt=1)
     verify_share: Share = _field("verify_share", gt=0, le=1)
     scrub_days: Whole = _field("scrub_days", ge=0, le=3_650)
-    verify_cron: str = _field("verify_cron")
+    verify_cron: Cron = _field("verify_cron")
     full_reconcile_verify: Literal["spare", "all"] = _field("full_reconcile_verify")
-    listen: str | None = _field("listen")
-    listen_hosts: Names = _field("listen_hosts")
-    listen_token: str | None = _field("listen_token")
-    webhook_url: str | None = _field("webhook_url")
-    webhook_secret: str | None = _field("webhook_secret")
+    listen: Annotated[str | None, BeforeValidator(_check_listen)] = _field("listen")
+    listen_hosts: Annotated[Names, _list(check_host)] = _field("listen_hosts")
+    listen_token: Token | None = _field("listen_token")
+    webhook_url: WebhookUrl | None = _field("webhook_url")
+    webhook_secret: Token | None = _field("webhook_secret")
     alert_after_ms: Whole = _field("alert_after_ms", ge=60_000, le=_LONGEST_MS)
-
-    @field_validator("settle_ms")
-    @classmethod
-    def _check_settle(cls, age_ms: int) -> int:
-        if not age_ms:
-            raise ValueError("to repair nothing: audit_policy = report")
-        if age_ms < RIPE_MS:
-            raise ValueError("an exchange still adds to a bar of the last ten minutes")
-        return age_ms
-
-    @field_validator("max_candles")
-    @classmethod
-    def _check_max_candles(cls, count: int) -> int:
-        if 0 < count < _LEAST_CANDLES:
-            raise ValueError(f"3 closed candles, the settling and the forming one are {_LEAST_CANDLES}")
-        return count
-
-    @field_validator("symbols")
-    @classmethod
-    def _check_symbols(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
-        return _each(symbols, _check_choice)
-
-    @field_validator("timeframes")
-    @classmethod
-    def _check_timeframes(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return _each(names, lambda name: Timeframe.parse(name).value)
-
-    @field_validator("gap_scan_cron", "full_reconcile_cron", "verify_cron")
-    @classmethod
-    def _check_cron(cls, text: str) -> str:
-        CronExpression.parse(text).ensure_fires()
-        return text
-
-    @field_validator("timezone")
-    @classmethod
-    def _check_timezone(cls, name: str) -> str:
-        load_zone(name)
-        return name
-
-    @field_validator("egress")
-    @classmethod
-    def _check_egress(cls, name: str | None) -> str | None:
-        if name is not None and _EGRESS.fullmatch(name) is None:
-            raise ValueError("other characters or another length")
-        return name
-
-    @field_validator("hourly_limit")
-    @classmethod
-    def _check_hourly_limit(cls, limit: int | None) -> int | None:
-        if limit == 1:
-            raise ValueError("one an hour cannot be paced")
-        return limit
-
-    @field_validator("listen", mode="before")
-    @classmethod
-    def _check_listen(cls, value: object) -> object:
-        # A port alone is a number in a settings file.
-        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        if isinstance(text, str):
-            ListenAddress.parse(text)
-        return text
-
-    @field_validator("listen_hosts")
-    @classmethod
-    def _check_listen_hosts(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return _each(names, check_host)
-
-    @field_validator("webhook_url")
-    @classmethod
-    def _check_webhook_url(cls, url: str | None) -> str | None:
-        if url is not None and _WEBHOOK.fullmatch(url) is None:
-            raise ValueError("another form")
-        return url
-
-    @field_validator("listen_token", "webhook_secret")
-    @classmethod
-    def _check_listen_token(cls, token: str | None) -> str | None:
-        return None if token is None else check_token(token)
-
-    @field_validator("redis_url")
-    @classmethod
-    def _check_redis_url(cls, url: str | None) -> str | None:
-        if url is not None and urlsplit(url).scheme not in _REDIS_SCHEMES:
-            raise ValueError("unknown scheme")
-        return url
-
-    @field_validator("redis_address_map")
-    @classmethod
-    def _check_redis_address_map(cls, pairs: tuple[str, ...]) -> tuple[str, ...]:
-        return _each(pairs, _check_mapped)
-
-    @field_validator("proxy")
-    @classmethod
-    def _check_proxy(cls, url: str | None) -> str | None:
-        if url is not None:
-            Proxy.parse(url)
-        return url
-
-    @field_validator("base_url")
-    @classmethod
-    def _check_base_url(cls, url: str) -> str:
-        return str(BaseUrl.parse(url, signed=False))
 
     @classmethod
     def check(
