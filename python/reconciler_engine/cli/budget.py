@@ -15,7 +15,6 @@ from reconciler_engine.cli.output import Output, paged, print_table
 from reconciler_engine.observe.words import counted, iso
 
 if TYPE_CHECKING:
-    from reconciler_engine.config import ReconciliationConfig
     from reconciler_engine.store.budget_use import Use
 
 _SIDES = ("job", "lane", "node", "budget", "hour")
@@ -45,14 +44,19 @@ def budget(*, since: str, by: str | None, output: Output, given: Given) -> None:
 
     A request counts at its answer, or when it had none, in the hour of Redis' clock. Hours are kept for four days.
     """
-    import trio
-
+    from reconciler_engine.cli.known_series import known_scopes
+    from reconciler_engine.cli.session import Session, in_session
     from reconciler_engine.cli.setting_sources import load_config
+    from reconciler_engine.store.budget_use import BudgetUse
+
+    async def read(session: Session) -> list[Use]:
+        by_source = {scope.source: scope for scope in await known_scopes(session)}
+        return [use for scope in by_source.values() for use in await BudgetUse(session.parts.client, scope).read()]
 
     faults: list[str] = []
     start = parse_instant("--since", since, faults)
     config = load_config(*given, known_faults=faults, windows=())
-    uses = [use for use in trio.run(_read, config, output) if use.hour > start - _HOUR_MS]
+    uses = [use for use in in_session(config, output, "budget", read) if use.hour > start - _HOUR_MS]
     if output.as_json:
         output.print_json({"requests": sum(use.requests for use in uses), "uses": [use._asdict() for use in uses]})
         return
@@ -66,16 +70,6 @@ def budget(*, since: str, by: str | None, output: Output, given: Given) -> None:
 
 
 _HOUR_MS = 3_600_000
-
-
-async def _read(config: ReconciliationConfig, output: Output) -> list[Use]:
-    from reconciler_engine.cli.known_series import known_scopes
-    from reconciler_engine.cli.session import open_session
-    from reconciler_engine.store.budget_use import BudgetUse
-
-    async with open_session(config, output, "budget") as session:
-        by_source = {scope.source: scope for scope in await known_scopes(session)}
-        return [use for scope in by_source.values() for use in await BudgetUse(session.parts.client, scope).read()]
 
 
 def _print_sums(uses: Sequence[Use], side: str) -> None:

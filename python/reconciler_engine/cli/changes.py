@@ -13,7 +13,6 @@ from reconciler_engine.errors import ConfigError
 from reconciler_engine.observe.words import iso
 
 if TYPE_CHECKING:
-    from reconciler_engine.config import ReconciliationConfig
     from reconciler_engine.store.feed_cursor import Cursor
     from reconciler_engine.store.feed_steps import ChangeBatch
 
@@ -41,25 +40,16 @@ def changes(*, since: str | None, follow: bool, output: Output, given: Given) ->
     of a series no longer has the changes before. The cursor is the last line; with --json each line has the changes of
     one read, and the cursor after them.
     """
-    import trio
-
+    from reconciler_engine.cli.session import Session, in_session
     from reconciler_engine.cli.setting_sources import load_config
-
-    faults: list[str] = []
-    instant = parse_instant("--since", since, faults) if since is not None and len(since) <= _LONGEST_TIME else None
-    config = load_config(*given, known_faults=faults, windows=())
-    trio.run(_tell, config, since, instant, follow, output)
-
-
-async def _tell(
-    config: ReconciliationConfig, since: str | None, instant: int | None, follow: bool, output: Output
-) -> None:
-    from reconciler_engine.cli.session import open_session
     from reconciler_engine.store.client.trio_driver import converse
     from reconciler_engine.store.feed_cursor import Cursor
     from reconciler_engine.store.feed_steps import read_changes
 
-    async with open_session(config, output, "changes") as session:
+    faults: list[str] = []
+    instant = parse_instant("--since", since, faults) if since is not None and len(since) <= _LONGEST_TIME else None
+
+    async def tell(session: Session) -> None:
         scope = session.parts.scope
         cursor = _cursor(scope.index_key(), since, instant)
         try:
@@ -73,6 +63,8 @@ async def _tell(
         finally:
             if not output.as_json:
                 output.print_line(f"cursor {cursor}")
+
+    in_session(load_config(*given, known_faults=faults, windows=()), output, "changes", tell)
 
 
 def _cursor(owner: str, since: str | None, instant: int | None) -> Cursor:

@@ -10,12 +10,12 @@ from reconciler_engine.cli.arguments import parse_instant, parse_range, parse_se
 from reconciler_engine.cli.options import (
     EVIDENCE_SETTINGS,
     Given,
+    Span,
     Subcommands,
-    from_option,
     prints,
+    takes_range,
     takes_series,
     takes_settings,
-    to_option,
 )
 from reconciler_engine.cli.output import Output
 from reconciler_engine.errors import ConfigError
@@ -26,7 +26,6 @@ from reconciler_engine.observe.words import counted, iso
 from reconciler_engine.planning.ledger import State
 
 if TYPE_CHECKING:
-    from reconciler_engine.cli.evidence_report import SeriesEvidence
     from reconciler_engine.config import ReconciliationConfig
     from reconciler_engine.engine.evidence_edits import EvidenceEdit
 
@@ -57,11 +56,10 @@ def evidence() -> None:
 
 @evidence.command("list")
 @takes_series
-@from_option
-@to_option
+@takes_range
 @prints
 @takes_settings(*EVIDENCE_SETTINGS)
-def list_(*, symbol: str, timeframe: str, from_: str | None, to: str | None, output: Output, given: Given) -> None:
+def list_(*, symbol: str, timeframe: str, asked: Span, output: Output, given: Given) -> None:
     """List the evidence about a series: state and reason of each stretch, its proofs, its next check.
 
     \b
@@ -72,18 +70,37 @@ def list_(*, symbol: str, timeframe: str, from_: str | None, to: str | None, out
     Then come the slots that are known to exist at the exchange, candles accepted by hand, fillers in slots proved
     empty, and slots repaired within a day. `list` may be left out.
     """
-    import trio
-
-    from reconciler_engine.cli.evidence_report import as_object, print_evidence
+    from reconciler_engine.cli.evidence_report import SeriesEvidence, as_object, print_evidence
+    from reconciler_engine.cli.session import Session, in_session
     from reconciler_engine.cli.setting_sources import load_config
 
     faults: list[str] = []
     series = parse_series(symbol, timeframe, faults)
-    asked = parse_range(from_, to, faults)
+    range_ = parse_range(*asked, faults)
     config = load_config(*given, known_faults=faults, windows=())
     if series is None:
         raise ConfigError(faults)
-    found = trio.run(_list, config, series, asked, output)
+
+    async def read(session: Session) -> SeriesEvidence:
+        store = session.parts.evidence
+        late = await store.late(series)
+        extent = await store.extent(series)
+        if extent is None:
+            return SeriesEvidence(late=late)
+        step = series.timeframe.step_ms
+        # The slots that open inside the range.
+        slots = extent if range_ is None else Interval(ceil_to(range_.start, step), ceil_to(range_.stop, step))
+        (read,) = await store.read([(series, slots)])
+        # Slots proved empty are read from the cache, too: they may hold a filler.
+        proved = read.ledger.confirmed(slots)
+        kept = await session.parts.store.read([(series, one) for one in proved])
+        for error in (read.error, *(one.error for one in kept)):
+            if error is not None:
+                raise error
+        fillers = Intervals.of_slots((slot for one in kept for slot in one.fillers), step)
+        return SeriesEvidence(read.known, fillers, late).within(slots)
+
+    found = in_session(config, output, "evidence", read)
     if output.as_json:
         output.print_json(as_object(series, found))
     else:
@@ -93,8 +110,7 @@ def list_(*, symbol: str, timeframe: str, from_: str | None, to: str | None, out
 @evidence.command("mark")
 @takes_series
 @click.option("--state", metavar="STATE", help="empty, halted, unlisted, or accepted.")
-@from_option
-@to_option
+@takes_range
 @prints
 @takes_settings(*EVIDENCE_SETTINGS)
 def mark(
@@ -102,8 +118,7 @@ def mark(
     symbol: str,
     timeframe: str,
     state: str | None,
-    from_: str | None,
-    to: str | None,
+    asked: Span,
     output: Output,
     given: Given,
 ) -> None:
@@ -118,16 +133,31 @@ def mark(
     out, and a candle that comes later wins. An accepted candle is right until it changes, against any answer of
     the exchange; slots without one are left out. Journalled; `evidence forget` takes it back.
     """
-    import trio
+    from reconciler_engine.cli.session import Session, in_session
+    from reconciler_engine.engine.evidence_edits import accept_candles, mark_slots
 
     faults: list[str] = []
     if state not in _MARKS:
         missing = "--state is missing" if state is None else f"--state {state!r}: cannot be set by hand"
         faults.append(f"{missing}; allowed: {', '.join(_MARKS)}")
-    config, series, slots = _slots(symbol, timeframe, given, from_, to, faults)
+    config, series, slots = _slots(symbol, timeframe, given, asked, faults)
     if state is None:
         raise ConfigError(faults)
-    done = trio.run(_mark_slots, config, series, slots, state, output)
+
+    async def edit(session: Session) -> EvidenceEdit:
+        # Evidence about invented candles may be shown and changed: it stays beside them.
+        parts, by = session.parts, _author("evidence mark")
+        now = await parts.clock.now()
+        _check_kept(config, series, slots, now)
+        stores = parts.store, parts.evidence, series, slots
+        if state != _ACCEPTED:
+            return await mark_slots(*stores, State(state), parts.retention, now, by=by)
+        try:
+            return await accept_candles(*stores, parts.retention, now, by=by)
+        except ValueError as error:
+            raise ConfigError([f"--from {iso(slots.start)} --to {iso(slots.stop)}: {error}"]) from error
+
+    done = in_session(config, output, "evidence mark", edit)
     why = "without" if state == _ACCEPTED else "with"
     if output.as_json:
         output.print_json({"marked": done.changed, "absent" if state == _ACCEPTED else "present": done.left_out})
@@ -138,21 +168,27 @@ def mark(
 
 @evidence.command("forget")
 @takes_series
-@from_option
-@to_option
+@takes_range
 @prints
 @takes_settings(*EVIDENCE_SETTINGS)
-def forget(*, symbol: str, timeframe: str, from_: str | None, to: str | None, output: Output, given: Given) -> None:
+def forget(*, symbol: str, timeframe: str, asked: Span, output: Output, given: Given) -> None:
     """Forget the evidence about a range of slots: those without a candle are asked for again. Journalled.
 
     \b
     Examples:
       reconciler-engine evidence forget BTC-USD 1m --from 2026-01-31 --to 2026-02-01
     """
-    import trio
+    from reconciler_engine.cli.session import Session, in_session
+    from reconciler_engine.engine.evidence_edits import forget_slots
 
-    config, series, slots = _slots(symbol, timeframe, given, from_, to, [])
-    done = trio.run(_forget_slots, config, series, slots, output)
+    config, series, slots = _slots(symbol, timeframe, given, asked, [])
+
+    async def edit(session: Session) -> EvidenceEdit:
+        parts, by = session.parts, _author("evidence forget")
+        now = await parts.clock.now()
+        return await forget_slots(parts.evidence, series, slots, parts.retention, now, by=by)
+
+    done = in_session(config, output, "evidence forget", edit)
     if output.as_json:
         output.print_json({"forgotten": done.changed})
     else:
@@ -160,7 +196,7 @@ def forget(*, symbol: str, timeframe: str, from_: str | None, to: str | None, ou
 
 
 def _slots(
-    symbol: str, timeframe: str, given: Given, from_: str | None, to: str | None, faults: list[str]
+    symbol: str, timeframe: str, given: Given, asked: Span, faults: list[str]
 ) -> tuple[ReconciliationConfig, Series, Interval]:
     """Return the series and the slots to be changed, which begin and end with a bar.
 
@@ -170,7 +206,7 @@ def _slots(
     from reconciler_engine.cli.setting_sources import load_config
 
     series = parse_series(symbol, timeframe, faults)
-    bounds = [parse_instant(flag, text, faults) for flag, text in (("--from", from_), ("--to", to))]
+    bounds = [parse_instant(flag, text, faults) for flag, text in (("--from", asked.start), ("--to", asked.stop))]
     if not faults and series is not None:
         step = series.timeframe.step_ms
         for flag, instant in zip(("--from", "--to"), bounds, strict=True):
@@ -179,72 +215,11 @@ def _slots(
                 allowed = f"{iso(before, 'seconds')} or {iso(before + step, 'seconds')}"
                 faults.append(f"{flag} {iso(instant, 'seconds')}: no {timeframe} bar opens there; allowed: {allowed}")
         if bounds[0] >= bounds[1]:
-            faults.append(f"--to {to}: lies not after --from {from_}; allowed: a later time")
+            faults.append(f"--to {asked.stop}: lies not after --from {asked.start}; allowed: a later time")
     config = load_config(*given, known_faults=faults, windows=())
     if series is None:
         raise ConfigError(faults)
     return config, series, Interval(*bounds)
-
-
-async def _list(config: ReconciliationConfig, series: Series, asked: Interval | None, output: Output) -> SeriesEvidence:
-    """Return the evidence about a series, of the slots asked about."""
-    from reconciler_engine.cli.evidence_report import SeriesEvidence
-    from reconciler_engine.cli.session import open_session
-
-    async with open_session(config, output, "evidence") as session:
-        store = session.parts.evidence
-        late = await store.late(series)
-        extent = await store.extent(series)
-        if extent is None:
-            return SeriesEvidence(late=late)
-        slots = extent if asked is None else _on_grid(asked, series)
-        (read,) = await store.read([(series, slots)])
-        # Slots proved empty are read from the cache, too: they may hold a filler.
-        proved = read.ledger.confirmed(slots)
-        kept = await session.parts.store.read([(series, one) for one in proved])
-        for error in (read.error, *(one.error for one in kept)):
-            if error is not None:
-                raise error
-        fillers = Intervals.of_slots((slot for one in kept for slot in one.fillers), series.timeframe.step_ms)
-        return SeriesEvidence(read.known, fillers, late).within(slots)
-
-
-def _on_grid(asked: Interval, series: Series) -> Interval:
-    """Return the slots that open inside a range."""
-    step = series.timeframe.step_ms
-    return Interval(ceil_to(asked.start, step), ceil_to(asked.stop, step))
-
-
-async def _mark_slots(
-    config: ReconciliationConfig, series: Series, slots: Interval, state: str, output: Output
-) -> EvidenceEdit:
-    from reconciler_engine.cli.session import open_session
-    from reconciler_engine.engine.evidence_edits import accept_candles, mark_slots
-
-    # Evidence about invented candles may be shown and changed: it stays beside them.
-    async with open_session(config, output, "evidence mark") as session:
-        parts = session.parts
-        now = await parts.clock.now()
-        _check_kept(config, series, slots, now)
-        by = _author("evidence mark")
-        stores = parts.store, parts.evidence, series, slots
-        if state != _ACCEPTED:
-            return await mark_slots(*stores, State(state), parts.retention, now, by=by)
-        try:
-            return await accept_candles(*stores, parts.retention, now, by=by)
-        except ValueError as error:
-            raise ConfigError([f"--from {iso(slots.start)} --to {iso(slots.stop)}: {error}"]) from error
-
-
-async def _forget_slots(config: ReconciliationConfig, series: Series, slots: Interval, output: Output) -> EvidenceEdit:
-    from reconciler_engine.cli.session import open_session
-    from reconciler_engine.engine.evidence_edits import forget_slots
-
-    async with open_session(config, output, "evidence forget") as session:
-        parts = session.parts
-        now = await parts.clock.now()
-        by = _author("evidence forget")
-        return await forget_slots(parts.evidence, series, slots, parts.retention, now, by=by)
 
 
 def _check_kept(config: ReconciliationConfig, series: Series, slots: Interval, now: int) -> None:

@@ -20,7 +20,7 @@ _HEADS = ("file", "series", "rows", "first", "last", "missing", "gaps", "longest
 
 
 @click.command()
-@takes_candle_files
+@takes_candle_files()
 @click.option("--list", "every", is_flag=True, help="Print every gap, not only the longest.")
 @prints
 def gaps(*, files: Sequence[Path], hints: Hints, every: bool, output: Output) -> None:

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler_engine.cli.exits import UNRESOLVED, leave
-from reconciler_engine.cli.options import INSPECT_SETTINGS, Given, may_take_candle_files, prints, takes_settings
+from reconciler_engine.cli.options import INSPECT_SETTINGS, Given, prints, takes_candle_files, takes_settings
 from reconciler_engine.cli.output import Output
 from reconciler_engine.errors import CandleFileError, ConfigError
 
 if TYPE_CHECKING:
     from reconciler_engine.archive.hints import Hints
-    from reconciler_engine.config import ReconciliationConfig
     from reconciler_engine.engine.cache_inspection import InspectedCache
     from reconciler_engine.inspection.file_inspection import InspectedFile
 
 
 @click.command()
-@may_take_candle_files
+@takes_candle_files(required=False)
 @prints
 @takes_settings(*INSPECT_SETTINGS)
 def inspect(*, files: Sequence[Path], hints: Hints, output: Output, given: Given) -> None:
@@ -73,15 +72,24 @@ def _inspect_files(files: Sequence[Path], hints: Hints, output: Output) -> None:
 
 
 def _inspect_cache(hints: Hints, output: Output, given: Given) -> None:
-    import trio
-
-    from reconciler_engine.cli.inspect_report import has_errors, print_cache
+    from reconciler_engine.cli.inspect_report import cache_object, has_errors, print_cache
+    from reconciler_engine.cli.known_series import known_series
+    from reconciler_engine.cli.session import Session, in_session
     from reconciler_engine.cli.setting_sources import load_config
+    from reconciler_engine.engine.cache_inspection import CacheInspector
 
     if said := [flag for flag, value in _flags(hints).items() if value]:
         raise ConfigError([f"{flag} is of files, and none is given; allowed: a FILE" for flag in said])
-    config = load_config(*given, windows=())
-    inspected = trio.run(_read_cache, config, given, output)
+
+    async def read(session: Session) -> list[InspectedCache]:
+        inspector, inspected = CacheInspector(session.parts), []
+        for one in await known_series(session, given):
+            inspected.append(await inspector.inspect(one))
+            if output.as_json:
+                output.print_json(cache_object(inspected[-1]))
+        return inspected
+
+    inspected = in_session(load_config(*given, windows=()), output, "inspect", read)
     if not output.as_json:
         print_cache(inspected, output)
     if any(one.error is not None or has_errors(one.flaws) for one in inspected):
@@ -97,19 +105,3 @@ def _flags(hints: Hints) -> dict[str, object]:
         "--time-unit": hints.unit,
         "--time-zone": hints.zone,
     }
-
-
-async def _read_cache(config: ReconciliationConfig, given: Given, output: Output) -> list[InspectedCache]:
-    from reconciler_engine.cli.inspect_report import cache_object
-    from reconciler_engine.cli.known_series import known_series
-    from reconciler_engine.cli.session import open_session
-    from reconciler_engine.engine.cache_inspection import CacheInspector
-
-    inspected: list[InspectedCache] = []
-    async with open_session(config, output, "inspect") as session:
-        inspector = CacheInspector(session.parts)
-        for one in await known_series(session, given):
-            inspected.append(await inspector.inspect(one))
-            if output.as_json:
-                output.print_json(cache_object(inspected[-1]))
-    return inspected

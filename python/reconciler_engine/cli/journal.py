@@ -10,10 +10,8 @@ import click
 from reconciler_engine.cli.arguments import parse_instant, parse_series
 from reconciler_engine.cli.options import JOURNAL_SETTINGS, Given, prints, takes_settings, whole_between
 from reconciler_engine.cli.output import Output
-from reconciler_engine.market.series import Series
 
 if TYPE_CHECKING:
-    from reconciler_engine.config import ReconciliationConfig
     from reconciler_engine.store.journal import Change
     from reconciler_engine.store.pass_records import PassRecord
 
@@ -67,10 +65,12 @@ def journal(
     from the journal of each series, its newest 500 for 30 days after the last one; fills, proofs and passes from the
     records of passes, which are kept for four days.
     """
-    import trio
-
     from reconciler_engine.cli.journal_report import show_journal
+    from reconciler_engine.cli.known_series import known_scopes, known_series
+    from reconciler_engine.cli.session import Session, in_session
     from reconciler_engine.cli.setting_sources import load_config
+    from reconciler_engine.store.journal import Journal
+    from reconciler_engine.store.pass_records import PassRecords
 
     faults: list[str] = []
     asked = None if symbol is None else parse_series(symbol, timeframe, faults)
@@ -78,29 +78,17 @@ def journal(
     stop = time.time_ns() // 1_000_000 + 1 if until is None else parse_instant("--until", until, faults)
     config = load_config(*given, known_faults=faults, windows=())
     limit = last if by == "change" else _MOST_CHANGES
-    done = trio.run(_read, config, given, asked, start, stop, limit, output)
-    show_journal(done, asked, by, last, output, with_routine=all_)
 
-
-async def _read(
-    config: ReconciliationConfig,
-    given: Given,
-    asked: Series | None,
-    since: int,
-    until: int,
-    limit: int,
-    output: Output,
-) -> Done:
-    from reconciler_engine.cli.known_series import known_scopes, known_series
-    from reconciler_engine.cli.session import open_session
-    from reconciler_engine.store.journal import Journal
-    from reconciler_engine.store.pass_records import PassRecords
-
-    async with open_session(config, output, "journal") as session:
-        client = session.parts.client
+    async def read(session: Session) -> Done:
+        parts = session.parts
         series = await known_series(session, given) if asked is None else [asked]
-        changes = await Journal(client, session.parts.scope).read(series, since=since, until=until, limit=limit)
+        changes = await Journal(parts.client, parts.scope).read(series, since=start, until=stop, limit=limit)
         passes = [
-            one for scope in await known_scopes(session) for one in await PassRecords(client, scope).read(since, until)
+            one
+            for scope in await known_scopes(session)
+            for one in await PassRecords(parts.client, scope).read(start, stop)
         ]
         return Done(changes, sorted(passes, key=lambda one: one.at))
+
+    done = in_session(config, output, "journal", read)
+    show_journal(done, asked, by, last, output, with_routine=all_)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,11 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.observe.words import printable
 
 if TYPE_CHECKING:
-    from reconciler_engine.config import ReconciliationConfig
+    from reconciler_engine.cli.session import Session
 
 
 @click.command()
-@takes_candle_files
+@takes_candle_files()
 @click.option("--skip-bad", is_flag=True, help="Leave bad rows out instead of refusing.")
 @prints
 @takes_settings(*LOAD_SETTINGS)
@@ -49,8 +50,7 @@ def load(
     Exports of other programs are recognised as `gaps` does it. Every file is read and checked before the first candle
     is written.
     """
-    import trio
-
+    from reconciler_engine.cli.session import in_session
     from reconciler_engine.cli.setting_sources import load_config
 
     config = load_config(*given, windows=())
@@ -61,7 +61,7 @@ def load(
         if loaded.file.read_as and not output.as_json:
             say(f"{loaded.file.path.name} {loaded.series}: read as {loaded.file.read_as}")
     try:
-        trio.run(_load, config, loads, output)
+        in_session(config, output, "load", partial(_load, loads), writes=True)
     finally:
         # Also after an error: each line is a file that is in.
         for loaded in loads:
@@ -107,6 +107,9 @@ class Loaded:
     def merged(self) -> int:
         """Candles that the cache was given and has answered for."""
         return self.inserted + self.present + self.differing + self.refused
+
+
+_OUTCOMES = ("inserted", "present", "differing", "refused")
 
 
 def _print(loaded: Loaded, output: Output) -> None:
@@ -169,33 +172,29 @@ def _check_retention(batches: Sequence[tuple[Series, CandleFile]], max_candles: 
         raise ConfigError(faults)
 
 
-async def _load(config: ReconciliationConfig, loads: Sequence[Loaded], output: Output) -> None:
-    from reconciler_engine.cli.session import open_session
+async def _load(loads: Sequence[Loaded], session: Session) -> None:
     from reconciler_engine.store.merge_script import MERGE_CANDLES
 
-    async with open_session(config, output, "load", writes=True) as session:
-        store, retention = session.parts.store, session.parts.retention
-        filled = [] if config.allow_other_layout else [loaded.series for loaded in loads]
-        misplaced = await store.find_misplaced(filled)
-        if faults := [str(fault) for fault in misplaced if fault is not None]:
-            raise ConfigError(faults)
-        for loaded in loads:
-            loaded.is_begun = True
-            candles = list(loaded.file.candles())
-            # In parts, so that the number of loaded candles is known when Redis stops.
-            for first in range(0, len(candles), MERGE_CANDLES):
-                part = candles[first : first + MERGE_CANDLES]
-                try:
-                    merged = await store.merge(loaded.series, part, retention, announce=False, by="load")
-                except StoreError as error:
-                    # An error that the server answered means that nothing was written.
-                    loaded.is_doubtful = not error.code
-                    raise
-                loaded.inserted += len(merged.inserted)
-                loaded.present += len(merged.present)
-                loaded.differing += len(merged.differing)
-                loaded.refused += len(merged.refused)
-            loaded.is_whole = True
+    parts = session.parts
+    filled = [] if parts.config.allow_other_layout else [loaded.series for loaded in loads]
+    misplaced = await parts.store.find_misplaced(filled)
+    if faults := [str(fault) for fault in misplaced if fault is not None]:
+        raise ConfigError(faults)
+    for loaded in loads:
+        loaded.is_begun = True
+        candles = list(loaded.file.candles())
+        # In parts, so that the number of loaded candles is known when Redis stops.
+        for first in range(0, len(candles), MERGE_CANDLES):
+            part = candles[first : first + MERGE_CANDLES]
+            try:
+                merged = await parts.store.merge(loaded.series, part, parts.retention, announce=False, by="load")
+            except StoreError as error:
+                # An error that the server answered means that nothing was written.
+                loaded.is_doubtful = not error.code
+                raise
+            for outcome in _OUTCOMES:
+                setattr(loaded, outcome, getattr(loaded, outcome) + len(getattr(merged, outcome)))
+        loaded.is_whole = True
 
 
 def _fields(loaded: Loaded) -> dict[str, object]:
@@ -204,10 +203,7 @@ def _fields(loaded: Loaded) -> dict[str, object]:
         "symbol": loaded.series.symbol,
         "timeframe": loaded.series.timeframe.value,
         "rows": loaded.file.rows,
-        "inserted": loaded.inserted,
-        "present": loaded.present,
-        "differing": loaded.differing,
-        "refused": loaded.refused,
+        **{outcome: getattr(loaded, outcome) for outcome in _OUTCOMES},
         "duplicates": loaded.file.duplicates,
         "skipped": loaded.file.skipped,
         **({"read_as": [loaded.file.read_as]} if loaded.file.read_as else {}),

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import trio
-
 from reconciler_engine.cli.api_key import load_signed
 from reconciler_engine.cli.arguments import parse_range
 from reconciler_engine.cli.exits import UNRESOLVED, leave
-from reconciler_engine.cli.options import Given
-from reconciler_engine.cli.output import Output, print_table, say
-from reconciler_engine.cli.plan_table import audited, requests_sent
-from reconciler_engine.cli.session import open_session, since_last_pass
+from reconciler_engine.cli.options import Given, Span
+from reconciler_engine.cli.output import Output, say
+from reconciler_engine.cli.plan_table import audited, print_series, requests_sent
+from reconciler_engine.cli.session import Session, in_session, since_last_pass
 from reconciler_engine.cli.setting_sources import load_config
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.pass_words import as_object, unexamined
 from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.market.result import ReconciliationResult, SeriesResult
+from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.words import counted, describe_span, iso, told_slots
 from reconciler_engine.planning.verification import Verify
@@ -30,8 +28,7 @@ if TYPE_CHECKING:
 def run_one_pass(
     command: str,
     given: Given,
-    from_: str | None,
-    to: str | None,
+    asked: Span,
     output: Output,
     *,
     repair: bool,
@@ -42,17 +39,23 @@ def run_one_pass(
     Raises:
         ReconcilerError: The command cannot run; nothing is printed then.
     """
-    faults: list[str] = []
-    asked = parse_range(from_, to, faults)
-    windows = ("full_reconcile_window_ms",) if asked is None else ()
-    credentials = None
-    if repair:
-        config, credentials = load_signed(*given, needs_symbols=True, known_faults=faults, windows=windows)
-    else:
-        config = load_config(*given, needs_symbols=True, known_faults=faults, windows=windows)
-    result = trio.run(_pass, command, config, credentials, asked, output, repair, Verify(verify))
-    doubts = [*_doubts(result, asked, config.max_candles), *_waits(result)]
-    is_whole = repair and not (asked or doubts or result.unresolved or result.errors)
+    range_, config, credentials = load_range(given, asked, signed=repair)
+
+    async def look(session: Session) -> ReconciliationResult:
+        request = PassRequest(
+            command,
+            await session.series(),
+            range_ or config.full_reconcile_window_ms,
+            repair=repair,
+            verify=Verify(verify),
+            horizon_ms=await since_last_pass(session),
+            bars=0 if range_ else config.window_bars,
+        )
+        return await session.with_worker(lambda: session.parts.reconciler.run_pass(request))
+
+    result = in_session(config, output, command, look, writes=repair, asks=repair, credentials=credentials)
+    doubts = [*_doubts(result, range_, config.max_candles), *_waits(result)]
+    is_whole = repair and not (range_ or doubts or result.unresolved or result.errors)
     until = ready_until(result, config.max_unverified_ms) if is_whole and verify != Verify.NONE else None
     if output.as_json:
         output.print_json({**as_object(result), **({"ready_until": until} if repair else {})})
@@ -66,28 +69,20 @@ def run_one_pass(
         leave(UNRESOLVED, "\n".join(doubts))
 
 
-async def _pass(
-    command: str,
-    config: ReconciliationConfig,
-    credentials: Credentials | None,
-    asked: Interval | None,
-    output: Output,
-    repair: bool,
-    verify: Verify,
-) -> ReconciliationResult:
-    async with open_session(config, output, command, writes=repair, asks=repair, credentials=credentials) as session:
-        look_back = asked or config.full_reconcile_window_ms
-        bars = 0 if asked else config.window_bars
-        request = PassRequest(
-            command,
-            await session.series(),
-            look_back,
-            repair=repair,
-            verify=verify,
-            horizon_ms=await since_last_pass(session),
-            bars=bars,
-        )
-        return await session.with_worker(lambda: session.parts.reconciler.run_pass(request))
+def load_range(
+    given: Given, asked: Span, *, signed: bool
+) -> tuple[Interval | None, ReconciliationConfig, Credentials | None]:
+    """Return the range asked for, None for the full window, the settings, and if `signed` the key to ask with.
+
+    Raises:
+        ConfigError: With every fault of them.
+    """
+    faults: list[str] = []
+    range_ = parse_range(*asked, faults)
+    windows = ("full_reconcile_window_ms",) if range_ is None else ()
+    if signed:
+        return range_, *load_signed(*given, needs_symbols=True, known_faults=faults, windows=windows)
+    return range_, load_config(*given, needs_symbols=True, known_faults=faults, windows=windows), None
 
 
 def ready_until(result: ReconciliationResult, max_unverified_ms: int) -> int | None:
@@ -125,37 +120,22 @@ def _doubts(result: ReconciliationResult, asked: Interval | None, max_candles: i
     return doubts
 
 
+_NOTEWORTHY = ("missing", "confirmed_empty", "mismatched", "errors", "duplicates", "malformed")
+_HEADS = (
+    *("from", "to", "slots", "gaps", "missing", "filled", "empty", "unresolved"),
+    *("unverified", "dup", "bad"),
+)
+
+
 def print_result(result: ReconciliationResult, output: Output, *, repaired: bool) -> None:
     """Print a pass: series with something to say, then the totals."""
     noteworthy = [
         row
         for row in result.series
-        if row.missing
-        or row.confirmed_empty
-        or row.mismatched
-        or row.errors
-        or row.duplicates
-        or row.malformed
-        or (row.unverified and not repaired)
+        if any(getattr(row, field) for field in _NOTEWORTHY) or (row.unverified and not repaired)
     ]
     if noteworthy:
-        print_table(
-            (
-                "series",
-                "from",
-                "to",
-                "slots",
-                "gaps",
-                "missing",
-                "filled",
-                "empty",
-                "unresolved",
-                "unverified",
-                "dup",
-                "bad",
-            ),
-            [_cells(row) for row in noteworthy],
-        )
+        print_series(noteworthy, _HEADS)
     # A scan counts missing slots; a pass counts their outcomes.
     empty = f", {result.confirmed_empty} proved empty" if result.confirmed_empty else ""
     done = f"{counted(result.missing, 'slot')} missing in {counted(result.gaps_found, 'gap')}{empty}"
@@ -170,9 +150,3 @@ def print_result(result: ReconciliationResult, output: Output, *, repaired: bool
         say(f"  {symbol} is delisted: what is missing of it stays missing, or is proved empty")
     for cause in result.causes:
         say(f"  {cause}")
-
-
-def _cells(row: SeriesResult) -> tuple[str, ...]:
-    found = (row.expected, row.gaps, row.missing, row.filled, row.confirmed_empty, row.unresolved)
-    counts = (*found, row.unverified, row.duplicates, row.malformed)
-    return (f"{row.symbol}:{row.timeframe}", iso(row.start), iso(row.stop), *map(str, counts))

@@ -11,7 +11,6 @@ import click
 
 from reconciler_engine.cli.output import Output
 from reconciler_engine.config.definitions import SETTINGS
-from reconciler_engine.config.setting import Setting
 
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
@@ -93,15 +92,12 @@ def takes_settings(*names: str) -> Decorator:
 
         decorated: Command = _config(with_settings)
         for setting in reversed(flagged):
-            decorated = _setting_option(setting)(decorated)
+            former = [f"--{setting.former.replace('_', '-')}"] if setting.former else []
+            option = click.option(setting.flag, *former, setting.name, metavar=setting.metavar, help=setting.help)
+            decorated = option(decorated)
         return decorated
 
     return decorate
-
-
-def _setting_option(setting: Setting) -> Decorator:
-    former = [f"--{setting.former.replace('_', '-')}"] if setting.former else []
-    return click.option(setting.flag, *former, setting.name, metavar=setting.metavar, help=setting.help)
 
 
 _config = click.option("--config", metavar="FILE", help="Settings file (TOML). Flags and RECONCILER_<NAME> go first.")
@@ -118,8 +114,42 @@ def prints(command: Command) -> Command:
 
 
 _TIMES = "ISO 8601, UTC unless it names an offset: 2026-01-31 or 2026-01-31T13:00"
-from_option = click.option("--from", "from_", metavar="TIME", help=f"First instant; {_TIMES}.")
-to_option = click.option("--to", metavar="TIME", help="First instant after the range.")
+_FROM = click.option("--from", "from_", metavar="TIME", help=f"First instant; {_TIMES}.")
+
+
+class Span(NamedTuple):
+    """A range as the command line gave it: the texts of `--from` and `--to`."""
+
+    start: str | None
+    stop: str | None
+
+
+def takes_range(command: Command) -> Command:
+    """Give a command `--from` and `--to`; it gets them as `asked`."""
+    return _with_span(command, click.option("--to", metavar="TIME", help="First instant after the range."))
+
+
+def takes_long_range(command: Command) -> Command:
+    """Give a command names of series as `names`, a range up to now as `asked`, and `--dry-run`."""
+    dry_run = click.option(
+        "--dry-run", is_flag=True, help="Say how many requests it takes and how long; ask and change nothing."
+    )
+    to = click.option("--to", metavar="TIME", help="First instant after the range. [default: now]")
+    names = click.argument(
+        "names",
+        nargs=-1,
+        metavar="[SYMBOL... TIMEFRAME...]",
+        help="Product ids or choices (top:20:USD), and timeframes.",
+    )
+    return names(_with_span(dry_run(command), to))
+
+
+def _with_span(command: Command, to: Decorator) -> Command:
+    @functools.wraps(command)
+    def with_span(*, from_: str | None, to: str | None, **arguments: Any) -> None:
+        command(asked=Span(from_, to), **arguments)
+
+    return _FROM(to(with_span))
 
 
 def takes_series(command: Command) -> Command:
@@ -128,36 +158,30 @@ def takes_series(command: Command) -> Command:
     return click.argument("symbol", metavar="SYMBOL", help="Product id, such as BTC-USD.")(timeframe(command))
 
 
-def takes_candle_files(command: Command) -> Command:
+def takes_candle_files(*, required: bool = True) -> Decorator:
     """Give a command candle files; it gets their paths as `files` and the facts that flags add as `hints`."""
-    return _with_candle_files(command, required=True)
 
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_hints(**arguments: Any) -> None:
+            from reconciler_engine.archive.hints import parse_hints
 
-def may_take_candle_files(command: Command) -> Command:
-    """Give a command candle files as `takes_candle_files` does, or none."""
-    return _with_candle_files(command, required=False)
+            flags = {name: arguments.pop(name) for name in _HINTS}
+            command(hints=parse_hints(**flags), **arguments)
 
+        decorated: Command = with_hints
+        for name, (metavar, told) in reversed(_HINTS.items()):
+            decorated = click.option(f"--{name.replace('_', '-')}", metavar=metavar, help=told)(decorated)
+        return click.argument(
+            "files",
+            nargs=-1,
+            required=required,
+            type=click.Path(path_type=Path),
+            metavar="FILE..." if required else "[FILE]...",
+            help="CSV files, plain or gzipped; - for standard input.",
+        )(decorated)
 
-def _with_candle_files(command: Command, *, required: bool) -> Command:
-
-    @functools.wraps(command)
-    def with_hints(**arguments: Any) -> None:
-        from reconciler_engine.archive.hints import parse_hints
-
-        flags = {name: arguments.pop(name) for name in _HINTS}
-        command(hints=parse_hints(**flags), **arguments)
-
-    decorated: Command = with_hints
-    for name, (metavar, told) in reversed(_HINTS.items()):
-        decorated = click.option(f"--{name.replace('_', '-')}", metavar=metavar, help=told)(decorated)
-    return click.argument(
-        "files",
-        nargs=-1,
-        required=required,
-        type=click.Path(path_type=Path),
-        metavar="FILE..." if required else "[FILE]...",
-        help="CSV files, plain or gzipped; - for standard input.",
-    )(decorated)
+    return decorate
 
 
 _HINTS = {

@@ -14,8 +14,6 @@ from reconciler_engine.market.result import causes_of
 from reconciler_engine.observe.words import ahead, counted, describe_span
 
 if TYPE_CHECKING:
-    from reconciler_engine.coinbase.auth import Credentials
-    from reconciler_engine.config import ReconciliationConfig
     from reconciler_engine.engine.forecast import Forecast, SeriesForecast
 
 _SCHEDULE = ("quick_scan_window_ms", "gap_scan_cron", "full_reconcile_cron", "verify_cron", "timezone")
@@ -37,12 +35,16 @@ def plan(*, all_: bool, output: Output, given: Given) -> None:
     tick come on top, and so do references and second answers. Without symbols in the settings it is about the series
     that passes look at.
     """
-    import trio
-
     from reconciler_engine.cli.api_key import load_signed
+    from reconciler_engine.cli.known_series import known_series
+    from reconciler_engine.cli.session import Session, in_session
+    from reconciler_engine.engine.forecast import forecast
+
+    async def look(session: Session) -> Forecast:
+        return await forecast(session.parts, await known_series(session, given))
 
     config, credentials = load_signed(*given)
-    told = trio.run(_look, config, credentials, given, output)
+    told = in_session(config, output, "plan", look, credentials=credentials)
     if output.as_json:
         output.print_json(asdict(told))
         return
@@ -51,17 +53,6 @@ def plan(*, all_: bool, output: Output, given: Given) -> None:
 
 
 _SHOWN = 40
-
-
-async def _look(
-    config: ReconciliationConfig, credentials: Credentials | None, given: Given, output: Output
-) -> Forecast:
-    from reconciler_engine.cli.known_series import known_series
-    from reconciler_engine.cli.session import open_session
-    from reconciler_engine.engine.forecast import forecast
-
-    async with open_session(config, output, "plan", credentials=credentials) as session:
-        return await forecast(session.parts, await known_series(session, given))
 
 
 def _print(told: Forecast, output: Output, *, with_all: bool) -> None:

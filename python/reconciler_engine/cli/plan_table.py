@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from reconciler_engine.cli.output import Output, print_table, say
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.market.result import ReconciliationResult, causes_of
+from reconciler_engine.market.result import ReconciliationResult, SeriesResult, causes_of
 from reconciler_engine.observe.words import counted, iso
-from reconciler_engine.planning.request_plan import RequestPlan
+from reconciler_engine.planning.request_plan import RequestPlan, SeriesPlan
+
+_FIELDS = {
+    "from": "start",
+    "to": "stop",
+    "verified to": "verified_to",
+    "slots": "expected",
+    "empty": "confirmed_empty",
+    "dup": "duplicates",
+    "bad": "malformed",
+}
+"""Fields of a row by the heads of their columns, where these are not the same."""
+_INSTANTS = ("start", "stop", "verified_to")
+
+
+def print_series(rows: Sequence[SeriesPlan | SeriesResult], heads: Sequence[str]) -> None:
+    """Print a row a series, with the fields that the heads mean."""
+    fields = [_FIELDS.get(head, head) for head in heads]
+    told = [[iso(getattr(row, one)) if one in _INSTANTS else str(getattr(row, one)) for one in fields] for row in rows]
+    names = [f"{row.symbol}:{row.timeframe}" for row in rows]
+    print_table(("series", *heads), [(name, *cells) for name, cells in zip(names, told, strict=True)])
 
 
 def print_plan(plan: RequestPlan, config: ReconciliationConfig, output: Output) -> None:
     """Print a row a series and the requests with their time."""
-    print_table(
-        ("series", "from", "to", "slots", "gaps", "missing", "requests"),
-        [
-            (
-                f"{row.symbol}:{row.timeframe}",
-                iso(row.start),
-                iso(row.stop),
-                *map(str, (row.expected, row.gaps, row.missing, row.requests)),
-            )
-            for row in plan.series
-        ],
-    )
+    print_series(plan.series, ("from", "to", "slots", "gaps", "missing", "requests"))
     print_totals(plan, config, output)
     print_life(config)
 

@@ -83,9 +83,9 @@ def ready(
 
     The cache is asked at this moment; the exchange is not. Exit code 0: ready; 3: not ready, and why.
     """
-    import trio
-
+    from reconciler_engine.cli.session import Session, in_session
     from reconciler_engine.cli.setting_sources import load_config
+    from reconciler_engine.engine.ready import examine
 
     faults: list[str] = []
     is_of_all = all_ or reach or "symbols" in given.flags
@@ -107,7 +107,13 @@ def ready(
     if series is None:
         raise ConfigError(faults)
     count = count or _BARS
-    readiness, product = trio.run(_ask, config, series, count, options, output)
+
+    async def ask(session: Session) -> tuple[Readiness, str | None]:
+        asked = with_settings(options, config)
+        readiness = await examine(session.parts.client, series.symbol, series.timeframe, count, **asked)
+        return readiness, describe_absence(series.symbol, await session.parts.products.read())
+
+    readiness, product = in_session(config, output, "ready", ask)
     if output.as_json:
         told = {} if product is None else {"product": product}
         output.print_json({**as_object(series, count, readiness), **told})
@@ -117,19 +123,6 @@ def ready(
             output.print_line(product)
     if not readiness.is_ready:
         leave(UNRESOLVED)
-
-
-async def _ask(
-    config: ReconciliationConfig, series: Series, bars: int, options: ReadyOptions, output: Output
-) -> tuple[Readiness, str | None]:
-    """Return the answer, and a note on a product that can have no newer bars."""
-    from reconciler_engine.cli.session import open_session
-    from reconciler_engine.engine.ready import examine
-
-    async with open_session(config, output, "ready") as session:
-        asked = with_settings(options, config)
-        readiness = await examine(session.parts.client, series.symbol, series.timeframe, bars, **asked)
-        return readiness, describe_absence(series.symbol, await session.parts.products.read())
 
 
 def describe_absence(symbol: str, listed: ProductList) -> str | None:
@@ -182,9 +175,16 @@ def describe(series: Series, asked: str, readiness: Readiness) -> str:
     ]
     if readiness.is_ready:
         return f"{series} is ready: {', '.join([reach, *besides])}"
+    counts = {
+        "missing": readiness.missing,
+        "suspect": readiness.suspect,
+        "not a candle": readiness.malformed,
+        "unverified": readiness.overdue,
+    }
+    more = "" if readiness.reason in counts else f" ({readiness.reason})"
     doubts = [
-        f"{count.slots} {what}, the first {iso(count.first)}{_reason(readiness, count.first)}"
-        for what, count in _counts(readiness).items()
+        f"{count.slots} {what}, the first {iso(count.first)}{more if count.first == readiness.ready_until else ''}"
+        for what, count in counts.items()
         if count.first is not None
     ]
     if readiness.lacking:
@@ -194,24 +194,9 @@ def describe(series: Series, asked: str, readiness: Readiness) -> str:
     return f"{series} is not ready: of {reach}: {'; '.join([*doubts, *besides])}"
 
 
-def _reason(readiness: Readiness, open_time: int) -> str:
-    says_more = open_time == readiness.ready_until and readiness.reason not in _counts(readiness)
-    return f" ({readiness.reason})" if says_more else ""
-
-
-def _counts(readiness: Readiness) -> dict[str, SlotCount]:
-    """Return the slots in the way by their kind, in its words."""
-    return {
-        "missing": readiness.missing,
-        "suspect": readiness.suspect,
-        "not a candle": readiness.malformed,
-        "unverified": readiness.overdue,
-    }
-
-
 def as_object(series: Series, bars: int, readiness: Readiness) -> dict[str, Any]:
     """Return the JSON object; instants in ms UTC, `stop` is the first one after the bars."""
-    return {
+    told: dict[str, Any] = {
         "symbol": series.symbol,
         "timeframe": series.timeframe.value,
         "ready": readiness.is_ready,
@@ -219,16 +204,9 @@ def as_object(series: Series, bars: int, readiness: Readiness) -> dict[str, Any]
         "start": readiness.window.start,
         "stop": readiness.window.stop,
         "ready_until": readiness.ready_until,
-        "missing": readiness.missing.slots,
-        "first_missing": readiness.missing.first,
-        "suspect": readiness.suspect.slots,
-        "first_suspect": readiness.suspect.first,
-        "malformed": readiness.malformed.slots,
-        "first_malformed": readiness.malformed.first,
-        "overdue": readiness.overdue.slots,
-        "first_overdue": readiness.overdue.first,
-        "lacking": readiness.lacking,
-        "first_reason": readiness.reason,
-        "confirmed": readiness.confirmed,
-        "unverified": readiness.unverified,
     }
+    for name in ("missing", "suspect", "malformed", "overdue"):
+        count: SlotCount = getattr(readiness, name)
+        told |= {name: count.slots, f"first_{name}": count.first}
+    told |= {"lacking": readiness.lacking, "first_reason": readiness.reason}
+    return {**told, "confirmed": readiness.confirmed, "unverified": readiness.unverified}

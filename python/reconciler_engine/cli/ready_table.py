@@ -5,25 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
-
-import trio
+from typing import Any, NamedTuple
 
 from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.known_series import known_series
 from reconciler_engine.cli.options import Given
 from reconciler_engine.cli.output import Output, paged, print_columns
 from reconciler_engine.cli.ready import with_settings
-from reconciler_engine.cli.session import open_session
+from reconciler_engine.cli.session import Session, in_session
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine.passes.reach import Reach
+from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.ready import sort_out
 from reconciler_engine.errors import ConfigError, StoreError, own_fault
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.unready import Unready
 from reconciler_engine.observe.words import ago, iso
 from reconciler_engine.planning.window import closed_before
-from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.product_list import ProductList
 from reconciler_engine.store.ready_question import MAX_BARS, Readiness, ReadyOptions, ReadyQuestion
 from reconciler_engine.store.ready_steps import examine_all
@@ -49,7 +46,23 @@ def show_all(
     """
     most = min(config.max_candles or MAX_BARS, MAX_BARS)
     count = bars or (most if reach else _BARS)
-    questions, answers, listed, through = trio.run(_ask, config, given, options, output, count, reach)
+    asked = with_settings(options, config)
+
+    async def ask(session: Session) -> tuple[_Told, ProductList]:
+        series = await known_series(session, given)
+        if not series:
+            raise ConfigError([_NO_SERIES])
+        listed = await session.parts.products.read()
+        if reach:
+            return await _reach_back(session.parts, series, count, asked), listed
+        questions = [ReadyQuestion(one.symbol, one.timeframe, count, **asked) for one in series]
+        return _Told(questions, await examine_all(session.parts.client, questions), {}), listed
+
+    told, listed = in_session(config, output, "ready", ask)
+    questions, answers, through = told
+    for answer in answers:
+        if isinstance(answer, StoreError):
+            own_fault(answer, waits=False)
     unready = sort_out(questions, answers, listed.why_absent)
     if output.as_json:
         output.print_json(as_object(questions, answers, unready, count, through))
@@ -66,46 +79,27 @@ def show_all(
         leave(UNRESOLVED)
 
 
-async def _ask(
-    config: ReconciliationConfig, given: Given, options: ReadyOptions, output: Output, bars: int, reach: bool
-) -> tuple[list[ReadyQuestion], list[Readiness | StoreError], ProductList, dict[Series, int]]:
-    """Return questions and answers, the product list, and the end of series whose newest bars are not complete."""
-    asked = with_settings(options, config)
-    through: dict[Series, int] = {}
-    async with open_session(config, output, "ready") as session:
-        series = await known_series(session, given)
-        if not series:
-            raise ConfigError([_NO_SERIES])
-        client, listed = session.parts.client, await session.parts.products.read()
-        if not reach:
-            questions = [ReadyQuestion(one.symbol, one.timeframe, bars, **asked) for one in series]
-            answers = await examine_all(client, questions)
-        else:
-            # Slots before the oldest member hold nothing.
-            oldest = await session.parts.keys.oldest_of(series, bars)
-            now = await session.parts.clock.redis_now()
-            closed = [closed_before(now, one.timeframe, config.grace_ms) for one in series]
-            steps = [one.timeframe.step_ms for one in series]
-            slots = [_slots_since(at, stop, step, bars) for at, stop, step in zip(oldest, closed, steps, strict=True)]
-            questions, answers = await _reach_back(client, series, slots, asked)
-            if bars == MAX_BARS:
-                answers = await _look_beyond(session.parts.reach, series, answers)
-            answers, through = await _look_before(session.parts.reach, series, answers)
-    for answer in answers:
-        if isinstance(answer, StoreError):
-            own_fault(answer, waits=False)
-    return questions, answers, listed, through
+class _Told(NamedTuple):
+    """Questions and answers, and the end of series whose newest bars are not complete (ms UTC)."""
+
+    questions: list[ReadyQuestion]
+    answers: list[Readiness | StoreError]
+    through: dict[Series, int]
 
 
-async def _reach_back(
-    client: TrioRedis, series: Sequence[Series], slots: Sequence[int], asked: ReadyOptions
-) -> tuple[list[ReadyQuestion], list[Readiness | StoreError]]:
-    """Ask about the newest slots of each series, and if those are whole about all of them."""
+async def _reach_back(parts: Parts, series: Sequence[Series], bars: int, asked: ReadyOptions) -> _Told:
+    """Ask about the newest slots of each series; about all where those are whole, and about others where none is."""
+    # Slots before the oldest member hold nothing.
+    oldest = await parts.keys.oldest_of(series, bars)
+    now = await parts.clock.redis_now()
+    closed = [closed_before(now, one.timeframe, parts.config.grace_ms) for one in series]
+    steps = [one.timeframe.step_ms for one in series]
+    slots = [_slots_since(at, stop, step, bars) for at, stop, step in zip(oldest, closed, steps, strict=True)]
     first = [min(count, _FIRST_BARS) for count in slots]
     questions = [
         ReadyQuestion(one.symbol, one.timeframe, count, **asked) for one, count in zip(series, first, strict=True)
     ]
-    answers = await examine_all(client, questions)
+    answers = await examine_all(parts.client, questions)
     whole = [
         index
         for index, answer in enumerate(answers)
@@ -113,42 +107,24 @@ async def _reach_back(
     ]
     for index in whole:
         questions[index] = ReadyQuestion(series[index].symbol, series[index].timeframe, slots[index], **asked)
-    for index, answer in zip(whole, await examine_all(client, [questions[index] for index in whole]), strict=True):
+    for index, answer in zip(
+        whole, await examine_all(parts.client, [questions[index] for index in whole]), strict=True
+    ):
         answers[index] = answer
-    return questions, answers
-
-
-async def _look_beyond(
-    reach: Reach, series: Sequence[Series], answers: Sequence[Readiness | StoreError]
-) -> list[Readiness | StoreError]:
-    """Find how far back series are complete that are so as far as one question reaches."""
-    wanted = {
-        one: answer.window.start
-        for one, answer in zip(series, answers, strict=True)
-        if isinstance(answer, Readiness) and answer.complete_from == answer.window.start
-    }
-    found = await reach.find(wanted)
-    return [
-        replace(answer, complete_from=found[one]) if isinstance(answer, Readiness) and one in found else answer
+    told = {one: answer for one, answer in zip(series, answers, strict=True) if isinstance(answer, Readiness)}
+    # Series that are complete as far as one question reaches may be so beyond; others are so before their newest bar.
+    starts = {one: each.window.start for one, each in told.items() if each.complete_from == each.window.start}
+    found = await parts.reach.find(starts) if bars == MAX_BARS else {}
+    stops = {one: each.window.stop for one, each in told.items() if each.complete_from == each.window.stop}
+    newest = await parts.reach.newest(stops)
+    complete_from = {**found, **{one: run.start for one, run in newest.items()}}
+    answers = [
+        replace(answer, complete_from=complete_from[one])
+        if isinstance(answer, Readiness) and one in complete_from
+        else answer
         for one, answer in zip(series, answers, strict=True)
     ]
-
-
-async def _look_before(
-    reach: Reach, series: Sequence[Series], answers: Sequence[Readiness | StoreError]
-) -> tuple[list[Readiness | StoreError], dict[Series, int]]:
-    """Find the newest complete bars of series whose newest bar is not; return their ends, too (ms UTC)."""
-    wanted = {
-        one: answer.window.stop
-        for one, answer in zip(series, answers, strict=True)
-        if isinstance(answer, Readiness) and answer.complete_from == answer.window.stop
-    }
-    found = await reach.newest(wanted)
-    told = [
-        replace(answer, complete_from=found[one].start) if isinstance(answer, Readiness) and one in found else answer
-        for one, answer in zip(series, answers, strict=True)
-    ]
-    return told, {one: run.stop for one, run in found.items()}
+    return _Told(questions, answers, {one: run.stop for one, run in newest.items()})
 
 
 def _slots_since(oldest: int | None, stop: int, step: int, most: int) -> int:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import click
 
-from reconciler_engine.cli.options import PASS_SETTINGS, Given, from_option, prints, takes_settings, to_option
+from reconciler_engine.cli.options import PASS_SETTINGS, Given, Span, prints, takes_range, takes_settings
 from reconciler_engine.cli.output import Output
 
 
 @click.command()
-@from_option
-@to_option
+@takes_range
 @click.option("--dry-run", is_flag=True, help="Say what would be asked and how long it takes; ask and change nothing.")
 @click.option(
     "--verify",
@@ -22,7 +21,7 @@ from reconciler_engine.cli.output import Output
 )
 @prints
 @takes_settings(*PASS_SETTINGS)
-def reconcile(*, from_: str | None, to: str | None, dry_run: bool, verify: str, output: Output, given: Given) -> None:
+def reconcile(*, asked: Span, dry_run: bool, verify: str, output: Output, given: Given) -> None:
     """Find missing candles and fill them from the exchange: one pass, within the request budget.
 
     \b
@@ -37,8 +36,8 @@ def reconcile(*, from_: str | None, to: str | None, dry_run: bool, verify: str, 
     if dry_run:
         from reconciler_engine.cli.coverage.survey_report import show_dry_run
 
-        show_dry_run(given, from_, to, output, verify)
+        show_dry_run(given, asked, output, verify)
         return
     from reconciler_engine.cli.one_pass import run_one_pass
 
-    run_one_pass("reconcile", given, from_, to, output, repair=True, verify=verify)
+    run_one_pass("reconcile", given, asked, output, repair=True, verify=verify)

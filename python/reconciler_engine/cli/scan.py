@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import click
 
-from reconciler_engine.cli.options import PASS_SETTINGS, Given, from_option, prints, takes_settings, to_option
+from reconciler_engine.cli.options import PASS_SETTINGS, Given, Span, prints, takes_range, takes_settings
 from reconciler_engine.cli.output import Output
 
 
 @click.command()
-@from_option
-@to_option
+@takes_range
 @prints
 @takes_settings(*PASS_SETTINGS)
-def scan(*, from_: str | None, to: str | None, output: Output, given: Given) -> None:
+def scan(*, asked: Span, output: Output, given: Given) -> None:
     """Report missing slots and candles that are not verified; ask the exchange nothing and change no candle.
 
     \b
@@ -25,4 +24,4 @@ def scan(*, from_: str | None, to: str | None, output: Output, given: Given) -> 
     """
     from reconciler_engine.cli.one_pass import run_one_pass
 
-    run_one_pass("scan", given, from_, to, output, repair=False)
+    run_one_pass("scan", given, asked, output, repair=False)

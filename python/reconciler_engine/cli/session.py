@@ -111,10 +111,9 @@ async def open_session(
     logs.configure(terminal_style(), "WARNING", process=command)
     identity = None if credentials is None else credentials.identity
     async with AsyncExitStack() as stack:
-        cache = await stack.enter_async_context(_open_cache(config, command, writes=writes))
-        output.simulated = cache.simulated
+        url, output.simulated = await stack.enter_async_context(_open_cache(config, command, writes=writes))
         # `start` alone keeps the cap: a command with other flags must not cut candles that a load has brought in.
-        parts = await stack.enter_async_context(open_parts(config, cache.url, owns_server=False, identity=identity))
+        parts = await stack.enter_async_context(open_parts(config, url, owns_server=False, identity=identity))
         if writes or asks:
             await check_protocol(parts.client, parts.scope)
         source = None
@@ -132,20 +131,32 @@ async def open_session(
         yield Session(parts, source, command)
 
 
-@dataclass(frozen=True, slots=True)
-class _Cache:
-    """Address of a cache, which may hold a password, and whether its candles are invented."""
+def in_session(
+    config: ReconciliationConfig,
+    output: Output,
+    command: str,
+    work: Callable[[Session], Awaitable[_Result]],
+    *,
+    writes: bool = False,
+    asks: bool = False,
+    credentials: Credentials | None = None,
+) -> _Result:
+    """Return the result of `work` in a session of its own; arguments and errors are those of `open_session`."""
 
-    url: str
-    simulated: bool
+    async def run() -> _Result:
+        session = open_session(config, output, command, writes=writes, asks=asks, credentials=credentials)
+        async with session as opened:
+            return await work(opened)
+
+    return trio.run(run)
 
 
 @asynccontextmanager
-async def _open_cache(config: ReconciliationConfig, command: str, *, writes: bool) -> AsyncIterator[_Cache]:
-    """Give the cache for the length of one command, checked and serving."""
+async def _open_cache(config: ReconciliationConfig, command: str, *, writes: bool) -> AsyncIterator[tuple[str, bool]]:
+    """Give the URL of a cache that is checked and serves, and whether its candles are invented."""
     if config.cache_url is not None:
         await _check(config.cache_url, writes=writes)
-        yield _Cache(config.cache_url, simulated=False)
+        yield config.cache_url, False
         return
     directory = DataDirectory(config.data_dir or default_data_dir(simulated=False))
     directory.prepare()
@@ -155,13 +166,13 @@ async def _open_cache(config: ReconciliationConfig, command: str, *, writes: boo
         raise ConfigError([_mixed(directory, "holds invented candles", f"{command} writes real ones")])
     if running is not None:
         await _check(running.url, writes=writes)
-        yield _Cache(running.url, simulated=simulated)
+        yield running.url, simulated
         return
     async with locked(directory, f"reconciler-engine {command}") as lock:
         plan = planned_server(directory, os.getpid(), f"reconciler-engine {command}", simulated=simulated)
         with plan as record:
             async with embedded_server(directory, record, child_environment(), lock) as url:
-                yield _Cache(url, simulated=simulated)
+                yield url, simulated
 
 
 def is_simulated(directory: DataDirectory) -> bool:

@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import click
 
-from reconciler_engine.cli.options import BACKFILL_SETTINGS, Given, from_option, prints, takes_settings
+from reconciler_engine.cli.options import BACKFILL_SETTINGS, Given, Span, prints, takes_long_range, takes_settings
 from reconciler_engine.cli.output import Output
 
 
 @click.command()
-@click.argument(
-    "names",
-    nargs=-1,
-    metavar="[SYMBOL... TIMEFRAME...]",
-    help="Product ids or choices (top:20:USD), and timeframes.",
-)
-@from_option
-@click.option("--to", metavar="TIME", help="First instant after the range. [default: now]")
-@click.option("--dry-run", is_flag=True, help="Say how many requests it takes and how long; ask and change nothing.")
+@takes_long_range
 @prints
 @takes_settings(*BACKFILL_SETTINGS)
-def verify(
-    *,
-    names: tuple[str, ...],
-    from_: str | None,
-    to: str | None,
-    dry_run: bool,
-    output: Output,
-    given: Given,
-) -> None:
+def verify(*, names: tuple[str, ...], asked: Span, dry_run: bool, output: Output, given: Given) -> None:
     """Compare every settled candle of a range with the exchange's again, verified ones too, and fill missing ones.
 
     \b
@@ -42,4 +26,4 @@ def verify(
     """
     from reconciler_engine.cli.backfill.foreground import run_backfill
 
-    run_backfill(names, given, from_, to, output, dry_run=dry_run, verify=True, again=True)
+    run_backfill(names, asked, given, output, dry_run=dry_run, verify=True, again=True)

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import click
 
-from reconciler_engine.cli.options import BACKFILL_SETTINGS, Given, from_option, prints, takes_settings
+from reconciler_engine.cli.options import BACKFILL_SETTINGS, Given, Span, prints, takes_long_range, takes_settings
 from reconciler_engine.cli.output import Output
 
 
 @click.command()
-@click.argument(
-    "names",
-    nargs=-1,
-    metavar="[SYMBOL... TIMEFRAME...]",
-    help="Product ids or choices (top:20:USD), and timeframes.",
-)
-@from_option
-@click.option("--to", metavar="TIME", help="First instant after the range. [default: now]")
-@click.option("--dry-run", is_flag=True, help="Say how many requests it takes and how long; ask and change nothing.")
+@takes_long_range
 @click.option(
     "--verify",
     type=click.Choice(["all", "none"]),
@@ -27,16 +19,7 @@ from reconciler_engine.cli.output import Output
 )
 @prints
 @takes_settings(*BACKFILL_SETTINGS)
-def backfill(
-    *,
-    names: tuple[str, ...],
-    from_: str | None,
-    to: str | None,
-    dry_run: bool,
-    verify: str,
-    output: Output,
-    given: Given,
-) -> None:
+def backfill(*, names: tuple[str, ...], asked: Span, dry_run: bool, verify: str, output: Output, given: Given) -> None:
     """Fill long ranges from the exchange, oldest slot first, with the fewest requests the budget has to pay.
 
     \b
@@ -49,4 +32,4 @@ def backfill(
     """
     from reconciler_engine.cli.backfill.foreground import run_backfill
 
-    run_backfill(names, given, from_, to, output, dry_run=dry_run, verify=verify == "all")
+    run_backfill(names, asked, given, output, dry_run=dry_run, verify=verify == "all")

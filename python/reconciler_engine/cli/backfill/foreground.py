@@ -15,10 +15,10 @@ from reconciler_engine.cli.api_key import load_signed
 from reconciler_engine.cli.arguments import parse_instant
 from reconciler_engine.cli.backfill.progress_display import ProgressLines, show_progress
 from reconciler_engine.cli.exits import UNRESOLVED, leave
-from reconciler_engine.cli.options import Given
-from reconciler_engine.cli.output import Output, print_table, say
-from reconciler_engine.cli.plan_table import audited, duration, print_life, print_plan, requests_sent
-from reconciler_engine.cli.session import open_session
+from reconciler_engine.cli.options import Given, Span
+from reconciler_engine.cli.output import Output, say
+from reconciler_engine.cli.plan_table import audited, duration, print_life, print_plan, print_series, requests_sent
+from reconciler_engine.cli.session import Session, in_session
 from reconciler_engine.coinbase.symbol_selectors import Selector
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.backfill.asked_again import SECOND_AFTER_MS, ask_again, awaits_second
@@ -33,15 +33,13 @@ from reconciler_engine.observe.words import counted, iso
 from reconciler_engine.planning.request_plan import RequestPlan
 
 if TYPE_CHECKING:
-    from reconciler_engine.coinbase.auth import Credentials
     from reconciler_engine.engine.parts import Parts
 
 
 def run_backfill(
     names: Sequence[str],
+    asked: Span,
     given: Given,
-    from_: str | None,
-    to: str | None,
     output: Output,
     *,
     dry_run: bool,
@@ -57,13 +55,17 @@ def run_backfill(
     """
     faults: list[str] = []
     symbols, timeframes = tell_apart(names, faults)
-    asked = _range(from_, to, faults)
-    if faults or asked is None:
+    range_ = _range(*asked, faults)
+    if faults or range_ is None:
         raise ConfigError(faults)
-    flags = {**given.flags, **_lists(symbols, timeframes)}
+    # A list without names leaves its setting as it is.
+    lists = {"symbols": ",".join(symbols), "timeframes": ",".join(timeframes)}
+    flags = {**given.flags, **{name: value for name, value in lists.items() if value}}
     config, credentials = load_signed(flags, given.config_file, needs_symbols=True)
+    command = "verify" if again else "backfill"
     if dry_run:
-        plan = trio.run(_plan, config, credentials, asked, output, verify, again)
+        work = partial(_plan, range_, verify, again)
+        plan = in_session(config, output, command, work, credentials=credentials)
         if output.as_json:
             output.print_json(asdict(plan))
         else:
@@ -73,7 +75,8 @@ def run_backfill(
         return
     try:
         with show_progress(sys.stderr, is_terminal=sys.stderr.isatty(), quiet=output.as_json) as progress:
-            result = trio.run(_backfill, config, credentials, asked, output, progress, verify, again)
+            fill = partial(_fill, range_, progress, verify, again)
+            result = in_session(config, output, command, fill, writes=True, asks=True, credentials=credentials)
     except* KeyboardInterrupt:
         sys.stderr.write("reconciler-engine: stopped; the same command goes on where it was\n")
         raise
@@ -98,12 +101,6 @@ def tell_apart(names: Sequence[str], faults: list[str]) -> tuple[list[str], list
     return symbols, timeframes
 
 
-def _lists(symbols: Sequence[str], timeframes: Sequence[str]) -> dict[str, str]:
-    """Return the names as settings; a list without names leaves its setting as it is."""
-    given = {"symbols": ",".join(symbols), "timeframes": ",".join(timeframes)}
-    return {name: value for name, value in given.items() if value}
-
-
 def _range(from_: str | None, to: str | None, faults: list[str]) -> Interval | None:
     """Return the range asked for; its end is now where none is given."""
     if from_ is None:
@@ -119,43 +116,17 @@ def _range(from_: str | None, to: str | None, faults: list[str]) -> Interval | N
     return Interval(start, stop)
 
 
-async def _plan(
-    config: ReconciliationConfig,
-    credentials: Credentials | None,
-    asked: Interval,
-    output: Output,
-    verify: bool,
-    again: bool,
-) -> RequestPlan:
-    async with open_session(config, output, _command(again), credentials=credentials) as session:
-        return await session.parts.history.plan(await session.series(), asked, verify=verify, again=again)
-
-
-async def _backfill(
-    config: ReconciliationConfig,
-    credentials: Credentials | None,
-    asked: Interval,
-    output: Output,
-    progress: ProgressLines,
-    verify: bool,
-    again: bool,
-) -> ReconciliationResult:
-    async with open_session(
-        config, output, _command(again), writes=True, asks=True, credentials=credentials
-    ) as session:
-        series = await session.series()
-        direct = _compare if again else partial(_fill, verify=verify)
-        return await session.with_worker(partial(direct, session.parts, series, asked, progress))
-
-
-def _command(again: bool) -> str:
-    return "verify" if again else "backfill"
+async def _plan(range_: Interval, verify: bool, again: bool, session: Session) -> RequestPlan:
+    return await session.parts.history.plan(await session.series(), range_, verify=verify, again=again)
 
 
 async def _fill(
-    parts: Parts, series: Sequence[Series], asked: Interval, progress: ProgressLines, *, verify: bool
+    range_: Interval, progress: ProgressLines, verify: bool, again: bool, session: Session
 ) -> ReconciliationResult:
-    return await parts.history.backfill(series, asked, progress.show, verify=verify)
+    parts, series = session.parts, await session.series()
+    if again:
+        return await session.with_worker(lambda: _compare(parts, series, range_, progress))
+    return await session.with_worker(lambda: parts.history.backfill(series, range_, progress.show, verify=verify))
 
 
 async def _compare(
@@ -172,28 +143,18 @@ async def _compare(
     return await ask_again(parts.reconciler, "verify_range", result)
 
 
+_HEADS = (
+    *("from", "to", "verified to", "slots", "missing", "filled", "empty", "unresolved"),
+    *("dup", "bad", "requests"),
+)
+
+
 def print_backfill(
     result: ReconciliationResult, config: ReconciliationConfig, output: Output, *, again: bool = False
 ) -> None:
     """Print a row a series, the totals, the errors."""
     rows = [row for row in result.series if isinstance(row, BackfilledSeries)]
-    print_table(
-        (
-            *("series", "from", "to", "verified to", "slots", "missing", "filled", "empty", "unresolved"),
-            *("dup", "bad", "requests"),
-        ),
-        [
-            (
-                f"{row.symbol}:{row.timeframe}",
-                iso(row.start),
-                iso(row.stop),
-                iso(row.verified_to),
-                *map(str, (row.expected, row.missing, row.filled, row.confirmed_empty, row.unresolved)),
-                *map(str, (row.duplicates, row.malformed, row.requests)),
-            )
-            for row in rows
-        ],
-    )
+    print_series(rows, _HEADS)
     for row in rows:
         if row.resumed_at is not None:
             say(f"  {row.symbol}:{row.timeframe}: went on at {iso(row.resumed_at)}, where an earlier backfill was")

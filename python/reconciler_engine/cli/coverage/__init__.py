@@ -6,18 +6,17 @@ from pathlib import Path
 
 import click
 
-from reconciler_engine.cli.options import PASS_SETTINGS, Given, from_option, prints, takes_settings, to_option
+from reconciler_engine.cli.options import PASS_SETTINGS, Given, Span, prints, takes_range, takes_settings
 from reconciler_engine.cli.output import Output
 
 
 @click.command()
-@from_option
-@to_option
+@takes_range
 @click.option("--svg", type=click.Path(path_type=Path), metavar="FILE", help="Write the picture as SVG, too.")
 @click.option("--watch", is_flag=True, help="Draw it anew every 2 s on the whole terminal; q or Ctrl-C ends.")
 @prints
 @takes_settings(*PASS_SETTINGS)
-def coverage(*, from_: str | None, to: str | None, svg: Path | None, watch: bool, output: Output, given: Given) -> None:
+def coverage(*, asked: Span, svg: Path | None, watch: bool, output: Output, given: Given) -> None:
     """Draw every series over time, a sign for each bucket, and plan the requests of a pass; ask and change nothing.
 
     \b
@@ -25,13 +24,12 @@ def coverage(*, from_: str | None, to: str | None, svg: Path | None, watch: bool
       reconciler-engine coverage --symbols BTC-USD,ETH-USD --timeframes 1m,5m
       reconciler-engine coverage --symbols BTC-USD --from 2026-01-01 --to 2026-02-01 --max-candles 0 --svg btc.svg
 
-    A bucket shows its worst state: missing, suspect, unknown, halted, empty, unlisted,
-    unverified, present. Without a range the
-    full window is drawn. Exit code 3: slots are missing or suspect, or could not be examined.
+    A bucket shows its worst state: missing, suspect, unknown, halted, empty, unlisted, unverified, present. Without a
+    range the full window is drawn. Exit code 3: slots are missing or suspect, or could not be examined.
     """
     from reconciler_engine.cli.coverage.survey_report import show_coverage, watch_coverage
 
     if watch:
-        watch_coverage(given, from_, to, output)
+        watch_coverage(given, asked, output)
         return
-    show_coverage(given, from_, to, svg, output)
+    show_coverage(given, asked, svg, output)

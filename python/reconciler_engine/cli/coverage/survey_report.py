@@ -7,20 +7,18 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import trio
-
-from reconciler_engine.cli.api_key import load_signed
-from reconciler_engine.cli.arguments import parse_range
 from reconciler_engine.cli.coverage.svg_picture import draw_svg
 from reconciler_engine.cli.coverage.terminal_picture import SIGNS, draw
 from reconciler_engine.cli.exits import UNRESOLVED, leave
-from reconciler_engine.cli.options import Given
+from reconciler_engine.cli.one_pass import load_range
+from reconciler_engine.cli.options import Given, Span
 from reconciler_engine.cli.output import Output
 from reconciler_engine.cli.plan_table import print_plan, print_totals
-from reconciler_engine.cli.session import Session, open_session, since_last_pass
+from reconciler_engine.cli.session import Session, in_session, since_last_pass
 from reconciler_engine.cli.watching import check_watchable, watch
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.passes.survey import Survey, SurveyedSeries
@@ -33,14 +31,11 @@ from reconciler_engine.planning.ledger import CONFIRMED, State
 from reconciler_engine.planning.request_plan import SeriesPlan
 from reconciler_engine.planning.verification import Verify
 
-if TYPE_CHECKING:
-    from reconciler_engine.coinbase.auth import Credentials
-
 _DOUBTFUL = (State.MISSING, State.SUSPECT, State.UNKNOWN)
 _WIDTH = 80
 
 
-def show_coverage(given: Given, from_: str | None, to: str | None, svg: Path | None, output: Output) -> None:
+def show_coverage(given: Given, asked: Span, svg: Path | None, output: Output) -> None:
     """Print the picture or its facts, write the file; leave with 3 if a slot is doubtful or a series unread.
 
     Raises:
@@ -49,8 +44,8 @@ def show_coverage(given: Given, from_: str | None, to: str | None, svg: Path | N
     """
     if svg is not None and not svg.name:
         raise ConfigError([f"--svg {str(svg)!r}: names no file; allowed: path of the picture to be written"])
-    survey, config = _survey("coverage", given, from_, to, output)
-    rows = [_row(one, plan) for one, plan in zip(survey.series, survey.plan.series, strict=True)]
+    survey, config = _survey("coverage", given, asked, output)
+    rows = _rows(survey)
     if svg is not None:
         try:
             write_whole(svg, draw_svg(rows, f"{output.mark}Coverage at {iso(survey.at)}"))
@@ -64,42 +59,41 @@ def show_coverage(given: Given, from_: str | None, to: str | None, svg: Path | N
         leave(UNRESOLVED)
 
 
-def watch_coverage(given: Given, from_: str | None, to: str | None, output: Output) -> None:
+def watch_coverage(given: Given, asked: Span, output: Output) -> None:
     """Draw the picture on the terminal, again and again, until told to end.
 
     Raises:
         ReconcilerError: The command cannot run.
     """
     check_watchable(as_json=output.as_json)
-    config, credentials, asked = _load(given, from_, to)
+    range_, config, credentials = load_range(given, asked, signed=True)
     coloured = _coloured()
 
-    async def run() -> None:
-        async with open_session(config, output, "coverage", credentials=credentials) as session:
+    async def look(session: Session) -> None:
+        async def answer() -> None:
+            survey = await _look(session, range_, Verify.DUE)
+            _draw(_rows(survey), survey, config, output, coloured=coloured)
 
-            async def answer() -> None:
-                survey = await _look(session, asked, Verify.DUE)
-                rows = [_row(one, plan) for one, plan in zip(survey.series, survey.plan.series, strict=True)]
-                _draw(rows, survey, config, output, coloured=coloured)
+        await watch(answer)
 
-            await watch(answer)
-
-    trio.run(run)
+    in_session(config, output, "coverage", look, credentials=credentials)
 
 
 def _draw(rows: Sequence[Row], survey: Survey, config: ReconciliationConfig, output: Output, *, coloured: bool) -> None:
-    for line in draw(rows, _width(), coloured=coloured, ascii_only=not _writes(SIGNS)):
+    for line in draw(
+        rows, shutil.get_terminal_size((_WIDTH, 24)).columns, coloured=coloured, ascii_only=not _writes(SIGNS)
+    ):
         print(line)
     print_totals(survey.plan, config, output)
 
 
-def show_dry_run(given: Given, from_: str | None, to: str | None, output: Output, verify: str) -> None:
+def show_dry_run(given: Given, asked: Span, output: Output, verify: str) -> None:
     """Print the requests of a pass with this `--verify`; leave with 3 if a series could not be examined.
 
     Raises:
         ReconcilerError: The command cannot run; nothing is printed then.
     """
-    survey, config = _survey("reconcile", given, from_, to, output, Verify(verify))
+    survey, config = _survey("reconcile", given, asked, output, Verify(verify))
     if output.as_json:
         output.print_json(asdict(survey.plan))
     else:
@@ -117,25 +111,11 @@ def show_dry_run(given: Given, from_: str | None, to: str | None, output: Output
 
 
 def _survey(
-    command: str, given: Given, from_: str | None, to: str | None, output: Output, verify: Verify = Verify.DUE
+    command: str, given: Given, asked: Span, output: Output, verify: Verify = Verify.DUE
 ) -> tuple[Survey, ReconciliationConfig]:
-    config, credentials, asked = _load(given, from_, to)
-
-    async def look() -> Survey:
-        async with open_session(config, output, command, credentials=credentials) as session:
-            return await _look(session, asked, verify)
-
-    return trio.run(look), config
-
-
-def _load(
-    given: Given, from_: str | None, to: str | None
-) -> tuple[ReconciliationConfig, Credentials | None, Interval | None]:
-    faults: list[str] = []
-    asked = parse_range(from_, to, faults)
-    windows = ("full_reconcile_window_ms",) if asked is None else ()
-    config, credentials = load_signed(*given, needs_symbols=True, known_faults=faults, windows=windows)
-    return config, credentials, asked
+    range_, config, credentials = load_range(given, asked, signed=True)
+    look = partial(_look, asked=range_, verify=verify)
+    return in_session(config, output, command, look, credentials=credentials), config
 
 
 async def _look(session: Session, asked: Interval | None, verify: Verify) -> Survey:
@@ -160,6 +140,10 @@ def as_object(survey: Survey) -> dict[str, Any]:
     return {"at": survey.at, **told}
 
 
+def _rows(survey: Survey) -> list[Row]:
+    return [_row(one, plan) for one, plan in zip(survey.series, survey.plan.series, strict=True)]
+
+
 def _row(one: SurveyedSeries, plan: SeriesPlan) -> Row:
     doubts = describe_obstacles(one.obstacles)
     if young := (one.unverified - one.overdue).size(one.series.timeframe.step_ms):
@@ -168,19 +152,11 @@ def _row(one: SurveyedSeries, plan: SeriesPlan) -> Row:
         doubts.append(f"{unknown} unknown")
     if plan.requests:
         doubts.append(counted(plan.requests, "request"))
-    note = ", ".join(doubts) or (f"complete{_shares(one)}" if one.states else "no closed slot")
-    return Row(str(one.series), one.asked, one.series.timeframe.step_ms, one.states, note)
-
-
-def _shares(one: SurveyedSeries) -> str:
-    """Describe the share of slots with a candle, if others are proved to have none."""
+    # The share of slots with a candle is told if others are proved to have none.
     empty, slots = one.slots(*CONFIRMED), one.slots(*State)
-    return f": {one.candles.size(one.series.timeframe.step_ms) / slots:.0%} candles, {empty} empty" if empty else ""
-
-
-def _width() -> int:
-    """Return the width of the terminal, or that of COLUMNS, or 80 columns."""
-    return shutil.get_terminal_size((_WIDTH, 24)).columns
+    shares = f": {one.candles.size(one.series.timeframe.step_ms) / slots:.0%} candles, {empty} empty" if empty else ""
+    note = ", ".join(doubts) or (f"complete{shares}" if one.states else "no closed slot")
+    return Row(str(one.series), one.asked, one.series.timeframe.step_ms, one.states, note)
 
 
 def _coloured() -> bool:
