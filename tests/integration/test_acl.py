@@ -11,7 +11,7 @@ import trio
 from tests.integration.conftest import wait_until
 from tests.integration.engines import DENSE, MINUTE, THIN, engine, span
 
-from reconciler_engine import is_ready, wait_ready
+from reconciler_engine import is_ready, permit, wait_ready
 from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.planning.verification import Verify
 from reconciler_engine.store.acl import acl_rules
@@ -85,6 +85,21 @@ def test_a_gate_asks_by_the_printed_rules_and_reads_nothing_else(users):
         assert denials(admin) <= {"command client|setinfo", "command client"}
         with pytest.raises(redis_py.exceptions.NoPermissionError):
             client.hgetall("recon:engines")
+
+
+async def test_a_bot_takes_permits_by_the_printed_rules_and_writes_no_candle(users, own_server):
+    make, admin = users
+    async with engine(own_server.url) as run:
+        assert (await run.backfill([DENSE], span(20))).errors == ()
+        with redis_py.Redis.from_url(make("bot")) as client:
+            with permit(client, base_url=run.parts.config.base_url) as request:
+                request.answered(200)
+            assert isinstance(is_ready(client, "BTC-USD", "1m", 10), bool)
+            assert denials(admin) <= {"command client|setinfo", "command client"}
+            with pytest.raises(redis_py.exceptions.NoPermissionError):
+                client.zadd(run.key(DENSE), {"x": 1})
+    (account,) = admin.scan_iter("recon:*:use")
+    assert [told[1] for told in admin.hgetall(account).items() if told[0].endswith("|other program")] == ["1"]
 
 
 @pytest.mark.parametrize("layout", Layout)

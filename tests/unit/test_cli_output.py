@@ -76,7 +76,7 @@ def test_an_argument_that_steers_is_refused_in_words():
 def test_a_missing_choice_is_told_in_a_line():
     told = CliRunner().invoke(app, ["config", "acl"])
     assert told.exit_code == 2
-    assert told.stderr.splitlines()[-1].endswith("Choose from: engine, reader, gate")
+    assert told.stderr.splitlines()[-1].endswith("Choose from: engine, reader, gate, bot")
 
 
 @pytest.mark.parametrize("text", EVIL[:-1])

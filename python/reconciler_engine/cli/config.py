@@ -130,17 +130,18 @@ def check(*, file: str, output: Output) -> None:
 
 
 @config.command("acl")
-@click.argument("role", type=click.Choice(["engine", "reader", "gate"]), help="What the user is for.")
+@click.argument("role", type=click.Choice(["engine", "reader", "gate", "bot"]), help="What the user is for.")
 @takes_settings("layout", "user_id", "exchange_id")
 def acl(*, role: Role, given: Given) -> None:
-    """Print the ACL line for a Redis user with the least rights: for an engine, a reader, or the gate alone.
+    """Print the ACL line for a Redis user with the least rights: an engine, a reader, the gate alone, a bot.
 
     \b
     Examples:
       reconciler-engine config acl engine
       reconciler-engine config acl gate --layout exchange --exchange-id 2
 
-    A reader asks `status`, `coverage`, `ready`, `evidence` and `journal`. Put a password in place of PASSWORD.
+    A reader asks `status`, `coverage`, `ready`, `evidence` and `journal`; a bot asks the gate and takes permits. Put a
+    password in place of PASSWORD.
     """
     from reconciler_engine.cli.setting_sources import load_config
     from reconciler_engine.store.acl import acl_rules

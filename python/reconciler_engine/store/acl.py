@@ -1,4 +1,4 @@
-"""The rules of an ACL that an engine, a reader of all that it tells, and a caller of the gate need, and no more."""
+"""The rules of an ACL that an engine, its readers, a caller of the gate and a bot with permits need, and no more."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import Final, Literal
 
 from reconciler_engine.store.scope import Layout
 
-Role = Literal["engine", "reader", "gate"]
+Role = Literal["engine", "reader", "gate", "bot"]
 
 _CONNECTION: Final = ("ping", "client|setname")
 _GATE: Final = ("eval", "evalsha", "hmget", "subscribe", "time", "zcount", "zrangebyscore", "zrevrangebyscore")
+_PERMITS: Final = ("hdel", "hexists", "hget", "hincrby", "hkeys", "hlen", "hset", "info", "pexpire")
 _READER: Final = (
     *("exists", "get", "hget", "hgetall", "hkeys", "hlen", "hscan", "llen", "lrange", "mget", "pttl", "scard", "xlen"),
     *("xpending", "xrange", "xrevrange", "zcard", "zrange"),
@@ -23,6 +24,7 @@ _COMMANDS: Final = {
     "engine": (*_CONNECTION, *_GATE, *_READER, *_ENGINE),
     "reader": (*_CONNECTION, *_GATE, *_READER),
     "gate": (*_CONNECTION, *_GATE),
+    "bot": (*_CONNECTION, *_GATE, *_PERMITS),
 }
 
 
@@ -33,7 +35,10 @@ def acl_rules(role: Role, layout: Layout, user_id: int, exchange_id: int) -> lis
     """
     own = f"{layout.candles(user_id, exchange_id)}:*"
     keys = [own, f"{{{own}"]
-    if role != "gate":
+    if role == "bot":
+        # Budgets and their account carry the exchange's host alone.
+        keys += ["recon:{*}:budget:*", "recon:{*}:use"]
+    elif role != "gate":
         keys += [f"{each.candles(user_id, exchange_id)}:*" for each in Layout if each is not layout]
         keys.append("recon:*")
     # Every wait for readiness hears repairs; only an engine announces closed bars.
