@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import redis as redis_py
 from tests.integration.engines import DENSE, MINUTE, THIN, engine
 from tests.integration.test_verify_run import Verified
 
@@ -84,3 +85,15 @@ def test_people_read_jobs_with_their_time_and_series_with_their_requests(run_ins
     told = run_inside("plan", "--symbols", "BTC-USD,ETH-USD", "--json", **settings).json
     assert [job["job"] for job in told["jobs"]] == ["gap_scan", "full_reconcile", "verify"]
     assert told["series"][0]["requests"]["full_reconcile"] == 1
+
+
+def test_what_is_kept_for_good_adds_the_requests_of_the_scrub(run_inside, redis_url):
+    with redis_py.Redis.from_url(redis_url) as client:
+        client.zadd("candles:1:1:BTC-USD:1m", {f"{number}": number for number in range(3_001)})
+    kept = ("plan", "--symbols", "BTC-USD", "--timeframes", "1m", "--redis-url", redis_url, "--max-candles", "0")
+    assert run_inside(*kept, "--scrub-days", "1").out.splitlines()[-1] == (
+        "scrub of 11 pages within 1 d: about 1 request an hour"
+    )
+    assert run_inside(*kept, "--json").json["scrub"]["pages"] == 11
+    assert run_inside(*kept, "--scrub-days", "0", "--json").json["scrub"] is None
+    assert run_inside(*kept[:-2], "--json").json["scrub"] is None

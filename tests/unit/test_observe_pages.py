@@ -112,6 +112,15 @@ def test_the_status_page_says_how_everything_stands():
         assert words in texts
 
 
+def test_the_status_page_tells_the_candles_unlike_the_exchanges_of_the_last_pass():
+    said = report(engine=engine(jobs=(job(last_result={"gaps_found": 1, "mismatched": 17, "repaired": 16}),)))
+    texts = Reader(status_page(said, checks(said, 0))).texts
+    head = texts.index("unlike the exchange's")
+    at = texts.index("17")
+    assert texts[head + 1] == "repaired"
+    assert texts[at + 1] == "16"
+
+
 def test_the_coverage_page_shows_each_cell_by_its_sign_its_word_and_the_reason():
     said = report()
     page = coverage_page(said, checks(said, 0), {"BTC-USD:1m": state(3)}, None, Asked(), PICTURE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import ceil
 from typing import TYPE_CHECKING
 
 import click
@@ -16,7 +17,7 @@ from reconciler_engine.observe.words import ahead, counted, describe_span
 if TYPE_CHECKING:
     from reconciler_engine.engine.forecast import Forecast, SeriesForecast
 
-_SCHEDULE = ("quick_scan_window_ms", "gap_scan_cron", "full_reconcile_cron", "verify_cron", "timezone")
+_SCHEDULE = ("quick_scan_window_ms", "gap_scan_cron", "full_reconcile_cron", "verify_cron", "scrub_days", "timezone")
 
 
 @click.command()
@@ -24,7 +25,7 @@ _SCHEDULE = ("quick_scan_window_ms", "gap_scan_cron", "full_reconcile_cron", "ve
 @prints
 @takes_settings(*PASS_SETTINGS, *_SCHEDULE)
 def plan(*, all_: bool, output: Output, given: Given) -> None:
-    """Plan the next gap scan, full pass and verify run: requests, time, and the series concerned.
+    """Plan the next gap scan, full pass and verify run: requests, time, and the series concerned; and the scrub.
 
     \b
     Examples:
@@ -49,13 +50,13 @@ def plan(*, all_: bool, output: Output, given: Given) -> None:
         output.print_json(asdict(told))
         return
     with paged():
-        _print(told, output, with_all=all_)
+        _print(told, output, days=config.scrub_days, with_all=all_)
 
 
 _SHOWN = 40
 
 
-def _print(told: Forecast, output: Output, *, with_all: bool) -> None:
+def _print(told: Forecast, output: Output, *, days: int, with_all: bool) -> None:
     worst = sorted(told.series, key=lambda one: (one.error is None, -sum(one.requests.values())))
     shown = worst if with_all else worst[:_SHOWN]
     jobs = [job.job for job in told.jobs]
@@ -69,6 +70,9 @@ def _print(told: Forecast, output: Output, *, with_all: bool) -> None:
         when = ahead(job.at, told.at)
         took = f", {describe_span(job.duration_ms)} at the budget" if job.requests else ""
         output.print_line(f"{job.job} {when}: {counted(job.requests, 'request')}{took}")
+    if told.scrub is not None:
+        an_hour = f"about {counted(ceil(told.scrub.per_hour), 'request')} an hour"
+        output.print_line(f"scrub of {counted(told.scrub.pages, 'page')} within {days} d: {an_hour}")
 
 
 def _cells(one: SeriesForecast, jobs: Sequence[str], now: int) -> tuple[str, ...]:

@@ -13,11 +13,14 @@ from reconciler_engine.engine.passes.survey import SurveyedSeries
 from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE, GAP_SCAN, VERIFY, crons_of
 from reconciler_engine.engine.verify_run import VERIFY_BARS
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
+from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import State
+from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.sums import covered, is_audited, is_settled_empty, nearest_finer
 from reconciler_engine.planning.verification import Look, Verify, VerifyRules, choose_due, standing_of, to_verify
+from reconciler_engine.planning.verify_load import ScrubLoad, scrub_load, verify_load
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.zones import load_zone
 
@@ -66,11 +69,12 @@ class SeriesForecast:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Work of the next run of each job at `at` (ms UTC), and the series with something to do."""
+    """Work of the next run of each job at `at` (ms UTC), the series with something to do, and the scrub's work."""
 
     at: int
     jobs: tuple[JobForecast, ...]
     series: tuple[SeriesForecast, ...]
+    scrub: ScrubLoad | None
 
 
 async def forecast(parts: Parts, series: Sequence[Series]) -> Forecast:
@@ -111,7 +115,22 @@ async def forecast(parts: Parts, series: Sequence[Series]) -> Forecast:
         for job in JOBS
     )
     rows = (_row(one, counts, now, config) for one in survey.series)
-    return Forecast(now, jobs, tuple(row for row in rows if row.requests or row.error is not None))
+    told = tuple(row for row in rows if row.requests or row.error is not None)
+    return Forecast(now, jobs, told, await scrub_load_of(parts, series))
+
+
+async def scrub_load_of(parts: Parts, series: Sequence[Series]) -> ScrubLoad | None:
+    """Return the load of comparing kept candles again; None where none are kept for good, or compared again.
+
+    Raises:
+        StoreUnavailable: Redis cannot be reached.
+    """
+    config = parts.config
+    if config.max_candles or not config.scrub_days:
+        return None
+    pages = sum(ceil_div(size, PAGE_SLOTS) for size in await parts.keys.sizes(series))
+    load = verify_load(series, config.verify_rules, 60 * parts.share.budget.rate_per_s)
+    return scrub_load(pages, config.scrub_days, load)
 
 
 def _next_ticks(now: int, config: ReconciliationConfig) -> dict[str, int | None]:

@@ -49,6 +49,8 @@ class PassFigures(NamedTuple):
     filled: int | None
     confirmed_empty: int | None
     unresolved: int | None
+    mismatched: int | None
+    repaired: int | None
     requests: int | None
     duration_ms: int | None
     errors: tuple[str, ...]

@@ -84,11 +84,13 @@ class ScrubLoad:
     """The requests that comparing kept candles again takes, beside verification.
 
     Attributes:
+        pages: Pages that are kept.
         per_hour: Requests an hour, evenly over the days.
         left_per_hour: Requests an hour that verification leaves of its share, on average.
         least_days: Fewest days for which that is enough; None where nothing is left.
     """
 
+    pages: int
     per_hour: float
     left_per_hour: float
     least_days: int | None
@@ -103,7 +105,7 @@ def scrub_load(pages: int, days: int, load: VerifyLoad) -> ScrubLoad:
     """Return the load of comparing so many pages again within so many days, beside that of verification."""
     left = load.allowed_per_hour - load.per_hour
     per_hour = 60 * scrub_per_minute(pages, days)
-    return ScrubLoad(per_hour, max(left, 0.0), ceil(days * per_hour / left) if left > 0 else None)
+    return ScrubLoad(pages, per_hour, max(left, 0.0), ceil(days * per_hour / left) if left > 0 else None)
 
 
 def _pages(step: int, rules: VerifyRules) -> tuple[int, int]:

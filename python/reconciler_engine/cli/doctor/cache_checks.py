@@ -9,13 +9,11 @@ from math import ceil
 from reconciler_engine.cli.doctor.check import Check
 from reconciler_engine.cli.doctor.topology_checks import check_topology, of_nodes
 from reconciler_engine.cli.exits import CONFIG, UNAVAILABLE
+from reconciler_engine.engine.forecast import scrub_load_of
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.errors import ConfigError, StoreError, StoreUnavailable
-from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.words import counted
-from reconciler_engine.planning.pages import PAGE_SLOTS
-from reconciler_engine.planning.verify_load import scrub_load, verify_load
 from reconciler_engine.store.candle_keys import CandleKeys
 from reconciler_engine.store.client.server_check import ServerInfo, ask_persistence, check_server, median_ping_ms
 from reconciler_engine.store.client.topology import open_topology
@@ -76,20 +74,17 @@ async def with_scrub(check: Check, parts: Parts, series: Sequence[Series]) -> Ch
     Raises:
         StoreError: Redis did not answer.
     """
-    config = parts.config
-    if config.max_candles or not config.scrub_days:
+    load, days = await scrub_load_of(parts, series), parts.config.scrub_days
+    if load is None:
         return check
-    pages = sum(ceil_div(size, PAGE_SLOTS) for size in await parts.keys.sizes(series))
-    share = 60 * parts.share.budget.rate_per_s
-    load = scrub_load(pages, config.scrub_days, verify_load(series, config.verify_rules, share))
     detail = (
-        f"{check.detail}\n{counted(pages, 'page')} kept: about {counted(ceil(load.per_hour), 'request')} an hour "
-        f"compare them again within {config.scrub_days} d; verification leaves {load.left_per_hour:.0f} of its share"
+        f"{check.detail}\n{counted(load.pages, 'page')} kept: about {counted(ceil(load.per_hour), 'request')} an hour "
+        f"compare them again within {days} d; verification leaves {load.left_per_hour:.0f} of its share"
     )
     if load.holds:
         return replace(check, detail=detail)
-    days = "" if load.least_days is None else f"set scrub_days to {load.least_days} or more, or "
-    return Check(check.name, "warn", detail, check.hint or f"{days}give verify_share more")
+    longer = "" if load.least_days is None else f"set scrub_days to {load.least_days} or more, or "
+    return Check(check.name, "warn", detail, check.hint or f"{longer}give verify_share more")
 
 
 async def check_layout(parts: Parts, series: Sequence[Series]) -> Check:

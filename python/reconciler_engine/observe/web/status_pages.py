@@ -70,6 +70,8 @@ def _jobs(jobs: Sequence[JobStatus], now: int) -> list[Element]:
             last.missing,
             last.filled,
             counted(int(last.unresolved or 0)),
+            last.mismatched,
+            last.repaired,
             last.requests,
             "; ".join(last.errors) or "-",
         )
@@ -78,7 +80,17 @@ def _jobs(jobs: Sequence[JobStatus], now: int) -> list[Element]:
     ]
     told = [job for job in jobs if job.last_error not in {None, job.degraded}]
     errors = [element("p", f"{job.name}, last error: {job.last_error}", class_="bad") for job in told]
-    heading = ("last pass", "gaps", "slots missing", "filled", "unresolved", "requests", "errors")
+    heading = (
+        "last pass",
+        "gaps",
+        "slots missing",
+        "filled",
+        "unresolved",
+        "unlike the exchange's",
+        "repaired",
+        "requests",
+        "errors",
+    )
     return [
         element("h2", "jobs"),
         table(heads, rows),
