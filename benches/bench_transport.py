@@ -68,7 +68,7 @@ async def permits(client: TrioRedis, _: redis_py.Redis, *, count: int) -> int:
         "recon:{bucket:bench}",
         Budget(burst=1_000_000, period_ms=1000),
     )
-    await bucket.push_back(0)
+    await bucket.converse(bucket.steps.push_back(0))
     await trio.sleep(0.01)
     granted = [await bucket.wait_permit() for _number in range(count)]
     return len(granted)

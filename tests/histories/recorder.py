@@ -18,9 +18,7 @@ from reconciler_engine.errors import StoreError, StoreRefused, StoreUnavailable
 from reconciler_engine.store.client.cluster import Cluster
 from reconciler_engine.store.client.scripts import Script
 
-SCRIPTS: Final = frozenset(
-    {"claim.lua", "enqueue.lua", "lease.lua", "merge.lua", "open.lua", "run.lua", "token_bucket.lua"}
-)
+SCRIPTS: Final = frozenset({"claim.lua", "lease.lua", "merge.lua", "open.lua", "run.lua", "token_bucket.lua"})
 ASK_FOLLOWED: Final = "ASK followed"
 PART_FAILED: Final = "part of a pipeline failed"
 

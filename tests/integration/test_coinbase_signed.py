@@ -187,7 +187,7 @@ async def test_without_a_key_whatever_is_served_ends_the_trouble() -> None:
     memory = MemoryBucket(lambda: NOW * 1_000 + round(trio.current_time() * 1_000_000))
     bucket = TokenBucket(memory, "bucket", Budget(burst=50, period_ms=50))
     async with exchange(None) as (client, _):
-        await bucket.report(await bucket.wait_permit(), Fate.BLOCKED)
+        await bucket.converse(bucket.steps.report(await bucket.wait_permit(), Fate.BLOCKED))
         assert (await bucket.statistics()).state == "probing"
         await send(bucket, await bucket.wait_permit(), client.fetch_time, signed=False)
         assert (await bucket.statistics()).state == "closed"

@@ -59,7 +59,7 @@ async def test_this_nodes_own_clock_moves_no_window(redis_url, off):
 
 async def test_a_long_push_back_does_not_end_the_clocks_duty(redis_url, caplog):
     async with open_house(redis_url) as house:
-        await house.parts.bucket.push_back(600_000)
+        await house.parts.bucket.converse(house.parts.bucket.steps.push_back(600_000))
         with caplog.at_level("INFO"):
             await house.parts.clock.measure_when_due(house.source, house.parts.bucket)
         assert "the exchange's clock could not be read" in caplog.text

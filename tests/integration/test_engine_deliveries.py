@@ -128,7 +128,7 @@ async def test_a_page_that_was_handed_back_however_often_is_not_given_up(redis_u
     async with open_house(redis_url) as house:
         queue = house.parts.queue
         run, _ = await enqueue_pages(queue, 1)
-        await house.parts.bucket.push_back(600_000)
+        await house.parts.bucket.converse(house.parts.bucket.steps.push_back(600_000))
         with trio.fail_after(30):
             for life in range(MAX_DELIVERIES + 1):
                 worker, alive = await house.start_worker(f"life-{life}")
@@ -148,7 +148,7 @@ async def test_a_drained_worker_gives_the_claims_of_waiting_pages_back(redis_url
     async with open_house(redis_url) as house:
         _, (task,) = await enqueue_pages(house.parts.queue, 1)
         claims = Claims(house.parts.client, house.parts.scope)
-        await house.parts.bucket.push_back(600_000)
+        await house.parts.bucket.converse(house.parts.bucket.steps.push_back(600_000))
         with trio.fail_after(30):
             worker, _ = await house.start_worker("one")
             while await claims.take(M1, task.hull, "another/page-0") is None:

@@ -232,7 +232,7 @@ async def test_a_run_past_its_deadline_is_ended_and_counted_and_the_job_is_free(
     # three intervals are three seconds, and no permit is to be had
     settings = config(gap_scan_cron="* * * * * *")
     parts = make_parts(settings, redis, owns_server=False, consumer="test")
-    await parts.bucket.push_back(60_000)
+    await parts.bucket.converse(parts.bucket.steps.push_back(60_000))
     async with opened(ReconciliationService(None, None, redis, settings)) as service:
         await service.start(["BTC-USD"], ["5m"])
         status = await status_when(redis, lambda status: status.jobs[0].timed_out and status.jobs[0].skipped)

@@ -101,7 +101,8 @@ async def test_a_flushed_server_starts_the_budget_empty(redis: TrioRedis) -> Non
 
 
 async def test_the_bucket_is_one_key_that_expires(redis: TrioRedis) -> None:
-    await bucket_of(redis).push_back(1)
+    bucket = bucket_of(redis)
+    await bucket.converse(bucket.steps.push_back(1))
     assert await redis.keys() == [b"recon:{bucket:test}"]
     assert await redis.pttl("recon:{bucket:test}") > 0
 

@@ -29,7 +29,7 @@ each_way = pytest.mark.parametrize("kind", ["sync", "asyncio", "asyncio text", "
 async def engine_bucket(client, budget, key=KEY, breaker=None):
     """An engine's share in the bucket, from which it has taken a permit."""
     bucket = TokenBucket(bucket_script(client), key, budget, breaker=breaker)
-    await bucket.report(await bucket.wait_permit(), Fate.SERVED, 200)
+    await bucket.converse(bucket.steps.report(await bucket.wait_permit(), Fate.SERVED, 200))
     return bucket
 
 

@@ -145,7 +145,7 @@ def bucket() -> TokenBucket:
 
 async def trouble(bucket: TokenBucket, answer: Fate, times: int) -> None:
     for _ in range(times):
-        await bucket.report(await bucket.wait_permit(), answer)
+        await bucket.converse(bucket.steps.report(await bucket.wait_permit(), answer))
 
 
 @pytest.mark.usefixtures("autojump_clock")
@@ -169,7 +169,7 @@ async def test_a_stopped_identity_is_tried_again_after_an_hour_or_when_somebody_
     with pytest.raises(IdentityStopped) as stopped:
         await bucket.wait_permit()
     await trio.sleep(stopped.value.left_ms / 1_000)
-    noted = await bucket.report(await bucket.wait_permit(), Fate.DENIED)
+    noted = await bucket.converse(bucket.steps.report(await bucket.wait_permit(), Fate.DENIED))
     # one token an hour
     assert noted.stopped_ms == 3_600_000
 
@@ -188,7 +188,7 @@ async def test_after_a_block_one_at_a_time_asks_until_one_is_served(bucket):
         at_once.append(asking)
         await trio.sleep(3)
         asking -= 1
-        await bucket.report(permit, answers.pop(0))
+        await bucket.converse(bucket.steps.report(permit, answers.pop(0)))
 
     async with trio.open_nursery() as nursery:
         for _ in range(8):
@@ -210,11 +210,11 @@ async def test_those_who_wait_for_a_slot_when_trouble_comes_wait_on(bucket):
         for _ in range(3):
             nursery.start_soon(wait)
         await trio.testing.wait_all_tasks_blocked()
-        await bucket.report(first, Fate.BLOCKED)
+        await bucket.converse(bucket.steps.report(first, Fate.BLOCKED))
         with trio.move_on_after(10):
             await trio.sleep_forever()
         assert len(granted) == 1
-        await bucket.report(granted[0], Fate.SERVED)
+        await bucket.converse(bucket.steps.report(granted[0], Fate.SERVED))
 
 
 @pytest.mark.usefixtures("autojump_clock")
@@ -230,7 +230,7 @@ async def test_a_probe_whose_process_died_gives_way(bucket):
 @pytest.mark.parametrize("cancelled_s", [1, 3], ids=["waiting", "asking"])
 async def test_a_probe_that_is_cancelled_holds_nobody_up(bucket, cancelled_s):
     await trouble(bucket, Fate.BLOCKED, 1)
-    await bucket.push_back(2_000)
+    await bucket.converse(bucket.steps.push_back(2_000))
     began = trio.current_time()
     with trio.move_on_after(cancelled_s) as given_up:
         permit = await bucket.wait_permit()
@@ -265,7 +265,7 @@ async def test_a_probe_that_came_too_late_to_be_used_holds_nobody_up():
 @pytest.mark.parametrize("answer", [Fate.SILENT, Fate.SERVED])
 async def test_who_saw_a_gone_exchange_fail_again_waits_no_longer(bucket, answer):
     await trouble(bucket, Fate.SILENT, GONE)
-    await bucket.push_back(8_000)
+    await bucket.converse(bucket.steps.push_back(8_000))
     began = trio.current_time()
     ended: list[Permit | str] = []
 
@@ -277,9 +277,9 @@ async def test_who_saw_a_gone_exchange_fail_again_waits_no_longer(bucket, answer
         else:
             await trio.sleep(1)
             ended.append(permit)
-            await bucket.report(permit, answer)
+            await bucket.converse(bucket.steps.report(permit, answer))
             if answer is Fate.SILENT:
-                await bucket.push_back(8_000)
+                await bucket.converse(bucket.steps.push_back(8_000))
 
     async with trio.open_nursery() as nursery:
         for _ in range(6):

@@ -28,7 +28,7 @@ async def test_permits_are_a_second_apart(bucket):
 @pytest.mark.usefixtures("autojump_clock")
 async def test_a_pause_is_kept_or_refused(bucket):
     began = trio.current_time()
-    await bucket.push_back(10_000)
+    await bucket.converse(bucket.steps.push_back(10_000))
     with pytest.raises(PermitRefused):
         await bucket.wait_permit(5)
     await bucket.wait_permit()
@@ -38,7 +38,7 @@ async def test_a_pause_is_kept_or_refused(bucket):
 @pytest.mark.usefixtures("autojump_clock")
 async def test_a_key_refused_four_times_stops(bucket):
     for _ in range(DENIALS):
-        await bucket.report(await bucket.wait_permit(), Fate.DENIED, 401)
+        await bucket.converse(bucket.steps.report(await bucket.wait_permit(), Fate.DENIED, 401))
     with pytest.raises(IdentityStopped):
         await bucket.wait_permit()
 
@@ -46,5 +46,5 @@ async def test_a_key_refused_four_times_stops(bucket):
 @pytest.mark.usefixtures("autojump_clock")
 async def test_an_answer_forgets_refusals_before_it(bucket):
     for outcome in (*[Fate.DENIED] * (DENIALS - 1), Fate.SERVED, Fate.DENIED):
-        await bucket.report(await bucket.wait_permit(), outcome, 401)
+        await bucket.converse(bucket.steps.report(await bucket.wait_permit(), outcome, 401))
     assert (await bucket.wait_permit()).is_valid()

@@ -39,7 +39,7 @@ class Programs:
             permit = await self.bucket.converse(self.bucket.steps.wait(3_600, yields_s=self._yields_s))
             self.sent.append(trio.current_time())
             self.foreign += 1
-            await self.bucket.report(permit, Fate.SERVED, 200)
+            await self.bucket.converse(self.bucket.steps.report(permit, Fate.SERVED, 200))
 
     async def _ask_for_live_gaps(self) -> None:
         while True:
@@ -47,7 +47,7 @@ class Programs:
             permit = await self.bucket.wait_permit(3_600)
             self.sent.append(trio.current_time())
             self.live_waits.append(trio.current_time() - began)
-            await self.bucket.report(permit, Fate.SERVED, 200)
+            await self.bucket.converse(self.bucket.steps.report(permit, Fate.SERVED, 200))
             await trio.sleep(LIVE_EVERY_S)
 
 

@@ -91,7 +91,7 @@ async def test_a_pause_also_holds_those_who_wait_already() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bucket.wait_permit)
         await trio.testing.wait_all_tasks_blocked()
-        await bucket.push_back(3000)
+        await bucket.converse(bucket.steps.push_back(3000))
     assert elapsed_ms(start) == 3000
     assert (await bucket.statistics()).voided == 1
 
@@ -170,7 +170,7 @@ async def test_without_redis_nothing_is_granted() -> None:
 
 async def test_a_permit_expires(mock_clock: trio.testing.MockClock) -> None:
     bucket, _ = bucket_in_memory()
-    await bucket.push_back(0)
+    await bucket.converse(bucket.steps.push_back(0))
     mock_clock.jump(10)
     permit = await bucket.wait_permit()
     mock_clock.jump(0.25)
@@ -183,7 +183,7 @@ async def test_statistics_show_the_queue(mock_clock: trio.testing.MockClock) -> 
     bucket, memory = bucket_in_memory()
     unused = await bucket.statistics()
     assert (unused.available, unused.waiting, unused.granted) == (0, 0, 0)
-    await bucket.push_back(0)
+    await bucket.converse(bucket.steps.push_back(0))
     mock_clock.jump(60)
     rested = await bucket.statistics()
     assert (rested.rate_per_s, rested.burst) == (5.0, 5)
@@ -192,6 +192,6 @@ async def test_statistics_show_the_queue(mock_clock: trio.testing.MockClock) -> 
         await memory(keys=["bucket", "breaker"], args=["reserve", 10_000_000, 200_000, 750_000])
     queued = await bucket.statistics()
     assert (queued.available, queued.waiting, queued.wait_ms, queued.granted) == (0, 3, 650, 4)
-    await bucket.push_back(2000)
+    await bucket.converse(bucket.steps.push_back(2000))
     paused = await bucket.statistics()
     assert (paused.waiting, paused.wait_ms, paused.paused_ms) == (0, 2000, 2000)

@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any, cast
 
 from reconciler_engine.coinbase.refusals import excerpt
-from reconciler_engine.coinbase.wire import read_object
+from reconciler_engine.coinbase.wire import read_list
 from reconciler_engine.errors import BadResponse
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
@@ -93,12 +93,13 @@ def parse_candles(body: bytes, series: Series, interval: Interval) -> CandlePage
     """
     step = series.timeframe.step_ms
     # Refuse the answer as a whole where its rows show that it is another question's.
-    listed = _list_rows(body)
+    listed = read_list(body, "candles")
     rows = _Rows(step)
     for row in listed:
         rows.take(row)
     found = rows.candles()
-    _refuse_surplus(len(listed) - rows.duplicates)
+    if (distinct := len(listed) - rows.duplicates) > _DISTINCT_LIMIT:
+        raise BadResponse(f"{distinct} candles; the exchange sends at most {_DISTINCT_LIMIT}")
     _refuse_finer(rows.off_grid, len(listed), series.timeframe)
 
     # A bucket on each side is tolerated: the exchange aligns the ends of a request.
@@ -176,14 +177,6 @@ class _Rows:
         return f"{len(faults)} row{'s' * (len(faults) > 1)} unusable, first: {faults[0]}" if faults else None
 
 
-def _list_rows(body: bytes) -> list[object]:
-    answer = read_object(body)
-    rows = answer.get("candles")
-    if not isinstance(rows, list):
-        raise BadResponse(f"no list of candles: {excerpt(body)}")
-    return cast("list[object]", rows)
-
-
 def _candle(row: object, step: int) -> Candle:
     """Return a row as a candle.
 
@@ -223,11 +216,6 @@ def _fault(row: object) -> str:
                 f"candle {excerpt(str(fields.get('start')))}: {name} {excerpt(repr(value))} is not a string of {what}"
             )
     return "candle is not of the documented form"
-
-
-def _refuse_surplus(rows: int) -> None:
-    if rows > _DISTINCT_LIMIT:
-        raise BadResponse(f"{rows} candles; the exchange sends at most {_DISTINCT_LIMIT}")
 
 
 def _refuse_finer(off_grid: int, rows: int, timeframe: Timeframe) -> None:

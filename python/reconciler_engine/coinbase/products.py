@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from reconciler_engine.coinbase.refusals import excerpt
-from reconciler_engine.coinbase.wire import read_object
+from reconciler_engine.coinbase.wire import read_list
 from reconciler_engine.errors import BadResponse
 from reconciler_engine.market.series import check_symbol
 
@@ -53,9 +52,7 @@ def parse_products(body: bytes, *, may_be_empty: bool = False) -> tuple[Product,
         BadResponse: The answer is not a list of products, or it holds rows and none of use, or none although it must.
         SourceUnavailable: It is an HTML page.
     """
-    rows = read_object(body).get("products")
-    if not isinstance(rows, list):
-        raise BadResponse(f"no list of products: {excerpt(body)}")
+    rows = read_list(body, "products")
     products = {product.symbol: product for row in rows if (product := _product(row)) is not None}
     if not products and (rows or not may_be_empty):
         raise BadResponse(f"no product in a list of {len(rows)}")

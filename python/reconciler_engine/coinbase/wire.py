@@ -102,6 +102,19 @@ def read_object(body: bytes) -> dict[str, object]:
     return cast("dict[str, object]", answer)
 
 
+def read_list(body: bytes, name: str) -> list[object]:
+    """Return the list under a name in the JSON object that `body` is.
+
+    Raises:
+        BadResponse: There is none, or the object is not as `read_object` takes it.
+        SourceUnavailable: It is an HTML page.
+    """
+    rows = read_object(body).get(name)
+    if not isinstance(rows, list):
+        raise BadResponse(f"no list of {name}: {excerpt(body)}")
+    return cast("list[object]", rows)
+
+
 def _whole(digits: str) -> float:
     # Of more than 4,300 digits int() makes no number but an error, which would refuse the good rows beside it.
     return int(digits) if len(digits) <= _INTEGER_DIGITS else float(digits)

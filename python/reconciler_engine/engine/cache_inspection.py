@@ -18,7 +18,7 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.planning.audit import Copy
 from reconciler_engine.planning.ledger import Reason, State
 from reconciler_engine.planning.pages import PAGE_SLOTS
-from reconciler_engine.planning.states import StateInterval, states_of
+from reconciler_engine.planning.states import slots_in, states_of
 from reconciler_engine.planning.window import closed_before
 from reconciler_engine.store.ready_question import Readiness
 
@@ -151,7 +151,7 @@ class CacheInspector:
         states = states_of(part, part, absent, known.ledger, unverified)
         for one in states:
             found.states[one.state] += (one.stop - one.start) // step
-        present, missing, suspect = (_in_state(states, one) for one in (State.PRESENT, State.MISSING, State.SUSPECT))
+        present, missing, suspect = (slots_in(states, one) for one in (State.PRESENT, State.MISSING, State.SUSPECT))
         contested = suspect & known.ledger.where(part, lambda one: one.reason is Reason.CONTESTED)
         for kind, where in zip(_KEPT, (missing, suspect - contested, contested), strict=True):
             slots[kind] += where
@@ -187,10 +187,6 @@ def _page(slots: Interval, start: int, step: int) -> Interval:
 
 def _joined(parts: Sequence[Interval]) -> Intervals:
     return Intervals.joined((one.start, one.stop) for one in parts)
-
-
-def _in_state(states: Sequence[StateInterval], state: State) -> Intervals:
-    return Intervals(Interval(one.start, one.stop) for one in states if one.state is state)
 
 
 def _add_bars(bars: BarScan, copies: Mapping[int, Copy]) -> None:

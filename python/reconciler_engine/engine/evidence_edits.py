@@ -59,16 +59,12 @@ async def mark_slots(
         StoreError: The cache could not be read or written, or the ledger kept changing: nothing was done.
     """
     step = series.timeframe.step_ms
-    (found,) = await scan(candles, [(series, slots)])
-    if found.error is not None:
-        raise found.error
-    absent = Intervals.of_gaps(found.gaps, step)
-    why = Why.MARKED
+    absent = await _absent(candles, series, slots)
     changed = await evidence.change(
-        series, slots, retention, lambda known: mark(known, absent, state, at), why=why, by=by
+        series, slots, retention, lambda known: mark(known, absent, state, at), why=Why.MARKED, by=by
     )
     _check(changed, series)
-    count = sum(gap.count for gap in found.gaps)
+    count = absent.size(step)
     return EvidenceEdit(count, slots.size(step) - count)
 
 
@@ -93,10 +89,7 @@ async def accept_candles(
     step = series.timeframe.step_ms
     members: dict[int, bytes] = {}
     for part in slots.parts(PAGE_SLOTS * step):
-        (found,) = await scan(candles, [(series, part)])
-        if found.error is not None:
-            raise found.error
-        present = part - Intervals.of_gaps(found.gaps, step)
+        present = part - await _absent(candles, series, part)
         copies = await candles.copies(series, part) if present else {}
         members |= {slot: copy.member for slot, copy in copies.items() if present.holds(slot)}
         if len(members) > MOST_ACCEPTED:
@@ -137,6 +130,13 @@ async def forget_slots(
 
     _check(await evidence.change(series, known, retention, forget, why=Why.FORGOTTEN, by=by), series)
     return EvidenceEdit(counts[-1], 0)
+
+
+async def _absent(candles: CandleStore, series: Series, slots: Interval) -> Intervals:
+    (found,) = await scan(candles, [(series, slots)])
+    if found.error is not None:
+        raise found.error
+    return Intervals.of_gaps(found.gaps, series.timeframe.step_ms)
 
 
 def _known_slots(known: Knowledge, interval: Interval, step: int) -> Intervals:

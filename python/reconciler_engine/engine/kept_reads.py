@@ -25,7 +25,8 @@ class KeptReads(Generic[T]):
         async with self._turn:
             kept = self._answers.pop(asked, None)
             if kept is None or trio.current_time() - kept[0] >= self._kept_s:
-                kept = (trio.current_time(), await read())
+                answer = await read()
+                kept = (trio.current_time(), answer)
             self._answers[asked] = kept
             while len(self._answers) > _MOST:
                 self._answers.pop(next(iter(self._answers)))

@@ -21,6 +21,7 @@ from reconciler_engine.observe.words import counted, iso
 from reconciler_engine.planning.coverage_picture import Panel, Row, cells_of
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.pages import PAGE_SLOTS
+from reconciler_engine.planning.states import slots_in
 from reconciler_engine.planning.verification import Verify
 from reconciler_engine.planning.window import scan_window
 from reconciler_engine.store.client.trio_redis import TrioRedis
@@ -92,7 +93,7 @@ class LivePicture:
         told = [f"{counted(each.size(step), 'slot')} from {iso(each.start)}" for each in due[:_DUE_TOLD]]
         if len(due) > _DUE_TOLD:
             told.append(f"{due.size(step) - Intervals(due[:_DUE_TOLD]).size(step)} more")
-        missing = Intervals(Interval(each.start, each.stop) for each in one.states if each.state is State.MISSING)
+        missing = slots_in(one.states, State.MISSING)
         return SeriesView(
             str(series),
             found.at,

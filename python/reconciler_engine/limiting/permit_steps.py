@@ -129,7 +129,7 @@ class PermitSteps:
                 raise PermitRefused(0)
 
     def report(self, permit: Permit, fate: Fate, status: int = 0, last_s: float | None = None) -> Steps[Noted]:
-        """Report the outcome of a permit's request."""
+        """Report the outcome of a permit's request; `status` is the answer's HTTP status, 0 without an answer."""
         told = (permit.turn, fate.value, status)
         count, stopped_us = yield from self._ask("report", *told, *self._limits, last_s=last_s)
         return Noted(count, ceil_div(stopped_us, 1_000))
@@ -142,7 +142,10 @@ class PermitSteps:
             _logger.info("a permit is not given back", extra={"error": str(error)})
 
     def push_back(self, pause_ms: int, last_s: float | None = None) -> Steps[None]:
-        """Let nobody have a permit for so long, at most an hour."""
+        """Let nobody have a permit for so long, at most an hour, then go on from an empty bucket.
+
+        A pause that lasts longer already stays as it is. Reservations that fall into the pause are void.
+        """
         pause_us = min(max(0, pause_ms) * 1000, LONGEST_WAIT_US)
         yield from self._ask("push", pause_us, *self._limits, last_s=last_s)
 

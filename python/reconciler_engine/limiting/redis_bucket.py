@@ -10,9 +10,9 @@ from typing import Any, Final, Protocol, TypeVar
 
 import trio
 
-from reconciler_engine.limiting.breaker import Breaker, Fate
+from reconciler_engine.limiting.breaker import Breaker
 from reconciler_engine.limiting.budget import WHOLE_PPM, Budget, stretched_us
-from reconciler_engine.limiting.permit_steps import DEFAULT_MAX_WAIT_S, Noted, Permit, PermitSteps
+from reconciler_engine.limiting.permit_steps import DEFAULT_MAX_WAIT_S, Permit, PermitSteps
 from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.observe.metrics import PERMIT_SECONDS, PERMITS_LOST
 from reconciler_engine.steps import Ask, Now, Pause, Step, Steps, drive
@@ -130,14 +130,6 @@ class TokenBucket:
             PERMIT_SECONDS.observe(trio.current_time() - began)
         return permit
 
-    async def report(self, permit: Permit, fate: Fate, status: int = 0) -> Noted:
-        """Note the outcome of a permit's request; `status` is the answer's HTTP status, 0 without an answer.
-
-        Raises:
-            StoreUnavailable: Redis is away; a probe that is not reported on ends by itself.
-        """
-        return await self.converse(self.steps.report(permit, fate, status))
-
     async def count_use(self) -> None:
         """Count a request in the account, where there is one.
 
@@ -162,16 +154,6 @@ class TokenBucket:
             StoreUnavailable: Redis is away.
         """
         await self._ask("forgive", *self._limits)
-
-    async def push_back(self, pause_ms: int) -> None:
-        """Let nobody have a permit for `pause_ms` (at most an hour), then go on from an empty bucket.
-
-        A pause that lasts longer already stays as it is. Reservations that fall into the pause are void.
-
-        Raises:
-            StoreUnavailable: Redis is away.
-        """
-        await self.converse(self.steps.push_back(pause_ms))
 
     async def statistics(self) -> BucketStatistics:
         """Read how the bucket stands.

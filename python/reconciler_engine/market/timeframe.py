@@ -6,28 +6,6 @@ from enum import Enum
 from typing import Self
 
 _MINUTE_MS = 60_000
-_STEPS_MS = {
-    "1m": _MINUTE_MS,
-    "5m": 5 * _MINUTE_MS,
-    "15m": 15 * _MINUTE_MS,
-    "30m": 30 * _MINUTE_MS,
-    "1h": 60 * _MINUTE_MS,
-    "2h": 120 * _MINUTE_MS,
-    "4h": 240 * _MINUTE_MS,
-    "6h": 360 * _MINUTE_MS,
-    "1d": 1440 * _MINUTE_MS,
-}
-_GRANULARITIES = {
-    "1m": "ONE_MINUTE",
-    "5m": "FIVE_MINUTE",
-    "15m": "FIFTEEN_MINUTE",
-    "30m": "THIRTY_MINUTE",
-    "1h": "ONE_HOUR",
-    "2h": "TWO_HOUR",
-    "4h": "FOUR_HOUR",
-    "6h": "SIX_HOUR",
-    "1d": "ONE_DAY",
-}
 
 
 class Timeframe(Enum):
@@ -41,22 +19,27 @@ class Timeframe(Enum):
         granularity: Coinbase's name for this bar length.
     """
 
+    M1 = "1m", 1, "ONE_MINUTE"
+    M5 = "5m", 5, "FIVE_MINUTE"
+    M15 = "15m", 15, "FIFTEEN_MINUTE"
+    M30 = "30m", 30, "THIRTY_MINUTE"
+    H1 = "1h", 60, "ONE_HOUR"
+    H2 = "2h", 120, "TWO_HOUR"
+    H4 = "4h", 240, "FOUR_HOUR"
+    H6 = "6h", 360, "SIX_HOUR"
+    D1 = "1d", 1440, "ONE_DAY"
+
+    _value_: str
     step_ms: int
     granularity: str
 
-    M1 = "1m"
-    M5 = "5m"
-    M15 = "15m"
-    M30 = "30m"
-    H1 = "1h"
-    H2 = "2h"
-    H4 = "4h"
-    H6 = "6h"
-    D1 = "1d"
-
-    def __init__(self, name: str) -> None:
+    def __new__(cls, name: str, minutes: int = 0, granularity: str = "") -> Self:
+        """Make a member from its row above."""
+        made = object.__new__(cls)
+        made._value_ = name
         # Asked for so often that a property is felt in passes over thousands of series.
-        self.step_ms, self.granularity = _STEPS_MS[name], _GRANULARITIES[name]
+        made.step_ms, made.granularity = minutes * _MINUTE_MS, granularity
+        return made
 
     @classmethod
     def parse(cls, name: str) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
@@ -17,6 +18,11 @@ class StateInterval(NamedTuple):
     start: int
     stop: int
     state: State
+
+
+def slots_in(states: Iterable[StateInterval], *wanted: State) -> Intervals:
+    """Return the slots in one of some states."""
+    return Intervals(Interval(one.start, one.stop) for one in states if one.state in wanted)
 
 
 def states_of(

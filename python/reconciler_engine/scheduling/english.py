@@ -9,19 +9,8 @@ from reconciler_engine.scheduling.fields import WEEKS, Field, Kind, bits, steppe
 
 _WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 _MONTHS = (
-    "",
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
+    *("", "January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
 )
 _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 _MOST_TIMES = 6

@@ -60,7 +60,6 @@ class Delivery:
     deliveries: int
 
 
-_ENQUEUE = Script.load("reconciler_engine.store", "lua/enqueue.lua")
 _RUN = Script.load("reconciler_engine.store", "lua/run.lua")
 _OPEN = Script.load("reconciler_engine.store", "lua/open.lua")
 _FINISH = Script.load("reconciler_engine.store", "lua/finish.lua")
@@ -214,12 +213,8 @@ class TaskQueue:
 
     async def drop(self, delivery: Delivery) -> None:
         """Remove an entry from its stream, since its run is closed or its body cannot be read as a task."""
-        await self._client.pipe(
-            [
-                ("XACK", self._stream(delivery.lane), GROUP, delivery.entry),
-                ("XDEL", self._stream(delivery.lane), delivery.entry),
-            ]
-        )
+        stream = self._stream(delivery.lane)
+        await self._client.pipe([("XACK", stream, GROUP, delivery.entry), ("XDEL", stream, delivery.entry)])
 
     async def is_open(self, run_id: str, task_id: str = "") -> bool:
         """Return whether the run still wants its tasks done, or one of them: it has a record, and no successor."""
@@ -250,17 +245,13 @@ class TaskQueue:
 
         Raises:
             RunClosed: The run's record is gone.
+            LeaseLost: Somebody else directs the job now.
         """
         await self.create_groups()
         for start in range(0, len(tasks), _ENQUEUE_TASKS):
-            part = [text for pair in tasks[start : start + _ENQUEUE_TASKS] for text in pair]
-            keys = [self._stream(lane), self._run_key(run_id, ""), self._run_key(run_id, ":unfinished")]
-            keys.append(self._fence(run_id))
-            match await _ENQUEUE.run(self._client, keys=keys, args=[self.epoch, RUN_LIFE_MS, *part]):
-                case -1:
-                    raise RunClosed(run_id)
-                case -2:
-                    raise LeaseLost(job_of(run_id))
+            part = (text for pair in tasks[start : start + _ENQUEUE_TASKS] for text in pair)
+            if not await self._direct("enqueue", run_id, (lane,), *part):
+                raise RunClosed(run_id)
 
     async def wait_finished(self, run_id: str, *lanes: Lane, tell: Callable[[int], None] = lambda _: None) -> None:
         """Wait until every task of the run, all of them on `lanes`, is finished, keeping its record alive.
@@ -272,18 +263,15 @@ class TaskQueue:
             LeaseLost: Somebody else directs the job now.
         """
         while True:
-            reply = await self._direct("keep", run_id, lanes)
-            with understanding("a run"):
-                alive, left, queued = map(whole, reply)
-            # A task leaves its stream and the set at once, so one in the set of an empty stream was lost (a stream
-            # removed or evicted) and would be waited for for ever.
-            if not alive or (left and not queued):
-                raise RunClosed(run_id)
-            wake = self._run_key(run_id, ":wake")
+            left, queued = await self.keep_run(run_id, *lanes)
             if not left:
                 return
+            # A task leaves its stream and the set at once, so one in the set of an empty stream was lost (a stream
+            # removed or evicted) and would be waited for for ever.
+            if not queued:
+                raise RunClosed(run_id)
             tell(left)
-            await self._client.execute_command("BLPOP", wake, _WAIT_S)
+            await self._client.execute_command("BLPOP", self._run_key(run_id, ":wake"), _WAIT_S)
 
     async def outcomes(self, run_id: str) -> list[bytes]:
         """Return the outcomes recorded so far and forget them.
@@ -293,18 +281,19 @@ class TaskQueue:
         """
         return _outcomes(await self._direct("outcomes", run_id, ()))
 
-    async def keep_run(self, run_id: str) -> None:
-        """Keep a run's record alive for another `RUN_LIFE_MS`.
+    async def keep_run(self, run_id: str, *lanes: Lane) -> tuple[int, int]:
+        """Keep a run's record alive for another `RUN_LIFE_MS`; return how many tasks it lacks, how many are on lanes.
 
         Raises:
             RunClosed: The run's record is gone.
             LeaseLost: Somebody else directs the job now.
         """
-        reply = await self._direct("keep", run_id, ())
+        reply = await self._direct("keep", run_id, lanes)
         with understanding("a run"):
-            alive = whole(reply[0])
+            alive, left, queued = map(whole, reply)
         if not alive:
             raise RunClosed(run_id)
+        return left, queued
 
     async def ensure_awaited(self, run_id: str, lane: Lane) -> None:
         """Check that outcomes can still come of tasks, all of them on `lane`, that have not had theirs.

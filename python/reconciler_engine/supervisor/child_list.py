@@ -58,17 +58,13 @@ class ChildList:
 
 def _status(role: str, child: RestartingChild, now: float) -> ProcessStatus:
     running = child.running
-    if running is None:
-        return ProcessStatus(
-            role=role, name=role, state=child.state, restarts=child.restarts, last_exit=child.last_exit
-        )
     return ProcessStatus(
         role=role,
-        name=running.spec.name,
+        name=role if running is None else running.spec.name,
         state=child.state,
-        pid=running.pid,
-        age_ms=_ms(now - running.started_at),
-        last_beat_ms=_ms(now - running.beat_at),
+        pid=None if running is None else running.pid,
+        age_ms=None if running is None else _ms(now - running.started_at),
+        last_beat_ms=None if running is None else _ms(now - running.beat_at),
         restarts=child.restarts,
         last_exit=child.last_exit,
     )

@@ -21,7 +21,7 @@ from reconciler_engine.planning.listing import Listing
 from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.reference import may_want_reference
 from reconciler_engine.planning.request_plan import RequestPlan, SeriesPlan
-from reconciler_engine.planning.states import StateInterval, find_obstacles, states_of
+from reconciler_engine.planning.states import StateInterval, find_obstacles, slots_in, states_of
 from reconciler_engine.planning.verification import Look, Verify, to_verify
 from reconciler_engine.planning.window import range_window
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
@@ -68,14 +68,12 @@ class SurveyedSeries:
     @property
     def candles(self) -> Intervals:
         """Slots that hold a candle."""
-        with_candle = (State.PRESENT, State.UNVERIFIED, State.SUSPECT)
-        return Intervals(Interval(one.start, one.stop) for one in self.states if one.state in with_candle)
+        return slots_in(self.states, State.PRESENT, State.UNVERIFIED, State.SUSPECT)
 
     @property
     def obstacles(self) -> dict[Obstacle, int]:
         """Numbers of slots that are not ready, by their reason."""
-        missing = Intervals(Interval(one.start, one.stop) for one in self.states if one.state is State.MISSING)
-        suspect = Intervals(Interval(one.start, one.stop) for one in self.states if one.state is State.SUSPECT)
+        missing, suspect = (slots_in(self.states, one) for one in (State.MISSING, State.SUSPECT))
         found = find_obstacles(missing, suspect | missing, self.known.ledger, is_delisted=self.is_delisted)
         if self.overdue:
             found[Obstacle.UNVERIFIED] = self.overdue

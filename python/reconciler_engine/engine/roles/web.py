@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -46,6 +45,7 @@ _REDIS_TIMEOUT_S = 2.0
 _KEPT_S = 2.0
 _TROUBLE_KEPT_S = 10.0
 _LOOK_KEPT_S = 5.0
+_NOT_BEGUN = "the engine has not begun to work"
 
 
 async def run_web(message: dict[str, Any], do: Callable[[WebRole], Awaitable[None]]) -> None:
@@ -76,12 +76,8 @@ class WebRole:
         self._serving = trio.CancelScope()
         self._report: Report | None = None
         self._began = time.monotonic()
-        self._states = SeriesStates(None, "the engine has not begun to work")
-        self._read_at = -math.inf
-        self._reading = trio.Lock()
-        self._trouble = Trouble(error="the engine has not begun to work")
-        self._asked_at = -math.inf
-        self._asking = trio.Lock()
+        self._states: KeptReads[SeriesStates] = KeptReads(_KEPT_S)
+        self._troubles: KeptReads[Trouble] = KeptReads(_TROUBLE_KEPT_S)
         self._pictures: KeptReads[Picture] = KeptReads(_LOOK_KEPT_S)
         self._views: KeptReads[SeriesView] = KeptReads(_LOOK_KEPT_S)
 
@@ -122,40 +118,41 @@ class WebRole:
 
     async def read_states(self) -> SeriesStates:
         """Read how the series stand, at most every two seconds, however many ask."""
-        async with self._reading:
-            engine = None if self._report is None else self._report.engine
-            if engine is not None and trio.current_time() - self._read_at >= _KEPT_S:
-                try:
-                    scope = scope_of(engine)
-                    series = hide_unreachable(await Coverage(self._client, scope).read(), engine)
-                    feeder = sum_up(await FeederWatch(self._client, scope).read(), engine.written_at)
-                    objective = await ObjectiveCounts(self._client, scope).read_objective(engine)
-                    self._states = SeriesStates(series, feeder=feeder, objective=objective)
-                except StoreError as error:
-                    self._states = SeriesStates(None, str(error))
-                self._read_at = trio.current_time()
-            return self._states
+        engine = None if self._report is None else self._report.engine
+        if engine is None:
+            return SeriesStates(None, _NOT_BEGUN)
+
+        async def read() -> SeriesStates:
+            try:
+                scope = scope_of(engine)
+                series = hide_unreachable(await Coverage(self._client, scope).read(), engine)
+                feeder = sum_up(await FeederWatch(self._client, scope).read(), engine.written_at)
+                objective = await ObjectiveCounts(self._client, scope).read_objective(engine)
+                return SeriesStates(series, feeder=feeder, objective=objective)
+            except StoreError as error:
+                return SeriesStates(None, str(error))
+
+        return await self._states.get("states", read)
 
     async def read_trouble(self) -> Trouble:
         """Ask the gate about the series that passes look at, at most every ten seconds, however many ask."""
         states = await self.read_states()
-        async with self._asking:
-            engine = None if self._report is None else self._report.engine
-            if engine is None or trio.current_time() - self._asked_at < _TROUBLE_KEPT_S:
-                return self._trouble
+        engine = None if self._report is None else self._report.engine
+        if engine is None:
+            return Trouble(error=_NOT_BEGUN)
+
+        async def read() -> Trouble:
             if states.series is None:
-                self._trouble = Trouble(error=states.error)
-            else:
-                try:
-                    worst = [name for name, _ in worst_first(states.series)[:ASKED]]
-                    questions = _questions(engine, worst)
-                    listed = await ProductListStore(self._client, scope_of(engine)).read()
-                    unready = sort_out(questions, await examine_all(self._client, questions), listed.why_absent)
-                    self._trouble = Trouble(engine.written_at, len(questions), unready, states.feeder)
-                except StoreError as error:
-                    self._trouble = Trouble(error=str(error))
-            self._asked_at = trio.current_time()
-            return self._trouble
+                return Trouble(error=states.error)
+            try:
+                questions = _questions(engine, [name for name, _ in worst_first(states.series)[:ASKED]])
+                listed = await ProductListStore(self._client, scope_of(engine)).read()
+                unready = sort_out(questions, await examine_all(self._client, questions), listed.why_absent)
+                return Trouble(engine.written_at, len(questions), unready, states.feeder)
+            except StoreError as error:
+                return Trouble(error=str(error))
+
+        return await self._troubles.get("trouble", read)
 
     async def read_picture(self, names: Sequence[str], window: str) -> Picture:
         """Return how the slots of series stand at this moment, read at most every five seconds."""
@@ -189,7 +186,7 @@ class WebRole:
         from reconciler_engine.engine.live_picture import LivePicture  # noqa: PLC0415
 
         if self._report is None or self._report.engine is None:
-            raise ValueError("the engine has not begun to work")
+            raise ValueError(_NOT_BEGUN)
         return LivePicture(self._client, self._report.engine, self._report.settings)
 
 

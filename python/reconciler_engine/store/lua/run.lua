@@ -5,6 +5,7 @@
 --          the streams its tasks are on
 -- ARGV     operation, epoch (0 = under no lease), life of the run's keys (ms), then
 --          open      id, job, instant  -> 1
+--          enqueue   pairs of task id and body, for the one stream -> tasks enqueued; 0 where the run is closed
 --          keep                        -> { 1 where the record is there, unfinished ids, entries of the streams }
 --          outcomes                    -> the outcomes so far, which are forgotten
 --          close     id                -> 1
@@ -24,6 +25,18 @@ if operation == 'open' then
   end
   redis.call('PEXPIRE', KEYS[1], life)
   return 1
+end
+
+if operation == 'enqueue' then
+  if redis.call('EXISTS', KEYS[1]) == 0 then
+    return 0
+  end
+  for i = 4, #ARGV, 2 do
+    redis.call('SADD', KEYS[2], ARGV[i])
+    redis.call('XADD', KEYS[6], '*', 'body', ARGV[i + 1], 'deliveries', '1')
+  end
+  redis.call('PEXPIRE', KEYS[2], life)
+  return (#ARGV - 3) / 2
 end
 
 if operation == 'keep' then
