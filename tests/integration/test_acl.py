@@ -14,8 +14,7 @@ from tests.integration.engines import DENSE, MINUTE, THIN, engine, span
 from reconciler_engine import is_ready, permit, wait_ready
 from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.planning.verification import Verify
-from reconciler_engine.store.acl import acl_rules
-from reconciler_engine.store.rights import check_rights
+from reconciler_engine.store.rights import acl_rules, check_rights
 from reconciler_engine.store.scope import Layout, Scope
 
 

@@ -16,7 +16,7 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.ledger import Finding, FindingInterval, Knowledge, Ledger, Reason, State
 from reconciler_engine.store.change_feed import ENTRIES_KEPT, Kind
 from reconciler_engine.store.evidence import EvidenceStore
-from reconciler_engine.store.feed_cursor import Cursor
+from reconciler_engine.store.feed_steps import Cursor
 from reconciler_engine.store.journal import Journal
 from reconciler_engine.store.merge_script import SeriesWrite
 from reconciler_engine.store.retention import Retention

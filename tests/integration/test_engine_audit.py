@@ -20,9 +20,9 @@ from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.planning.answers import Answer, Venue
 from reconciler_engine.planning.audit import Copy, Doubt, values_of
-from reconciler_engine.planning.contests import CONTESTED_AFTER
 from reconciler_engine.planning.ledger import Finding, FindingInterval, Ledger, Reason, State
 from reconciler_engine.planning.pages import MARGIN_SLOTS
+from reconciler_engine.planning.second_answers import CONTESTED_AFTER
 from reconciler_engine.planning.verification import Verify
 from reconciler_engine.store.members import member_of
 from reconciler_engine.store.retention import Retention

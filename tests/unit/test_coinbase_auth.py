@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from reconciler_engine.coinbase import auth, secret_store
+from reconciler_engine.coinbase import auth
 from reconciler_engine.coinbase.auth import Credentials
 from reconciler_engine.errors import ConfigError
 
@@ -250,7 +250,7 @@ def test_a_key_on_a_mount_that_nobody_can_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: int, readable: bool
 ) -> None:
     path = key_file(tmp_path, json.dumps({"name": NAME, "privateKey": SEC1}), 0o644)
-    monkeypatch.setattr(secret_store, "_MOUNTS", tmp_path / "none")
+    monkeypatch.setattr(auth, "_MOUNTS", tmp_path / "none")
     monkeypatch.setattr(os, "fstatvfs", lambda _: SimpleNamespace(f_flag=flags))
     if readable:
         assert Credentials.read(path).name == NAME

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler_engine.coinbase.auth import is_own_memory
 from reconciler_engine.coinbase.route import Proxy, Route
-from reconciler_engine.coinbase.secret_store import is_own_memory
 from reconciler_engine.errors import ConfigError
 
 MOUNTS = r"""

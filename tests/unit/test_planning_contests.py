@@ -6,10 +6,10 @@ import pytest
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.planning.answers import Answer, Venue, find_witnesses
-from reconciler_engine.planning.contests import MOST_REPAIRED, is_left_alone, note_repairs
 from reconciler_engine.planning.hand_marks import MOST_ACCEPTED, accept, digest_of, drop_changed, is_accepted, mark
 from reconciler_engine.planning.ledger import Finding, Knowledge, Ledger, Reason, Repaired, State
 from reconciler_engine.planning.proof import judge
+from reconciler_engine.planning.second_answers import MOST_REPAIRED, is_left_alone, note_repairs
 from reconciler_engine.planning.sightings import DAILY_MS
 
 STEP = 60_000

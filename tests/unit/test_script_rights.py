@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler_engine.store.acl import acl_rules
-from reconciler_engine.store.rights import _commands
+from reconciler_engine.store.rights import _commands, acl_rules
 from reconciler_engine.store.scope import Layout, Scope
 
 PACKAGE = Path(__file__).parents[2] / "python" / "reconciler_engine"

@@ -9,10 +9,9 @@ import pytest
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.contests import MOST_REPAIRED
 from reconciler_engine.planning.hand_marks import MOST_ACCEPTED
 from reconciler_engine.planning.ledger import Brought, Knowledge, Repaired, Wait
-from reconciler_engine.planning.second_answers import MOST_WAITS
+from reconciler_engine.planning.second_answers import MOST_REPAIRED, MOST_WAITS
 from reconciler_engine.store.evidence_fields import ACCEPTED, RECENT, decode_fields, encode_fields, fields_of
 from reconciler_engine.store.findings import DAY_MS, days_of
 

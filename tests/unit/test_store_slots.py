@@ -27,10 +27,8 @@ from reconciler_engine.store.client.scripts import Script, run_batch
 from reconciler_engine.store.client.slots import read_slot_ranges, redirection, units_of
 from reconciler_engine.store.client.trio_driver import converse
 from reconciler_engine.store.coverage import Checked, Coverage
-from reconciler_engine.store.evidence import EvidenceStore
-from reconciler_engine.store.feed_cursor import Cursor
-from reconciler_engine.store.feed_steps import read_changes, read_feeds
-from reconciler_engine.store.history import current_history
+from reconciler_engine.store.evidence import EvidenceStore, current_history
+from reconciler_engine.store.feed_steps import Cursor, read_changes, read_feeds
 from reconciler_engine.store.journal import Journal
 from reconciler_engine.store.leases import JobLeases
 from reconciler_engine.store.marks import Marks

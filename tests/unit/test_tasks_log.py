@@ -11,7 +11,7 @@ import trio.testing
 
 from reconciler_engine.engine.passes.run_tasks import RunTasks
 from reconciler_engine.engine.tasks.messages import PageTask, ScanOutcome, ScanTask, SeriesSpan, page_outcome
-from reconciler_engine.engine.tasks.task_words import facts_of, outcome_facts
+from reconciler_engine.engine.tasks.worker import facts_of, outcome_facts
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import AbsentSlots

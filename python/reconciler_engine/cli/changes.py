@@ -13,8 +13,7 @@ from reconciler_engine.errors import ConfigError
 from reconciler_engine.observe.words import iso
 
 if TYPE_CHECKING:
-    from reconciler_engine.store.feed_cursor import Cursor
-    from reconciler_engine.store.feed_steps import ChangeBatch
+    from reconciler_engine.store.feed_steps import ChangeBatch, Cursor
 
 _LIMIT = 1_000
 _WAIT_S = 60.0
@@ -43,8 +42,7 @@ def changes(*, since: str | None, follow: bool, output: Output, given: Given) ->
     from reconciler_engine.cli.session import Session, in_session
     from reconciler_engine.cli.setting_sources import load_config
     from reconciler_engine.store.client.trio_driver import converse
-    from reconciler_engine.store.feed_cursor import Cursor
-    from reconciler_engine.store.feed_steps import read_changes
+    from reconciler_engine.store.feed_steps import Cursor, read_changes
 
     faults: list[str] = []
     instant = parse_instant("--since", since, faults) if since is not None and len(since) <= _LONGEST_TIME else None
@@ -68,7 +66,7 @@ def changes(*, since: str | None, follow: bool, output: Output, given: Given) ->
 
 
 def _cursor(owner: str, since: str | None, instant: int | None) -> Cursor:
-    from reconciler_engine.store.feed_cursor import Cursor
+    from reconciler_engine.store.feed_steps import Cursor
 
     if since is None or instant is not None:
         return Cursor(owner, instant or 0)

@@ -19,7 +19,7 @@ from reconciler_engine.observe.words import counted
 
 if TYPE_CHECKING:
     from reconciler_engine.config import ReconciliationConfig
-    from reconciler_engine.store.acl import Role
+    from reconciler_engine.store.rights import Role
 
 
 @click.group(cls=Subcommands)
@@ -144,7 +144,7 @@ def acl(*, role: Role, given: Given) -> None:
     password in place of PASSWORD.
     """
     from reconciler_engine.cli.setting_sources import load_config
-    from reconciler_engine.store.acl import acl_rules
+    from reconciler_engine.store.rights import acl_rules
     from reconciler_engine.store.scope import Layout
 
     settings = load_config(*given, windows=())

@@ -25,7 +25,6 @@ from reconciler_engine.coinbase.connection_errors import mapped
 from reconciler_engine.coinbase.identity import Identity
 from reconciler_engine.coinbase.products import PRODUCTS_PATH, SPOT, Product, parse_products
 from reconciler_engine.coinbase.refusals import refusal
-from reconciler_engine.coinbase.request_metrics import Asked, counted
 from reconciler_engine.coinbase.route import DIRECT, Proxy, Route
 from reconciler_engine.coinbase.watched_connection import WatchedStream, WatchedTransport
 from reconciler_engine.coinbase.wire import TIME_PATH, candles_path, candles_query, parse_time
@@ -37,6 +36,18 @@ from reconciler_engine.planning.backoff import http_date_ms
 if TYPE_CHECKING:
     # Cryptography is loaded where there is a key, not by every worker.
     from reconciler_engine.coinbase.auth import Credentials
+
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from reconciler_engine.errors import (
+    RateLimited,
+    RequestRefused,
+    SourceError,
+)
+from reconciler_engine.observe.metrics import REQUEST_SECONDS, REQUESTS
 
 # 351 rows of six fields, each of 40 digits, stay below 200 kB.
 _PAGE_LIMIT_BYTES = 1_000_000
@@ -257,3 +268,46 @@ def _http(
             "user-agent": f"reconciler-engine/{version('reconciler-engine')}",
         },
     )
+
+
+_OUTCOMES = {
+    RateLimited: "rate_limited",
+    SourceUnavailable: "unavailable",
+    BadResponse: "bad_response",
+    RequestRefused: "refused",
+    NotAuthorized: "not_authorized",
+}
+
+_STATUSES = frozenset({200, 400, 401, 403, 404, 408, 429, 500, 502, 503, 504})
+"""Those told apart; of the rest the class is told, so that no server can make up labels without end."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request under way; `status` is the answer's, None before there is one."""
+
+    status: int | None = None
+
+    @property
+    def label(self) -> str:
+        """The status as a label."""
+        if self.status is None:
+            return "none"
+        return str(self.status) if self.status in _STATUSES else f"{self.status // 100}xx"
+
+
+@contextmanager
+def counted(endpoint: str) -> Iterator[Asked]:
+    """Count the request that the block sends, by the error that ends the block, if any."""
+    asked = Asked()
+    began = trio.current_time()
+    outcome = "cancelled"
+    try:
+        yield asked
+        outcome = "ok"
+    except SourceError as error:
+        outcome = _OUTCOMES.get(type(error), "other")
+        raise
+    finally:
+        REQUESTS.add(1, endpoint, outcome, asked.label)
+        REQUEST_SECONDS.observe(trio.current_time() - began, endpoint)

@@ -6,8 +6,8 @@ import operator
 import sys
 from typing import TYPE_CHECKING, Protocol
 
-from reconciler_engine.detection.grids import range_length
 from reconciler_engine.detection.implementation import IMPLEMENTATION
+from reconciler_engine.detection.inputs import range_length
 
 if TYPE_CHECKING:
     from reconciler_engine.detection.gaps import Gaps

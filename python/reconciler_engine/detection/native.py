@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from reconciler_engine import _native
 from reconciler_engine.detection.gaps import Gaps
-from reconciler_engine.detection.grids import check_increasing
-from reconciler_engine.detection.inputs import int64_view, is_masked
+from reconciler_engine.detection.inputs import check_increasing, int64_view, is_masked
 
 NAME = "native"
 

@@ -6,8 +6,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from reconciler_engine.detection.gaps import Gaps, readonly
-from reconciler_engine.detection.grids import check_increasing
-from reconciler_engine.detection.inputs import int64_view
+from reconciler_engine.detection.inputs import check_increasing, int64_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

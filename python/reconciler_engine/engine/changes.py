@@ -7,8 +7,7 @@ from typing import Final, overload
 from reconciler_engine.coinbase.base_url import COINBASE
 from reconciler_engine.store.drivers.choice import PendingAnswer, ask
 from reconciler_engine.store.drivers.redis_py_clients import AwaitedRedis, SyncRedis
-from reconciler_engine.store.feed_cursor import Cursor
-from reconciler_engine.store.feed_steps import ChangeBatch, read_changes
+from reconciler_engine.store.feed_steps import ChangeBatch, Cursor, read_changes
 from reconciler_engine.store.scope import Layout, Scope
 
 MOST_WAIT_S: Final = 3_600

@@ -20,7 +20,7 @@ from reconciler_engine.planning.timely_bars import TimelyBars
 from reconciler_engine.planning.verification import Verify
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.zones import load_zone
-from reconciler_engine.store.history import current_history
+from reconciler_engine.store.evidence import current_history
 from reconciler_engine.store.tasks import Lane
 
 VERIFY_BARS = 300

@@ -20,7 +20,6 @@ from reconciler_engine.planning.answers import (
     sudden_silence,
     usable_rows,
 )
-from reconciler_engine.planning.contests import is_left_alone, note_repairs
 from reconciler_engine.planning.ghosts import note_ghosts, recheck_ghosts
 from reconciler_engine.planning.ledger import (
     MOST_BROUGHT,
@@ -32,7 +31,7 @@ from reconciler_engine.planning.ledger import (
     Reason,
     State,
 )
-from reconciler_engine.planning.second_answers import await_second
+from reconciler_engine.planning.second_answers import await_second, is_left_alone, note_repairs
 from reconciler_engine.planning.sightings import (
     APART_MS,
     LATE_REACH_MS,

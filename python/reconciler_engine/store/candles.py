@@ -23,7 +23,7 @@ from reconciler_engine.planning.proof import Verdict, judge
 from reconciler_engine.planning.second_answers import weigh
 from reconciler_engine.planning.verification import DEFAULT_SETTLE_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS, closed_before
-from reconciler_engine.store.candle_reads import SlotsRead
+from reconciler_engine.store.candle_reads import SlotsRead, read_candles
 from reconciler_engine.store.client.reply_shapes import understanding
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.evidence import CHANGES_LIMIT, EvidenceStore, LedgerRead
@@ -31,7 +31,6 @@ from reconciler_engine.store.evidence_fields import decode_fields, fields_of
 from reconciler_engine.store.findings import days_of
 from reconciler_engine.store.layouts import find_misplaced
 from reconciler_engine.store.merge_script import MERGE_CANDLES, Conflict, MergeOutcome, SeriesWrite
-from reconciler_engine.store.node_reads import read_candles
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 

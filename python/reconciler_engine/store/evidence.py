@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Final
 
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import Interval, Intervals
@@ -15,13 +16,14 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.planning.ledger import Knowledge, Ledger
 from reconciler_engine.store.change_feed import ENTRIES_KEPT, LIFE_MS
 from reconciler_engine.store.client.reply_shapes import optional_bytes, understanding, whole
-from reconciler_engine.store.client.scripts import Script, ScriptCall, run_batch
+from reconciler_engine.store.client.scripts import Client, Script, ScriptCall, run_batch
 from reconciler_engine.store.client.trio_redis import all_served
 from reconciler_engine.store.evidence_fields import ACCEPTED, bodies_of, day_of, decode_fields, fields_of, is_of_a_day
 from reconciler_engine.store.findings import DAY_MS, days_of
 from reconciler_engine.store.journal import Why
 from reconciler_engine.store.merge_script import ChangeByHand, MergeOutcome, SeriesWrite
 from reconciler_engine.store.retention import Retention
+from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.scoped import Scoped
 from reconciler_engine.store.verified_fields import Verified, block_fields, decode_blocks, oldest_instants
 
@@ -250,3 +252,17 @@ def _summed(known: Knowledge, interval: Interval, step: int) -> str:
     if accepted:
         slots["accepted"] = accepted
     return json.dumps(slots)
+
+
+_HISTORY: Final = Script.load("reconciler_engine", "limiting/origin.lua", "store/lua/history.lua")
+
+
+async def current_history(client: Client, scope: Scope) -> bytes | None:
+    """Return its name; None where the user may not ask for it.
+
+    Raises:
+        StoreError: Redis did not answer.
+    """
+    reply = await _HISTORY.run(client, keys=[scope.key("history")])
+    with understanding("the history of writes"):
+        return optional_bytes(reply)

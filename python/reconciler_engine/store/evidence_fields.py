@@ -25,10 +25,9 @@ from typing import Any
 
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.contests import MOST_REPAIRED
 from reconciler_engine.planning.hand_marks import MOST_ACCEPTED
 from reconciler_engine.planning.ledger import MOST_BROUGHT, Brought, FindingInterval, Knowledge, Ledger, Repaired, Wait
-from reconciler_engine.planning.second_answers import MOST_WAITS
+from reconciler_engine.planning.second_answers import MOST_REPAIRED, MOST_WAITS
 from reconciler_engine.store.client.reply_shapes import optional_bytes
 from reconciler_engine.store.findings import DAY_MS, decode_day, encode_day, span_of
 

@@ -1,11 +1,11 @@
-"""Rights: whether the server lets its user do all that an engine does, asked before there is work.
+"""Rights on the server: the rules of an ACL, and whether a user may do all that an engine does, asked before work.
 
 Under an engine at work a right that lapses is an outage, and is waited for; before that it is a fault of the settings.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from reconciler_engine.errors import StoreDenied
 from reconciler_engine.market.series import Series
@@ -14,7 +14,28 @@ from reconciler_engine.steps import Command
 from reconciler_engine.store.client.server_check import denied
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.layouts import keys_read
-from reconciler_engine.store.scope import Scope
+from reconciler_engine.store.scope import Layout, Scope
+
+Role = Literal["engine", "reader", "gate", "bot"]
+
+_CONNECTION: Final = ("ping", "client|setname")
+_GATE: Final = ("eval", "evalsha", "hmget", "subscribe", "time", "zcount", "zrangebyscore", "zrevrangebyscore")
+_PERMITS: Final = ("hdel", "hexists", "hget", "hincrby", "hkeys", "hlen", "hset", "info", "pexpire")
+_READER: Final = (
+    *("exists", "get", "hget", "hgetall", "hkeys", "hlen", "hscan", "llen", "lrange", "mget", "pttl", "scard", "xlen"),
+    *("xpending", "xrange", "xrevrange", "zcard", "zrange"),
+)
+_ENGINE: Final = (
+    *("blpop", "config|get", "del", "hdel", "hexists", "hincrby", "hset", "info", "lpop", "pexpire", "publish"),
+    *("rpush", "sadd", "script|load", "set", "sismember", "srem", "xack", "xadd", "xclaim", "xdel", "xgroup"),
+    *("xinfo", "xreadgroup", "xtrim", "zadd", "zrem", "zremrangebyrank", "zremrangebyscore"),
+)
+_COMMANDS: Final = {
+    "engine": (*_CONNECTION, *_GATE, *_READER, *_ENGINE),
+    "reader": (*_CONNECTION, *_GATE, *_READER),
+    "gate": (*_CONNECTION, *_GATE),
+    "bot": (*_CONNECTION, *_GATE, *_PERMITS),
+}
 
 # No product has a name of one letter repeated so.
 _NOBODY: Final = Series("ZZZZZZZZ-ZZZZZZZZ", Timeframe.M1)
@@ -61,3 +82,30 @@ def _commands(scope: Scope) -> list[Command]:
         ("RPUSH", key, "x"), ("DEL", key),
     ]  # fmt: skip
     return [*reads, *writes, *makers]
+
+
+def acl_rules(role: Role, layout: Layout, user_id: int, exchange_id: int) -> list[str]:
+    """Return the rules behind `ACL SETUSER NAME`; the operator adds the password.
+
+    Only its own keys are named: of other layouts an engine and a reader look whether a candle key is there.
+    """
+    own = f"{layout.candles(user_id, exchange_id)}:*"
+    keys = [own, f"{{{own}"]
+    if role == "bot":
+        # Budgets and their account carry the exchange's host alone.
+        keys += ["recon:{*}:budget:*", "recon:{*}:use"]
+    elif role != "gate":
+        keys += [f"{each.candles(user_id, exchange_id)}:*" for each in Layout if each is not layout]
+        keys.append("recon:*")
+    # Every wait for readiness hears repairs; only an engine announces closed bars.
+    subjects = ("repaired", "close") if role == "engine" else ("repaired",)
+    channels = [f"{layout.channel(user_id, exchange_id, subject)}:*" for subject in subjects]
+    commands = sorted(dict.fromkeys(_COMMANDS[role]))
+    return [
+        "resetkeys",
+        "resetchannels",
+        "-@all",
+        *(f"~{key}" for key in keys),
+        *(f"&{channel}" for channel in channels),
+        *(f"+{command}" for command in commands),
+    ]

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import trio
 from pydantic import ValidationError
@@ -22,10 +23,10 @@ from reconciler_engine.engine.tasks.messages import (
 from reconciler_engine.engine.tasks.page_fetch import PageFetcher
 from reconciler_engine.engine.tasks.redis_retry import RedisRetry
 from reconciler_engine.engine.tasks.scan import perform_scan
-from reconciler_engine.engine.tasks.task_words import facts_of, outcome_facts
 from reconciler_engine.errors import ConfigError, StoreError
 from reconciler_engine.limiting.purpose import asking_for
 from reconciler_engine.observe import logs
+from reconciler_engine.observe.words import iso
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.tasks import MAX_DELIVERIES, Delivery, Lane, TaskQueue, job_of
@@ -242,3 +243,28 @@ def _is_cancellation(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return error.split(trio.Cancelled)[1] is None
     return isinstance(error, trio.Cancelled)
+
+
+_NAMED = 3
+
+
+def facts_of(task: ScanTask | PageTask) -> dict[str, Any]:
+    """Return the series and the page of a task, or the first series of a scan."""
+    if isinstance(task, PageTask):
+        asked = task.asked_slots
+        slots = asked.size(task.span.timeframe.step_ms)
+        page = f"{iso(asked.start)} to {iso(asked.stop)}"
+        return {"task": task.id, "series": str(task.span.series), "page": page, "slots": slots}
+    names = [str(span.series) for span in task.spans]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return {"task": task.id, "series": f"{', '.join(names[:_NAMED])}{more}"}
+
+
+def outcome_facts(outcome: ScanOutcome | PageOutcome) -> dict[str, Any]:
+    """Return the figures of an outcome, those that are none left out."""
+    told: dict[str, Any] = {} if outcome.error is None else {"error": outcome.error}
+    if isinstance(outcome, ScanOutcome):
+        return {"findings": len(outcome.findings), **told}
+    left = {} if outcome.unresolved is None else {"left": sum(count for _, count in outcome.unresolved)}
+    figures = {"requests": outcome.requests, "references": outcome.references, "repaired": outcome.repaired, **left}
+    return {**{name: count for name, count in figures.items() if count}, **told}
