@@ -6,7 +6,7 @@ generator, and so is the end of a caller that was cancelled: its `finally` block
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -102,15 +102,11 @@ async def drive(steps: Steps[_T], do: Callable[[Step], Awaitable[Any]]) -> _T:
             failure = error
 
 
-def drive_blocking(steps: Steps[_T], do: Callable[[Step], Any]) -> _T:
-    """Carry out steps by calling `do`, and return the result of the conversation."""
-
-    async def wait(step: Step) -> Any:
-        return do(step)
-
+def at_once(work: Coroutine[Any, Any, _T]) -> _T:
+    """Return the result of work that awaits nothing but what is over at once."""
     try:
-        drive(steps, wait).send(None)
+        work.send(None)
     except StopIteration as end:
         result: _T = end.value
         return result
-    raise RuntimeError("a step that was carried out at once waits for something")
+    raise RuntimeError("work that was to be over at once waits for something")

@@ -154,7 +154,6 @@ class CandleStore:
         removes: bool = False,
         settle_ms: int = DEFAULT_SETTLE_MS,
         grace_ms: int = DEFAULT_GRACE_MS,
-        announce: bool = True,
         announce_close: int = 0,
         by: str = "",
     ) -> ProvenMerge:
@@ -181,7 +180,6 @@ class CandleStore:
             removes: Whether those go whose candles the exchange has been shown not to have.
             settle_ms: How long after its close a bar can be verified.
             grace_ms: How long after its close a bar may still be on its way.
-            announce: Whether each inserted range is published on the series' repaired channel.
             announce_close: Number of the newest closed bars among which a repair also announces the newest one.
             by: Author, for the journal: a run's id, or a command.
 
@@ -231,7 +229,7 @@ class CandleStore:
                 equal={at: member for at, member in (members or {}).items() if equal.holds(at)},
                 settled=confirmed,
                 asked_at=answer.at,
-                announce=announce,
+                announce=True,
                 closes=closes,
                 by=by,
             )
@@ -251,7 +249,7 @@ class CandleStore:
                 members = {at: member for at, member in members.items() if at not in written.moved}
             present |= Intervals.of_slots(sorted(written.present), step)
         _logger.info("evidence not written: it kept changing", extra={"series": str(series)})
-        write = SeriesWrite(series, retention, offered, announce=announce, closes=closes, by=by)
+        write = SeriesWrite(series, retention, offered, announce=True, closes=closes, by=by)
         outcome = await self._write_alone(write)
         return ProvenMerge(outcome, Verdict(knowledge))
 

@@ -35,14 +35,14 @@ _ENTER = Script.load("reconciler_engine.store", "lua/protocol.lua")
 _logger = logging.getLogger(__name__)
 
 
-async def check_protocol(client: TrioRedis, scope: Scope, *, life_ms: int = LEASE_MS) -> None:
+async def check_protocol(client: TrioRedis, scope: Scope) -> None:
     """See that nobody works on a scope under another protocol.
 
     Raises:
         OtherProtocol: Somebody does.
         StoreError: Redis did not answer.
     """
-    await _enter(client, scope, life_ms)
+    await _enter(client, scope, LEASE_MS)
 
 
 @asynccontextmanager

@@ -59,7 +59,7 @@ class Tally:
             row.examined = outcome.error is None
             row.note(outcome.error)
         for finding in outcome.findings:
-            row = self._rows[Series(finding.symbol, finding.timeframe)]
+            row = self._rows[finding.series]
             row.examined = not finding.unread
             row.missing_before = row.unresolved = intervals_of(finding.missing, row.step)
             row.confirmed_before = row.confirmed = intervals_of(finding.confirmed, row.step)

@@ -40,11 +40,19 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
 
 
-class SeriesSpan(_Message):
-    """A series and an interval of it; with its product's listing, where that matters."""
-
+class _OfSeries(_Message):
     symbol: _Symbol
     timeframe: Timeframe
+
+    @property
+    def series(self) -> Series:
+        """The series meant."""
+        return Series(self.symbol, self.timeframe)
+
+
+class SeriesSpan(_OfSeries):
+    """A series and an interval of it; with its product's listing, where that matters."""
+
     start: _Instant
     stop: _Instant
     listed_at: _Instant | None = None
@@ -72,11 +80,6 @@ class SeriesSpan(_Message):
     def listing(self) -> Listing:
         """When the product can have candles."""
         return Listing(self.listed_at, self.delisted_at)
-
-    @property
-    def series(self) -> Series:
-        """The series meant."""
-        return Series(self.symbol, self.timeframe)
 
     @property
     def interval(self) -> Interval:
@@ -198,7 +201,7 @@ def _check_wire(name: str, wire: Iterable[tuple[int, int]], span: SeriesSpan, st
         earliest = stop
 
 
-class SpanFinding(_Message):
+class SpanFinding(_OfSeries):
     """Finding on a scanned span; a span without one is complete.
 
     `unread` says that nothing is known about it, for the reason in `error`. Slots without a candle are `missing` or
@@ -207,8 +210,6 @@ class SpanFinding(_Message):
     in which a verified one was. `resting` are slots whose candle is not verified, and that wait for another answer.
     """
 
-    symbol: _Symbol
-    timeframe: Timeframe
     unread: bool = False
     missing: tuple[_Wire, ...] = ()
     confirmed: tuple[_Wire, ...] = ()
@@ -235,10 +236,10 @@ class ScanOutcome(_Message):
     @property
     def series(self) -> frozenset[Series]:
         """The series it has findings about."""
-        return frozenset(Series(finding.symbol, finding.timeframe) for finding in self.findings)
+        return frozenset(finding.series for finding in self.findings)
 
 
-class PageOutcome(_Message):
+class PageOutcome(_OfSeries):
     """Outcome of a page.
 
     Of the slots in its span those that hold no candle are `unresolved` or `confirmed` to have none, and all others hold
@@ -253,8 +254,6 @@ class PageOutcome(_Message):
 
     kind: Literal["page"] = "page"
     id: _Name
-    symbol: _Symbol
-    timeframe: Timeframe
     unresolved: tuple[_Wire, ...] | None = None
     confirmed: tuple[_Wire, ...] = ()
     mismatched: _Count = 0
@@ -271,11 +270,6 @@ class PageOutcome(_Message):
     verified: tuple[_Wire, ...] = ()
     again_at: _Instant | None = None
     fault: str | None = None
-
-    @property
-    def series(self) -> Series:
-        """The series meant."""
-        return Series(self.symbol, self.timeframe)
 
 
 Task = Annotated[ScanTask | PageTask, Field(discriminator="kind")]
