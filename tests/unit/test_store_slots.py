@@ -124,7 +124,7 @@ async def test_no_script_and_no_command_touches_two_slots():
             await everything(client, scope, series)
     assert [command for command in client.commands if len(slots_of(command)) > 1] == []
     # A part of another one is no script.
-    parts = {"candle.lua", "doubt.lua", "feed.lua", "journal.lua"}
+    parts = {"candle.lua", "doubt.lua", "feed.lua", "journal.lua", "verified.lua"}
     lua = {file.name for file in files("reconciler_engine.store").joinpath("lua").iterdir()} - parts
     shas = {one.sha: one.name for one in gc.get_objects() if isinstance(one, Script)}
     texts = {READY_TEXT: "ready.lua", script_text(): "token_bucket.lua"}

@@ -38,6 +38,7 @@ _PARTS = (
     "store/lua/candle",
     "limiting/origin",
     "store/lua/doubt",
+    "store/lua/verified",
     "store/lua/merge",
 )
 MERGE: Final = Script.load("reconciler_engine", *(f"{part}.lua" for part in _PARTS))

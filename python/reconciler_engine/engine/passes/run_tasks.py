@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from functools import partial
+from math import inf
 
 import trio
 from pydantic import ValidationError
@@ -39,22 +41,28 @@ class RunTasks:
         """
         texts = [(task.id, task.model_dump_json()) for task in tasks]
         if texts:
-            await self._enqueue(lane, texts)
+            await self._queue.enqueue(self.run, lane, texts)
             await self._wait(lane, len(texts))
 
     async def do_within(
         self, share: VerifyShare, lane: Lane, tasks: Sequence[PageTask], limit_s: float | None
     ) -> list[PageTask]:
-        """Put pages on a lane as a share lets them out, wait until these are done, and return them.
+        """Put pages on a lane in their order, wait until these are done, and return them.
+
+        Those that are asked for because of missing candles alone do not wait for the share. The others may, for
+        `limit_s` altogether (None without a limit); after that no more are put there.
 
         Raises:
             StoreError: As `do`.
         """
-
-        async def enqueue(task: Sequence[tuple[str, str]]) -> None:
-            await self._enqueue(lane, task)
-
-        handed = await share.hand_out(tasks, enqueue, self._keep, limit_s)
+        handed: list[PageTask] = []
+        deadline = trio.current_time() + (inf if limit_s is None else limit_s)
+        keep_run = partial(self._queue.keep_run, self.run)
+        for task in tasks:
+            if task.to_audit and not await share.wait(deadline, keep_run):
+                break
+            await self._queue.enqueue(self.run, lane, [(task.id, task.model_dump_json())])
+            handed.append(task)
         if handed:
             await self._wait(lane, len(handed))
         return handed
@@ -91,9 +99,3 @@ class RunTasks:
             _logger.info("pass goes on", extra=extra)
 
         await self._queue.wait_finished(self.run, lane, tell=tell)
-
-    async def _enqueue(self, lane: Lane, tasks: Sequence[tuple[str, str]]) -> None:
-        await self._queue.enqueue(self.run, lane, tasks)
-
-    async def _keep(self) -> None:
-        await self._queue.keep_run(self.run)

@@ -1,5 +1,6 @@
 -- Write one series: merge candles into its cache key and note what is known of its slots, both or neither. Four keys,
--- one slot, atomic. It follows the texts of journal.lua, feed.lua, candle.lua, origin.lua and doubt.lua.
+-- one slot, atomic. It follows the texts of journal.lua, feed.lua, candle.lua, origin.lua, doubt.lua and
+-- verified.lua.
 --
 -- KEYS     candle key: sorted set, score = open time (ms), member = JSON
 --          evidence key: hash; evidence_fields.py tells its fields
@@ -203,23 +204,6 @@ local function settle(slot)
     slot.valid, slot.foreign = { best }, {}
 end
 
--- Digests of verified members, a field a block, as verified_fields.py tells.
-local BLOCK, DIGEST, VERSION = 60, 12, '\1'
-local NO_DIGEST, NEVER = ('\0'):rep(DIGEST), ('\0'):rep(4)
-local BLOCK_BYTES = 1 + BLOCK * (DIGEST + 4)
-
-local function block_of(open_time) return 'v' .. text(math.floor(open_time / (BLOCK * step))) end
-
-local function read_block(name)
-    local body = redis.call('HGET', evidence, name)
-    if body and #body == BLOCK_BYTES and body:sub(1, 1) == VERSION then return body end
-end
-
-local function is_verified(open_time, member)
-    local body, at = read_block(block_of(open_time)), 2 + open_time / step % BLOCK * DIGEST
-    return body and body:sub(at, at + DIGEST - 1) == redis.sha1hex(member):sub(1, DIGEST)
-end
-
 -- The outcome letter of a candle whose slot has another.
 local function meet(i, slot)
     local alone = #slot.valid == 1 and #slot.foreign == 0
@@ -232,7 +216,7 @@ local function meet(i, slot)
         return 'I'
     end
     if not alone or there.member ~= yielding[open_times[i]] then return 'D' end
-    local rewritten = is_verified(open_times[i], there.member)
+    local rewritten = is_verified(evidence, step, open_times[i], there.member)
     remove(open_times[i], there.member, members[i], rewritten and 'rewritten' or 'repaired')
     add(i)
     return rewritten and 'W' or 'C'
@@ -303,29 +287,9 @@ if plan.late > 0 then
     if count and not (#count <= 15 and count:match('^%d+$')) then redis.call('HDEL', evidence, 'late') end
     redis.call('HINCRBY', evidence, 'late', text(plan.late))
 end
--- For the feed: open times of members that were not verified before.
-local newly = {}
 
--- Note in the field of a block that the members of some slots, { number in the block, digest }, are verified.
-local function note_verified(name, slots)
-    local body = read_block(name)
-    local known = body ~= nil
-    local digests, instants = {}, {}
-    for slot = 0, BLOCK - 1 do
-        local digest, instant = 2 + slot * DIGEST, 2 + BLOCK * DIGEST + slot * 4
-        digests[slot + 1] = known and body:sub(digest, digest + DIGEST - 1) or NO_DIGEST
-        instants[slot + 1] = known and body:sub(instant, instant + 3) or NEVER
-    end
-    local at = struct.pack('<I4', plan.verified_at)
-    for _, one in ipairs(slots) do
-        local number, digest, open_time = unpack(one)
-        if digests[number + 1] ~= digest then newly[#newly + 1] = open_time end
-        digests[number + 1], instants[number + 1] = digest, at
-    end
-    redis.call('HSET', evidence, name, VERSION .. table.concat(digests) .. table.concat(instants))
-end
-
-local noted = {}
+-- The members that are alone in their slots, and are what was found right.
+local right, noted = {}, {}
 if #plan.verified > 0 then
     local digests, first, last = ARGV[fields_at + #plan.fields], plan.verified[1], plan.verified[#plan.verified]
     local alone = {}
@@ -334,43 +298,15 @@ if #plan.verified > 0 then
         local open_time = math.floor(found[i + 1] / step) * step
         alone[open_time] = alone[open_time] == nil and found[i]
     end
-    local names, blocks = {}, {}
     for i, open_time in ipairs(plan.verified) do
         local member, digest = alone[open_time], digests:sub((i - 1) * DIGEST + 1, i * DIGEST)
-        if member and redis.sha1hex(member):sub(1, DIGEST) == digest then
+        if member and digest_of(member) == digest then
+            right[#right + 1] = { open_time, digest }
             noted[#noted + 1] = text(open_time)
-            local name = block_of(open_time)
-            if not blocks[name] then
-                names[#names + 1] = name
-                blocks[name] = {}
-            end
-            table.insert(blocks[name], { open_time / step % BLOCK, digest, open_time })
         end
     end
-    for _, name in ipairs(names) do note_verified(name, blocks[name]) end
 end
-
--- Drop the days beyond those that are kept, and the blocks of which no member is left.
-local function sweep()
-    local oldest = tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
-    local newest = tonumber(redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2])
-    local days, names = {}, {}
-    for _, name in ipairs(redis.call('HKEYS', evidence)) do
-        local day = is_day(name:gsub('^e', '')) and tonumber((name:gsub('^e', '')))
-        if day and not names[day] then
-            names[day] = { 'e' .. text(day), text(day) }
-            days[#days + 1] = day
-        end
-        local block = #name <= 12 and tonumber(name:match('^v(%d+)$'))
-        if block then
-            local start = block * BLOCK * step
-            local has_members = oldest and start <= newest and start + BLOCK * step > oldest
-            if not has_members then redis.call('HDEL', evidence, name) end
-        end
-    end
-    table.sort(days)
-    for i = 1, #days - plan.days_kept do redis.call('HDEL', evidence, unpack(names[days[i]])) end
-end
+local newly = note_verified(evidence, step, right, plan.verified_at)
 
 if #plan.fields > 0 or plan.late > 0 or #noted > 0 then
     -- Without a word of the history nothing can be said of what is noted under it.
@@ -381,7 +317,7 @@ if #plan.fields > 0 or plan.late > 0 or #noted > 0 then
     -- write.
     local days = plan.days_kept
     local fields = days > 100 and 2 * days + 4 + redis.call('ZCARD', key) or days
-    if redis.call('HLEN', evidence) > fields then sweep() end
+    if redis.call('HLEN', evidence) > fields then sweep(evidence, key, step, days) end
     redis.call('PEXPIRE', evidence, text(plan.days_life))
 end
 
@@ -400,15 +336,19 @@ feed.close(told)
 
 -- The write stands by now: a user without the right to publish must not leave it half done.
 local refused = ''
+local function publish(channel, message)
+    local sent = redis.pcall('PUBLISH', channel, message)
+    if type(sent) == 'table' then refused = sent.err end
+end
+
 local JOINS = { I = true, C = true, W = true }
 if plan.channel ~= '' then
     local start, count = nil, 0
     for i = 1, plan.candles + 1 do
         local joins = outcome[i] and JOINS[outcome[i]]
         if start and not (joins and open_times[i] == start + count * step) then
-            local sent = redis.pcall('PUBLISH', plan.channel, string.format('{"start":%.0f,"stop":%.0f,"count":%d}',
-                start, start + count * step, count))
-            if type(sent) == 'table' then refused = sent.err end
+            publish(plan.channel, string.format('{"start":%.0f,"stop":%.0f,"count":%d}', start, start + count * step,
+                count))
             start = nil
         end
         if joins then
@@ -425,8 +365,7 @@ if plan.close ~= '' then
     end
     local newest = joins
         and redis.call('ZRANGE', key, '(' .. text(stop), text(since), 'BYSCORE', 'REV', 'LIMIT', 0, 1) or {}
-    local sent = newest[1] and redis.pcall('PUBLISH', plan.close, newest[1])
-    if type(sent) == 'table' then refused = sent.err end
+    if newest[1] then publish(plan.close, newest[1]) end
 end
 
 return { 'done', table.concat(outcome), extra, foreign, refused, noted }
