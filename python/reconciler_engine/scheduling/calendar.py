@@ -106,10 +106,7 @@ def _weekdays(weekday: Field, first: int) -> int:
 
 
 def _last_weekdays(mask: int, length: int, first: int) -> int:
-    days = 0
-    for weekday in bits(mask):
-        days |= 1 << length - (first + length - 1 - weekday) % WEEK
-    return days
+    return sum(1 << length - (first + length - 1 - weekday) % WEEK for weekday in bits(mask))
 
 
 def _days(day: Field, length: int, first: int) -> int:

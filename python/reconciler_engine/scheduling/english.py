@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler_engine.scheduling.calendar import EVERY_DAY, day_table
-from reconciler_engine.scheduling.fields import WEEKS, Field, Kind, bits, stepped
+from reconciler_engine.scheduling.fields import WEEKS, Field, Kind, bits, runs, stepped
 
 _WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 _MONTHS = (
@@ -96,18 +96,11 @@ def _weekday_list(weekday: Field) -> str:
     return _join(items)
 
 
-def _list(values: int, names: Sequence[str] | None = None) -> str:
-    found = bits(values)
-    items = []
-    while found:
-        run = 1
-        while run < len(found) and found[run] == found[0] + run:
-            run += 1
-        run = run if run > _LONGEST_LIST else 1
-        first, last = found[0], found[run - 1]
-        said = (str(first), str(last)) if names is None else (names[first], names[last])
-        items.append(said[0] if run == 1 else f"{said[0]} to {said[1]}")
-        found = found[run:]
+def _list(values: int, names: Sequence[object] = range(Kind.MINUTE.high + 1)) -> str:
+    items: list[str] = []
+    for first, last in runs(values):
+        said = [str(name) for name in names[first : last + 1]]
+        items += said if len(said) <= _LONGEST_LIST else [f"{said[0]} to {said[-1]}"]
     return _join(items)
 
 

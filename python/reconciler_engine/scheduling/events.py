@@ -74,12 +74,12 @@ class JobStatistics:
     """
 
     name: str
-    runs: int
-    skipped: int
-    missed: int
-    timed_out: int
-    failed: int
-    last_error: str | None
-    last_duration_ms: int | None
-    next_slot: int | None
-    is_running: bool
+    runs: int = 0
+    skipped: int = 0
+    missed: int = 0
+    timed_out: int = 0
+    failed: int = 0
+    last_error: str | None = None
+    last_duration_ms: int | None = None
+    next_slot: int | None = None
+    is_running: bool = False

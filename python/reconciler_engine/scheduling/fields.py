@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass
 from enum import Enum
+from operator import or_
 from types import MappingProxyType
 from typing import Self
 
@@ -119,15 +120,9 @@ class Field:
 
     def union(self, other: Field) -> Field:
         """Return the union of the two selections; `star` is the left one's."""
-        return Field(
-            star=self.star,
-            values=self.values | other.values,
-            last=self.last or other.last,
-            last_weekday=self.last_weekday or other.last_weekday,
-            nearest=self.nearest | other.nearest,
-            nth=self.nth | other.nth,
-            last_of=self.last_of | other.last_of,
-        )
+        _, *ours = astuple(self)
+        _, *others = astuple(other)
+        return Field(self.star, *map(or_, ours, others))
 
     @property
     def is_plain(self) -> bool:
@@ -144,12 +139,14 @@ def bits(mask: int) -> list[int]:
     return [at for at in range(mask.bit_length()) if mask >> at & 1]
 
 
+def runs(mask: int) -> Iterable[tuple[int, int]]:
+    """Return the first and the last position of each run of set bits, ascending."""
+    return zip(bits(mask & ~(mask << 1)), bits(mask & ~(mask >> 1)), strict=True)
+
+
 def stepped(first: int, last: int, step: int) -> int:
     """Return the mask of `first`, `first + step`, ... up to `last` (inclusive)."""
-    mask = 0
-    for value in range(first, last + 1, step):
-        mask |= 1 << value
-    return mask
+    return sum(1 << value for value in range(first, last + 1, step))
 
 
 _STARS = {kind: Field(star=True, values=kind.full) for kind in Kind}

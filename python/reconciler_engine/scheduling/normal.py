@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reconciler_engine.scheduling.calendar import EVERY_DAY, day_table
-from reconciler_engine.scheduling.fields import WEEKS, Field, Kind, bits, stepped
+from reconciler_engine.scheduling.fields import WEEKS, Field, Kind, bits, runs, stepped
 
 _SHORTEST_PROGRESSION = 3
 
@@ -90,11 +90,4 @@ def _listed(values: int) -> list[str]:
         step = found[1] - found[0]
         if step > 1 and values == stepped(found[0], found[-1], step):
             return [f"{found[0]}-{found[-1]}/{step}"]
-    items = []
-    while found:
-        run = 1
-        while run < len(found) and found[run] == found[0] + run:
-            run += 1
-        items.append(str(found[0]) if run == 1 else f"{found[0]}-{found[run - 1]}")
-        found = found[run:]
-    return items
+    return [str(first) if first == last else f"{first}-{last}" for first, last in runs(values)]

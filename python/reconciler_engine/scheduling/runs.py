@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import trio
 
@@ -40,32 +41,15 @@ class JobRuns:
         self._guard = guard
         self._emit = emit
         self._stopping = stopping
-        self._runs = 0
-        self._skipped = 0
-        self._missed = 0
-        self._timed_out = 0
-        self._failed = 0
-        self._last_error: str | None = None
-        self._last_duration_ms: int | None = None
+        self._figures = JobStatistics(job.name)
 
     def statistics(self, next_slot: int | None) -> JobStatistics:
         """Return the figures as of now."""
-        return JobStatistics(
-            name=self.job.name,
-            runs=self._runs,
-            skipped=self._skipped,
-            missed=self._missed,
-            timed_out=self._timed_out,
-            failed=self._failed,
-            last_error=self._last_error,
-            last_duration_ms=self._last_duration_ms,
-            next_slot=next_slot,
-            is_running=self._guard.is_held,
-        )
+        return replace(self._figures, next_slot=next_slot, is_running=self._guard.is_held)
 
     def miss(self, missed: Missed, era: int) -> None:
         """Count slots that nobody was there for."""
-        self._missed += missed.count
+        self._figures = replace(self._figures, missed=self._figures.missed + missed.count)
         facts = {"count": missed.count, "first": missed.first, "last": missed.last}
         _LOG.warning("slots missed", extra={"job": self.job.name, **facts})
         self._emit(SlotsMissed(self.job.name, missed, era))
@@ -96,7 +80,7 @@ class JobRuns:
                 await self._stopping.wait()
 
     async def _perform(self, tick: Tick) -> None:
-        self._runs += 1
+        self._figures = replace(self._figures, runs=self._figures.runs + 1)
         self._emit(RunStarted(tick))
         limit_ms = self.job.run_limit(tick)
         begin = trio.current_time()
@@ -125,15 +109,19 @@ class JobRuns:
             self._finish(RunFinished(tick, outcome, duration_ms, error))
 
     def _finish(self, finished: RunFinished) -> None:
-        self._last_duration_ms = finished.duration_ms
-        self._failed += finished.outcome is Outcome.FAILED
-        self._timed_out += finished.outcome is Outcome.TIMED_OUT
-        self._last_error = finished.error or self._last_error
+        figures = self._figures
+        self._figures = replace(
+            figures,
+            failed=figures.failed + (finished.outcome is Outcome.FAILED),
+            timed_out=figures.timed_out + (finished.outcome is Outcome.TIMED_OUT),
+            last_error=finished.error or figures.last_error,
+            last_duration_ms=finished.duration_ms,
+        )
         self._emit(finished)
 
     def _skip(self, tick: Tick, error: str | None, *, elsewhere: bool = False) -> None:
-        self._skipped += 1
-        self._last_error = error or self._last_error
+        figures = self._figures
+        self._figures = replace(figures, skipped=figures.skipped + 1, last_error=error or figures.last_error)
         why = "a run is still open" if error is None else f"whether a run is open is unknown: {error}"
         facts = {"job": tick.job, "slot": tick.slot, "reason": why, "summary": f"{tick.job:<14}  {why}"}
         # A run that goes on, here or elsewhere, is in order; nobody should look.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from typing import NamedTuple
@@ -101,10 +102,5 @@ def _after(before: int, start: int, offset: int, stop: int) -> OffsetInterval:
 def _change(zone: tzinfo, left: int, right: int) -> int:
     """Return an instant in `(left, right]` at which the offset at `left` ends."""
     before = offset_at(zone, left)
-    while right - left > 1:
-        middle = (left + right) // 2
-        if offset_at(zone, middle) == before:
-            left = middle
-        else:
-            right = middle
-    return right
+    inside = range(left + 1, right)
+    return left + 1 + bisect_left(inside, x=True, key=lambda instant: offset_at(zone, instant) != before)
