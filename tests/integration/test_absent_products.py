@@ -10,8 +10,8 @@ from reconciler_engine.engine.pass_words import in_words, totals
 from reconciler_engine.engine.passes.pass_plan import PassRequest
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.series_state import count_states
+from reconciler_engine.observe.status import SeriesCoverage
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.coverage import SeriesCoverage
 from reconciler_engine.store.product_list import ProductListStore
 from reconciler_engine.store.scope import Scope
 

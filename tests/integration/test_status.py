@@ -14,8 +14,8 @@ from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.obstacles import Obstacle
-from reconciler_engine.observe.status import EngineStatus
-from reconciler_engine.store.coverage import Checked, Coverage, SeriesCoverage
+from reconciler_engine.observe.status import EngineStatus, SeriesCoverage
+from reconciler_engine.store.coverage import Checked, Coverage
 from reconciler_engine.store.embedded.data_directory import DataDirectory, ServerRecord
 from reconciler_engine.store.feeder_watch import FeederWatch
 from reconciler_engine.store.scope import Scope

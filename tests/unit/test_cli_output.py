@@ -14,10 +14,9 @@ from reconciler_engine.cli.exits import leave, reported_errors
 from reconciler_engine.cli.output import Output, print_columns, print_table, say
 from reconciler_engine.cli.status import Found, print_engine
 from reconciler_engine.errors import StoreRefused
-from reconciler_engine.observe.status import EngineStatus, JobStatus, ProcessStatus
+from reconciler_engine.observe.status import EngineStatus, JobStatus, ProcessStatus, SeriesCoverage
 from reconciler_engine.observe.words import printable, quoted
 from reconciler_engine.store.client.redis_py import reply_error
-from reconciler_engine.store.coverage import SeriesCoverage
 
 EVIL = [
     "\x1b]0;owned\x07", "\x1b[2J\x1b[H", "\x9b31m", "a\rb", "a\nb", "a\x08b", "a\x00b",

@@ -8,9 +8,15 @@ from reconciler_engine.cli.status import Found, as_object, print_engine
 from reconciler_engine.observe.live_candles import Sighting
 from reconciler_engine.observe.objective import BarCounts, Objective
 from reconciler_engine.observe.series_state import worst_first
-from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus, ScrubStatus
+from reconciler_engine.observe.status import (
+    BudgetStatus,
+    EngineStatus,
+    JobStatus,
+    ProcessStatus,
+    ScrubStatus,
+    SeriesCoverage,
+)
 from reconciler_engine.observe.words import describe_span
-from reconciler_engine.store.coverage import SeriesCoverage
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from reconciler_engine.observe.alerts import (
 )
 from reconciler_engine.observe.objective import BarCounts, Objective
 from reconciler_engine.observe.readiness import checks
-from reconciler_engine.store.coverage import SeriesCoverage
+from reconciler_engine.observe.status import SeriesCoverage
 
 ONE = Condition(Alert.SERIES, "A-USD:1m", "3 missing")
 OTHER = ONE._replace(subject="B-USD:1m")

@@ -7,12 +7,12 @@ import pytest
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.observe.obstacles import Obstacle, describe_obstacles
 from reconciler_engine.observe.series_state import count_obstacles, obstacles_of
+from reconciler_engine.observe.status import SeriesCoverage
 from reconciler_engine.observe.unready import cure_of
 from reconciler_engine.planning.known_slots import extend
 from reconciler_engine.planning.ledger import Finding, FindingInterval, Ledger, Reason, State
 from reconciler_engine.planning.sightings import APART_MS
 from reconciler_engine.planning.states import find_obstacles
-from reconciler_engine.store.coverage import SeriesCoverage
 
 STEP = 60_000
 WINDOW = Interval(0, 20 * STEP)

@@ -11,14 +11,13 @@ from tests.unit.test_observe_readiness import engine, job, report, worker
 
 from reconciler_engine.observe.live_candles import Sighting, sum_up
 from reconciler_engine.observe.readiness import checks
-from reconciler_engine.observe.status import ScrubStatus
+from reconciler_engine.observe.status import ScrubStatus, SeriesCoverage
 from reconciler_engine.observe.unready import Unready
 from reconciler_engine.observe.web.coverage_page import PAGE_SERIES, SIGNS, Asked, Picture, Strip, coverage_page
 from reconciler_engine.observe.web.html import element
 from reconciler_engine.observe.web.ready_page import Trouble, ready_page
 from reconciler_engine.observe.web.series_page import Changed, SeriesView, Slots, series_page
 from reconciler_engine.observe.web.status_pages import status_page
-from reconciler_engine.store.coverage import SeriesCoverage
 
 UNREADY = Unready("BTC-USD", "1m", "not asked for", {"missing": 3, "suspect": 1}, 0, 60_000, 240_000, "the next pass")
 FEEDER = sum_up({"BTC-USD:1m": Sighting(600_000, 0, 5_000), "ETH-USD:1m": Sighting(0, 0, 1_000)}, 605_000)

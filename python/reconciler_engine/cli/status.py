@@ -19,9 +19,15 @@ from reconciler_engine.observe.words import ago, ahead, counted, describe_span, 
 
 if TYPE_CHECKING:
     from reconciler_engine.config import ReconciliationConfig
-    from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus, ScrubStatus
+    from reconciler_engine.observe.status import (
+        BudgetStatus,
+        EngineStatus,
+        JobStatus,
+        ProcessStatus,
+        ScrubStatus,
+        SeriesCoverage,
+    )
     from reconciler_engine.store.client.trio_redis import TrioRedis
-    from reconciler_engine.store.coverage import SeriesCoverage
 
 # Series that a terminal shows: those that lack most, then by name. Programs get all.
 _SERIES_SHOWN = 24

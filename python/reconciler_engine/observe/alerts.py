@@ -10,11 +10,11 @@ from typing import Final, NamedTuple
 from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.metrics import CONTRADICTED
 from reconciler_engine.observe.objective import Objective
-from reconciler_engine.observe.obstacles import Obstacle, describe_obstacles
+from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.readiness import ReadinessCheck
-from reconciler_engine.observe.series_state import SeriesState, obstacles_of, word_of
+from reconciler_engine.observe.series_state import why_unready, word_of
 from reconciler_engine.observe.standing import causes_of
-from reconciler_engine.observe.status import BudgetStatus
+from reconciler_engine.observe.status import BudgetStatus, SeriesCoverage
 from reconciler_engine.observe.words import describe_span
 
 
@@ -187,10 +187,10 @@ def _of_budget(budget: BudgetStatus) -> list[Condition]:
     return found
 
 
-def conditions_of(series: Mapping[str, SeriesState], objective: Objective | None) -> list[Condition]:
+def conditions_of(series: Mapping[str, SeriesCoverage], objective: Objective | None) -> list[Condition]:
     """Return the conditions of series as passes noted them, and of their objective."""
     found = [
-        Condition(Alert.SERIES, name, _why(state), "see /ready, or `reconciler-engine ready`")
+        Condition(Alert.SERIES, name, why_unready(state), "see /ready, or `reconciler-engine ready`")
         for name, state in series.items()
         if word_of(state) in _ALARMING
     ]
@@ -208,10 +208,6 @@ def conditions_of(series: Mapping[str, SeriesState], objective: Objective | None
 
 
 _CONTESTED_CURE = "say which is right: `reconciler-engine evidence mark --state accepted`"
-
-
-def _why(state: SeriesState) -> str:
-    return "unknown" if state.missing is None else ", ".join(describe_obstacles(obstacles_of(state)))
 
 
 def _burn(objective: Objective, frame: str) -> str:

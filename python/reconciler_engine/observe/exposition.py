@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -20,6 +21,7 @@ from reconciler_engine.observe.series_state import Verification
 from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus, ScrubStatus
 
 PREFIX = "reconciler_"
+_Value = TypeVar("_Value", bound=str | tuple[str, ...])
 
 
 def expose(
@@ -46,7 +48,9 @@ def expose(
         accept: The asker's Accept header: OpenMetrics where that is asked for.
     """
     registry = CollectorRegistry()
-    kept = (*_of_series(series), *_of_obstacles(obstacles), *_of_verified(verified), *_of_feeder(feeder))
+    text = "Series by how they stood when a pass last looked"
+    counts = [] if series is None else [_gauges("series", text, "state", series)]
+    kept = (*counts, *_of_obstacles(obstacles), *_of_verified(verified), *_of_feeder(feeder))
     registry.register(_Families([*_families(report, age_s), *kept, *_of_objective(objective)]))
     try:
         encode, content_type = choose_encoder(accept)
@@ -129,9 +133,8 @@ def _of_processes(processes: tuple[ProcessStatus, ...]) -> Iterator[Family]:
 
 
 def _of_engine(engine: EngineStatus) -> Iterator[Family]:
-    info = GaugeMetricFamily(f"{PREFIX}engine_info", "Which engine this is", labels=["version", "simulated"])
-    info.add_metric([engine.version, str(engine.simulated).lower()], 1)
-    yield info
+    labels = {(engine.version, str(engine.simulated).lower()): 1}
+    yield _gauges("engine_info", "Which engine this is", "version simulated", labels)
     yield _gauge("start_timestamp_seconds", "When the engine was started", engine.started_at / 1_000)
     unknown = len(engine.unknown_symbols)
     yield _gauge("unknown_symbols", "Configured symbols that the exchange does not list, at most 100", unknown)
@@ -181,20 +184,13 @@ def _of_scrub(scrub: ScrubStatus) -> Iterator[Family]:
     yield _gauges("oldest_verification_timestamp_seconds", text, "timeframe", oldest)
 
 
-def _of_series(series: Mapping[str, int] | None) -> Iterator[Family]:
-    if series is not None:
-        yield _gauges("series", "Series by how they stood when a pass last looked", "state", series)
-
-
 def _of_verified(frames: Mapping[str, Verification] | None) -> Iterator[Family]:
     if frames is None:
         return
+    verified = {(frame, "verified"): one.verified for frame, one in frames.items()}
+    unverified = {(frame, "unverified"): one.present - one.verified for frame, one in frames.items()}
     text = "Candles in reach of the last passes by whether they are verified"
-    family = GaugeMetricFamily(f"{PREFIX}candles", text, labels=["timeframe", "state"])
-    for frame, one in frames.items():
-        family.add_metric([frame, "verified"], one.verified)
-        family.add_metric([frame, "unverified"], one.present - one.verified)
-    yield family
+    yield _gauges("candles", text, "timeframe state", {**verified, **unverified})
     since = {frame: one.since / 1_000 for frame, one in frames.items() if one.since is not None}
     text = "When the oldest candle closed that is not verified"
     yield _gauges("unverified_since_timestamp_seconds", text, "timeframe", since)
@@ -217,19 +213,18 @@ def _of_objective(objective: Objective | None) -> Iterator[Family]:
         return
     yield _gauge("slo_target", "Share of closed bars that is to be complete and verified in time", objective.target)
     frames = [frame for frame in objective.frames if frame != ALL]
+    bars: dict[tuple[str, ...], float] = {}
+    burn = {(frame, name): objective.burn(frame, name) for frame in frames for name, *_ in WINDOWS}
+    for frame, name in burn:
+        counts = objective.of(frame, name)
+        bars[frame, name, "met"] = counts.bars - counts.failed
+        for outcome in ("late", "unverified", "waiting"):
+            bars[frame, name, outcome] = getattr(counts, outcome)
     text = "Closed bars by what became of them: met the objective, were late or unverified, or wait apart"
-    bars = GaugeMetricFamily(f"{PREFIX}slo_bars", text, labels=["timeframe", "window", "outcome"])
+    yield _gauges("slo_bars", text, "timeframe window outcome", bars)
     text = "How many times as fast as it may the error budget is used"
-    burn = GaugeMetricFamily(f"{PREFIX}slo_burn_rate", text, labels=["timeframe", "window"])
-    for frame in frames:
-        for name, *_ in WINDOWS:
-            counts = objective.of(frame, name)
-            met = {"met": counts.bars - counts.failed, "late": counts.late, "unverified": counts.unverified}
-            for outcome, count in {**met, "waiting": counts.waiting}.items():
-                bars.add_metric([frame, name, outcome], count)
-            burn.add_metric([frame, name], objective.burn(frame, name))
+    yield _gauges("slo_burn_rate", text, "timeframe window", burn)
     left = {frame: objective.budget_left(frame) for frame in frames}
-    yield from (bars, burn)
     yield _gauges("slo_error_budget_left", "Part of the error budget of 30 days that is left", "timeframe", left)
 
 
@@ -237,18 +232,17 @@ def _of_obstacles(obstacles: Mapping[Obstacle, int] | None) -> Iterator[Family]:
     if obstacles is None:
         return
     text = "Slots that are not ready by what passes last knew of them"
-    family = GaugeMetricFamily(f"{PREFIX}unready_slots", text, labels=["state", "reason"])
-    for obstacle, count in obstacles.items():
-        family.add_metric([obstacle.state, obstacle.label], count)
-    yield family
+    counts = {(obstacle.state, obstacle.label): count for obstacle, count in obstacles.items()}
+    yield _gauges("unready_slots", text, "state reason", counts)
 
 
 def _gauge(name: str, text: str, value: float) -> Family:
     return GaugeMetricFamily(PREFIX + name, text, value=value)
 
 
-def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Family:
-    family = GaugeMetricFamily(PREFIX + name, text, labels=[label])
+def _gauges(name: str, text: str, labels: str, values: Mapping[_Value, float]) -> Family:
+    """Return a gauge by its values of the labels, whose names stand in one text."""
+    family = GaugeMetricFamily(PREFIX + name, text, labels=labels.split())
     for value, number in values.items():
-        family.add_metric([value], number)
+        family.add_metric([value] if isinstance(value, str) else value, number)
     return family

@@ -192,22 +192,5 @@ PASS_ERRORS = Metric(
     "pass_errors_total", "Errors in the results of passes, at most 100 a pass", ("job",), known=_words(*_JOBS)
 )
 
-CATALOGUE = (
-    TICKS,
-    RUN_SECONDS,
-    PASS_GAPS,
-    PASS_SLOTS,
-    PASS_ERRORS,
-    REQUESTS,
-    REQUEST_SECONDS,
-    PERMIT_SECONDS,
-    PERMITS_LOST,
-    CANDLES_MERGED,
-    MEMBERS_REMOVED,
-    SLOTS_JUDGED,
-    SUMS,
-    CONTRADICTED,
-    WEBHOOK_POSTS,
-    REDIS_CONNECTIONS,
-    REDIS_ERRORS,
-)
+CATALOGUE = tuple(each for each in [*vars().values()] if isinstance(each, Metric))
+"""All of the above, in their order."""

@@ -4,49 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.observe.obstacles import WAITING, Obstacle
+from reconciler_engine.observe.obstacles import WAITING, Obstacle, describe_obstacles
 
-
-class SeriesState(Protocol):
-    """How a series stood when a pass last looked (ms UTC); `missing` is None where nothing is known.
-
-    `present` and `verified` are None where no pass has looked which candles are verified.
-    """
-
-    @property
-    def complete_from(self) -> int | None:
-        """First open time of its newest whole run."""
-
-    @property
-    def complete_through(self) -> int | None:
-        """Last open time of it."""
-
-    @property
-    def missing(self) -> int | None:
-        """Slots without a candle."""
-
-    @property
-    def checked_at(self) -> int:
-        """When a pass looked."""
-
-    @property
-    def present(self) -> int | None:
-        """Candles that are there."""
-
-    @property
-    def verified(self) -> int | None:
-        """Those of them that are verified."""
-
-    @property
-    def unverified_since(self) -> int | None:
-        """Close of the oldest one that is not; None where all are, or are in doubt."""
-
-    @property
-    def obstacles(self) -> Mapping[str, int]:
-        """Numbers of slots that are not ready by their reason, as far as one is known."""
+if TYPE_CHECKING:
+    from reconciler_engine.observe.status import SeriesCoverage
 
 
 class Verification(NamedTuple):
@@ -66,46 +30,50 @@ class Verification(NamedTuple):
 
 
 _ORDER = tuple(frame.value for frame in Timeframe)
-_State = TypeVar("_State", bound=SeriesState)
 
 
-def worst_first(series: Mapping[str, _State]) -> list[tuple[str, _State]]:
+def worst_first(series: Mapping[str, SeriesCoverage]) -> list[tuple[str, SeriesCoverage]]:
     """Return the series that lack most first, those of which nothing is known before them, then those in doubt.
 
     Then by symbol, and by the length of their bars.
     """
 
-    def place(item: tuple[str, _State]) -> tuple[float, int, str, tuple[int, str]]:
+    def place(item: tuple[str, SeriesCoverage]) -> tuple[float, int, str, tuple[int, str]]:
         symbol, _, frame = item[0].rpartition(":")
         return -lack_of(item[1]), -sum(obstacles_of(item[1]).values()), symbol, rank_of(frame)
 
     return sorted(series.items(), key=place)
 
 
-def lacks(state: SeriesState) -> bool:
+def lacks(state: SeriesCoverage) -> bool:
     """Whether slots of a series are in the way of readiness, or nothing is known of it."""
     return word_of(state) != "ready"
 
 
-def lack_of(state: SeriesState) -> float:
+def lack_of(state: SeriesCoverage) -> float:
     """Return the number of slots without a candle; more than any series can lack where nothing is known."""
     return 1e12 if state.missing is None else state.missing
 
 
-def obstacles_of(state: SeriesState) -> dict[Obstacle, int]:
+def obstacles_of(state: SeriesCoverage) -> dict[Obstacle, int]:
     """Return the number of slots that are not ready by their reason; words of another version are left out."""
     known = {one: state.obstacles[one] for one in Obstacle if one in state.obstacles}
     explained = sum(count for one, count in known.items() if one.state == "missing")
     return {**known, Obstacle.NOT_ASKED: max(0, (state.missing or 0) - explained)}
 
 
-def count_obstacles(series: Mapping[str, SeriesState]) -> dict[Obstacle, int]:
+def why_unready(state: SeriesCoverage) -> str:
+    """Return the slots that are not ready in words, with their reasons."""
+    return "unknown" if state.missing is None else ", ".join(describe_obstacles(obstacles_of(state)))
+
+
+def count_obstacles(series: Mapping[str, SeriesCoverage]) -> dict[Obstacle, int]:
     """Return the number of slots of all series that are not ready, by each reason there is."""
     counts = [obstacles_of(state) for state in series.values()]
     return {one: sum(each.get(one, 0) for each in counts) for one in Obstacle}
 
 
-def count_states(series: Mapping[str, SeriesState]) -> dict[str, int]:
+def count_states(series: Mapping[str, SeriesCoverage]) -> dict[str, int]:
     """Return the number of series in each state, by its word.
 
     Ready are those without a slot in the way of the gate. Waiting are those of which each slot in the way waits for
@@ -119,7 +87,7 @@ def count_states(series: Mapping[str, SeriesState]) -> dict[str, int]:
 SERIES_STATES = ("ready", "waiting", "lacking", "suspect", "unverified", "delisted", "unknown")
 
 
-def word_of(state: SeriesState) -> str:
+def word_of(state: SeriesCoverage) -> str:
     """Return the state of a series, one of `SERIES_STATES`."""
     if state.missing is None:
         return "unknown"
@@ -131,9 +99,9 @@ def word_of(state: SeriesState) -> str:
     return "ready" if not found else "delisted" if Obstacle.DELISTED in found else "waiting"
 
 
-def count_verified(series: Mapping[str, SeriesState]) -> dict[str, Verification]:
+def count_verified(series: Mapping[str, SeriesCoverage]) -> dict[str, Verification]:
     """Return by timeframe, the shortest first, how far the candles of all series are verified, where that is known."""
-    found: dict[str, list[SeriesState]] = {}
+    found: dict[str, list[SeriesCoverage]] = {}
     for name, state in series.items():
         frame = name.rpartition(":")[2]
         if frame in _ORDER and state.present is not None and state.verified is not None:

@@ -131,6 +131,8 @@ class BudgetStatus(_Record):
 
 
 _Slot = Annotated[int, Field(ge=0, le=16_383)]
+_Instant = Annotated[int, Field(ge=0, le=2**53)]
+_Counts = Annotated[dict[Annotated[str, Field(max_length=100)], _Instant], Field(max_length=100)]
 
 
 class NodeStatus(_Record):
@@ -183,6 +185,37 @@ class ScrubStatus(_Record):
         """How far the round is, in words."""
         unknown = f", {self.unknown} of unknown age" if self.unknown else ""
         return f"{self.done} of {counted(self.pages, 'page')} compared again since {iso(self.began)}{unknown}"
+
+
+class SeriesCoverage(_Record):
+    """How a series stood when a pass last looked; instants in ms UTC.
+
+    Attributes:
+        complete_from: First open time of the newest interval whose slots all hold a candle that is not suspect, or are
+            confirmed to have none, as far back as the cache keeps them; None where there is none, or nothing is known.
+        complete_through: Last open time of that interval (inclusive).
+        missing: Slots without a candle in reach of the last passes; None where nothing is known.
+        checked_at: When the last pass looked.
+        present: Candles in reach of the last passes; None where it is not known how many are verified.
+        verified: Those of them that are verified.
+        unverified: Those of them that are not, suspect ones left out.
+        unverified_since: Close of the oldest unverified one; None where there is none.
+        obstacles: Numbers of slots that are not ready by their reason, as far as one is known.
+    """
+
+    complete_from: _Instant | None
+    complete_through: _Instant | None
+    missing: _Instant | None
+    checked_at: _Instant
+    present: _Instant | None = None
+    verified: _Instant | None = None
+    unverified: _Instant | None = None
+    unverified_since: _Instant | None = None
+    obstacles: _Counts = {}
+
+    def as_field(self) -> str:
+        """Return the text that is kept: facts that are not known are left out but for those of old."""
+        return self.model_dump_json(exclude_defaults=True)
 
 
 class EngineStatus(_Record):

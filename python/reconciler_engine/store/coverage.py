@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Annotated, NamedTuple, TypeAlias
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import NamedTuple, TypeAlias
 
 from reconciler_engine.errors import StoreError, StoreUnavailable
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.obstacles import Obstacle
+from reconciler_engine.observe.status import SeriesCoverage
 from reconciler_engine.planning.known_slots import Known, extend
 from reconciler_engine.planning.verification import DEFAULT_MAX_UNVERIFIED_MS
-from reconciler_engine.store.client.reply_shapes import MOST_MS, text, understanding, whole
+from reconciler_engine.store.client.reply_shapes import text, understanding, whole
 from reconciler_engine.store.client.scripts import Script, run_batch
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.scope import MOST_SERIES, Scope
@@ -32,8 +31,6 @@ _COMMANDS = 8
 _READ = 1_000
 # Bytes of the name of a series, past any.
 _NAME_BYTES = 100
-_Instant = Annotated[int, Field(ge=0, le=MOST_MS)]
-_Counts = Annotated[dict[Annotated[str, Field(max_length=_NAME_BYTES)], _Instant], Field(max_length=100)]
 _PRUNE_EVERY_MS = 3_600_000
 NOTE = Script.load("reconciler_engine.store", "lua/note.lua")
 """Writes fields of a hash for a job's director."""
@@ -64,39 +61,6 @@ class Checked(NamedTuple):
     confirmed: Intervals = NOTHING
     unverified: Intervals | None = None
     has_doubts: bool = False
-
-
-class SeriesCoverage(BaseModel):
-    """How a series stood when a pass last looked; instants in ms UTC.
-
-    Attributes:
-        complete_from: First open time of the newest interval whose slots all hold a candle that is not suspect, or are
-            confirmed to have none, as far back as the cache keeps them; None where there is none, or nothing is known.
-        complete_through: Last open time of that interval (inclusive).
-        missing: Slots without a candle in reach of the last passes; None where nothing is known.
-        checked_at: When the last pass looked.
-        present: Candles in reach of the last passes; None where it is not known how many are verified.
-        verified: Those of them that are verified.
-        unverified: Those of them that are not, suspect ones left out.
-        unverified_since: Close of the oldest unverified one; None where there is none.
-        obstacles: Numbers of slots that are not ready by their reason, as far as one is known.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    complete_from: _Instant | None
-    complete_through: _Instant | None
-    missing: _Instant | None
-    checked_at: _Instant
-    present: _Instant | None = None
-    verified: _Instant | None = None
-    unverified: _Instant | None = None
-    unverified_since: _Instant | None = None
-    obstacles: _Counts = {}
-
-    def as_field(self) -> str:
-        """Return the text that is kept: facts that are not known are left out but for those of old."""
-        return self.model_dump_json(exclude_defaults=True)
 
 
 def unknown_at(checked_at: int) -> SeriesCoverage:

@@ -10,12 +10,12 @@ import trio
 
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.series import Series
-from reconciler_engine.observe.status import EngineStatus, NodeStatus
+from reconciler_engine.observe.status import EngineStatus, NodeStatus, SeriesCoverage
 from reconciler_engine.store.client.cluster import Cluster
 from reconciler_engine.store.client.cluster_address import Place
 from reconciler_engine.store.client.slots import slot_of
 from reconciler_engine.store.client.trio_redis import TrioRedis, each_apart
-from reconciler_engine.store.coverage import SeriesCoverage, unknown_at
+from reconciler_engine.store.coverage import unknown_at
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.status_board import scope_of
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reconciler_engine.observe.obstacles import describe_obstacles
 from reconciler_engine.observe.readiness import ReadinessCheck
-from reconciler_engine.observe.series_state import SeriesState, lacks, obstacles_of, worst_first
+from reconciler_engine.observe.series_state import lacks, why_unready, worst_first
 from reconciler_engine.observe.standing import standing_of
+from reconciler_engine.observe.status import SeriesCoverage
 from reconciler_engine.observe.web.html import Child, Element, element
 
 _CLASSES = {"ready": "good", "degraded": "warn", "not ready": "bad"}
 _NAMED = 3
 
 
-def banner(found: Sequence[ReadinessCheck], series: Mapping[str, SeriesState] | None = None) -> Element:
+def banner(found: Sequence[ReadinessCheck], series: Mapping[str, SeriesCoverage] | None = None) -> Element:
     """Return the sentence.
 
     Args:
@@ -32,12 +32,8 @@ def banner(found: Sequence[ReadinessCheck], series: Mapping[str, SeriesState] | 
     return element("p", told, class_=f"banner {look}")
 
 
-def _of_series(lacking: Sequence[tuple[str, SeriesState]], count: int) -> list[Child]:
-    worst = "; ".join(f"{name} {_why(state)}" for name, state in lacking[:_NAMED])
+def _of_series(lacking: Sequence[tuple[str, SeriesCoverage]], count: int) -> list[Child]:
+    worst = "; ".join(f"{name} {why_unready(state)}" for name, state in lacking[:_NAMED])
     more = "" if len(lacking) <= _NAMED else f"; and {len(lacking) - _NAMED:,} more"
     number = element("a", f"{len(lacking):,} of {count:,} series", href="/coverage?unready=1")
     return [" ", number, f" are not ready: {worst}{more}."]
-
-
-def _why(state: SeriesState) -> str:
-    return "unknown" if state.missing is None else ", ".join(describe_obstacles(obstacles_of(state)))

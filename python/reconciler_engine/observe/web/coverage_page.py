@@ -11,12 +11,12 @@ from urllib.parse import parse_qs, urlencode
 from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.readiness import ReadinessCheck
 from reconciler_engine.observe.series_state import (
-    SeriesState,
     count_verified,
     lacks,
     rank_of,
     worst_first,
 )
+from reconciler_engine.observe.status import SeriesCoverage
 from reconciler_engine.observe.web.banner import banner
 from reconciler_engine.observe.web.html import Child, Element, element
 from reconciler_engine.observe.web.page import counted, table, whole_page
@@ -90,11 +90,11 @@ class Asked(NamedTuple):
         flags = {"unready": "1"} if self.unready else {}
         return "?" + urlencode({name: value for name, value in {**told, **flags, "page": str(page)}.items() if value})
 
-    def select(self, series: Mapping[str, SeriesState]) -> list[str]:
+    def select(self, series: Mapping[str, SeriesCoverage]) -> list[str]:
         """Return the names of the series asked for, those that lack most first."""
         return [name for name, state in worst_first(series) if self._takes(name, state)]
 
-    def _takes(self, name: str, state: SeriesState) -> bool:
+    def _takes(self, name: str, state: SeriesCoverage) -> bool:
         symbol, _, frame = name.rpartition(":")
         is_named = self.text.lower() in symbol.lower() and self.timeframe in {"", frame}
         return is_named and (lacks(state) or not self.unready)
@@ -151,7 +151,7 @@ _AS_ALWAYS, _NO_PICTURE = Asked(), Picture()
 def coverage_page(
     report: Report | None,
     found: Sequence[ReadinessCheck],
-    series: Mapping[str, SeriesState] | None,
+    series: Mapping[str, SeriesCoverage] | None,
     error: str | None,
     asked: Asked = _AS_ALWAYS,
     picture: Picture = _NO_PICTURE,
@@ -181,7 +181,7 @@ def coverage_page(
     return whole_page("coverage", engine, body)
 
 
-def _summary(series: Mapping[str, SeriesState], rate_per_s: float | None) -> Element:
+def _summary(series: Mapping[str, SeriesCoverage], rate_per_s: float | None) -> Element:
     """Say how many series were ready, and the least that would be asked for to fill them."""
     ready = element("strong", f"{sum(not lacks(state) for state in series.values()):,} of {len(series):,}")
     missing = [state.missing for state in series.values() if state.missing]
@@ -196,7 +196,7 @@ def _summary(series: Mapping[str, SeriesState], rate_per_s: float | None) -> Ele
     return element("p", ready, " series ready when a pass last looked; ", plan)
 
 
-def _filter(asked: Asked, series: Mapping[str, SeriesState]) -> Element:
+def _filter(asked: Asked, series: Mapping[str, SeriesCoverage]) -> Element:
     frames = sorted({name.rpartition(":")[2] for name in series}, key=rank_of)
 
     def choice(name: str, label: str, options: Mapping[str, str], chosen: str) -> Element:
@@ -292,7 +292,7 @@ def _pages(asked: Asked, names: Sequence[str]) -> list[Element]:
     return [element("nav", f"page {page} of {last} ", shown, class_="pages", aria_label="pages of series")]
 
 
-def _verification(series: Mapping[str, SeriesState], now: int) -> list[Element]:
+def _verification(series: Mapping[str, SeriesCoverage], now: int) -> list[Element]:
     """Candles and verified ones by timeframe, and why the gate says no where verification is behind."""
     frames = count_verified(series)
     if not frames:

@@ -15,7 +15,8 @@ from reconciler_engine.observe.exposition import expose
 from reconciler_engine.observe.live_candles import FeederState
 from reconciler_engine.observe.objective import Objective
 from reconciler_engine.observe.readiness import ReadinessCheck, checks, is_live, is_ready
-from reconciler_engine.observe.series_state import SeriesState, count_obstacles, count_states, count_verified
+from reconciler_engine.observe.series_state import count_obstacles, count_states, count_verified
+from reconciler_engine.observe.status import SeriesCoverage
 from reconciler_engine.observe.web.access import Access
 from reconciler_engine.observe.web.coverage_page import Asked, Picture, coverage_page
 from reconciler_engine.observe.web.http import CSS, HTML, JSON_LINES, TEXT, refuse, show
@@ -36,7 +37,7 @@ class LastReport(NamedTuple):
 class SeriesStates(NamedTuple):
     """How each series stood, by `symbol:timeframe`; None with an error where Redis did not say."""
 
-    series: Mapping[str, SeriesState] | None
+    series: Mapping[str, SeriesCoverage] | None
     error: str | None = None
     feeder: FeederState | None = None
     objective: Objective | None = None

@@ -7,8 +7,14 @@ from collections.abc import Mapping, Sequence
 from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.objective import WINDOWS, Objective, share_in_words
 from reconciler_engine.observe.readiness import ReadinessCheck
-from reconciler_engine.observe.series_state import SeriesState
-from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus, ScrubStatus
+from reconciler_engine.observe.status import (
+    BudgetStatus,
+    EngineStatus,
+    JobStatus,
+    ProcessStatus,
+    ScrubStatus,
+    SeriesCoverage,
+)
 from reconciler_engine.observe.web.banner import banner
 from reconciler_engine.observe.web.html import Child, Element, element
 from reconciler_engine.observe.web.page import alarming, counted, table, whole_page
@@ -19,7 +25,7 @@ def status_page(
     report: Report | None,
     found: Sequence[ReadinessCheck],
     objective: Objective | None = None,
-    series: Mapping[str, SeriesState] | None = None,
+    series: Mapping[str, SeriesCoverage] | None = None,
     *,
     live: bool = False,
 ) -> bytes:
