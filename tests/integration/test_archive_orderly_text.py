@@ -27,8 +27,8 @@ def every_length(monkeypatch):
 
 def survey(path):
     """All that is told of a file: its series, their rows and gaps, and faults."""
-    (told,) = series_gaps.survey(find_sources([path], NO_HINTS), NO_HINTS, lambda _: None)
-    return told.series, [fault.faults for fault in told.faults]
+    ((series, faults),) = series_gaps.survey(find_sources([path], NO_HINTS), NO_HINTS, lambda _: None)
+    return series, [fault.faults for fault in faults]
 
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.soak)], ids=["bounded", "whole"])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, tzinfo
 from typing import Any
 
-from reconciler_engine.archive.clocks import LATEST_MS, Clock, NumberClock, recognise_clock, say_zone_lacks
+from reconciler_engine.archive.clocks import LATEST_MS, Clock, recognise_clock, say_zone_lacks
 from reconciler_engine.archive.column_names import is_utc_by_name, unit_in_name
 from reconciler_engine.archive.hints import Hints
 from reconciler_engine.archive.time_unit import TimeUnit, find_misleading
@@ -53,7 +53,7 @@ class ArrowTimes:
             first.to_pylist() if is_text else [str(one) for one in first.cast(arrow.int64(), safe=False).to_pylist()]
         )
         clock = recognise_clock(name, cells, unit=hints.unit, zone=zone, named_unit=unit_in_name(name))
-        self.unit = clock.unit if isinstance(clock, NumberClock) else TimeUnit.MILLISECONDS
+        self.unit = clock.unit
         self.told = str(clock)
         self._convert = (lambda values: self._read(values, clock)) if is_text else self._counted
 

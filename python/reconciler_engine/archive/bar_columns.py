@@ -12,12 +12,11 @@ from typing import NamedTuple
 from reconciler_engine.archive.arrow_file import is_arrow, read_times
 from reconciler_engine.archive.bad_rows import BadRows
 from reconciler_engine.archive.candle_rows import CandleRows
-from reconciler_engine.archive.clocks import NumberClock
 from reconciler_engine.archive.found_files import FoundFile
 from reconciler_engine.archive.hints import VALUES, Hints
 from reconciler_engine.archive.opened_file import LINES_BETWEEN_LOOKS, Unreadable, open_text
 from reconciler_engine.archive.orderly_text import NotOrderly, read_orderly
-from reconciler_engine.archive.time_unit import TimeUnit, find_misleading
+from reconciler_engine.archive.time_unit import find_misleading
 from reconciler_engine.errors import CandleFileError
 from reconciler_engine.market.series import Series
 
@@ -174,8 +173,7 @@ def _blocks(
     Raises:
         Unreadable: Open times look like another unit or timeframe, or the series is unknown without a row.
     """
-    clock, read_as = rows.dialect.clock, str(rows.dialect)
-    unit = clock.unit if isinstance(clock, NumberClock) else TimeUnit.MILLISECONDS
+    unit, read_as = rows.dialect.clock.unit, str(rows.dialect)
     if is_last and not found:
         if file.naming.fault:
             raise Unreadable(f"holds no row that says its series; {file.naming.fault}")

@@ -11,13 +11,12 @@ from itertools import chain, islice
 from pathlib import Path
 
 from reconciler_engine.archive.bad_rows import BadRows
-from reconciler_engine.archive.clocks import NumberClock
 from reconciler_engine.archive.dialect import HEAD_LINES, NUMBER, OWN, recognise
 from reconciler_engine.archive.foreign_file import describe_foreign
 from reconciler_engine.archive.hints import VALUES, Hints
 from reconciler_engine.archive.naming import Naming
 from reconciler_engine.archive.opened_file import OpenedFile, Unreadable
-from reconciler_engine.archive.time_unit import TimeUnit, find_misleading
+from reconciler_engine.archive.time_unit import find_misleading
 from reconciler_engine.errors import CandleFileError
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.words import quoted
@@ -130,8 +129,7 @@ class CandleRows:
         for rows in collected:
             if rows.series is None:
                 continue
-            clock = self.dialect.clock
-            unit = clock.unit if isinstance(clock, NumberClock) else TimeUnit.MILLISECONDS
+            unit = self.dialect.clock.unit
             if (misleading := find_misleading(rows.counts, rows.series.timeframe, unit)) is not None:
                 raise CandleFileError(str(self._path), [misleading])
         if even_none and not collected:

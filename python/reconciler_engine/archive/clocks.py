@@ -58,6 +58,7 @@ class DateClock:
     """
 
     zone: tzinfo | None
+    unit: ClassVar[TimeUnit] = TimeUnit.MILLISECONDS
     pattern: ClassVar[str] = r"[0-9][0-9A-Za-z:+. /-]{7,39}"
 
     def count(self, text: str) -> int:

@@ -7,8 +7,9 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
+from reconciler_engine.archive.arrow_file import Times
 from reconciler_engine.archive.arrow_times import ArrowTimes
 from reconciler_engine.archive.candle_rows import CandleRows
 from reconciler_engine.archive.clocks import NumberClock
@@ -29,24 +30,10 @@ class NotOrderly(Exception):
     """The file, or the rest of it, is to be read line by line."""
 
 
-class OrderlyRows(NamedTuple):
-    """Rows of a file in its own order.
-
-    Attributes:
-        series: Series of the file.
-        instants: Open times (ms UTC) as an Arrow array of int64.
-        values: Arrow arrays of float64, one each of `VALUES`; empty if the file lacks one of them.
-        read_as: Dialect of the file.
-    """
-
-    series: Series
-    instants: Any
-    values: Sequence[Any]
-    read_as: str
-
-
-def read_orderly(file: FoundFile, hints: Hints, advance: Callable[[int], None]) -> Iterator[OrderlyRows]:
+def read_orderly(file: FoundFile, hints: Hints, advance: Callable[[int], None]) -> Iterator[Times]:
     """Yield the rows of a file block by block, as long as they are numbers, of one series. Memory is that of a block.
+
+    Without one of `VALUES` there are no values.
 
     Raises:
         NotOrderly: A row is of another kind, or the file is short, or pyarrow is not installed. Rows yielded before
@@ -79,7 +66,7 @@ def read_orderly(file: FoundFile, hints: Hints, advance: Callable[[int], None]) 
                 if is_misleading or opened.is_bomb():
                     raise NotOrderly
                 values = [batch[kind] for kind in rows.dialect.kinds]
-                yield OrderlyRows(series, instants, values, str(rows.dialect))
+                yield Times(series, instants, str(rows.dialect), values)
                 advance(opened.bytes_read())
             if opened.is_bomb():
                 raise NotOrderly

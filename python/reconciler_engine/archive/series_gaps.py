@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from pathlib import Path
+from typing import Any
 
 from reconciler_engine.archive.arrow_file import is_arrow, read_times
 from reconciler_engine.archive.candle_file import read_parts
@@ -22,7 +23,7 @@ from reconciler_engine.market.series import Series
 _ROWS_AT_ONCE = 250_000
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class SeriesGaps:
     """One series in the files of a source.
 
@@ -37,6 +38,23 @@ class SeriesGaps:
     series: Series
     summary: GapSummary
     read_as: tuple[str, ...] = ()
+
+    def as_object(self, **more: object) -> dict[str, Any]:
+        """Return the JSON object, with more fields before the last ones; instants in ms UTC."""
+        summary = self.summary
+        told: dict[str, Any] = {
+            "file": str(self.source),
+            "symbol": self.series.symbol,
+            "timeframe": self.series.timeframe.value,
+            "rows": summary.count,
+            "first": summary.first,
+            "last": summary.last,
+            "missing": summary.missing,
+            **more,
+            "duplicates": summary.duplicates,
+            "off_grid": summary.strangers,
+        }
+        return {**told, "read_as": [*self.read_as]} if self.read_as else told
 
 
 class PartSum:
@@ -62,38 +80,24 @@ class PartSum:
         return reduce(or_, self._parts), tuple(self._read_as)
 
 
-@dataclass(slots=True)
-class SourceGaps:
-    """The series in the files of a source.
-
-    Attributes:
-        series: Its series, in alphabetical order, without those that may have rows in a file that failed.
-        faults: Faults of the files that failed.
-    """
-
-    series: list[SeriesGaps]
-    faults: list[CandleFileError]
-
-
-def survey(sources: Sequence[Source], hints: Hints, advance: Callable[[int], None]) -> Iterator[SourceGaps]:
-    """Yield the series of each source. Memory is that of the gaps, and of a part of a file.
+def survey(
+    sources: Sequence[Source], hints: Hints, advance: Callable[[int], None]
+) -> Iterator[tuple[list[SeriesGaps], list[CandleFileError]]]:
+    """Yield the series of each source, and the faults of its files. Memory is that of gaps, and of a part of a file.
 
     Args:
         sources: Files to read.
         hints: Facts that the user adds.
         advance: Called now and then with the bytes read of all sources.
     """
-    sums = walk(
+    return walk(
         sources,
         lambda file, tell: _parts(file, hints, tell),
         lambda _: PartSum(),
         lambda total, part: total.add(*part),
+        lambda path, series, total: SeriesGaps(path, series, *total.total()),
         advance,
     )
-    for one in sums:
-        yield SourceGaps(
-            [SeriesGaps(one.source.path, series, *total.total()) for series, total in one.series], one.faults
-        )
 
 
 def _parts(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 from reconciler_engine.archive.found_files import FoundFile, Source
 from reconciler_engine.errors import CandleFileError
@@ -13,21 +13,7 @@ from reconciler_engine.market.series import Series
 
 Part = TypeVar("Part")
 Sum = TypeVar("Sum")
-
-
-@dataclass(frozen=True, slots=True)
-class SourceSums(Generic[Sum]):
-    """The sums of a source.
-
-    Attributes:
-        source: The source.
-        series: Series with their sums, in alphabetical order, without those that may have rows in a file that failed.
-        faults: Faults of the files that failed.
-    """
-
-    source: Source
-    series: list[tuple[Series, Sum]]
-    faults: list[CandleFileError]
+Told = TypeVar("Told")
 
 
 def walk(
@@ -35,15 +21,19 @@ def walk(
     read: Callable[[FoundFile, Callable[[int], None]], Iterator[tuple[Series, Part]]],
     begin: Callable[[Series], Sum],
     add: Callable[[Sum, Part], None],
+    end: Callable[[Path, Series, Sum], Told],
     advance: Callable[[int], None],
-) -> Iterator[SourceSums[Sum]]:
-    """Yield the sums of each source.
+) -> Iterator[tuple[list[Told], list[CandleFileError]]]:
+    """Yield what is told of the series of each source, and the faults of its files that failed.
+
+    Series are in alphabetical order, without those that may have rows in a file that failed.
 
     Args:
         sources: Files to read, in this order.
         read: Yields the parts of each series in a file; calls its second argument with the bytes read of that file.
         begin: Makes the sum of a series, empty.
         add: Adds a part to a sum.
+        end: Returns what is told of a series in the files of a path.
         advance: Called now and then with the bytes read of all sources.
     """
     done = 0
@@ -63,7 +53,7 @@ def walk(
             done += file.size
             advance(done)
         whole = [] if None in failed else sorted(sums.keys() - failed, key=str)
-        yield SourceSums(source, [(one, sums[one]) for one in whole], faults)
+        yield [end(source.path, one, sums[one]) for one in whole], faults
 
 
 def _advance(advance: Callable[[int], None], before: int, read: int) -> None:

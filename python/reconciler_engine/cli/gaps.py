@@ -7,16 +7,14 @@ from pathlib import Path
 
 import click
 
-from reconciler_engine.archive.found_files import find_sources
 from reconciler_engine.archive.hints import Hints
 from reconciler_engine.archive.series_gaps import SeriesGaps, survey
-from reconciler_engine.cli.candle_files import raise_all, reading
+from reconciler_engine.cli.candle_files import FILE_HEADS, file_cells, raise_all, read_series
 from reconciler_engine.cli.options import prints, takes_candle_files
 from reconciler_engine.cli.output import Output, print_table, say
-from reconciler_engine.errors import CandleFileError
 from reconciler_engine.observe.words import iso
 
-_HEADS = ("file", "series", "rows", "first", "last", "missing", "gaps", "longest", "from", "dup", "off grid")
+_HEADS = (*FILE_HEADS, "gaps", "longest", "from", "dup", "off grid")
 
 
 @click.command()
@@ -38,25 +36,13 @@ def gaps(*, files: Sequence[Path], hints: Hints, every: bool, output: Output) ->
     The grid runs from a series' first to its last candle. All files of a folder that hold one series, known by a
     column, by folders such as symbol=BTC-USD/timeframe=1m, or by their names, are one series.
     """
-    sources = find_sources(files, hints)
-    faults: list[CandleFileError] = []
-    reports: list[SeriesGaps] = []
-    with reading(sources) as advance:
-        for found in survey(sources, hints, advance):
-            faults += found.faults
-            reports += found.series
-            if output.as_json:
-                for report in found.series:
-                    output.print_json(_fields(report, every=every))
+    reports, faults = read_series(files, hints, output, survey, lambda report: _fields(report, every=every))
     if not output.as_json:
         _print(reports, every=every)
     raise_all(faults)
 
 
 def _print(reports: Sequence[SeriesGaps], *, every: bool) -> None:
-    for report in reports:
-        for way in report.read_as:
-            say(f"{report.source.name} {report.series}: read as {way}")
     if reports:
         print_table(_HEADS, [_cells(report) for report in reports])
     if every:
@@ -66,38 +52,16 @@ def _print(reports: Sequence[SeriesGaps], *, every: bool) -> None:
 
 
 def _fields(report: SeriesGaps, *, every: bool) -> dict[str, object]:
-    summary = report.summary
-    longest = summary.longest
-    fields: dict[str, object] = {
-        "file": str(report.source),
-        "symbol": report.series.symbol,
-        "timeframe": report.series.timeframe.value,
-        "rows": summary.count,
-        "first": summary.first,
-        "last": summary.last,
-        "missing": summary.missing,
-        "gaps": len(summary.gaps),
-        "longest": None if longest is None else {"start": longest.start, "count": longest.count},
-        "duplicates": summary.duplicates,
-        "off_grid": summary.strangers,
-    }
-    if report.read_as:
-        fields["read_as"] = [*report.read_as]
-    if every:
-        fields["list"] = [gap._asdict() for gap in summary.gaps]
-    return fields
+    gaps, longest = report.summary.gaps, report.summary.longest
+    listed = {"list": [gap._asdict() for gap in gaps]} if every else {}
+    told = None if longest is None else {"start": longest.start, "count": longest.count}
+    return {**report.as_object(gaps=len(gaps), longest=told), **listed}
 
 
 def _cells(report: SeriesGaps) -> tuple[str, ...]:
-    summary = report.summary
-    longest = summary.longest
+    summary, longest = report.summary, report.summary.longest
     return (
-        report.source.name,
-        str(report.series),
-        str(summary.count),
-        "-" if summary.first is None else iso(summary.first),
-        "-" if summary.last is None else iso(summary.last),
-        str(summary.missing),
+        *file_cells(report),
         str(len(summary.gaps)),
         "-" if longest is None else str(longest.count),
         "-" if longest is None else iso(longest.start),

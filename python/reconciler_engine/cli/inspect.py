@@ -11,12 +11,11 @@ import click
 from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.options import INSPECT_SETTINGS, Given, prints, takes_candle_files, takes_settings
 from reconciler_engine.cli.output import Output
-from reconciler_engine.errors import CandleFileError, ConfigError
+from reconciler_engine.errors import ConfigError
 
 if TYPE_CHECKING:
     from reconciler_engine.archive.hints import Hints
     from reconciler_engine.engine.cache_inspection import InspectedCache
-    from reconciler_engine.inspection.file_inspection import InspectedFile
 
 
 @click.command()
@@ -49,21 +48,11 @@ def inspect(*, files: Sequence[Path], hints: Hints, output: Output, given: Given
 
 
 def _inspect_files(files: Sequence[Path], hints: Hints, output: Output) -> None:
-    from reconciler_engine.archive.found_files import find_sources
-    from reconciler_engine.cli.candle_files import raise_all, reading
+    from reconciler_engine.cli.candle_files import raise_all, read_series
     from reconciler_engine.cli.inspect_report import file_object, has_errors, print_files
     from reconciler_engine.inspection.file_inspection import inspect_files
 
-    sources = find_sources(files, hints)
-    faults: list[CandleFileError] = []
-    inspected: list[InspectedFile] = []
-    with reading(sources) as advance:
-        for found, failed in inspect_files(sources, hints, advance):
-            faults += failed
-            inspected += found
-            if output.as_json:
-                for one in found:
-                    output.print_json(file_object(one))
+    inspected, faults = read_series(files, hints, output, inspect_files, file_object)
     if not output.as_json:
         print_files(inspected)
     raise_all(faults)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from reconciler_engine.cli.candle_files import FILE_HEADS, file_cells
 from reconciler_engine.cli.output import Output, print_table, say
 from reconciler_engine.engine.cache_inspection import InspectedCache
 from reconciler_engine.inspection.file_inspection import InspectedFile
@@ -14,7 +15,7 @@ from reconciler_engine.inspection.run_lengths import count_by_length
 from reconciler_engine.observe.words import counted, iso
 from reconciler_engine.planning.ledger import State
 
-_FILE_HEADS = ("file", "series", "rows", "first", "last", "missing", "in runs of", "dup", "errors", "warnings", "notes")
+_FILE_HEADS = (*FILE_HEADS, "in runs of", "dup", "errors", "warnings", "notes")
 _CACHE_HEADS = (
     *("series", "slots", "candles", "missing", "in runs of", "empty", "halted", "suspect", "contested", "verified"),
     *("since", "dup", "no candle", "ready", "errors", "warnings", "notes"),
@@ -30,9 +31,6 @@ def has_errors(flaws: Sequence[Flaw]) -> bool:
 
 def print_files(found: Sequence[InspectedFile]) -> None:
     """Print figures and findings of series in files."""
-    for one in found:
-        for way in one.read_as:
-            say(f"{one.source.name} {one.series}: read as {way}")
     if found:
         print_table(_FILE_HEADS, [_file_cells(one) for one in found])
     for one in found:
@@ -54,21 +52,9 @@ def print_cache(found: Sequence[InspectedCache], output: Output) -> None:
 def file_object(one: InspectedFile) -> dict[str, Any]:
     """Return the JSON object of a series in files; instants in ms UTC."""
     summary = one.summary
-    told = {
-        "file": str(one.source),
-        "symbol": one.series.symbol,
-        "timeframe": one.series.timeframe.value,
-        "rows": summary.count,
-        "first": summary.first,
-        "last": summary.last,
-        "slots": summary.interval.size(summary.step),
-        "missing": summary.missing,
-        "missing_by_length": count_by_length(summary.gaps.counts),
-        "duplicates": summary.duplicates,
-        "off_grid": summary.strangers,
-        "findings": [_flaw_object(flaw) for flaw in one.flaws],
-    }
-    return {**told, "read_as": [*one.read_as]} if one.read_as else told
+    slots, lengths = summary.interval.size(summary.step), count_by_length(summary.gaps.counts)
+    told = one.as_object(slots=slots, missing_by_length=lengths)
+    return {**told, "findings": [_flaw_object(flaw) for flaw in one.flaws]}
 
 
 def cache_object(one: InspectedCache) -> dict[str, Any]:
@@ -135,18 +121,8 @@ def _severities(flaws: Sequence[Flaw]) -> tuple[str, ...]:
 
 
 def _file_cells(one: InspectedFile) -> tuple[str, ...]:
-    summary = one.summary
-    return (
-        one.source.name,
-        str(one.series),
-        str(summary.count),
-        "-" if summary.first is None else iso(summary.first),
-        "-" if summary.last is None else iso(summary.last),
-        str(summary.missing),
-        _lengths(count_by_length(summary.gaps.counts)),
-        str(summary.duplicates),
-        *_severities(one.flaws),
-    )
+    lengths = _lengths(count_by_length(one.summary.gaps.counts))
+    return (*file_cells(one), lengths, str(one.summary.duplicates), *_severities(one.flaws))
 
 
 def _cache_cells(one: InspectedCache) -> tuple[str, ...]:

@@ -136,12 +136,8 @@ def _print_unready(unready: Sequence[Unready]) -> None:
     if not unready:
         return
     now = time.time_ns() // 1_000_000
-    rows = [(one.series, one.why(), ago(one.since, now), _cure(one)) for one in unready]
+    rows = [(one.series, one.why(), ago(one.since, now), one.remedy()) for one in unready]
     print_columns(("series", "why", "since", "cure"), rows)
-
-
-def _cure(one: Unready) -> str:
-    return one.cure if one.again_at is None else f"{one.cure}; asked again from {iso(one.again_at)}"
 
 
 def _print_reach(

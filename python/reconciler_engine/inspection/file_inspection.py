@@ -9,7 +9,7 @@ from pathlib import Path
 from reconciler_engine.archive.bar_columns import BarBlock, read_blocks
 from reconciler_engine.archive.found_files import Source
 from reconciler_engine.archive.hints import Hints
-from reconciler_engine.archive.series_gaps import PartSum
+from reconciler_engine.archive.series_gaps import PartSum, SeriesGaps
 from reconciler_engine.archive.source_walk import walk
 from reconciler_engine.detection.summary import GapSummary
 from reconciler_engine.errors import CandleFileError
@@ -20,22 +20,10 @@ from reconciler_engine.market.series import Series
 
 
 @dataclass(frozen=True, slots=True)
-class InspectedFile:
-    """One series in the files of a source.
+class InspectedFile(SeriesGaps):
+    """One series in the files of a source, with its flaws, errors first."""
 
-    Attributes:
-        source: Path that the user gave.
-        series: The series.
-        summary: Its rows and gaps.
-        read_as: Dialects of its files, if they were recognised; each once.
-        flaws: Its flaws, errors first.
-    """
-
-    source: Path
-    series: Series
-    summary: GapSummary
-    read_as: tuple[str, ...]
-    flaws: Sequence[Flaw]
+    flaws: Sequence[Flaw] = ()
 
 
 class _Inspection:
@@ -78,6 +66,11 @@ def inspect_files(
         hints: Facts that the user adds.
         advance: Called now and then with the bytes read of all sources.
     """
-    sums = walk(sources, lambda file, tell: read_blocks(file, hints, tell), _Inspection, _Inspection.add, advance)
-    for one in sums:
-        yield [inspection.end(one.source.path) for _, inspection in one.series], one.faults
+    return walk(
+        sources,
+        lambda file, tell: read_blocks(file, hints, tell),
+        _Inspection,
+        _Inspection.add,
+        lambda path, _, inspection: inspection.end(path),
+        advance,
+    )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from reconciler_engine.observe.obstacles import Obstacle
+from reconciler_engine.observe.words import iso
 
 
 class Unready(NamedTuple):
@@ -49,6 +50,10 @@ class Unready(NamedTuple):
         """Return the slots in the way and the reason of the oldest, where that says more."""
         more = "" if self.reason in _PLAIN or not self.slots else f" ({self.reason})"
         return f"{self.in_words()}{more}"
+
+    def remedy(self) -> str:
+        """Return the cure, and when the exchange is asked again where that is known."""
+        return self.cure if self.again_at is None else f"{self.cure}; asked again from {iso(self.again_at)}"
 
     def of_product(self, reason: str | None) -> Unready:
         """Return the same with the reason why the product has no newer bars, if one is given and slots are missing."""

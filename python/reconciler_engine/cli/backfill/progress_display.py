@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from reconciler_engine.cli.plan_table import duration
 from reconciler_engine.cli.progress_bar import open_bar
@@ -48,8 +48,10 @@ def describe(progress: BackfillProgress, pace: Pace, now_s: float) -> str:
     return f"{pace.rate(progress, now_s):.0f} slots/s, {counted(progress.requests, 'request')}{left}"
 
 
-class ProgressLines(Protocol):
-    """Something that shows how far a backfill is."""
+class ProgressLines:
+    """Shows how far a backfill is; this one shows nothing, to programs."""
+
+    _pace: Pace | None = None
 
     def show(self, progress: BackfillProgress) -> None:
         """Show this state."""
@@ -57,45 +59,38 @@ class ProgressLines(Protocol):
     def tell(self, text: str) -> None:
         """Show a line that stays."""
 
+    def _pace_at(self, now_s: float, progress: BackfillProgress) -> Pace:
+        """Return the pace since the first state, which this one is where there was none."""
+        self._pace = self._pace or Pace(now_s, progress.slots_done)
+        return self._pace
+
 
 @contextmanager
 def show_progress(stream: TextIO, *, is_terminal: bool, quiet: bool) -> Iterator[ProgressLines]:
     """Show progress on `stream` until the block ends: a bar on a terminal, else a line every 10 s unless `quiet`."""
     if not is_terminal:
-        yield _Quiet() if quiet else _Lines(stream)
+        yield ProgressLines() if quiet else _Lines(stream)
         return
     with show_bar(stream) as bar:
         yield bar
 
 
-class _Quiet:
-    def show(self, progress: BackfillProgress) -> None:
-        """Show nothing."""
-
-    def tell(self, text: str) -> None:
-        """Show nothing."""
-
-
-class _Lines:
+class _Lines(ProgressLines):
     """A line now and then. The first comes after a wait: a short backfill prints its result alone."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._pace: Pace | None = None
-        self._due_s = 0.0
+        self._due_s: float | None = None
 
     def show(self, progress: BackfillProgress) -> None:
         """Write a line if the last one is long enough ago."""
         now_s = time.monotonic()
-        if self._pace is None:
-            self._pace = Pace(now_s, progress.slots_done)
-            self._due_s = now_s + _LINE_EVERY_S
-        elif now_s >= self._due_s:
-            self._due_s = now_s + _LINE_EVERY_S
+        pace = self._pace_at(now_s, progress)
+        if self._due_s is not None and now_s >= self._due_s:
             percent = 100 * progress.slots_done / max(1, progress.slots)
-            facts = describe(progress, self._pace, now_s)
-            self._stream.write(f"{progress.series}: {percent:.1f}% of {progress.slots} slots, {facts}\n")
-            self._stream.flush()
+            self.tell(f"{progress.series}: {percent:.1f}% of {progress.slots} slots, {describe(progress, pace, now_s)}")
+        if self._due_s is None or now_s >= self._due_s:
+            self._due_s = now_s + _LINE_EVERY_S
 
     def tell(self, text: str) -> None:
         """Write a line."""
@@ -103,25 +98,22 @@ class _Lines:
         self._stream.flush()
 
 
-class ProgressBar:
+class ProgressBar(ProgressLines):
     """One bar over all series: slots read, percent, rate, requests, time left."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
         self._task = bar.add_task("reading", total=None, facts="")
-        self._pace: Pace | None = None
 
     def show(self, progress: BackfillProgress) -> None:
         """Draw this state."""
         now_s = time.monotonic()
-        if self._pace is None:
-            self._pace = Pace(now_s, progress.slots_done)
         self._bar.update(
             self._task,
             description=progress.series or "done",
             total=progress.slots,
             completed=progress.slots_done,
-            facts=describe(progress, self._pace, now_s),
+            facts=describe(progress, self._pace_at(now_s, progress), now_s),
         )
 
     def tell(self, text: str) -> None:

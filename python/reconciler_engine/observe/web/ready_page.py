@@ -12,7 +12,7 @@ from reconciler_engine.observe.unready import Unready
 from reconciler_engine.observe.web.banner import banner
 from reconciler_engine.observe.web.html import Child, Element, element
 from reconciler_engine.observe.web.page import table, whole_page
-from reconciler_engine.observe.words import ago, describe_span, iso
+from reconciler_engine.observe.words import ago, describe_span
 
 BARS = 100
 """Newest closed bars of each series that the page is about."""
@@ -49,11 +49,7 @@ def ready_page(
     if trouble.unready is None or trouble.feeder is None:
         body = [banner(found), element("p", f"Redis does not say what is ready: {trouble.error}", class_="bad")]
     else:
-        body = [
-            banner(found),
-            *_unready(trouble.unready, trouble.asked, trouble.at),
-            *_feeder(trouble.feeder),
-        ]
+        body = [banner(found), *_unready(trouble.unready, trouble.asked, trouble.at), *_feeder(trouble.feeder)]
     return whole_page("ready", engine, body, live=live)
 
 
@@ -63,12 +59,7 @@ def _unready(unready: Sequence[Unready], asked: int, now: int) -> list[Element]:
     if not unready:
         return [told]
     rows = [
-        (
-            one.series,
-            element("td", one.why(), class_="words bad"),
-            ago(one.since, now),
-            one.cure if one.again_at is None else f"{one.cure}; asked again from {iso(one.again_at)}",
-        )
+        (one.series, element("td", one.why(), class_="words bad"), ago(one.since, now), one.remedy())
         for one in unready[:_SHOWN]
     ]
     hidden = len(unready) - len(rows)
