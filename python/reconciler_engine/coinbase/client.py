@@ -6,8 +6,9 @@ import logging
 import secrets
 import ssl
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -28,26 +29,23 @@ from reconciler_engine.coinbase.refusals import refusal
 from reconciler_engine.coinbase.route import DIRECT, Proxy, Route
 from reconciler_engine.coinbase.watched_connection import WatchedStream, WatchedTransport
 from reconciler_engine.coinbase.wire import TIME_PATH, candles_path, candles_query, parse_time
-from reconciler_engine.errors import BadResponse, NotAuthorized, SourceUnavailable, TokenRefused
+from reconciler_engine.errors import (
+    BadResponse,
+    NotAuthorized,
+    RateLimited,
+    RequestRefused,
+    SourceError,
+    SourceUnavailable,
+    TokenRefused,
+)
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
+from reconciler_engine.observe.metrics import REQUEST_SECONDS, REQUESTS
 from reconciler_engine.planning.backoff import http_date_ms
 
 if TYPE_CHECKING:
     # Cryptography is loaded where there is a key, not by every worker.
     from reconciler_engine.coinbase.auth import Credentials
-
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-
-from reconciler_engine.errors import (
-    RateLimited,
-    RequestRefused,
-    SourceError,
-)
-from reconciler_engine.observe.metrics import REQUEST_SECONDS, REQUESTS
 
 # 351 rows of six fields, each of 40 digits, stay below 200 kB.
 _PAGE_LIMIT_BYTES = 1_000_000
@@ -197,30 +195,19 @@ class CoinbaseClient:
     ) -> tuple[_Answer, int | None]:
         """Return an answer's content and its instant by the exchange's own clock (ms UTC)."""
         with counted(_ENDPOINTS.get(path, "candles")) as asked:
-            return await self._answer(asked, path, query, parse, headers, limit_bytes)
-
-    async def _answer(
-        self,
-        asked: Asked,
-        path: str,
-        query: dict[str, str],
-        parse: Callable[[bytes], _Answer],
-        headers: dict[str, str] | None,
-        limit_bytes: int,
-    ) -> tuple[_Answer, int | None]:
-        with trio.move_on_after(self._request_timeout_s), mapped():
-            async with self._http.stream("GET", path, params=query, headers=headers) as answer:
-                asked.status = answer.status_code
-                try:
-                    body = await _read(answer, limit_bytes)
-                    if answer.status_code != HTTPStatus.OK:
-                        raise refusal(answer.status_code, answer.headers, body, self._now())
-                    return parse(body), http_date_ms(answer.headers.get("date", ""))
-                except BadResponse:
-                    # Bytes of a wrong answer may be left that would pass for the next one.
-                    cast("WatchedStream", answer.extensions["network_stream"]).spoil()
-                    raise
-        raise SourceUnavailable(f"no complete answer within {self._request_timeout_s:g} s")
+            with trio.move_on_after(self._request_timeout_s), mapped():
+                async with self._http.stream("GET", path, params=query, headers=headers) as answer:
+                    asked.status = answer.status_code
+                    try:
+                        body = await _read(answer, limit_bytes)
+                        if answer.status_code != HTTPStatus.OK:
+                            raise refusal(answer.status_code, answer.headers, body, self._now())
+                        return parse(body), http_date_ms(answer.headers.get("date", ""))
+                    except BadResponse:
+                        # Bytes of a wrong answer may be left that would pass for the next one.
+                        cast("WatchedStream", answer.extensions["network_stream"]).spoil()
+                        raise
+            raise SourceUnavailable(f"no complete answer within {self._request_timeout_s:g} s")
 
 
 async def _read(answer: httpx.Response, limit_bytes: int) -> bytes:

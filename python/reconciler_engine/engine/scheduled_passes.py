@@ -237,10 +237,8 @@ class ScheduledPasses:
                 await self._adopt(lease)
             result = await reconciler.run_pass(await self._request(lease.job))
             if lease.job == VERIFY:
-                counts, limit_ms = (
-                    ObjectiveCounts(self.parts.client, self.parts.scope),
-                    self.parts.config.max_unverified_ms,
-                )
+                counts = ObjectiveCounts(self.parts.client, self.parts.scope)
+                limit_ms = self.parts.config.max_unverified_ms
                 await counts.judge(self.verify_run.timely, limit_ms, self._now(), job=VERIFY, epoch=lease.epoch)
                 await self.verify_run.go_on(self.parts, self.series, reconciler)
             self.last[lease.job] = LastPass(result, self._now())
