@@ -9,8 +9,8 @@ from tests.integration.test_verify_run import Verified
 from tests.unit.test_observe_readiness import budget
 from tests.unit.test_observe_readiness import engine as status
 
-from reconciler_engine.engine.kept_reads import KeptReads
 from reconciler_engine.engine.live_picture import LivePicture
+from reconciler_engine.engine.roles.web import KeptReads
 from reconciler_engine.engine.status_writer import shown_settings
 from reconciler_engine.observe.web.coverage_page import COLUMNS
 

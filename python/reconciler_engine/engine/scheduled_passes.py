@@ -15,8 +15,8 @@ from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.pass_metrics import count_pass
 from reconciler_engine.engine.pass_words import in_words, totals
 from reconciler_engine.engine.passes.pass_plan import PassRequest
+from reconciler_engine.engine.passes.run_tasks import closed_after
 from reconciler_engine.engine.tasks.consumer_name import is_gone
-from reconciler_engine.engine.tasks.run_record import closed_after
 from reconciler_engine.engine.verify_run import VerifyRun
 from reconciler_engine.errors import LeaseLost, RunClosed, StoreError, StoreUnavailable
 from reconciler_engine.market.result import ReconciliationResult

@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -23,12 +24,13 @@ from reconciler_engine.errors import ConfigError, OtherProtocol, leaves
 from reconciler_engine.observe import logs, metrics
 from reconciler_engine.observe.words import printable
 from reconciler_engine.planning.restart import EXIT_BUSY, EXIT_CONFIG
-from reconciler_engine.supervisor import lifeline
 from reconciler_engine.supervisor.running_child import BEAT_S, DRAIN_S
 from reconciler_engine.supervisor.secrecy import keep_memory_secret
 
 _logger = logging.getLogger(__name__)
 _SPEC_LIMIT = 16 * 1024 * 1024
+_ORPHANED = 70
+"""Exit code of a child whose parent is gone."""
 
 
 class Role(Protocol):
@@ -58,7 +60,7 @@ def main() -> None:
     # The spec may hold the key, the token of the pages, the password of Redis.
     keep_memory_secret()
     spec = json.loads(_read_line(0))
-    lifeline.hold(0)
+    _hold_lifeline(0)
     beats = Beats(os.dup(1))
     os.dup2(2, 1)
     logs.configure(spec["log_style"], spec["log_level"], process=spec["name"], simulated=spec["simulated"])
@@ -145,9 +147,29 @@ def _read_line(descriptor: int) -> bytes:
     while not line.endswith(b"\n") and len(line) < _SPEC_LIMIT:
         received = os.read(descriptor, 65_536)
         if not received:
-            sys.exit(lifeline.ORPHANED)
+            sys.exit(_ORPHANED)
         line += received
     return bytes(line)
+
+
+def _hold_lifeline(descriptor: int) -> None:
+    """End this process with `_ORPHANED` as soon as `descriptor`, a pipe's reading end, is at its end.
+
+    The watcher is a native thread, which needs no interpreter, so that even a child whose Python is stuck ends; without
+    the native module it is a Python thread, which cannot act while native code holds the interpreter.
+    """
+    try:
+        native = importlib.import_module("reconciler_engine._native")
+    except ImportError:
+        threading.Thread(target=_watch, args=(descriptor,), name="lifeline", daemon=True).start()
+    else:
+        native.watch_lifeline(descriptor, _ORPHANED)
+
+
+def _watch(descriptor: int) -> None:
+    while os.read(descriptor, 4_096):
+        pass
+    os._exit(_ORPHANED)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from reconciler_engine.engine.backfill.progress import SeriesProgress
 from reconciler_engine.engine.backfill.reader import RangeReader, SecondLook, SlotCounts
 from reconciler_engine.engine.backfill.run import BackfillRun
 from reconciler_engine.engine.base_parts import BaseParts
+from reconciler_engine.engine.passes.run_tasks import closed_after
 from reconciler_engine.engine.tasks.consumer_name import node_of
 from reconciler_engine.engine.tasks.references import ReferenceCount
-from reconciler_engine.engine.tasks.run_record import closed_after
 from reconciler_engine.errors import ConfigError, NodeUnavailable, StoreError, own_fault
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult

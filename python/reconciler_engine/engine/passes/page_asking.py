@@ -9,9 +9,8 @@ import trio
 
 from reconciler_engine.engine.base_parts import BaseParts
 from reconciler_engine.engine.passes.pass_plan import PassRequest, plan_pages
-from reconciler_engine.engine.passes.run_tasks import LOST, RunTasks
+from reconciler_engine.engine.passes.run_tasks import LOST, RunTasks, VerifyShare
 from reconciler_engine.engine.passes.tally import Tally
-from reconciler_engine.engine.passes.verify_share import VerifyShare
 from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, SeriesSpan, page_outcome, wire_of
 from reconciler_engine.engine.tasks.work_rules import WorkRules
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals

@@ -15,14 +15,12 @@ from reconciler_engine.engine.passes.halt_marking import note_halts
 from reconciler_engine.engine.passes.page_asking import PageAsking
 from reconciler_engine.engine.passes.pass_plan import PassRequest, Windows, scan_shards, scan_task, windows_of
 from reconciler_engine.engine.passes.reach import Reach
-from reconciler_engine.engine.passes.run_tasks import LOST, RunTasks
+from reconciler_engine.engine.passes.run_tasks import LOST, RunTasks, VerifyShare, closed_after
 from reconciler_engine.engine.passes.second_looks import SecondLooks
 from reconciler_engine.engine.passes.tally import Tally
 from reconciler_engine.engine.passes.verify_round import VerifyRound
-from reconciler_engine.engine.passes.verify_share import VerifyShare
 from reconciler_engine.engine.tasks.consumer_name import node_of
 from reconciler_engine.engine.tasks.messages import ScanOutcome
-from reconciler_engine.engine.tasks.run_record import closed_after
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.result import ReconciliationResult

@@ -1,17 +1,19 @@
-"""The tasks of one run: put on their lanes, awaited, and their outcomes read."""
+"""The tasks of one run: put on their lanes as their share allows, awaited, their outcomes read; and the run closed."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
 
 import trio
 from pydantic import ValidationError
 
-from reconciler_engine.engine.passes.verify_share import VerifyShare
 from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, ScanOutcome, ScanTask, outcome_of
+from reconciler_engine.errors import LeaseLost, PermitRefused, StoreError
+from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.observe.words import describe_span
 from reconciler_engine.store.tasks import Lane, TaskQueue, job_of
 
@@ -20,8 +22,43 @@ PROGRESS_S = 5.0
 """Time until a pass says how far it is; each time twice as long until the next, up to `MOST_PROGRESS_S`."""
 
 MOST_PROGRESS_S = 60.0
+_KEEP_RUN_S = 30.0
+_CLOSE_TIMEOUT_S = 2.0
 
 _logger = logging.getLogger(__name__)
+
+
+class VerifyShare:
+    """Lets pages go as a bucket of its own allows, which all engines of the budget share.
+
+    Its permits only pace: each request takes one of the budget, too, like any other.
+    """
+
+    def __init__(self, bucket: TokenBucket) -> None:
+        self._bucket = bucket
+
+    @property
+    def per_minute(self) -> float:
+        """How many requests of verification may go out a minute."""
+        return 60 * self._bucket.budget.rate_per_s
+
+    async def wait(self, deadline: float, keep_run: Callable[[], Awaitable[object]]) -> bool:
+        """Wait for a permit, keeping a run alive; return False where none comes before `deadline` (trio's clock, s).
+
+        Raises:
+            StoreError: Redis did not answer, or the run's record was lost.
+        """
+        while (left := deadline - trio.current_time()) > 0:
+            try:
+                await self._bucket.wait_permit(min(left, _KEEP_RUN_S))
+            except PermitRefused as refused:
+                if refused.wait_ms > left * 1_000:
+                    return False
+                await trio.sleep(min(refused.wait_ms / 1_000, _KEEP_RUN_S))
+                await keep_run()
+            else:
+                return True
+        return False
 
 
 class RunTasks:
@@ -99,3 +136,22 @@ class RunTasks:
             _logger.info("pass goes on", extra=extra)
 
         await self._queue.wait_finished(self.run, lane, tell=tell)
+
+
+@asynccontextmanager
+async def closed_after(queue: TaskQueue, run: str) -> AsyncIterator[None]:
+    """Close the run when the block ends, cancelled or not: tasks of it that are still about are void.
+
+    Nothing is raised where that fails, since it would hide the error that ended the block: the run is another
+    engine's by then, or Redis is away and the record dies by itself.
+    """
+    try:
+        yield
+    finally:
+        with trio.move_on_after(_CLOSE_TIMEOUT_S, shield=True):
+            try:
+                await queue.close_run(run)
+            except LeaseLost:
+                _logger.info("the run is another engine's now", extra={"run": run})
+            except StoreError as error:
+                _logger.info("the record of a run stays until it expires", extra={"run": run, "error": str(error)})

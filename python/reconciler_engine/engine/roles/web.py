@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
 from pydantic import ValidationError
 
-from reconciler_engine.engine.kept_reads import KeptReads
 from reconciler_engine.engine.ready import sort_out
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.series import Series
@@ -37,6 +36,9 @@ from reconciler_engine.store.status_board import scope_of
 
 if TYPE_CHECKING:
     from reconciler_engine.engine.live_picture import LivePicture
+
+_KEPT = 16
+_T = TypeVar("_T")
 
 REPORT_BYTES = 256 * 1024
 """The longest report."""
@@ -210,3 +212,24 @@ def _questions(engine: EngineStatus, names: Sequence[str]) -> list[ReadyQuestion
             series = Series.parse(name)
             asked.append(ReadyQuestion(series.symbol, series.timeframe, BARS, **options))
     return asked
+
+
+class KeptReads(Generic[_T]):
+    """Answers of reads by their question; at most `_KEPT` of them are kept, the newest ones."""
+
+    def __init__(self, kept_s: float) -> None:
+        self._kept_s = kept_s
+        self._turn = trio.Lock()
+        self._answers: dict[Hashable, tuple[float, _T]] = {}
+
+    async def get(self, asked: Hashable, read: Callable[[], Awaitable[_T]]) -> _T:
+        """Return the answer that is kept, else read it."""
+        async with self._turn:
+            kept = self._answers.pop(asked, None)
+            if kept is None or trio.current_time() - kept[0] >= self._kept_s:
+                answer = await read()
+                kept = (trio.current_time(), answer)
+            self._answers[asked] = kept
+            while len(self._answers) > _KEPT:
+                self._answers.pop(next(iter(self._answers)))
+            return kept[1]
