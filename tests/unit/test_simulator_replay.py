@@ -38,14 +38,12 @@ def test_bars_keep_the_text_of_the_file(tmp_path: Path) -> None:
     assert market.end == 240_000
 
 
-def test_overlapping_files_are_merged_and_conflicts_told(tmp_path: Path) -> None:
+def test_overlapping_files_are_merged_and_the_first_by_its_name_is_believed(tmp_path: Path) -> None:
     write(tmp_path, "BTC-USD_1m_b.csv.gz", "120000,5,5,5,5,5.0", "180000,7,7,7,7,7", "0,1,1,1,1,1")
     write(tmp_path, "BTC-USD_1m_a.csv.gz", "60000,4,4,4,4,4", "120000,5,5,5,5,5", "180000,6,6,6,6,6")
     market = ReplayMarket.read(tmp_path)
     bars = market.bars("BTC-USD", Timeframe.M1, ALL, LATE)
     assert [(bar.start, bar.open) for bar in bars] == [(0, "1"), (60_000, "4"), (120_000, "5"), (180_000, "6")]
-    assert market.conflict_count == 1
-    assert market.conflicts == ["BTC-USD:1m 180000: BTC-USD_1m_b.csv.gz differs from an earlier file"]
 
 
 def test_timeframe_without_file_is_folded_from_the_longest_that_divides_it(tmp_path: Path) -> None:
@@ -77,13 +75,13 @@ def test_bar_is_told_when_its_time_is_over(tmp_path: Path) -> None:
     assert [bar.start for bar in market.bars("BTC-USD", Timeframe.M1, ALL, 180_000)] == [60_000, 120_000]
 
 
-def test_other_files_are_left_alone_and_named(tmp_path: Path) -> None:
+def test_other_files_are_left_alone(tmp_path: Path) -> None:
     write(tmp_path, "BTC-USD_1m.csv.gz", "60000,1,1,1,1,1")
     write(tmp_path, "coverage_BTC-USD_1m.csv.gz", "not,a,candle")
     (tmp_path / "README.md").write_text("x")
     market = ReplayMarket.read(tmp_path)
-    assert (market.files, market.ignored) == (1, ("coverage_BTC-USD_1m.csv.gz",))
     assert list(market.products) == ["BTC-USD"]
+    assert [bar.start for bar in market.bars("BTC-USD", Timeframe.M1, ALL, LATE)] == [60_000]
 
 
 def test_folder_without_candles_and_unusable_files_are_refused(tmp_path: Path) -> None:
@@ -100,7 +98,6 @@ def test_plain_files_are_replayed_beside_packed_ones(tmp_path: Path) -> None:
     write(tmp_path, "BTC-USD_1m.csv.gz", "60000,1,1,1,1,1")
     (tmp_path / "BTC-USD_1m_more.csv").write_text("start_ms,open,high,low,close,volume\n120000,2,2,2,2,2\n")
     market = ReplayMarket.read(tmp_path)
-    assert market.files == 2
     assert [bar.start for bar in market.bars("BTC-USD", Timeframe.M1, ALL, LATE)] == [60_000, 120_000]
 
 

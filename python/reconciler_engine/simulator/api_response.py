@@ -78,27 +78,20 @@ def refuse(status: int, error: str, details: str) -> ApiResponse:
     return ApiResponse(status, body.encode(), _JSON)
 
 
-def refuse_span(limit: int) -> ApiResponse:
-    """Return the refusal of a window with too many buckets; `limit` is the most that passes."""
-    return refuse_argument(
-        f"start and end argument is invalid - number of candles requested should be less than {limit} "
-    )
-
-
 def refuse_argument(details: str) -> ApiResponse:
     """Return the refusal of a value that was understood but is not allowed."""
     return refuse(HTTPStatus.BAD_REQUEST, "INVALID_ARGUMENT", details)
-
-
-def refuse_field(name: str, value: str) -> ApiResponse:
-    """Return the refusal of a query value that is not in the field's enum."""
-    return refuse(HTTPStatus.BAD_REQUEST, "unknown", f'parsing field "{name}": "{value}" is not a valid value')
 
 
 def refuse_integer(name: str, value: str) -> ApiResponse:
     """Return the refusal of a query value that is not a 32-bit integer; the wording is that of Go's parser."""
     details = f'parsing field "{name}": strconv.ParseInt: parsing "{value}": invalid syntax'
     return refuse(HTTPStatus.BAD_REQUEST, "unknown", details)
+
+
+def refuse_product(symbol: str) -> ApiResponse:
+    """Return the refusal of a product that is not listed, by endpoints that name it."""
+    return refuse(HTTPStatus.NOT_FOUND, "NOT_FOUND", f"Product {symbol} not supported")
 
 
 UNKNOWN_PRODUCT = refuse(HTTPStatus.NOT_FOUND, "NOT_FOUND", "valid product_id is required")

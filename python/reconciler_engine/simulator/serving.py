@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -78,13 +78,6 @@ async def open_exchange(exchange: Exchange, *, port: int = 0) -> AsyncIterator[s
     async with trio.open_nursery() as nursery:
         yield await nursery.start(partial(serve_exchange, exchange, port=port))
         nursery.cancel_scope.cancel()
-
-
-async def run_exchange(exchange: Exchange, *, port: int = 0, announce: Callable[[str], None] = print) -> None:
-    """Serve an exchange until cancelled, for the command line: announces `listening on http://127.0.0.1:PORT`."""
-    async with trio.open_nursery() as nursery:
-        base_url = await nursery.start(partial(serve_exchange, exchange, port=port))
-        announce(f"listening on {base_url}")
 
 
 async def _listen(host: str, port: int) -> list[trio.SocketListener]:

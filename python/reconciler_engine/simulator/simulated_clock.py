@@ -10,10 +10,6 @@ LAST = 253_370_764_800_000
 """The clock stops here, at the beginning of the year 9999: answers carry dates, and no calendar has many after it."""
 
 
-def _read_wall_ms() -> float:
-    return time.time() * 1000
-
-
 def check_rate(name: str, rate: float) -> None:
     """Check a rate.
 
@@ -45,7 +41,7 @@ class SimulatedClock:
         *,
         rate: float = 1.0,
         origin: float | None = None,
-        read_real_ms: Callable[[], float] = _read_wall_ms,
+        read_real_ms: Callable[[], float] = lambda: time.time() * 1_000,
     ) -> None:
         check_rate("clock rate", rate)
         self._read = read_real_ms

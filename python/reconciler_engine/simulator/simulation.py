@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import trio
+
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.observe.words import printable
 from reconciler_engine.simulator.faults.file import FaultFile
@@ -17,7 +19,7 @@ from reconciler_engine.simulator.prices.replay import ReplayMarket
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules, Verifier
 from reconciler_engine.simulator.rules.request_log import RequestLog, open_request_log
-from reconciler_engine.simulator.serving import run_exchange
+from reconciler_engine.simulator.serving import open_exchange
 from reconciler_engine.simulator.simulated_clock import SimulatedClock, check_rate
 
 
@@ -131,4 +133,6 @@ async def simulate(
         CandleFileError: As `build_exchange`.
     """
     with open_request_log(settings.log) as log:
-        await run_exchange(build_exchange(settings, log, complain), port=settings.port, announce=announce)
+        async with open_exchange(build_exchange(settings, log, complain), port=settings.port) as url:
+            announce(f"listening on {url}")
+            await trio.sleep_forever()

@@ -92,12 +92,8 @@ def _truncate(head: bytes, body: bytes, length: str) -> bytes:
         return head + half
     stated = f"content-length: {len(body)}\r\n".encode()
     other = b"connection: close\r\n" if length == "absent" else f"content-length: {len(half)}\r\n".encode()
-    return _replace_header(head, stated, other) + half
-
-
-def _replace_header(head: bytes, stated: bytes, other: bytes) -> bytes:
     at = head.lower().index(stated)
-    return head[:at] + other + head[at + len(stated) :]
+    return head[:at] + other + head[at + len(stated) :] + half
 
 
 async def _drip(stream: Stream, data: bytes, seconds: float) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from reconciler_engine.simulator.faults import spoilt_answers
 from reconciler_engine.simulator.faults.rules import Value
 
 
@@ -32,50 +33,8 @@ class ModeParameter:
         return None
 
 
-SHAPES = (
-    "object",
-    "null",
-    "list",
-    "missing_field",
-    "null_field",
-    "number",
-    "empty_text",
-    "nan",
-    "infinity",
-    "long_digits",
-    "negative_volume",
-    "zero_price",
-    "low_above_open",
-    "close_above_high",
-    "inverted",
-    "unaligned",
-    "unreadable_start",
-    "twins",
-)
-"""Valid JSON of a wrong shape: `{}`, `{"candles":null}`, `[]`; or rows without a field, with a price that is null, a
-number, `""`, `"NaN"`, `"Infinity"`, of 60 digits more, or 0, with a negative volume, a low above the open, a close
-above the high, a high below the low, a start off the grid, a start that is not a number, a second row of other
-values."""
-
-DATA = (
-    "empty",
-    "duplicate",
-    "conflict",
-    "shuffled",
-    "outside",
-    "surplus",
-    "stale",
-    "revised",
-    "late",
-    "past",
-    "thinned",
-    "granularity",
-    "product",
-)
-"""Right shape, wrong rows: none; one twice, with the same or other values; out of order; some before `start`; more than
-a page holds; the open bucket as it stood `seconds` ago; closed candles with other values; without the buckets that
-closed less than `seconds` ago; all of them as they stood `seconds` ago; without those of every `nth` slot; those of
-another granularity or another product."""
+SHAPES = (*spoilt_answers.BODIES, *spoilt_answers.ROWS)
+"""Valid JSON of a wrong shape."""
 
 _TRUTH = (False, True)
 
@@ -120,7 +79,7 @@ MODES: Mapping[str, Mapping[str, ModeParameter]] = MappingProxyType(
             "nth": ModeParameter(0, most=1_000_000),
         },
         "data": {
-            "data": ModeParameter("empty", DATA),
+            "data": ModeParameter("empty", tuple(spoilt_answers.DATA)),
             "seconds": ModeParameter(60),
             "rows": ModeParameter(3, least=1, most=1_000),
             "nth": ModeParameter(3, least=1, most=1_000_000),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from http import HTTPStatus
 from types import MappingProxyType
@@ -63,9 +63,8 @@ def spoil_gzip(answer: ApiResponse) -> ApiResponse:
 def spoil_shape(rule: FaultRule, answer: ApiResponse, query: Mapping[str, str]) -> ApiResponse:
     """Return a good candle answer with valid JSON of a wrong shape; an answer without rows keeps its own."""
     shape = rule.text("shape")
-    whole = {"object": {}, "null": {"candles": None}, "list": []}
-    if shape in whole:
-        return _rewrite(answer, whole[shape])
+    if shape in BODIES:
+        return _rewrite(answer, BODIES[shape])
     rows: list[Row] = json.loads(answer.body)["candles"]
     count, nth = int(rule.number("rows")), int(rule.number("nth"))
     if nth:
@@ -73,7 +72,7 @@ def spoil_shape(rule: FaultRule, answer: ApiResponse, query: Mapping[str, str]) 
     else:
         middle = max(0, (len(rows) - count + 1) // 2)
         chosen = rows[middle : middle + count]
-    spoilt = [each for row in rows for each in (_SHAPES[shape](row) if row in chosen else [row])]
+    spoilt = [each for row in rows for each in (ROWS[shape](row) if row in chosen else [row])]
     return _rewrite(answer, {"candles": spoilt}, len(spoilt))
 
 
@@ -81,7 +80,10 @@ def _is_nth(row: Row, nth: int, timeframe: Timeframe) -> bool:
     return int(row["start"]) * 1_000 // timeframe.step_ms % nth == 0
 
 
-_SHAPES: Mapping[str, Callable[[Row], list[Row]]] = {
+BODIES: Mapping[str, object] = {"object": {}, "null": {"candles": None}, "list": []}
+"""Shapes of a whole answer."""
+
+ROWS: Mapping[str, Callable[[Row], list[Row]]] = {
     "missing_field": lambda row: [{name: value for name, value in row.items() if name != "close"}],
     "null_field": lambda row: [{**row, "close": None}],
     "number": lambda row: [{**row, "open": float(row["open"])}],
@@ -98,6 +100,9 @@ _SHAPES: Mapping[str, Callable[[Row], list[Row]]] = {
     "unreadable_start": lambda row: [{**row, "start": "soon"}],
     "twins": lambda row: [row, _revise(row)],
 }
+"""Shapes of a row: one without a field, with a price that is null, a number, `""`, `"NaN"`, `"Infinity"`, of 60 digits
+more, or 0, with a negative volume, a low above the open, a close above the high, a high below the low, a start off the
+grid, a start that is not a number, a second row of other values."""
 
 
 def spoil_data(
@@ -114,76 +119,66 @@ def spoil_data(
         now: Time of the exchange (ms UTC).
     """
     case = _Case(rule, json.loads(answer.body)["candles"], market, symbol, _TIMEFRAMES[query["granularity"]], now)
-    spoilt = _DATA[rule.text("data")](case)
+    spoilt = DATA[rule.text("data")](case)
     return _rewrite(answer, {"candles": spoilt}, len(spoilt))
 
 
+@dataclass(frozen=True, slots=True)
 class _Case:
     """The right rows, newest first, and the market for wrong ones."""
 
-    def __init__(
-        self, rule: FaultRule, rows: list[Row], market: Market, symbol: str, timeframe: Timeframe, now: int
-    ) -> None:
-        self.rows = rows
-        self.count = int(rule.number("rows"))
-        self.age_ms = round(rule.number("seconds") * 1000)
-        self._rule = rule
-        self._market = market
-        self._symbol = symbol
-        self._timeframe = timeframe
-        self._now = now
+    rule: FaultRule
+    rows: list[Row]
+    market: Market
+    symbol: str
+    timeframe: Timeframe
+    now: int
+
+    @property
+    def then(self) -> int:
+        """The instant so many seconds ago (ms UTC)."""
+        return self.now - round(self.rule.number("seconds") * 1000)
+
+    def count(self, setting: str) -> int:
+        """Return a whole number of the rule."""
+        return int(self.rule.number(setting))
 
     def close_before(self, instant: int) -> list[Row]:
         """Return the rows that closed by an instant (ms UTC)."""
-        return [row for row in self.rows if int(row["start"]) * 1000 + self._timeframe.step_ms <= instant]
+        return [row for row in self.rows if int(row["start"]) * 1000 + self.timeframe.step_ms <= instant]
 
     def extend(self, count: int) -> list[Row]:
         """Return the rows, and those of the `count` slots before."""
-        oldest = int(self.rows[-1]["start"]) * 1000 if self.rows else self._timeframe.floor(self._now)
-        return self.rows + self._read(Interval(oldest - count * self._timeframe.step_ms, oldest))
+        oldest = int(self.rows[-1]["start"]) * 1000 if self.rows else self.timeframe.floor(self.now)
+        return self.rows + self.read(Interval(oldest - count * self.timeframe.step_ms, oldest))
 
     def make_stale(self) -> list[Row]:
         """Return the rows with the open one, if there is one, as it stood a while ago."""
-        closed = self.close_before(self._now)
+        closed = self.close_before(self.now)
         if len(closed) == len(self.rows):
             return closed
-        opened = self._timeframe.floor(self._now)
-        return self._read(Interval(opened, opened + 1), now=self._now - self.age_ms) + closed
+        opened = self.timeframe.floor(self.now)
+        return self.read(Interval(opened, opened + 1), now=self.then) + closed
 
     def revise(self) -> list[Row]:
         """Return the rows with the newest closed ones changed."""
-        changed = self.close_before(self._now)[: self.count]
+        changed = self.close_before(self.now)[: self.count("rows")]
         return [_revise(row) if row in changed else row for row in self.rows]
-
-    def drop_late(self) -> list[Row]:
-        """Return the rows that closed long enough ago."""
-        return self.close_before(self._now - self.age_ms)
-
-    def turn_back(self) -> list[Row]:
-        """Return the rows as they stood a while ago, with the bar that was open then."""
-        return self._read(self._span(), now=self._now - self.age_ms)
-
-    def thin_out(self) -> list[Row]:
-        """Return the rows without those of every nth slot, the same ones in each answer."""
-        nth = int(self._rule.number("nth"))
-        return [row for row in self.rows if not _is_nth(row, nth, self._timeframe)]
 
     def take_granularity(self) -> list[Row]:
         """Return rows of the next longer timeframe in the same span; of the next shorter one for days."""
         others = list(Timeframe)
-        position = others.index(self._timeframe) + 1
-        return self._read(self._span(), timeframe=others[position if position < len(others) else -2])
+        position = others.index(self.timeframe) + 1
+        return self.read(self.span, timeframe=others[position if position < len(others) else -2])
 
-    def take_product(self) -> list[Row]:
-        """Return rows of another product in the same span."""
-        return self._read(self._span(), symbol=next((s for s in self._market.products if s != self._symbol), None))
-
-    def _span(self) -> Interval:
+    @property
+    def span(self) -> Interval:
+        """Open times of the rows."""
         if not self.rows:
             return Interval(0, 0)
         return Interval(int(self.rows[-1]["start"]) * 1000, int(self.rows[0]["start"]) * 1000 + 1)
 
-    def _read(
+    def read(
         self,
         interval: Interval,
         *,
@@ -191,25 +186,32 @@ class _Case:
         timeframe: Timeframe | None = None,
         now: int | None = None,
     ) -> list[Row]:
-        found = self._market.rows(symbol or self._symbol, timeframe or self._timeframe, interval, now or self._now)
+        """Return rows of the market, those of the case but for the facts that are given."""
+        found = self.market.rows(symbol or self.symbol, timeframe or self.timeframe, interval, now or self.now)
         return [json.loads(row) for row in reversed(found)]
 
 
-_DATA: Mapping[str, Callable[[_Case], list[Row]]] = {
+DATA: Mapping[str, Callable[[_Case], list[Row]]] = {
     "empty": lambda _: [],
     "duplicate": lambda case: [*case.rows[:1], *case.rows],
     "conflict": lambda case: [*map(_revise, case.rows[:1]), *case.rows],
     "shuffled": lambda case: case.rows[1::2] + case.rows[::2],
-    "outside": lambda case: case.extend(case.count),
+    "outside": lambda case: case.extend(case.count("rows")),
     "surplus": lambda case: case.extend(max(0, _SURPLUS_ROWS - len(case.rows))),
     "stale": _Case.make_stale,
     "revised": _Case.revise,
-    "late": _Case.drop_late,
-    "past": _Case.turn_back,
-    "thinned": _Case.thin_out,
+    "late": lambda case: case.close_before(case.then),
+    "past": lambda case: case.read(case.span, now=case.then),
+    "thinned": lambda case: [row for row in case.rows if not _is_nth(row, case.count("nth"), case.timeframe)],
     "granularity": _Case.take_granularity,
-    "product": _Case.take_product,
+    "product": lambda case: case.read(
+        case.span, symbol=next((one for one in case.market.products if one != case.symbol), None)
+    ),
 }
+"""Right shape, wrong rows: none; one twice, with the same or other values; out of order; some before `start`; more than
+a page holds; the open bucket as it stood `seconds` ago; closed candles with other values; without the buckets that
+closed less than `seconds` ago; all of them as they stood `seconds` ago; without those of every `nth` slot; those of
+another granularity or another product."""
 
 
 def _revise(row: Row) -> Row:

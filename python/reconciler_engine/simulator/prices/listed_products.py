@@ -178,7 +178,7 @@ def write_product(product: ListedProduct, aliases: tuple[str, ...], price: str, 
             "auction_mode": False,
             "view_only": False,
             "new": fresh,
-            "new_at": _write_time(product.listed) if fresh and product.listed is not None else None,
+            "new_at": write_time(product.listed) if fresh and product.listed is not None else None,
             "product_type": product.product_type,
             "base_currency_id": base,
             "quote_currency_id": quote,
@@ -202,7 +202,7 @@ def _write_future(product: ListedProduct, venue: str) -> dict[str, object]:
     return {
         "venue": venue.lower(),
         "contract_code": product.symbol.partition("-")[0],
-        "contract_expiry": "" if product.expires is None else _write_time(product.expires),
+        "contract_expiry": "" if product.expires is None else write_time(product.expires),
         "contract_size": "1" if is_perpetual else "0.01",
         "contract_root_unit": root,
         "group_description": f"{root} futures",
@@ -219,5 +219,6 @@ def _increment(decimals: int) -> str:
     return f"{10.0**-decimals:.{decimals}f}"
 
 
-def _write_time(instant: int) -> str:
-    return datetime.fromtimestamp(instant / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def write_time(instant: int) -> str:
+    """Return an instant (ms UTC) in RFC 3339, to the second."""
+    return datetime.fromtimestamp(instant // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

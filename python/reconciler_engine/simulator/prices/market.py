@@ -20,7 +20,6 @@ class Market(Protocol):
     @property
     def products(self) -> Mapping[str, ListedProduct]:
         """Products by id, in listing order."""
-        ...
 
     def bars(self, symbol: str, timeframe: Timeframe, interval: Interval, now: int) -> list[Bar]:
         """Return the bars with an open time in `interval`, as they stand at `now`, oldest first.
@@ -30,8 +29,6 @@ class Market(Protocol):
         Raises:
             KeyError: No product has this name.
         """
-        ...
 
     def rows(self, symbol: str, timeframe: Timeframe, interval: Interval, now: int) -> list[str]:
         """Return the same bars, each as `Bar.write_row` writes it."""
-        ...

@@ -19,8 +19,6 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.prices.bar import Bar, fold
 from reconciler_engine.simulator.prices.listed_products import ListedProduct, ProductType
 
-_CONFLICTS_KEPT = 100
-
 
 @dataclass(slots=True)
 class _Column:
@@ -43,14 +41,10 @@ class ReplayMarket:
 
     A timeframe without a file is folded from the longest shorter one that has a file, once, when it is first
     asked for; without any it is empty. A bar shows up when its time is over: files do not tell how it stood
-    before. Memory is that of the files' text.
+    before. Of bars for which two files of a series differ the one of the file whose name sorts first is believed.
+    Memory is that of the files' text.
 
     Attributes:
-        files: How many files were read.
-        ignored: Names of the `.csv` and `.csv.gz` files that are not named like a series.
-        conflicts: Bars for which two files of a series differ, one line each, at most 100; the file whose name
-            sorts first is believed.
-        conflict_count: How many there are.
         end: First instant (ms UTC) after the last bar of all files.
     """
 
@@ -60,10 +54,6 @@ class ReplayMarket:
         self._products = MappingProxyType(
             {symbol: _describe(symbol, self._last_text(symbol)) for symbol in sorted({s.symbol for s in columns})}
         )
-        self.files = 0
-        self.ignored: tuple[str, ...] = ()
-        self.conflicts: list[str] = []
-        self.conflict_count = 0
         self.end = max(
             (column.starts[-1] + series.timeframe.step_ms for series, column in columns.items() if column.starts),
             default=0,
@@ -81,31 +71,21 @@ class ReplayMarket:
             paths = sorted(path for path in folder.iterdir() if path.name.endswith((".csv", ".csv.gz")))
         except OSError as error:
             raise ConfigError([f"replay {str(folder)!r} cannot be listed: {error.strerror}"]) from error
-        # Files of one series are joined; of rows that differ the first file's counts.
         columns: dict[Series, _Column] = {}
-        ignored, conflicts = [], []
         for path in paths:
             try:
                 series = parse_file_name(path)
             except ValueError:
-                ignored.append(path.name)
                 continue
             file = read_candle_file(path, series=series, on_grid=True)
-            known = columns.setdefault(series, _Column())
-            columns[series], differing = _merge(known, file)
-            conflicts += [f"{series} {start}: {path.name} differs from an earlier file" for start in differing]
+            columns[series] = _merge(columns.get(series, _Column()), file)
         if not columns:
             raise ConfigError([f"replay {str(folder)!r} holds no candle file; allowed: SYMBOL_TIMEFRAME_....csv[.gz]"])
         try:
-            market = cls(columns)
+            return cls(columns)
         except ValueError as error:
             allowed = "allowed: a last close above 0 and below 1e12"
             raise ConfigError([f"replay {str(folder)!r}: {error}; {allowed}"]) from error
-        market.files = len(paths) - len(ignored)
-        market.ignored = tuple(ignored)
-        market.conflicts = conflicts[:_CONFLICTS_KEPT]
-        market.conflict_count = len(conflicts)
-        return market
 
     @property
     def products(self) -> Mapping[str, ListedProduct]:
@@ -165,19 +145,14 @@ class ReplayMarket:
         return latest[2]
 
 
-def _merge(known: _Column, file: CandleFile) -> tuple[_Column, list[int]]:
-    """Return the bars of both, and the starts at which they differ in value (those of `known` stay)."""
+def _merge(known: _Column, file: CandleFile) -> _Column:
+    """Return the bars of both; where they differ, those of `known`."""
     if not known.starts:
-        return _Column(file.starts, file.texts), []
+        return _Column(file.starts, file.texts)
     texts = dict(zip(file.starts, file.texts, strict=True))
-    differing = [
-        start
-        for start, text in zip(known.starts, known.texts, strict=True)
-        if start in texts and list(map(float, texts[start].split(","))) != list(map(float, text.split(",")))
-    ]
     texts.update(zip(known.starts, known.texts, strict=True))
     starts = array("q", sorted(texts))
-    return _Column(starts, [texts[start] for start in starts]), differing
+    return _Column(starts, [texts[start] for start in starts])
 
 
 def _describe(symbol: str, last: str) -> ListedProduct:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.rounding import ceil_div
@@ -13,10 +14,9 @@ from reconciler_engine.simulator.api_response import (
     UNKNOWN_PRODUCT,
     ApiResponse,
     give_json,
+    refuse,
     refuse_argument,
-    refuse_field,
     refuse_integer,
-    refuse_span,
 )
 from reconciler_engine.simulator.prices.market import Market
 
@@ -103,7 +103,8 @@ def _read_shape(query: Mapping[str, str], rules: CandleRules) -> tuple[Timeframe
     name = query.get("granularity", "")
     timeframe = _TIMEFRAMES.get(name)
     if timeframe is None and name not in {_UNSET, ""}:
-        raise _RefusedError(refuse_field("granularity", name))
+        details = f'parsing field "granularity": "{name}" is not a valid value'
+        raise _RefusedError(refuse(HTTPStatus.BAD_REQUEST, "unknown", details))
     text = query.get("limit", "")
     if text and _INTEGER.fullmatch(text) is None:
         raise _RefusedError(refuse_integer("limit", text))
@@ -123,11 +124,8 @@ def _read_window(query: Mapping[str, str], rules: CandleRules, timeframe: Timefr
     start_s = int(query.get("start") or max(0, end_s - rules.page_limit * step_s + 1))
     if start_s > end_s:
         raise _RefusedError(refuse_argument("start and end argument is invalid "))
-    if count_buckets(start_s, end_s, step_s) > rules.span_limit:
-        raise _RefusedError(refuse_span(_SAID_LIMIT))
+    # Buckets that open from the start to the end, both ends included.
+    if end_s // step_s - ceil_div(start_s, step_s) + 1 > rules.span_limit:
+        asked = f"number of candles requested should be less than {_SAID_LIMIT}"
+        raise _RefusedError(refuse_argument(f"start and end argument is invalid - {asked} "))
     return start_s, end_s
-
-
-def count_buckets(start_s: int, end_s: int, step_s: int) -> int:
-    """Return how many buckets open in `[start_s, end_s]`, both ends included."""
-    return end_s // step_s - ceil_div(start_s, step_s) + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 import zlib
@@ -22,10 +23,11 @@ from reconciler_engine.simulator.api_response import (
 from reconciler_engine.simulator.faults import control, spoilt_answers
 from reconciler_engine.simulator.faults.modes import DELIVERIES, UNANSWERED
 from reconciler_engine.simulator.faults.rules import FaultRule, Faults
+from reconciler_engine.simulator.prices.listed_products import write_time
 from reconciler_engine.simulator.prices.market import Market
 from reconciler_engine.simulator.rules.answer_cache import AnswerCache
 from reconciler_engine.simulator.rules.candle_endpoint import CandleRules, answer_candles
-from reconciler_engine.simulator.rules.general_endpoints import answer_general, answer_ticker, write_time
+from reconciler_engine.simulator.rules.general_endpoints import answer_general, answer_ticker
 from reconciler_engine.simulator.rules.product_endpoints import answer_product, answer_products
 from reconciler_engine.simulator.rules.rate_refusal import ThrottleStyle, refuse_for_rate
 from reconciler_engine.simulator.rules.request_log import RequestLog, RequestRecord, read_instant
@@ -43,7 +45,6 @@ class Verifier(Protocol):
 
     def verify(self, request: ApiRequest, now: int) -> str | ApiResponse:
         """Return the name of the key that signed, or the refusal; `now` is the exchange's time (ms UTC)."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,9 @@ class Exchange:
             if fault.number("escalate_after"):
                 limit, block_s = int(fault.number("escalate_after")), fault.number("block_s")
                 self._penalty.add(fault.name, limit, block_s, self._read_s())
-            style = ThrottleStyle.read(fault.text("retry_after"), fault.values["rate_headers"], fault.values["body"])
+            style = ThrottleStyle(
+                fault.text("retry_after"), bool(fault.values["rate_headers"]), bool(fault.values["body"])
+            )
             return refuse_for_rate(style, fault.number("wait_s"), self.rules.public_rate, now / 1000)
         replace_answer = spoilt_answers.REPLACED.get(fault.mode)
         return None if replace_answer is None else replace_answer(fault)
@@ -234,7 +237,8 @@ class Exchange:
 
     def _compute(self, request: ApiRequest, route: re.Match[str], now: int) -> ApiResponse:
         if route[2] is not None:
-            return _answer_time(now)
+            times = {"iso": write_time(now), "epochSeconds": str(now // 1_000), "epochMillis": str(now)}
+            return give_json(json.dumps(times, separators=(",", ":")))
         if route[5] is not None:
             return answer_general(self.market, route[5], now)
         if route[4] == "/ticker":
@@ -258,8 +262,3 @@ def _cache_headers(body: bytes) -> tuple[tuple[str, str], ...]:
         ("etag", f'W/"{checksum}"'),
         ("cf-ray", f"{checksum}{len(body):08x}-SIM"),
     )
-
-
-def _answer_time(now: int) -> ApiResponse:
-    seconds = now // 1000
-    return give_json(f'{{"iso":"{write_time(now)}","epochSeconds":"{seconds}","epochMillis":"{now}"}}')

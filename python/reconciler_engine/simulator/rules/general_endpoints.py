@@ -7,16 +7,15 @@ and of Get Public Market Trades.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.api_response import ApiResponse, give_json, refuse
+from reconciler_engine.simulator.api_response import ApiResponse, give_json, refuse_product
 from reconciler_engine.simulator.prices.bar import Bar
+from reconciler_engine.simulator.prices.listed_products import write_time
 from reconciler_engine.simulator.prices.market import Market
 
 _DAYS_BACK_MS = 10 * 86_400_000
-_NOT_FOUND = 404
 
 
 def answer_general(market: Market, path: str, now: int) -> ApiResponse:
@@ -35,7 +34,7 @@ def answer_general(market: Market, path: str, now: int) -> ApiResponse:
 def answer_ticker(market: Market, symbol: str, now: int) -> ApiResponse:
     """Answer a question for the last trade of a product at `now` (ms UTC)."""
     if symbol not in market.products:
-        return refuse(_NOT_FOUND, "NOT_FOUND", f"Product {symbol} not supported")
+        return refuse_product(symbol)
     last = last_bar(market, symbol, now)
     if last is None:
         return give_json('{"trades":[],"best_bid":"","best_ask":""}')
@@ -57,11 +56,6 @@ def last_bar(market: Market, symbol: str, now: int) -> Bar | None:
     """Return the newest daily bar of a product as it stands at `now` (ms UTC); None where it has not traded lately."""
     window = Interval(max(0, now - _DAYS_BACK_MS), now)
     return next(reversed(market.bars(symbol, Timeframe.D1, window, now)), None)
-
-
-def write_time(instant: int) -> str:
-    """Return an instant (ms UTC) in RFC 3339, to the second."""
-    return datetime.fromtimestamp(instant // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _give(data: object) -> ApiResponse:

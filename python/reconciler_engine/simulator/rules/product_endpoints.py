@@ -8,13 +8,12 @@ from decimal import Decimal
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.api_response import ApiResponse, give_json, refuse, refuse_integer
+from reconciler_engine.simulator.api_response import ApiResponse, give_json, refuse_integer, refuse_product
 from reconciler_engine.simulator.prices.listed_products import ListedProduct, write_product
 from reconciler_engine.simulator.prices.market import Market
 from reconciler_engine.simulator.rules.general_endpoints import last_bar
 
 _DAY_MS = 86_400_000
-_NOT_FOUND = 404
 _INTEGER_DIGITS = 9
 
 
@@ -22,7 +21,7 @@ def answer_product(market: Market, symbol: str, now: int) -> ApiResponse:
     """Answer a question for one product at `now` (ms UTC)."""
     product = market.products.get(symbol)
     if product is None:
-        return refuse(_NOT_FOUND, "NOT_FOUND", f"Product {symbol} not supported")
+        return refuse_product(symbol)
     return give_json(_write(market, product, now))
 
 

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Literal, Self
 
 from reconciler_engine.simulator.api_response import ApiResponse
 
@@ -18,22 +17,14 @@ class ThrottleStyle:
     """Extras of a 429; by default it has an empty body and no headers, as seen in practice.
 
     Attributes:
-        retry_after: Send `Retry-After` in whole seconds or as an HTTP date.
+        retry_after: Send `Retry-After` in whole `seconds` or as an HTTP `date`; `none` sends none.
         rate_headers: Send `x-ratelimit-limit`, `-remaining` and `-reset`.
         body: Send the documented JSON body.
     """
 
-    retry_after: Literal["none", "seconds", "date"] = "none"
+    retry_after: str = "none"
     rate_headers: bool = False
     body: bool = False
-
-    @classmethod
-    def read(cls, retry_after: str, rate_headers: object, body: object) -> Self:
-        """Return the style that a fault's settings describe."""
-        form: Literal["none", "seconds", "date"] = (
-            "seconds" if retry_after == "seconds" else "date" if retry_after == "date" else "none"
-        )
-        return cls(form, bool(rate_headers), bool(body))
 
 
 def refuse_for_rate(style: ThrottleStyle, wait_s: float, rate: float, now_s: float) -> ApiResponse:
