@@ -29,7 +29,8 @@ from reconciler_engine.simulator.serving import serve_exchange
 from reconciler_engine.simulator.simulated_clock import SimulatedClock
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.tasks import Lane, TaskQueue
+from reconciler_engine.store.task_streams import Lane
+from reconciler_engine.store.tasks import TaskQueue
 
 NOW = 1_767_225_600_000
 """2026-01-01T00:00Z, what the exchange's clock shows."""

@@ -19,7 +19,7 @@ from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.simulator.faults.rules import FaultRule
 from reconciler_engine.store.claims import Claims
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.tasks import Lane
+from reconciler_engine.store.task_streams import Lane
 
 pytestmark = pytest.mark.contract(cluster_by_mark=True)
 

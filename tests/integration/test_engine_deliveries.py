@@ -30,11 +30,12 @@ from reconciler_engine.engine.tasks import worker as worker_module
 from reconciler_engine.engine.tasks.messages import ScanTask, SeriesSpan
 from reconciler_engine.errors import RunClosed
 from reconciler_engine.market.interval import Interval
-from reconciler_engine.store import tasks as tasks_module
+from reconciler_engine.store import task_streams as tasks_module
 from reconciler_engine.store.claims import Claims
 from reconciler_engine.store.client.server_check import wait_serving
 from reconciler_engine.store.retention import Retention
-from reconciler_engine.store.tasks import MAX_DELIVERIES, Lane, TaskQueue
+from reconciler_engine.store.task_streams import MAX_DELIVERIES, Lane
+from reconciler_engine.store.tasks import TaskQueue
 
 pytestmark = pytest.mark.contract(cluster_by_mark=True)
 

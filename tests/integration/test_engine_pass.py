@@ -13,7 +13,8 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.pages import MARGIN_SLOTS
 from reconciler_engine.simulator.faults.file import parse_faults
 from reconciler_engine.store.members import member_of
-from reconciler_engine.store.tasks import Lane, TaskQueue
+from reconciler_engine.store.task_streams import Lane
+from reconciler_engine.store.tasks import TaskQueue
 
 pytestmark = pytest.mark.contract(cluster_by_mark=True)
 

@@ -22,7 +22,7 @@ from reconciler_engine.store.protocol import at_work
 from reconciler_engine.store.rights import check_rights
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.status_board import EngineFacts
-from reconciler_engine.store.tasks import Lane
+from reconciler_engine.store.task_streams import Lane
 
 
 async def test_a_slow_redis_makes_a_pass_slower_and_nothing_else(redis_url):

@@ -14,7 +14,7 @@ from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import MOST_SERIES
-from reconciler_engine.store.tasks import Lane
+from reconciler_engine.store.task_streams import Lane
 
 OURS = (
     "coverage", "products", "listings", "clock:skew_ms", "clock:turn", "products:turn", f"lease:{GAP_SCAN}",

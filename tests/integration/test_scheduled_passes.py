@@ -15,7 +15,8 @@ from reconciler_engine.errors import LeaseLost
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.scheduling.ticks import Tick
 from reconciler_engine.store.leases import JobLeases
-from reconciler_engine.store.tasks import Lane, TaskQueue
+from reconciler_engine.store.task_streams import Lane
+from reconciler_engine.store.tasks import TaskQueue
 
 ENDLESS_MS = 3_600_000
 SLOTS = 30

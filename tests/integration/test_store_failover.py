@@ -19,7 +19,7 @@ from reconciler_engine.observe import metrics
 from reconciler_engine.store.client import connection as connection_module
 from reconciler_engine.store.client import node as node_module
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.tasks import Lane
+from reconciler_engine.store.task_streams import Lane
 
 __all__ = ["start_engine"]
 

@@ -11,7 +11,8 @@ from tests.conftest import server_urls
 from reconciler_engine.errors import LeaseLost
 from reconciler_engine.store.leases import LEASE_MS, JobLeases
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.tasks import Lane, TaskQueue
+from reconciler_engine.store.task_streams import Lane
+from reconciler_engine.store.tasks import TaskQueue
 
 pytestmark = pytest.mark.contract
 

@@ -6,9 +6,10 @@ import pytest
 import trio
 
 from reconciler_engine.errors import RunClosed
-from reconciler_engine.store import tasks as tasks_module
+from reconciler_engine.store import task_streams as tasks_module
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.tasks import Lane, TaskQueue
+from reconciler_engine.store.task_streams import Lane
+from reconciler_engine.store.tasks import TaskQueue
 
 pytestmark = pytest.mark.contract
 

@@ -15,7 +15,7 @@ from tests.integration.processes import wait_gone
 
 from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.tasks import GROUP
+from reconciler_engine.store.task_streams import GROUP
 from reconciler_engine.supervisor.running_child import BEATS_MISSED
 
 NEVER = "0 0 1 1 *"

@@ -30,11 +30,11 @@ from reconciler_engine.engine.tasks import worker as worker_module
 from reconciler_engine.errors import LeaseLost, StoreUnavailable
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
-from reconciler_engine.store import tasks as tasks_module
+from reconciler_engine.store import task_streams as tasks_module
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.leases import JobLeases, Lease
 from reconciler_engine.store.scope import Scope
-from reconciler_engine.store.tasks import Lane
+from reconciler_engine.store.task_streams import Lane
 
 SCOPE = Scope(1, 1, "exchange")
 LEASE_MS = 120

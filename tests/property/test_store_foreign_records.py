@@ -36,7 +36,7 @@ from reconciler_engine.store.protocol import check_protocol
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.status_board import ENGINES_KEY, StatusBoard
-from reconciler_engine.store.tasks import Lane
+from reconciler_engine.store.task_streams import Lane
 
 GROWTH_MB = 100
 HANG_S = 5.0

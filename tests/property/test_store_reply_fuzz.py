@@ -42,7 +42,8 @@ from reconciler_engine.store.rights import check_rights
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.server_clock import ServerClock
 from reconciler_engine.store.status_board import StatusBoard
-from reconciler_engine.store.tasks import Delivery, Lane, TaskQueue
+from reconciler_engine.store.task_streams import Delivery, Lane
+from reconciler_engine.store.tasks import TaskQueue
 
 MINUTE = 60_000
 T0 = 1_767_225_600_000

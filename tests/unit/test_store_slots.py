@@ -41,7 +41,8 @@ from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Layout, Scope
 from reconciler_engine.store.server_clock import ServerClock
 from reconciler_engine.store.status_board import ENGINES_KEYS, StatusBoard
-from reconciler_engine.store.tasks import Delivery, Lane, TaskQueue
+from reconciler_engine.store.task_streams import Delivery, Lane
+from reconciler_engine.store.tasks import TaskQueue
 from reconciler_engine.store.venue import VenueStore
 
 SERIES = [Series("BTC-USD", Timeframe.M1), Series("ETH-USD", Timeframe.H1)]

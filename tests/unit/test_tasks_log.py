@@ -16,7 +16,7 @@ from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.absent_slots import AbsentSlots
 from reconciler_engine.store.retention import Retention
-from reconciler_engine.store.tasks import Lane
+from reconciler_engine.store.task_streams import Lane
 
 MINUTE = 60_000
 FIRST = 1_767_225_600_000

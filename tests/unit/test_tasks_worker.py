@@ -20,7 +20,8 @@ from reconciler_engine.store.candle_reads import SlotsRead
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead
 from reconciler_engine.store.retention import Retention
-from reconciler_engine.store.tasks import Delivery, Lane, TaskQueue
+from reconciler_engine.store.task_streams import Delivery, Lane
+from reconciler_engine.store.tasks import TaskQueue
 
 BTC = Series("BTC-USD", Timeframe.M1)
 READ_S = 0.001

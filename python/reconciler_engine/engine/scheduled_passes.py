@@ -32,7 +32,7 @@ from reconciler_engine.scheduling.ticks import Tick, TickReason
 from reconciler_engine.scheduling.zones import load_zone
 from reconciler_engine.store.leases import LEASE_MS, JobLeases, Lease
 from reconciler_engine.store.objective_counts import ObjectiveCounts
-from reconciler_engine.store.tasks import Lane
+from reconciler_engine.store.task_streams import Lane
 
 GAP_SCAN = "gap_scan"
 FULL_RECONCILE = "full_reconcile"

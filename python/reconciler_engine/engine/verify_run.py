@@ -21,7 +21,7 @@ from reconciler_engine.planning.verification import Verify
 from reconciler_engine.scheduling.cron import CronExpression
 from reconciler_engine.scheduling.zones import load_zone
 from reconciler_engine.store.evidence import current_history
-from reconciler_engine.store.tasks import Lane
+from reconciler_engine.store.task_streams import Lane
 
 VERIFY_BARS = 300
 """The verify run looks at so many of the newest bars, and members, of each series: as many as one page holds."""

@@ -20,7 +20,7 @@ from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.pages import Page
 from reconciler_engine.store.marks import Marks
-from reconciler_engine.store.tasks import Lane
+from reconciler_engine.store.task_streams import Lane
 
 PAGES_AHEAD = 64
 """Pages that are planned and not yet handed out; reading waits when there are so many."""

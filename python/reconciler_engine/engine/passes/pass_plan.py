@@ -19,7 +19,7 @@ from reconciler_engine.planning.window import closed_before, range_window, scan_
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
 from reconciler_engine.store.listings import Listings
 from reconciler_engine.store.retention import Retention
-from reconciler_engine.store.tasks import Lane
+from reconciler_engine.store.task_streams import Lane
 
 Windows = Sequence[tuple[Series, Interval]]
 """Series, and the closed slots of each that a pass examines."""

@@ -33,7 +33,7 @@ from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
 from reconciler_engine.store.coverage import Checked
 from reconciler_engine.store.findings import days_of
 from reconciler_engine.store.listings import Listings
-from reconciler_engine.store.tasks import Lane
+from reconciler_engine.store.task_streams import Lane
 
 _LATE = "late-"
 """Begins the names of tasks for series that were put off."""

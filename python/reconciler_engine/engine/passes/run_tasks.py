@@ -15,7 +15,8 @@ from reconciler_engine.engine.tasks.messages import PageOutcome, PageTask, ScanO
 from reconciler_engine.errors import LeaseLost, PermitRefused, StoreError
 from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.observe.words import describe_span
-from reconciler_engine.store.tasks import Lane, TaskQueue, job_of
+from reconciler_engine.store.task_streams import Lane
+from reconciler_engine.store.tasks import TaskQueue, job_of
 
 LOST = "the outcome of its task was lost; nothing is known until the next pass"
 PROGRESS_S = 5.0

@@ -29,7 +29,8 @@ from reconciler_engine.observe import logs
 from reconciler_engine.observe.words import iso
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore
-from reconciler_engine.store.tasks import MAX_DELIVERIES, Delivery, Lane, TaskQueue, job_of
+from reconciler_engine.store.task_streams import MAX_DELIVERIES, Delivery, Lane
+from reconciler_engine.store.tasks import TaskQueue, job_of
 
 PAGES_IN_FLIGHT = 16
 """Pages one worker has under way at a time: at 30 requests a second an answer may take half a second."""
