@@ -19,14 +19,15 @@ from reconciler_engine.store.scope import Layout, Scope
 Role = Literal["engine", "reader", "gate", "bot"]
 
 _CONNECTION: Final = ("ping", "client|setname")
-_GATE: Final = ("eval", "evalsha", "hmget", "subscribe", "time", "zcount", "zrangebyscore", "zrevrangebyscore")
-_PERMITS: Final = ("hdel", "hexists", "hget", "hincrby", "hkeys", "hlen", "hset", "info", "pexpire")
+# Without INFO a slot that was proved empty counts as missing.
+_GATE: Final = ("eval", "evalsha", "hmget", "info", "subscribe", "time", "zcount", "zrangebyscore", "zrevrangebyscore")
+_PERMITS: Final = ("hdel", "hexists", "hget", "hincrby", "hkeys", "hlen", "hset", "pexpire")
 _READER: Final = (
     *("exists", "get", "hget", "hgetall", "hkeys", "hlen", "hscan", "llen", "lrange", "mget", "pttl", "scard", "xlen"),
     *("xpending", "xrange", "xrevrange", "zcard", "zrange"),
 )
 _ENGINE: Final = (
-    *("blpop", "config|get", "del", "hdel", "hexists", "hincrby", "hset", "info", "lpop", "pexpire", "publish"),
+    *("blpop", "config|get", "del", "hdel", "hexists", "hincrby", "hset", "lpop", "pexpire", "publish"),
     *("rpush", "sadd", "script|load", "set", "sismember", "srem", "xack", "xadd", "xclaim", "xdel", "xgroup"),
     *("xinfo", "xreadgroup", "xtrim", "zadd", "zrem", "zremrangebyrank", "zremrangebyscore"),
 )
