@@ -89,16 +89,21 @@ def ask_gate(server, scope: Scope, series: Series, question: Question) -> Readin
 def judge(cache: Cache, series: Series, question: Question) -> Readiness:
     """Say what the gate must say: its rules, by the library's own readers of what lies in the cache."""
     step, stop = series.timeframe.step_ms, question.stop
-    pairs = sorted((score, member) for member, score in cache.members.items() if score < stop)
+    everything = sorted((score, member) for member, score in cache.members.items())
+    pairs = [(score, member) for score, member in everything if score < stop]
+    newer = [(score, member) for score, member in everything if score >= stop] if question.members else []
     start, lacking = stop - question.bars * step, 0
     if question.members:
         pairs = [(score, member) for score, member in pairs if score >= stop - MEMBERS_REACH * question.bars * step]
         lacking = max(0, question.bars - len(pairs))
         start = pairs[-min(question.bars, len(pairs))][0] // step * step if pairs else stop
     pairs = [(score, member) for score, member in pairs if score >= start]
-    found = check_members(
-        [text for score, member in pairs for text in (member, str(score).encode())],
-        series.symbol, series.timeframe.value, step,
+    found, found_newer = (
+        check_members(
+            [text for score, member in some for text in (member, str(score).encode())],
+            series.symbol, series.timeframe.value, step,
+        )
+        for some in (pairs, newer)
     )  # fmt: skip
     candles, strange = set(found.timestamps) - set(found.fillers), set(found.malformed)
     known = decode_fields(series, {name: body for name, body in cache.fields.items() if not name.startswith("v")})
@@ -129,6 +134,8 @@ def judge(cache: Cache, series: Series, question: Question) -> Readiness:
 
     slots = range(start, stop, step)
     kinds = {slot: kind for slot in slots if (kind := kind_of(slot))}
+    if found_newer.malformed:
+        kinds[stop] = "not a candle"
     first = min(kinds, default=stop)
     confirmed = known.ledger.confirmed(Interval(start, stop))
     doubted = {slot for slot, kind in kinds.items() if kind == "suspect"}

@@ -14,8 +14,10 @@ from tests.parity.examples import ACCEPTED, GOOD, REFUSED, SCORE, T, mutated
 from tests.parity.gate import Cache, Question, ask_gate, grace_for, judge
 
 from reconciler_engine.detection.members import check_members
+from reconciler_engine.engine.ready import why_not_ready
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.observe.unready import NEWER
 from reconciler_engine.planning.hand_marks import digest_of
 from reconciler_engine.planning.ledger import OLD_PROOFS, Finding, FindingInterval, Reason, State
 from reconciler_engine.planning.verification import DEFAULT_MAX_UNVERIFIED_MS
@@ -162,6 +164,44 @@ def test_a_verified_member_with_another_score_is_not_a_candle(server, scope):
     told = ask_gate(server, scope, SERIES, VERIFIED)
     assert told == judge(cache, SERIES, VERIFIED)
     assert told.reason == "not asked for"
+
+
+@pytest.mark.parametrize("members", [False, True])
+@pytest.mark.parametrize(
+    ("newer", "is_right"),
+    [
+        ({CANDLE.replace(SCORE, str(T + STEP).encode()): T + STEP}, True),
+        ({b"no candle": T + STEP}, False),
+        ({CANDLE + b" ": T + STEP}, False),
+        ({CANDLE + b" ": T + STEP + 1}, False),
+        ({b"no candle": 2**52}, False),
+    ],
+    ids=["the bar under way", "garbage", "an older bar", "off the grid", "far ahead"],
+)
+def test_readers_of_members_need_candles_after_the_closed_bars(ask, newer, is_right, members):
+    question = Question(1, T + STEP, members=members)
+    told = ask(CANDLE, question=question, more=newer)
+    assert told.is_ready is (is_right or not members)
+    assert told.malformed.first == (None if told.is_ready else T + STEP)
+
+
+@pytest.mark.parametrize(("ahead_s", "is_right"), [(0, True), (10 * 60, True), (3_600, False), (10**9, False)])
+def test_readers_of_members_need_bars_that_a_clock_has_reached(server, scope, ahead_s, is_right):
+    now = server.time()[0] * 1_000
+    newest = (now // STEP - 1) * STEP
+    ahead = (now + ahead_s * 1_000) // STEP * STEP
+    written = {CANDLE.replace(SCORE, str(at).encode()): at for at in (newest, ahead)}
+    server.zadd(scope.candle_key(SERIES), written)
+    words = (1, now - newest - STEP, "any", 0, "members")
+    assert server.execute_command("EVAL", READY_TEXT, 1, scope.candle_key(SERIES), *words) == is_right
+
+
+@pytest.mark.parametrize("score", ["inf", 2**60, 1e300])
+def test_readers_of_members_are_told_of_scores_that_are_no_instant(server, scope, score):
+    server.zadd(scope.candle_key(SERIES), {CANDLE: T, b"no candle": score})
+    options = {"layout": scope.layout, "grace_ms": grace_for(T + STEP, STEP), "max_unverified_ms": "any"}
+    (told,) = why_not_ready(server, ["BTC-USD"], ["5m"], 1, **options, members=True)
+    assert (told.reason, told.first, told.cure) == ("not a candle", T + STEP, NEWER)
 
 
 def test_the_script_has_the_library_s_limits():

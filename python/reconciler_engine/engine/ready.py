@@ -8,7 +8,7 @@ from typing import TypeVar, Unpack, overload
 from reconciler_engine.errors import NodeUnavailable
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.obstacles import Obstacle
-from reconciler_engine.observe.unready import Unready, cure_of
+from reconciler_engine.observe.unready import NEWER, Unready, cure_of
 from reconciler_engine.steps import Steps
 from reconciler_engine.store import ready_steps
 from reconciler_engine.store.client.trio_redis import all_served
@@ -264,7 +264,7 @@ def _unready(question: ReadyQuestion, answer: Readiness | Exception) -> Unready 
         answer.ready_until,
         _since(question, answer, answer.reason),
         None if answer.finding is None else answer.finding.next_check,
-        cure_of(answer.reason),
+        cure_of(answer.reason) if answer.ready_until < answer.window.stop else NEWER,
     )
 
 

@@ -86,6 +86,9 @@ _CURES: Final[Mapping[str, str]] = {
     "not a candle": "the next pass, or reconcile now",
     "fewer members": "backfill, or fewer bars",
 }
+NEWER: Final = "the feeder's next candle there, or removal by hand"
+"""Cure of a member after the closed bars that is not a candle: no pass looks there."""
+
 _UNREAD: Final = "put right what the error names"
 
 

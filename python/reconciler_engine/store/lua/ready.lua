@@ -11,7 +11,8 @@
 -- ARGV[3]  how long after its end a bar may be unverified (ms), or 'any'; 1800000 without
 -- ARGV[4]  how long after its end a bar may be absent (ms), unless the exchange has shown it; 0 without
 -- ARGV[5]  'slots' for the newest slots of the grid, or 'members' for as many slots as the newest members take, which
---          are looked for in at most ten times as many slots; slots without
+--          are looked for in at most ten times as many slots, and for those after them, as the bar under way; slots
+--          without
 -- ARGV[6]  'detail' for the list below instead of 1 or 0
 --
 -- Returns  1 if each of these slots holds a candle that nobody doubts, verified by its digest where it closed that long
@@ -36,6 +37,8 @@ local MOST = 10000
 local GRACE = 15000
 local MAX_UNVERIFIED = 1800000
 local REACH = 10
+-- How far ahead of the server's clock the writer's may be.
+local AHEAD = 600000
 
 local key = KEYS[1] or ''
 local symbol, timeframe
@@ -237,12 +240,23 @@ local function find_obstacle(slot)
     return present[slot] and not verified[slot] and age > most_unverified and 'unverified' or nil
 end
 
+-- Who reads the newest members reads those after the closed bars, too: they stand for one slot more where one of them
+-- is not a candle, or is one of a bar that no clock has reached.
+local last_slot = slots - 1
+if form == 'members' then
+    local newer = redis.call('ZRANGEBYSCORE', key, text(stop), '+inf', 'WITHSCORES', 'LIMIT', 0, MOST)
+    for i = 1, #newer, 2 do
+        local member, score = newer[i], newer[i + 1]
+        if not kind_of(member, score) or score - now > step + AHEAD then last_slot = slots end
+    end
+end
+
 local KINDS = { 'missing', 'suspect', 'not a candle', 'unverified' }
 local counts, oldest, first = {}, {}, nil
 local complete_from, ready_from = start, start
-for slot = 0, slots - 1 do
+for slot = 0, last_slot do
     local is_plain = present[slot] and verified[slot] and not known[slot]
-    local kind = not is_plain and find_obstacle(slot)
+    local kind = slot == slots and 'not a candle' or not is_plain and find_obstacle(slot)
     if kind then
         if not detail then return 0 end
         first = first or { kind = kind, at = start + slot * step, finding = known[slot] }
