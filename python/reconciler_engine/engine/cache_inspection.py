@@ -99,7 +99,9 @@ class CacheInspector:
         except StoreError as error:
             found.error = str(own_fault(error, waits=False))
         bars.finish()
-        found.missing, found.suspect, found.contested = (_joined(slots[kind]) for kind in _KEPT)
+        found.missing, found.suspect, found.contested = (
+            Intervals.joined((one.start, one.stop) for one in slots[kind]) for kind in _KEPT
+        )
         _note_slots(found, bars)
         found.flaws = bars.flaws.ranked()
         return found
@@ -183,10 +185,6 @@ def _page(slots: Interval, start: int, step: int) -> Interval:
     """Return the slots from `start` to the next border of pages, where blocks of digests end, too."""
     size = PAGE_SLOTS * step
     return Interval(start, min(start - start % size + size, slots.stop))
-
-
-def _joined(parts: Sequence[Interval]) -> Intervals:
-    return Intervals.joined((one.start, one.stop) for one in parts)
 
 
 def _add_bars(bars: BarScan, copies: Mapping[int, Copy]) -> None:

@@ -105,7 +105,8 @@ class StatusWriter:
                         announced_at = status.written_at
                         await self._announce(status)
                 except StoreError as error:
-                    told = self._told(error)
+                    # Of a cluster, one node has all that the engine needs.
+                    told = describe_own_outage(error) if self._passes.parts.client.is_cluster else str(error)
                     if self.redis_error is None:
                         _logger.warning("status not written", extra={"error": told})
                     self._budget, self._queued, self.redis_error = None, None, told
@@ -123,12 +124,6 @@ class StatusWriter:
             await self._board.announce(status)
         except StoreError as error:
             _logger.info("not listed among the engines", extra={"error": str(error)})
-
-    def _told(self, error: StoreError) -> str:
-        """Return the consequence of a status that cannot be written: of a cluster, one node has all that is needed."""
-        if not self._passes.parts.client.is_cluster:
-            return str(error)
-        return describe_own_outage(error)
 
     def _note(self, event: Event) -> None:
         ending = count_event(event)

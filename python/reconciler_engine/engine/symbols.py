@@ -107,12 +107,6 @@ async def refresh_when_due(parts: Parts, source: CoinbaseClient) -> None:
         _logger.info("the product list was not refreshed", extra={"error": str(error)})
 
 
-async def _keep(parts: Parts, products: Sequence[Product]) -> None:
-    """Keep a list of this moment; it is asked for again after `REFRESH_EVERY_S`."""
-    await parts.products.keep(products, await parts.clock.redis_now())
-    await parts.products.turn.extend(REFRESH_EVERY_S)
-
-
 async def fetch_lists(
     symbols: Sequence[str], fetch: Callable[[str], Awaitable[tuple[Product, ...]]]
 ) -> tuple[tuple[Product, ...], SourceError | PermitRefused | None]:
@@ -137,7 +131,8 @@ def _unlisted(symbols: Sequence[str], products: Sequence[Product]) -> list[str]:
 async def _fetch(parts: Parts, source: CoinbaseClient, symbols: Sequence[str]) -> tuple[Product, ...]:
     """Return the products after keeping them; symbols that a list of futures might name stand in for it."""
     products, trouble = await fetch_lists(symbols, partial(_fetch_list, parts, source))
-    await _keep(parts, products)
+    await parts.products.keep(products, await parts.clock.redis_now())
+    await parts.products.turn.extend(REFRESH_EVERY_S)
     if trouble is None:
         return products
     unclear = _unlisted(symbols, products)

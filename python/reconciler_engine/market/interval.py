@@ -5,12 +5,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Self
 
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.rounding import ceil_to
 
 _set = object.__setattr__
+_start = attrgetter("start")
 
 
 @dataclass(frozen=True, slots=True, order=True, init=False)
@@ -213,10 +215,6 @@ def _many(one: Interval | Intervals) -> Intervals:
 
 def _covers(one: Interval, others: Intervals) -> bool:
     return one.start <= others[0].start and others[-1].stop <= one.stop
-
-
-def _start(one: Interval) -> int:
-    return one.start
 
 
 NOTHING = _trusted(())

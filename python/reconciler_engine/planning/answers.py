@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
-from reconciler_engine.planning.ledger import Finding, Knowledge, Reason
+from reconciler_engine.planning.ledger import Knowledge, Reason
 from reconciler_engine.planning.sightings import IMPROBABLE, LEAST_PACE_SLOTS, PACE_SLOTS
 
 WITNESS_AGE_MS = 120_000
@@ -102,7 +102,8 @@ def find_witnesses(answer: Answer, candles: Intervals, known: Knowledge, step: i
         known: The knowledge about the series.
         step: The grid's step (ms).
     """
-    silent = known.ledger.where(answer.asked, _is_ghost) | Intervals.of_slots(sorted(known.accepted), step)
+    ghosts = known.ledger.where(answer.asked, lambda finding: finding.reason is Reason.NOT_AT_EXCHANGE)
+    silent = ghosts | Intervals.of_slots(sorted(known.accepted), step)
     return ((candles | known.exists) & answer.asked & closed_slots(answer.at, WITNESS_AGE_MS, step)) - silent
 
 
@@ -159,7 +160,3 @@ def settled_rows(answer: Answer, venue: Venue, step: int) -> Intervals:
     if newest is None or (venue.newest or 0) >= newest + step or newest + step <= answer.at - OLD_ROW_MS:
         return answer.rows
     return answer.rows - Interval(newest, newest + step)
-
-
-def _is_ghost(finding: Finding) -> bool:
-    return finding.reason is Reason.NOT_AT_EXCHANGE

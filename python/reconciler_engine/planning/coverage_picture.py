@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby, pairwise
+from operator import attrgetter
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.rounding import ceil_div
@@ -95,7 +96,7 @@ def cells_of(row: Row, axis: Interval, columns: int) -> list[Cell]:
     """Return the state that each bucket of an axis shows: its gravest trouble, else its most frequent one."""
     cells: list[Cell] = []
     for bucket in buckets(axis, columns):
-        index = bisect_right(row.runs, bucket.start, key=_stop)
+        index = bisect_right(row.runs, bucket.start, key=attrgetter("stop"))
         shares: Counter[State] = Counter()
         while index < len(row.runs) and row.runs[index].start < bucket.stop:
             run = row.runs[index]
@@ -105,10 +106,6 @@ def cells_of(row: Row, axis: Interval, columns: int) -> list[Cell]:
         most = max(shares, key=lambda state: (shares[state], -_RANK[state]), default=None)
         cells.append(min(troubles, key=_RANK.__getitem__) if troubles else most)
     return cells
-
-
-def _stop(run: StateInterval) -> int:
-    return run.stop
 
 
 def runs_of_cells(cells: Sequence[Cell]) -> Iterator[tuple[int, int, Cell]]:

@@ -45,7 +45,7 @@ def note_ghosts(
     ledger = known.ledger
     if (witnesses - lacking).size(step) < max(LEAST_WITNESSES, _WITNESSES_A_GHOST * lacking.size(step)):
         # A candle in doubt without a row to replace it rests.
-        resting = ledger.where(answer.asked, _is_doubted) & lacking & candles
+        resting = ledger.where(answer.asked, lambda finding: finding.reason in OF_VALUES) & lacking & candles
         return known._replace(ledger=ledger.revise(resting, partial(_rest, at=answer.at))), NOTHING
     noted = ledger.where(answer.asked, is_lacked)
     firsts = {finding.first for _, _, finding in ledger.within(answer.asked) if is_lacked(finding)}
@@ -69,10 +69,6 @@ def withdraw(known: Knowledge, slots: Intervals, at: int) -> Knowledge:
     """Return the knowledge with slots that the exchange had once, and that hold no member any more, as withdrawn."""
     gone = Finding(State.MISSING, Reason.WITHDRAWN, at, at, 0, at)
     return known._replace(ledger=known.ledger.revise(slots, lambda _: gone), exists=known.exists - slots)
-
-
-def _is_doubted(finding: Finding) -> bool:
-    return finding.reason in OF_VALUES
 
 
 def _rest(known: Finding | None, at: int) -> Finding | None:

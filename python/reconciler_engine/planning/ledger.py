@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import cache
 from itertools import pairwise
+from operator import attrgetter
 from types import MappingProxyType
 from typing import NamedTuple, Self
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
+
+_stop = attrgetter("stop")
 
 SIGHTINGS_LIMIT = 65_535
 """Sightings are counted up to here."""
@@ -239,10 +242,6 @@ class Ledger:
 
 def _start(part: FindingInterval) -> int:
     return part.start
-
-
-def _stop(part: FindingInterval) -> int:
-    return part.stop
 
 
 def _joined(parts: Iterable[tuple[int, int, Finding | None]]) -> list[FindingInterval]:

@@ -63,7 +63,8 @@ def _unit(kind: Kind, field: Field) -> str:
         step = values[1] - values[0]
         even = (kind.high + 1) % step == 0
         if even and step > 1 and field.values == stepped(0, kind.high, step):
-            return f"every {step} {name}s" if kind is not Kind.HOUR else f"every {_nth(step)} hour"
+            ending = {2: "nd", 3: "rd"}.get(step, "th")
+            return f"every {step} {name}s" if kind is not Kind.HOUR else f"every {step}{ending} hour"
     return f"{name}{'s' if len(values) > 1 else ''} {_list(field.values)}"
 
 
@@ -106,8 +107,3 @@ def _list(values: int, names: Sequence[object] = range(Kind.MINUTE.high + 1)) ->
 
 def _join(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + f" and {items[-1]}"
-
-
-def _nth(step: int) -> str:
-    ending = {2: "nd", 3: "rd"}.get(step, "th")
-    return f"{step}{ending}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from reconciler_engine.errors import StoreError
@@ -67,7 +67,7 @@ class FeederWatch(Scoped):
     async def _newest(self, series: Sequence[Series]) -> dict[Series, int]:
         """Return the open time of the newest member of each series that has one."""
         newest = {}
-        commands = (("ZRANGE", self._scope.candle_key(one), -1, -1, "WITHSCORES") for one in series)
+        commands = [("ZRANGE", self._scope.candle_key(one), -1, -1, "WITHSCORES") for one in series]
         for one, reply in zip(series, await self._pipe(commands), strict=True):
             # A key of another type is told by passes.
             if isinstance(reply, list) and len(reply) == 2:  # noqa: PLR2004  a member and its score
@@ -79,8 +79,7 @@ class FeederWatch(Scoped):
 
     async def _filled(self, newest: Mapping[Series, int]) -> set[Series]:
         """Return the series whose newest member was brought by an answer of the exchange."""
-        commands = (("HGET", self._scope.evidence_key(one), RECENT) for one in newest)
-        replies = await self._pipe(commands)
+        replies = await self._pipe([("HGET", self._scope.evidence_key(one), RECENT) for one in newest])
         return {
             one
             for (one, at), body in zip(newest.items(), replies, strict=True)
@@ -88,15 +87,12 @@ class FeederWatch(Scoped):
             and any(at in brought.slots for brought in decode_fields(one, {RECENT: body}).brought)
         }
 
-    async def _pipe(self, commands: Iterable[Command]) -> list[Any]:
+    async def _pipe(self, commands: Sequence[Command]) -> list[Any]:
         replies: list[Any] = []
-        for part in _parts(list(commands)):
+        for start in range(0, len(commands), _COMMANDS):
+            part = commands[start : start + _COMMANDS]
             replies += await each_apart(self._client.pipe(part), len(part))
         return replies
-
-
-def _parts(commands: Sequence[Command]) -> Iterator[Sequence[Command]]:
-    return (commands[start : start + _COMMANDS] for start in range(0, len(commands), _COMMANDS))
 
 
 def _sighting(body: Any) -> Sighting | None:

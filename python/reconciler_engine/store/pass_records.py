@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult
 from reconciler_engine.store.client.reply_shapes import MOST_MS, understanding
+from reconciler_engine.store.client.trio_redis import all_served
 from reconciler_engine.store.scoped import Scoped
 
 KEPT_MS: Final = 4 * 86_400_000
@@ -122,9 +123,7 @@ class PassRecords(Scoped):
             ("PEXPIRE", self._key, KEPT_MS),
         ]
         try:
-            for reply in await self._client.pipe(commands):
-                if isinstance(reply, StoreError):
-                    raise reply
+            all_served(await self._client.pipe(commands))
         except StoreError as error:
             _logger.info("a pass is not recorded", extra={"error": str(error)})
 
