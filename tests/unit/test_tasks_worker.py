@@ -12,6 +12,7 @@ from reconciler_engine.engine.tasks.messages import ScanTask, SeriesSpan
 from reconciler_engine.engine.tasks.redis_retry import RedisRetry
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS
 from reconciler_engine.engine.tasks.worker import SCANS_IN_FLIGHT, Worker
+from reconciler_engine.errors import StoreUnavailable
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
@@ -106,6 +107,37 @@ class ScanQueue:
     async def hand_back(self) -> int:
         await trio.lowlevel.checkpoint()
         return 0
+
+
+class FailedOverQueue(ScanQueue):
+    """A queue that fails over while a task is read; then a task is the worker's that it has not in hand."""
+
+    def __init__(self, all_done: trio.Event) -> None:
+        super().__init__(2, all_done)
+        self._brought_back = [self._left.pop()]
+        self._failures = [StoreUnavailable("gone")]
+
+    async def is_open(self, run: str, task: str = "") -> bool:
+        if self._failures:
+            raise self._failures.pop()
+        return await super().is_open(run, task)
+
+    async def taken(self, *_lanes: Lane) -> list[Delivery]:
+        await trio.lowlevel.checkpoint()
+        return self._brought_back
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_a_task_that_a_failover_brought_back_is_done_whichever_step_saw_it():
+    all_done = trio.Event()
+    queue, known = FailedOverQueue(all_done), cast("EvidenceStore", NothingKnown())
+    worker = Worker(cast("TaskQueue", queue), cast("CandleStore", EmptyStore()), known, None, RedisRetry())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(worker.run)
+        with trio.fail_after(60):
+            await all_done.wait()
+        worker.drain()
+    assert worker.tasks_done == 2
 
 
 @pytest.mark.usefixtures("autojump_clock")

@@ -25,6 +25,8 @@ class RedisRetry:
 
     def __init__(self) -> None:
         self._outage = _Outage()
+        self.failures = 0
+        """How often Redis did not do a step, so far."""
 
     async def retry_while_redis_is_away(
         self, step: Callable[[], Awaitable[_T]], pause: Callable[[float], Awaitable[None]] = trio.sleep
@@ -37,6 +39,7 @@ class RedisRetry:
                     return await step()
                 except StoreError as error:
                     failures += 1
+                    self.failures += 1
                     if failures == 1:
                         waiting.enter_context(self._outage.wait(error))
                     await pause(_AWAY.delay_ms(failures, random()) / 1_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -67,7 +68,9 @@ class Worker:
         self._evidence = evidence
         self._fetcher = fetcher
         self._in_hand: dict[tuple[Lane, str], Delivery] = {}
+        self._redis = redis
         self._retry = redis.retry_while_redis_is_away
+        self._failures_seen = Counter[tuple[Lane, ...]]()
         self._taking = trio.CancelScope()
         self.tasks_done = 0
 
@@ -172,15 +175,23 @@ class Worker:
             await self._retry(partial(self._finish, delivery, task, _failed(task, said)))
 
     async def _take(self, *lanes: Lane) -> list[Delivery]:
-        """Take tasks; after an outage first those that Redis says we have, and that are not in hand."""
-        take = partial(self._queue.take, *lanes)
-        try:
-            found = await take()
-        except StoreError:
-            taken = await self._retry(partial(self._queue.taken, *lanes))
-            found = [one for one in taken if (one.lane, one.entry) not in self._in_hand] or await self._retry(take)
+        found = await self._retry(partial(self._take_once, lanes))
         self._in_hand.update(((one.lane, one.entry), one) for one in found)
         return found
+
+    async def _take_once(self, lanes: tuple[Lane, ...]) -> list[Delivery]:
+        """Take tasks; after an outage first those that Redis says we have, and that are not in hand.
+
+        Whichever step saw the outage: a failover may have brought back tasks that were finished.
+        """
+        failures = self._redis.failures
+        if failures != self._failures_seen[lanes]:
+            known = {*self._in_hand}
+            taken = await self._queue.taken(*lanes)
+            self._failures_seen[lanes] = failures
+            if found := [one for one in taken if (one.lane, one.entry) not in known]:
+                return found
+        return await self._queue.take(*lanes)
 
     async def _read(self, delivery: Delivery) -> ScanTask | PageTask | None:
         """Return the task in a delivery, or None after taking it off its stream: no task, no run, or no hope."""
