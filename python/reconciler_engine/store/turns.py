@@ -30,7 +30,7 @@ class Turn:
         await self._client.execute_command("DEL", self._key)
 
     async def extend(self, life_s: int) -> None:
-        """Let nobody take the turn for `life_s` from now on: the work is done.
+        """Let nobody take the turn for `life_s` from now on: the work goes on, or is done.
 
         Raises:
             StoreError: Redis did not do it.

@@ -23,8 +23,9 @@ from reconciler_engine.planning.window import closed_before
 from reconciler_engine.store.product_list import ProductList, ProductListStore
 from reconciler_engine.store.venue import VenueStore
 
-_TURN_S = 15
-"""A worker that died over a reference blocks it for so long at most."""
+_TURN_S = 5
+"""A worker that died over a reference blocks it for so long at most. One that waits longer for its permit may be joined
+by another, which costs a request."""
 
 _LOOK_S = 0.1
 
@@ -136,8 +137,13 @@ class References:
             if await turn.take(_TURN_S):
                 break
             await trio.sleep(_LOOK_S)
+
+        async def keep_both() -> None:
+            await keep()
+            await turn.extend(_TURN_S)
+
         try:
-            return await self._ask(product, asked, kept, task, keep, is_newest=is_newest)
+            return await self._ask(product, asked, kept, task, keep_both, is_newest=is_newest)
         finally:
             with trio.CancelScope(shield=True):
                 await turn.end()
