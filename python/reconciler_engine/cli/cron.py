@@ -6,9 +6,10 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import islice
+from typing import Any
 
 import click
 
@@ -69,87 +70,76 @@ class QuestionRefused(ValueError):
         super().__init__("\n".join(str(fault) for fault in faults))
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A question for the next `count` times of an expression after `after` (ms UTC), on the wall clock of a zone."""
+def answer_to(asked: Mapping[str, object], now: int) -> dict[str, Any]:
+    """Answer a question with `expr`, `tz`, `after` and `n`, each with a default if it is absent or None.
 
-    expression: CronExpression
-    zone: str
-    tz: tzinfo
-    after: int
-    count: int
+    Times are ISO 8601 with offset, to the second.
 
-    @classmethod
-    def read(cls, asked: Mapping[str, object], now: int) -> Question:
-        """Check a question with `expr`, `tz`, `after` and `n`, each with a default if it is absent or None.
-
-        Raises:
-            QuestionRefused: With every fault.
-        """
-        text = asked.get("expr")
-        if not isinstance(text, str):
-            raise QuestionRefused("", [_fault("expr", text, "is not a cron expression; allowed: a text")])
-        faults = [
-            _fault(key, asked[key], f"is unknown; allowed: {', '.join(_KEYS)}") for key in sorted(asked.keys() - _KEYS)
-        ]
-        # All faults are told at once: each field is read even after another one was refused.
-        expression = None
-        try:
-            expression = CronExpression.parse(text)
-            expression.ensure_fires()
-        except CronError as refused:
-            faults += refused.faults
-        zone, tz = asked.get("tz"), None
-        zone = "UTC" if zone is None else zone
-        try:
-            tz = load_zone(zone if isinstance(zone, str) else repr(zone))
-        except ValueError as refused:
-            faults.append(_fault("tz", zone, str(refused)))
-        after = asked.get("after")
-        instant = now if after is None else _instant(after, tz or UTC)
-        if instant is None:
-            faults.append(
-                _fault(
-                    "after",
-                    after,
-                    "is not a time; allowed: ISO 8601 from June of the year 1 on, such as 2026-03-08T01:00:00-05:00",
-                )
+    Raises:
+        QuestionRefused: With every fault.
+    """
+    text = asked.get("expr")
+    if not isinstance(text, str):
+        raise QuestionRefused("", [_fault("expr", text, "is not a cron expression; allowed: a text")])
+    faults = [
+        _fault(key, asked[key], f"is unknown; allowed: {', '.join(_KEYS)}") for key in sorted(asked.keys() - _KEYS)
+    ]
+    # All faults are told at once: each field is read even after another one was refused.
+    expression = None
+    try:
+        expression = CronExpression.parse(text)
+        expression.ensure_fires()
+    except CronError as refused:
+        faults += refused.faults
+    zone, tz = asked.get("tz"), None
+    zone = "UTC" if zone is None else zone
+    try:
+        tz = load_zone(zone if isinstance(zone, str) else repr(zone))
+    except ValueError as refused:
+        faults.append(_fault("tz", zone, str(refused)))
+    after = asked.get("after")
+    instant = now if after is None else _instant(after, tz or UTC)
+    if instant is None:
+        faults.append(
+            _fault(
+                "after",
+                after,
+                "is not a time; allowed: ISO 8601 from June of the year 1 on, such as 2026-03-08T01:00:00-05:00",
             )
-        count = asked.get("n")
-        count = DEFAULT_COUNT if count is None else count
-        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST:
-            faults.append(_fault("n", count, f"is not a count; allowed: 1 to {MOST}"))
-        elif expression is not None and tz is not None and instant is not None and not faults:
-            return cls(expression, str(zone), tz, instant, count)
-        raise QuestionRefused(text, faults)
-
-    def answer(self) -> dict[str, object]:
-        """Return the answer's fields; times are ISO 8601 with offset, to the second."""
-        slots = islice(self.expression.slots_after(self.after, self.tz), self.count)
+        )
+    count = asked.get("n")
+    count = DEFAULT_COUNT if count is None else count
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST:
+        faults.append(_fault("n", count, f"is not a count; allowed: 1 to {MOST}"))
+    elif expression is not None and tz is not None and instant is not None and not faults:
+        slots = islice(expression.slots_after(instant, tz), count)
         return {
-            "expression": self.expression.text,
-            "timezone": self.zone,
-            "description": self.expression.describe(),
-            "next": [datetime.fromtimestamp(slot // 1_000, self.tz).isoformat(timespec="seconds") for slot in slots],
-            "warnings": list(self.expression.warnings),
+            "expression": expression.text,
+            "timezone": str(zone),
+            "description": expression.describe(),
+            "next": [datetime.fromtimestamp(slot // 1_000, tz).isoformat(timespec="seconds") for slot in slots],
+            "warnings": list(expression.warnings),
         }
+    raise QuestionRefused(text, faults)
 
 
 def answer_one(asked: Mapping[str, object], output: Output) -> None:
     """Print the answer to one question. A refused one ends with 2: JSON on standard output, text on standard error."""
     try:
-        question = Question.read(asked, _now())
+        answer = answer_to(asked, _now())
     except QuestionRefused as refused:
         if output.as_json:
             output.print_json(_refusal(refused))
             leave(USAGE)
         leave(USAGE, "\n".join(_pointed(refused)))
-    answer = question.answer()
     if output.as_json:
         output.print_json(answer)
-    else:
-        for line in _lines(question, answer):
-            say(line)
+        return
+    say(f"{answer['description']} ({answer['timezone']})")
+    for time_ in answer["next"]:
+        say(f"  {time_}")
+    for warning in answer["warnings"]:
+        say(f"warning: {warning}")
 
 
 def answer_lines() -> None:
@@ -172,7 +162,7 @@ def _answer_line(line: str) -> dict[str, object]:
         )
         return _refusal(QuestionRefused("", [_fault("line", line.strip(), allowed)]))
     try:
-        return Question.read(asked, _now()).answer()
+        return answer_to(asked, _now())
     except QuestionRefused as refused:
         return _refusal(refused)
 
@@ -190,13 +180,6 @@ def _pointed(refused: QuestionRefused) -> list[str]:
             lines += [shown, " " * (fault.column - 1) + "^" * max(len(fault.token), 1)]
         lines.append(f"{fault.field} {fault.token!r}: {fault.message}")
     return lines
-
-
-def _lines(question: Question, answer: Mapping[str, object]) -> list[str]:
-    times = answer["next"]
-    lines = [f"{answer['description']} ({question.zone})"]
-    lines += [f"  {time}" for time in times] if isinstance(times, list) else []
-    return lines + [f"warning: {warning}" for warning in question.expression.warnings]
 
 
 def _fault(field: str, value: object, message: str) -> Fault:

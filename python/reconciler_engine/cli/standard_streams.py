@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Literal
+from typing import Literal, TextIO
 
 _STANDARD = (0, 1, 2)
 
@@ -32,4 +32,9 @@ def terminal_style() -> Literal["human", "coloured", "json"]:
     """Return how the log is written to standard error: for people on a terminal, in colour unless they want none."""
     if not sys.stderr.isatty():
         return "json"
-    return "human" if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else "coloured"
+    return "coloured" if shows_colours(sys.stderr) else "human"
+
+
+def shows_colours(stream: TextIO) -> bool:
+    """Whether to colour: on a terminal that can, unless NO_COLOR is set."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -71,10 +71,8 @@ def change_faults(old: ReconciliationConfig, given: Mapping[str, Any]) -> list[s
 
 def _change_fault(name: str, old: ReconciliationConfig, new: ReconciliationConfig) -> str | None:
     before, after = getattr(old, name), getattr(new, name)
-    return None if before == after else _fault(name, before, after)
-
-
-def _fault(name: str, old: object, new: object) -> str:
+    if before == after:
+        return None
     if name in SECRET_FIELDS:
         return f"{name} cannot change while the engine runs; allowed: what it was started with, or a restart"
-    return f"{name} {new} cannot change while the engine runs; allowed: {old}, or a restart"
+    return f"{name} {after} cannot change while the engine runs; allowed: {before}, or a restart"

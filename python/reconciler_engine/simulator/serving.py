@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,6 +14,7 @@ from reconciler_engine.simulator.api_response import ApiRequest
 from reconciler_engine.simulator.faults.delivery import send_answer
 from reconciler_engine.simulator.rules.exchange import Exchange
 
+_HOST = "127.0.0.1"
 _BOUNDS = Bounds(
     connections=256,
     head_bytes=16 * 1024,
@@ -30,7 +30,6 @@ _BOUNDS = Bounds(
 async def serve_exchange(
     exchange: Exchange,
     *,
-    host: str = "127.0.0.1",
     port: int = 0,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -42,22 +41,18 @@ async def serve_exchange(
 
     Args:
         exchange: The exchange to serve.
-        host: A loopback address.
         port: Where to listen; 0 lets the system choose.
         task_status: Told the base URL when the port is open.
 
     Raises:
-        ConfigError: The host is not loopback, or the port cannot be opened.
+        ConfigError: The port cannot be opened.
     """
-    if not _is_loopback(host):
-        raise ConfigError([f"host {host!r} is not loopback; the simulator serves 127.0.0.1 or ::1 only"])
-    listeners = await _listen(host, port)
+    listeners = await _listen(port)
     port = listeners[0].socket.getsockname()[1]
-    shown = f"[{host}]" if ":" in host else host
     gate = _Port(exchange)
     server = Server(_BOUNDS, gate.answer, _refuse)
     async with trio.open_nursery() as connections:
-        task_status.started(f"http://{shown}:{port}")
+        task_status.started(f"http://{_HOST}:{port}")
         while True:
             async with trio.open_nursery() as door:
                 door.start_soon(
@@ -69,7 +64,7 @@ async def serve_exchange(
             gate.closed.set()
             await trio.sleep(gate.closed_s)
             gate.closing, gate.closed = trio.Event(), trio.Event()
-            listeners = await _listen(host, port)
+            listeners = await _listen(port)
 
 
 @asynccontextmanager
@@ -80,18 +75,11 @@ async def open_exchange(exchange: Exchange, *, port: int = 0) -> AsyncIterator[s
         nursery.cancel_scope.cancel()
 
 
-async def _listen(host: str, port: int) -> list[trio.SocketListener]:
+async def _listen(port: int) -> list[trio.SocketListener]:
     try:
-        return await trio.open_tcp_listeners(port, host=host)
+        return await trio.open_tcp_listeners(port, host=_HOST)
     except OSError as error:
-        raise ConfigError([f"port {port} on {host} cannot be opened: {error.strerror or error}"]) from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        raise ConfigError([f"port {port} on {_HOST} cannot be opened: {error.strerror or error}"]) from error
 
 
 class _Port:

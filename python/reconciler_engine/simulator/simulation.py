@@ -69,15 +69,12 @@ def _write_error(line: str) -> None:
     print(printable(line), file=sys.stderr, flush=True)  # noqa: T201 - the simulator's own terminal
 
 
-def build_exchange(
-    settings: SimulatorSettings, log: RequestLog | None = None, complain: Callable[[str], None] = _write_error
-) -> Exchange:
+def build_exchange(settings: SimulatorSettings, log: RequestLog | None = None) -> Exchange:
     """Return the exchange that the settings describe; reads the files of a replay (about 0.3 s per 100,000 rows).
 
     Args:
         settings: The settings.
         log: Where requests are recorded; in memory without.
-        complain: Called with the mistakes of a faults file that changed.
 
     Raises:
         ConfigError: The replay folder holds no candle file, or a key or faults file is none.
@@ -88,7 +85,7 @@ def build_exchange(
     verifier = _build_verifier(settings.key_files)
     exchange = Exchange(market, clock, settings.rules, log=log, verifier=verifier, faults=Faults(seed=settings.seed))
     if settings.faults is not None:
-        exchange.refresh_faults = FaultFile(settings.faults, exchange.faults, complain).refresh
+        exchange.refresh_faults = FaultFile(settings.faults, exchange.faults, _write_error).refresh
     return exchange
 
 
@@ -119,20 +116,16 @@ def _build_verifier(key_files: tuple[Path, ...]) -> Verifier | None:
     return TokenVerifier(map(read_trusted_key, key_files))
 
 
-async def simulate(
-    settings: SimulatorSettings,
-    announce: Callable[[str], None] = print,
-    complain: Callable[[str], None] = _write_error,
-) -> None:
+async def simulate(settings: SimulatorSettings, announce: Callable[[str], None] = print) -> None:
     """Run a simulator until cancelled; announces `listening on http://127.0.0.1:PORT` once it does.
 
-    `complain` is called with the mistakes of a faults file that changed; by default it writes to standard error.
+    Mistakes of a faults file that changed are written to standard error.
 
     Raises:
         ConfigError: The port or the log file cannot be opened, or as `build_exchange`.
         CandleFileError: As `build_exchange`.
     """
     with open_request_log(settings.log) as log:
-        async with open_exchange(build_exchange(settings, log, complain), port=settings.port) as url:
+        async with open_exchange(build_exchange(settings, log), port=settings.port) as url:
             announce(f"listening on {url}")
             await trio.sleep_forever()

@@ -19,6 +19,7 @@ from reconciler_engine.cli.options import Given, Span
 from reconciler_engine.cli.output import Output
 from reconciler_engine.cli.plan_table import print_plan, print_totals
 from reconciler_engine.cli.session import Session, in_session, since_last_pass
+from reconciler_engine.cli.standard_streams import shows_colours
 from reconciler_engine.cli.watching import check_watchable, watch
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.passes.survey import Survey, SurveyedSeries
@@ -54,7 +55,7 @@ def show_coverage(given: Given, asked: Span, svg: Path | None, output: Output) -
     if output.as_json:
         output.print_json(as_object(survey))
     else:
-        _draw(rows, survey, config, output, coloured=_coloured())
+        _draw(rows, survey, config, output, coloured=shows_colours(sys.stdout))
     if any(one.slots(*_DOUBTFUL) or one.error or not one.states for one in survey.series):
         leave(UNRESOLVED)
 
@@ -67,7 +68,7 @@ def watch_coverage(given: Given, asked: Span, output: Output) -> None:
     """
     check_watchable(as_json=output.as_json)
     range_, config, credentials = load_range(given, asked, signed=True)
-    coloured = _coloured()
+    coloured = shows_colours(sys.stdout)
 
     async def look(session: Session) -> None:
         async def answer() -> None:
@@ -157,11 +158,6 @@ def _row(one: SurveyedSeries, plan: SeriesPlan) -> Row:
     shares = f": {one.candles.size(one.series.timeframe.step_ms) / slots:.0%} candles, {empty} empty" if empty else ""
     note = ", ".join(doubts) or (f"complete{shares}" if one.states else "no closed slot")
     return Row(str(one.series), one.asked, one.series.timeframe.step_ms, one.states, note)
-
-
-def _coloured() -> bool:
-    """Whether to colour: on a terminal that can, unless NO_COLOR is set."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _writes(signs: dict[Any, str]) -> bool:

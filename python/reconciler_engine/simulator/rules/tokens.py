@@ -23,8 +23,6 @@ _ISSUERS = frozenset({"cdp", "coinbase-cloud"})
 _HOST = "api.coinbase.com"
 _SCOPE = "view"
 _SEED_BYTES = 32
-# Tokens live two minutes; at the highest rate there is, 30 a second, 3,600 of them matter.
-_SEEN_LIMIT = 10_000
 _OPTIONS: Any = {
     "verify_exp": False,
     "verify_nbf": False,
@@ -101,22 +99,11 @@ class TokenVerifier:
     Args:
         keys: Keys that may sign.
         leeway_s: Seconds by which a token's times may be off.
-        longest_s: Longest life of a token; None accepts any (the exchange's own limit is unknown).
-        single_use: Refuse a token that came before (unknown, too); the last 10,000 are remembered.
     """
 
-    def __init__(
-        self,
-        keys: Iterable[TrustedKey],
-        *,
-        leeway_s: float = 0,
-        longest_s: float | None = None,
-        single_use: bool = False,
-    ) -> None:
+    def __init__(self, keys: Iterable[TrustedKey], *, leeway_s: float = 0) -> None:
         self._keys = {key.name: key for key in keys}
         self._leeway_s = leeway_s
-        self._longest_s = longest_s
-        self._seen: dict[str, None] | None = {} if single_use else None
 
     def verify(self, request: ApiRequest, now: int) -> str | ApiResponse:
         """Return the name of the key that signed, or the refusal; `now` is the exchange's time (ms UTC)."""
@@ -130,7 +117,7 @@ class TokenVerifier:
             return UNAUTHORIZED
         made_here = claims.get("sub") == key.name and claims.get("iss") in _ISSUERS
         in_time = self._check_times(claims, now / 1000)
-        if not (made_here and in_time and _check_request(claims, request) and self._check_use(token)):
+        if not (made_here and in_time and _check_request(claims, request)):
             return UNAUTHORIZED
         return key.name if _SCOPE in key.scopes else MISSING_SCOPE
 
@@ -138,19 +125,7 @@ class TokenVerifier:
         begins, ends = (_read_number(claims.get(name)) for name in ("nbf", "exp"))
         if begins is None or ends is None:
             return False
-        if self._longest_s is not None and ends - begins > self._longest_s:
-            return False
         return begins <= now_s + self._leeway_s and ends > now_s - self._leeway_s
-
-    def _check_use(self, token: str) -> bool:
-        if self._seen is None:
-            return True
-        if token in self._seen:
-            return False
-        self._seen[token] = None
-        if len(self._seen) > _SEEN_LIMIT:
-            del self._seen[next(iter(self._seen))]
-        return True
 
 
 def _check_request(claims: Mapping[str, Any], request: ApiRequest) -> bool:
