@@ -20,10 +20,12 @@ from trio.testing import MockClock
 
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine import service, service_schedule, status_writer
+from reconciler_engine.engine.backfill import run as backfill_run
 from reconciler_engine.engine.parts import Parts, scope_of
 from reconciler_engine.engine.service import ReconciliationService
 from reconciler_engine.engine.simulated_feeder.feeder import Feeder, FeederSettings
 from reconciler_engine.engine.simulated_feeder.losses import FeedEvent, FeedLosses
+from reconciler_engine.engine.tasks import worker
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.simulator.faults.modes import MODES
@@ -33,6 +35,7 @@ from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules
 from reconciler_engine.simulator.rules.request_log import RequestLog, RequestRecord
 from reconciler_engine.simulator.serving import open_exchange
 from reconciler_engine.simulator.simulated_clock import SimulatedClock
+from reconciler_engine.store.protocol import at_work
 from reconciler_engine.store.scope import Scope
 
 MINUTE: Final = 60_000
@@ -220,8 +223,11 @@ async def fed_world(
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(service, "wall_clock", time.now)
                 patch.setattr(service_schedule, "wall_clock", time.now)
-                # Nobody reads it here.
+                # Nobody reads a status, meets another engine or dies here: what is only for that comes more seldom.
                 patch.setattr(status_writer, "WRITE_S", 60.0)
+                patch.setattr(service, "at_work", partial(at_work, life_ms=20 * MINUTE))
+                patch.setattr(worker, "_TOUCH_S", 25.0)
+                patch.setattr(backfill_run, "_BEAT_S", 20.0)
                 async with ReconciliationService(None, None, redis, config) as engine:
                     troubles = [Interval(START, START + 1), *(one.window for one in faults)]
                     series = config.with_symbols(tuple(watched) or config.symbols).series()

@@ -27,7 +27,7 @@ from reconciler_engine.store.client.trio_redis import DEFAULT_MAX_BLOCKING, DEFA
 CLOCK_KEY: Final = "simulated:clock"
 _TIME: Final = "redis.call('TIME')"
 _INSTANT: Final = f"redis.call('HMGET', '{CLOCK_KEY}', 'seconds', 'microseconds')"
-_BLOCKED_S: Final = 10.0
+_BLOCKED_S: Final = 30.0
 """How long a read that blocks waits, whatever it asked for; then it is repeated by the product itself."""
 
 _REPLY_S: Final = 1e-6
@@ -106,8 +106,8 @@ class SimulatedTime:
             if ahead_s > 0:
                 self._clock.jump(ahead_s)
 
-    @asynccontextmanager
-    async def under_way(self) -> AsyncIterator[None]:
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
         """Let no time pass for the length of a block."""
         self._under_way += 1
         try:
@@ -147,14 +147,14 @@ class _Connections(Node):
         self, commands: Sequence[Command], bound_s: float, _keys: Sequence[str] = (), *, blocks_s: float | None = None
     ) -> list[Any]:
         """Send commands in one write."""
-        async with self._time.under_way():
+        with self._time.under_way():
             return await super().exchange(commands, bound_s, blocks_s=blocks_s)
 
     async def converse(
         self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, bound_s: float, _key: str = ""
     ) -> None:
         """Have a conversation."""
-        async with self._time.under_way():
+        with self._time.under_way():
             await super().converse(batches, reader, bound_s)
 
 
@@ -174,7 +174,7 @@ class SimulatedRedis(TrioRedis):
             return divmod(self._time.now() * 1_000, 1_000_000)
         if block_s(args) is None:
             reply = await super().execute_command(*self._translated(args), timeout_s=timeout_s, **options)
-            self._tell(args)
+            self._tell(args, reply)
             return reply
         command, keys = unblocked(args)
         with self._time.listening(keys) as news:
@@ -188,14 +188,19 @@ class SimulatedRedis(TrioRedis):
     async def pipe(self, commands: Sequence[Command], *, timeout_s: float | None = None) -> list[Any]:
         """Send commands in one write."""
         replies = await super().pipe([self._translated(one) for one in commands], timeout_s=timeout_s)
-        for command in commands:
-            self._tell(command)
+        for command, reply in zip(commands, replies, strict=True):
+            self._tell(command, reply)
         return replies
 
-    def _tell(self, command: Command) -> None:
-        """Wake those that wait for a key of a script: nothing else writes streams and lists."""
-        if command[0] in {"EVAL", "EVALSHA"}:
-            self._time.tell(command[3:])
+    def _tell(self, command: Command, reply: object) -> None:
+        """Wake those that wait for a key of a script: nothing else writes streams and lists.
+
+        One that gives nothing, or 0, has put nothing there, nor has one that keeps a run.
+        """
+        if command[0] in {"EVAL", "EVALSHA"} and reply:
+            keys, arguments = command[3:][: int(command[2])], command[3:][int(command[2]) :]
+            if arguments[:1] != ("keep",):
+                self._time.tell(keys)
 
     def _translated(self, args: Command) -> Command:
         """Return a command whose script reads the simulated clock."""

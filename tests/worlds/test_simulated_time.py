@@ -9,7 +9,7 @@ from reconciler_engine.store.client.scripts import Script
 
 START = 1_768_496_550_000
 NOW = Script("local t = redis.call('TIME') return { t[1], t[2] }", "now.lua")
-PUSH = Script("redis.call('RPUSH', KEYS[1], ARGV[1])", "push.lua")
+PUSH = Script("return redis.call('RPUSH', KEYS[1], ARGV[1])", "push.lua")
 
 
 async def test_scripts_and_clients_see_one_instant(redis_url, mock_clock):
@@ -47,4 +47,4 @@ async def test_a_blocking_read_ends_with_the_write_that_it_waits_for(redis_url, 
         assert await redis.execute_command("BLPOP", "list", 2.0) == (b"list", b"one")
         assert time.now() == START + 4_000
         assert await redis.execute_command("BLPOP", "list", 2.0) is None
-        assert time.now() == START + 14_000
+        assert time.now() == START + 34_000
