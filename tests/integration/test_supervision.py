@@ -106,11 +106,12 @@ def test_a_worker_past_its_memory_limit_is_replaced_and_its_work_goes_on(start_e
         # Somebody else has the pass: whoever has its pages behind him asks for no memory any more.
         engine, exchange = start_engine(holder=client)
         pid = ready_worker(engine)
-        # less than it has: whatever it asks for from now on is refused
+        # Less than it has: memory that it asks for from now on is refused.
         resource.prlimit(pid, resource.RLIMIT_AS, (1, resource.prlimit(pid, resource.RLIMIT_AS)[1]))
         assert exchange.requests() == []
         client.delete(lease_of(exchange))
-    assert engine.wait_event("child died")["status"] in {"exit code 1", "SIGABRT"}
+    # Python raises MemoryError; native code aborts; and a stack that may not grow is SIGSEGV (getrlimit(2)).
+    assert engine.wait_event("child died")["status"] in {"exit code 1", "SIGABRT", "SIGSEGV"}
     ready_worker(engine)
     assert engine.wait_event("pass done")["errors"] == []
     assert engine.stop() == 0

@@ -13,6 +13,7 @@ from reconciler_engine.limiting.permit_steps import YIELDS_S
 from reconciler_engine.limiting.redis_bucket import TokenBucket
 
 FIVE = Budget(burst=5, period_ms=1_000)
+SLOT_S = 0.2
 LIVE_EVERY_S = 1.7
 
 
@@ -59,7 +60,7 @@ async def test_live_gaps_go_first_and_the_budget_holds(tasks, seconds):
     assert budget_excess(programs.sent, 5, 0.0) <= 0
     # Two slots of other turns at most: those of programs that have let others go first for ten seconds. Without that,
     # all wait for over a second.
-    assert max(programs.live_waits) <= 0.6
+    assert round(max(programs.live_waits), 6) <= 2 * SLOT_S
     # They do not starve, and nothing of the budget is left over.
     assert len(programs.sent) >= 5 * seconds - 5
     assert programs.foreign > 4 * seconds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from functools import lru_cache
 from typing import NamedTuple
 
 SHOWN_LIMIT = 60
@@ -12,6 +12,11 @@ SHOWN_LIMIT = 60
 _KEPT = 1000
 _TOLD_OF_A_KIND = 3
 _FIGURES = re.compile(r"[0-9][0-9.e+-]*")
+
+
+@lru_cache(1_024)
+def _kind(column: str, problem: str) -> tuple[str, str]:
+    return column, _FIGURES.sub("#", problem)
 
 
 class BadRow(NamedTuple):
@@ -45,19 +50,20 @@ class BadRows:
         self.rows: list[BadRow] = []
         self.total = 0
         self._first: dict[tuple[str, str], list[BadRow]] = {}
-        self._count: Counter[tuple[str, str]] = Counter()
+        self._count: dict[tuple[str, str], int] = {}
 
     def note(self, line: int, column: str, value: str, problem: str) -> None:
         """Add a bad row."""
-        row = BadRow(line, column, value[:SHOWN_LIMIT], problem)
         self.total += 1
-        if len(self.rows) < _KEPT:
+        kind = _kind(column, problem)
+        count = self._count[kind] = self._count.get(kind, 0) + 1
+        if self.total > _KEPT and count > _TOLD_OF_A_KIND:
+            return
+        row = BadRow(line, column, value[:SHOWN_LIMIT], problem)
+        if self.total <= _KEPT:
             self.rows.append(row)
-        kind = (column, _FIGURES.sub("#", problem))
-        self._count[kind] += 1
-        first = self._first.setdefault(kind, [])
-        if len(first) < _TOLD_OF_A_KIND:
-            first.append(row)
+        if count <= _TOLD_OF_A_KIND:
+            self._first.setdefault(kind, []).append(row)
 
     def told(self) -> list[str]:
         """Return a line for each of the first three of a kind, and one for the number of others."""

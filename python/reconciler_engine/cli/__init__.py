@@ -8,11 +8,16 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the `reconciler-engine` command."""
+    import os
     import sys
 
     from reconciler_engine.cli.standard_streams import hold_standard_streams
+    from reconciler_engine.quick_start import start_quickly
 
     hold_standard_streams()
+    start_quickly()
+    # Pydantic would read the metadata of every installed package for plugins, in each process.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from reconciler_engine.cli.app import app
     from reconciler_engine.cli.exits import reported_errors
     from reconciler_engine.observe.logs import settle
