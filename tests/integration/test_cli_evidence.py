@@ -152,6 +152,8 @@ def test_everything_that_is_known_is_listed_and_forgotten(server, run, learn):
         assert words in shown
     part = run("evidence", "BTC-USD", "1m", "--from", "2026-01-01T00:02", "--to", "2026-01-01T00:03", "--json").json
     assert (part["exists"], part["fillers"], part["accepted"]) == (pairs(2), [], [])
+    sound = run("evidence", "BTC-USD", "1m", "--from", "2026-01-01T00:08", "--to", "2026-01-01T00:09").out
+    assert "\nBTC-USD:1m: no slot in doubt or proved empty; 0 candles" in sound
     assert run("evidence", "forget", "BTC-USD", "1m", *RANGE).out == "BTC-USD:1m: 8 slots forgotten\n"
     assert run("evidence", "BTC-USD", "1m").out.startswith("BTC-USD:1m: nothing known")
     assert server.hkeys(f"{{{KEY}}}:evidence") == []

@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 
 import pytest
+import redis as redis_py
 from tests.conftest import plain_client
 from tests.every_client import cancelled_at, have
 
@@ -236,3 +237,21 @@ def test_redis_cli_takes_a_permit_and_reports(redis_url, redis_server, tmp_path)
     assert (granted, wait_us) == ("1", "0")
     assert cli("report", turn, "throttled", "429") == ["1", "0"]
     assert statistics(redis_url).breaker.throttled == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["take"], "operation take is not allowed; allowed: reserve, "),
+        ([], "operation nil is not allowed"),
+        (["reserve", "soon"], "max_wait_us soon is not allowed; allowed: a number of microseconds"),
+        (["spare"], "max_wait_us nil is not allowed"),
+        (["report", "x", "served", 200], "turn x is not allowed; allowed: the one that came with the permit"),
+        (["report", 1, "stopped", 200], "answer stopped is not allowed; allowed: served, unclear, silent, "),
+        (["report", 1, "throttled"], "status nil is not allowed; allowed: the number of the HTTP status"),
+    ],
+)
+def test_the_script_names_what_is_wrong_with_a_call(redis_url, words, fault):
+    made(redis_url)
+    with redis_py.Redis.from_url(redis_url) as client, pytest.raises(redis_py.ResponseError, match=fault):
+        client.eval(script_text(), 2, KEY, BREAKER, *words)

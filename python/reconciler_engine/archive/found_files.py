@@ -54,8 +54,11 @@ def find_sources(paths: Sequence[Path], hints: Hints) -> list[Source]:
     for path in paths:
         below = _files_below(path)
         if below is None:
-            source = Source(path, (_found(path, hints),))
-            faults += [file.naming.fault for file in source.files if _lacks_series(file, hints)]
+            file = _found(path, hints)
+            source = Source(path, (file,))
+            if _lacks_series(file, hints):
+                is_there = path == STANDARD_INPUT or path.exists()
+                faults.append(file.naming.fault if is_there else f"{str(path)!r}: no such file or folder")
         else:
             named: list[FoundFile] = []
             left_out: list[FoundFile] = []

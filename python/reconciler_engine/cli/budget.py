@@ -61,7 +61,7 @@ def budget(*, since: str, by: str | None, output: Output, given: Given) -> None:
         output.print_json({"requests": sum(use.requests for use in uses), "uses": [use._asdict() for use in uses]})
         return
     with paged():
-        for side in _SIDES if by is None else (by,):
+        for side in (_SIDES if by is None else (by,)) if uses else ():
             _print_sums(uses, side)
         first = max(start, min((use.hour for use in uses), default=start))
         hours = max(1.0, (time.time_ns() // 1_000_000 - first) / _HOUR_MS)

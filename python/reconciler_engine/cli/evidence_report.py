@@ -87,14 +87,15 @@ def print_evidence(series: Series, found: SeriesEvidence, output: Output) -> Non
     ]
     if rows:
         print_columns(_MORE_HEADS, rows)
-    say(f"{series}: {_totals(ledger, step)}; {counted(found.late, 'candle')} came after an answer without them")
+    totals = _totals(ledger, step) or ("no slot in doubt or proved empty" if rows else "nothing known")
+    say(f"{series}: {totals}; {counted(found.late, 'candle')} came after an answer without them")
 
 
 def _totals(ledger: Ledger, step: int) -> str:
     slots: Counter[str] = Counter()
     for start, stop, finding in ledger.findings:
         slots[finding.state.value] += (stop - start) // step
-    return ", ".join(f"{counted(count, 'slot')} {state}" for state, count in slots.items()) or "nothing known"
+    return ", ".join(f"{counted(count, 'slot')} {state}" for state, count in slots.items())
 
 
 def _cells(found: FindingInterval, step: int) -> Sequence[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from reconciler_engine.cli.candle_files import FILE_HEADS, file_cells
 from reconciler_engine.cli.output import Output, print_table, say
+from reconciler_engine.cli.plan_table import UNKNOWN
 from reconciler_engine.engine.cache_inspection import InspectedCache
 from reconciler_engine.inspection.file_inspection import InspectedFile
 from reconciler_engine.inspection.flaws import Flaw
@@ -126,6 +127,8 @@ def _file_cells(one: InspectedFile) -> tuple[str, ...]:
 
 
 def _cache_cells(one: InspectedCache) -> tuple[str, ...]:
+    if one.error is not None:
+        return (str(one.series), *[UNKNOWN] * (len(_CACHE_HEADS) - 1))
     told = cache_object(one)
     share, since = told["verified_share"], told["verified_since"]
     numbers = {name: str(told[name]) for name in ("slots", "candles", "missing", "empty", "halted", "suspect")}

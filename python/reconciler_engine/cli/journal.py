@@ -81,7 +81,7 @@ def journal(
 
     async def read(session: Session) -> Done:
         parts = session.parts
-        series = await known_series(session, given) if asked is None else [asked]
+        series = await known_series(session, given, may_lack=True) if asked is None else [asked]
         changes = await Journal(parts.client, parts.scope).read(series, since=start, until=stop, limit=limit)
         passes = [
             one

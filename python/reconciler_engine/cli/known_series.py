@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from reconciler_engine.cli.options import Given
 from reconciler_engine.cli.session import Session
+from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.series import Series
 from reconciler_engine.store.coverage import Coverage
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.status_board import StatusBoard, scope_of
 
 
-async def known_series(session: Session, given: Given) -> list[Series]:
+async def known_series(session: Session, given: Given, *, may_lack: bool = False) -> list[Series]:
     """Return the configured series; without any, those that passes have looked at, at any exchange.
 
     By symbol, timeframes by their length.
+
+    Raises:
+        ConfigError: There is none, unless they `may_lack`: an answer about no series would read as if all were well.
     """
     parts = session.parts
     if parts.config.symbols:
@@ -22,7 +26,12 @@ async def known_series(session: Session, given: Given) -> list[Series]:
     found = [series for name in names if (series := _series_of(name)) is not None]
     if "timeframes" in given.flags:
         found = [series for series in found if series.timeframe.value in parts.config.timeframes]
+    if not (found or may_lack):
+        raise ConfigError([_NO_SERIES])
     return sorted(found, key=natural_order)
+
+
+_NO_SERIES = "symbols is empty, and no pass has looked at a series; allowed: --symbols, or a running engine"
 
 
 async def known_scopes(session: Session) -> set[Scope]:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.options import PASS_SETTINGS, Given, prints, takes_settings
 from reconciler_engine.cli.output import Output, paged, print_table, say
+from reconciler_engine.cli.plan_table import UNKNOWN
 from reconciler_engine.market.result import causes_of
 from reconciler_engine.observe.words import ahead, counted, describe_span
 
@@ -34,7 +36,7 @@ def plan(*, all_: bool, output: Output, given: Given) -> None:
 
     The cache is read as a pass reads it; nothing is asked or changed. It is the plan of now: bars that close until the
     tick come on top, and so do references and second answers. Without symbols in the settings it is about the series
-    that passes look at.
+    that passes look at. Exit code 3: a series could not be read.
     """
     from reconciler_engine.cli.api_key import load_signed
     from reconciler_engine.cli.known_series import known_series
@@ -48,9 +50,11 @@ def plan(*, all_: bool, output: Output, given: Given) -> None:
     told = in_session(config, output, "plan", look, credentials=credentials)
     if output.as_json:
         output.print_json(asdict(told))
-        return
-    with paged():
-        _print(told, output, days=config.scrub_days, with_all=all_)
+    else:
+        with paged():
+            _print(told, output, days=config.scrub_days, with_all=all_)
+    if any(one.error is not None for one in told.series):
+        leave(UNRESOLVED)
 
 
 _SHOWN = 40
@@ -77,5 +81,6 @@ def _print(told: Forecast, output: Output, *, days: int, with_all: bool) -> None
 
 def _cells(one: SeriesForecast, jobs: Sequence[str], now: int) -> tuple[str, ...]:
     due = "-" if one.due_at is None else "now" if one.due_at <= now else ahead(one.due_at, now)
-    counts = [str(one.requests.get(job, 0)) for job in jobs]
-    return (f"{one.symbol}:{one.timeframe}", str(one.missing), str(one.unverified), due, *counts)
+    counts = [one.missing, one.unverified, *(one.requests.get(job, 0) for job in jobs)]
+    missing, unverified, *asked = map(str, counts) if one.error is None else [UNKNOWN] * len(counts)
+    return (f"{one.symbol}:{one.timeframe}", missing, unverified, due, *asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from reconciler_engine.cli.output import Output, print_table, say
 from reconciler_engine.config import ReconciliationConfig
@@ -21,14 +22,24 @@ _FIELDS = {
 }
 """Fields of a row by the heads of their columns, where these are not the same."""
 _INSTANTS = ("start", "stop", "verified_to")
+_CERTAIN = ("expected", "requests")
+UNKNOWN: Final = "-"
+"""Stands for a count of a series of which no slot was read; 0 would say that all is well."""
 
 
 def print_series(rows: Sequence[SeriesPlan | SeriesResult], heads: Sequence[str]) -> None:
     """Print a row a series, with the fields that the heads mean."""
     fields = [_FIELDS.get(head, head) for head in heads]
-    told = [[iso(getattr(row, one)) if one in _INSTANTS else str(getattr(row, one)) for one in fields] for row in rows]
-    names = [f"{row.symbol}:{row.timeframe}" for row in rows]
-    print_table(("series", *heads), [(name, *cells) for name, cells in zip(names, told, strict=True)])
+
+    def told(row: SeriesPlan | SeriesResult, name: str) -> str:
+        if name in _INSTANTS:
+            return iso(getattr(row, name))
+        return str(getattr(row, name)) if row.expected or name in _CERTAIN else UNKNOWN
+
+    print_table(
+        ("series", *heads),
+        [(f"{row.symbol}:{row.timeframe}", *(told(row, name) for name in fields)) for row in rows],
+    )
 
 
 def print_plan(plan: RequestPlan, config: ReconciliationConfig, output: Output) -> None:

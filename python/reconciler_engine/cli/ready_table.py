@@ -16,7 +16,7 @@ from reconciler_engine.cli.session import Session, in_session
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.ready import sort_out
-from reconciler_engine.errors import ConfigError, StoreError, own_fault
+from reconciler_engine.errors import StoreError, own_fault
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.unready import Unready
 from reconciler_engine.observe.words import ago, iso
@@ -27,7 +27,6 @@ from reconciler_engine.store.ready_steps import examine_all
 
 _BARS = 100
 _FIRST_BARS = 1_000
-_NO_SERIES = "symbols is empty, and no pass has looked at a series; allowed: --symbols, or a running engine"
 
 
 def show_all(
@@ -50,8 +49,6 @@ def show_all(
 
     async def ask(session: Session) -> tuple[_Told, ProductList]:
         series = await known_series(session, given)
-        if not series:
-            raise ConfigError([_NO_SERIES])
         listed = await session.parts.products.read()
         if reach:
             return await _reach_back(session.parts, series, count, asked), listed

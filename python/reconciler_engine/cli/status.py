@@ -279,10 +279,8 @@ def _print_budget(budget: BudgetStatus | None) -> None:
         return
     paused = f", paused by the exchange for {describe_span(budget.paused_ms)}" if budget.paused_ms else ""
     slowed = f" ({budget.share:.0%} of them, after HTTP {budget.slowed_by})" if budget.share < 1 else ""
-    say(
-        f"budget: {budget.rate_per_s:g} requests a second{slowed}, {budget.used} used in the last minute, "
-        f"{budget.waiting} waiting{paused}"
-    )
+    rate = counted(f"{budget.rate_per_s:g}", "request")
+    say(f"budget: {rate} a second{slowed}, {budget.used} used in the last minute, {budget.waiting} waiting{paused}")
 
 
 def _print_series(series: Mapping[str, SeriesCoverage], now: int, most: int | None) -> None:

@@ -34,6 +34,20 @@ local KEEP_MS = 86400000
 local key = KEYS[1]
 local operation = ARGV[1]
 
+local ANSWERS = { served = true, unclear = true, silent = true, throttled = true, blocked = true, denied = true }
+local function refused(name, value, allowed)
+  return redis.error_reply('ERR ' .. name .. ' ' .. tostring(value) .. ' is not allowed; allowed: ' .. allowed)
+end
+if (operation == 'reserve' or operation == 'spare') and not tonumber(ARGV[2]) then
+  return refused('max_wait_us', ARGV[2], 'a number of microseconds, 0 to be told at once')
+elseif operation == 'report' then
+  if not tonumber(ARGV[2]) then return refused('turn', ARGV[2], 'the one that came with the permit') end
+  if not ANSWERS[ARGV[3]] then
+    return refused('answer', ARGV[3], 'served, unclear, silent, throttled, blocked or denied')
+  end
+  if not tonumber(ARGV[4]) then return refused('status', ARGV[4], 'the number of the HTTP status, 0 without an answer') end
+end
+
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local history = origin()
@@ -313,4 +327,4 @@ if operation == 'terms' then
   return reply
 end
 
-return redis.error_reply('ERR unknown operation of the token bucket')
+return refused('operation', operation, 'reserve, spare, confirm, report, push, forgive, read or terms')

@@ -19,7 +19,7 @@ def iso(instant: int, unit: Literal["minutes", "seconds"] = "minutes") -> str:
 
 def counted(number: object, what: str) -> str:
     """Return `1 slot`, or `0 slots`, `2 slots`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{number} {what}{'' if str(number) == '1' else 's'}"
 
 
 def ago(instant: int | None, now: int) -> str:
