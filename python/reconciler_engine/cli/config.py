@@ -198,12 +198,11 @@ def template() -> str:
     """Return the text of a settings file with symbols set, and every other setting explained in a comment."""
     blocks = [_HEAD]
     for name, setting in SETTINGS.items():
-        comment = "\n".join(_comment(text) for text in (setting.explanation, f"Allowed: {setting.allowed}."))
+        comment = "\n".join(
+            textwrap.fill(text, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+            for text in (setting.explanation, f"Allowed: {setting.allowed}.")
+        )
         shown = setting.example if setting.default is None else setting.default
         line = f"{name} = {json.dumps(_SET[name])}" if name in _SET else f"#{name} = {json.dumps(shown)}"
         blocks.append(f"{comment}\n{line}\n")
     return "\n".join(blocks)
-
-
-def _comment(text: str) -> str:
-    return textwrap.fill(text, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)

@@ -63,7 +63,9 @@ def reported_errors() -> Iterator[None]:
             if found is not None and all(isinstance(leaf, _EXPECTED) for leaf in errors):
                 hopeless = isinstance(found, RoleFailed) and found.status == CONFIG
                 # Errors of two files can end a command together. All are told, first the one that gave the exit code.
-                told = dict.fromkeys(map(_told, (found, *errors)))
+                told = dict.fromkeys(
+                    one.told if isinstance(one, CandleFileError) else str(one) for one in (found, *errors)
+                )
                 leave(CONFIG if hopeless else code, "\n".join(filter(None, told)))
         raise
 
@@ -77,10 +79,6 @@ def _is_reader_gone() -> bool:
     if is_gone:
         os.dup2(os.open(os.devnull, os.O_WRONLY), output)
     return is_gone
-
-
-def _told(error: BaseException) -> str:
-    return error.told if isinstance(error, CandleFileError) else str(error)
 
 
 def leave(code: int, message: str = "") -> NoReturn:

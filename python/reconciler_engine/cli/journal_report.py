@@ -180,8 +180,8 @@ def _cells(change: Change) -> Sequence[str]:
     slots = iso(change.start)
     if change.stop - change.start > change.series.timeframe.step_ms:
         slots += f" to {iso(change.stop)}"
-    describe = _describe_counts if change.why in _BY_HAND else _describe_members
-    what = describe(_parsed(change.old), _parsed(change.new))
+    old, new = _parsed(change.old), _parsed(change.new)
+    what = f"{_counts(old)} -> {_counts(new)}" if change.why in _BY_HAND else _describe_members(old, new)
     return (iso(change.at, "seconds"), str(change.series), slots, change.why.value, _shortened(change.by) or "-", what)
 
 
@@ -201,10 +201,6 @@ def _shortened(text: str) -> str:
     """Return a text of the cache, shortened for a terminal."""
     shown = text if len(text) <= _TEXT_SHOWN else f"{text[:_TEXT_SHOWN]}..."
     return shown if shown.isprintable() else ascii(shown)
-
-
-def _describe_counts(old: Any, new: Any) -> str:
-    return f"{_counts(old)} -> {_counts(new)}"
 
 
 def _counts(states: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from reconciler_engine.cli.options import Given
 from reconciler_engine.cli.session import Session
 from reconciler_engine.errors import ConfigError
@@ -22,8 +24,11 @@ async def known_series(session: Session, given: Given, *, may_lack: bool = False
     parts = session.parts
     if parts.config.symbols:
         return sorted(await session.series(), key=natural_order)
-    names = {name for scope in await known_scopes(session) for name in await Coverage(parts.client, scope).read()}
-    found = [series for name in names if (series := _series_of(name)) is not None]
+    found: list[Series] = []
+    for name in {name for scope in await known_scopes(session) for name in await Coverage(parts.client, scope).read()}:
+        with suppress(ValueError):
+            # Fields of Redis may name anything.
+            found.append(Series.parse(name))
     if "timeframes" in given.flags:
         found = [series for series in found if series.timeframe.value in parts.config.timeframes]
     if not (found or may_lack):
@@ -44,11 +49,3 @@ async def known_scopes(session: Session) -> set[Scope]:
 def natural_order(series: Series) -> tuple[str, int]:
     """Return the place of a series among others: by symbol, then by the length of its bars."""
     return series.symbol, series.timeframe.step_ms
-
-
-def _series_of(name: str) -> Series | None:
-    """Return the series that a field of Redis names; None if it names none."""
-    try:
-        return Series.parse(name)
-    except ValueError:
-        return None

@@ -171,17 +171,12 @@ def _unknown_variables(environment: Mapping[str, str]) -> list[str]:
     unknown = [
         name
         for name, value in sorted(environment.items())
-        if name.startswith(_PREFIX) and name not in known and not _is_service_link(name, value)
+        if name.startswith(_PREFIX) and name not in known and _SERVICE_LINK.fullmatch(name) is None
+        if not (name.endswith("_PORT") and _SERVICE_ADDRESS.fullmatch(value))
     ]
     faults = [f"{name}: unknown setting in the environment; {_near(name, known)}" for name in unknown[:_UNKNOWN_TOLD]]
     more = len(unknown) - len(faults)
     return [*faults, f"{_PREFIX}...: {more} more unknown settings in the environment"] if more else faults
-
-
-def _is_service_link(name: str, value: str) -> bool:
-    if name.endswith("_PORT") and _SERVICE_ADDRESS.fullmatch(value):
-        return True
-    return _SERVICE_LINK.fullmatch(name) is not None
 
 
 def _near(name: str, known: Collection[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -103,15 +104,11 @@ def _counted(metric: Metric, figures: Figures) -> Family:
             # A child of another version counted otherwise.
             continue
         if metric.buckets:
-            histograms.add_metric(values, _cumulated(metric, cell), cell[-1])
+            bounds = [*(f"{float(bound)}" for bound in metric.buckets), "+Inf"]
+            histograms.add_metric(values, [*zip(bounds, accumulate(cell), strict=False)], cell[-1])
         else:
             counters.add_metric(values, cell[0])
     return histograms if metric.buckets else counters
-
-
-def _cumulated(metric: Metric, cell: list[float]) -> list[tuple[str, float]]:
-    bounds = [*(f"{float(bound)}" for bound in metric.buckets), "+Inf"]
-    return [(bound, sum(cell[: index + 1])) for index, bound in enumerate(bounds)]
 
 
 def _of_processes(processes: tuple[ProcessStatus, ...]) -> Iterator[Family]:

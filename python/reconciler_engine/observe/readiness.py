@@ -53,9 +53,10 @@ def checks(report: Report | None, age_s: float) -> tuple[ReadinessCheck, ...]:
     if report.engine is None:
         return (live, stage)
     engine = report.engine
-    jobs = _jobs(engine)
-    roles = (_workers(report.processes), _roles(report.processes))
-    rest = (*_exchange(engine.budget), *_clock(engine), *_symbols(engine), *jobs)
+    failed = [f"{one.role} given up after {one.last_exit}" for one in report.processes if one.state == "failed"]
+    given_up = ReadinessCheck("roles", not failed, "; ".join(failed) or "none given up")
+    roles = (_workers(report.processes), given_up)
+    rest = (*_exchange(engine.budget), *_clock(engine), *_symbols(engine), *_jobs(engine))
     return (live, stage, _redis(report), *_nodes(engine.nodes_away), *roles, *rest)
 
 
@@ -107,11 +108,6 @@ def _workers(processes: Sequence[ProcessStatus]) -> ReadinessCheck:
     ready = [one for one in workers if one.last_beat_ms is not None and one.last_beat_ms < BEAT_SILENT_MS]
     # One is enough: the others' tasks are handed out again.
     return ReadinessCheck("workers", bool(ready), f"{len(ready)} of {len(workers)} ready")
-
-
-def _roles(processes: Sequence[ProcessStatus]) -> ReadinessCheck:
-    failed = [f"{one.role} given up after {one.last_exit}" for one in processes if one.state == "failed"]
-    return ReadinessCheck("roles", not failed, "; ".join(failed) or "none given up")
 
 
 def _exchange(budget: BudgetStatus | None) -> list[ReadinessCheck]:

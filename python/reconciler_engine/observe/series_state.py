@@ -40,7 +40,9 @@ def worst_first(series: Mapping[str, SeriesCoverage]) -> list[tuple[str, SeriesC
 
     def place(item: tuple[str, SeriesCoverage]) -> tuple[float, int, str, tuple[int, str]]:
         symbol, _, frame = item[0].rpartition(":")
-        return -lack_of(item[1]), -sum(obstacles_of(item[1]).values()), symbol, rank_of(frame)
+        # Nothing known is more than any series can lack.
+        lack = 1e12 if item[1].missing is None else item[1].missing
+        return -lack, -sum(obstacles_of(item[1]).values()), symbol, rank_of(frame)
 
     return sorted(series.items(), key=place)
 
@@ -48,11 +50,6 @@ def worst_first(series: Mapping[str, SeriesCoverage]) -> list[tuple[str, SeriesC
 def lacks(state: SeriesCoverage) -> bool:
     """Whether slots of a series are in the way of readiness, or nothing is known of it."""
     return word_of(state) != "ready"
-
-
-def lack_of(state: SeriesCoverage) -> float:
-    """Return the number of slots without a candle; more than any series can lack where nothing is known."""
-    return 1e12 if state.missing is None else state.missing
 
 
 def obstacles_of(state: SeriesCoverage) -> dict[Obstacle, int]:

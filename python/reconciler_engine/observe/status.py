@@ -90,7 +90,8 @@ class JobStatus(_Record):
         if self.last_result is None:
             return None
         known = {name: self.last_result.get(name) for name in PassFigures._fields}
-        figures: dict[str, Any] = {name: one if _is_count(one) else None for name, one in known.items()}
+        counts = {name: one for name, one in known.items() if isinstance(one, int) and 0 <= one <= 2**53}
+        figures: dict[str, Any] = {**dict.fromkeys(known), **counts}
         errors = known["errors"] if isinstance(known["errors"], list | tuple) else ()
         return PassFigures(**{**figures, "errors": tuple(one for one in errors if isinstance(one, str))})
 
@@ -252,7 +253,3 @@ class EngineStatus(_Record):
     skew_ms: _Int | None = None
     scrub: ScrubStatus | None = None
     nodes_away: Annotated[tuple[NodeStatus, ...], Field(max_length=1_000)] = ()
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and 0 <= value <= 2**53

@@ -83,7 +83,9 @@ class Sender:
     async def run(self) -> None:
         """Send until cancelled."""
         async for post in self._posts:
+            self._under_way = post
             await self._deliver(post)
+            self._under_way = None
 
     async def send_rest(self) -> None:
         """Send what waits, each post once, after `run` has ended."""
@@ -99,11 +101,6 @@ class Sender:
             WEBHOOK_POSTS.add(1, "taken" if answer.taken else "dropped")
 
     async def _deliver(self, post: Post) -> None:
-        self._under_way = post
-        await self._try(post)
-        self._under_way = None
-
-    async def _try(self, post: Post) -> None:
         began, wait_s = trio.current_time(), _FIRST_WAIT_S
         while (target := self._target()) is not None:
             answer = await send(target, post)

@@ -40,7 +40,8 @@ async def examine_cache(client: TrioRedis, scope: Scope) -> list[Check]:
             if topology.nodes[0].error is not None and not kept:
                 raise topology.nodes[0].error
             checks = [check_topology(topology), of_nodes(kept), of_nodes(evicting)]
-        return [_redis(client, info), *checks, await _latency(client)]
+        reached = Check("redis", "ok", f"{info} at {client.address}")
+        return [reached, *checks, _judged(await median_ping_ms(client, PINGS))]
     except ConfigError as error:
         found = Check("redis", "fail", "\n".join(error.faults), "correct redis_url, or the server's users", CONFIG)
     except StoreUnavailable as error:
@@ -56,13 +57,13 @@ def skip_cache(reason: str) -> list[Check]:
     return [Check(name, "skipped", reason) for name in NAMES]
 
 
-async def check_kept(client: TrioRedis, scope: Scope, series: Sequence[Series], max_candles: int) -> Check | None:
-    """Compare the sizes of some series in the cache with `max_candles`; None if that tells nothing."""
-    if not max_candles or not series:
-        return None
-    longest = max(await CandleKeys(client, scope).sizes(series[:_SAMPLE]), default=0)
+async def check_kept(
+    client: TrioRedis, scope: Scope, series: Sequence[Series], max_candles: int, otherwise: Check
+) -> Check:
+    """Compare the sizes of some series in the cache with `max_candles`; return `otherwise` if that tells nothing."""
+    longest = max(await CandleKeys(client, scope).sizes(series[:_SAMPLE]), default=0) if max_candles and series else 0
     if longest <= max_candles:
-        return None
+        return otherwise
     hint = f"set max_candles to what the feeder keeps, {longest} or more, or 0 for unlimited"
     detail = f"the cache holds a series of {longest} candles, max_candles says {max_candles}"
     return Check("retention", "warn", detail, hint)
@@ -103,10 +104,6 @@ async def check_layout(parts: Parts, series: Sequence[Series]) -> Check:
     return Check(name, "ok", detail)
 
 
-def _redis(client: TrioRedis, info: ServerInfo) -> Check:
-    return Check("redis", "ok", f"{info} at {client.address}")
-
-
 async def _persistence(client: TrioRedis) -> Check:
     name, kept = "persistence", await ask_persistence(client)
     if kept.failed:
@@ -128,10 +125,6 @@ def _eviction(info: ServerInfo) -> Check:
         hint = "`CONFIG SET maxmemory-policy noeviction`: a full server then refuses writes and loses nothing"
         return Check("eviction", "warn", f"policy {policy}: a full server drops candles and work", hint)
     return Check("eviction", "ok", f"policy {policy}")
-
-
-async def _latency(client: TrioRedis) -> Check:
-    return _judged(await median_ping_ms(client, PINGS))
 
 
 def _judged(median_ms: float) -> Check:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
@@ -34,6 +35,7 @@ from reconciler_engine.store.embedded.data_directory import DataDirectory
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
 
+_Told = TypeVar("_Told")
 _OF_SETTINGS = ("budget", "verification", "disk", "embedded server", "pages", "webhook")
 _OTHERS = (*EXCHANGE_CHECKS, *CACHE_CHECKS, "layout", "retention", *_OF_SETTINGS)
 
@@ -52,7 +54,8 @@ def run_doctor(given: Given, output: Output, *, sends_test_alert: bool = False) 
     checks = [settings, key, *checks]
     code = exit_code(checks)
     if output.as_json:
-        output.print_json({"exit_code": code, "checks": [_row(check) for check in checks]})
+        rows = [{name: value for name, value in asdict(check).items() if name != "code"} for check in checks]
+        output.print_json({"exit_code": code, "checks": rows})
     else:
         print_checks(checks)
     leave(code)
@@ -63,7 +66,7 @@ async def _examine(config: ReconciliationConfig, credentials: Credentials | None
     async with AsyncExitStack() as stack:
         cache, parts = await _open_cache(config, credentials, stack)
         # The shared budget lives in Redis. Without one this process sends a request a second.
-        bucket = _own_bucket() if parts is None else parts.bucket
+        bucket = TokenBucket(PlainPause(), "doctor", Budget(1, 1_000)) if parts is None else parts.bucket
         source = await stack.enter_async_context(
             CoinbaseClient(config.base_url, credentials=credentials, route=config.route)
         )
@@ -77,14 +80,18 @@ async def _examine(config: ReconciliationConfig, credentials: Credentials | None
             series = [Series(symbol, Timeframe(name)) for symbol in symbols for name in config.timeframes]
         retention = setting_checks.check_retention(config)
         if parts is not None:
-            retention = await _look_at_keys(parts, series or []) or retention
+            kept = check_kept(parts.client, parts.scope, series or [], config.max_candles, retention)
+            retention = await _unless_away(kept, retention)
+        verification = setting_checks.check_verification(config, series, signed=signed)
+        if parts is not None and series:
+            verification = await _unless_away(with_scrub(verification, parts, series), verification)
         return [
             *exchange,
             *cache,
             await _look_at_layouts(parts, series or []),
             retention,
             setting_checks.check_budget(config, series, signed=signed),
-            await _look_at_scrub(setting_checks.check_verification(config, series, signed=signed), parts, series),
+            verification,
             setting_checks.check_disk(config),
             await setting_checks.check_binary(config),
             setting_checks.check_pages(config),
@@ -112,12 +119,12 @@ async def _open_cache(
     return checks, None if checks[0].status == "fail" else parts
 
 
-async def _look_at_keys(parts: Parts, series: list[Series]) -> Check | None:
+async def _unless_away(asked: Awaitable[_Told], otherwise: _Told) -> _Told:
+    """Return the answer of Redis; `otherwise` where it gives none, as the check of the server tells."""
     try:
-        return await check_kept(parts.client, parts.scope, series, parts.config.max_candles)
+        return await asked
     except StoreError:
-        # The check of the server tells this error.
-        return None
+        return otherwise
 
 
 async def _look_at_layouts(parts: Parts | None, series: list[Series]) -> Check:
@@ -129,27 +136,7 @@ async def _look_at_layouts(parts: Parts | None, series: list[Series]) -> Check:
         return Check("layout", "skipped", f"not counted: {error}")
 
 
-async def _look_at_scrub(verification: Check, parts: Parts | None, series: list[Series] | None) -> Check:
-    if parts is None or not series:
-        return verification
-    try:
-        return await with_scrub(verification, parts, series)
-    except StoreError:
-        # The check of the server tells this error.
-        return verification
-
-
 def _no_permit(error: StoreError) -> list[Check]:
     hint = "the engine writes and runs scripts: its user must be allowed to, and the server be no replica"
     failed = Check(EXCHANGE_CHECKS[0], "fail", f"Redis gives no permit to ask: {error}", hint)
     return [failed, *(Check(name, "skipped", "nothing was asked") for name in EXCHANGE_CHECKS[1:])]
-
-
-def _own_bucket() -> TokenBucket:
-    return TokenBucket(PlainPause(), "doctor", Budget(1, 1_000))
-
-
-def _row(check: Check) -> dict[str, str]:
-    row = asdict(check)
-    del row["code"]
-    return row

@@ -35,6 +35,7 @@ NAMES = ("exchange", "clock", "credentials", "symbols")
 _STAMPS = "set this machine's clock by NTP: it stamps the tokens and decides when jobs run"
 _JOBS = "this machine decides when jobs run, Redis which bars have closed: set both clocks by NTP"
 _PERMIT_S = 20.0
+_NO_KEY = Check("credentials", "skipped", "there is no API key to try")
 _UNREACHED = "the exchange was not reached"
 
 
@@ -58,10 +59,10 @@ async def examine_exchange(
     reached, skew_ms = await _check_reach(config, source, bucket)
     checks = [reached, check_clocks(skew_ms, await _redis_skew(redis), config.base_url, signed=signed)]
     if skew_ms is None:
-        symbols = None if any(_is_choice(text) for text in config.symbols) else config.symbols
-        key = Check("credentials", "skipped", _UNREACHED) if signed else _no_key()
+        symbols = None if config.choices else config.symbols
+        key = Check("credentials", "skipped", _UNREACHED) if signed else _NO_KEY
         return [*checks, key, Check("symbols", "skipped", _UNREACHED)], symbols
-    checks.append(await _check_credentials(config, source, bucket, skew_ms) if signed else _no_key())
+    checks.append(await _check_credentials(config, source, bucket, skew_ms) if signed else _NO_KEY)
     products, symbols = await _check_symbols(config, source, bucket)
     return [*checks, products], symbols
 
@@ -126,7 +127,7 @@ async def _check_credentials(
     config: ReconciliationConfig, source: CoinbaseClient, bucket: TokenBucket, skew_ms: int
 ) -> Check:
     """Ask for one signed candle, a few times if needed: a fresh token may pass after one that was refused."""
-    plain = next((text for text in config.symbols if not _is_choice(text)), "BTC-USD")
+    plain = next((text for text in config.symbols if text not in config.choices), "BTC-USD")
     stop = Timeframe.H1.floor(time.time_ns() // 1_000_000 + skew_ms)
     page = Interval(stop - Timeframe.H1.step_ms, stop)
     while True:
@@ -153,7 +154,7 @@ async def _check_symbols(
 ) -> tuple[Check, tuple[str, ...] | None]:
     if not config.symbols:
         return Check("symbols", "skipped", "none are set"), ()
-    symbols = None if any(_is_choice(text) for text in config.symbols) else config.symbols
+    symbols = None if config.choices else config.symbols
     try:
 
         async def fetch(kind: str) -> tuple[Product, ...]:
@@ -181,11 +182,3 @@ def _known(symbols: Sequence[str], products: Sequence[Product]) -> Check:
         detail = f"{len(symbols)} known; no longer traded: {', '.join(idle[:10])}"
         return Check("symbols", "warn", detail, "leave them out: what is missing of them will stay missing")
     return Check("symbols", "ok", f"{len(symbols)} of {len(products)} products")
-
-
-def _no_key() -> Check:
-    return Check("credentials", "skipped", "there is no API key to try")
-
-
-def _is_choice(text: str) -> bool:
-    return Selector.parse(text).symbol is None

@@ -104,7 +104,7 @@ def check_budget(config: ReconciliationConfig, series: list[Series] | None, *, s
     if not series:
         return Check(name, "skipped", "no symbols are set")
     budget = config.budget(signed=signed)
-    requests = sum(ceil_div(_slots(one, HOUR_MS), PAGE_SLOTS) for one in series)
+    requests = sum(ceil_div(ceil_div(HOUR_MS, one.timeframe.step_ms), PAGE_SLOTS) for one in series)
     took_s = duration_s(requests, budget)
     detail = (
         f"{len(series)} series; an outage of an hour over all of them is {counted(requests, 'request')}, "
@@ -217,10 +217,6 @@ async def check_binary(config: ReconciliationConfig) -> Check:
     except ConfigError as error:
         return Check(name, "fail", "\n".join(error.faults), "install it, or set redis_url", CONFIG)
     return Check(name, "ok", f"{'.'.join(map(str, version))}, {binary}")
-
-
-def _slots(series: Series, span_ms: int) -> int:
-    return ceil_div(span_ms, series.timeframe.step_ms)
 
 
 def _in_words(seconds: float) -> str:

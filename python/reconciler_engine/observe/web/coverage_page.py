@@ -237,17 +237,13 @@ def _strips(asked: Asked, names: Sequence[str], picture: Picture) -> list[Elemen
     rows = [_row(one, picture.at, start) for one in picture.strips]
     begins = element("span", "the oldest" if start is None else iso(start))
     axis = element("div", begins, element("span", "now"), class_="axis", aria_hidden="true")
+    signs = [element("li", mark(state), f" {state}") for state in SIGNS]
     return [
         element("p", plan),
         element("section", axis, element("ol", rows, class_="strips"), aria_label="series"),
-        _legend(),
+        element("ul", signs, class_="legend", aria_label="signs"),
         *_pages(asked, names),
     ]
-
-
-def _legend() -> Element:
-    marks = [element("li", mark(state), f" {state}") for state in SIGNS]
-    return element("ul", marks, class_="legend", aria_label="signs")
 
 
 def mark(state: str) -> Element:

@@ -24,9 +24,12 @@ def answer_general(market: Market, path: str, now: int) -> ApiResponse:
         case "time":
             return _give({"iso": write_time(now), "epoch": now // 1_000})
         case "currencies":
-            return _give([{"id": name, "name": name, "min_size": "0.01"} for name in _quotes(market)])
+            quotes = sorted({symbol.rpartition("-")[2] for symbol in _spot(market)})
+            return _give([{"id": name, "name": name, "min_size": "0.01"} for name in quotes])
         case "currencies/crypto":
-            return _give(_assets(market))
+            names = sorted({symbol.partition("-")[0] for symbol in _spot(market)})
+            more = {"exponent": 8, "type": "crypto"}
+            return _give([{"asset_id": f"asset-{name}", "code": name, "name": name, **more} for name in names])
         case _:
             return _give({"currency": "USD", "rates": {"USD": "1", **_rates(market, now)}})
 
@@ -62,15 +65,8 @@ def _give(data: object) -> ApiResponse:
     return give_json(json.dumps({"data": data}))
 
 
-def _quotes(market: Market) -> list[str]:
-    return sorted({one.symbol.rpartition("-")[2] for one in market.products.values() if one.product_type == "SPOT"})
-
-
-def _assets(market: Market) -> list[dict[str, object]]:
-    names = sorted({one.symbol.partition("-")[0] for one in market.products.values() if one.product_type == "SPOT"})
-    return [
-        {"asset_id": f"asset-{name}", "code": name, "name": name, "exponent": 8, "type": "crypto"} for name in names
-    ]
+def _spot(market: Market) -> list[str]:
+    return [one.symbol for one in market.products.values() if one.product_type == "SPOT"]
 
 
 def _rates(market: Market, now: int) -> dict[str, str]:
