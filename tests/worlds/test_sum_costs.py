@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import trio
+from tests.conftest import plain_client
 from tests.worlds.fed_world import HOUR, MINUTE, START, FedWorld, fed_world
 from tests.worlds.test_verification_costs import OneBook
 from trio.testing import MockClock
@@ -71,12 +72,16 @@ def check_truth(world: FedWorld) -> None:
 def compare(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, tell_figure: Callable[[str], None]
 ) -> Callable[..., tuple[Spent, Spent]]:
-    """Spend the same hours with sums and without; returns both."""
+    """Spend the same hours with sums and without, each from a cache that is filled anew; returns both."""
 
     def run(symbols: int, hours: float, habits: dict[str, Any] = RIGHT, **settings: Any) -> tuple[Spent, Spent]:
         def spent() -> Spent:
+            with plain_client(redis_url) as client:
+                client.flushall()
             clock = MockClock()
-            return trio.run(spend, redis_url, clock, symbols, hours, habits, settings, 1.5, clock=clock)
+            found = trio.run(spend, redis_url, clock, symbols, hours, habits, settings, 1.5, clock=clock)
+            tell_figure(f"{found.per_hour:.1f} an hour; {found.told}")
+            return found
 
         with_sums = spent()
         monkeypatch.setattr(SumProofs, "finer_of", lambda *_: None)
@@ -86,7 +91,7 @@ def compare(
             f"{'right feeder' if habits is RIGHT else 'real habits'}: {with_sums.per_hour:.0f} an hour by sums "
             f"(arithmetic: {with_sums.with_sums:.0f}), {without.per_hour:.0f} without (arithmetic: "
             f"{without.without_sums:.0f}), ratio {with_sums.per_hour / without.per_hour:.3f} (arithmetic: "
-            f"{with_sums.with_sums / without.without_sums:.3f}); {with_sums.told}"
+            f"{with_sums.with_sums / without.without_sums:.3f})"
         )
         return with_sums, without
 
