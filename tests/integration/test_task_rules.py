@@ -14,7 +14,7 @@ from tests.integration.engines import DENSE, MINUTE, T0, Engine, engine, span, t
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import Parts, open_parts
 from reconciler_engine.engine.passes.pass_plan import PassRequest
-from reconciler_engine.engine.terms import terms_of
+from reconciler_engine.engine.terms import find_other_rates, terms_of
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.observe.status import EngineStatus
 from reconciler_engine.planning.verification import Verify
@@ -120,6 +120,25 @@ def test_a_command_that_would_ask_otherwise_than_the_engine_refuses(redis_url, r
         assert exchange.requests() == []
         # as the engine asks, so it may
         assert command_beside(base_url=exchange.url, batch_size="5", key_file="").code != 78
+
+
+@pytest.mark.parametrize(
+    ("terms", "told"),
+    [
+        ({"batch_size": "50"}, ["batch_size 5: the engine there:7:0.0 has 50"]),
+        ({"hourly_limit": "900"}, ["hourly_limit 0: the engine there:7:0.0 has 900"]),
+        ({"batch_size": "5"}, []),
+        ({"batch_size": "50", "egress": "another address"}, []),
+        ({"batch_size": "50", "key_file": "a key"}, []),
+    ],
+)
+async def test_engines_with_other_rates_for_one_budget_are_named(redis_url, terms, told):
+    async with engine(redis_url) as run:
+        parts, status = run.parts, status_of("another scope", **(terms_of(run.parts) | terms))
+        key = Scope(2, 1, "another scope").key(f"status:{status.node}")
+        await parts.client.set(key, status.model_dump_json())
+        await parts.client.execute_command("HSET", "recon:engines", key, status.node)
+        assert await find_other_rates(parts) == told
 
 
 async def test_of_two_commands_that_ask_otherwise_the_second_refuses(redis_url, run_inside, start_exchange):

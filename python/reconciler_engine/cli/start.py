@@ -174,6 +174,7 @@ async def _choose_symbols(spec: EngineSpec, stop: trio.Event) -> EngineSpec:
     from reconciler_engine.coinbase.client import CoinbaseClient
     from reconciler_engine.engine.parts import open_parts
     from reconciler_engine.engine.symbols import choose_known_symbols
+    from reconciler_engine.engine.terms import find_other_rates
     from reconciler_engine.store.client.server_check import check_server
     from reconciler_engine.store.protocol import check_protocol
     from reconciler_engine.supervisor.signals import given_up_at
@@ -185,6 +186,8 @@ async def _choose_symbols(spec: EngineSpec, stop: trio.Event) -> EngineSpec:
     ):
         await check_server(parts.client)
         await check_protocol(parts.client, parts.scope)
+        for other in await find_other_rates(parts):
+            _logger.warning("engines share a budget and not its rate: the greatest holds", extra={"setting": other})
         choice = await choose_known_symbols(spec.config.symbols, parts, source)
         spec = replace(spec, config=spec.config.with_symbols(choice.symbols), unknown=tuple(choice.unknown))
         count, first = len(choice.symbols), ", ".join(choice.symbols[:_NAMED])

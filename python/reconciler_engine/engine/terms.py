@@ -10,6 +10,10 @@ from reconciler_engine.errors import ConfigError
 from reconciler_engine.store.protocol import terms_at_work
 from reconciler_engine.store.status_board import StatusBoard
 
+_BUDGET = ("base_url", "key_file", "egress")
+"""Settings that say which budget requests share."""
+_RATES = ("batch_size", "batch_delay_ms", "hourly_limit")
+
 
 def terms_of(parts: Parts) -> dict[str, str]:
     """Return the values, by setting, on which requests go out; of a key its name alone."""
@@ -40,6 +44,29 @@ async def check_terms(parts: Parts) -> None:
         is_other = name != parts.queue.consumer and not is_gone(name)
         if is_other and (faults := _differences(mine, theirs, "command", name)):
             raise ConfigError(faults)
+
+
+async def find_other_rates(parts: Parts) -> list[str]:
+    """Name each rate that another engine has otherwise for the budget of this one.
+
+    Each request is taken from the shared bucket at the rate of its sender: the exchange sees the greatest of them.
+
+    Raises:
+        StoreError: Redis did not answer.
+    """
+    mine, own = terms_of(parts), parts.queue.consumer.rpartition(".")[0]
+    others = [
+        one
+        for one in await StatusBoard(parts.client).read()
+        if all(one.terms.get(name) == mine[name] for name in _BUDGET)
+        and not (is_gone(one.node) or one.node.startswith(f"{own}."))
+    ]
+    return [
+        f"{name} {_shown(name, mine[name])}: the engine {one.node} has {_shown(name, one.terms[name])}"
+        for one in others
+        for name in _RATES
+        if name in one.terms and one.terms[name] != mine[name]
+    ]
 
 
 def _differences(mine: Mapping[str, str], theirs: Mapping[str, str], other: str, node: str) -> list[str]:
