@@ -125,15 +125,15 @@ def test_a_command_that_would_ask_otherwise_than_the_engine_refuses(redis_url, r
 @pytest.mark.parametrize(
     ("terms", "told"),
     [
-        ({"batch_size": "50"}, ["batch_size 5: the engine there:7:0.0 has 50"]),
+        ({"batch_size": "7"}, ["batch_size 9: the engine there:7:0.0 has 7"]),
         ({"hourly_limit": "900"}, ["hourly_limit 0: the engine there:7:0.0 has 900"]),
-        ({"batch_size": "5"}, []),
-        ({"batch_size": "50", "egress": "another address"}, []),
-        ({"batch_size": "50", "key_file": "a key"}, []),
+        ({"batch_size": "9"}, []),
+        ({"batch_size": "7", "egress": "another address"}, []),
+        ({"batch_size": "7", "key_file": "a key"}, []),
     ],
 )
 async def test_engines_with_other_rates_for_one_budget_are_named(redis_url, terms, told):
-    async with engine(redis_url) as run:
+    async with engine(redis_url, batch_size=9) as run:
         parts, status = run.parts, status_of("another scope", **(terms_of(run.parts) | terms))
         key = Scope(2, 1, "another scope").key(f"status:{status.node}")
         await parts.client.set(key, status.model_dump_json())
