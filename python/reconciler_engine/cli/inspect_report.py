@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reconciler_engine.cli.candle_files import FILE_HEADS, file_cells
-from reconciler_engine.cli.output import Output, print_table, say
-from reconciler_engine.cli.plan_table import UNKNOWN
+from reconciler_engine.cli.output import UNKNOWN, Output, print_table, say
 from reconciler_engine.engine.cache_inspection import InspectedCache
 from reconciler_engine.inspection.file_inspection import InspectedFile
 from reconciler_engine.inspection.flaws import Flaw

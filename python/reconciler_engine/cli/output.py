@@ -11,11 +11,14 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from reconciler_engine.observe.words import printable, quoted
+
+UNKNOWN: Final = "-"
+"""Stands for a count of a series of which no slot was read; 0 would say that all is well."""
 
 _NARROWEST = 20
 _BELOW = "    "

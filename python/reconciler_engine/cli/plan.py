@@ -11,8 +11,7 @@ import click
 
 from reconciler_engine.cli.exits import UNRESOLVED, leave
 from reconciler_engine.cli.options import PASS_SETTINGS, Given, prints, takes_settings
-from reconciler_engine.cli.output import Output, paged, print_table, say
-from reconciler_engine.cli.plan_table import UNKNOWN
+from reconciler_engine.cli.output import UNKNOWN, Output, paged, print_table, say
 from reconciler_engine.market.result import causes_of
 from reconciler_engine.observe.words import ahead, counted, describe_span
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
-from reconciler_engine.cli.output import Output, print_table, say
+from reconciler_engine.cli.output import UNKNOWN, Output, print_table, say
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.market.result import ReconciliationResult, SeriesResult, causes_of
 from reconciler_engine.observe.words import counted, iso
@@ -23,8 +22,6 @@ _FIELDS = {
 """Fields of a row by the heads of their columns, where these are not the same."""
 _INSTANTS = ("start", "stop", "verified_to")
 _CERTAIN = ("expected", "requests")
-UNKNOWN: Final = "-"
-"""Stands for a count of a series of which no slot was read; 0 would say that all is well."""
 
 
 def print_series(rows: Sequence[SeriesPlan | SeriesResult], heads: Sequence[str]) -> None:

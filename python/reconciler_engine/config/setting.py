@@ -10,9 +10,9 @@ class Setting(NamedTuple):
 
     Attributes:
         name: Field of the configuration, and key in a settings file.
-        metavar: Kind of the value, in the option's help.
         meaning: Use of the setting, a sentence without its full stop.
         allowed: Values that are taken, for faults and `config init`.
+        metavar: Kind of the value, in the option's help.
         default: Value where nothing is set.
         unset: Words for a default of None; empty where nothing takes its place.
         example: Value that `config init` shows in the place of a default of None.
@@ -22,9 +22,9 @@ class Setting(NamedTuple):
     """
 
     name: str
-    metavar: str
     meaning: str
     allowed: str
+    metavar: str
     default: Any = None
     unset: str = ""
     example: Any = None

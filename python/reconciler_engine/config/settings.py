@@ -2,152 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Mapping
-from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, Self
 from urllib.parse import urlencode, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from reconciler_engine.coinbase.base_url import BaseUrl
 from reconciler_engine.coinbase.route import Proxy, Route
 from reconciler_engine.coinbase.symbol_selectors import Selector
+from reconciler_engine.config import field_types as kinds
 from reconciler_engine.config.definitions import SETTINGS, SIGNED_HOURLY_LIMIT, VERIFY_TIME_MS, renamed
 from reconciler_engine.config.faults import field_faults, origin_of, unknown_faults
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.observe.web.listen import ListenAddress, check_host, check_token, exposure_faults
+from reconciler_engine.observe.web.listen import ListenAddress, exposure_faults
 from reconciler_engine.planning.audit import AuditRules
-from reconciler_engine.planning.sightings import RIPE_MS
 from reconciler_engine.planning.verification import VerifyRules
 from reconciler_engine.planning.window import MINIMUM_STEPS, retention_fault
-from reconciler_engine.scheduling.cron import CronExpression
-from reconciler_engine.scheduling.zones import load_zone
 
 WINDOWS = ("quick_scan_window_ms", "full_reconcile_window_ms")
 """The fields that say how far back a pass looks."""
-
-_FAULTS_TOLD = 20
-_LEAST_CANDLES = MINIMUM_STEPS + 2
-_REDIS_SCHEMES = frozenset(
-    {"unix", *(f"{plain}{form}" for plain in ("redis", "rediss") for form in ("", "+cluster", "+sentinel"))}
-)
-_HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:=,@/\[\]]+)"
-_MAPPED = rf"{_HOST}={_HOST}|{_HOST}:[1-9][0-9]{{0,4}}={_HOST}:[1-9][0-9]{{0,4}}"
-
-
-def _split_list(value: object) -> object:
-    """Take `a,b` for a list, as flags and environment variables write it."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-def _no_boolean(value: object) -> object:
-    """Refuse true and false, which pydantic would take for 1 and 0."""
-    if isinstance(value, bool):
-        raise ValueError("not a number")  # noqa: TRY004  pydantic turns ValueError alone into a fault
-    return value
-
-
-def _check_path(value: object) -> object:
-    """Refuse an impossible path; the empty text would be the current folder of the process."""
-    if isinstance(value, str) and (not value or "\0" in value):
-        raise ValueError("an empty text or one with a NUL names no file or folder")
-    return value
-
-
-def _check_listen(value: object) -> object:
-    # A port alone is a number in a settings file.
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if isinstance(text, str):
-        ListenAddress.parse(text)
-    return text
-
-
-def _check_scheme(url: str) -> None:
-    if urlsplit(url).scheme not in _REDIS_SCHEMES:
-        raise ValueError("unknown scheme")
-
-
-def _check_settle(age_ms: int) -> int:
-    if not age_ms:
-        raise ValueError("to repair nothing: audit_policy = report")
-    if 0 < age_ms < RIPE_MS:
-        raise ValueError("an exchange still adds to a bar of the last ten minutes")
-    return age_ms
-
-
-def _check_max_candles(count: int) -> int:
-    if 0 < count < _LEAST_CANDLES:
-        raise ValueError(f"3 closed candles, the settling and the forming one are {_LEAST_CANDLES}")
-    return count
-
-
-def _check_hourly_limit(limit: int) -> int:
-    if limit == 1:
-        raise ValueError("one an hour cannot be paced")
-    return limit
-
-
-def _check_pattern(pattern: str, problem: str, text: str) -> None:
-    if re.fullmatch(pattern, text) is None:
-        raise ValueError(problem.format(text))
-
-
-def _taken(check: Callable[[str], object]) -> Callable[[str], str]:
-    """Return a validator of texts that `check` takes without a ValueError; it gives back each as it is."""
-
-    def checked(text: str) -> str:
-        check(text)
-        return text
-
-    return checked
-
-
-def _each(check: Callable[[str], str], names: tuple[str, ...]) -> tuple[str, ...]:
-    """Check every name, so that all that are wrong are named, up to `_FAULTS_TOLD`; drop repeated ones."""
-    kept: list[str] = []
-    faults: list[str] = []
-    for name in names:
-        try:
-            kept.append(check(name))
-        except ValueError as error:
-            faults.append(str(error))
-    if faults:
-        told = list(dict.fromkeys(faults))
-        more = [f"and {len(told) - _FAULTS_TOLD} more"] if len(told) > _FAULTS_TOLD else []
-        raise ValueError("; ".join([*told[:_FAULTS_TOLD], *more]))
-    return tuple(dict.fromkeys(kept))
-
-
-def _text(check: Callable[[str], object]) -> AfterValidator:
-    return AfterValidator(_taken(check))
-
-
-def _list(check: Callable[[str], str]) -> AfterValidator:
-    return AfterValidator(partial(_each, check))
-
-
-Whole = Annotated[int, BeforeValidator(_no_boolean)]
-Share = Annotated[float, BeforeValidator(_no_boolean)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_split_list)]
-Location = Annotated[Path, BeforeValidator(_check_path)]
-RedisUrl = Annotated[str, _text(_check_scheme)]
-WebhookUrl = Annotated[str, _text(partial(_check_pattern, r"https?://[^\s/?#]+[!-~]*", "another form"))]
-ProxyUrl = Annotated[str, _text(Proxy.parse)]
-Egress = Annotated[str, _text(partial(_check_pattern, "[A-Za-z0-9._-]{1,64}", "other characters or another length"))]
-Cron = Annotated[str, _text(lambda text: CronExpression.parse(text).ensure_fires())]
-Zone = Annotated[str, _text(load_zone)]
-Token = Annotated[str, _text(check_token)]
-AddressMap = Annotated[Names, _list(_taken(partial(_check_pattern, _MAPPED, "{!r} is no such pair")))]
-Symbols = Annotated[Names, _list(_taken(Selector.parse))]
-Timeframes = Annotated[Names, _list(lambda name: Timeframe.parse(name).value)]
-HourlyLimit = Annotated[Whole, AfterValidator(_check_hourly_limit)]
 
 _LONGEST_MS = 10**13
 
@@ -166,58 +42,60 @@ class ReconciliationConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
 
-    redis_url: RedisUrl | None = _field("redis_url")
-    redis_ca_file: Location | None = _field("redis_ca_file")
-    redis_address_map: AddressMap = _field("redis_address_map")
+    redis_url: kinds.RedisUrl | None = _field("redis_url")
+    redis_ca_file: kinds.Location | None = _field("redis_ca_file")
+    redis_address_map: kinds.AddressMap = _field("redis_address_map")
     redis_sentinel_username: str | None = _field("redis_sentinel_username", min_length=1)
     redis_sentinel_password: str | None = _field("redis_sentinel_password", min_length=1)
-    base_url: Annotated[str, AfterValidator(lambda url: str(BaseUrl.parse(url, signed=False)))] = _field("base_url")
-    symbols: Symbols = _field("symbols")
-    timeframes: Timeframes = _field("timeframes", min_length=1)
-    key_file: Location | None = _field("key_file")
-    ca_file: Location | None = _field("ca_file")
-    proxy: ProxyUrl | None = _field("proxy")
-    workers: Whole = _field("workers", ge=1, le=64)
-    data_dir: Location | None = _field("data_dir")
-    max_candles: Annotated[Whole, AfterValidator(_check_max_candles)] = _field("max_candles", ge=0, le=100_000_000)
-    ttl: Whole = _field("ttl", ge=0, le=3_153_600_000)
-    batch_size: Whole = _field("batch_size", ge=1, le=1_000)
+    base_url: kinds.ExchangeUrl = _field("base_url")
+    symbols: kinds.Symbols = _field("symbols")
+    timeframes: kinds.Timeframes = _field("timeframes", min_length=1)
+    key_file: kinds.Location | None = _field("key_file")
+    ca_file: kinds.Location | None = _field("ca_file")
+    proxy: kinds.ProxyUrl | None = _field("proxy")
+    workers: kinds.Whole = _field("workers", ge=1, le=64)
+    data_dir: kinds.Location | None = _field("data_dir")
+    max_candles: kinds.MaxCandles = _field("max_candles", ge=0, le=100_000_000)
+    ttl: kinds.Whole = _field("ttl", ge=0, le=3_153_600_000)
+    batch_size: kinds.Whole = _field("batch_size", ge=1, le=1_000)
     # A permit lives no longer: with less, many would be void by the time that Redis has answered.
-    batch_delay_ms: Whole = _field("batch_delay_ms", ge=50, le=3_600_000)
-    hourly_limit: HourlyLimit | None = _field("hourly_limit", ge=0, le=100_000_000)
-    egress: Egress | None = _field("egress")
-    quick_scan_window_ms: Whole = _field("quick_scan_window_ms", ge=60_000, le=_LONGEST_MS)
-    full_reconcile_window_ms: Whole = _field("full_reconcile_window_ms", ge=60_000, le=_LONGEST_MS)
-    window_bars: Whole = _field("window_bars", ge=MINIMUM_STEPS, le=10_000)
-    gap_scan_cron: Cron = _field("gap_scan_cron")
-    full_reconcile_cron: Cron = _field("full_reconcile_cron")
-    timezone: Zone = _field("timezone")
-    gap_scan_misfire_grace_ms: Whole | None = _field("gap_scan_misfire_grace_ms", ge=0, le=_LONGEST_MS)
-    gap_scan_max_run_ms: Whole | None = _field("gap_scan_max_run_ms", ge=1, le=_LONGEST_MS)
-    gap_scan_jitter_ms: Whole = _field("gap_scan_jitter_ms", ge=0, le=_LONGEST_MS)
-    full_reconcile_misfire_grace_ms: Whole | None = _field("full_reconcile_misfire_grace_ms", ge=0, le=_LONGEST_MS)
-    full_reconcile_max_run_ms: Whole | None = _field("full_reconcile_max_run_ms", ge=1, le=_LONGEST_MS)
-    full_reconcile_jitter_ms: Whole = _field("full_reconcile_jitter_ms", ge=0, le=_LONGEST_MS)
+    batch_delay_ms: kinds.Whole = _field("batch_delay_ms", ge=50, le=3_600_000)
+    hourly_limit: kinds.HourlyLimit | None = _field("hourly_limit", ge=0, le=100_000_000)
+    egress: kinds.Egress | None = _field("egress")
+    quick_scan_window_ms: kinds.Whole = _field("quick_scan_window_ms", ge=60_000, le=_LONGEST_MS)
+    full_reconcile_window_ms: kinds.Whole = _field("full_reconcile_window_ms", ge=60_000, le=_LONGEST_MS)
+    window_bars: kinds.Whole = _field("window_bars", ge=MINIMUM_STEPS, le=10_000)
+    gap_scan_cron: kinds.Cron = _field("gap_scan_cron")
+    full_reconcile_cron: kinds.Cron = _field("full_reconcile_cron")
+    timezone: kinds.Zone = _field("timezone")
+    gap_scan_misfire_grace_ms: kinds.Whole | None = _field("gap_scan_misfire_grace_ms", ge=0, le=_LONGEST_MS)
+    gap_scan_max_run_ms: kinds.Whole | None = _field("gap_scan_max_run_ms", ge=1, le=_LONGEST_MS)
+    gap_scan_jitter_ms: kinds.Whole = _field("gap_scan_jitter_ms", ge=0, le=_LONGEST_MS)
+    full_reconcile_misfire_grace_ms: kinds.Whole | None = _field(
+        "full_reconcile_misfire_grace_ms", ge=0, le=_LONGEST_MS
+    )
+    full_reconcile_max_run_ms: kinds.Whole | None = _field("full_reconcile_max_run_ms", ge=1, le=_LONGEST_MS)
+    full_reconcile_jitter_ms: kinds.Whole = _field("full_reconcile_jitter_ms", ge=0, le=_LONGEST_MS)
     layout: Literal["user", "exchange", "overflow"] = _field("layout")
     allow_other_layout: bool = _field("allow_other_layout")
-    announce_close: Whole = _field("announce_close", ge=0, le=10_000)
-    user_id: Whole = _field("user_id", ge=0, le=2**53)
-    exchange_id: Whole = _field("exchange_id", ge=0, le=2**53)
-    grace_ms: Whole = _field("grace_ms", ge=0, le=600_000)
+    announce_close: kinds.Whole = _field("announce_close", ge=0, le=10_000)
+    user_id: kinds.Whole = _field("user_id", ge=0, le=2**53)
+    exchange_id: kinds.Whole = _field("exchange_id", ge=0, le=2**53)
+    grace_ms: kinds.Whole = _field("grace_ms", ge=0, le=600_000)
     audit_policy: Literal["report", "repair"] = _field("audit_policy")
-    settle_ms: Annotated[Whole, AfterValidator(_check_settle)] = _field("settle_ms", ge=0, le=_LONGEST_MS)
-    max_unverified_ms: Whole = _field("max_unverified_ms", ge=0, le=_LONGEST_MS)
-    completeness_slo: Share = _field("completeness_slo", ge=0.5, lt=1)
-    verify_share: Share = _field("verify_share", gt=0, le=1)
-    scrub_days: Whole = _field("scrub_days", ge=0, le=3_650)
-    verify_cron: Cron = _field("verify_cron")
+    settle_ms: kinds.Settle = _field("settle_ms", ge=0, le=_LONGEST_MS)
+    max_unverified_ms: kinds.Whole = _field("max_unverified_ms", ge=0, le=_LONGEST_MS)
+    completeness_slo: kinds.Share = _field("completeness_slo", ge=0.5, lt=1)
+    verify_share: kinds.Share = _field("verify_share", gt=0, le=1)
+    scrub_days: kinds.Whole = _field("scrub_days", ge=0, le=3_650)
+    verify_cron: kinds.Cron = _field("verify_cron")
     full_reconcile_verify: Literal["spare", "all"] = _field("full_reconcile_verify")
-    listen: Annotated[str | None, BeforeValidator(_check_listen)] = _field("listen")
-    listen_hosts: Annotated[Names, _list(check_host)] = _field("listen_hosts")
-    listen_token: Token | None = _field("listen_token")
-    webhook_url: WebhookUrl | None = _field("webhook_url")
-    webhook_secret: Token | None = _field("webhook_secret")
-    alert_after_ms: Whole = _field("alert_after_ms", ge=60_000, le=_LONGEST_MS)
+    listen: kinds.Listen = _field("listen")
+    listen_hosts: kinds.Hosts = _field("listen_hosts")
+    listen_token: kinds.Token | None = _field("listen_token")
+    webhook_url: kinds.WebhookUrl | None = _field("webhook_url")
+    webhook_secret: kinds.Token | None = _field("webhook_secret")
+    alert_after_ms: kinds.Whole = _field("alert_after_ms", ge=60_000, le=_LONGEST_MS)
 
     @classmethod
     def check(
