@@ -23,12 +23,12 @@ from tests.unit.test_observe_readiness import report
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import open_parts
 from reconciler_engine.engine.scheduled_passes import ScheduledPasses
-from reconciler_engine.engine.service_schedule import wall_clock
 from reconciler_engine.errors import RoleFailed
 from reconciler_engine.observe import alerts
 from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.objective import BarCounts
 from reconciler_engine.planning.timely_bars import Reached
+from reconciler_engine.scheduling.scheduler import wall_clock
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.objective_counts import FrameCounts
 from reconciler_engine.store.open_alerts import OpenAlerts
@@ -198,7 +198,7 @@ async def test_an_engine_that_ends_since_a_role_was_given_up_says_so_first(redis
     config, reports = ReconciliationConfig.check({"webhook_url": receiver.url, "symbols": "BTC-USD"}), Reports()
     async with open_parts(config, redis_url, owns_server=False) as parts, trio.open_nursery() as nursery:
         passes = ScheduledPasses(parts, config.series(), now=wall_clock)
-        alerting_ = Alerting(passes, cast("ReportSource", reports), now=wall_clock)
+        alerting_ = Alerting(passes, cast("ReportSource", reports))
         nursery.start_soon(alerting_.run)
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(ExceptionGroup), alerting_.noting_failure():
@@ -217,7 +217,7 @@ async def test_a_redis_that_is_away_is_told_without_it_and_its_end_once_it_is_ba
     config, reports = ReconciliationConfig.check(settings), Reports()
     async with open_parts(config, own_server.url, owns_server=False) as parts, trio.open_nursery() as nursery:
         passes = ScheduledPasses(parts, config.series(), now=wall_clock)
-        nursery.start_soon(Alerting(passes, cast("ReportSource", reports), now=wall_clock).run)
+        nursery.start_soon(Alerting(passes, cast("ReportSource", reports)).run)
         own_server.kill()
         reports.redis_error = "connection refused"
         begun = await trio.to_thread.run_sync(receiver.wait_taken, lambda one: one["phase"] == "begin")

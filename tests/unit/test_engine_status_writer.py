@@ -26,10 +26,15 @@ def failure_after(*events) -> str | None:
         config=ReconciliationConfig(), identity=None, bucket=SimpleNamespace(budget=Budget(1, 1_000)),
     )  # fmt: skip
     passes: Any = SimpleNamespace(
-        parts=parts, last={}, crons={"gap_scan": "* * * * *"}, unknown=("A-USD",), scrub_status=lambda: None
+        parts=parts,
+        now=lambda: 0,
+        last={},
+        crons={"gap_scan": "* * * * *"},
+        unknown=("A-USD",),
+        scrub_status=lambda: None,
     )
     scheduler: Any = SimpleNamespace(statistics=lambda: {"gap_scan": FIGURES})
-    writer = StatusWriter(EngineFacts("test"), scheduler, passes, tuple, now=lambda: 0)
+    writer = StatusWriter(EngineFacts("test"), scheduler, passes, tuple)
     for event in events:
         writer._note(event)
     (job,) = writer.status.jobs

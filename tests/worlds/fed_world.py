@@ -19,7 +19,7 @@ from tests.worlds.simulated_time import SimulatedRedis, SimulatedTime
 from trio.testing import MockClock
 
 from reconciler_engine.config import ReconciliationConfig
-from reconciler_engine.engine import service, service_schedule, status_writer
+from reconciler_engine.engine import service, status_writer
 from reconciler_engine.engine.backfill import run as backfill_run
 from reconciler_engine.engine.parts import Parts, scope_of
 from reconciler_engine.engine.service import ReconciliationService
@@ -222,7 +222,6 @@ async def fed_world(
             config = ReconciliationConfig.check({"base_url": base_url, "symbols": tuple(market.products), **settings})
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(service, "wall_clock", time.now)
-                patch.setattr(service_schedule, "wall_clock", time.now)
                 # Nobody reads a status, meets another engine or dies here: what is only for that comes more seldom.
                 patch.setattr(status_writer, "WRITE_S", 60.0)
                 patch.setattr(service, "at_work", partial(at_work, life_ms=20 * MINUTE))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from reconciler_engine.cli.options import Given
 from reconciler_engine.cli.session import Session
 from reconciler_engine.errors import ConfigError
@@ -24,11 +22,8 @@ async def known_series(session: Session, given: Given, *, may_lack: bool = False
     parts = session.parts
     if parts.config.symbols:
         return sorted(await session.series(), key=natural_order)
-    found: list[Series] = []
-    for name in {name for scope in await known_scopes(session) for name in await Coverage(parts.client, scope).read()}:
-        with suppress(ValueError):
-            # Fields of Redis may name anything.
-            found.append(Series.parse(name))
+    names = {name for scope in await known_scopes(session) for name in await Coverage(parts.client, scope).read()}
+    found = [series for name in names if (series := Series.named(name)) is not None]
     if "timeframes" in given.flags:
         found = [series for series in found if series.timeframe.value in parts.config.timeframes]
     if not (found or may_lack):

@@ -109,7 +109,8 @@ async def forecast(parts: Parts, series: Sequence[Series]) -> Forecast:
     # The verify run has a share of the budget, the others all of it.
     rate_per_s = parts.bucket.budget.rate_per_s
     rates = {GAP_SCAN: rate_per_s, FULL_RECONCILE: rate_per_s, VERIFY: per_minute / 60}
-    ticks = _next_ticks(now, config)
+    zone = load_zone(config.timezone)
+    ticks = {job: CronExpression.parse(cron).next_after(now, zone) for job, cron in crons_of(config).items()}
     jobs = tuple(
         JobForecast(job, ticks[job], counts[job].total(), round(counts[job].total() * 1_000 / rates[job]))
         for job in JOBS
@@ -131,11 +132,6 @@ async def scrub_load_of(parts: Parts, series: Sequence[Series]) -> ScrubLoad | N
     pages = sum(ceil_div(size, PAGE_SLOTS) for size in await parts.keys.sizes(series))
     load = verify_load(series, config.verify_rules, 60 * parts.share.budget.rate_per_s)
     return scrub_load(pages, config.scrub_days, load)
-
-
-def _next_ticks(now: int, config: ReconciliationConfig) -> dict[str, int | None]:
-    zone = load_zone(config.timezone)
-    return {job: CronExpression.parse(cron).next_after(now, zone) for job, cron in crons_of(config).items()}
 
 
 def _verify_run(

@@ -64,7 +64,8 @@ class ScheduledPasses:
     ends. An engine that takes over from a dead holder first sees the open run of that one to its end.
 
     `keep_leases` must run beside them. `last` has each job's last pass, `crons` each job's expression, `series` the
-    series to look at, `parts` the stores and clients in use, `verify_run` the parts of the verify run.
+    series to look at, `parts` the stores and clients in use, `now` the wall clock, `verify_run` the parts of the verify
+    run.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class ScheduledPasses:
         `now` is the wall clock (ms UTC), `lease_ms` the life of a lease nobody refreshes, `unknown` the symbols that
         wait for the exchange to list them.
         """
-        self._now = now
+        self.now = now
         self.parts = parts
         self._leases = JobLeases(parts.client, parts.scope, parts.queue.consumer, life_ms=lease_ms)
         self.crons = crons_of(parts.config)
@@ -109,7 +110,7 @@ class ScheduledPasses:
     def scrub_status(self) -> ScrubStatus | None:
         """Return how far kept candles are compared again; None where that is not known here."""
         per_minute = self.parts.reconciler.verify_per_minute
-        return self.verify_run.scrubbed.status(self.parts.config.scrub_days, per_minute, self._now())
+        return self.verify_run.scrubbed.status(self.parts.config.scrub_days, per_minute, self.now())
 
     def jobs(self) -> list[Job]:
         """Return them as the configuration schedules them. They run under `claim` alone."""
@@ -239,9 +240,9 @@ class ScheduledPasses:
             if lease.job == VERIFY:
                 counts = ObjectiveCounts(self.parts.client, self.parts.scope)
                 limit_ms = self.parts.config.max_unverified_ms
-                await counts.judge(self.verify_run.timely, limit_ms, self._now(), job=VERIFY, epoch=lease.epoch)
+                await counts.judge(self.verify_run.timely, limit_ms, self.now(), job=VERIFY, epoch=lease.epoch)
                 await self.verify_run.go_on(self.parts, self.series, reconciler)
-            self.last[lease.job] = LastPass(result, self._now())
+            self.last[lease.job] = LastPass(result, self.now())
             tell(lease.job, result, slot)
             return result
         raise LeaseLost(lease.job)

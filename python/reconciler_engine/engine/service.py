@@ -15,13 +15,14 @@ from reconciler_engine.config import DEFAULT_RECONCILIATION_CONFIG, Reconciliati
 from reconciler_engine.engine.parts import Parts, make_parts
 from reconciler_engine.engine.roles.worker import WorkerRole
 from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE, GAP_SCAN, VERIFY, ScheduledPasses
-from reconciler_engine.engine.service_schedule import SERVICE, ServiceSchedule, wall_clock
+from reconciler_engine.engine.service_schedule import SERVICE, ServiceSchedule
 from reconciler_engine.engine.symbols import choose_symbols
 from reconciler_engine.engine.tasks.consumer_name import consumer_name
 from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
+from reconciler_engine.scheduling.scheduler import wall_clock
 from reconciler_engine.store.client.server_check import check_server
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.protocol import at_work

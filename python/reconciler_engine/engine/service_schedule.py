@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 
 import trio
 
@@ -23,7 +22,7 @@ class ServiceSchedule:
 
     def __init__(self, passes: ScheduledPasses) -> None:
         self._passes = passes
-        self._scheduler = Scheduler(passes.jobs(), now=wall_clock, claim=passes.claim)
+        self._scheduler = Scheduler(passes.jobs(), now=passes.now, claim=passes.claim)
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
 
@@ -41,7 +40,7 @@ class ServiceSchedule:
             return (ProcessStatus(role="service", name="service", pid=os.getpid(), age_ms=age_ms, last_beat_ms=0),)
 
         facts = EngineFacts(SERVICE)
-        writer = StatusWriter(facts, self._scheduler, self._passes, processes, now=wall_clock)
+        writer = StatusWriter(facts, self._scheduler, self._passes, processes)
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
@@ -62,8 +61,3 @@ class ServiceSchedule:
         self.begin_no_more()
         self._scope.cancel()
         await self._ended.wait()
-
-
-def wall_clock() -> int:
-    """Return the instant (ms UTC)."""
-    return time.time_ns() // 1_000_000

@@ -50,17 +50,14 @@ class StatusWriter:
         scheduler: Scheduler,
         passes: ScheduledPasses,
         processes: Callable[[], tuple[ProcessStatus, ...]],
-        *,
-        now: Callable[[], int],
     ) -> None:
-        """Make a writer; `processes` lists running processes, `now` is the wall clock (ms UTC)."""
+        """Make a writer; `processes` lists running processes."""
         self._facts = facts
         self._scheduler = scheduler
         self._passes = passes
         self._processes = processes
-        self._now = now
         self._board = StatusBoard(passes.parts.client)
-        self._started_at = now()
+        self._started_at = passes.now()
         self._granted: deque[tuple[int, int]] = deque(maxlen=USED_WINDOW_MS // 1_000 + 1)
         self._changed = trio.Event()
         self._outcomes: dict[str, str] = {}
@@ -133,7 +130,7 @@ class StatusWriter:
                 self._failures.pop(ending.job, None)
                 self._degraded.pop(ending.job, None)
             if ending.outcome == Outcome.DONE.value:
-                self._successes[ending.job] = self._now()
+                self._successes[ending.job] = self._passes.now()
                 last = self._passes.last.get(ending.job)
                 if last is not None and last.result.requests:
                     # The exchange answers: the next passes will do the work that its absence kept undone.
@@ -158,11 +155,11 @@ class StatusWriter:
         parts = self._passes.parts
         self._nodes_away = await self._nodes.look(self._passes.series)
         self._queued, self._skew_ms = await parts.queue.lengths(), await parts.clock.skew_ms()
-        self._budget = self._describe_budget(await parts.bucket.statistics(), self._now())
+        self._budget = self._describe_budget(await parts.bucket.statistics(), self._passes.now())
         return self.status
 
     def _describe(self, budget: BudgetStatus | None, queued: dict[str, int] | None) -> EngineStatus:
-        now, scope = self._now(), self._passes.parts.scope
+        now, scope = self._passes.now(), self._passes.parts.scope
         return EngineStatus(
             node=self._passes.parts.queue.consumer,
             command=self._facts.command,

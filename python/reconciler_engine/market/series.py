@@ -47,5 +47,13 @@ class Series:
         symbol, _, timeframe = text.partition(":")
         return cls(symbol, Timeframe.parse(timeframe))
 
+    @classmethod
+    def named(cls, name: str) -> Series | None:
+        """Return the series of a name that came out of Redis; None where it names none."""
+        try:
+            return cls.parse(name)
+        except ValueError:
+            return None
+
     def __str__(self) -> str:
         return f"{self.symbol}:{self.timeframe.value}"

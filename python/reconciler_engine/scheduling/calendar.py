@@ -58,7 +58,7 @@ def day_table(day: Field, weekday: Field) -> DayTable:
             selected = day.values if day.is_plain else _days(day, length, first)
             others = weekdays[first]
             if weekday.last_of:
-                others |= _last_weekdays(weekday.last_of, length, first)
+                others |= sum(1 << length - (first + length - 1 - last) % WEEK for last in bits(weekday.last_of))
             table.append((selected & others if both else selected | others) & whole)
     return tuple(table)
 
@@ -103,10 +103,6 @@ def _weekdays(weekday: Field, first: int) -> int:
     for at in bits(weekday.nth):
         mask |= 1 << (at // WEEKS - first) % WEEK + at % WEEKS * WEEK + 1
     return mask
-
-
-def _last_weekdays(mask: int, length: int, first: int) -> int:
-    return sum(1 << length - (first + length - 1 - weekday) % WEEK for weekday in bits(mask))
 
 
 def _days(day: Field, length: int, first: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 
 import trio
@@ -149,3 +150,8 @@ class Scheduler:
                 observer(event)
             except Exception:  # noqa: BLE001 - an observer's fault is its own; the scheduler goes on
                 _LOG.exception("an observer of the scheduler failed", extra={"observed": str(event)})
+
+
+def wall_clock() -> int:
+    """Return the instant by this machine's clock (ms UTC)."""
+    return time.time_ns() // 1_000_000

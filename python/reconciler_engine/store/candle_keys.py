@@ -42,7 +42,9 @@ class CandleKeys(Scoped):
         keys = [self._scope.candle_key(one) for one in series]
         lasts = await self._pipe([("ZRANGE", key, -members, -members, "WITHSCORES") for key in keys])
         firsts = await self._pipe([("ZRANGE", key, 0, 0, "WITHSCORES") for key in keys])
-        _check_served(firsts)
+        # Where one node of several has served, reading the candles tells which did not.
+        if firsts and all(isinstance(reply, StoreUnavailable) for reply in firsts):
+            own_fault(firsts[0], waits=False)
         return [_time_of(last or first) for last, first in zip(lasts, firsts, strict=True)]
 
     async def next_member(self, series: Series, start: int) -> int | None:
@@ -84,12 +86,6 @@ class CandleKeys(Scoped):
 
     async def _pipe(self, commands: Sequence[Command]) -> list[Any]:
         return await each_apart(self._client.pipe(commands), len(commands))
-
-
-def _check_served(replies: Sequence[Any]) -> None:
-    """See that a server, or one node of several, has served; reading the candles tells which did not."""
-    if replies and all(isinstance(reply, StoreUnavailable) for reply in replies):
-        own_fault(replies[0], waits=False)
 
 
 def _check_own(error: StoreError) -> None:

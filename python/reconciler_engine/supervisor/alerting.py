@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
@@ -48,11 +48,9 @@ class Alerting:
     While Redis is away this process remembers.
     """
 
-    def __init__(self, passes: ScheduledPasses, reports: ReportSource, *, now: Callable[[], int]) -> None:
-        """Make it; `now` is the wall clock (ms UTC)."""
+    def __init__(self, passes: ScheduledPasses, reports: ReportSource) -> None:
         self._passes = passes
         self._reports = reports
-        self._now = now
         self._book = AlertBook()
         self._engine = EngineConditions(socket.gethostname())
         self._alerts = OpenAlerts(passes.parts.client, passes.parts.scope)
@@ -90,7 +88,7 @@ class Alerting:
                 await self._say_last_word()
 
     async def _say_last_word(self) -> None:
-        report, now = self._reports.report(), self._now()
+        report, now = self._reports.report(), self._passes.now()
         if self._target() is None or report.engine is None:
             return
         given_up = [self._engine.given_up(error.role, str(error)) for error in self._given_up]
@@ -103,7 +101,7 @@ class Alerting:
         return None if config.webhook_url is None else Target(config.webhook_url, config.webhook_secret)
 
     async def _look(self) -> None:
-        report, now = self._reports.report(), self._now()
+        report, now = self._reports.report(), self._passes.now()
         if report.engine is None or report.stage != "running":
             return
         await self._adopt(now)

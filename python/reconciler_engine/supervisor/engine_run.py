@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from reconciler_engine.engine.parts import Parts, make_parts, open_parts
 from reconciler_engine.engine.scheduled_passes import ScheduledPasses
 from reconciler_engine.engine.status_writer import StatusWriter
 from reconciler_engine.errors import ReconcilerError, leaves
-from reconciler_engine.scheduling.scheduler import Scheduler
+from reconciler_engine.scheduling.scheduler import Scheduler, wall_clock
 from reconciler_engine.store.client.server_check import check_server
 from reconciler_engine.store.protocol import at_work
 from reconciler_engine.store.status_board import EngineFacts
@@ -82,14 +81,14 @@ async def _run(
     # A start says that the cause of a key's refusals is put in order.
     await parts.bucket.forgive()
     await parts.clock.doubt()
-    passes = ScheduledPasses(parts, spec.config.series(), now=_now, unknown=spec.unknown)
-    scheduler = Scheduler(passes.jobs(), now=_now, claim=passes.claim)
+    passes = ScheduledPasses(parts, spec.config.series(), now=wall_clock, unknown=spec.unknown)
+    scheduler = Scheduler(passes.jobs(), now=passes.now, claim=passes.claim)
     # We hold the lock of our own server's data directory: the owner before us is dead.
     await passes.inherit(is_alone=spec.owns_server)
-    writer = StatusWriter(about, scheduler, passes, spec.children.processes, now=_now)
+    writer = StatusWriter(about, scheduler, passes, spec.children.processes)
     workers = Workers(spec, parts.queue, orders.stop)
     reload = _Reload(read_spec, workers, passes, scheduler)
-    alerting = Alerting(passes, spec.reports, now=_now)
+    alerting = Alerting(passes, spec.reports)
     async with trio.open_nursery() as scheduling:
         scheduling.start_soon(passes.keep_leases)
         scheduling.start_soon(writer.run)
@@ -186,7 +185,3 @@ def _contents(path: Path | None) -> bytes | None:
         return None if path is None else path.read_bytes()
     except OSError:
         return None
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

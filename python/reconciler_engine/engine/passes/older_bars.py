@@ -89,10 +89,8 @@ def _from(series: Sequence[Series], after: tuple[str, int] | None) -> list[Serie
     Of each symbol the finest ones come first: candles of longer timeframes follow from them.
     """
     order = sorted(series, key=_place)
-    try:
-        first = 0 if after is None else bisect_left(order, _place(Series.parse(after[0])), key=_place)
-    except ValueError:
-        first = 0
+    last = None if after is None else Series.named(after[0])
+    first = 0 if last is None else bisect_left(order, _place(last), key=_place)
     return order[first:] + order[:first]
 
 

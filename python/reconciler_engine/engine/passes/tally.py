@@ -186,7 +186,8 @@ class Tally:
         row = self._rows[outcome.series]
         if outcome.unresolved is not None:
             if outcome.error is None:
-                row.asked.append(_judged(span, asked or span, row.step))
+                # The slots that the page judged, and the slot before and after them as far as it asked for them.
+                row.asked.append((asked or span) & Interval(span.start - row.step, span.stop + row.step))
                 row.answered = row.answered | (span - intervals_of(outcome.undecided, row.step))
             row.reopened |= intervals_of(outcome.reopened, row.step)
             row.missing_before |= intervals_of(outcome.removed, row.step) & row.slots
@@ -231,11 +232,6 @@ def _found_bars(series: Series, row: SeriesRow, obstacles: Mapping[Obstacle, Int
         row.missing_before & (waiting | row.confirmed),
         row.unverified_before | suspect,
     )
-
-
-def _judged(span: Interval, asked: Interval, step: int) -> Interval:
-    """Return the slots that a page judged, and the slot before and after them as far as it asked for them."""
-    return asked & Interval(span.start - step, span.stop + step)
 
 
 _AS_IN_THE_ROW = (

@@ -161,7 +161,7 @@ class WebRole:
 
         async def read() -> Picture:
             try:
-                return await self._live().picture([one for name in names if (one := _series(name))], window)
+                return await self._live().picture([one for name in names if (one := Series.named(name))], window)
             except (StoreError, ValueError) as error:
                 return Picture(error=str(error))
 
@@ -190,14 +190,6 @@ class WebRole:
         if self._report is None or self._report.engine is None:
             raise ValueError(_NOT_BEGUN)
         return LivePicture(self._client, self._report.engine, self._report.settings)
-
-
-def _series(name: str) -> Series | None:
-    """Return a series by its name, which came out of Redis; None where it is none."""
-    try:
-        return Series.parse(name)
-    except ValueError:
-        return None
 
 
 def _questions(engine: EngineStatus, names: Sequence[str]) -> list[ReadyQuestion]:

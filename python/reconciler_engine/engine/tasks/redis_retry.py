@@ -24,7 +24,7 @@ class RedisRetry:
     """Retries harmless steps until Redis does them: away, full, read-only or denying, it is never given up."""
 
     def __init__(self) -> None:
-        self._outage = _Outage()
+        self._waiting = 0
         self.failures = 0
         """How often Redis did not do a step, so far."""
 
@@ -41,19 +41,15 @@ class RedisRetry:
                     failures += 1
                     self.failures += 1
                     if failures == 1:
-                        waiting.enter_context(self._outage.wait(error))
+                        waiting.enter_context(self._wait(error))
                     await pause(_AWAY.delay_ms(failures, random()) / 1_000)
 
-
-class _Outage:
-    """Counts the steps that wait for Redis; logs when the first begins to wait, and when the last one is served."""
-
-    def __init__(self) -> None:
-        self._waiting = 0
-
     @contextmanager
-    def wait(self, error: StoreError) -> Iterator[None]:
-        """Count a step for the length of a block, which ends without an error once Redis has served it."""
+    def _wait(self, error: StoreError) -> Iterator[None]:
+        """Count a step for the length of a block, which ends without an error once Redis has served it.
+
+        The log is told when the first begins to wait, and when the last one is served.
+        """
         self._waiting += 1
         if self._waiting == 1:
             _logger.warning("waiting for Redis", extra={"error": str(error)})
