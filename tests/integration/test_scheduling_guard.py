@@ -10,7 +10,7 @@ import trio
 from tests.integration.scheduled_jobs import BASE, Recorder, job
 
 from reconciler_engine.scheduling.events import RunFinished
-from reconciler_engine.scheduling.overlap import GuardHeld, OverlapGuard
+from reconciler_engine.scheduling.runs import GuardHeld, OverlapGuard
 from reconciler_engine.scheduling.scheduler import Scheduler
 from reconciler_engine.scheduling.ticks import Tick
 

@@ -30,7 +30,6 @@ from reconciler_engine.engine.passes.pass_plan import plan_pages
 from reconciler_engine.engine.passes.tally import Tally
 from reconciler_engine.engine.tasks.messages import PageOutcome, ScanOutcome, SpanFinding, wire_of
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
-from reconciler_engine.planning.absent_slots import AbsentSlots, sort_absent
 from reconciler_engine.planning.answers import SAME_MOMENT_MS, Answer, Venue, settled_rows
 from reconciler_engine.planning.audit import find_due_suspects
 from reconciler_engine.planning.ghosts import is_lacked
@@ -41,6 +40,7 @@ from reconciler_engine.planning.pages import PAGE_SLOTS, Page, filled_up
 from reconciler_engine.planning.proof import awaits_reference, judge
 from reconciler_engine.planning.reference import Reference, note_reference, reference_slots
 from reconciler_engine.planning.sightings import RIPE_MS, TRUSTED_WITNESSES
+from reconciler_engine.planning.states import AbsentSlots, sort_absent
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS, closed_before
 
 

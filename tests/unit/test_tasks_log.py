@@ -14,7 +14,7 @@ from reconciler_engine.engine.tasks.messages import PageTask, ScanOutcome, ScanT
 from reconciler_engine.engine.tasks.worker import facts_of, outcome_facts
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.absent_slots import AbsentSlots
+from reconciler_engine.planning.states import AbsentSlots
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.task_streams import Lane
 

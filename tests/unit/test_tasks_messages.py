@@ -24,7 +24,7 @@ from reconciler_engine.engine.tasks.messages import (
 from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.absent_slots import AbsentSlots
+from reconciler_engine.planning.states import AbsentSlots
 from reconciler_engine.store.retention import Retention
 
 MINUTE = 60_000

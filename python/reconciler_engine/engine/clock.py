@@ -10,9 +10,9 @@ import trio
 
 from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.errors import PermitRefused, SourceError
-from reconciler_engine.limiting.purpose import asking_for
 from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.observe.words import SKEW_TOLD_MS, describe_skew, describe_span
+from reconciler_engine.store.budget_use import asking_for
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.scope import Scope
 from reconciler_engine.store.server_clock import ServerClock

@@ -16,10 +16,9 @@ from reconciler_engine.coinbase.refusals import describe, refusal
 from reconciler_engine.engine.permitted_request import tell
 from reconciler_engine.errors import ConfigError, NotAuthorized, SourceError, SourceUnavailable
 from reconciler_engine.limiting.permit_steps import DEFAULT_MAX_WAIT_S, LAST_WORDS_S, YIELDS_S, Permit, PermitSteps
-from reconciler_engine.limiting.purpose import Purpose
 from reconciler_engine.steps import Now, Steps
 from reconciler_engine.store.bucket_script import bucket_steps, read_terms
-from reconciler_engine.store.budget_use import use_call
+from reconciler_engine.store.budget_use import Purpose, use_call
 from reconciler_engine.store.client.scripts import batch
 from reconciler_engine.store.client.trio_redis import all_served
 from reconciler_engine.store.drivers.choice import PendingAnswer, ask, needs_await

@@ -15,8 +15,8 @@ from reconciler_engine.coinbase.symbol_selectors import Choice, Selector, choose
 from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.permitted_request import send
 from reconciler_engine.errors import ConfigError, PermitRefused, SourceError, SourceUnavailable
-from reconciler_engine.limiting.purpose import asking_for
 from reconciler_engine.planning.backoff import Backoff
+from reconciler_engine.store.budget_use import asking_for
 
 if TYPE_CHECKING:
     # HTTP is loaded where the exchange is asked.

@@ -10,8 +10,7 @@ import trio
 
 from reconciler_engine.scheduling.events import Event, JobStatistics, Observer
 from reconciler_engine.scheduling.job import Job
-from reconciler_engine.scheduling.overlap import Claim, OverlapGuard
-from reconciler_engine.scheduling.runs import JobRuns
+from reconciler_engine.scheduling.runs import Claim, JobRuns, OverlapGuard
 from reconciler_engine.scheduling.ticks import Position, Tick, TickReason, decide
 
 _LOG = logging.getLogger(__name__)

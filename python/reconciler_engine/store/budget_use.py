@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
 
-from reconciler_engine.limiting.purpose import Purpose, current_purpose
 from reconciler_engine.store.client.reply_shapes import text, understanding, whole
 from reconciler_engine.store.client.scripts import Script, ScriptCall, run_batch
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
@@ -57,7 +59,7 @@ class BudgetUse:
         Raises:
             StoreError: Redis did not do it.
         """
-        all_served(await run_batch(self._client, [use_call(self._key, *self._who, current_purpose())]))
+        all_served(await run_batch(self._client, [use_call(self._key, *self._who, _purpose.get())]))
 
     async def read(self) -> list[Use]:
         """Return all counts, the oldest hour first; fields that are none of ours are left out and logged.
@@ -84,3 +86,24 @@ def _use(name: Any, count: Any) -> Use | None:
     except (ValueError, TypeError) as error:
         _logger.warning("no count of the budget's use", extra={"error": repr(error)})
         return None
+
+
+class Purpose(NamedTuple):
+    """Purpose of a request: a job or a piece of housekeeping, and the lane of its task (`-` without one)."""
+
+    job: str
+    lane: str = "-"
+
+
+_OTHER = Purpose("other")
+_purpose: ContextVar[Purpose] = ContextVar("purpose", default=_OTHER)
+
+
+@contextmanager
+def asking_for(job: str, lane: str = "-") -> Iterator[None]:
+    """Have the requests of the block's task, and of tasks that are started in it, counted as for this purpose."""
+    token = _purpose.set(Purpose(job, lane))
+    try:
+        yield
+    finally:
+        _purpose.reset(token)

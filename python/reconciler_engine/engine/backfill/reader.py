@@ -8,12 +8,12 @@ from reconciler_engine.detection import detect_gaps
 from reconciler_engine.engine.base_parts import BaseParts
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.absent_slots import sort_absent
 from reconciler_engine.planning.answers import closed_slots
 from reconciler_engine.planning.bridges import can_bridge
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.listing import Listing
 from reconciler_engine.planning.pages import PAGE_SLOTS, Page, PageStream, keep_whole
+from reconciler_engine.planning.states import sort_absent
 from reconciler_engine.store.listings import note_listing
 
 READ_SLOTS = 1_000

@@ -8,9 +8,9 @@ from reconciler_engine.engine.base_parts import BaseParts
 from reconciler_engine.engine.tasks.scan import SpanScan, scan
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.absent_slots import sort_absent
 from reconciler_engine.planning.ledger import State
 from reconciler_engine.planning.pages import shards
+from reconciler_engine.planning.states import sort_absent
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS
 from reconciler_engine.store.evidence import LedgerRead
 

@@ -14,14 +14,13 @@ from reconciler_engine.errors import NodeUnavailable, StoreError, own_fault
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.obstacles import Obstacle
-from reconciler_engine.planning.absent_slots import sort_absent
 from reconciler_engine.planning.audit import find_due_suspects
 from reconciler_engine.planning.ledger import CONFIRMED, Knowledge, Ledger, State
 from reconciler_engine.planning.listing import Listing
 from reconciler_engine.planning.pages import shards
 from reconciler_engine.planning.reference import may_want_reference
 from reconciler_engine.planning.request_plan import RequestPlan, SeriesPlan
-from reconciler_engine.planning.states import StateInterval, find_obstacles, slots_in, states_of
+from reconciler_engine.planning.states import StateInterval, find_obstacles, slots_in, sort_absent, states_of
 from reconciler_engine.planning.verification import Look, Verify, to_verify
 from reconciler_engine.planning.window import range_window
 from reconciler_engine.store.candle_reads import PIPELINE_MEMBERS

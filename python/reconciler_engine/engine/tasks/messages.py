@@ -14,10 +14,10 @@ from reconciler_engine.engine.tasks.work_rules import WorkRules
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series, check_symbol
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.planning.absent_slots import AbsentSlots
 from reconciler_engine.planning.audit import AuditRules
 from reconciler_engine.planning.listing import Listing
 from reconciler_engine.planning.pages import PAGE_SLOTS
+from reconciler_engine.planning.states import AbsentSlots
 from reconciler_engine.store.retention import Retention
 
 _Instant = Annotated[int, Field(ge=0, le=2**53)]

@@ -15,7 +15,6 @@ from reconciler_engine.errors import StoreError, StoreFull, own_fault
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.words import counted
-from reconciler_engine.planning.absent_slots import AbsentSlots, sort_absent
 from reconciler_engine.planning.answers import Answer, Venue, closed_slots, settled_rows
 from reconciler_engine.planning.audit import Copy, find_doubts
 from reconciler_engine.planning.ghosts import is_lacked
@@ -24,6 +23,7 @@ from reconciler_engine.planning.ledger import Ledger, State
 from reconciler_engine.planning.pages import filled_up
 from reconciler_engine.planning.proof import Verdict, awaits_reference, judge
 from reconciler_engine.planning.sightings import LATE_REACH_MS
+from reconciler_engine.planning.states import AbsentSlots, sort_absent
 from reconciler_engine.planning.window import closed_before
 from reconciler_engine.store.candles import CandleStore, ProvenMerge
 from reconciler_engine.store.client.reply_shapes import MOST_MS

@@ -13,9 +13,9 @@ from reconciler_engine.errors import NodeAway, NodeUnavailable, StoreError, own_
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
-from reconciler_engine.planning.absent_slots import sort_absent
 from reconciler_engine.planning.audit import find_due_suspects
 from reconciler_engine.planning.ledger import Ledger, State
+from reconciler_engine.planning.states import sort_absent
 from reconciler_engine.store.candle_reads import SlotsRead, join_timestamps
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore, LedgerRead

@@ -25,9 +25,9 @@ from reconciler_engine.engine.tasks.page_fetch import PageFetcher
 from reconciler_engine.engine.tasks.redis_retry import RedisRetry
 from reconciler_engine.engine.tasks.scan import perform_scan
 from reconciler_engine.errors import ConfigError, StoreError
-from reconciler_engine.limiting.purpose import asking_for
 from reconciler_engine.observe import logs
 from reconciler_engine.observe.words import iso
+from reconciler_engine.store.budget_use import asking_for
 from reconciler_engine.store.candles import CandleStore
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.task_streams import MAX_DELIVERIES, Delivery, Lane
