@@ -9,9 +9,9 @@ import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, NamedTuple, Self
 
-from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.steps import Now, Pause, Steps
 from reconciler_engine.store.change_feed import FeedEntry, Kind, Place, read_entry
@@ -148,22 +148,18 @@ def _told(
 ) -> _SeriesRead:
     """Tell new entries as changes, and where some are missing before one."""
     changes: list[SeriesChange] = []
+    told = partial(SeriesChange, series.symbol, series.timeframe.value)
     # Of an instant alone it is not known which entry was the last before it: the oldest that is kept tells.
     expected = place.number + 1 if place.number else 0
     for entry in entries:
         if not expected:
             expected = 1 if oldest[0].place == entry.place and entry.place.number > 1 else entry.place.number
         if entry.place.number != expected:
-            changes.append(SeriesChange(series.symbol, series.timeframe.value, entry.place.at, Kind.LOST, 0, 0))
-        for kind, slots in entry.slots:
-            changes.append(_change(series, entry, kind, slots))
+            changes.append(told(entry.place.at, Kind.LOST, 0, 0))
+        changes += [told(entry.place.at, kind, slots.start, slots.stop) for kind, slots in entry.slots]
         expected = entry.place.number + 1
         place = entry.place
     return _SeriesRead(str(series), changes, place, has_more)
-
-
-def _change(series: Series, entry: FeedEntry, kind: Kind, slots: Interval) -> SeriesChange:
-    return SeriesChange(series.symbol, series.timeframe.value, entry.place.at, kind, slots.start, slots.stop)
 
 
 _VERSION: Final = 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Final
 
@@ -72,12 +72,17 @@ async def at_work(
     """
     await check_rights(client, scope)
     about = f"{facts.host}, version {facts.version}, {facts.command}"
-    await _enter(client, scope, life_ms, name, about)
-    await _keep_terms(client, scope, life_ms, name, terms)
+
+    async def enter() -> None:
+        await _enter(client, scope, life_ms, name, about)
+        if terms is not None:
+            await client.execute_command("SET", _terms_key(scope, name), json.dumps(dict(terms)), "PX", life_ms)
+
+    await enter()
     failure: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stay, client, scope, life_ms, name, about, terms)
+            nursery.start_soon(_stay, enter, life_ms)
             try:
                 yield
             except Exception as error:  # noqa: BLE001  raised again below, as itself and not in a group
@@ -130,21 +135,11 @@ def _terms_key(scope: Scope, name: str) -> str:
     return scope.key(f"terms:{name}")
 
 
-async def _keep_terms(
-    client: TrioRedis, scope: Scope, life_ms: int, name: str, terms: Mapping[str, str] | None
-) -> None:
-    if terms is not None:
-        await client.execute_command("SET", _terms_key(scope, name), json.dumps(dict(terms)), "PX", life_ms)
-
-
-async def _stay(
-    client: TrioRedis, scope: Scope, life_ms: int, name: str, about: str, terms: Mapping[str, str] | None
-) -> None:
+async def _stay(enter: Callable[[], Awaitable[None]], life_ms: int) -> None:
     while True:
         await trio.sleep(life_ms / 4_000)
         try:
-            await _enter(client, scope, life_ms, name, about)
-            await _keep_terms(client, scope, life_ms, name, terms)
+            await enter()
         except StoreError as error:
             _logger.debug("the list of workers cannot be read", extra={"error": str(error)})
 
