@@ -95,14 +95,15 @@ def say(text: str) -> None:
     print(line)
 
 
-def _shown(lines: Sequence[Sequence[str]]) -> list[list[str]]:
-    return [[printable(quoted(text)) for text in line] for line in lines]
+def _fitted(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[list[str]], list[int]]:
+    """Return the lines of a table as a terminal may show them, and the widths of their columns."""
+    lines = [[printable(quoted(text)) for text in line] for line in (heads, *rows)]
+    return lines, [max(len(line[column]) for line in lines) for column in range(len(heads))]
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns, the first one left-aligned, the others right-aligned."""
-    lines = _shown([heads, *rows])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    lines, widths = _fitted(heads, rows)
     for line in lines:
         cells = [text.rjust(width) for text, width in zip(line, widths, strict=True)]
         cells[0] = line[0].ljust(widths[0])
@@ -111,8 +112,7 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def print_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns of words, left-aligned; on a terminal that is too narrow the last ones stand below the others."""
-    lines = _shown([heads, *rows])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    lines, widths = _fitted(heads, rows)
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sum(widths) + 2 * len(widths)
     beside = len(widths)
     while beside > 1 and sum(widths[:beside]) + 2 * (beside - 1) > room:

@@ -91,7 +91,10 @@ async def _reach_back(parts: Parts, series: Sequence[Series], bars: int, asked: 
     now = await parts.clock.redis_now()
     closed = [closed_before(now, one.timeframe, parts.config.grace_ms) for one in series]
     steps = [one.timeframe.step_ms for one in series]
-    slots = [_slots_since(at, stop, step, bars) for at, stop, step in zip(oldest, closed, steps, strict=True)]
+    slots = [
+        1 if at is None else max(1, min((stop - at) // step, bars))
+        for at, stop, step in zip(oldest, closed, steps, strict=True)
+    ]
     first = [min(count, _FIRST_BARS) for count in slots]
     questions = [
         ReadyQuestion(one.symbol, one.timeframe, count, **asked) for one, count in zip(series, first, strict=True)
@@ -122,11 +125,6 @@ async def _reach_back(parts: Parts, series: Sequence[Series], bars: int, asked: 
         for one, answer in zip(series, answers, strict=True)
     ]
     return _Told(questions, answers, {one: run.stop for one, run in newest.items()})
-
-
-def _slots_since(oldest: int | None, stop: int, step: int, most: int) -> int:
-    """Return the number of slots from a series' oldest member to the newest closed one, within bounds."""
-    return 1 if oldest is None else max(1, min((stop - oldest) // step, most))
 
 
 def _print_unready(unready: Sequence[Unready]) -> None:

@@ -28,7 +28,9 @@ def field_faults(
     for detail in error.errors(include_url=False, include_context=True, include_input=False):
         field = str(detail["loc"][0])
         origin = origin_of(field, origins)
-        secret = _may_hold_secret(field, settings.get(field))
+        # A URL with a user, a password or a query is a secret, wherever it stands.
+        signs = "@?#" if field == "base_url" else ""
+        secret = field in SECRET_FIELDS or any(sign in str(settings.get(field)) for sign in signs)
         value = "<hidden>" if secret else _shown(settings.get(field))
         reason = detail.get("ctx", {}).get("error")
         why = f" ({reason})" if isinstance(reason, ValueError) and not secret else ""
@@ -52,11 +54,6 @@ def unknown_faults(model: type[BaseModel], settings: Collection[str], origins: M
         last = unknown[-1]
         faults[last] = f"{len(unknown) - len(faults)} more unknown settings{origin_of(last, origins)}"
     return faults
-
-
-def _may_hold_secret(field: str, value: object) -> bool:
-    """Whether a value stays out of messages: a URL with a user, a password or a query is one, wherever it stands."""
-    return field in SECRET_FIELDS or (field == "base_url" and any(sign in str(value) for sign in "@?#"))
 
 
 def origin_of(field: str, origins: Mapping[str, str]) -> str:

@@ -169,7 +169,7 @@ def _field(name: str, value: object) -> str:
             return f"{name.removesuffix('_ms')}={sign}{describe_span(abs(value))}"
         if _FIRST_INSTANT <= value < 10 * _FIRST_INSTANT:
             return f"{name}={iso(value, 'seconds')}"
-    return f"{name}={_short(value)}"
+    return f"{name}=[{len(value) or ''}]" if isinstance(value, tuple | list) else f"{name}={value}"
 
 
 # In 2001: no count of anything comes up to an instant in milliseconds.
@@ -250,9 +250,3 @@ def _plain(value: object) -> object:
             return {str(name): _plain(item) for name, item in value.items()}
         case _:
             return str(value)
-
-
-def _short(value: object) -> str:
-    if isinstance(value, tuple | list):
-        return f"[{len(value)}]" if value else "[]"
-    return str(value)

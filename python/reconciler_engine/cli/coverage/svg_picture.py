@@ -75,13 +75,18 @@ def draw_svg(rows: Sequence[Row], title: str) -> str:
         top += _HEAD + _ROW * len(panel.rows)
     parts += _legend(states, label, top + _BAR)
     height = top + _BAR + _ROW + _MARGIN
+    patterns = (
+        f'<pattern id="{state.value}" width="6" height="6" patternUnits="userSpaceOnUse">'
+        f"{drawing.format(fill=_FILLS[state])}</pattern>"
+        for state, drawing in _PATTERNS.items()
+    )
     size = f'width="{width:.0f}" height="{height:.0f}"'
     return "\n".join(
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {width:.0f} {height:.0f}" role="img">',
             f"<title>{escape(title)}</title>",
             f"<style>{_STYLE}</style>",
-            f"<defs>{''.join(_patterns())}</defs>",
+            f"<defs>{''.join(patterns)}</defs>",
             f'<rect class="paper" {size}/>',
             f'<text x="{_MARGIN}" y="{_MARGIN + 10}">{escape(title)}</text>',
             *parts,
@@ -120,14 +125,6 @@ def _legend(states: Sequence[State], left: float, top: float) -> Iterator[str]:
         x = left + _LEGEND * number
         yield f'<rect fill="{_fill(state)}" x="{x:.1f}" y="{top:.1f}" width="{_BAR}" height="{_BAR}"/>'
         yield f'<text x="{x + _BAR + 6:.1f}" y="{top + _BAR - 3:.1f}">{state.value}</text>'
-
-
-def _patterns() -> Iterator[str]:
-    for state, drawing in _PATTERNS.items():
-        yield (
-            f'<pattern id="{state.value}" width="6" height="6" patternUnits="userSpaceOnUse">'
-            f"{drawing.format(fill=_FILLS[state])}</pattern>"
-        )
 
 
 def _fill(state: State) -> str:

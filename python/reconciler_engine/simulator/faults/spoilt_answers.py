@@ -37,17 +37,15 @@ def _replace_status(rule: FaultRule) -> ApiResponse:
     return ApiResponse(status, f"<html><body><h1>{status} {status.phrase}</h1></body></html>".encode(), _HTML)
 
 
-def _replace_by_challenge(rule: FaultRule) -> ApiResponse:
-    """Return a page of the content network that wants a browser."""
-    return ApiResponse(int(rule.number("status")), _CHALLENGE, (*_HTML, ("cf-mitigated", "challenge")))
-
-
 REPLACED: Mapping[str, Callable[[FaultRule], ApiResponse]] = MappingProxyType(
     {
         "blocked": lambda _: TOO_MANY_ERRORS,
         "unauthorized": lambda _: UNAUTHORIZED,
         "status": _replace_status,
-        "challenge": _replace_by_challenge,
+        # A page of the content network that wants a browser.
+        "challenge": lambda rule: ApiResponse(
+            int(rule.number("status")), _CHALLENGE, (*_HTML, ("cf-mitigated", "challenge"))
+        ),
     }
 )
 """Modes that put another answer in the place of the right one."""

@@ -70,13 +70,8 @@ class Book:
         skipped = (start_s - first) // short
         return found[skipped : skipped + (stop_s - start_s) // short]
 
-    def clip(self, level: int, start_s: int, closed: Sequence[Span]) -> Lump | None:
-        """Return the bar at `start_s` without the trades of the spans in `closed`, None if no trade is left."""
-        lump = self.lumps(level, start_s, start_s + STEPS_S[level])[0]
-        return self._clip(level, start_s, lump, closed)
-
-    def _clip(self, level: int, start_s: int, lump: Lump | None, closed: Sequence[Span]) -> Lump | None:
-        """Return the rest of a bar."""
+    def clip(self, level: int, start_s: int, lump: Lump | None, closed: Sequence[Span]) -> Lump | None:
+        """Return a bar without the trades of the spans in `closed`, None if no trade is left."""
         stop_s = start_s + STEPS_S[level]
         inside = [span for span in closed if span[0] < stop_s and start_s < span[1]]
         if lump is None or not inside:
@@ -85,7 +80,7 @@ class Book:
             return None
         step = STEPS_S[level + 1]
         parts = zip(range(start_s, stop_s, step), self.lumps(level + 1, start_s, stop_s), strict=True)
-        clipped = [self._clip(level + 1, part_s, part, inside) for part_s, part in parts]
+        clipped = [self.clip(level + 1, part_s, part, inside) for part_s, part in parts]
         left = [part for part in clipped if part is not None]
         return fold_lumps(left) if left else None
 

@@ -106,7 +106,7 @@ class SeededMarket:
         lumps = book.lumps(level, start_s, stop_s)
         if spans:
             lumps = [
-                lump if lump is None else _clip(book, level, slot_s, lump, spans)
+                book.clip(level, slot_s, lump, spans)
                 for slot_s, lump in zip(range(start_s, stop_s, short), lumps, strict=True)
             ]
         if factor > 1:
@@ -126,14 +126,6 @@ class SeededMarket:
         if product.delisted is not None:
             spans.append((product.delisted // 1000, _FOR_EVER_S))
         return spans
-
-
-def _clip(book: Book, level: int, slot_s: int, lump: Lump, spans: list[Span]) -> Lump | None:
-    stop_s = slot_s + STEPS_S[level]
-    for span in spans:
-        if span[0] < stop_s and slot_s < span[1]:
-            return book.clip(level, slot_s, spans)
-    return lump
 
 
 def _price_format(product: ListedProduct) -> str:

@@ -229,7 +229,13 @@ class Exchange:
         if answer is None:
             answer = self._compute(request, route, now)
             if answer.status == HTTPStatus.OK:
-                answer = replace(answer, headers=answer.headers + _cache_headers(answer.body))
+                checksum = f"{zlib.crc32(answer.body):08x}"
+                headers = (
+                    ("cache-control", "public, max-age=14400"),
+                    ("etag", f'W/"{checksum}"'),
+                    ("cf-ray", f"{checksum}{len(answer.body):08x}-SIM"),
+                )
+                answer = replace(answer, headers=answer.headers + headers)
                 self._cache.keep(request.target, answer, now_s)
                 missed = ("cf-cache-status", "MISS" if cached else "BYPASS")
                 answer = replace(answer, headers=(*answer.headers, missed))
@@ -253,12 +259,3 @@ class Exchange:
 
 def _is_public(route: re.Match[str]) -> bool:
     return any(route[group] is not None for group in (1, 2, 5))
-
-
-def _cache_headers(body: bytes) -> tuple[tuple[str, str], ...]:
-    checksum = f"{zlib.crc32(body):08x}"
-    return (
-        ("cache-control", "public, max-age=14400"),
-        ("etag", f'W/"{checksum}"'),
-        ("cf-ray", f"{checksum}{len(body):08x}-SIM"),
-    )
