@@ -36,6 +36,7 @@ def test_a_cursor_that_is_none_is_refused(redis_url, run_inside):
     assert "--since: cursor 'xxx" in told.err
     told = run_inside("changes", "--since", "noon", RECONCILER_REDIS_URL=redis_url)
     assert "--since 'noon': no time; allowed:" in told.err
+    assert told.err.endswith(", or a cursor that `changes` printed\n")
 
 
 def test_followers_hear_of_changes_as_they_come(redis_url, start_process, tmp_path):

@@ -81,6 +81,12 @@ def test_a_pass_that_found_nothing_is_told_on_demand_alone(run):
     assert (jobs, every) == (["reconcile"], ["reconcile", "scan"])
 
 
+def test_a_journal_that_ends_before_it_begins_is_refused(run):
+    done = run("journal", "--since", "-1h", "--until", "-2h")
+    assert done.code == 78
+    assert "--until -2h: lies not after --since -1h; allowed: a later time" in done.err
+
+
 def test_what_was_done_before_until_and_since_is_left_out(run):
     run("reconcile", *PAST)
     assert run("journal", *RANGE, "--until", "-1h", "--json").json == {"changes": [], "added": []}

@@ -117,3 +117,15 @@ def test_a_simulation_that_is_stopped_while_it_starts_ends_in_order(start_proces
     tell_all(engine.process.pid, *below)
     assert ended(engine) == 0
     wait_gone(below)
+
+
+def test_a_question_beside_a_simulation_is_told_where_its_candles_are(start_process, run_inside, tmp_path):
+    place = {"XDG_DATA_HOME": str(tmp_path)}
+    engine = start_process("start", "--simulate", "--json", environment=clean_environment(**place))
+    engine.wait_event("child ready", child="redis")
+    invented = f"--data-dir {tmp_path}/reconciler-engine-simulated"
+    real = run_inside("journal", **place)
+    assert (real.code, real.err) == (0, f"reconciler-engine: `start --simulate` runs; {invented} asks of its candles\n")
+    asked = run_inside("journal", *invented.split(), **place)
+    assert (asked.code, asked.err) == (0, "")
+    assert asked.out.startswith("SIMULATED\n")

@@ -46,6 +46,7 @@ def changes(*, since: str | None, follow: bool, output: Output, given: Given) ->
 
     faults: list[str] = []
     instant = parse_instant("--since", since, faults) if since is not None and len(since) <= _LONGEST_TIME else None
+    faults = [f"{fault}, or a cursor that `changes` printed" for fault in faults]
 
     async def tell(session: Session) -> None:
         scope = session.parts.scope

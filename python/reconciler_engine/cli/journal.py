@@ -76,6 +76,8 @@ def journal(
     asked = None if symbol is None else parse_series(symbol, timeframe, faults)
     start = 0 if since is None else parse_instant("--since", since, faults)
     stop = time.time_ns() // 1_000_000 + 1 if until is None else parse_instant("--until", until, faults)
+    if not faults and stop <= start:
+        faults.append(f"--until {until or 'now'}: lies not after --since {since}; allowed: a later time")
     config = load_config(*given, known_faults=faults, windows=())
     limit = last if by == "change" else _MOST_CHANGES
 

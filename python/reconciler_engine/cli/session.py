@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+import click
 import trio
 
 from reconciler_engine.cli.output import Output
@@ -168,6 +169,9 @@ async def _open_cache(config: ReconciliationConfig, command: str, *, writes: boo
         await _check(running.url, writes=writes)
         yield running.url, simulated
         return
+    invented = default_data_dir(simulated=True)
+    if config.data_dir is None and not writes and DataDirectory(invented).find_running() is not None:
+        click.echo(f"reconciler-engine: `start --simulate` runs; --data-dir {invented} asks of its candles", err=True)
     async with locked(directory, f"reconciler-engine {command}") as lock:
         plan = planned_server(directory, os.getpid(), f"reconciler-engine {command}", simulated=simulated)
         with plan as record:
