@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
 
 import trio
 
@@ -189,17 +188,24 @@ class StatusWriter:
     def _job(self, figures: JobStatistics) -> JobStatus:
         last = self._passes.last.get(figures.name)
         result = None if last is None else totals(last.result)
-        told = asdict(figures)
         return JobStatus(
+            name=figures.name,
             cron=self._passes.crons[figures.name],
-            next_tick=told.pop("next_slot"),
+            next_tick=figures.next_slot,
+            is_running=figures.is_running,
+            runs=figures.runs,
+            skipped=figures.skipped,
+            missed=figures.missed,
+            failed=figures.failed,
+            timed_out=figures.timed_out,
+            last_error=figures.last_error,
+            last_duration_ms=figures.last_duration_ms,
             last_finished_at=None if last is None else last.finished_at,
             last_result=result,
             last_outcome=self._outcomes.get(figures.name),
             failure=self._failures.get(figures.name),
             degraded=self._degraded.get(figures.name),
             last_success_at=self._successes.get(figures.name),
-            **told,
         )
 
     def _describe_budget(self, bucket: BucketStatistics, now: int) -> BudgetStatus:
@@ -208,13 +214,21 @@ class StatusWriter:
         used = bucket.granted - self._granted[0][1] if self._granted else 0
         if not self._granted or now - self._granted[-1][0] >= WRITE_S * 1_000:
             self._granted.append((now, bucket.granted))
-        same = BudgetStatus.model_fields.keys() - {"used", "breaker", "trouble"}
         return BudgetStatus(
+            rate_per_s=bucket.rate_per_s,
+            share=bucket.share,
+            slowed_by=bucket.slowed_by,
+            burst=bucket.burst,
+            available=bucket.available,
             # A bucket that was lost and made anew counts from nothing.
             used=max(0, used),
+            granted=bucket.granted,
+            waiting=bucket.waiting,
+            wait_ms=bucket.wait_ms,
+            paused_ms=bucket.paused_ms,
             breaker=bucket.state,
             trouble=bucket.breaker.why,
-            **{name: getattr(bucket, name) for name in same},
+            stopped_ms=bucket.stopped_ms,
         )
 
 

@@ -234,12 +234,6 @@ def _found_bars(series: Series, row: SeriesRow, obstacles: Mapping[Obstacle, Int
     )
 
 
-_AS_IN_THE_ROW = (
-    *("filled", "mismatched", "repaired", "rewritten", "proved", "newly_verified", "by_sum", "wrong_sums"),
-    *("again_at", "duplicates", "malformed", "requests", "references", "errors"),
-)
-
-
 def _series_result(series: Series, row: SeriesRow, delisted_at: int | None) -> SeriesResult:
     return SeriesResult(
         symbol=series.symbol,
@@ -249,10 +243,23 @@ def _series_result(series: Series, row: SeriesRow, delisted_at: int | None) -> S
         expected=len(row.window.grid(row.step)) if row.examined else 0,
         missing=row.missing_before.size(row.step),
         gaps=len(row.missing_before),
+        filled=row.filled,
         confirmed_empty=row.confirmed.size(row.step),
         unresolved=row.unresolved.size(row.step),
+        mismatched=row.mismatched,
+        repaired=row.repaired,
+        rewritten=row.rewritten,
+        proved=row.proved,
+        newly_verified=row.newly_verified,
+        by_sum=row.by_sum,
+        wrong_sums=row.wrong_sums,
         unverified=row.unverified.size(row.step),
         unverified_since=row.unverified[0].start + row.step if row.unverified else None,
+        again_at=row.again_at,
+        duplicates=row.duplicates,
+        malformed=row.malformed,
+        requests=row.requests,
+        references=row.references,
+        errors=row.errors,
         delisted_at=delisted_at,
-        **{name: getattr(row, name) for name in _AS_IN_THE_ROW},
     )

@@ -6,7 +6,7 @@ Messages out of Redis are checked like any other input: a body that is not a tas
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
@@ -293,16 +293,22 @@ def page_outcome(
     task: PageTask,
     slots: AbsentSlots | None,
     *,
+    requests: int = 0,
+    references: int = 0,
+    mismatched: int = 0,
+    repaired: int = 0,
+    rewritten: int = 0,
+    refused: bool = False,
+    unanswered: bool = False,
+    error: str | None = None,
     undecided: Intervals = NOTHING,
     reopened: Intervals = NOTHING,
     removed: Intervals = NOTHING,
     verified: Intervals = NOTHING,
-    **facts: Any,
+    again_at: int | None = None,
+    fault: str | None = None,
 ) -> PageOutcome:
-    """Return a page's outcome; `slots` says how the slots of its span without a candle stand, None if unknown.
-
-    All other `facts` go by the names of its fields.
-    """
+    """Return a page's outcome; `slots` says how the slots of its span without a candle stand, None if unknown."""
     step = task.span.timeframe.step_ms
     return PageOutcome(
         id=task.id,
@@ -310,9 +316,18 @@ def page_outcome(
         timeframe=task.span.timeframe,
         unresolved=None if slots is None else wire_of(slots.missing, step),
         confirmed=() if slots is None else wire_of(slots.confirmed, step),
+        mismatched=mismatched,
+        repaired=repaired,
+        rewritten=rewritten,
+        requests=requests,
+        references=references,
+        refused=refused,
+        unanswered=unanswered,
+        error=error,
         undecided=wire_of(undecided, step),
         reopened=wire_of(reopened, step),
         removed=wire_of(removed, step),
         verified=wire_of(verified, step),
-        **facts,
+        again_at=again_at,
+        fault=fault,
     )
