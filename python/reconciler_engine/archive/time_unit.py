@@ -82,14 +82,12 @@ def mistaken_unit(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit) -
     fitting = sum(count % step == 0 for count in counts)
     if 2 * fitting > len(counts) and max(counts) < _LAST_S * unit.per_second:
         return None
-    others = {other: _count_fitting(counts, timeframe, other) for other in TimeUnit if other is not unit}
+    others = {}
+    for other in (other for other in TimeUnit if other is not unit):
+        first, last, step = _FIRST_S * other.per_second, _LAST_S * other.per_second, other.count(timeframe.step_ms)
+        others[other] = sum(first <= count < last and count % step == 0 for count in counts)
     best = max(others, key=lambda other: others[other])
     return best if others[best] and 2 * others[best] >= len(counts) else None
-
-
-def _count_fitting(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit) -> int:
-    first, last, step = _FIRST_S * unit.per_second, _LAST_S * unit.per_second, unit.count(timeframe.step_ms)
-    return sum(first <= count < last and count % step == 0 for count in counts)
 
 
 def mistaken_step(starts: Sequence[int], timeframe: Timeframe) -> str | None:

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from reconciler_engine.observe.readiness import ReadinessCheck, state_of
 
 State = Literal["ready", "degraded", "not ready"]
-
-
-class Cause(NamedTuple):
-    """A check that does not hold, or holds only in part, for a reason of its own; and what to do about it."""
-
-    check: ReadinessCheck
-    cure: str
 
 
 # A check whose cause is one of these says nothing new; the first that stands names it.
@@ -35,19 +28,19 @@ _CURES: Final = {
 _ELSEWHERE: Final = "nothing to do here: the engine goes on by itself once the exchange answers"
 
 
-def causes_of(found: Sequence[ReadinessCheck]) -> list[Cause]:
-    """Return the checks that do not hold and are not another's consequence; without any, those that are degraded."""
+def causes_of(found: Sequence[ReadinessCheck]) -> list[tuple[ReadinessCheck, str]]:
+    """Return the checks that do not hold for a reason of their own, with the cures; without any, degraded ones."""
     for troubled in ([one for one in found if not one.ok], [one for one in found if one.degraded]):
         names = {_kind(one) for one in troubled}
         behind = {each for name in names for each in _BEHIND.get(name, ())}
-        if own := [Cause(one, _cure(one)) for one in troubled if _kind(one) not in behind]:
+        if own := [(one, _cure(one)) for one in troubled if _kind(one) not in behind]:
             return own
     return []
 
 
 def standing_of(found: Sequence[ReadinessCheck]) -> tuple[State, str]:
     """Return how the engine stands, and in one sentence why and what to do."""
-    told = [f"{one.check.name}: {one.check.detail}; {one.cure}" for one in causes_of(found)]
+    told = [f"{check.name}: {check.detail}; {cure}" for check, cure in causes_of(found)]
     return state_of(found), "; and ".join(told)
 
 

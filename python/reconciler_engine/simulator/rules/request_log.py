@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -71,15 +71,12 @@ def open_request_log(path: Path | None) -> Iterator[RequestLog]:
     Raises:
         ConfigError: The file cannot be opened.
     """
-    if path is None:
-        yield RequestLog()
-        return
     try:
-        file = path.open("a", encoding="utf-8")
+        file = nullcontext() if path is None else path.open("a", encoding="utf-8")
     except OSError as error:
         raise ConfigError([f"log {str(path)!r} cannot be opened: {error.strerror}"]) from error
-    with file:
-        yield RequestLog(file)
+    with file as opened:
+        yield RequestLog(opened)
 
 
 def read_instant(text: str | None) -> int | str | None:
