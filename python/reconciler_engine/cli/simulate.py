@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -29,7 +29,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--replay", metavar="DIR", type=_PATH, help="Serve the candle files there as the truth.")
 @click.option("--log", metavar="FILE", type=_PATH, help="Append a JSON line for each request.")
 @click.option("--start", metavar="TIME", help="What its clock shows at first (ISO 8601).")
-@click.option("--clock-rate", metavar="X", type=decimal, help="How fast its clock runs; 0 stands still.")
+@click.option("--clock-rate", "rate", metavar="X", type=decimal, help="How fast its clock runs; 0 stands still.")
 @click.option(
     "--public-rate",
     metavar="N",
@@ -37,7 +37,7 @@ _PATH = click.Path(path_type=Path)
     default=10.0,
     help="Requests per second and address before it says 429.",
 )
-@click.option("--faults", "fault_file", metavar="FILE", type=_PATH, help="Play the fault rules there (TOML or JSON).")
+@click.option("--faults", metavar="FILE", type=_PATH, help="Play the fault rules there (TOML or JSON).")
 @click.option(
     "--key-file",
     "key_files",
@@ -47,19 +47,7 @@ _PATH = click.Path(path_type=Path)
     help="Let this API key sign private requests.",
 )
 @prints
-def simulate(
-    *,
-    port: int,
-    seed: int,
-    replay: Path | None,
-    log: Path | None,
-    start: str | None,
-    clock_rate: float | None,
-    public_rate: float,
-    fault_file: Path | None,
-    key_files: tuple[Path, ...],
-    output: Output,
-) -> None:
+def simulate(*, start: str | None, public_rate: float, output: Output, **settings: Any) -> None:
     """Serve Coinbase's candle, product and time endpoints on loopback: a stand-in for trials and tests.
 
     \b
@@ -84,20 +72,11 @@ def simulate(
     if faults:
         raise ConfigError(faults)
     try:
-        settings = SimulatorSettings(
-            port,
-            seed,
-            replay=replay,
-            log=log,
-            start=instant,
-            rate=clock_rate,
-            rules=ExchangeRules(public_rate=public_rate),
-            faults=fault_file,
-            key_files=key_files,
-        )
+        rules = ExchangeRules(public_rate=public_rate)
+        asked = SimulatorSettings(start=instant, rules=rules, **settings)
     except ValueError as error:
         raise ConfigError([str(error)]) from error
-    trio.run(_serve, settings, output)
+    trio.run(_serve, asked, output)
 
 
 async def _serve(settings: SimulatorSettings, output: Output) -> None:
