@@ -12,10 +12,9 @@ from pathlib import Path
 
 from reconciler_engine.archive.bad_rows import BadRows
 from reconciler_engine.archive.dialect import HEAD_LINES, NUMBER, OWN, recognise
-from reconciler_engine.archive.foreign_file import describe_foreign
 from reconciler_engine.archive.hints import VALUES, Hints
 from reconciler_engine.archive.naming import Naming
-from reconciler_engine.archive.opened_file import OpenedFile, Unreadable
+from reconciler_engine.archive.opened_file import OpenedFile, Unreadable, describe_foreign
 from reconciler_engine.archive.time_unit import find_misleading
 from reconciler_engine.errors import CandleFileError
 from reconciler_engine.market.series import Series

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from reconciler_engine.cli.candle_files import FILE_HEADS, file_cells
@@ -11,7 +12,6 @@ from reconciler_engine.engine.cache_inspection import InspectedCache
 from reconciler_engine.inspection.file_inspection import InspectedFile
 from reconciler_engine.inspection.flaws import Flaw
 from reconciler_engine.inspection.quality_rules import Severity
-from reconciler_engine.inspection.run_lengths import count_by_length
 from reconciler_engine.observe.words import counted, iso
 from reconciler_engine.planning.ledger import State
 
@@ -22,6 +22,9 @@ _CACHE_HEADS = (
 )
 _TOLD = 3
 """Places of a finding that people are told."""
+
+_LENGTHS = {"1": 1, "2": 2, "3-5": 3, "6-15": 6, "16-60": 16, "61+": 61}
+"""Shortest runs by the name of their length: lost messages, an outage, and a hole of days need different cures."""
 
 
 def has_errors(flaws: Sequence[Flaw]) -> bool:
@@ -47,6 +50,14 @@ def print_cache(found: Sequence[InspectedCache], output: Output) -> None:
         if one.error is not None:
             say(f"{one.series}: not read: {one.error}")
         _print_flaws(str(one.series), one.flaws)
+
+
+def count_by_length(runs: Iterable[int]) -> dict[str, int]:
+    """Return the number of slots in runs of each length, by its name; runs have one slot or more."""
+    names, slots = [*_LENGTHS], dict.fromkeys(_LENGTHS, 0)
+    for run in runs:
+        slots[names[bisect_right([*_LENGTHS.values()], run) - 1]] += run
+    return slots
 
 
 def file_object(one: InspectedFile) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
@@ -16,7 +16,6 @@ from reconciler_engine.cli.doctor.cache_checks import check_kept, check_layout, 
 from reconciler_engine.cli.doctor.check import Check, exit_code, print_checks
 from reconciler_engine.cli.doctor.exchange_checks import NAMES as EXCHANGE_CHECKS
 from reconciler_engine.cli.doctor.exchange_checks import examine_exchange
-from reconciler_engine.cli.doctor.webhook_check import check_webhook
 from reconciler_engine.cli.exits import CONFIG, leave
 from reconciler_engine.cli.options import Given
 from reconciler_engine.cli.output import Output
@@ -30,7 +29,9 @@ from reconciler_engine.limiting.plain_pause import PlainPause
 from reconciler_engine.limiting.redis_bucket import TokenBucket
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.observe.alerts import Alert
 from reconciler_engine.store.embedded.data_directory import DataDirectory
+from reconciler_engine.webhook.sender import Post, Target, send
 
 if TYPE_CHECKING:
     from reconciler_engine.coinbase.auth import Credentials
@@ -49,7 +50,7 @@ def run_doctor(given: Given, output: Output, *, sends_test_alert: bool = False) 
     else:
         checks = [
             *trio.run(_examine, config, credentials),
-            trio.run(partial(check_webhook, config, sends=sends_test_alert)),
+            trio.run(_check_webhook, config, sends_test_alert),
         ]
     checks = [settings, key, *checks]
     code = exit_code(checks)
@@ -140,3 +141,20 @@ def _no_permit(error: StoreError) -> list[Check]:
     hint = "the engine writes and runs scripts: its user must be allowed to, and the server be no replica"
     failed = Check(EXCHANGE_CHECKS[0], "fail", f"Redis gives no permit to ask: {error}", hint)
     return [failed, *(Check(name, "skipped", "nothing was asked") for name in EXCHANGE_CHECKS[1:])]
+
+
+async def _check_webhook(config: ReconciliationConfig, sends: bool) -> Check:
+    """Return the check; something is sent only where that is asked for, once."""
+    if config.webhook_url is None:
+        hint = "set webhook_url in the environment or the settings file" if sends else ""
+        return Check("webhook", "fail" if sends else "skipped", "webhook_url is not set", hint)
+    if not sends:
+        return Check("webhook", "skipped", "set; --send-test-alert tries it")
+    told = {"alert": Alert.TEST.value, "phase": "begin", "at": time.time_ns() // 1_000_000, "count": 0, "subjects": []}
+    answer = await send(Target(config.webhook_url, config.webhook_secret), Post.of(told))
+    if answer.taken:
+        signed = "signed" if config.webhook_secret is not None else "unsigned: webhook_secret is not set"
+        return Check("webhook", "ok", f"took the test alert ({answer.detail}), {signed}")
+    return Check(
+        "webhook", "fail", f"did not take the test alert: {answer.detail}", "check webhook_url and its receiver"
+    )
