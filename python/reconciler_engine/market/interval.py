@@ -11,7 +11,6 @@ from typing import Self
 from reconciler_engine.market.gap import Gap
 from reconciler_engine.market.rounding import ceil_to
 
-_set = object.__setattr__
 _start = attrgetter("start")
 
 
@@ -31,8 +30,8 @@ class Interval:
         """
         if stop < start:
             raise ValueError(f"interval stop {stop} lies before its start {start}")
-        _set(self, "start", start)
-        _set(self, "stop", stop)
+        _set_start(self, start)
+        _set_stop(self, stop)
 
     def __contains__(self, instant: int) -> bool:
         return self.start <= instant < self.stop
@@ -75,6 +74,10 @@ class Interval:
     def parts(self, length: int) -> list[Interval]:
         """Cut this interval into parts of `length` ms, ascending; the last one may be shorter."""
         return [Interval(start, min(start + length, self.stop)) for start in range(self.start, self.stop, length)]
+
+
+# By the slots themselves, which object.__setattr__ would look up by name each time.
+_set_start, _set_stop = (vars(Interval)[name].__set__ for name in ("start", "stop"))
 
 
 class Intervals(tuple[Interval, ...]):
