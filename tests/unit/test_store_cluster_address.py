@@ -38,10 +38,10 @@ PAIRS = "a:1=b:2,c=d"
 )
 def test_addresses_of_clusters(url, seeds, server, shown):
     address = parse_address(url)
-    assert address == ClusterAddress(seeds, server, {})
+    assert address == ClusterAddress(server, {}, seeds)
     assert str(address) == shown
-    assert address.node(("other", 5)).password == server.password
-    assert str(address.node(("other", 5))) == f"redis{'' if server.tls is None else 's'}://other:5/0"
+    assert address.reached(("other", 5)).password == server.password
+    assert str(address.reached(("other", 5))) == f"redis{'' if server.tls is None else 's'}://other:5/0"
 
 
 @pytest.mark.parametrize(
@@ -72,17 +72,16 @@ def test_addresses_of_clusters(url, seeds, server, shown):
 )
 def test_addresses_behind_sentinels(url, sentinels, service, server, shown):
     address = parse_address(url)
-    assert address == SentinelAddress(sentinels, service, server, {})
+    assert address == SentinelAddress(server, {}, sentinels, service)
     assert str(address) == shown
-    assert address.primary(("other", 5)).db == server.db
+    assert address.reached(("other", 5)).db == server.db
 
 
 @pytest.mark.parametrize("scheme", ["redis+cluster", "redis+sentinel"])
 def test_announced_addresses_give_way_to_those_of_the_map(scheme):
     address = parse_address(f"{scheme}://h/{'s' if 'sentinel' in scheme else ''}?address_map={PAIRS}")
     assert not isinstance(address, Address)
-    reached = address.node if isinstance(address, ClusterAddress) else address.primary
-    found = [reached(place) for place in (("a", 1), ("a", 2), ("c", 9), ("d", 9))]
+    found = [address.reached(place) for place in (("a", 1), ("a", 2), ("c", 9), ("d", 9))]
     assert [(one.host, one.port) for one in found] == [("b", 2), ("a", 2), ("d", 9), ("d", 9)]
 
 
@@ -129,10 +128,10 @@ def test_the_settings_of_redis_go_with_its_url():
         }
     )
     assert parse_address(str(config.cache_url)) == SentinelAddress(
-        (Address("h1", 26379, username="watch", password="p&w"),),
-        "cache",
         Address(),
         parse_address_map(PAIRS.split(",")),
+        (Address("h1", 26379, username="watch", password="p&w"),),
+        "cache",
     )
     assert "p&w" not in repr(config)
 

@@ -261,7 +261,7 @@ class Cluster:
     def _node(self, place: Place) -> Node:
         node = self._nodes.get(place)
         if node is None:
-            address = self._address.node(place)
+            address = self._address.reached(place)
             node = self._nodes[place] = Node(
                 FixedDoor(address), str(address), *self._limits, partial(self._is_replaced, place)
             )
@@ -281,7 +281,7 @@ class Cluster:
         Raises:
             StoreError: There is none, and no node told.
         """
-        if self._owners and (not self._is_stale or self._refreshing.locked() or self._refreshed_lately()):
+        if self._owners and (not self._is_stale or self._refreshing.locked() or trio.current_time() < self._refresh_at):
             return
         with trio.move_on_at(deadline):
             async with self._refreshing:
@@ -289,9 +289,6 @@ class Cluster:
                     await self._refresh()
         if not self._owners:
             raise StoreUnavailable(f"{self._address} did not tell its slots in time")
-
-    def _refreshed_lately(self) -> bool:
-        return trio.current_time() < self._refresh_at
 
     async def _refresh(self) -> None:
         self._refresh_at = trio.current_time() + REFRESH_EVERY_S
@@ -324,7 +321,7 @@ class Cluster:
             raise reply
         ranges = read_slot_ranges(reply, place)
         if not any(one.nodes for one in ranges):
-            raise StoreUnavailable(f"{self._address.node(place)} knows of no slots")
+            raise StoreUnavailable(f"{self._address.reached(place)} knows of no slots")
         return ranges
 
 

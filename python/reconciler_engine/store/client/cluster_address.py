@@ -34,22 +34,20 @@ _MOST_PORT: Final = 65_535
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterAddress:
-    """Some nodes of a cluster, which name the others. `str()` gives a URL without user and password.
+class _Announced:
+    """Servers whose addresses others announce.
 
     Attributes:
-        seeds: Nodes to ask first.
-        server: Login and certificates for every node; its host is nobody's.
+        server: Login, certificates and database of each; its host is nobody's.
         mapped: Addresses to use in place of announced ones.
     """
 
-    seeds: tuple[Place, ...]
     server: Address
     mapped: AddressMap
 
     @property
     def password(self) -> str | None:
-        """Password of every node; None where they ask for none."""
+        """Password of each; None where they ask for none."""
         return self.server.password
 
     @property
@@ -57,43 +55,36 @@ class ClusterAddress:
         """Certificates, or None for plain connections."""
         return self.server.tls
 
-    def node(self, place: Place) -> Address:
-        """Return where an announced node is reached."""
+    def reached(self, place: Place) -> Address:
+        """Return where an announced server is reached."""
         return _reached(self.server, place, self.mapped)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterAddress(_Announced):
+    """Some nodes of a cluster, which name the others. `str()` gives a URL without user and password.
+
+    Attributes:
+        seeds: Nodes to ask first.
+    """
+
+    seeds: tuple[Place, ...]
 
     def __str__(self) -> str:
         return f"{_scheme(self.server)}+cluster://{_listed(self.seeds)}"
 
 
 @dataclass(frozen=True, slots=True)
-class SentinelAddress:
+class SentinelAddress(_Announced):
     """Sentinels that name a service's primary. `str()` gives a URL without users and passwords.
 
     Attributes:
         sentinels: Addresses of the Sentinels, with the login that is theirs.
         service: Name that they know the primary by.
-        server: Login, certificates and database of the primary; its host is nobody's.
-        mapped: Addresses to use in place of announced ones.
     """
 
     sentinels: tuple[Address, ...]
     service: str
-    server: Address
-    mapped: AddressMap
-
-    @property
-    def password(self) -> str | None:
-        """Password of the primary; None where it asks for none."""
-        return self.server.password
-
-    @property
-    def tls(self) -> TlsFiles | None:
-        """Certificates, or None for plain connections."""
-        return self.server.tls
-
-    def primary(self, place: Place) -> Address:
-        """Return where an announced primary is reached."""
-        return _reached(self.server, place, self.mapped)
 
     def __str__(self) -> str:
         places = _listed([(one.host, one.port) for one in self.sentinels])
@@ -136,14 +127,14 @@ def parse_address(url: str) -> Address | ClusterAddress | SentinelAddress:
         nodes = [Address.parse(f"{plain}://{login}{at}{host}{parts.path}?{rest}") for host in hosts]
         if nodes[0].db:
             raise ValueError("redis_url: a cluster has one database; allowed: none, or 0")
-        return ClusterAddress(tuple((one.host, one.port) for one in nodes), nodes[0], mapped)
+        return ClusterAddress(nodes[0], mapped, tuple((one.host, one.port) for one in nodes))
     service, database = _service(parts)
     server = Address.parse(f"{plain}://{login}{at}localhost/{database}?{rest}")
     tls = urlencode({name: value for name, value in options.items() if name.startswith("ssl_")})
     own = ":".join(quote(text, safe="") for text in theirs) + "@" if any(theirs) else ""
     places = [host if _HAS_PORT.search(host) else f"{host}:{SENTINEL_PORT}" for host in hosts]
     sentinels = tuple(Address.parse(f"{plain}://{own}{place}?{tls}") for place in places)
-    return SentinelAddress(sentinels, service, server, mapped)
+    return SentinelAddress(server, mapped, sentinels, service)
 
 
 def parse_address_map(pairs: Sequence[str]) -> AddressMap:

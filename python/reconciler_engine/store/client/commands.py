@@ -66,7 +66,7 @@ def check_batch(commands: Sequence[Command]) -> None:
     """
     # By first words: a batch is long and has few of them.
     words = {command[0] for command in commands}
-    names = {_text(word).upper() for word in words}
+    names = {text_of(word).upper() for word in words}
     for name in names:
         _check_leaves_no_trace(name)
     if "CLIENT" in names or not _WAITS.keys().isdisjoint(names):
@@ -84,7 +84,7 @@ def block_s(command: Command) -> float | None:
     Raises:
         ValueError: It would wait without end, or longer than MAX_BLOCK_S.
     """
-    read = _WAITS.get(_text(command[0]).upper())
+    read = _WAITS.get(text_of(command[0]).upper())
     seconds = None if read is None else read(command)
     if seconds is not None and not 0 < seconds <= MAX_BLOCK_S:
         raise ValueError(
@@ -96,7 +96,7 @@ def block_s(command: Command) -> float | None:
 
 def keys_of(command: Command) -> Sequence[str | float | bytes]:
     """Return the keys that a command names: all of a script's or a stream read's, else the first; none of some."""
-    words = _text(command[0]).upper().split()
+    words = text_of(command[0]).upper().split()
     name = words[0]
     if name in _KEYLESS:
         return ()
@@ -106,7 +106,7 @@ def keys_of(command: Command) -> Sequence[str | float | bytes]:
     if name in _AFTER_SUBCOMMAND:
         return command[3 - len(words) : 4 - len(words)]
     if name in {"XREAD", "XREADGROUP"}:
-        at = next((at for at, word in enumerate(command) if _text(word).upper() == "STREAMS"), len(command)) + 1
+        at = next((at for at, word in enumerate(command) if text_of(word).upper() == "STREAMS"), len(command)) + 1
         return command[at : at + (len(command) - at) // 2]
     return command[2:3] if name == "BITOP" else command[1:2]
 
@@ -129,19 +129,20 @@ def _check_transactions(commands: Sequence[Command]) -> None:
 
 
 def _name(command: Command) -> str:
-    name = _text(command[0]).upper()
+    name = text_of(command[0]).upper()
     if name == "CLIENT" and len(command) > 1:
-        return f"{name} {_text(command[1]).upper()}"
+        return f"{name} {text_of(command[1]).upper()}"
     return name
 
 
-def _text(argument: str | float | bytes) -> str:
+def text_of(argument: str | float | bytes) -> str:
+    """Return an argument as people read it."""
     return argument.decode("utf-8", "replace") if isinstance(argument, bytes) else str(argument)
 
 
 def _block_option_s(command: Command) -> float | None:
     for index, argument in enumerate(command[:-1]):
-        word = _text(argument).upper()
+        word = text_of(argument).upper()
         if word == "BLOCK":
             return float(command[index + 1]) / 1000
         if word == "STREAMS":

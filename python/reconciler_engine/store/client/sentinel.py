@@ -113,7 +113,7 @@ class SentinelDoor:
             raise StoreRefused(f"Sentinel {sentinel} knows no service {self._address.service!r}; correct redis_url")
         with understanding("the primary of a service"):
             host, port = reply
-            return self._address.primary((text(host), whole(port, 1, 65_535)))
+            return self._address.reached((text(host), whole(port, 1, 65_535)))
 
 
 async def _exchange(connection: Connection, command: Command) -> list[Any]:

@@ -119,7 +119,7 @@ def _announced(ranges: Sequence[SlotRange], address: ClusterAddress, timeout_s: 
     names = {place: f"{place[0]}:{place[1]}" for place in (*slots, *followed)}
     return [
         NodeState(
-            TrioRedis(address.node(place), timeout_s=timeout_s),
+            TrioRedis(address.reached(place), timeout_s=timeout_s),
             name,
             slots.get(place, 0),
             names[followed[place]] if place in followed else "",

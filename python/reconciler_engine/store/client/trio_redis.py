@@ -13,7 +13,7 @@ from reconciler_engine.steps import Command
 from reconciler_engine.store.client.address import Address
 from reconciler_engine.store.client.cluster import Cluster
 from reconciler_engine.store.client.cluster_address import ClusterAddress, SentinelAddress, parse_address
-from reconciler_engine.store.client.commands import block_s, check_batch, check_single, keys_of
+from reconciler_engine.store.client.commands import block_s, check_batch, check_single, keys_of, text_of
 from reconciler_engine.store.client.connection import ReplyReader
 from reconciler_engine.store.client.node import FixedDoor, Node
 from reconciler_engine.store.client.redis_py import (
@@ -276,10 +276,6 @@ def _named(error: StoreError, command: Command) -> StoreError:
     """Return an error that says which key is of another type; the server does not."""
     if error.code != "WRONGTYPE":
         return error
-    named = StoreRefused(f"{error}; asked of {', '.join(map(_text, keys_of(command)))}", code=error.code)
+    named = StoreRefused(f"{error}; asked of {', '.join(map(text_of, keys_of(command)))}", code=error.code)
     named.__cause__ = error.__cause__
     return named
-
-
-def _text(key: str | float | bytes) -> str:
-    return key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
