@@ -25,8 +25,8 @@ from reconciler_engine.engine.parts import open_parts
 from reconciler_engine.engine.scheduled_passes import ScheduledPasses
 from reconciler_engine.errors import RoleFailed
 from reconciler_engine.observe import alerts
-from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.objective import BarCounts
+from reconciler_engine.observe.status import Report
 from reconciler_engine.planning.timely_bars import Reached
 from reconciler_engine.scheduling.scheduler import wall_clock
 from reconciler_engine.store.client.trio_redis import TrioRedis

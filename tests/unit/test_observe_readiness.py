@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.readiness import checks, is_live, is_ready, state_of
-from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus
+from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus, Report
 
 NOW = 1_000_000
 

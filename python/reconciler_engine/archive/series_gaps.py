@@ -1,20 +1,19 @@
-"""The gaps of each series in the files of a source, in bounded memory."""
+"""The gaps of each series in the files of a source, in bounded memory, and the walk over files that adds up parts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from reconciler_engine.archive.arrow_file import is_arrow, read_times
 from reconciler_engine.archive.candle_file import read_parts
 from reconciler_engine.archive.found_files import FoundFile, Source
 from reconciler_engine.archive.hints import Hints
 from reconciler_engine.archive.orderly_text import summarise_orderly
-from reconciler_engine.archive.source_walk import walk
 from reconciler_engine.detection.summary import GapSummary
 from reconciler_engine.errors import CandleFileError
 from reconciler_engine.market.series import Series
@@ -115,3 +114,52 @@ def _parts(
         if part.series is not None:
             rows = part.starts + part.repeats
             yield part.series, (GapSummary.of(rows, part.series.timeframe.step_ms), part.read_as)
+
+
+Part = TypeVar("Part")
+Sum = TypeVar("Sum")
+Told = TypeVar("Told")
+
+
+def walk(
+    sources: Sequence[Source],
+    read: Callable[[FoundFile, Callable[[int], None]], Iterator[tuple[Series, Part]]],
+    begin: Callable[[Series], Sum],
+    add: Callable[[Sum, Part], None],
+    end: Callable[[Path, Series, Sum], Told],
+    advance: Callable[[int], None],
+) -> Iterator[tuple[list[Told], list[CandleFileError]]]:
+    """Yield what is told of the series of each source, and the faults of its files that failed.
+
+    Series are in alphabetical order, without those that may have rows in a file that failed.
+
+    Args:
+        sources: Files to read, in this order.
+        read: Yields the parts of each series in a file; calls its second argument with the bytes read of that file.
+        begin: Makes the sum of a series, empty.
+        add: Adds a part to a sum.
+        end: Returns what is told of a series in the files of a path.
+        advance: Called now and then with the bytes read of all sources.
+    """
+    done = 0
+    for source in sources:
+        sums: dict[Series, Sum] = {}
+        faults: list[CandleFileError] = []
+        failed: set[Series | None] = set()
+        for file in source.files:
+            try:
+                for series, part in read(file, partial(_advance, advance, done)):
+                    if series not in sums:
+                        sums[series] = begin(series)
+                    add(sums[series], part)
+            except CandleFileError as fault:
+                faults.append(fault)
+                failed.add(None if file.naming.fault else file.naming.series())
+            done += file.size
+            advance(done)
+        whole = [] if None in failed else sorted(sums.keys() - failed, key=str)
+        yield [end(source.path, one, sums[one]) for one in whole], faults
+
+
+def _advance(advance: Callable[[int], None], before: int, read: int) -> None:
+    advance(before + read)

@@ -9,8 +9,7 @@ from pathlib import Path
 from reconciler_engine.archive.bar_columns import BarBlock, read_blocks
 from reconciler_engine.archive.found_files import Source
 from reconciler_engine.archive.hints import Hints
-from reconciler_engine.archive.series_gaps import PartSum, SeriesGaps
-from reconciler_engine.archive.source_walk import walk
+from reconciler_engine.archive.series_gaps import PartSum, SeriesGaps, walk
 from reconciler_engine.detection.summary import GapSummary
 from reconciler_engine.errors import CandleFileError
 from reconciler_engine.inspection.bar_scan import BarScan

@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.metrics import CONTRADICTED
 from reconciler_engine.observe.objective import Objective
 from reconciler_engine.observe.obstacles import Obstacle
-from reconciler_engine.observe.readiness import ReadinessCheck
+from reconciler_engine.observe.readiness import ReadinessCheck, causes_of
 from reconciler_engine.observe.series_state import why_unready, word_of
-from reconciler_engine.observe.standing import causes_of
-from reconciler_engine.observe.status import BudgetStatus, SeriesCoverage
+from reconciler_engine.observe.status import BudgetStatus, Report, SeriesCoverage
 from reconciler_engine.observe.words import describe_span
 
 

@@ -12,14 +12,13 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.live_candles import FeederState
 from reconciler_engine.observe.metrics import CATALOGUE, Figures, Metric
 from reconciler_engine.observe.objective import ALL, WINDOWS, Objective
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.observe.readiness import checks, is_ready, state_of
 from reconciler_engine.observe.series_state import Verification
-from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus, ScrubStatus
+from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStatus, ProcessStatus, Report, ScrubStatus
 
 PREFIX = "reconciler_"
 _Value = TypeVar("_Value", bound=str | tuple[str, ...])

@@ -7,7 +7,7 @@ from typing import Literal
 import trio
 
 from reconciler_engine.engine.status_writer import StatusWriter
-from reconciler_engine.observe.engine_report import Report
+from reconciler_engine.observe.status import Report
 from reconciler_engine.supervisor.child_list import ChildList
 
 

@@ -14,10 +14,9 @@ from pydantic import ValidationError
 from reconciler_engine.engine.ready import sort_out
 from reconciler_engine.errors import StoreError
 from reconciler_engine.market.series import Series
-from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.live_candles import sum_up
 from reconciler_engine.observe.series_state import worst_first
-from reconciler_engine.observe.status import EngineStatus
+from reconciler_engine.observe.status import EngineStatus, Report
 from reconciler_engine.observe.web.access import Access
 from reconciler_engine.observe.web.coverage_page import Picture
 from reconciler_engine.observe.web.ready_page import ASKED, BARS, Trouble

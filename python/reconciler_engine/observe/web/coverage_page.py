@@ -8,7 +8,6 @@ from itertools import groupby
 from typing import Final, NamedTuple, Self
 from urllib.parse import parse_qs, urlencode
 
-from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.readiness import ReadinessCheck
 from reconciler_engine.observe.series_state import (
     count_verified,
@@ -16,10 +15,9 @@ from reconciler_engine.observe.series_state import (
     rank_of,
     worst_first,
 )
-from reconciler_engine.observe.status import SeriesCoverage
-from reconciler_engine.observe.web.banner import banner
+from reconciler_engine.observe.status import Report, SeriesCoverage
 from reconciler_engine.observe.web.html import Child, Element, element
-from reconciler_engine.observe.web.page import counted, table, whole_page
+from reconciler_engine.observe.web.page import banner, counted, table, whole_page
 from reconciler_engine.observe.words import ago, describe_span, iso
 from reconciler_engine.observe.words import counted as in_number
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.live_candles import Feed, FeederState
 from reconciler_engine.observe.readiness import ReadinessCheck
+from reconciler_engine.observe.status import Report
 from reconciler_engine.observe.unready import Unready
-from reconciler_engine.observe.web.banner import banner
 from reconciler_engine.observe.web.html import Child, Element, element
-from reconciler_engine.observe.web.page import table, whole_page
+from reconciler_engine.observe.web.page import banner, table, whole_page
 from reconciler_engine.observe.words import ago, describe_span
 
 BARS = 100

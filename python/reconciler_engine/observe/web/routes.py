@@ -10,13 +10,12 @@ from typing import NamedTuple, Protocol
 from urllib.parse import parse_qs
 
 from reconciler_engine.http_server import Request, Response
-from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.exposition import expose
 from reconciler_engine.observe.live_candles import FeederState
 from reconciler_engine.observe.objective import Objective
 from reconciler_engine.observe.readiness import ReadinessCheck, checks, is_live, is_ready
 from reconciler_engine.observe.series_state import count_obstacles, count_states, count_verified
-from reconciler_engine.observe.status import SeriesCoverage
+from reconciler_engine.observe.status import Report, SeriesCoverage
 from reconciler_engine.observe.web.access import Access
 from reconciler_engine.observe.web.coverage_page import Asked, Picture, coverage_page
 from reconciler_engine.observe.web.http import CSS, HTML, JSON_LINES, TEXT, refuse, show

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.readiness import ReadinessCheck
-from reconciler_engine.observe.web.banner import banner
+from reconciler_engine.observe.status import Report
 from reconciler_engine.observe.web.coverage_page import mark
 from reconciler_engine.observe.web.html import Child, Element, element
-from reconciler_engine.observe.web.page import table, whole_page
+from reconciler_engine.observe.web.page import banner, table, whole_page
 from reconciler_engine.observe.words import ago, iso, quoted
 from reconciler_engine.observe.words import counted as in_number
 

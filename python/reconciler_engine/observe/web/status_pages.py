@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reconciler_engine.observe.engine_report import Report
 from reconciler_engine.observe.objective import WINDOWS, Objective, share_in_words
 from reconciler_engine.observe.readiness import ReadinessCheck
 from reconciler_engine.observe.status import (
@@ -12,12 +11,12 @@ from reconciler_engine.observe.status import (
     EngineStatus,
     JobStatus,
     ProcessStatus,
+    Report,
     ScrubStatus,
     SeriesCoverage,
 )
-from reconciler_engine.observe.web.banner import banner
 from reconciler_engine.observe.web.html import Child, Element, element
-from reconciler_engine.observe.web.page import alarming, counted, table, whole_page
+from reconciler_engine.observe.web.page import alarming, banner, counted, table, whole_page
 from reconciler_engine.observe.words import ago, ahead, describe_span
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import time
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -25,14 +26,48 @@ from reconciler_engine.simulator.faults.modes import DELIVERIES, UNANSWERED
 from reconciler_engine.simulator.faults.rules import FaultRule, Faults
 from reconciler_engine.simulator.prices.listed_products import write_time
 from reconciler_engine.simulator.prices.market import Market
-from reconciler_engine.simulator.rules.answer_cache import AnswerCache
 from reconciler_engine.simulator.rules.candle_endpoint import CandleRules, answer_candles
-from reconciler_engine.simulator.rules.general_endpoints import answer_general, answer_ticker
-from reconciler_engine.simulator.rules.product_endpoints import answer_product, answer_products
+from reconciler_engine.simulator.rules.endpoints import (
+    answer_general,
+    answer_product,
+    answer_products,
+    answer_ticker,
+)
 from reconciler_engine.simulator.rules.rate_refusal import ThrottleStyle, refuse_for_rate
 from reconciler_engine.simulator.rules.request_log import RequestLog, RequestRecord, read_instant
 from reconciler_engine.simulator.rules.throttle import Penalty, Throttle
 from reconciler_engine.simulator.simulated_clock import SimulatedClock, check_rate
+
+_ANSWERS_LIMIT = 256
+
+
+class AnswerCache:
+    """Good answers by URL, each for `lifetime_s` seconds; of more than 256 the oldest is dropped.
+
+    Source: coinbase-api.md section 1, "Caching", read 2026-11-23: a cache of 1 s, although the header says 14,400.
+    """
+
+    def __init__(self, lifetime_s: float) -> None:
+        self._lifetime_s = lifetime_s
+        self._answers: OrderedDict[str, tuple[float, ApiResponse]] = OrderedDict()
+
+    def find(self, target: str, now_s: float) -> ApiResponse | None:
+        """Return the answer kept for a URL, with its age, if it is young enough."""
+        kept = self._answers.get(target)
+        if kept is None or now_s - kept[0] >= self._lifetime_s:
+            return None
+        age = (("age", str(int(now_s - kept[0]))), ("cf-cache-status", "HIT"))
+        return replace(kept[1], headers=kept[1].headers + age)
+
+    def keep(self, target: str, answer: ApiResponse, now_s: float) -> None:
+        """Keep an answer from now on."""
+        self._answers.pop(target, None)
+        self._answers[target] = (now_s, answer)
+        while len(self._answers) > _ANSWERS_LIMIT or next(iter(self._answers.values()))[0] <= now_s - self._lifetime_s:
+            self._answers.popitem(last=False)
+            if not self._answers:
+                return
+
 
 _ROUTE = re.compile(
     r"/api/v3/brokerage(/market)?/(?:(time)|products(?:/([^/]+)(/candles|/ticker)?)?)"
