@@ -113,14 +113,13 @@ class TaskStreams:
             ConfigError: There is something else under the name of a stream.
             StoreError: Redis did not do it.
         """
-        for lane in Lane:
-            try:
-                await self._client.execute_command("XGROUP CREATE", self._stream(lane), GROUP, "0", "MKSTREAM")
-            except StoreError as error:
-                if error.code == "WRONGTYPE":
-                    raise ConfigError([f"redis_url: {error}; the engine's own key is another program's"]) from error
-                if error.code != "BUSYGROUP":
-                    raise
+        create = [("XGROUP CREATE", self._stream(lane), GROUP, "0", "MKSTREAM") for lane in Lane]
+        for reply in await self._client.pipe(create):
+            if not isinstance(reply, StoreError) or reply.code == "BUSYGROUP":
+                continue
+            if reply.code == "WRONGTYPE":
+                raise ConfigError([f"redis_url: {reply}; the engine's own key is another program's"]) from reply
+            raise reply
 
     async def lengths(self) -> dict[str, int]:
         """Return how many tasks there are a lane, those in hand included."""
