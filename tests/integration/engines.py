@@ -24,9 +24,8 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.verification import Verify
 from reconciler_engine.simulator.faults.rules import FaultRule, Faults
-from reconciler_engine.simulator.prices.bar import Bar
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
-from reconciler_engine.simulator.prices.market import Market
+from reconciler_engine.simulator.prices.market import Bar, Market
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules
 from reconciler_engine.simulator.serving import open_exchange

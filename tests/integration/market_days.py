@@ -17,9 +17,8 @@ from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS, scan_window
-from reconciler_engine.simulator.prices.bar import Bar
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
-from reconciler_engine.simulator.prices.market import Market
+from reconciler_engine.simulator.prices.market import Bar, Market
 from reconciler_engine.store.ready_question import READY_TEXT
 
 QUICK_MS = 30 * MINUTE

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.prices.bar import Bar
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
-from reconciler_engine.simulator.prices.market import Market
+from reconciler_engine.simulator.prices.market import Bar, Market
 
 
 @dataclass(frozen=True)

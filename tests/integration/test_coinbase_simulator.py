@@ -20,7 +20,7 @@ from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 from reconciler_engine.simulator.rules.candle_endpoint import CandleRules
 from reconciler_engine.simulator.rules.exchange import Exchange, ExchangeRules
-from reconciler_engine.simulator.rules.rate_refusal import ThrottleStyle
+from reconciler_engine.simulator.rules.throttle import ThrottleStyle
 from reconciler_engine.simulator.serving import open_exchange
 from reconciler_engine.simulator.simulated_clock import SimulatedClock
 

@@ -16,7 +16,7 @@ from reconciler_engine.archive.hints import NO_HINTS
 from reconciler_engine.archive.naming import parse_file_name
 from reconciler_engine.inspection.bar_scan import BarScan
 from reconciler_engine.inspection.file_inspection import InspectedFile, inspect_files
-from reconciler_engine.inspection.quality_rules import Rule
+from reconciler_engine.inspection.flaws import Rule
 
 SANDBOX = "BTC-USD.SANDBOX_1m_20210831-20210911"
 ZEROFILLED = "ETH-USD_1h_20170701-20181003_zerofilled"

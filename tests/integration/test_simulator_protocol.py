@@ -17,8 +17,8 @@ from tests.integration.plain_http import open_http
 
 from reconciler_engine.errors import ConfigError
 from reconciler_engine.simulator.rules.exchange import Exchange
-from reconciler_engine.simulator.rules.rate_refusal import ThrottleStyle
 from reconciler_engine.simulator.rules.request_log import open_request_log
+from reconciler_engine.simulator.rules.throttle import ThrottleStyle
 from reconciler_engine.simulator.serving import open_exchange, serve_exchange
 from reconciler_engine.simulator.simulated_clock import SimulatedClock
 

@@ -23,8 +23,8 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.sightings import APART_MS, RIPE_MS
 from reconciler_engine.planning.window import DEFAULT_GRACE_MS
-from reconciler_engine.simulator.prices.bar import Bar
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
+from reconciler_engine.simulator.prices.market import Bar
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 
 T0 = 1_767_225_600_000 + 12 * 3_600_000

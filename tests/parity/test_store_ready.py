@@ -17,7 +17,7 @@ from reconciler_engine.detection.members import check_members
 from reconciler_engine.engine.ready import why_not_ready
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.observe.unready import NEWER
+from reconciler_engine.observe.obstacles import NEWER
 from reconciler_engine.planning.hand_marks import digest_of
 from reconciler_engine.planning.ledger import OLD_PROOFS, Finding, FindingInterval, Reason, State
 from reconciler_engine.planning.verification import DEFAULT_MAX_UNVERIFIED_MS

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from reconciler_engine.inspection.bar_scan import BarScan
-from reconciler_engine.inspection.quality_rules import Rule, Severity
+from reconciler_engine.inspection.flaws import Rule, Severity
 
 MINUTE = 60_000
 OF_THE_CACHE = {Rule.NOT_A_CANDLE, Rule.SHARED_SLOT, Rule.SUSPECT, Rule.CONTESTED, Rule.MISSING, Rule.NOT_READY}

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
-from reconciler_engine.observe.obstacles import Obstacle, describe_obstacles
+from reconciler_engine.observe.obstacles import Obstacle, cure_of, describe_obstacles
 from reconciler_engine.observe.series_state import count_obstacles, obstacles_of
 from reconciler_engine.observe.status import SeriesCoverage
-from reconciler_engine.observe.unready import cure_of
 from reconciler_engine.planning.known_slots import extend
 from reconciler_engine.planning.ledger import Finding, FindingInterval, Ledger, Reason, State
 from reconciler_engine.planning.sightings import APART_MS

@@ -10,9 +10,9 @@ from tests.unit.test_observe_exposition import BUDGET
 from tests.unit.test_observe_readiness import engine, job, report, worker
 
 from reconciler_engine.observe.live_candles import Sighting, sum_up
+from reconciler_engine.observe.obstacles import Unready
 from reconciler_engine.observe.readiness import checks
 from reconciler_engine.observe.status import ScrubStatus, SeriesCoverage
-from reconciler_engine.observe.unready import Unready
 from reconciler_engine.observe.web.coverage_page import PAGE_SERIES, SIGNS, Asked, Picture, Strip, coverage_page
 from reconciler_engine.observe.web.html import element
 from reconciler_engine.observe.web.ready_page import Trouble, ready_page

@@ -17,8 +17,8 @@ from reconciler_engine.engine.simulated_feeder.losses import FeedEvent, FeedLoss
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.prices.bar import Bar
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
+from reconciler_engine.simulator.prices.market import Bar
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 from reconciler_engine.simulator.simulated_clock import SimulatedClock
 from reconciler_engine.store.feeder_writes import is_refused

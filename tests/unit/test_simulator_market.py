@@ -10,8 +10,8 @@ import pytest
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.prices.bar import Bar, fold
 from reconciler_engine.simulator.prices.listed_products import ListedProduct, list_products
+from reconciler_engine.simulator.prices.market import Bar, fold
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 
 DAY = 86_400_000

@@ -10,7 +10,7 @@ import pytest
 from reconciler_engine.errors import CandleFileError, ConfigError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.prices.bar import Bar
+from reconciler_engine.simulator.prices.market import Bar
 from reconciler_engine.simulator.prices.replay import ReplayMarket
 from reconciler_engine.simulator.simulation import SimulatorSettings, build_exchange
 

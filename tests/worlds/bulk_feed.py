@@ -17,8 +17,7 @@ from reconciler_engine.engine.simulated_feeder.feed import Written, write_member
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.prices.bar import Bar
-from reconciler_engine.simulator.prices.market import Market
+from reconciler_engine.simulator.prices.market import Bar, Market
 from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.scope import Scope
 

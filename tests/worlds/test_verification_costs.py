@@ -19,8 +19,8 @@ from tests.worlds.verified_times import VerifiedTimes
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.prices.bar import Bar
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
+from reconciler_engine.simulator.prices.market import Bar
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 from reconciler_engine.simulator.rules.request_log import RequestRecord
 

@@ -16,8 +16,8 @@ from tests.worlds.simulated_time import CLOCK_KEY
 from reconciler_engine.engine.simulated_feeder.feed import Written, write_member
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
-from reconciler_engine.simulator.prices.bar import Bar
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
+from reconciler_engine.simulator.prices.market import Bar
 from reconciler_engine.simulator.prices.seeded import SeededMarket
 from reconciler_engine.store.client.trio_redis import all_served
 

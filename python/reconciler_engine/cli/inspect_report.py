@@ -10,8 +10,7 @@ from reconciler_engine.cli.candle_files import FILE_HEADS, file_cells
 from reconciler_engine.cli.output import UNKNOWN, Output, print_table, say
 from reconciler_engine.engine.cache_inspection import InspectedCache
 from reconciler_engine.inspection.file_inspection import InspectedFile
-from reconciler_engine.inspection.flaws import Flaw
-from reconciler_engine.inspection.quality_rules import Severity
+from reconciler_engine.inspection.flaws import Flaw, Severity
 from reconciler_engine.observe.words import counted, iso
 from reconciler_engine.planning.ledger import State
 

@@ -18,7 +18,7 @@ from reconciler_engine.engine.parts import Parts
 from reconciler_engine.engine.ready import sort_out
 from reconciler_engine.errors import StoreError, own_fault
 from reconciler_engine.market.series import Series
-from reconciler_engine.observe.unready import Unready
+from reconciler_engine.observe.obstacles import Unready
 from reconciler_engine.observe.words import ago, iso
 from reconciler_engine.planning.window import closed_before
 from reconciler_engine.store.product_list import ProductList

@@ -11,8 +11,7 @@ from reconciler_engine.engine.ready import examine
 from reconciler_engine.engine.tasks.scan import CONFIRM_MS, SpanScan, scan
 from reconciler_engine.errors import StoreError, own_fault
 from reconciler_engine.inspection.bar_scan import BarScan
-from reconciler_engine.inspection.flaws import Flaw
-from reconciler_engine.inspection.quality_rules import Rule
+from reconciler_engine.inspection.flaws import Flaw, Rule
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.market.series import Series
 from reconciler_engine.planning.audit import Copy

@@ -7,8 +7,7 @@ from typing import TypeVar, Unpack, overload
 
 from reconciler_engine.errors import NodeUnavailable
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.observe.obstacles import Obstacle
-from reconciler_engine.observe.unready import NEWER, Unready, cure_of
+from reconciler_engine.observe.obstacles import NEWER, Obstacle, Unready, cure_of
 from reconciler_engine.steps import Steps
 from reconciler_engine.store import ready_steps
 from reconciler_engine.store.client.trio_redis import all_served

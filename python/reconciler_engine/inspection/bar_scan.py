@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from operator import itemgetter, le
 
-from reconciler_engine.inspection.flaws import Flaws
-from reconciler_engine.inspection.quality_rules import Rule
+from reconciler_engine.inspection.flaws import Flaws, Rule
 from reconciler_engine.inspection.sequence_rules import PriceUnit, RepeatedValues, Run, Values
 from reconciler_engine.inspection.volume_unit import VolumeUnit
 

@@ -13,8 +13,7 @@ from reconciler_engine.archive.series_gaps import PartSum, SeriesGaps, walk
 from reconciler_engine.detection.summary import GapSummary
 from reconciler_engine.errors import CandleFileError
 from reconciler_engine.inspection.bar_scan import BarScan
-from reconciler_engine.inspection.flaws import PLACES_KEPT, Flaw
-from reconciler_engine.inspection.quality_rules import Rule
+from reconciler_engine.inspection.flaws import PLACES_KEPT, Flaw, Rule
 from reconciler_engine.market.series import Series
 
 

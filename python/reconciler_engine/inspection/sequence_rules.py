@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from reconciler_engine.inspection.flaws import Flaws
-from reconciler_engine.inspection.quality_rules import Rule
+from reconciler_engine.inspection.flaws import Flaws, Rule
 
 Values = tuple[float, float, float, float, float]
 """Open, high, low, close, volume."""

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from statistics import median
 
-from reconciler_engine.inspection.flaws import Flaws
-from reconciler_engine.inspection.quality_rules import Rule
+from reconciler_engine.inspection.flaws import Flaws, Rule
 
 _GROUP = 60
 """Bars that are compared with as many others; a jump is seen once so many bars follow it."""

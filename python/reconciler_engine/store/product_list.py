@@ -11,8 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from reconciler_engine.coinbase.products import Product
 from reconciler_engine.market.series import check_symbol
-from reconciler_engine.observe.obstacles import Obstacle
-from reconciler_engine.observe.unready import NOT_LISTED
+from reconciler_engine.observe.obstacles import NOT_LISTED, Obstacle
 from reconciler_engine.planning.listing import Listing
 from reconciler_engine.store.client.reply_shapes import MOST_MS, optional_bytes, understanding
 from reconciler_engine.store.client.trio_redis import TrioRedis

@@ -15,8 +15,7 @@ from reconciler_engine.engine.simulated_feeder.losses import HANDSHAKE_MS, REFUS
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.prices.bar import Bar
-from reconciler_engine.simulator.prices.market import Market
+from reconciler_engine.simulator.prices.market import Bar, Market
 from reconciler_engine.store.feeder_writes import is_refused
 
 FETCHED = frozenset({Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1})

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from reconciler_engine.observe.live_candles import Feed, FeederState
+from reconciler_engine.observe.obstacles import Unready
 from reconciler_engine.observe.readiness import ReadinessCheck
 from reconciler_engine.observe.status import Report
-from reconciler_engine.observe.unready import Unready
 from reconciler_engine.observe.web.html import Child, Element, element
 from reconciler_engine.observe.web.page import banner, table, whole_page
 from reconciler_engine.observe.words import ago, describe_span

@@ -16,8 +16,8 @@ from reconciler_engine.errors import ConfigError
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.prices.bar import Bar, fold
 from reconciler_engine.simulator.prices.listed_products import ListedProduct, ProductType
+from reconciler_engine.simulator.prices.market import Bar, fold
 
 
 @dataclass(slots=True)

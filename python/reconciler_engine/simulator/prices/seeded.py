@@ -8,9 +8,9 @@ from types import MappingProxyType
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.rounding import ceil_div
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.simulator.prices.bar import Bar
 from reconciler_engine.simulator.prices.book import STEPS_S, Book, Span
 from reconciler_engine.simulator.prices.listed_products import ListedProduct
+from reconciler_engine.simulator.prices.market import Bar
 from reconciler_engine.simulator.prices.subdivision import Lump, fold_lumps
 
 # 4h and 6h bars are folded from 2h bars: neither divides the other.

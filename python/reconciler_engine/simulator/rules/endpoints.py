@@ -13,9 +13,8 @@ from decimal import Decimal
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.simulator.api_response import ApiResponse, give_json, refuse_integer, refuse_product
-from reconciler_engine.simulator.prices.bar import Bar
 from reconciler_engine.simulator.prices.listed_products import ListedProduct, write_product, write_time
-from reconciler_engine.simulator.prices.market import Market
+from reconciler_engine.simulator.prices.market import Bar, Market
 
 _DAYS_BACK_MS = 10 * 86_400_000
 

@@ -33,9 +33,8 @@ from reconciler_engine.simulator.rules.endpoints import (
     answer_products,
     answer_ticker,
 )
-from reconciler_engine.simulator.rules.rate_refusal import ThrottleStyle, refuse_for_rate
 from reconciler_engine.simulator.rules.request_log import RequestLog, RequestRecord, read_instant
-from reconciler_engine.simulator.rules.throttle import Penalty, Throttle
+from reconciler_engine.simulator.rules.throttle import Penalty, Throttle, ThrottleStyle, refuse_for_rate
 from reconciler_engine.simulator.simulated_clock import SimulatedClock, check_rate
 
 _ANSWERS_LIMIT = 256
