@@ -157,6 +157,16 @@ def test_a_replica_gives_no_permit(doctor, start_exchange, own_server):
     assert exchange.log.read_text() == ""
 
 
+def test_a_server_without_room_is_told_as_such_and_what_to_do(doctor, start_exchange, own_server):
+    exchange = start_exchange()
+    with redis_py.Redis.from_url(own_server.url) as client:
+        client.config_set("maxmemory", "1")
+    code, checks = doctor("--base-url", exchange.url, "--redis-url", own_server.url, "--symbols", "BTC-USD")
+    assert (code, checks["redis"]["status"], checks["topology"]["status"]) == (1, "fail", "ok")
+    assert "its memory is full, see maxmemory" in checks["redis"]["detail"]
+    assert checks["redis"]["hint"].startswith("make room for the server, in memory (maxmemory)")
+
+
 def test_what_is_unavailable_comes_to_69(doctor, tmp_path):
     code, checks = doctor("--base-url", NOWHERE, "--redis-url", f"unix://{tmp_path}/none", "--symbols", "BTC-USD")
     assert code == 69

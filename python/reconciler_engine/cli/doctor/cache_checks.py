@@ -11,11 +11,17 @@ from reconciler_engine.cli.doctor.topology_checks import check_topology, of_node
 from reconciler_engine.cli.exits import CONFIG, UNAVAILABLE
 from reconciler_engine.engine.forecast import scrub_load_of
 from reconciler_engine.engine.parts import Parts
-from reconciler_engine.errors import ConfigError, StoreError, StoreUnavailable
+from reconciler_engine.errors import ConfigError, StoreError, StoreFull, StoreUnavailable
 from reconciler_engine.market.series import Series
 from reconciler_engine.observe.words import counted
 from reconciler_engine.store.candle_keys import CandleKeys
-from reconciler_engine.store.client.server_check import ServerInfo, ask_persistence, check_server, median_ping_ms
+from reconciler_engine.store.client.server_check import (
+    ServerInfo,
+    ask_persistence,
+    ask_refusal,
+    check_server,
+    median_ping_ms,
+)
 from reconciler_engine.store.client.topology import open_topology
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.layouts import count_keys
@@ -25,6 +31,7 @@ from reconciler_engine.store.scope import Scope
 NAMES = ("redis", "topology", "persistence", "eviction", "latency")
 PINGS = 7
 SLOW_PING_MS = 20.0
+ROOM = "make room for the server, in memory (maxmemory) or on its disk"
 _SAMPLE = 100
 _NODE_TIMEOUT_S = 2.0
 
@@ -40,7 +47,10 @@ async def examine_cache(client: TrioRedis, scope: Scope) -> list[Check]:
             if topology.nodes[0].error is not None and not kept:
                 raise topology.nodes[0].error
             checks = [check_topology(topology), of_nodes(kept), of_nodes(evicting)]
+        refusal = await ask_refusal(client)
         reached = Check("redis", "ok", f"{info} at {client.address}")
+        if refusal is not None:
+            reached = Check("redis", "fail", f"{client.address}: {refusal}", ROOM)
         return [reached, *checks, _judged(await median_ping_ms(client, PINGS))]
     except ConfigError as error:
         found = Check("redis", "fail", "\n".join(error.faults), "correct redis_url, or the server's users", CONFIG)
@@ -48,7 +58,8 @@ async def examine_cache(client: TrioRedis, scope: Scope) -> list[Check]:
         hint = "start the server, or correct redis_url"
         found = Check("redis", "fail", f"{client.address}: {error}", hint, UNAVAILABLE)
     except StoreError as error:
-        found = Check("redis", "fail", f"{client.address}: {error}", "look at the server's log")
+        hint = ROOM if isinstance(error, StoreFull) else "look at the server's log"
+        found = Check("redis", "fail", f"{client.address}: {error}", hint)
     return [found, *skip_cache("the server was not reached")[1:]]
 
 

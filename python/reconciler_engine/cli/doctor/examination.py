@@ -12,7 +12,14 @@ import trio
 
 from reconciler_engine.cli.doctor import setting_checks
 from reconciler_engine.cli.doctor.cache_checks import NAMES as CACHE_CHECKS
-from reconciler_engine.cli.doctor.cache_checks import check_kept, check_layout, examine_cache, skip_cache, with_scrub
+from reconciler_engine.cli.doctor.cache_checks import (
+    ROOM,
+    check_kept,
+    check_layout,
+    examine_cache,
+    skip_cache,
+    with_scrub,
+)
 from reconciler_engine.cli.doctor.check import Check, exit_code, print_checks
 from reconciler_engine.cli.doctor.exchange_checks import NAMES as EXCHANGE_CHECKS
 from reconciler_engine.cli.doctor.exchange_checks import examine_exchange
@@ -23,7 +30,7 @@ from reconciler_engine.cli.setting_sources import default_data_dir
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import Parts, open_parts
-from reconciler_engine.errors import ConfigError, StoreError
+from reconciler_engine.errors import ConfigError, StoreError, StoreFull
 from reconciler_engine.limiting.budget import Budget
 from reconciler_engine.limiting.plain_pause import PlainPause
 from reconciler_engine.limiting.redis_bucket import TokenBucket
@@ -138,7 +145,8 @@ async def _look_at_layouts(parts: Parts | None, series: list[Series]) -> Check:
 
 
 def _no_permit(error: StoreError) -> list[Check]:
-    hint = "the engine writes and runs scripts: its user must be allowed to, and the server be no replica"
+    rights = "the engine writes and runs scripts: its user must be allowed to, and the server be no replica"
+    hint = ROOM if isinstance(error, StoreFull) else rights
     failed = Check(EXCHANGE_CHECKS[0], "fail", f"Redis gives no permit to ask: {error}", hint)
     return [failed, *(Check(name, "skipped", "nothing was asked") for name in EXCHANGE_CHECKS[1:])]
 
