@@ -5,11 +5,15 @@ from __future__ import annotations
 import pytest
 
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
+from reconciler_engine.market.series import Series
+from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.obstacles import Obstacle
 from reconciler_engine.planning.known_slots import Known, extend
-from reconciler_engine.store.coverage import coverage_of
+from reconciler_engine.store.coverage import Checked, Coverage, coverage_of
+from reconciler_engine.store.scope import Scope
 
 STEP = 60_000
+SERIES = Series("BTC-USD", Timeframe.M1)
 
 
 def at(slot):
@@ -43,6 +47,29 @@ def test_the_next_wide_pass_replaces_it():
 def test_slots_that_nobody_looked_at_break_the_chain():
     wide = extend(None, window(0, 100), NOTHING)
     assert extend(wide, window(101, 131), NOTHING).window == window(101, 131)
+
+
+@pytest.mark.parametrize(
+    ("filled", "left"),
+    [(window(70, 100), (gap(10, 10),)), (window(0, 100), ()), (window(96, 100), (gap(10, 10), gap(95, 95)))],
+)
+async def test_slots_that_another_pass_fills_meanwhile_are_not_missing_after_this_one(redis, filled, left):
+    coverage = Coverage(redis, Scope(1, 1, ""))
+
+    async def record(span, *missing, since=None):
+        slots = Intervals(missing)
+        one = Checked(SERIES, span, slots, {Obstacle.SECOND_SIGHTING: slots}, unverified=NOTHING)
+        await coverage.record([one], at(100), since=since)
+        return (await coverage.read())[str(SERIES)]
+
+    assert (await record(window(0, 90))).missing == 0
+    began = coverage.records
+    assert (await record(filled)).missing == 0
+    told = await record(window(0, 100), gap(10, 10), gap(95, 95), since=began)
+    assert (told.missing, coverage._known[SERIES].unresolved) == (len(left), left)
+    assert told.obstacles == ({Obstacle.SECOND_SIGHTING: len(left)} if left else {})
+    # One that begins after that other pass says what it found.
+    assert (await record(window(0, 100), gap(95, 95), since=coverage.records)).missing == 1
 
 
 def test_it_reaches_back_two_wide_windows_at_most():
@@ -133,3 +160,11 @@ def test_nothing_is_said_of_verification_where_no_pass_looked():
     known = extend(extend(None, window(0, 100), NOTHING), window(75, 105), NOTHING)
     assert verified_of(known) == (None, None, None, None, {})
     assert "verified" not in coverage_of(known, STEP, at(110), 0).as_field()
+
+
+async def test_slots_that_another_pass_proves_empty_meanwhile_hold_no_candle_after_this_one(redis):
+    coverage, empty = Coverage(redis, Scope(1, 1, "")), Intervals([gap(95, 95)])
+    await coverage.record([Checked(SERIES, window(70, 100), NOTHING, confirmed=empty)], at(100))
+    await coverage.record([Checked(SERIES, window(0, 100), empty, unverified=NOTHING)], at(100), since=0)
+    told = (await coverage.read())[str(SERIES)]
+    assert (told.missing, told.present, told.verified) == (0, 99, 99)

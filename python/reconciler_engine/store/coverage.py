@@ -63,6 +63,20 @@ class Checked(NamedTuple):
     has_doubts: bool = False
 
 
+def without(one: Checked, settled: Intervals, known: Known) -> Checked:
+    """Leave out missing slots that a pass has settled which ended while this one was under way; `known` is after it."""
+    unverified = None if one.unverified is None else one.unverified | (settled & (known.unverified or NOTHING))
+    obstacles = one.obstacles and {
+        reason: where - settled if reason.state == "missing" else where for reason, where in one.obstacles.items()
+    }
+    return one._replace(
+        unresolved=(one.unresolved or NOTHING) - settled,
+        obstacles=obstacles,
+        confirmed=one.confirmed | (settled & known.confirmed),
+        unverified=unverified,
+    )
+
+
 def unknown_at(checked_at: int) -> SeriesCoverage:
     """Return the coverage of a series of which nothing is known."""
     return SeriesCoverage(complete_from=None, complete_through=None, missing=None, checked_at=checked_at)
@@ -106,6 +120,9 @@ class Coverage:
         self._scope = scope
         self._key = scope.key("coverage")
         self._known: dict[Series, Known] = {}
+        self._last: dict[Series, tuple[int, Interval]] = {}
+        self.records = 0
+        """How many passes have written their findings."""
         self._pruned_at = 0
 
     async def record(
@@ -118,6 +135,7 @@ class Coverage:
         epoch: int = 0,
         look_back: LookBack | None = None,
         afresh: bool = False,
+        since: int | None = None,
     ) -> None:
         """Write the findings of a pass of `job` at `now` (ms UTC).
 
@@ -126,11 +144,12 @@ class Coverage:
         `epoch` is that of the lease the pass ran under, 0 for none: once somebody else has it, nothing is written.
         Candles that closed more than `max_unverified_ms` ago and are not verified are not ready. With
         `look_back` series are looked at further back whose examined slots are whole from the first one on: all of them
-        `afresh`, or those of which nobody has.
+        `afresh`, or those of which nobody has. `since` is the number of `records` when the pass began.
         """
+        since, self.records = self.records if since is None else since, self.records + 1
         checked = [*checked]
         for each in checked:
-            self._learn(each)
+            self._learn(each, since)
         keys = [self._key, self._scope.fence_key(job)]
         try:
             if look_back is not None:
@@ -173,14 +192,19 @@ class Coverage:
                 raise StoreError(f"{self._key} has more than {MOST_SERIES} fields; allowed: a field a series")
         return dict(sorted(found.items()))
 
-    def _learn(self, one: Checked) -> None:
+    def _learn(self, one: Checked, since: int) -> None:
         if one.unresolved is None:
             self._known.pop(one.series, None)
             return
+        number, window = self._last.get(one.series, (0, one.window))
+        known = self._known.get(one.series)
+        if number > since and known is not None:
+            one = without(one, (one.unresolved & window) - known.unresolved, known)
+        self._last[one.series] = self.records, one.window
         self._known[one.series] = extend(
             self._known.get(one.series),
             one.window,
-            one.unresolved,
+            one.unresolved or NOTHING,
             one.obstacles,
             confirmed=one.confirmed,
             unverified=one.unverified,

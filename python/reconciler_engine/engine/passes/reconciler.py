@@ -70,7 +70,7 @@ class Reconciler:
         Raises:
             StoreError: Redis cannot be reached, or the run's record was lost; the next pass derives the work anew.
         """
-        started = trio.current_time()
+        started, since = trio.current_time(), self._parts.coverage.records
         now = await self._parts.clock.now()
         if request.repair and request.bars:
             await self._parts.keys.prolong(request.series, self._parts.retention.ttl_s)
@@ -96,6 +96,7 @@ class Reconciler:
                 epoch=self._parts.queue.epoch,
                 look_back=Reach(self._parts).find,
                 afresh=bool(request.bars) and request.agenda is None,
+                since=since,
             )
             if request.timely is not None:
                 request.timely.look(tally.found_bars(checked), now)
