@@ -14,6 +14,7 @@ from tests.parity.examples import ACCEPTED, GOOD, REFUSED, SCORE, T, mutated
 from tests.parity.gate import Cache, Question, ask_gate, grace_for, judge
 
 from reconciler_engine.detection.members import check_members
+from reconciler_engine.engine.cache_inspection import AHEAD_MS
 from reconciler_engine.engine.ready import why_not_ready
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
@@ -208,7 +209,7 @@ def test_the_script_has_the_library_s_limits():
     lines = READY_TEXT.splitlines()
     assert {
         f"local GRACE = {DEFAULT_GRACE_MS}", f"local MAX_UNVERIFIED = {DEFAULT_MAX_UNVERIFIED_MS}",
-        f"local MOST = {MAX_BARS}", f"local REACH = {MEMBERS_REACH}",
+        f"local MOST = {MAX_BARS}", f"local AHEAD = {AHEAD_MS}", f"local REACH = {MEMBERS_REACH}",
         f"local UNUSABLE = {findings._REASON_CODES[Reason.ROW_UNUSABLE]}",
         f"local BY_HAND = {findings._REASON_CODES[Reason.BY_HAND]}",
     } <= set(lines)  # fmt: skip

@@ -24,6 +24,9 @@ from reconciler_engine.store.ready_question import Readiness
 READY_BARS = 100
 """Newest bars of which the gate's judgement is told, if there are so many."""
 
+AHEAD_MS = 600_000
+"""How far ahead of the exchange's clock a writer's may be, as in the gate's script."""
+
 _NO_SLOT = Interval(0, 0)
 _WITH_CANDLE = (State.PRESENT, State.UNVERIFIED, State.SUSPECT)
 _CONTESTED = "contested"
@@ -94,6 +97,7 @@ class CacheInspector:
                 start = part.stop
                 if found.candles == candles:
                     start = await self._pass_hole(found, slots, start, known)
+            await self._look_ahead(found, bars)
             found.readiness = await self._ask_gate(found)
         except StoreError as error:
             found.error = str(own_fault(error, waits=False))
@@ -161,6 +165,22 @@ class CacheInspector:
         verified = await evidence.verified(series, part)
         instants = [one.at for slot, one in verified.items() if present.holds(slot)]
         found.verified_since = min(filter(None, (found.verified_since, *instants)), default=None)
+
+    async def _look_ahead(self, found: InspectedCache, bars: BarScan) -> None:
+        """Count members of bars that no clock has reached: readers of the newest members take them for candles.
+
+        Raises:
+            StoreError: They cannot be read.
+        """
+        timeframe = found.series.timeframe
+        start = found.slots.stop + timeframe.step_ms + AHEAD_MS
+        for _ in range(PAGE_SLOTS):
+            member = await self._parts.keys.next_member(found.series, start)
+            if member is None:
+                return
+            found.malformed += 1
+            bars.flaws.note(Rule.NOT_A_CANDLE, timeframe.floor(member), timeframe.floor(member), 1)
+            start = member + 1
 
     async def _ask_gate(self, found: InspectedCache) -> Readiness | None:
         config, series = self._parts.config, found.series

@@ -37,7 +37,11 @@ class Rule(Enum):
     REPEATED_VALUES = (Severity.WARNING, "rows with the values of earlier ones, in their order", _LOOK)
     FLAT = (Severity.WARNING, "rows of one price all through, twenty in a row or more", _LOOK)
     ZERO_VOLUME = (Severity.NOTE, "rows of volume 0", "none, if they stand for slots without trades")
-    NOT_A_CANDLE = (Severity.ERROR, "members that are not candles of the series", "replace them: `reconcile`")
+    NOT_A_CANDLE = (
+        Severity.ERROR,
+        "members that are not candles of the series",
+        "`reconcile`; for bars to come, remove them by hand",
+    )
     SHARED_SLOT = (Severity.ERROR, "slots with several candles", "keep one of each: `reconcile`")
     SUSPECT = (Severity.ERROR, "candles that the exchange disagrees with", "ask again: `verify`")
     CONTESTED = (Severity.ERROR, "candles repaired three times in a day", "stop the second writer; `evidence mark`")
