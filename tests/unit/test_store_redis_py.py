@@ -80,6 +80,9 @@ def test_steering_options_do_not_reach_a_callback() -> None:
     }
 
 
+SCRIPT_DENIED = "ERR The user executing the script can't"
+
+
 @pytest.mark.parametrize(
     ("text", "ours", "theirs"),
     [
@@ -100,6 +103,9 @@ def test_steering_options_do_not_reach_a_callback() -> None:
         ("WRONGPASS invalid username-password pair", StoreDenied, redis.exceptions.AuthenticationError),
         ("NOPERM this user has no permissions", StoreDenied, redis.exceptions.NoPermissionError),
         ("ERR invalid password", StoreDenied, redis.exceptions.AuthenticationError),
+        (f"{SCRIPT_DENIED} run this command or subcommand script: 0a", StoreDenied, redis.exceptions.ResponseError),
+        (f"{SCRIPT_DENIED} access at least one of the keys", StoreDenied, redis.exceptions.ResponseError),
+        ("ERR ACL failure in script: No permissions", StoreDenied, redis.exceptions.ResponseError),
         ("ERR value is not an integer", StoreRefused, redis.exceptions.ResponseError),
     ],
 )

@@ -73,7 +73,8 @@ _FULL_CODES: Final = {
 }
 _DENIED_CODES: Final = frozenset({"NOAUTH", "NOPERM", "WRONGPASS"})
 _MAX_CLIENTS: Final = "max number of clients reached"
-_OLD_WRONG_PASSWORD: Final = "invalid password"  # noqa: S105 - the server's words, no password
+_DENIED: Final = re.compile(r"invalid password$|^ERR (?:The user executing the script can't|ACL failure in script:) ")
+"""Denials whose code is ERR: of servers before 6.2, and of commands that a script calls."""
 
 
 def reply_error(text: str) -> StoreError:
@@ -88,7 +89,7 @@ def reply_error(text: str) -> StoreError:
     error: StoreError
     if code in _BUSY_CODES or _MAX_CLIENTS in text:
         error = StoreUnavailable(f"redis cannot serve now: {text}", code=code)
-    elif code in _DENIED_CODES or text.endswith(_OLD_WRONG_PASSWORD):
+    elif code in _DENIED_CODES or _DENIED.search(text):
         error = StoreDenied(f"redis denied the command: {text}", code=code)
     elif code in _FULL_CODES:
         error = StoreFull(_FULL_CODES[code], code=code)

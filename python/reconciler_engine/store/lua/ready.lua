@@ -240,8 +240,8 @@ local function find_obstacle(slot)
     return present[slot] and not verified[slot] and age > most_unverified and 'unverified' or nil
 end
 
--- Who reads the newest members reads those after the closed bars, too: they stand for one slot more where one of them
--- is not a candle, or is one of a bar that no clock has reached.
+-- A reader of the newest members gets those after the closed bars, too. They count as one slot more where one of them is
+-- not a candle, or belongs to a bar that no clock has reached.
 local last_slot = slots - 1
 if form == 'members' then
     local newer = redis.call('ZRANGEBYSCORE', key, text(stop), '+inf', 'WITHSCORES', 'LIMIT', 0, MOST)
