@@ -31,9 +31,9 @@ from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.coverage import Checked, Coverage
 from reconciler_engine.store.evidence import EvidenceStore
 from reconciler_engine.store.journal import Journal
-from reconciler_engine.store.layouts import count_keys
 from reconciler_engine.store.leases import JobLeases, Lease
 from reconciler_engine.store.marks import Marks
+from reconciler_engine.store.other_layouts import count_keys
 from reconciler_engine.store.outages import Outages
 from reconciler_engine.store.product_list import ProductListStore
 from reconciler_engine.store.protocol import check_protocol

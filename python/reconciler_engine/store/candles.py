@@ -29,8 +29,8 @@ from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 from reconciler_engine.store.evidence import CHANGES_LIMIT, EvidenceStore, LedgerRead
 from reconciler_engine.store.evidence_fields import decode_fields, fields_of
 from reconciler_engine.store.findings import days_of
-from reconciler_engine.store.layouts import find_misplaced
 from reconciler_engine.store.merge_script import MERGE_CANDLES, Conflict, MergeOutcome, SeriesWrite
+from reconciler_engine.store.other_layouts import find_misplaced
 from reconciler_engine.store.retention import Retention
 from reconciler_engine.store.scope import Scope
 

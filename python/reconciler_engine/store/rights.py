@@ -13,7 +13,7 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.steps import Command
 from reconciler_engine.store.client.server_check import denied
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.layouts import keys_read
+from reconciler_engine.store.other_layouts import keys_read
 from reconciler_engine.store.scope import Layout, Scope
 
 Role = Literal["engine", "reader", "gate", "bot"]

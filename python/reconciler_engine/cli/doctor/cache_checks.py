@@ -24,7 +24,7 @@ from reconciler_engine.store.client.server_check import (
 )
 from reconciler_engine.store.client.topology import open_topology
 from reconciler_engine.store.client.trio_redis import TrioRedis
-from reconciler_engine.store.layouts import count_keys
+from reconciler_engine.store.other_layouts import count_keys
 from reconciler_engine.store.rights import check_rights
 from reconciler_engine.store.scope import Scope
 

@@ -10,7 +10,7 @@ import pytest
 from reconciler_engine.errors import NodeAway, StoreUnavailable
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
-from reconciler_engine.store.layouts import count_keys, find_misplaced
+from reconciler_engine.store.other_layouts import count_keys, find_misplaced
 from reconciler_engine.store.scope import Layout, Scope
 
 SERIES = [Series("BTC-USD", Timeframe.M1)]
