@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "python" / "reconciler_engine"
 
 FLOORS = [
-    {"errors", "steps", "quick_start"},
+    {"errors", "steps", "garbage"},
     {"market", "http_server"},
     {"observe"},
     {"detection", "planning", "limiting", "scheduling"},

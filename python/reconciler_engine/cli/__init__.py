@@ -12,10 +12,10 @@ def main() -> None:
     import sys
 
     from reconciler_engine.cli.standard_streams import hold_standard_streams
-    from reconciler_engine.quick_start import start_quickly
+    from reconciler_engine.garbage import collect_seldom
 
     hold_standard_streams()
-    start_quickly()
+    collect_seldom()
     # Pydantic would read the metadata of every installed package for plugins, in each process.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from reconciler_engine.cli.app import app

@@ -5,7 +5,6 @@ The supervisor itself asks the exchange nothing.
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -34,10 +33,6 @@ from reconciler_engine.supervisor.notify import ServiceManager
 from reconciler_engine.supervisor.signals import Orders
 from reconciler_engine.supervisor.workers import Workers
 
-YOUNG_OBJECTS = 50_000
-"""Objects made before the collector of cycles looks at the young ones. A pass over 60,000 series makes a million that
-hold no cycles; by its own threshold of 700 the collector takes a third of the director's time."""
-
 _logger = logging.getLogger(__name__)
 
 
@@ -58,7 +53,6 @@ async def run_engine(
         RoleFailed: A role was given up.
         StoreUnavailable: Redis is not there at the start.
     """
-    gc.set_threshold(YOUNG_OBJECTS)
     async with open_parts(spec.config, spec.redis_url, owns_server=spec.owns_server, identity=spec.identity) as parts:
         info = await check_server(parts.client)
         address = str(parts.client.address)
