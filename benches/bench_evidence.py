@@ -4,8 +4,8 @@ Update: 40 keys of 4,000 candles; for each a page of 300 minutes of which 120 ho
 are in the ledger already.
 
     bare      CandleStore.merge of the page's candles
-    proven    CandleStore.merge_answer of the same: the answer judged, candles and findings in one script. What was
-              known is given to it, as to a worker's, which reads it before it asks at all
+    proven    CandleStore.merge_answer of the same: the answer judged, candles and findings in one script. The earlier
+              findings are given to it, as to a worker's, which reads them before it asks at all
     alone     the same, which reads the day itself
 
 Goal: proven <= 2x bare. As a test (2 keys of 50 candles) the page's findings are there.

@@ -64,7 +64,7 @@ SLACK_S = 0.5
 
 @dataclass(frozen=True)
 class Damage:
-    """What is missing, by series, and the range that holds it all."""
+    """Missing slots by series, and the range that holds them all."""
 
     missing: dict[Series, list[int]]
     interval: Interval

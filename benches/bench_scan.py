@@ -56,7 +56,7 @@ Wanted = list[tuple[Series, Interval]]
 
 @dataclass(frozen=True)
 class Workload:
-    """What is asked, what is stored, and what is missing."""
+    """Slots asked about, with those missing and those stored twice."""
 
     wanted: Wanted
     missing: list[list[int]]

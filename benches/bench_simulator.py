@@ -1,4 +1,4 @@
-"""What a page of 300 candles costs the simulated exchange, without the network.
+"""Cost of a page of 300 candles for the simulated exchange, without the network.
 
 `pytest benches/bench_simulator.py --benchmark-enable` times it; as a test each runs once. A backfill of
 50,000 candles a second asks for 167 pages a second: at 2 ms a page that is a third of a core.

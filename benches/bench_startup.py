@@ -5,8 +5,8 @@
     --help                            `reconciler-engine --help`; goal: 0.3 s
     worker                            a worker child as the supervisor starts it, idle; goal: 80 MiB resident
 
-Times are medians of ten starts each, one after the other in turn. What is resident is asserted: memory does not depend
-on who else is at work. What each of them imports is asserted in tests/unit/test_import_cost.py.
+Times are medians of ten starts each, one after the other in turn. Resident memory is asserted: it does not depend on
+other work on the machine. Imports of each of them are asserted in tests/unit/test_import_cost.py.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class FirstRequest(RequestLog):
 
 
 def resident_mib(pid: int) -> dict[str, float]:
-    """What a process holds: in all, and of it what is its own or anonymous (kernel: Documentation/filesystems/proc)."""
+    """Return a process' resident MiB: all, and the anonymous part (kernel: Documentation/filesystems/proc)."""
     fields = dict(re.findall(r"(\w+):\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text()))
     return {name: int(fields[name]) * 1024 / MIB for name in ("VmRSS", "RssAnon")}
 

@@ -1,4 +1,4 @@
-"""What the benches share: the tests' real server, and rounds that alternate between the ways to do one thing.
+"""Parts that the benches share: the tests' real server, and rounds that alternate between the ways to do one thing.
 
 `pytest benches` runs every bench once over a small workload, as a test of its checks. `pytest benches
 --benchmark-enable` runs the full workloads, times them and ends with a table. No bench asserts a time.

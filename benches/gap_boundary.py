@@ -1,4 +1,4 @@
-"""What it costs to bring values in and gaps out, beside the ways there are without us."""
+"""Cost of bringing values in and gaps out, beside the ways there are without us."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Who answers the same question otherwise, each as its best user would write it.
+"""Other programs that answer the same question, each as its best user would write it.
 
 A peer takes the timestamps and the grid, and returns starts and counts. Those that compare neighbours need sorted
-input without strangers; `peers_for` knows who answers which workload.
+input without strangers; `peers_for` returns those that answer a workload.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def fetch(url: str) -> tuple[int, dict[str, str], bytes]:
 async def read_ready(client: redis.asyncio.Redis, symbol: str, timeframe: str, bars: int) -> list[Any]:
     """Return the newest members once they are ready; none where that takes more than a minute.
 
-    Two equal reads with a yes in between: whatever changes meanwhile, the members are those that the gate looked at.
+    Two equal reads with a yes in between: the members are those that the gate looked at, even if others change them.
     """
     while await wait_ready(client, symbol, timeframe, bars, timeout=60):
         key = f"candles:1:1:{symbol}:{timeframe}"

@@ -87,7 +87,7 @@ def gap_ends(starts: memoryview[int], counts: memoryview[int], step: int, /) -> 
     """Return the last missing open time of each gap.
 
     Raises:
-        ValueError: The columns are no int64 buffers of one length.
+        ValueError: The columns are not int64 buffers of one length.
     """
 
 def gap_tuples(
@@ -96,7 +96,7 @@ def gap_tuples(
     """Return a tuple (start, end, count) for each gap.
 
     Raises:
-        ValueError: The columns are no int64 buffers of one length.
+        ValueError: The columns are not int64 buffers of one length.
     """
 
 def watch_lifeline(fd: int, exit_code: int, /) -> None:
@@ -107,7 +107,7 @@ def watch_lifeline(fd: int, exit_code: int, /) -> None:
     stopped, and does not survive a fork. The caller's `fd` stays the caller's.
 
     Raises:
-        OSError: `fd` is no open file, or no thread could be started.
+        OSError: `fd` is not an open file, or no thread could be started.
         ValueError: `exit_code` is not within 0..255.
     """
 

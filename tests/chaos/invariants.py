@@ -1,4 +1,4 @@
-"""What must be true of a world that has come to rest, whatever it went through."""
+"""Invariants of a world that has come to rest, after any faults."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def check_live(world: World) -> None:
 
 
 async def check_ledger(world: World) -> None:
-    """What the ledger says does not exist, does not exist."""
+    """Slots that the ledger calls empty have no candle at the exchange."""
     store = EvidenceStore(world.client, world.scope)
     wanted = [(series, world.plan.window(series, world.exchange.clock.now())) for series in world.plan.series]
     for (series, window), read in zip(wanted, await store.read(wanted), strict=True):

@@ -35,7 +35,7 @@ class Way(StrEnum):
 
 
 class Kind(StrEnum):
-    """What the network does to a direction."""
+    """Faults of the network in one direction."""
 
     LATENCY = "latency"
     """Bytes arrive `delay_s` late, and up to `jitter_s` more; their order stays."""
@@ -48,7 +48,7 @@ class Kind(StrEnum):
     SWALLOW = "swallow"
     """Bytes are taken and never arrive, and nothing that follows them on their connection."""
     STALL = "stall"
-    """Nothing is taken any more: the sender's buffers fill. What waits passes once the fault is over."""
+    """Nothing is taken any more: the sender's buffers fill. Bytes that wait pass once the fault is over."""
     RESET = "reset"
     """The connection is reset where bytes would have passed."""
     LIMIT = "limit"
@@ -111,7 +111,7 @@ class Proxy:
                 pair.close()
 
     def clear(self) -> None:
-        """Be a clean wire again. What was swallowed stays lost, and its connections dead."""
+        """Be a clean wire again. Swallowed bytes stay lost, and their connections dead."""
         self._toxics.clear()
         self._tell()
 
@@ -120,7 +120,7 @@ class Proxy:
         self._target = target
 
     def toxic(self, way: Way, source: str = "") -> Toxic | None:
-        """What is in force in a direction, for a source."""
+        """Return the toxic in force in a direction, for a source."""
         return self._toxics.get((source, way)) or self._toxics.get(("", way))
 
     def longest_silence(self, since: float, until: float) -> float:
@@ -236,7 +236,7 @@ class _Pair:
                 return
 
     async def _swallow(self, source: trio.SocketStream, chunk: bytes) -> None:
-        """Take whatever comes until the sender gives up: bytes after a hole would be what no TCP delivers."""
+        """Take all that comes until the sender gives up: no TCP delivers bytes after a hole."""
         while chunk:
             self._proxy.swallowed += len(chunk)
             chunk = await source.receive_some(_CHUNK)

@@ -1,4 +1,4 @@
-"""What goes wrong, and when: drawn from a seed, so that a failing schedule is played again by its number."""
+"""Faults and their times: drawn from a seed, so that a failing schedule is played again by its number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.chaos.proxy import Kind, Toxic, Way
 
 
 class Fault(StrEnum):
-    """What goes wrong. Those that last are over after the blow's `lasts_s`."""
+    """Kinds of faults. Those that last are over after the blow's `lasts_s`."""
 
     WORKER_KILL = "worker SIGKILL"
     WORKER_PAUSE = "worker SIGSTOP, SIGCONT"
@@ -94,7 +94,7 @@ def draw_schedule(seed: int, faults: Sequence[Fault], *, within_s: float, most: 
 def _draw_blow(random: Random, fault: Fault, within_s: float) -> Blow:
     choices = toxics(random.choice(list(Way)))
     if fault is Fault.EXCHANGE_TOXIC:
-        # What is swallowed there costs the client's patience, 10 s; test_toxics has it with less of that.
+        # A request swallowed there costs the client's patience, 10 s; test_toxics has it with less of that.
         choices = tuple(toxic for toxic in choices if toxic.kind is not Kind.SWALLOW)
     toxic = random.choice(choices)
     at_s = random.uniform(0, within_s)

@@ -95,7 +95,7 @@ class Both:
         return [one.time_ms / 1_000 for one in list(self.exchange.log.records) if one.path.endswith("/candles")]
 
     async def director(self) -> Node | None:
-        """Whose pass is under way."""
+        """Return the node whose pass is under way, if any."""
         holder = await self.client.execute_command("GET", self.scope.key(f"lease:{FULL_RECONCILE}"))
         pid = 0 if holder is None else int(holder.split(b":")[1])
         return next((node for node in self.nodes if node.tree.pid == pid), None)
@@ -129,7 +129,7 @@ async def open_both(server: OwnServer, folder: Path) -> AsyncIterator[Both]:
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of one cut: seconds until another directed, until its pass was done, and pages asked for twice."""
+    """Effects of one cut: seconds until another directed, until its pass was done, and pages asked for twice."""
 
     taken_over_s: float
     done_s: float

@@ -145,7 +145,7 @@ async def test_work_goes_on_after_the_only_worker_was_hit(tmp_path, tell_figure,
             (worker,) = tree.workers()
             os.kill(worker, number)
             began = trio.current_time()
-            # What it had sent has arrived by then.
+            # The requests it had sent have arrived by then.
             await trio.sleep(0.2)
             await wait_pages(exchange, pages(exchange))
             took.append(trio.current_time() - began)
@@ -157,7 +157,7 @@ async def test_work_goes_on_after_the_only_worker_was_hit(tmp_path, tell_figure,
 @pytest.mark.soak
 async def test_work_goes_on_after_redis_came_back(own_server: OwnServer, tmp_path, tell_figure):
     random, took = Random(4), []
-    # What the server had not written yet when it was killed may be the run; the next tick derives it anew.
+    # The killed server may not have written the run yet; the next tick derives it anew.
     async with (
         repairing(tmp_path, days=400, cron="* * * * * *", redis_url=own_server.url) as (tree, exchange),
         TrioRedis.from_url(own_server.url) as client,

@@ -25,7 +25,7 @@ class Wire:
     server: trio.SocketStream
 
     def ends(self, way: Way) -> tuple[trio.SocketStream, trio.SocketStream]:
-        """Who sends and who receives in a direction."""
+        """Return sender and receiver of a direction."""
         return (self.client, self.server) if way is Way.UP else (self.server, self.client)
 
 
@@ -181,7 +181,7 @@ async def test_silence_is_what_lies_between_signs_of_the_client():
         await receive(run.server, 1)
         await run.server.send_all(b"y")
         await receive(run.client, 1)
-        # it connected and sent; what the server does is no sign of it
+        # signs of the client alone: it connected and sent
         assert len(run.proxy.signs) == 2
         run.proxy.signs[:] = [1.0, 2.0, 5.0, 9.0]
         assert run.proxy.longest_silence(1.5, 5.5) == 3.0

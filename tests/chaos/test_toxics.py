@@ -33,7 +33,7 @@ EVERY = pytest.mark.parametrize("toxic", [toxic for way in Way for toxic in toxi
 
 
 async def attempt(call: Callable[[], Awaitable[object]]) -> object:
-    """What a call gives; None where it fails in one of the ways that are named."""
+    """Return a call's result; None where it fails in one of the ways that are named."""
     try:
         return await call()
     except (StoreError, SourceError):

@@ -74,5 +74,5 @@ async def test_a_kill_leaves_no_candle_without_its_note_and_no_note_without_it(o
         assert held == {at: one.digest for at, one in noted.items()}
         pages, rest = divmod(len(held), PAGE)
         assert rest == 0
-        # What is lost with the server's file is merged again.
+        # Pages lost with the server's file are merged again.
         page = pages

@@ -24,7 +24,7 @@ class Tree:
     """One `start` after another over the same settings, and every process that is below it.
 
     Args:
-        arguments: What follows `reconciler-engine start --json`.
+        arguments: Arguments after `reconciler-engine start --json`.
         folder: Where its data directory is, and the file for what it says on its standard error.
 
     Attributes:
@@ -135,7 +135,7 @@ class Tree:
         await wait_until(lambda: not self.processes(), lambda: f"an end of {self.processes()}")
 
     def kill_all(self) -> None:
-        """Leave nothing behind, whatever happened."""
+        """Leave nothing behind, after a failure too."""
         for pid in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

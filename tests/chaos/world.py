@@ -61,10 +61,10 @@ THIN = ListedProduct("THIN-USD", 35.0, 2, 9_000.0, 6, 2_000, dense=False)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a world is made of.
+    """Ingredients of a world.
 
     Attributes:
-        series: What the engine watches; those of `THIN` lack bars at the exchange, too.
+        series: Series that the engine watches; those of `THIN` lack bars at the exchange, too.
         slots: Closed slots of 1m that a pass looks back; longer timeframes have their share of them.
         requests_per_s: The engine's budget; its burst is the same.
         every_s: Seconds from pass to pass.
@@ -105,7 +105,7 @@ class World:
 
     Attributes:
         own: Redis where the tree was given one; else the tree has the embedded server.
-        live: What feeders wrote last, by slot: one of them must be there at rest, whichever feeder's.
+        live: Last candles of each feeder, by slot: one of them must be there at rest.
         flushes: How often Redis was emptied.
         writes: How often feeders wrote.
     """
@@ -131,7 +131,7 @@ class World:
         return [one for one in self.plan.series if one.symbol != THIN.symbol]
 
     def truth(self, series: Series, interval: Interval) -> dict[int, Values]:
-        """What the exchange has: values by open time."""
+        """Return the exchange's bars: values by open time."""
         # The same window is asked for until a bar closes, many times a second.
         known = self._truths.get(series)
         if known is None or known[0] != interval:
@@ -343,7 +343,7 @@ async def open_world(plan: Plan, folder: Path, own: OwnServer | None, seed: int 
     """Open a world whose cache is complete and whose engine is ready; leave no process behind.
 
     Args:
-        plan: What it is made of.
+        plan: Ingredients of the world.
         folder: Where data and logs are.
         own: The Redis the tree is given, behind a proxy; without, the tree has its embedded server.
         seed: Seed of prices and of the proxies' jitter.

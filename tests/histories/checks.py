@@ -1,4 +1,4 @@
-"""What must be true of a history: each check returns what it found wrong, in words."""
+"""Checks of a history: each returns the faults it found, in words."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def check_all(history: History, requests: Sequence[Request], *, per_s: int, late
 
 
 def check_epochs(history: History) -> Iterator[str]:
-    """Each taking of a lease has a greater epoch than those before it, whatever was lost in between."""
+    """Each taking of a lease has a greater epoch than those before it, after losses too."""
     takes = [call for call in history.of("lease.lua", "take") if call.is_ok and call.reply]
     for before, after in pairwise(takes):
         if before.keys[0] == after.keys[0] and before.is_before(after) and before.reply[0] >= after.reply[0]:

@@ -1,4 +1,4 @@
-"""What each process asked of Redis, and what it heard: the history of a run, as its checks read it.
+"""Questions of each process to Redis, and their answers: the history of a run, as its checks read it.
 
 A call is invoked, and then succeeds, fails (nothing took effect) or stays unknown (the answer never came).
 """
@@ -27,7 +27,7 @@ class Call(NamedTuple):
     """One call of a script, or one write of a feeder.
 
     Attributes:
-        process: Who called.
+        process: Process that called.
         name: The script's file, or `FEEDER`.
         keys: Its keys.
         args: Its arguments as text.

@@ -92,7 +92,7 @@ class Storm:
         held, there = await self.run.held(series, told.window), truth(series, told.window)
         if other := [at for at in held if held[at] != there.get(at)]:
             self.wrong.append(f"{series} holds other candles than the exchange at {other}")
-        # What a failover took between the two questions was there at the first.
+        # A candle that a failover took between the two questions was there at the first.
         if told.is_ready and lost == len(self.history.failovers):
             self.yes += 1
             if lacking := there.keys() - held.keys():

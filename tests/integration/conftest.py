@@ -221,7 +221,7 @@ class Exchange:
     _asked: list[dict[str, Any]] = field(default_factory=list)
 
     def requests(self) -> list[dict[str, Any]]:
-        """What it was asked for candles so far."""
+        """Return the requests for candles so far."""
         with self.log.open("rb") as log:
             log.seek(self._read_to)
             written = log.read()

@@ -73,7 +73,7 @@ def span(slots: int, first: int = 0) -> Interval:
 
 
 def truth(series: Series, interval: Interval) -> dict[int, tuple[float, ...]]:
-    """What the exchange has: values by open time."""
+    """Return the exchange's bars: values by open time."""
     bars = MARKET.bars(series.symbol, series.timeframe, interval, interval.stop)
     return {bar.start: tuple(map(float, bar[1:])) for bar in sorted(bars)}
 

@@ -120,7 +120,7 @@ async def open_house(redis_url, *rules, rate=1_000, **settings):
 
 
 def truth(series, slots):
-    """What the exchange has in a pass's range."""
+    """Return the exchange's candles in a pass's range."""
     step = series.timeframe.step_ms
     bars = MARKET.bars(series.symbol, series.timeframe, Interval(STOP - slots * step, STOP), NOW)
     return [

@@ -67,7 +67,7 @@ class MarketDay:
 
     Attributes:
         run: The engine, and the exchange that it asks.
-        series: What the engine watches.
+        series: Series that the engine watches.
         now: The instant (ms UTC), half a minute after a minute.
         until: Last instant that matters.
         is_fed: Whether a feeder writes candles as they close, and loses some.

@@ -1,4 +1,4 @@
-"""Whoever asks a server of these tests over plain http, without being the product's client."""
+"""Clients other than the product's, which ask a server of these tests over plain http."""
 
 from __future__ import annotations
 

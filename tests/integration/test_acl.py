@@ -19,7 +19,7 @@ from reconciler_engine.store.scope import Layout, Scope
 
 
 def denials(admin: redis_py.Redis) -> set[str]:
-    """What users were denied, the courtesies of a connection left out."""
+    """Return the reason and object of each denial."""
     return {f"{one['reason']} {one['object']}" for one in admin.acl_log()}
 
 

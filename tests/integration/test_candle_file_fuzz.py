@@ -33,7 +33,7 @@ def test_every_file_is_answered_or_refused(run_inside, tmp_path, command, count)
         shape, name, content = draw(number)
         path = folder / name
         path.write_bytes(content)
-        # Of this process: other work on the machine is no hang.
+        # Time of this process: other work on the machine is not a hang.
         began_s = time.process_time()
         done = run_inside(command, path, *OPTIONS[number // len(SHAPES) % len(OPTIONS)])
         took_s = time.process_time() - began_s
@@ -49,7 +49,7 @@ def test_every_file_is_answered_or_refused(run_inside, tmp_path, command, count)
         path.unlink()
     assert {shape for shape, _ in ended} == set(SHAPES)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < MOST_GROWN_KB
-    # What people have is read, and what misleads is not.
+    # Usual files are read, and misleading ones are not.
     read = {shape for shape, code in ended if code in COMMANDS[command]}
     assert read >= {"whole", "packed", "shuffled", "repeated", "marked and of Windows"}
     assert not any(ended[shape, 0] for shape in ("zip", "utf-16", "nanoseconds", "without a header", "blank bomb"))

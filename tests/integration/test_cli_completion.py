@@ -15,7 +15,7 @@ from reconciler_engine.cli.app import COMMANDS
 from reconciler_engine.cli.completion import SHELLS
 
 PROGRAM = Path(sys.executable).with_name("reconciler-engine")
-# What bash does when Tab is pressed: it calls the function that the script named, and takes COMPREPLY.
+# Bash at Tab: it calls the function that the script named, and takes COMPREPLY.
 ASK = r"""
 source "$1"; shift
 COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))

@@ -81,7 +81,7 @@ def test_show_of_what_is_wrong_names_every_fault(run_inside, write_file):
 
 def test_a_file_in_order_is_told_so(run_inside, write_file, key):
     file = write_file(f'symbols = ["BTC-USD"]\nkey_file = "{key}"\n')
-    # what the environment says is another matter
+    # settings of the environment are another matter
     done = run_inside("config", "check", file, RECONCILER_WORKERS="many", COINBASE_API_KEY="half")
     assert (done.code, done.out) == (0, f"{file}: in order, 2 settings\n"), done.err
     assert run_inside("config", "check", file, "--json").json == {"file": str(file), "ok": True, "faults": []}

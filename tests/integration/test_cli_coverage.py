@@ -271,7 +271,7 @@ def test_an_svg_that_cannot_be_written_leaves_what_was_there(run, tmp_path, monk
 
 
 def written_to(stream, told, run, monkeypatch, **settings) -> str:
-    """What the command writes to a stream of a terminal's or a pipe's, by what is read at its other end."""
+    """Run the command with a terminal's or a pipe's stream; return the text read at the other end."""
     with stream, monkeypatch.context() as patch:
         patch.setattr("sys.stdout", stream)
         assert run("coverage", *RANGE, COLUMNS="100", TERM="xterm-256color", **settings).code == 3

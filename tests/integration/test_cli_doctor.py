@@ -40,7 +40,7 @@ def doctor(run_inside, tmp_path):
         assert done.json["exit_code"] == done.code
         checks = done.json["checks"]
         assert [check["name"] for check in checks] == NAMES
-        # whatever is wrong comes with what to do about it
+        # each fault comes with advice
         assert all(bool(check["hint"]) == (check["status"] in ("warn", "fail")) for check in checks)
         return done.code, {check["name"]: check for check in checks}
 

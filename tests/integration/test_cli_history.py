@@ -1,4 +1,4 @@
-"""What was done and who asked for it: `journal` by change, run and hour, and `budget`, after real passes."""
+"""Changes and their authors: `journal` by change, run and hour, and `budget`, after real passes."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_a_choice_means_what_is_traded_most_and_is_known_to_later_scans(run_pass
     assert "symbols top:2:USD: no product list is kept in Redis yet; `reconcile` or `start` with them" in early.err
     assert symbols_of(run_pass("reconcile", "top:2:USD", exchange.url)) == BUSIEST
     assert asked_for_products(exchange) == 1
-    # what trades no more is in no choice; a plain symbol need not be in the list
+    # products that trade no more are in no choice; a plain symbol need not be in the list
     chosen = symbols_of(run_pass("scan", "NEW-USD,top:1:USD,all:USDC,BTC-USD", exchange.url))
     assert chosen == ["NEW-USD", "BTC-USD", "BTC-USDC"]
     everything = symbols_of(run_pass("scan", "all:USD", exchange.url))

@@ -27,7 +27,7 @@ def test_simulator_serves_logs_and_plays_a_faults_file_that_changes(tmp_path: Pa
                 assert client.get(TIME).status_code == 503
                 faults.write_text("")
                 assert client.get(TIME).status_code == 200
-                # What is wrong with a change is said, and changes nothing.
+                # A wrong change is told, and changes nothing.
                 faults.write_text("nonsense")
                 assert client.get(TIME).status_code == 200
         finally:

@@ -85,7 +85,7 @@ def test_a_term_while_redis_is_away_ends_in_order(start_engine, own_server):
 
 
 def test_a_term_that_all_processes_get_while_they_start_ends_in_order(start_engine):
-    """As systemd and containers send it: whoever has no handler yet dies of it."""
+    """As systemd and containers send it: it kills a process that has no handler yet."""
     engine = start_engine()
     engine.wait_event("child ready", child="redis")
     while len(below := descendants(engine.process.pid)) < 3:

@@ -206,7 +206,7 @@ async def test_a_kept_connection_closed_on_the_next_request_sends_no_second_requ
 
 
 async def test_a_connection_that_gave_a_wrong_answer_is_not_used_again() -> None:
-    """What is missing of the answer may come later, and would then be taken for the next one."""
+    """The missing part of the answer may come later, and would then be taken for the next one."""
     async with exchange([answer(GOOD[:9], length=9)], [answer()], connections=1) as (client, server):
         with pytest.raises(BadResponse):
             await fetch(client)

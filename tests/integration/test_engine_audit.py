@@ -224,8 +224,8 @@ async def test_what_a_feeder_writes_meanwhile_wins_over_any_repair(redis_url):
         (members,) = await run.parts.client.pipe([("ZRANGE", run.key(DENSE), 0, -1)])
         assert len(members) == slots
         for slot, member in enumerate(members):
-            # The hole of remove-then-add may have been filled by a pass; the greater volume stays then. What is
-            # contested by now stays as the feeder wrote it.
+            # The hole of remove-then-add may have been filled by a pass; the greater volume stays then. A slot that
+            # is contested by now stays as the feeder wrote it.
             is_contested = [number for number, *_ in await journal(run)].count(slot) == CONTESTED_AFTER
             allowed = {whole[slot], written[slot][-1]} if is_contested else {whole[slot]}
             assert member.decode() in allowed

@@ -198,7 +198,7 @@ async def test_cut_off_it_goes_on_where_it_was(redis_url, answered):
         count = len(run.exchange.log.records)
         result = await run.backfill([DENSE], whole)
         assert await run.held(DENSE) == truth(DENSE, whole)
-        # what was stored is not asked for again
+        # stored candles are not asked for again
         assert not [page for page in run.asked(since=count) for at in (page.start, page.stop - MINUTE) if at in before]
         (row,) = result.series
         assert isinstance(row, BackfilledSeries)

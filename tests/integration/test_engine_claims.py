@@ -59,7 +59,7 @@ async def test_a_gap_scan_and_a_full_pass_ask_for_no_slot_twice(redis_url, worke
             assert await run.held(series) == truth(series, span(720))
         absent = 720 - len(truth(THIN, span(720)))
         full = next(one for one in results if one.series[0].expected == 720)
-        # what the other job was answered counts here too
+        # answers to the other job count here too
         assert (full.unresolved + full.confirmed_empty, full.errors) == (absent, ())
         scanned = next(one for one in results if one.series[0].expected == 120)
         assert scanned.unresolved + scanned.confirmed_empty == 120 - len(truth(THIN, span(120, 600)))

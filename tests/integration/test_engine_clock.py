@@ -13,7 +13,7 @@ from reconciler_engine.planning.ledger import Ledger
 
 HOUR = 3_600_000
 NEAR = 60_000
-"""What a loaded machine may take between two looks at a clock (ms), far less than what the clocks differ by."""
+"""Time that a loaded machine may take between two looks at a clock (ms), far less than the clocks' difference."""
 
 
 @pytest.mark.parametrize("ahead", [-HOUR, HOUR])

@@ -85,7 +85,7 @@ async def test_a_clock_known_to_be_ahead_is_told_once_and_not_measured_for_each_
         await run.parts.reconciler.run_pass(PassRequest("gap_scan", [DENSE], 10 * MINUTE))
         await clock.measure_when_due(source, bucket)
         assert measurements() == 1
-        # measured again on demand, the same skew is no news
+        # measured again on demand, the same skew is not told again
         await clock.doubt()
         with caplog.at_level(logging.INFO):
             await clock.measure_when_due(source, bucket)

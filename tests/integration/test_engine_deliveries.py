@@ -341,7 +341,7 @@ async def test_a_consumer_with_more_than_one_call_moves_keeps_the_rest(redis_url
 
 
 async def test_pages_of_living_workers_are_not_handed_out_again_after_a_long_outage(own_server, monkeypatch):
-    """Every task is idle then; whoever is back first must not take the others' pages for lost."""
+    """Every task is idle then; the first worker to be back must not take the others' pages for lost."""
     async with open_house(own_server.url) as house:
         client, queue = house.parts.client, house.parts.queue
         run = await queue.open_run("test", 0)

@@ -46,7 +46,7 @@ async def test_confirmed_slots_are_asked_for_after_one_and_six_hours_and_never_a
             (RECHECK_MS[1] + MINUTE, 1),
             (10 * RECHECK_MS[1], 0),
         ):
-            # Redis' clock cannot be put forward: what is known is put back instead.
+            # Redis' clock cannot be put forward: the findings are put back instead.
             await put_back(run, began + since - await run.parts.clock.now())
             done = await pass_over(run)
             assert (done.requests, done.confirmed_empty, done.missing) == (requests, absent, 0), since

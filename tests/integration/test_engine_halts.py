@@ -37,7 +37,7 @@ async def do_pass(run: Engine, *series: Series) -> ReconciliationResult:
 
 
 async def known(run: Engine, series: Series) -> dict[int, Finding]:
-    """What is known of each slot of the window of which anything is."""
+    """Return the findings in the window, by slot; slots without one are left out."""
     (read,) = await run.parts.evidence.read([(series, WINDOW)])
     return {at: finding for start, stop, finding in read.ledger.findings for at in range(start, stop, MINUTE)}
 

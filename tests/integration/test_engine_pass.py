@@ -1,4 +1,4 @@
-"""What a pass asks, what it leaves behind, and what is left of one that was cut off."""
+"""A pass: its requests, its records, and the remains of one that was cut off."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ ENDS = {
     "READONLY": ("REPLICAOF", "NO", "ONE"),
     "MISCONF": ("CONFIG", "SET", "stop-writes-on-bgsave-error", "no"),
 }
-"""What makes a server take writes again."""
+"""Commands that make a server take writes again."""
 
 
 async def refuse_writes(server, client, word) -> None:

@@ -59,7 +59,7 @@ def config(exchange_url):
             "verify_cron": NEVER,
             "grace_ms": settled_grace_ms(300_000),
         }
-        # six hours, whatever the timeframe
+        # six hours, for every timeframe
         return ReconciliationConfig.check({**base, "window_bars": 3, **settings})
 
     return make

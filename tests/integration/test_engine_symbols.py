@@ -94,7 +94,7 @@ async def test_an_exchange_that_gives_no_list_is_asked_again_within_minutes(redi
         asked = lists_asked(run)
         await refresh_when_due(run.parts, run.sources[0])
         assert lists_asked(run) > asked
-        # what was known goes on holding
+        # the earlier knowledge goes on holding
         assert (await run.parts.products.read(), await run.parts.products.listings()) == (listed, known)
         (turn,) = await run.parts.client.execute_command("KEYS", "*products:turn", keys=[run.parts.scope.key("x")])
         assert 0 < await run.parts.client.ttl(turn) <= 300

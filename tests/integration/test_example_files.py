@@ -43,7 +43,7 @@ SPOKEN = [
 ]
 SELECTOR = re.compile(r"(reconciler_\w+)(?:\{([^}]*)\})?")
 
-# What lets each alert fire and what does not, as values that promtool spreads over minutes.
+# Values that let each alert fire and values that do not, as promtool spreads them over minutes.
 CASES = {
     "ReconcilerAbsent": ("reconciler_ready", "_x60", "1x60"),
     "ReconcilerNotReady": ("reconciler_ready", "0x60", "1x60"),
@@ -78,7 +78,7 @@ def samples(text: str) -> dict[str, list[dict[str, str]]]:
 
 
 def faults(expr: str, shown: set[str], live: dict[str, list[dict[str, str]]]) -> list[str]:
-    """What an expression, and the labels that its text shows, take for granted and the engine does not give."""
+    """Return the series and labels that an expression or its text needs and the engine does not give."""
     told, labels = [], {*OF_TARGET}
     for name, selected in SELECTOR.findall(expr):
         if name not in live:

@@ -76,7 +76,7 @@ async def test_complete_from_is_the_oldest_whole_slot_after_a_backfill_and_an_ou
         assert (
             await full_pass(later, 100) == (min(await run.held(DENSE)), later - MINUTE) == (span(1, 100).start, through)
         )
-        # what is gone in the middle, far behind the windows, ends it
+        # a candle gone in the middle, far behind the windows, ends it
         (gone,) = await run.parts.client.pipe(
             [("ZREMRANGEBYSCORE", run.key(DENSE), T0 + 2_000 * MINUTE, T0 + 2_000 * MINUTE)]
         )

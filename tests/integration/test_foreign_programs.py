@@ -74,7 +74,7 @@ def test_three_programs_and_an_engine_keep_one_budget(engine, redis_url, run_bes
             lost += lose_a_bar(redis_url)
             wait_until(lambda: ready(redis_url))
         for program in programs:
-            # One ends as it likes, two in the middle of whatever they do.
+            # One ends as it likes, two in the middle of their work.
             program.send_signal(signal.SIGKILL)
             program.wait(PATIENCE_S)
         lost += lose_a_bar(redis_url)

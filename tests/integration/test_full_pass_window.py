@@ -1,4 +1,4 @@
-"""What a full pass looks at, and what it keeps alive: the newest bars and members, as their readers take them."""
+"""Window of a full pass, and the keys it keeps alive: the newest bars and members, as their readers take them."""
 
 from __future__ import annotations
 

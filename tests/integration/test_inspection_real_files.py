@@ -21,7 +21,7 @@ from reconciler_engine.inspection.flaws import Rule
 SANDBOX = "BTC-USD.SANDBOX_1m_20210831-20210911"
 ZEROFILLED = "ETH-USD_1h_20170701-20181003_zerofilled"
 KNOWN = {
-    # Said by the README beside the files: a test market that is no real one, and a copy filled by an aggregator.
+    # Said by the README beside the files: a test market that is not a real one, and a copy filled by an aggregator.
     SANDBOX: {Rule.REPEATED_ROW: 12, Rule.VOLUME_UNIT: 21, Rule.REPEATED_VALUES: 878},
     # Five hours of 2017-11-12 have the values of the five before; the README does not tell of them.
     ZEROFILLED: {Rule.ZERO_VOLUME: 9, Rule.REPEATED_VALUES: 5},

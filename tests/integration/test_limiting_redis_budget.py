@@ -71,7 +71,7 @@ async def test_the_budget_holds_over_a_killed_and_a_flushed_server(own_server: O
 
     with trio.fail_after(30):
         async with TrioRedis.from_url(own_server.url) as client, trio.open_nursery() as nursery:
-            # What it granted before it is killed is known after it, however slow the disk is.
+            # Permits granted before it is killed are known after it, however slow the disk is.
             await client.config_set("appendfsync", "always")
             for _ in range(6):
                 nursery.start_soon(spend, bucket_of(client, budget))

@@ -182,7 +182,7 @@ def test_word_of_a_repair_ends_a_wait(redis_url, kind):
 def test_a_subscription_that_is_cut_is_made_again_and_asks(redis_url, kind):
     def cut():
         wait_until(lambda: listeners(redis_url) == 1)
-        # What was published in between is lost.
+        # Messages published in between are lost.
         fill(redis_url, "BTC-USD", 3)
         with plain_client(redis_url) as client:
             client.client_kill_filter(_type="pubsub")
@@ -217,7 +217,7 @@ async def cancel_everywhere(client, call):
     """Cancel a call at each of its waits, then make it to its end; return how many waits there were."""
     number = 1
     while await cancelled_at(number, lambda: call(client)):
-        # Whatever reply is late, the next question gets its own.
+        # The next question gets its own reply, not a late one.
         assert [*await are_ready(client, series_of(1, 2), grace_ms=GRACE_MS)] == [True, False]
         number += 1
     return number

@@ -1,7 +1,7 @@
 """A day of the scheduler on virtual clocks: random runs, stalls, suspends and clock steps.
 
-Whatever happens, each slot of each era ends exactly once, as a run, skipped or missed, and no job runs twice at once.
-What the slots and eras are is computed here from the readings alone.
+Each slot of each era ends exactly once, as a run, skipped or missed, and no job runs twice at once.
+This module computes the slots and eras from the readings alone.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_each_slot_ends_exactly_once() -> None:
     contents = sum((check_day(seed) for seed in range(5)), Counter[str]())
-    # Whatever is checked above did happen.
+    # Each kind of event checked above did happen.
     assert all(contents[what] > 20 for what in ("runs", "skipped", "missed", "timed_out", "failed", "eras")), contents
 
 

@@ -1,7 +1,7 @@
 """Days on which slots without trades settle: how many passes, minutes and requests it takes until the gate says yes.
 
-Passes run as scheduled: a full one as the engine starts, a scan every five minutes, a full one each hour. What is to
-settle are the hours before the start, or, after a halt, those before its end. Ends with a figure for each day.
+Passes run as scheduled: a full one as the engine starts, a scan every five minutes, a full one each hour. The hours
+before the start are to settle, or, after a halt, those before its end. Ends with a figure for each day.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ HALT = Interval(BEGINS + 10 * MINUTE - MINUTE // 2, BEGINS + 190 * MINUTE - MINU
 OPENING = BEGINS + 35 * MINUTE - MINUTE // 2
 WEEKEND = Interval(BEGINS - 30 * HOUR, BEGINS + 19 * HOUR)
 SETTLED_MS = FULL_MS - 130 * MINUTE
-"""What a day is to settle: the slots that the full passes of the next two hours examine, too."""
+"""Slots that a day is to settle: those that the full passes of the next two hours examine, too."""
 QUIET = 500
 """Trades a day of products without any in 60 % of their minutes."""
 

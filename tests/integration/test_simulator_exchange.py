@@ -93,7 +93,7 @@ async def test_end_is_inclusive_or_not_by_rule() -> None:
     window: dict[str, Any] = {"start": MIDNIGHT_S, "end": MIDNIGHT_S + 600, "granularity": "FIVE_MINUTE"}
     async with open_door() as door:
         assert await door.starts(**window) == [MIDNIGHT_S + 600, MIDNIGHT_S + 300, MIDNIGHT_S]
-        # What the engine sends (stop - 1 s) reads the same under both rules.
+        # The engine's end (stop - 1 s) reads the same under both rules.
         assert await door.starts(**{**window, "end": MIDNIGHT_S + 599}) == [MIDNIGHT_S + 300, MIDNIGHT_S]
     async with open_door(replace(FREE, candles=CandleRules(end_inclusive=False))) as door:
         assert await door.starts(**window) == [MIDNIGHT_S + 300, MIDNIGHT_S]

@@ -176,7 +176,7 @@ async def test_running_simulator_is_set_over_http() -> None:
             assert (await door.client.put("/simulator/clock", json=wrong)).status_code == 400
         assert (await door.client.delete("/simulator/clock")).status_code == 405
         assert (await door.client.get("/simulator/other")).status_code == 404
-        # The simulator's own paths are no requests to the exchange.
+        # Requests for the simulator's own paths are not counted as the exchange's.
         assert door.statuses == [500, 200]
 
 

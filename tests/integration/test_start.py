@@ -30,7 +30,7 @@ def exchange(start_exchange):
 
 @pytest.fixture
 def words(exchange, tmp_path):
-    """What every engine here is told: weeks of BTC-USD 1m without a candle, at 20 pages a second."""
+    """Arguments of every engine here: weeks of BTC-USD 1m without a candle, at 20 pages a second."""
     return (
         "--json", "--symbols", "BTC-USD", "--timeframes", "1m", "--max-candles", "0", "--batch-size", "20",
         "--full-reconcile-window-ms", str(PAGES * 300 * 60_000), "--base-url", exchange.url,
@@ -72,7 +72,7 @@ async def _members(url: str):
 
 
 def truth(members) -> list[tuple[int, float, float, float]]:
-    """What the simulated exchange has for the span of these members."""
+    """Return the simulated exchange's bars for the span of these members."""
     market, clock = build_market(SimulatorSettings())
     span = Interval(members[0]["timestamp"], members[-1]["timestamp"] + 60_000)
     bars = market.bars("BTC-USD", Timeframe.M1, span, clock.now())

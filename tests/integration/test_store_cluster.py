@@ -160,7 +160,7 @@ async def test_a_key_on_its_way_is_asked_for_where_it_is(cluster):
             assert await client.zcard(keys[0]) == 1
             assert await client.pipe([("ZCARD", key) for key in keys]) == [1] * len(keys)
             during = await CandleStore(client, scope).read(wanted)
-            # What is not there yet begins where the slot goes.
+            # A key that is not there yet begins where the slot goes.
             assert await client.zadd(f"{{{keys[0]}}}:new", {"m": 1}) == 1
         after = await CandleStore(client, scope).read(wanted)
     assert [[*read.timestamps] for read in before] == [[60_000]] * len(series)

@@ -1,4 +1,4 @@
-"""Bars kept for a second look: when they are due, and whatever else lies under their key."""
+"""Bars kept for a second look: when they are due, and foreign data under their key."""
 
 from __future__ import annotations
 

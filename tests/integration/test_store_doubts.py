@@ -213,7 +213,7 @@ async def test_what_was_read_before_is_read_again_only_where_it_changed(store, c
     assert reads == []
     assert states(await known(store)) == ".eeee....."
     reads.clear()
-    # what somebody else wrote since is judged anew
+    # findings that somebody else wrote since are judged anew
     await candles.merge_answer(
         BTC, [], UNLIMITED, answer(0, 9), NOTHING, slots=span(5, 10), venue=REFERENCE, known=early
     )

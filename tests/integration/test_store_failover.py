@@ -161,7 +161,7 @@ async def test_who_only_reads_notices_that_the_role_changed(own_server, other_se
         assert await client.get("k") is None
         assert address.opened == 1
         fail_over(address, own_server, other_server)
-        # What it brings is still the old server's; it was the last of it.
+        # This answer is still the old server's, the last one.
         assert await client.get("k") is None
         assert await client.get("k") == b"new"
 

@@ -97,7 +97,7 @@ async def test_a_write_says_nothing_for_proofs_beside_it(store, candles, redis_u
     await prove(candles, 20, 29, slots=span(20, 30), asked=span(20, 30))
     assert (await known(store)).confirmed(span(0, 10)) == Intervals(())
     assert (await known(store, span(20, 30))).confirmed(span(20, 30)) == Intervals([span(21, 29)])
-    # What was read before the failover is no ground to write on.
+    # Knowledge read before the failover must not lead to a write.
     assert before.known.ledger.confirmed(span(0, 10)) == Intervals([span(1, 9)])
 
 

@@ -158,7 +158,7 @@ async def test_nothing_is_changed_that_cannot_be_journalled(redis, store):
     with pytest.raises(StoreError):
         await store.merge(BTC, [candle(1)], UNLIMITED, duplicated=[at(0)])
     assert await redis.zrange(CANDLES, 0, -1) == before
-    # what only adds needs no journal
+    # a merge that only adds needs no journal
     await store.merge(BTC, [candle(1)], UNLIMITED)
     assert await redis.zcard(CANDLES) == 3
 

@@ -108,7 +108,7 @@ async def test_a_candle_written_since_neither_waits_nor_gives_way(redis, candles
     seen = await look(redis)
     await write(redis, candle(3, 5.0))
     assert slots_of(await merge(candles, seen, SECOND)) == [6]
-    # The wait of the slot that moved goes on: the exchange's rows agree, whatever is written beside them.
+    # The wait of the slot that moved goes on: the exchange's rows agree, though another candle is written meanwhile.
     assert [one.slot for one in (await knowledge(redis)).waits] == [candle(3).timestamp]
     assert slots_of(await merge(candles, await look(redis), SECOND + 1)) == [3]
 

@@ -77,7 +77,7 @@ async def test_tasks_of_a_dead_consumer_are_handed_out_again(redis, queue):
     assert await queue.redeliver("dead") == 2
     again = [*await take(queue, Lane.DEEP), *await take(queue, Lane.DEEP)]
     assert sorted((one.body, one.deliveries) for one in again) == [(b"body a", 2), (b"body b", 2)]
-    # what the dead one would still say counts for nothing
+    # later words of the dead one count for nothing
     groups = await redis.xinfo_consumers(SCOPE.key("tasks:deep"), "workers")
     assert [group["name"] for group in groups] == [b"one"]
 
@@ -121,7 +121,7 @@ async def test_consumers_of_nodes_that_died_are_forgotten_but_not_what_they_hold
     monkeypatch.setattr(tasks_module, "FORGET_MS", 0)
     await queue.redeliver_idle()
     assert await consumers(redis) == ["holds"]
-    # who lives after all comes back with its next task
+    # a worker that lives after all comes back with its next task
     await queue.enqueue(run, Lane.DEEP, [("b", "b")])
     assert len(await take(dead, Lane.DEEP)) == 1
     assert await consumers(redis) == ["dead", "holds"]

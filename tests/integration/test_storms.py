@@ -96,13 +96,13 @@ def test_neither_refusals_for_rate_nor_blocks_cause_a_storm(start_engine, own_se
 
     asked = exchange.requests()
     by_page = {one["start"]: [each["status"] for each in asked if each["start"] == one["start"]] for one in asked}
-    # Who asks alone is left to chance: a page that was refused at each of its attempts waits for the next pass.
+    # Chance picks the page that asks alone: one that was refused at each of its attempts waits for the next pass.
     given_up = {one[-1] for one in by_page.values() if 200 not in one}
     assert {len(one) for one in by_page.values() if 200 not in one} <= {ATTEMPTS}
     assert set(errors) == {f"BTC-USD:1m: exchange refused for rate: HTTP {status}" for status in given_up}
     assert max(map(len, by_page.values())) <= ATTEMPTS
     assert len(by_page) == PAGES
-    # What was under way when a refusal was told, at most: one time, but for a slow machine.
+    # At most the requests under way when a refusal was told: one time, but for a slow machine.
     told = [json.loads(line) for line in engine.read_all() if '"exchange in trouble"' in line]
     turns = sum(one["answer"] == "throttled" for one in told)
     assert 0 < sum(one["status"] == 429 for one in asked) <= turns * 2 * PAGES_IN_FLIGHT
@@ -123,7 +123,7 @@ def times(asked) -> list[float]:
 
 
 def probes(asked) -> list[float]:
-    """When pages were blocked that had been before: whoever asked for them knew that all are."""
+    """Return when pages were blocked again: their requests were probes, made after all pages were blocked."""
     seen: set[int] = set()
     found = []
     for at, one in zip(times(asked), asked, strict=True):
@@ -149,7 +149,7 @@ async def wait_budget(
 
 
 def test_a_fresh_gap_is_asked_for_before_the_rest_of_a_large_repair(start_engine, own_server):
-    # Half a minute's work: more than whoever is slow here may take.
+    # Half a minute's work: more than a slow machine may take for the fresh gap.
     pages = 200
     engine, exchange = start_engine(pages, 6, gap_scan_cron="* * * * * *", workers=1)
     with redis_py.Redis.from_url(own_server.url) as client:

@@ -268,7 +268,7 @@ async def test_an_audited_page_is_asked_for_though_sums_agree_and_counts_differe
         await catch_up(ladder)
         sent = sum(ladder.requests().values())
         done = await ladder.verify()
-        # The quarter of an hour is no sum of the repaired bar and its fellows.
+        # The quarter of an hour is not the sum of the repaired bar and its fellows.
         assert ladder.requests(sent) == {"1m": 1, "5m": 1, "15m": 1}
         assert (done.mismatched, done.repaired, done.wrong_sums) == (1, 1, 1)
         assert "1 wrong bar: 1 repaired, 1 of them though the sums of finer bars agreed" in in_words(done)

@@ -103,7 +103,7 @@ def test_a_crash_or_hang_in_native_code_shows_stacks_and_leaves_no_orphan(
 
 def test_a_worker_past_its_memory_limit_is_replaced_and_its_work_goes_on(start_engine, own_server):
     with redis_py.Redis.from_url(own_server.url) as client:
-        # Somebody else has the pass: whoever has its pages behind him asks for no memory any more.
+        # Somebody else has the pass: a worker that is done with its pages asks for no more memory.
         engine, exchange = start_engine(holder=client)
         pid = ready_worker(engine)
         # Less than it has: memory that it asks for from now on is refused.

@@ -1,4 +1,4 @@
-"""What a service manager hears, over its own kind of socket."""
+"""Messages to a service manager, over its own kind of socket."""
 
 from __future__ import annotations
 

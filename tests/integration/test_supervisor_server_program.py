@@ -46,7 +46,7 @@ def wrapped(plan):
 
 
 def usefulness(wrapper):
-    """What its beats say, as they come."""
+    """Return the figure of useful work of each beat, as they come."""
     return (json.loads(line)["done"] for line in wrapper.stdout)
 
 

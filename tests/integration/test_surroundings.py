@@ -68,7 +68,7 @@ def redirected(redirections: str) -> tuple[str, ...]:
 
 
 def streams_of(pid: int) -> set[Path]:
-    """What the children of a process write their logs to."""
+    """Return the files that the children of a process write their logs to."""
     if os.geteuid() != 0:
         pytest.skip("the kernel shows root alone the streams of processes that keep a secret")
     return {Path(f"/proc/{child}/fd/2").readlink() for child in children_of(pid)}
@@ -241,7 +241,7 @@ def test_a_full_disk_is_waited_out(start_process, start_exchange, tmp_path):
     engine.wait_event("waiting for Redis")
     filler.unlink()
     engine.wait_event("Redis serves again")
-    # What was not claimed while the disk was full is left to the next pass.
+    # Pages not claimed while the disk was full are left to the next pass.
     while engine.wait_event("pass done", job="full_reconcile")["unresolved"]:
         pass
     assert engine.stop() == 0

@@ -42,7 +42,7 @@ SCANS = [T0 + number * 5 * MINUTE + 30_000 for number in range(13)]
 
 @dataclass
 class Oracle:
-    """What the answers so far have settled, by the rules of evidence."""
+    """Slots settled by the answers so far, under the rules of evidence."""
 
     rows: dict[str, set[int]]
     settled: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))

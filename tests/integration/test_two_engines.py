@@ -258,7 +258,7 @@ async def test_a_node_that_is_cut_off_is_taken_over_from_and_harms_nothing_when_
             (result,) = results
             assert (result.unresolved, result.errors) == (0, ())
             assert directing == ["first", "second"]
-            # Both help: what is there now is the truth, each candle once.
+            # Both help: the cache now holds the truth, each candle once.
             held = await run.held(DENSE)
             # The first one's window began earlier where a bar has closed since, which was asked for, too.
             assert held == truth(DENSE, Interval(min(held), result.series[0].stop))

@@ -71,7 +71,7 @@ async def upgraded(redis_url: str) -> AsyncIterator[tuple[Engine, dict[str, Any]
 
 
 async def states(run: Engine, series: Series, interval: Interval) -> str:
-    """What is known of each slot, a letter each."""
+    """Return the state of each slot, a letter each."""
     (read,) = await run.parts.evidence.read([(series, interval)])
     assert read.error is None
     found = [read.ledger.at(at) for at in interval.grid(MINUTE)]
@@ -144,7 +144,7 @@ async def test_open_work_is_finished_and_proofs_by_an_answer_alone_are_looked_at
         assert (done.unresolved, done.errors) == (0, ())
         assert await run.parts.queue.lengths() == {"scan": 0, "live": 0, "verify": 0, "deep": 0}
         assert [key for key in await run.parts.client.keys("*") if b":run:" in key] == []
-        # The mark stands for three pages of five: what they settled is counted, and none of them is asked for again.
+        # The mark stands for three pages of five: slots they settled are counted, and none of them is asked for again.
         assert done.filled >= FILLED_BEFORE
         assert [page for page in run.asked(RARE) if page in VERIFIED] == []
         # The exchange has no candle more to give.

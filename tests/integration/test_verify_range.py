@@ -65,7 +65,7 @@ async def test_rewritten_bars_give_way_to_a_second_answer_and_are_journalled(red
         await run.turn_to(LATER)
         await run.backfill([DENSE], span(SLOTS))
         rewrite(market, 7, 800)
-        # What is verified is not asked for by a backfill.
+        # A backfill does not ask for verified candles.
         assert (await run.backfill([DENSE], span(SLOTS))).requests == 0
         plan = await run.parts.history.plan([DENSE], span(SLOTS), again=True)
         assert plan.requests == PAGES

@@ -33,14 +33,14 @@ ARGUMENTS = (
 
 
 class Page(NamedTuple):
-    """What was answered."""
+    """Answer to a request for a page."""
 
     status: int
     text: str
 
     @property
     def checks(self) -> dict[str, str]:
-        """What does not hold, and why."""
+        """Reasons of the checks that fail, by name."""
         lines = [json.loads(line) for line in self.text.splitlines()]
         return {line["name"]: line["detail"] for line in lines if not line["ok"]}
 
@@ -115,7 +115,7 @@ def test_probes_and_metrics_tell_of_faults_and_outlive_processes(start_engine, o
     wait_page(f"{url}metrics", lambda page: 'ticks_total{job="full_reconcile",outcome="done"} 1.0' in page.text)
     filled = metrics(url)["slots_total", ("full_reconcile", "filled")]
     assert filled > 0
-    # what the worker counted comes with its next beat
+    # the worker's counts come with its next beat
     wait_page(f"{url}metrics", lambda page: f'merged_candles_total{{outcome="inserted"}} {filled}' in page.text)
     before = metrics(url)
     assert before["requests_total", ("candles", "ok", "200")] >= 1
@@ -140,7 +140,7 @@ def test_probes_and_metrics_tell_of_faults_and_outlive_processes(start_engine, o
     assert [key for key in counters if after[key] < before[key]] == []
     assert after["requests_total", ("candles", "ok", "200")] == before["requests_total", ("candles", "ok", "200")]
 
-    # nor does the death of the pages stop anything: whoever asks meanwhile waits at the open port
+    # nor does the death of the pages stop anything: requests wait at the open port meanwhile
     web = engine.wait_event("child ready", child="web")["pid"]
     os.kill(web, signal.SIGKILL)
     assert get(f"{url}livez").status == HTTPStatus.OK

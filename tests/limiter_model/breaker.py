@@ -13,7 +13,7 @@ PROBE_LIFE_US: Final = 30_000_000
 OCCUPIED_US: Final = 250_000
 """When to ask again while somebody else probes."""
 
-# A probe's slot is at most so far ahead (token_bucket.LONGEST_WAIT_US); what lies further is damage.
+# A probe's slot is at most so far ahead (token_bucket.LONGEST_WAIT_US); one further ahead is damage.
 _FARTHEST_PROBE_US: Final = 3_600_000_000 + PROBE_LIFE_US
 
 
@@ -32,8 +32,8 @@ def report(breaker: Breaker, now_us: int, turn: int, answer: Fate, why: int) -> 
     """Take note of what became of a request sent in `turn`.
 
     Returns:
-        The breaker afterwards, and what everybody's pause is counted by: how often in a row it was this, 0 where there
-        is no cause for a pause.
+        The breaker afterwards, and the number of such answers in a row, which everybody's pause grows by; 0 without a
+        cause for a pause.
     """
     if turn != breaker.turn:
         return breaker, 0

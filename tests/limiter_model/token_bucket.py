@@ -18,7 +18,7 @@ _RECOVERY_US: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """What is remembered of a bucket; all instants are microseconds of its own clock.
+    """State of a bucket; all instants are microseconds of its own clock.
 
     The bucket's clock is the server's, plus `offset`: it stands still where the server's clock was set back, until time
     has passed it; so a step back neither locks the bucket nor frees its permits.
@@ -26,7 +26,7 @@ class Bucket:
     Attributes:
         born: When the bucket was last started empty, which names it: a reservation made in another one is void.
         seen: The latest instant anybody asked.
-        offset: What the bucket's clock is ahead of the server's.
+        offset: Lead of the bucket's clock over the server's.
         until: No permit has a slot before this: the exchange asked for a pause.
         granted: Permits granted so far.
         tats: Theoretical arrival time of each limit.

@@ -1,4 +1,4 @@
-"""Members of a cache key: what is a candle of BTC-USD:5m, what is none, and what comes of a candle by small changes."""
+"""Members of a cache key: candles of BTC-USD:5m, members that are not, and small changes of a candle."""
 
 from __future__ import annotations
 

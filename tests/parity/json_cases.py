@@ -48,7 +48,7 @@ NO_STRUCTURES = (
     '{"a":' * 65 + "0" + "}" * 65,
 )  # fmt: skip
 
-# Section 8.1 and RFC 3629: what stands between two quotes.
+# Bytes between two quotes: section 8.1 and RFC 3629.
 BYTES = (
     b"\x7f", b"\xc2\x80", b"\xdf\xbf", b"\xe0\xa0\x80", b"\xe2\x82\xac", b"\xed\x9f\xbf", b"\xee\x80\x80",
     b"\xef\xbf\xbf", b"\xf0\x90\x80\x80", b"\xf0\x9f\x98\x80", b"\xf4\x8f\xbf\xbf",

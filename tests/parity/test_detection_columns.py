@@ -1,4 +1,4 @@
-"""What is made of the columns on demand is the same in both implementations."""
+"""Both implementations make the same objects of the columns on demand."""
 
 from __future__ import annotations
 

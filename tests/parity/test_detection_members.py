@@ -1,4 +1,4 @@
-"""Which members are candles: one table, both implementations, and arbitrary bytes."""
+"""Tell candles from other members: one table, both implementations, and arbitrary bytes."""
 
 from __future__ import annotations
 

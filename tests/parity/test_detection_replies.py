@@ -32,7 +32,7 @@ def held(*open_times: int) -> bytes:
 
 
 NONE: tuple[list[int], list[int]] = ([], [])
-"""What is said of digests where none was asked for."""
+"""Digests' part of an answer where none was asked for."""
 
 
 def answers(replies: SpanReplies) -> list[object]:

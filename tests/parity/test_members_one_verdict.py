@@ -89,7 +89,7 @@ def mutated(random: Random, open_time: int) -> bytes:
 
 
 async def verdicts(redis, members: list[bytes]) -> list[dict[str, bool]]:
-    """What each of the four says of each member, laid into slots one after the other."""
+    """Return the verdict of each of the four on each member, laid into slots one after the other."""
     # The same text cannot stand in two slots.
     slots = {member: slot for slot, member in enumerate(members) if member}
     assert len(slots) == len(members), "two members are one, or empty"
@@ -163,7 +163,7 @@ async def check_mutants(redis, seed: int) -> None:
     members = mutants(6_000, seed)
     found = await verdicts(redis, members)
     assert [(text, said) for text, said in zip(members, found, strict=True) if len(set(said.values())) > 1] == []
-    # Both happen often, or the mutations are no good; half of the good ones are fillers.
+    # Both verdicts are frequent, or the mutations are useless; half of the accepted ones are fillers.
     candles = sum(said["gate"] for said in found)
     assert 1_000 < candles < 4_500
 

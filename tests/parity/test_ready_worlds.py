@@ -50,11 +50,11 @@ def server(redis_url):
 
 @dataclass
 class World:
-    """What lies in the cache about the slots before `stop`.
+    """Contents of the cache about the slots before `stop`.
 
     Attributes:
-        tales: What each slot holds, oldest first.
-        notes: What is known of each slot.
+        tales: Members of each slot, oldest first.
+        notes: Finding on each slot.
         digests: Whether each slot's candle is noted as verified; None for another's digest.
         exists: Whether each slot is known to exist.
         harm: Days whose findings have become other bytes, by their number from the first day on.
@@ -257,7 +257,7 @@ def test_evidence_of_another_type_is_none(server, scope, tale):
     for question, is_ready in (
         (Question(3, MIDNIGHT), tale == "present"),
         (Question(3, MIDNIGHT, unverified=2), False),
-        # What may be known to exist is not excused for its youth.
+        # A candle that may be known to exist is not excused for its youth.
         (Question(3, MIDNIGHT, young=3), tale == "present"),
     ):
         assert ask_gate(server, scope, world.series, question).is_ready is is_ready

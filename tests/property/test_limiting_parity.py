@@ -106,7 +106,7 @@ class Twins:
             stored = self.server.hgetall(KEY)
             # One history of writes, of which the model knows nothing.
             assert stored.pop(b"origin") == self.origin
-            # What it keeps for programs that do not know the limits.
+            # Fields for programs that do not know the limits.
             for name in (b"limits", b"breaker"):
                 stored.pop(name, None)
             assert stored == as_fields(self.pure.buckets[KEY])

@@ -1,4 +1,4 @@
-"""What the budget promises whatever happens: losses, pauses, late and cancelled users, a clock set back."""
+"""Promises that the budget keeps under losses, pauses, late and cancelled users, a clock set back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waits stay inside their bounds, whatever a server says."""
+"""Waits stay inside their bounds for every answer of a server."""
 
 from __future__ import annotations
 

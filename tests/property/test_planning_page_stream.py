@@ -23,7 +23,7 @@ def test_stretches_make_no_page_more_than_one_plan(slots, borders, limit, step):
     for start, stop in pairwise([0, *borders, 121]):
         inside = [slot * step for slot in slots if start <= slot < stop]
         final = ascent.add(Intervals.of_slots(inside, step), stop * step)
-        # what left can be joined by no later slot
+        # no later slot can join a page that was given out
         assert all(page.interval.start + limit * step <= stop * step for page in final)
         pages += final
         carried = ascent.carried

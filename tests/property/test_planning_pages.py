@@ -65,7 +65,7 @@ def test_margins_cost_no_request_and_reach_over_only_for_want_of_a_neighbour(slo
         assert 0 <= page.interval.start <= page.interval.stop <= end
         assert page.interval.start >= own.start or narrow.interval.start == own.start
         assert page.interval.stop <= own.stop or narrow.interval.stop == own.stop
-        # what could be had is had: a side falls short for want of slots only
+        # pages are as wide as can be: a side falls short for want of slots only
         spare = limit - (narrow.interval.stop - narrow.interval.start) // step
         before, after = narrow.interval.start // step, (end - narrow.interval.stop) // step
         if len(pages) == 1:

@@ -119,7 +119,7 @@ class World:
         return (product.known.ledger.confirmed(self.window()) & product.told(self.now)) - product.candles
 
     def look(self) -> None:
-        """Compare the knowledge with what exists; a row that the exchange tells after the proof is no fault of it."""
+        """Compare the knowledge with the market; a row that the exchange tells after the proof is not its fault."""
         for product in self.tracked:
             wrong = self.wrongly_empty(product)
             proofs = {at: product.known.ledger.at(at) for at in wrong.slots(STEP)}

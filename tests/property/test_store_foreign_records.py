@@ -1,4 +1,4 @@
-"""Foreign data under our names: whatever a record in Redis holds, it is read, dropped, healed or refused."""
+"""Foreign data under our names: each record in Redis is read, dropped, healed or refused."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ async def test_lease_records(redis: TrioRedis, records, tell_figure, caplog):
         async def take() -> None:
             lease = await leases.take("job")
             if lease is not None:
-                # What stood there before makes no lease that is not ours to keep.
+                # Foreign contents of the keys never lead to a lease that we cannot keep.
                 assert now_us <= lease.epoch < 9 * 10**15
                 assert await leases.refresh(lease)
                 await leases.release(lease)
@@ -289,7 +289,7 @@ def tasks_of(run: str) -> list[dict[str, Any]]:
 
 
 async def wait_done(house: House, watch: Watch) -> None:
-    """Wait until no task is left on a stream, whatever became of it."""
+    """Wait until no task is left on a stream, done or failed."""
     began = time.process_time()
     with trio.fail_after(120):
         while any((await house.parts.queue.lengths()).values()):

@@ -1,4 +1,4 @@
-"""A broken server: whatever bytes it answers with, each call of the store ends in an answer or in an error of ours."""
+"""A broken server: after any bytes it answers with, each call of the store ends in an answer or in an error of ours."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ CALLS: dict[str, Call] = {
 
 
 class OddLink:
-    """A link to a server that answers whatever was drawn, in pieces, and hangs up when that is used up."""
+    """A link to a server that answers the drawn bytes, in pieces, and hangs up when they are used up."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -190,7 +190,7 @@ def draw_value(random: Random, depth: int = 0) -> bytes:
 
 
 def draw_stream(random: Random) -> Iterator[bytes]:
-    """What a server sends, in pieces."""
+    """Yield the bytes that a server sends, in pieces."""
     data = b"+OK\r\n" + b"".join(draw_value(random) for _ in range(random.choice([1, 1, 2, 3, 6, 60])))
     if random.random() < 0.2:
         flawed = bytearray(data)

@@ -111,7 +111,7 @@ class Outage:
 
 
 class Exchange:
-    """What exists, and how the exchange fails to tell it."""
+    """A market, and an exchange that fails to tell all of it."""
 
     def __init__(self, seed: int) -> None:
         self.random = random = Random(seed)

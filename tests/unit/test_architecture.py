@@ -51,7 +51,7 @@ HOMES = {
     "asyncio": {"store", "engine"},
     "requests": set(),
 }
-"""Who may import what; what is not named is free."""
+"""Packages that may import each of these libraries; other libraries are free."""
 
 REPEATED = {
     "candles.py": {"coinbase", "store"},
@@ -64,7 +64,7 @@ REPEATED = {
 
 @pytest.fixture(scope="module")
 def nodes() -> dict[Path, list[ast.AST]]:
-    """What stands in each file of the package, by its path in there."""
+    """Return the syntax nodes of each file of the package, by its path in there."""
     return {
         path.relative_to(PACKAGE): list(ast.walk(ast.parse(path.read_text()))) for path in sorted(PACKAGE.rglob("*.py"))
     }

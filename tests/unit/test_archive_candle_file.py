@@ -1,4 +1,4 @@
-"""Candle files: what is read, what is refused and how it is said."""
+"""Candle files: those read, those refused, and the words for it."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def test_clocks_that_differ_by_more_than_a_second_are_told_with_the_consequence(
 def test_where_the_pages_would_be():
     assert check_pages(ReconciliationConfig(listen="off")).status == "skipped"
     assert check_pages(ReconciliationConfig(listen="127.0.0.1:0")).status == "ok"
-    # a documentation address is no machine's
+    # no machine has a documentation address
     nowhere = check_pages(ReconciliationConfig(listen="192.0.2.1:9464"))
     assert (nowhere.status, nowhere.code) == ("fail", 78)
     assert "listen '192.0.2.1:9464': " in nowhere.detail

@@ -1,4 +1,4 @@
-"""What a command that made one pass says of the time after it."""
+"""Words of a command that made one pass about the time after it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ EVIL = [
     "\x1b]0;owned\x07", "\x1b[2J\x1b[H", "\x9b31m", "a\rb", "a\nb", "a\x08b", "a\x00b",
     "\u202eevil", "\u2028x", "\udcff",
 ]  # fmt: skip
-"""Titles, screens cleared, C1 controls, carriage returns, reversed text, bytes that are no text."""
+"""Titles, screens cleared, C1 controls, carriage returns, reversed text, bytes that are not text."""
 
 
 @pytest.mark.parametrize("text", EVIL)

@@ -24,7 +24,7 @@ LETTERS = {_ODD.get(state, state.value[0]): state for state in State}
 
 
 def row(tale, *, name="BTC-USD:1m", step=MINUTE, note="", first=0):
-    """A series whose slots are in the states of these letters; a blank is no slot."""
+    """A series whose slots are in the states of these letters; a blank leaves its slot out."""
     at = T0 + first * step
     runs = [StateInterval(at + n * step, at + (n + 1) * step, LETTERS[one]) for n, one in enumerate(tale) if one != " "]
     return Row(name, Interval(at, at + len(tale) * step), step, runs, note)

@@ -82,7 +82,7 @@ def test_a_person_sees_every_figure(capsys):
     ):
         assert words in told
     assert "SIMULATED" not in told
-    # who lacks most stands first
+    # the series that lacks most stands first
     assert told.index("ETH-USD:1m  ") < told.index("BTC-USD:1m  ")
 
 

@@ -1,4 +1,4 @@
-"""A page of candles: what is read, what is dropped, what is refused."""
+"""A page of candles: rows read, rows dropped, answers refused."""
 
 from __future__ import annotations
 

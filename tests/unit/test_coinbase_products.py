@@ -58,7 +58,7 @@ def test_a_volume_that_is_none_is_unknown(volume: Any) -> None:
     [
         ({"new": True, "new_at": "2026-01-01T00:00:00Z"}, 1_767_225_600_000),
         ({"new": True, "new_at": "2026-01-01T01:00:00.5+01:00"}, 1_767_225_600_500),
-        # a date without the tag is no promise
+        # a date without the tag promises nothing
         ({"new": False, "new_at": "2026-01-01T00:00:00Z"}, None),
         ({"new": "true", "new_at": "2026-01-01T00:00:00Z"}, None),
         # no zone, no date, no text, nothing

@@ -1,4 +1,4 @@
-"""What each answer other than 200 means: a row a case of the exchange's known bodies."""
+"""Meaning of each answer other than 200: a row a case of the exchange's known bodies."""
 
 from __future__ import annotations
 

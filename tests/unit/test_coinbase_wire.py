@@ -1,4 +1,4 @@
-"""What goes into a URL, and the exchange's clock."""
+"""Texts that go into a URL, and the exchange's clock."""
 
 from __future__ import annotations
 

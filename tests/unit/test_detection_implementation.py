@@ -1,4 +1,4 @@
-"""Which implementation is chosen, and what importing it costs, in fresh interpreters."""
+"""Choice of the implementation, and cost of its import, in fresh interpreters."""
 
 from __future__ import annotations
 

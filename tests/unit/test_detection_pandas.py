@@ -9,7 +9,7 @@ from reconciler_engine.detection.inputs import int64_view
 
 
 class Column:
-    """What is asked of a pandas Series."""
+    """The part of a pandas Series that detection uses."""
 
     __module__ = "pandas.core.series"
 

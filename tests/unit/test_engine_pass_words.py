@@ -1,4 +1,4 @@
-"""What a pass says in a line."""
+"""A pass told in a line."""
 
 from __future__ import annotations
 

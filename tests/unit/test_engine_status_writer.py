@@ -1,4 +1,4 @@
-"""What the status says of a job whose runs fail."""
+"""Status of a job whose runs fail."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIGURES = JobStatistics("gap_scan", 1, 0, 0, 0, 1, None, None, None, is_running=
 
 
 def failure_after(*events) -> str | None:
-    """What a job's last run failed of, after these events."""
+    """Return the error of a job's last run, after these events."""
     parts = SimpleNamespace(
         client=None, scope=Scope(1, 1, "test"), queue=SimpleNamespace(consumer="a:1"),
         config=ReconciliationConfig(), identity=None, bucket=SimpleNamespace(budget=Budget(1, 1_000)),

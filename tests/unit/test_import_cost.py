@@ -1,4 +1,4 @@
-"""What an import loads: a library user of `detect_gaps` pays for no client, no validation, no command line."""
+"""Modules that an import loads: a library user of `detect_gaps` pays for no client, no validation, no command line."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def walk(count=1_000, seed=1, price=100.0):
 
 
 def scan(rows, size=None):
-    """What a scan of these rows, in blocks of a size, finds: rule, place and numbers."""
+    """Scan these rows in blocks of a size; return the findings: rule, place and numbers."""
     bars = BarScan(MINUTE)
     for first in range(0, len(rows), size or len(rows)):
         times, *values = zip(*rows[first : first + (size or len(rows))], strict=True)

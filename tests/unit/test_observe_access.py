@@ -1,4 +1,4 @@
-"""Who is let in to the pages, and who is told what."""
+"""Access to the pages: requests that are let in, and answers to those that are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alerts: what is told of which state, once at its beginning and once at its end."""
+"""Alerts of each state, told once at its beginning and once at its end."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_every_figure_has_its_place():
     assert found["scrub_round_seconds", ()] == 90
     assert found["scrub_round_start_timestamp_seconds", ()] == 5
     assert found["oldest_verification_timestamp_seconds", (("timeframe", "1m"),)] == 2
-    # what a child of another version counted is left out
+    # counters of a child of another version are left out
     assert not [key for key in found if key[0] == "no_such_total"]
     assert sum(value for key, value in found.items() if key[0] == "requests_total") == 3
 

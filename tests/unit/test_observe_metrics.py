@@ -1,4 +1,4 @@
-"""What is counted: figures of many processes make one sum, and the names keep Prometheus' conventions."""
+"""Counters: figures of many processes make one sum, and the names keep Prometheus' conventions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages: what is shown, and that texts of others stay texts."""
+"""Contents of the pages; texts of others stay texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a terminal and a program see of one event."""
+"""One event as a terminal and as a program see it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which candles are doubted, which of them give way, and which a repair asks for."""
+"""Candles that are doubted, those of them that give way, and those that a repair asks for."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_candle_is_compared_once_the_exchanges_is_final(settle_ms, repairs):
     ("rules", "after_close_ms"), [(REPORT, None), (REPAIR, DEFAULT_SETTLE_MS), (LATER, HOUR)], ids=str
 )
 def test_a_suspect_is_asked_for_once_it_may_give_way(rules, after_close_ms):
-    """Whatever the rules were when it was found; others rest for an hour."""
+    """It may have been found under other rules; suspects that may not give way rest for an hour."""
     found_at = T0 + 2 * STEP
     rested = found_at + HOUR
     known = known_after(SLOT, found_at, T0)

@@ -212,7 +212,7 @@ def test_three_dense_products_prove_a_halt():
     every_second = list(range(0, 300, 2))
     assert halted(btc=outage, eth=[3, *outage], sol=[*outage, 77]) == outage
     assert halted(btc=outage, eth=outage) == []
-    # thin products are no witnesses, not even of each other
+    # thin products do not count as witnesses, not even of each other
     assert halted(btc=outage, eth=outage, thin=every_second) == []
     assert halted(a=every_second, b=every_second[:-7], c=every_second[3:]) == []
     # a dense product that traded says that the venue stood

@@ -68,7 +68,7 @@ def test_pages_leave_room_for_neighbours_where_that_costs_no_page():
 
 
 def test_pages_reach_over_a_cut_and_over_a_slot_that_stands_alone_between_them():
-    """Six hours: whole, and every other slot. What lies next to the cut is proved by a candle beyond it."""
+    """Six hours: whole, and every other slot. A candle beyond the cut proves the slots next to it."""
     for gaps, narrow, wide in (
         ([gap(0, 359)], [(120, 360), (0, 120)], [(90, 390), (0, 150)]),
         ([gap(slot, slot) for slot in range(1, 360, 2)], [(121, 360), (1, 120)], [(120, 400), (0, 150)]),

@@ -1,4 +1,4 @@
-"""Which candles give way to an answer at once, which wait for a second one, and when that is asked for."""
+"""Candles that give way to an answer at once, those that wait for a second one, and when that is asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What verification asks for, as a table; and the word of the arithmetic, held to the choice that each minute makes."""
+"""Requests of verification, as a table; and the word of the arithmetic, held to the choice that each minute makes."""
 
 from __future__ import annotations
 

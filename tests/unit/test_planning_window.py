@@ -77,12 +77,12 @@ def test_three_bars_must_fit(max_candles, faulty):
 @pytest.mark.parametrize(
     ("timeframe", "window_ms", "oldest", "max_candles", "slots"),
     [
-        # readers take the newest bars of each timeframe, whatever their length
+        # readers take the newest bars of each timeframe, long or short
         (Timeframe.D1, 6 * HOUR, None, 1_000, 300),
         (Timeframe.M1, 6 * HOUR, None, 1_000, 360),
         (Timeframe.M1, 6 * HOUR, 500, 1_000, 500),
         (Timeframe.M1, 6 * HOUR, 20, 1_000, 360),
-        # what the cache drops again is not looked at
+        # slots that the cache drops again are not looked at
         (Timeframe.M1, 6 * HOUR, 2_000, 1_000, 999),
         (Timeframe.H4, 6 * HOUR, None, 100, 99),
         # a member of any age reaches ten times as far as the bars

@@ -31,7 +31,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 
 
 def loaded_by(code: str) -> set[str]:
-    """Which heavy libraries a fresh interpreter has loaded after `code`."""
+    """Return the heavy libraries that a fresh interpreter has loaded after `code`."""
     told = subprocess.run(
         [sys.executable, "-c", f"import sys; {code}; print(*sys.modules)"], capture_output=True, text=True, check=True
     )

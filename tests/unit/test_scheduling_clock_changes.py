@@ -1,4 +1,4 @@
-"""What happens to jobs when the wall clock is set forward or back: cron.md's rules, zone by zone."""
+"""Jobs when the wall clock is set forward or back: cron.md's rules, zone by zone."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def instant(text: str) -> int:
             "2026-03-08T00:00:00-05:00",
             ["2026-03-08T03:00:00-04:00", "2026-03-09T03:00:00-04:00"],
         ),
-        # Spring, following the wall clock: what is skipped does not happen.
+        # Spring, following the wall clock: skipped times do not happen.
         (
             "*/30 * * * *",
             NEW_YORK,

@@ -1,4 +1,4 @@
-"""What cron expressions are accepted, what they mean, and what is refused with which words."""
+"""Cron expressions: those accepted and their meaning, those refused and the words for it."""
 
 from __future__ import annotations
 

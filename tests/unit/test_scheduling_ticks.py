@@ -1,4 +1,4 @@
-"""Which slots are due, missed or left alone: tables over a single decision."""
+"""Slots that are due, missed or left alone: tables over a single decision."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_timeframe_without_a_shorter_file_is_empty(tmp_path: Path) -> None:
     write(tmp_path, "BTC-USD_4h.csv.gz", "0,1,1,1,1,1")
     market = ReplayMarket.read(tmp_path)
     assert market.bars("BTC-USD", Timeframe.M1, ALL, LATE) == []
-    # Six hours are no multiple of four.
+    # Six hours are not a multiple of four.
     assert market.bars("BTC-USD", Timeframe.H6, ALL, LATE) == []
     assert len(market.bars("BTC-USD", Timeframe.D1, ALL, LATE)) == 1
 

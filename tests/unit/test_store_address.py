@@ -1,4 +1,4 @@
-"""Redis URLs: what is understood, what is refused, and that no password gets out."""
+"""Redis URLs: those understood, those refused, and no password gets out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What passes of different reach say together of one series."""
+"""Coverage of one series by passes of different reach together."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_pass_that_looks_at_no_digest_leaves_what_is_unverified():
     slots = Intervals([gap(60, 60), gap(90, 94)])
     wide = extend(None, window(0, 100), NOTHING, confirmed=Intervals([gap(5, 9)]), unverified=slots)
     known = extend(wide, window(75, 105), Intervals([gap(92, 92)]))
-    # what closed since then is not verified
+    # slots that closed since then are not verified
     assert known.unverified == slots | Intervals([gap(100, 104)])
     assert verified_of(known) == (99, 89, 10, at(61), {"unverified": 1})
 
@@ -162,7 +162,7 @@ def test_nothing_is_said_of_verification_where_no_pass_looked():
     assert "verified" not in coverage_of(known, STEP, at(110), 0).as_field()
 
 
-async def test_slots_that_another_pass_proves_empty_meanwhile_hold_no_candle_after_this_one(redis):
+async def test_slots_that_another_pass_proves_empty_meanwhile_are_empty_after_this_one(redis):
     coverage, empty = Coverage(redis, Scope(1, 1, "")), Intervals([gap(95, 95)])
     await coverage.record([Checked(SERIES, window(70, 100), NOTHING, confirmed=empty)], at(100))
     await coverage.record([Checked(SERIES, window(0, 100), empty, unverified=NOTHING)], at(100), since=0)

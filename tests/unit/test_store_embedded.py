@@ -186,7 +186,7 @@ def test_where_others_write_the_socket_directory_has_a_name_that_cannot_be_guess
     assert one.stat().st_mode & 0o777 == 0o700
     assert socket_directory(tmp_path, [shared_root]) == one
     assert (tmp_path / "socket").stat().st_mode & 0o777 == 0o600
-    # what an engine of before has left, and what this one has
+    # the directory left by an engine before, and that of this one
     remove_socket_directory(one)
     assert list(shared_root.iterdir()) == []
     (tmp_path / "socket").unlink()
@@ -301,7 +301,7 @@ def test_a_second_holder_is_told_who_has_it_and_a_killed_one_has_it_no_more(
 
 
 def test_a_lock_that_cannot_be_written_is_told_as_a_fault_of_the_directory(tmp_path: Path) -> None:
-    # as a file system that is read-only does, for whoever runs the test
+    # fails like a read-only file system, for every user that runs the test
     (tmp_path / "lock").mkdir()
     with (
         pytest.raises(ConfigError, match=f"data_dir: {tmp_path} cannot be used: Is a directory"),

@@ -1,4 +1,4 @@
-"""Knowledge as the fields of a hash: read back as it was written, and what is no field says nothing."""
+"""Knowledge as the fields of a hash: read back as it was written; other fields say nothing."""
 
 from __future__ import annotations
 

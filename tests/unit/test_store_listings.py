@@ -1,4 +1,4 @@
-"""What lists of the exchange say about products, one after the other."""
+"""Knowledge about products from the exchange's lists, one after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of keys in other layouts where the node of one is away."""
+"""Keys in other layouts where the node of one is away."""
 
 from __future__ import annotations
 

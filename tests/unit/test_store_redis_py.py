@@ -1,4 +1,4 @@
-"""What we stand on in redis-py and hiredis; a new version that changes it fails here, by name."""
+"""Behaviour of redis-py and hiredis that the product relies on; a new version that changes it fails here, by name."""
 
 from __future__ import annotations
 

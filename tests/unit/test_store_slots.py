@@ -1,4 +1,4 @@
-"""Which slot of a cluster a command belongs to, and that nothing of the engine's touches two of them."""
+"""Slots of a cluster: each command belongs to one, and nothing of the engine's touches two of them."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ async def test_no_script_and_no_command_touches_two_slots():
         for series in SERIES:
             await everything(client, scope, series)
     assert [command for command in client.commands if len(slots_of(command)) > 1] == []
-    # A part of another one is no script.
+    # Files that are parts of other scripts are not scripts themselves.
     parts = {"candle.lua", "doubt.lua", "feed.lua", "journal.lua", "verified.lua"}
     lua = {file.name for file in files("reconciler_engine.store").joinpath("lua").iterdir()} - parts
     shas = {one.sha: one.name for one in gc.get_objects() if isinstance(one, Script)}

@@ -1,4 +1,4 @@
-"""What the log says of tasks: series and page of each, and how far a long pass is."""
+"""Tasks in the log: series and page of each, and how far a long pass is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes out of Redis is checked like any other input."""
+"""Messages from Redis are checked like any other input."""
 
 from __future__ import annotations
 

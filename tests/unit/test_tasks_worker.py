@@ -1,4 +1,4 @@
-"""The worker over in-memory fakes: what it does at the same time, and what it does not."""
+"""The worker over in-memory fakes: steps that it takes at the same time, and steps that it does not."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class FedWorld:
 
     @property
     def figures(self) -> Figures:
-        """What was seen of the gate."""
+        """Figures of the gate so far."""
         return self.watch.figures
 
     @property
@@ -222,7 +222,7 @@ async def fed_world(
             config = ReconciliationConfig.check({"base_url": base_url, "symbols": tuple(market.products), **settings})
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(service, "wall_clock", time.now)
-                # Nobody reads a status, meets another engine or dies here: what is only for that comes more seldom.
+                # Nobody reads a status, meets another engine or dies here: steps only for that come more seldom.
                 patch.setattr(status_writer, "WRITE_S", 60.0)
                 patch.setattr(service, "at_work", partial(at_work, life_ms=20 * MINUTE))
                 patch.setattr(worker, "_TOUCH_S", 25.0)

@@ -33,7 +33,7 @@ class GateWatch:
         series: Every series.
         oracle: Knows what exists.
         troubles: Times in which exchange or cache were not well.
-        figures: What was seen.
+        figures: Figures so far.
     """
 
     redis: TrioRedis

@@ -164,7 +164,7 @@ class Oracle:
 
 @dataclass
 class Figures:
-    """What all looks of a world saw.
+    """Sums over all looks of a world.
 
     Attributes:
         looks: Looks at a series.

@@ -28,7 +28,7 @@ CLOCK_KEY: Final = "simulated:clock"
 _TIME: Final = "redis.call('TIME')"
 _INSTANT: Final = f"redis.call('HMGET', '{CLOCK_KEY}', 'seconds', 'microseconds')"
 _BLOCKED_S: Final = 30.0
-"""How long a read that blocks waits, whatever it asked for; then it is repeated by the product itself."""
+"""Wait of every read that blocks, in place of the one it asked for; then the product itself repeats it."""
 
 _REPLY_S: Final = 1e-6
 """How long replies of the server take."""

@@ -90,7 +90,7 @@ async def test_a_reader_that_slept_catches_up_exactly(redis_url, mock_clock, tel
         known = await journalled(world)
         written.clear()
         await world.pass_time(0.3 + hours)
-        # What is written while it reads is told in this read or the next one.
+        # Changes written while it reads are told in this read or the next one.
         told, cursor, reads = await read_all(world, cursor)
         more = [*told]
         while more:
@@ -99,7 +99,7 @@ async def test_a_reader_that_slept_catches_up_exactly(redis_url, mock_clock, tel
         new = await journalled(world) - known
         assert not [one for one in told if one.kind is Kind.LOST]
         assert slots_of(told, Kind.ADDED) == of_kind(written, Kind.ADDED)
-        # What was verified before is not told again, where it is the same candle.
+        # Slots verified before are not told again, where the candle is the same.
         assert of_kind(written, Kind.VERIFIED).keys() <= slots_of([*before, *told], Kind.VERIFIED).keys()
         assert slots_of(told, Kind.VERIFIED).keys() <= written.keys()
         seen = {(f"{one.symbol}:{one.timeframe}", one.start, one.stop) for one in told}

@@ -1,4 +1,4 @@
-"""What sums of finer bars save: the requests of the same hours with them and without, the arithmetic beside.
+"""Requests that sums of finer bars save: the same hours with them and without, the arithmetic beside.
 
 The feeder is a right one: each bar comes once, whole, as it has closed. Caches begin full and unverified; requests are
 counted once that is made up for. A feeder that keeps longer bars as they opened has each of these asked for, and saves

@@ -1,4 +1,4 @@
-"""What verification costs, from the exchange's log, and how soon it comes: many symbols beside a feeder's bad habits.
+"""Cost of verification, from the exchange's log, and how soon it comes: many symbols beside a feeder's bad habits.
 
 The caches begin full and unverified. Requests are counted over one hour once that is made up for; every bar that closed
 in it must have been verified within half an hour of its close. Ends with a figure a world, the arithmetic beside.
@@ -29,7 +29,7 @@ PER_SYMBOL = 10
 
 
 class OneBook:
-    """Products that all trade as one does: what they cost is the engine's alone."""
+    """Products that all trade as one does: they cost the engine's work alone."""
 
     def __init__(self, count: int) -> None:
         market = SeededMarket(11, [ListedProduct("P0-USD", 10_000.0, 2, 9_000.0)])
@@ -40,7 +40,7 @@ class OneBook:
         self._rows = lru_cache(1_024)(partial(market.rows, "P0-USD"))
 
     def bars(self, _: str, *asked: Any) -> list[Bar]:
-        """Return bars, whatever the product."""
+        """Return the same bars for every product."""
         return self._bars(*asked)
 
     def rows(self, _: str, *asked: Any) -> list[str]:

@@ -31,7 +31,7 @@ MARKET: Final = SeededMarket(
 TIMEFRAMES: Final = ("1m", "5m")
 VERIFIED_H: Final = 0.75
 OLD_MS: Final = 40 * MINUTE
-"""Age of bars that must be verified: whatever is done to them, the gate says no at once, or they are right."""
+"""Age of bars that must be verified: after any harm to them the gate says no at once, or they are right."""
 
 _FLUSH: Final = """
 local clock = redis.call('HGETALL', KEYS[1])

@@ -1,4 +1,4 @@
-"""Which settings may change while an engine runs, and which need another start."""
+"""Settings that may change while an engine runs, and those that need another start."""
 
 from __future__ import annotations
 

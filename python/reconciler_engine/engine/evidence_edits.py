@@ -48,7 +48,7 @@ async def mark_slots(
     Args:
         candles: The cache.
         evidence: The ledgers.
-        series: Whose slots.
+        series: Series of the slots.
         slots: On the grid, closed and kept.
         state: Their state.
         retention: Bounds on the candles that the cache keeps.

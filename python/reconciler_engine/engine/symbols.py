@@ -1,4 +1,4 @@
-"""Which symbols a configuration means: chosen from the exchange's list, or from the one kept in Redis."""
+"""Symbols that a configuration means: chosen from the exchange's list, or from the one kept in Redis."""
 
 from __future__ import annotations
 

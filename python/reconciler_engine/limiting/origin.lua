@@ -1,5 +1,5 @@
--- Which history of writes the server goes on with. A script notes it beside what may be lost at a failover: under another
--- one, writes that were acknowledged may be gone. It goes before the scripts that need it, and takes about 5 microseconds.
+-- History of writes that the server goes on with. A script notes it beside data that a failover may lose: under another
+-- one, acknowledged writes may be gone. It goes before the scripts that need it, and takes about 5 microseconds.
 --
 -- A server draws a new replication id when it starts, when it is promoted, and when it takes its first replica. The
 -- embedded server starts over data that it knows to be whole; it is given the same number then, as the size of a backlog

@@ -138,7 +138,7 @@ class PermitSteps:
         """Say that nothing came of a permit, in a second at most; a probe runs out by itself where that fails."""
         try:
             yield from self.report(permit, Fate.UNCLEAR, last_s=LAST_WORDS_S)
-        except Exception as error:  # noqa: BLE001  of whatever client
+        except Exception as error:  # noqa: BLE001  of any client
             _logger.info("a permit is not given back", extra={"error": str(error)})
 
     def push_back(self, pause_ms: int, last_s: float | None = None) -> Steps[None]:

@@ -1,4 +1,4 @@
-"""Which pages to ask the exchange for."""
+"""Pages to ask the exchange for."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class PageStream:
     Args:
         step: The grid's step (ms).
         limit: Slots a page may span, at least 1.
-        may_wait: Which intervals are not cut.
+        may_wait: Says of an interval whether it waits for the next page, whole, or is cut.
     """
 
     def __init__(self, step: int, limit: int = PAGE_SLOTS, may_wait: MayWait = cut_to_fill) -> None:

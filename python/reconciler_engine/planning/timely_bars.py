@@ -1,4 +1,4 @@
-"""Which closed bars were complete and verified in time, each judged once. Pure."""
+"""Judge of each closed bar, once, whether it was complete and verified in time. Pure."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ _MINUTE_MS: Final = 60_000
 
 
 class Verify(StrEnum):
-    """Which candles that are there a pass asks for.
+    """Candles in the cache that a pass asks for.
 
     Attributes:
         NONE: Those that a page asked for because of missing ones happens to hold.

@@ -1,4 +1,4 @@
-"""Which slots of a series a pass examines."""
+"""Slots of a series that a pass examines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which days of a month a pair of day fields selects, for every shape a month can have.
+"""Days of a month that a pair of day fields selects, for every shape a month can have.
 
 A month has 28 to 31 days and begins on one of seven weekdays: 28 shapes. A day rule is therefore a table of
 28 masks, which decides at once which days match, whether any day can, and whether two rules mean the same.

@@ -119,7 +119,7 @@ class CandleStore:
         made so far have taken effect, and repeating the whole is harmless.
 
         Args:
-            series: Whose candles they are.
+            series: Series of the candles.
             candles: Ascending by open time, one a slot.
             retention: Retention of the cache; a slot it would drop again is refused, not written.
             duplicated: Closed slots known to have several members, apart from those of `candles`.
@@ -163,7 +163,7 @@ class CandleStore:
         judged again, up to `CHANGES_LIMIT` times; after that the candles go in alone and the slots stay as they were.
 
         Args:
-            series: Whose candles they are.
+            series: Series of the candles.
             candles: Ascending by open time, one a slot, at most `MERGE_CANDLES`. Those that the rules do not let fill a
                 slot are left out.
             retention: Retention of the cache.

@@ -50,7 +50,7 @@ class Claims(Scoped):
         """Claim slots, or return whose they are; a claim of the same token is renewed.
 
         Args:
-            series: Whose slots.
+            series: Series of the slots.
             slots: A page's interval.
             token: `RUN/TASK` of the task that claims.
             void: A token whose claims no longer count.

@@ -45,7 +45,7 @@ class Checked(NamedTuple):
     """Findings of a pass on a series.
 
     Attributes:
-        series: Which one.
+        series: The series.
         window: The closed slots examined.
         unresolved: Slots still missing; None where the series could not be examined.
         obstacles: Slots that are not ready, by their reason; None where only the missing ones were looked for.

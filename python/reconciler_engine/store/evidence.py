@@ -142,7 +142,7 @@ class EvidenceStore(Scoped):
         """Apply a pure change to the findings inside the days of an interval; return it, or None if they kept changing.
 
         Args:
-            series: Whose ledger.
+            series: Series of the ledger.
             interval: Where something may change, on the grid.
             retention: Bounds on the candles that the cache keeps.
             change: Returns the new findings; outside the interval they equal the old ones.
@@ -175,11 +175,11 @@ class EvidenceStore(Scoped):
         One that has changed, or is not alone in its slot any more, is not noted.
 
         Args:
-            series: Whose members they are.
+            series: Series of the members.
             members: At most a page's, by open time.
             retention: Bounds on the candles that the cache keeps.
             at: When the exchange was last asked for something that they follow from (ms UTC).
-            by: Who notes them: a run's id.
+            by: Author of the note: a run's id.
 
         Raises:
             StoreError: The key is not a hash, or the server refuses to write.

@@ -172,7 +172,7 @@ class Cursor:
     """How far a reader has read.
 
     Attributes:
-        owner: Whose series they are, as the names of keys have it.
+        owner: Owner of the series, as the names of keys have it.
         since: From when on changes of other series are read (ms UTC, by Redis' clock).
         note: The last note of the index that was heeded; 0 for none.
         swept_at: When all series were last looked at, by the reader's clock (s).

@@ -25,8 +25,8 @@ class Lease:
 
     Attributes:
         job: The job.
-        epoch: Names this taking: greater than that of every earlier one, even if Redis was emptied in between. What its
-            holder does under it (`TaskQueue.under`) is refused once somebody else has taken the lease.
+        epoch: Names this taking: greater than that of every earlier one, even if Redis was emptied in between. Work
+            under it (`TaskQueue.under`) is refused once somebody else has taken the lease.
         open_run: Id of the run that the holder before left open, for this one to see to its end; empty where none is.
     """
 

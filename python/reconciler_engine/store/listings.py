@@ -66,7 +66,7 @@ async def note_listing(
 
     Args:
         evidence: Where it is written.
-        series: Whose slots.
+        series: Series of the slots.
         absent: The slots, on the grid.
         ledger: Findings on them so far.
         listing: When the product can have candles.

@@ -1,4 +1,4 @@
-"""Which nodes of a cluster do not serve, and how many series that leaves unexamined."""
+"""Nodes of a cluster that do not serve, and how many series that leaves unexamined."""
 
 from __future__ import annotations
 

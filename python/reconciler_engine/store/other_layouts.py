@@ -1,4 +1,4 @@
-"""Whose candles readers look at: a series in another layout than the configured one is told, not filled."""
+"""Series that readers take from another layout than the configured one: they are told, not filled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What things kept in Redis for one scope have in common, and the reading of their records."""
+"""Base of things kept in Redis for one scope, and the reading of their records."""
 
 from __future__ import annotations
 

@@ -44,8 +44,8 @@ _logger = logging.getLogger(__name__)
 class Alerting:
     """Tells the webhook of conditions, each once at its beginning and once at its end; no pass waits for it.
 
-    Which ones were told is kept in Redis: a restart tells none again, and of several nodes one tells what they share.
-    While Redis is away this process remembers.
+    Redis keeps the conditions that were told: a restart tells none again, and of several nodes one tells those they
+    share. While Redis is away this process remembers.
     """
 
     def __init__(self, passes: ScheduledPasses, reports: ReportSource) -> None:

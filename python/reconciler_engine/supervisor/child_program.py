@@ -88,8 +88,8 @@ def _tell(group: BaseExceptionGroup) -> None:
 
 
 async def _serve(runner: RoleRunner, spec: dict[str, Any], beats: Beats) -> None:
-    # From the receiver's end on. Who tells a whole group tells it beside its parent: the second word must not kill what
-    # has drained, whichever of its threads gets it.
+    # From the receiver's end on. A signal to a whole group comes beside the parent's: the second must not kill a child
+    # that has drained, on any of its threads.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with trio.open_signal_receiver(signal.SIGTERM) as terminations:
 

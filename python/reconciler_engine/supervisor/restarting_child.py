@@ -70,7 +70,7 @@ class RestartingChild:
         self._successor: RunningChild | None = None
         self.running: RunningChild | None = None
         self.first_beat: Mapping[str, object] = {}
-        """What the youngest child said when it was ready; empty while none has been."""
+        """Message of the youngest child when it was ready; empty while none has been."""
         self.state = RoleState.STARTING
         self.restarts = 0
         self._past: Figures = {}

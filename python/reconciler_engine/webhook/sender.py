@@ -55,7 +55,7 @@ class Post(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What came of sending: whether the post was taken, whether to try again, and how it is told."""
+    """Outcome of sending: whether the post was taken, whether to try again, and how it is told."""
 
     taken: bool
     again: bool

@@ -1,4 +1,4 @@
-//! Which members of a candle key are candles.
+//! Finds the candles among the members of a candle key.
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;

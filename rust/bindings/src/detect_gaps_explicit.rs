@@ -28,7 +28,7 @@ pub fn detect_gaps_explicit<'py>(
         return Ok(None);
     };
     let expected = expected.column();
-    // Which index is out of order, and the words for it, are the slow path's; None leads there.
+    // None leads to the slow path, which finds the index out of order and words the error.
     let Ok(gaps) = input.with(py, |column| detect_explicit(column, expected)) else {
         return Ok(None);
     };

@@ -2,7 +2,7 @@
 
 use crate::scanner::{Scanner, Text, Value};
 
-/// Whose candles are looked for.
+/// The series whose candles are looked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Series<'a> {
     /// The product, as the members spell it.

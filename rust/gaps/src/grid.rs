@@ -133,7 +133,7 @@ const fn inverse_of_odd(odd: u64) -> u64 {
 pub enum GridError {
     /// The step is zero.
     ZeroStep,
-    /// More than `i64::MAX` points: their number would be no int64 count.
+    /// More than `i64::MAX` points: their number would not fit an int64 count.
     TooManyPoints {
         /// The number asked for.
         len: u64,

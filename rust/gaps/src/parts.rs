@@ -1,7 +1,7 @@
 //! Sorted input in parts, several threads at once.
 //!
 //! Parts meet at a value: the points of the grid before it are the business of the left part, the others that of the
-//! right. What either finds holds for the whole if both ascend, and the values at the border do. A gap that lies on
+//! right. The findings of each hold for the whole if both ascend, and the values at the border do. A gap that lies on
 //! both sides of a border is joined. Parts are small: a thread's gaps are still in its cache when it appends them.
 
 use std::collections::BTreeMap;

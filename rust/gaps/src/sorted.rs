@@ -3,8 +3,8 @@
 //! Three parts: values before the grid, within its bounds, and behind it. The outer two only have
 //! to ascend. Within, a block of 64 values that continue the grid from the last value seen proves all at once:
 //! sorted, unique, on the grid, complete. Any other block is reduced to the bits of the values that do not follow
-//! their predecessor by one step, and only those are looked at. What follows a value off the grid by one step is off it
-//! too, so strangers need no look at each either.
+//! their predecessor by one step, and only those are looked at. A value one step after one off the grid is off it too,
+//! so strangers need no look at each either.
 //!
 //! All arithmetic is modulo 2^64. It is exact because [`fits`] excludes grids whose end is less than a block of steps
 //! away from the end of int64, and because no value at a border between blocks is behind the grid: a block that
@@ -60,7 +60,7 @@ impl Pass for Sorted<'_> {
             grid,
             gaps,
             at: 0,
-            // A step before the grid: what is missing from its start on is behind a point like any other.
+            // A step before the grid: slots missing from its start on are behind a point like any other.
             point: grid.start().wrapping_sub_unsigned(grid.step()),
             strange: true,
             steady: true,

@@ -176,7 +176,7 @@ fn agrees_on_a_single_change_anywhere_in_a_stretch() {
     }
 }
 
-/// As far as two points can be apart: a descent by almost all of that is no step ahead.
+/// Two points can be nearly the whole range apart: a descent by that much must not pass for a step ahead.
 #[test]
 fn wide_descents_among_scattered_points_are_descents() {
     let step = 1_u64 << 55;

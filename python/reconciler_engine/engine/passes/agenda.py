@@ -79,8 +79,8 @@ class Agenda:
     def note_sums(self, proved: Iterable[Series], others: Iterable[Series]) -> None:
         """Take note of series whose bars followed from finer ones, and of those that were unlike, or asked for.
 
-        Who was right `_RIGHT_IN_A_ROW` times is expected to go on so: a feeder that writes one wrong bar of a timeframe
-        writes more of them.
+        A series that was right `_RIGHT_IN_A_ROW` times is expected to stay so: a feeder that writes one wrong bar of a
+        timeframe writes more of them.
         """
         self._proved.update(proved)
         for one in others:

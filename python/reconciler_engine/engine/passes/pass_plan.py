@@ -36,7 +36,7 @@ class PassRequest:
             series.
         repair: Whether anything is written or asked; False only reports.
         lane: The stream its pages go on.
-        verify: Which candles that are there are asked for.
+        verify: Candles in the cache that are asked for.
         horizon_ms: How far ahead to look for candles that become due.
         agenda: Chooses among the series whom to ask for in this run; None for all.
         ask_s: How long pages are handed out, at most; None without a limit.

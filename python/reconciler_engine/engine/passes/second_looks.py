@@ -56,7 +56,7 @@ class SecondLooks:
             ask: Asks for candles.
             kept: All series.
             now: The instant.
-            by: Who tells, for the journal.
+            by: Author of the changes, for the journal.
 
         Raises:
             StoreError: Redis did not answer.

@@ -39,7 +39,7 @@ class SurveyedSeries:
     """How one series stands.
 
     Attributes:
-        series: Which one.
+        series: The series.
         asked: The closed slots asked about, on the grid; empty where there is none.
         examined: Those of them that the cache keeps.
         states: All slots asked about by state, ascending.

@@ -91,8 +91,8 @@ class ScanTask(_Message):
     """Read these spans, list slots missing at `now` (ms UTC); clean duplicates on the way where `repair` is set.
 
     With `audit` rules say too which suspect candles are worth a request at `now`, with `digests` which candles are not
-    verified. Keys that readers do not look at are no fault with `allow_other_layout`. A node of a cluster that may be
-    back in a moment is waited for where the task `waits`; else its series are put off.
+    verified. With `allow_other_layout` a key that readers do not look at is not a fault. A node of a cluster that may
+    be back in a moment is waited for where the task `waits`; else its series are put off.
     """
 
     kind: Literal["scan"] = "scan"

@@ -109,7 +109,7 @@ def spoil_data(
     """Return a good candle answer with the wrong rows.
 
     Args:
-        rule: Which wrong rows.
+        rule: Rule that names the wrong rows.
         answer: The right answer.
         market: Where other rows come from.
         symbol: Product asked for.

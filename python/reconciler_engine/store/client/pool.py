@@ -1,4 +1,4 @@
-"""Which connection: a small stock of them to one server."""
+"""A small stock of connections to one server."""
 
 from __future__ import annotations
 

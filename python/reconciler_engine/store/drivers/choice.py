@@ -1,4 +1,4 @@
-"""Which driver: the client decides whether a conversation blocks or is awaited."""
+"""Choice of the driver: the client decides whether a conversation blocks or is awaited."""
 
 from __future__ import annotations
 

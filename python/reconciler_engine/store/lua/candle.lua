@@ -1,4 +1,4 @@
--- What a candle is: one rule for every script that must tell candles from other members. It goes before each of them.
+-- Tells candles from other members, by one rule for every script that must. It goes before each of them.
 --
 -- A member is a candle by its readers' rule: strict JSON (UTF-8, 64 levels), the series' own names, a timestamp that is
 -- the score and on the grid, finite numbers: prices above 0, volume not below 0, high not below low. A candle that
@@ -93,7 +93,7 @@ local function is_utf8(bytes)
     return not bytes:find('[\128-\255]')
 end
 
--- What a JSON object holds, values as they are written; nil where the text is none.
+-- Fields of a JSON object, values as they are written; nil where the text is not an object.
 local function fields_of(json)
     local fields = {}
     local at = after_space(json, 1)

@@ -1,4 +1,4 @@
--- Who runs a job. A lease belongs to its owner until it is released, or was not refreshed for a while and somebody else
+-- Leases of jobs. A lease belongs to its owner until it is released, or was not refreshed for a while and somebody else
 -- took it. Each taking has an epoch that no later one is below, though everything here may be lost in between.
 --
 -- KEYS[1]  the job's lease: its owner

@@ -20,7 +20,7 @@
 --          duplicated  open times to clean of duplicates, and of what is not a candle beside one, ascending
 --          unmoved     open times whose members are to be as they were read
 --          absent      { first, last open time } of each span that is to have no candle
---          empty       the same of spans among them that are proved empty: members there that are no candle go
+--          empty       the same of spans among them that are proved empty: members there that are not candles go
 --          ghosts      open times of members to remove: the exchange does not have their candles
 --          fields      { name, SHA-1 of its value as it was read, '' for none } of each field of the evidence written
 --          days_kept, days_life; late (candles to count as late)
@@ -68,7 +68,7 @@ local unmoved_at = yielding_at + #plan.yielding
 local ghosts_at = unmoved_at + #plan.unmoved
 local fields_at = ghosts_at + #plan.ghosts
 
--- What another history of writes left behind is doubted before anything is noted under this one.
+-- Doubt the evidence of another history of writes before anything is noted under this one.
 local history, noted_history
 if #plan.fields > 0 or plan.late > 0 or #plan.verified > 0 then
     history, noted_history = doubt_others(evidence, function() return told end)

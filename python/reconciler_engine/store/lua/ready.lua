@@ -166,7 +166,7 @@ for day = math.floor(start / DAY), math.floor((stop - 1) / DAY) do
     for _, stretch in ipairs(stretches_in(notes[text(day)])) do
         each_slot(day, stretch.first, stretch.stop, function(slot)
             known[slot] = stretch.finding
-            -- The exchange has a row, whatever is in it.
+            -- The exchange has a row, though one without a usable candle.
             if stretch.finding.reason == UNUSABLE then exists[slot] = true end
         end)
     end
@@ -231,7 +231,7 @@ local function find_obstacle(slot)
         if state == SUSPECT and not settled[slot] then return 'suspect' end
         if not verified[slot] then unverified = unverified + 1 end
     elseif state ~= MISSING and state ~= SUSPECT then
-        -- Whatever was proved, a candle that is there counts.
+        -- Only a slot without a candle: one that is there outweighs any proof.
         proved = proved + 1
     elseif age >= young or exists[slot] then
         return 'missing'

@@ -7,7 +7,7 @@
 -- Returns  number of tasks put back, at the stream's end
 
 -- After a time in which this server answered nobody every task is idle, and its worker may live. So idle tasks are
--- handed out only where somebody has watched without a pause for so long that whoever lives has touched his.
+-- handed out only once somebody has watched without a pause long enough for every live worker to refresh its tasks.
 if ARGV[3] == '' then
     local time = redis.call('TIME')
     local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
