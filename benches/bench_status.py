@@ -1,4 +1,4 @@
-"""The ready gate and the status beside a pass: what they cost Redis and us.
+"""The ready gate and the status beside a pass: their cost for Redis and for us.
 
 Workload: the coverage of 6,000 series, written after a pass and read by `status`; an engine's record; and `is_ready`
 over the newest 200 bars of a series of 1,000 members.

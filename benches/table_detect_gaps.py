@@ -6,8 +6,7 @@
 Every workload is answered by everybody and compared before it is timed; rounds are interleaved and medians taken, so
 that what else the machine does falls on all alike. `limit` is the fastest NumPy reduction over the same memory,
 `trusted` the same call with that promise, `cold` again after the caches were flushed, `threads` as many as help, and
-`thr/lim` that beside the read limit of as many. Below: what it costs to bring a million values in and a million gaps
-out.
+`thr/lim` that beside the read limit of as many. Below: the cost of bringing a million values in and a million gaps out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The gaps of one series in many Parquet files, found by Ray: python ray_gaps.py STEP_MS FILE...
 
-Each task summarises a file; what comes back is small, and is joined here. `ray.init` takes the address of any cluster
+Each task summarises a file; summaries are small, and are joined here. `ray.init` takes the address of any cluster
 instead of starting a local one.
 """
 

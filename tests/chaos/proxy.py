@@ -105,7 +105,7 @@ class Proxy:
                 pair.close()
 
     def lose(self, source: str) -> None:
-        """End the connections from a source; what is on its way through them never arrives."""
+        """End the connections from a source; bytes on their way through them never arrive."""
         for pair in tuple(self.open):
             if pair.source == source:
                 pair.close()
@@ -196,7 +196,7 @@ class _Pair:
                 nursery.start_soon(self._carry, Way.DOWN, self._server, self._client)
 
     async def _carry(self, way: Way, source: trio.SocketStream, sink: trio.SocketStream) -> None:
-        """One direction: what was read waits in line, each chunk for its time."""
+        """Carry one direction: each chunk read waits in line for its time."""
         line, exit_ = trio.open_memory_channel[tuple[float, bytes]](_BACKLOG)
         try:
             async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""Processes as /proc shows them: who is below whom, and who is gone."""
+"""Processes as /proc shows them: children of each, and processes that are gone."""
 
 from __future__ import annotations
 

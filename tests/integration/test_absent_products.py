@@ -1,4 +1,4 @@
-"""A product that does not exist, or no longer, says so; what waits for its second sighting is not overdue."""
+"""A product that does not exist, or no longer, says so; a slot that waits for its second sighting is not overdue."""
 
 from __future__ import annotations
 

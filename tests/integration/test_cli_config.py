@@ -1,4 +1,4 @@
-"""`config`: what is set and whence, whether a file is in order, and a file to begin with."""
+"""`config`: settings and their sources, whether a file is in order, and a file to begin with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`coverage` and `reconcile --dry-run` as a user runs them: what they say is so, and nobody is asked."""
+"""`coverage` and `reconcile --dry-run` as a user runs them: they tell the truth, and ask nobody."""
 
 from __future__ import annotations
 

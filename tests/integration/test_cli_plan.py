@@ -1,4 +1,4 @@
-"""`plan`: what it says a run asks for is what that run asks for; only series with something to do are told."""
+"""`plan`: a run asks for the slots that it tells; only series with something to do are told."""
 
 from __future__ import annotations
 

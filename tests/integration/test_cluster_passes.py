@@ -55,7 +55,7 @@ async def test_slots_that_move_under_passes_lose_nothing(redis_cluster, tell_fig
             with migrating(redis_cluster, key(moving)) as (source, target):
                 slot = key_slot(key(moving).encode())
                 source.ask("CONFIG RESETSTAT")
-                # The candles go first: what is beside them is half here and half there while the pass merges.
+                # The candles go first: the keys beside them are half here and half there while the pass merges.
                 source.ask("MIGRATE", "127.0.0.1", target.port, key(moving), 0, 5_000)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(run)

@@ -1,4 +1,4 @@
-"""Examples for other engines: what they find is what one process finds, to the last gap."""
+"""Examples for other engines: they find the gaps that one process finds, to the last one."""
 
 from __future__ import annotations
 

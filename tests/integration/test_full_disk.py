@@ -1,4 +1,4 @@
-"""A server that takes no writes: what is said of it is in words, once, and an engine that runs is not called away."""
+"""A server that takes no writes: it is told in words, once, and an engine that runs is not called away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages' own look at series: what it shows is what the cache holds, and it changes nothing."""
+"""Pages' own look at series: it shows the contents of the cache, and changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Futures with few trades, replayed: what was proved once is not asked for again, and the ready gate says complete.
+"""Futures with few trades, replayed: slots proved once are not asked for again, and the ready gate says complete.
 
 The cache begins empty and time is the exchange's. A run of slots without trades that goes on beyond its page is not
 proved by that page's answer: the pass ends with a page over the whole of it. Only what no page can hold with a candle

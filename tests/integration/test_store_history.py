@@ -1,4 +1,4 @@
-"""A server that goes on with another history of writes, as after a failover: what was proved, what was permitted."""
+"""A server that goes on with another history of writes, as after a failover: its proofs and permits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wrapper of the embedded server: what it says of it, and that its own death is the server's."""
+"""The wrapper of the embedded server: it tells of the server, and its own death ends the server."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Thin products scanned every five minutes for an hour: what it costs to know that nothing traded.
+"""Thin products scanned every five minutes for an hour: the cost of knowing that nothing traded.
 
 Time is the exchange's, put forward from scan to scan. The candles are in the cache as they close, as a feeder leaves
-them; what is absent never was. An oracle follows the exchange's log by the rules of evidence alone, and knows so which
+them; absent ones never existed. An oracle follows the exchange's log by the rules of evidence alone, and knows so which
 slots are settled. Beside it, as the naive one, the same engine with its ledger deleted before each scan: it covers
 every absent slot by the fewest pages, each time. Ends with what both asked.
 """

@@ -59,7 +59,7 @@ async def hear(server: Server, said: list[bytes], *, ends: bool) -> bytes:
             if ends:
                 await ours.send_eof()
         except trio.BrokenResourceError:
-            # Refused already; what was said about it is still to be heard.
+            # Refused already; the words of the refusal are still to be read.
             pass
         while part := bytes(await ours.receive_some()):
             heard += part

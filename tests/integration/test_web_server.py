@@ -1,4 +1,4 @@
-"""HTTP of the pages: what is kept open, what is bounded, and what a wrong request is told."""
+"""HTTP of the pages: connections kept open, bounds, and answers to wrong requests."""
 
 from __future__ import annotations
 

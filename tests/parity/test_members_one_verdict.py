@@ -92,7 +92,7 @@ async def verdicts(redis, members: list[bytes]) -> list[dict[str, bool]]:
     """Return the verdict of each of the four on each member, laid into slots one after the other."""
     # The same text cannot stand in two slots.
     slots = {member: slot for slot, member in enumerate(members) if member}
-    assert len(slots) == len(members), "two members are one, or empty"
+    assert len(slots) == len(members), "a member is empty or comes twice"
     await redis.delete(KEY)
     for start in range(0, len(members), 1_000):
         part = members[start : start + 1_000]

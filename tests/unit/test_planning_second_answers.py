@@ -164,7 +164,7 @@ def test_an_answer_that_denies_a_verified_candle_waits_for_a_second_one():
     first = answered(Knowledge(), FIRST, *wrong, verified=verified)
     assert fate(first) == "...w...w.."
     assert fate(answered(first.known, SECOND, *wrong, verified=verified)) == "...r...r.."
-    # One that agrees with it ends its wait; what is wrong beside it is repaired.
+    # An answer that agrees with a bar ends its wait; the wrong bar beside it is repaired.
     assert fate(answered(first.known, FIRST + 1, row(7, volume=1.0), verified=verified)) == ".......r.."
 
 

@@ -29,7 +29,7 @@ PER_SYMBOL = 10
 
 
 class OneBook:
-    """Products that all trade as one does: they cost the engine's work alone."""
+    """Products that all trade as one does: their cost is the engine's alone."""
 
     def __init__(self, count: int) -> None:
         market = SeededMarket(11, [ListedProduct("P0-USD", 10_000.0, 2, 9_000.0)])

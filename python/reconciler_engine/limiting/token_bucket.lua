@@ -1,7 +1,8 @@
 -- The token bucket of budget.py, kept in Redis and on Redis' clock, and who may pass breaker.py's breaker. Those files
 -- say what it does and why. It agrees step by step with tests/limiter_model (tests/property/test_limiting_parity.py).
 -- It follows the texts of origin.lua and breaker.lua. Under another history of writes than the one it was written under
--- the bucket starts empty, and permits given before are void: what they took may be lost. The first number of a reply is a `Reply` of redis_bucket.py.
+-- the bucket starts empty, and permits given before are void: the record of their use may be lost. The first number of
+-- a reply is a `Reply` of redis_bucket.py.
 --
 -- KEYS[1]  hash: born seen offset until granted share cut cause tat1 [tat2]; microseconds, but for granted, share, cause;
 --          origin; limits and breaker, as an engine gave them last

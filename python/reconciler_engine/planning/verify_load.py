@@ -29,7 +29,7 @@ class VerifyLoad:
     """Requests of verification, and those that its share allows. Second answers and references come on top.
 
     Attributes:
-        per_hour: Requests an hour, on average, were no candle to follow from finer ones.
+        per_hour: Requests an hour, on average, if no candle followed from finer ones.
         with_sums_per_hour: The same where all do that can: of their pages one in fifty is asked for.
         allowed_per_hour: Requests an hour that the share lets out.
         at_once: Requests for bars that close when a day begins.

@@ -30,7 +30,7 @@ class Why(StrEnum):
     DUPLICATE = "duplicate"
     """Another candle of the slot has a greater volume or sequence."""
     FOREIGN = "foreign"
-    """It was no candle of the series."""
+    """The member was not a candle of the series."""
     REPAIRED = "repaired"
     """The exchange has other values."""
     REWRITTEN = "rewritten"

@@ -62,7 +62,7 @@ class MergeOutcome:
         rewritten: The same of candles that were verified: the exchange has other values by now.
         refused: Slots that the cache's retention would have dropped again.
         extra_removed: Duplicates removed.
-        foreign_removed: Members removed that were no candle of the series.
+        foreign_removed: Members removed that were not candles of the series.
         unannounced: Why the server refused to publish the inserted ranges; empty where it did.
         verified: Slots whose candle is noted as verified.
     """

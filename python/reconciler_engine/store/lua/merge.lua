@@ -31,7 +31,7 @@
 --          gives way of each yielding; the member of each unmoved and each ghost; the value of each field, '' for none;
 --          the digests of the verified members, one after the other
 --
--- Returns  { 'done', outcome letters of the candles, extra members removed, members removed that were no candle,
+-- Returns  { 'done', outcome letters of the candles, extra members removed, members removed that were not candles,
 --            why a repair message was refused ('' = none was), open times noted as verified }
 --          { 'changed', the values of those fields now }    somebody else wrote them since; nothing was done
 --          { 'moved', open times }                          other members there by now; nothing was done
@@ -39,7 +39,7 @@
 --   I inserted   P present with the same values   D present with other values, kept   R refused: retention drops it
 --   C changed: the member that was to give way was alone in its slot, and gave way   W rewritten: the same of a verified one
 --
--- A candle is replaced only by that name: what was written there since wins. Of several candles in one slot the
+-- A candle is replaced only by that name: a member written there since wins. Of several candles in one slot the
 -- greatest volume stays, then the greatest sequence. A member belongs to the slot its score falls in, from one open time
 -- to the next. Values are compared as numbers: JavaScript writes 88000, Python 88000.0; volumes are the same to 1e-8 of
 -- the greater, since a feeder sums trades.

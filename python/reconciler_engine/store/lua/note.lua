@@ -7,7 +7,7 @@
 if ARGV[1] ~= '0' and redis.call('HGET', KEYS[2], 'epoch') ~= ARGV[1] then
   return 0
 end
--- Somebody else filled it; what is kept here is for display, and written anew by the next passes.
+-- Somebody else filled it; its contents are for display, and written anew by the next passes.
 if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[3]) then redis.call('DEL', KEYS[1]) end
 redis.call('HSET', KEYS[1], unpack(ARGV, 4))
 redis.call('PEXPIRE', KEYS[1], ARGV[2])

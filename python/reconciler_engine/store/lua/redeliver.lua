@@ -47,7 +47,7 @@ for _, entry in ipairs(pending) do
     redis.call('XACK', KEYS[1], ARGV[1], entry[1])
     redis.call('XDEL', KEYS[1], entry[1])
 end
--- Only with nothing pending: what it still had would never be handed out again. Here, since a server that has not
+-- Only with nothing pending: tasks it still had would never be handed out again. Here, since a server that has not
 -- noticed yet that the consumer is gone may give it another task between two commands.
 if ARGV[3] ~= '' and #pending < tonumber(ARGV[4]) then
     redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[3])
