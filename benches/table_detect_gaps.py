@@ -4,7 +4,7 @@
     python -m benches.table_detect_gaps --record    # and the README's picture, from 1e7 points
 
 Every workload is answered by everybody and compared before it is timed; rounds are interleaved and medians taken, so
-that what else the machine does falls on all alike. `limit` is the fastest NumPy reduction over the same memory,
+that other work of the machine falls on all alike. `limit` is the fastest NumPy reduction over the same memory,
 `trusted` the same call with that promise, `cold` again after the caches were flushed, `threads` as many as help, and
 `thr/lim` that beside the read limit of as many. Below: the cost of bringing a million values in and a million gaps out.
 """

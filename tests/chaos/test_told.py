@@ -1,4 +1,4 @@
-"""What /readyz and /metrics say of a fault while it lasts, and that /readyz is 200 again when it is over."""
+"""Words of /readyz and /metrics about a fault while it lasts; /readyz is 200 again when it is over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `doctor` accepts `start` accepts, and the other way round: one table of settings for both."""
+"""`doctor` and `start` accept the same settings: one table for both."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ CONTAINER = [
     if line and not line.startswith("#")
 ]
 TOKEN = "canary-0123456789abcdef"
-# What Prometheus itself adds to each sample.
+# Labels that Prometheus itself adds to each sample.
 OF_TARGET = {"instance"}
 
 ALERTS = re.findall(r"- alert: (\w+)\n\s+expr: '((?:[^']|'')*)'\n((?:(?!      - alert).*\n)*)", RULES)

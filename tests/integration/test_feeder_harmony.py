@@ -173,7 +173,7 @@ async def test_beside_the_simulations_feeder_its_cap_and_life_hold(redis_url, se
             assert 0 < await client.pttl(run.key(series)) <= 86_400_000
 
         await show_time()
-        # The snapshot's holes, before bars that are streamed move out of the window what was missing.
+        # The snapshot's holes, before streamed bars move them out of the window.
         await feeder.step()
         await work()
         await beside(feed, work)

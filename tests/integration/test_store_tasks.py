@@ -114,7 +114,7 @@ async def test_consumers_of_nodes_that_died_are_forgotten_but_not_what_they_hold
     await queue.enqueue(run, Lane.DEEP, [("a", "a")])
     holds, dead = TaskQueue(redis, SCOPE, "holds"), TaskQueue(redis, SCOPE, "dead")
     await take(holds, Lane.DEEP)
-    # Before 7.2 who asks for tasks and gets none is not listed.
+    # Before 7.2 a worker that asks for tasks and gets none is not listed.
     await redis.execute_command("XGROUP CREATECONSUMER", SCOPE.key("tasks:deep"), "workers", "dead")
     await queue.redeliver_idle()
     assert await consumers(redis) == ["dead", "holds"]

@@ -81,7 +81,7 @@ def test_neither_refusals_for_rate_nor_blocks_cause_a_storm(start_engine, own_se
     )
     budget = (own_server.url, exchange.url, rate)
     trio.run(wait_budget, *budget, lambda budget: budget.paused_ms > 0)
-    # Late, so that others could ask before it is known what came of a request.
+    # Late, so that others could ask before the answer to a request is known.
     play(exchange, "blocked", seconds=BLOCKED_S)
     wait_for(exchange, lambda asked: len(probes(asked)) >= 3)
     trio.run(wait_budget, *budget, lambda budget: budget.paused_ms > 0 and budget.breaker.blocked > 1)
@@ -163,6 +163,6 @@ def test_a_fresh_gap_is_asked_for_before_the_rest_of_a_large_repair(start_engine
         client.zrem(KEY, member)
     before = len(exchange.requests())
     asked = wait_for(exchange, lambda asked: any(one["end"] >= start_s for one in asked[before:]))
-    # newest first, and the newest before what was queued long before it
+    # newest first, and the newest before pages queued long before it
     assert len({one["start"] for one in asked}) < pages
     assert engine.stop() == 0

@@ -1,4 +1,4 @@
-"""What `detect_gaps` answers, example by example, in both implementations."""
+"""Answers of `detect_gaps`, example by example, in both implementations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `detect_gaps` refuses and how it says so, word for word, in both implementations."""
+"""Inputs that `detect_gaps` refuses and its messages, word for word, in both implementations."""
 
 from __future__ import annotations
 

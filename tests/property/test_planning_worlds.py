@@ -2,7 +2,7 @@
 
 No server: the pass's own decisions (which slots are missing, which are worth a request, which pages, what an answer and
 a reference prove, when the venue stood still, what the result says) over a virtual clock, until all rechecks are done.
-An oracle knows what exists, at each moment and at the end. Ends with what happened over all worlds.
+An oracle knows the rows that exist, at each moment and at the end. Ends with the figures of all worlds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `status` tells people."""
+"""`status` as people read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log lines: JSON that parses whatever is in it, and short lines for people."""
+"""Log lines: JSON that parses with any text in it, and short lines for people."""
 
 from __future__ import annotations
 

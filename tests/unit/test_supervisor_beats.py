@@ -1,4 +1,4 @@
-"""Beats: whole lines, whatever the pipe holds, and nobody waits for a parent that does not read."""
+"""Beats: whole lines, even into a full pipe, and nobody waits for a parent that does not read."""
 
 from __future__ import annotations
 

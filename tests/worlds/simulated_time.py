@@ -36,7 +36,7 @@ _REPLY_S: Final = 1e-6
 _SHORTEST_LIFE_S: Final = 1.0
 """Lives of keys are shortened in steps of this at least."""
 
-# Candle keys and what lies beside them live for a day or longer, which no simulation lasts.
+# Candle keys and the keys beside them live for a day or longer; no simulation lasts so long.
 _PASS_ON: Final = """
 local elapsed = tonumber(ARGV[3])
 if elapsed > 0 then

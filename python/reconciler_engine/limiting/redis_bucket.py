@@ -142,8 +142,8 @@ class TokenBucket:
     async def give_back(self, permit: Permit) -> None:
         """Say that nothing came of a permit; should it have been to find out alone, somebody else may.
 
-        In a second at most, without an error, and for who is cancelled as well: where that is not enough, a probe runs
-        out by itself.
+        In a second at most, without an error, and for a cancelled caller as well: where that is not enough, a probe
+        runs out by itself.
         """
         await self.converse(self.steps.give_back(permit))
 

@@ -1,8 +1,8 @@
 //! Exact gap detection over int64 timestamps against a grid of expected open times.
 //!
-//! Given what is there (`timestamps`, in any order, with duplicates and strangers allowed) and what should be
-//! there (a [`Grid`] or an explicit, strictly increasing array), the answer is every maximal run of expected
-//! instants that no timestamp fills, in ascending order, as columns.
+//! Takes `timestamps` (in any order, with duplicates and strangers allowed) and the expected instants (a [`Grid`] or
+//! an explicit, strictly increasing array). Returns every maximal run of expected instants that no timestamp fills, in
+//! ascending order, as columns.
 //!
 //! ```
 //! use reconciler_gaps::{Column, Grid, detect};

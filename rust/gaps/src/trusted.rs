@@ -1,6 +1,6 @@
 //! Input whose order is promised: look only where something is missing.
 //!
-//! If two values on the grid are as many steps apart as positions, and what is between them is sorted, unique and on
+//! If two values on the grid are as many steps apart as positions, and those between them are sorted, unique and on
 //! the grid, nothing is missing between them. So complete stretches are skipped whole, by halving.
 
 use crate::detect::detect_in_parts;

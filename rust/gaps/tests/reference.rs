@@ -1,4 +1,4 @@
-//! Every path against a reference that cannot be wrong: a set of what is present.
+//! Every path against a reference that cannot be wrong: a set of the values present.
 #![allow(clippy::unwrap_used)]
 // Draws are small numbers; instants are made from bits on purpose.
 #![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]

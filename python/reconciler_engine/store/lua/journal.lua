@@ -2,7 +2,7 @@
 -- before it changes anything: a journal that cannot be written stops the change, and none goes unrecorded.
 --
 -- log      key, most entries, life (ms), who changes something
--- old      what was there, new = what is there now; longer than a candle ever is, only its beginning is kept
+-- old      contents before, new = contents now; longer than a candle ever is, only its beginning is kept
 
 local function journal(log, start, stop, old, new, why)
     local function clip(text)

@@ -1,10 +1,10 @@
--- Write one series: merge candles into its cache key and note what is known of its slots, both or neither. Four keys,
+-- Write one series: merge candles into its cache key and note the findings on its slots, both or neither. Four keys,
 -- one slot, atomic. It follows the texts of journal.lua, feed.lua, candle.lua, origin.lua, doubt.lua and
 -- verified.lua.
 --
 -- KEYS     candle key: sorted set, score = open time (ms), member = JSON
 --          evidence key: hash; evidence_fields.py tells its fields
---          journal: stream of what was changed that was there
+--          journal: stream of changes, each with the old contents
 --          feed: stream of the slots that were changed, for other programs
 -- ARGV[1]  JSON object; instants and lengths in ms:
 --          symbol, timeframe, step
@@ -17,7 +17,7 @@
 --          judged      words of the feed for slots that are proved now, or are not any more
 --          candles     how many are offered
 --          yielding    open times of candles offered that may take the place of a member, ascending
---          duplicated  open times to clean of duplicates, and of what is not a candle beside one, ascending
+--          duplicated  open times to clean of duplicates, and of members beside a candle that are not one, ascending
 --          unmoved     open times whose members are to be as they were read
 --          absent      { first, last open time } of each span that is to have no candle
 --          empty       the same of spans among them that are proved empty: members there that are not candles go
@@ -288,7 +288,7 @@ if plan.late > 0 then
     redis.call('HINCRBY', evidence, 'late', text(plan.late))
 end
 
--- The members that are alone in their slots, and are what was found right.
+-- The members that are alone in their slots, and are those found right.
 local right, noted = {}, {}
 if #plan.verified > 0 then
     local digests, first, last = ARGV[fields_at + #plan.fields], plan.verified[1], plan.verified[#plan.verified]
@@ -309,7 +309,7 @@ end
 local newly = note_verified(evidence, step, right, plan.verified_at)
 
 if #plan.fields > 0 or plan.late > 0 or #noted > 0 then
-    -- Without a word of the history nothing can be said of what is noted under it.
+    -- Without a word of the history nothing can be said of the findings noted under it.
     local length = redis.call('HLEN', evidence)
     if noted_history and (not history or length == 1) then redis.call('HDEL', evidence, 'origin') end
     if history and not noted_history and length > 0 then redis.call('HSET', evidence, 'origin', history) end
