@@ -8,8 +8,10 @@ import time
 from contextlib import suppress
 
 import pytest
-from tests.integration.conftest import clean_environment
+from tests.integration.conftest import clean_environment, wait_until
 from tests.integration.processes import descendants, is_there, wait_gone
+
+from reconciler_engine.store.embedded.data_directory import DataDirectory
 
 CANARY = "canary-7f3a"
 NEVER = "0 0 1 1 *"
@@ -121,9 +123,10 @@ def test_a_simulation_that_is_stopped_while_it_starts_ends_in_order(start_proces
 
 def test_a_question_beside_a_simulation_is_told_where_its_candles_are(start_process, run_inside, tmp_path):
     place = {"XDG_DATA_HOME": str(tmp_path)}
-    engine = start_process("start", "--simulate", "--json", environment=clean_environment(**place))
-    engine.wait_event("child ready", child="redis")
-    invented = f"--data-dir {tmp_path}/reconciler-engine-simulated"
+    start_process("start", "--simulate", "--json", environment=clean_environment(**place))
+    directory = tmp_path / "reconciler-engine-simulated"
+    wait_until(lambda: directory.exists() and DataDirectory(directory).find_running() is not None)
+    invented = f"--data-dir {directory}"
     real = run_inside("journal", **place)
     assert (real.code, real.err) == (0, f"reconciler-engine: `start --simulate` runs; {invented} asks of its candles\n")
     asked = run_inside("journal", *invented.split(), **place)
