@@ -103,7 +103,7 @@ async def drive(steps: Steps[_T], do: Callable[[Step], Awaitable[Any]]) -> _T:
 
 
 def at_once(work: Coroutine[Any, Any, _T]) -> _T:
-    """Return the result of work that awaits nothing but what is over at once."""
+    """Run a coroutine that never waits, and return its result."""
     try:
         work.send(None)
     except StopIteration as end:

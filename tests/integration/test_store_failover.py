@@ -117,6 +117,17 @@ async def test_a_silent_connection_is_given_up_once_a_new_one_is_answered(own_se
 
 async def test_a_busy_server_is_waited_for(own_server, monkeypatch):
     monkeypatch.setattr(node_module, "_SILENT_S", 0.05)
+    tried: list[bool] = []
+    answers = node_module.Node._answers
+
+    async def try_it(node: node_module.Node) -> bool:
+        tried.append(await answers(node))
+        return tried[-1]
+
+    async def is_tried() -> bool:
+        return len(tried) > 3
+
+    monkeypatch.setattr(node_module.Node, "_answers", try_it)
     async with TrioRedis.from_url(own_server.url, timeout_s=PATIENCE_S) as client, trio.open_nursery() as nursery:
         await client.config_set("busy-reply-threshold", 1)
 
@@ -126,7 +137,8 @@ async def test_a_busy_server_is_waited_for(own_server, monkeypatch):
 
         nursery.start_soon(run)
         # Several new connections are told that the server is busy.
-        await trio.sleep(0.5)
+        await wait_until_so(is_tried)
+        assert not any(tried)
         with redis_py.Redis.from_url(own_server.url) as other:
             other.script_kill()
 

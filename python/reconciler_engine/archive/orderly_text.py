@@ -33,7 +33,7 @@ class NotOrderly(Exception):
 def read_orderly(file: FoundFile, hints: Hints, advance: Callable[[int], None]) -> Iterator[Times]:
     """Yield the rows of a file block by block, as long as they are numbers, of one series. Memory is that of a block.
 
-    Without one of `VALUES` there are no values.
+    A file that lacks a column of `VALUES` gives open times alone.
 
     Raises:
         NotOrderly: A row is of another kind, or the file is short, or pyarrow is not installed. Rows yielded before

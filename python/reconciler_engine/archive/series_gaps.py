@@ -129,7 +129,7 @@ def walk(
     end: Callable[[Path, Series, Sum], Told],
     advance: Callable[[int], None],
 ) -> Iterator[tuple[list[Told], list[CandleFileError]]]:
-    """Yield what is told of the series of each source, and the faults of its files that failed.
+    """Yield the gaps of each source's series, and the faults of its files that failed.
 
     Series are in alphabetical order, without those that may have rows in a file that failed.
 

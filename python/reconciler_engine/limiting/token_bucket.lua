@@ -101,7 +101,7 @@ local function load()
     born = numbers[1], seen = numbers[2], offset = numbers[3], until_ = numbers[4], granted = numbers[5],
     tats = { numbers[6], number(stored[7]) },
     share = number(stored[8]) or WHOLE_PPM, cut = number(stored[9]) or 0, cause = number(stored[10]) or 0,
-    -- A user who may not ask for the history gets today's bucket, under any history.
+    -- Without the right to ask for the history, the bucket is taken as it is, under any history.
     is_foreign = history ~= nil and stored[11] ~= history,
   }
   local behind = math.max(0, bucket.seen - (now + bucket.offset))

@@ -1,4 +1,4 @@
-"""Read a long range, a bounded part at a time: its candles, the findings on other slots, and what was asked in vain."""
+"""Read a long range, a bounded part at a time: its candles, the findings on other slots, and pages to ask again."""
 
 from __future__ import annotations
 
