@@ -24,11 +24,11 @@ from tests.conftest import plain_client
 from reconciler_engine.config import ReconciliationConfig
 from reconciler_engine.engine.parts import open_parts
 from reconciler_engine.engine.passes.pass_plan import PassRequest
-from reconciler_engine.garbage import YOUNG_OBJECTS
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
 from reconciler_engine.market.timeframe import Timeframe
+from reconciler_engine.program_start import YOUNG_OBJECTS
 from reconciler_engine.store.embedded.binary import find_binary
 from reconciler_engine.store.scope import Scope
 

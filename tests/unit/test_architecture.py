@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "python" / "reconciler_engine"
 
 FLOORS = [
-    {"errors", "steps", "garbage"},
+    {"errors", "steps", "program_start"},
     {"market", "http_server"},
     {"observe"},
     {"detection", "planning", "limiting", "scheduling"},

@@ -56,6 +56,15 @@ def test_a_question_about_the_cache_loads_no_http_client():
     assert loaded_by_commands(*questions) & {"httpx", "httpcore", "h11", "rich", "jwt"} == set()
 
 
+def test_a_worker_loads_the_http_client_without_its_command_line():
+    program = """
+from reconciler_engine.program_start import spare_time_and_memory
+spare_time_and_memory()
+import reconciler_engine.engine.roles.worker
+"""
+    assert loaded_by("-c", program) & {"httpx", "click", "rich", "pygments"} == {"httpx"}
+
+
 def loaded_by_commands(*calls: list[str]) -> set[str]:
     """Run `reconciler-engine` with each list of arguments; return the top-level names of what it imported."""
     program = f"""

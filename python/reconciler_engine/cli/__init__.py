@@ -12,10 +12,10 @@ def main() -> None:
     import sys
 
     from reconciler_engine.cli.standard_streams import hold_standard_streams
-    from reconciler_engine.garbage import collect_seldom
+    from reconciler_engine.program_start import spare_time_and_memory
 
     hold_standard_streams()
-    collect_seldom()
+    spare_time_and_memory()
     # Pydantic would read the metadata of every installed package for plugins, in each process.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from reconciler_engine.cli.app import app

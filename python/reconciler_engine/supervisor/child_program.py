@@ -21,10 +21,10 @@ from typing import Any, Protocol
 import trio
 
 from reconciler_engine.errors import ConfigError, OtherProtocol, leaves
-from reconciler_engine.garbage import collect_seldom
 from reconciler_engine.observe import logs, metrics
 from reconciler_engine.observe.words import printable
 from reconciler_engine.planning.restart import EXIT_BUSY, EXIT_CONFIG
+from reconciler_engine.program_start import spare_time_and_memory
 from reconciler_engine.supervisor.running_child import BEAT_S, DRAIN_S
 from reconciler_engine.supervisor.secrecy import keep_memory_secret
 
@@ -65,7 +65,7 @@ def main() -> None:
     beats = Beats(os.dup(1))
     os.dup2(2, 1)
     logs.configure(spec["log_style"], spec["log_level"], process=spec["name"], simulated=spec["simulated"])
-    collect_seldom()
+    spare_time_and_memory()
     module, _, function = spec["runner"].partition(":")
     runner: RoleRunner = getattr(importlib.import_module(module), function)
     try:
