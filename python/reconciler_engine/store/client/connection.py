@@ -46,6 +46,7 @@ class Silence:
     """How long a connection may be silent before a new one is tried.
 
     A server carries commands out as they come: one that answers a new connection has nothing more to say on the old.
+    `answers_anew` says whether it does, or whether another server has its slots.
     """
 
     after_s: float
@@ -225,7 +226,7 @@ class Connection:
         return complete
 
     async def _receive(self, silence: Silence | None) -> bytes | memoryview:
-        """Wait for bytes; after a silence, give the connection up if a new one is answered."""
+        """Wait for bytes; after a silence, give the connection up if nothing more can come."""
         if silence is None:
             return await self._link.receive()
         while True:
@@ -233,7 +234,7 @@ class Connection:
                 return await self._link.receive()
             if await silence.answers_anew() and self._link.is_quiet():
                 self.has_moved = True
-                raise StoreUnavailable(f"{self._address} answers a new connection and is silent on an older one")
+                raise StoreUnavailable(f"{self._address} was silent, and answers a new connection or was replaced")
 
     async def _read(self, replies: int, silence: Silence | None = None) -> list[Any]:
         gets = self._reader.gets

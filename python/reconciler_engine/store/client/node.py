@@ -201,7 +201,7 @@ class Node:
             self.renew()
 
     async def _answers_anew(self) -> bool:
-        """Whether a new connection is answered now; tasks that ask together are told by one."""
+        """Whether the server answers a new connection or was replaced; one look serves all that ask together."""
         asked_at = trio.current_time()
         async with self._trying:
             if self._answered_at < asked_at and (await self._is_replaced() or await self._answers()):
