@@ -76,3 +76,7 @@ for arguments in {calls!r}:
         main()
 """
     return loaded_by("-c", program)
+
+
+def test_the_wrapper_of_the_embedded_server_loads_no_event_loop():
+    assert loaded_by("-c", "import reconciler_engine.supervisor.server_program") & HEAVY == set()

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from reconciler_engine.planning.backoff import Backoff
 
+BEAT_S = 1.0
+"""How often a child says that all is well."""
+
 EXIT_CONFIG = 78
 """A child's exit code for a configuration that cannot work: starting it again cannot help."""
 

@@ -6,8 +6,9 @@ import trio
 
 from reconciler_engine.observe import metrics
 from reconciler_engine.observe.status import ProcessStatus
+from reconciler_engine.planning.restart import BEAT_S
 from reconciler_engine.supervisor.restarting_child import RestartingChild
-from reconciler_engine.supervisor.running_child import BEAT_S, BEATS_MISSED
+from reconciler_engine.supervisor.running_child import BEATS_MISSED
 
 _LONGEST_SILENCE_S = 2 * BEATS_MISSED * BEAT_S
 

@@ -23,9 +23,9 @@ import trio
 from reconciler_engine.errors import ConfigError, OtherProtocol, leaves
 from reconciler_engine.observe import logs, metrics
 from reconciler_engine.observe.words import printable
-from reconciler_engine.planning.restart import EXIT_BUSY, EXIT_CONFIG
+from reconciler_engine.planning.restart import BEAT_S, EXIT_BUSY, EXIT_CONFIG
 from reconciler_engine.program_start import spare_time_and_memory
-from reconciler_engine.supervisor.running_child import BEAT_S, DRAIN_S
+from reconciler_engine.supervisor.running_child import DRAIN_S
 from reconciler_engine.supervisor.secrecy import keep_memory_secret
 
 _logger = logging.getLogger(__name__)

@@ -16,11 +16,11 @@ import trio
 from reconciler_engine.errors import WorkerError
 from reconciler_engine.observe.logs import Style
 from reconciler_engine.observe.metrics import Figures
+from reconciler_engine.planning.restart import BEAT_S
 
 READY_TIMEOUT_S = 30.0
 """How long a child may take from its start to its first beat."""
 
-BEAT_S = 1.0
 BEATS_MISSED = 5
 """A child that misses so many beats in a row hangs: it is asked for its stacks (SIGABRT), then killed."""
 

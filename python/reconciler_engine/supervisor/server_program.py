@@ -19,9 +19,9 @@ import sys
 import threading
 from pathlib import Path
 
+from reconciler_engine.planning.restart import BEAT_S
 from reconciler_engine.store.embedded import lineage
 from reconciler_engine.store.embedded.socket_directory import remove_socket_directory
-from reconciler_engine.supervisor.running_child import BEAT_S
 
 STOP_S = 10.0
 """How long the server may take to write its append-only file out before it is killed."""
