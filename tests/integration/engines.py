@@ -9,13 +9,16 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
+import pytest
 import trio
 
 from reconciler_engine.coinbase.client import CoinbaseClient
 from reconciler_engine.coinbase.products import Product
 from reconciler_engine.config import ReconciliationConfig
+from reconciler_engine.engine.backfill import run as backfill_run
 from reconciler_engine.engine.backfill.director import BackfillProgress
 from reconciler_engine.engine.parts import Parts, open_parts
+from reconciler_engine.engine.passes import pass_plan
 from reconciler_engine.engine.tasks.worker import PAGES_IN_FLIGHT
 from reconciler_engine.market.candle import Candle
 from reconciler_engine.market.interval import Interval
@@ -83,6 +86,10 @@ def with_volume(slot: int, volume: float = 1.0) -> Candle:
     ((at, values),) = truth(DENSE, span(1, slot)).items()
     open_, high, low, close, _ = values
     return Candle(at, open_, high, low, close, volume)
+
+
+CONFIRM_MS = 10
+"""Pause before the second look at a gap (ms). No feeder replaces candles here; unit tests and worlds wait all 250."""
 
 
 @dataclass
@@ -167,6 +174,7 @@ async def engine(
     faults: Sequence[FaultRule] = (),
     patience_s: float = 60,
     reference: bool = True,
+    confirm_ms: int = CONFIRM_MS,
     **settings: object,
 ) -> AsyncIterator[Engine]:
     """Run an engine, by default of the market above; its budget lifted, the cache unlimited.
@@ -177,6 +185,9 @@ async def engine(
     exchange = Exchange(WithReference(market), SimulatedClock(), rules, faults=Faults(faults))
     with trio.fail_after(patience_s):
         async with AsyncExitStack() as stack:
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            patch.setattr(pass_plan, "CONFIRM_MS", confirm_ms)
+            patch.setattr(backfill_run, "CONFIRM_MS", confirm_ms)
             url = await stack.enter_async_context(open_exchange(exchange))
             defaults = {"max_candles": 0, "ttl": 0, "batch_size": 1_000, "batch_delay_ms": 1_000}
             config = ReconciliationConfig.check({"base_url": url, **defaults, **settings})

@@ -201,7 +201,8 @@ async def market_day(
     **settings: Any,
 ) -> AsyncIterator[MarketDay]:
     """Open a day that begins at an instant and lasts some minutes; its caches are empty."""
-    async with engine(redis_url, market=market, patience_s=1_200, **settings) as run:
+    # The feeder writes between passes alone: no gap asks for a second look.
+    async with engine(redis_url, market=market, patience_s=1_200, confirm_ms=0, **settings) as run:
         run.exchange.market = Closing(run.exchange.market, closed or {})
         day = MarketDay(run, series, begins, begins + minutes * MINUTE, is_fed)
         await day.turn()

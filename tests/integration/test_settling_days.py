@@ -21,7 +21,6 @@ from tests.integration.market_days import (
     thin,
 )
 
-from reconciler_engine.engine.passes import pass_plan
 from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
@@ -107,12 +106,6 @@ CASES = {
         DENSES[:1], 1.0, 24, {"*": [HALT]}, is_fed=True, settles=HALT.stop + MINUTE // 2
     ),
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_second_look(monkeypatch):
-    # The feeder writes between passes alone.
-    monkeypatch.setattr(pass_plan, "CONFIRM_MS", 0)
 
 
 async def is_settled(day: MarketDay, case: Case) -> bool:

@@ -13,7 +13,6 @@ import pytest
 from tests.integration.engines import MINUTE
 from tests.integration.market_days import FULL_MS, MIDNIGHT, MarketDay, dense, market_day, thin
 
-from reconciler_engine.engine.passes import pass_plan
 from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE, GAP_SCAN
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.series import Series
@@ -30,12 +29,6 @@ KINDS = ("FULL", "FEW", "NONE")
 LISTED = [make(f"{name}{kind}-USD") for name, make in (("DENSE", dense), ("THIN", thin)) for kind in KINDS]
 MARKET = SeededMarket(21, LISTED)
 OUTAGES = list(product(["empty", "late", "thinned"], [5, 40, 100]))
-
-
-@pytest.fixture(autouse=True)
-def _no_second_look(monkeypatch):
-    # The feeder writes between passes alone.
-    monkeypatch.setattr(pass_plan, "CONFIRM_MS", 0)
 
 
 def withheld(mode: str, minutes: int, symbols: str) -> FaultRule:
