@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 from tests.integration.conftest import clean_environment, wait_until
 from tests.integration.processes import descendants, is_there, wait_gone
 
+from reconciler_engine.errors import StoreUnavailable
 from reconciler_engine.store.embedded.data_directory import DataDirectory
+from reconciler_engine.supervisor.child_list import ChildList
+from reconciler_engine.supervisor.signals import hear_orders
 
 CANARY = "canary-7f3a"
 NEVER = "0 0 1 1 *"
@@ -111,19 +114,13 @@ def test_terms_that_all_processes_get_over_and_over_kill_none_of_them(start_engi
     assert "stopped: nothing of this engine runs any more" in told[-1]
 
 
-def test_a_simulation_that_is_stopped_while_it_starts_ends_in_order(start_process, tmp_path):
-    engine = start_process("start", "--simulate", "--json", "--data-dir", str(tmp_path / "data"))
-    engine.wait_event("child ready", child="redis")
-    while len(below := descendants(engine.process.pid)) < 3:
-        time.sleep(0.01)
-    tell_all(engine.process.pid, *below)
-    assert ended(engine) == 0
-    wait_gone(below)
-
-
-def test_a_question_beside_a_simulation_is_told_where_its_candles_are(start_process, run_inside, tmp_path):
+def test_a_simulation_tells_where_its_candles_are_and_ends_in_order_while_it_starts(
+    start_process, run_inside, tmp_path
+):
     place = {"XDG_DATA_HOME": str(tmp_path)}
-    start_process("start", "--simulate", "--json", environment=clean_environment(**place))
+    engine = start_process(
+        "start", "--simulate", "--json", environment=clean_environment(**place, RECONCILER_WORKERS="1")
+    )
     directory = tmp_path / "reconciler-engine-simulated"
     wait_until(lambda: directory.exists() and DataDirectory(directory).find_running() is not None)
     invented = f"--data-dir {directory}"
@@ -132,3 +129,17 @@ def test_a_question_beside_a_simulation_is_told_where_its_candles_are(start_proc
     asked = run_inside("journal", *invented.split(), **place)
     assert (asked.code, asked.err) == (0, "")
     assert asked.out.startswith("SIMULATED\n")
+    while len(below := descendants(engine.process.pid)) < 3:
+        time.sleep(0.01)
+    tell_all(engine.process.pid, *below)
+    assert ended(engine) == 0
+    wait_gone(below)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_redis_that_is_gone_is_no_failure_where_all_processes_were_told_to_end(is_told):
+    with nullcontext() if is_told else pytest.RaisesGroup(StoreUnavailable, flatten_subgroups=True):
+        async with hear_orders(ChildList(os.getpid())) as orders:
+            if is_told:
+                orders.stop.set()
+            raise StoreUnavailable("its server was told as well")

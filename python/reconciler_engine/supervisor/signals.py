@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from reconciler_engine.errors import StoreUnavailable
 from reconciler_engine.supervisor.child_list import ChildList
 
 INTERRUPTED = 130
@@ -45,14 +46,18 @@ async def hear_orders(children: ChildList, *, may_reload: bool = True) -> AsyncI
 
     A second SIGINT ends this process at once with 130, and its children with it; the server's lifeline ends that one
     in order. Children that are there `LAST_RESORT_S` after the first word to stop are killed. The SIGHUP of a terminal
-    that is closed is a word to stop.
+    that is closed is a word to stop. Where all were told to stop, Redis may be gone first: that is no failure.
     """
     orders = Orders()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, *(signal.SIGHUP,) * may_reload) as received:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_listen, received, orders, children)
             nursery.start_soon(_end_late, orders.stop, children)
-            yield orders
+            try:
+                yield orders
+            except* StoreUnavailable:
+                if not orders.stop.is_set():
+                    raise
             nursery.cancel_scope.cancel()
 
 
