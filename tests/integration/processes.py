@@ -76,9 +76,9 @@ def is_pending(pid: int, number: signal.Signals) -> bool:
 
 
 def wait_gone(pids: Iterable[int]) -> None:
-    """Wait until none of the processes is there."""
+    """Wait until none of the processes runs: orphans are reaped by process 1, which may be in no hurry."""
     deadline = time.monotonic() + PATIENCE_S
-    while left := [pid for pid in pids if is_there(pid)]:
+    while left := [pid for pid in pids if is_there(pid) and not is_unreaped(pid)]:
         assert time.monotonic() < deadline, f"still there: {left}"
         time.sleep(0.01)
 

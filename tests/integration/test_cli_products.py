@@ -59,23 +59,6 @@ def test_start_refuses_an_unknown_symbol_and_leaves_nothing_behind(run_inside, s
     assert run_inside("scan", "--symbols", "DOGE-USD", "--timeframes", "1d", *where).code == 3
 
 
-def test_start_goes_on_without_an_unknown_symbol(start_process, start_exchange, redis_url, run_inside, tmp_path):
-    exchange = start_exchange(start=NOON)
-    engine = start_process(
-        "start", "--json", "--symbols", "BTC-UDS,ETH-USD,BTC-PERP-INTX", "--timeframes", "1d",
-        "--base-url", exchange.url, "--redis-url", redis_url, "--workers", "1", "--listen", "off",
-        "--data-dir", tmp_path / "data",
-    )  # fmt: skip
-    assert engine.wait_event("symbols")["first"] == "ETH-USD, BTC-PERP-INTX"
-    warned = engine.wait_event("unknown symbol, looked for again each hour")
-    assert warned["fault"] == "symbol BTC-UDS is not a product of the exchange; near: BTC-USD, BTC-USDC, LTC-USD"
-    done = engine.wait_event("pass done", job="full_reconcile")
-    assert (done["scanned_symbols"], done["errors"]) == (2, [])
-    status = run_inside("status", "--redis-url", redis_url, "--json")
-    assert status.json["unknown_symbols"] == ["BTC-UDS"]
-    assert "unknown to the exchange: BTC-UDS" in run_inside("status", "--redis-url", redis_url).out
-
-
 def test_a_choice_means_what_is_traded_most_and_is_known_to_later_scans(run_pass, start_exchange, redis_url):
     exchange = start_exchange(start=NOON)
     early = run_pass("scan", "top:2:USD", exchange.url)
@@ -143,16 +126,24 @@ def test_a_server_in_trouble_is_asked_again(run_pass, start_exchange, tmp_path):
     assert asked_for_products(exchange) == 3
 
 
-def test_start_works_on_what_was_chosen(start_process, start_exchange, redis_url):
+def test_start_works_on_what_was_chosen_and_goes_on_without_an_unknown_symbol(
+    start_process, start_exchange, redis_url, run_inside, tmp_path
+):
     exchange = start_exchange(start=NOON)
     engine = start_process(
-        "start", "--json", "--symbols", "top:2:USD", "--timeframes", "1d", "--base-url", exchange.url,
-        "--redis-url", redis_url, "--workers", "1", "--listen", "off",
+        "start", "--json", "--symbols", "top:2:USD,BTC-UDS,BTC-PERP-INTX", "--timeframes", "1d",
+        "--base-url", exchange.url, "--redis-url", redis_url, "--workers", "1", "--listen", "off",
+        "--data-dir", tmp_path / "data",
     )  # fmt: skip
-    assert engine.wait_event("symbols")["first"] == "BTC-USD, ETH-USD"
+    assert engine.wait_event("symbols")["first"] == "BTC-USD, ETH-USD, BTC-PERP-INTX"
+    warned = engine.wait_event("unknown symbol, looked for again each hour")
+    assert warned["fault"] == "symbol BTC-UDS is not a product of the exchange; near: BTC-USD, BTC-USDC, LTC-USD"
     done = engine.wait_event("pass done", job="full_reconcile")
-    assert (done["scanned_symbols"], done["errors"]) == (2, [])
-    assert {one["path"].split("/")[-2] for one in exchange.requests()} == set(BUSIEST)
+    assert (done["scanned_symbols"], done["errors"]) == (3, [])
+    assert {one["path"].split("/")[-2] for one in exchange.requests()} == {*BUSIEST, "BTC-PERP-INTX"}
+    status = run_inside("status", "--redis-url", redis_url, "--json")
+    assert status.json["unknown_symbols"] == ["BTC-UDS"]
+    assert "unknown to the exchange: BTC-UDS" in run_inside("status", "--redis-url", redis_url).out
 
 
 def test_a_signal_ends_a_start_that_waits_for_the_list(start_process, start_exchange, redis_url, tmp_path):

@@ -18,8 +18,6 @@ from collections.abc import Iterator
 import pytest
 from tests.integration.conftest import PATIENCE_S, clean_environment
 
-KEYS = {"q": b"q", "Ctrl-C": b"\x03"}
-
 
 class Terminal:
     """A command on a pseudo-terminal of a given size."""
@@ -77,12 +75,26 @@ def row_length(drawn: str) -> int:
     return max(map(len, re.findall("X+", drawn)))
 
 
-@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
-def test_coverage_is_drawn_again_and_sized_anew_until_a_key_ends_it(terminal, redis_url, key):
-    shown = terminal(
-        24, 100, "coverage", "--watch", "--symbols", "BTC-USD", "--timeframes", "1m,5m",
-        RECONCILER_REDIS_URL=redis_url,
-    )  # fmt: skip
+def check_ended(shown: Terminal) -> None:
+    shown.wait_shown(re.escape("\x1b[?1049l"))
+    assert shown.process.wait(PATIENCE_S) == 0
+    assert termios.tcgetattr(shown.slave) == shown.before
+
+
+@pytest.fixture
+def coverage(terminal, redis_url):
+    words = ("coverage", "--watch", "--symbols", "BTC-USD", "--timeframes", "1m,5m")
+    return terminal(24, 100, *words, RECONCILER_REDIS_URL=redis_url)
+
+
+def test_ctrl_c_ends_it(coverage):
+    coverage.wait_shown(r"q ends")
+    os.write(coverage.master, b"\x03")
+    check_ended(coverage)
+
+
+def test_coverage_is_drawn_again_and_sized_anew_until_a_key_ends_it(coverage):
+    shown = coverage
     wide = shown.wait_shown(r"q ends")
     assert "BTC-USD:1m" in wide
     assert "\x1b[?1049h" in wide
@@ -96,10 +108,8 @@ def test_coverage_is_drawn_again_and_sized_anew_until_a_key_ends_it(terminal, re
     shown.wait_shown(r"q ends; \d+ lines more")
     # and without a change of size, too
     shown.wait_shown(r"q ends; \d+ lines more")
-    os.write(shown.master, key)
-    shown.wait_shown(re.escape("\x1b[?1049l"))
-    assert shown.process.wait(PATIENCE_S) == 0
-    assert termios.tcgetattr(shown.slave) == shown.before
+    os.write(shown.master, b"q")
+    check_ended(shown)
 
 
 def test_status_is_watched_through_a_redis_that_goes_away_and_comes_back(terminal, own_server):
@@ -110,9 +120,7 @@ def test_status_is_watched_through_a_redis_that_goes_away_and_comes_back(termina
     own_server.start()
     shown.wait_shown(r"nothing runs at unix:")
     shown.process.send_signal(signal.SIGTERM)
-    shown.wait_shown(re.escape("\x1b[?1049l"))
-    assert shown.process.wait(PATIENCE_S) == 0
-    assert termios.tcgetattr(shown.slave) == shown.before
+    check_ended(shown)
 
 
 @pytest.mark.parametrize("command", [["status"], ["coverage", "--symbols", "BTC-USD"]])

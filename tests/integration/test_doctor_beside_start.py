@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -47,8 +46,8 @@ def taken_port():
 
 @pytest.fixture
 def settings(request, own_server, start_exchange, taken_port, tmp_path):
-    """The settings of a case: in order but for what its name says."""
-    found = {
+    """The settings of cases: in order but for what their names say."""
+    found: dict[str, object] = {
         "REDIS_URL": own_server.url,
         "SYMBOLS": "BTC-USD",
         "TIMEFRAMES": "1h",
@@ -73,40 +72,41 @@ def settings(request, own_server, start_exchange, taken_port, tmp_path):
         "a user with less rights": lambda: {"REDIS_URL": with_less_rights(own_server.url)},
         "a fault of a value": lambda: {"SETTLE_MS": 1},
     }
-    merged = {name: value for name, value in {**found, **cases[request.param]()}.items() if value is not None}
-    return {f"RECONCILER_{name}": str(value) for name, value in merged.items()}
+    for case in request.param:
+        found |= cases[case]()
+    return {f"RECONCILER_{name}": str(value) for name, value in found.items() if value is not None}
 
 
-@pytest.mark.parametrize(
-    "settings",
-    ["in order", "a symbol among others that is unknown", "a file with a secret that others can read"],
-    indirect=True,
-)
-def test_both_accept(settings, run_inside, start_process):
+WARNED_OF = ("a symbol among others that is unknown", "a file with a secret that others can read")
+
+
+@pytest.mark.parametrize("settings", [("in order",), *((one,) for one in WARNED_OF), WARNED_OF], indirect=True)
+def test_doctor_accepts(settings, run_inside):
     done = run_inside("doctor", "--json", **settings)
     assert (done.code, [one["name"] for one in done.json["checks"] if one["status"] == "fail"]) == (0, [])
+
+
+@pytest.mark.parametrize("settings", [WARNED_OF], indirect=True)
+def test_start_accepts_both_that_doctor_warns_of(settings, start_process):
     engine = start_process("start", "--json", environment=clean_environment(**settings))
     engine.wait_event("child ready", child="worker-1")
-    engine.process.send_signal(signal.SIGTERM)
-    assert engine.process.wait(60) == 0
+    assert engine.stop() == 0
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        "no symbols",
-        "unknown symbols alone",
-        "a choice among nothing",
-        "a port in use",
-        "a folder that is a file",
-        "a folder that others may write",
-        "a folder of invented candles",
-        "a user with less rights",
-        "a fault of a value",
+        ("no symbols",),
+        ("unknown symbols alone",),
+        ("a choice among nothing",),
+        ("a port in use",),
+        ("a folder that is a file",),
+        ("a folder that others may write",),
+        ("a folder of invented candles",),
+        ("a user with less rights",),
+        ("a fault of a value",),
     ],
     indirect=True,
 )
-def test_both_refuse(settings, run_inside, start_process):
-    assert run_inside("doctor", "--json", **settings).code == 78
-    engine = start_process("start", "--json", environment=clean_environment(**settings))
-    assert engine.process.wait(60) == 78
+def test_both_refuse(settings, run_inside):
+    assert [run_inside(command, "--json", **settings).code for command in ("doctor", "start")] == [78, 78]

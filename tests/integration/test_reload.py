@@ -154,17 +154,6 @@ def test_wrong_settings_change_nothing_new_ones_reach_workers_and_service_manage
     assert not any("child died" in line for line in engine.read_all())
 
 
-def test_a_symbol_the_exchange_does_not_know_changes_nothing_either(start_engine, settings):
-    engine, _ = start_engine(workers=1)
-    worker = engine.wait_event("child ready")["pid"]
-    settings(workers=1, symbols=["BTC-USDD"])
-    reload(engine)
-    (fault,) = refused(engine, 1)
-    assert fault.startswith("symbol BTC-USDD is not a product of the exchange; near: BTC-USD,")
-    assert Path(f"/proc/{worker}").exists()
-    assert engine.stop() == 0
-
-
 def test_settings_are_taken_though_redis_goes_away_while_workers_are_replaced(start_engine, settings, own_server):
     engine, _ = start_engine(workers=1)
     engine.wait_event("child ready")
@@ -241,33 +230,31 @@ def served(exchange) -> set[tuple[str, str]]:
     return {(one["product"], one["key"]) for one in exchange.requests() if one["status"] == 200}
 
 
-def test_unchanged_settings_replace_nothing_and_changed_ones_are_named(start_engine, settings):
-    engine, _ = start_engine(workers=1)
-    worker = engine.wait_event("child ready")["pid"]
-    settings(workers=1)
-    reload(engine)
-    engine.wait_event("settings unchanged, nothing was replaced")
-    assert Path(f"/proc/{worker}").exists()
-    settings(workers=1, batch_size=60)
-    reload(engine)
-    changed = engine.wait_event("settings taken")["changed"]
-    assert re.fullmatch(r"batch_size \d+ -> 60", changed)
-    settings(workers=1, batch_size=60, symbols=["BTC-USD", "BTC-UDS"])
-    reload(engine)
-    assert engine.wait_event("settings taken")["changed"] == "unknown symbols BTC-UDS"
-    assert engine.stop() == 0
-
-
-def test_certificates_under_the_same_name_are_compared(start_engine, settings, tmp_path):
+def test_what_is_unchanged_or_not_known_replaces_nothing_and_what_changed_is_named(start_engine, settings, tmp_path):
     authorities = tmp_path / "ca.pem"
     pem = Path(certifi.where()).read_text()
     authorities.write_text(pem)
     engine, _ = start_engine("--ca-file", str(authorities), workers=1)
-    engine.wait_event("child ready")
+    worker = engine.wait_event("child ready")["pid"]
+
+    def changed(**changes):
+        settings(workers=1, **changes)
+        reload(engine)
+        return engine.wait_event("settings taken")["changed"]
+
     settings(workers=1)
     reload(engine)
     engine.wait_event("settings unchanged, nothing was replaced")
-    authorities.write_text(f"{pem}\n# renewed\n")
+    settings(workers=1, symbols=["BTC-USDD"])
     reload(engine)
-    assert engine.wait_event("settings taken")["changed"] == f"certificates of {authorities}"
+    (fault,) = refused(engine, 1)
+    assert fault.startswith("symbol BTC-USDD is not a product of the exchange; near: BTC-USD,")
+    assert Path(f"/proc/{worker}").exists()
+
+    assert re.fullmatch(r"batch_size \d+ -> 60", changed(batch_size=60))
+    symbols = ["BTC-USD", "BTC-UDS"]
+    assert changed(batch_size=60, symbols=symbols) == "unknown symbols BTC-UDS"
+    # under the same name
+    authorities.write_text(f"{pem}\n# renewed\n")
+    assert changed(batch_size=60, symbols=symbols) == f"certificates of {authorities}"
     assert engine.stop() == 0

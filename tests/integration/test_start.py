@@ -79,7 +79,7 @@ def truth(members) -> list[tuple[int, float, float, float]]:
     return [(bar.start, float(bar.open), float(bar.close), float(bar.volume)) for bar in sorted(bars)]
 
 
-def test_a_killed_worker_and_a_stopped_worker_lose_and_double_nothing(start_engine, exchange, tmp_path):
+def test_killed_and_stopped_workers_cost_nothing_and_a_second_interrupt_ends_all(start_engine, exchange, tmp_path):
     engine = start_engine(workers=2)
     killed, stopped = worker_pids(engine, 2)
     exchange.wait_requests(12)
@@ -89,7 +89,7 @@ def test_a_killed_worker_and_a_stopped_worker_lose_and_double_nothing(start_engi
     assert stored
     first = engine.wait_event("child died", status="SIGKILL")["child"]
     engine.wait_event("tasks handed out again", child=first)
-    engine.wait_event("child ready")
+    third = engine.wait_event("child ready")["pid"]
     second = engine.wait_event("child hangs", pid=stopped)["child"]
     engine.wait_event("child died", child=second)
     engine.wait_event("tasks handed out again", child=second)
@@ -107,11 +107,19 @@ def test_a_killed_worker_and_a_stopped_worker_lose_and_double_nothing(start_engi
     assert PAGES <= len(asked) <= PAGES + 2 * PAGES_IN_FLIGHT
     times = Counter(int(one["start"]) * 1_000 for one in asked)
     assert {start: count for start, count in times.items() if start in stored and count > 1} == {}
-    assert engine.stop() == 0
+
+    # a worker that cannot finish what is in hand, nor see that its parent is gone
+    below = descendants(engine.process.pid)
+    halt(third)
+    engine.process.send_signal(signal.SIGINT)
+    engine.wait_line(lambda line: "press Ctrl-C again" in line)
+    engine.process.send_signal(signal.SIGINT)
+    assert engine.process.wait(30) == 130
+    wait_gone(below)
 
 
-def test_a_killed_supervisor_leaves_no_orphan_or_second_server_until_a_sigterm(
-    start_engine, exchange, words, run_inside
+def test_a_killed_supervisor_leaves_no_orphan_a_second_engine_no_second_server(
+    start_engine, exchange, words, run_inside, tmp_path
 ):
     engine = start_engine(workers=1)
     keeper = engine.wait_event("child ready", child="redis")["pid"]
@@ -136,6 +144,13 @@ def test_a_killed_supervisor_leaves_no_orphan_or_second_server_until_a_sigterm(
     assert not is_there(server)
     wait_gone([keeper])
     exchange.wait_requests(asked + 12)
+    where = ("--symbols", "BTC-USD", "--data-dir", tmp_path / "data")
+    refused = run_inside("start", *where)
+    assert refused.code == 75
+    assert f"reconciler-engine start (pid {again.process.pid})" in refused.err
+    seen = run_inside("scan", *where, "--timeframes", "1m", "--json")
+    assert seen.code in (0, 3), seen.err
+    assert seen.json["series"][0]["expected"] == 360
     below = descendants(again.process.pid)
     assert again.stop() == 0
     assert not any(map(is_there, below))
@@ -144,23 +159,3 @@ def test_a_killed_supervisor_leaves_no_orphan_or_second_server_until_a_sigterm(
     assert (done.code, done.json["unresolved"]) == (0, 0), done.err
     # But for the pages in hand at the kill nothing was asked for again. A page more for each life that saw a bar close.
     assert len(exchange.requests()) <= PAGES + PAGES_IN_FLIGHT + 2
-
-
-def test_a_second_engine_is_refused_and_a_second_interrupt_ends_at_once(start_engine, run_inside, tmp_path):
-    engine = start_engine(workers=1)
-    pids = worker_pids(engine, 1)
-    where = ("--symbols", "BTC-USD", "--data-dir", tmp_path / "data")
-    refused = run_inside("start", *where)
-    assert refused.code == 75
-    assert f"reconciler-engine start (pid {engine.process.pid})" in refused.err
-    seen = run_inside("scan", *where, "--timeframes", "1m", "--json")
-    assert seen.code in (0, 3), seen.err
-    assert seen.json["series"][0]["expected"] == 360
-
-    # a worker that cannot finish what is in hand, nor see that its parent is gone
-    halt(pids[0])
-    engine.process.send_signal(signal.SIGINT)
-    engine.wait_line(lambda line: "press Ctrl-C again" in line)
-    engine.process.send_signal(signal.SIGINT)
-    assert engine.process.wait(30) == 130
-    wait_gone(pids)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import redis as redis_py
-from tests.integration.conftest import PATIENCE_S, clean_environment, wait_until
+from tests.integration.conftest import clean_environment, wait_until
 from tests.integration.processes import wait_gone
 
 from reconciler_engine.engine.scheduled_passes import FULL_RECONCILE
@@ -26,7 +26,7 @@ CHILDREN = str(Path(__file__).parent / "children")
 def start_engine(start_process, start_exchange, tmp_path, own_server):
     """Start an engine that repairs a day of BTC-USD 1m, with an exchange that plays a fault, on a server of its own."""
 
-    def start(fault: str = "", *, workers: int = 1, holder: redis_py.Redis | None = None, **environment: str):
+    def start(fault: str = "", *, holder: redis_py.Redis | None = None, **environment: str):
         (tmp_path / "faults.toml").write_text(fault)
         exchange = start_exchange(public_rate=0, faults=tmp_path / "faults.toml")
         if holder is not None:
@@ -35,7 +35,7 @@ def start_engine(start_process, start_exchange, tmp_path, own_server):
             "start", "--json", "--symbols", "BTC-USD", "--timeframes", "1m", "--max-candles", "0",
             "--full-reconcile-window-ms", "86400000", "--gap-scan-cron", NEVER, "--full-reconcile-cron", NEVER,
             "--batch-size", "20", "--listen", "off", "--base-url", exchange.url, "--data-dir", str(tmp_path / "data"),
-            "--workers", str(workers),
+            "--workers", "1",
             environment=clean_environment(**{"RECONCILER_REDIS_URL": own_server.url, **environment}),
         )  # fmt: skip
         return engine, exchange
@@ -59,14 +59,14 @@ def hang(engine, worker: int) -> None:
 
 
 def test_tasks_of_the_dead_that_a_failover_brings_back_are_handed_out_again(start_engine, own_server):
-    engine, _ = start_engine(workers=2)
-    ready_worker(engine)
+    engine, _ = start_engine()
     os.kill(ready_worker(engine), signal.SIGKILL)
     dead = engine.wait_event("tasks handed out again")["child"]
+    ready_worker(engine)
     with redis_py.Redis.from_url(own_server.url) as client:
         (stream,) = client.keys("*:tasks:scan")
-        living = client.xinfo_consumers(stream, GROUP)[0]["name"].decode()
-        consumer = f"{living.rpartition(':')[0]}:{dead}"
+        one = client.xinfo_consumers(stream, GROUP)[0]["name"].decode()
+        consumer = f"{one.rpartition(':')[0]}:{dead}"
         with client.pipeline() as both:
             both.xadd(stream, {"body": "{}", "deliveries": 1})
             both.xreadgroup(GROUP, consumer, {stream: ">"})
@@ -75,36 +75,36 @@ def test_tasks_of_the_dead_that_a_failover_brings_back_are_handed_out_again(star
     assert engine.stop() == 0
 
 
-def test_a_crash_or_hang_in_native_code_shows_stacks_and_leaves_no_orphan(
-    start_engine,
-):
-    engine, exchange = start_engine(workers=2, PYTHONPATH=CHILDREN)
-    crashing, hanging = ready_worker(engine), ready_worker(engine)
+def test_a_crash_or_hang_in_native_code_shows_stacks_and_leaves_no_orphan(start_engine):
+    engine, exchange = start_engine(PYTHONPATH=CHILDREN)
+    crashing = ready_worker(engine)
     exchange.wait_requests(1)
-    hang(engine, hanging)
     os.kill(crashing, signal.SIGSEGV)
     engine.wait_line(lambda line: "Fatal Python error: Segmentation fault" in line)
     crashed = engine.wait_event("child died", status="SIGSEGV")["child"]
     engine.wait_event("tasks handed out again", child=crashed)
-    left = [ready_worker(engine)]
+    hanging = ready_worker(engine)
+    hang(engine, hanging)
 
     hung = engine.wait_event("child hangs", pid=hanging, beats_missed=BEATS_MISSED)
     engine.wait_line(lambda line: "in hold_the_interpreter" in line)
     assert engine.wait_event("child died", child=hung["child"])["status"] == "SIGABRT"
     engine.wait_event("tasks handed out again", child=hung["child"])
-    left.append(ready_worker(engine))
+    left = ready_worker(engine)
     assert engine.wait_event("pass done")["errors"] == []
 
-    hang(engine, left[0])
+    hang(engine, left)
     engine.process.kill()
     engine.process.wait()
-    wait_gone(left)
+    wait_gone([left])
 
 
-def test_a_worker_past_its_memory_limit_is_replaced_and_its_work_goes_on(start_engine, own_server):
+def test_a_worker_past_its_memory_limit_is_replaced_and_a_server_that_may_evict_told(start_engine, own_server):
     with redis_py.Redis.from_url(own_server.url) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
         # Somebody else has the pass: a worker that is done with its pages asks for no more memory.
         engine, exchange = start_engine(holder=client)
+        assert engine.wait_event("the server may evict candles")["maxmemory_policy"] == "allkeys-lru"
         pid = ready_worker(engine)
         # Less than it has: memory that it asks for from now on is refused.
         resource.prlimit(pid, resource.RLIMIT_AS, (1, resource.prlimit(pid, resource.RLIMIT_AS)[1]))
@@ -116,13 +116,6 @@ def test_a_worker_past_its_memory_limit_is_replaced_and_its_work_goes_on(start_e
     ready_worker(engine)
     assert engine.wait_event("pass done")["errors"] == []
     assert engine.stop() == 0
-
-
-def test_a_server_that_may_evict_is_warned_of(start_engine, own_server):
-    with redis_py.Redis.from_url(own_server.url) as client:
-        client.config_set("maxmemory-policy", "allkeys-lru")
-    engine, _ = start_engine()
-    assert engine.wait_event("the server may evict candles")["maxmemory_policy"] == "allkeys-lru"
 
 
 def test_a_tree_whose_rights_lapse_waits_and_goes_on(start_engine, own_server):
@@ -153,14 +146,16 @@ def test_a_tree_whose_rights_lapse_waits_and_goes_on(start_engine, own_server):
 
 
 @pytest.mark.parametrize("rule", ["-xreadgroup", "-@all"])
-def test_a_start_without_the_rights_ends_with_78(start_engine, own_server, rule):
+def test_a_start_without_the_rights_ends_with_78(run_inside, start_exchange, own_server, tmp_path, rule):
     with redis_py.Redis.from_url(own_server.url) as client:
         client.execute_command("ACL", "SETUSER", "poor", "on", ">pw", "~*", "&*", "+@all", rule)
-    engine, _ = start_engine(RECONCILER_REDIS_URL=own_server.url.replace("unix://", "unix://poor:pw@"))
-    assert engine.process.wait(PATIENCE_S) == 78
-    said = "".join(engine.read_all())
-    assert "the user may not do what is needed" in said
-    assert "Traceback" not in said
+    done = run_inside(
+        "start", "--json", "--symbols", "BTC-USD", "--listen", "off", "--base-url", start_exchange(public_rate=0).url,
+        "--data-dir", tmp_path / "data", RECONCILER_REDIS_URL=own_server.url.replace("unix://", "unix://poor:pw@"),
+    )  # fmt: skip
+    assert done.code == 78
+    assert "the user may not do what is needed" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_a_term_under_slow_answers_takes_what_comes_and_leaves_no_lease(start_engine, own_server):

@@ -74,10 +74,16 @@ def streams_of(pid: int) -> set[Path]:
     return {Path(f"/proc/{child}/fd/2").readlink() for child in children_of(pid)}
 
 
-def test_no_process_that_may_hold_the_key_leaves_a_core(start_wrapped, tmp_path):
+def socket_folder(tmp_path: Path) -> Path:
+    """Return the folder of the embedded server's socket."""
+    return Path(json.loads((tmp_path / "data" / "server.json").read_text())["socket"]).parent
+
+
+def test_no_process_that_may_hold_the_key_leaves_a_core_nor_a_dead_engine_its_socket(start_wrapped, tmp_path):
     unlimited = ("/bin/sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh")
     engine = start_wrapped(*unlimited, cwd=tmp_path)
     wait_until(lambda: has_worker(engine.pid))
+    below, directory = descendants(engine.pid), socket_folder(tmp_path)
     ours = [pid for pid in children_of(engine.pid) if "supervisor.child_program" in command_of(pid)]
     assert {core_limit_of(pid) for pid in (engine.pid, *ours)} == {"0"}
     for pid in ours:
@@ -86,6 +92,8 @@ def test_no_process_that_may_hold_the_key_leaves_a_core(start_wrapped, tmp_path)
     engine.send_signal(signal.SIGABRT)
     assert engine.wait(PATIENCE_S) == -signal.SIGABRT
     assert list(tmp_path.rglob("*core*")) == []
+    wait_gone(below)
+    assert not directory.exists()
 
 
 def test_an_engine_without_standard_streams_works_and_a_second_one_exits(start_wrapped):
@@ -155,20 +163,7 @@ def _take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
-def test_the_directory_of_the_socket_ends_with_the_engine(start_process, arguments, tmp_path, end):
-    engine: Running = start_process(*arguments)
-    engine.wait_event("child ready", child="worker-1")
-    below = descendants(engine.process.pid)
-    directory = Path(json.loads((tmp_path / "data" / "server.json").read_text())["socket"]).parent
-    assert directory.stat().st_mode & 0o777 == 0o700
-    engine.process.send_signal(end)
-    engine.process.wait(PATIENCE_S)
-    wait_gone(below)
-    assert not directory.exists()
-
-
-def test_a_stale_socket_is_replaced_and_a_lack_of_descriptors_is_waited_out(start_process, arguments, tmp_path):
+def test_a_stale_socket_is_replaced_none_is_left_and_descriptors_are_waited_for(start_process, arguments, tmp_path):
     data = DataDirectory(tmp_path / "data")
     data.prepare()
     with socket.socket(socket.AF_UNIX) as dead:
@@ -177,6 +172,8 @@ def test_a_stale_socket_is_replaced_and_a_lack_of_descriptors_is_waited_out(star
     engine: Running = start_process(*arguments)
     worker = engine.wait_event("child ready", child="worker-1")["pid"]
     engine.wait_event("pass done")
+    directory = socket_folder(tmp_path)
+    assert directory.stat().st_mode & 0o777 == 0o700
 
     before = resource.prlimit(engine.process.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(engine.process.pid, resource.RLIMIT_NOFILE, (3, before[1]))
@@ -185,6 +182,7 @@ def test_a_stale_socket_is_replaced_and_a_lack_of_descriptors_is_waited_out(star
     resource.prlimit(engine.process.pid, resource.RLIMIT_NOFILE, before)
     engine.wait_line(lambda line: "child ready" in line and '"worker-' in line)
     assert engine.stop() == 0
+    assert not directory.exists()
 
 
 def unshare_works(*flags: str) -> bool:

@@ -92,9 +92,8 @@ def start_engine(start_process, start_exchange, tmp_path):
     return start
 
 
-def test_strangers_neither_end_the_web_child_nor_shut_probes_out(start_engine, redis_url):
-    engine, url = start_engine(redis_url)
-    web = engine.wait_event("child ready", child="web")["pid"]
+def bother(url: str) -> None:
+    """Come as a stranger who breaks rules, and as many who say nothing; probes are answered meanwhile."""
     where = (urllib.parse.urlsplit(url).hostname, urllib.parse.urlsplit(url).port)
     for _ in range(29):
         with socket.create_connection(where, PATIENCE_S) as stranger:
@@ -104,12 +103,13 @@ def test_strangers_neither_end_the_web_child_nor_shut_probes_out(start_engine, r
         for _ in range(2 * BOUNDS.connections):
             silent.enter_context(socket.create_connection(where, PATIENCE_S))
         assert get(f"{url}livez").status == HTTPStatus.OK
-    assert is_there(web)
-    assert engine.stop() == 0
 
 
-def test_probes_and_metrics_tell_of_faults_and_outlive_processes(start_engine, own_server):
+def test_probes_and_metrics_tell_of_faults_and_outlive_strangers_and_processes(start_engine, own_server):
     engine, url = start_engine(own_server.url)
+    web = engine.wait_event("child ready", child="web")["pid"]
+    bother(url)
+    assert is_there(web)
     wait_page(f"{url}readyz", lambda page: page.status == HTTPStatus.OK)
     assert get(f"{url}livez").status == HTTPStatus.OK
     wait_page(f"{url}metrics", lambda page: 'ticks_total{job="full_reconcile",outcome="done"} 1.0' in page.text)
@@ -141,7 +141,6 @@ def test_probes_and_metrics_tell_of_faults_and_outlive_processes(start_engine, o
     assert after["requests_total", ("candles", "ok", "200")] == before["requests_total", ("candles", "ok", "200")]
 
     # nor does the death of the pages stop anything: requests wait at the open port meanwhile
-    web = engine.wait_event("child ready", child="web")["pid"]
     os.kill(web, signal.SIGKILL)
     assert get(f"{url}livez").status == HTTPStatus.OK
     wait_page(f"{url}metrics", lambda page: 'restarts_total{role="web"} 1.0' in page.text)

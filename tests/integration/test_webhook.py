@@ -171,7 +171,7 @@ def test_an_engine_tells_what_begins_and_one_that_follows_it_tells_it_not_again(
     )
     for frames in (["5m"], ["5m", "1h"]):
         engine = start_process(
-            "start", *ARGUMENTS, "--base-url", exchange.url, "--data-dir", str(tmp_path / "data"),
+            "start", *ARGUMENTS, "--listen", "off", "--base-url", exchange.url, "--data-dir", str(tmp_path / "data"),
             environment=environment,
         )  # fmt: skip
         engine.wait_event("pass done", job="full_reconcile")
