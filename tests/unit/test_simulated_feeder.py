@@ -349,17 +349,16 @@ def test_demo_begins_with_gaps_and_with_bars_of_too_little_and_of_doubled_volume
     series = [Series("BTC-USD", frame) for frame in (Timeframe.M1, Timeframe.M5, Timeframe.M15)]
     lived = Interval(NOW - EARLIER_MS, NOW - AWAY_MS)
     left = earlier_members(MARKET, series, DEMO_LOSSES, lived)
-    share: dict[Series, list[float]] = {}
-    for (one, start), member in left.items():
-        if start in lived:
-            share.setdefault(one, []).append(json.loads(member)["volume"] / float(bar_at(one, start).volume))
-    minutes, fives, fetched = (sorted(share[one]) for one in series)
+    minutes, fives, fetched = (
+        sorted(json.loads(left[one][at])["volume"] / float(bar_at(one, at).volume) for at in left[one] if at in lived)
+        for one in series
+    )
     assert len(minutes) < 0.75 * 105
     assert sum(one == 2 for one in minutes) > len(minutes) / 2
     assert sum(one < 0.9 for one in fives) > 5
     assert fives[-1] == 1
     assert 0 < fetched[0] <= fetched[-1] < 0.1
-    opens = [json.loads(text)["open"] == float(bar_at(M1, at).open) for (one, at), text in left.items() if one == M1]
+    opens = [json.loads(text)["open"] == float(bar_at(M1, at).open) for at, text in left[M1].items()]
     assert opens.count(False) < len(opens) / 5
 
 

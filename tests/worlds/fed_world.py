@@ -205,7 +205,7 @@ async def fed_world(
     """
     time = SimulatedTime(clock, START)
     async with (
-        time.passing(url),
+        time.passing(),
         SimulatedRedis(url, time) as redis,
         trio.open_nursery() as nursery,
     ):

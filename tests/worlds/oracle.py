@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
@@ -98,7 +98,8 @@ class Oracle:
         self._truth: dict[Series, dict[int, tuple[float, ...]]] = {}
         self._starts: dict[Series, list[int]] = {}
         self._known_to: dict[Series, int] = {}
-        self._verdicts: dict[tuple[Series, bytes], tuple[int, Verdict]] = {}
+        self._verdicts: dict[Series, dict[bytes, tuple[int, Verdict, bytes]]] = defaultdict(dict)
+        self._looks: dict[Series, tuple[Any, Look]] = {}
 
     def window(self, series: Series, now: int) -> Interval:
         """Return the newest closed slots at an instant (ms UTC), as the gate sees them."""
@@ -107,7 +108,16 @@ class Oracle:
 
     def look(self, series: Series, now: int, members: Sequence[Any], bodies: Sequence[bytes | None]) -> Look:
         """Hold the members of the newest slots, each followed by its score, and their digests to the truth."""
-        window, step = self.window(series, now), series.timeframe.step_ms
+        window = self.window(series, now)
+        seen, there = self._looks.get(series), (window, members, bodies)
+        look = seen[1]._replace(now=now) if seen and seen[0] == there else self._look_anew(series, now, *there)
+        self._looks[series] = there, look
+        return look
+
+    def _look_anew(
+        self, series: Series, now: int, window: Interval, members: Sequence[Any], bodies: Sequence[bytes | None]
+    ) -> Look:
+        step, verdicts = series.timeframe.step_ms, self._verdicts[series]
         self._learn(series, window)
         starts = self._starts[series]
         expected = starts[bisect_left(starts, window.start) : bisect_left(starts, window.stop)]
@@ -118,12 +128,14 @@ class Oracle:
         falsely_verified: list[int] = []
         changed: list[int] = []
         for member, score in zip(members[::2], members[1::2], strict=True):
-            at, verdict = self._judge(series, member)
+            if member not in verdicts:
+                verdicts[member] = (*self._judge(series, member), digest_of(member))
+            at, verdict, digest = verdicts[member]
             if at != int(score):
                 continue
             if verdict in {"right", "wrong"}:
                 held.add(at)
-            is_verified = at in noted and noted[at].digest == digest_of(member)
+            is_verified = at in noted and noted[at].digest == digest
             verified += is_verified
             if at in noted and not is_verified:
                 changed.append(at)
@@ -142,12 +154,6 @@ class Oracle:
             self._known_to[series] = window.stop
 
     def _judge(self, series: Series, member: bytes) -> tuple[int, Verdict]:
-        found = self._verdicts.get((series, member))
-        if found is None:
-            found = self._verdicts[series, member] = self._judge_anew(series, member)
-        return found
-
-    def _judge_anew(self, series: Series, member: bytes) -> tuple[int, Verdict]:
         try:
             candle = json.loads(member)
             at, values = candle["timestamp"], tuple(float(candle[name]) for name in _FIELDS)

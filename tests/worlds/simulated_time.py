@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import math
+import socket
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
+import hiredis
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from reconciler_engine.errors import StoreError
 from reconciler_engine.steps import Command
 from reconciler_engine.store.client.address import Address
 from reconciler_engine.store.client.commands import block_s
-from reconciler_engine.store.client.connection import ReplyReader
+from reconciler_engine.store.client.connection import ReplyReader, pack
 from reconciler_engine.store.client.node import FixedDoor, Node
-from reconciler_engine.store.client.trio_redis import DEFAULT_MAX_BLOCKING, DEFAULT_MAX_CONNECTIONS, TrioRedis
+from reconciler_engine.store.client.redis_py import reply_error
+from reconciler_engine.store.client.trio_redis import TrioRedis, all_served
 
 CLOCK_KEY: Final = "simulated:clock"
 _TIME: Final = "redis.call('TIME')"
@@ -35,6 +39,8 @@ _REPLY_S: Final = 1e-6
 
 _SHORTEST_LIFE_S: Final = 1.0
 """Lives of keys are shortened in steps of this at least."""
+
+_READ_SIZE: Final = 128 * 1_024
 
 # Candle keys and the keys beside them live for a day or longer; no simulation lasts so long.
 _PASS_ON: Final = """
@@ -60,8 +66,8 @@ class SimulatedTime:
         """Make a time that is `start` (ms UTC) when the run of this clock begins."""
         self._clock = clock
         self._start = start
-        self._under_way = 0
-        self._quiet = trio.Event()
+        self._is_behind = True
+        self._aged_s = 0.0
         self._news: defaultdict[str, set[trio.Event]] = defaultdict(set)
 
     def now(self) -> int:
@@ -73,49 +79,35 @@ class SimulatedTime:
         await trio.sleep_until((instant - self._start) / 1_000)
 
     @asynccontextmanager
-    async def passing(self, url: str) -> AsyncIterator[None]:
-        """Let the time of a server and of this trio run pass for the length of a block."""
-        async with TrioRedis.from_url(url) as server, trio.open_nursery() as nursery:
-            await self.show(server, self._start * 1_000, 0)
-            nursery.start_soon(self._pass_on, server)
+    async def passing(self) -> AsyncIterator[None]:
+        """Let the time of this trio run pass for the length of a block."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._pass_on)
             yield
             nursery.cancel_scope.cancel()
 
-    async def show(self, server: TrioRedis, instant_us: int, elapsed_ms: int) -> None:
-        """Set the server's simulated clock, and take what passed from the lives of the engine's own keys."""
-        seconds, rest = divmod(instant_us, 1_000_000)
-        await server.execute_command("EVAL", _PASS_ON, 1, CLOCK_KEY, seconds, rest, elapsed_ms)
-
-    async def _pass_on(self, server: TrioRedis) -> None:
-        aged_s = trio.current_time()
+    async def _pass_on(self) -> None:
         while True:
             await wait_all_tasks_blocked()
-            if self._under_way:
-                # Replies of the server are on their way: next to no time passes.
-                self._quiet = trio.Event()
-                await self._quiet.wait()
-                self._clock.jump(_REPLY_S)
-                continue
             ahead_s = trio.lowlevel.current_statistics().seconds_to_next_deadline
             assert ahead_s < math.inf, "nothing is waited for but replies that never come"
-            then_s = trio.current_time() + max(ahead_s, 0.0)
-            elapsed_s = then_s - aged_s if then_s - aged_s >= _SHORTEST_LIFE_S else 0.0
-            aged_s = then_s if elapsed_s else aged_s
-            # Nobody else runs meanwhile: all wait for the clock.
-            await self.show(server, self._start * 1_000 + round(then_s * 1e6), round(elapsed_s * 1_000))
-            if ahead_s > 0:
-                self._clock.jump(ahead_s)
+            self._clock.jump(max(ahead_s, 0.0))
+            self._is_behind = True
 
-    @contextmanager
-    def under_way(self) -> Iterator[None]:
-        """Let no time pass for the length of a block."""
-        self._under_way += 1
-        try:
-            yield
-        finally:
-            self._under_way -= 1
-            if not self._under_way:
-                self._quiet.set()
+    def catch_up(self) -> Command | None:
+        """Return the command that sets the server's clock and shortens the lives of the engine's own keys.
+
+        None where it is right.
+        """
+        self._clock.jump(_REPLY_S)
+        if not self._is_behind:
+            return None
+        self._is_behind = False
+        now_s = trio.current_time()
+        elapsed_s = now_s - self._aged_s if now_s - self._aged_s >= _SHORTEST_LIFE_S else 0.0
+        self._aged_s += elapsed_s
+        seconds, rest = divmod(self._start * 1_000 + round(now_s * 1e6), 1_000_000)
+        return ("EVAL", _PASS_ON, 1, CLOCK_KEY, seconds, rest, round(elapsed_s * 1_000))
 
     def tell(self, keys: Iterable[object]) -> None:
         """Wake those that wait for one of these keys."""
@@ -137,25 +129,60 @@ class SimulatedTime:
 
 
 class _Connections(Node):
-    """A server's connections, under whose exchanges no time passes."""
+    """A server that is asked by one socket, for whose replies the whole process waits: no time passes meanwhile."""
 
     def __init__(self, address: Address, time: SimulatedTime) -> None:
-        super().__init__(FixedDoor(address), str(address), DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_BLOCKING)
+        super().__init__(FixedDoor(address), str(address), 1, 1)
         self._time = time
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(str(address.path))
+        self._reader = hiredis.Reader(protocolError=StoreError, replyError=reply_error, notEnoughData=self)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._socket.close()
+        super().close()
 
     async def exchange(
-        self, commands: Sequence[Command], bound_s: float, _keys: Sequence[str] = (), *, blocks_s: float | None = None
+        self, commands: Sequence[Command], _bound_s: float, _keys: Sequence[str] = (), *, blocks_s: float | None = None
     ) -> list[Any]:
         """Send commands in one write."""
-        with self._time.under_way():
-            return await super().exchange(commands, bound_s, blocks_s=blocks_s)
+        assert blocks_s is None
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._catch_up()
+        answers = self._ask(commands)
+        await trio.lowlevel.checkpoint()
+        return answers
 
     async def converse(
-        self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, bound_s: float, _key: str = ""
+        self, batches: Iterable[tuple[bytes, int]], reader: ReplyReader, _bound_s: float, _key: str = ""
     ) -> None:
         """Have a conversation."""
-        with self._time.under_way():
-            await super().converse(batches, reader, bound_s)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._catch_up()
+        sent = complete = 0
+        for payload, commands in batches:
+            self._socket.sendall(payload)
+            sent += commands
+            while complete < sent:
+                complete = reader.feed(self._socket.recv(_READ_SIZE))
+        await trio.lowlevel.checkpoint()
+
+    def _catch_up(self) -> None:
+        command = self._time.catch_up()
+        if command is not None:
+            all_served(self._ask([command]))
+
+    def _ask(self, commands: Sequence[Command]) -> list[Any]:
+        self._socket.sendall(b"".join(map(pack, commands)))
+        answers: list[Any] = []
+        while len(answers) < len(commands):
+            answer = self._reader.gets()
+            if answer is self:
+                self._reader.feed(self._socket.recv(_READ_SIZE))
+            else:
+                answers.append(answer)
+        return answers
 
 
 class SimulatedRedis(TrioRedis):

@@ -14,7 +14,7 @@ PUSH = Script("return redis.call('RPUSH', KEYS[1], ARGV[1])", "push.lua")
 
 async def test_scripts_and_clients_see_one_instant(redis_url, mock_clock):
     time = SimulatedTime(mock_clock, START)
-    async with time.passing(redis_url), SimulatedRedis(redis_url, time) as redis:
+    async with time.passing(), SimulatedRedis(redis_url, time) as redis:
         for seconds in (0.0, 0.25, 3_600.0):
             await trio.sleep(seconds)
             told = await NOW.run(redis, keys=[])
@@ -25,7 +25,7 @@ async def test_scripts_and_clients_see_one_instant(redis_url, mock_clock):
 
 async def test_keys_of_the_engine_live_in_simulated_time(redis_url, mock_clock):
     time = SimulatedTime(mock_clock, START)
-    async with time.passing(redis_url), SimulatedRedis(redis_url, time) as redis:
+    async with time.passing(), SimulatedRedis(redis_url, time) as redis:
         await redis.set("recon:lease", "mine", ex=15)
         await redis.set("candles:1:1:A-USD:1m", "long", ex=86_400)
         await trio.sleep(13)
@@ -37,7 +37,7 @@ async def test_keys_of_the_engine_live_in_simulated_time(redis_url, mock_clock):
 
 async def test_a_blocking_read_ends_with_the_write_that_it_waits_for(redis_url, mock_clock):
     time = SimulatedTime(mock_clock, START)
-    async with time.passing(redis_url), SimulatedRedis(redis_url, time) as redis, trio.open_nursery() as nursery:
+    async with time.passing(), SimulatedRedis(redis_url, time) as redis, trio.open_nursery() as nursery:
 
         async def push() -> None:
             await trio.sleep(4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, cast
 
@@ -53,12 +53,26 @@ class FeederWrites:
         if is_refused(stored or (), member):
             return False
         await self._client.execute_command("ZREMRANGEBYSCORE", key, open_time, open_time)
-        await self._client.execute_command("ZADD", key, open_time, member)
+        await self._add(key, {open_time: member})
+        return True
+
+    async def fill(self, series: Series, members: Mapping[int, str]) -> None:
+        """Write the candles of a key that was empty just now, by open time, at once.
+
+        Raises:
+            StoreError: Redis did not do it; earlier writes stay.
+        """
+        key = self._scope.candle_key(series)
+        if members:
+            await self._client.execute_command("ZREMRANGEBYSCORE", key, min(members), max(members))
+            await self._add(key, members)
+
+    async def _add(self, key: str, members: Mapping[int, str]) -> None:
+        await self._client.execute_command("ZADD", key, *(part for slot in members.items() for part in slot))
         if self._ttl_s:
             await self._client.execute_command("EXPIRE", key, self._ttl_s)
         if self._max_candles:
             await self._client.execute_command("ZREMRANGEBYRANK", key, 0, -1 - self._max_candles)
-        return True
 
     async def announce_close(self, series: Series, member: str) -> None:
         """Publish a candle on the close channels of its series: that of the layout, and still the user's.

@@ -197,16 +197,16 @@ class Feed:
 
 def earlier_members(
     market: Market, series: Sequence[Series], losses: FeedLosses, lived: Interval
-) -> dict[tuple[Series, int], str]:
+) -> dict[Series, dict[int, str]]:
     """Return the members that a feed has left which ran for the time `lived`, by series and open time."""
     feed = Feed(market, series, losses)
-    left: dict[tuple[Series, int], str] = {}
+    left: dict[Series, dict[int, str]] = {one: {} for one in series}
     for now in range(lived.start, lived.stop, HANDSHAKE_MS):
         for happened in feed.advance(now):
             if isinstance(happened, Written):
-                slot, member = (happened.series, happened.bar.start), write_member(happened)
-                if not is_refused([left[slot]] if slot in left else (), member):
-                    left[slot] = member
+                members, at, member = left[happened.series], happened.bar.start, write_member(happened)
+                if not is_refused([members[at]] if at in members else (), member):
+                    members[at] = member
     return left
 
 

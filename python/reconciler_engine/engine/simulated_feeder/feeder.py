@@ -98,8 +98,8 @@ class Feeder:
         if settings.earlier_ms and await self._writes.are_empty(settings.series):
             lived = Interval(now - settings.earlier_ms, now - AWAY_MS)
             left = earlier_members(self._market, settings.series, settings.losses, lived)
-            for (series, open_time), member in left.items():
-                await self._writes.write(series, open_time, member)
+            for series, members in left.items():
+                await self._writes.fill(series, members)
         return Feed(self._market, settings.series, settings.losses)
 
     async def _write(self, written: Written) -> None:
