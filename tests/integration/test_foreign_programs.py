@@ -42,10 +42,10 @@ def run_beside():
 
 @pytest.fixture
 def engine(start_process, start_exchange, redis_url, tmp_path):
-    """A real engine that looks for gaps every few seconds."""
+    """A real engine that looks for gaps every second."""
     exchange = start_exchange(public_rate=0)
     process = start_process(
-        *("start", "--json", "--symbols", "BTC-USD", "--timeframes", "1m", "--gap-scan-cron", "*/3 * * * * *"),
+        *("start", "--json", "--symbols", "BTC-USD", "--timeframes", "1m", "--gap-scan-cron", "* * * * * *"),
         *("--batch-size", str(RATE), "--base-url", exchange.url, "--redis-url", redis_url, "--workers", "1"),
         *("--data-dir", str(tmp_path / "engine"), "--listen", "off"),
     )

@@ -31,6 +31,7 @@ from reconciler_engine.errors import LeaseLost, StoreUnavailable
 from reconciler_engine.market.interval import Interval
 from reconciler_engine.market.result import ReconciliationResult
 from reconciler_engine.store import task_streams as tasks_module
+from reconciler_engine.store import tasks
 from reconciler_engine.store.client.trio_redis import TrioRedis
 from reconciler_engine.store.leases import JobLeases, Lease
 from reconciler_engine.store.scope import Scope
@@ -176,6 +177,13 @@ async def pause_directors(url: str, pauses: int, seed: int, patience_s: float = 
     return held, stale, ends
 
 
+@pytest.fixture
+def eager_successor(monkeypatch):
+    """Who takes over looks again soon: a director that stands still is still asleep in Redis, and gets the word."""
+    monkeypatch.setattr(tasks, "WAIT_S", 0.05)
+
+
+@pytest.mark.usefixtures("eager_successor")
 async def test_a_director_stopped_past_its_lease_writes_nothing_when_it_wakes(redis_url):
     held, stale, ends = await pause_directors(redis_url, PAUSES, seed=1)
     assert (held, stale) == (PAUSES, 0)
@@ -183,6 +191,7 @@ async def test_a_director_stopped_past_its_lease_writes_nothing_when_it_wakes(re
 
 
 @pytest.mark.soak
+@pytest.mark.usefixtures("eager_successor")
 async def test_five_hundred_pauses_of_directors_and_no_stale_write(redis_url):
     held, stale, ends = await pause_directors(redis_url, 500, seed=2, patience_s=1_800)
     # The figure.
