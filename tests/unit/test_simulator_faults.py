@@ -162,7 +162,7 @@ def test_every_mode_reads_with_its_defaults() -> None:
         ({"mode": "reset", "probability": 2}, "probability 2 is not between 0 and 1"),
         ({"mode": "reset", "path": 3}, "path 3 is not a pattern"),
         ({"mode": "reset", "name": 3}, "name 3 is not text"),
-        ({"mode": "reset", "from": "noon"}, "from 'noon' is no ISO 8601 time"),
+        ({"mode": "reset", "from": "noon"}, "from 'noon' is not an ISO 8601 time"),
         ({"mode": "reset", "from": 10, "until": 5}, "until 5 lies before 'from'"),
     ],
 )

@@ -17,13 +17,13 @@ class ApiRequest:
     """A request as the exchange reads it.
 
     Attributes:
-        method: Such as `GET`.
+        method: HTTP method, such as `GET`.
         target: Path and query as sent.
         path: Path without the query, percent-decoded.
         values: Values of each query key, in the order sent.
         headers: Header values by lower-case name.
         peer: Address of the client, without the port.
-        body: Bytes that came with it; the exchange's own paths ignore them.
+        body: Bytes of the body; only the paths under `/simulator/` read it.
     """
 
     method: str
@@ -51,10 +51,10 @@ class ApiRequest:
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse(Response):
-    """An answer of the exchange, before the headers that all of them have.
+    """An answer of the exchange, without the headers that every answer has.
 
     Attributes:
-        rows: Candles in it; None where the answer is not about candles.
+        rows: Number of candles in the answer; None where it is not about candles.
     """
 
     rows: int | None = None
@@ -70,27 +70,27 @@ def give_json(body: str, rows: int | None = None) -> ApiResponse:
 
 
 def refuse(status: int, error: str, details: str) -> ApiResponse:
-    """Return an error in the wire shape, `error_details` repeated as `message`.
+    """Return an error as the exchange writes it: `message` repeats `error_details`.
 
-    Source of the bodies: coinbase-api.md section 2, read 2026-11-23; trailing spaces are the exchange's.
+    Source of the texts: coinbase-api.md section 2, read 2026-11-23. The exchange, too, ends some texts with a space.
     """
     body = json.dumps({"error": error, "error_details": details, "message": details}, separators=(",", ":"))
     return ApiResponse(status, body.encode(), _JSON)
 
 
 def refuse_argument(details: str) -> ApiResponse:
-    """Return the refusal of a value that was understood but is not allowed."""
+    """Return the refusal of a query value that could be parsed but is not allowed."""
     return refuse(HTTPStatus.BAD_REQUEST, "INVALID_ARGUMENT", details)
 
 
 def refuse_integer(name: str, value: str) -> ApiResponse:
-    """Return the refusal of a query value that is not a 32-bit integer; the wording is that of Go's parser."""
+    """Return the refusal of a query value that is not a 32-bit integer, in the words of Go's parser."""
     details = f'parsing field "{name}": strconv.ParseInt: parsing "{value}": invalid syntax'
     return refuse(HTTPStatus.BAD_REQUEST, "unknown", details)
 
 
 def refuse_product(symbol: str) -> ApiResponse:
-    """Return the refusal of a product that is not listed, by endpoints that name it."""
+    """Return the refusal of an unlisted product, as the endpoints send it whose refusal names the product."""
     return refuse(HTTPStatus.NOT_FOUND, "NOT_FOUND", f"Product {symbol} not supported")
 
 

@@ -1,4 +1,4 @@
-"""The simulator as a child process."""
+"""Duty of a child process that serves the simulated exchange."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler_engine.simulator.simulation import SimulatorSettings, simulate
 
 
 async def run_simulator(message: dict[str, Any], do: Callable[[SimulatorRole], Awaitable[None]]) -> None:
-    """Simulate an exchange as the spec's message says: `port`, `seed`, and `start` and `origin` of the clock (ms)."""
+    """Run the simulator with the message's `port` and `seed`, and `start` and `origin` of its clock (ms UTC)."""
     settings = SimulatorSettings(
         port=message["port"], seed=message["seed"], start=message["start"], origin=message["origin"]
     )
@@ -19,14 +19,14 @@ async def run_simulator(message: dict[str, Any], do: Callable[[SimulatorRole], A
 
 
 class SimulatorRole:
-    """An exchange; its parent finds it by its `url`."""
+    """A simulated exchange as the role of a child process; the parent is told its `url`."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
         self._serving = trio.CancelScope()
 
     async def run(self, *, task_status: trio.TaskStatus[dict[str, str]] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until drained; started once it listens, with its `url`."""
+        """Serve until drained; `task_status` is given the `url` as soon as the port is open."""
 
         def announce(line: str) -> None:
             task_status.started({"url": line.removeprefix("listening on ")})
@@ -35,10 +35,10 @@ class SimulatorRole:
             await simulate(self._settings, announce)
 
     def drain(self) -> None:
-        """Stop serving; open requests are cut off, as by any exchange that goes away."""
+        """Stop serving; requests that are not yet answered lose their connection."""
         self._serving.cancel()
 
     @property
     def tasks_done(self) -> int:
-        """An exchange that listens is of use."""
+        """Always 1: a simulator that listens does its work."""
         return 1

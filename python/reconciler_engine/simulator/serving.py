@@ -1,4 +1,4 @@
-"""The server of a simulated exchange, on loopback only; a fault may close its port for a while."""
+"""The HTTP server of a simulated exchange, on loopback only."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ async def serve_exchange(
 ) -> None:
     """Serve an exchange until cancelled; `nursery.start` returns its base URL, such as `http://127.0.0.1:4711`.
 
-    At most 256 connections are held, for one more the one gives way that has been idle longest; one is closed after
-    75 s without a request, when a request takes over 20 s to arrive, its head over 16 KiB or its body over 64 KiB, and
-    when an answer cannot be sent within 30 s. Cancelling closes the listener and all connections.
+    At most 256 connections are open; a further one replaces the connection that has been idle longest. A connection is
+    closed after 75 s without a request, when a request takes over 20 s to arrive, when its head is over 16 KiB or its
+    body over 64 KiB, and when an answer cannot be sent within 30 s. Cancelling closes the listener and all connections.
 
     Args:
         exchange: The exchange to serve.
-        port: Where to listen; 0 lets the system choose.
-        task_status: Told the base URL when the port is open.
+        port: Port to listen at; 0 lets the system choose.
+        task_status: Receives the base URL when the port is open.
 
     Raises:
         ConfigError: The port cannot be opened.
@@ -60,7 +60,7 @@ async def serve_exchange(
                 )
                 await gate.closing.wait()
                 door.cancel_scope.cancel()
-            # A fault closes the port for a while; connections that are open stay.
+            # A fault closes the port for a time; open connections stay open.
             gate.closed.set()
             await trio.sleep(gate.closed_s)
             gate.closing, gate.closed = trio.Event(), trio.Event()
@@ -69,7 +69,7 @@ async def serve_exchange(
 
 @asynccontextmanager
 async def open_exchange(exchange: Exchange, *, port: int = 0) -> AsyncIterator[str]:
-    """Serve an exchange for the length of a block; gives the base URL."""
+    """Serve an exchange while the `async with` block runs; yields the base URL."""
     async with trio.open_nursery() as nursery:
         yield await nursery.start(partial(serve_exchange, exchange, port=port))
         nursery.cancel_scope.cancel()
@@ -83,7 +83,7 @@ async def _listen(port: int) -> list[trio.SocketListener]:
 
 
 class _Port:
-    """The port that an exchange answers at, open but for the time a fault closes it."""
+    """Answers requests at the port, and lets a `refuse` fault close it for a time."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -92,14 +92,14 @@ class _Port:
         self.closed_s = 0.0
 
     async def answer(self, connection: HttpConnection, request: Request) -> bool:
-        """Answer one request; return whether the connection can serve another one."""
+        """Answer one request; return whether the connection can serve another request."""
         reply = self._exchange.respond(ApiRequest.read(request))
         if reply.fault is not None and reply.fault.mode == "refuse":
             await self._close_port(reply.fault.number("seconds"))
         return await send_answer(connection, reply.answer, self._exchange.clock.now(), reply.fault)
 
     async def _close_port(self, seconds: float) -> None:
-        """Have the port closed for a time, and return when it is; a time under way is not made longer."""
+        """Ask for the port to be closed for a time, and return once it is closed; a second call does not extend it."""
         if not self.closing.is_set():
             self.closed_s = seconds
             self.closing.set()

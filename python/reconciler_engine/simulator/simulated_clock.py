@@ -1,4 +1,4 @@
-"""The exchange's clock: the machine's own by default, or one that is set and runs at any rate."""
+"""The exchange's clock: the machine's time by default, or a chosen time at a chosen rate."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import time
 from collections.abc import Callable
 
 LAST = 253_370_764_800_000
-"""The clock stops here, at the beginning of the year 9999: answers carry dates, and no calendar has many after it."""
+"""Instant (ms UTC) at which the clock stops, the beginning of the year 9999: Python's dates end with that year."""
 
 
 def check_rate(name: str, rate: float) -> None:
     """Check a rate.
 
     Raises:
-        ValueError: It is negative or no finite number.
+        ValueError: The rate is negative or not a finite number.
     """
     if not 0 <= rate < math.inf:
         raise ValueError(f"{name} {rate!r} is not a finite number >= 0")
 
 
 class SimulatedClock:
-    """Milliseconds UTC as the exchange sees them.
+    """The exchange's time (ms UTC).
 
-    Two processes that build it from the same `start`, `rate` and `origin` agree on the time.
+    Clocks with the same `start`, `rate` and `origin` show the same time in all processes.
 
     Args:
-        start: Instant (ms UTC) the clock shows at `origin`; None follows the machine's clock from there.
-        rate: Simulated milliseconds that pass in a real one; 0 stands still.
-        origin: Instant of the real clock (ms) at which it showed `start`; None is now.
-        read_real_ms: The real clock; the machine's by default.
+        start: Instant (ms UTC) that the clock shows at `origin`; by default `origin` itself.
+        rate: Simulated milliseconds for each real one; 0 stops the clock.
+        origin: Real instant (ms UTC) at which the clock shows `start`; by default now.
+        read_real_ms: The real clock (ms UTC); by default the machine's.
 
     Raises:
-        ValueError: `rate` is negative or no finite number.
+        ValueError: `rate` is negative or not a finite number.
     """
 
     def __init__(
@@ -54,6 +54,6 @@ class SimulatedClock:
         return int(min(max(self._start + (self._read() - self._origin) * self._rate, 0), LAST))
 
     def set(self, instant: int) -> None:
-        """Show `instant` (ms UTC) now and go on from there at the same rate."""
+        """Set the clock to `instant` (ms UTC); it continues at the same rate."""
         self._origin = self._read()
         self._start = float(instant)

@@ -1,4 +1,4 @@
-"""A simulator from its settings, for the command line and for other processes' tests."""
+"""Builds and runs a simulator from its settings, for the command line and for tests with processes."""
 
 from __future__ import annotations
 
@@ -28,23 +28,24 @@ class SimulatorSettings:
     """Settings of a simulator.
 
     Attributes:
-        port: Where it listens on 127.0.0.1; 0 lets the system choose.
-        seed: Seed of the invented prices.
-        products: Products that trade; None is the default list, dated by the clock's start.
-        halts: Spans (ms UTC) in which nothing trades; seeded markets only.
-        replay: Folder of candle files that are the truth, instead of invented prices.
-        log: File that gets one JSON line a request.
-        start: Instant (ms UTC) the clock shows at first. None: the machine's clock, or, with `replay`, the instant
-            after the last bar on file, at which it then stands still unless `rate` is given.
-        rate: Simulated time per real time; None is 1, or 0 for a replay without `start`.
-        origin: Real instant (ms UTC) that belongs to `start`, for processes that must agree; None is now.
-        rules: How the exchange behaves.
-        key_files: Key files of the clients that may use the private paths; without any these are 401.
-        faults: Faults file (TOML, or JSON by its name), looked at again before each request; also set over HTTP,
-            see `control`.
+        port: Port to listen at, on 127.0.0.1; 0 lets the system choose.
+        seed: Seed of prices and trades.
+        products: Products that trade; by default those of `list_products` at the clock's start.
+        halts: Spans (ms UTC) without trades; seeded markets only.
+        replay: Folder of candle files to serve instead of seeded prices.
+        log: File to append one line of JSON to for each request.
+        start: Instant (ms UTC) that the clock shows at `origin`. By default the machine's time, or, with `replay`, the
+            end of the last bar in the files.
+        rate: Simulated time per real time. By default 1, or 0 for a replay without `start`.
+        origin: Real instant (ms UTC) at which the clock shows `start`, for processes that must agree on the time; by
+            default now.
+        rules: How the exchange behaves without faults.
+        key_files: Key files of the clients that may use private paths; without any, private paths answer 401.
+        faults: Faults file (JSON if its name ends in `.json`, else TOML), read again when it changes; `control` sets
+            faults over HTTP.
 
     Raises:
-        ValueError: `rate` is negative or no finite number.
+        ValueError: `rate` is negative or not a finite number.
     """
 
     port: int = 0
@@ -73,13 +74,13 @@ def build_exchange(settings: SimulatorSettings, log: RequestLog | None = None) -
     """Return the exchange that the settings describe; reads the files of a replay (about 0.3 s per 100,000 rows).
 
     Args:
-        settings: The settings.
-        log: Where requests are recorded; in memory without.
+        settings: Settings of the simulator.
+        log: Log of the requests; by default in memory only.
 
     Raises:
-        ConfigError: The replay folder holds no candle file, or a key or faults file is none.
-        CandleFileError: A file of it is unusable.
-        ValueError: A rate, a burst or the product list is out of order.
+        ConfigError: The replay folder has no candle file, or a key or faults file is unusable.
+        CandleFileError: A file in the replay folder is unusable.
+        ValueError: A rate, a burst or the product list is not allowed.
     """
     market, clock = build_market(settings)
     verifier = _build_verifier(settings.key_files)
@@ -90,7 +91,7 @@ def build_exchange(settings: SimulatorSettings, log: RequestLog | None = None) -
 
 
 def build_market(settings: SimulatorSettings) -> tuple[Market, SimulatedClock]:
-    """Return the market and its clock; the same settings give the same ones in every process.
+    """Return the market and the clock; the same settings give the same market in every process.
 
     Raises: as `build_exchange`.
     """
@@ -110,19 +111,19 @@ def build_market(settings: SimulatorSettings) -> tuple[Market, SimulatedClock]:
 def _build_verifier(key_files: tuple[Path, ...]) -> Verifier | None:
     if not key_files:
         return None
-    # Signatures are rare in a simulation, and their library is slow to load.
+    # Imported only when needed: few simulations check signatures, and the library is slow to load.
     from reconciler_engine.simulator.rules.tokens import TokenVerifier, read_trusted_key  # noqa: PLC0415 - see above
 
     return TokenVerifier(map(read_trusted_key, key_files))
 
 
 async def simulate(settings: SimulatorSettings, announce: Callable[[str], None] = print) -> None:
-    """Run a simulator until cancelled; announces `listening on http://127.0.0.1:PORT` once it does.
+    """Run a simulator until cancelled; announces `listening on http://127.0.0.1:PORT` when its port is open.
 
-    Mistakes of a faults file that changed are written to standard error.
+    Mistakes in a changed faults file are written to standard error.
 
     Raises:
-        ConfigError: The port or the log file cannot be opened, or as `build_exchange`.
+        ConfigError: The port or the log file cannot be opened, or as in `build_exchange`.
         CandleFileError: As `build_exchange`.
     """
     with open_request_log(settings.log) as log:

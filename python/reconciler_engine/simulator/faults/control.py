@@ -1,7 +1,7 @@
-"""Setting a running simulator: paths beside those of the exchange.
+"""Control of a running simulator over HTTP, by paths that the real exchange does not have.
 
-`GET /simulator/faults` lists the rules in force and how often each was met, `PUT` replaces them (the JSON form of a
-faults file); `GET /simulator/clock` tells the exchange's time, `PUT {"now_ms": ...}` sets it.
+`GET /simulator/faults` lists the active rules and how often each matched and played; `PUT` replaces them (body: a
+faults file as JSON). `GET /simulator/clock` returns the exchange's time, `PUT {"now_ms": ...}` sets it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _INSTANT_LIMIT = 1 << 48
 
 
 def answer_control(request: ApiRequest, faults: Faults, clock: SimulatedClock) -> ApiResponse:
-    """Carry out a request to the simulator itself; a 400 lists its mistakes under `faults`."""
+    """Answer a request to the simulator itself; a 400 lists the mistakes of the request under `faults`."""
     what = request.path.removeprefix(PREFIX)
     if what not in {"faults", "clock"}:
         return UNKNOWN_PATH

@@ -1,4 +1,4 @@
-"""Sending an answer over a connection, whole or spoilt on its way."""
+"""Sending an answer over a connection, whole or as a fault delays, cuts or resets it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import trio
 from reconciler_engine.http_server import HttpConnection, Response, Stream
 from reconciler_engine.simulator.faults.rules import FaultRule
 
-# A drip comes in so many pieces at most, and none is closer to the next than this.
+# A slow answer is sent in at most this many pieces, with at least this pause before each.
 _PIECES = 50
 _LEAST_PAUSE_S = 0.02
 
 
 async def send_answer(connection: HttpConnection, answer: Response, now: int, fault: FaultRule | None) -> bool:
-    """Send an answer, dated `now` (ms UTC), and say whether the connection may serve another request.
+    """Send an answer, dated `now` (ms UTC), and return whether the connection can serve another request.
 
-    A fault that takes its time has its own; else a client that does not read is given up.
+    Without a fault, the connection is given up if sending takes longer than `Bounds.send_s`.
     """
     dated = (("date", formatdate(now // 1000, usegmt=True)), ("server", "cloudflare"))
     answer = replace(answer, headers=dated + answer.headers)
@@ -71,7 +71,7 @@ async def _drip_body(stream: Stream, head: bytes, body: bytes, fault: FaultRule)
     return True
 
 
-# Each sends its bytes and says whether the connection can go on.
+# By mode: the function that sends the answer and returns whether the connection can serve another request.
 _SPOILT: Mapping[str, Callable[[Stream, bytes, bytes, FaultRule], Awaitable[bool]]] = {
     "silence": _stay_silent,
     "reset": _reset_before,
@@ -86,7 +86,7 @@ _SPOILT: Mapping[str, Callable[[Stream, bytes, bytes, FaultRule], Awaitable[bool
 
 
 def _truncate(head: bytes, body: bytes, length: str) -> bytes:
-    """Return an answer with half its body; its Content-Length is that of the whole, of the half, or absent."""
+    """Return an answer with half its body; its Content-Length states the whole body, the half, or is left out."""
     half = body[: len(body) // 2]
     if length == "full":
         return head + half
@@ -97,7 +97,7 @@ def _truncate(head: bytes, body: bytes, length: str) -> bytes:
 
 
 async def _drip(stream: Stream, data: bytes, seconds: float) -> None:
-    """Send data evenly over a time."""
+    """Send data in pieces, spread evenly over `seconds`."""
     pieces = min(_PIECES, len(data), max(1, round(seconds / _LEAST_PAUSE_S)))
     for number in range(pieces):
         await trio.sleep(seconds / pieces)
@@ -105,12 +105,12 @@ async def _drip(stream: Stream, data: bytes, seconds: float) -> None:
 
 
 async def _wait_gone(stream: Stream) -> None:
-    """Wait until the client ends its side; drop all that it still sends."""
+    """Wait until the client closes its side; discard everything it sends before that."""
     while await stream.receive_some(1024):
         pass
 
 
 def _reset(stream: Stream) -> None:
-    """Let closing the stream reset the connection instead of ending it."""
+    """Set the stream to reset the connection (TCP RST) when it is closed."""
     if isinstance(stream, trio.SocketStream):
         stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

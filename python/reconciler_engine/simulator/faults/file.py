@@ -23,22 +23,22 @@ _COMMON = ("name", "mode", *_PATTERNS, *_COUNTS, "probability", *_TIMES)
 _COUNT_LIMIT = 1 << 40
 _RULES_LIMIT = 1000
 _SIZE_LIMIT = 1024 * 1024
-# The parser's time and memory grow with the square of a dotted key's length.
+# The TOML parser's time and memory grow with the square of the number of dots in a key.
 _DOTS_IN_A_LINE = 250
 _FAR = 1 << 62
 
 
 def read_fault_file(path: Path) -> list[FaultRule]:
-    """Read rules from a file: TOML, or JSON if its name ends so. See `parse_faults` for its form.
+    """Read rules from a file: JSON if its name ends in `.json`, else TOML. `parse_faults` describes the content.
 
     Raises:
-        ConfigError: The file is none, or rules in it are wrong; lists every fault found.
+        ConfigError: The file cannot be read or parsed, or rules in it are wrong; lists every mistake found.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
             text = file.read(_SIZE_LIMIT + 1)
         if len(text) > _SIZE_LIMIT or any(line.count(".") > _DOTS_IN_A_LINE for line in text.split("\n")):
-            raise ConfigError([f"faults {str(path)!r}: is larger than any rules, or has keys of endless dots"])
+            raise ConfigError([f"faults {str(path)!r}: is over 1 MiB, or has a line with over 250 dots"])
         content: object = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise ConfigError([f"faults {str(path)!r} cannot be read: {error.strerror}"]) from error
@@ -50,15 +50,15 @@ def read_fault_file(path: Path) -> list[FaultRule]:
 class FaultFile:
     """A faults file that is read again when it changes.
 
-    A changed file with something wrong in it leaves the rules as they are.
+    Where a changed file has mistakes, the rules stay as they are.
 
     Args:
         path: The file.
-        faults: Where its rules are put in force.
+        faults: Rules in force, which the file's rules replace.
         complain: Called with the mistakes of a changed file.
 
     Raises:
-        ConfigError: As `read_fault_file`, for the file as it is at first.
+        ConfigError: The first reading failed, as in `read_fault_file`.
     """
 
     def __init__(self, path: Path, faults: Faults, complain: Callable[[str], None]) -> None:
@@ -69,7 +69,7 @@ class FaultFile:
         faults.set(read_fault_file(path))
 
     def refresh(self) -> None:
-        """Look at the file again; cheap while it stays as it is."""
+        """Read the file again if its size or time of change differs; one `stat` call if not."""
         stamp = self._stamp()
         if stamp == self._seen:
             return
@@ -83,20 +83,20 @@ class FaultFile:
         try:
             status = self._path.stat()
         except OSError:
-            # A file that is away for a moment is being replaced; one that stays away is reported by reading it.
+            # The file is missing or being replaced; if it stays missing, reading it reports that.
             return None
         return status.st_mtime_ns, status.st_size
 
 
 def parse_faults(content: object) -> list[FaultRule]:
-    """Return the rules of a document: `{"fault": [{...}, ...]}`.
+    """Return the rules of a document `{"fault": [{...}, ...]}`.
 
-    A rule has a `mode` and that mode's settings, and may have `name`, the patterns `path`, `product` and
-    `granularity`, the counts `first`, `every` and `count`, a `probability`, and the times `from` and `until` (ISO 8601
-    or ms UTC, of the exchange's clock).
+    A rule has a `mode` and that mode's settings. It may have a `name`, the patterns `path`, `product` and
+    `granularity`, the numbers `first`, `every` and `count`, a `probability`, and the times `from` and `until` (ISO 8601
+    or ms UTC, by the exchange's clock).
 
     Raises:
-        ConfigError: Lists every fault found.
+        ConfigError: Rules are wrong; lists every mistake found.
     """
     if not isinstance(content, Mapping) or set(content) - {"fault"} or not isinstance(content.get("fault", []), list):
         raise ConfigError(["faults: allowed is a list of rules called 'fault' and nothing else"])
@@ -120,7 +120,7 @@ def parse_faults(content: object) -> list[FaultRule]:
 
 
 class _Rule:
-    """One table on its way to a rule; its mistakes collect in `faults`."""
+    """Reads one table of the file as a rule; collects the table's mistakes in `faults`."""
 
     def __init__(self, position: int, table: Mapping[str, Any]) -> None:
         self._table = table
@@ -131,7 +131,7 @@ class _Rule:
             self._refuse("name", name, "is not text")
 
     def read(self) -> FaultRule:
-        """Return the rule; worthless if there are faults."""
+        """Return the rule; it must not be used if `faults` is not empty afterwards."""
         mode = self._table.get("mode")
         settings = MODES.get(mode, {}) if isinstance(mode, str) else {}
         if not isinstance(mode, str) or mode not in MODES:
@@ -141,7 +141,7 @@ class _Rule:
                 if key not in settings and key not in _COMMON:
                     known = ", ".join((*settings, *_COMMON))
                     self._refuse(key, self._table[key], f"is unknown to mode {mode}; allowed: {known}")
-        # Values of the mode; the fields that all modes share are read below.
+        # First the settings of this mode, then the fields that all modes share.
         values: dict[str, Value] = {key: setting.default for key, setting in settings.items()}
         for key in values.keys() & self._table.keys():
             problem = settings[key].find_problem(self._table[key])
@@ -203,7 +203,7 @@ class _Rule:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            self._refuse(key, self._table[key], "is no ISO 8601 time and no number of milliseconds")
+            self._refuse(key, self._table[key], "is not an ISO 8601 time or a number of milliseconds")
             return None
         return int(value)
 

@@ -1,4 +1,4 @@
-"""The modes of faults and their values."""
+"""The modes of faults, and the settings of each with their allowed values."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from reconciler_engine.simulator.faults.rules import Value
 
 @dataclass(frozen=True, slots=True)
 class ModeParameter:
-    """A setting of a mode: one of `choices`, or else a number from `least` to `most`.
+    """A setting of a mode: its default and its allowed values.
 
-    `default` also says the kind: a setting that is true or false takes nothing else.
+    Allowed are the `choices`, or, where there are none, the numbers from `least` to `most`.
     """
 
     default: Value
@@ -23,9 +23,9 @@ class ModeParameter:
     most: float = 86_400
 
     def find_problem(self, value: object) -> str | None:
-        """Return the mistake in a value, if any."""
+        """Return why a value is not allowed, or None if it is."""
         if self.choices:
-            # True equals 1, but is not a status.
+            # Types are compared, too: True equals 1.
             allowed = [choice for choice in self.choices if type(choice) is type(value) and choice == value]
             return None if allowed else f"is none of {', '.join(map(str, self.choices))}"
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.least <= value <= self.most:
@@ -34,13 +34,13 @@ class ModeParameter:
 
 
 SHAPES = (*spoilt_answers.BODIES, *spoilt_answers.ROWS)
-"""Valid JSON of a wrong shape."""
+"""Names of the wrong shapes that valid JSON can have, for the mode `shape`."""
 
 _TRUTH = (False, True)
 
 MODES: Mapping[str, Mapping[str, ModeParameter]] = MappingProxyType(
     {
-        # Refusals for rate; after `escalate_after` of them everything is 403 `Too many errors` for `block_s`.
+        # 429 answers; after `escalate_after` of them every answer is 403 `Too many errors` for `block_s` seconds.
         "throttle": {
             "retry_after": ModeParameter("none", ("none", "seconds", "date")),
             "wait_s": ModeParameter(1),
@@ -49,30 +49,30 @@ MODES: Mapping[str, Mapping[str, ModeParameter]] = MappingProxyType(
             "escalate_after": ModeParameter(0, most=1_000_000),
             "block_s": ModeParameter(60),
         },
-        # So many seconds after the request.
+        # 403 `Too many errors`, sent `seconds` after the request.
         "blocked": {"seconds": ModeParameter(0)},
         "status": {
             "status": ModeParameter(500, (500, 502, 503, 504)),
             "body": ModeParameter("json", ("json", "empty", "html")),
         },
-        # A page of the content network in place of the answer.
+        # In place of the answer, the page by which the CDN checks the browser.
         "challenge": {"status": ModeParameter(403, (200, 403, 503))},
         "unauthorized": {},
-        # The exchange's clock is off, for times, open buckets and tokens.
+        # The exchange's clock is off by `seconds`: in `/time`, in open candles and in the check of tokens.
         "skew": {"seconds": ModeParameter(180, least=-86_400)},
-        # The connection is reset and the port closed for a while.
+        # The connection is reset and the port stays closed for `seconds`.
         "refuse": {"seconds": ModeParameter(5)},
         "silence": {"seconds": ModeParameter(3_600)},
         "slow_head": {"seconds": ModeParameter(5)},
         "slow_body": {"seconds": ModeParameter(5)},
         "reset": {},
         "reset_body": {},
-        # Half a body; the length says the whole, says the half, or is not said.
+        # Half the body; Content-Length states the whole body, the half, or is left out.
         "truncate": {"length": ModeParameter("full", ("full", "short", "absent"))},
-        # The answer is whole, then the connection is closed without a word.
+        # The whole answer, without `Connection: close`; then the connection is closed.
         "close": {},
         "gzip": {},
-        # The rows of every `nth` slot, counted from the epoch, or without that those in the middle; `rows` at most.
+        # At most `rows` rows are spoilt: those of every `nth` slot since 1970, or, for `nth` 0, those in the middle.
         "shape": {
             "shape": ModeParameter("object", SHAPES),
             "rows": ModeParameter(1, least=1, most=1_000),
@@ -90,7 +90,7 @@ MODES: Mapping[str, Mapping[str, ModeParameter]] = MappingProxyType(
 DELIVERIES = frozenset(
     {"blocked", "refuse", "silence", "slow_head", "slow_body", "reset", "reset_body", "truncate", "close"}
 )
-"""Modes that spoil an answer's way, or make it longer."""
+"""Modes that spoil or delay the sending of an answer, not its content."""
 
 UNANSWERED = frozenset({"refuse", "silence", "reset"})
-"""Modes of which the client sees no status."""
+"""Modes in which the client receives no status line."""

@@ -1,4 +1,4 @@
-"""Faults by rule: each says which requests suffer it. Other files carry the fault out."""
+"""Rules that choose the requests to which faults happen; `delivery` and `spoilt_answers` carry the faults out."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Value = str | float | bool
 
 @dataclass(frozen=True, slots=True)
 class FaultRule:
-    """One fault and the requests that meet it; `fault_file` lists the values of each mode.
+    """One fault and the requests to which it happens; `modes` lists the settings of each mode.
 
     Attributes:
-        name: For the log and for setting it again.
+        name: Name of the rule in the log; a rule that is set again unchanged keeps its counts.
         mode: Kind of fault.
         path: Pattern of the path (`*` and `?`).
-        product: Pattern of the product in the path; requests without one match `*` only.
-        granularity: Pattern of the granularity asked for; requests without one match `*` only.
-        first: First matching request that meets the fault, counted from 1.
-        every: Of those from there on, each so-manieth.
-        count: Most times the fault is played; 0 without end.
-        probability: Chance of a request that got so far, drawn by hashing.
-        window: Times of the exchange (ms UTC) in which the rule is looked at.
+        product: Pattern of the product in the path; a request without a product matches only `*`.
+        granularity: Pattern of the granularity asked for; a request without one matches only `*`.
+        first: Number of the first matching request that the fault can happen to, from 1.
+        every: From `first` on, the fault can happen to each `every`-th matching request.
+        count: Number of times that the fault happens at most; 0 for no limit.
+        probability: Chance that the fault happens to a request it can happen to; the draw is a hash of the seed.
+        window: Instants by the exchange's clock (ms UTC) in which the rule applies.
         values: Settings of the mode.
     """
 
@@ -47,17 +47,17 @@ class FaultRule:
     values: Mapping[str, Value] = field(default_factory=lambda: MappingProxyType({}))
 
     def number(self, name: str) -> float:
-        """Return a setting that is a number."""
+        """Return a numeric setting of the mode."""
         return float(self.values[name])
 
     def text(self, name: str) -> str:
-        """Return a setting that is a word."""
+        """Return a text setting of the mode."""
         return str(self.values[name])
 
 
 @dataclass(frozen=True, slots=True)
 class FaultState:
-    """Counts of a rule: requests that matched it and times its fault was played."""
+    """A rule with its counts: requests that matched it, and times that its fault happened."""
 
     rule: FaultRule
     matched: int
@@ -65,13 +65,13 @@ class FaultState:
 
 
 class Faults:
-    """The rules in force, and how often each was met.
+    """The rules in force, with their counts.
 
-    Rules are looked at in order, the first that plays is the one a request meets. Setting them again starts the
-    counts anew, but for rules that stay as they are.
+    The rules are tried in order; a request suffers the first fault that happens to it. New rules start with counts of
+    0; a rule that is set again unchanged keeps its counts.
 
     Args:
-        rules: The rules at first.
+        rules: Rules in force at the beginning.
         seed: Seed of the draws.
     """
 
@@ -89,14 +89,14 @@ class Faults:
         )
 
     def set(self, rules: Sequence[FaultRule]) -> None:
-        """Put other rules in force, from the next request on."""
+        """Replace the rules, from the next request on."""
         kept = {rule.name for rule in rules if rule in self._rules}
         self._matched = {name: count for name, count in self._matched.items() if name in kept}
         self._played = {name: count for name, count in self._played.items() if name in kept}
         self._rules = tuple(rules)
 
     def choose(self, path: str, product: str | None, granularity: str | None, now: int) -> FaultRule | None:
-        """Return the rule a request meets at `now` (ms UTC), if any, and count it."""
+        """Return the rule whose fault happens to a request at `now` (ms UTC), if any; updates the counts."""
         for rule in self._rules:
             if now not in rule.window or not _matches(rule, path, product, granularity):
                 continue

@@ -1,4 +1,4 @@
-"""Answers spoilt by faults: other statuses, wrong shapes, wrong rows."""
+"""Answers spoilt by faults: error statuses, wrong shapes, wrong rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TIMEFRAMES = {timeframe.granularity: timeframe for timeframe in Timeframe}
 
 
 def _replace_status(rule: FaultRule) -> ApiResponse:
-    """Return an answer of a server in trouble."""
+    """Return the 5xx answer that a `status` rule sets."""
     status = HTTPStatus(int(rule.number("status")))
     if rule.text("body") == "json":
         return refuse(status, "INTERNAL", status.phrase)
@@ -42,24 +42,24 @@ REPLACED: Mapping[str, Callable[[FaultRule], ApiResponse]] = MappingProxyType(
         "blocked": lambda _: TOO_MANY_ERRORS,
         "unauthorized": lambda _: UNAUTHORIZED,
         "status": _replace_status,
-        # A page of the content network that wants a browser.
+        # The page by which the CDN checks the browser.
         "challenge": lambda rule: ApiResponse(
             int(rule.number("status")), _CHALLENGE, (*_HTML, ("cf-mitigated", "challenge"))
         ),
     }
 )
-"""Modes that put another answer in the place of the right one."""
+"""By mode: the answer that replaces the right one."""
 
 
 def spoil_gzip(answer: ApiResponse) -> ApiResponse:
-    """Return the answer declared as gzip, which it is not."""
+    """Return the answer with a header that declares gzip and a body that is not valid gzip."""
     return replace(
         answer, body=b"\x1f\x8b\x08\x00" + answer.body[:64], headers=(*answer.headers, ("content-encoding", "gzip"))
     )
 
 
 def spoil_shape(rule: FaultRule, answer: ApiResponse, query: Mapping[str, str]) -> ApiResponse:
-    """Return a good candle answer with valid JSON of a wrong shape; an answer without rows keeps its own."""
+    """Return a candle answer as valid JSON of a wrong shape; shapes of a row do not change an answer without rows."""
     shape = rule.text("shape")
     if shape in BODIES:
         return _rewrite(answer, BODIES[shape])
@@ -79,7 +79,7 @@ def _is_nth(row: Row, nth: int, timeframe: Timeframe) -> bool:
 
 
 BODIES: Mapping[str, object] = {"object": {}, "null": {"candles": None}, "list": []}
-"""Shapes of a whole answer."""
+"""By name: wrong shapes of a whole answer."""
 
 ROWS: Mapping[str, Callable[[Row], list[Row]]] = {
     "missing_field": lambda row: [{name: value for name, value in row.items() if name != "close"}],
@@ -98,22 +98,23 @@ ROWS: Mapping[str, Callable[[Row], list[Row]]] = {
     "unreadable_start": lambda row: [{**row, "start": "soon"}],
     "twins": lambda row: [row, _revise(row)],
 }
-"""Shapes of a row: one without a field, with a price that is null, a number, `""`, `"NaN"`, `"Infinity"`, of 60 digits
-more, or 0, with a negative volume, a low above the open, a close above the high, a high below the low, a start off the
-grid, a start that is not a number, a second row of other values."""
+"""By name: functions that spoil one row. In order: a field is missing; a price is null, a number, empty, `"NaN"`,
+`"Infinity"`, 60 digits too long; the volume is negative; a price is 0; the open is below the low; the close is above
+the high; the high is below the low; the start is off the grid; the start is not a number; the slot has a second row
+with other values."""
 
 
 def spoil_data(
     rule: FaultRule, answer: ApiResponse, market: Market, symbol: str, query: Mapping[str, str], now: int
 ) -> ApiResponse:
-    """Return a good candle answer with the wrong rows.
+    """Return a candle answer with wrong rows, a key of `DATA`.
 
     Args:
-        rule: Rule that names the wrong rows.
+        rule: Rule with the key and its settings.
         answer: The right answer.
-        market: Where other rows come from.
+        market: Source of wrong rows.
         symbol: Product asked for.
-        query: The query, known to be good.
+        query: Query of the request, already validated.
         now: Time of the exchange (ms UTC).
     """
     case = _Case(rule, json.loads(answer.body)["candles"], market, symbol, _TIMEFRAMES[query["granularity"]], now)
@@ -123,7 +124,7 @@ def spoil_data(
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """The right rows, newest first, and the market for wrong ones."""
+    """A candle answer to spoil: the right rows, newest first, and the market to read wrong rows from."""
 
     rule: FaultRule
     rows: list[Row]
@@ -134,24 +135,24 @@ class _Case:
 
     @property
     def then(self) -> int:
-        """The instant so many seconds ago (ms UTC)."""
+        """The instant `seconds` of the rule before now (ms UTC)."""
         return self.now - round(self.rule.number("seconds") * 1000)
 
     def count(self, setting: str) -> int:
-        """Return a whole number of the rule."""
+        """Return a setting of the rule as an integer."""
         return int(self.rule.number(setting))
 
     def close_before(self, instant: int) -> list[Row]:
-        """Return the rows that closed by an instant (ms UTC)."""
+        """Return the rows that had closed at an instant (ms UTC)."""
         return [row for row in self.rows if int(row["start"]) * 1000 + self.timeframe.step_ms <= instant]
 
     def extend(self, count: int) -> list[Row]:
-        """Return the rows, and those of the `count` slots before."""
+        """Return the rows and, after them, the rows of the `count` slots before the oldest."""
         oldest = int(self.rows[-1]["start"]) * 1000 if self.rows else self.timeframe.floor(self.now)
         return self.rows + self.read(Interval(oldest - count * self.timeframe.step_ms, oldest))
 
     def make_stale(self) -> list[Row]:
-        """Return the rows with the open one, if there is one, as it stood a while ago."""
+        """Return the rows, the still open candle as it stood `seconds` of the rule ago."""
         closed = self.close_before(self.now)
         if len(closed) == len(self.rows):
             return closed
@@ -159,19 +160,19 @@ class _Case:
         return self.read(Interval(opened, opened + 1), now=self.then) + closed
 
     def revise(self) -> list[Row]:
-        """Return the rows with the newest closed ones changed."""
+        """Return the rows, with other values for the newest closed candles (`rows` of the rule)."""
         changed = self.close_before(self.now)[: self.count("rows")]
         return [_revise(row) if row in changed else row for row in self.rows]
 
     def take_granularity(self) -> list[Row]:
-        """Return rows of the next longer timeframe in the same span; of the next shorter one for days."""
+        """Return rows of the next longer timeframe in the same span; for daily rows, of the next shorter timeframe."""
         others = list(Timeframe)
         position = others.index(self.timeframe) + 1
         return self.read(self.span, timeframe=others[position if position < len(others) else -2])
 
     @property
     def span(self) -> Interval:
-        """Open times of the rows."""
+        """Open times of the rows, from the oldest to the newest (ms UTC)."""
         if not self.rows:
             return Interval(0, 0)
         return Interval(int(self.rows[-1]["start"]) * 1000, int(self.rows[0]["start"]) * 1000 + 1)
@@ -184,7 +185,7 @@ class _Case:
         timeframe: Timeframe | None = None,
         now: int | None = None,
     ) -> list[Row]:
-        """Return rows of the market, those of the case but for the facts that are given."""
+        """Return rows of the market, newest first; defaults are the case's symbol, timeframe and time."""
         found = self.market.rows(symbol or self.symbol, timeframe or self.timeframe, interval, now or self.now)
         return [json.loads(row) for row in reversed(found)]
 
@@ -206,14 +207,14 @@ DATA: Mapping[str, Callable[[_Case], list[Row]]] = {
         case.span, symbol=next((one for one in case.market.products if one != case.symbol), None)
     ),
 }
-"""Right shape, wrong rows: none; one twice, with the same or other values; out of order; some before `start`; more than
-a page holds; the open bucket as it stood `seconds` ago; closed candles with other values; without the buckets that
-closed less than `seconds` ago; all of them as they stood `seconds` ago; without those of every `nth` slot; those of
-another granularity or another product."""
+"""By name: functions that return wrong rows. In order: no rows; one row twice, with the same values; one row twice,
+with other values; rows out of order; rows before `start`; more rows than a page holds; the open candle as it stood
+`seconds` ago; closed candles with other values; no candle that closed less than `seconds` ago; all rows as they stood
+`seconds` ago; no row for every `nth` slot; rows of another granularity; rows of another product."""
 
 
 def _revise(row: Row) -> Row:
-    """Return a candle of the same slot with other values that are a candle, too."""
+    """Return a valid candle of the same slot with another close and volume."""
     return {**row, "close": row["low"], "volume": str(Decimal(row["volume"]) * 2)}
 
 

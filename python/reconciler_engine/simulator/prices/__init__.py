@@ -1,1 +1,1 @@
-"""The candles of the simulated exchange: seeded or recorded, and its products."""
+"""Candles of the simulated exchange, computed from a seed or read from files, and its products."""

@@ -17,11 +17,11 @@ STEPS_S = (86_400, 7_200, 3_600, 1_800, 900, 300, 60, 10, 1)
 """Bar lengths in seconds, by level; each divides the one before it."""
 
 _COUNTS = tuple(long // short for long, short in pairwise(STEPS_S))
-# Bars down to this level are remembered: a page of any timeframe needs at most 100 of them, and the next page
-# of the same series mostly the same ones.
+# Bars down to this level are cached: a page of any timeframe needs at most 100 of them, and the next page of the same
+# series needs mostly the same ones.
 _KEPT_LEVEL = 4
 _KEPT_LIMIT = 4096
-# Octaves of the daily path; the longest wave has 2**9 days and the sum stays within a factor of about 3.
+# Octaves of the daily prices: the longest wave has 2**9 days, and prices stay within a factor of about 3.
 _OCTAVES = 10
 _KEY = struct.Struct("<16sBq").pack
 
@@ -29,15 +29,15 @@ _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 Span = tuple[int, int]
-"""Seconds since 1970, half-open."""
+"""Start and stop in seconds since 1970, half-open."""
 
 
 class Book:
-    """Bars of one product in whole increments.
+    """Bars of one product, with prices and volumes as whole numbers of increments.
 
-    A day's bar comes from a sum of waves of hashed noise, every shorter bar from splitting the longer one it
-    lies in, so the bars of all lengths agree and none needs the ones before it. Remembers at most 4,096
-    days and as many splits; the oldest is dropped first.
+    A day's bar is a sum of waves of hashed noise; a shorter bar is made by splitting the longer bar around it. So bars
+    of all lengths agree, and any bar can be computed without earlier ones. Caches at most 4,096 days and 4,096 splits;
+    the oldest entry is dropped first.
 
     Args:
         seed: Seed of the market.
@@ -53,7 +53,7 @@ class Book:
         self._kept: dict[tuple[int, int], list[Lump | None]] = {}
 
     def lumps(self, level: int, start_s: int, stop_s: int) -> list[Lump | None]:
-        """Return the bars of a level from `start_s` to `stop_s` (both multiples of its step), gaps as None."""
+        """Return the bars of a level from `start_s` until `stop_s` (multiples of the level's step); None: no trades."""
         if level == 0:
             return [self._day(day) for day in range(start_s // STEPS_S[0], stop_s // STEPS_S[0])]
         long, short = STEPS_S[level - 1], STEPS_S[level]
@@ -71,7 +71,7 @@ class Book:
         return found[skipped : skipped + (stop_s - start_s) // short]
 
     def clip(self, level: int, start_s: int, lump: Lump | None, closed: Sequence[Span]) -> Lump | None:
-        """Return a bar without the trades of the spans in `closed`, None if no trade is left."""
+        """Return a bar without its trades in the spans `closed`, or None if no trade is left."""
         stop_s = start_s + STEPS_S[level]
         inside = [span for span in closed if span[0] < stop_s and start_s < span[1]]
         if lump is None or not inside:
@@ -85,7 +85,7 @@ class Book:
         return fold_lumps(left) if left else None
 
     def _children(self, level: int, parent_s: int) -> list[Lump | None]:
-        """Return the children at `level` of the bar at `parent_s`, and remember them."""
+        """Return the bars of `level` in the longer bar at `parent_s`, from the cache or computed."""
         kept = self._kept.get((level, parent_s))
         if kept is None:
             parent = self.lumps(level - 1, parent_s, parent_s + STEPS_S[level - 1])[0]
@@ -101,7 +101,7 @@ class Book:
         return split(parent, key, count, self._least, dense=self.product.dense)
 
     def _day(self, day: int) -> Lump:
-        """Return the bar of a whole day, counted from 1970."""
+        """Return the bar of a day, numbered from 1970, from the cache or computed."""
         kept = self._days.get(day)
         if kept is None:
             kept = self._make_day(day)
@@ -147,13 +147,13 @@ class Book:
         return height
 
     def _draw(self, kind: int, number: int) -> tuple[float, ...]:
-        """Return four draws from [0, 1)."""
+        """Return four numbers from [0, 1), hashed from the arguments."""
         digest = hashlib.shake_128(_KEY(self._key, 128 + kind, number)).digest(8)
         return tuple(value / 65536 for value in struct.unpack("<4H", digest))
 
 
 def _keep(kept: dict[_K, _V], key: _K, value: _V) -> None:
-    """Remember a value; the one remembered first makes room for it."""
+    """Add a value to a cache; a full cache drops its oldest value."""
     if len(kept) >= _KEPT_LIMIT:
         del kept[next(iter(kept))]
     kept[key] = value

@@ -1,4 +1,4 @@
-"""The products of the simulated exchange and how each of them trades."""
+"""Products of the simulated exchange, and how much and how often each trades."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ProductType = Literal["SPOT", "FUTURE"]
 _DAY_MS = 86_400_000
 _LIMIT = 1e12
 _LEAST_DECIMALS, _MOST_DECIMALS = 4, 8
-# A busy day has up to 3.4 times the ordinary volume, and 15 digits are written exactly.
+# A busy day has up to 3.4 times the ordinary volume; a volume is written with 15 digits, and must fit into them.
 _LOTS_LIMIT = 2.5e14
 _NEW_FOR_DAYS = 2
 _DELISTED_SINCE_DAYS = 2
@@ -30,7 +30,7 @@ _ALWAYS_OPEN = {
 
 @dataclass(frozen=True, slots=True)
 class ListedProduct:
-    """A product and its profile.
+    """A product, with the numbers that its seeded prices and trades follow.
 
     Attributes:
         symbol: Product id.
@@ -39,16 +39,16 @@ class ListedProduct:
         volume: Base units traded on an ordinary day.
         volume_decimals: Decimals of the base increment, 4 to 8; a trade is at least 0.0001 base units.
         trades: Trades on an ordinary day.
-        dense: Every second of an ordinary day trades; otherwise bars without trades occur.
+        dense: Whether there is a trade in every second of an ordinary day; otherwise some bars have no trades.
         volatility: Typical move of a day, as a share of the price.
-        listed: First instant it trades (ms UTC); None is always.
-        delisted: First instant it trades no more (ms UTC); None is never.
-        alias_of: The product whose book this one shows.
-        product_type: List that it is in.
-        expires: End of a future (ms UTC); None of a perpetual.
+        listed: Start of trading (ms UTC); None if it has always traded.
+        delisted: End of trading (ms UTC); None if it does not end.
+        alias_of: Symbol of the product whose trades it shows; None if it has its own.
+        product_type: `SPOT` or `FUTURE`: the exchange's product lists have one type each.
+        expires: Expiry of a future (ms UTC); None for a perpetual future.
 
     Raises:
-        ValueError: A value is out of range, or a day's volume has more digits than are written exactly.
+        ValueError: A value is out of range, or a day's volume has more digits than can be written exactly.
     """
 
     symbol: str
@@ -78,9 +78,9 @@ class ListedProduct:
 
 
 def list_products(now: int) -> tuple[ListedProduct, ...]:
-    """Return the default products; `now` (ms UTC) dates the new one and the delisted one.
+    """Return the default products.
 
-    Both dates are midnights: the new product is 2 days old, the delisted one has been gone for 2 days.
+    JUP-USD was listed, and OMG-USD delisted, two days before the midnight (UTC) that precedes `now` (ms UTC).
     """
     midnight = now - now % _DAY_MS
     dense = (
@@ -135,11 +135,11 @@ def list_products(now: int) -> tuple[ListedProduct, ...]:
 
 
 def write_product(product: ListedProduct, aliases: tuple[str, ...], price: str, volume: str, now: int) -> str:
-    """Return the JSON object of a product (coinbase-api.md section 5): numbers as strings, unset ones empty.
+    """Return the JSON object of a product (coinbase-api.md section 5): numbers as strings, empty where unknown.
 
     Args:
         product: The product.
-        aliases: Products that show its book.
+        aliases: Symbols of its aliases.
         price: Its last price, empty if it has none.
         volume: Base units traded in the last 24 hours, empty if unknown.
         now: Time of the answer (ms UTC).
@@ -208,5 +208,5 @@ def _increment(decimals: int) -> str:
 
 
 def write_time(instant: int) -> str:
-    """Return an instant (ms UTC) in RFC 3339, to the second."""
+    """Return an instant (ms UTC) as RFC 3339 text, to the second."""
     return datetime.fromtimestamp(instant // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""Bars as the exchange keeps them, with values as decimal text, and the market that has them."""
+"""Bars of the exchange, with values as decimal text, and the protocol of a market that returns them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler_engine.simulator.prices.listed_products import ListedProduct
 
 
 class Bar(NamedTuple):
-    """One bar; `start` in ms UTC, every value the text that goes over the wire."""
+    """One bar; `start` in ms UTC, prices and volume as the text that answers contain."""
 
     start: int
     open: str
@@ -22,7 +22,7 @@ class Bar(NamedTuple):
     volume: str
 
     def write_row(self) -> str:
-        """Return the bar as the JSON object of a candle answer (its start is in seconds)."""
+        """Return the bar as JSON, as candle answers contain it; `start` is in seconds there."""
         return (
             f'{{"start":"{self.start // 1000}","low":"{self.low}","high":"{self.high}",'
             f'"open":"{self.open}","close":"{self.close}","volume":"{self.volume}"}}'
@@ -30,7 +30,7 @@ class Bar(NamedTuple):
 
 
 def fold(start: int, bars: Sequence[Bar]) -> Bar:
-    """Return the bar that opens at `start` and is made of `bars`, oldest first, at least one.
+    """Return the bar that opens at `start` and consists of `bars` (at least one, oldest first).
 
     Prices keep their text; the volume is the exact decimal sum.
     """
@@ -45,9 +45,9 @@ def fold(start: int, bars: Sequence[Bar]) -> Bar:
 
 
 class Market(Protocol):
-    """All bars that exist, at any instant.
+    """All bars that exist, as they stand at any instant.
 
-    A bar without trades does not exist. Asking is cheap for any interval and needs nothing asked before.
+    A bar without trades does not exist. Intervals may be read in any order, at a similar cost.
     """
 
     @property
@@ -57,7 +57,7 @@ class Market(Protocol):
     def bars(self, symbol: str, timeframe: Timeframe, interval: Interval, now: int) -> list[Bar]:
         """Return the bars with an open time in `interval`, as they stand at `now`, oldest first.
 
-        The bar that is still open comes last, if it has trades already and this market knows its values by now.
+        The still open bar comes last, if it has trades and the market knows unfinished bars.
 
         Raises:
             KeyError: No product has this name.

@@ -1,4 +1,4 @@
-"""Candle files as the exchange's truth: their candles exist, and in all other slots nothing was traded."""
+"""A market read from candle files: slots without a candle in the files had no trades."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class _Column:
 class ReplayMarket:
     """A market read from candle files.
 
-    A timeframe without a file is folded from the longest shorter one that has a file, once, when it is first
-    asked for; without any it is empty. A bar shows up when its time is over: files do not tell how it stood
-    before. Of bars for which two files of a series differ the one of the file whose name sorts first is believed.
-    Memory is that of the files' text.
+    Bars of a timeframe without a file are folded from the longest shorter timeframe with one, at the first request;
+    without a shorter one there are no bars. A bar appears at its close, because files hold only closed bars. Where two
+    files of a series differ about a bar, the file whose name sorts first wins. Memory use is the size of the files'
+    text.
 
     Attributes:
         end: First instant (ms UTC) after the last bar of all files.
@@ -64,8 +64,8 @@ class ReplayMarket:
         """Read every `SYMBOL_TIMEFRAME_*.csv[.gz]` (or `SYMBOL_TIMEFRAME.csv[.gz]`) of a folder.
 
         Raises:
-            ConfigError: The folder cannot be listed, holds no such file, or a product's last price is out of range.
-            CandleFileError: A file is unusable; lists the faults of the first such file.
+            ConfigError: The folder cannot be listed or has no such file, or a product's last price is out of range.
+            CandleFileError: A file is unusable; lists the mistakes of the first such file.
         """
         try:
             paths = sorted(path for path in folder.iterdir() if path.name.endswith((".csv", ".csv.gz")))
@@ -133,7 +133,7 @@ class ReplayMarket:
         return column
 
     def _last_text(self, symbol: str) -> str:
-        """Return the values of the product's latest bar; of bars that open together, the shortest's."""
+        """Return the values of the product's latest bar; of bars with the same open time, the shortest."""
         latest = max(
             (
                 (column.starts[-1], -series.timeframe.step_ms, column.texts[-1])
@@ -146,7 +146,7 @@ class ReplayMarket:
 
 
 def _merge(known: _Column, file: CandleFile) -> _Column:
-    """Return the bars of both; where they differ, those of `known`."""
+    """Return the bars of both; where both have a bar, that of `known`."""
     if not known.starts:
         return _Column(file.starts, file.texts)
     texts = dict(zip(file.starts, file.texts, strict=True))
@@ -156,10 +156,10 @@ def _merge(known: _Column, file: CandleFile) -> _Column:
 
 
 def _describe(symbol: str, last: str) -> ListedProduct:
-    """Return a profile for the product list; its price is the last one on file."""
+    """Return the product for the product list, with the last close in its files as its price."""
     close = last.split(",")[3]
     decimals = len(close.partition(".")[2])
-    # Ids of futures have a part more, such as BIP-20DEC30-CDE.
+    # Symbols of futures have three parts, such as BIP-20DEC30-CDE.
     kind: ProductType = "FUTURE" if symbol.count("-") > 1 else "SPOT"
     return ListedProduct(
         symbol, price=float(close), price_decimals=min(decimals, 8), volume_decimals=8, product_type=kind

@@ -1,4 +1,4 @@
-"""Seeded prices: a market whose bars can be computed for any instant, consistent across timeframes."""
+"""A market computed from a seed: bars for any instant, consistent across timeframes."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ from reconciler_engine.simulator.prices.listed_products import ListedProduct
 from reconciler_engine.simulator.prices.market import Bar
 from reconciler_engine.simulator.prices.subdivision import Lump, fold_lumps
 
-# 4h and 6h bars are folded from 2h bars: neither divides the other.
+# 4h and 6h bars are folded from 2h bars, because 6 hours are not a multiple of 4.
 _FOLDED = {Timeframe.H4: (1, 2), Timeframe.H6: (1, 3)}
 _LEVELS = {
     timeframe: _FOLDED.get(timeframe) or (STEPS_S.index(timeframe.step_ms // 1000), 1) for timeframe in Timeframe
 }
-# Below this price the shortest notation of a value would use an exponent.
+# Below this price, `%g` would write a price with an exponent.
 _LEAST_SHORT_PRICE = 0.01
 _FOR_EVER_S = 1 << 50
 
 
 class SeededMarket:
-    """A market that is a function of its seed.
+    """A market with bars computed from a seed.
+
+    The same seed, products and halts give the same bars in every process.
 
     Args:
-        seed: Same seed, same products, same halts: same bars, in every process.
-        products: Products that trade. An alias must name a listed one.
-        halts: Spans (ms UTC, whole seconds count) in which nothing trades on any product.
+        seed: Seed of prices and trades.
+        products: Products that trade. An alias must name one of them.
+        halts: Spans without trades of any product (ms UTC, cut to whole seconds).
 
     Raises:
-        ValueError: A product is named twice, or an alias points nowhere or at another alias.
+        ValueError: Two products have the same symbol, or an alias names an unknown product or another alias.
     """
 
     def __init__(self, seed: int, products: Iterable[ListedProduct], halts: Sequence[Interval] = ()) -> None:
@@ -46,7 +48,7 @@ class SeededMarket:
         for product in listed.values():
             owner = listed.get(product.alias_of or product.symbol)
             if owner is None or owner.alias_of is not None:
-                raise ValueError(f"product {product.symbol} is an alias of {product.alias_of!r}, which is none to show")
+                raise ValueError(f"product {product.symbol}: {product.alias_of!r} is not listed, or is itself an alias")
             self._books[product.symbol] = self._books.get(owner.symbol) or Book(seed, owner)
         self._halts = [(halt.start // 1000, halt.stop // 1000) for halt in halts]
 
@@ -58,7 +60,7 @@ class SeededMarket:
     def bars(self, symbol: str, timeframe: Timeframe, interval: Interval, now: int) -> list[Bar]:
         """Return the bars with an open time in `interval`, as they stand at `now`, oldest first.
 
-        The open bar holds the trades up to the last whole second.
+        The still open bar contains the trades up to the last whole second.
 
         Raises:
             KeyError: No product has this name.
@@ -77,7 +79,7 @@ class SeededMarket:
 
     def rows(self, symbol: str, timeframe: Timeframe, interval: Interval, now: int) -> list[str]:
         """Return the same bars, each as `Bar.write_row` writes it."""
-        # One formatting a row instead of six: this is where a page's time goes.
+        # One formatting operation a row instead of six: formatting takes most of a page's time.
         book = self._books[symbol]
         price = _price_format(book.product)
         template = (
@@ -90,7 +92,7 @@ class SeededMarket:
         ]
 
     def _traded(self, book: Book, timeframe: Timeframe, interval: Interval, now: int) -> Iterator[tuple[int, Lump]]:
-        """Yield open time (seconds) and bar of the slots that traded, oldest first."""
+        """Yield the open time (seconds UTC) and the bar of each slot with trades, oldest first."""
         grid = interval.grid(timeframe.step_ms)
         if not grid:
             return
@@ -101,7 +103,7 @@ class SeededMarket:
         if start_s * 1000 >= now:
             return
         spans = [span for span in self._closed_spans(book.product, now) if span[0] < stop_s and start_s < span[1]]
-        # Nothing is computed past the last span that is wholly in the future.
+        # Do not compute bars that lie wholly in the future.
         stop_s = min(stop_s, ceil_div(now, step * 1000) * step)
         lumps = book.lumps(level, start_s, stop_s)
         if spans:
@@ -119,7 +121,7 @@ class SeededMarket:
                 yield slot_s, lump
 
     def _closed_spans(self, product: ListedProduct, now: int) -> list[Span]:
-        """Return the seconds in which the product does not trade: halts, before listing, after `now`."""
+        """Return the spans without trades of the product: halts, before its listing, after its delisting or `now`."""
         spans = [*self._halts, (now // 1000, _FOR_EVER_S)]
         if product.listed is not None:
             spans.append((-_FOR_EVER_S, product.listed // 1000))
@@ -129,5 +131,5 @@ class SeededMarket:
 
 
 def _price_format(product: ListedProduct) -> str:
-    """Return the format that writes a price without trailing zeros, or without an exponent where one threatens."""
+    """Return the format of the product's prices: the shortest, or, for low prices, one without an exponent."""
     return "%.15g" if product.price >= _LEAST_SHORT_PRICE else f"%.{product.price_decimals}f"

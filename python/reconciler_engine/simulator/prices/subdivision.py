@@ -1,6 +1,6 @@
-"""Splitting a bar into its children, so that folding the children gives the bar back exactly.
+"""Splits a bar into shorter bars, its children, so that folding the children gives exactly the bar again.
 
-Values are whole numbers of the product's increments: sums are exact and no rounding is needed.
+Values are whole numbers of the product's increments, so that sums are exact.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ _STEP = [
 _WICK = [0.5 / (k or 1) ** 0.5 / _FULL for k in range(MOST_CHILDREN + 1)]
 
 
-# A plain tuple: naming its fields cost a quarter of a page.
+# A plain tuple: a NamedTuple made a page a quarter slower.
 Lump = tuple[int, int, int, int, int, int]
 """A bar in whole increments: open, high, low, close (ticks), volume (lots), trades.
 
-At least one trade, and `volume >= trades * least volume of a trade`, hold for every lump that exists.
+Every lump has at least one trade, and `volume >= trades * least volume of a trade`.
 """
 
 
 def split(bar: Lump, key: bytes, count: int, least: int, *, dense: bool) -> list[Lump | None]:
     """Split `bar` into `count` equally long children, oldest first; a child without trades is None.
 
-    The fold of the children is `bar`, value for value. The same key gives the same children.
+    Folding the children gives `bar` exactly. The same key gives the same children.
 
     Args:
         bar: The bar to split.
-        key: Seed of the draws; one of its own for every bar of every product.
+        key: Seed of the draws, different for every bar of every product.
         count: Number of children, 2 to `MOST_CHILDREN`.
         least: Least volume of a trade (lots).
-        dense: Give every child a trade as long as there are enough.
+        dense: Give every child at least one trade, if `bar` has enough.
     """
     draws = _DRAWS(hashlib.shake_128(key).digest(96))
     weights = [32768 + draw for draw in draws[:count]]
@@ -56,7 +56,7 @@ def split(bar: Lump, key: bytes, count: int, least: int, *, dense: bool) -> list
 
 
 def _share_trades(total: int, weights: list[int], offset: int, *, dense: bool) -> list[int]:
-    """Share `total` trades among children by weight; whole numbers whose sum is `total`."""
+    """Return the number of trades of each child, about in proportion to its weight; the sum is `total`."""
     count = len(weights)
     whole = sum(weights)
     if dense and total >= count:
@@ -64,14 +64,14 @@ def _share_trades(total: int, weights: list[int], offset: int, *, dense: bool) -
         shares = [1 + spare * weight // whole for weight in weights]
         shares[-1] += total - sum(shares)
         return shares
-    # One offset for all cuts keeps the sum; a child with an expectation below one is often without a trade.
+    # Shifting all cuts by the same offset keeps the sum. A child with an expected number below 1 often gets 0.
     base = whole * offset // _FULL
     cuts = [0, *((total * weight + base) // whole for weight in accumulate(weights))]
     return [right - left for left, right in pairwise(cuts)]
 
 
 def _walk(bar: Lump, trades: list[int], weights: list[int], draws: tuple[int, ...], least: int) -> list[Lump]:
-    """Lead a price path from the bar's open to its close through children that all trade."""
+    """Return the children, all with trades: a random walk of the price from the bar's open to its close."""
     first, high, low, last, volume, total = bar
     count = len(trades)
     if count == 1:
@@ -90,7 +90,7 @@ def _walk(bar: Lump, trades: list[int], weights: list[int], draws: tuple[int, ..
         left = count - index
         if left > 1:
             price += int((last - price) / left + span * steps[left] * (draws[12 + index] - 32768))
-            # A path that leaves the bar's range is thrown back into it.
+            # Where the price leaves the bar's range, reflect it back.
             if price > high:
                 price = max(low, high + high - price)
             elif price < low:
@@ -116,6 +116,6 @@ def _walk(bar: Lump, trades: list[int], weights: list[int], draws: tuple[int, ..
 
 
 def fold_lumps(lumps: list[Lump]) -> Lump:
-    """Return the bar made of `lumps`, oldest first, at least one."""
+    """Return the bar that consists of `lumps` (at least one, oldest first)."""
     opens, highs, lows, closes, volumes, trades = zip(*lumps, strict=True)
     return opens[0], max(highs), min(lows), closes[-1], sum(volumes), sum(trades)

@@ -1,1 +1,1 @@
-"""The rules of the simulated exchange: which answer belongs to a request, without the network."""
+"""Rules of the simulated exchange: the answer to each request, computed without network I/O."""

@@ -1,4 +1,4 @@
-"""The candle endpoint: reads a query, refuses wrong ones, chooses the rows of the answer."""
+"""The candle endpoint: checks a query and returns its rows or a refusal."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _INSTANT = re.compile(r"[0-9]{1,18}")
 
 @dataclass(frozen=True, slots=True)
 class CandleRules:
-    """How the exchange reads a candle query where its documents leave it open.
+    """How the exchange treats candle queries where its documentation is silent.
 
     Attributes:
-        span_limit: Most buckets a window may touch, both ends counted; the message always says 350.
-        page_limit: Most rows of one answer, and the window's length where the query gives none.
-        end_inclusive: The bucket that opens at `end` belongs to the answer.
-        covers_start: The bucket that contains an unaligned `start` belongs to the answer.
-        forming: The bucket that is still open is the newest row.
+        span_limit: Most candles that may open from `start` to `end`, both included; the refusal always says 350.
+        page_limit: Most rows of one answer; also the number of candles of a query without `start`.
+        end_inclusive: Whether the answer has the candle that opens at `end`.
+        covers_start: Whether the answer has the candle that opened before `start` and contains it.
+        forming: Whether the answer has the still open candle.
 
     Raises:
         ValueError: A limit is less than 1.
@@ -57,18 +57,18 @@ _SAID_LIMIT = 350
 
 
 def answer_candles(market: Market, rules: CandleRules, symbol: str, query: Mapping[str, str], now: int) -> ApiResponse:
-    """Answer a candle query: newest first, never more than was asked, refused where the exchange refuses.
+    """Return the candles of a query, newest first, or the exchange's refusal.
 
-    Checks in the exchange's order: syntax, allowed values, existence. Of all that is
-    unknown about it (coinbase-api.md sections 1 and 2) this is chosen: an absent `end` is now, an absent `start`
-    lies `page_limit` buckets before `end`; a start after the end, or one that is not a number, is an invalid
-    argument; a limit above `page_limit` is `page_limit`.
+    Checks in the exchange's order: syntax, allowed values, then whether the product exists. Some behaviour of the
+    exchange is unknown (coinbase-api.md sections 1 and 2); there we chose: without `end` the window ends now; without
+    `start` it begins `page_limit` candles before its end; a `start` after `end`, or a `start` or `end` that is not a
+    number, is an invalid argument; a `limit` above `page_limit` is lowered to `page_limit`.
 
     Args:
-        market: Where the candles are.
-        rules: How the query is read.
+        market: Source of the candles.
+        rules: How to treat the query.
         symbol: The product id in the path.
-        query: First value of each key; unknown keys do not matter.
+        query: First value of each key; unknown keys are ignored.
         now: Time of the exchange (ms UTC).
     """
     try:
@@ -91,7 +91,7 @@ def answer_candles(market: Market, rules: CandleRules, symbol: str, query: Mappi
 
 
 class _RefusedError(Exception):
-    """A query that ends in a refusal."""
+    """A query is refused; carries the answer to send."""
 
     def __init__(self, answer: ApiResponse) -> None:
         self.answer = answer
@@ -99,7 +99,7 @@ class _RefusedError(Exception):
 
 
 def _read_shape(query: Mapping[str, str], rules: CandleRules) -> tuple[Timeframe, int]:
-    """Return the timeframe and the most rows to give; parse errors come before arguments that are not allowed."""
+    """Return the timeframe and the most rows to return; values that cannot be parsed are refused first."""
     name = query.get("granularity", "")
     timeframe = _TIMEFRAMES.get(name)
     if timeframe is None and name not in {_UNSET, ""}:
@@ -115,7 +115,7 @@ def _read_shape(query: Mapping[str, str], rules: CandleRules) -> tuple[Timeframe
 
 
 def _read_window(query: Mapping[str, str], rules: CandleRules, timeframe: Timeframe, now: int) -> tuple[int, int]:
-    """Return start and end (seconds UTC), checked for order and span."""
+    """Return start and end (seconds UTC), or refuse them for their syntax, order or distance."""
     for field in ("start", "end"):
         if query.get(field) and _INSTANT.fullmatch(query[field]) is None:
             raise _RefusedError(refuse_argument(f"{field} argument is invalid "))
@@ -124,7 +124,7 @@ def _read_window(query: Mapping[str, str], rules: CandleRules, timeframe: Timefr
     start_s = int(query.get("start") or max(0, end_s - rules.page_limit * step_s + 1))
     if start_s > end_s:
         raise _RefusedError(refuse_argument("start and end argument is invalid "))
-    # Buckets that open from the start to the end, both ends included.
+    # Candles that open from start to end, both included.
     if end_s // step_s - ceil_div(start_s, step_s) + 1 > rules.span_limit:
         asked = f"number of candles requested should be less than {_SAID_LIMIT}"
         raise _RefusedError(refuse_argument(f"start and end argument is invalid - {asked} "))

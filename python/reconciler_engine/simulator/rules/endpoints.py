@@ -1,7 +1,7 @@
-"""The product endpoints, and those that general client libraries ask besides: time, currencies, rates, tickers.
+"""The product endpoints, and the time, currency, rate and ticker endpoints that general client libraries call.
 
-The answers of these have the shapes of the older API (documented: Coinbase App, Get Currencies, Get Exchange Rates,
-Get Time) and of Get Public Market Trades.
+Time, currencies and rates have the shape of the older API (Coinbase App: Get Time, Get Currencies, Get Exchange Rates),
+tickers the shape of Get Public Market Trades.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DAYS_BACK_MS = 10 * 86_400_000
 
 
 def answer_general(market: Market, path: str, now: int) -> ApiResponse:
-    """Answer a question to the older API at `now` (ms UTC); `path` is the part after its version."""
+    """Answer a request to the older API at `now` (ms UTC); `path` is the part after `/v2/`."""
     match path:
         case "time":
             return _give({"iso": write_time(now), "epoch": now // 1_000})
@@ -36,7 +36,7 @@ def answer_general(market: Market, path: str, now: int) -> ApiResponse:
 
 
 def answer_ticker(market: Market, symbol: str, now: int) -> ApiResponse:
-    """Answer a question for the last trade of a product at `now` (ms UTC)."""
+    """Answer a request for the last trade of a product at `now` (ms UTC)."""
     if symbol not in market.products:
         return refuse_product(symbol)
     last = last_bar(market, symbol, now)
@@ -57,7 +57,7 @@ def answer_ticker(market: Market, symbol: str, now: int) -> ApiResponse:
 
 
 def last_bar(market: Market, symbol: str, now: int) -> Bar | None:
-    """Return the newest daily bar of a product as it stands at `now` (ms UTC); None where it has not traded lately."""
+    """Return a product's newest daily bar at `now` (ms UTC), or None if it had no trades in the last ten days."""
     window = Interval(max(0, now - _DAYS_BACK_MS), now)
     return next(reversed(market.bars(symbol, Timeframe.D1, window, now)), None)
 
@@ -71,7 +71,7 @@ def _spot(market: Market) -> list[str]:
 
 
 def _rates(market: Market, now: int) -> dict[str, str]:
-    """Return by currency the units that a dollar buys."""
+    """Return, for each currency, the units that one dollar buys."""
     rates = {}
     for symbol in market.products:
         base, _, quote = symbol.rpartition("-")
@@ -86,7 +86,7 @@ _INTEGER_DIGITS = 9
 
 
 def answer_product(market: Market, symbol: str, now: int) -> ApiResponse:
-    """Answer a question for one product at `now` (ms UTC)."""
+    """Answer a request for one product at `now` (ms UTC)."""
     product = market.products.get(symbol)
     if product is None:
         return refuse_product(symbol)
@@ -94,9 +94,9 @@ def answer_product(market: Market, symbol: str, now: int) -> ApiResponse:
 
 
 def answer_products(market: Market, values: Mapping[str, Sequence[str]], now: int) -> ApiResponse:
-    """Answer a question for the product list at `now` (ms UTC).
+    """Answer a request for the product list at `now` (ms UTC).
 
-    Knows `limit`, `offset`, `product_type` (SPOT without one) and repeated `product_ids`.
+    Supports `limit`, `offset`, `product_type` (default SPOT) and repeated `product_ids`.
     """
     bounds = {"limit": 0, "offset": 0}
     for name in bounds:

@@ -1,4 +1,4 @@
-"""The simulated exchange: every rule between a request and its answer, without the network."""
+"""The simulated exchange: applies all rules and faults to a request and returns the answer, without network I/O."""
 
 from __future__ import annotations
 
@@ -41,9 +41,10 @@ _ANSWERS_LIMIT = 256
 
 
 class AnswerCache:
-    """Good answers by URL, each for `lifetime_s` seconds; of more than 256 the oldest is dropped.
+    """Caches successful answers by URL, each for `lifetime_s` seconds; holds at most 256 and drops the oldest first.
 
-    Source: coinbase-api.md section 1, "Caching", read 2026-11-23: a cache of 1 s, although the header says 14,400.
+    Source: coinbase-api.md section 1, "Caching", read 2026-11-23: the exchange caches for 1 s, although its header
+    says 14,400.
     """
 
     def __init__(self, lifetime_s: float) -> None:
@@ -51,7 +52,7 @@ class AnswerCache:
         self._answers: OrderedDict[str, tuple[float, ApiResponse]] = OrderedDict()
 
     def find(self, target: str, now_s: float) -> ApiResponse | None:
-        """Return the answer kept for a URL, with its age, if it is young enough."""
+        """Return the cached answer of a URL with an `age` header, or None if it is missing or too old."""
         kept = self._answers.get(target)
         if kept is None or now_s - kept[0] >= self._lifetime_s:
             return None
@@ -59,7 +60,7 @@ class AnswerCache:
         return replace(kept[1], headers=kept[1].headers + age)
 
     def keep(self, target: str, answer: ApiResponse, now_s: float) -> None:
-        """Keep an answer from now on."""
+        """Cache an answer; drop the answers that are too old."""
         self._answers.pop(target, None)
         self._answers[target] = (now_s, answer)
         while len(self._answers) > _ANSWERS_LIMIT or next(iter(self._answers.values()))[0] <= now_s - self._lifetime_s:
@@ -75,7 +76,7 @@ _ROUTE = re.compile(
 
 
 class Verifier(Protocol):
-    """Finds the signer of a request to a private path."""
+    """Checks the signature of a request to a private path."""
 
     def verify(self, request: ApiRequest, now: int) -> str | ApiResponse:
         """Return the name of the key that signed, or the refusal; `now` is the exchange's time (ms UTC)."""
@@ -83,19 +84,19 @@ class Verifier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ExchangeRules:
-    """How the exchange behaves where nothing goes wrong.
+    """How the exchange behaves without faults.
 
     Attributes:
         candles: Rules of the candle endpoint.
-        public_rate: Requests a second for each address on public paths; 0 lifts the limit.
-        public_burst: Requests that may come at once.
-        private_rate: Requests a second for each key on private paths; 0 lifts the limit.
-        private_burst: Requests that may come at once.
-        throttled: Form of a refusal for rate.
-        cache_s: Seconds for which a public answer is repeated; 0 turns the cache off.
+        public_rate: Requests a second that each address may send to public paths; 0 for no limit.
+        public_burst: Requests that an address may send at once.
+        private_rate: Requests a second that each key may send to private paths; 0 for no limit.
+        private_burst: Requests that a key may send at once.
+        throttled: Form of a 429 answer.
+        cache_s: Seconds for which a public answer is cached; 0 turns the cache off.
 
     Raises:
-        ValueError: A rate is negative or no finite number, or a burst is less than 1.
+        ValueError: A rate is negative or not a finite number, or a burst is less than 1.
     """
 
     candles: CandleRules = field(default_factory=CandleRules)
@@ -116,26 +117,26 @@ class ExchangeRules:
 
 @dataclass(frozen=True, slots=True)
 class FaultyResponse:
-    """An answer, and the fault that spoils its way to the client, if one does."""
+    """An answer, and the fault that spoils its sending, if there is one."""
 
     answer: ApiResponse
     fault: FaultRule | None = None
 
 
 class Exchange:
-    """Answers requests; holds the buckets, the cache and the log.
+    """Answers requests; holds the rate limits, the cache and the log.
 
     Attributes:
-        refresh_faults: Called before each request, if set: where a faults file is looked at again.
+        refresh_faults: Called before each request, if set; reads a changed faults file.
 
     Args:
         market: Products and candles that exist.
-        clock: The exchange's time; for `/time`, the open bars, signatures.
-        rules: How it behaves.
-        log: Where requests are recorded.
-        verifier: Finds the signer; without one every private path is 401.
-        faults: Rules of faults; without them nothing goes wrong.
-        read_s: Seconds of a clock that never goes back; for rates and the cache, which know no simulated time.
+        clock: The exchange's time, for `/time`, open bars and signatures.
+        rules: How the exchange behaves without faults.
+        log: Log of the requests; by default in memory only.
+        verifier: Checks signatures; without it every private path answers 401.
+        faults: Rules of faults; by default there are no faults.
+        read_s: Real monotonic clock (seconds), for rate limits and the cache.
     """
 
     def __init__(
@@ -163,7 +164,7 @@ class Exchange:
         self.refresh_faults: Callable[[], None] | None = None
 
     def respond(self, request: ApiRequest) -> FaultyResponse:
-        """Return the answer to a request, and record both; a request to the simulator itself is not recorded."""
+        """Answer a request and log it; requests to the simulator itself (`/simulator/`) are not logged."""
         if request.path.startswith(control.PREFIX):
             return FaultyResponse(control.answer_control(request, self.faults, self.clock))
         if self.refresh_faults is not None:
@@ -171,12 +172,12 @@ class Exchange:
         route = _ROUTE.fullmatch(request.path)
         product = route[3] if route else None
         query = {name: values[0] for name, values in request.values.items()}
-        # A rule may set the clock of this one answer.
+        # A `skew` fault changes the time for this answer only.
         now = self.clock.now()
         fault = self.faults.choose(request.path, product, query.get("granularity"), now)
         if fault is not None and fault.mode == "skew":
             now += round(fault.number("seconds") * 1000)
-        # As at the real one: blocks and refusals come before the query is read.
+        # As the real exchange does, check blocks and refusals before the query.
         key, answer = None, self._suffer(fault, now)
         if answer is None:
             key, answer = self._admit(request, route, now)
@@ -201,7 +202,7 @@ class Exchange:
         return FaultyResponse(answer, fault if fault is not None and fault.mode in DELIVERIES else None)
 
     def _suffer(self, fault: FaultRule | None, now: int) -> ApiResponse | None:
-        """Return the answer that stands in the place of any other, if the fault or a block gives one."""
+        """Return the answer that a block or the fault gives to every request, or None to answer normally."""
         if self._penalty.is_blocked(self._read_s()):
             return TOO_MANY_ERRORS
         if fault is None:
@@ -220,7 +221,7 @@ class Exchange:
     def _spoil(
         self, fault: FaultRule, answer: ApiResponse, symbol: str, query: Mapping[str, str], now: int
     ) -> ApiResponse:
-        """Return a good candle answer as the fault leaves it."""
+        """Return a candle answer as the fault changes it; other modes leave it as it is."""
         match fault.mode:
             case "gzip":
                 return spoilt_answers.spoil_gzip(answer)
@@ -233,7 +234,7 @@ class Exchange:
     def _admit(
         self, request: ApiRequest, route: re.Match[str] | None, now: int
     ) -> tuple[str | None, ApiResponse | None]:
-        """Return the signer, and the refusal if the request does not get through."""
+        """Return the name of the key that signed, if any, and the refusal if the request is refused."""
         if request.method != "GET":
             return None, WRONG_METHOD
         if route is None:
@@ -251,10 +252,10 @@ class Exchange:
         return refuse_for_rate(self.rules.throttled, wait_s, rate, self.clock.now() / 1000)
 
     def _look_up(self, request: ApiRequest, route: re.Match[str] | None, now: int) -> ApiResponse:
-        """Answer an admitted request, from the cache where it may stand in."""
+        """Answer an admitted request, from the cache where that is allowed."""
         if route is None:
             return UNKNOWN_PATH
-        # A cached clock would be none.
+        # A cached time would be wrong.
         if "time" in {route[2], route[5]} or not _is_public(route):
             return self._compute(request, route, now)
         now_s = self._read_s()

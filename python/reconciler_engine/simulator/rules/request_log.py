@@ -1,4 +1,4 @@
-"""Log of the requests to the exchange, kept for tests and written for people."""
+"""Log of the requests to the exchange, in memory for tests and in a file for people."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from typing import TextIO
 from reconciler_engine.errors import ConfigError
 
 _KEPT = 100_000
-# The interpreter refuses integers of thousands of digits.
+# Python refuses to parse integers with thousands of digits.
 _INSTANT_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One request.
+    """One request and its answer.
 
     Attributes:
-        time_ms: When it was answered (ms UTC, by the machine's clock, not the exchange's).
+        time_ms: Instant of the answer by the machine's clock, not the exchange's (ms UTC).
         path: Path without the query.
         product: Product in the path, if any.
-        granularity: As asked.
-        start: As asked: seconds UTC, or the text if that is not a number.
-        end: The same.
-        status: HTTP status; 0 if a fault let no answer out.
-        rows: Candles in the answer; None if it is not about candles.
-        key: Name of the key that signed it, if one did.
-        fault: Name of the fault that was played, if any.
+        granularity: Granularity in the query, if any.
+        start: Start in the query: seconds UTC, or the text if that is not a number.
+        end: End in the query, in the same form.
+        status: HTTP status; 0 if a fault prevented the answer.
+        rows: Number of candles in the answer; None if it is not about candles.
+        key: Name of the key that signed the request, if any.
+        fault: Name of the fault that happened, if any.
     """
 
     time_ms: int
@@ -47,9 +47,9 @@ class RequestRecord:
 
 
 class RequestLog:
-    """Requests in the order they were answered: the last 100,000 in memory, all of them in the file if there is one.
+    """Requests in the order of their answers: the last 100,000 in memory, and all of them in the file, if any.
 
-    A record is written before its answer is sent, so that a client that has an answer finds it in the log.
+    A request is logged before its answer is sent: a client that has received an answer finds it in the log.
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
@@ -57,7 +57,7 @@ class RequestLog:
         self._file = file
 
     def add(self, record: RequestRecord) -> None:
-        """Keep a record, and write it as one line of JSON."""
+        """Keep a record in memory and write it to the file as one line of JSON."""
         self.records.append(record)
         if self._file is not None:
             self._file.write(json.dumps(asdict(record), separators=(",", ":")) + "\n")
@@ -66,7 +66,7 @@ class RequestLog:
 
 @contextmanager
 def open_request_log(path: Path | None) -> Iterator[RequestLog]:
-    """Open a log that appends to `path`, or one in memory only.
+    """Open a log that appends to `path`; without a path it is in memory only.
 
     Raises:
         ConfigError: The file cannot be opened.
@@ -80,7 +80,7 @@ def open_request_log(path: Path | None) -> Iterator[RequestLog]:
 
 
 def read_instant(text: str | None) -> int | str | None:
-    """Return seconds as a number where they are one; longer digits than any instant has stay text."""
+    """Return text of at most 18 digits as an integer, other text unchanged."""
     if text is None or len(text) > _INSTANT_DIGITS or not (text.isascii() and text.isdigit()):
         return text
     return int(text)

@@ -1,4 +1,4 @@
-"""How the exchange counts requests, one token bucket an identity, and the forms of its refusal for rate."""
+"""The exchange's rate limit, with one token bucket for each identity, and the forms of its 429 answer."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _IDENTITIES_LIMIT = 4096
 
 
 class Throttle:
-    """Token buckets, full at first, filled evenly; one for each identity that asked lately.
+    """Token buckets, one for each identity; a new bucket is full, and tokens are added at a constant rate.
 
-    Of more than 4,096 identities the ones longest silent are forgotten, which gives them a full bucket.
+    Holds at most 4,096 buckets and drops the least recently used first; its identity then gets a new, full one.
 
     Args:
-        rate: Requests a second, at least 0; 0 lifts the limit.
+        rate: Requests a second, at least 0; 0 for no limit.
         burst: Size of a bucket, at least 1.
     """
 
@@ -29,11 +29,11 @@ class Throttle:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, identity: str, now_s: float) -> float:
-        """Take a token; return 0, or the seconds until there is one (then none was taken).
+        """Take a token and return 0, or, if the bucket is empty, return the seconds until the next token.
 
         Args:
-            identity: The client that asks.
-            now_s: Seconds of a clock that never goes back.
+            identity: The client that sends the request.
+            now_s: Time by a monotonic clock (seconds).
         """
         if not self._rate:
             return 0.0
@@ -47,21 +47,21 @@ class Throttle:
 
 
 class Penalty:
-    """Refusals that end in a block: after so many of them nobody is served for a while."""
+    """Counts refusals by cause; after a number of them, all clients are blocked for a time."""
 
     def __init__(self) -> None:
         self._refusals: dict[str, int] = {}
         self._blocked_until_s = float("-inf")
 
     def add(self, cause: str, limit: int, block_s: float, now_s: float) -> None:
-        """Count a refusal; the one that makes `limit` of them begins a block of `block_s` seconds."""
+        """Count a refusal; each `limit`-th refusal of a cause starts a block of `block_s` seconds."""
         self._refusals[cause] = self._refusals.get(cause, 0) + 1
         if self._refusals[cause] >= limit:
             self._refusals[cause] = 0
             self._blocked_until_s = now_s + block_s
 
     def is_blocked(self, now_s: float) -> bool:
-        """Say whether a block is on."""
+        """Return whether all clients are blocked now."""
         return now_s < self._blocked_until_s
 
 
@@ -70,7 +70,7 @@ _BODY = b'{"errors":[{"id":"rate_limit_exceeded","message":"Too many requests"}]
 
 @dataclass(frozen=True, slots=True)
 class ThrottleStyle:
-    """Extras of a 429; by default it has an empty body and no headers, as seen in practice.
+    """Optional parts of a 429 answer; by default it has an empty body and no such headers, as the exchange's today.
 
     Attributes:
         retry_after: Send `Retry-After` in whole `seconds` or as an HTTP `date`; `none` sends none.
@@ -87,10 +87,10 @@ def refuse_for_rate(style: ThrottleStyle, wait_s: float, rate: float, now_s: flo
     """Return a 429.
 
     Args:
-        style: Headers and body that it carries.
-        wait_s: Seconds until a request would pass.
+        style: Optional headers and body to send.
+        wait_s: Seconds until a request would be admitted.
         rate: The limit (requests a second).
-        now_s: Time of the exchange (seconds UTC), for a date.
+        now_s: Time of the exchange (seconds UTC), for a `Retry-After` date.
     """
     headers: list[tuple[str, str]] = []
     whole_s = math.ceil(wait_s)

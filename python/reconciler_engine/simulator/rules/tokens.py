@@ -1,4 +1,4 @@
-"""Checking the tokens that sign private requests, as the exchange does."""
+"""Checks the tokens of private requests as the exchange does."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _OPTIONS: Any = {
 
 @dataclass(frozen=True, slots=True)
 class TrustedKey:
-    """A key that may sign.
+    """A key whose signatures the exchange accepts.
 
     Attributes:
         name: Name of the key (`kid` and `sub` of its tokens).
-        public_key: Its public half, P-256 or Ed25519.
+        public_key: The public key, P-256 or Ed25519.
         scopes: Permissions of the key; candles and products need `view`.
     """
 
@@ -54,10 +54,10 @@ class TrustedKey:
 
     @classmethod
     def of_private(cls, name: str, private_key: str, scopes: Iterable[str] = (_SCOPE,)) -> TrustedKey:
-        """Return the trusted half of a private key: PEM (SEC1 or PKCS#8), or base64 of an Ed25519 seed.
+        """Return the public key of a private key: PEM (SEC1 or PKCS#8), or base64 of an Ed25519 seed.
 
         Raises:
-            ValueError: It is neither; the message does not show it.
+            ValueError: The private key has another form; the message does not show it.
         """
         text = private_key.replace("\\n", "\n")
         key: object
@@ -76,10 +76,10 @@ class TrustedKey:
 
 
 def read_trusted_key(path: Path) -> TrustedKey:
-    """Read the key file of a client (`name` or `id`, and `privateKey`) and keep its public half.
+    """Read a client's key file (`name` or `id`, and `privateKey`) and return its public key.
 
     Raises:
-        ConfigError: The file is none; the message never shows the key.
+        ConfigError: The file cannot be read or is not a key file; the message never shows the key.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -94,11 +94,11 @@ def read_trusted_key(path: Path) -> TrustedKey:
 class TokenVerifier:
     """Accepts a token if the exchange would.
 
-    The time is that of the exchange. A refusal never says why.
+    Times are compared with the exchange's clock. A refusal never states its reason.
 
     Args:
-        keys: Keys that may sign.
-        leeway_s: Seconds by which a token's times may be off.
+        keys: Keys whose signatures are accepted.
+        leeway_s: Tolerance for a token's times (seconds).
     """
 
     def __init__(self, keys: Iterable[TrustedKey], *, leeway_s: float = 0) -> None:
@@ -129,7 +129,7 @@ class TokenVerifier:
 
 
 def _check_request(claims: Mapping[str, Any], request: ApiRequest) -> bool:
-    """Say whether a token was made for this request: method, host and path, without scheme and query."""
+    """Return whether a token was made for this request's method, host and path (without the query)."""
     path = request.target.partition("?")[0]
     allowed = {f"{request.method} {host}{path}" for host in (_HOST, request.headers.get("host", _HOST))}
     uris = claims["uris"] if isinstance(claims.get("uris"), list) else [claims.get("uri")]
