@@ -154,19 +154,6 @@ def test_wrong_settings_change_nothing_new_ones_reach_workers_and_service_manage
     assert not any("child died" in line for line in engine.read_all())
 
 
-def test_settings_are_taken_though_redis_goes_away_while_workers_are_replaced(start_engine, settings, own_server):
-    engine, _ = start_engine(workers=1)
-    engine.wait_event("child ready")
-    engine.wait_event("pass done", job="full_reconcile")
-    settings(workers=1, batch_size=60)
-    reload(engine)
-    # The successor is; the old one has yet to end.
-    engine.wait_event("child ready")
-    own_server.kill()
-    engine.wait_event("settings taken")
-    assert engine.stop() == 0
-
-
 async def test_nothing_refuses_newer_settings_once_the_workers_have_them(own_server):
     config = ReconciliationConfig.check({"symbols": ["BTC-USD"], "timeframes": ["1h"]})
     taken = []
@@ -230,16 +217,21 @@ def served(exchange) -> set[tuple[str, str]]:
     return {(one["product"], one["key"]) for one in exchange.requests() if one["status"] == 200}
 
 
-def test_what_is_unchanged_or_not_known_replaces_nothing_and_what_changed_is_named(start_engine, settings, tmp_path):
+def test_what_changed_is_named_and_taken_though_redis_goes_and_what_is_not_known_not(
+    start_engine, settings, own_server, tmp_path
+):
     authorities = tmp_path / "ca.pem"
     pem = Path(certifi.where()).read_text()
     authorities.write_text(pem)
     engine, _ = start_engine("--ca-file", str(authorities), workers=1)
     worker = engine.wait_event("child ready")["pid"]
 
-    def changed(**changes):
+    def changed(*, but=lambda: None, **changes):
         settings(workers=1, **changes)
         reload(engine)
+        # The successor is; the old one has yet to end.
+        engine.wait_event("child ready")
+        but()
         return engine.wait_event("settings taken")["changed"]
 
     settings(workers=1)
@@ -257,4 +249,6 @@ def test_what_is_unchanged_or_not_known_replaces_nothing_and_what_changed_is_nam
     # under the same name
     authorities.write_text(f"{pem}\n# renewed\n")
     assert changed(batch_size=60, symbols=symbols) == f"certificates of {authorities}"
+    engine.wait_event("pass done", job="full_reconcile")
+    assert changed(but=own_server.kill, symbols=symbols) == "batch_size 60 -> 50"
     assert engine.stop() == 0
