@@ -1,1 +1,1 @@
-"""Candle files of any origin: their recognition, their rows, their gaps. Nothing here writes to one."""
+"""Reads candle files of any origin: recognises their format, yields their rows, finds their gaps. Never writes them."""

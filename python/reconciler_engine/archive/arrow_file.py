@@ -1,4 +1,4 @@
-"""Times in Parquet and Arrow files, a batch at a time, by pyarrow; other columns are read on request alone."""
+"""Reads open times from Parquet and Arrow files in batches, through pyarrow; reads other columns only on request."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _PARQUET = b"PAR1"
 _ARROW = b"ARROW1"
 _STREAM = b"\xff\xff\xff\xff"
 ARROW_FORMS = (_PARQUET, _ARROW, _STREAM)
-"""First bytes of the files that are read here: Parquet, Arrow files (Feather is one) and Arrow streams."""
+"""First bytes of Parquet files, of Arrow files (Feather is one) and of Arrow streams."""
 
 _ROWS_AT_ONCE = 1 << 18
 _BYTES_AT_ONCE = 1 << 20
 
 
 class Times(NamedTuple):
-    """Times of one series in a batch.
+    """Open times of one series in a batch, with the values that were asked for.
 
     Attributes:
-        series: The series.
-        instants: Arrow array of int64 (ms UTC).
-        read_as: How the file writes them.
-        values: Arrow arrays of float64 beside the times, one a kind that was asked for; NaN where a cell is null.
+        series: Series of the rows.
+        instants: Open times: Arrow array of int64 (ms UTC).
+        read_as: Dialect of the file.
+        values: Arrow array of float64 for each kind asked for, in the order of `instants`; NaN where a cell is null.
     """
 
     series: Series
@@ -44,7 +44,7 @@ class Times(NamedTuple):
 
 
 def is_arrow(path: Path) -> bool:
-    """Whether a file begins as one of `ARROW_FORMS`; never for a pipe, which can be read only once."""
+    """Return whether a file begins with one of `ARROW_FORMS`; False for a pipe, since reading it would use it up."""
     if not path.is_file():
         return False
     with suppress(OSError), path.open("rb") as file:
@@ -53,10 +53,10 @@ def is_arrow(path: Path) -> bool:
 
 
 def read_arrow_places(path: Path, hints: Hints) -> Collection[str]:
-    """Return the kinds of columns that a file has.
+    """Return the kinds of columns in a file.
 
     Raises:
-        Unreadable: The file cannot be read, or has no column of times.
+        Unreadable: The file cannot be read, or has no time column.
     """
     with _opened(path) as file:
         return _choose(file, hints)
@@ -65,18 +65,18 @@ def read_arrow_places(path: Path, hints: Hints) -> Collection[str]:
 def read_times(
     path: Path, naming: Naming, hints: Hints, advance: Callable[[int], None], *, kinds: Sequence[str] = ()
 ) -> Iterator[Times]:
-    """Yield the times of each series in each batch of a file.
+    """Yield, for each batch of a file, the open times of each series.
 
     Args:
-        path: A file that begins as one of `ARROW_FORMS`.
-        naming: Series of the file, as far as it is known.
-        hints: Facts that the user adds.
+        path: A file that begins with one of `ARROW_FORMS`.
+        naming: Series of the file, as far as it is known before reading.
+        hints: Facts from the user.
         advance: Called after each batch with the bytes read so far.
-        kinds: Kinds of values to read, too, without which the file is refused.
+        kinds: Kinds of values to read with the times; a file without one of them is refused.
 
     Raises:
-        CandleFileError: The file cannot be read or recognised, a time or a value cannot be read, or the times
-            look like another unit or timeframe. Parts yielded before are void.
+        CandleFileError: The file, a time or a value cannot be read, or the times look like another unit or timeframe.
+            Discard everything yielded before.
     """
     size = path.stat().st_size
     seen: set[Series] = set()
@@ -106,7 +106,7 @@ def read_times(
 
 
 class _ArrowFile(NamedTuple):
-    """An open file: `batches` yields named columns, each time with the share of the file that was read so far."""
+    """An open file; `batches(names)` yields batches of these columns, each with the share of the file read so far."""
 
     arrow: Any
     schema: Any
@@ -118,7 +118,7 @@ def _opened(path: Path) -> Iterator[_ArrowFile]:
     """Open a file.
 
     Raises:
-        Unreadable: The file cannot be opened, or pyarrow is not installed; in the block: it cannot be read.
+        Unreadable: The file cannot be opened or read, or pyarrow is not installed.
     """
     try:
         arrow, _, parquet = map(importlib.import_module, ("pyarrow", "pyarrow.compute", "pyarrow.parquet"))
@@ -129,7 +129,7 @@ def _opened(path: Path) -> Iterator[_ArrowFile]:
         with path.open("rb") as file:
             form = file.read(len(_ARROW))
         if form.startswith(_PARQUET):
-            # Pages come through a small buffer: a row group of any size takes no more memory than that.
+            # Read pages through a small buffer, so that memory does not depend on the size of a row group.
             with parquet.ParquetFile(path, pre_buffer=False, buffer_size=_BYTES_AT_ONCE) as opened:
                 yield _ArrowFile(arrow, opened.schema_arrow, lambda names: _parquet_batches(opened, names))
         else:
@@ -159,7 +159,7 @@ def _arrow_batches(
     is_stream = make is arrow.ipc.open_stream
     batches = reader if is_stream else map(reader.get_batch, range(reader.num_record_batches))
     for number, batch in enumerate(batches, start=1):
-        # Arrow files are mapped, not decoded: unchecked offsets beyond the memory would end the process.
+        # Arrow files are used as they are, without decoding: a wrong offset would crash the process, so check them.
         batch.validate(full=True)
         yield batch, source.tell() / source.size() if is_stream else number / reader.num_record_batches
 
@@ -168,7 +168,7 @@ def _choose(file: _ArrowFile, hints: Hints, needed: Sequence[str] = ()) -> dict[
     """Return the index of each column to read.
 
     Raises:
-        Unreadable: The column of times or of a needed kind is missing, or several may be it.
+        Unreadable: The time column or a needed column is missing, or several columns match its kind.
     """
     names, kinds = file.schema.names, file.schema.types
     types = file.arrow.types
@@ -185,7 +185,7 @@ def _choose(file: _ArrowFile, hints: Hints, needed: Sequence[str] = ()) -> dict[
 
 
 def _numbers(arrow: Any, name: str, column: Any) -> Any:
-    """Return a column of numbers, or of their texts, as float64.
+    """Return a column of numbers, stored as numbers or as text, as float64.
 
     Raises:
         ValueError: A value is not a number.
@@ -197,7 +197,7 @@ def _numbers(arrow: Any, name: str, column: Any) -> Any:
 
 
 def _by_cells(arrow: Any, columns: Sequence[Any], cells: Sequence[Any]) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
-    """Yield the rows of columns by the cells beside them, one of each key column."""
+    """Group the rows of `columns` by their cells in the key columns `cells`; yield each key with its rows."""
     if not cells:
         if len(columns[0]):
             yield (), [*columns]

@@ -1,4 +1,4 @@
-"""A column of times in Arrow's memory, of any type that people use, as milliseconds."""
+"""Converts a time column of an Arrow batch to milliseconds; accepts timestamps, dates, numbers and text."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from reconciler_engine.archive.time_unit import TimeUnit, find_misleading
 from reconciler_engine.market.timeframe import Timeframe
 
 _CELLS = 24
-# Rows that suffice to recognise another unit or timeframe.
+# Number of rows to examine for another unit or timeframe.
 _SAMPLE = 10_000
 
 
 class ArrowTimes:
-    """The way a column writes its times.
+    """Converts the times of one column to milliseconds.
 
     Attributes:
-        told: The way in words.
+        told: Form of the times, in words.
         unit: Unit of the stored numbers.
     """
 
     def __init__(self, arrow: Any, name: str, column: Any, hints: Hints) -> None:
-        """Recognise the way from the first batch of the column.
+        """Recognise the form of the times from the column's first batch.
 
         Raises:
-            ValueError: The column's type cannot be times, or leaves open the unit or the zone.
+            ValueError: The column's type cannot hold times, or the unit or the time zone is unknown.
         """
         self._arrow = arrow
         self._name = name
@@ -58,10 +58,10 @@ class ArrowTimes:
         self._convert = (lambda values: self._read(values, clock)) if is_text else self._counted
 
     def to_ms(self, column: Any) -> Any:
-        """Return the times of a batch of the column as an Arrow array of int64 (ms UTC).
+        """Return the times of one batch as an Arrow array of int64 (ms UTC).
 
         Raises:
-            ValueError: A time is null, between two milliseconds, before 1970 or too late.
+            ValueError: A time is null, is not a whole millisecond, lies before 1970, or reaches `LATEST_MS`.
         """
         if column.null_count:
             raise ValueError(f"column {self._name!r} is null in {column.null_count} of {len(column)} rows")
@@ -76,19 +76,19 @@ class ArrowTimes:
         return instants
 
     def find_misleading(self, instants: Any, timeframe: Timeframe) -> str | None:
-        """Name the other unit or timeframe of which instants (Arrow array of int64, ms UTC) of the column look."""
+        """Return why the instants (Arrow array of int64, ms UTC) look like another unit or timeframe, or None."""
         sample = [self.unit.count(instant) for instant in instants[:_SAMPLE].to_pylist()]
         return find_misleading(sample, timeframe, self.unit)
 
     def _counted(self, values: Any) -> Any:
-        """Return numbers of the unit as instants."""
+        """Convert numbers of the column's unit to timestamps in ms."""
         arrow = self._arrow
         return values.cast(arrow.int64()).cast(arrow.timestamp(self.unit.value)).cast(arrow.timestamp("ms"))
 
     def _instants(self, values: Any, zone: tzinfo | None) -> Any:
         instants = values.cast(self._arrow.timestamp("ms", getattr(values.type, "tz", None)))
         if instants.type.tz is None and zone is not UTC:
-            # Local times that come twice or never are an error.
+            # Local times that a clock change repeats or skips raise an error.
             return self._arrow.compute.assume_timezone(instants, str(zone))
         return instants
 

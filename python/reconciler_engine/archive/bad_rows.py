@@ -1,4 +1,4 @@
-"""Rows that are not candles: the first ones in full, all of them counted by kind."""
+"""Collects rows that are not candles: keeps the first ones, and counts all of them by kind of mistake."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 SHOWN_LIMIT = 60
-"""Characters of a cell or line that a message shows."""
+"""Most characters of a cell or line that a message shows."""
 
 _KEPT = 1000
 _TOLD_OF_A_KIND = 3
@@ -24,9 +24,9 @@ class BadRow(NamedTuple):
 
     Attributes:
         line: Line number in the file, from 1.
-        column: Name of the column, or `row` if the columns cannot be told apart.
+        column: Name of the column; `row` if the mistake is of the whole line.
         value: Text of the cell or line, shortened.
-        problem: The fault, and the allowed values.
+        problem: The mistake, and the allowed values.
     """
 
     line: int
@@ -39,7 +39,7 @@ class BadRow(NamedTuple):
 
 
 class BadRows:
-    """The bad rows of a file so far.
+    """Bad rows of a file, found so far.
 
     Attributes:
         rows: The first 1,000 bad rows, in file order.
@@ -66,7 +66,7 @@ class BadRows:
             self._first.setdefault(kind, []).append(row)
 
     def told(self) -> list[str]:
-        """Return a line for each of the first three of a kind, and one for the number of others."""
+        """Return, for each kind of mistake, a line for each of the first three rows and one that counts the others."""
         lines: list[str] = []
         for kind, first in self._first.items():
             lines += map(str, first)

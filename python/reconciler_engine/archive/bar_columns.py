@@ -1,4 +1,4 @@
-"""Bars of candle files as columns, block by block, as they are written: values are read and not judged."""
+"""Reads the bars of candle files in blocks of columns, without checking the values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from reconciler_engine.errors import CandleFileError
 from reconciler_engine.market.series import Series
 
 _ROWS_AT_ONCE = 1 << 16
-# Rows that suffice to recognise another unit or timeframe.
+# Number of rows to examine for another unit or timeframe.
 _SAMPLE = 10_000
 
 
@@ -29,10 +29,10 @@ class BarBlock(NamedTuple):
     """Rows of one series, in the order of the file.
 
     Attributes:
-        times: Open times (ms UTC), of any grid.
-        values: Columns of opens, highs, lows, closes and volumes; NaN stands for a text that is not a number.
-        read_as: Dialect of the file, if it was recognised.
-        unread: Lines of the file that are not rows; they come with its last block.
+        times: Open times (ms UTC), on the grid or off it.
+        values: Columns of opens, highs, lows, closes and volumes; NaN for text that is not a number.
+        read_as: Dialect of the file; empty for our own files.
+        unread: Lines of the file that are not rows; only in the file's last block, else None.
     """
 
     times: array[int]
@@ -42,16 +42,16 @@ class BarBlock(NamedTuple):
 
 
 def read_blocks(file: FoundFile, hints: Hints, advance: Callable[[int], None]) -> Iterator[tuple[Series, BarBlock]]:
-    """Yield the bars of each series in a file. Memory is that of a block.
+    """Yield the bars of each series in a file. Memory use is one block.
 
     Args:
         file: The file.
-        hints: Facts that the user adds.
-        advance: Called now and then with the bytes read so far.
+        hints: Facts from the user.
+        advance: Called from time to time with the bytes read so far.
 
     Raises:
         CandleFileError: The file cannot be read to its end or recognised, lacks a column, or its open times look like
-            another unit or timeframe. Blocks yielded before are void.
+            another unit or timeframe. Discard the blocks yielded before.
     """
     if not is_arrow(file.path):
         yield from _read_text(file, hints, advance)
@@ -65,7 +65,7 @@ def read_blocks(file: FoundFile, hints: Hints, advance: Callable[[int], None]) -
 
 @dataclass(slots=True)
 class _Columns:
-    """Rows of one series that were not yielded yet, and the first times of it as the file counts them."""
+    """Rows of one series that are not yielded yet, and its first times in the file's unit (`counts`)."""
 
     times: array[int] = field(default_factory=lambda: array("q"))
     values: tuple[array[float], ...] = field(default_factory=lambda: tuple(array("d") for _ in VALUES))
@@ -73,14 +73,14 @@ class _Columns:
     is_known: bool = False
 
     def take(self) -> tuple[array[int], tuple[array[float], ...]]:
-        """Return the rows and forget them."""
+        """Return the rows and drop them."""
         taken = self.times, self.values
         self.times, self.values = array("q"), tuple(array("d") for _ in VALUES)
         return taken
 
 
 def _read_text(file: FoundFile, hints: Hints, advance: Callable[[int], None]) -> Iterator[tuple[Series, BarBlock]]:
-    """Yield the rows of a text file: in bulk as far as they are numbers, the rest line by line."""
+    """Yield the rows of a text file: through pyarrow up to the first block that it cannot read, then line by line."""
     read = 0
     with suppress(NotOrderly):
         for part in read_orderly(file, hints, advance):
@@ -96,7 +96,7 @@ def _read_text(file: FoundFile, hints: Hints, advance: Callable[[int], None]) ->
 def _read_lines(
     file: FoundFile, hints: Hints, advance: Callable[[int], None], skipped: int
 ) -> Iterator[tuple[Series, BarBlock]]:
-    """Yield the rows of a text file after the first ones, blank lines not counted."""
+    """Yield the rows of a text file line by line, after the first `skipped` rows (blank lines are not rows)."""
     rows = CandleRows(file.path, file.naming, on_grid=False)
     found: dict[Series, _Columns] = {}
     try:
@@ -118,7 +118,7 @@ def _read_lines(
 
 
 def _taker(rows: CandleRows, file: FoundFile, found: dict[Series, _Columns]) -> Callable[[int, bytes], None]:
-    """Return a function that adds a line, given with its number, to the columns of its series."""
+    """Return a function that takes a line number and a line, and adds the row to the columns of its series."""
     dialect = rows.dialect
     match_row, clock = dialect.row_of_any_values().fullmatch, dialect.clock
     keys = [kind for kind in ("symbol", "timeframe") if kind in dialect.places]
@@ -168,10 +168,10 @@ def _number(text: str) -> float:
 def _blocks(
     rows: CandleRows, file: FoundFile, found: dict[Series, _Columns], *, is_last: bool = False
 ) -> Iterator[tuple[Series, BarBlock]]:
-    """Yield the rows of each series so far, and with the last ones of the file its lines that are not rows.
+    """Yield the rows of each series that are not yielded yet; with `is_last`, the last block carries the bad lines.
 
     Raises:
-        Unreadable: Open times look like another unit or timeframe, or the series is unknown without a row.
+        Unreadable: Open times look like another unit or timeframe, or the file has no rows and its series is unknown.
     """
     unit, read_as = rows.dialect.clock.unit, str(rows.dialect)
     if is_last and not found:

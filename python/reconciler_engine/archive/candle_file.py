@@ -1,4 +1,4 @@
-"""Candles in text files, of our own (`start_ms,open,high,low,close,volume`, usually gzipped) or of other programs."""
+"""Reads and checks candles in text files: our own (`start_ms,open,high,low,close,volume`) or other programs'."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ _MOST_BAD_ROWS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class CandleFile:
-    """The candles of one series in one file, or in a part of it: ascending, at most one a start.
+    """The candles of one series in a file or in a part of it, ascending, at most one for each start.
 
     Attributes:
         path: The file.
         starts: Open times (ms UTC), strictly ascending.
-        texts: Values for each start in the file's words, `open,high,low,close,volume`; empty texts if they were not
-            read.
-        repeats: Start of each row that repeated an earlier one, value for value, and was dropped.
-        bad: Rows that were skipped, in file order; at most 1,000 are kept.
-        skipped: Number of skipped rows.
-        series: Series of the candles; None if the caller gave none.
-        read_as: Dialect of the file, if it was recognised; empty for files of our own.
+        texts: For each start the file's own text of `open,high,low,close,volume`; empty if values were not read.
+        repeats: Start of each dropped row; a row is dropped if it repeats an earlier one with equal values.
+        bad: Skipped rows, in file order; at most 1,000 are kept.
+        skipped: Number of all skipped rows.
+        series: Series of the candles; None if the caller named no series.
+        read_as: Dialect of the file; empty for our own files.
     """
 
     path: Path
@@ -46,16 +45,16 @@ class CandleFile:
 
     @property
     def duplicates(self) -> int:
-        """Rows that repeated an earlier one."""
+        """Number of rows that repeat an earlier one."""
         return len(self.repeats)
 
     @property
     def rows(self) -> int:
-        """Usable rows in the file, repeated ones included."""
+        """Number of good rows in the file, including repeated ones."""
         return len(self.starts) + self.duplicates
 
     def candles(self) -> Iterator[Candle]:
-        """Yield the candles, oldest first; values are the floats nearest to the file's text."""
+        """Yield the candles, oldest first, with the file's values as floats."""
         for start, text in zip(self.starts, self.texts, strict=True):
             first, high, low, last, volume = map(float, text.split(","))
             yield Candle(start, first, high, low, last, volume)
@@ -64,7 +63,7 @@ class CandleFile:
 def read_candle_file(
     path: Path, *, series: Series | None = None, on_grid: bool = False, hints: Hints = NO_HINTS, skip_bad: bool = False
 ) -> CandleFile:
-    """Read a whole file of one series; a row of another one is a bad row. See `read_parts`."""
+    """Read a whole file of one series; a row of another series is a bad row. See `read_parts`."""
     naming = None if series is None else Naming(series.symbol, series.timeframe)
     (whole,) = read_parts(path, naming=naming, on_grid=on_grid, hints=hints, skip_bad=skip_bad)
     return whole
@@ -81,27 +80,28 @@ def read_parts(
     most: int | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Iterator[CandleFile]:
-    """Read a text file, plain or gzipped (told by its first bytes), and yield the candles of each series in it.
+    """Read a text file, plain or gzipped (recognised by its first bytes), and yield the candles of each series in it.
 
-    The dialect is recognised from the first lines. Rows may come in any order; blank lines are passed over. A row
-    is bad if it has other columns than the header, its time or a value cannot be read, a price is not above 0, high and
-    low do not bound open and close, or its start was there before with other values (the first one stays).
+    The dialect is recognised from the first lines. Rows may be in any order; blank lines are ignored. A row is bad if
+    its number of columns is not that of the header, its time or a value cannot be read, a price is not above 0, its
+    high or low does not bound open and close, or an earlier row has the same start and other values (that row is kept).
 
     Args:
         path: The file; `-` is standard input.
-        naming: If given, rows must belong to one of its series, and a file whose open times look like another unit or
-            another timeframe's is refused.
-        on_grid: Whether a start between two steps of the timeframe makes a bad row, too; with `naming`.
-        hints: Facts that the user adds.
-        skip_bad: Leave bad rows out and list them in the first answer, instead of refusing the file at its end.
-        needed: Kinds of columns without which the file is refused. Values are checked if all five are there.
-        most: Rows of a part, which bound the memory; repeated rows are compared within a part alone. None: one part
-            a series.
-        advance: Called now and then with the bytes read so far.
+        naming: If given, rows must belong to a series that it allows, and a file whose open times look like another
+            unit or timeframe is refused.
+        on_grid: Whether a start off the timeframe's grid makes a row bad; needs `naming`.
+        hints: Facts from the user.
+        skip_bad: Skip bad rows and list them in the first part yielded, instead of refusing the file at its end.
+        needed: Kinds of columns that the file must have. Values are checked if the file has all five.
+        most: Most rows of a part, to bound memory use; repeated rows are found only within a part. None: one part for
+            each series.
+        advance: Called from time to time with the bytes read so far.
 
     Raises:
-        CandleFileError: The file cannot be read to its end or recognised, misleads, or has bad rows and `skip_bad` is
-            off. Lists every bad row found (the first 1,000 of them). Parts yielded before are void.
+        CandleFileError: The file cannot be read to its end or recognised, its times look like another unit or
+            timeframe, or it has bad rows and `skip_bad` is off; lists the first 1,000 bad rows. Discard the parts
+            yielded before.
     """
     rows = CandleRows(path, naming, on_grid=on_grid)
     problem = None

@@ -1,4 +1,4 @@
-"""Rows of one text file, taken line by line: candles by series and start, and bad rows."""
+"""Collects the rows of one text file, line by line: candles by series and start, and bad rows."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class SeriesRows:
     """Rows of one series.
 
     Attributes:
-        series: The series; None if the caller gave none.
-        texts: Values by start: `open,high,low,close,volume`, or empty texts.
-        lines: Line numbers by start.
-        repeats: Starts of rows that repeated an earlier one.
-        counts: Times as the file counts them, those of refused rows included.
+        series: The series; None if the caller named no series.
+        texts: By start, the text of `open,high,low,close,volume`; empty if values are not read.
+        lines: By start, the line number of the row.
+        repeats: Starts of rows that repeat an earlier one.
+        counts: Times in the file's unit, including those of bad rows.
     """
 
     series: Series | None
@@ -43,10 +43,10 @@ class SeriesRows:
 
 
 class CandleRows:
-    """The rows of a file taken so far.
+    """Collects the rows of a file.
 
     Attributes:
-        dialect: The way the file is written.
+        dialect: Dialect of the file.
         bad: Rows that are not candles.
         size: Rows taken since the last `collect`.
     """
@@ -64,10 +64,10 @@ class CandleRows:
         self.size = 0
 
     def begin(self, file: OpenedFile, hints: Hints, needed: Collection[str]) -> Iterator[tuple[int, bytes]]:
-        """Recognise how the file is written; return the lines of its rows with their numbers, from 1.
+        """Recognise the dialect; return the lines after the header, each with its line number in the file (from 1).
 
         Raises:
-            Unreadable: The file is of another form, or a needed column cannot be told.
+            Unreadable: The file has another format, a needed column is missing, or several columns match its kind.
         """
         if (foreign := describe_foreign(file.head)) is not None:
             raise Unreadable(foreign)
@@ -88,7 +88,7 @@ class CandleRows:
         return chain(head[self.dialect.first :], lines)
 
     def take(self, number: int, line: bytes) -> None:
-        """Take one line of the file."""
+        """Add one line of the file, as a candle or as a bad row."""
         text = _text(line)
         if not text:
             return
@@ -96,14 +96,14 @@ class CandleRows:
         if match is None:
             self.refuse_text(number, text)
             return
-        # The row's series first: a fault of it says more than one of its values.
+        # Check the row's series first: a wrong series explains more than wrong values.
         self.size += 1
         try:
             rows = self._rows_of(match.group(*self._keys) if self._keys else ())
         except ValueError as problem:
             self._refuse(number, self._keys[0], match[self._keys[0]], str(problem))
             return
-        # Counts of faulty rows are kept, too: all of them together show a wrong unit.
+        # Keep the times of bad rows, too: with a wrong unit most rows are bad, and only their times show it.
         clock, time = self.dialect.clock, match["time"]
         count = clock.count(time)
         if count <= _LARGEST:
@@ -119,10 +119,10 @@ class CandleRows:
             self._keep(number, rows, start, time, ",".join(values) if self._values else "")
 
     def collect(self, *, even_none: bool = False) -> list[SeriesRows]:
-        """Return the rows taken since the last time, by series; with `even_none` an empty one instead of none at all.
+        """Return the rows added since the last call, by series; with `even_none`, at least one series, maybe empty.
 
         Raises:
-            CandleFileError: Their times look like another unit or another timeframe's than that of their series.
+            CandleFileError: The times of a series look like another unit or timeframe.
         """
         collected = [rows for rows in self._rows.values() if rows.counts]
         for rows in collected:
@@ -144,7 +144,7 @@ class CandleRows:
         if rows is None:
             cells = dict(zip(self._keys, (key,) if isinstance(key, str) else key, strict=True))
             series = None if self._naming is None else self._naming.series(**cells)
-            # Two spellings can name one series.
+            # Different spellings can name the same series.
             rows = self._by_cells[key] = self._rows.setdefault(series, SeriesRows(series))
         return rows
 
@@ -161,7 +161,7 @@ class CandleRows:
         self.bad.note(number, self.dialect.name(kind), value, problem)
 
     def refuse_text(self, number: int, text: str) -> None:
-        """Note column, value and problem of a line that is not a row."""
+        """Add a line that does not match the dialect as a bad row, with its first wrong column."""
         dialect = self.dialect
         cells = dialect.cells(text)
         if len(cells) != len(dialect.names):
@@ -185,7 +185,7 @@ def _text(line: bytes) -> str:
 
 
 def _check_values(values: tuple[str, ...]) -> tuple[str, str, str] | None:
-    """Return kind, value and problem of numbers that do not make a candle."""
+    """Return kind, text and problem of the first wrong value, or None if the values make a candle."""
     first, high, low, last, volume = map(float, values)
     if 0 < low <= first <= high < math.inf and low <= last <= high and volume < math.inf:
         return None

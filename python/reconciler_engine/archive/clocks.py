@@ -1,4 +1,4 @@
-"""The ways a file can write its open times: as numbers of a unit, or as dates."""
+"""Parses open times in the forms that files use: whole numbers of a unit, or dates."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import ClassVar
 
 from reconciler_engine.archive.time_unit import TimeUnit, unit_of
 
-# Milliseconds of 15 digits end in the year 33658 and fit every integer and float that meets them later; nanoseconds
-# have four digits more than those.
+# Milliseconds of 15 digits last until the year 33658 and fit into 64-bit integers and floats. Today's nanoseconds have
+# 19 digits, so nanoseconds taken for milliseconds are too late and are noticed.
 LATEST_MS = 10**15
-"""First instant (ms UTC) that is too late."""
+"""Bound of open times (ms UTC): an instant must be before it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-# Years before months: every other order of a date would be a guess.
+# Only dates that begin with the year: any other order would be a guess.
 _SLASHED = re.compile(r"([0-9]{4})[/.]([0-9]{2})[/.]([0-9]{2})(?=[ T]|$)")
 _ALLOWED = "allowed: whole numbers, or ISO 8601 such as 2026-01-31T13:00Z"
 
@@ -32,11 +32,11 @@ class NumberClock:
         self._per_second = unit.per_second
 
     def count(self, text: str) -> int:
-        """Return the number that a cell of the pattern is."""
+        """Return the number in a cell that matches `pattern`."""
         return int(text if text.isdigit() else text.partition(".")[0])
 
     def to_ms(self, count: int) -> int | None:
-        """Return the instant (ms UTC) of a count; None if it lies between two milliseconds, or too late."""
+        """Return the instant (ms UTC) of a number; None if it is not a whole millisecond or reaches `LATEST_MS`."""
         instant, rest = divmod(count * 1_000, self._per_second)
         return None if rest or instant >= LATEST_MS else instant
 
@@ -52,9 +52,9 @@ class NumberClock:
 
 @dataclass(frozen=True, slots=True)
 class DateClock:
-    """Open times as dates of ISO 8601, also with slashes or dots between year, month and day.
+    """Open times as ISO 8601 dates, also with slashes or dots between year, month and day.
 
-    `zone` applies to dates without a zone; None if each date must name one.
+    `zone` applies to dates without a time zone; None if each date must name its zone.
     """
 
     zone: tzinfo | None
@@ -62,7 +62,7 @@ class DateClock:
     pattern: ClassVar[str] = r"[0-9][0-9A-Za-z:+. /-]{7,39}"
 
     def count(self, text: str) -> int:
-        """Return the instant (ms UTC) of a cell of the pattern; a negative number if it is not an instant."""
+        """Return the instant (ms UTC) in a cell that matches `pattern`; a negative number if there is none."""
         moment = parse_date(text)
         if moment is None:
             return -1
@@ -76,7 +76,7 @@ class DateClock:
         return -1 if rest else instant
 
     def to_ms(self, count: int) -> int | None:
-        """Return an instant of `count` from 1970 on, None for others."""
+        """Return a result of `count` unchanged, or None if it is negative."""
         return count if count >= 0 else None
 
     def problem(self, text: str) -> str:
@@ -98,7 +98,7 @@ Clock = NumberClock | DateClock
 
 
 def parse_date(text: str) -> datetime | None:
-    """Return the moment of an ISO 8601 date, without a zone if the text has none; None if the text is not a date."""
+    """Parse an ISO 8601 date, into a datetime without a zone if the text has none; None if it is not a date."""
     text = text.strip()
     if text.endswith((" UTC", " GMT")):
         text = f"{text[:-4]}+00:00"
@@ -109,24 +109,24 @@ def parse_date(text: str) -> datetime | None:
 
 
 def say_zone_lacks(name: str, cell: str) -> str:
-    """Return the error for a column of dates without a zone, with one of its cells."""
+    """Return the error message for a column of dates without a time zone; `cell` is an example."""
     return f"column {name!r}: times such as {cell!r} name no zone; allowed: --time-zone UTC, or another zone"
 
 
 def recognise_clock(
     name: str, cells: Sequence[str], *, unit: TimeUnit | None, zone: tzinfo | None, named_unit: TimeUnit | None
 ) -> Clock:
-    """Return how a column writes its times.
+    """Return the clock that parses the times of a column.
 
     Args:
         name: Name of the column, for messages.
-        cells: Some of its cells, in file order.
-        unit: Unit of numbers, if the user says it.
-        zone: Zone of dates without one, if the user or the column's name says it.
-        named_unit: Unit that the column's name says.
+        cells: First cells of the column, in file order.
+        unit: Unit of numbers, if the user gives it.
+        zone: Time zone of dates without one, if the user or the column's name gives it.
+        named_unit: Unit in the column's name, if any.
 
     Raises:
-        ValueError: The cells are neither numbers nor dates, or could be several; says the allowed flags.
+        ValueError: The cells are not times, or their unit or time zone is unknown; the message names the flags to use.
     """
     for cell in cells:
         if re.fullmatch(NumberClock.pattern, cell):

@@ -1,4 +1,4 @@
-"""Columns known by their names, as many programs write them."""
+"""Recognises columns by the names that many programs give them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORDS = {
     "timeframe": "timeframe interval granularity resolution",
 }
 _SPELLINGS = {kind: frozenset(words.split()) for kind, words in _WORDS.items()}
-"""Names of columns, in small letters with `_` for every other sign; those of times without their unit and zone."""
+"""By kind, the recognised names, in lower case with `_` for other characters; names of times without unit and zone."""
 
 _UNITS = {
     **dict.fromkeys(("s", "sec", "seconds"), TimeUnit.SECONDS),
@@ -37,16 +37,16 @@ _UTC = {"utc", "gmt"}
 def find_columns(
     names: Sequence[str], said: Mapping[str, str], is_number: Callable[[int], bool], *, base: str | None = None
 ) -> dict[str, tuple[int, ...]]:
-    """Return the indices of the columns of each kind; several where the names are ambiguous.
+    """Return, for each kind, the indices of its columns: several where the names are ambiguous.
 
     Args:
         names: Names of all columns, in order; numbers from 1 in a file without a header.
-        said: Names by their kind, given by the user; they go before recognised ones.
-        is_number: Tells whether the column of an index holds numbers: a numeric time is preferred to a date.
-        base: Currency of the volume (`BTC` of `BTC-USD`), if it is known.
+        said: By kind, column names from the user; they override recognised names.
+        is_number: Whether the column at an index holds numbers; numeric times are preferred to dates.
+        base: Currency of the volume (`BTC` for `BTC-USD`), if known.
 
     Raises:
-        ValueError: A column that the user names is not there.
+        ValueError: The file lacks a column that the user named.
     """
     bare = [_bare(name) for name in names]
     found = {kind: tuple(i for i, name in enumerate(bare) if _matches(kind, name)) for kind in KINDS}
@@ -70,10 +70,10 @@ def choose_columns(
 ) -> dict[str, int]:
     """Return the index of each kind's column.
 
-    The five values come together or not at all. A kind with several candidates is left out if it is not needed.
+    The result has all five values or none of them. A kind with several columns is left out unless it is needed.
 
     Raises:
-        ValueError: A needed column is not there, or several columns may be it; names them.
+        ValueError: A needed kind has no column, or several; the message names them.
     """
     for kind in needed:
         indices = found.get(kind, ())
@@ -88,17 +88,17 @@ def choose_columns(
 
 
 def unit_in_name(name: str) -> TimeUnit | None:
-    """Return the unit that the name of a time column says, as `start_ms` does."""
+    """Return the unit in the name of a time column, such as ms in `start_ms`, or None."""
     return next((_UNITS[word] for word in _bare(name).split("_") if word in _UNITS), None)
 
 
 def is_utc_by_name(name: str) -> bool:
-    """Whether the name of a time column says that its dates are UTC."""
+    """Return whether the name of a time column contains `utc` or `gmt`."""
     return not _UTC.isdisjoint(_bare(name).split("_"))
 
 
 def matches(kind: str, name: str) -> bool:
-    """Whether a column of this name is of a kind, one of `KINDS`."""
+    """Return whether a column with this name is recognised as a kind of `KINDS`."""
     return _matches(kind, _bare(name))
 
 

@@ -1,4 +1,4 @@
-"""The way one text file writes candles: its separator, its columns, its times. Recognised from its first lines."""
+"""Recognises the dialect of a text file from its first lines: separator, columns, form of times."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ HEADER = "start_ms,open,high,low,close,volume"
 """The first line of candle files of our own."""
 
 HEAD_LINES = 24
-"""As many first lines are looked at."""
+"""Number of first lines from which a dialect is recognised."""
 
 _NOTES = 4
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
-"""Matches a value of a candle."""
+"""Pattern of a price or volume."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """The way to read the rows of a text file.
+    """The form of a text file's rows.
 
     Attributes:
-        separator: Sign between two columns.
+        separator: Character between two columns.
         names: Names of the columns; numbers from 1 in a file without a header.
-        places: Index of the column of each kind that is read.
-        clock: The way times are written.
-        first: Number of the line before the first row, from 1; 0 in a file without a header.
-        is_newest_first: Whether the first rows descend.
-        row: Matches a row, with a group for each kind.
+        places: For each kind that is read, the index of its column.
+        clock: Parser of the times.
+        first: Line number of the header, from 1; 0 in a file without a header.
+        is_newest_first: Whether the first rows are in descending order of time.
+        row: Pattern of a row, with a group for each kind.
     """
 
     separator: str
@@ -59,7 +59,7 @@ class Dialect:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Kinds of the values that are read: all five, or none."""
+        """Kinds of values that are read: all five or none."""
         return VALUES if "open" in self.places else ()
 
     def cells(self, line: str) -> list[str]:
@@ -67,17 +67,17 @@ class Dialect:
         return split_line(line, self.separator)
 
     def name(self, kind: str) -> str:
-        """Return the name of the column of a kind."""
+        """Return the name of a kind's column."""
         return self.names[self.places[kind]]
 
     def row_of_any_values(self) -> re.Pattern[str]:
-        """Return the pattern of rows whose values may be any text."""
+        """Return the pattern of a row in which any text may stand for a value."""
         return _row_pattern(
             self.separator, len(self.names), self.places, self.clock, rf'[^{re.escape(self.separator)}"]*'
         )
 
     def __str__(self) -> str:
-        """Describe how the file is read; empty for files of our own, since nothing is recognised in those."""
+        """Describe the dialect in words; empty for our own files, where there is nothing to tell."""
         if self.separator.join(self.names) == HEADER and self.first == 1:
             return ""
         told = [f"{kind} {self.name(kind)!r}" for kind in KINDS if kind in self.places]
@@ -97,15 +97,16 @@ def recognise(lines: Sequence[str], hints: Hints, needed: Collection[str], *, sy
     """Return the dialect of a file that begins with these lines.
 
     Args:
-        lines: Its first lines, without their ends.
-        hints: Facts that the user adds.
-        needed: Kinds of columns that must be there, beside the time.
-        symbol: Product id, if it is known: of two volumes the one in its base currency is read.
+        lines: First lines of the file, without line ends.
+        hints: Facts from the user.
+        needed: Kinds of columns that the file must have, besides the time.
+        symbol: Product id, if known: of two volume columns, the one in its base currency is read.
 
     Raises:
-        ValueError: The header is missing, or a needed column cannot be told; says the column and the allowed flags.
+        ValueError: The header is missing, a needed kind has no column or several, or the times are not recognised; the
+            message names the flags to use.
     """
-    # The header shows the separator, and the separator the cells.
+    # Find the header and with it the separator, then split the rows.
     first, separator, names = _find_header(lines, hints)
     rows = [cells for line in lines[first:] if len(cells := split_line(line, separator)) == len(names)]
 
@@ -114,7 +115,7 @@ def recognise(lines: Sequence[str], hints: Hints, needed: Collection[str], *, sy
 
     found = find_columns(names, hints.columns, is_number, base=_base(symbol, names, rows))
     places = choose_columns(names, found, ["time", *needed])
-    # The times of the first rows show their unit, and the order of the file.
+    # Recognise the unit of times and the order of rows from the times in the first rows.
     name = names[places["time"]]
     times = [cells[places["time"]] for cells in rows]
     clock = recognise_clock(
@@ -137,7 +138,7 @@ def recognise(lines: Sequence[str], hints: Hints, needed: Collection[str], *, sy
 
 
 def split_line(line: str, separator: str) -> list[str]:
-    """Return the cells of a line, without quotes and spaces about them."""
+    """Return the cells of a line, without the quotes and spaces around them."""
     try:
         return [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]
     except csv.Error:
@@ -170,7 +171,7 @@ def _find_header(lines: Sequence[str], hints: Hints) -> tuple[int, str, list[str
 
 
 def _base(symbol: str | None, names: Sequence[str], rows: Sequence[Sequence[str]]) -> str | None:
-    """Return the currency of the volume, from the product id, or else from the first row's."""
+    """Return the base currency of the product id, or of the product id in the first row."""
     places = find_columns(names, {}, lambda _: False).get("symbol", ())
     if symbol is None and len(places) == 1 and rows:
         with suppress(ValueError):
@@ -181,7 +182,7 @@ def _base(symbol: str | None, names: Sequence[str], rows: Sequence[Sequence[str]
 def _row_pattern(
     separator: str, columns: int, places: Mapping[str, int], clock: Clock, value: str = NUMBER
 ) -> re.Pattern[str]:
-    """Return the pattern of a whole row; a cell may stand in quotes and between spaces."""
+    """Return the pattern of a whole row; a cell may have quotes and spaces around it."""
     sign = re.escape(separator)
     cells = [rf'(?:"[^"]*"|[^{sign}"]*)'] * columns
     patterns = {"time": clock.pattern, **dict.fromkeys(VALUES, value)}
@@ -191,4 +192,4 @@ def _row_pattern(
 
 
 OWN = recognise([HEADER], NO_HINTS, VALUES)
-"""How files of our own are written."""
+"""Dialect of our own files."""

@@ -1,4 +1,4 @@
-"""Candle files by their paths: files, folders, patterns."""
+"""Finds candle files by path: files, folders, patterns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SUFFIXES = (*SUFFIXES, ".csv.gz", ".tsv.gz", ".txt.gz")
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A file, its size in bytes, and its series as far as that is known before reading."""
+    """A file, its series as far as it is known before reading, and its size in bytes."""
 
     path: Path
     naming: Naming
@@ -35,7 +35,7 @@ class Source:
     Attributes:
         path: A file, a folder or a pattern.
         files: Candle files, ordered by name.
-        left_out: Paths in a folder or of a pattern that are not candle files, or do not say their series.
+        left_out: Files in a folder or of a pattern that are not candle files, or whose series is unknown.
     """
 
     path: Path
@@ -44,10 +44,10 @@ class Source:
 
 
 def find_sources(paths: Sequence[Path], hints: Hints) -> list[Source]:
-    """Find the files behind paths. A folder or a pattern means all candle files in it and below it, and no hidden ones.
+    """Find the files behind paths. A folder or pattern stands for all candle files in it and below it, but hidden ones.
 
     Raises:
-        ConfigError: The series of a file is unknown, or a folder or a pattern holds no candle file. Lists every fault.
+        ConfigError: The series of a file is unknown, or a folder or pattern has no candle file; lists every mistake.
     """
     sources: list[Source] = []
     faults: list[str] = []
@@ -76,7 +76,7 @@ def find_sources(paths: Sequence[Path], hints: Hints) -> list[Source]:
 
 
 def _files_below(path: Path) -> list[Path] | None:
-    """Return the files in a folder or of a pattern, ordered by name; None for other paths."""
+    """Return the files below a folder or of a pattern, ordered by name; None for other paths."""
     if path.is_dir():
         return sorted(_walk(path))
     if path.exists() or not glob.has_magic(str(path)):
@@ -103,7 +103,7 @@ def _lacks_series(file: FoundFile, hints: Hints) -> bool:
 
 
 def _read_places(path: Path, hints: Hints) -> Collection[str]:
-    """Return the kinds of columns that a file has; none of a pipe, or of a file that is not recognised."""
+    """Return the kinds of columns in a file; empty for a pipe, and for a file that is not recognised."""
     with suppress(Unreadable):
         if path != STANDARD_INPUT and path.is_file():
             if is_arrow(path):

@@ -1,4 +1,4 @@
-"""Facts about candle files that the user adds, since the files leave them open."""
+"""Facts about candle files that the user states because the files do not."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from reconciler_engine.scheduling.zones import load_zone
 _Value = TypeVar("_Value")
 
 VALUES = ("open", "high", "low", "close", "volume")
-"""The values of a candle, in the order in which files of our own have them."""
+"""Values of a candle, in the order of our own files."""
 
 KINDS = ("time", *VALUES, "symbol", "timeframe")
-"""The kinds of columns that are read."""
+"""Kinds of columns that are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """Facts about candle files; None or empty if the files say them.
+    """Facts about candle files from the user; None or empty where the user states nothing.
 
     Attributes:
         symbol: Product id of all candles.
         timeframe: Timeframe of all candles.
-        columns: Names of columns by their kind, of `KINDS`; of files without a header their numbers, from 1.
+        columns: Names of columns by kind (of `KINDS`); for files without a header, column numbers from 1.
         unit: Unit of open times that are numbers.
-        zone: Zone of dates that are written without one.
+        zone: Time zone of dates that name none.
     """
 
     symbol: str | None = None
@@ -42,16 +42,16 @@ class Hints:
 
 
 NO_HINTS = Hints()
-"""The user adds nothing."""
+"""Hints of a user who states nothing."""
 
 
 def parse_hints(
     *, symbol: str | None, timeframe: str | None, columns: str | None, time_unit: str | None, time_zone: str | None
 ) -> Hints:
-    """Return the hints that flags give as texts.
+    """Return the hints in the values of command line flags.
 
     Raises:
-        ConfigError: A text is not allowed; lists each with its flag.
+        ConfigError: Values are not allowed; lists each with its flag.
     """
     faults: list[str] = []
 

@@ -1,4 +1,4 @@
-"""The series of a file: said by the user, a folder `symbol=...`, a column, or the file's name."""
+"""Finds the series of a file: from the user, from a folder such as `symbol=BTC-USD`, from columns, or from its name."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from reconciler_engine.market.series import Series, check_symbol
 from reconciler_engine.market.timeframe import Timeframe
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".arrow", ".feather", ".ipc")
-"""Ends of the names of candle files; those of text may have `.gz` behind."""
+"""Suffixes of candle files; suffixes of text files may be followed by `.gz`."""
 
-# No quote currency of the exchange ends in another one, so that a name can be cut in one way.
+# No quote currency here ends in another one, so a joined name such as BTCUSD can be split in one way only.
 _JOINED = re.compile(r"([A-Z0-9]{2,10})(USD|USDC|USDT|EUR|GBP|BTC|ETH)")
 _EXCHANGE = {"coinbase", "gdax"}
 
 
 def spell_symbol(text: str) -> str:
-    """Return the product id that `BTC-USD`, `BTC/USD`, `BTC_USD` or `BTCUSD` names.
+    """Return the product id of a text such as `BTC-USD`, `BTC/USD`, `BTC_USD` or `BTCUSD`.
 
     Raises:
-        ValueError: The text is not such a name.
+        ValueError: The text has another form.
     """
     joined = _JOINED.fullmatch(text)
     return check_symbol("-".join(joined.groups()) if joined else text.replace("/", "-").replace("_", "-"))
 
 
 def spell_timeframe(text: str) -> Timeframe:
-    """Return the timeframe that `5m` or `FIVE_MINUTE` names.
+    """Return the timeframe of a text such as `5m` or `FIVE_MINUTE`.
 
     Raises:
-        ValueError: The text is not such a name.
+        ValueError: The text is not a timeframe.
     """
     granular = next((one for one in Timeframe if one.granularity == text), None)
     return granular or Timeframe.parse(text)
 
 
 def parse_file_name(path: Path, symbol: str | None = None, timeframe: Timeframe | None = None) -> Series:
-    """Return the series in a file named `SYMBOL_TIMEFRAME[_ANYTHING].csv[.gz]`, with `Coinbase_` before it or not.
+    """Return the series of a file named `[Coinbase_]SYMBOL_TIMEFRAME[_ANYTHING].csv[.gz]`.
 
-    A `symbol` or `timeframe` that is given goes before the name's part.
+    A given `symbol` or `timeframe` overrides the part in the name.
 
     Raises:
-        ValueError: The name lacks a part that was not given, or a part is not a product id or a timeframe.
+        ValueError: The name lacks a part that is not given, or the part is not a product id or a timeframe.
     """
     parts = _parts(path)
     if symbol is None or timeframe is None:
@@ -70,9 +70,9 @@ class Naming:
     """The series of a file's rows, as far as it is known before the file is read.
 
     Attributes:
-        symbol: Product id; None if a column must say it.
-        timeframe: Timeframe; None if a column must say it.
-        fault: Reason why one of them is unknown; empty if both are known.
+        symbol: Product id; None if it must come from a column.
+        timeframe: Timeframe; None if it must come from a column.
+        fault: Why symbol or timeframe is unknown; empty if both are known.
     """
 
     symbol: str | None
@@ -81,7 +81,7 @@ class Naming:
 
     @classmethod
     def of(cls, path: Path, hints: Hints) -> Naming:
-        """Return the naming of a file: the user goes before folders, these before the name."""
+        """Return the naming of a file: hints override folder names, and these override the file's name."""
         try:
             symbol, timeframe = _from_folders(path)
             symbol, timeframe = hints.symbol or symbol, hints.timeframe or timeframe
@@ -99,14 +99,14 @@ class Naming:
         return cls(series.symbol, series.timeframe)
 
     def lacks(self, kinds: Collection[str]) -> bool:
-        """Whether symbol or timeframe stays unknown even with columns of these kinds."""
+        """Return whether symbol or timeframe remains unknown in a file with columns of these kinds."""
         return (self.symbol is None and "symbol" not in kinds) or (self.timeframe is None and "timeframe" not in kinds)
 
     def series(self, symbol: str = "", timeframe: str = "") -> Series:
-        """Return the series of a row with these cells, each empty if the file has no such column.
+        """Return the series of a row, from its cells `symbol` and `timeframe` (empty if the file has no such column).
 
         Raises:
-            ValueError: They are not a series, or another one than user, folders or file name say.
+            ValueError: The cells do not name a series, or contradict the user, a folder or the file's name.
         """
         named = spell_symbol(symbol) if symbol else self.symbol
         frame = spell_timeframe(timeframe) if timeframe else self.timeframe
@@ -126,7 +126,7 @@ def _parts(path: Path) -> list[str]:
 
 
 def _from_folders(path: Path) -> tuple[str | None, Timeframe | None]:
-    """Return symbol and timeframe from folders such as `symbol=BTC-USD` and `timeframe=5m`."""
+    """Return symbol and timeframe from folder names such as `symbol=BTC-USD` and `timeframe=5m`."""
     symbol = timeframe = None
     for part in path.parts[:-1]:
         key, equals, value = part.partition("=")

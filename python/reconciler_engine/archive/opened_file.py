@@ -1,4 +1,4 @@
-"""Text files, plain or gzipped, read line by line; a file that unpacks too far is given up."""
+"""Opens text files, plain or gzipped, and reads them line by line; refuses gzip bombs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 from reconciler_engine.archive.bad_rows import SHOWN_LIMIT
 
 HEAD_BYTES = 16
-"""First bytes that tell all these formats apart."""
+"""Number of first bytes that identify a file's format."""
 
 _PIPE = "{} FILE | reconciler-engine ... -"
 _COLUMNS = "write its columns as CSV"
@@ -39,21 +39,21 @@ _FORMS = (
 )
 
 STANDARD_INPUT = Path("-")
-"""A file of this name is standard input."""
+"""Path that stands for standard input."""
 
 LINES_BETWEEN_LOOKS = 1024
-"""Lines between two checks whether a file is worth reading on."""
+"""Number of lines after which a reader reports progress and checks whether to stop."""
 
-# The longest row of the known captures has 82 bytes; tables with many indicators have some hundred.
+# The longest row in our sample files has 82 bytes; rows of tables with many indicators have a few hundred.
 _LINE_LIMIT = 4096
 _GZIP = b"\x1f\x8b"
-# Rows of a candle file shrink to a tenth, not to less than a hundredth.
+# Gzip shrinks candle rows to about a tenth of their size, never below a hundredth.
 _MOST_RATIO = 200
 _UNPACKED_BETWEEN_LOOKS = 512 * 1024
 
 
 class _Packed:
-    """A gzipped file that counts the bytes read of it."""
+    """A gzipped file, with a count of the compressed bytes read so far."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -66,7 +66,7 @@ class _Packed:
         return data
 
     def is_bomb(self, unpacked: int) -> bool:
-        """Whether the bytes since the last look unpacked so far that they cannot be candles."""
+        """Return whether the data since the last check unpacked to over 200 times its size, as candles cannot."""
         taken_before, unpacked_before = self._seen
         grown = unpacked - unpacked_before
         if grown < _UNPACKED_BETWEEN_LOOKS:
@@ -76,15 +76,15 @@ class _Packed:
 
 
 class Unreadable(Exception):
-    """The rest of a file cannot be read; the message is the reason."""
+    """A file, or the rest of it, cannot be read; the message is the reason."""
 
 
 class OpenedFile:
-    """A text file: its lines, or its bytes through `read`, as other readers want them.
+    """An open text file, to be read by `lines`, or by `read` as pyarrow does.
 
     Attributes:
-        head: Its first bytes, unpacked.
-        closed: Always false; other readers ask for it.
+        head: First bytes, unpacked.
+        closed: Always False; pyarrow reads this attribute.
     """
 
     closed = False
@@ -96,10 +96,10 @@ class OpenedFile:
         self.head = file.peek(HEAD_BYTES)
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the lines and their numbers, from 1.
+        """Yield each line with its number, from 1.
 
         Raises:
-            Unreadable: A line is too long, the file is cut short or damaged, or it unpacks too far.
+            Unreadable: A line is over 4,096 bytes, the file is cut short or damaged, or it is a gzip bomb.
         """
         number = 0
         try:
@@ -118,26 +118,26 @@ class OpenedFile:
             raise Unreadable(f"after line {number}: {problem}") from error
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes, empty at the end; errors are those of the file."""
+        """Return the next bytes, empty at the end; raises the errors of the underlying file."""
         data = self._file.read(size)
         self._unpacked += len(data)
         return data
 
     def is_bomb(self) -> bool:
-        """Whether it is gzipped, and unpacked further since the last look than candles do."""
+        """Return whether the file is gzipped and its data since the last check expanded more than candles can."""
         return self._packed is not None and self._packed.is_bomb(self._unpacked)
 
     def bytes_read(self) -> int:
-        """Return the number of bytes read of the file, packed as it is."""
+        """Return the number of bytes read from the file; compressed bytes if it is gzipped."""
         return self._unpacked if self._packed is None else self._packed.taken
 
 
 @contextmanager
 def open_text(path: Path) -> Iterator[OpenedFile]:
-    """Open a file, gzipped or not, or a pipe. The first bytes are peeked at: those of a pipe come only once.
+    """Open a file or a pipe, gzipped or not.
 
     Raises:
-        Unreadable: The file cannot be opened; in the block: it cannot be read.
+        Unreadable: The file cannot be opened or read.
     """
     try:
         with open(0, "rb", closefd=False) if path == STANDARD_INPUT else path.open("rb") as file:
@@ -154,7 +154,7 @@ def open_text(path: Path) -> Iterator[OpenedFile]:
 
 
 def describe_foreign(head: bytes) -> str | None:
-    """Name the format of a file with these first bytes, and the cure; None if it may be a candle file."""
+    """Return the format that these first bytes show and how to convert it; None if the file may be a candle file."""
     for magic, kind, remedy in _FORMS:
         if head.startswith(magic):
             return f"is {kind}; allowed: CSV, plain or gzipped ({remedy})"

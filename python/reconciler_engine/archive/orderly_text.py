@@ -1,4 +1,4 @@
-"""Long text files of numbers: pyarrow reads them, some ten times faster than line by line."""
+"""Reads large text files of numbers through pyarrow, about ten times faster than line by line."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from reconciler_engine.archive.opened_file import Unreadable, open_text
 from reconciler_engine.detection.summary import GapSummary
 from reconciler_engine.market.series import Series
 
-# Below this pyarrow takes longer to load than to read.
+# For smaller files, importing pyarrow takes longer than reading the file.
 _LEAST_BYTES = 4_000_000
 _BYTES_AT_ONCE = 1 << 20
 _LARGEST = sys.float_info.max
 
 
 class NotOrderly(Exception):
-    """The file, or the rest of it, is to be read line by line."""
+    """The file, or the rest of it, must be read line by line."""
 
 
 def read_orderly(file: FoundFile, hints: Hints, advance: Callable[[int], None]) -> Iterator[Times]:
-    """Yield the rows of a file block by block, as long as they are numbers, of one series. Memory is that of a block.
+    """Yield the rows of a file of one series in blocks, as long as all cells are numbers. Memory use is one block.
 
-    A file that lacks a column of `VALUES` gives open times alone.
+    For a file that lacks a column of `VALUES`, only open times are yielded.
 
     Raises:
-        NotOrderly: A row is of another kind, or the file is short, or pyarrow is not installed. Rows yielded before
-            stay right.
+        NotOrderly: The file must be read line by line: a cell is not a number, the file has columns for the series, it
+            is small, it looks like another unit or a gzip bomb, or pyarrow is missing. Rows yielded before are right.
     """
     if file.size < _LEAST_BYTES or file.naming.fault:
         raise NotOrderly
@@ -48,7 +48,7 @@ def read_orderly(file: FoundFile, hints: Hints, advance: Callable[[int], None]) 
     rows = CandleRows(file.path, file.naming, on_grid=False)
     try:
         with open_text(file.path) as opened:
-            # Recognised as every other file is, so that both ways of reading agree.
+            # Recognise the dialect as the other reader does, so that both readers agree.
             rows.begin(opened, hints, ())
         clock = rows.dialect.clock
         if not isinstance(clock, NumberClock) or not rows.dialect.places.keys().isdisjoint(("symbol", "timeframe")):
@@ -58,7 +58,7 @@ def read_orderly(file: FoundFile, hints: Hints, advance: Callable[[int], None]) 
         with open_text(file.path) as opened, _open_csv(arrow, csv, opened, rows.dialect) as batches:
             times: ArrowTimes | None = None
             for batch in batches:
-                # The first block fixes the unit; times of another unit, and gzip bombs, are for the careful reader.
+                # The first block sets the unit. Leave wrong units and gzip bombs to the line reader and its errors.
                 is_first = times is None
                 times = times or ArrowTimes(arrow, rows.dialect.name("time"), batch["time"], known)
                 instants = times.to_ms(batch["time"])
@@ -77,10 +77,10 @@ def read_orderly(file: FoundFile, hints: Hints, advance: Callable[[int], None]) 
 def summarise_orderly(
     file: FoundFile, hints: Hints, advance: Callable[[int], None]
 ) -> tuple[Series, GapSummary, str] | None:
-    """Return series, summary and dialect of a file with good rows of one series, none of them twice.
+    """Return series, summary and dialect of a large file that has only good rows of one series, without repeats.
 
-    Return None for every other file, for a short one, and without pyarrow: `read_parts` reads those, and names their
-    faults. Memory is that of a block and of the gaps.
+    Return None for all other files, and without pyarrow: the caller then uses `read_parts`, which reports mistakes.
+    Memory use is one block and the gaps.
     """
     parts: list[GapSummary] = []
     try:
@@ -89,14 +89,14 @@ def summarise_orderly(
             if part.count != part.present or not _are_candles(rows.values):
                 return None
             parts.append(part)
-        # Parts that overlap may repeat a row, and are an error of their sum.
+        # Parts that overlap may repeat a row: `join` raises ValueError for them.
         return (rows.series, GapSummary.join(parts), rows.read_as) if parts else None
     except (NotOrderly, ValueError):
         return None
 
 
 def _open_csv(arrow: Any, csv: Any, file: Any, dialect: Dialect) -> Any:
-    """Return the batches of times and values in a text file; a cell that is not a number raises an error."""
+    """Return an iterator over the file's batches of times and values; it raises for a cell that is not a number."""
     kinds = {dialect.places[kind]: kind for kind in ("time", *VALUES) if kind in dialect.places}
     values = {kind: arrow.float64() for kind in kinds.values()}
     return csv.open_csv(
@@ -114,7 +114,7 @@ def _open_csv(arrow: Any, csv: Any, file: Any, dialect: Dialect) -> Any:
 
 
 def _are_candles(values: Sequence[Any]) -> bool:
-    """Whether the values of each row, where they are read, make a candle."""
+    """Return whether the values of every row make a candle; True if values are not read."""
     if not values:
         return True
     compute = importlib.import_module("pyarrow.compute")

@@ -1,4 +1,4 @@
-"""The gaps of each series in the files of a source, in bounded memory, and the walk over files that adds up parts."""
+"""Finds the gaps of each series in the files of a source, in bounded memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reconciler_engine.detection.summary import GapSummary
 from reconciler_engine.errors import CandleFileError
 from reconciler_engine.market.series import Series
 
-# Rows of a part, some 80 MB of text. Repeated rows are compared within a part.
+# Rows of a part: about 80 MB of text. Repeated rows are found only within a part.
 _ROWS_AT_ONCE = 250_000
 
 
@@ -29,8 +29,8 @@ class SeriesGaps:
     Attributes:
         source: Path that the user gave.
         series: The series.
-        summary: Its rows and gaps.
-        read_as: Dialects of its files, if they were recognised; each once.
+        summary: Rows and gaps of the series.
+        read_as: Dialects of the files, each once; our own dialect is left out.
     """
 
     source: Path
@@ -39,7 +39,7 @@ class SeriesGaps:
     read_as: tuple[str, ...] = ()
 
     def as_object(self, **more: object) -> dict[str, Any]:
-        """Return the JSON object, with more fields before the last ones; instants in ms UTC."""
+        """Return the series as a JSON object (instants in ms UTC); `more` are further fields, put after `missing`."""
         summary = self.summary
         told: dict[str, Any] = {
             "file": str(self.source),
@@ -57,9 +57,10 @@ class SeriesGaps:
 
 
 class PartSum:
-    """The sum of the parts of one series. It keeps few parts, each with fewer gaps than the one before.
+    """The sum of the parts of one series.
 
-    So a gap is copied only a few times, even among many parts.
+    Keeps only a few summaries, each with fewer gaps than the one before it, so that each gap is copied only a few times
+    however many parts are added.
     """
 
     def __init__(self) -> None:
@@ -67,7 +68,7 @@ class PartSum:
         self._read_as: dict[str, None] = {}
 
     def add(self, part: GapSummary, read_as: str) -> None:
-        """Add a part and how it is written."""
+        """Add a part and its dialect."""
         while self._parts and len(self._parts[-1].gaps) <= len(part.gaps):
             part |= self._parts.pop()
         self._parts.append(part)
@@ -75,19 +76,19 @@ class PartSum:
             self._read_as[read_as] = None
 
     def total(self) -> tuple[GapSummary, tuple[str, ...]]:
-        """Return the summary of all parts, and how they are written."""
+        """Return the summary of all parts and their dialects."""
         return reduce(or_, self._parts), tuple(self._read_as)
 
 
 def survey(
     sources: Sequence[Source], hints: Hints, advance: Callable[[int], None]
 ) -> Iterator[tuple[list[SeriesGaps], list[CandleFileError]]]:
-    """Yield the series of each source, and the faults of its files. Memory is that of gaps, and of a part of a file.
+    """Yield the gaps of each source's series, and the errors of its files. Memory use is the gaps and part of a file.
 
     Args:
         sources: Files to read.
-        hints: Facts that the user adds.
-        advance: Called now and then with the bytes read of all sources.
+        hints: Facts from the user.
+        advance: Called from time to time with the bytes read from all sources so far.
     """
     return walk(
         sources,
@@ -129,17 +130,17 @@ def walk(
     end: Callable[[Path, Series, Sum], Told],
     advance: Callable[[int], None],
 ) -> Iterator[tuple[list[Told], list[CandleFileError]]]:
-    """Yield the gaps of each source's series, and the faults of its files that failed.
+    """Add up the parts of each series in a source; yield, for each source, the results and the errors of its files.
 
-    Series are in alphabetical order, without those that may have rows in a file that failed.
+    Series are in alphabetical order. A series that may have rows in a file that failed has no result.
 
     Args:
         sources: Files to read, in this order.
-        read: Yields the parts of each series in a file; calls its second argument with the bytes read of that file.
-        begin: Makes the sum of a series, empty.
+        read: Yields the parts of each series in a file; calls its second argument with the bytes read from that file.
+        begin: Returns an empty sum for a series.
         add: Adds a part to a sum.
-        end: Returns what is told of a series in the files of a path.
-        advance: Called now and then with the bytes read of all sources.
+        end: Returns the result of a series from the source's path, the series and its sum.
+        advance: Called from time to time with the bytes read from all sources so far.
     """
     done = 0
     for source in sources:

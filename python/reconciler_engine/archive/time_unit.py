@@ -1,4 +1,4 @@
-"""Units in which candle files write open times, and files whose instants look like another unit or timeframe."""
+"""Units of open times in candle files, and the detection of files that look like another unit or timeframe."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Self
 
 from reconciler_engine.market.timeframe import Timeframe
 
-# Whole seconds: the first bitcoin block, and the end of the year 2099.
+# Seconds UTC: the time of the first bitcoin block, and the end of the year 2099.
 _FIRST_S, _LAST_S = 1_230_940_800, 4_102_444_800
-# Candles that suffice for a usual step.
+# Fewest candles from which the usual step between candles is determined.
 _LEAST = 3
-# So many candles of a thin market lie on a grid twice as coarse only by a rare chance.
+# With so many candles, even those of a thin market are on a grid twice as coarse only by a rare chance.
 _NO_CHANCE = 20
 
 
 class TimeUnit(Enum):
-    """A unit of open times; the value is its name."""
+    """A unit of open times; the enum value is its short name."""
 
     SECONDS = "s"
     MILLISECONDS = "ms"
@@ -28,10 +28,10 @@ class TimeUnit(Enum):
 
     @classmethod
     def parse(cls, name: str) -> Self:
-        """Return the unit called `name`.
+        """Return the unit with a short name.
 
         Raises:
-            ValueError: No unit has that name; the message lists those that exist.
+            ValueError: No unit has that name; the message lists the allowed names.
         """
         try:
             return cls(name)
@@ -45,17 +45,17 @@ class TimeUnit(Enum):
         return _PER_SECOND[self.value]
 
     def count(self, span_ms: int) -> int:
-        """Return the number of units in a span of whole seconds."""
+        """Return a span (ms) in this unit, rounded down."""
         return span_ms * self.per_second // 1_000
 
     def to_ms(self, count: int) -> int | None:
-        """Return the instant of a count in ms; None if it lies between two milliseconds."""
+        """Convert a number of this unit to ms; None if the result is not a whole millisecond."""
         instant, rest = divmod(count * 1_000, self.per_second)
         return None if rest else instant
 
 
 def unit_of(count: int) -> TimeUnit | None:
-    """Return the unit in which a count is an instant between 2009 and 2099; at most one fits."""
+    """Return the unit in which a number is an instant between 2009 and 2099, or None; at most one unit fits."""
     return next((unit for unit in TimeUnit if _FIRST_S <= count // unit.per_second < _LAST_S), None)
 
 
@@ -63,7 +63,7 @@ _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 def find_misleading(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit) -> str | None:
-    """Name the other unit or timeframe of which the times of a file look: counts of `unit`, in any order."""
+    """Return why a file's times look like another unit or timeframe, or None; `counts` are in `unit`, in any order."""
     other = mistaken_unit(counts, timeframe, unit)
     if other is not None:
         looks = f"its open times look like {other.name.lower()}, not {unit.name.lower()}"
@@ -73,10 +73,11 @@ def find_misleading(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit)
 
 
 def mistaken_unit(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit) -> TimeUnit | None:
-    """Return the unit in which a file seems to be written, if it is read in another one.
+    """Return the unit that a file seems to use instead of `unit`, or None if `unit` seems right.
 
-    It is the unit in which half of the open times or more are instants of this century on the timeframe's grid. A file
-    that is on the grid in the unit it is read in, and ends in this century, is trusted.
+    `unit` is right if over half of the times are on the timeframe's grid and the last one lies before 2100. Else the
+    file seems to use the unit in which the most times, and at least half of them, are on the grid and between 2009 and
+    2099.
     """
     step = unit.count(timeframe.step_ms)
     fitting = sum(count % step == 0 for count in counts)
@@ -91,10 +92,11 @@ def mistaken_unit(counts: Sequence[int], timeframe: Timeframe, unit: TimeUnit) -
 
 
 def mistaken_step(starts: Sequence[int], timeframe: Timeframe) -> str | None:
-    """Return why the open times of a file (ms, ascending) are not those of its timeframe; None if they may be.
+    """Return why a file's open times (ms, ascending) contradict its timeframe, or None if they do not.
 
-    A few odd bars or holes are allowed. The file is refused if its most common step is that of another timeframe, or if
-    all its bars lie on a coarser grid and are too many for that to be chance.
+    A few bars off the grid and a few gaps are allowed. A file contradicts its timeframe if most bars are off the grid;
+    if half of the steps between bars are those of another timeframe and all bars are on its grid; or if the file has
+    20 bars or more and 95 % of them are on a coarser grid.
     """
     if len(starts) < _LEAST:
         return None
@@ -115,7 +117,7 @@ def mistaken_step(starts: Sequence[int], timeframe: Timeframe) -> str | None:
 
 
 def _coarsest_grid(starts: Sequence[int]) -> Timeframe:
-    """Return the longest timeframe whose grid has all bars but a twentieth; the shortest of all if none has."""
+    """Return the longest timeframe with at least 95 % of the bars on its grid; `M1` if there is none."""
     return max(
         (one for one in Timeframe if 20 * _count_off_grid(starts, one.step_ms) <= len(starts)),
         key=lambda one: one.step_ms,

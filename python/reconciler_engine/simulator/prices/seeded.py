@@ -48,7 +48,7 @@ class SeededMarket:
         for product in listed.values():
             owner = listed.get(product.alias_of or product.symbol)
             if owner is None or owner.alias_of is not None:
-                raise ValueError(f"product {product.symbol}: {product.alias_of!r} is not listed, or is itself an alias")
+                raise ValueError(f"product {product.symbol}: alias of {product.alias_of!r}, unlisted or an alias")
             self._books[product.symbol] = self._books.get(owner.symbol) or Book(seed, owner)
         self._halts = [(halt.start // 1000, halt.stop // 1000) for halt in halts]
 
