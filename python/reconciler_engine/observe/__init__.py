@@ -1,1 +1,1 @@
-"""The engine's reports about itself."""
+"""The engine's reports about itself: logs, metrics, status, alerts and pages."""

@@ -1,4 +1,4 @@
-"""Alerts: conditions that people are told of at their beginning and at their end."""
+"""Alerts: conditions that the operator is told of when they begin and when they end."""
 
 from __future__ import annotations
 
@@ -32,17 +32,19 @@ class Alert(StrEnum):
 
 
 OF_SERIES: Final = frozenset({Alert.SERIES, Alert.CONTESTED, Alert.BURNING})
-"""Kinds that are seen in the notes of passes in Redis; the others in the engine's own report."""
+"""Kinds that follow from the coverage and the bar counts that passes keep in Redis."""
 
 OF_ENGINE: Final = frozenset({*Alert}) - OF_SERIES - {Alert.TEST}
+"""Kinds that follow from the engine's own report."""
+
 CAUSES: Final = frozenset({Alert.ENGINE, Alert.KEY, Alert.GONE})
-"""Kinds that make series unready: while one stands, no series begins an alert of its own."""
+"""Kinds that make series unready: while a condition of such a kind lasts, no alert about a series begins."""
 
 AFTER_MS: Final[Mapping[Alert, int]] = {Alert.ENGINE: 30_000, Alert.GONE: 60_000, Alert.STARVED: 300_000}
-"""How long a condition stands before it is told (ms); others at once, and series after `alert_after_ms`."""
+"""How long a condition lasts before it is told (ms). `SERIES` waits for `alert_after_ms`; other kinds do not wait."""
 
 QUIET_MS: Final = 60_000
-"""A condition is over once it has not been seen for so long."""
+"""How long a condition must be absent to count as over (ms)."""
 
 _STARVED_MS = 60_000
 _WITHHELD = 3
@@ -51,13 +53,13 @@ _ALARMING = frozenset({"unknown", "lacking", "suspect", "unverified"})
 
 
 class Condition(NamedTuple):
-    """One thing that people are to be told of.
+    """A state that the operator is to be told of.
 
     Attributes:
-        alert: Its kind.
-        subject: The series, timeframe, role or engine concerned.
-        detail: How it stands, in words.
-        cure: The way to put it in order.
+        alert: Kind of the condition.
+        subject: Name of the series, timeframe, role, engine or resource concerned.
+        detail: Description for people.
+        cure: Action that ends the condition.
     """
 
     alert: Alert
@@ -67,17 +69,17 @@ class Condition(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Its name among all that stand."""
+        """Key of the condition: one lasts at a time for each kind and subject."""
         return f"{self.alert}:{self.subject}"
 
 
 class Notice(NamedTuple):
-    """A condition that began, or that is over.
+    """The beginning or the end of a condition.
 
     Attributes:
         condition: The condition as last seen.
-        since: When it was first seen (ms UTC).
-        is_over: Whether it is over.
+        since: When the condition was first seen (ms UTC).
+        is_over: Whether the condition is over.
     """
 
     condition: Condition
@@ -86,21 +88,21 @@ class Notice(NamedTuple):
 
 
 class AlertBook:
-    """Remembers which conditions stand, so that each is told once at its beginning and once at its end."""
+    """Remembers the current conditions, so that each causes one notice when it begins and one when it ends."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, int, Condition]] = {}
         self._told: set[str] = set()
 
     def adopt(self, condition: Condition, since: int, now: int) -> None:
-        """Take over a condition whose beginning was told before this process was there."""
+        """Add a condition whose beginning an earlier process has told already."""
         self._seen[condition.name] = (since, now, condition)
         self._told.add(condition.name)
 
     def look(
         self, conditions: Iterable[Condition], kinds: frozenset[Alert], now: int, after_ms: Callable[[Alert], int]
     ) -> list[Notice]:
-        """Return the conditions to tell after a look at these kinds at `now` (ms UTC)."""
+        """Record all conditions of these kinds that were seen at `now` (ms UTC), and return the notices now due."""
         for one in conditions:
             first, _, _ = self._seen.get(one.name, (now, now, one))
             self._seen[one.name] = (first, now, one)
@@ -119,26 +121,26 @@ class AlertBook:
         return notices
 
     def hold(self, kind: Alert) -> None:
-        """Begin to wait anew for conditions of a kind that were not told yet: another cause stands behind them."""
+        """Forget the conditions of a kind that were not told yet: a condition of `CAUSES` explains them."""
         for name, (_, _, one) in [*self._seen.items()]:
             if one.alert is kind and name not in self._told:
                 del self._seen[name]
 
     def stands(self, kinds: frozenset[Alert]) -> bool:
-        """Whether a condition of one of these kinds was told and is not over."""
+        """Whether a condition of one of these kinds was told and still lasts."""
         return any(self._seen[name][2].alert in kinds for name in self._told)
 
 
 class EngineConditions:
-    """Reads conditions from reports of one engine; remembers rows that the exchange withheld."""
+    """Derives conditions from one engine's reports; remembers how many answers lacked candles lately."""
 
     def __init__(self, engine: str) -> None:
-        """Read those of an engine by its name, which outlives its process."""
+        """Derive the conditions of the engine with this name, which stays the same when the process is restarted."""
         self._engine = engine
         self._contradicted: deque[tuple[int, float]] = deque()
 
     def of(self, report: Report, found: Sequence[ReadinessCheck], now: int) -> list[Condition]:
-        """Return the conditions in a report at `now` (ms UTC)."""
+        """Return the conditions in a report and its checks `found`, at `now` (ms UTC)."""
         budget = None if report.engine is None else report.engine.budget
         found = [check for check in found if check.name not in {"stage", "roles"}]
         conditions = [
@@ -154,7 +156,7 @@ class EngineConditions:
         return [*conditions, *([] if budget is None else _of_budget(budget)), *self._withheld(report, now)]
 
     def given_up(self, role: str, detail: str) -> Condition:
-        """Return the condition of a role that is not started any more."""
+        """Return the condition of a role that the supervisor no longer restarts."""
         cure = "put in order what the log names, then restart the engine"
         return Condition(Alert.ROLE, f"{self._engine} {role}", detail, cure)
 
@@ -186,7 +188,7 @@ def _of_budget(budget: BudgetStatus) -> list[Condition]:
 
 
 def conditions_of(series: Mapping[str, SeriesCoverage], objective: Objective | None) -> list[Condition]:
-    """Return the conditions of series as passes noted them, and of their objective."""
+    """Return the conditions in the coverage of series, and those of timeframes that use the error budget too fast."""
     found = [
         Condition(Alert.SERIES, name, why_unready(state), "see /ready, or `reconciler-engine ready`")
         for name, state in series.items()

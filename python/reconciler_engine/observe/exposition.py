@@ -1,4 +1,4 @@
-"""The exposition: a report as Prometheus reads it."""
+"""The exposition: a report in the text formats that Prometheus reads."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def expose(
     *,
     accept: str = "",
 ) -> tuple[bytes, str]:
-    """Return all metrics, and their content type.
+    """Return all metrics as text, and the text's content type.
 
     Args:
-        report: The supervisor's last one; without one the metrics say only that it is missing.
-        age_s: How old it is.
-        series: How many series there are by how they stood; None where Redis did not say.
-        obstacles: How many of their slots are not ready, by the reason; None as well.
-        verified: How far their candles are verified, by timeframe; None as well.
-        feeder: How the feeder does; None as well.
-        objective: How the objective is met; None as well.
-        accept: The asker's Accept header: OpenMetrics where that is asked for.
+        report: The supervisor's last report; None before the first.
+        age_s: Age of that report.
+        series: Number of series in each state; None where Redis could not be read.
+        obstacles: Number of slots that are not ready, by obstacle; None likewise.
+        verified: Verification of the candles of each timeframe; None likewise.
+        feeder: State of the feeder; None likewise.
+        objective: The objective and its counts; None likewise.
+        accept: Accept header of the request, which can ask for OpenMetrics.
     """
     registry = CollectorRegistry()
     text = "Series by how they stood when a pass last looked"
@@ -55,13 +55,13 @@ def expose(
     try:
         encode, content_type = choose_encoder(accept)
     except (TypeError, ValueError):
-        # The library compares versions it could not read; a request for one gets the text that all readers take.
+        # The library raises on a version that it cannot parse; such a request gets the default format.
         encode, content_type = choose_encoder("")
     return encode(registry), content_type
 
 
 class _Families(Collector):
-    """Families that are there already."""
+    """Collector that returns the families it was made with."""
 
     def __init__(self, families: Iterable[Family]) -> None:
         self._found = list(families)
@@ -91,7 +91,7 @@ def _families(report: Report | None, age_s: float) -> Iterator[Family]:
 
 
 def _counted(metric: Metric, figures: Figures) -> Family:
-    """Return a metric of the catalogue; one not counted yet is shown as 0 where its labels are known."""
+    """Return a metric of the catalogue; label values that are known but not counted yet are shown as 0."""
     known = {"|".join((metric.name, *values)): [0.0] * metric.size for values in metric.known}
     ours = {key: cell for key, cell in figures.items() if key.partition("|")[0] == metric.name}
     name = PREFIX + metric.name
@@ -100,7 +100,7 @@ def _counted(metric: Metric, figures: Figures) -> Family:
     for key, cell in sorted({**known, **ours}.items()):
         values = key.split("|")[1:]
         if len(values) != len(metric.labels) or len(cell) != metric.size:
-            # A child of another version counted otherwise.
+            # These figures are from a child of another version, with other labels or buckets.
             continue
         if metric.buckets:
             bounds = [*(f"{float(bound)}" for bound in metric.buckets), "+Inf"]
@@ -237,7 +237,7 @@ def _gauge(name: str, text: str, value: float) -> Family:
 
 
 def _gauges(name: str, text: str, labels: str, values: Mapping[_Value, float]) -> Family:
-    """Return a gauge by its values of the labels, whose names stand in one text."""
+    """Return a gauge with one value for each combination of label values; `labels` are names between spaces."""
     family = GaugeMetricFamily(PREFIX + name, text, labels=labels.split())
     for value, number in values.items():
         family.add_metric([value] if isinstance(value, str) else value, number)

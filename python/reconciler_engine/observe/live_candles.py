@@ -1,4 +1,4 @@
-"""The feeder, as its candles show it: alive, silent or stopped, series by series and as a whole."""
+"""State of the feeder, judged by its candles: live, silent or stopped, for each series and over all."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.observe.words import describe_span
 
 LATE_MS: Final = 180_000
-"""How long after it is due a live candle may come."""
+"""How long after its due time a live candle may come (ms)."""
 
 
 _NAMED = 3
 
 
 class Feed(StrEnum):
-    """How the feeder of a series does.
+    """State of a series' feeder.
 
     Attributes:
-        LIVE: Its newest candle is not late.
-        SILENT: It is late, and so is the exchange as far as the cache shows: nobody traded, or nobody could ask.
-        STOPPED: It is late, and the engine had to fill newer bars itself.
-        NONE: No candle of a feeder has been seen since an engine looks.
+        LIVE: The feeder's next candle is not late.
+        SILENT: The next candle is late, but the cache has no newer bar either: nobody traded, or the engine could not
+            ask the exchange.
+        STOPPED: The next candle is late, and the engine has filled newer bars itself.
+        NONE: No candle of a feeder has been seen since the engine began to look.
     """
 
     LIVE = "live"
@@ -34,12 +35,12 @@ class Feed(StrEnum):
 
 
 class Sighting(NamedTuple):
-    """Last sighting of the feeder of a series.
+    """The feeder's newest candle of a series, and when it was first seen.
 
     Attributes:
-        newest: Open time of the newest member when it was last looked at (ms UTC); None where there was none.
-        live: Open time of the newest candle that the engine did not write; None where none was seen.
-        seen_at: When that one was first seen (ms UTC).
+        newest: Open time of the newest member at the last look, whoever wrote it (ms UTC); None for an empty series.
+        live: Open time of the newest candle that the feeder wrote (ms UTC); None before its first.
+        seen_at: When the feeder's newest candle was first seen (ms UTC).
     """
 
     newest: int | None = None
@@ -47,26 +48,26 @@ class Sighting(NamedTuple):
     seen_at: int | None = None
 
     def feed(self, timeframe: Timeframe, now: int) -> Feed:
-        """Return how the feeder does at `now` (ms UTC)."""
+        """Return the feeder's state at `now` (ms UTC)."""
         if self.live is None:
             return Feed.NONE
-        # A feeder writes a bar from its open on, or once, when it has closed.
+        # Some feeders write a bar from its open time on, others only once it has closed.
         if now < self.live + 2 * timeframe.step_ms + LATE_MS:
             return Feed.LIVE
         return Feed.STOPPED if self.newest is not None and self.newest > self.live else Feed.SILENT
 
     def age_ms(self, now: int) -> int | None:
-        """Return how long ago the newest live candle was first seen; None where none was."""
+        """Return the time since the feeder's newest candle was first seen (ms); None before its first."""
         return None if self.seen_at is None else max(0, now - self.seen_at)
 
 
 class FeederState(NamedTuple):
-    """The feeder over all series.
+    """State of the feeder over all series.
 
     Attributes:
-        age_ms: How long ago the newest live candle of all was first seen; None where none was.
-        ages_ms: The same by timeframe, the shortest first, of those in which one was seen.
-        series: Number of series by how their feeder does.
+        age_ms: Time since the feeder's newest candle of any series was first seen; None before its first.
+        ages_ms: The same for each timeframe, shortest first; timeframes without a candle of the feeder are left out.
+        series: Number of series in each state.
         stopped: Names of the series whose feeder stopped.
     """
 
@@ -77,7 +78,7 @@ class FeederState(NamedTuple):
 
 
 def sum_up(sightings: Mapping[str, Sighting], now: int) -> FeederState:
-    """Return how the feeder does at `now` (ms UTC), by sightings of series by their names; other names are left out."""
+    """Return the feeder's state at `now` (ms UTC), from sightings by series; unknown timeframes are left out."""
     ages: dict[str, int] = {}
     feeds: dict[str, Feed] = {}
     frames = {frame.value: frame for frame in Timeframe}
@@ -99,7 +100,7 @@ def sum_up(sightings: Mapping[str, Sighting], now: int) -> FeederState:
 
 
 def feeder_in_words(state: FeederState) -> str:
-    """Say in a line how the feeder does; with series whose feeder stopped, which."""
+    """Describe the feeder in one line, with the names of some series whose feeder stopped."""
     if state.age_ms is None:
         return "feeder: none seen"
     more = len(state.stopped) - _NAMED

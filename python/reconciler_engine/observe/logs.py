@@ -21,15 +21,15 @@ Style = Literal["human", "coloured", "json"]
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _PACKAGE: Final = "reconciler_engine"
 
-# An extra of this name puts the other extras into words; a terminal shows it in their stead.
+# Extra field that describes the other extra fields in words; a terminal shows it instead of them.
 _SUMMARY: Final = "summary"
 
-# An extra of this name marks an event that says nothing new: a terminal shows one of a name in a minute.
+# Extra field with the name of a routine event; a terminal shows one event of each name in a minute.
 _ROUTINE: Final = "routine"
 _ROUTINE_S: Final = 60.0
 
 
-# An event with the same error is shown once in so long; the next one says how often it came meanwhile.
+# Within this time an event with the same error is shown once; the next one shown tells how many were hidden.
 _REPEAT_S: Final = 600.0
 
 
@@ -41,9 +41,9 @@ _about: ContextVar[dict[str, object] | None] = ContextVar("about", default=None)
 
 @contextmanager
 def about(**facts: object) -> Iterator[None]:
-    """Say these facts in every line of JSON that the block's task writes, and the tasks that are started in it.
+    """Add these facts to each JSON line that the block's task, or a task started in the block, writes.
 
-    A run's id makes one story of the lines that several processes write about it.
+    For example, a run's id connects the lines that several processes write about the run.
     """
     token = _about.set({**(_about.get() or {}), **facts})
     try:
@@ -53,19 +53,19 @@ def about(**facts: object) -> Iterator[None]:
 
 
 def note(**facts: object) -> None:
-    """Add facts that have become known to those of the `about` block around; without one they are not kept."""
+    """Add facts to the enclosing `about` block; outside such a block they are dropped."""
     known = _about.get()
     if known is not None:
         known.update(facts)
 
 
 def configure(style: Style, level: str, *, process: str, simulated: bool = False) -> None:
-    """Send the package's log to standard error; call once a process.
+    """Send the package's log to standard error; call once in each process.
 
     Args:
-        style: `json` for one JSON object a line, `human` for a terminal, `coloured` for one that shows colours.
-        level: Name of the least level shown, such as `INFO`.
-        process: Name of this process in the engine, in every line.
+        style: `json` for one JSON object a line, `human` for plain text, `coloured` for text with terminal colours.
+        level: Name of the lowest level shown, such as `INFO`.
+        process: Name of this process in the engine, for each line.
         simulated: Whether every line says SIMULATED.
     """
     handler = logging.StreamHandler(sys.stderr)
@@ -81,9 +81,9 @@ def configure(style: Style, level: str, *, process: str, simulated: bool = False
 
 
 def settle() -> None:
-    """Write out standard error, or drop lines that cannot be written; call last.
+    """Flush standard error, and drop lines that cannot be written; call last.
 
-    A disk that is full, or a reader that is gone, would change the exit code to another (120).
+    Otherwise a full disk or a closed pipe would change the exit code to 120.
     """
     try:
         sys.stderr.flush()
@@ -111,7 +111,7 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)
-        # The line's own fields go first: no extra takes their place.
+        # An extra field never replaces a field of the line itself.
         known = {**(_about.get() or {}), **_extra(record)}
         extra = {name: _plain(value) for name, value in known.items() if name not in event}
         return json.dumps({**event, **extra}, allow_nan=False)
@@ -120,13 +120,13 @@ class _Json(logging.Formatter):
 class _Human(logging.Formatter):
     def __init__(self, process: str, simulated: bool, *, coloured: bool = False) -> None:
         super().__init__()
-        # Most lines are the supervisor's: without a name there is more room.
+        # Most lines are the supervisor's; without its name they are shorter.
         self._process = "" if process == "supervisor" else f"{process}: "
         self._mark = "SIMULATED " if simulated else ""
         self._coloured = coloured
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line; on a terminal that is narrower as several, indented below the first."""
+        """Return the record as one line, broken into indented lines where the terminal is narrower."""
         clock = time.strftime("%H:%M:%S", time.gmtime(record.created))
         level = "" if record.levelno <= logging.INFO else f"{record.levelname} "
         summary = getattr(record, _SUMMARY, None)
@@ -151,7 +151,7 @@ _NARROWEST: Final = 60
 
 
 def _wrapped(line: str) -> str:
-    """Break a line between words where standard error is a terminal that is too narrow for it."""
+    """Break a line between words if standard error is a terminal that is too narrow for it."""
     try:
         width = os.get_terminal_size(sys.stderr.fileno()).columns
     except (OSError, ValueError):
@@ -162,7 +162,7 @@ def _wrapped(line: str) -> str:
 
 
 def _field(name: str, value: object) -> str:
-    """Return a fact as people read it: durations and instants in words, not in milliseconds."""
+    """Return a field for people: durations and instants are shown in words instead of milliseconds."""
     if isinstance(value, int) and not isinstance(value, bool):
         if name.endswith("_ms"):
             sign = "-" if value < 0 else ""
@@ -172,12 +172,12 @@ def _field(name: str, value: object) -> str:
     return f"{name}=[{len(value) or ''}]" if isinstance(value, tuple | list) else f"{name}={value}"
 
 
-# In 2001: no count of anything comes up to an instant in milliseconds.
+# An instant in 2001 (ms UTC); other numbers in the log are smaller.
 _FIRST_INSTANT: Final = 10**12
 
 
 class _Routine(logging.Filter):
-    """Lets one routine event of a name pass in a minute, and says how many before it were not shown."""
+    """Shows one routine event of each name in a minute, with the number of those hidden before it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -185,7 +185,7 @@ class _Routine(logging.Filter):
         self._hidden: dict[str, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether to show a record, its summary completed."""
+        """Return whether to show a record, after adding the number of hidden ones to its summary."""
         name = getattr(record, _ROUTINE, None)
         if name is None:
             return True
@@ -201,9 +201,9 @@ class _Routine(logging.Filter):
 
 
 class _Repeated(logging.Filter):
-    """Lets an event with the same error pass once in `_REPEAT_S`, with the number of those kept back.
+    """Shows an event with the same error once in `_REPEAT_S`, with the number of those hidden before it.
 
-    At most `_REPEATS_KEPT` errors are remembered; beyond that all of them pass again.
+    At most `_REPEATS_KEPT` errors are remembered; then all are forgotten, and each is shown again.
     """
 
     def __init__(self) -> None:
@@ -238,7 +238,7 @@ def _iso(instant_s: float) -> str:
 
 
 def _plain(value: object) -> object:
-    """Return a value as strict JSON can hold it: others become text."""
+    """Return a value that strict JSON can hold; values of other types become text."""
     match value:
         case None | bool() | int() | str():
             return value

@@ -1,7 +1,7 @@
-"""Counts of a process: the catalogue of counters and histograms, and this process' figures.
+"""The catalogue of counters and histograms, and this process' figures.
 
-Counting is a line where the thing happens. The figures travel in a child's beats; the supervisor adds them up, those
-of the dead included, and the web child shows the sum, see `exposition`.
+A child sends its figures in its beats. The supervisor adds up those of all children, ended ones included, and the web
+child shows the sums (see `exposition`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 Figures = dict[str, list[float]]
-"""Values by series, whose key is the metric's name and its label values, with `|` between them.
+"""Values by key, which is the metric's name and its label values, joined by `|`.
 
-A counter has one value. A histogram has a count a bucket, each observation in one of them, then the sum.
+A counter has one value. A histogram has the number of observations in each bucket (not cumulative), then their sum.
 """
 
 _figures: Figures = {}
@@ -24,11 +24,11 @@ class Metric:
     """A counter, or with `buckets` a histogram.
 
     Attributes:
-        name: As shown, after the prefix; in base units and with the ending that Prometheus' conventions ask for.
-        help: Meaning of the figure.
-        labels: Names of its labels. Their values are words of the program, never something that grows with the cache.
-        buckets: Upper bounds (inclusive), ascending; one without a bound is added.
-        known: Label values that are shown with 0 before anything happened.
+        name: Name without the prefix, with the base unit and the suffix that Prometheus' conventions ask for.
+        help: Help text that Prometheus shows.
+        labels: Names of the labels. Their values are fixed words, so that their number does not grow with the cache.
+        buckets: Upper bounds (inclusive), ascending; a last bucket without a bound is added.
+        known: Label values that are shown as 0 before the first event.
     """
 
     name: str
@@ -38,19 +38,19 @@ class Metric:
     known: tuple[tuple[str, ...], ...] = ()
 
     def add(self, amount: float, *values: str) -> None:
-        """Count `amount`, at least 0, under these label values."""
+        """Add `amount`, at least 0, to the counter with these label values."""
         if amount:
             self._cell(values)[0] += amount
 
     def observe(self, value: float, *values: str) -> None:
-        """Note one value under these label values."""
+        """Add one value to the histogram with these label values."""
         cell = self._cell(values)
         cell[bisect_left(self.buckets, value)] += 1
         cell[-1] += value
 
     @property
     def size(self) -> int:
-        """How many values a series of it has."""
+        """Number of values that `Figures` holds for each combination of label values."""
         return len(self.buckets) + 2 if self.buckets else 1
 
     def _cell(self, values: tuple[str, ...]) -> list[float]:
@@ -62,12 +62,12 @@ class Metric:
 
 
 def figures() -> Figures:
-    """Return this process' figures as of now."""
+    """Return a copy of this process' figures."""
     return {key: list(cell) for key, cell in _figures.items()}
 
 
 def total(parts: Iterable[Mapping[str, list[float]]]) -> Figures:
-    """Add figures up; a series of another size than its namesake, from another version's child, is left out."""
+    """Add up figures by key; values whose number differs, from a child of another version, are left out."""
     summed: Figures = {}
     for part in parts:
         for key, cell in part.items():
@@ -193,4 +193,4 @@ PASS_ERRORS = Metric(
 )
 
 CATALOGUE = tuple(each for each in [*vars().values()] if isinstance(each, Metric))
-"""All of the above, in their order."""
+"""All metrics above, in their order."""

@@ -1,4 +1,4 @@
-"""Obstacles: why slots and series are not ready, and the cure, in the words that people and programs are told."""
+"""Obstacles: the reasons why slots and series are not ready, and their cures, as people and programs are told them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reconciler_engine.observe.words import iso
 
 
 class Obstacle(StrEnum):
-    """Why a slot stands in the way of readiness: it is missing, or its candle is suspect or too long unverified."""
+    """Reason why a slot is not ready: it is missing, or its candle is suspect, or has been unverified for too long."""
 
     NOT_ASKED = "not asked for"
     SECOND_SIGHTING = "waiting for a second sighting"
@@ -28,14 +28,14 @@ class Obstacle(StrEnum):
 
     @property
     def state(self) -> str:
-        """Whether the slot is `missing`, or holds a candle that is `suspect` or only `unverified`."""
+        """State of the slot: `missing`, or by its candle `suspect` or `unverified`."""
         if self is Obstacle.UNVERIFIED:
             return "unverified"
         return "missing" if self in _OF_MISSING else "suspect"
 
     @property
     def label(self) -> str:
-        """Its word as a label value of metrics."""
+        """Label value of the obstacle in metrics."""
         return self.value.replace(" ", "_")
 
 
@@ -50,12 +50,12 @@ _OF_MISSING = frozenset(
     }
 )
 WAITING = frozenset({Obstacle.SECOND_SIGHTING, Obstacle.REFERENCE, Obstacle.SECOND_ANSWER, Obstacle.LACKED})
-"""Those that the next answers settle: nothing is overdue there."""
+"""Obstacles that wait for further answers of the exchange; their slots are not overdue."""
 STATES = ("missing", "suspect", "unverified")
 
 
 def describe_obstacles(slots: Mapping[Obstacle, int]) -> list[str]:
-    """Return how many slots are missing, suspect and unverified, with the reasons; nothing where there is none."""
+    """Describe each state that has slots, with their number and reasons, such as `2 missing (2 withdrawn)`."""
     told = []
     for state in STATES:
         counts = {one: count for one, count in slots.items() if one.state == state and count}
@@ -68,7 +68,7 @@ def describe_obstacles(slots: Mapping[Obstacle, int]) -> list[str]:
 
 
 _PLAIN = frozenset({Obstacle.NOT_ASKED, Obstacle.DOUBTED, Obstacle.UNVERIFIED})
-"""Those of which the state says all."""
+"""Obstacles that say no more than their state."""
 
 
 class Unready(NamedTuple):
@@ -77,12 +77,13 @@ class Unready(NamedTuple):
     Attributes:
         symbol: Product id.
         timeframe: Name of the timeframe, such as `5m`.
-        reason: Why the oldest slot in the way is there; where the series cannot be read, the error.
-        slots: Slots in the way by their kind: missing, suspect, not a candle, unverified; and fewer members.
-        first: Open time of the oldest slot in the way (ms UTC); None where the series cannot be read.
-        since: Since when that slot has been in the way (ms UTC); None where nothing says so.
-        again_at: When an answer could say more about it (ms UTC); None where that is not known.
-        cure: The way to put it in order.
+        reason: Why the oldest slot that is not ready is so; the error if the series cannot be read.
+        slots: Number of slots that are not ready by kind: `missing`, `suspect`, `not a candle`, `unverified`; or
+            `fewer members`, the number of members that the series lacks.
+        first: Open time of the oldest slot that is not ready (ms UTC); None if the series cannot be read.
+        since: Since when that slot has not been ready (ms UTC); None if unknown.
+        again_at: When the exchange can be asked about that slot again (ms UTC); None if unknown.
+        cure: Action that makes the series ready.
     """
 
     symbol: str
@@ -96,29 +97,29 @@ class Unready(NamedTuple):
 
     @property
     def series(self) -> str:
-        """Its name, such as `BTC-USD:5m`."""
+        """Name of the series, such as `BTC-USD:5m`."""
         return f"{self.symbol}:{self.timeframe}"
 
     @property
     def trouble(self) -> float:
-        """Number of slots in the way; more than any series has where it cannot be read."""
+        """Number of slots that are not ready; a series that cannot be read counts more than any other."""
         return sum(self.slots.values()) if self.slots else 1e12
 
     def in_words(self) -> str:
-        """Return the slots in the way in words, such as `3 missing, 1 suspect`; of an unread series, the error."""
+        """Return the numbers of slots, such as `3 missing, 1 suspect`; the error if the series cannot be read."""
         return ", ".join(f"{slots} {kind}" for kind, slots in self.slots.items()) or self.reason
 
     def why(self) -> str:
-        """Return the slots in the way and the reason of the oldest, where that says more."""
+        """Return the numbers of slots, and the reason of the oldest slot if that adds anything."""
         more = "" if self.reason in _NO_MORE or not self.slots else f" ({self.reason})"
         return f"{self.in_words()}{more}"
 
     def remedy(self) -> str:
-        """Return the cure, and when the exchange is asked again where that is known."""
+        """Return the cure, and from when on the exchange is asked again, if known."""
         return self.cure if self.again_at is None else f"{self.cure}; asked again from {iso(self.again_at)}"
 
     def of_product(self, reason: str | None) -> Unready:
-        """Return the same with the reason why the product has no newer bars, if one is given and slots are missing."""
+        """Return a copy with the product's reason for missing slots; `self` if that is None or no slot is missing."""
         if reason is None or "missing" not in self.slots:
             return self
         return self._replace(reason=reason, again_at=None, cure=cure_of(reason))
@@ -127,10 +128,10 @@ class Unready(NamedTuple):
 _NO_MORE: Final = frozenset(
     {Obstacle.NOT_ASKED, Obstacle.DOUBTED, Obstacle.UNVERIFIED, "not a candle", "fewer members"}
 )
-"""Reasons that say no more than their kind."""
+"""Reasons that say no more than the kind of the slot."""
 
 NOT_LISTED: Final = "no such product"
-"""Why all is missing of a product that is not in the exchange's list."""
+"""Reason of the missing slots of a product that the exchange does not list."""
 
 _CURES: Final[Mapping[str, str]] = {
     Obstacle.NOT_ASKED: "the next pass, or reconcile now",
@@ -151,11 +152,11 @@ _CURES: Final[Mapping[str, str]] = {
     "fewer members": "backfill, or fewer bars",
 }
 NEWER: Final = "the feeder's next candle there, or removal by hand"
-"""Cure of a member after the closed bars that is not a candle: no pass looks there."""
+"""Cure of a member that is newer than the closed bars and not a candle: passes do not look there."""
 
 _UNREAD: Final = "put right what the error names"
 
 
 def cure_of(reason: str) -> str:
-    """Return the cure of an obstacle; any other reason is an error."""
+    """Return the cure of a reason; an unknown reason is taken for an error message."""
     return _CURES.get(reason, _UNREAD)

@@ -1,4 +1,4 @@
-"""Whether an engine is alive, and whether it is of use; with the reasons, each told once, and what to do about them."""
+"""Liveness and readiness of an engine: the checks, and the cause and the cure of each failure."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from reconciler_engine.observe.status import BudgetStatus, EngineStatus, JobStat
 from reconciler_engine.observe.words import describe_skew, describe_span
 
 SILENT_S = 5.0
-"""A supervisor that has said nothing for so long hangs; it speaks once a second."""
+"""A supervisor whose last report is this old (s) counts as hanging; it reports once a second."""
 
 REDIS_SILENT_MS = 3_000
-"""Redis takes the status once a second; after so long without, it counts as away."""
+"""Redis counts as away if it last took the engine's status this long ago (ms); it is sent one a second."""
 
 BEAT_SILENT_MS = 3_000
-"""A process that has not beaten for so long counts as none; it is killed for it two seconds later."""
+"""A process whose last beat is this old (ms) does not count as ready; two seconds later it is killed."""
 
 _TICK_LATE_MS = 60_000
 _NAMED = 10
 
 
 class ReadinessCheck(NamedTuple):
-    """One thing that must hold: its name, whether it does, and in words how it stands.
+    """A condition of readiness: its name, whether it holds, and a description.
 
-    One that is `degraded` holds, since a restart would cure nothing: the engine serves and waits for somebody else.
+    A `degraded` check still holds, because a restart would not help: the engine serves, but waits for another system.
     """
 
     name: str
@@ -34,16 +34,16 @@ class ReadinessCheck(NamedTuple):
 
 
 def is_live(age_s: float) -> bool:
-    """Whether the supervisor, whose last word is `age_s` old, is at work."""
+    """Whether the supervisor is at work, by the age of its last report."""
     return age_s < SILENT_S
 
 
 def checks(report: Report | None, age_s: float) -> tuple[ReadinessCheck, ...]:
-    """Return all that must hold for the engine to be of use.
+    """Return the checks that decide whether the engine is ready.
 
     Args:
-        report: The supervisor's last one; None before the first.
-        age_s: How old it is.
+        report: The supervisor's last report; None before the first.
+        age_s: Age of that report.
     """
     live = ReadinessCheck("supervisor", is_live(age_s), f"last heard of {age_s:.1f} s ago")
     if report is None:
@@ -65,14 +65,14 @@ def is_ready(found: Sequence[ReadinessCheck]) -> bool:
 
 
 def state_of(found: Sequence[ReadinessCheck]) -> Literal["ready", "degraded", "not ready"]:
-    """Return how the engine stands."""
+    """Return the engine's state."""
     if not is_ready(found):
         return "not ready"
     return "degraded" if any(check.degraded for check in found) else "ready"
 
 
 def find_troubles(engine: EngineStatus) -> list[ReadinessCheck]:
-    """Return the points of an engine's status that fail, are degraded, or are to be put in order."""
+    """Return the failed and degraded checks of an engine's status, and a notable difference of clocks."""
     found = [*_nodes(engine.nodes_away), *_exchange(engine.budget), *_jobs(engine)]
     return [*(check for check in found if check.degraded or not check.ok), *_clock(engine)]
 
@@ -87,7 +87,7 @@ def _redis(report: Report) -> ReadinessCheck:
 
 
 def _nodes(away: Sequence[NodeStatus]) -> list[ReadinessCheck]:
-    """Tell the nodes of a cluster that do not serve; a restart would cure nothing. The check of Redis tells its own."""
+    """Return a degraded check if nodes of a cluster do not serve: a restart would not help."""
     if not away:
         return []
     series = sum(node.series for node in away)
@@ -105,14 +105,14 @@ def _node(node: NodeStatus) -> str:
 def _workers(processes: Sequence[ProcessStatus]) -> ReadinessCheck:
     workers = [one for one in processes if one.role == "worker"]
     ready = [one for one in workers if one.last_beat_ms is not None and one.last_beat_ms < BEAT_SILENT_MS]
-    # One is enough: the others' tasks are handed out again.
+    # One ready worker is enough: it is given the tasks of the others.
     return ReadinessCheck("workers", bool(ready), f"{len(ready)} of {len(workers)} ready")
 
 
 def _exchange(budget: BudgetStatus | None) -> list[ReadinessCheck]:
-    """Trouble at the exchange that passes by itself degrades the engine; a refused key makes it not ready."""
+    """Return the check of the exchange: failed if the key was refused, degraded in trouble that ends without help."""
     if budget is None:
-        # The check of Redis says why.
+        # The budget could not be read; the check of Redis tells why.
         return []
     trouble = f"HTTP {budget.trouble}" if budget.trouble else "no answer"
     match budget.breaker:
@@ -127,13 +127,13 @@ def _exchange(budget: BudgetStatus | None) -> list[ReadinessCheck]:
 
 
 def _clock(engine: EngineStatus) -> list[ReadinessCheck]:
-    """Tell clocks that differ, with the consequence; passes go by the earlier of them, so it is not a reason."""
+    """Return a check that tells how clocks differ. It holds, since passes use the earlier clock."""
     told = None if engine.skew_ms is None else describe_skew(engine.skew_ms, engine.source)
     return [] if told is None else [ReadinessCheck("clock", ok=True, detail=told)]
 
 
 def _symbols(engine: EngineStatus) -> list[ReadinessCheck]:
-    """Tell symbols that the exchange does not list; the others are served, so they are not a reason."""
+    """Return a check that names symbols which the exchange does not list. It holds, since the others are served."""
     unknown = engine.unknown_symbols
     more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
     detail = f"unknown to the exchange: {', '.join(unknown[:_NAMED])}{more}"
@@ -145,7 +145,7 @@ def _jobs(engine: EngineStatus) -> list[ReadinessCheck]:
 
 
 def _job(job: JobStatus, now: int) -> ReadinessCheck:
-    """A run that failed is told until one goes well, here or on another node; ticks skipped meanwhile are none."""
+    """Return a job's check: it fails if a tick is late, and after a failed run until a run succeeds on any node."""
     name = f"job {job.name}"
     if job.failure is not None:
         return ReadinessCheck(name, ok=False, detail=f"its last run {job.failure}")
@@ -167,7 +167,7 @@ def _last(job: JobStatus, now: int) -> str:
 State = Literal["ready", "degraded", "not ready"]
 
 
-# A check whose cause is one of these says nothing new; the first that stands names it.
+# For each check, those whose failure follows from its own; only the cause is told.
 _BEHIND: Final = {
     "supervisor": ("stage", "redis", "workers", "roles", "exchange", "job"),
     "stage": ("redis", "workers", "roles", "exchange", "job"),
@@ -186,7 +186,7 @@ _ELSEWHERE: Final = "nothing to do here: the engine goes on by itself once the e
 
 
 def causes_of(found: Sequence[ReadinessCheck]) -> list[tuple[ReadinessCheck, str]]:
-    """Return the checks that do not hold for a reason of their own, with the cures; without any, degraded ones."""
+    """Return the failed checks that do not follow from others, with their cures; if none failed, the degraded ones."""
     for troubled in ([one for one in found if not one.ok], [one for one in found if one.degraded]):
         names = {_kind(one) for one in troubled}
         behind = {each for name in names for each in _BEHIND.get(name, ())}
@@ -196,7 +196,7 @@ def causes_of(found: Sequence[ReadinessCheck]) -> list[tuple[ReadinessCheck, str
 
 
 def standing_of(found: Sequence[ReadinessCheck]) -> tuple[State, str]:
-    """Return how the engine stands, and in one sentence why and what to do."""
+    """Return the engine's state, and a sentence with the causes and their cures."""
     told = [f"{check.name}: {check.detail}; {cure}" for check, cure in causes_of(found)]
     return state_of(found), "; and ".join(told)
 

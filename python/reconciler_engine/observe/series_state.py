@@ -1,4 +1,4 @@
-"""The state of a series as a pass last saw it, and the order in which people are shown many of them."""
+"""The state of a series when a pass last looked, and the order in which many series are shown."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Verification(NamedTuple):
     """How far the candles of a timeframe are verified.
 
     Attributes:
-        present: Candles that are there.
-        verified: Those of them that are verified.
-        since: Close of the oldest one that is not (ms UTC); None where all are, or are in doubt.
-        overdue: Number of those that have not been for longer than they may.
+        present: Number of candles.
+        verified: Number of verified candles.
+        since: Close of the oldest candle that is neither verified nor suspect (ms UTC); None if there is none.
+        overdue: Number of candles that have been unverified for too long.
     """
 
     present: int
@@ -33,14 +33,14 @@ _ORDER = tuple(frame.value for frame in Timeframe)
 
 
 def worst_first(series: Mapping[str, SeriesCoverage]) -> list[tuple[str, SeriesCoverage]]:
-    """Return the series that lack most first, those of which nothing is known before them, then those in doubt.
+    """Return the series, the worst first: unknown ones, then by missing slots, then by slots that are not ready.
 
-    Then by symbol, and by the length of their bars.
+    Series that are equal in this are sorted by symbol, then by timeframe.
     """
 
     def place(item: tuple[str, SeriesCoverage]) -> tuple[float, int, str, tuple[int, str]]:
         symbol, _, frame = item[0].rpartition(":")
-        # Nothing known is more than any series can lack.
+        # An unknown number sorts before all others.
         lack = 1e12 if item[1].missing is None else item[1].missing
         return -lack, -sum(obstacles_of(item[1]).values()), symbol, rank_of(frame)
 
@@ -48,34 +48,34 @@ def worst_first(series: Mapping[str, SeriesCoverage]) -> list[tuple[str, SeriesC
 
 
 def lacks(state: SeriesCoverage) -> bool:
-    """Whether slots of a series are in the way of readiness, or nothing is known of it."""
+    """Whether a series has slots that are not ready, or nothing is known of it."""
     return word_of(state) != "ready"
 
 
 def obstacles_of(state: SeriesCoverage) -> dict[Obstacle, int]:
-    """Return the number of slots that are not ready by their reason; words of another version are left out."""
+    """Return the number of slots that are not ready, by obstacle; obstacles of other versions are left out."""
     known = {one: state.obstacles[one] for one in Obstacle if one in state.obstacles}
     explained = sum(count for one, count in known.items() if one.state == "missing")
     return {**known, Obstacle.NOT_ASKED: max(0, (state.missing or 0) - explained)}
 
 
 def why_unready(state: SeriesCoverage) -> str:
-    """Return the slots that are not ready in words, with their reasons."""
+    """Return the numbers of slots that are not ready, in words, with their reasons."""
     return "unknown" if state.missing is None else ", ".join(describe_obstacles(obstacles_of(state)))
 
 
 def count_obstacles(series: Mapping[str, SeriesCoverage]) -> dict[Obstacle, int]:
-    """Return the number of slots of all series that are not ready, by each reason there is."""
+    """Return the number of slots that are not ready over all series, for each obstacle."""
     counts = [obstacles_of(state) for state in series.values()]
     return {one: sum(each.get(one, 0) for each in counts) for one in Obstacle}
 
 
 def count_states(series: Mapping[str, SeriesCoverage]) -> dict[str, int]:
-    """Return the number of series in each state, by its word.
+    """Return the number of series in each state.
 
-    Ready are those without a slot in the way of the gate. Waiting are those of which each slot in the way waits for
-    another answer, as thin products' newest slots always do: nothing is overdue there. Of the others the worst slot
-    counts: lacking before suspect, before unverified for too long; delisted where that is all that is missing.
+    `ready`: every slot is ready. `waiting`: each slot that is not ready waits for another answer of the exchange, as
+    the newest slots of thin products always do; nothing is overdue. `lacking`, `suspect`, `unverified` (for too long):
+    the state of the worst slot, in this order. `delisted`: slots are missing only because the product was delisted.
     """
     counts = Counter(word_of(state) for state in series.values())
     return {state: counts[state] for state in SERIES_STATES}
@@ -97,7 +97,7 @@ def word_of(state: SeriesCoverage) -> str:
 
 
 def count_verified(series: Mapping[str, SeriesCoverage]) -> dict[str, Verification]:
-    """Return by timeframe, the shortest first, how far the candles of all series are verified, where that is known."""
+    """Return the verification of each timeframe's candles, shortest first; series with unknown numbers are left out."""
     found: dict[str, list[SeriesCoverage]] = {}
     for name, state in series.items():
         frame = name.rpartition(":")[2]
@@ -115,5 +115,5 @@ def count_verified(series: Mapping[str, SeriesCoverage]) -> dict[str, Verificati
 
 
 def rank_of(frame: str) -> tuple[int, str]:
-    """Return the place of a timeframe's name among all, the shortest first; those of another version come last."""
+    """Return the sort key of a timeframe's name: shortest first, names of other versions last."""
     return (_ORDER.index(frame) if frame in _ORDER else len(_ORDER), frame)

@@ -1,4 +1,4 @@
-"""The status of an engine, as records that travel: through Redis to `status`, and to the web child."""
+"""Records of an engine's status, which go through Redis to the command `status`, and to the web child."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class ProcessStatus(_Record):
     """One process of an engine.
 
     Attributes:
-        role: Its duty: supervisor, worker, redis, web, exchange, feeder; service in a host's program.
-        name: Unique in the engine; a restarted worker has a new one.
-        state: `running`, `starting`, `backing off` after a death, or `failed`: given up.
-        pid: None while it is being started again.
-        age_ms: Since its start.
-        last_beat_ms: Since it last gave a sign of life.
-        restarts: How often the role was started again.
-        last_exit: How its last child that died did so, such as `SIGKILL`; None while none has.
+        role: Duty of the process: supervisor, worker, redis, web, exchange or feeder; service in a host's program.
+        name: Name, unique in the engine; a restarted worker has a new one.
+        state: `running`, `starting`, `backing off` (before a restart), or `failed` (no longer restarted).
+        pid: Process id; None while the process is being restarted.
+        age_ms: Time since the start of the process.
+        last_beat_ms: Time since the last beat of the process.
+        restarts: Number of restarts of the role.
+        last_exit: How the role's last process to end has ended, such as `SIGKILL`; None if none has ended.
     """
 
     role: _Str
@@ -44,7 +44,7 @@ class ProcessStatus(_Record):
 
 
 class PassFigures(NamedTuple):
-    """Words about a pass for people; None where an engine of another version did not say."""
+    """Figures of a pass for display; None for a figure that an engine of another version did not report."""
 
     gaps_found: int | None
     missing: int | None
@@ -61,11 +61,11 @@ class PassFigures(NamedTuple):
 class JobStatus(_Record):
     """One job of the schedule; instants in ms UTC, counts since the engine's start.
 
-    `last_result` has the fields of `ReconciliationResult` without its rows; it is that of the last pass that came to
-    its end, at `last_finished_at`. `last_outcome` is how the latest tick
-    ended (a word of `metrics.TICKS`), `last_success_at` when a run last went well,
-    `failure` why the last run here failed, until one goes well or another node is at the job, `degraded` why the last
-    one that ended could not do its work, until one that asked the exchange could.
+    `last_result` is the result of the last completed pass, which ended at `last_finished_at`: the fields of
+    `ReconciliationResult` without its rows. `last_outcome` is how the latest tick ended (an outcome of
+    `metrics.TICKS`). `last_success_at` is when a run last succeeded. `failure` is why the last run on this node failed;
+    it is cleared when a run succeeds or another node takes over the job. `degraded` is why the last run that ended
+    could not do its work; it is cleared by a run that could ask the exchange.
     """
 
     name: _Str
@@ -88,7 +88,7 @@ class JobStatus(_Record):
 
     @property
     def last_pass(self) -> PassFigures | None:
-        """Figures of the last pass that came to its end; None while none has."""
+        """Figures of the last completed pass; None before the first."""
         if self.last_result is None:
             return None
         known = {name: self.last_result.get(name) for name in PassFigures._fields}
@@ -103,19 +103,19 @@ class BudgetStatus(_Record):
 
     Attributes:
         rate_per_s: Permits a second in the long run, as configured.
-        share: Part of it that is given now; below 1 after the exchange refused for rate.
-        slowed_by: HTTP status of that refusal, 0 where the rate is whole.
+        share: Part of that rate that is granted now; below 1 after the exchange refused requests as too many.
+        slowed_by: HTTP status of that refusal; 0 at the full rate.
         burst: Permits of a full bucket.
-        available: Permits that could go out at this moment.
+        available: Permits that could be granted at this moment.
         used: Permits granted in the last minute, as this engine saw it.
         granted: Permits granted since the bucket was made.
-        waiting: Requests that wait for theirs.
-        wait_ms: Wait of a new request.
-        paused_ms: Rest of a pause the exchange asked for.
-        breaker: `closed` lets everybody ask; `probing` one request at a time, after trouble; `gone` as probing, and
-            nobody waits for it; `stopped` none, the key was refused.
-        trouble: HTTP status of the last trouble, 0 where there was none or no answer.
-        stopped_ms: Rest of a stop.
+        waiting: Requests that wait for a permit.
+        wait_ms: How long a new request would wait.
+        paused_ms: Time left of a pause that the exchange asked for.
+        breaker: `closed`: all requests are sent. `probing`, after trouble: one request is sent at a time. `gone`: the
+            same, and other requests are refused instead of waiting. `stopped`: none is sent, the key was refused.
+        trouble: HTTP status of the last trouble; 0 if there was none, or no answer.
+        stopped_ms: Time left of a stop.
     """
 
     rate_per_s: _Float
@@ -142,12 +142,12 @@ class NodeStatus(_Record):
     """A node of a Redis cluster that does not serve.
 
     Attributes:
-        address: Host and port as the cluster announces them; empty where no node has the hash slots.
-        slots: Its hash slots in ranges, first and last.
-        series: Series whose keys are there: nothing is known of them.
-        has_own_keys: Whether the engine's own keys are there, without which it does no work.
-        away_ms: Since it was first seen not to serve.
-        error: Its last refusal, or why there was no answer.
+        address: Host and port as the cluster announces them; empty for hash slots without a node.
+        slots: Ranges of the node's hash slots, first and last inclusive.
+        series: Number of series whose keys are on the node; nothing is known of them.
+        has_own_keys: Whether the engine's own keys are on the node; without them the engine does no work.
+        away_ms: Time since the node was first seen not to serve.
+        error: Last refusal of the node, or why it did not answer.
     """
 
     address: _Str
@@ -159,16 +159,16 @@ class NodeStatus(_Record):
 
 
 class ScrubStatus(_Record):
-    """Progress of comparing kept candles again, in pages of 300 slots; instants in ms UTC.
+    """Progress of the scrub, which compares kept candles again, in pages of 300 slots; instants in ms UTC.
 
     Attributes:
         days: Days within which a round is to be done.
         began: When this round began.
-        pages: Pages that are kept.
-        done: Those of them that were verified since then.
-        unknown: Those of them whose age is not known yet, after a start.
+        pages: Number of pages of kept candles.
+        done: Number of pages that were verified since this round began.
+        unknown: Number of pages whose last verification the engine has not read yet since its start.
         round_ms: How long a round would take with the whole share of the budget (ms).
-        oldest: Oldest verification by timeframe.
+        oldest: When the candle with the oldest verification was verified, by timeframe.
     """
 
     days: _Int
@@ -180,30 +180,31 @@ class ScrubStatus(_Record):
     oldest: Annotated[dict[_Str, _Int], Field(max_length=100)] = {}
 
     def ages(self, now: int) -> str:
-        """Say how long ago the oldest verification of each timeframe was at `now` (ms UTC)."""
+        """Return the age of each timeframe's oldest verification at `now` (ms UTC), in words."""
         return ", ".join(f"{frame} {describe_span(max(now - at, 0))}" for frame, at in self.oldest.items())
 
     @property
     def progress(self) -> str:
-        """How far the round is, in words."""
+        """Progress of this round in words."""
         unknown = f", {self.unknown} of unknown age" if self.unknown else ""
         return f"{self.done} of {counted(self.pages, 'page')} compared again since {iso(self.began)}{unknown}"
 
 
 class SeriesCoverage(_Record):
-    """How a series stood when a pass last looked; instants in ms UTC.
+    """State of a series when a pass last looked; instants in ms UTC.
 
     Attributes:
-        complete_from: First open time of the newest interval whose slots all hold a candle that is not suspect, or are
-            confirmed to have none, as far back as the cache keeps them; None where there is none, or nothing is known.
+        complete_from: First open time of the newest complete interval, as far back as the cache keeps candles; None if
+            there is none or it is unknown. Each slot of such an interval holds a candle that is not suspect, or is
+            confirmed to have none.
         complete_through: Last open time of that interval (inclusive).
-        missing: Slots without a candle in reach of the last passes; None where nothing is known.
+        missing: Missing slots in the windows of the last passes; None if unknown.
         checked_at: When the last pass looked.
-        present: Candles in reach of the last passes; None where it is not known how many are verified.
-        verified: Those of them that are verified.
-        unverified: Those of them that are not, suspect ones left out.
-        unverified_since: Close of the oldest unverified one; None where there is none.
-        obstacles: Numbers of slots that are not ready by their reason, as far as one is known.
+        present: Candles in those windows; None if it is unknown how many are verified.
+        verified: Verified candles among them.
+        unverified: Unverified candles among them, without suspect ones.
+        unverified_since: Close of the oldest unverified candle; None if there is none.
+        obstacles: Number of slots that are not ready by obstacle; missing slots of unknown cause are left out.
     """
 
     complete_from: _Instant | None
@@ -217,19 +218,19 @@ class SeriesCoverage(_Record):
     obstacles: _Counts = {}
 
     def as_field(self) -> str:
-        """Return the text that is kept: facts that are not known are left out but for those of old."""
+        """Return the JSON text that is kept in Redis; fields with their default value are left out."""
         return self.model_dump_json(exclude_defaults=True)
 
 
 class EngineStatus(_Record):
     """The status of one engine.
 
-    `protocol` is that of the scope, 0 in records from before there was one. `budget` is None where the bucket could not
-    be read, `queued` (tasks by lane) where the streams could not. `unknown_symbols` are configured ones that the
-    exchange does not list. `grace_ms` and `max_unverified_ms` are settings by which the gate is
-    asked, `terms` those by which the engine asks the exchange, of a key its name alone. `skew_ms` is the exchange's
-    clock less Redis' (ms), None where nobody measured it lately. `completeness_slo` is the setting. `nodes_away` are
-    nodes of a Redis cluster that do not serve. `scrub` is None where nothing is compared again, or another engine does.
+    `protocol` is the scope's protocol; 0 in records that are older than protocols. `budget` is None if the bucket could
+    not be read, `queued` (tasks by lane) if the streams could not be read. `unknown_symbols` are configured symbols
+    that the exchange does not list. `grace_ms`, `max_unverified_ms` and `completeness_slo` are settings of the engine.
+    `terms` are the settings for requests to the exchange; of a key they hold only the name. `skew_ms` is the exchange's
+    clock minus Redis' (ms); None if it was not measured lately. `nodes_away` are the nodes of a Redis cluster that do
+    not serve. `scrub` is None if nothing is compared again, or another engine does that.
     """
 
     node: _Str
@@ -261,14 +262,14 @@ class Report(BaseModel):
     """The state of a whole engine.
 
     Attributes:
-        said_at: When it was said (s), on the monotonic clock that all processes of a machine share.
-        stage: Whether the engine is coming up, at work, or finishing the work in hand.
-        processes: Running processes, the supervisor first.
-        engine: Content of `status`, without the processes; None while the engine comes up.
-        redis_silent_ms: How long ago Redis last took the engine's status; None where it never did.
-        redis_error: Last error of Redis, None while all is well.
-        figures: Counts of all processes, the dead included.
-        settings: Settings by which passes look at series, for a look of the pages' own.
+        said_at: When the report was made (s), on the monotonic clock that all processes of a machine share.
+        stage: Whether the engine is starting, at work, or finishing the work in hand.
+        processes: Processes of the engine, the supervisor first.
+        engine: Status of the engine, without its processes; None while the engine starts.
+        redis_silent_ms: Time since Redis last took the engine's status; None if it never did.
+        redis_error: Current error of Redis; None if there is none.
+        figures: Sums of all processes' figures, ended ones included.
+        settings: Settings with which passes look at series; the web child uses them to read the slots itself.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -284,5 +285,5 @@ class Report(BaseModel):
 
     @property
     def age_s(self) -> float:
-        """How old it is."""
+        """Age of the report."""
         return max(0.0, time.monotonic() - self.said_at)

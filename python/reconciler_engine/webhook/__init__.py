@@ -1,1 +1,1 @@
-"""Posts to the operator's webhook: signed, and tried again until they are taken."""
+"""Posts to the operator's webhook: signed, and sent again until the receiver takes them."""

@@ -1,4 +1,4 @@
-"""The sender of posts: one after another, each with its signature, again and later where the receiver fails."""
+"""The sender of posts: one at a time, in order, each with its signature, with retries while the receiver fails."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ import trio
 from reconciler_engine.observe.metrics import WEBHOOK_POSTS
 
 SIGNATURE: Final = "x-reconciler-signature"
-"""Header with `sha256=` and the HMAC-SHA256 of the body in hex, by the secret; absent without a secret."""
+"""Header that holds `sha256=` and the hex HMAC-SHA256 of the body under the secret; not sent without a secret."""
 
 DELIVERY: Final = "x-reconciler-delivery"
-"""Header with the post's id, the same each time that it is tried."""
+"""Header that holds the post's id; retries of a post have the same id."""
 
 GIVE_UP_S: Final = 6 * 3_600.0
-"""A post that nobody took for so long is dropped."""
+"""Time after which a post that the receiver did not take is dropped (s)."""
 
 _QUEUE = 1_000
 _TIMEOUT_S = 10.0
@@ -35,27 +35,27 @@ _logger = logging.getLogger(__name__)
 
 
 class Target(NamedTuple):
-    """Where posts go, and the secret that signs them; None for none."""
+    """URL that posts go to, and the secret that signs them; without a secret they are unsigned."""
 
     url: str
     secret: str | None = None
 
 
 class Post(NamedTuple):
-    """A post by its id, and its body."""
+    """A post: its id, and its body as JSON text."""
 
     id: str
     body: bytes
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Post:
-        """Make a post with an id of its own."""
+        """Make a post of these fields, with a new id."""
         name = uuid4().hex
         return cls(name, json.dumps({"id": name, **told}).encode())
 
 
 class Answer(NamedTuple):
-    """Outcome of sending: whether the post was taken, whether to try again, and how it is told."""
+    """Outcome of sending once: whether the receiver took the post, whether to retry, and a description."""
 
     taken: bool
     again: bool
@@ -63,17 +63,17 @@ class Answer(NamedTuple):
 
 
 class Sender:
-    """Sends posts in the order given, so that no end overtakes its beginning."""
+    """Sends posts in their order, so that an alert's end never arrives before its beginning."""
 
     def __init__(self, target: Callable[[], Target | None], random: Random | None = None) -> None:
-        """Make a sender; `target` says where posts go at the moment."""
+        """Make a sender; `target` returns the current target, or None to discard posts."""
         self._target = target
         self._random = random or Random()
         self._under_way: Post | None = None
         self._queue, self._posts = trio.open_memory_channel[Post](_QUEUE)
 
     def post(self, told: Mapping[str, Any]) -> None:
-        """Have something posted; returns at once. Where too many wait it is dropped, and logged."""
+        """Queue a post of these fields, and return at once; if the queue is full, drop the post and log that."""
         try:
             self._queue.send_nowait(Post.of(told))
         except trio.WouldBlock:
@@ -81,14 +81,14 @@ class Sender:
             _logger.error("a post is dropped, too many wait", extra={"waiting": _QUEUE})
 
     async def run(self) -> None:
-        """Send until cancelled."""
+        """Send queued posts until cancelled."""
         async for post in self._posts:
             self._under_way = post
             await self._deliver(post)
             self._under_way = None
 
     async def send_rest(self) -> None:
-        """Send what waits, each post once, after `run` has ended."""
+        """Send all queued posts without retries; call after `run` has ended."""
         if self._under_way is not None:
             await self._send_once(self._under_way)
         with suppress(trio.WouldBlock):
@@ -128,7 +128,7 @@ async def send(target: Target, post: Post) -> Answer:
             async with _client(target.url) as client:
                 status = (await client.post(target.url, content=post.body, headers=headers)).status_code
     except (httpx.HTTPError, httpx.InvalidURL, trio.TooSlowError, OSError) as error:
-        # Its text may hold the URL, and that a token.
+        # The error's text may hold the URL, and the URL may hold a token.
         return Answer(taken=False, again=True, detail=type(error).__name__)
     taken = httpx.codes.is_success(status)
     again = status in _AGAIN or httpx.codes.is_server_error(status)
@@ -138,7 +138,7 @@ async def send(target: Target, post: Post) -> Answer:
 def _client(url: str) -> httpx.AsyncClient:
     logger = logging.getLogger("httpx")
     if logger.level == logging.NOTSET:
-        # It reports every URL at INFO, and this one may hold a token.
+        # httpx logs every URL at INFO, and this URL may hold a token.
         logger.setLevel(logging.WARNING)
     is_plain = url.startswith("http://")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if is_plain else httpx.create_ssl_context(trust_env=False)

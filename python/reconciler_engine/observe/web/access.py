@@ -1,4 +1,4 @@
-"""Access to the pages: the methods, the host names and the token."""
+"""Access control of the pages: allowed methods, host names, and the token."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ METHODS = ("GET", "HEAD")
 
 
 class Access:
-    """Turns away requests that must not reach the pages.
+    """Refuses requests that must not reach the pages.
 
-    Nothing behind it changes anything, so GET and HEAD are all there is. A page of another site that had its name
-    resolve to this machine (DNS rebinding) sends that name as Host, so names are let in by a list; an address is no
-    name. With a token, every request must bear it.
+    The pages change nothing, so only GET and HEAD are allowed. A foreign site can make its own name resolve to this
+    machine (DNS rebinding); its requests have that name as Host. So only listed names and IP addresses are allowed. If
+    a token is set, every request must carry it.
     """
 
     def __init__(self, hosts: Collection[str], token: str | None) -> None:
-        """Let in requests for `localhost`, for any IP address, and for these names, in upper or lower case."""
+        """Allow requests for `localhost`, any IP address and these host names (case-insensitive), with this token."""
         self._hosts = frozenset(host.lower() for host in ("localhost", *hosts))
         self._token = None if token is None else token.encode()
 
@@ -30,12 +30,12 @@ class Access:
         return f"<Access for {', '.join(sorted(self._hosts))}>"
 
     def refuse(self, request: Request) -> Response | None:
-        """Return why a request is turned away; None lets it in."""
+        """Return the refusal of a request; None if it is allowed."""
         if request.method not in METHODS:
             allowed = ", ".join(METHODS)
             text = f"method not allowed; allowed: {allowed}"
             return refuse(HTTPStatus.METHOD_NOT_ALLOWED, text, ("allow", allowed))
-        # Load balancers ask in HTTP/1.0 without a host. No page of a browser can.
+        # Load balancers ask in HTTP/1.0 without a host. A browser always sends one.
         host = request.headers.get("host")
         if host is not None and not self._knows(host):
             return refuse(HTTPStatus.MISDIRECTED_REQUEST, "this host is not served; see listen_hosts")
@@ -58,5 +58,5 @@ class Access:
         if self._token is None:
             return True
         scheme, _, given = authorization.partition(" ")
-        # In a time that says nothing of how much of it was right.
+        # Compared in constant time, so that the duration tells nothing about the token.
         return hmac.compare_digest(given.strip().encode(), self._token) and scheme.lower() == "bearer"

@@ -22,13 +22,13 @@ from reconciler_engine.observe.words import ago, describe_span, iso
 from reconciler_engine.observe.words import counted as in_number
 
 PAGE_SERIES: Final = 50
-"""Series that a page shows."""
+"""Largest number of series on a page."""
 
 COLUMNS: Final = 48
-"""Cells a series has at most: wide enough to be told apart on a phone."""
+"""Largest number of cells of a series; narrower cells could not be told apart on a phone."""
 
 WINDOWS: Final = {"6h": 6 * 3_600_000, "24h": 24 * 3_600_000, "kept": None}
-"""How far back the page looks (ms), by the word of its query; None for the newest bars that are kept."""
+"""How far back the page looks (ms), by the query's `window`; None stands for the newest bars that are kept."""
 
 _WORDS: Final = {"6h": "6 hours", "24h": "24 hours", "kept": "all that is kept"}
 SIGNS: Final[Mapping[str, str]] = {
@@ -41,7 +41,7 @@ SIGNS: Final[Mapping[str, str]] = {
     "unverified": "/",
     "present": "\u00a0",
 }
-"""The sign of each state, which no other has, the worst first: the picture is the same without colour."""
+"""Sign of each state, worst state first. Each sign is different, so that the picture needs no colour."""
 
 _TOLD: Final = 4
 _ALIKE_CELLS: Final = 8
@@ -53,10 +53,10 @@ class Asked(NamedTuple):
     """The reader's question to the page.
 
     Attributes:
-        window: How far back: a word of `WINDOWS`.
-        text: Part of the symbols' names; empty for all.
-        timeframe: Timeframe; empty for all.
-        unready: Whether series that are ready are left out.
+        window: How far back the page looks: a key of `WINDOWS`.
+        text: Part of the symbol; empty for all symbols.
+        timeframe: Name of the timeframe; empty for all timeframes.
+        unready: Whether to leave out series that are ready.
         page: Number of the page, from 1 on.
     """
 
@@ -68,10 +68,10 @@ class Asked(NamedTuple):
 
     @classmethod
     def parse(cls, query: str) -> Self:
-        """Read the query of a request; other fields have their defaults.
+        """Read the query of a request; fields that it lacks have their defaults.
 
         Raises:
-            ValueError: A field has a value that is not allowed; the message says which are.
+            ValueError: A field has a value that is not allowed; the message names the allowed ones.
         """
         given = {name: values[-1] for name, values in parse_qs(query, max_num_fields=10).items()}
         window, page = given.get("window", "6h"), given.get("page", "1")
@@ -83,13 +83,13 @@ class Asked(NamedTuple):
         return cls(window, text, frame, "unready" in given, max(1, int(page)))
 
     def query(self, page: int) -> str:
-        """Return the query of another page of the same."""
+        """Return the query for another page with the same filters."""
         told = {"window": self.window, "text": self.text, "timeframe": self.timeframe}
         flags = {"unready": "1"} if self.unready else {}
         return "?" + urlencode({name: value for name, value in {**told, **flags, "page": str(page)}.items() if value})
 
     def select(self, series: Mapping[str, SeriesCoverage]) -> list[str]:
-        """Return the names of the series asked for, those that lack most first."""
+        """Return the names of the series asked for, the worst first."""
         return [name for name, state in worst_first(series) if self._takes(name, state)]
 
     def _takes(self, name: str, state: SeriesCoverage) -> bool:
@@ -98,7 +98,7 @@ class Asked(NamedTuple):
         return is_named and (lacks(state) or not self.unready)
 
     def shown(self, names: Sequence[str]) -> tuple[int, Sequence[str]]:
-        """Return the number of the page, and those of the selected series that are on it."""
+        """Return the number of the page, at most that of the last one, and the names of the series on it."""
         page = min(self.page, max(1, -(-len(names) // PAGE_SERIES)))
         return page, names[(page - 1) * PAGE_SERIES : page * PAGE_SERIES]
 
@@ -107,12 +107,12 @@ class Strip(NamedTuple):
     """The slots of one series at this moment.
 
     Attributes:
-        name: Its name, such as `BTC-USD:5m`.
+        name: Name of the series, such as `BTC-USD:5m`.
         start: First slot of the first cell (ms UTC).
         stop: End of the last cell (ms UTC).
-        cells: State of each bucket of time, by its word; None where it has no slot.
-        why: Why it is not ready, in words; empty where nothing is in the way.
-        since: Close of the oldest slot in the way (ms UTC); None where there is none.
+        cells: State of each cell, a key of `SIGNS`; None for a cell without a slot.
+        why: Why the series is not ready, in words; empty if it is ready.
+        since: Close of the oldest slot that is not ready (ms UTC); None if there is none.
     """
 
     name: str
@@ -124,15 +124,15 @@ class Strip(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """The strips of a page, and the requests of a pass that would put its series in order.
+    """The strips of a page, and the requests of a pass that would fill and verify its series.
 
     Attributes:
-        at: The instant of the look (ms UTC).
-        strips: The series.
-        missing: Slots missing.
-        requests: Requests that would fill and verify them.
-        duration_ms: How long those take at the current budget.
-        error: Why there is no picture; None where there is one.
+        at: When the slots were read (ms UTC).
+        strips: One strip for each series.
+        missing: Number of missing slots.
+        requests: Number of requests that would fill and verify the series.
+        duration_ms: How long those requests take at the current budget.
+        error: Why the slots could not be read; None if they were.
     """
 
     at: int = 0
@@ -154,15 +154,15 @@ def coverage_page(
     asked: Asked = _AS_ALWAYS,
     picture: Picture = _NO_PICTURE,
 ) -> bytes:
-    """Return the page of how the slots of each series stand.
+    """Return the coverage page.
 
     Args:
-        report: The supervisor's last one.
-        found: The points that must hold.
-        series: How each stood when a pass last looked, by `symbol:timeframe`; None where Redis did not say.
-        error: Its error instead.
+        report: The supervisor's last report; None before the first.
+        found: Checks of the engine's readiness.
+        series: State of each series when a pass last looked, by `symbol:timeframe`; None if Redis could not be read.
+        error: Error of Redis if `series` is None.
         asked: The reader's question.
-        picture: The series of this page as they stand now.
+        picture: Current slots of the series on this page.
     """
     engine = None if report is None else report.engine
     body: list[Child] = [banner(found)]
@@ -180,7 +180,7 @@ def coverage_page(
 
 
 def _summary(series: Mapping[str, SeriesCoverage], rate_per_s: float | None) -> Element:
-    """Say how many series were ready, and the least that would be asked for to fill them."""
+    """Return a sentence: how many series were ready, and the least number of requests that would fill the others."""
     ready = element("strong", f"{sum(not lacks(state) for state in series.values()):,} of {len(series):,}")
     missing = [state.missing for state in series.values() if state.missing]
     if not missing:
@@ -245,7 +245,7 @@ def _strips(asked: Asked, names: Sequence[str], picture: Picture) -> list[Elemen
 
 
 def mark(state: str) -> Element:
-    """Return the sign of a state, for the eyes alone."""
+    """Return the sign of a state, hidden from screen readers."""
     return element("i", SIGNS[state], class_=f"cell {state}", aria_hidden="true")
 
 
@@ -262,7 +262,7 @@ def _row(one: Strip, now: int, start: int | None) -> Element:
 
 
 def _in_words(one: Strip) -> str:
-    """Return the strip in words: its stretches that are not present, the newest first."""
+    """Return the strip in words: the stretches in a state other than present, newest first."""
     length = one.stop - one.start
     told, at = [], 0
     for cell, run in groupby(one.cells):
@@ -287,7 +287,7 @@ def _pages(asked: Asked, names: Sequence[str]) -> list[Element]:
 
 
 def _verification(series: Mapping[str, SeriesCoverage], now: int) -> list[Element]:
-    """Candles and verified ones by timeframe, and why the gate says no where verification is behind."""
+    """Return a table of verified candles by timeframe, and a warning if candles are unverified for too long."""
     frames = count_verified(series)
     if not frames:
         return []

@@ -1,4 +1,4 @@
-"""HTML that is escaped by construction: texts become text, and elements alone become elements."""
+"""HTML elements that escape their content: only an `Element` becomes markup, anything else becomes text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _VOID = frozenset({"input", "link", "meta"})
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """An element; `str()` of it is its HTML."""
+    """An HTML element; `str()` returns its HTML."""
 
     text: str
 
@@ -24,10 +24,10 @@ Child = Element | str | int | float | None
 
 
 def element(tag: str, *children: Child | Iterable[Child], **attributes: str | int | bool | None) -> Element:
-    """Return an element of our own vocabulary: `tag` and the attributes' names are the program's words.
+    """Return an element. The tag and the names of attributes are not escaped: they must be constants of the program.
 
-    Children other than elements are shown as text; None is left out. An attribute of None or False is
-    left out too, one of True has no value; `class_` and `http_equiv` are written as HTML has them.
+    Children other than elements are escaped; None is left out. An attribute that is None or False is left out; one that
+    is True is written without a value. `class_` becomes `class`, and `http_equiv` becomes `http-equiv`.
     """
     shown = "".join(_attribute(name.strip("_").replace("_", "-"), value) for name, value in attributes.items())
     if tag in _VOID:

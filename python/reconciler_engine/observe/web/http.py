@@ -1,4 +1,4 @@
-"""The answers of the pages: their content types, and refusals in words."""
+"""HTTP responses of the pages: content types, and refusals with a text."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ JSON_LINES = "application/jsonl"
 
 
 def show(status: HTTPStatus, content_type: str, body: bytes) -> Response:
-    """Return an answer whose body is of a type."""
+    """Return a response with a body of this content type."""
     return Response(status, body, (("content-type", content_type),))
 
 
 def refuse(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Response:
-    """Return a refusal in words, after which the client has to connect anew."""
+    """Return a refusal with a text; the connection is closed after it."""
     return Response(status, f"{text}\n".encode(), (("content-type", TEXT), *headers), closes=True)

@@ -1,4 +1,4 @@
-"""Where the pages are listened for."""
+"""The address at which the pages are served."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,10}")
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """An address of this machine and a port; 0 is any free one."""
+    """An address of this machine, and a port; port 0 is any free port."""
 
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Read `host:port`, `port`, or `off` (also `0`), which is None; an IPv6 address stands in brackets.
+        """Read `host:port` or `port`; `off` and `0` return None. An IPv6 address must be in brackets.
 
         Raises:
-            ValueError: It is none of these.
+            ValueError: The text has another form.
         """
         text = text.strip()
         if text.lower() in _OFF:
@@ -46,7 +46,7 @@ class ListenAddress:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can reach the address."""
         return ipaddress.ip_address(self.host).is_loopback
 
     def __str__(self) -> str:
@@ -54,10 +54,10 @@ class ListenAddress:
 
 
 def check_host(name: str) -> str:
-    """Return a name by which a machine is asked.
+    """Return `name` if it is a valid host name.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The name is not valid.
     """
     if _HOST.fullmatch(name) is None:
         raise ValueError(f"{name[:100]!r} is not a name of a machine: letters, digits and -, parted by dots, no port")
@@ -65,10 +65,10 @@ def check_host(name: str) -> str:
 
 
 def check_token(token: str) -> str:
-    """Return a token that can stand in a header and is not soon guessed.
+    """Return `token` if it can be sent in a header and is hard to guess.
 
     Raises:
-        ValueError: It is too short, too long, or has other characters; the message does not repeat it.
+        ValueError: The token is not 16 to 256 printable ASCII characters; the message does not repeat it.
     """
     if _TOKEN.fullmatch(token) is None:
         raise ValueError("too short, too long, or other characters")
@@ -76,7 +76,7 @@ def check_token(token: str) -> str:
 
 
 def exposure_faults(address: ListenAddress | None, origin: str, *, has_token: bool) -> list[str]:
-    """Return the objection to letting other machines ask at an address, if any."""
+    """Return a fault if other machines can reach the address and no token is set."""
     if address is None or address.is_loopback or has_token:
         return []
     why = "other machines can ask there, so listen_token must be set"

@@ -1,4 +1,4 @@
-"""Parts of all pages: head, links, the first sentence, tables, words that alarm."""
+"""Parts that the pages share: head, links, banner, tables, and highlighted cells."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from reconciler_engine.observe.web.html import Child, Element, element
 from reconciler_engine.observe.words import describe_span
 
 _PROSE = frozenset({"state", "why"})
-"""Heads over words, wherever they stand."""
+"""Heads of columns that hold prose in any table."""
 
 REFRESH_S = 5
-"""How often a page renews itself that is asked to, by `live` in its query."""
+"""How often a page with `live=1` in its query reloads itself (s)."""
 
 _LINKS = {"/": "status", "/ready": "ready", "/coverage": "coverage", "/metrics": "metrics", "/readyz": "readyz"}
 
 
 def whole_page(name: str, engine: EngineStatus | None, body: Iterable[Child], *, live: bool | None = None) -> bytes:
-    """Return a page with its head, the links to the others, and `body` below them.
+    """Return a page: its head, the links to all pages, and `body`.
 
     Args:
         name: Name of the page among the links.
-        engine: The engine that it tells of.
-        body: Its content.
-        live: Whether it renews itself; None where it cannot be asked to.
+        engine: The engine that the page shows; None if it is unknown.
+        body: Content of the page.
+        live: Whether the page reloads itself; None for a page without that choice.
     """
     nav = [
         element("a", text, href=path, aria_current="page" if text == name else None) for path, text in _LINKS.items()
@@ -64,7 +64,7 @@ def _about(engine: EngineStatus) -> Element:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Child]], *, words: bool = False) -> Element:
-    """A table whose rows begin with their name; with `words` the last column is prose."""
+    """Return a table. The first cell of each row is the row's heading; with `words` the last column holds prose."""
     prose = len(heads) - 1 if words else None
     head = element(
         "thead",
@@ -82,7 +82,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Child]], *, words: bool 
         if words and not _is_cell(others[-1]):
             cells[-1] = element("td", others[-1], class_="words")
         lines.append(element("tr", element("th", first, scope="row"), cells))
-    # A table that is wider than the screen is scrolled by keys, too.
+    # With a tab index, keys can scroll a table that is wider than the screen.
     return element(
         "div",
         element("table", head, element("tbody", lines)),
@@ -98,12 +98,12 @@ def _is_cell(child: Child) -> bool:
 
 
 def counted(count: int) -> Child:
-    """Return a number that alarms where it is not 0."""
+    """Return a number, in a highlighted cell if it is not 0."""
     return alarming(str(count), alarming=True) if count else count
 
 
 def alarming(text: str, *, alarming: bool) -> Element:
-    """Return a cell that alarms or does not."""
+    """Return a cell with a text, highlighted if `alarming`."""
     return element("td", text, class_="bad" if alarming else None)
 
 
@@ -112,11 +112,11 @@ _NAMED = 3
 
 
 def banner(found: Sequence[ReadinessCheck], series: Mapping[str, SeriesCoverage] | None = None) -> Element:
-    """Return the sentence.
+    """Return the first sentence of a page: the engine's state, its causes, and the series that are not ready.
 
     Args:
-        found: The points that must hold.
-        series: How each series stood when a pass last looked; None where the page tells that otherwise.
+        found: Checks of the engine's readiness.
+        series: State of each series when a pass last looked; None to leave out the series.
     """
     how, why = standing_of(found)
     lacking = [(name, state) for name, state in worst_first(series or {}) if lacks(state)]

@@ -14,23 +14,23 @@ from reconciler_engine.observe.web.page import banner, table, whole_page
 from reconciler_engine.observe.words import ago, describe_span
 
 BARS = 100
-"""Newest closed bars of each series that the page is about."""
+"""Number of newest closed bars of each series that the page examines."""
 
 ASKED = 600
-"""Series that the gate is asked about for the page: those that lacked most when a pass last looked."""
+"""Largest number of series that the page examines: the worst ones when a pass last looked."""
 
 _SHOWN = 300
 
 
 class Trouble(NamedTuple):
-    """Answers of the gate and of the watch over the feeder at an instant.
+    """The series that are not ready, and the feeder's state, at an instant.
 
     Attributes:
         at: The instant (ms UTC).
-        asked: Number of series that the gate was asked about.
-        unready: Those that are not ready, worst first; None where Redis did not say.
-        feeder: How the feeder does; None as well.
-        error: Error of Redis instead.
+        asked: Number of series that the ready gate was asked about.
+        unready: Series that are not ready, worst first; None if Redis could not be read.
+        feeder: State of the feeder; None likewise.
+        error: Error of Redis; None if it could be read.
     """
 
     at: int = 0
@@ -43,7 +43,7 @@ class Trouble(NamedTuple):
 def ready_page(
     report: Report | None, found: Sequence[ReadinessCheck], trouble: Trouble, *, live: bool = False
 ) -> bytes:
-    """Return the page of the series that are not ready, why, since when, and the cure; and of the feeder."""
+    """Return the page of the feeder and of the series that are not ready: why, since when, and the cure."""
     engine = None if report is None else report.engine
     if trouble.unready is None or trouble.feeder is None:
         body = [banner(found), element("p", f"Redis does not say what is ready: {trouble.error}", class_="bad")]

@@ -27,14 +27,14 @@ _NAME_LETTERS = 100
 
 
 class LastReport(NamedTuple):
-    """The supervisor's last report, None before the first, and the time since it came."""
+    """The supervisor's last report (None before the first), and its age."""
 
     report: Report | None
     age_s: float
 
 
 class SeriesStates(NamedTuple):
-    """How each series stood, by `symbol:timeframe`; None with an error where Redis did not say."""
+    """State of each series by `symbol:timeframe`; None, with the error, if Redis could not be read."""
 
     series: Mapping[str, SeriesCoverage] | None
     error: str | None = None
@@ -49,23 +49,23 @@ class PageReads(Protocol):
         """Return the supervisor's last report."""
 
     async def read_states(self) -> SeriesStates:
-        """Return how the series stood when passes last looked."""
+        """Return the state of each series when a pass last looked."""
 
     async def read_trouble(self) -> Trouble:
         """Return the series that are not ready at this moment."""
 
     async def read_picture(self, names: Sequence[str], window: str) -> Picture:
-        """Return how the slots of series stand at this moment, by the word of a window."""
+        """Return the current slots of these series over a window, a key of `coverage_page.WINDOWS`."""
 
     async def read_series(self, name: str) -> SeriesView:
-        """Return the states of one series."""
+        """Return the content of the page of one series."""
 
 
 class Routes:
-    """Answers requests. Nothing it does changes anything."""
+    """Answers requests for pages; changes nothing."""
 
     def __init__(self, access: Access, reads: PageReads) -> None:
-        """Show to whom `access` lets in what `reads` find."""
+        """Answer the requests that `access` allows, with the results of `reads`."""
         self._access = access
         self._reads = reads
         self._last_report = reads.last_report

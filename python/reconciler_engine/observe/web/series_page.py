@@ -14,22 +14,22 @@ from reconciler_engine.observe.words import ago, iso, quoted
 from reconciler_engine.observe.words import counted as in_number
 
 SLOTS: Final = 1_000
-"""Newest slots that the page tells of."""
+"""Number of newest slots that the page shows."""
 
 _GOOD: Final = frozenset({"present", "unverified", "empty", "halted", "unlisted"})
 
 
 class Slots(NamedTuple):
-    """Slots in a row of which the same is known.
+    """Consecutive slots with the same state.
 
     Attributes:
-        first: Open time of the first (ms UTC).
-        last: Open time of the last (ms UTC).
-        number: How many slots they are.
-        state: The state's word.
-        reason: Why, where something is known.
-        sightings: Answers that agreed; None where nothing is known.
-        verified: When the exchange was asked (ms UTC); None where they are not verified.
+        first: Open time of the first slot (ms UTC).
+        last: Open time of the last slot (ms UTC).
+        number: Number of slots.
+        state: Name of the state, a key of `coverage_page.SIGNS`.
+        reason: Reason of the state; empty if unknown.
+        sightings: Number of answers that agree; None without a finding.
+        verified: When the exchange was asked (ms UTC); None if the slots are not verified.
     """
 
     first: int
@@ -42,7 +42,7 @@ class Slots(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """An entry of the journal: when (ms UTC), the slots, why, by whom, the old and the new member."""
+    """An entry of the journal: the instant (ms UTC), slots, reason and author of a change, the old and new member."""
 
     at: int
     slots: str
@@ -53,17 +53,17 @@ class Changed(NamedTuple):
 
 
 class SeriesView(NamedTuple):
-    """States of a series.
+    """Content of the page of one series.
 
     Attributes:
-        name: Its name, such as `BTC-USD:5m`.
-        at: The instant of the look (ms UTC).
-        slots: Its newest slots, newest first.
-        changes: Its journal, newest first.
-        due: Slots that the next pass asks for, in words; empty where it asks for none.
-        requests: Requests that it takes for them.
-        beyond: Missing slots among the newest ones that lie further back than passes look.
-        error: Why nothing is known; None where something is.
+        name: Name of the series, such as `BTC-USD:5m`.
+        at: When the series was read (ms UTC).
+        slots: Newest slots, newest first.
+        changes: Entries of the journal, newest first.
+        due: Slots that the next pass asks for, in words; empty if it asks for none.
+        requests: Number of requests for those slots.
+        beyond: Number of missing slots on the page that are older than the window of passes.
+        error: Why the series could not be read; None if it was.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The server of the pages: its bounds, the headers of every answer, and pages that fail."""
+"""The HTTP server of the pages: its limits, the headers of every response, and errors of pages."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ BOUNDS = Bounds(
     body_bytes=0,
     first_s=5.0,
     request_s=5.0,
-    # Longer than scrapers usually pause.
+    # Longer than the usual interval of scrapers.
     idle_s=75.0,
     send_s=10.0,
     linger_s=1.0,
 )
 ANSWER_S = 10.0
-"""How long finding the answer may take."""
+"""Time limit of `respond` (s)."""
 
 _POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 _SAFE = (
@@ -35,8 +35,8 @@ _SAFE = (
     ("cross-origin-resource-policy", "same-origin"),
     ("cache-control", "no-store"),
 )
-"""Headers of every answer: nothing but our own style sheet is loaded, nothing guessed, framed, sent on or kept; a form
-asks this server alone, and only by GET."""
+"""Headers of every response: the browser loads only our own style sheet, guesses no content type, shows no page in a
+frame, sends no referrer, keeps no copy, and submits forms to this server only."""
 
 _logger = logging.getLogger(__name__)
 
@@ -46,10 +46,10 @@ Respond = Callable[[Request], Awaitable[Response]]
 async def serve(listeners: list[trio.SocketListener], respond: Respond) -> None:
     """Answer requests until cancelled, then close everything.
 
-    A connection is kept from one request to the next. Of more than 64 the one gives way whose client keeps us waiting
-    longest. One is closed when a request takes over 5 s to come in, its head
-    is over 8 KiB, it has a body, there is none for 75 s, or its answer cannot be sent within 10 s. A `respond` that
-    raises is logged and answered with 500, one that takes over 10 s with 503.
+    A connection stays open for further requests. If there are more than 64, the one whose client has kept the server
+    waiting longest is closed. A connection is closed, too, if a request takes over 5 s to arrive, has a head over 8 KiB
+    or has a body; if no request arrives for 75 s; or if a response cannot be sent within 10 s. If `respond` raises, the
+    error is logged and the response is 500; if it takes over 10 s, the response is 503.
     """
     await trio.serve_listeners(make_server(respond).serve_connection, listeners)
 

@@ -31,11 +31,11 @@ def status_page(
     """Return the page of processes, jobs, budget and objective.
 
     Args:
-        report: The supervisor's last one.
-        found: The points that must hold.
-        objective: How it is met; None where Redis did not say.
-        series: How each series stood when a pass last looked; None as well.
-        live: Whether the page renews itself.
+        report: The supervisor's last report; None before the first.
+        found: Checks of the engine's readiness.
+        objective: The objective and its counts; None if Redis could not be read.
+        series: State of each series when a pass last looked; None likewise.
+        live: Whether the page reloads itself.
     """
     engine = None if report is None else report.engine
     body: list[Element] = [banner(found, series)]
