@@ -1,1 +1,1 @@
-"""Pure decisions: which window, which pages, when to try again. No await, no clock of its own."""
+"""Pure decisions: which slots to examine, which pages to request, when to retry. No I/O and no clock."""

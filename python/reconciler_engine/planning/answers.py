@@ -1,7 +1,7 @@
-"""Answers of the exchange beside the cache: which candles bear witness, and which of them an answer lacks. Pure.
+"""Compare answers of the exchange with the cache: find the witnesses, and those that an answer lacks. Pure.
 
-Section 1 of the rules of truth. An exchange that withholds candles answers well-formed pages without them. The cache
-knows some of the candles that such a page should have: they are its witnesses.
+Section 1 of the rules of truth. An exchange that withholds candles answers with well-formed pages that lack them. The
+cache knows some of the candles that such a page should have: they are its witnesses.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ WITNESS_AGE_MS = 120_000
 """A candle bears witness from two minutes after its close: the exchange may publish a bar that late."""
 
 INDEPENDENT_AFTER_MS = 3_600_000
-"""A candle that an answer brought bears no independent witness for an hour: the answers may share one fault."""
+"""Time for which a candle from an answer is not an independent witness: the next answers may share its fault."""
 
 OLD_ROW_MS = 3_600_000
-"""A row that closed so long ago is not cut, though it is the newest of its answer."""
+"""A row that closed this long ago is whole, even as the newest row of its answer."""
 
 SAME_MOMENT_MS = 300_000
-"""Answers at most this far apart speak of the same moment of the exchange."""
+"""Answers at most this far apart describe the same moment of the exchange."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,15 @@ class Answer:
 
     Attributes:
         asked: Slots asked for, half-open (ms UTC).
-        at: Instant of the request (ms UTC), never later than the exchange looked.
+        at: Instant of the request (ms UTC), at or before the moment that the exchange describes.
         rows: Slots of its usable rows, also beyond `asked`; the forming bar may be among them.
         unusable: Slots of its unusable rows.
-        is_whole: Whether it speaks about every slot asked for: the range was read as asked, every start could be read.
-        doubted: Rows with other values than the candle in the cache, which stays.
-        awaited: The same where the candle gives way once a second answer agrees.
-        replaced: Rows that take the place of a candle with other values.
-        uncompared: Rows of slots with a candle that was not compared with them: a doubt about it stays.
+        is_whole: Whether it covers every slot asked for: the exchange read the range as asked, and the open time of
+            every row could be read.
+        doubted: Slots whose cached candle differs from the row and stays.
+        awaited: Slots whose cached candle differs from the row and gives way once a second answer agrees.
+        replaced: Slots whose cached candle differs from the row and is replaced by it.
+        uncompared: Slots whose cached candle was not compared with the row: a doubt about the candle stays.
     """
 
     asked: Interval
@@ -57,7 +58,7 @@ class Answer:
     def newest(self, step: int) -> int | None:
         """Return the open time of its newest row (ms UTC), the forming bar included; None without rows.
 
-        A row of the future does not show the time.
+        Rows from the future are ignored.
         """
         rows = self.rows & Interval(0, (self.at + WITNESS_AGE_MS) // step * step + step)
         return rows[-1].stop - step if rows else None
@@ -68,10 +69,10 @@ class Venue(NamedTuple):
 
     Attributes:
         newest: Open time of the newest row in any answer of the same five minutes (ms UTC), of any product and
-            timeframe; None without one.
-        newest_alike: The same among answers about the same timeframe.
+            timeframe; None without a row.
+        newest_alike: The same, among answers about the same timeframe.
         has_reference: Whether a reference covers the slots of the answer.
-        is_hopeless: Whether no reference can be had.
+        is_hopeless: Whether references have failed for an hour, so that proofs must do without.
     """
 
     newest: int | None = None
@@ -81,24 +82,24 @@ class Venue(NamedTuple):
 
 
 def closed_slots(at: int, age_ms: int, step: int) -> Interval:
-    """Return the slots that had been closed for `age_ms` at an instant (ms UTC); the grid begins at the epoch."""
+    """Return all slots since the epoch that had been closed for at least `age_ms` at an instant (ms UTC)."""
     return Interval(0, max((at - age_ms) // step * step, 0))
 
 
 def find_witnesses(answer: Answer, candles: Intervals, known: Knowledge, step: int) -> Intervals:
-    """Return the slots of which an answer must have a row.
+    """Return the slots for which an answer must have a row.
 
     | slot                                               | witness |
     |----------------------------------------------------|---------|
     | holds a candle that is not a filler                | yes     |
-    | known to exist, whether its member is there or not | yes     |
+    | known to exist, with or without a member           | yes     |
     | suspect: not at the exchange                       | no      |
     | accepted by hand                                   | no      |
     | closed less than two minutes before the request    | no      |
 
     Args:
         answer: The answer.
-        candles: Slots of the answer's range that hold a candle in the cache, fillers left out.
+        candles: Slots of the answer's range that hold a candle in the cache, without fillers.
         known: The knowledge about the series.
         step: The grid's step (ms).
     """
@@ -108,9 +109,9 @@ def find_witnesses(answer: Answer, candles: Intervals, known: Knowledge, step: i
 
 
 def find_lacking(answer: Answer, witnesses: Intervals) -> Intervals:
-    """Return the witnesses that an answer lacks: any of them contradicts a whole answer.
+    """Return the witnesses that an answer lacks. A single one contradicts a whole answer.
 
-    An unusable row counts as there.
+    A witness with an unusable row is not lacking.
     """
     return witnesses - answer.rows - answer.unusable
 
@@ -121,14 +122,15 @@ def independent_of(witnesses: Intervals, known: Knowledge, at: int) -> Intervals
 
 
 def sudden_silence(there: Intervals, asked: Interval, closed: Interval, step: int) -> Interval:
-    """Return the closed slots after a product's newest candle, where its pace makes so long a silence improbable.
+    """Return the closed slots after a product's newest candle, if its pace makes so long a silence improbable.
 
-    A product that always trades and is silent has stopped, or the exchange is late about it: time alone tells.
+    A product that always trades and falls silent has stopped trading, or the exchange is late: only time tells which.
+    Returns an empty interval if the silence is probable.
 
     Args:
         there: Slots of the answer's range with a row or a witness.
         asked: The answer's range.
-        closed: The slots that had closed.
+        closed: Slots that had closed by then.
         step: The grid's step (ms).
     """
     nothing = Interval(closed.stop, closed.stop)
@@ -143,7 +145,7 @@ def sudden_silence(there: Intervals, asked: Interval, closed: Interval, step: in
 
 
 def usable_rows(answer: Answer, lacking: Intervals, step: int) -> Intervals:
-    """Return the rows that may fill a slot: all but the newest one where witnesses later than it are lacking."""
+    """Return the rows that may fill a slot: all but the newest, or all if the answer lacks no later witness."""
     newest = answer.newest(step)
     if newest is None or not lacking or lacking[-1].stop <= newest:
         return answer.rows
@@ -151,10 +153,10 @@ def usable_rows(answer: Answer, lacking: Intervals, step: int) -> Intervals:
 
 
 def settled_rows(answer: Answer, venue: Venue, step: int) -> Intervals:
-    """Return the rows that may verify or repair: the newest row may be cut, unless a later bar was seen.
+    """Return the rows that may verify or repair candles.
 
-    A bar of a finer timeframe that opened before the row's own end shows nothing of that end. A row that closed an hour
-    ago is whole: no exchange answers from so long ago.
+    The newest row may have been cut while it formed. It is left out unless any answer had a bar that opened at or after
+    its close, or it closed an hour ago: no exchange answers with data that old.
     """
     newest = answer.newest(step)
     if newest is None or (venue.newest or 0) >= newest + step or newest + step <= answer.at - OLD_ROW_MS:

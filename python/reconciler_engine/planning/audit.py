@@ -1,4 +1,4 @@
-"""The audit of values: where cache and exchange disagree about a candle, and when the cache's gives way. Pure."""
+"""The audit of values: find candles whose cached values differ from the exchange's, and which may be replaced. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reconciler_engine.planning.verification import DEFAULT_SETTLE_MS
 
 
 class Copy(NamedTuple):
-    """A candle as the cache holds it, alone in its slot.
+    """A candle as the cache holds it, as the only member of its slot.
 
     Attributes:
         member: Its text, byte for byte.
@@ -28,12 +28,12 @@ class Copy(NamedTuple):
 
 
 class Doubt(NamedTuple):
-    """A candle from which the exchange's differs.
+    """A cached candle whose values differ from the exchange's.
 
     Attributes:
-        candle: The exchange's.
-        copy: The cache's, as it was read before the exchange was asked.
-        yields: Whether the cache's may give way to it.
+        candle: The exchange's candle.
+        copy: The cached candle, as it was read before the exchange was asked.
+        yields: Whether the exchange's candle may replace the cached one.
     """
 
     candle: Candle
@@ -42,28 +42,28 @@ class Doubt(NamedTuple):
 
     @property
     def member(self) -> bytes:
-        """Text of the cache's."""
+        """Text of the cached candle."""
         return self.copy.member
 
     @property
     def differs_in_open(self) -> bool:
-        """Whether the two began at another price."""
+        """Whether the two candles have different open prices."""
         return self.copy.values[0] != self.candle.open
 
     @property
     def lowers_volume(self) -> bool:
-        """Whether the exchange's has less volume, beyond rounding."""
+        """Whether the exchange's candle has less volume than the cached one, beyond rounding."""
         there = self.copy.values[-1]
         return self.candle.volume < there and not _is_same_volume(self.candle.volume, there)
 
 
 @dataclass(frozen=True, slots=True)
 class AuditRules:
-    """Rules for a candle from which the exchange's differs.
+    """Rules for cached candles that differ from the exchange's.
 
     Attributes:
-        repairs: Whether candles give way; else they are only reported.
-        settle_ms: How long after its close the exchange's candle is final: no younger one is compared.
+        repairs: Whether they are replaced; else they are only reported.
+        settle_ms: Time after its close when the exchange's candle is final; younger candles are not compared.
     """
 
     repairs: bool = False
@@ -73,12 +73,12 @@ class AuditRules:
 def find_doubts(
     copies: Mapping[int, Copy], candles: Iterable[Candle], at: int, step: int, rules: AuditRules
 ) -> list[Doubt]:
-    """Return the candles to which the exchange's are not equal, in the order of `candles`.
+    """Return the cached candles that differ from the exchange's, in the order of `candles`.
 
     Args:
-        copies: The cache's candles before the exchange was asked, by open time.
-        candles: The exchange's.
-        at: When it was asked (ms UTC); a candle that was not final then is left out.
+        copies: Cached candles as they were before the exchange was asked, by open time.
+        candles: The exchange's candles.
+        at: When the exchange was asked (ms UTC); candles that were not final then are left out.
         step: The grid's step (ms).
         rules: Rules for candles in doubt.
     """
@@ -94,15 +94,15 @@ def find_doubts(
 def find_due_suspects(ledger: Ledger, interval: Interval, now: int, step: int, rules: AuditRules) -> Intervals:
     """Return the suspect candles that are worth a request at `now`.
 
-    A candle that gives way by the present rules is due, even if it was found under others. Any other suspect rests:
-    it is asked for again after 1 h and 6 h, then daily.
+    A suspect that the current rules may replace is due at once, even if it was found under rules that did not replace
+    candles. Any other suspect rests: it is asked for again after 1 h and 6 h, then daily.
 
     Args:
         ledger: Findings on the slots.
         interval: Where to look.
         now: The instant (ms UTC).
         step: The grid's step (ms).
-        rules: Rules for candles from which the exchange's differ.
+        rules: Rules for candles in doubt.
     """
     found: list[Interval] = []
     for start, stop, finding in ledger.within(interval):
@@ -118,14 +118,14 @@ def find_due_suspects(ledger: Ledger, interval: Interval, now: int, step: int, r
 
 
 def rests_until(finding: Finding) -> int | None:
-    """Return from when on a slot is asked for again, unless its candle gives way before (ms UTC); None for never."""
+    """Return when a slot may be asked for again (ms UTC) if its candle is not replaced before; None for never."""
     if finding.next_check is None or finding.reason is not Reason.VALUES_DIFFER:
         return finding.next_check
     return max(finding.next_check, resting_until(finding.first, finding.last))
 
 
 def is_equal(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether two candles' values are equal: prices exactly, volumes to 1e-8, since a feeder sums trades."""
+    """Whether two candles are equal: prices exactly, volumes within a relative 1e-8, since feeders add up trades."""
     return one[:-1] == other[:-1] and _is_same_volume(one[-1], other[-1])
 
 

@@ -1,4 +1,4 @@
-"""How long to wait before asking again."""
+"""Compute how long to wait before a retry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HTTP_DATE_LIMIT = 64
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Exponential waits with full jitter: the n-th failure in a row waits less than `base_ms` * 2**(n-1).
+    """Exponential waits with full jitter: the wait after the n-th failure in a row is below `base_ms` * 2**(n-1).
 
     Attributes:
         base_ms: Bound of the first wait (ms), above 0.
@@ -43,7 +43,7 @@ class Backoff:
         """
         if failures < 1:
             raise ValueError(f"failures {failures}: a wait follows at least 1 failure")
-        # Past 2**62 no cap in milliseconds can be the larger one, and the shift stays cheap for any count.
+        # No cap exceeds 2**62 ms; limiting the shift keeps it cheap for any number of failures.
         return min(self.cap_ms, self.base_ms << min(failures - 1, 62))
 
     def delay_ms(self, failures: int, draw: float) -> int:
@@ -60,25 +60,25 @@ class Backoff:
 
 
 THROTTLED = Backoff(base_ms=1_000, cap_ms=60_000)
-"""For 429. Coinbase names no wait; its buckets refill within a second, and bursts cluster where bars close."""
+"""For 429. Coinbase sends no Retry-After; its buckets refill within a second, and requests cluster at bar closes."""
 
 BLOCKED = Backoff(base_ms=30_000, cap_ms=600_000)
 """For 403 `Too many errors`: such keys stayed blocked for tens of seconds to minutes (field reports, 2026-01)."""
 
 
 SILENT = Backoff(base_ms=500, cap_ms=10_000)
-"""For an exchange that does not answer, or is in trouble: ten seconds after its return the engine notices at last."""
+"""For an exchange that does not answer or reports trouble. The engine notices its return within ten seconds."""
 
 
 def push_back_ms(refusal: RateLimited | SourceUnavailable, refusals: int, draw: float) -> int:
-    """Return for how long (ms) nobody may ask the exchange after a refusal for rate, or while it does not serve.
+    """Return how long (ms) no process may ask the exchange after it limited the rate or did not serve.
 
-    All processes of one budget share this wait, so half of it is certain and only the other half is
-    jitter: a draw near zero must not send everybody back at once. The exchange's own wait is never
-    undercut, and a small or zero request never stops the wait from growing.
+    All processes of one budget share this wait. Half of it is fixed and only the other half is jitter, so that a draw
+    near zero does not send all processes back at once. The result is at least the wait that the exchange asked for
+    (up to `RETRY_AFTER_LIMIT_MS`), and grows with each refusal even if the exchange asks for a short wait.
 
     Args:
-        refusal: The exchange's answer, or that there was none.
+        refusal: The error that stands for the exchange's answer, or for its silence.
         refusals: Refusals in a row for this budget, this one included; at least 1.
         draw: A uniform random draw from `[0, 1)`.
 
@@ -98,14 +98,14 @@ def push_back_ms(refusal: RateLimited | SourceUnavailable, refusals: int, draw: 
 
 
 def retry_after_ms(header: str | None, now: int) -> int | None:
-    """Return the wait (ms) that a Retry-After header asks for, or None where it says nothing that can be used.
+    """Return the wait (ms) that a Retry-After header asks for, or None if the header is absent or unreadable.
 
-    Both forms of RFC 9110 section 10.2.3 are read: whole seconds and an HTTP date. A date that has passed is 0;
-    a negative, fractional or otherwise unreadable value is None; a huge one is `RETRY_AFTER_LIMIT_MS`.
+    Both forms of RFC 9110 section 10.2.3 are read: whole seconds and an HTTP date. A date in the past gives 0;
+    a negative, fractional or otherwise unreadable value gives None; a huge one gives `RETRY_AFTER_LIMIT_MS`.
 
     Args:
         header: The header's value, None if it was not sent.
-        now: The instant (ms UTC) that a date is counted from, best the one in the answer's own Date header.
+        now: The instant (ms UTC) from which a date is counted; best is the Date header of the same answer.
     """
     text = (header or "").strip()
     if _SECONDS.fullmatch(text):
@@ -115,12 +115,12 @@ def retry_after_ms(header: str | None, now: int) -> int | None:
 
 
 def http_date_ms(text: str) -> int | None:
-    """Return the instant (ms UTC) of an HTTP date, or None if `text` is none."""
+    """Return the instant (ms UTC) of an HTTP date, or None if `text` is not an HTTP date."""
     if not text or len(text) > _HTTP_DATE_LIMIT:
         return None
     try:
         moment = parsedate_to_datetime(text)
-        # A date that claims no zone is UTC by the header's definition, never this machine's zone.
+        # HTTP defines its dates as UTC, so a date without a zone is not read in this machine's zone.
         return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000)
     except (ValueError, OverflowError, TypeError, IndexError):
         return None

@@ -1,4 +1,4 @@
-"""Pages over slots that a border between pages left unproven, with the candles on both sides. Pure."""
+"""Bridges: pages that prove slots which a border between two pages left unproven. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def can_bridge(absent: Interval, now: int, closed: int, step: int, *, limit: int
 
     Args:
         absent: Slots without a candle, between two that hold one.
-        now: An instant (ms UTC); one answer does not prove slots that closed later than `RIPE_MS` before it.
+        now: An instant (ms UTC); a single answer proves only slots that closed at least `RIPE_MS` before.
         closed: First open time (ms UTC) that has not closed.
         step: The grid's step (ms).
         limit: Slots a page may span.
@@ -33,18 +33,20 @@ def bridges(
     asked: Sequence[Interval] = (),
     limit: int = PAGE_SLOTS,
 ) -> list[Page]:
-    """Return the fewest pages, newest first, of which each proves the unresolved slots in it by one answer.
+    """Return the fewest pages, newest first, each of which can prove its unresolved slots with one answer.
 
-    Where a page ends among slots without a candle, its answer proves nothing about them by itself. Once the pages are
-    answered it is known where the candles on both sides are, and that a page holds both: asked for whole, the interval
-    is settled in this pass and not by a second answer minutes later. Intervals are left out of which a slot could not
-    be asked for, closed too lately, or lies at the end of the slots looked at; those too long for a page; and those of
-    which an answer told already, with a slot on each side: it proved as much as another would.
+    A page that ends among slots without a candle proves nothing about them by itself. Once all pages are answered, the
+    candles on both sides are known. One page over the whole interval and these candles then settles it in this pass,
+    not minutes later with a second answer. An interval is left out if
+
+    - one of its slots was not answered, closed too recently, or lies at an end of `slots`;
+    - it is too long for a page;
+    - an answer of this pass covered it and a slot on each side: a bridge would prove no more.
 
     Args:
-        unresolved: Slots that are missing still.
+        unresolved: Slots that are still missing.
         confirmed: Slots that are confirmed to have no candle.
-        answered: Slots that were answered for in this pass.
+        answered: Slots that answers of this pass covered.
         slots: The slots looked at, on the grid.
         now: The instant of the pass (ms UTC).
         step: The grid's step (ms).

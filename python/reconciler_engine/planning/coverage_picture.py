@@ -25,10 +25,10 @@ WORST_FIRST = (
     State.UNVERIFIED,
     State.PRESENT,
 )
-"""States by their gravity. A bucket with one of the first three shows the gravest, else its most frequent one."""
+"""States, worst first. A bucket with one of the first three shows the worst of them, else its most frequent state."""
 
 Cell = State | None
-"""State that a bucket shows; None where nothing of the row lies in it."""
+"""State that a bucket shows; None if the row has no slots in it."""
 
 _TROUBLES = frozenset(WORST_FIRST[:3])
 _RANK = {state: rank for rank, state in enumerate(WORST_FIRST)}
@@ -43,7 +43,7 @@ class Row:
         window: The range asked about (ms UTC).
         step: Length of its bars (ms).
         runs: Its slots by state, ascending and disjoint.
-        note: A few words beside the cells.
+        note: Short text beside the cells.
     """
 
     name: str
@@ -61,16 +61,19 @@ class Panel:
     rows: Sequence[Row]
 
     def columns(self, room: int) -> int:
-        """Return into how many cells, at most `room`, to cut the axis: the same number for each bar if it is wide."""
+        """Return the number of cells for the axis, at most `room`.
+
+        If there is room for a cell a bar, every bar gets the same number of cells.
+        """
         bars = max(1, ceil_div(self.axis.stop - self.axis.start, min(row.step for row in self.rows)))
         return room - room % bars if bars <= room else room
 
 
 def panels_of(rows: Sequence[Row]) -> list[Panel]:
-    """Put rows whose windows are equally long, within a bar, on one axis; the shortest windows come first.
+    """Group rows with windows of equal length into panels; the shortest windows come first.
 
-    A window has at least three bars, so that those of long timeframes reach back further than those of short ones: on
-    one axis these would be a few cells at its end.
+    A window has at least three bars, so windows of long timeframes are longer. On a common axis the short windows would
+    shrink to a few cells at its end.
     """
     panels = []
     by_length = sorted(rows, key=_length)
@@ -86,14 +89,14 @@ def _length(row: Row) -> int:
 
 
 def buckets(axis: Interval, columns: int) -> list[Interval]:
-    """Cut an axis into so many parts, equal but for rounding; none is empty if there are no more of them than ms."""
+    """Cut an axis into `columns` parts of equal length within 1 ms; a part is empty only if the axis is too short."""
     length = axis.stop - axis.start
     borders = [axis.start + length * column // columns for column in range(columns + 1)]
     return [Interval(start, stop) for start, stop in pairwise(borders)]
 
 
 def cells_of(row: Row, axis: Interval, columns: int) -> list[Cell]:
-    """Return the state that each bucket of an axis shows: its gravest trouble, else its most frequent one."""
+    """Return the state that each bucket of an axis shows, by the rule of `WORST_FIRST`."""
     cells: list[Cell] = []
     for bucket in buckets(axis, columns):
         index = bisect_right(row.runs, bucket.start, key=attrgetter("stop"))
@@ -118,13 +121,13 @@ def runs_of_cells(cells: Sequence[Cell]) -> Iterator[tuple[int, int, Cell]]:
 
 
 def states_in(rows: Sequence[Row]) -> list[State]:
-    """Return the states that occur, the worst first."""
+    """Return the states that occur in the rows, worst first."""
     found = {run.state for row in rows for run in row.runs}
     return [state for state in WORST_FIRST if state in found]
 
 
 def instants(axis: Interval) -> tuple[str, str]:
-    """Return the ends of an axis in words: the date once if it is the same."""
+    """Return both ends of an axis as text; the second one has no date if it is the date of the first."""
     start, stop = (datetime.fromtimestamp(instant / 1_000, UTC) for instant in (axis.start, axis.stop))
     same = start.date() == stop.date()
     return start.strftime("%Y-%m-%d %H:%M"), stop.strftime("%H:%M UTC" if same else "%Y-%m-%d %H:%M UTC")

@@ -1,4 +1,4 @@
-"""Candles of the cache that the exchange does not have: suspected together, looked at again, removable at last. Pure.
+"""Ghosts: cached candles that the exchange does not have. They are suspected, rechecked, then removable. Pure.
 
 Section 3 of the rules of truth.
 """
@@ -31,20 +31,21 @@ def note_ghosts(
     venue: Venue,
     step: int,
 ) -> tuple[Knowledge, Intervals]:
-    """Note the witnesses that a contradicted answer lacks; return those that wait for a reference, too.
+    """Record the witnesses that a contradicted answer lacks; return the knowledge and the slots that need a reference.
 
-    Where more than a tenth of the witnesses is lacking, the exchange withholds: that says nothing of the candles.
+    An answer that lacks over a tenth of its witnesses, or has rows for fewer than 30, proves nothing: the exchange may
+    be withholding candles. Else the slots of the lacking witnesses become:
 
-    | every other witness, 30 or more, is there; the same set was lacking | becomes                              |
-    |---------------------------------------------------------------------|--------------------------------------|
-    | not before                                                          | suspect: lacked once                 |
-    | 4 min before, and there is a reference                              | suspect: not at the exchange; a slot |
-    |                                                                     | without a member: missing: withdrawn |
-    | an hour before and in between, and no reference can be had          | the same                             |
+    | earlier answers lacked the same set      | reference    | with a member                | without one        |
+    |------------------------------------------|--------------|------------------------------|--------------------|
+    | no                                       | any          | suspect: lacked once         | as with a member   |
+    | at least 4 min before                    | there is one | suspect: not at the exchange | missing: withdrawn |
+    | an hour before, and again 4 min or later | hopeless     | suspect: not at the exchange | missing: withdrawn |
+    |   after that                             |              |                              |                    |
     """
     ledger = known.ledger
     if (witnesses - lacking).size(step) < max(LEAST_WITNESSES, _WITNESSES_A_GHOST * lacking.size(step)):
-        # A candle in doubt without a row to replace it rests.
+        # A candle in doubt about its values rests, since no row came that could replace it.
         resting = ledger.where(answer.asked, lambda finding: finding.reason in OF_VALUES) & lacking & candles
         return known._replace(ledger=ledger.revise(resting, partial(_rest, at=answer.at))), NOTHING
     noted = ledger.where(answer.asked, is_lacked)
@@ -66,7 +67,7 @@ def note_ghosts(
 
 
 def withdraw(known: Knowledge, slots: Intervals, at: int) -> Knowledge:
-    """Return the knowledge with slots that the exchange had once, and that hold no member any more, as withdrawn."""
+    """Return the knowledge with these slots as withdrawn: the exchange once had their candles, the cache has none."""
     gone = Finding(State.MISSING, Reason.WITHDRAWN, at, at, 0, at)
     return known._replace(ledger=known.ledger.revise(slots, lambda _: gone), exists=known.exists - slots)
 
@@ -76,7 +77,7 @@ def _rest(known: Finding | None, at: int) -> Finding | None:
 
 
 def is_lacked(finding: Finding) -> bool:
-    """Whether an answer lacked a candle that the cache knows, once or more, and nothing has settled that yet."""
+    """Whether answers lacked a candle that the cache knows, and it is still unsettled whether it exists."""
     return finding.reason is Reason.LACKED_ONCE
 
 
@@ -85,7 +86,7 @@ def _lack_again(known: Finding | None, at: int) -> Finding | None:
 
 
 def recheck_ghosts(known: Knowledge, answer: Answer) -> tuple[Knowledge, Intervals]:
-    """Note that an answer without a contradiction lacks the suspected ghosts, too; return those that may be removed."""
+    """Record the ghosts that an uncontradicted answer lacks as well; return the knowledge and the removable ghosts."""
     ghosts = known.ledger.where(answer.asked, lambda finding: finding.reason is Reason.NOT_AT_EXCHANGE)
     ghosts = ghosts - answer.rows - answer.unusable
     ledger = known.ledger.revise(ghosts, partial(_confirm_ghost, at=answer.at))

@@ -1,4 +1,4 @@
-"""When the venue stood still: the same slots without a candle in several products that trade all the time. Pure."""
+"""Halts of the venue: slots without a candle in several products at once that otherwise always trade. Pure."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from reconciler_engine.planning.ledger import Finding, Knowledge, Reason, State
 from reconciler_engine.planning.sightings import APART_MS, RECHECK_MS
 
 WITNESSES = 3
-"""Dense products that must have nothing in a slot."""
+"""Number of dense products that must lack a candle in a slot."""
 
 DENSE_SHARE = 0.95
-"""A product is dense if at least this share of the slots outside the halts holds candles."""
+"""A product is dense if it has candles in at least this share of the slots outside the halts."""
 
 LEAST_SLOTS = 20
-"""Slots outside the halts that a window must have: of fewer, the share says nothing."""
+"""Fewest slots outside the halts from which the share is judged."""
 
 
 def find_halts(absences: Mapping[str, Intervals], window: Interval, step: int) -> Intervals:
-    """Return the slots in which the venue stood still.
+    """Return the slots in which the venue was halted.
 
-    The densest `WITNESSES` products have nothing there, are dense everywhere else, and no other dense product has a
-    candle there. Thin products do not count as witnesses: they share empty slots by chance.
+    In a halted slot no dense product has a candle, and at least `WITNESSES` products are dense. Products that trade
+    rarely are no evidence: they share empty slots by chance.
 
     Args:
-        absences: Slots of each product that can be halted, on the grid. Products that were not examined, or that
-            miss another slot, do not belong here.
-        window: The slots examined of every product.
+        absences: Slots of each product for which `can_be_halted` holds, on the grid. The caller leaves out products
+            that were not examined, and those with any other missing slot.
+        window: The slots that were examined in every product.
         step: The grid's step (ms).
     """
     slots = window.size(step)
@@ -49,14 +49,14 @@ def _is_dense(empty: set[int], halted: set[int], slots: int) -> bool:
 
 
 def can_be_halted(finding: Finding) -> bool:
-    """Whether a slot is proved empty, or two answers four minutes apart lacked it beside enough witnesses."""
+    """Whether a slot is proved empty, or two answers with enough witnesses lacked it, four minutes apart."""
     if finding.state is State.EMPTY:
         return finding.is_confirmed and finding.reason is not Reason.BY_HAND
     return finding.reason is Reason.AMONG_WITNESSES_ONCE and finding.last - finding.first >= APART_MS
 
 
 def apply_halts(known: Knowledge, halts: Intervals) -> Knowledge:
-    """Return the knowledge with the slots inside these intervals that can be as `halted`."""
+    """Return the knowledge with all slots in `halts` that can be halted set to `halted`."""
     return known._replace(ledger=known.ledger.revise(halts, _halted))
 
 

@@ -1,4 +1,4 @@
-"""Marks by hand: slots in a state for good, or forgotten, and members accepted against any answer. Pure."""
+"""Marks by the operator: set slots to a state for good, forget them, or accept members against any answer. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from reconciler_engine.market.interval import Interval, Intervals
 from reconciler_engine.planning.ledger import Finding, Knowledge, Reason, State
 
 MOST_ACCEPTED = 1_000
-"""Accepted members of one series: all are read with its evidence."""
+"""Limit on the accepted members of a series: all are read together with its evidence."""
 
 _DIGEST_LETTERS = 16
 
 
 def mark(known: Knowledge, slots: Intervals, state: State, at: int) -> Knowledge:
-    """Return the knowledge with these slots in a state by hand, for good; `UNKNOWN` forgets all about them.
+    """Return the knowledge after the operator set these slots to a state for good, or (`UNKNOWN`) had them forgotten.
 
     Args:
         known: The knowledge before.
@@ -24,7 +24,7 @@ def mark(known: Knowledge, slots: Intervals, state: State, at: int) -> Knowledge
         at: Instant of the change (ms UTC).
 
     Raises:
-        ValueError: The state is one that only candles or answers can give.
+        ValueError: The state is none of these four: only candles and answers give the others.
     """
     known = _without_marks(known, slots)._replace(exists=known.exists - slots)
     if state is State.UNKNOWN:
@@ -36,16 +36,16 @@ def mark(known: Knowledge, slots: Intervals, state: State, at: int) -> Knowledge
 
 
 def accept(known: Knowledge, slots: Intervals, digests: Mapping[int, str], oldest: int) -> Knowledge:
-    """Return the knowledge with the members of some slots as right until they change.
+    """Return the knowledge after the operator accepted the members of `slots` as right until they change.
 
     Args:
         known: The knowledge before.
         slots: The slots of the members, on the grid.
         digests: Digests of the members, by open time.
-        oldest: Earliest open time of which a mark is kept (ms UTC).
+        oldest: Open time (ms UTC) before which accepted members are forgotten.
 
     Raises:
-        ValueError: That would be more marks than a series can have.
+        ValueError: The series would have more than `MOST_ACCEPTED` accepted members.
     """
     known = _without_marks(known, slots)
     accepted = {slot: digest for slot, digest in sorted({**known.accepted, **digests}.items()) if slot >= oldest}
@@ -55,7 +55,7 @@ def accept(known: Knowledge, slots: Intervals, digests: Mapping[int, str], oldes
 
 
 def _without_marks(known: Knowledge, slots: Intervals) -> Knowledge:
-    """Return the knowledge without accepted members of some slots, their repairs, and the rows that wait for them."""
+    """Return the knowledge without the accepted members, repairs and waiting rows of these slots."""
     accepted = {slot: digest for slot, digest in known.accepted.items() if not slots.holds(slot)}
     repaired = tuple(one for one in known.repaired if not slots.holds(one.slot))
     waits = tuple(one for one in known.waits if not slots.holds(one.slot))
@@ -68,17 +68,17 @@ def digest_of(member: bytes) -> str:
 
 
 def is_accepted(known: Knowledge, open_time: int, member: bytes) -> bool:
-    """Whether this very member was accepted."""
+    """Whether the operator accepted this member, byte for byte."""
     return open_time in known.accepted and known.accepted[open_time] == digest_of(member)
 
 
 def drop_changed(known: Knowledge, interval: Interval, members: Mapping[int, bytes]) -> Knowledge:
-    """Return the knowledge without the marks in an interval whose member has changed or is gone.
+    """Return the knowledge without accepted members in an interval that have changed or are gone from the cache.
 
     Args:
         known: The knowledge.
-        interval: The slots of which `members` tells.
-        members: Members by open time.
+        interval: The slots that `members` was read from.
+        members: Members in the cache, by open time.
     """
     changed = {
         slot

@@ -1,4 +1,4 @@
-"""Knowledge of a series that passes of different reach have together. Pure."""
+"""Merge what passes with windows of different length found out about a series. Pure."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ from typing import NamedTuple
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 from reconciler_engine.observe.obstacles import Obstacle
 
-# Windows of the widest pass that the findings of narrower passes may reach back.
+# How far back findings of narrower passes are kept, in lengths of the widest pass's window.
 _REACH = 2
 _NO_OBSTACLES: Mapping[Obstacle, Intervals] = MappingProxyType({})
 
 
 class Known(NamedTuple):
-    """Knowledge of a series: the slots of `window`, of which `unresolved` are missing, and why slots are not ready.
+    """Findings of all passes about a series.
 
-    `base_ms` is the length of the widest pass in it: narrower passes extend its findings, the next one of its
-    kind replaces it. `confirmed` are the slots that have no candle, `unverified` those of candles that are not
-    verified, None where no pass has looked at that. From `whole_from` on the slots before the window are whole; None
-    where nobody has looked further back.
+    Attributes:
+        window: Slots that the passes examined.
+        unresolved: Missing slots.
+        base_ms: Length of the widest window. Passes with narrower windows extend its findings; a pass with a window of
+            at least this length replaces them.
+        obstacles: Slots that are not ready, by their reason.
+        confirmed: Slots confirmed to have no candle.
+        unverified: Slots of unverified candles; None if no pass examined verification.
+        whole_from: All slots from this instant to the start of the window are whole; None if no earlier slot is.
     """
 
     window: Interval
@@ -40,12 +45,12 @@ class Known(NamedTuple):
 
     @property
     def whole(self) -> Intervals:
-        """Slots that hold a candle which is not in doubt, or have none; those before the window as far as known."""
+        """Slots that hold an undoubted candle or are confirmed to have none, also those before the window."""
         before = Interval(self.window.start if self.whole_from is None else self.whole_from, self.window.start)
         return Intervals([before, *(self.window - self.unresolved - self.suspect)])
 
     def whole_before(self, start: int) -> int | None:
-        """Return from when on the slots before an instant are whole; None where that is not known of the last one."""
+        """Return the start of the whole slots that end at `start`, or None if the last slot before it is not whole."""
         return next((one.start for one in self.whole if one.start < start <= one.stop), None)
 
 
@@ -60,16 +65,16 @@ def extend(
 ) -> Known:
     """Return the knowledge of the series after a pass examined `window`.
 
-    Suspect and unverified candles that it did not look for (None) stay as they were known; a candle that closed since
-    then is not verified.
+    If the pass did not look for obstacles or unverified candles (None), the known suspect and unverified ones stay, and
+    every candle that closed since then counts as unverified.
     """
-    # A window that begins after the end of the known one, or before it though narrower, stands alone.
+    # The new window replaces the known one if it begins after its end, or before its start although it is narrower.
     length = window.stop - window.start
     is_wide = known is None or length >= known.base_ms
     if known is None or not (is_wide or known.window.start <= window.start) or window.start > known.window.stop:
         whole_from = None if known is None else known.whole_before(window.start)
         return Known(window, unresolved, length, obstacles or {}, confirmed, unverified, whole_from)
-    # Otherwise the new findings replace those of the window, and the ones before it stay.
+    # Otherwise new findings replace known ones inside the new window, and those before it stay.
     base_ms = length if is_wide else known.base_ms
     start = window.start if is_wide else max(known.window.start, window.stop - _REACH * base_ms)
     before, whole = Interval(start, window.start), Interval(start, window.stop)

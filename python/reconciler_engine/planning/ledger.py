@@ -1,6 +1,6 @@
-"""Knowledge about slots: findings, and the ledger of a series that holds them as intervals. Pure.
+"""Knowledge about slots: findings, and the ledger that holds those of a series as intervals. Pure.
 
-A slot that holds a candle needs no finding: the candle is its proof. A slot without a finding is unknown.
+A slot that holds a candle needs no finding: the candle is its proof. A slot without candle and finding is unknown.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 _stop = attrgetter("stop")
 
 SIGHTINGS_LIMIT = 65_535
-"""Sightings are counted up to here."""
+"""Largest number of sightings that a finding counts."""
 
 
 class State(StrEnum):
-    """State of a slot. A candle is present where it is verified; neither present nor unknown is a finding."""
+    """State of a slot. `PRESENT` means a verified candle. `PRESENT` and `UNKNOWN` are never states of a finding."""
 
     PRESENT = "present"
     UNVERIFIED = "unverified"
@@ -37,7 +37,7 @@ class State(StrEnum):
 
 
 CONFIRMED = frozenset({State.EMPTY, State.HALTED, State.UNLISTED})
-"""States in which no candle exists to be fetched."""
+"""States of slots for which the exchange has no candle."""
 
 
 class Reason(StrEnum):
@@ -66,27 +66,27 @@ class Reason(StrEnum):
 
 
 OLD_PROOFS = frozenset({Reason.BETWEEN_CANDLES, Reason.ABSENT_TWICE, Reason.MARKET_HALTED, Reason.BEFORE_FAILOVER})
-"""Proofs of engines that trusted an answer by itself, and those that a failover may have brought back: they prove
-nothing any more, and are looked at once more."""
+"""Proofs that no longer count, so that their slots are asked for again: earlier versions trusted a single answer, and
+a Redis failover may have restored outdated proofs."""
 
 OF_VALUES = frozenset({Reason.VALUES_DIFFER, Reason.SECOND_ANSWER})
-"""Doubts about values, which an answer that agrees with the candle ends."""
+"""Doubts about values. An answer that agrees with the candle ends them."""
 
 WITHOUT_REFERENCE = OLD_PROOFS | {Reason.AMONG_WITNESSES, Reason.ABSENT_THRICE, Reason.HALTED_TWICE}
-"""Proofs that a candle coming late nearby puts in doubt."""
+"""Proofs made without a reference. A late candle nearby voids them."""
 
 
 class Finding(NamedTuple):
     """Knowledge about a slot that holds no candle, or a doubtful one.
 
     Attributes:
-        state: Never `PRESENT` or `UNKNOWN`: those have no finding.
-        reason: Why.
-        first: The first proof of this state (ms UTC); of `MISSING`, the first answer without the slot.
-        last: The last one.
-        sightings: Answers that agreed, up to `SIGHTINGS_LIMIT`.
-        next_check: From when on the slot is worth a request (ms UTC), a suspect one if candles are repaired; None for
-            never again.
+        state: State of the slot, never `PRESENT` or `UNKNOWN`.
+        reason: Why it is in this state.
+        first: Instant of the first answer that showed this state (ms UTC).
+        last: Instant of the last such answer (ms UTC).
+        sightings: Number of such answers, up to `SIGHTINGS_LIMIT`.
+        next_check: Earliest time when a request for the slot is worth while (ms UTC); for a suspect slot this holds if
+            candles are repaired. None for never again.
     """
 
     state: State
@@ -98,11 +98,11 @@ class Finding(NamedTuple):
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether no candle exists to be fetched, as far as anybody can know now."""
+        """Whether the exchange has no candle of the slot, by a proof that still counts."""
         return self.state in CONFIRMED and self.reason not in OLD_PROOFS
 
     def is_due(self, now: int) -> bool:
-        """Whether an answer at `now` could prove anything new about the slot, should it hold no candle."""
+        """Whether an answer at `now` could prove anything new about the slot, if it holds no candle."""
         return (
             self.state is State.SUSPECT
             or self.reason in OLD_PROOFS
@@ -111,11 +111,11 @@ class Finding(NamedTuple):
 
 
 Rule = Callable[[Finding | None], Finding | None]
-"""A finding becomes another one; None is a slot nothing is known of. Equal findings get equal answers."""
+"""Maps the finding of a slot to its new one; None is an unknown slot. It must be pure: its results are cached."""
 
 
 class FindingInterval(NamedTuple):
-    """Open times `start <= t < stop` with one finding."""
+    """Slots with open times `start <= t < stop` (ms UTC) that share a finding."""
 
     start: int
     stop: int
@@ -123,9 +123,9 @@ class FindingInterval(NamedTuple):
 
 
 class Ledger:
-    """The findings of one series: disjoint intervals, ascending, no two that touch with the same finding.
+    """The findings of one series, as ascending and disjoint intervals. Adjacent ones with equal findings are joined.
 
-    Immutable. Borders are instants on the series' grid; the ledger itself knows no step.
+    Immutable. Borders are instants on the series' grid, but the ledger does not store the grid's step.
     """
 
     __slots__ = ("findings",)
@@ -134,7 +134,7 @@ class Ledger:
         """Make a ledger.
 
         Raises:
-            ValueError: The intervals are empty, overlap or do not ascend.
+            ValueError: An interval is empty, or overlaps or precedes the one before it.
         """
         given = tuple(findings)
         at: int | None = None
@@ -146,7 +146,7 @@ class Ledger:
 
     @classmethod
     def _of(cls, findings: Iterable[FindingInterval]) -> Self:
-        """Make a ledger of findings that are known to be in order and joined."""
+        """Make a ledger without checks: the findings are ordered and joined already."""
         ledger = cls()
         ledger.findings = tuple(findings)
         return ledger
@@ -168,7 +168,7 @@ class Ledger:
         return self.findings[index].finding
 
     def within(self, interval: Interval) -> Sequence[FindingInterval]:
-        """Return the findings inside an interval, cut at its ends, ascending; none for an empty one."""
+        """Return the findings inside an interval, ascending and cut at its ends."""
         if not interval:
             return []
         touched = list(self.findings[self._touched(interval.start, interval.stop)])
@@ -179,12 +179,12 @@ class Ledger:
         return touched
 
     def _touched(self, start: int, stop: int) -> slice:
-        """Return which intervals have a slot in `start <= t < stop`."""
+        """Return the indices of the findings with a slot in `start <= t < stop`."""
         first = bisect_right(self.findings, start, key=_stop)
         return slice(first, max(first, bisect_left(self.findings, stop, key=_start)))
 
     def where(self, interval: Interval, wanted: Callable[[Finding], bool]) -> Intervals:
-        """Return the slots inside `interval` whose findings are wanted."""
+        """Return the slots inside `interval` whose finding satisfies `wanted`."""
         return Intervals.joined((start, stop) for start, stop, finding in self.within(interval) if wanted(finding))
 
     def in_state(self, interval: Interval, *states: State) -> Intervals:
@@ -192,37 +192,37 @@ class Ledger:
         return self.where(interval, lambda finding: finding.state in states)
 
     def confirmed(self, interval: Interval) -> Intervals:
-        """Return where no candle exists to be fetched."""
+        """Return the slots inside `interval` for which the exchange has no candle."""
         return self.where(interval, lambda finding: finding.is_confirmed)
 
     def resting(self, interval: Interval, now: int) -> Intervals:
-        """Return where a request would be wasted at `now`: no answer could prove anything new yet."""
+        """Return the slots inside `interval` for which a request at `now` (ms UTC) could not prove anything new yet."""
         return self.where(interval, lambda finding: not finding.is_due(now))
 
     def waiting(self, interval: Interval, now: int) -> Intervals:
-        """Return where something could not be settled, and waits at `now` (ms UTC) for another answer."""
+        """Return the unsettled slots inside `interval` that are not asked for again until after `now` (ms UTC)."""
         return self.where(interval, lambda one: not one.is_confirmed and (one.next_check or 0) > now)
 
     def next_check(self, slots: Intervals, now: int) -> int | None:
-        """Return when the first of some slots is worth a request again that waits at `now` (ms UTC).
+        """Return the earliest time after `now` when one of these unsettled slots is worth a request again (ms UTC).
 
-        Confirmed slots wait for nothing, though they are looked at again.
+        Rechecks of confirmed slots do not count. None if no slot waits.
         """
         findings = (finding for one in slots for _, _, finding in self.within(one))
         checks = (finding.next_check for finding in findings if not finding.is_confirmed)
         return min((at for at in checks if at is not None and at > now), default=None)
 
     def revise(self, where: Intervals, rule: Rule) -> Ledger:
-        """Return the ledger after `rule` was applied to every slot in `where`, and to no other.
+        """Return the ledger after `rule` was applied to every slot in `where`.
 
         Args:
             where: The slots, on the grid.
-            rule: Called once for each different finding met.
+            rule: Called once for each distinct finding.
         """
         if not where:
             return self
         answer = cache(rule)
-        # Intervals outside are taken as they are; one more on each side, since they may join changed ones.
+        # Rebuild the touched findings and one neighbour on each side, since these may join changed ones.
         touched = self._touched(where.hull.start, where.hull.stop)
         touched = slice(max(touched.start - 1, 0), touched.stop + 1)
 
@@ -245,7 +245,7 @@ def _start(part: FindingInterval) -> int:
 
 
 def _joined(parts: Iterable[tuple[int, int, Finding | None]]) -> list[FindingInterval]:
-    """Return ascending intervals that have a finding; those that touch with the same one become one."""
+    """Drop intervals without a finding, and join adjacent ones with equal findings."""
     found: list[FindingInterval] = []
     for start, stop, finding in parts:
         if finding is not None:
@@ -257,18 +257,18 @@ def _joined(parts: Iterable[tuple[int, int, Finding | None]]) -> list[FindingInt
 
 
 MOST_BROUGHT = 1_000
-"""Entries of the memory of slots that answers brought."""
+"""Limit on the entries of `Knowledge.brought`."""
 
 
 class Brought(NamedTuple):
-    """Slots that an answer showed first, and the instant at which it was asked for (ms UTC)."""
+    """Slots whose row an answer was the first to have, and the instant of its request (ms UTC)."""
 
     slots: Interval
     at: int
 
 
 class Repaired(NamedTuple):
-    """A slot in which the exchange's candle took the place of another, how often, and when first (ms UTC)."""
+    """A slot whose candle was replaced by the exchange's: how many times, and when first (ms UTC)."""
 
     slot: int
     times: int
@@ -276,7 +276,7 @@ class Repaired(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """A row that waits for a second answer: its slot, when its answer was asked for (ms UTC), digest of its values."""
+    """A row that waits for a second answer: its slot, the instant of the first request (ms UTC), its values' digest."""
 
     slot: int
     first: int
@@ -287,15 +287,15 @@ NONE_ACCEPTED: Mapping[int, str] = MappingProxyType({})
 
 
 class Knowledge(NamedTuple):
-    """Everything that is known about the slots of a series.
+    """The evidence about the slots of a series.
 
     Attributes:
         ledger: Findings about slots that hold no candle, or a doubtful one.
-        exists: Slots of which an answer once had a row. They are never proved empty.
-        brought: Slots that answers of the last hour showed first.
-        repaired: Slots in which candles gave way within the last day.
-        accepted: Digests of members that are right by hand, by open time: such a member is never in doubt.
-        waits: Rows that candles give way to once a second answer agrees.
+        exists: Slots for which an answer once had a row. They are never proved empty.
+        brought: Slots whose row came first in an answer of the last hour.
+        repaired: Slots whose candles were replaced within the last day.
+        accepted: Digests of members that the operator accepted, by open time. Accepted members are never in doubt.
+        waits: Rows that replace a candle once a second answer agrees.
     """
 
     ledger: Ledger = Ledger()

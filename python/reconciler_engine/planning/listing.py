@@ -1,4 +1,4 @@
-"""Times at which a product can have candles, and the slots that this settles. Pure."""
+"""Settle slots from before a product was listed and after it was delisted. Pure."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Listing:
     """When a product can have candles.
 
     Attributes:
-        listed_at: Since when it is listed (ms UTC); None if unknown.
-        delisted_at: Since when it is known to be delisted; None while it trades.
+        listed_at: Instant of its listing (ms UTC); None if unknown.
+        delisted_at: Instant from which it is known to be delisted (ms UTC); None while it trades.
     """
 
     listed_at: int | None = None
@@ -23,16 +23,16 @@ class Listing:
 
 
 def apply_listing(ledger: Ledger, listing: Listing, slots: Intervals, step: int, at: int) -> Ledger:
-    """Return the ledger with those of some slots that lie outside a listing as `unlisted`, and only those.
+    """Return the ledger with the slots outside a listing set to `unlisted`, and the slots inside it no longer so.
 
-    The bar in which a product was listed may hold trades, and so may the one in which it was delisted.
+    The bars of the listing and of the delisting lie inside: both may hold trades.
 
     Args:
         ledger: Findings so far.
         listing: The exchange's dates of the product.
         slots: The slots to look at, on the grid.
         step: The grid's step (ms).
-        at: When the exchange said so (ms UTC).
+        at: When the exchange reported the listing (ms UTC).
     """
     if not slots:
         return ledger

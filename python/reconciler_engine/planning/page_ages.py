@@ -1,6 +1,6 @@
-"""The scrub: candles that are kept long are compared again, the oldest verification first. Pure.
+"""The scrub: compare candles of long retention again, the oldest verification first. Pure.
 
-A page is 300 slots of a series, counted from 1970; its age is that of the oldest verification of a candle in it.
+A page here is 300 slots of a series, numbered from 1970. Its age is the age of the oldest verification in it.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from reconciler_engine.market.series import Series
 from reconciler_engine.planning.pages import PAGE_SLOTS
 
 DEFAULT_SCRUB_DAYS: Final = 30
-"""Each candle that is kept long is compared again within so many days."""
+"""Days within which each candle of long retention is compared again."""
 
 DAY_MS: Final = 86_400_000
 _AIM: Final = 0.9
-"""Part of that time in which a round is to be done: the rest makes up for outages and restarts."""
+"""Part of the scrub's days in which a round should end; the rest makes up for outages and restarts."""
 
 _HOUR_MS: Final = 3_600_000
 
 _MINUTE_MS: Final = 60_000
-# Younger than any: an instant of 2106.
+# Greater than every known age, so that unknown pages sort last: an instant in 2106.
 _UNKNOWN: Final = 2**32 - 1
 
 
 def scrub_per_minute(pages: int, days: int) -> float:
-    """Return how many pages a minute compare all pages within so many days, evenly spread."""
+    """Return how many pages a minute must go out to compare all `pages` evenly within `days`."""
     return pages * _MINUTE_MS / (days * _AIM * DAY_MS)
 
 
@@ -49,13 +49,13 @@ class OldPage(NamedTuple):
 
 
 class RoundFigures(NamedTuple):
-    """How far a round is.
+    """Progress of a round.
 
     Attributes:
-        pages: Pages of all series.
-        done: Those of them that were verified since the round began.
-        unknown: Those of them that were not looked at yet, after a start.
-        oldest: Oldest verification by timeframe's name (ms UTC), of the pages that were looked at.
+        pages: Number of pages of all series.
+        done: Number of pages verified since the round began.
+        unknown: Number of pages not read since the engine started.
+        oldest: Oldest verification among the pages that were read (ms UTC), by name of the timeframe.
     """
 
     pages: int
@@ -72,7 +72,7 @@ class _Ages:
     at: array[int] = field(default_factory=lambda: array("I"))
 
     def fit(self, first: int, stop: int) -> None:
-        """Hold the pages from `first` on and before `stop`."""
+        """Keep exactly the pages with numbers in `first <= n < stop`; new ones are unknown."""
         if first < self.first:
             self.at = array("I", [_UNKNOWN]) * (self.first - first) + self.at
         del self.at[: max(first - self.first, 0)]
@@ -81,7 +81,7 @@ class _Ages:
         self.at.extend([_UNKNOWN] * (stop - first - len(self.at)))
 
     def find_unknown(self, start: int) -> int:
-        """Return the place of the first page from `start` on that nobody has looked at; the end where all are known."""
+        """Return the index of the first unknown page at or after `start`; the length if all are known."""
         try:
             return self.at.index(_UNKNOWN, start)
         except ValueError:
@@ -89,7 +89,7 @@ class _Ages:
 
 
 class PageAges:
-    """The ages of all pages: a memory that the fields of verified candles fill, and that never replaces them."""
+    """The ages of all pages, cached in memory. Redis keeps the verifications that they are computed from."""
 
     def __init__(self) -> None:
         self._ages: dict[Series, _Ages] = {}
@@ -120,33 +120,33 @@ class PageAges:
                 yield series, range(ages.first + start, ages.first + stop)
 
     def note(self, series: Series, number: int, at: int | None, now: int) -> None:
-        """Take note of the oldest verification in a page (ms UTC); one without a verified candle is as of `now`."""
+        """Record the oldest verification in a page (ms UTC); None for a page without any, which counts as of `now`."""
         ages, found = self._ages.get(series), max((now if at is None else at) // 1_000, 1)
         if ages is not None and 0 <= number - ages.first < len(ages.at) and ages.at[number - ages.first] != found:
             ages.at[number - ages.first] = found
             self._not_before.pop((series, number), None)
 
     def at(self, series: Series, number: int) -> int | None:
-        """Return the oldest verification in a page (s UTC); None where it is not known."""
+        """Return the oldest verification in a page (s UTC); None for a page that is not held."""
         ages = self._ages.get(series)
         held = ages is not None and 0 <= number - ages.first < len(ages.at)
         return ages.at[number - ages.first] if ages is not None and held else None
 
     def put_off(self, series: Series, number: int, again_at: int | None, now: int) -> None:
-        """Leave a page alone that was asked for in vain, until `again_at` (ms UTC), or for an hour."""
+        """Leave a page alone after a request in vain: until `again_at` (ms UTC), or for an hour if that is None."""
         self._not_before[series, number] = now + _HOUR_MS if again_at is None else max(again_at, now + _MINUTE_MS)
 
     def oldest(self, count: int, now: int) -> list[OldPage]:
-        """Return so many pages that may be asked for at `now` (ms UTC), the oldest first."""
+        """Return up to `count` pages that may be asked for at `now` (ms UTC), the oldest first."""
         put_off = {key for key, at in self._not_before.items() if at > now}
         most = count + len(put_off)
-        # The oldest of so many pages lie in as many series.
+        # The oldest n pages lie in at most n series: those with the oldest minima.
         series = nsmallest(most, self._ages, key=lambda one: min(self._ages[one].at, default=_UNKNOWN))
         pages = nsmallest(most, (page for one in series for page in self._known(one)), key=attrgetter("at"))
         return [page for page in pages if (page.series, page.number) not in put_off][:count]
 
     def oldest_of_each(self) -> list[OldPage]:
-        """Return the oldest page of each timeframe, put off or not."""
+        """Return the oldest page of each timeframe, including pages that were put off."""
         found: dict[str, OldPage] = {}
         for series, ages in self._ages.items():
             at, name = min(ages.at, default=_UNKNOWN), series.timeframe.value
@@ -155,7 +155,7 @@ class PageAges:
         return [*found.values()]
 
     def figures(self, since: int) -> RoundFigures:
-        """Return how far the round is that began at `since` (ms UTC)."""
+        """Return the progress of the round that began at `since` (ms UTC)."""
         oldest = {page.series.timeframe.value: page.at * 1_000 for page in self.oldest_of_each()}
         done = unknown = 0
         for ages in self._ages.values():
@@ -170,23 +170,24 @@ class PageAges:
 
 
 class Pace:
-    """Lets pages out evenly over the days: each pays for the time from `paid_to` (ms UTC) on that it may take.
+    """Spreads pages evenly over the days.
 
-    That instant outlives the engine. Of a long silence an hour is made up for, and one page at least.
+    Each page sent moves `paid_to` (ms UTC) forward by the time that it may take. The caller keeps that instant across
+    restarts. After a long pause at most the pages of one hour are made up for, but at least one page.
     """
 
     def __init__(self) -> None:
         self.paid_to: int | None = None
 
     def earned(self, pages: int, days: int, now: int) -> int:
-        """Return how many of all pages may go out at `now` (ms UTC)."""
+        """Return how many of `pages` pages may go out at `now` (ms UTC)."""
         each = _ms_each(pages, days)
         since = now if self.paid_to is None else min(self.paid_to, now)
         self.paid_to = max(since, now - max(_HOUR_MS, each))
         return (now - self.paid_to) // each
 
     def spend(self, sent: int, pages: int, days: int, now: int) -> None:
-        """Take note of pages that went out at `now` (ms UTC); overdue ones leave no debt."""
+        """Record that `sent` pages went out at `now` (ms UTC). `paid_to` never moves past `now`."""
         paid_to = now if self.paid_to is None else self.paid_to
         self.paid_to = min(paid_to + sent * _ms_each(pages, days), now)
 
@@ -196,7 +197,7 @@ def _ms_each(pages: int, days: int) -> int:
 
 
 def page_slots(series: Series, first: int, stop: int) -> Interval:
-    """Return the slots of the pages from number `first` on and before `stop`."""
+    """Return the slots of the pages with numbers in `first <= n < stop`."""
     length = PAGE_SLOTS * series.timeframe.step_ms
     return Interval(first * length, stop * length)
 

@@ -1,4 +1,4 @@
-"""Pages to ask the exchange for."""
+"""Lay out the pages that are requested from the exchange."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from itertools import pairwise
 from reconciler_engine.market.interval import NOTHING, Interval, Intervals
 
 PAGE_SLOTS = 300
-"""Slots a page may span: safe under every known reading of the exchange's limit (coinbase-api facts, 2026-11)."""
+"""Most slots of a page: safe under every known reading of the exchange's limit (coinbase-api facts, 2026-11)."""
 
 ROOMY_SLOTS = PAGE_SLOTS - 1
-"""Slots of a page that leaves room for the forming bar: with that one its newest row is not cut."""
+"""Slots of a page that leaves room for the forming bar. That bar's row shows that the row before it is complete."""
 
 MARGIN_SLOTS = 30
-"""Neighbours a page asks for on each side: candles among them prove its outer slots empty. Where 60 % of the slots have
-no trade, one page in a million sees none."""
+"""Neighbours that a page asks for on each side. Candles among them prove the outer slots empty. If 60 % of the slots
+have no trades, one page in a million has no such candle."""
 
 
-# Room that a page may leave for neighbours, on both sides together, in slots; the most that costs no page is taken.
+# Slots that a page may leave free for neighbours, both sides together. The largest that costs no extra page is taken.
 _ROOMS = (2 * MARGIN_SLOTS, MARGIN_SLOTS, 10, 2)
 
 
@@ -29,7 +29,7 @@ class Page:
 
     Attributes:
         interval: The slots it asks for, at most `PAGE_SLOTS`.
-        wanted: Those of them that it is sent for.
+        wanted: Slots in it that it is sent for.
     """
 
     interval: Interval
@@ -37,31 +37,31 @@ class Page:
 
 
 MayWait = Callable[[int, int], bool]
-"""Asked where a page has room for a part of an interval only: whether all slots from an instant on (second argument)
-can be in later pages, after so many (first). If so the interval waits for the next page, whole; else it is cut."""
+"""Decides about an interval that fits only in part into a page: True moves it whole to the next page, False cuts it.
+Called with the number of pages laid, this one included, and the start of the interval."""
 
 
 def cut_to_fill(_laid: int, _start: int) -> bool:
-    """Leave no room in a page."""
+    """Always cut, so that pages are full."""
     return False
 
 
 def keep_whole(_laid: int, _start: int) -> bool:
-    """Cut nothing that fits a page."""
+    """Never cut an interval that fits into one page."""
     return True
 
 
 class PageStream:
-    """The fewest pages that cover slots which become known in ascending order, oldest page first.
+    """Covers slots that arrive in ascending order with the fewest pages, oldest page first.
 
-    Each page begins at the oldest slot not yet covered: some page must hold that slot, and none that does reaches
-    further ahead. So a border between two calls makes no difference: a page that later slots may still fill up is
-    carried over. Holds one page at most.
+    Each page begins at the oldest uncovered slot: some page must hold that slot, and no such page reaches further
+    ahead. A page that later slots may still join is carried over to the next call, at most one at a time, so the pages
+    do not depend on how the slots are split over calls.
 
     Args:
         step: The grid's step (ms).
         limit: Slots a page may span, at least 1.
-        may_wait: Says of an interval whether it waits for the next page, whole, or is cut.
+        may_wait: Decides whether an interval waits for the next page or is cut.
     """
 
     def __init__(self, step: int, limit: int = PAGE_SLOTS, may_wait: MayWait = cut_to_fill) -> None:
@@ -75,15 +75,15 @@ class PageStream:
 
     @property
     def carried(self) -> int | None:
-        """Oldest slot (ms UTC) that is in no page yet, or None."""
+        """Oldest slot (ms UTC) of the page that is carried over, or None."""
         return self._carried[0][0] if self._carried else None
 
     def add(self, slots: Iterable[Interval], examined_to: int) -> list[Page]:
         """Take the next slots and return the pages that no later slot can join.
 
         Args:
-            slots: Ascending and disjoint, after all that were given before.
-            examined_to: First instant (ms UTC) that has not been examined yet; every slot ends before it.
+            slots: Ascending and disjoint intervals, after all earlier ones.
+            examined_to: First instant (ms UTC) that has not been examined yet; no slot ends after it.
         """
         pages: list[Page] = []
         for interval in slots:
@@ -102,7 +102,7 @@ class PageStream:
         return pages
 
     def finish(self) -> list[Page]:
-        """Return the page that was carried, if any: no later slots follow."""
+        """Return the page that was carried over, if any. No slots may follow."""
         return [self._take()] if self._carried else []
 
     def _take(self) -> Page:
@@ -121,9 +121,9 @@ def lay(slots: Sequence[Interval], step: int, limit: int = PAGE_SLOTS, may_wait:
 def cover(slots: Intervals, step: int, limit: int = PAGE_SLOTS) -> list[Page]:
     """Return the fewest pages that cover slots, newest first.
 
-    Pages are disjoint, begin and end at one of these slots, and may span others in between. Of the covers with so few
-    pages it is one whose pages leave room for neighbours, and cut no interval in two where that costs no page: an
-    answer proves nothing about slots without a candle that go on beyond it.
+    Pages are disjoint, begin and end with one of these slots, and may span other slots in between. Among the covers
+    with the fewest pages, this one leaves room for neighbours and avoids cutting intervals: an answer proves nothing
+    about slots without a candle that continue past its end.
 
     Args:
         slots: The slots, on the grid.
@@ -135,14 +135,14 @@ def cover(slots: Intervals, step: int, limit: int = PAGE_SLOTS) -> list[Page]:
         if limit > room and len(roomy := lay(slots, step, limit - room)) == len(older):
             older, width = roomy, limit - room
             break
-    # Up to where so many pages, laid from the oldest slot on, can cover all slots.
+    # How far the first n pages, laid from the oldest slot on, can cover all slots.
     reaches = [page.interval.start + width * step for page in older]
 
     def may_wait(laid: int, start: int) -> bool:
         left = len(older) - laid
         return left > 0 and -start <= reaches[left - 1]
 
-    # Pages are laid from the oldest slot on: mirrored, the newest is the oldest.
+    # `lay` begins at the oldest slot; mirrored, the newest slot is the oldest.
     wanted = (_mirrored(page.wanted) for page in lay(_mirrored(slots), step, width, may_wait))
     return [Page(one.hull, one) for one in wanted]
 
@@ -152,14 +152,14 @@ def _mirrored(slots: Intervals) -> Intervals:
 
 
 def shares(pages: Sequence[Page], step: int, closed: int) -> list[Interval]:
-    """Return the slots that each page is to look after: up to half way to its neighbours, disjoint.
+    """Divide all closed slots among the pages: the share of each reaches half way to its neighbours.
 
     Args:
-        pages: Of one series, disjoint, newest first.
+        pages: Pages of one series, disjoint, newest first.
         step: The grid's step (ms).
-        closed: First open time that has not closed.
+        closed: First open time (ms UTC) that has not closed.
     """
-    # The odd slot in the middle goes to the newer page.
+    # The newer page gets the odd slot in the middle.
     borders = [
         older.interval.stop + (newer.interval.start - older.interval.stop) // step // 2 * step
         for newer, older in pairwise(pages)
@@ -168,23 +168,24 @@ def shares(pages: Sequence[Page], step: int, closed: int) -> list[Interval]:
 
 
 def margin_of(page: Page, step: int) -> int:
-    """Return how many neighbours a page asks for on each side: to prove slots empty alone, it needs as many candles."""
+    """Return how many neighbours a page asks for on each side: one a wanted slot, since proofs need as many candles."""
     return max(MARGIN_SLOTS, page.wanted.size(step))
 
 
 def with_margins(
     pages: Sequence[Page], step: int, closed: int, *, margin: int | None = None, limit: int = PAGE_SLOTS
 ) -> list[Page]:
-    """Return the pages, each with more slots on either side; their number and the slots wanted stay.
+    """Return the pages widened by neighbouring closed slots; their number and the wanted slots stay.
 
-    No page asks for a slot that has not closed. Each stays in its share, but for a side on which that leaves no
-    neighbour, as where an interval was cut: there it reaches over, or nothing could prove the slots next to the cut.
+    Each page stays in its share of `shares`. On a side where the share has no neighbour, as next to a cut through an
+    interval, the page reaches into the next share: otherwise nothing could prove the slots at the cut.
 
     Args:
-        pages: Of one series, disjoint, newest first.
+        pages: Pages of one series, disjoint, newest first.
         step: The grid's step (ms).
-        closed: First open time that has not closed.
-        margin: Slots added to a side at most; None for those of `margin_of`, and all that fit before the newest.
+        closed: First open time (ms UTC) that has not closed.
+        margin: Most slots added to a side. None takes those of `margin_of`, and for the newest page all older
+            neighbours that fit.
         limit: Slots a page may span.
     """
     wide: list[Page] = []
@@ -192,7 +193,7 @@ def with_margins(
         start, stop = page.interval.start, page.interval.stop
         most = margin_of(page, step) if margin is None else margin
         least = min(most, MARGIN_SLOTS)
-        # The newest page has room for older neighbours at no cost: they are witnesses where the newest candles fail.
+        # The newest page takes all older neighbours that fit: they are witnesses if the newest candles are missing.
         back = limit if margin is None and closed - stop <= MARGIN_SLOTS * step else most
         older = min((start - own.start) // step or least, start // step, back)
         newer = min((own.stop - stop) // step or least, (closed - stop) // step, most)
@@ -201,7 +202,7 @@ def with_margins(
 
 
 def widen(page: Page, step: int, older: int, newer: int, *, limit: int = PAGE_SLOTS) -> Page:
-    """Return a page with up to so many more slots on either side, `limit` in all; the slots wanted stay."""
+    """Add up to `older` and `newer` slots to a page, which then spans at most `limit`; its wanted slots stay."""
     start, stop = page.interval.start, page.interval.stop
     older, newer = max(older, 0), max(newer, 0)
     spare = max(limit - (stop - start) // step, 0)
@@ -211,10 +212,10 @@ def widen(page: Page, step: int, older: int, newer: int, *, limit: int = PAGE_SL
 
 
 def filled_up(slots: Interval, closed: int, step: int) -> Interval:
-    """Return slots with as many neighbours as a page holds: the more witnesses, the more its answer shows.
+    """Widen a page's slots by as many neighbours as fit: an answer with more witnesses proves more.
 
     Args:
-        slots: A page's slots.
+        slots: Slots of the page.
         closed: First open time that has not closed (ms UTC).
         step: The grid's step (ms).
     """
@@ -223,9 +224,9 @@ def filled_up(slots: Interval, closed: int, step: int) -> Interval:
 
 
 def shards(sizes: Iterable[int], limit: int) -> list[range]:
-    """Group consecutive items so that each group's sizes add up to at most `limit`.
+    """Group consecutive items so that the sizes in each group add up to at most `limit`.
 
-    An item larger than the limit is a group of its own. Returns index ranges that partition the items in order.
+    An item larger than the limit forms its own group. Returns index ranges that partition the items in order.
     """
     groups: list[range] = []
     start = 0

@@ -1,6 +1,7 @@
-"""The rules of proof: findings on each slot after one more answer of the exchange. Pure.
+"""The rules of proof: revise the findings about a series after an answer of the exchange. Pure.
 
-Sections 2 to 4 of the rules of truth. `judge` applies them to one answer; the tables of its parts are the rules.
+Sections 2 to 4 of the rules of truth. `judge` applies them to one answer. The tables in `_note_rows`, `_note_absent`
+and `note_ghosts` are the rules.
 """
 
 from __future__ import annotations
@@ -48,18 +49,18 @@ from reconciler_engine.planning.window import DEFAULT_GRACE_MS
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The knowledge about a series after an answer.
+    """The knowledge about a series after an answer, and how the answer was judged.
 
     Attributes:
-        known: The knowledge now.
+        known: The revised knowledge.
         absent: Slots that count as having no candle by this answer.
-        late: Number of slots with a candle that earlier answers lacked.
-        usable: Rows that may fill absent slots.
-        witnesses: Slots of which the answer must have a row.
-        lacking: Witnesses that the answer lacks; any of them contradicts it.
-        wants_reference: The newest instant up to which a reference would prove more (ms UTC), or None.
+        late: Number of slots with a row that earlier answers lacked.
+        usable: Slots of the rows that may fill absent slots.
+        witnesses: Slots for which the answer must have a row.
+        lacking: Witnesses that the answer lacks. A single one contradicts it.
+        wants_reference: End of the newest slots for which a reference would prove more (ms UTC), or None.
         removable: Ghosts that every recheck confirmed: their members may be removed.
-        is_whole: Whether the answer spoke about every slot asked for.
+        is_whole: Whether the answer covered every slot asked for.
     """
 
     known: Knowledge
@@ -74,7 +75,7 @@ class Verdict:
 
     @property
     def is_contradicted(self) -> bool:
-        """Whether the cache holds or remembers a candle that the answer should have had."""
+        """Whether a whole answer lacks a candle that it should have had."""
         return self.is_whole and bool(self.lacking)
 
 
@@ -90,16 +91,16 @@ def judge(
 ) -> Verdict:
     """Return the knowledge about a series after one more answer.
 
-    Rows count in every answer. Absences count only in a whole answer that no witness contradicts; a contradicted one
-    is a sighting of ghosts instead.
+    The rows of every answer count. Absences count only in a whole answer that no witness contradicts; a contradicted
+    answer is a sighting of ghosts instead.
 
     Args:
         known: The knowledge before.
         answer: The answer.
-        candles: Slots of its range that hold a candle in the cache, fillers left out, at the time of the request.
+        candles: Slots of its range that held a candle in the cache at the time of the request, without fillers.
         venue: Facts about the exchange at that moment.
         step: The grid's step (ms).
-        slots: Slots to fill and to judge; by default all of the answer's. The rest only bears witness.
+        slots: Slots to fill and to judge, by default all of the answer's. All other slots only serve as witnesses.
         grace_ms: How long after its close a bar may still be on its way.
     """
     shut = closed_slots(answer.at, grace_ms, step) & answer.asked
@@ -131,18 +132,20 @@ def _note_rows(
     shut: Interval,
     step: int,
 ) -> Knowledge:
-    """Note the rows of an answer.
+    """Record the rows of an answer.
 
-    | row                                    | the slot becomes                                              |
-    |----------------------------------------|---------------------------------------------------------------|
-    | usable                                 | known to exist; without a finding, against any earlier proof  |
-    | usable, other values than the candle's | suspect: values differ                                        |
-    | the same, a second answer may repair   | suspect: second answer; asked again after four minutes        |
-    | usable, replaces one the third time    | suspect: contested, for a day under any answer                |
-    | usable, not compared with the candle   | known to exist; a doubt about values stays                    |
-    | unusable                               | missing, unless a candle is there: unusable row; rests after  |
-    |                                        | two, four minutes apart                                       |
-    | late: an earlier answer lacked it      | as usable; empties around it without a reference: unknown     |
+    | row                                     | the slot becomes                                                 |
+    |-----------------------------------------|------------------------------------------------------------------|
+    | usable                                  | known to exist; any finding is dropped                           |
+    | usable, values differ from the candle's | suspect: values differ                                           |
+    | the same, and a second answer may       | suspect: second answer; asked for again after four minutes       |
+    |   repair the candle                     |                                                                  |
+    | usable, third replacement within a day  | suspect: contested, for a day whatever other answers have        |
+    | usable, not compared with the candle    | known to exist; a doubt about values stays                       |
+    | unusable                                | missing: unusable row, unless it holds a candle; rests after two |
+    |                                         | such answers four minutes apart                                  |
+    | late: an earlier answer lacked it       | as usable; empty slots nearby, proved without a reference,       |
+    |                                         | become unknown                                                   |
     """
     compared = usable - answer.doubted - answer.awaited
     of_values = OF_VALUES | {Reason.CONTESTED}
@@ -160,9 +163,9 @@ def _note_rows(
 
 
 def _note_brought(known: Knowledge, filled: Intervals, at: int) -> Knowledge:
-    """Note the slots that an answer shows first, and forget those of answers older than an hour.
+    """Record the slots whose row came first in this answer, and forget those of answers older than an hour.
 
-    Where that is too much to keep, neighbours are kept as one: slots between them bear no independent witness.
+    Above `MOST_BROUGHT` entries, neighbours are merged: slots between them then are not independent witnesses either.
     """
     recent = [one for one in known.brought if at - one.at < INDEPENDENT_AFTER_MS]
     recent += (Brought(one, at) for one in filled)
@@ -178,7 +181,7 @@ def _note_brought(known: Knowledge, filled: Intervals, at: int) -> Knowledge:
 
 
 def _settle(known: Finding | None, at: int) -> Finding | None:
-    """Forget a finding, unless the slot is to be left alone."""
+    """Drop a finding, unless its slot is contested."""
     return known if is_left_alone(known, at) else None
 
 
@@ -196,12 +199,12 @@ def _doubt(known: Finding | None, at: int) -> Finding:
 
 
 def _spoil(known: Finding | None, at: int) -> Finding:
-    """Return the finding of a slot whose row cannot be used; a mark by hand settles it."""
+    """Return the finding of a slot with an unusable row. A mark by the operator stays."""
     if known is not None and known.reason is Reason.BY_HAND:
         return known
     if known is None or known.reason is not Reason.ROW_UNUSABLE:
         return Finding(State.MISSING, Reason.ROW_UNUSABLE, at, at, 1, at)
-    # One bad answer delays nothing; bad for four minutes, it rests.
+    # One unusable row causes no delay; after four minutes of unusable rows the slot rests.
     bad_ms = at - known.first
     due = resting_until(known.first, at) if bad_ms >= APART_MS else at + max(bad_ms, 0)
     return seen_again(known, at)._replace(next_check=due)
@@ -216,20 +219,21 @@ def _note_absent(
     venue: Venue,
     step: int,
 ) -> tuple[Knowledge, Intervals]:
-    """Note the absent slots of an answer that nothing contradicts; return those that wait for a reference, too.
+    """Record the absent slots of an uncontradicted answer; return the knowledge and the slots that need a reference.
 
-    | slot                                       | answer                                        | becomes          |
-    |--------------------------------------------|-----------------------------------------------|------------------|
-    | closed 10 min ago, between closed rows     | reference                                     | empty            |
-    | the same                                   | 30 independent witnesses, and one an absence  | empty            |
-    | absent 4 min before, too                   | reference                                     | empty            |
-    | absent an hour before and in between, too, | no reference can be had                       | empty            |
-    |   not later than every row of the moment   |                                               |                  |
-    | closed 110 min ago or less, after the      | any                                           | missing, sighted |
-    |   newest row, and so long a silence is     |                                               |                  |
-    |   improbable for the product               |                                               |                  |
-    | any other                                  |                                               | missing, sighted |
-    | proved before                              |                                               | rechecked        |
+    | slot                                        | evidence                                     | becomes          |
+    |---------------------------------------------|----------------------------------------------|------------------|
+    | closed 10 min ago, between closed rows      | a reference                                  | empty            |
+    | the same                                    | 30 independent witnesses, and at least one   | empty            |
+    |                                             |   for each absent slot                       |                  |
+    | also absent at least 4 min before           | a reference                                  | empty            |
+    | also absent an hour before and in between,  | references are hopeless                      | empty            |
+    |   and some answer of this moment about the  |                                              |                  |
+    |   timeframe has a row as new                |                                              |                  |
+    | in a sudden silence (`sudden_silence`), and | any                                          | missing, sighted |
+    |   closed less than 110 min ago              |                                              |                  |
+    | any other                                   | any                                          | missing, sighted |
+    | proved before                               | any                                          | rechecked        |
     """
     ledger = known.ledger
     shut = answer.rows & closed_slots(answer.at, 0, step)
@@ -247,7 +251,7 @@ def _note_absent(
     sudden = sudden_silence((witnesses | answer.rows) & closed, answer.asked, closed, step)
     start = ledger.at(sudden.start)
     if start is not None and start.is_confirmed:
-        # Its beginning is settled: the product has stopped.
+        # The first slot of the silence is proved empty: the product stopped trading.
         sudden = Interval(0, 0)
     unclear = absent & (sudden - closed_slots(answer.at, QUIET_AFTER_MS, step))
     for slots, is_among, is_timely, has_reference in (
@@ -267,16 +271,16 @@ def _note_absent(
 
 
 _NO_SIGHTING = frozenset({Reason.ROW_UNUSABLE, Reason.WITHDRAWN})
-"""Reasons of missing slots that no uncontradicted answer lacked yet."""
+"""Reasons of missing slots for which no uncontradicted answer has counted as a sighting yet."""
 
 
 def _takes_more(finding: Finding) -> bool:
-    """Whether one answer cannot prove a slot empty: it is proved already, or the exchange sent a row of it lately."""
+    """Whether one answer cannot prove a slot empty: it is proved already, or its last row was unusable."""
     return finding.is_confirmed or finding.reason is Reason.ROW_UNUSABLE
 
 
 def awaits_reference(finding: Finding) -> bool:
-    """Whether two answers four minutes apart lacked a slot, so that a reference would prove it empty."""
+    """Whether two answers lacked a slot, four minutes apart, so that a reference would prove it empty."""
     return (
         finding.state is State.MISSING
         and finding.reason is not Reason.ROW_UNUSABLE
@@ -293,13 +297,13 @@ def _sight(
     is_timely: bool,
     is_hopeless: bool,
 ) -> Finding:
-    """Return the finding of a slot after one more answer without it."""
+    """Return the finding of an absent slot after one more answer that lacks it."""
     if known is not None and known.is_confirmed:
         return _checked(known, at)
     is_new = known is None or known.state is State.SUSPECT or known.reason in _NO_SIGHTING or at < known.first
     is_first_among = is_among and known is not None and known.reason is Reason.ABSENT_ONCE and not is_hopeless
     if known is None or is_new or (is_first_among and not has_reference):
-        # Never sighted, not yet between rows, or the clock went back: nobody knows how far apart the two were.
+        # Sightings begin anew: there was none, it was not between rows, or the clock went back.
         reason = Reason.AMONG_WITNESSES_ONCE if is_among else Reason.ABSENT_ONCE
         return Finding(State.MISSING, reason, at, at, 1, at + APART_MS)
     seen = seen_again(known, at)
@@ -310,7 +314,7 @@ def _sight(
         return _prove(seen, at, reason=Reason.ABSENT_THRICE)
     stays = is_among and known.reason is Reason.AMONG_WITNESSES_ONCE
     reason = Reason.AMONG_WITNESSES_ONCE if stays else Reason.ABSENT_ONCE
-    # Without a reference, too, each scan asks: an hour's rest would outlast the outage that took the reference away.
+    # Ask in each scan also without a reference: a rest of an hour would outlast the outage that the reference suffers.
     return seen._replace(state=State.MISSING, reason=reason, next_check=max(known.first + APART_MS, at))
 
 

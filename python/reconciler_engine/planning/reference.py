@@ -1,6 +1,7 @@
 """The reference of an answer: the same slots of a product that always trades, asked for at the same moment. Pure.
 
-A venue that withholds candles withholds them from this product, too; a market without trades does not.
+An exchange that withholds candles withholds those of this product as well. If the product has all its candles, the
+slots that the answer lacks had no trades.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from reconciler_engine.planning.pages import PAGE_SLOTS
 from reconciler_engine.planning.sightings import APART_MS, LEAST_WITNESSES, THIRD_AFTER_MS
 
 WHOLE_FOR_MS = 60_000
-"""A whole reference serves answers within a minute of it, not five: an outage may begin in between."""
+"""A whole reference counts for answers within a minute of it. An outage may begin later."""
 
 _SAME_OUTAGE_MS = 2 * THIRD_AFTER_MS
-"""Two references that lack rows, further apart than this, show two outages and not one."""
+"""Two references that lack rows and are further apart than this show two outages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Reference:
         slots: Slots asked for.
         at: Instant of the request (ms UTC).
         is_whole: Whether every slot has a row or is settled for that product.
-        lacking_since: Instant of the first answer of those in a row that lacked rows (ms UTC); None while it is whole.
+        lacking_since: Instant of the first answer in the current run of answers that lack rows (ms UTC); None if whole.
     """
 
     slots: Interval
@@ -37,18 +38,18 @@ class Reference:
     lacking_since: int | None = None
 
     def covers(self, slots: Interval) -> bool:
-        """Whether it was asked for all of these slots."""
+        """Whether the reference includes all of these slots."""
         return self.slots.start <= slots.start and slots.stop <= self.slots.stop
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether it lacked rows for an hour: then no reference can be had."""
+        """Whether it has lacked rows for an hour, so that proofs must do without a reference."""
         return self.lacking_since is not None and self.at - self.lacking_since >= THIRD_AFTER_MS
 
     def is_current(self, at: int) -> bool:
-        """Whether asking anew at `at` (ms UTC) is of no use: asked just now, or given up within the last hour.
+        """Whether a new request at `at` (ms UTC) is useless: it was requested just now, or is hopeless for an hour.
 
-        One that lacked rows is asked for by each scan: two scans are five minutes apart, give or take some seconds.
+        A reference that lacks rows is current for four minutes, so that every scan (about five minutes apart) asks.
         """
         if self.is_hopeless and 0 <= at - self.at < THIRD_AFTER_MS:
             return True
@@ -56,12 +57,12 @@ class Reference:
 
 
 def reference_slots(slots: Interval, closed: int, step: int) -> Interval:
-    """Return the slots to ask a reference for: a page's, the newest ones where it reaches into them.
+    """Return the slots to request as a reference: the newest page, or a page from the start of older slots.
 
-    All series that ask about the newest slots share one reference.
+    All series with questions about the newest page share one reference.
 
     Args:
-        slots: Slots that the reference is for, a page's at most.
+        slots: Slots that need a reference, at most a page.
         closed: First open time that has not closed (ms UTC).
         step: The grid's step (ms).
     """
@@ -72,11 +73,11 @@ def reference_slots(slots: Interval, closed: int, step: int) -> Interval:
 
 
 def may_want_reference(absent: Intervals, candles: Intervals, known: Knowledge, now: int, step: int) -> bool:
-    """Return whether an answer that lacks these slots could prove more with a reference.
+    """Return whether an answer that lacks the absent slots could prove more with a reference.
 
     Args:
-        absent: Slots without a candle that would be asked for.
-        candles: Slots of the same page that hold a candle.
+        absent: Slots of a page that hold no candle.
+        candles: Slots of that page that hold a candle.
         known: The knowledge about the series.
         now: Instant of the question (ms UTC).
         step: The grid's step (ms).
@@ -92,14 +93,14 @@ def may_want_reference(absent: Intervals, candles: Intervals, known: Knowledge, 
 def note_reference(
     before: Reference | None, slots: Interval, at: int, rows: Intervals, settled: Intervals
 ) -> Reference:
-    """Return the reference after an answer about its product.
+    """Return the reference after an answer about the reference product.
 
     Args:
-        before: The reference of these slots before, or None.
+        before: The previous reference of these slots, or None.
         slots: Slots asked for.
         at: Instant of the request (ms UTC).
         rows: Slots of the answer's usable rows.
-        settled: Slots that are settled for the product without a candle.
+        settled: Slots known to have no candle of that product.
     """
     if not slots - rows - settled:
         return Reference(slots, at, is_whole=True)

@@ -1,4 +1,4 @@
-"""The requests that a pass or a backfill would send, series by series, and how long they take."""
+"""The requests that a pass or a backfill would send for each series, and their duration."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ class SeriesPlan:
     Attributes:
         symbol: Product id.
         timeframe: Name of the timeframe.
-        start: First slot that would be examined (ms UTC); later than the range's where an earlier backfill was cut off.
+        start: First slot that would be examined (ms UTC). It lies after the range's start if an interrupted backfill
+            has already done the slots before it.
         stop: First instant after the range (ms UTC).
-        expected: Slots that would be examined.
-        missing: Those without a candle, but for those confirmed to have none.
-        gaps: Maximal intervals of them, told apart by whether they are worth a request.
-        confirmed_empty: Those confirmed to have none, which are not asked for.
-        requests: The fewest pages that cover slots worth a request, and slots that were asked for and not proved. Slots
-            that its own answers leave unproven cannot be known.
+        expected: Number of slots that would be examined.
+        missing: Number of slots without a candle that are not confirmed to have none.
+        gaps: Number of maximal intervals of missing slots; slots that are due and slots that rest are not joined.
+        confirmed_empty: Number of slots confirmed to have no candle. They are not asked for.
+        requests: Fewest pages that cover the slots due, and the slots asked for without proof before. Further pages for
+            slots that the backfill's own answers leave unproven cannot be foreseen.
         error: Why the series cannot be read, or None.
     """
 
@@ -37,10 +38,16 @@ class SeriesPlan:
 
 @dataclass(frozen=True, slots=True)
 class RequestPlan:
-    """Work of a backfill, and the time of its requests (ms) with the budget for it alone.
+    """Work of a backfill in all series.
 
-    `references` are the most that may be asked for beside the requests, should the exchange lack the slots asked for.
-    `verifying` are the requests that compare candles, too, and wait for the share of the budget.
+    Attributes:
+        requests: Number of pages to request.
+        references: Most references that may be requested beside the pages, if the exchange lacks their slots.
+        missing: Number of missing slots.
+        confirmed_empty: Number of slots confirmed to have no candle.
+        duration_ms: Time that the requests take if nothing else uses the budget.
+        series: Work in each series.
+        verifying: Number of pages that also compare candles, and so wait for verification's share of the budget.
     """
 
     requests: int

@@ -1,4 +1,4 @@
-"""Whether and when a dead child is started again."""
+"""Decide whether and when to restart a dead child process."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ BEAT_S = 1.0
 """How often a child says that all is well."""
 
 EXIT_CONFIG = 78
-"""A child's exit code for a configuration that cannot work: starting it again cannot help."""
+"""Exit code of a child for a configuration that cannot work: a restart cannot help."""
 
 EXIT_BUSY = 75
-"""A child's exit code where an engine of another protocol is at work: that one must end first."""
+"""Exit code of a child if an engine with another protocol version is running: that engine must end first."""
 
 FRUITLESS_LIMIT = 5
 FRUITLESS_WINDOW_MS = 60_000
@@ -27,7 +27,7 @@ class Death:
     """How a child ended.
 
     Attributes:
-        at: When (ms of a monotonic clock).
+        at: When it ended (ms of a monotonic clock).
         status: Exit code, or the negative number of the signal that killed it.
         was_useful: Whether it had done any work.
     """
@@ -39,21 +39,21 @@ class Death:
 
 @dataclass(frozen=True, slots=True)
 class RestartDecision:
-    """Start the child again after `delay_ms`, or give its role up for `reason`."""
+    """Restart the child after `delay_ms`, or give up its role if there is a `reason`."""
 
     delay_ms: int = 0
     reason: str | None = None
 
 
 def decide_restart(deaths: Sequence[Death], draw: float) -> RestartDecision:
-    """Decide about a role after its last death.
+    """Decide about a role after the last death of its child.
 
-    A child that had been useful is started again at once. One that died before its first useful work waits 0.5-30 s
-    with full jitter; more than `FRUITLESS_LIMIT` such deaths within `FRUITLESS_WINDOW_MS` end the role, as does a
-    configuration error. Only the last `FRUITLESS_LIMIT` + 1 deaths are looked at.
+    A child that did useful work is restarted at once. A child that died before any useful work is restarted after
+    0.5-30 s with full jitter. More than `FRUITLESS_LIMIT` such deaths within `FRUITLESS_WINDOW_MS` end the role, and so
+    does a configuration error.
 
     Args:
-        deaths: All deaths of the role, oldest first, at least one.
+        deaths: Deaths of the role, oldest first, at least one. The last `FRUITLESS_LIMIT` + 1 suffice.
         draw: A uniform random draw from `[0, 1)`.
     """
     last = deaths[-1]

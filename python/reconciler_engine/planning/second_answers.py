@@ -1,6 +1,6 @@
-"""Second answers: which candles give way to an answer at once, and which wait until another one agrees. Pure.
+"""Second answers: decide which candles an answer replaces at once, and which only once a second one agrees. Pure.
 
-Section 5 of the rules of truth. One answer may be stale or speak of another product.
+Section 5 of the rules of truth. A single answer may be stale, or be about another product.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from reconciler_engine.planning.ledger import Finding, Knowledge, Reason, Repair
 from reconciler_engine.planning.sightings import APART_MS, DAILY_MS, RECHECK_MS, resting_until, seen_again
 
 MOST_WAITS = 1_000
-"""Slots in the memory of rows that wait: the newest."""
+"""Limit on the waiting rows of a series; the newest are kept."""
 
 SURE_AFTER_MS = 3_600_000
-"""From an hour after a bar's close a second answer needs no sign that the exchange's time has gone on."""
+"""From an hour after a bar's close, a second answer counts without a sign that the exchange has newer data."""
 
 _LIFE_MS = 2 * DAILY_MS
 _LEAST_COMPARED = 5
@@ -31,14 +31,14 @@ _VALUES = struct.Struct("<5d")
 
 
 class Weighed(NamedTuple):
-    """The candles from which an answer differs, by their treatment.
+    """The candles from which an answer differs, sorted by their treatment.
 
     Attributes:
-        due: Doubts whose candle gives way now.
-        kept: Slots whose candle stays, and is suspect.
+        due: Doubts whose candle is replaced now.
+        kept: Slots whose candle stays and is suspect.
         awaited: Slots whose candle stays until a second answer agrees with this one.
         known: The knowledge, with the rows that wait from now on.
-        is_foreign: Whether the answer seems to speak of another product: nothing of it is used but the rows that wait.
+        is_foreign: Whether the answer seems to be about another product; only its waiting rows are used then.
     """
 
     due: list[Doubt]
@@ -60,14 +60,17 @@ def weigh(
 ) -> Weighed:
     """Sort doubts by the treatment of their candles.
 
-    | the candle                             | the answer | gives way                                               |
+    An answer is strange if it seems to be about another product, or differs from a verified candle.
+
+    | the candle                             | the answer | the row replaces it                                     |
     |----------------------------------------|------------|---------------------------------------------------------|
-    | may not by the rules, or is contested  | any        | no                                                      |
-    | has no greater volume than the row     | plausible  | at once                                                 |
-    | the same                               | strange    | to a second row like it, 4 minutes later                |
-    | has a greater volume than the row      | any        | to a second row like it, 4 minutes later, once it       |
-    |                                        |            | closed over an hour ago, or a bar was seen that opened  |
-    |                                        |            | after the first answer was asked for                    |
+    | may not be replaced by the rules, or   | any        | never                                                   |
+    |   is contested                         |            |                                                         |
+    | has at most the volume of the row      | plausible  | at once                                                 |
+    | the same                               | strange    | if an equal row comes 4 minutes later or more           |
+    | has more volume than the row           | any        | if an equal row comes 4 minutes later or more, and      |
+    |                                        |            | either the candle closed over an hour ago, or the       |
+    |                                        |            | exchange had a bar that opened after the first request  |
 
     Args:
         doubts: Candles from which the answer differs.
@@ -76,7 +79,7 @@ def weigh(
         present: Slots of its range that hold a candle in the cache.
         venue: Facts about the exchange at that moment.
         step: The grid's step (ms).
-        verified: Slots whose candle, as it was read, an earlier answer confirmed.
+        verified: Slots whose cached candle was verified by an earlier answer.
     """
     at = answer.at
     is_foreign = _is_foreign(doubts, ((answer.rows & present) - answer.uncompared).size(step))
@@ -93,7 +96,7 @@ def weigh(
             is_foreign = is_foreign and (finding is None or at - finding.first < APART_MS)
             continue
         wait = _wait_for(waits.get(slot), doubt.candle, at)
-        # A second answer like the first: it is this product's after all.
+        # An equal row four minutes later shows that the answer is about this product after all.
         is_foreign = is_foreign and at - wait.first < APART_MS
         is_timely = not doubt.lowers_volume or _is_timely(wait, at, venue, step)
         if (is_strange or doubt.lowers_volume) and not (at - wait.first >= APART_MS and is_timely):
@@ -113,9 +116,9 @@ def weigh(
 
 
 def await_second(known: Finding | None, at: int) -> Finding:
-    """Return the finding of a slot whose candle gives way once a second answer agrees.
+    """Return the finding of a slot whose candle is replaced once a second answer agrees.
 
-    It is asked for again after four minutes. Where answers have not agreed for an hour it rests between two and two.
+    The slot is asked for again after four minutes. If answers have disagreed for an hour, it rests after each pair.
     """
     due = None if known is None or known.reason is not Reason.SECOND_ANSWER else known.next_check
     if known is None or due is None or due <= known.last or at < known.first:
@@ -129,13 +132,13 @@ def await_second(known: Finding | None, at: int) -> Finding:
 
 
 def _is_foreign(doubts: Sequence[Doubt], compared: int) -> bool:
-    """Whether an answer may speak of another product: it denies the opens of over a fifth of the candles compared."""
+    """Whether an answer may be about another product: over a fifth of the compared candles have another open."""
     opens = sum(one.differs_in_open for one in doubts)
     return compared >= _LEAST_COMPARED and opens * _ALIKE_IN_A_DIFFERENCE > compared
 
 
 def _wait_for(before: Wait | None, candle: Candle, at: int) -> Wait:
-    """Return the wait of a slot after one more row of it: it begins anew where the row is another one."""
+    """Return the wait of a slot after one more row. A row with other values starts a new wait."""
     digest = hashlib.sha1(_VALUES.pack(*values_of(candle)), usedforsecurity=False).hexdigest()[:_DIGEST_LETTERS]
     if before is not None and before.row == digest and before.first <= at:
         return before
@@ -143,20 +146,20 @@ def _wait_for(before: Wait | None, candle: Candle, at: int) -> Wait:
 
 
 def _is_timely(wait: Wait, at: int, venue: Venue, step: int) -> bool:
-    """Whether the exchange's answers are known to have gone on since the first row, or the bar is old enough."""
+    """Whether the bar closed over an hour ago, or the exchange had a bar that opened after the first request."""
     closed_at = wait.slot + step
     return closed_at < at - SURE_AFTER_MS or (venue.newest is not None and venue.newest >= wait.first)
 
 
 CONTESTED_AFTER = 3
-"""So many replacements within a day make a slot contested."""
+"""Number of replacements within a day that makes a slot contested."""
 
 MOST_REPAIRED = 1_000
-"""Slots in the memory of replacements: the newest."""
+"""Limit on the slots of a series whose replacements are remembered; the newest are kept."""
 
 
 def note_repairs(known: Knowledge, replaced: Intervals, at: int, step: int) -> Knowledge:
-    """Return the knowledge after the exchange's candles took the place of others at `at` (ms UTC).
+    """Return the knowledge after the exchange's candles replaced those in the slots `replaced` at `at` (ms UTC).
 
     The third replacement within a day makes a slot contested for a day.
     """
@@ -175,7 +178,7 @@ def note_repairs(known: Knowledge, replaced: Intervals, at: int, step: int) -> K
 
 
 def is_left_alone(known: Finding | None, at: int) -> bool:
-    """Whether a slot is contested and the day for which repair leaves it alone is not over at `at` (ms UTC)."""
+    """Whether a slot is contested at `at` (ms UTC), so that repair leaves it alone."""
     return (
         known is not None
         and known.reason is Reason.CONTESTED

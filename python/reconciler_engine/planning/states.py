@@ -1,4 +1,4 @@
-"""The state of each slot of a series, all seven of them, and the reasons why slots are not ready. Pure."""
+"""Derive the state of each slot of a series, and the reasons why slots are not ready. Pure."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ class StateInterval(NamedTuple):
 
 
 def slots_in(states: Iterable[StateInterval], *wanted: State) -> Intervals:
-    """Return the slots in one of some states."""
+    """Return the slots in any of the wanted states."""
     return Intervals(Interval(one.start, one.stop) for one in states if one.state in wanted)
 
 
 def states_of(
     asked: Interval, examined: Interval, absent: Intervals, ledger: Ledger, unverified: Intervals = NOTHING
 ) -> list[StateInterval]:
-    """Return the maximal intervals of one state that cover `asked`, ascending; slots not examined are unknown.
+    """Return the states of all slots in `asked` as maximal intervals, ascending. Unexamined slots are unknown.
 
-    A candle that is there is present against any earlier proof, unless it is suspect or not verified; one that is
-    gone is missing even if it was.
+    A slot with a candle is present, unverified or suspect, even if it was proved empty before. A slot without a candle
+    is missing unless it is confirmed to have none, even if its candle was suspect.
 
     Args:
-        asked: The slots asked about.
-        examined: Those of them that were read, both on the grid.
-        absent: Those of them that hold no candle.
-        ledger: Findings on them.
-        unverified: Those of them that hold a candle which is not verified.
+        asked: The slots asked about, on the grid.
+        examined: The asked slots that were read, on the grid.
+        absent: The examined slots without a candle.
+        ledger: Findings on the examined slots.
+        unverified: Slots of unverified candles.
     """
     doubted = ledger.in_state(examined, State.SUSPECT) - absent
     unverified = unverified & examined - absent - doubted
@@ -57,13 +57,13 @@ def states_of(
 def find_obstacles(
     missing: Intervals, slots: Interval | Intervals, ledger: Ledger, *, is_delisted: bool = False
 ) -> dict[Obstacle, Intervals]:
-    """Return the slots that are not ready by their reason.
+    """Return the slots that are not ready, grouped by the reason.
 
     Args:
-        missing: The slots without a candle that nothing proves empty.
-        slots: The slots to look at, on the grid, the missing ones among them.
-        ledger: The findings about them.
-        is_delisted: Whether the product trades no more: that is why slots are missing.
+        missing: Slots without a candle that are not confirmed to have none.
+        slots: All slots to examine, on the grid, including the missing ones.
+        ledger: Findings about `slots`.
+        is_delisted: Whether the product is delisted, which then is the reason of all missing slots.
     """
     found: defaultdict[Obstacle, list[Interval]] = defaultdict(list)
     for part in (slots,) if isinstance(slots, Interval) else slots:
@@ -95,7 +95,7 @@ _OBSTACLES = {
 
 
 def obstacle_of(finding: Finding | None) -> Obstacle | None:
-    """Return why a finding makes a slot not ready; None where it does not say."""
+    """Return why a finding makes its slot not ready; None if it does not."""
     if finding is None or finding.state not in {State.MISSING, State.SUSPECT}:
         return None
     if awaits_reference(finding):
@@ -106,12 +106,12 @@ def obstacle_of(finding: Finding | None) -> Obstacle | None:
 
 
 class AbsentSlots(NamedTuple):
-    """Slots without a candle, by how they stand.
+    """Slots without a candle, grouped. Each slot is in `missing` or in `confirmed`.
 
     Attributes:
-        missing: Those of which a candle may exist.
-        confirmed: Those of which none exists, as far as anybody can know now. With `missing` they are all the slots.
-        due: Those of both that are worth a request now: nobody has asked yet, or another answer could prove more.
+        missing: Slots whose candle may exist at the exchange.
+        confirmed: Slots for which the exchange has no candle, by a proof that still counts.
+        due: Slots of both groups that are worth a request now: never asked for, or another answer could prove more.
     """
 
     missing: Intervals
@@ -120,12 +120,12 @@ class AbsentSlots(NamedTuple):
 
 
 def sort_absent(absent: Intervals, ledger: Ledger, now: int) -> AbsentSlots:
-    """Sort slots by their state at `now` (ms UTC), from their findings.
+    """Group absent slots by their findings.
 
     Args:
         absent: The slots that hold no candle, on the grid.
-        ledger: Findings, on these slots at least.
-        now: The instant of the question.
+        ledger: Findings that include those on these slots.
+        now: The instant of the question (ms UTC).
     """
     if not absent or not ledger.findings:
         return AbsentSlots(absent, NOTHING, absent)

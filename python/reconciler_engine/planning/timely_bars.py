@@ -1,4 +1,4 @@
-"""Judge of each closed bar, once, whether it was complete and verified in time. Pure."""
+"""Judge once for each closed bar whether it was complete and verified in time. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from reconciler_engine.observe.objective import COMPLETE_MS, BarCounts
 
 
 class FoundBars(NamedTuple):
-    """How a pass found the closed bars of a series when it looked, before it repaired anything.
+    """The closed bars of a series as a pass found them, before it repaired anything.
 
     Attributes:
         series: The series.
-        slots: The slots looked at.
-        missing: Slots without a candle that nothing proved empty; all of them where the series could not be read.
-        waiting: Those of them that waited for a second sighting, or were proved empty by the pass itself.
-        unverified: Slots of candles that were not verified.
+        slots: Slots that the pass examined.
+        missing: Slots without a candle that were not confirmed to have none; all slots if the series was unreadable.
+        waiting: Missing slots that waited for a second sighting, or that this pass itself proved empty.
+        unverified: Slots of unverified candles.
     """
 
     series: Series
@@ -29,25 +29,25 @@ class FoundBars(NamedTuple):
 
 
 class Reached(NamedTuple):
-    """Closes up to which the bars of a timeframe are judged (ms UTC): for being complete, and for being verified."""
+    """Latest closes (ms UTC) up to which the bars of a timeframe are judged, for each of the two criteria."""
 
     complete: int
     verified: int
 
 
 class Judged(NamedTuple):
-    """Counts of bars by timeframe, and how far all bars of each are judged by them."""
+    """Counts of bars by timeframe, and the instants up to which bars were judged."""
 
     counts: dict[str, BarCounts]
     reached: dict[str, Reached]
 
 
 class TimelyBars:
-    """Judges bars by the looks of passes at all series.
+    """Judges bars by the findings of passes over all series.
 
-    A bar is judged twice: by the first look after the time in which it was to be complete, and by the first one after
-    that in which it was to be verified. One that failed the first time is remembered until the second, and fails once;
-    an engine that is started in between may count it twice. A series is judged from its second look on.
+    A bar is judged twice: in the first pass after its deadline for being complete, and in the first pass after its
+    deadline for being verified. A bar that failed the first time is remembered, so that it counts as one failure; if
+    the engine restarts in between, it may count twice. The first pass over a new series is not judged.
     """
 
     def __init__(self) -> None:
@@ -56,14 +56,14 @@ class TimelyBars:
         self._look: tuple[Sequence[FoundBars], int] | None = None
 
     def look(self, found: Sequence[FoundBars], now: int) -> None:
-        """Take how a pass of `now` (ms UTC) found all series."""
+        """Store the findings of a pass at `now` (ms UTC), to be judged next."""
         self._look = (found, now)
 
     def judge(self, reached: Mapping[str, Reached], max_unverified_ms: int) -> Judged | None:
-        """Judge the bars of the last look; None where nobody has looked since.
+        """Judge the bars of the last stored findings; None if these were judged already.
 
         Args:
-            reached: How far bars are judged, by timeframe; bars of others count from this look on.
+            reached: Instants up to which bars are judged already, by timeframe. Other timeframes start with this pass.
             max_unverified_ms: How long after its close a bar may be unverified.
         """
         if self._look is None:
@@ -102,5 +102,5 @@ class TimelyBars:
 
 
 def _closed(since: int, until: int, step: int) -> Interval:
-    """Return the slots whose bars closed after one instant and not after another (ms UTC)."""
+    """Return the slots whose bars closed in `since < t <= until` (ms UTC)."""
     return Interval(max(since - step + 1, 0), max(until - step + 1, 0)).slots(step)

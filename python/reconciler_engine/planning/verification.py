@@ -1,7 +1,7 @@
-"""When a candle that is there is compared with the exchange's. Pure.
+"""Decide when cached candles are compared with the exchange's. Pure.
 
-A bar may be without verification for a while after its close, so that many bars share a request. Its page goes out as
-late as that allows, or earlier where all that is due at that time could not go out in time.
+A bar may stay unverified for a while after its close, so that many bars share a request. Their page goes out shortly
+before that time ends, or earlier if too many pages are due together for the budget.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ DEFAULT_SETTLE_MS: Final = 600_000
 """How long after its close the exchange's bar is final."""
 
 DEFAULT_MAX_UNVERIFIED_MS: Final = 1_800_000
-"""How long after its close a bar may be without verification and still count as ready."""
+"""How long after its close a bar may be unverified and still count as ready."""
 
 SPARE_MS: Final = 300_000
-"""A page goes out so long before its oldest bar has been without verification for too long."""
+"""A page is due this long before its oldest bar has been unverified for too long."""
 
 LAST_MS: Final = 60_000
-"""A page that goes out later than so long before that time may be answered too late."""
+"""A page goes out at least this long before its oldest bar has been unverified for too long, else its answer may come
+too late."""
 
 _MINUTE_MS: Final = 60_000
 
 
 class Verify(StrEnum):
-    """Candles in the cache that a pass asks for.
+    """Cached candles that a pass compares with the exchange's. `share` is the part of the budget for verification.
 
     Attributes:
-        NONE: Those that a page asked for because of missing ones happens to hold.
-        SUSPECTS: Suspect ones that are due, too.
-        DUE: Unverified ones that have been so for as long as is allowed, too, within the share of the budget.
-        ALL: All unverified ones, too, without regard to that share.
-        AGAIN: All that are settled, verified ones too, within that share.
+        NONE: Only candles that happen to lie in pages for missing slots.
+        SUSPECTS: Also suspect candles that are due.
+        DUE: Also all settled candles of a series once one of them is due for verification, within the share.
+        ALL: Also all unverified candles, without regard to the share.
+        AGAIN: All settled candles, verified ones included, within the share.
     """
 
     NONE = "none"
@@ -50,12 +51,12 @@ class Verify(StrEnum):
 
     @property
     def looks_at_digests(self) -> bool:
-        """Whether candles are looked at for being verified."""
+        """Whether the pass reads which candles are verified."""
         return self in {Verify.DUE, Verify.ALL, Verify.AGAIN}
 
     @property
     def is_shared(self) -> bool:
-        """Whether pages wait for the share of the budget that verification may take."""
+        """Whether pages wait for verification's share of the budget."""
         return self in {Verify.DUE, Verify.AGAIN}
 
 
@@ -65,7 +66,7 @@ class VerifyRules:
 
     Attributes:
         settle_ms: How long after its close the exchange's bar is final.
-        max_unverified_ms: How long after its close a bar may be without verification.
+        max_unverified_ms: How long after its close a bar may be unverified.
     """
 
     settle_ms: int = DEFAULT_SETTLE_MS
@@ -76,19 +77,20 @@ class VerifyRules:
         return slots & closed_slots(now, self.settle_ms, step)
 
     def due_at(self, open_time: int, step: int) -> int:
-        """Return when a page for an unverified bar is to go out, if nothing else urges (ms UTC)."""
+        """Return when the page for an unverified bar is due (ms UTC), if nothing makes it urgent before."""
         return open_time + step + self.max_unverified_ms - SPARE_MS
 
 
 class Look(NamedTuple):
-    """How the candles of a series stand, as far as a request may change it.
+    """Slots of a series that requests could verify or settle, as a pass found them.
 
     Attributes:
-        unverified: Slots of candles that are not verified, those left out that rest.
-        changed: Those of them whose member was another when it was verified.
-        urgent: Slots for which a request is worth while at once: suspects that are due, missing ones.
-        again_at: When slots that wait for another answer are worth a request again (ms UTC); None where none waits.
-        stop: End of the closed slots that were looked at (ms UTC).
+        unverified: Slots of unverified candles, without those that rest.
+        changed: Unverified slots whose member changed after it was verified.
+        urgent: Slots that are worth a request at once: suspects that are due, and missing slots.
+        again_at: Earliest time when a slot that waits for another answer is worth a request (ms UTC); None if no slot
+            waits.
+        stop: End of the closed slots that were examined (ms UTC).
     """
 
     unverified: Intervals = NOTHING
@@ -99,12 +101,12 @@ class Look(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """When a series is to be asked for next (ms UTC), in the order of urgency.
+    """Times of the next request for a series (ms UTC). The series with the smallest one is the most urgent.
 
     Attributes:
-        latest: From then on a bar of it has been without verification for too long.
-        due: From then on it is asked for.
-        ready: From then on an answer could verify something.
+        latest: Last moment for the request: later, a bar would be unverified for too long.
+        due: Normal time of the request.
+        ready: Earliest moment at which an answer could verify a candle.
     """
 
     latest: int
@@ -113,14 +115,14 @@ class Standing(NamedTuple):
 
 
 def to_verify(look: Look, now: int, step: int, rules: VerifyRules, *, horizon_ms: int = 0) -> Intervals:
-    """Return the candles to ask for at `now` (ms UTC): all that are settled, once one of them is due; else none.
+    """Return the candles to ask for at `now` (ms UTC): all settled unverified ones if any is due, else none.
 
     Args:
-        look: How the series stands.
+        look: State of the series.
         now: The instant.
         step: The grid's step (ms).
         rules: The times of verification.
-        horizon_ms: How far ahead to look for slots that become due: the time until the next look.
+        horizon_ms: Time until the next look: slots that become due within it count as due.
     """
     settled = rules.settled(look.unverified, now, step)
     is_due = settled and rules.due_at(settled[0].start, step) <= now + horizon_ms
@@ -128,7 +130,7 @@ def to_verify(look: Look, now: int, step: int, rules: VerifyRules, *, horizon_ms
 
 
 def standing_of(look: Look, now: int, step: int, rules: VerifyRules) -> Standing:
-    """Return when a series is to be asked for next, by how it stands at `now` (ms UTC)."""
+    """Return the times of the next request for a series, from its state at `now` (ms UTC)."""
     if look.urgent or rules.settled(look.changed, now, step):
         return Standing(now, now, now)
     oldest = look.unverified[0].start if look.unverified else look.stop
@@ -144,14 +146,14 @@ def choose_due(
 ) -> list[Series]:
     """Return the series to ask for at `now` (ms UTC), the most urgent first.
 
-    Those that are due, and those that must go early: were each series asked for when it is due, in the order of
-    urgency, one after them would be too late.
+    These are the series that are due, and those that must go early because otherwise a less urgent series, queued
+    behind them, would miss its last moment.
 
     Args:
-        standings: When each series is to be asked for.
+        standings: Times of the next request for each series.
         now: The instant.
         per_minute: How many requests may go out a minute.
-        free: Series whose bars are expected to follow from finer ones: they take no request, and do not go early.
+        free: Series whose bars will probably equal their sums: they take no request, and do not go early.
     """
     order = sorted(standings, key=standings.__getitem__)
     ms_each = _MINUTE_MS / per_minute
@@ -165,5 +167,5 @@ def choose_due(
 
 
 def count_requests(order: Iterable[Series], free: Container[Series]) -> Iterator[int]:
-    """Return how many requests each series takes together with those before it."""
+    """Yield the running total of requests after each series of the order; a free series adds none."""
     return accumulate(series not in free for series in order)

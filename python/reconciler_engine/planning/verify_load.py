@@ -1,8 +1,8 @@
-"""The requests that verification takes, and whether its share of the budget lets all of them out in time. Pure.
+"""Compute how many requests verification takes, and whether its share of the budget suffices. Pure.
 
-It follows from the rules of `planning/verification.py`. A page of a series goes out when its oldest bar is due, and
-takes all bars that are settled by then; the next one is due for the first bar that was not. When a day begins, a bar of
-every series closes at once: no hour asks for more.
+By the rules of `planning/verification.py`, a page of a series goes out when its oldest bar is due, and takes all bars
+that are settled by then. The first bar after these starts the next page. The start of a day is the peak: a bar of every
+series closes at once.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ _MINUTE_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class VerifyLoad:
-    """Requests of verification, and those that its share allows. Second answers and references come on top.
+    """Requests that verification needs, and those that its share allows. Second answers and references are extra.
 
     Attributes:
-        per_hour: Requests an hour, on average, if no candle followed from finer ones.
-        with_sums_per_hour: The same where all do that can: of their pages one in fifty is asked for.
-        allowed_per_hour: Requests an hour that the share lets out.
-        at_once: Requests for bars that close when a day begins.
-        in_time_ms: Time in which they must go out.
-        served: Those of them that the share lets out in that time.
-        least_max_unverified_ms: Shortest `max_unverified_ms` for which the share is enough (ms, whole minutes).
+        per_hour: Average requests an hour if no candle is verified by its sum.
+        with_sums_per_hour: Average requests an hour if every possible candle is verified by its sum, and one in fifty
+            of these pages is requested.
+        allowed_per_hour: Requests an hour that the share allows.
+        at_once: Requests for the bars that close at the start of a day.
+        in_time_ms: Time within which these must go out.
+        served: Requests that the share allows in that time.
+        least_max_unverified_ms: Shortest `max_unverified_ms` for which the share suffices (ms).
     """
 
     per_hour: float
@@ -52,7 +53,7 @@ class VerifyLoad:
         return self.at_once <= self.served
 
     def least_share(self, share: float) -> float:
-        """Return the smallest share that would be enough, by the one there is; above 1 where none would."""
+        """Return the smallest sufficient share, given the current one. It is above 1 if no share suffices."""
         return ceil(100 * share * self.at_once / max(self.served, 1)) / 100
 
 
@@ -60,7 +61,7 @@ def verify_load(series: Sequence[Series], rules: VerifyRules, per_minute: float)
     """Return the load of verifying series.
 
     Args:
-        series: All of them.
+        series: All series of the engine.
         rules: The times of verification.
         per_minute: How many requests of verification may go out a minute.
     """
@@ -81,13 +82,13 @@ def verify_load(series: Sequence[Series], rules: VerifyRules, per_minute: float)
 
 @dataclass(frozen=True, slots=True)
 class ScrubLoad:
-    """The requests that comparing kept candles again takes, beside verification.
+    """Requests that the scrub needs, and those that verification leaves for it.
 
     Attributes:
-        pages: Pages that are kept.
-        per_hour: Requests an hour, evenly over the days.
-        left_per_hour: Requests an hour that verification leaves of its share, on average.
-        least_days: Fewest days for which that is enough; None where nothing is left.
+        pages: Number of pages to compare in a round.
+        per_hour: Requests an hour, spread evenly over the days.
+        left_per_hour: Average requests an hour that verification leaves of its share.
+        least_days: Fewest days for which these suffice; None if nothing is left.
     """
 
     pages: int
@@ -97,27 +98,27 @@ class ScrubLoad:
 
     @property
     def holds(self) -> bool:
-        """Whether each candle can be compared again in time."""
+        """Whether the scrub can compare each candle again in time."""
         return self.per_hour <= self.left_per_hour
 
 
 def scrub_load(pages: int, days: int, load: VerifyLoad) -> ScrubLoad:
-    """Return the load of comparing so many pages again within so many days, beside that of verification."""
+    """Return the load of a scrub of `pages` pages within `days` days, beside the `load` of verification."""
     left = load.allowed_per_hour - load.per_hour
     per_hour = 60 * scrub_per_minute(pages, days)
     return ScrubLoad(pages, per_hour, max(left, 0.0), ceil(days * per_hour / left) if left > 0 else None)
 
 
 def _pages(step: int, rules: VerifyRules) -> tuple[int, int]:
-    """Return how many pages verify the bars of a series, and how long it is until the next ones (ms)."""
+    """Return the pages that verify a series' bars each time it is due, and the time between two such times (ms)."""
     bars = (rules.max_unverified_ms - SPARE_MS - rules.settle_ms) // step + 1
     return ceil_div(bars, PAGE_SLOTS), bars * step
 
 
 def _with_sums(series: Sequence[Series], hourly: Sequence[float]) -> Iterator[float]:
-    """Yield the requests of an hour of each series, of one whose candles follow from finer ones its audited pages.
+    """Yield the requests an hour of each series; a series with a finer timeframe needs only its audited pages.
 
-    Those are looked at when the finest ones of the symbol have been asked for, or when they close, if that is rarer.
+    Such a series is examined after each request for the symbol's finest divisor, or at each close if that is rarer.
     """
     kept: defaultdict[str, dict[Timeframe, float]] = defaultdict(dict)
     for one, per_hour in zip(series, hourly, strict=True):

@@ -1,4 +1,4 @@
-"""Slots of a series that a pass examines."""
+"""Compute the slots of a series that a pass examines."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from reconciler_engine.market.timeframe import Timeframe
 from reconciler_engine.planning.pages import PAGE_SLOTS
 
 MINIMUM_STEPS = 3
-"""A window holds at least this many bars: 30 minutes would otherwise never see a 30m, 1h, 4h or 1d bar."""
+"""Fewest bars in a window. A window of 30 minutes would otherwise never include a 30m, 1h, 4h or 1d bar."""
 
 MEMBERS_REACH = 10
-"""The newest members are looked for in at most so many times their number of slots: a key may hold any age."""
+"""Limit on how far back the newest members are looked for: ten times their number, in slots. A key's members may have
+any age."""
 
 DEFAULT_GRACE_MS = 15_000
-"""How long after its close a bar may still be on its way (design: closed candles only)."""
+"""How long after its close a bar may still be on its way from the feeder."""
 
 
 def closed_before(now: int, timeframe: Timeframe, grace_ms: int = DEFAULT_GRACE_MS) -> int:
@@ -28,7 +29,7 @@ def closed_before(now: int, timeframe: Timeframe, grace_ms: int = DEFAULT_GRACE_
 
 
 def with_forming(slots: Interval, now: int, timeframe: Timeframe) -> Interval:
-    """Return slots and the bar after them, where they reach the newest closed one at `now` (ms UTC), if a page can."""
+    """Add the forming bar to slots that end with the newest closed one at `now` (ms UTC), if a page has room for it."""
     step = timeframe.step_ms
     forming = timeframe.floor(now)
     has_room = slots.stop - slots.start < PAGE_SLOTS * step
@@ -36,9 +37,9 @@ def with_forming(slots: Interval, now: int, timeframe: Timeframe) -> Interval:
 
 
 def oldest_kept(now: int, timeframe: Timeframe, max_candles: int) -> int | None:
-    """Return the oldest open time that a cache of `max_candles` members keeps, or None if it keeps all (0).
+    """Return the oldest open time in a cache of `max_candles` members at `now`; None for 0, which keeps all.
 
-    The forming bar at `now` is one of the members.
+    The forming bar counts as one of the members.
     """
     if max_candles == 0:
         return None
@@ -55,16 +56,16 @@ def scan_window(
     bars: int = MINIMUM_STEPS,
     oldest_member: int | None = None,
 ) -> Interval:
-    """Return the closed slots to examine: the last `window_ms`, at least so many bars and members, inside retention.
+    """Return the closed slots to examine: the last `window_ms`, extended to `bars` and to `oldest_member`, if retained.
 
     Args:
         now: The pass's instant (ms UTC).
         timeframe: The series' bar length.
         window_ms: How far back to look.
-        max_candles: Members that the cache keeps a series; 0 keeps all.
+        max_candles: Members that the cache keeps for a series; 0 keeps all.
         grace_ms: How long after its close a bar counts as still on its way.
-        bars: Number of slots, three at least.
-        oldest_member: Open time of the oldest member to examine, looked for in `MEMBERS_REACH` times as many slots.
+        bars: Fewest slots, at least `MINIMUM_STEPS`.
+        oldest_member: Open time (ms UTC) of the oldest member to examine, at most `MEMBERS_REACH` * `bars` slots back.
     """
     stop, step = closed_before(now, timeframe, grace_ms), timeframe.step_ms
     start = stop - max(window_ms, max(bars, MINIMUM_STEPS) * step)
@@ -81,13 +82,13 @@ def range_window(
     max_candles: int,
     grace_ms: int = DEFAULT_GRACE_MS,
 ) -> Interval:
-    """Return the part of `asked` that is closed and kept; empty when nothing of it is."""
+    """Return the part of `asked` that is closed and retained by the cache; it may be empty."""
     stop = max(asked.start, min(asked.stop, closed_before(now, timeframe, grace_ms)))
     return clamp_to_retention(Interval(asked.start, stop), now, timeframe, max_candles)
 
 
 def clamp_to_retention(window: Interval, now: int, timeframe: Timeframe, max_candles: int) -> Interval:
-    """Return `window` without the slots that the cache no longer keeps; empty at its stop if none is left."""
+    """Return `window` without the slots that the cache no longer keeps; it is empty at its end if no slot is left."""
     oldest = oldest_kept(now, timeframe, max_candles)
     if oldest is None or oldest <= window.start:
         return window
@@ -95,9 +96,9 @@ def clamp_to_retention(window: Interval, now: int, timeframe: Timeframe, max_can
 
 
 def retention_fault(field: str, window_ms: int, timeframe: Timeframe, max_candles: int) -> str | None:
-    """Say why a window can never be complete in a cache of `max_candles` members, or None if it can.
+    """Return why a window can never be complete in a cache of `max_candles` members, or None if it can.
 
-    One member is the forming bar and one may be a bar that closed within the grace.
+    One member is the forming bar, and another may be a bar that closed within the grace.
     """
     if max_candles == 0:
         return None
@@ -113,7 +114,7 @@ def retention_fault(field: str, window_ms: int, timeframe: Timeframe, max_candle
 
 
 def history_fault(series: str, asked: Interval, now: int, timeframe: Timeframe, max_candles: int) -> str | None:
-    """Say why a range can never be complete in a cache of `max_candles` members, or None if it can."""
+    """Return why a range can never be complete in a cache of `max_candles` members, or None if it can."""
     oldest = oldest_kept(now, timeframe, max_candles)
     first = ceil_to(asked.start, timeframe.step_ms)
     if oldest is None or first >= oldest:

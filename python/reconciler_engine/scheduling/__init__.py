@@ -1,1 +1,1 @@
-"""When jobs run: cron expressions, ticks, the loop and its overlap guard."""
+"""Scheduling of jobs: cron expressions, ticks, the scheduler's loop and its overlap guard."""

@@ -1,7 +1,7 @@
-"""Days of a month that a pair of day fields selects, for every shape a month can have.
+"""Compute the days that a pair of day fields selects, for each of the 28 shapes of a month.
 
-A month has 28 to 31 days and begins on one of seven weekdays: 28 shapes. A day rule is therefore a table of
-28 masks, which decides at once which days match, whether any day can, and whether two rules mean the same.
+A month has 28 to 31 days and begins on one of seven weekdays, which makes 28 shapes. A table with a mask of days for
+each shape tells which days match, whether any day can match, and whether two pairs of fields are equivalent.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _SATURDAY = 6
 EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
 DayTable = tuple[int, ...]
-"""28 masks; that of `length` days with the 1st on weekday `first` (Sunday 0) is at `(length - 28) * 7 + first`."""
+"""28 masks. A month of `length` days whose 1st is weekday `first` (Sunday 0) has index `(length - 28) * 7 + first`."""
 
 EVERY_DAY: DayTable = tuple(whole for whole in _WHOLE for _ in range(WEEK))
 
 
 def month_length(year: int, month: int) -> int:
-    """Return how many days the month has."""
+    """Return the number of days in a month."""
     if month == _FEBRUARY and year % 4 == 0 and (year % 100 != 0 or year % 400 == 0):
         return 29
     return _LENGTHS[month]
@@ -39,7 +39,7 @@ def month_length(year: int, month: int) -> int:
 def day_table(day: Field, weekday: Field) -> DayTable:
     """Return the table of two day fields.
 
-    Either matching is enough when both are restricted; both must match when either's text begins with `*`.
+    If the text of either field begins with `*`, a day must match both. Otherwise it must match at least one.
     """
     both = day.star or weekday.star
     every_weekday = weekday.values == Kind.WEEKDAY.full
@@ -64,7 +64,7 @@ def day_table(day: Field, weekday: Field) -> DayTable:
 
 
 def months_that_match(table: DayTable, months: int) -> int:
-    """Return the mask of those `months` in which some year has a matching day."""
+    """Return the mask of those `months` that have a matching day in any year."""
     matching = 0
     for month in bits(months):
         at = (_LENGTHS[month] - SHORTEST) * WEEK
@@ -75,13 +75,13 @@ def months_that_match(table: DayTable, months: int) -> int:
 
 
 def reachable(table: DayTable, months: int) -> DayTable:
-    """Return the table with the shapes cleared that none of `months` can have."""
+    """Return the table with empty masks for all shapes that none of `months` can have."""
     lengths = {_LENGTHS[month] for month in bits(months)} | ({29} if months >> _FEBRUARY & 1 else set())
     return tuple(mask if at // WEEK + SHORTEST in lengths else 0 for at, mask in enumerate(table))
 
 
 def count_days(table: DayTable, months: int, start: int, stop: int) -> int:
-    """Count the matching days in `[start, stop)`, days since 1970-01-01; one step a month, not one a day."""
+    """Return the number of matching days in `[start, stop)`, in days since 1970-01-01. It takes one step a month."""
     total = 0
     at = start
     while at < stop:

@@ -18,7 +18,7 @@ from reconciler_engine.scheduling.zones import FIRST_S, LAST_S, OffsetInterval, 
 
 __all__ = ["CronError", "CronExpression", "Fault", "NoNextSlot"]
 
-# Longer than any change of offset, and shorter than the margin that a span sees around itself.
+# Longer than any change of offset, and shorter than the margin within which a span knows offset changes.
 _NEAR_S = 2 * DAY_S
 _LONGEST_TEXT = 1_024
 _TOKEN = re.compile(r"\S+", re.ASCII)
@@ -34,7 +34,7 @@ _NICKNAMES = {
 
 
 class NoNextSlot(ValueError):
-    """An expression has no slot between an instant (ms UTC) and the last that is computed, in the year 9999."""
+    """An expression has no slot between an instant (ms UTC) and June of the year 9999, where the computation ends."""
 
     def __init__(self, expression: str, instant: int) -> None:
         self.expression = expression
@@ -46,9 +46,9 @@ class NoNextSlot(ValueError):
 
 
 class CronExpression:
-    """A schedule; immutable; build it with `parse`.
+    """An immutable schedule, made by `parse`.
 
-    Two expressions are equal when they fire at the same instants in every zone, however they are written;
+    Two expressions are equal if they fire at the same instants in every zone, even if their texts differ.
     `str()` gives a normal form that parses to an equal expression.
     """
 
@@ -65,12 +65,12 @@ class CronExpression:
 
     @classmethod
     def parse(cls, text: str) -> CronExpression:
-        """Return the expression written in `text`: five fields, six with seconds first, or a nickname.
+        """Parse five fields, six fields with seconds first, or a nickname such as `@daily`.
 
-        An expression that can never fire is accepted here (see `never_fires`) and refused by a job.
+        An expression that can never fire is accepted here (see `never_fires`), but refused by `Job`.
 
         Raises:
-            CronError: With every fault of the text, left to right.
+            CronError: The text is invalid; the error holds all its faults, left to right.
         """
         reader = FieldReader()
         fields = tuple(reader.read(kind, token, column) for kind, token, column in _split(text))
@@ -98,7 +98,7 @@ class CronExpression:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Accepted rules that may surprise, one sentence each."""
+        """Warnings about parts of the expression that may surprise, one sentence each."""
         return self._warnings
 
     @property
@@ -122,23 +122,23 @@ class CronExpression:
 
     @property
     def follows_wall_clock(self) -> bool:
-        """Whether it follows the wall clock's minutes as they pass, both passes of a repeated hour included.
+        """Whether the text of the minute or the hour begins with `*`, which decides about changes of offset.
 
-        True when the text of the minute or the hour begins with `*`: times in a spring gap do not happen.
-        Any other expression has fixed times: those in a gap give one slot at the first minute after it, those in
-        a repeated hour fire in the first pass only.
+        If True, the expression fires at every matching minute that the wall clock shows: not in the skipped hour of
+        spring, and twice in the repeated hour of autumn. If False, its times are fixed: matching times in the skipped
+        hour give one slot at the first minute after it, and those in the repeated hour fire the first time only.
         """
         return self._follows
 
     def describe(self) -> str:
-        """Return an English sentence, without a full stop."""
+        """Return a description in an English sentence, without a full stop."""
         return sentence(self._fields)
 
     def next_after(self, instant: int, tz: tzinfo = UTC) -> int:
         """Return the first slot strictly after `instant` (both ms UTC) on the wall clock of `tz`.
 
         Raises:
-            NoNextSlot: There is none before June of the year 9999.
+            NoNextSlot: There is no slot before June of the year 9999.
             ValueError: `instant` lies before June of the year 1.
         """
         second = instant // 1_000 + 1
@@ -150,7 +150,7 @@ class CronExpression:
         return found * 1_000
 
     def slots_after(self, instant: int, tz: tzinfo = UTC) -> Iterator[int]:
-        """Yield the slots after `instant` (ms UTC), strictly increasing, until there are no more."""
+        """Yield all slots after `instant` (ms UTC), ascending."""
         while True:
             try:
                 instant = self.next_after(instant, tz)
@@ -159,10 +159,10 @@ class CronExpression:
             yield instant
 
     def count(self, after: int, until: int, tz: tzinfo = UTC) -> int:
-        """Count the slots in `(after, until]` (ms UTC) by arithmetic.
+        """Return the number of slots in `(after, until]` (ms UTC).
 
-        The cost grows with the months and clock changes in between, not with the slots. Instants outside the
-        years that `next_after` knows count as their ends.
+        The cost grows with the number of months and clock changes in between, not with the number of slots. Instants
+        outside the range of `next_after` are clamped to it.
         """
         second = max(after // 1_000 + 1, FIRST_S)
         stop = min(until // 1_000, LAST_S) + 1
@@ -183,7 +183,7 @@ class CronExpression:
         return total
 
     def _first_from(self, second: int, tz: tzinfo) -> int | None:
-        """Return the first slot at or after `second` (s UTC) where offsets change."""
+        """Return the first slot at or after `second` (s UTC) in a zone whose offset may change."""
         while second <= LAST_S:
             span = span_at(tz, second)
             wall = second + span.offset
@@ -198,13 +198,13 @@ class CronExpression:
             slot = found - span.offset
             if slot < span.stop:
                 return slot
-            # Nothing in this span. Close to its end a repeated hour may show times before `wall` again, so the
-            # next span is looked at; otherwise no wall time until `found` matches and the way there is skipped.
+            # No slot in this span. Close to its end, a repeated hour may show times before `wall` again, so the next
+            # span is searched. Otherwise no wall time before `found` matches, and the search continues near it.
             second = span.stop if span.stop - second <= _NEAR_S else max(span.stop, slot - _NEAR_S)
         return None
 
     def _lands(self, span: OffsetInterval) -> bool:
-        """Return whether a fixed time falls into the gap before `span`."""
+        """Return whether a matching wall time lies in the skipped hour before `span`."""
         found = self._wall.first_from(span.gap)
         return found is not None and found < span.landing
 

@@ -1,4 +1,4 @@
-"""Cron fields as an English sentence, for logs and help."""
+"""Describe cron fields in an English sentence, for logs and help."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST_LIST = 2
 
 
 def sentence(fields: Sequence[Field]) -> str:
-    """Return six fields in words, such as `At 09:30 on Monday to Friday`."""
+    """Return a description of six fields, such as `At 09:30 on Monday to Friday`."""
     second, minute, hour, day, month, weekday = fields
     parts = [_clock(second, minute, hour), _days(day, weekday)]
     if month.values != Kind.MONTH.full:

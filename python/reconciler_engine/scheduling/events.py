@@ -1,4 +1,4 @@
-"""Events that a scheduler tells its observers, and the figures it keeps."""
+"""Events that a scheduler sends to its observers, and the statistics of its jobs."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Degraded:
-    """Returned by a run that came to its end and could not do its work, with the reason."""
+    """Return value of a run that ended normally but could not do its work; `why` is the reason."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A tick became a run: its one ending."""
+    """A tick was started as a run."""
 
     tick: Tick
 
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """A run that had started is over; `error` is its failure, or None."""
+    """A run ended; `error` describes its failure, or is None."""
 
     tick: Tick
     outcome: Outcome
@@ -45,7 +45,10 @@ class RunFinished:
 
 @dataclass(frozen=True, slots=True)
 class SlotSkipped:
-    """A tick ended because the guard was held, here or `elsewhere`, or nobody could say whether it was (`error`)."""
+    """A tick was not run: a run of its job is open, here or in another process (`elsewhere`).
+
+    `error` is set instead if the claim failed, so that this could not be determined.
+    """
 
     tick: Tick
     error: str | None
@@ -54,7 +57,7 @@ class SlotSkipped:
 
 @dataclass(frozen=True, slots=True)
 class SlotsMissed:
-    """Slots of an era ended because the process was not there, was late, or was stopping."""
+    """Slots of an era were not run because the process was not running, was late, or was stopping."""
 
     job: str
     missed: Missed
@@ -67,10 +70,10 @@ Observer = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class JobStatistics:
-    """A job's figures since its scheduler began.
+    """A job's statistics since its scheduler started.
 
-    Each tick is counted once in `runs`, `skipped` or `missed`; `failed` and `timed_out` are among the runs.
-    `last_error` is the latest error as text, cut to 500 characters; it stays after a run that went well.
+    Each tick is counted once in `runs`, `skipped` or `missed`; `runs` includes `failed` and `timed_out`.
+    `last_error` is the text of the latest error, cut to 500 characters; a later successful run does not clear it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The fields of a cron expression: their values, and how their text becomes bit masks."""
+"""The fields of a cron expression: parse their text into bit masks of values."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _LAST_OF = re.compile(r"([0-9]+|[A-Za-z]{3})[Ll]", re.ASCII)
 
 
 class Kind(Enum):
-    """The six fields in the order they are written; the value is the name in messages.
+    """The six fields in the order of writing. The enum value is the field's name in messages.
 
     Attributes:
-        low: Smallest value, inclusive.
-        high: Largest value, inclusive; Sunday as 7 is folded into 0 after parsing.
-        full: The mask with every value.
-        names: Three-letter names in capitals, with their numbers.
+        low: Smallest value.
+        high: Largest value, inclusive. Sunday written as 7 becomes 0 after parsing.
+        full: The mask of all values.
+        names: Numbers of values by their three-letter name in capitals.
     """
 
     SECOND = "second", 0, 59
@@ -45,7 +45,7 @@ class Kind(Enum):
     names: Mapping[str, int]
 
     def __new__(cls, name: str, low: int, high: int, names: tuple[str, ...] = ()) -> Self:
-        """Make a member from its row above."""
+        """Make a member from its tuple."""
         made = object.__new__(cls)
         made._value_ = name
         made.low = low
@@ -56,7 +56,7 @@ class Kind(Enum):
 
     @property
     def allowed(self) -> str:
-        """Forms of an item of this field, for messages."""
+        """Description of the allowed items of this field, for messages."""
         text = f"{self.low}-{_SUNDAY if self is Kind.WEEKDAY else self.high}"
         match self:
             case Kind.DAY:
@@ -74,10 +74,13 @@ _DAY_KINDS = frozenset({Kind.DAY, Kind.WEEKDAY})
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong with an expression.
+    """A fault of an expression.
 
-    `token` is the offending item as written, `column` its first character's position in the text (from 1),
-    `message` the fault and the allowed values.
+    Attributes:
+        field: Name of the field.
+        token: The faulty item as written.
+        column: Position of its first character in the text, from 1.
+        message: Description of the fault and of the allowed values.
     """
 
     field: str
@@ -90,7 +93,7 @@ class Fault:
 
 
 class CronError(ValueError):
-    """A cron expression was refused; `faults` holds everything that is wrong with it, left to right."""
+    """A cron expression was refused; `faults` holds all its faults, left to right."""
 
     def __init__(self, expression: str, faults: tuple[Fault, ...]) -> None:
         self.expression = expression
@@ -103,11 +106,16 @@ class CronError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Values that one field selects. Bit n of a mask stands for the value n.
+    """Values that a field selects. Bit n of a mask stands for the value n.
 
-    `star`: its text begins with `*` (or `?`), which decides how it combines with other fields.
-    `values`: plain values. Day of month only: `last` (L), `last_weekday` (LW), `nearest` (mask of the days with
-    W). Day of week only, Sunday 0: `nth` (bit `weekday * 5 + n - 1` for `weekday#n`), `last_of` (mask of `nL`).
+    Attributes:
+        star: Whether its text begins with `*` or `?`, which decides how the field combines with others.
+        values: Mask of plain values.
+        last: Whether `L` is selected; this and the next two are for day-of-month only.
+        last_weekday: Whether `LW` is selected.
+        nearest: Mask of the days written with `W`.
+        nth: Mask with bit `weekday * 5 + n - 1` for `weekday#n`; this and the next are for day-of-week (Sunday 0) only.
+        last_of: Mask of the weekdays written with `L`.
     """
 
     star: bool = False
@@ -119,18 +127,18 @@ class Field:
     last_of: int = 0
 
     def union(self, other: Field) -> Field:
-        """Return the union of the two selections; `star` is the left one's."""
+        """Return the union of both selections, with the `star` of `self`."""
         _, *ours = astuple(self)
         _, *others = astuple(other)
         return Field(self.star, *map(or_, ours, others))
 
     @property
     def is_plain(self) -> bool:
-        """Whether values say it all: no L, W or #."""
+        """Whether the field selects plain values only, without L, W or #."""
         return not (self.last or self.last_weekday or self.nearest or self.nth or self.last_of)
 
     def restricts(self, kind: Kind) -> bool:
-        """Return whether this field, which is of `kind`, is more than a plain `*`."""
+        """Return whether this field of `kind` is anything but a plain `*`."""
         return not self.star or self.values != kind.full
 
 
@@ -153,17 +161,17 @@ _STARS = {kind: Field(star=True, values=kind.full) for kind in Kind}
 
 
 class FieldReader:
-    """Reads fields and collects every fault and warning on the way."""
+    """Parses fields, and collects their faults and warnings."""
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
         self.warnings: list[str] = []
 
     def read(self, kind: Kind, text: str, column: int) -> Field:
-        """Return the values that `text` at `column` selects; keep its faults instead of raising them."""
+        """Parse the field `text` at `column`. Faults are collected, not raised."""
         if text == "*":
             return _STARS[kind]
-        # Most fields are one number; anything unusual takes the long way.
+        # A fast path, since most fields are a single number.
         if text.isascii() and text.isdigit() and kind.low <= int(text) <= kind.high:
             return Field(values=1 << int(text))
         field: Field | None = None
@@ -210,7 +218,7 @@ class _Item:
         return self._weekday() if self._kind is Kind.WEEKDAY else None
 
     def _day(self) -> Field | None:
-        """Read a form that only a day of month has, or return None."""
+        """Parse a form that only day-of-month has, or return None."""
         text = self._written.upper()
         if text in {"L", "LW"}:
             return Field(last=text == "L", last_weekday=text == "LW")
@@ -221,7 +229,7 @@ class _Item:
         return Field() if value is None else Field(nearest=1 << value)
 
     def _weekday(self) -> Field | None:
-        """Read a form that only a day of week has, or return None."""
+        """Parse a form that only day-of-week has, or return None."""
         nth, last = _NTH.fullmatch(self._written), _LAST_OF.fullmatch(self._written)
         if nth is not None:
             value, week = self._value(nth[1]), nth[2]
@@ -260,7 +268,7 @@ class _Item:
         if low is None or high is None:
             return None
         if last.upper() == "SUN":
-            # A range that ends in SUN ends in the 7th day; SUN-SUN is that one day, not a week.
+            # As the end of a range, SUN is day 7. SUN-SUN is a single day, not a week.
             low, high = _SUNDAY if first.upper() == "SUN" else low, _SUNDAY
         if high < low:
             kind = self._kind
@@ -285,5 +293,5 @@ class _Item:
 
 
 def _folded(kind: Kind, values: int) -> int:
-    """Count Sunday written as 7 as 0."""
+    """Replace Sunday written as 7 by 0."""
     return values & kind.full | 1 if kind is Kind.WEEKDAY and values >> _SUNDAY else values

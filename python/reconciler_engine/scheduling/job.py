@@ -1,4 +1,4 @@
-"""A job: its work, its schedule and its bounds."""
+"""A job: its function, its schedule and its time limits."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ _DEFAULT_INTERVALS = 3
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something to run on a schedule; all durations in ms.
+    """A function to run on a schedule. All durations are in ms.
 
-    `run` is awaited once per tick that the guard lets in. `misfire_grace`: how late a slot may still run, None for
-    the job's interval. `max_run`: when a run is cancelled, None for three intervals. `jitter`: the most a run waits
-    after its slot, a stable share of it per job name, always under half the interval; 0 for none.
+    Attributes:
+        name: Name of the job, not empty.
+        expression: When it fires.
+        run: Function that is awaited once for each tick that the overlap guard admits.
+        tz: Time zone of the expression.
+        misfire_grace: How late a slot may still be run; None for until the next slot.
+        max_run: Time after which a run is cancelled; None for three intervals.
+        jitter: Longest delay of a run after its slot. Each job name gets a fixed part of it, below half the interval.
 
     Raises:
         CronError: The expression can never fire.
-        ValueError: A name or a bound is not allowed; names all that are wrong.
+        ValueError: Some attributes are not allowed; the message names all of them.
     """
 
     name: str
@@ -52,14 +57,14 @@ class Job:
         return Schedule(self.expression, self.tz, self.misfire_grace)
 
     def run_limit(self, tick: Tick) -> int | None:
-        """Return how long the run of a tick may take (ms); None when the slots end with it."""
+        """Return how long the run of a tick may take (ms); None for no limit, as no slots follow."""
         if self.max_run is not None:
             return self.max_run
         interval = self.schedule.interval_at(tick.slot)
         return None if interval is None else _DEFAULT_INTERVALS * interval
 
     def delay(self, tick: Tick) -> int:
-        """Return how long the run of a tick waits after its start is decided (ms), the same share for every slot."""
+        """Return the jitter of a tick's run (ms): the same part of the bound for every slot."""
         if not self.jitter:
             return 0
         interval = self.schedule.interval_at(tick.slot)

@@ -1,4 +1,4 @@
-"""The normal form of an expression: one way of writing for each meaning."""
+"""The normal form of a cron expression: equivalent expressions have the same one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _SHORTEST_PROGRESSION = 3
 
 
 def normal_form(fields: Sequence[Field], months: int) -> str:
-    """Return the normal form of six fields, without the seconds where they are 0.
+    """Return the normal form of six fields; the seconds are left out if they are 0.
 
-    `months` are those in which a date can match; 0 if none can, then the months are written as given.
+    `months` is the mask of months in which a date can match. If it is 0, the month field is written as given.
     """
     second, minute, hour, day, month, weekday = fields
     parts = [_time_field(Kind.SECOND, second, star=_is_regular(Kind.SECOND, second))]
@@ -27,7 +27,7 @@ def normal_form(fields: Sequence[Field], months: int) -> str:
 
 
 def _clock(minute: Field, hour: Field) -> list[str]:
-    """Write minute and hour; a `*` at the beginning of either says that the wall clock is followed."""
+    """Write minute and hour. One begins with `*` if and only if the expression follows the wall clock."""
     follows = minute.star or hour.star
     stars = [follows and _is_regular(Kind.MINUTE, minute), follows and _is_regular(Kind.HOUR, hour)]
     if follows and not any(stars):
@@ -52,7 +52,7 @@ def _days(day: Field, weekday: Field) -> tuple[str, str]:
 
 
 def _is_regular(kind: Kind, field: Field) -> bool:
-    """Return whether `*` or `*/n` writes the values exactly, and better than a list would."""
+    """Return whether `*` or `*/n` selects exactly these values, and there are enough of them to prefer it to a list."""
     values = bits(field.values)
     if len(values) < (_SHORTEST_PROGRESSION if kind is Kind.WEEKDAY else 2):
         return False
@@ -73,7 +73,10 @@ def _day_field(kind: Kind, field: Field, *, star: bool) -> str:
 
 
 def _starred(kind: Kind, values: int) -> list[str]:
-    """Write values, the field's lowest among them, with a `*` first and the densest step that fits."""
+    """Write values as `*`, or as `*/n` with the smallest n that fits and a list of the rest.
+
+    The values include the lowest of the field.
+    """
     if values == kind.full:
         return ["*"]
     for step in range(2, kind.high + 2):
@@ -84,7 +87,7 @@ def _starred(kind: Kind, values: int) -> list[str]:
 
 
 def _listed(values: int) -> list[str]:
-    """Write values as one stepped range if they are one, otherwise as runs and single values."""
+    """Write values as a single stepped range if possible, otherwise as ranges and single values."""
     found = bits(values)
     if len(found) >= _SHORTEST_PROGRESSION:
         step = found[1] - found[0]

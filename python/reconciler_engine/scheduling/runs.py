@@ -1,4 +1,4 @@
-"""The runs of one job: from a tick to its ending, one at a time, and the figures kept on the way."""
+"""The runs of one job: carry each tick to its end, one run at a time, and keep the job's statistics."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from reconciler_engine.scheduling.ticks import Missed, Tick, TickReason
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_ERROR = 500
-# The store's own timeouts are shorter; a question that hangs must not silence the job.
+# Longer than the store's own timeouts. Without it, a claim that hangs would stop the job for good.
 _ASK_LIMIT_S = 10
 
 Claim = Callable[[Tick], AbstractAsyncContextManager[bool]]
-"""Claims a tick among all processes, for the length of a block; gives False where it must not run here: a run of its
-job is open outside this process, or another node took the tick."""
+"""Claims a tick among all processes for the length of a `with` block. Its value is False if the tick must not run here:
+another process has an open run of the job, or took this tick."""
 
 
 class JobRuns:
-    """Takes a job's ticks and ends each exactly once: run, skipped or missed.
+    """Carries a job's ticks to their end: each is run, skipped or missed.
 
-    `emit` is called with every event and does not raise. `stopping`, once set, turns runs that still wait in their
-    jitter into missed ones.
+    `emit` receives every event and must not raise. Once `stopping` is set, runs that still wait for their jitter are
+    missed.
     """
 
     def __init__(self, job: Job, guard: OverlapGuard, emit: Callable[[Event], None], stopping: trio.Event) -> None:
@@ -50,18 +50,18 @@ class JobRuns:
         self._figures = JobStatistics(job.name)
 
     def statistics(self, next_slot: int | None) -> JobStatistics:
-        """Return the figures as of now."""
+        """Return the current statistics."""
         return replace(self._figures, next_slot=next_slot, is_running=self._guard.is_held)
 
     def miss(self, missed: Missed, era: int) -> None:
-        """Count slots that nobody was there for."""
+        """Record, log and report missed slots."""
         self._figures = replace(self._figures, missed=self._figures.missed + missed.count)
         facts = {"count": missed.count, "first": missed.first, "last": missed.last}
         _LOG.warning("slots missed", extra={"job": self.job.name, **facts})
         self._emit(SlotsMissed(self.job.name, missed, era))
 
     async def attempt(self, tick: Tick) -> None:
-        """Run `tick` if the guard is free. A run's exceptions end here; only cancellation travels on."""
+        """Run `tick` if the guard is free. Exceptions of the run are logged, not raised; only cancellation propagates."""
         is_ended = False
         try:
             async with self._guard.hold(tick):
@@ -109,7 +109,7 @@ class JobRuns:
             duration_ms = round((trio.current_time() - begin) * 1_000)
             facts = {"job": tick.job, "slot": tick.slot, "outcome": outcome.value, "duration_ms": duration_ms}
             level = logging.DEBUG if outcome in {Outcome.DONE, Outcome.DEGRADED, Outcome.CANCELLED} else logging.ERROR
-            # An error of ours explains itself; of any other, the place is told.
+            # The message of a ReconcilerError suffices; any other error is logged with its traceback.
             ours = raised is None or all(isinstance(leaf, ReconcilerError) for leaf in leaves(raised))
             _LOG.log(level, "run over", extra={**facts, "error": error}, exc_info=None if ours else raised)
             self._finish(RunFinished(tick, outcome, duration_ms, error))
@@ -130,7 +130,7 @@ class JobRuns:
         self._figures = replace(figures, skipped=figures.skipped + 1, last_error=error or figures.last_error)
         why = "a run is still open" if error is None else f"whether a run is open is unknown: {error}"
         facts = {"job": tick.job, "slot": tick.slot, "reason": why, "summary": f"{tick.job:<14}  {why}"}
-        # A run that goes on, here or elsewhere, is in order; nobody should look.
+        # An open run is normal, so it is no warning.
         level = logging.INFO if error is None else logging.WARNING
         _LOG.log(level, "slot skipped", extra=facts if error is None else {**facts, "error": error})
         self._emit(SlotSkipped(tick, error, elsewhere))
@@ -152,11 +152,13 @@ class GuardHeld(ReconcilerError):
 
 
 class OverlapGuard:
-    """Lets one run of a job in at a time; a second is turned away, never queued.
+    """Admits one run of a job at a time. A second one is refused, not queued.
 
-    The guard and the claim are held exactly as long as the nursery that `hold` opens. Leaving it in any way frees them;
-    nothing else does. The claim is made with the guard already held here, so two never
-    overlap; one that takes more than 10 s is given up. `is_held` says whether a run is open here.
+    The guard and the claim are held exactly as long as the nursery that `hold` opens. The claim is made while the guard
+    is held, so two claims of this process never overlap. A claim that takes more than 10 s is given up.
+
+    Attributes:
+        is_held: Whether a run is open in this process.
     """
 
     def __init__(self, claim: Claim | None = None) -> None:
@@ -165,12 +167,12 @@ class OverlapGuard:
 
     @asynccontextmanager
     async def hold(self, tick: Tick) -> AsyncIterator[trio.Nursery]:
-        """Hold the guard for `tick` while the nursery that this yields is open.
+        """Hold the guard for `tick` while the yielded nursery is open.
 
         Raises:
-            GuardHeld: A run is open, here or elsewhere; at once, without waiting for it.
-            trio.TooSlowError: The claim was not answered in time.
-            Exception: Any error of the claim.
+            GuardHeld: A run is open, here or elsewhere. Raised without waiting for its end.
+            trio.TooSlowError: The claim took more than 10 s.
+            Exception: The claim failed with this error.
         """
         if self.is_held:
             raise GuardHeld(tick.job, elsewhere=False)

@@ -1,4 +1,4 @@
-"""The scheduler's loop: sleep, read the clock once, decide, start the jobs that are due."""
+"""The scheduler's loop: sleep, read the clock once, decide about each job, start the jobs that are due."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from reconciler_engine.scheduling.runs import Claim, JobRuns, OverlapGuard
 from reconciler_engine.scheduling.ticks import Position, Tick, TickReason, decide
 
 _LOG = logging.getLogger(__name__)
-# A suspend or a clock step is noticed at the latest after this.
+# A suspended machine or a changed clock is noticed within this time.
 _LONGEST_SLEEP_MS = 30_000
 
 
 class Scheduler:
     """Runs jobs at their slots until it is stopped or cancelled.
 
-    Each tick ends exactly once: run, skipped (its guard was held) or missed. A job that fails is logged and counted; it
-    ends neither the scheduler nor another job. Every job has at most one run at a time, so the tasks are bounded by the
-    jobs.
+    Each tick ends exactly once: it is run, skipped (its guard was held) or missed. The failure of a job is logged and
+    counted; the scheduler and all other jobs continue. Each job has at most one run at a time.
 
     Args:
-        jobs: With distinct names.
-        now: The wall clock (ms UTC), read once a decision.
-        claim: Claims each tick among all processes, for as long as it is in hand here; by default all are ours.
-        decided_until: Slots at or before this instant (ms UTC) are not ours to count; by default the first reading.
+        jobs: Jobs with distinct names.
+        now: The wall clock (ms UTC). It is read once for each decision about all jobs.
+        claim: Claims a tick among all processes while it is handled; by default every tick runs here.
+        decided_until: Instant (ms UTC) after which slots are scheduled or missed; by default the first clock reading.
     """
 
     def __init__(
@@ -54,34 +53,34 @@ class Scheduler:
         self._next_slots: dict[str, int | None] = dict.fromkeys(self._jobs)
 
     def subscribe(self, observer: Observer) -> Callable[[], None]:
-        """Call `observer` with every event, in order; return the function that ends it.
+        """Call `observer` with every event, in order; return a function that unsubscribes it.
 
-        It is called in the scheduler's own tasks and must not block. An observer that raises is logged, nothing more.
+        Observers are called in the scheduler's own tasks and must not block. Their exceptions are logged and ignored.
         """
         self._observers.append(observer)
         return lambda: self._observers.remove(observer)
 
     def statistics(self) -> dict[str, JobStatistics]:
-        """Return each job's figures by name, as of now."""
+        """Return the current statistics of each job, by name."""
         return {name: job.statistics(self._next_slots[name]) for name, job in self._jobs.items()}
 
     @property
     def is_running(self) -> bool:
-        """Whether `trigger_now` works: `run` has begun and is not stopping."""
+        """Whether `run` is active and not stopping, so that `trigger_now` works."""
         return self._nursery is not None and not self._stopping.is_set()
 
     def stop(self) -> None:
-        """Stop scheduling: `run` returns when the runs in hand are over; a run still in its jitter is missed."""
+        """Stop scheduling. `run` returns once all started runs are over; runs that wait for their jitter are missed."""
         self._stopping.set()
         self._wake.set()
 
     def reschedule(self, jobs: Sequence[Job]) -> None:
-        """Put other jobs of the same names in the place of these; a run under way ends as it began.
+        """Replace all jobs by jobs with the same names. Current runs are not affected.
 
-        Slots up to now are decided by the old schedules, those after it by the new ones.
+        Slots up to now follow the old schedules, later slots the new ones.
 
         Raises:
-            ValueError: The names are not those of the jobs there are.
+            ValueError: The names differ from those of the current jobs.
         """
         if sorted(job.name for job in jobs) != sorted(self._jobs):
             raise ValueError(f"jobs {', '.join(job.name for job in jobs)}; allowed: {', '.join(self._jobs)}")
@@ -92,7 +91,7 @@ class Scheduler:
         self._wake.set()
 
     def trigger_now(self, job: str) -> None:
-        """Start a run of `job` out of turn, through the same guard: skipped if that is held.
+        """Start a run of `job` now, outside its schedule. It is skipped if the job's guard is held.
 
         Raises:
             KeyError: No job has this name.
@@ -105,9 +104,9 @@ class Scheduler:
         self._nursery.start_soon(runs.attempt, tick)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Schedule until `stop` is called and the runs are over; cancelling it cancels the runs.
+        """Schedule until `stop` is called and all runs are over. Cancelling this cancels the runs.
 
-        Reports started when the first decision is made and `trigger_now` works.
+        Calls `task_status.started()` after the first decision, when `trigger_now` works.
         """
         self._reading = self._now()
         begin = self._reading if self._decided_until is None else self._decided_until
@@ -127,7 +126,7 @@ class Scheduler:
             self._nursery = None
 
     def _decide(self, nursery: trio.Nursery) -> int:
-        """Decide every job at one reading of the clock, start those that are due, and return the time to sleep (ms)."""
+        """Read the clock once, decide about every job, start the jobs due, and return the time to sleep (ms)."""
         now = self._now()
         wake = now + _LONGEST_SLEEP_MS
         for name, runs in self._jobs.items():
@@ -152,5 +151,5 @@ class Scheduler:
 
 
 def wall_clock() -> int:
-    """Return the instant by this machine's clock (ms UTC)."""
+    """Return the current instant by this machine's clock (ms UTC)."""
     return time.time_ns() // 1_000_000

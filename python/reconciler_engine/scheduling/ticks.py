@@ -1,7 +1,7 @@
-"""Decide which slots are due, missed or left alone, from the last decision and one reading of the clock.
+"""Decide which slots are run or missed, from the last decision and one reading of the clock.
 
-Pure: the scheduler reads the clock and acts. A backlog is counted by arithmetic (`CronExpression.count`) and its newest
-slot found by bisection, so a jump of a year costs a job of every second no more than some hundred steps.
+Pure: the scheduler reads the clock and acts. A backlog is counted by arithmetic (`CronExpression.count`), and its
+newest slot is found by bisection. After a gap of a year, even a job of every second takes only a few hundred steps.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from enum import Enum
 
 from reconciler_engine.scheduling.cron import CronExpression, NoNextSlot
 
-# Vixie cron's bound between a corrected clock and a new one.
+# Bound of Vixie cron: a clock set back by less was corrected, one set back by more shows a new time.
 REBASE_MS = 3 * 3_600_000
-# A clock that is slewed or corrected by less stands still for us: a slot must not repeat for a few milliseconds.
+# A clock set back by less counts as standing still, so that a small correction does not repeat a slot.
 HOLD_MS = 60_000
 _FOREVER = 1 << 62
 
@@ -29,10 +29,13 @@ class TickReason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One occasion to run a job.
+    """An occasion to run a job.
 
-    `slot` is its name (ms UTC) and stays so however late or jittered the run is. `era` counts how often the job's clock
-    was set back before this tick: (job, slot, era) never comes twice.
+    Attributes:
+        job: Name of the job.
+        slot: Scheduled instant (ms UTC), even if the run is late or delayed by jitter.
+        reason: Why the tick exists.
+        era: Number of times that the job's clock was set back before. (job, slot, era) is unique.
     """
 
     job: str
@@ -45,7 +48,7 @@ class Tick:
 class Schedule:
     """When a job fires.
 
-    `misfire_grace`: a slot found due later than this (ms) is missed instead of run; None allows the job's interval.
+    `misfire_grace` is how late (ms) a slot may still be run; a later one is missed. None allows it until the next slot.
     """
 
     expression: CronExpression
@@ -53,17 +56,14 @@ class Schedule:
     misfire_grace: int | None = None
 
     def next_after(self, instant: int) -> int | None:
-        """Return the first slot after `instant` (ms UTC), or None when there is no more."""
+        """Return the first slot after `instant` (ms UTC), or None if no slot follows."""
         try:
             return self.expression.next_after(instant, self.tz)
         except NoNextSlot:
             return None
 
     def interval_at(self, instant: int) -> int | None:
-        """Return the distance (ms) between the two slots around `instant`, which may be the earlier one.
-
-        Between slots the distance to the next is not an interval, so there the next two count. None when the slots end.
-        """
+        """Return the distance (ms) between the first two slots at or after `instant`; None if there are fewer."""
         following = self.next_after(instant)
         if following is None:
             return None
@@ -75,7 +75,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a job is decided: every slot at or before `decided` (ms UTC) of this `era` has ended or is running."""
+    """How far a job is decided: all slots at or before `decided` (ms UTC) of this `era` were started or have ended."""
 
     decided: int
     era: int = 0
@@ -83,7 +83,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """Slots that nobody was there for: `count` of them, from `first` to `last` (ms UTC, both inclusive)."""
+    """Slots that were not run in time: `count` of them, from `first` to `last` (ms UTC, both inclusive)."""
 
     first: int
     last: int
@@ -92,9 +92,13 @@ class Missed:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Decision on one job now, and its state afterwards.
+    """Decision about a job at one clock reading.
 
-    `run` is the tick to start, if any; the guard may still turn it into a skip. `next_slot` is the first undecided one.
+    Attributes:
+        position: How far the job is decided now.
+        run: Tick to start, or None. It is skipped if the overlap guard is held.
+        missed: Slots missed, or None.
+        next_slot: First undecided slot (ms UTC), or None if there is no more.
     """
 
     position: Position
@@ -106,10 +110,12 @@ class Decision:
 def decide(job: str, schedule: Schedule, position: Position, last_reading: int, now: int) -> Decision:
     """Decide every slot of a job up to `now` (ms UTC).
 
-    Of several slots that are due the newest is run, if it is no later than the grace, and the others are missed;
-    none is ever replayed. A clock set back by 3 h or more begins a new era at `now`. Set back by less, a fixed time
-    stays decided, while a job that follows the wall clock begins a new era once it is a minute behind: its minutes
-    do pass again, and it must not fall silent for hours.
+    If several slots are due, the newest is run unless it is later than the grace, and all others are missed. Missed
+    slots are never run afterwards.
+
+    If the clock was set back by 3 h or more, a new era begins at `now`. If it was set back by less, a job with fixed
+    times does not run the same slots again. A job that follows the wall clock begins a new era if the clock is a minute
+    or more behind its last decision: its minutes are shown again, and it must not pause for hours.
     """
     rebase = last_reading - now >= REBASE_MS
     behind = position.decided - now
@@ -138,7 +144,7 @@ def _moved(position: Position, now: int) -> Position:
 
 
 def _newest(schedule: Schedule, after: int, until: int, first: int) -> int:
-    """Return the newest slot in `(after, until]`, of which `first` is the oldest."""
+    """Return the newest slot in `(after, until]`; `first` is the oldest one."""
 
     def slot_after(instant: int) -> int:
         found = schedule.next_after(instant)
@@ -149,7 +155,7 @@ def _newest(schedule: Schedule, after: int, until: int, first: int) -> int:
     reach = 1_000
     while until - reach > after and slot_after(until - reach) > until:
         reach *= 2
-    # The newest lies in [low, high]: `low` is a slot, and there is none in (high, until].
+    # The newest slot lies in [low, high]: `low` is a slot, and no slot lies in (high, until].
     low, high = slot_after(max(until - reach, after)), max(until - reach // 2, after)
     while low < high and slot_after(low) <= until:
         middle = (low + high) // 2

@@ -1,6 +1,6 @@
-"""The wall-clock times an expression matches, apart from any zone.
+"""The wall-clock times that an expression matches, without regard to time zones.
 
-A wall second is the reading of a clock on the wall, counted from 1970-01-01 00:00 as if there were no zones.
+A wall second is a wall clock's reading as a number: the seconds from its 1970-01-01 00:00, without offsets.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from reconciler_engine.scheduling.calendar import (
 from reconciler_engine.scheduling.fields import Field, Kind
 
 DAY_S = 86_400
-# The last day that `datetime.date` knows, 9999-12-31, counted from 1970-01-01.
+# The last day of `datetime.date`, 9999-12-31, in days since 1970-01-01.
 _LAST_DAY = date.max.toordinal() - EPOCH_ORDINAL
 _LAST_YEAR = date.max.year
 
 
 class WallTimes:
-    """Wall seconds that six fields match; a search is bit arithmetic inside a day and one step a month between days."""
+    """Wall seconds that six fields match. A search uses bit arithmetic within a day, and one step for each month."""
 
     __slots__ = (
         "_clock_first",
@@ -63,12 +63,12 @@ class WallTimes:
 
     @property
     def months(self) -> int:
-        """The mask of the months in which some year has a match."""
+        """Mask of the months that have a match in any year."""
         return self._months
 
     @property
     def meaning(self) -> tuple[int, int, int, int, DayTable]:
-        """Equal for two instances exactly when they match the same wall seconds."""
+        """Key that is equal for two instances if and only if they match the same wall seconds."""
         if self.is_empty:
             return 0, 0, 0, 0, ()
         table = reachable(self._table, self._months)
@@ -86,7 +86,7 @@ class WallTimes:
         return None if matching is None else matching * DAY_S + self._clock_first
 
     def _wait(self, clock: int) -> int | None:
-        """Return the seconds from `clock` (s of the day) to the next matching time of the day, 0 included."""
+        """Return the seconds from `clock` (s of the day) to the first match at or after it on this day, or None."""
         hour, rest = divmod(clock, 3_600)
         if self._hours >> hour & 1:
             minute, second = divmod(rest, 60)
@@ -101,7 +101,7 @@ class WallTimes:
         return (ahead & -ahead).bit_length() * 3_600 + self._minute_first - rest if ahead else None
 
     def count(self, start: int, stop: int) -> int:
-        """Count the matches in `[start, stop)`: one step a month, however many there are."""
+        """Return the number of matches in `[start, stop)`. The cost is one step for each month."""
         if stop <= start:
             return 0
         first, first_clock = divmod(start, DAY_S)

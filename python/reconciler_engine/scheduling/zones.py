@@ -1,4 +1,4 @@
-"""Zones as spans of constant offset, so that a search need not ask the zone at every minute."""
+"""Split time zones into spans of constant offset, so that a search need not ask the zone at every minute."""
 
 from __future__ import annotations
 
@@ -10,25 +10,31 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from reconciler_engine.market.rounding import ceil_to
 
-# The two offset changes nearest to each other that undo each other are 3.98 days apart (Freetown 1939; since
-# 1945 6.96 days: Recife 2000, Gaza 2040), so looking every third day sees every change. tzdata 2026, all zones.
+# A step of three days sees every change of offset: a change and its reversal are at least 3.98 days apart (Freetown
+# 1939; since 1945 6.96 days: Recife 2000, Gaza 2040). Checked for all zones of tzdata 2026.
 _STRIDE_S = 3 * 86_400
 _BLOCK_BITS = 23
 _BLOCKS_KEPT = 1_024
 _NEVER = -(1 << 62)
 
-# `datetime` ends with the year 9999; the margins let any offset be added and a block be looked around.
+# `datetime` covers the years 1 to 9999; the margins leave room for any offset and for the surroundings of a block.
 FIRST_S = int(datetime(1, 6, 1, tzinfo=UTC).timestamp())
 LAST_S = int(datetime(9999, 6, 1, tzinfo=UTC).timestamp())
 
 
 class OffsetInterval(NamedTuple):
-    """The instants `start <= t < stop` (s UTC) at which a zone's offset is `offset` (s).
+    """A span of instants `start <= t < stop` (s UTC) with one offset.
 
-    The ends are offset changes where one is near, otherwise only where looking stopped.
-    `fresh`: wall seconds before this have been shown before (a repeated hour). `landing`: after a spring gap the
-    first whole wall minute. `gap`: the wall second at which that gap began. All three lie before all time where
-    there is none.
+    Its ends are changes of offset, or the ends of the block that was searched. An attribute that does not apply is
+    `_NEVER`, which lies before all times.
+
+    Attributes:
+        start: First instant (s UTC).
+        stop: First instant after the span (s UTC).
+        offset: Offset from UTC (s).
+        fresh: End of a repeated hour at the start: wall seconds before it were also shown before the span.
+        landing: First whole wall minute after a skipped hour before the span.
+        gap: Wall second at which that skipped hour began.
     """
 
     start: int
@@ -43,7 +49,7 @@ def load_zone(name: str) -> tzinfo:
     """Return the IANA zone called `name`; `UTC` gives `datetime.UTC`.
 
     Raises:
-        ValueError: No zone has this name; the message says it.
+        ValueError: No zone has this name.
     """
     if name == "UTC":
         return UTC
@@ -62,9 +68,9 @@ def offset_at(zone: tzinfo, instant_s: int) -> int:
 
 
 def span_at(zone: tzinfo, instant_s: int) -> OffsetInterval:
-    """Return the span that holds an instant (s UTC); all changes within two days of the instant are seen.
+    """Return the span that holds an instant (s UTC). Its ends show all changes of offset within two days around.
 
-    Answers are kept per zone and block of 97 days, at most 1,024 blocks over all zones (the least used goes).
+    Spans are cached by zone and block of 97 days, in an LRU cache of 1,024 blocks.
     """
     spans = _spans(zone, instant_s >> _BLOCK_BITS)
     for span in spans:
@@ -100,7 +106,7 @@ def _after(before: int, start: int, offset: int, stop: int) -> OffsetInterval:
 
 
 def _change(zone: tzinfo, left: int, right: int) -> int:
-    """Return an instant in `(left, right]` at which the offset at `left` ends."""
+    """Return the instant in `(left, right]` at which the offset of `left` ends."""
     before = offset_at(zone, left)
     inside = range(left + 1, right)
     return left + 1 + bisect_left(inside, x=True, key=lambda instant: offset_at(zone, instant) != before)
